@@ -1,0 +1,34 @@
+"""A job queue on MongoDB for important, multi-stage jobs that often fail."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from jobqueue.domain.errors import Die, JobCancelledError, JobQueueError, Retry
+    from jobqueue.domain.job import Job, NewJob
+    from jobqueue.domain.query import JobQuery
+    from jobqueue.domain.state import State
+    from jobqueue.services.queue import JobQueue
+
+__all__ = ["Die", "Job", "JobCancelledError", "JobQuery", "JobQueue", "JobQueueError", "NewJob", "Retry", "State"]
+
+# Found at first use, so that the command line does not load the driver to print its help.
+_HOMES: Final = {
+    "Die": "domain.errors",
+    "Job": "domain.job",
+    "JobCancelledError": "domain.errors",
+    "JobQuery": "domain.query",
+    "JobQueue": "services.queue",
+    "JobQueueError": "domain.errors",
+    "NewJob": "domain.job",
+    "Retry": "domain.errors",
+    "State": "domain.state",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

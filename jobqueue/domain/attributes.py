@@ -1,0 +1,45 @@
+"""Searchable attributes: every scalar in a job's ``meta`` as one string, such as ``user.id=42``.
+
+One array of them under one index answers "newest jobs with this value" for any path without configuration.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MOST: Final = 100
+"""Scalars that ``meta`` may hold."""
+LONGEST: Final = 200
+"""Characters of a text that is searchable as a whole; longer ones are compared in the document."""
+
+
+def encode(path: str, value: Any) -> str | None:
+    """Return the attribute of one scalar, or ``None`` for what is not searchable this way."""
+    if isinstance(value, str):
+        return f"{path}={json.dumps(value, ensure_ascii=False)}" if len(value) <= LONGEST else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value is None or isinstance(value, bool | int | float):
+        return f"{path}={json.dumps(value)}"
+    return None
+
+
+def scalars(meta: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each scalar with its dotted path; the members of a list share the list's path."""
+    for name, value in meta.items():
+        path = f"{prefix}{name}"
+        for one in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(one, dict):
+                yield from scalars(one, f"{path}.")
+            else:
+                yield path, one
+
+
+def attributes(meta: Mapping[str, Any]) -> list[str]:
+    """Return the attributes of a ``meta``, each once, in its order."""
+    found = (encode(path, value) for path, value in scalars(meta))
+    return list(dict.fromkeys(one for one in found if one is not None))

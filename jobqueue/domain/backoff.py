@@ -1,0 +1,118 @@
+"""How long to wait before the next attempt: fixed, in steps, or exponentially growing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jobqueue.domain.errors import InvalidInputError
+
+LONGEST: Final = 10 * 365 * 86_400.0
+"""No wait is longer than this many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Wait the same number of seconds every time."""
+
+    wait: float
+
+    def seconds(self, attempt: int, *, chance: float) -> float:  # noqa: ARG002 - one signature for all three kinds
+        """Return the wait in seconds after the given attempt, which is counted from 1."""
+        return self.wait
+
+    def wire(self) -> float:
+        """Return the form documents and JSON have."""
+        return self.wait
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Wait the first number of seconds after the first attempt, and so on; the last one repeats."""
+
+    waits: tuple[float, ...]
+
+    def seconds(self, attempt: int, *, chance: float) -> float:  # noqa: ARG002 - as in Fixed
+        """Return the wait in seconds after the given attempt, which is counted from 1."""
+        return self.waits[min(max(attempt, 1), len(self.waits)) - 1]
+
+    def wire(self) -> list[float]:
+        """Return the form documents and JSON have."""
+        return list(self.waits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exponential:
+    """Wait ``base * factor ** (attempt - 1)`` seconds, at most ``max``, spread by ``jitter`` (0.1 is ±10 %)."""
+
+    base: float = 10
+    factor: float = 2
+    max: float = 3600
+    jitter: float = 0.1
+
+    def seconds(self, attempt: int, *, chance: float) -> float:
+        """Return the wait in seconds after the given attempt, counted from 1; ``chance`` is from 0 to 1."""
+        try:
+            grown = self.base * self.factor ** (max(attempt, 1) - 1)
+        except OverflowError:
+            grown = self.max
+        return min(grown, self.max) * (1 + self.jitter * (2 * chance - 1))
+
+    def wire(self) -> dict[str, Any]:
+        """Return the form documents and JSON have."""
+        return {
+            "kind": "exponential",
+            "base": self.base,
+            "factor": self.factor,
+            "max": self.max,
+            "jitter": self.jitter,
+        }
+
+
+Backoff = Fixed | Steps | Exponential
+DEFAULT: Final = Exponential()
+_BOUNDS: Final = {"base": (0.0, LONGEST), "factor": (1.0, 1000.0), "max": (0.0, LONGEST), "jitter": (0.0, 1.0)}
+_MOST_STEPS: Final = 1000
+
+
+def parse(value: object, path: str = "backoff") -> Backoff:
+    """Read a backoff from its wire form: a number, a list of numbers or an object.
+
+    Raises:
+        InvalidInputError: with the paths below ``path``.
+    """
+    if isinstance(value, Fixed | Steps | Exponential):
+        return value
+    if isinstance(value, Mapping):
+        return _exponential(value, path)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        if not 1 <= len(value) <= _MOST_STEPS:
+            raise InvalidInputError({path: [f"takes 1 to {_MOST_STEPS} waits"]})
+        return Steps(tuple(_number(wait, f"{path}.{index}", 0, LONGEST) for index, wait in enumerate(value)))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Fixed(_number(value, path, 0, LONGEST))
+    raise InvalidInputError({path: ["must be a number of seconds, a list of them, or an object with a kind"]})
+
+
+def _exponential(value: Mapping[Any, Any], path: str) -> Exponential:
+    if value.get("kind") != "exponential":
+        raise InvalidInputError({f"{path}.kind": ['must be "exponential"']})
+    unknown = [str(name) for name in value if name not in _BOUNDS and name != "kind"]
+    if unknown:
+        raise InvalidInputError({f"{path}.{name}": ["is not a known field"] for name in unknown})
+    numbers = {
+        name: _number(value[name], f"{path}.{name}", low, high)
+        for name, (low, high) in _BOUNDS.items()
+        if name in value
+    }
+    return Exponential(**numbers)
+
+
+def _number(value: object, path: str, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidInputError({path: ["must be a number"]})
+    if not low <= value <= high:
+        raise InvalidInputError({path: [f"must be from {low:g} to {high:g}"]})
+    return value

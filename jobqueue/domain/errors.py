@@ -1,0 +1,178 @@
+"""Everything that can go wrong, as one tree.
+
+::
+
+    JobQueueError
+    ├── InvalidInputError          a value the caller sent is not acceptable       422
+    ├── TooLargeError              data, meta or result over its limit             413
+    ├── NotFoundError              no such job, queue, …                           404
+    ├── ConflictError              the request does not fit the present state      409
+    │   ├── StaleTokenError        the claim is no longer the current one
+    │   ├── KeyConflictError       an unfinished job of the queue has this key
+    │   └── WrongStateError        the job's state does not allow this
+    ├── SettingsError              settings, all mistakes at once
+    └── DatabaseError              MongoDB cannot do what is needed                503
+        ├── DatabaseUnavailableError
+        ├── UnsuitableDatabaseError   a standalone, too old, unsafe write concern
+        └── MongodNotFoundError       no mongod to start an embedded MongoDB with
+
+Raised *by handlers* to decide a job's outcome, and therefore outside the tree: `Die`, `Retry`.
+Raised *into handlers*: `JobCancelledError`, when the job was killed or its lease was lost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Problems = dict[str, list[str]]
+"""Messages by field path, such as ``{"jobs.3.data.when": ["is not a JSON value"]}``."""
+
+
+class JobQueueError(Exception):
+    """The root of every error this package raises.
+
+    Attributes:
+        slug: a stable, hyphenated name of the error's kind; the last part of the problem type over HTTP.
+    """
+
+    slug: ClassVar[str] = "error"
+
+
+class InvalidInputError(JobQueueError):
+    """Say which of the caller's values are unacceptable, and why.
+
+    Attributes:
+        problems: messages by field path.
+    """
+
+    slug = "invalid-input"
+
+    def __init__(self, problems: Mapping[str, Sequence[str]]) -> None:
+        self.problems: Problems = {path: list(messages) for path, messages in problems.items()}
+        super().__init__("; ".join(f"{path}: {', '.join(found)}" for path, found in self.problems.items()))
+
+    def under(self, prefix: str) -> InvalidInputError:
+        """Return the same problems with their paths below ``prefix``."""
+        return InvalidInputError({f"{prefix}.{path}": found for path, found in self.problems.items()})
+
+
+class TooLargeError(JobQueueError):
+    """Refuse a value over its size limit; sizes in bytes."""
+
+    slug = "too-large"
+
+    def __init__(self, field: str, size: int, limit: int) -> None:
+        self.field, self.size, self.limit = field, size, limit
+        super().__init__(f"{field} takes {size:,} bytes; the limit is {limit:,}")
+
+
+class NotFoundError(JobQueueError):
+    """Say that nothing of this name exists."""
+
+    slug = "not-found"
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind, self.name = kind, name
+        super().__init__(f"there is no {kind} {name}")
+
+
+class ConflictError(JobQueueError):
+    """Refuse what does not fit the present state of things."""
+
+    slug = "conflict"
+
+
+class StaleTokenError(ConflictError):
+    """Refuse a report under a token that is not the job's current claim; the report is kept in the history."""
+
+    slug = "stale-token"
+
+    def __init__(self, job_id: str, state: str) -> None:
+        self.job_id, self.state = job_id, state
+        super().__init__(f"the token is not the current claim of job {job_id}, which is {state}")
+
+
+class KeyConflictError(ConflictError):
+    """Refuse a job whose key an unfinished job of the queue holds.
+
+    Attributes:
+        job_id: the holder, 24 hex digits; empty if it finished in the meantime.
+    """
+
+    slug = "key-conflict"
+
+    def __init__(self, queue: str, key: str, job_id: str) -> None:
+        self.queue, self.key, self.job_id = queue, key, job_id
+        super().__init__(f"job {job_id} of queue {queue} is unfinished and has the key {key!r}")
+
+
+class WrongStateError(ConflictError):
+    """Refuse a transition that the job's state does not allow."""
+
+    slug = "wrong-state"
+
+    def __init__(self, job_id: str, state: str, verb: str) -> None:
+        self.job_id, self.state, self.verb = job_id, state, verb
+        super().__init__(f"job {job_id} is {state}: it cannot be {verb}")
+
+
+class SettingsError(JobQueueError):
+    """List every mistake in the settings at once."""
+
+    slug = "settings"
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes = list(mistakes)
+        super().__init__("settings: " + "; ".join(self.mistakes))
+
+
+class DatabaseError(JobQueueError):
+    """Report that MongoDB could not do what was needed."""
+
+    slug = "database"
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """Report that MongoDB could not be reached in time; the call may be repeated."""
+
+    slug = "database-unavailable"
+
+
+class UnsuitableDatabaseError(DatabaseError):
+    """Refuse a MongoDB that cannot keep the promises: a standalone, an old server, an unsafe write concern."""
+
+    slug = "unsuitable-database"
+
+
+class MongodNotFoundError(DatabaseError):
+    """Say that no mongod was found to start an embedded MongoDB with, and how to get one."""
+
+    slug = "mongod-not-found"
+
+
+class Die(Exception):  # noqa: N818 - a verb a handler raises, named by the contract
+    """Raise in a handler: the job becomes `killed` at once, whatever attempts remain."""
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Retry(Exception):  # noqa: N818 - as Die
+    """Raise in a handler: run the job again, not counted as an attempt.
+
+    Args:
+        reason: kept as the error of this run.
+        delay: seconds to wait first; ``None`` means at once.
+    """
+
+    def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
+        self.reason, self.delay = reason, delay
+        super().__init__(reason)
+
+
+class JobCancelledError(Exception):
+    """Raised into a handler whose job was killed, or whose lease was lost: whatever it returns is not recorded."""

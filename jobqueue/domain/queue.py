@@ -1,0 +1,169 @@
+"""How a queue is configured: defaults for its jobs, and what processes them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from jobqueue.domain import backoff as backoffs
+from jobqueue.domain import job as jobs
+from jobqueue.domain.errors import InvalidInputError, Problems
+
+if TYPE_CHECKING:
+    from jobqueue.domain.backoff import Backoff
+    from jobqueue.domain.job import NewJob
+
+ANY_TYPE: Final = "*"
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_DENIED_HEADERS: Final = frozenset(
+    {"host", "content-length", "content-type", "transfer-encoding", "connection", "keep-alive", "te", "trailer"}
+    | {"upgrade", "expect", "proxy-authorization", "proxy-authenticate", "proxy-connection"}
+)
+_SHORTEST_SECRET: Final = 24
+_LONGEST_SECRET: Final = 64
+_COMMAND_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookConfig:
+    """Process jobs by POSTing them to a URL.
+
+    Attributes:
+        secret: ``whsec_`` and base64 of 24 to 64 random bytes (Standard Webhooks 1.0); ``None`` lets one be made.
+        headers: sent along; not those that HTTP or the signature need.
+        timeout: seconds for one whole request.
+    """
+
+    url: str
+    secret: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 30
+
+    def __post_init__(self) -> None:
+        problems: Problems = {}
+        _check_url(self.url, problems)
+        if self.secret is not None and not _is_secret(self.secret):
+            problems["secret"] = ["must be whsec_ and the base64 of 24 to 64 random bytes"]
+        for name, value in self.headers.items():
+            _check_header(name, value, problems)
+        if isinstance(self.timeout, bool) or not isinstance(self.timeout, int | float) or not 0 < self.timeout <= 3600:  # noqa: PLR2004 - said in the message
+            problems["timeout"] = ["must be more than 0 and at most 3600 seconds"]
+        if problems:
+            raise InvalidInputError(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandConfig:
+    """Process jobs by a named command of the server's own command file."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _COMMAND_NAME.fullmatch(self.name):
+            raise InvalidInputError({"name": ["must be 1 to 100 letters, digits, _ . or -"]})
+
+
+ProcessorConfig = WebhookConfig | CommandConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueConfig:
+    """The configuration of one queue; durations in seconds.
+
+    Attributes:
+        processors: by job type, `ANY_TYPE` for the rest.
+    """
+
+    paused: bool = False
+    attempts: int = 3
+    backoff: Backoff = backoffs.DEFAULT
+    lease: float = 60
+    timeout: float | None = None
+    priority: int = 0
+    on_success_delete: bool = False
+    processors: Mapping[str, ProcessorConfig] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        problems: Problems = {}
+        for name in ("attempts", "lease", "timeout", "priority"):
+            try:
+                jobs.check_number(name, getattr(self, name))
+            except InvalidInputError as error:
+                problems.update(error.problems)
+        for kind in self.processors:
+            if not 1 <= len(kind) <= 200 or not kind.isprintable() or kind.startswith("$"):  # noqa: PLR2004 - said in the message
+                problems[f"processors.{kind[:80]}"] = ["must be a job type, or * for all others"]
+        if problems:
+            raise InvalidInputError(problems)
+
+    def processor_for(self, kind: str) -> ProcessorConfig | None:
+        """Return what processes jobs of a type, if this queue's configuration says."""
+        return self.processors.get(kind) or self.processors.get(ANY_TYPE)
+
+    def fill(self, new: NewJob) -> NewJob:
+        """Give a new job this queue's defaults where it has no value of its own."""
+        return replace(
+            new,
+            priority=self.priority if new.priority is None else new.priority,
+            attempts=self.attempts if new.attempts is None else new.attempts,
+            backoff=self.backoff if new.backoff is None else new.backoff,
+            lease=self.lease if new.lease is None else new.lease,
+            timeout=self.timeout if new.timeout is None else new.timeout,
+            on_success_delete=self.on_success_delete if new.on_success_delete is None else new.on_success_delete,
+        )
+
+
+def processor(value: Mapping[str, Any], path: str) -> ProcessorConfig:
+    """Read a processor from its wire form.
+
+    Raises:
+        InvalidInputError: with the paths below ``path``.
+    """
+    kinds: dict[object, type[WebhookConfig | CommandConfig]] = {"webhook": WebhookConfig, "command": CommandConfig}
+    made = kinds.get(value.get("kind"))
+    if made is None:
+        raise InvalidInputError({f"{path}.kind": ["must be webhook or command"]})
+    rest = {name: inner for name, inner in value.items() if name != "kind"}
+    try:
+        return made(**rest)
+    except InvalidInputError as error:
+        raise error.under(path) from None
+    except TypeError:
+        raise InvalidInputError({path: [f"has missing or unknown fields: {', '.join(map(str, rest))}"]}) from None
+
+
+def _check_url(url: object, problems: Problems) -> None:
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+        usable = parts and parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        parts = usable = None
+    if not usable or not parts:
+        problems["url"] = ["must be an absolute http or https URL"]
+    elif parts.username is not None or parts.password is not None:
+        problems["url"] = ["must not carry a user name or password; use a header"]
+
+
+def _is_secret(secret: object) -> bool:
+    if not isinstance(secret, str) or not secret.startswith("whsec_"):
+        return False
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return _SHORTEST_SECRET <= len(key) <= _LONGEST_SECRET
+
+
+def _check_header(name: object, value: object, problems: Problems) -> None:
+    path = f"headers.{name}"
+    if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+        problems[path] = ["is not the name of an HTTP header"]
+    elif name.lower() in _DENIED_HEADERS or name.lower().startswith("webhook-"):
+        problems[path] = ["is set by the sender itself"]
+    elif not isinstance(value, str) or not value.isascii() or not (value == "" or value.isprintable()):
+        problems[path] = ["must be printable ASCII text"]

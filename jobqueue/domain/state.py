@@ -1,0 +1,211 @@
+"""The states of a job, which may become which, and the named transitions between them.
+
+A transition is a value: what to change, and the state and claim it may start from. Only the store applies it, as one
+guarded atomic update, so that of two transitions that race exactly one happens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import WrongStateError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobqueue.domain.job import Job, JobError
+
+
+class State(StrEnum):
+    """The six states of a job."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    DELAYED = "delayed"
+    SUCCESS = "success"
+    FAILED = "failed"
+    KILLED = "killed"
+
+
+FINAL: Final = frozenset({State.SUCCESS, State.FAILED, State.KILLED})
+"""States in which nothing more happens unless a person requeues the job."""
+WAITING: Final = frozenset({State.PENDING, State.DELAYED})
+UNFINISHED: Final = WAITING | {State.PROCESSING}
+
+LEGAL: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
+    {
+        State.PENDING: frozenset({State.PROCESSING, State.DELAYED, State.KILLED}),
+        State.DELAYED: frozenset({State.PENDING, State.KILLED}),
+        State.PROCESSING: frozenset({State.PENDING, State.DELAYED, State.SUCCESS, State.FAILED, State.KILLED}),
+        State.SUCCESS: frozenset({State.PENDING}),
+        State.FAILED: frozenset({State.PENDING}),
+        State.KILLED: frozenset({State.PENDING}),
+    }
+)
+"""Which state may become which; everything else is a mistake."""
+
+
+class Outcome(StrEnum):
+    """How one attempt ended, as kept in the history."""
+
+    SUCCESS = "success"
+    FAIL = "fail"
+    DIE = "die"
+    RETRY = "retry"
+    HANGING = "hanging"
+    TIMEOUT = "timeout"
+    KILL = "kill"
+    RELEASE = "release"
+    REQUEUE = "requeue"
+
+
+class _Unset:
+    """Tell "no result was given" from the result ``None``."""
+
+
+UNSET: Final = _Unset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One change of a job's state, and what must hold for it to happen.
+
+    Attributes:
+        source: the state the job must be in.
+        token: the claim that must be current; ``None`` where the source is not `State.PROCESSING`.
+        target: the state the job gets.
+        delay: seconds from the server's now until the job is due; ``None`` for no wait.
+        refund: the attempt is not counted.
+        expired_only: the lease must have ended by the server's clock.
+        outbox: what has to be done afterwards by whoever sees the job: ``children``, ``delete``.
+    """
+
+    source: State
+    target: State
+    outcome: Outcome
+    token: str | None = None
+    delay: float | None = None
+    error: JobError | None = None
+    result: Any = UNSET
+    code: int | None = None
+    refund: bool = False
+    expired_only: bool = False
+    outbox: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.target not in LEGAL[self.source]:
+            raise ValueError(f"{self.source} may not become {self.target}")
+        if (self.token is None) == (self.source is State.PROCESSING):
+            raise ValueError("a claim token guards exactly the transitions of a processing job")
+
+
+def succeed(job: Job, token: str, result: Any, *, code: int | None = None) -> Transition:
+    """Finish with a result."""
+    return Transition(
+        source=State.PROCESSING,
+        token=token,
+        target=State.SUCCESS,
+        outcome=Outcome.SUCCESS,
+        result=result,
+        code=code,
+        outbox=_outbox(job, State.SUCCESS),
+    )
+
+
+def fail(  # noqa: PLR0913 - one named argument for each thing that is recorded
+    job: Job,
+    token: str,
+    error: JobError,
+    *,
+    chance: float,
+    code: int | None = None,
+    outcome: Outcome = Outcome.FAIL,
+    expired_only: bool = False,
+) -> Transition:
+    """Count an attempt that did not succeed: wait by the backoff, or end as failed when none is left.
+
+    Args:
+        job: as claimed.
+        token: of the claim.
+        error: why.
+        chance: a random number from 0 to 1 that spreads the backoff by its jitter.
+        code: the HTTP status or exit code, if there is one.
+        outcome: what the history calls it.
+        expired_only: let it happen only when the lease has ended.
+    """
+    last = job.attempts_made >= job.attempts
+    delay = None if last else job.backoff.seconds(job.attempts_made, chance=chance)
+    target = State.FAILED if last else State.DELAYED if delay else State.PENDING
+    return Transition(
+        source=State.PROCESSING,
+        token=token,
+        target=target,
+        outcome=outcome,
+        error=error,
+        code=code,
+        delay=delay or None,
+        expired_only=expired_only,
+        outbox=_outbox(job, target),
+    )
+
+
+def die(job: Job, token: str, error: JobError, *, code: int | None = None) -> Transition:
+    """End as killed at once, whatever attempts remain."""
+    return Transition(
+        source=State.PROCESSING,
+        token=token,
+        target=State.KILLED,
+        outcome=Outcome.DIE,
+        error=error,
+        code=code,
+        outbox=_outbox(job, State.KILLED),
+    )
+
+
+def retry(token: str, *, delay: float | None, error: JobError | None, code: int | None = None) -> Transition:
+    """Go back without counting the attempt, after ``delay`` seconds or at once."""
+    return Transition(
+        source=State.PROCESSING,
+        token=token,
+        target=State.DELAYED if delay else State.PENDING,
+        outcome=Outcome.RETRY,
+        delay=delay or None,
+        error=error,
+        code=code,
+        refund=True,
+    )
+
+
+def release(token: str) -> Transition:
+    """Give a claimed job back untouched, as a worker does that is being shut down."""
+    return Transition(source=State.PROCESSING, token=token, target=State.PENDING, outcome=Outcome.RELEASE, refund=True)
+
+
+def kill(job: Job, error: JobError) -> Transition:
+    """End an unfinished job by a person's will.
+
+    Raises:
+        WrongStateError: the job has ended already.
+    """
+    if job.state in FINAL:
+        raise WrongStateError(job.id, job.state, "killed")
+    return Transition(
+        source=job.state,
+        token=job.claim.token if job.claim else None,
+        target=State.KILLED,
+        outcome=Outcome.KILL,
+        error=error,
+        outbox=_outbox(job, State.KILLED),
+    )
+
+
+def _outbox(job: Job, target: State) -> tuple[str, ...]:
+    if target not in FINAL:
+        return ()
+    branch = job.on_success if target is State.SUCCESS else job.on_failure
+    children = ("children",) if job.on_complete or branch else ()
+    delete = ("delete",) if target is State.SUCCESS and job.on_success_delete else ()
+    return children + delete

@@ -1,0 +1,78 @@
+"""What a processor says about a job it ran."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from jobqueue.domain.job import Job, JobError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Success:
+    """It is done; ``code`` is the HTTP status or exit code, if there is one."""
+
+    result: Any = None
+    code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """This attempt did not succeed; ``timed_out`` if it was ended for running too long."""
+
+    error: JobError
+    code: int | None = None
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """It can never succeed."""
+
+    error: JobError
+    code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """Run it again after ``delay`` seconds, not counted as an attempt."""
+
+    delay: float | None = None
+    error: JobError | None = None
+    code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """Somebody else has taken it over and will report under the same token."""
+
+    code: int | None = None
+
+
+Verdict = Success | Failure | Death | Again | Accepted
+
+
+class Reporter(Protocol):
+    """How a processor tells of a running job. Every call renews the lease."""
+
+    async def log(self, line: str, level: str | None = None) -> None:
+        """Add a log line.
+
+        Raises:
+            JobCancelledError: the job was killed or its lease was lost.
+        """
+
+    async def progress(self, percent: float) -> None:
+        """Set the progress, 0 to 100.
+
+        Raises:
+            JobCancelledError: as `log`.
+        """
+
+
+class Processor(Protocol):
+    """Runs one claimed job. Cancelling the call stops it."""
+
+    async def run(self, job: Job, reporter: Reporter) -> Verdict:
+        """Run the job to its end and say how that was."""

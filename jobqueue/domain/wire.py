@@ -1,0 +1,139 @@
+"""The JSON form of what the domain knows: camelCase names, ISO 8601 dates with milliseconds and Z.
+
+The one place where snake_case becomes camelCase; the HTTP API, webhooks, the command line and the store share it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.backoff import Exponential, Fixed, Steps
+from jobqueue.domain.job import Attempt, Claim, Job, JobError, LogLine, NewJob
+from jobqueue.domain.queue import CommandConfig, QueueConfig, WebhookConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MASK: Final = "********"
+_INTERNAL: Final = frozenset({"run", "log_count", "outbox"})
+_SPARSE: Final = {"late", "was", "trace", "level"}
+
+
+@cache
+def camel(name: str) -> str:
+    """Return the JSON name of a Python one: ``on_success_delete`` is ``onSuccessDelete``."""
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+@cache
+def _names(kind: type) -> tuple[tuple[str, str], ...]:
+    return tuple((item.name, camel(item.name)) for item in fields(kind) if item.name not in _INTERNAL)
+
+
+def date(value: datetime) -> str:
+    """Return a date as ISO 8601 with milliseconds and ``Z``."""
+    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def value(any_value: Any) -> Any:
+    """Return any stored value as JSON; what JSON does not have becomes its text."""
+    if any_value is None or isinstance(any_value, str | bool | int | float):
+        return any_value
+    if isinstance(any_value, datetime):
+        return date(any_value)
+    if isinstance(any_value, dict):
+        return {str(key): value(inner) for key, inner in any_value.items()}
+    if isinstance(any_value, list | tuple):
+        return [value(inner) for inner in any_value]
+    return str(any_value)
+
+
+def job(one: Job) -> dict[str, Any]:
+    """Return a job as JSON."""
+    return _plain(one)
+
+
+def new_job(new: NewJob) -> dict[str, Any]:
+    """Return a new job as JSON, only with the fields that were given."""
+    return {
+        name: inner
+        for name, inner in _plain(new).items()
+        if inner is not None and (inner or name not in {"data", "meta"})
+    }
+
+
+def log_line(line: LogLine) -> dict[str, Any]:
+    """Return a log line as JSON, only with the fields it has."""
+    return {name: inner for name, inner in _plain(line).items() if inner is not None}
+
+
+def error(one: JobError) -> dict[str, Any]:
+    """Return an error as JSON."""
+    return {"kind": one.kind, "message": one.message} | ({"trace": one.trace} if one.trace is not None else {})
+
+
+def queue(config: QueueConfig, *, secrets: bool = False) -> dict[str, Any]:
+    """Return a queue's configuration as JSON, its secrets masked unless asked for."""
+    shown = {camel(item.name): getattr(config, item.name) for item in fields(config)}
+    shown["backoff"] = config.backoff.wire()
+    shown["processors"] = {kind: processor(one, secrets=secrets) for kind, one in config.processors.items()}
+    return shown
+
+
+def processor(one: WebhookConfig | CommandConfig, *, secrets: bool = False) -> dict[str, Any]:
+    """Return a processor's configuration as JSON, its secret masked unless asked for."""
+    if isinstance(one, CommandConfig):
+        return {"kind": "command", "name": one.name}
+    shown: dict[str, Any] = {"kind": "webhook", "url": one.url, "timeout": one.timeout}
+    if one.secret is not None:
+        shown["secret"] = one.secret if secrets else MASK
+    if one.headers:
+        shown["headers"] = {name: held if secrets else MASK for name, held in one.headers.items()}
+    return shown
+
+
+def _plain(thing: Any) -> Any:
+    kind = type(thing)
+    if kind is NewJob:
+        return {
+            name: inner
+            for attribute, name in _names(kind)
+            if (inner := _convert(getattr(thing, attribute))) is not None
+        }
+    return {
+        name: _convert(getattr(thing, attribute))
+        for attribute, name in _names(kind)
+        if attribute not in _SPARSE or getattr(thing, attribute) is not None
+    }
+
+
+def _convert(inner: Any) -> Any:
+    if isinstance(inner, Fixed | Steps | Exponential):
+        return inner.wire()
+    if isinstance(inner, NewJob):
+        return new_job(inner)
+    if isinstance(inner, Attempt | Claim | JobError | LogLine):
+        return _plain(inner)
+    if isinstance(inner, tuple):
+        return [_convert(item) for item in inner]
+    return value(inner)
+
+
+def snake_children(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a child job's JSON with its names in snake_case, its own children included."""
+    known = {name: attribute for attribute, name in _names(NewJob)}
+    return {
+        known.get(name, name): _children(inner) if name in {"onComplete", "onSuccess", "onFailure"} else inner
+        for name, inner in given.items()
+    }
+
+
+def _children(given: Any) -> Any:
+    if isinstance(given, list):
+        return [_children(item) for item in given]
+    return snake_children(given) if isinstance(given, dict) else given

@@ -1,0 +1,233 @@
+"""Running a job by a Python function: async, or plain and then in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import Die, JobCancelledError, Retry
+from jobqueue.domain.job import JobError
+from jobqueue.domain.verdict import Again, Death, Failure, Success, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+    from types import TracebackType
+
+    from jobqueue.domain.job import Job
+    from jobqueue.domain.verdict import Reporter
+
+_HERE: Final = str(Path(__file__))
+Function = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """What runs the jobs of one type in one queue."""
+
+    type: str
+    queue: str
+    function: Function
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is awaited; otherwise it runs in a thread."""
+        called = self.function if inspect.isroutine(self.function) else type(self.function).__call__
+        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(called)
+
+
+class _Running:
+    """What a handler sees of its job."""
+
+    def __init__(self, job: Job, reporter: Reporter) -> None:
+        self.job = job
+        self._reporter = reporter
+
+    @property
+    def id(self) -> str:
+        """The job's id, 24 hex digits."""
+        return self.job.id
+
+    @property
+    def type(self) -> str:
+        """The job's type."""
+        return self.job.type
+
+    @property
+    def queue(self) -> str:
+        """The queue it is in."""
+        return self.job.queue
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The job's input."""
+        return self.job.data
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What is attached to the job."""
+        return self.job.meta
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+        return self.job.attempts_made
+
+    @property
+    def parent_id(self) -> str | None:
+        """The id of the job whose child this is."""
+        return self.job.parent_id
+
+    @property
+    def batch_id(self) -> str | None:
+        """The id of the batch the job belongs to."""
+        return self.job.batch_id
+
+
+class ActiveJob(_Running):
+    """The job an async handler gets."""
+
+    async def log(self, line: str, level: str | None = None) -> None:
+        """Add a line to the job's log; it is stored when this returns.
+
+        Raises:
+            JobCancelledError: the job was killed or its lease was lost.
+        """
+        await self._reporter.log(str(line), level)
+
+    async def progress(self, percent: float) -> None:
+        """Set the progress, 0 to 100.
+
+        Raises:
+            JobCancelledError: as `log`.
+        """
+        await self._reporter.progress(percent)
+
+
+class BlockingJob(_Running):
+    """The job a plain handler gets: the same calls, without ``await``."""
+
+    def __init__(self, job: Job, reporter: Reporter, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(job, reporter)
+        self._loop = loop
+        self._cancelled = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job was killed or its lease was lost: what the function does from now on is in vain."""
+        return self._cancelled.is_set()
+
+    def log(self, line: str, level: str | None = None) -> None:
+        """Add a line to the job's log; it is stored when this returns.
+
+        Raises:
+            JobCancelledError: the job was killed or its lease was lost.
+        """
+        self._call(self._reporter.log(str(line), level))
+
+    def progress(self, percent: float) -> None:
+        """Set the progress, 0 to 100.
+
+        Raises:
+            JobCancelledError: as `log`.
+        """
+        self._call(self._reporter.progress(percent))
+
+    def cancel(self) -> None:
+        """Make the next call from the function raise."""
+        self._cancelled.set()
+
+    def _call(self, call: Coroutine[Any, Any, None]) -> None:
+        if self._cancelled.is_set():
+            call.close()
+            raise JobCancelledError
+        asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
+
+class CallbackProcessor:
+    """Runs jobs by the handlers of this process."""
+
+    def __init__(self, handlers: Mapping[tuple[str, str], Handler]) -> None:
+        self._handlers = handlers
+
+    async def run(self, job: Job, reporter: Reporter) -> Verdict:
+        """Run the handler of the job's type and turn what it returns or raises into a verdict.
+
+        Cancelling stops an async handler at its next ``await``. A plain one cannot be stopped from outside: its next
+        call to the job raises, and this returns when it has ended; cancelling a second time abandons it.
+        """
+        handler = self._handlers[job.queue, job.type]
+        try:
+            if handler.is_async:
+                return Success(result=await handler.function(ActiveJob(job, reporter)))
+            return Success(result=await _in_thread(handler.function, job, reporter))
+        except Die as die:
+            return Death(error=_error("die", die.reason, die))
+        except Retry as again:
+            return Again(delay=again.delay, error=_error("retry", again.reason, again))
+        except JobCancelledError:
+            raise asyncio.CancelledError from None
+        except asyncio.CancelledError as cancelled:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return Failure(error=_error("CancelledError", "cancelled by something the handler awaited", cancelled))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a handler raises is the failure of its job
+            return Failure(error=_error(type(error).__qualname__, str(error), error))
+
+
+async def _in_thread(function: Function, job: Job, reporter: Reporter) -> Any:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+    active = BlockingJob(job, reporter, loop)
+    context = contextvars.copy_context()
+
+    def finish(result: Any, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+    def body() -> None:
+        result, failure = None, None
+        try:
+            result = context.run(function, active)
+        except StopIteration as error:
+            failure = RuntimeError(f"the handler raised StopIteration({error.value!r})")
+        except BaseException as error:  # noqa: BLE001 - it belongs to the job, and is raised where the job is awaited
+            failure = error
+        try:
+            loop.call_soon_threadsafe(finish, result, failure)
+        except RuntimeError:
+            return  # the loop is closed: the job was abandoned on shutdown
+
+    threading.Thread(target=body, name=f"job-{job.id}", daemon=True).start()
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        if done.done():
+            raise
+        active.cancel()
+        await asyncio.wait({done})
+        done.exception()
+        raise
+
+
+def _error(kind: str, message: str, error: BaseException) -> JobError:
+    return JobError(kind=kind, message=message or type(error).__qualname__, trace=_trace(error))
+
+
+def _trace(error: BaseException) -> str:
+    """Return the traceback from the handler's first frame on, without local values."""
+    kept: TracebackType | None = error.__traceback__
+    while kept is not None and kept.tb_frame.f_code.co_filename == _HERE:
+        kept = kept.tb_next
+    return "".join(traceback.format_exception(type(error), error, kept))

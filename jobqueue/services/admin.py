@@ -1,0 +1,239 @@
+"""What people do with jobs: look at them, change, kill, requeue and delete them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain import backoff as backoffs
+from jobqueue.domain import payload, state, wire
+from jobqueue.domain.attributes import MOST as MOST_ATTRIBUTES
+from jobqueue.domain.attributes import attributes, scalars
+from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, TooLargeError, WrongStateError
+from jobqueue.domain.job import JobError, check_number
+from jobqueue.domain.state import State
+from jobqueue.services.wake import Wake
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from jobqueue.domain.job import Job, LogLine
+    from jobqueue.domain.query import JobQuery, Page
+    from jobqueue.services.completer import Completer
+    from jobqueue.services.wake import Wakeups
+    from jobqueue.store.claims import ClaimStore
+    from jobqueue.store.jobs import JobStore
+    from jobqueue.store.listing import Listing
+
+PATCHABLE: Final = frozenset({"data", "meta", "priority", "delay_til", "attempts", "backoff", "lease", "timeout"})
+REQUEUE_CHANGES: Final = frozenset({"data", "attempts", "backoff", "priority"})
+MOST_RELATIVES: Final = 1000
+MOST_ANCESTORS: Final = 100
+_TRIES: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relative:
+    """A job in a family tree, with its children."""
+
+    job: Job
+    children: tuple[Relative, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """The relatives of a job.
+
+    Attributes:
+        ancestors: from the first job down to the parent.
+        tree: the job itself and its descendants.
+        batch: how many jobs of its batch are in each state; ``None`` without a batch.
+        truncated: there are more descendants than are shown.
+    """
+
+    ancestors: tuple[Job, ...]
+    tree: Relative
+    batch: Mapping[str, int] | None
+    truncated: bool
+
+
+class Admin:
+    """A person's side of the life of a job."""
+
+    def __init__(
+        self, jobs: JobStore, claims: ClaimStore, listing: Listing, completer: Completer, wakeups: Wakeups
+    ) -> None:
+        self._jobs = jobs
+        self._claims = claims
+        self._listing = listing
+        self._completer = completer
+        self._wakeups = wakeups
+
+    async def get(self, job_id: str) -> Job:
+        """Return a job with its whole history.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        job = await self._jobs.get(job_id)
+        if job.history and await self._jobs.has_spilled(job_id):
+            return replace(job, history=(*await self._jobs.spilled_history(job_id), *job.history))
+        return job
+
+    async def list(self, query: JobQuery) -> Page:
+        """Return a page of jobs."""
+        return await self._listing.page(query)
+
+    async def logs(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, LogLine]]:
+        """Return log lines with their numbers, in order, from number ``after`` on."""
+        return await self._claims.lines(await self._jobs.get(job_id), after, limit)
+
+    async def kill(self, job_id: str, reason: str = "killed by a person") -> Job:
+        """End an unfinished job; one that runs is told through its heartbeat.
+
+        Raises:
+            NotFoundError: there is none of this id.
+            WrongStateError: it has ended already.
+        """
+        for _ in range(_TRIES):
+            job = await self._jobs.get(job_id)
+            change = state.kill(job, JobError(kind="killed", message=reason))
+            if await self._jobs.apply(job.id, job.queue, change):
+                self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
+                if change.outbox:
+                    await self._completer.finish(job.id)
+                return await self._jobs.get(job_id)
+        raise WrongStateError(job_id, "changing too quickly", "killed")
+
+    async def requeue(self, job_id: str, changes: Mapping[str, Any] | None = None) -> Job:
+        """Start an ended or delayed job anew, possibly with other data, attempts, backoff or priority.
+
+        Raises:
+            NotFoundError: there is none of this id.
+            WrongStateError: it is pending or processing.
+            KeyConflictError: another unfinished job has taken its key.
+            InvalidInputError: a change is not acceptable.
+        """
+        wanted = _checked(changes or {}, REQUEUE_CHANGES)
+        job = await self._settled(job_id)
+        if job.state in {State.PENDING, State.PROCESSING}:
+            raise WrongStateError(job.id, job.state, "requeued")
+        requeued = await self._jobs.requeue(job, wanted)
+        self._wakeups.tell(Wake(kind="ready", queue=job.queue, job_id=job.id))
+        return requeued
+
+    async def patch(self, job_id: str, changes: Mapping[str, Any]) -> Job:
+        """Change fields of a job that is not processing.
+
+        Raises:
+            NotFoundError: there is none of this id.
+            WrongStateError: it is processing, or has ended and was to be delayed.
+            InvalidInputError: a change is not acceptable.
+        """
+        wanted = _checked(changes, PATCHABLE)
+        job = await self._jobs.get(job_id)
+        changed = await self._jobs.patch(job, wanted)
+        kind = "ready" if changed.state is State.PENDING else "delayed"
+        self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
+        return changed
+
+    async def delete(self, job_id: str) -> None:
+        """Delete a job that is not processing, with its logs.
+
+        Raises:
+            NotFoundError: there is none of this id.
+            WrongStateError: it is processing.
+        """
+        job = await self._settled(job_id)
+        if not await self._jobs.delete(job):
+            raise WrongStateError(job_id, (await self._jobs.get(job_id)).state, "deleted")
+
+    async def family(self, job_id: str) -> Family:
+        """Return the ancestors, descendants and batch of a job."""
+        job = await self._jobs.get(job_id)
+        tree, truncated = await self._descendants(job)
+        batch = await self._listing.in_batch(job.batch_id) if job.batch_id else None
+        return Family(ancestors=await self._ancestors(job), tree=tree, batch=batch, truncated=truncated)
+
+    async def _settled(self, job_id: str) -> Job:
+        """Return a job for which nothing is left to fire."""
+        job = await self._jobs.get(job_id)
+        if job.outbox:
+            await self._completer.fire(job)
+            job = await self._jobs.get(job_id)
+        return job
+
+    async def _ancestors(self, job: Job) -> tuple[Job, ...]:
+        found: list[Job] = []
+        parent_id = job.parent_id
+        while parent_id is not None and len(found) < MOST_ANCESTORS:
+            try:
+                parent = await self._jobs.get(parent_id)
+            except NotFoundError:
+                break
+            found.insert(0, parent)
+            parent_id = parent.parent_id
+        return tuple(found)
+
+    async def _descendants(self, job: Job) -> tuple[Relative, bool]:
+        by_parent: dict[str, list[Job]] = {}
+        generation, count = [job.id], 0
+        while generation and count <= MOST_RELATIVES:
+            born = await self._listing.children(generation, MOST_RELATIVES + 1 - count)
+            for child in born:
+                by_parent.setdefault(str(child.parent_id), []).append(child)
+            generation, count = [child.id for child in born], count + len(born)
+        return _tree(job, by_parent), count > MOST_RELATIVES
+
+
+def _tree(job: Job, by_parent: Mapping[str, list[Job]]) -> Relative:
+    return Relative(job=job, children=tuple(_tree(child, by_parent) for child in by_parent.get(job.id, ())))
+
+
+def _checked(changes: Mapping[str, Any], allowed: frozenset[str]) -> dict[str, Any]:
+    """Return changes as document fields.
+
+    Raises:
+        InvalidInputError: naming each field.
+        TooLargeError: data or meta are over their limit.
+    """
+    problems: Problems = {wire.camel(name): ["cannot be changed"] for name in changes if name not in allowed}
+    wanted: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in allowed:
+            continue
+        try:
+            wanted[wire.camel(name)] = _value(name, value)
+        except InvalidInputError as error:
+            problems.update(error.problems)
+    if problems:
+        raise InvalidInputError(problems)
+    if "meta" in wanted:
+        wanted["attrs"] = attributes(wanted["meta"])
+    return wanted
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in {"data", "meta"}:
+        return _content(name, value)
+    if name == "backoff":
+        return backoffs.parse(value).wire()
+    if name == "delay_til":
+        moment: datetime | None = value
+        return moment
+    if value is None and name != "timeout":
+        raise InvalidInputError({wire.camel(name): ["must be a number"]})
+    check_number(name, value)
+    return value
+
+
+def _content(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidInputError({name: ["must be an object"]})
+    size = payload.check(value, name, dots=name == "data")
+    if size > payload.MOST_DATA:
+        raise TooLargeError(name, size, payload.MOST_DATA)
+    if name == "meta" and sum(1 for _ in scalars(value)) > MOST_ATTRIBUTES:
+        raise InvalidInputError({"meta": [f"takes at most {MOST_ATTRIBUTES} values"]})
+    return value

@@ -1,0 +1,225 @@
+"""Claims jobs for the processors of this process and runs them, so many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.errors import DatabaseError
+from jobqueue.journal import get_logger
+from jobqueue.services.execution import Execution
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jobqueue.domain.job import Job
+    from jobqueue.domain.verdict import Processor
+    from jobqueue.services.wake import Wake, Wakeups
+    from jobqueue.services.work import Claimed, Work
+    from jobqueue.store.leases import LeaseKeeper
+
+log = get_logger(__name__)
+_MOST_CLAIMS: Final = 16
+_DRAIN_POLL: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """Jobs that one kind of processor of this process takes: of one queue, of some types or (``None``) of any."""
+
+    queue: str
+    types: tuple[str, ...] | None
+    processor: Callable[[Job], Processor]
+
+
+@dataclass(slots=True)
+class _Appetite:
+    """Whether a lane may have work: since the last time it was found empty something has happened."""
+
+    hungry: bool = True
+    heard: int = field(default=0)
+
+    def wake(self) -> None:
+        self.hungry = True
+        self.heard += 1
+
+    def found_nothing(self, heard_before: int) -> None:
+        if self.heard == heard_before:
+            self.hungry = False
+
+
+class Dispatcher:
+    """Keeps up to ``concurrency`` jobs running as long as there are any.
+
+    One claim is under way when idle; each job found doubles them while there is a backlog, and a run that ends claims
+    the next job while its outcome is being recorded.
+
+    Args:
+        work: the life of jobs.
+        keeper: renews leases.
+        wakeups: tell of new work; the poll is the safety net.
+        lanes: what this process can run at present.
+        concurrency: jobs at a time.
+        poll_interval: seconds between looks without a wake-up.
+        worker: the name under which jobs are claimed.
+    """
+
+    def __init__(  # noqa: PLR0913 - the wiring of one process, by name
+        self,
+        *,
+        work: Work,
+        keeper: LeaseKeeper,
+        wakeups: Wakeups,
+        lanes: Callable[[], Sequence[Lane]],
+        concurrency: int,
+        poll_interval: float,
+        worker: str,
+    ) -> None:
+        self._work = work
+        self._keeper = keeper
+        self._wakeups = wakeups
+        self._lanes = lanes
+        self._concurrency = concurrency
+        self._poll_interval = poll_interval
+        self._worker = worker
+        self._appetites: dict[str, _Appetite] = {}
+        self._woken = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._busy = 0
+        self._turn = 0
+        self._runners: set[asyncio.Task[None]] = set()
+        self._running: dict[str, Execution] = {}
+
+    @property
+    def running(self) -> int:
+        """How many jobs run now."""
+        return len(self._running)
+
+    async def run(self) -> None:
+        """Claim and run jobs until `stop`."""
+        deaf = self._wakeups.listen(self._hear)
+        clock = asyncio.get_running_loop().time
+        poll_at = clock()
+        try:
+            while not self._stopping.is_set():
+                self._woken.clear()
+                if clock() >= poll_at:
+                    self._wake_all()
+                    poll_at = clock() + self._poll_interval * random.uniform(0.8, 1.2)  # noqa: S311 - spreads polls
+                await self._fill()
+                try:
+                    async with asyncio.timeout_at(poll_at):
+                        await self._woken.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            deaf()
+
+    async def stop(self, grace: float) -> int:
+        """Stop claiming, let running jobs finish for ``grace`` seconds, give the others back.
+
+        Returns:
+            How many were given back.
+        """
+        self._stopping.set()
+        self._woken.set()
+        if self._runners:
+            await asyncio.wait(set(self._runners), timeout=grace)
+        left = list(self._running.values())
+        for execution in left:
+            execution.release()
+        if self._runners:
+            await asyncio.wait(set(self._runners), timeout=_DRAIN_POLL)
+            for execution in list(self._running.values()):
+                execution.release()
+            await asyncio.gather(*self._runners, return_exceptions=True)
+        return len(left)
+
+    def _hear(self, wake: Wake) -> None:
+        if wake.kind == "killed":
+            for execution in self._running.values():
+                if execution.job.id == wake.job_id:
+                    execution.check_claim()
+            return
+        if wake.kind == "delayed":
+            return
+        if wake.kind in {"all", "config"} or wake.queue is None:
+            self._wake_all()
+        elif wake.queue in self._appetites:
+            self._appetites[wake.queue].wake()
+        self._woken.set()
+
+    def _wake_all(self) -> None:
+        for lane in self._lanes():
+            self._appetites.setdefault(lane.queue, _Appetite()).wake()
+
+    async def _fill(self) -> None:
+        """Claim as long as there are free places and something is found."""
+        burst = 1
+        while not self._stopping.is_set() and (free := self._concurrency - self._busy) > 0:
+            count = min(burst, free, _MOST_CLAIMS)
+            self._busy += count
+            claims = await asyncio.gather(*(self._claim_next() for _ in range(count)))
+            found = 0
+            for one in claims:
+                if one is None:
+                    self._busy -= 1
+                    continue
+                found += 1
+                task = asyncio.create_task(self._runner(one))
+                self._runners.add(task)
+                task.add_done_callback(self._runners.discard)
+            if not found:
+                return
+            burst *= 2
+
+    async def _runner(self, execution: Execution | None) -> None:
+        """Run a job, and then others as long as there are any."""
+        try:
+            while execution is not None:
+                self._running[execution.token] = execution
+                try:
+                    await execution.run()
+                finally:
+                    ended = asyncio.create_task(self._settle(execution))
+                if self._stopping.is_set():
+                    await ended
+                    return
+                execution, _ = await asyncio.gather(self._claim_next(), ended)
+        finally:
+            self._busy -= 1
+            self._woken.set()
+
+    async def _settle(self, execution: Execution) -> None:
+        try:
+            await execution.settle()
+        except Exception:
+            log.exception("outcome could not be recorded", job_id=execution.job.id)
+        finally:
+            self._running.pop(execution.token, None)
+
+    async def _claim_next(self) -> Execution | None:
+        """Claim a job from the next lane in turn that may have one."""
+        lanes = self._lanes()
+        self._turn += 1
+        for step in range(len(lanes)):
+            lane = lanes[(self._turn + step) % len(lanes)]
+            appetite = self._appetites.setdefault(lane.queue, _Appetite())
+            if not appetite.hungry or self._stopping.is_set():
+                continue
+            heard = appetite.heard
+            try:
+                claimed = await self._work.claim(lane.queue, lane.types, worker=self._worker)
+            except DatabaseError as error:
+                log.warning("cannot claim", queue=lane.queue, error=str(error))
+                appetite.found_nothing(heard)
+                continue
+            if claimed is not None:
+                return self._begin(claimed, lane)
+            appetite.found_nothing(heard)
+        return None
+
+    def _begin(self, claimed: Claimed, lane: Lane) -> Execution:
+        return Execution(claimed, lane.processor(claimed.job), self._work, self._keeper)

@@ -1,0 +1,114 @@
+"""One run of one claimed job: under its lease, its time limit, and whoever may stop it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import stamina
+
+from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, StaleTokenError, TooLargeError
+from jobqueue.domain.job import JobError
+from jobqueue.domain.verdict import Failure, Processor, Verdict
+from jobqueue.journal import get_logger
+from jobqueue.services.reporter import JobReporter
+
+if TYPE_CHECKING:
+    from jobqueue.services.work import Claimed, Work
+    from jobqueue.store.leases import LeaseKeeper
+
+log = get_logger(__name__)
+STOP_SECONDS: Final = 5.0
+"""How long a cancelled run may take to stop before its outcome is recorded all the same."""
+_SETTLE_SECONDS: Final = 3600.0
+
+
+class Execution:
+    """Runs a claimed job, then records how it ended. `run` and `settle` are called once each, in this order."""
+
+    def __init__(self, claimed: Claimed, processor: Processor, work: Work, keeper: LeaseKeeper) -> None:
+        self.job = claimed.job
+        self.token = claimed.token
+        self._processor = processor
+        self._work = work
+        self._keeper = keeper
+        self._task: asyncio.Task[Verdict] | None = None
+        self._lost = False
+        self._verdict: Verdict | None = None
+
+    async def run(self) -> None:
+        """Run the job until it ends, its time is over, it is lost, or it is to be given back."""
+        loop = asyncio.get_running_loop()
+
+        def lost(reason: str) -> None:
+            loop.call_soon_threadsafe(self.lose, reason)
+
+        reporter = JobReporter(self._work, self.job, self.token, self.lose)
+        self._keeper.keep(self.job.id, self.job.queue, self.token, self.job.lease, lost)
+        self._task = asyncio.create_task(self._processor.run(self.job, reporter), name=f"job-{self.job.id}")
+        done, _ = await asyncio.wait({self._task}, timeout=self.job.timeout)
+        if not done:
+            self._verdict = self._timeout()
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=STOP_SECONDS)
+        elif not self._task.cancelled():
+            self._verdict = self._outcome(self._task)
+
+    async def settle(self) -> None:
+        """Record the outcome, however long the database may be away; the lease is kept until then."""
+        try:
+            if self._lost:
+                log.warning("job lost while it ran", job_id=self.job.id)
+            elif self._verdict is None:
+                await self._work.release(self.job, self.token)
+            else:
+                await self._record(self._verdict)
+        except StaleTokenError as error:
+            log.warning("outcome came too late", job_id=self.job.id, reason=str(error))
+        except DatabaseUnavailableError as error:
+            log.error("outcome could not be recorded", job_id=self.job.id, error=str(error))
+        finally:
+            self._keeper.let_go(self.token)
+
+    def lose(self, reason: str) -> None:
+        """Stop the run: its claim is lost, so that nothing it does counts any more."""
+        if not self._lost:
+            self._lost = True
+            log.info("stopping a job", job_id=self.job.id, reason=reason)
+            self._cancel()
+
+    def release(self) -> None:
+        """Stop the run and give the job back, uncounted; asked a second time, do not wait for it to stop."""
+        self._cancel()
+
+    def check_claim(self) -> None:
+        """Ask the database at once whether the claim still holds."""
+        self._keeper.check(self.token)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _record(self, verdict: Verdict) -> None:
+        async for attempt in stamina.retry_context(
+            on=DatabaseUnavailableError, attempts=None, timeout=_SETTLE_SECONDS, wait_max=5.0
+        ):
+            with attempt:
+                if self._lost:
+                    return
+                try:
+                    await self._work.settle(self.job, self.token, verdict)
+                except (InvalidInputError, TooLargeError) as error:
+                    refused = JobError(kind="invalid-result", message=f"the result cannot be stored: {error}")
+                    await self._work.settle(self.job, self.token, Failure(error=refused))
+
+    def _outcome(self, task: asyncio.Task[Verdict]) -> Verdict | None:
+        error = task.exception()
+        if error is None:
+            return task.result()
+        log.error("a processor broke", job_id=self.job.id, exc_info=error)
+        return Failure(error=JobError(kind=type(error).__qualname__, message=str(error)))
+
+    def _timeout(self) -> Verdict:
+        message = f"ran longer than its {self.job.timeout:g} s"
+        return Failure(error=JobError(kind="timeout", message=message), timed_out=True)

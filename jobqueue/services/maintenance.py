@@ -1,0 +1,136 @@
+"""Background work that any process may do at any time: promote due jobs, reap hanging ones, fire what is left over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.errors import DatabaseError
+from jobqueue.journal import get_logger
+from jobqueue.services.wake import Wake
+from jobqueue.services.work import reaped
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from jobqueue.domain.job import Job
+    from jobqueue.services.completer import Completer
+    from jobqueue.services.wake import Wakeups
+    from jobqueue.store.jobs import JobStore
+
+log = get_logger(__name__)
+_SHORTEST_WAIT: Final = 0.001
+_MOST_GAPS: Final = 100
+_AT_ONCE: Final = 500
+
+
+class Loop:
+    """Does something again and again, until cancelled; an error is logged and the next turn tries anew.
+
+    Args:
+        name: for the log.
+        run_once: one turn; may return in how many seconds the next one is due, if sooner than ``every``.
+        every: seconds between turns.
+    """
+
+    def __init__(self, name: str, run_once: Callable[[], Awaitable[float | None]], *, every: float) -> None:
+        self._name = name
+        self._run_once = run_once
+        self._every = every
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Begin the next turn at once."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Take turns for ever."""
+        while True:
+            self._woken.clear()
+            wait = self._every
+            try:
+                sooner = await self._run_once()
+                if sooner is not None:
+                    wait = min(wait, max(sooner, _SHORTEST_WAIT))
+            except DatabaseError as error:
+                log.warning("maintenance waits for the database", loop=self._name, error=str(error))
+            except Exception:
+                log.exception("maintenance failed", loop=self._name)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._woken.wait()
+
+
+class Promoter:
+    """Makes delayed jobs claimable when their time has come."""
+
+    def __init__(self, jobs: JobStore, wakeups: Wakeups) -> None:
+        self._jobs = jobs
+        self._wakeups = wakeups
+
+    async def run_once(self) -> float | None:
+        """Promote what is due; return in how many seconds the next job will be."""
+        if await self._jobs.promote_due():
+            self._wakeups.tell(Wake(kind="ready"))
+        return await self._jobs.seconds_to_next_due()
+
+
+class Grace:
+    """Decides whose missing heartbeats count.
+
+    After an outage of the database every living worker's lease has ended, and each needs the chance to renew it. So a
+    job is reaped only if this process has seen the database without a gap of more than half the job's lease for at
+    least one whole lease. The start of the process is the end of a gap too.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._gaps: list[tuple[float, float]] = [(float("inf"), now)]
+        self._last = now
+
+    def saw_database(self, now: float) -> None:
+        """Note that the database has just answered; ``now`` is of a steady clock, in seconds."""
+        gap = now - self._last
+        self._gaps = [known for known in self._gaps if known[0] > gap][-_MOST_GAPS:] + [(gap, now)]
+        self._last = now
+
+    def patience(self, now: float) -> float:
+        """Return the longest lease that may be reaped at all."""
+        return now - self._gaps[0][1]
+
+    def allows(self, lease: float, now: float) -> bool:
+        """Tell whether a job with this lease in seconds may be reaped."""
+        return all(now - ended_at >= lease for gap, ended_at in self._gaps if gap > lease / 2)
+
+
+class Reaper:
+    """Takes jobs back whose lease has ended, as one failed attempt."""
+
+    def __init__(self, jobs: JobStore, completer: Completer, wakeups: Wakeups) -> None:
+        self._jobs = jobs
+        self._completer = completer
+        self._wakeups = wakeups
+        self._grace = Grace(time.monotonic())
+
+    async def run_once(self) -> float | None:
+        """Reap what has expired."""
+        expired = await self._jobs.expired(self._grace.patience(time.monotonic()), _AT_ONCE)
+        now = time.monotonic()
+        self._grace.saw_database(now)
+        for job in expired:
+            if self._grace.allows(job.lease, now):
+                await self._reap(job)
+        return None
+
+    async def _reap(self, job: Job) -> None:
+        if job.claim is None:
+            return
+        change = reaped(job, job.claim.token)
+        if not await self._jobs.apply(job.id, job.queue, change):
+            return
+        log.warning("job reaped", job_id=job.id, queue=job.queue, worker=job.claim.worker, state=change.target.value)
+        self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
+        self._wakeups.tell(Wake(kind="ready" if change.delay is None else "delayed", queue=job.queue))
+        if change.outbox:
+            await self._completer.finish(job.id)

@@ -1,0 +1,76 @@
+"""Adding jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.state import State
+from jobqueue.services.wake import Wake
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from jobqueue.domain.job import Job, NewJob
+    from jobqueue.services.config import QueueConfigs
+    from jobqueue.services.wake import Wakeups
+    from jobqueue.store.jobs import JobStore
+
+MOST_AT_ONCE: Final = 1000
+
+
+class Producer:
+    """Adds jobs with the defaults of their queues."""
+
+    def __init__(self, jobs: JobStore, configs: QueueConfigs, wakeups: Wakeups) -> None:
+        self._jobs = jobs
+        self._configs = configs
+        self._wakeups = wakeups
+
+    async def add(self, new: NewJob, *, job_id: str | None = None, session: Any = None) -> Job:
+        """Add a job.
+
+        Args:
+            new: the job.
+            job_id: its id, if it has to be a certain one; adding the same id again returns the first job.
+            session: a driver session whose transaction the insert joins.
+
+        Raises:
+            KeyConflictError: an unfinished job of the queue has its key.
+        """
+        config = await self._configs.fresh(new.queue)
+        job = await self._jobs.insert(config.fill(new), job_id=job_id, session=session)
+        if session is None:
+            self._announce(job)
+        return job
+
+    async def add_all(self, new: Sequence[NewJob]) -> list[Job]:
+        """Add up to `MOST_AT_ONCE` jobs, all or none, and return them in the same order.
+
+        Raises:
+            InvalidInputError: none or too many, or two with the same key.
+            KeyConflictError: the key of one is taken.
+        """
+        if not 1 <= len(new) <= MOST_AT_ONCE:
+            raise InvalidInputError({"jobs": [f"takes 1 to {MOST_AT_ONCE:,} jobs"]})
+        _distinct_keys(new)
+        filled = [(await self._configs.fresh(one.queue)).fill(one) for one in new]
+        jobs = await self._jobs.insert_all(filled)
+        for job in {job.queue: job for job in jobs}.values():
+            self._announce(job)
+        return jobs
+
+    def _announce(self, job: Job) -> None:
+        kind = "ready" if job.state is State.PENDING else "delayed"
+        self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
+
+
+def _distinct_keys(new: Sequence[NewJob]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for index, one in enumerate(new):
+        if one.key is None:
+            continue
+        if (one.queue, one.key) in seen:
+            raise InvalidInputError({f"jobs.{index}.key": ["is the key of an earlier job of this request"]})
+        seen.add((one.queue, one.key))

@@ -1,0 +1,206 @@
+"""`JobQueue`: the Python face of the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.job import DEFAULT_QUEUE, Job, LogLine, NewJob, check_id, check_queue
+from jobqueue.domain.query import JobQuery, Page
+from jobqueue.processors.callback import CallbackProcessor, Handler
+from jobqueue.services.dispatcher import Lane
+from jobqueue.services.runtime import Runtime
+from jobqueue.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from jobqueue.services.admin import Family
+    from jobqueue.services.dispatcher import Dispatcher
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class JobQueue:
+    """Adds jobs, runs handlers, and looks at what became of them.
+
+    Nothing happens until the first call: then it connects, to ``JOBQUEUE_MONGO_URL`` or to the embedded MongoDB, which
+    is started if it does not run. Use it in one event loop; ``async with`` or `close` end the connection.
+
+    Args:
+        settings: instead of the ones from the environment.
+        overrides: single settings by name, such as ``mongo_url`` or ``db``.
+
+    Raises:
+        SettingsError: when it connects.
+        DatabaseError: from any call.
+    """
+
+    def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
+        self._settings = settings
+        self._overrides = overrides
+        self._runtime: Runtime | None = None
+        self._lock = asyncio.Lock()
+        self.handlers: dict[tuple[str, str], Handler] = {}
+
+    async def __aenter__(self) -> JobQueue:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> Runtime:
+        """Connect if not connected yet, and return the services behind this queue."""
+        if self._runtime is None:
+            async with self._lock:
+                if self._runtime is None:
+                    settings = self._settings or Settings.load(self._overrides)
+                    self._runtime = await Runtime.open(settings)
+        return self._runtime
+
+    async def close(self) -> None:
+        """Close the connection; the next call would open it again."""
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            await runtime.close()
+
+    def handler(self, kind: str, *, queue: str = DEFAULT_QUEUE) -> Callable[[F], F]:
+        """Decorate the function that runs jobs of a type: ``async``, or plain and then in a thread.
+
+        Args:
+            kind: the job type.
+            queue: the queue to take them from.
+
+        Raises:
+            InvalidInputError: a wrong name, or a type that has a handler already.
+        """
+        NewJob(type=kind, queue=queue)
+
+        def register(function: F) -> F:
+            if (queue, kind) in self.handlers:
+                raise InvalidInputError({"type": [f"{kind!r} of queue {queue!r} has a handler already"]})
+            self.handlers[queue, kind] = Handler(type=kind, queue=queue, function=function)
+            return function
+
+        return register
+
+    async def add(
+        self,
+        kind: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        session: Any = None,
+        **fields: Any,
+    ) -> Job:
+        """Add a job and return it.
+
+        Args:
+            kind: its type; the handler is chosen by it.
+            data: its input.
+            session: a Motor session of the caller's own transaction: then the job exists exactly if that commits.
+            fields: any other field of `NewJob`: ``queue``, ``meta``, ``priority``, ``attempts``, ``backoff``,
+                ``delay``, ``delay_til``, ``lease``, ``timeout``, ``key``, ``on_success_delete``, ``on_complete``,
+                ``on_success``, ``on_failure``.
+
+        Raises:
+            InvalidInputError: naming each unacceptable field.
+            KeyConflictError: an unfinished job of the queue has this key.
+        """
+        runtime = await self.open()
+        return await runtime.producer.add(new_job(kind, data, **fields), session=session)
+
+    async def add_all(self, jobs: Sequence[NewJob]) -> list[Job]:
+        """Add up to 1,000 jobs, all or none.
+
+        Raises:
+            InvalidInputError: none or too many.
+            KeyConflictError: the key of one is taken.
+        """
+        return await (await self.open()).producer.add_all(jobs)
+
+    async def get(self, job_id: str) -> Job:
+        """Return a job.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        return await (await self.open()).admin.get(check_id(job_id))
+
+    async def list(self, query: JobQuery | None = None) -> Page:
+        """Return a page of jobs, newest first unless the query says otherwise."""
+        return await (await self.open()).admin.list(query or JobQuery())
+
+    async def logs(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, LogLine]]:
+        """Return log lines with their numbers, from number ``after`` on."""
+        return await (await self.open()).admin.logs(check_id(job_id), after=after, limit=limit)
+
+    async def family(self, job_id: str) -> Family:
+        """Return the relatives of a job."""
+        return await (await self.open()).admin.family(check_id(job_id))
+
+    async def kill(self, job_id: str, reason: str = "killed by a person") -> Job:
+        """End an unfinished job."""
+        return await (await self.open()).admin.kill(check_id(job_id), reason)
+
+    async def requeue(self, job_id: str, **changes: Any) -> Job:
+        """Start an ended or delayed job anew, possibly with other ``data``, ``attempts``, ``backoff``, ``priority``."""
+        return await (await self.open()).admin.requeue(check_id(job_id), changes)
+
+    async def patch(self, job_id: str, **changes: Any) -> Job:
+        """Change fields of a job that is not processing."""
+        return await (await self.open()).admin.patch(check_id(job_id), changes)
+
+    async def delete(self, job_id: str) -> None:
+        """Delete a job that is not processing, with its logs."""
+        await (await self.open()).admin.delete(check_id(job_id))
+
+    async def pause(self, queue: str = DEFAULT_QUEUE, *, paused: bool = True) -> None:
+        """Claim nothing from a queue any more, in no process, or (``paused=False``) again."""
+        runtime = await self.open()
+        await runtime.queues.set_paused(check_queue(queue), paused=paused)
+
+    @contextlib.asynccontextmanager
+    async def working(self, *, concurrency: int | None = None) -> AsyncIterator[Dispatcher]:
+        """Run the handlers in this process for as long as the block lasts; running jobs are then finished or given back.
+
+        Args:
+            concurrency: jobs at a time.
+        """
+        runtime = await self.open()
+        await runtime.start()
+        dispatcher = runtime.dispatcher(self.lanes, concurrency=concurrency)
+        task = asyncio.create_task(dispatcher.run())
+        try:
+            yield dispatcher
+        finally:
+            await dispatcher.stop(runtime.settings.drain_timeout)
+            await task
+
+    def lanes(self) -> Sequence[Lane]:
+        """Return what the handlers of this queue can run."""
+        processor = CallbackProcessor(self.handlers)
+        types: dict[str, list[str]] = {}
+        for queue, kind in self.handlers:
+            types.setdefault(queue, []).append(kind)
+        return [
+            Lane(queue=queue, types=tuple(sorted(kinds)), processor=lambda _job: processor)
+            for queue, kinds in sorted(types.items())
+        ]
+
+
+def new_job(kind: str, data: Mapping[str, Any] | None = None, **fields: Any) -> NewJob:
+    """Return a new job from its fields.
+
+    Raises:
+        InvalidInputError: naming each unacceptable or unknown field.
+    """
+    unknown = [name for name in fields if name not in NewJob.__dataclass_fields__]
+    if unknown:
+        raise InvalidInputError({name: ["is not a known field"] for name in unknown})
+    return NewJob(type=kind, data={} if data is None else data, **fields)

@@ -1,0 +1,153 @@
+"""Everything one process needs, put together and taken apart again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from typing import TYPE_CHECKING, Any
+
+from jobqueue.journal import get_logger
+from jobqueue.services.admin import Admin
+from jobqueue.services.completer import Completer
+from jobqueue.services.config import FRESH_SECONDS, QueueConfigs
+from jobqueue.services.dispatcher import Dispatcher
+from jobqueue.services.maintenance import Loop, Promoter, Reaper
+from jobqueue.services.producer import Producer
+from jobqueue.services.queues import Queues
+from jobqueue.services.wake import Wake, Wakeups
+from jobqueue.services.work import Work
+from jobqueue.store.changes import Changes, Event
+from jobqueue.store.claims import ClaimStore
+from jobqueue.store.config import ConfigStore
+from jobqueue.store.database import Database
+from jobqueue.store.embedded import EmbeddedMongo
+from jobqueue.store.jobs import JobStore
+from jobqueue.store.leases import LeaseKeeper
+from jobqueue.store.listing import Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jobqueue.services.dispatcher import Lane
+    from jobqueue.settings import Settings
+
+log = get_logger(__name__)
+_PROMOTE_SECONDS = 1.0
+_SWEEP_SECONDS = 2.0
+
+
+def worker_name() -> str:
+    """Return a name for this process under which it claims jobs: host, pid and a random part."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+class Runtime:
+    """The services of one process on one database.
+
+    `open` gives the use cases; `start` adds what runs in the background: the change stream and the maintenance.
+    """
+
+    def __init__(self, settings: Settings, database: Database, embedded: EmbeddedMongo | None) -> None:
+        self.settings = settings
+        self.database = database
+        self.embedded = embedded
+        self.name = worker_name()
+        self.wakeups = Wakeups()
+        self.jobs = JobStore(database)
+        self.claims = ClaimStore(database)
+        self.config_store = ConfigStore(database)
+        self.configs = QueueConfigs(self.config_store)
+        self.producer = Producer(self.jobs, self.configs, self.wakeups)
+        self.completer = Completer(self.jobs, self.claims, self.configs, self.wakeups)
+        self.work = Work(self.jobs, self.claims, self.configs, self.completer, self.wakeups)
+        self.admin = Admin(self.jobs, self.claims, Listing(database), self.completer, self.wakeups)
+        self.queues = Queues(self.config_store, self.configs, self.wakeups)
+        self.changes = Changes(database)
+        self.keeper = LeaseKeeper(database)
+        self.wakeups.listen(self._unsettle)
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Runtime:
+        """Connect to the MongoDB of the settings, or to the embedded one, which is started if need be.
+
+        Raises:
+            DatabaseError: it cannot be reached, is not suitable, or cannot be started.
+        """
+        embedded = None
+        url = settings.mongo_url
+        if url is None:
+            embedded = await asyncio.to_thread(EmbeddedMongo.acquire, settings.data_dir, mongod=settings.mongod)
+            url = embedded.url
+        try:
+            database = await Database.connect(url, settings.db)
+        except BaseException:
+            if embedded is not None:
+                await asyncio.to_thread(embedded.release)
+            raise
+        return cls(settings, database, embedded)
+
+    async def start(self) -> None:
+        """Begin the background work."""
+        await self.configs.refresh()
+        promoter = Loop("promoter", Promoter(self.jobs, self.wakeups).run_once, every=_PROMOTE_SECONDS)
+        reaper = Reaper(self.jobs, self.completer, self.wakeups)
+        configs = Loop("config", self._refresh_configs, every=FRESH_SECONDS / 2)
+        loops = [
+            promoter,
+            configs,
+            Loop("reaper", reaper.run_once, every=self.settings.reap_interval),
+            Loop("completer", self._sweep, every=_SWEEP_SECONDS),
+        ]
+        self.wakeups.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)
+        self.changes.listen(self._relay)
+        self.changes.listen(lambda event: configs.wake() if event.kind in {"config", "gap"} else None)
+        self.changes.start()
+        self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
+
+    def dispatcher(self, lanes: Callable[[], Sequence[Lane]], *, concurrency: int | None = None) -> Dispatcher:
+        """Return a dispatcher for processors of this process."""
+        return Dispatcher(
+            work=self.work,
+            keeper=self.keeper,
+            wakeups=self.wakeups,
+            lanes=lanes,
+            concurrency=concurrency or self.settings.concurrency,
+            poll_interval=self.settings.poll_interval,
+            worker=self.name,
+        )
+
+    async def close(self) -> None:
+        """Stop the background work, close the connection and let go of the embedded MongoDB."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.changes.stop()
+        await self.work.drain()
+        await asyncio.to_thread(self.keeper.stop)
+        await self.database.close()
+        if self.embedded is not None:
+            await asyncio.to_thread(self.embedded.release)
+
+    def _relay(self, event: Event) -> None:
+        """Turn what the database tells into wake-ups of this process."""
+        kinds = {"pending": "ready", "delayed": "delayed", "killed": "killed"}
+        if event.kind == "job":
+            self.wakeups.tell(Wake(kind=kinds.get(event.state or "", "all"), queue=event.queue, job_id=event.job_id))
+        elif event.kind == "gap":
+            self.wakeups.tell(Wake(kind="all"))
+
+    def _unsettle(self, wake: Wake) -> None:
+        if wake.kind in {"ready", "all"}:
+            self.claims.unsettle(wake.queue)
+
+    async def _refresh_configs(self) -> None:
+        before = self.configs.known
+        await self.configs.refresh()
+        if self.configs.known != before:
+            self.wakeups.tell(Wake(kind="config"))
+
+    async def _sweep(self) -> None:
+        await self.completer.run_once()

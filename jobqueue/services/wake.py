@@ -1,0 +1,41 @@
+"""Wake-ups within one process: who waits for jobs or configuration hears of them here, whatever the source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wake:
+    """Something happened that somebody may wait for.
+
+    Attributes:
+        kind: ``ready``, a job may be claimable; ``delayed``, a job will be; ``killed``; ``config``; ``all``.
+        queue: where, if known.
+        job_id: which job, if known.
+    """
+
+    kind: str
+    queue: str | None = None
+    job_id: str | None = None
+
+
+class Wakeups:
+    """Hands every wake-up to all listeners, at once; a listener must not block."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[Wake], None]] = []
+
+    def listen(self, listener: Callable[[Wake], None]) -> Callable[[], None]:
+        """Call ``listener`` from now on; return how to stop that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def tell(self, wake: Wake) -> None:
+        """Wake who waits."""
+        for listener in tuple(self._listeners):
+            listener(wake)

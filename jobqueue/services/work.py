@@ -1,0 +1,195 @@
+"""What a worker does with jobs: claim, renew, report, and say how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain import payload, state, wire
+from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, StaleTokenError
+from jobqueue.domain.job import LONGEST_LINE, JobError
+from jobqueue.domain.state import Outcome, Transition
+from jobqueue.domain.verdict import Accepted, Again, Death, Failure, Success, Verdict
+from jobqueue.journal import get_logger
+from jobqueue.services.wake import Wake
+from jobqueue.store.claims import MOST_HISTORY, Beat
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobqueue.domain.job import Job
+    from jobqueue.services.completer import Completer
+    from jobqueue.services.config import QueueConfigs
+    from jobqueue.services.wake import Wakeups
+    from jobqueue.store.claims import ClaimStore
+    from jobqueue.store.jobs import JobStore
+
+log = get_logger(__name__)
+_KEPT_HISTORY: Final = 50
+_LONGEST_LATE: Final = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A job and the token under which its worker reports."""
+
+    job: Job
+    token: str
+
+
+class Work:
+    """The worker's side of the life of a job."""
+
+    def __init__(
+        self, jobs: JobStore, claims: ClaimStore, configs: QueueConfigs, completer: Completer, wakeups: Wakeups
+    ) -> None:
+        self._jobs = jobs
+        self._claims = claims
+        self._configs = configs
+        self._completer = completer
+        self._wakeups = wakeups
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def claim(
+        self, queue: str, types: Sequence[str] | None, *, worker: str, lease: float | None = None
+    ) -> Claimed | None:
+        """Claim the first waiting job of a queue, or return ``None``.
+
+        If the call is cancelled while the claim is under way, the job goes back, uncounted.
+        """
+        if not self._configs.usable:
+            await self._configs.fresh(queue)
+        if self._configs.of(queue).paused or types == ():
+            return None
+        token = secrets.token_hex(12)
+        call = asyncio.create_task(self._claims.claim(queue, types, token=token, worker=worker, lease=lease))
+        try:
+            job = await asyncio.shield(call)
+        except asyncio.CancelledError:
+            self._later(self._give_back(call, token))
+            raise
+        if job is None:
+            return None
+        if len(job.history) > MOST_HISTORY:
+            await self._jobs.spill_history(job.id, keep=_KEPT_HISTORY)
+        return Claimed(job=job, token=token)
+
+    async def report(
+        self,
+        job: Job,
+        token: str,
+        *,
+        progress: float | None = None,
+        lines: Sequence[tuple[str, str | None]] = (),
+    ) -> Beat | None:
+        """Renew the lease and keep progress and log lines (text and level); ``None`` if the claim is lost."""
+        if progress is not None and not 0 <= progress <= 100:  # noqa: PLR2004 - said in the message
+            raise InvalidInputError({"progress": ["must be from 0 to 100"]})
+        split = [{"m": part} | ({"level": level} if level else {}) for line, level in lines for part in _parts(line)]
+        return await self._claims.renew(job.id, job.queue, token, progress=progress, lines=split)
+
+    async def settle(self, job: Job, token: str, verdict: Verdict) -> None:
+        """Record what a processor says about a job it ran.
+
+        Raises:
+            StaleTokenError: the claim is not the current one; the report is kept in the history.
+            InvalidInputError, TooLargeError: the result cannot be stored; the job is still processing.
+        """
+        match verdict:
+            case Success():
+                payload.check_result(verdict.result)
+                change = state.succeed(job, token, verdict.result, code=verdict.code)
+            case Failure():
+                change = state.fail(
+                    job,
+                    token,
+                    verdict.error,
+                    chance=random.random(),  # noqa: S311 - spreads retries
+                    code=verdict.code,
+                    outcome=Outcome.TIMEOUT if verdict.timed_out else Outcome.FAIL,
+                )
+            case Death():
+                change = state.die(job, token, verdict.error, code=verdict.code)
+            case Again():
+                change = state.retry(token, delay=verdict.delay, error=verdict.error, code=verdict.code)
+            case Accepted():
+                return
+        await self._apply(job, change)
+
+    async def release(self, job: Job, token: str) -> None:
+        """Give a claimed job back, uncounted, as on shutdown."""
+        with contextlib.suppress(StaleTokenError):
+            await self._apply(job, state.release(token))
+
+    async def drain(self) -> None:
+        """Wait for what goes on in the background."""
+        while self._background:
+            await asyncio.gather(*self._background, return_exceptions=True)
+
+    async def _apply(self, job: Job, change: Transition) -> None:
+        if await self._jobs.apply(job.id, job.queue, change):
+            if change.outbox:
+                await self._completer.finish(job.id)
+            if change.target in state.WAITING:
+                kind = "ready" if change.target is state.State.PENDING else "delayed"
+                self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
+            return
+        present = await self._jobs.get(job.id)
+        await self._jobs.keep_late(job.id, str(change.token), _late(change))
+        raise StaleTokenError(job.id, present.state)
+
+    async def _give_back(self, call: asyncio.Task[Job | None], token: str) -> None:
+        with contextlib.suppress(DatabaseUnavailableError):
+            job = await call
+            if job is not None:
+                await self.release(job, token)
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def reaped(job: Job, token: str) -> Transition:
+    """Return the transition of a job whose lease has ended: one failed attempt, whoever notices first."""
+    timed_out = (
+        job.timeout is not None
+        and job.start_at is not None
+        and job.reset_at is not None
+        and (job.reset_at - job.start_at).total_seconds() >= job.timeout - 0.001
+    )
+    worker = job.claim.worker if job.claim else "?"
+    error = (
+        JobError(kind="timeout", message=f"ran longer than its {job.timeout:g} s on {worker}")
+        if timed_out
+        else JobError(kind="hanging", message=f"no heartbeat from {worker} for {job.lease:g} s")
+    )
+    return state.fail(
+        job,
+        token,
+        error,
+        chance=random.random(),  # noqa: S311 - spreads retries
+        outcome=Outcome.TIMEOUT if timed_out else Outcome.HANGING,
+        expired_only=True,
+    )
+
+
+def _late(change: Transition) -> dict[str, Any]:
+    report: dict[str, Any] = {"outcome": change.outcome.value}
+    if change.error is not None:
+        report["error"] = wire.error(change.error)
+    if change.result is not state.UNSET:
+        small = payload.check(change.result, "result") <= _LONGEST_LATE
+        report["result"] = change.result if small else f"{str(change.result)[:_LONGEST_LATE]} … (cut short)"
+    if change.code is not None:
+        report["code"] = change.code
+    return report
+
+
+def _parts(line: str) -> list[str]:
+    clean = line.encode("utf-8", "replace").decode()
+    return [clean[start : start + LONGEST_LINE] for start in range(0, len(clean), LONGEST_LINE)] or [""]

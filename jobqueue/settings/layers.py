@@ -1,0 +1,171 @@
+"""Find the settings' values, as text: in flags, in the environment, in files. Unknown names are mistakes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jobqueue.settings.rules import LISTS, NOUNS, TAKES, Rule, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+PREFIX = "JOBQUEUE_"
+MASK = "***"
+FILE_NAME = "jobqueue.toml"
+SECRET_LIMIT = 65_536
+
+_CONFIG = PREFIX + "CONFIG"
+# For commands, clients and tests: never read as settings.
+_FOREIGN = frozenset({_CONFIG, PREFIX + "JOB_ID", PREFIX + "TOKEN", PREFIX + "URL"})
+_TESTS = PREFIX + "TEST_"
+# Kubernetes puts these into every container beside a service named jobqueue or jobqueue-something.
+_SERVICE_NAME = re.compile(r"JOBQUEUE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+_SERVICE_PORT = re.compile(r"JOBQUEUE_(\w+_)?PORT=(tcp|udp|sctp)://.*")
+
+_PASSWORD = re.compile(r"://([^:]*):.*@", re.DOTALL)
+_SECRET_OPTION = re.compile(r"(?i)((?:tlsCertificateKeyFilePassword|authMechanismProperties|proxyPassword)=)[^&;]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Hold a value as text.
+
+    Attributes:
+        where: names it in messages, such as ``JOBQUEUE_PORT (environment)``.
+        source: where it is from, such as ``environment`` or the path of a file.
+        base: the absolute directory that a relative path starts at.
+    """
+
+    text: str
+    where: str
+    source: str
+    base: Path
+
+
+def env_name(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def mask_url(url: str) -> str:
+    """Return a MongoDB URL fit for logs, its password and secret options masked: rather too much than too little."""
+    return _SECRET_OPTION.sub(rf"\1{MASK}", _PASSWORD.sub(rf"://\1:{MASK}@", url, count=1))
+
+
+def from_flags(
+    rules: Mapping[str, Rule], flags: Mapping[str, object], cwd: Path, mistakes: list[str]
+) -> dict[str, Found]:
+    """Return what the command line gives; ``None`` is not given. Mistakes are added to `mistakes`."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return _from_values(
+        rules, given, lambda name: f"--{shown(name, '').replace('_', '-')} (flag)", ("flag", cwd), mistakes
+    )
+
+
+def from_file(
+    rules: Mapping[str, Rule], environ: Mapping[str, str], cwd: Path, mistakes: list[str]
+) -> dict[str, Found]:
+    """Return what ``JOBQUEUE_CONFIG`` or ``jobqueue.toml`` gives. Mistakes are added to `mistakes`."""
+    named = environ.get(_CONFIG, "").strip()
+    path = cwd / (named or FILE_NAME)
+    title = shown(named, "") if named else FILE_NAME
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if named:
+            mistakes.append(f"{_CONFIG} (environment): there is no file {title}")
+        return {}
+    except OSError as error:
+        mistakes.append(f"{title}: cannot be read: {error.strerror}")
+        return {}
+    except (ValueError, RecursionError) as error:
+        mistakes.append(f"{title}: is not TOML in UTF-8: {error}")
+        return {}
+    return _from_values(rules, values, lambda name: f"{shown(name, '')} ({title})", (str(path), path.parent), mistakes)
+
+
+def from_environment(
+    rules: Mapping[str, Rule], environ: Mapping[str, str], cwd: Path, mistakes: list[str]
+) -> dict[str, Found]:
+    """Return what ``JOBQUEUE_*`` variables give; empty ones are not set. Mistakes are added to `mistakes`."""
+    given = {key: value.strip() for key, value in environ.items() if value.strip() and _is_ours(key, value)}
+    found = {}
+    for name, rule in rules.items():
+        key = env_name(name)
+        text, file_name = given.pop(key, None), given.pop(f"{key}_FILE", None) if rule.secret else None
+        if text and file_name:
+            mistakes.append(f"{key} (environment): is set together with {key}_FILE; unset one of them")
+        elif text:
+            found[name] = Found(text=text, where=f"{key} (environment)", source="environment", base=cwd)
+        elif file_name:
+            where, source = f"{key}_FILE (environment)", f"{file_name} ({key}_FILE)"
+            if secret := _read_secret(cwd, file_name, where, mistakes):
+                found[name] = Found(text=secret, where=where, source=source, base=cwd)
+    known = [env_name(name) for name in rules]
+    mistakes += [_unknown(f"{shown(key, '')} (environment)", key, known) for key in sorted(given)]
+    return found
+
+
+def _from_values(
+    rules: Mapping[str, Rule],
+    values: Mapping[str, object],
+    where: Callable[[str], str],
+    origin: tuple[str, Path],
+    mistakes: list[str],
+) -> dict[str, Found]:
+    found = {}
+    source, base = origin
+    for name, value in values.items():
+        rule = rules.get(name)
+        text = _text(value, rule.parser) if rule else None
+        if not rule:
+            mistakes.append(_unknown(where(name), name.replace("-", "_"), rules))
+        elif text is None:
+            mistakes.append(f"{where(name)}: is not {NOUNS[rule.parser]}")
+        elif not text and rule.parser not in LISTS:
+            mistakes.append(f"{where(name)}: is empty")
+        else:
+            found[name] = Found(text=text, where=where(name), source=source, base=base)
+    return found
+
+
+def _text(value: object, parser: str) -> str | None:
+    items = value if isinstance(value, list | tuple) else [value]
+    if not isinstance(value, TAKES[parser]) or any(isinstance(item, bool | dict | list | tuple) for item in items):
+        return None
+    try:
+        return ",".join(str(item) for item in items).strip()
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return None
+
+
+def _is_ours(key: str, value: str) -> bool:
+    if not key.startswith(PREFIX) or key in _FOREIGN or key.startswith(_TESTS):
+        return False
+    return not (_SERVICE_NAME.fullmatch(key) or _SERVICE_PORT.fullmatch(f"{key}={value}"))
+
+
+def _read_secret(cwd: Path, file_name: str, where: str, mistakes: list[str]) -> str:
+    name = shown(file_name)
+    try:
+        with (cwd / file_name).open(encoding="utf-8") as file:
+            text = file.read(SECRET_LIMIT).strip()
+    except OSError as error:
+        mistakes.append(f"{where}: {name} cannot be read: {error.strerror}")
+    except ValueError:
+        mistakes.append(f"{where}: {name} is not a text file in UTF-8")
+    else:
+        if not text:
+            mistakes.append(f"{where}: {name} is empty")
+        return text
+    return ""
+
+
+def _unknown(where: str, name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"{where}: is not a setting" + (f"; did you mean {close[0]}?" if close else "")

@@ -1,0 +1,150 @@
+"""What a value must be like to be accepted. A check returns its objection, or nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Network = IPv4Network | IPv6Network
+
+TOKEN_MINIMUM = 16
+PORT_MAXIMUM = 65_535
+SHOWN_MAXIMUM = 200
+
+NOUNS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "path": "a path",
+    "networks": "a list of networks",
+    "ports": "a list of ports",
+}
+TAKES: dict[str, tuple[type, ...]] = {
+    "int": (str, int),
+    "float": (str, int, float),
+    "str": (str,),
+    "path": (str, Path),
+    "networks": (str, list, tuple),
+    "ports": (str, list, tuple),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Explain one setting and say what it accepts.
+
+    Attributes:
+        help: one sentence without a full stop.
+        parser: a key of `NOUNS`: a method of `environs.Env`, or one of `LISTS`.
+        secret: never shown, and readable from a file named by ``JOBQUEUE_X_FILE``.
+        bounds: least and greatest number.
+        choices: the only texts accepted, in any case.
+        check: returns its objection to the parsed value, or an empty text.
+    """
+
+    help: str
+    parser: str
+    secret: bool = False
+    bounds: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    check: Callable[[Any], str] | None = None
+
+
+def shown(text: str, quote: str = '"') -> str:
+    """Return `text` in quotes, on one line and not too long, to show in a message."""
+    plain = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return quote + (plain if len(plain) <= SHOWN_MAXIMUM else f"{plain[:SHOWN_MAXIMUM]}…") + quote
+
+
+def check_db(text: str) -> str:
+    """Object to what MongoDB would not take as the name of a database, or keeps for itself."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}", text):
+        return "may have up to 63 letters, digits, - and _"
+    return "belongs to MongoDB itself" if text in {"admin", "config", "local"} else ""
+
+
+def check_host(text: str) -> str:
+    """Object to what is neither a host name nor an IP address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return "" if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text) else "is not a host name or an IP address"
+    return ""
+
+
+def check_token(text: str) -> str:
+    """Object to what is too short, or cannot travel in an HTTP header."""
+    if not re.fullmatch(r"[\x21-\x7e]*", text):
+        return "may have only printable ASCII characters, without spaces: it travels in an HTTP header"
+    return "" if len(text) >= TOKEN_MINIMUM else f"has {len(text)} characters; at least {TOKEN_MINIMUM} are needed"
+
+
+def check_mongo_url(text: str) -> str:
+    """Object to what is no MongoDB URL, and to options under which acknowledged writes get lost."""
+    if not re.match(r"mongodb(\+srv)?://[^/?]", text):
+        return "does not begin with mongodb:// or mongodb+srv:// and a host"
+    if " " in text or not text.isprintable():
+        return "has a space or a control character: write it as %20 and the like"
+    _, _, query = text.partition("?")
+    for option in re.split("[&;]", query):
+        name, _, value = option.lower().partition("=")
+        weak = name == "w" and re.fullmatch(r"[+-]?\d+", value) and int(value[:9]) <= 1
+        off = name in {"retrywrites", "journal", "j"} and value == "false"
+        if weak or off:
+            return f"sets {option}, but jobqueue needs majority writes: remove it"
+    return ""
+
+
+def check_path(value: Path) -> str:
+    """Object to what can never be a path."""
+    if "\0" in str(value):
+        return "has a NUL character"
+    try:
+        value.expanduser()
+    except RuntimeError:
+        return "begins with ~ and a user without a home directory"
+    return ""
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Return the comma-separated networks in CIDR notation; a bare address is a network of one.
+
+    Raises:
+        ValueError: naming the first that is none.
+    """
+    return tuple(_network(item) for item in _items(text))
+
+
+def parse_ports(text: str) -> tuple[int, ...]:
+    """Return the comma-separated TCP ports.
+
+    Raises:
+        ValueError: naming the first that is none.
+    """
+    items = _items(text)
+    for item in items:
+        if not (re.fullmatch("[0-9]{1,5}", item) and 1 <= int(item) <= PORT_MAXIMUM):
+            raise ValueError(f"{shown(item)} is not a port from 1 to {PORT_MAXIMUM}")
+    return tuple(int(item) for item in items)
+
+
+LISTS: Mapping[str, Callable[[str], object]] = {"networks": parse_networks, "ports": parse_ports}
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _network(item: str) -> Network:
+    try:
+        return ip_network(item)
+    except ValueError as error:
+        if "host bits" in str(error):
+            raise ValueError(f"{item} has host bits set; did you mean {ip_network(item, strict=False)}?") from None
+        raise ValueError(f"{shown(item)} is not a network such as 10.0.0.0/8") from None

@@ -1,0 +1,193 @@
+"""The one table of settings: names, types, defaults, explanations and rules."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from jobqueue.domain.errors import SettingsError
+from jobqueue.settings import rules
+from jobqueue.settings.layers import MASK, env_name, from_environment, from_file, from_flags, mask_url
+from jobqueue.settings.rules import Network, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Plain = str | int | float | list[str | int] | None
+
+
+class Described(NamedTuple):
+    """One row of the settings' documentation.
+
+    Attributes:
+        name: the key in ``jobqueue.toml`` and, with hyphens, the flag.
+        env: the environment variable.
+        default: as a person would write it; ``none`` where there is none.
+        help: one sentence without a full stop.
+    """
+
+    name: str
+    env: str
+    default: str
+    help: str
+
+
+def _rule(parser: str, text: str, **rest: Any) -> dict[str, Rule]:
+    return {"rule": Rule(parser=parser, help=text, **rest)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Hold every setting; paths from `load` are absolute, times are seconds.
+
+    Attributes:
+        sources: for each setting, where its value came from: ``flag``, ``environment``, a file or ``default``.
+    """
+
+    mongo_url: str | None = field(
+        default=None,
+        repr=False,
+        metadata=_rule(
+            "str",
+            "MongoDB to use, a replica set or sharded cluster; without one, jobqueue starts its own",
+            secret=True,
+            check=rules.check_mongo_url,
+        ),
+    )
+    db: str = field(default="jobqueue", metadata=_rule("str", "Name of the database", check=rules.check_db))
+    data_dir: Path = field(
+        default=Path("jobqueue-data"),
+        metadata=_rule("path", "Where a MongoDB started by jobqueue keeps its data", check=rules.check_path),
+    )
+    mongod: Path | None = field(
+        default=None,
+        metadata=_rule(
+            "path", "mongod to start; else the one on PATH, else that of the extra `embedded`", check=rules.check_path
+        ),
+    )
+    host: str = field(default="127.0.0.1", metadata=_rule("str", "Address to listen on", check=rules.check_host))
+    port: int = field(
+        default=8080,
+        metadata=_rule("int", "TCP port to listen on; 0 takes a free one", bounds=(0, rules.PORT_MAXIMUM)),
+    )
+    admin_token: str | None = field(
+        default=None,
+        repr=False,
+        metadata=_rule(
+            "str",
+            f"Token with every right, at least {rules.TOKEN_MINIMUM} characters; needed to listen beyond this machine",
+            secret=True,
+            check=rules.check_token,
+        ),
+    )
+    commands: Path | None = field(
+        default=None, metadata=_rule("path", "TOML file with the commands that jobs may run", check=rules.check_path)
+    )
+    concurrency: int = field(default=10, metadata=_rule("int", "Jobs at a time in one process", bounds=(1, 1000)))
+    poll_interval: float = field(
+        default=2.0,
+        metadata=_rule("float", "Seconds between looks for work, should a change be missed", bounds=(0.05, 60)),
+    )
+    drain_timeout: float = field(
+        default=25.0,
+        metadata=_rule("float", "Seconds that running jobs may take to finish after SIGTERM", bounds=(0, 86_400)),
+    )
+    reap_interval: float = field(
+        default=1.0, metadata=_rule("float", "Seconds between looks for hanging jobs", bounds=(0.05, 60))
+    )
+    webhook_allow: tuple[Network, ...] = field(
+        default=(),
+        metadata=_rule("networks", "Private networks that webhooks may reach, in CIDR notation, comma-separated"),
+    )
+    webhook_ports: tuple[int, ...] = field(
+        default=(),
+        metadata=_rule(
+            "ports",
+            "Ports that webhooks may reach besides 80 and 443, comma-separated; "
+            "with none, any port of a target in `webhook_allow`",
+        ),
+    )
+    log_level: str = field(
+        default="info",
+        metadata=_rule(
+            "str",
+            "Least severity to log: debug, info, warning, error or critical",
+            choices=("debug", "info", "warning", "error", "critical"),
+        ),
+    )
+    log_format: Literal["auto", "text", "json"] = field(
+        default="auto",
+        metadata=_rule(
+            "str", "How to log: text, json, or auto: text on a terminal, else json", choices=("auto", "text", "json")
+        ),
+    )
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def load(
+        cls,
+        flags: Mapping[str, object] | None = None,
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> Settings:
+        """Read all settings once.
+
+        Empty environment variables count as not set. Relative paths start at `cwd`, those in a file at the file's
+        directory. Only the highest layer's value of a setting is parsed; an unknown name is a mistake in every layer.
+
+        Args:
+            flags: values from the command line by setting; ``None`` means not given.
+            environ: the environment; the process's own if not given.
+            cwd: the directory of ``jobqueue.toml``; the process's own if not given.
+
+        Raises:
+            SettingsError: with every mistake, each naming where the value came from.
+        """
+        environ = os.environ if environ is None else environ
+        cwd = Path.cwd() if cwd is None else cwd.absolute()
+        mistakes: list[str] = []
+        found = {
+            **from_file(_rules(), environ, cwd, mistakes),
+            **from_environment(_rules(), environ, cwd, mistakes),
+            **from_flags(_rules(), flags or {}, cwd, mistakes),
+        }
+        values: dict[str, Any] = {}
+        if found:
+            from jobqueue.settings.parsing import parse  # noqa: PLC0415 - environs takes 0.1 s to import
+
+            values = parse(_rules(), found, mistakes)
+        if mistakes:
+            raise SettingsError(mistakes)
+        values.setdefault("data_dir", cwd / cls().data_dir)
+        sources = {name: found[name].source if name in found else "default" for name in _rules()}
+        return cls(**values, sources=MappingProxyType(sources))
+
+    def masked(self) -> dict[str, Plain]:
+        """Return all values fit for JSON and for showing: no secret, no password within the MongoDB URL."""
+        return {name: _plain(name, getattr(self, name)) for name in _rules()}
+
+
+def describe() -> list[Described]:
+    """Return the documentation of every setting, in order."""
+    defaults = {**Settings().masked(), "data_dir": "./jobqueue-data"}
+    return [
+        Described(name, env_name(name), "none" if defaults[name] in (None, []) else str(defaults[name]), rule.help)
+        for name, rule in _rules().items()
+    ]
+
+
+@cache
+def _rules() -> Mapping[str, Rule]:
+    return MappingProxyType({each.name: each.metadata["rule"] for each in fields(Settings) if each.metadata})
+
+
+def _plain(name: str, value: object) -> Plain:
+    if value is not None and _rules()[name].secret:
+        return mask_url(str(value)) if name == "mongo_url" else MASK
+    if isinstance(value, tuple):
+        return [item if isinstance(item, int) else str(item) for item in value]
+    return value if value is None or isinstance(value, int | float) else str(value)

@@ -1,0 +1,124 @@
+"""The change stream of the database: wake-ups for whoever waits for jobs or configuration.
+
+One stream a process, filtered on the server, fanned out in memory. Nothing that must be right depends on it: a broken
+stream is reopened, and everything also polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo.errors import PyMongoError
+
+from jobqueue.journal import get_logger
+from jobqueue.store.database import brief
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobqueue.store.database import Database
+
+log = get_logger(__name__)
+_FIRST_WAIT: Final = 0.2
+_LONGEST_WAIT: Final = 5.0
+_WOKEN_BY: Final = ["pending", "delayed", "killed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something changed.
+
+    Attributes:
+        kind: ``job``; ``config``; or ``gap``, when changes may have been missed.
+        queue: of the job, known only when it is new.
+        state: the job's new state.
+    """
+
+    kind: str
+    job_id: str | None = None
+    queue: str | None = None
+    state: str | None = None
+
+
+class Changes:
+    """Watches the database and calls the listeners for each event; a listener must return at once."""
+
+    def __init__(self, database: Database) -> None:
+        self._url = database.url
+        self._name = database.name
+        self._listeners: list[Callable[[Event], None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._client: AsyncIOMotorClient[Any] | None = None
+        self.open = asyncio.Event()
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Call ``listener`` for every event from now on; return how to stop that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def start(self) -> None:
+        """Begin to watch, in the background."""
+        self._client = AsyncIOMotorClient(self._url, maxPoolSize=2, appname="jobqueue-changes")
+        self._task = asyncio.create_task(self._run(), name="changes")
+
+    async def stop(self) -> None:
+        """Stop watching."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._client is not None:
+            self._client.close()
+
+    async def _run(self) -> None:
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                await self._watch()
+            except PyMongoError as error:
+                log.warning("change stream broken, polling meanwhile", error=brief(error))
+            if self.open.is_set():
+                wait = _FIRST_WAIT
+            self.open.clear()
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    async def _watch(self) -> None:
+        if self._client is None:
+            return
+        database = self._client.get_database(self._name)
+        async with database.watch(_pipeline(), max_await_time_ms=1000) as stream:
+            await stream.try_next()
+            self.open.set()
+            self._tell(Event(kind="gap"))
+            async for change in stream:
+                self._tell(_event(change))
+
+    def _tell(self, event: Event) -> None:
+        for listener in tuple(self._listeners):
+            listener(event)
+
+
+def _pipeline() -> list[dict[str, Any]]:
+    state = {"$ifNull": ["$updateDescription.updatedFields.state", "$fullDocument.state"]}
+    wakes = [
+        {"ns.coll": "jobs", "operationType": "insert", "fullDocument.state": {"$in": _WOKEN_BY}},
+        {"ns.coll": "jobs", "operationType": "update", "updateDescription.updatedFields.state": {"$in": _WOKEN_BY}},
+        {"ns.coll": "jobs", "operationType": "replace"},
+        {"ns.coll": "config"},
+    ]
+    kept = {"ns.coll": 1, "documentKey._id": 1, "state": state, "queue": "$fullDocument.queue"}
+    return [{"$match": {"$or": wakes}}, {"$project": kept}]
+
+
+def _event(change: dict[str, Any]) -> Event:
+    if change["ns"]["coll"] != "jobs":
+        return Event(kind="config")
+    return Event(
+        kind="job",
+        job_id=str(change["documentKey"]["_id"]),
+        queue=change.get("queue"),
+        state=change.get("state"),
+    )

@@ -1,0 +1,239 @@
+"""The connection to MongoDB: the one seam to the driver.
+
+Motor is the driver; everything that differs from PyMongo's own asyncio client (which calls are coroutines) is here.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+import pymongo
+from bson import CodecOptions, ObjectId
+from bson.codec_options import DatetimeConversion
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import WriteConcern
+from pymongo.errors import (
+    AutoReconnect,
+    ConfigurationError,
+    ConnectionFailure,
+    DocumentTooLarge,
+    ExecutionTimeout,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+    WTimeoutError,
+)
+from pymongo.read_concern import ReadConcern
+
+from jobqueue.domain.errors import DatabaseUnavailableError, TooLargeError, UnsuitableDatabaseError
+from jobqueue.store import indexes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection, AsyncIOMotorDatabase
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+OLDEST_SERVER: Final = (6, 0)
+OPERATION_MS: Final = 20_000
+"""Milliseconds one call may take, the driver's own retries included."""
+_SELECTION_MS: Final = 10_000
+_RESYNC_SECONDS: Final = 10.0
+_MOST_DOCUMENT: Final = 16 * 1024 * 1024
+_AUTHENTICATION: Final = frozenset({13, 18, 8000})
+_DUPLICATE_KEY: Final = 11000
+_NOT_NOW: Final = frozenset({91, 189, 11600, 11602, 10107, 13435, 13436, 50, 64, 262})
+_DATES: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
+    tz_aware=True, tzinfo=UTC, datetime_conversion=DatetimeConversion.DATETIME_AUTO
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what the driver raises into the errors of this package; a duplicate key passes."""
+    try:
+        yield
+    except (DocumentTooLarge,) as error:
+        raise TooLargeError("the job", _MOST_DOCUMENT, _MOST_DOCUMENT) from error
+    except (ConnectionFailure, AutoReconnect, ExecutionTimeout, WTimeoutError) as error:
+        raise DatabaseUnavailableError(f"MongoDB cannot be reached: {brief(error)}") from error
+    except OperationFailure as error:
+        if error.code in _AUTHENTICATION:
+            raise UnsuitableDatabaseError(f"MongoDB refuses access: {brief(error)}") from error
+        if error.code in _NOT_NOW or error.timeout:
+            raise DatabaseUnavailableError(f"MongoDB cannot answer now: {brief(error)}") from error
+        raise
+    except PyMongoError as error:
+        if error.timeout:
+            raise DatabaseUnavailableError(f"MongoDB did not answer in time: {brief(error)}") from error
+        raise
+
+
+def guarded(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Make a store method raise the errors of this package."""
+
+    @functools.wraps(method)
+    async def inner(*args: P.args, **kwargs: P.kwargs) -> T:
+        with translated():
+            return await method(*args, **kwargs)
+
+    return inner
+
+
+def brief(error: BaseException) -> str:
+    """Return one line of a driver's error, without its dump of the topology and without credentials."""
+    line = str(error).split(", Timeout:", maxsplit=1)[0].split(", full error:", maxsplit=1)[0].splitlines()
+    return re.sub(r"://[^@/\s]*@", "://***@", line[0] if line else type(error).__name__)[:300]
+
+
+def new_id() -> str:
+    """Return a fresh id of 24 hex digits."""
+    return str(ObjectId())
+
+
+class ServerClock:
+    """The server's time, carried on by a clock of this host that nobody can set.
+
+    The wall clock of the host is never asked: a wrong one can neither start a job early nor delay it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._base: datetime | None = None
+        self._read_at = 0.0
+
+    async def now(self) -> datetime:
+        """Return the server's time, read anew when the last reading is older than ten seconds."""
+        elapsed = _steady() - self._read_at
+        if self._base is None or elapsed > _RESYNC_SECONDS:
+            before = _steady()
+            hello = await self._database.command("hello")
+            self._read_at = (before + _steady()) / 2
+            self._base = hello["localTime"].replace(tzinfo=UTC)
+            elapsed = _steady() - self._read_at
+        return _to_millisecond(self._base + timedelta(seconds=elapsed))
+
+
+class Database:
+    """One MongoDB database with the write and read concern the promises rest on."""
+
+    def __init__(self, client: AsyncIOMotorClient[Any], name: str, url: str) -> None:
+        self._client = client
+        self._database: AsyncIOMotorDatabase[Any] = client.get_database(
+            name,
+            codec_options=_DATES,
+            write_concern=WriteConcern(w="majority", j=True),
+            read_concern=ReadConcern("majority"),
+            read_preference=pymongo.ReadPreference.PRIMARY,
+        )
+        self.name = name
+        self.url = url
+        self.clock = ServerClock(self)
+
+    @classmethod
+    async def connect(cls, url: str, name: str, *, application: str = "jobqueue") -> Database:
+        """Connect, make sure that the server is suitable, and create the declared indexes.
+
+        Raises:
+            DatabaseUnavailableError: nothing answers.
+            UnsuitableDatabaseError: the URL is wrong, access is refused, or the server is a standalone or too old.
+        """
+        try:
+            client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(
+                url,
+                appname=application,
+                retryWrites=True,
+                timeoutMS=OPERATION_MS,
+                serverSelectionTimeoutMS=_SELECTION_MS,
+                uuidRepresentation="standard",
+            )
+        except (ConfigurationError, InvalidURI, ValueError) as error:
+            raise UnsuitableDatabaseError(f"the MongoDB URL cannot be used: {brief(error)}") from error
+        database = cls(client, name, url)
+        try:
+            with translated():
+                await database.check()
+                await indexes.ensure(database.raw)
+        except BaseException:
+            client.close()
+            raise
+        return database
+
+    @property
+    def raw(self) -> AsyncIOMotorDatabase[Any]:
+        """The driver's own database, for this layer only."""
+        return self._database
+
+    def collection(self, name: str) -> AsyncIOMotorCollection[Any]:
+        """Return a collection with majority, journaled writes and majority reads."""
+        return self._database[name]
+
+    async def check(self) -> Mapping[str, Any]:
+        """Return the server's ``hello``.
+
+        Raises:
+            UnsuitableDatabaseError: a standalone, or older than `OLDEST_SERVER`.
+        """
+        hello = await self.command("hello")
+        if "setName" not in hello and hello.get("msg") != "isdbgrid":
+            raise UnsuitableDatabaseError(
+                "this MongoDB is a standalone server, which cannot keep what it has acknowledged nor tell of changes; "
+                "start it with --replSet NAME and run rs.initiate() once (one node is enough)"
+            )
+        info = await self.command("buildInfo")
+        if tuple(info["versionArray"][:2]) < OLDEST_SERVER:
+            raise UnsuitableDatabaseError(f"this MongoDB is version {info['version']}; 6.0 or newer is needed")
+        return hello | {"version": info["version"]}
+
+    async def command(self, name: str) -> dict[str, Any]:
+        """Run a command without arguments on the server."""
+        answer = await self._client.get_database("admin").command(name)
+        return dict(answer)
+
+    async def ping(self) -> None:
+        """Make sure that the primary answers.
+
+        Raises:
+            DatabaseUnavailableError: it does not within two seconds.
+        """
+        with translated(), pymongo.timeout(2):
+            await self.command("ping")
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncIOMotorClientSession]:
+        """Run the block in one transaction; an exception rolls it back."""
+        async with await self._client.start_session() as session, session.start_transaction():
+            yield session
+
+    async def index_differences(self) -> list[str]:
+        """Say where the indexes are not as declared."""
+        with translated():
+            return await indexes.differences(self._database)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+
+def is_duplicate(error: BaseException) -> bool:
+    """Tell whether the driver's error is about a unique index."""
+    return getattr(error, "code", None) == _DUPLICATE_KEY
+
+
+def _to_millisecond(moment: datetime) -> datetime:
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _steady() -> float:
+    # Goes on while the host is suspended, where the system has such a clock.
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()

@@ -1,0 +1,229 @@
+"""Documents of the `jobs` and `config` collections from and to what the domain knows."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import ObjectId
+
+from jobqueue.domain import backoff as backoffs
+from jobqueue.domain import queue as queues
+from jobqueue.domain import wire
+from jobqueue.domain.attributes import attributes
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.job import DEFAULT_QUEUE, Attempt, Children, Claim, Job, JobError, LogLine, NewJob, children
+from jobqueue.domain.queue import QueueConfig
+from jobqueue.domain.state import Outcome, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobqueue.domain.backoff import Backoff
+
+Document = dict[str, Any]
+_DEFAULTS: Final = QueueConfig()
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
+
+def new_document(
+    new: NewJob, *, job_id: str, now: datetime, parent_id: str | None = None, batch_id: str | None = None
+) -> Document:
+    """Return the document of a new job whose defaults are filled in.
+
+    Args:
+        new: every field that has a queue default is set.
+        job_id: 24 hex digits.
+        now: the server's time.
+        parent_id: the job this one is a child of.
+        batch_id: the batch it belongs to.
+    """
+    due = new.delay_til or (now + timedelta(seconds=new.delay) if new.delay else None)
+    return {
+        "_id": ObjectId(job_id),
+        "queue": new.queue,
+        "type": new.type,
+        "state": (State.DELAYED if due and due > now else State.PENDING).value,
+        "priority": new.priority,
+        "data": dict(new.data),
+        "meta": dict(new.meta),
+        "attrs": attributes(new.meta),
+        "attempts": new.attempts,
+        "attemptsMade": 0,
+        "backoff": (new.backoff or backoffs.DEFAULT).wire(),
+        "delay": new.delay or 0,
+        "lease": new.lease,
+        "timeout": new.timeout,
+        "insertAt": now,
+        "startAt": None,
+        "endAt": None,
+        "delayTil": due,
+        "resetAt": None,
+        "batchId": ObjectId(batch_id) if batch_id else None,
+        "parentId": ObjectId(parent_id) if parent_id else None,
+        "dependsOn": [],
+        "progress": 0,
+        "logs": [],
+        "logCount": 0,
+        "result": None,
+        "error": None,
+        "history": [],
+        "onSuccessDelete": bool(new.on_success_delete),
+        "onComplete": _children_document(new.on_complete),
+        "onSuccess": _children_document(new.on_success),
+        "onFailure": _children_document(new.on_failure),
+        "key": new.key,
+        "claim": None,
+        "run": 0,
+    }
+
+
+def child_id(parent: Job, slot: str) -> str:
+    """Return the id of a child: the same whoever creates it, however often, for one run of the parent."""
+    seconds = int((parent.end_at or parent.insert_at).timestamp()).to_bytes(4, "big")
+    digest = hashlib.sha256(f"{parent.id}:{parent.run}:{slot}".encode()).digest()
+    return (seconds + digest[:8]).hex()
+
+
+def job(document: Mapping[str, Any]) -> Job:
+    """Return the job of a document; fields that are missing or odd get their defaults."""
+    get = document.get
+    return Job(
+        id=str(document["_id"]),
+        queue=get("queue") or DEFAULT_QUEUE,
+        type=str(get("type", "")),
+        data=_mapping(get("data")),
+        meta=_mapping(get("meta")),
+        priority=int(_number(get("priority"), _DEFAULTS.priority)),
+        attempts=int(_number(get("attempts"), _DEFAULTS.attempts)),
+        attempts_made=int(_number(get("attemptsMade"), 0)),
+        backoff=_backoff(get("backoff")),
+        delay=_number(get("delay"), 0),
+        lease=_number(get("lease"), _DEFAULTS.lease),
+        timeout=None if get("timeout") is None else _number(get("timeout"), 0),
+        insert_at=get("insertAt") or _EPOCH,
+        start_at=get("startAt"),
+        end_at=get("endAt"),
+        delay_til=get("delayTil"),
+        reset_at=get("resetAt"),
+        batch_id=_id(get("batchId")),
+        parent_id=_id(get("parentId")),
+        depends_on=tuple(str(one) for one in get("dependsOn") or ()),
+        progress=_number(get("progress"), 0),
+        logs=tuple(log_line(line) for line in get("logs") or ()),
+        result=get("result"),
+        error=_error(get("error")),
+        history=tuple(attempt(entry) for entry in get("history") or ()),
+        state=State(get("state", State.PENDING)),
+        on_success_delete=bool(get("onSuccessDelete")),
+        on_complete=_children(get("onComplete"), "onComplete"),
+        on_success=_children(get("onSuccess"), "onSuccess"),
+        on_failure=_children(get("onFailure"), "onFailure"),
+        key=get("key"),
+        claim=Claim(token=document["claim"]["token"], worker=document["claim"]["worker"]) if get("claim") else None,
+        run=int(get("run") or 0),
+        log_count=int(get("logCount") or len(get("logs") or ())),
+        outbox=tuple(get("outbox") or ()),
+    )
+
+
+def log_line(line: Mapping[str, Any]) -> LogLine:
+    """Return the log line of a document."""
+    return LogLine(
+        t=line.get("t") or _EPOCH, m=str(line.get("m", "")), level=line.get("level"), attempt=line.get("attempt")
+    )
+
+
+def attempt(entry: Mapping[str, Any]) -> Attempt:
+    """Return the history entry of a document."""
+    return Attempt(
+        attempt=int(entry.get("attempt") or 0),
+        token=entry.get("token"),
+        worker=entry.get("worker"),
+        start_at=entry.get("startAt"),
+        end_at=entry.get("endAt"),
+        outcome=Outcome(entry["outcome"]) if entry.get("outcome") else None,
+        error=_error(entry.get("error")),
+        code=entry.get("code"),
+        late=entry.get("late"),
+        was=entry.get("was"),
+    )
+
+
+def queue_config(document: Mapping[str, Any]) -> QueueConfig:
+    """Return a queue's configuration; a processor that cannot be understood is left out, the rest holds."""
+    known: dict[str, Any] = {
+        attribute: document[name]
+        for attribute in ("paused", "attempts", "lease", "timeout", "priority", "on_success_delete")
+        if (name := wire.camel(attribute)) in document
+    }
+    processors = {}
+    for kind, given in (document.get("processors") or {}).items():
+        try:
+            processors[kind] = queues.processor(given, f"processors.{kind}")
+        except InvalidInputError:
+            continue
+    if "backoff" in document:
+        known["backoff"] = backoffs.parse(document["backoff"])
+    return QueueConfig(**known, processors=processors)
+
+
+def _children_document(given: Children) -> Any:
+    if given is None or isinstance(given, NewJob):
+        return None if given is None else _plain(given)
+    return [_plain(one) for one in given]
+
+
+def _plain(new: NewJob) -> Document:
+    shown = wire.new_job(new)
+    if new.data:
+        shown["data"] = dict(new.data)
+    if new.meta:
+        shown["meta"] = dict(new.meta)
+    if new.delay_til:
+        shown["delayTil"] = new.delay_til
+    for name, given in (
+        ("onComplete", new.on_complete),
+        ("onSuccess", new.on_success),
+        ("onFailure", new.on_failure),
+    ):
+        if given is not None:
+            shown[name] = _children_document(given)
+    return shown
+
+
+def _children(given: Any, path: str) -> Children:
+    if not given:
+        return None
+    try:
+        return children(
+            [wire.snake_children(one) for one in given] if isinstance(given, list) else wire.snake_children(given), path
+        )
+    except (InvalidInputError, AttributeError, TypeError):
+        return None
+
+
+def _error(given: Mapping[str, Any] | None) -> JobError | None:
+    if not given:
+        return None
+    return JobError(kind=str(given.get("kind", "")), message=str(given.get("message", "")), trace=given.get("trace"))
+
+
+def _backoff(given: object) -> Backoff:
+    try:
+        return backoffs.DEFAULT if given is None else backoffs.parse(given)
+    except InvalidInputError:
+        return backoffs.DEFAULT
+
+
+def _id(given: object) -> str | None:
+    return None if given is None else str(given)
+
+
+def _mapping(given: object) -> dict[str, Any]:
+    return given if isinstance(given, dict) else {}
+
+
+def _number(given: object, default: float) -> float:
+    return given if isinstance(given, int | float) and not isinstance(given, bool) else default

@@ -1,0 +1,71 @@
+"""Group commit: writes that are asked for while another one is under way share the next round trip.
+
+Nothing waits for company: a lone write goes out at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+Op = TypeVar("Op")
+Out = TypeVar("Out")
+
+
+class Group(Generic[Op, Out]):
+    """Gather calls and hand them to one function in batches.
+
+    Args:
+        write: does a batch and returns for each call its result or the exception to raise; never loses one.
+        most: calls in one batch.
+        flights: batches under way at once.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Op]], Awaitable[Sequence[Out | BaseException]]],
+        *,
+        most: int = 100,
+        flights: int = 1,
+    ) -> None:
+        self._write = write
+        self._most = most
+        self._flights = flights
+        self._waiting: list[tuple[Op, asyncio.Future[Out]]] = []
+        self._flying = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, call: Op) -> Out:
+        """Do one call, possibly together with others."""
+        future: asyncio.Future[Out] = asyncio.get_running_loop().create_future()
+        self._waiting.append((call, future))
+        if self._flying < self._flights:
+            self._flying += 1
+            task = asyncio.create_task(self._drain())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await future
+
+    async def _drain(self) -> None:
+        try:
+            await self._empty()
+        finally:
+            self._flying -= 1
+
+    async def _empty(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            try:
+                results: Sequence[Out | BaseException] = await self._write([call for call, _ in batch])
+            except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+                results = [error] * len(batch)
+            for (_, future), result in zip(batch, results, strict=True):
+                if future.done():
+                    continue
+                if isinstance(result, BaseException):
+                    future.set_exception(result)
+                else:
+                    future.set_result(result)

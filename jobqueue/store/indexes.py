@@ -1,0 +1,111 @@
+"""The declared indexes, created and compared at start.
+
+Every unique index on `jobs` begins with ``queue``, so that the collection can be sharded by it. The claim indexes are
+partial: they hold only waiting jobs, however many finished ones are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from pymongo.errors import OperationFailure
+
+from jobqueue.store import statements
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from motor.motor_asyncio import AsyncIOMotorDatabase
+
+_NEWEST: Final = (("insertAt", -1), ("_id", -1))
+_INDEX_CONFLICTS: Final = frozenset({85, 86})
+_DAY: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """One declared index."""
+
+    collection: str
+    name: str
+    keys: tuple[tuple[str, int], ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _partial(**matches: Any) -> dict[str, Any]:
+    return {"partialFilterExpression": matches}
+
+
+def _declared() -> Sequence[Index]:
+    waiting = _partial(state="pending")
+    unfinished = {"$in": ["pending", "delayed", "processing"]}
+    of_jobs: dict[str, tuple[tuple[tuple[str, int], ...], dict[str, Any]]] = {
+        statements.CLAIM_INDEX: ((("queue", 1), *statements.CLAIM_ORDER), waiting),
+        statements.CLAIM_TYPE_INDEX: ((("queue", 1), ("type", 1), *statements.CLAIM_ORDER), waiting),
+        "due": ((("delayTil", 1),), _partial(state="delayed")),
+        "lease": ((("resetAt", 1),), _partial(state="processing")),
+        "outbox": ((("outbox", 1),), _partial(outbox={"$exists": True})),
+        "key": (
+            (("queue", 1), ("key", 1)),
+            {"unique": True, **_partial(key={"$type": "string"}, state=unfinished)},
+        ),
+        "newest": (_NEWEST, {}),
+        "newestOfQueue": ((("queue", 1), ("state", 1), *_NEWEST), {}),
+        "newestOfState": ((("state", 1), *_NEWEST), {}),
+        "newestOfType": ((("type", 1), *_NEWEST), {}),
+        "newestOfBatch": ((("batchId", 1), *_NEWEST), _partial(batchId={"$type": "objectId"})),
+        "newestOfParent": ((("parentId", 1), *_NEWEST), _partial(parentId={"$type": "objectId"})),
+        "newestOfAttribute": ((("attrs", 1), *_NEWEST), _partial(attrs={"$exists": True})),
+        "tombstones": ((("expireAt", 1),), {"expireAfterSeconds": 0, **_partial(expireAt={"$type": "date"})}),
+    }
+    return (
+        *(Index(collection="jobs", name=name, keys=keys, options=options) for name, (keys, options) in of_jobs.items()),
+        Index(collection="logs", name="line", keys=(("jobId", 1), ("seq", 1)), options={"unique": True}),
+        Index(collection="attempts", name="entry", keys=(("jobId", 1), ("seq", 1)), options={"unique": True}),
+        Index(collection="idempotency", name="expiry", keys=(("at", 1),), options={"expireAfterSeconds": _DAY}),
+    )
+
+
+DECLARED: Final = _declared()
+
+
+async def ensure(database: AsyncIOMotorDatabase[Any]) -> list[str]:
+    """Create what is missing, and replace what is there under a declared name with another definition.
+
+    Returns:
+        The names of the indexes that had to be replaced.
+    """
+    replaced = []
+    for index in DECLARED:
+        try:
+            await _create(database, index)
+        except OperationFailure as error:
+            if error.code not in _INDEX_CONFLICTS:
+                raise
+            await database[index.collection].drop_index(index.name)
+            await _create(database, index)
+            replaced.append(index.name)
+    return replaced
+
+
+async def differences(database: AsyncIOMotorDatabase[Any]) -> list[str]:
+    """Say what is missing or different from the declaration, a line each; an empty list is good."""
+    found: dict[str, dict[str, Any]] = {}
+    for collection in {index.collection for index in DECLARED}:
+        async for one in database[collection].list_indexes():
+            found[f"{collection}.{one['name']}"] = dict(one)
+    lines = []
+    for index in DECLARED:
+        there = found.get(f"{index.collection}.{index.name}")
+        if there is None:
+            lines.append(f"index {index.name} of {index.collection} is missing")
+        elif tuple(there["key"].items()) != index.keys or any(
+            there.get(name) != wanted for name, wanted in index.options.items()
+        ):
+            lines.append(f"index {index.name} of {index.collection} is not as declared")
+    return lines
+
+
+async def _create(database: AsyncIOMotorDatabase[Any], index: Index) -> None:
+    await database[index.collection].create_index(list(index.keys), name=index.name, **index.options)

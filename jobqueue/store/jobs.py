@@ -1,0 +1,371 @@
+"""The `jobs` collection: adding, reading and every guarded change of a job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import ObjectId
+from pymongo import ReturnDocument, UpdateOne
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+from jobqueue.domain import payload
+from jobqueue.domain.errors import (
+    KeyConflictError,
+    NotFoundError,
+    TooLargeError,
+    WrongStateError,
+)
+from jobqueue.domain.state import State
+from jobqueue.store import documents, statements
+from jobqueue.store.database import guarded, new_id, translated
+from jobqueue.store.grouping import Group
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from motor.motor_asyncio import AsyncIOMotorClientSession
+
+    from jobqueue.domain.job import Job, NewJob
+    from jobqueue.domain.state import Transition
+    from jobqueue.store.database import Database
+    from jobqueue.store.statements import Document, Now
+
+FULL_BYTES: Final = 8 * 1024 * 1024
+"""A document larger than this gets its history moved out before a person's requeue adds to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A transition of one job."""
+
+    job_id: str
+    queue: str
+    transition: Transition
+
+
+class JobStore:
+    """Jobs as documents.
+
+    Args:
+        database: the connection.
+        now: what statements take as the present; a fixed date in tests.
+    """
+
+    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+        self.now = now
+        self._clock = database.clock
+        self._database = database
+        self.collection = database.collection("jobs")
+        self._logs = database.collection("logs")
+        self._attempts = database.collection("attempts")
+        self._insert: Group[Document, None] = Group(self._insert_batch)
+        self._apply: Group[Change, bool] = Group(self._apply_batch)
+
+    @guarded
+    async def insert(
+        self,
+        new: NewJob,
+        *,
+        job_id: str | None = None,
+        parent_id: str | None = None,
+        batch_id: str | None = None,
+        session: AsyncIOMotorClientSession | None = None,
+    ) -> Job:
+        """Add a job whose defaults are filled in.
+
+        Args:
+            new: the job.
+            job_id: its id, if it has to be a certain one: then adding it twice is no error.
+            parent_id: the job it is a child of.
+            batch_id: the batch it belongs to.
+            session: a transaction of the caller's own to join.
+
+        Raises:
+            KeyConflictError: an unfinished job of the queue has its key.
+        """
+        document = await self._document(new, job_id=job_id, parent_id=parent_id, batch_id=batch_id)
+        try:
+            if session is not None:
+                await self.collection.insert_one(document, session=session)
+            else:
+                await self._insert(document)
+        except DuplicateKeyError as error:
+            return await self._clash(error, document)
+        return documents.job(document)
+
+    @guarded
+    async def insert_all(self, new: Sequence[NewJob]) -> list[Job]:
+        """Add jobs, all or none.
+
+        Raises:
+            KeyConflictError: the key of one is taken.
+        """
+        made = [await self._document(one) for one in new]
+        try:
+            async with self._database.transaction() as session:
+                await self.collection.insert_many(made, session=session)
+        except BulkWriteError as error:
+            first = error.details["writeErrors"][0]
+            if first["code"] != 11000:  # noqa: PLR2004 - MongoDB's DuplicateKey
+                raise
+            await self._conflict(made[first["index"]])
+        return [documents.job(one) for one in made]
+
+    @guarded
+    async def find(self, job_id: str) -> Job | None:
+        """Return a job, or ``None``."""
+        found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
+        return documents.job(found) if found else None
+
+    async def get(self, job_id: str) -> Job:
+        """Return a job.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        found = await self.find(job_id)
+        if found is None:
+            raise NotFoundError("job", job_id)
+        return found
+
+    async def apply(self, job_id: str, queue: str, transition: Transition) -> bool:
+        """Make a transition happen if its guard holds; say whether it did.
+
+        Raises:
+            TooLargeError: the document would exceed what MongoDB can store.
+        """
+        with translated():
+            return await self._apply(Change(job_id=job_id, queue=queue, transition=transition))
+
+    @guarded
+    async def keep_late(self, job_id: str, token: str, report: Mapping[str, Any]) -> None:
+        """Keep in the history what a worker reported after it had lost its claim."""
+        kept: Document = {f"history.$.late.{name}": value for name, value in report.items()}
+        stamp: Document = {"$set": kept}
+        if isinstance(self.now, str):
+            stamp["$currentDate"] = {"history.$.late.at": True}
+        else:
+            kept["history.$.late.at"] = self.now
+        await self.collection.update_one(statements.reported_late(job_id, token), stamp)
+
+    @guarded
+    async def promote_due(self) -> int:
+        """Make delayed jobs whose time has come claimable; return how many."""
+        return int((await self.collection.update_many(statements.due(self.now), statements.promote())).modified_count)
+
+    @guarded
+    async def seconds_to_next_due(self) -> float | None:
+        """Return in how many seconds the next delayed job is due, or ``None``."""
+        found = await self.collection.find_one(
+            {"state": State.DELAYED.value, "delayTil": {"$type": "date"}}, {"delayTil": 1}, sort=[("delayTil", 1)]
+        )
+        if found is None:
+            return None
+        return float((found["delayTil"] - await self._clock.now()).total_seconds())
+
+    @guarded
+    async def expired(self, patience: float, most: int = 100) -> list[Job]:
+        """Return jobs whose lease has ended and was not longer than ``patience`` seconds, longest over first."""
+        cursor = self.collection.find(statements.expired(self.now, patience)).sort("resetAt", 1).limit(most)
+        return [documents.job(one) async for one in cursor]
+
+    @guarded
+    async def unfired(self, most: int = 100) -> list[Job]:
+        """Return ended jobs for which something is still to be done."""
+        cursor = self.collection.find({"outbox": {"$exists": True}}).limit(most)
+        return [documents.job(one) async for one in cursor]
+
+    @guarded
+    async def fired(self, job: Job) -> None:
+        """Note that everything has been done for an ended job; it must still be the same run of it."""
+        await self.collection.update_one(
+            {"_id": ObjectId(job.id), "queue": job.queue, "run": job.run}, {"$unset": {"outbox": ""}}
+        )
+
+    @guarded
+    async def requeue(self, job: Job, changes: Document) -> Job:
+        """Start a job anew.
+
+        Raises:
+            WrongStateError: it is pending, processing, or has changed meanwhile.
+            KeyConflictError: another unfinished job has taken its key.
+        """
+        was: Document = {name: None for name in changes if name != "attrs"}
+        if job.result is not None:
+            was["result"] = None
+        update = statements.requeue(self.now, was, changes)
+        guard = statements.requeueable(job.id, job.queue, job.state, FULL_BYTES)
+        for _ in range(2):
+            try:
+                found = await self.collection.find_one_and_update(guard, update, return_document=ReturnDocument.AFTER)
+            except DuplicateKeyError:
+                await self._conflict({"_id": ObjectId(job.id), "queue": job.queue, "key": job.key})
+            if found:
+                return documents.job(found)
+            await self.spill_history(job.id, keep=0)
+        raise WrongStateError(job.id, (await self.get(job.id)).state, "requeued")
+
+    @guarded
+    async def patch(self, job: Job, changes: Document) -> Job:
+        """Change fields of a job that is not processing.
+
+        Raises:
+            WrongStateError: it is processing, or has ended and was to be delayed.
+            TooLargeError: data and meta are over their limit together.
+        """
+        guard = statements.patchable(job.id, job.queue, waiting_only="delayTil" in changes)
+        if ("data" in changes) != ("meta" in changes):
+            other = "meta" if "data" in changes else "data"
+            size = payload.check(changes.get("data", changes.get("meta")), "data") + payload.check(
+                dict(getattr(job, other)), other
+            )
+            if size > payload.MOST_DATA:
+                raise TooLargeError("data and meta", size, payload.MOST_DATA)
+            guard[other] = getattr(job, other)
+        found = await self.collection.find_one_and_update(
+            guard, statements.patch(changes, self.now), return_document=ReturnDocument.AFTER
+        )
+        if found:
+            return documents.job(found)
+        raise WrongStateError(job.id, (await self.get(job.id)).state, "changed")
+
+    @guarded
+    async def delete(self, job: Job) -> bool:
+        """Delete a job that is not processing, with its logs; say whether it was there to be deleted.
+
+        A child leaves an empty document behind for an hour, so that a slow process cannot create it a second time.
+        """
+        guard = statements.deletable(job.id, job.queue)
+        return await self._remove(job, guard)
+
+    @guarded
+    async def delete_fired(self, job: Job) -> bool:
+        """Delete a job that succeeded and was to be deleted then, its children being created."""
+        guard = {"_id": ObjectId(job.id), "queue": job.queue, "state": State.SUCCESS.value, "run": job.run}
+        return await self._remove(job, guard)
+
+    @guarded
+    async def spill_history(self, job_id: str, *, keep: int) -> None:
+        """Move all but the last ``keep`` history entries to the `attempts` collection, losing none."""
+        found = await self.collection.find_one({"_id": ObjectId(job_id)}, {"history": 1, "spilled": 1, "queue": 1})
+        entries = (found or {}).get("history") or []
+        moved = entries[: len(entries) - keep]
+        if not found or not moved:
+            return
+        base = found.get("spilled", 0)
+        await self._attempts.bulk_write(
+            [
+                UpdateOne({"jobId": found["_id"], "seq": base + index}, {"$set": {"entry": entry}}, upsert=True)
+                for index, entry in enumerate(moved)
+            ]
+        )
+        await self.collection.update_one(
+            {"_id": found["_id"], "queue": found.get("queue"), "spilled": base or None, "history": entries},
+            [
+                {
+                    "$set": {
+                        "spilled": base + len(moved),
+                        "history": {"$slice": ["$history", len(moved), {"$max": [1, {"$size": "$history"}]}]},
+                    }
+                }
+            ],
+        )
+
+    @guarded
+    async def has_spilled(self, job_id: str) -> bool:
+        """Tell whether history entries of a job were moved out of its document."""
+        found = await self._attempts.find_one({"jobId": ObjectId(job_id)}, {"_id": 1})
+        return found is not None
+
+    @guarded
+    async def spilled_history(self, job_id: str) -> list[Any]:
+        """Return the history entries that were moved out of a job's document, oldest first."""
+        cursor = self._attempts.find({"jobId": ObjectId(job_id)}).sort("seq", 1).limit(10_000)
+        return [documents.attempt(one["entry"]) async for one in cursor]
+
+    async def _document(self, new: NewJob, *, job_id: str | None = None, **links: str | None) -> Document:
+        now = await self._clock.now() if isinstance(self.now, str) else self.now
+        return documents.new_document(new, job_id=job_id or new_id(), now=now, **links)
+
+    async def _clash(self, error: DuplicateKeyError, document: Document) -> Job:
+        if (error.details or {}).get("keyPattern", {}).get("_id"):
+            found = await self.collection.find_one({"_id": document["_id"]})
+            return documents.job(found or document)
+        return await self._conflict(document)
+
+    async def _conflict(self, document: Document) -> Job:
+        queue, key = document["queue"], str(document["key"])
+        holder = await self.collection.find_one(statements.key_holder(queue, key), {"_id": 1})
+        raise KeyConflictError(queue, key, str(holder["_id"]) if holder else "") from None
+
+    async def _remove(self, job: Job, guard: Document) -> bool:
+        if job.parent_id is not None:
+            stone = [
+                {
+                    "$replaceWith": {
+                        "_id": "$_id",
+                        "queue": "$queue",
+                        "expireAt": {"$add": [self.now, 3_600_000]},
+                    }
+                }
+            ]
+            gone = (await self.collection.update_one(guard, stone)).modified_count
+        else:
+            gone = (await self.collection.delete_one(guard)).deleted_count
+        if gone:
+            await self._logs.delete_many({"jobId": ObjectId(job.id)})
+            await self._attempts.delete_many({"jobId": ObjectId(job.id)})
+        return bool(gone)
+
+    async def _insert_batch(self, made: Sequence[Document]) -> list[BaseException | None]:
+        if len(made) == 1:
+            await self.collection.insert_one(made[0])
+            return [None]
+        results: list[BaseException | None] = [None] * len(made)
+        try:
+            await self.collection.insert_many(made, ordered=False)
+        except BulkWriteError as error:
+            if error.details["writeConcernErrors"]:
+                raise
+            for found in error.details["writeErrors"]:
+                results[found["index"]] = DuplicateKeyError(found["errmsg"], found["code"], found)
+        return results
+
+    async def _apply_batch(self, changes: Sequence[Change]) -> list[bool | BaseException]:
+        if len(changes) > 1:
+            try:
+                written = await self.collection.bulk_write(
+                    [UpdateOne(*self._update(one)) for one in changes], ordered=False
+                )
+            except BulkWriteError:
+                pass
+            else:
+                if written.matched_count == len(changes):
+                    return [True] * len(changes)
+        results: list[bool | BaseException] = []
+        for one in changes:
+            try:
+                results.append(await self._apply_one(one))
+            except Exception as error:  # noqa: BLE001 - each call of the batch gets its own error
+                results.append(error)
+        return results
+
+    def _update(self, change: Change) -> tuple[Document, Document | list[Document]]:
+        return (
+            statements.guard(change.job_id, change.queue, change.transition, self.now),
+            statements.applied(change.transition, self.now),
+        )
+
+    async def _apply_one(self, change: Change) -> bool:
+        written = await self.collection.update_one(*self._update(change))
+        return bool(written.matched_count) or await self._is_applied(change)
+
+    async def _is_applied(self, change: Change) -> bool:
+        """Tell whether the change is there already: its reply was lost, or it was one of a batch."""
+        transition = change.transition
+        if transition.token is None:
+            return False
+        entry = {"$elemMatch": {"token": transition.token, "outcome": transition.outcome.value}}
+        found = await self.collection.find_one({"_id": ObjectId(change.job_id), "history": entry}, {"_id": 1})
+        return found is not None

@@ -1,0 +1,281 @@
+"""Every filter, update and sort on `jobs`, as named pure functions.
+
+``now`` is an expression: ``"$$NOW"`` in production, so that only the server's clock counts, or a fixed date in tests.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import ObjectId
+
+from jobqueue.domain import wire
+from jobqueue.domain.job import INLINE_LOGS
+from jobqueue.domain.state import UNFINISHED, UNSET, WAITING, State, Transition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+Document = dict[str, Any]
+Now = str | datetime
+SERVER_NOW: Final = "$$NOW"
+CLAIM_ORDER: Final = [("priority", -1), ("insertAt", 1), ("_id", 1)]
+CLAIM_INDEX: Final = "claim"
+CLAIM_TYPE_INDEX: Final = "claimType"
+_MILLISECONDS: Final = 1000
+
+
+def claimable(queue: str, types: Sequence[str] | None) -> Document:
+    """Match what may be claimed from a queue; ``None`` takes any type."""
+    found: Document = {"queue": queue, "state": State.PENDING.value}
+    if types is not None:
+        found["type"] = types[0] if len(types) == 1 else {"$in": list(types)}
+    return found
+
+
+def claim(token: str, worker: str, now: Now, lease: float | None = None) -> list[Document]:
+    """Begin an attempt: count it, lease the job and open its history entry."""
+    held: Document = {"token": token, "worker": worker}
+    seconds: Any = {"$ifNull": ["$lease", 60]}
+    if lease is not None:
+        held["lease"] = seconds = lease
+    number = {"$add": [{"$ifNull": ["$attemptsMade", 0]}, 1]}
+    entry = {
+        "attempt": number,
+        "token": {"$literal": token},
+        "worker": {"$literal": worker},
+        "startAt": now,
+        "endAt": None,
+        "outcome": None,
+        "error": None,
+        "code": None,
+    }
+    return [
+        {
+            "$set": {
+                "state": State.PROCESSING.value,
+                "startAt": now,
+                "resetAt": _lease_end(now, seconds, now),
+                "claim": {"$literal": held},
+                "attemptsMade": number,
+                "progress": 0,
+                "delayTil": None,
+                "history": {"$concatArrays": [{"$ifNull": ["$history", []]}, [entry]]},
+            }
+        }
+    ]
+
+
+def held(job_id: str, queue: str, token: str) -> Document:
+    """Match a job as long as this claim is its current one."""
+    return {
+        "_id": ObjectId(job_id),
+        "queue": queue,
+        "state": State.PROCESSING.value,
+        "claim.token": token,
+    }
+
+
+def renew(now: Now, progress: float | None = None, lines: Sequence[Document] = ()) -> list[Document]:
+    """Extend the lease, at most to the end of the attempt's time; note progress and log lines on the way.
+
+    Lines get the server's time, and the job's attempt where they name none; those beyond the first `INLINE_LOGS` are
+    only counted here.
+    """
+    seconds = {"$ifNull": ["$claim.lease", {"$ifNull": ["$lease", 60]}]}
+    changed: Document = {"resetAt": _lease_end(now, seconds, "$startAt")}
+    if progress is not None:
+        changed["progress"] = progress
+    return [{"$set": changed | (appended(now, lines) if lines else {})}]
+
+
+def appended(now: Now, lines: Sequence[Document]) -> Document:
+    """Return the fields that change when log lines are added; only as many as there is room for are stored here."""
+    room = {"$max": [0, {"$subtract": [INLINE_LOGS, {"$size": {"$ifNull": ["$logs", []]}}]}]}
+    stamped = [
+        {"t": now, "attempt": "$attemptsMade", **{name: {"$literal": inner} for name, inner in line.items()}}
+        for line in lines
+    ]
+    joined = {"$concatArrays": [{"$ifNull": ["$logs", []]}, {"$slice": [stamped, {"$max": [1, room]}]}]}
+    return {
+        "logs": {"$cond": [{"$gt": [room, 0]}, joined, "$logs"]},
+        "logCount": {"$add": [{"$ifNull": ["$logCount", 0]}, len(lines)]},
+        "logAt": now,
+    }
+
+
+def guard(job_id: str, queue: str, transition: Transition, now: Now) -> Document:
+    """Match the job if the transition may still happen to it."""
+    found: Document = {"_id": ObjectId(job_id), "queue": queue, "state": transition.source.value}
+    if transition.token is not None:
+        found["claim.token"] = transition.token
+        found["history.token"] = transition.token
+    if transition.expired_only:
+        found["$expr"] = {"$lte": ["$resetAt", now]}
+    return found
+
+
+def applied(transition: Transition, now: Now) -> Document | list[Document]:
+    """Return the update that makes a transition happen.
+
+    A plain update where no date has to be computed, which is quicker, and a pipeline where a delay is added to now.
+    """
+    changed: Document = {"state": transition.target.value}
+    entry: Document = {}
+    dates = []
+    if transition.token is not None:
+        changed |= {"claim": None, "resetAt": None}
+        entry = {"outcome": transition.outcome.value}
+        if transition.code is not None:
+            entry["code"] = transition.code
+        if transition.error is not None:
+            entry["error"] = wire.error(transition.error)
+    if transition.error is not None:
+        changed["error"] = wire.error(transition.error)
+    if transition.result is not UNSET:
+        changed |= {"result": transition.result, "error": None, "progress": 100}
+    if transition.target not in UNFINISHED:
+        dates.append("endAt")
+    if transition.outbox:
+        changed["outbox"] = list(transition.outbox)
+    if transition.delay is not None:
+        return _with_delay(transition, changed, entry, now)
+    return _plain(transition, changed, entry, dates, now)
+
+
+def _plain(transition: Transition, changed: Document, entry: Document, dates: list[str], now: Now) -> Document:
+    changed |= {f"history.$.{name}": inner for name, inner in entry.items()}
+    if entry:
+        dates = [*dates, "history.$.endAt"]
+    update: Document = {"$set": changed}
+    if isinstance(now, datetime):
+        changed |= dict.fromkeys(dates, now)
+    elif dates:
+        update["$currentDate"] = dict.fromkeys(dates, True)
+    if transition.refund:
+        update["$inc"] = {"attemptsMade": -1}
+    return update
+
+
+def _with_delay(transition: Transition, changed: Document, entry: Document, now: Now) -> list[Document]:
+    values: Document = {name: {"$literal": inner} for name, inner in changed.items()}
+    values["delayTil"] = {"$add": [now, int((transition.delay or 0) * _MILLISECONDS)]}
+    if transition.refund:
+        values["attemptsMade"] = {"$subtract": ["$attemptsMade", 1]}
+    ended = {"$mergeObjects": ["$$this", {"$literal": entry}, {"endAt": now}]}
+    values["history"] = {
+        "$map": {
+            "input": "$history",
+            "in": {"$cond": [{"$eq": ["$$this.token", transition.token]}, ended, "$$this"]},
+        }
+    }
+    return [{"$set": values}]
+
+
+def reported_late(job_id: str, token: str) -> Document:
+    """Match a job whose history knows this token and has no late report of it yet."""
+    return {"_id": ObjectId(job_id), "history": {"$elemMatch": {"token": token, "late": {"$exists": False}}}}
+
+
+def due(now: Now) -> Document:
+    """Match delayed jobs whose time has come."""
+    return {
+        "state": State.DELAYED.value,
+        "delayTil": {"$type": "date"},
+        "$expr": {"$lte": ["$delayTil", now]},
+    }
+
+
+def promote() -> Document:
+    """Make due jobs claimable."""
+    return {"$set": {"state": State.PENDING.value}}
+
+
+def expired(now: Now, patience: float) -> Document:
+    """Match jobs whose lease has ended and is not longer than ``patience`` seconds."""
+    return {
+        "state": State.PROCESSING.value,
+        "resetAt": {"$type": "date"},
+        "$and": [
+            {"$expr": {"$lte": ["$resetAt", now]}},
+            {"$expr": {"$lte": [{"$ifNull": ["$claim.lease", {"$ifNull": ["$lease", 60]}]}, patience]}},
+        ],
+    }
+
+
+def requeue(now: Now, was: Document, changes: Document) -> list[Document]:
+    """Start a job anew by a person's will: attempts from nothing, history kept, replaced values noted in it."""
+    entry: Document = {
+        "attempt": {"$ifNull": ["$attemptsMade", 0]},
+        "token": None,
+        "worker": None,
+        "startAt": None,
+        "endAt": now,
+        "outcome": "requeue",
+        "error": None,
+        "code": None,
+    }
+    if was:
+        entry["was"] = {name: f"${name}" for name in was}
+    return [
+        {
+            "$set": {
+                **{name: {"$literal": inner} for name, inner in changes.items()},
+                "state": State.PENDING.value,
+                "attemptsMade": 0,
+                "progress": 0,
+                "error": None,
+                "result": None,
+                "startAt": None,
+                "endAt": None,
+                "delayTil": None,
+                "run": {"$add": [{"$ifNull": ["$run", 0]}, 1]},
+                "history": {"$concatArrays": [{"$ifNull": ["$history", []]}, [entry]]},
+            }
+        }
+    ]
+
+
+def requeueable(job_id: str, queue: str, state: State, most_bytes: int) -> Document:
+    """Match a job that a person may requeue and whose document has room for what is replaced."""
+    return {
+        "_id": ObjectId(job_id),
+        "queue": queue,
+        "state": state.value,
+        "outbox": {"$exists": False},
+        "$expr": {"$lt": [{"$bsonSize": "$$ROOT"}, most_bytes]},
+    }
+
+
+def patch(changes: Document, now: Now) -> list[Document]:
+    """Change fields of a job that is not processing; a waiting one is pending or delayed by its due time."""
+    values: Document = {name: {"$literal": inner} for name, inner in changes.items()}
+    if "delayTil" not in changes:
+        return [{"$set": values}]
+    later = {"$gt": [values["delayTil"], now]} if changes["delayTil"] is not None else False
+    return [{"$set": {**values, "state": {"$cond": [later, State.DELAYED.value, State.PENDING.value]}}}]
+
+
+def patchable(job_id: str, queue: str, *, waiting_only: bool) -> Document:
+    """Match a job that may be changed."""
+    states = WAITING if waiting_only else set(State) - {State.PROCESSING}
+    return {"_id": ObjectId(job_id), "queue": queue, "state": {"$in": sorted(state.value for state in states)}}
+
+
+def deletable(job_id: str, queue: str) -> Document:
+    """Match a job that may be deleted: not running, and nothing left to fire."""
+    states = sorted(state.value for state in set(State) - {State.PROCESSING})
+    return {"_id": ObjectId(job_id), "queue": queue, "state": {"$in": states}, "outbox": {"$exists": False}}
+
+
+def key_holder(queue: str, key: str) -> Document:
+    """Match the unfinished job that holds a key."""
+    return {"queue": queue, "key": key, "state": {"$in": sorted(state.value for state in UNFINISHED)}}
+
+
+def _lease_end(now: Now, seconds: Any, start: Any) -> Document:
+    renewed = {"$add": [now, {"$multiply": [seconds, _MILLISECONDS]}]}
+    limit = {"$add": [start, {"$multiply": ["$timeout", _MILLISECONDS]}]}
+    return {"$cond": [{"$isNumber": "$timeout"}, {"$min": [renewed, limit]}, renewed]}
