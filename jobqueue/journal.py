@@ -26,7 +26,7 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def _render(_logger: object, _method: str, event: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
-    """Return the call of the standard logger: text for everyone, the values as `fields` for formatters that use them."""
+    """Return the call of the standard logger: text for all, the values as `fields` for formatters that use them."""
     exc_info = event.pop("exc_info", None)
     name = str(event.pop("event", ""))
     values = " ".join(f"{key}={value!r}" if " " in str(value) else f"{key}={value}" for key, value in event.items())

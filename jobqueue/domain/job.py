@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import attributes, payload
 from jobqueue.domain import backoff as backoffs
+from jobqueue.domain.checks import BOUNDS, check_flag, check_key, check_number, check_queue, check_type, gather
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
 
 if TYPE_CHECKING:
@@ -27,17 +26,12 @@ LONGEST_TRACE: Final = 16 * 1024
 MOST_CHILDREN: Final = 100
 DEEPEST_CHILD: Final = 20
 
-QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_:-]{0,99}")
-_ID: Final = re.compile(r"[0-9a-f]{24}")
-BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
-    "priority": (-1_000_000_000, 1_000_000_000),
-    "attempts": (1, 10_000),
-    "delay": (0, backoffs.LONGEST),
-    "lease": (0.2, 7 * 86_400),
-    "timeout": (0.05, 365 * 86_400),
+_CAMEL: Final = {
+    "on_success_delete": "onSuccessDelete",
+    "on_complete": "onComplete",
+    "on_success": "onSuccess",
+    "on_failure": "onFailure",
 }
-"""Lowest and highest value of the numeric fields; durations in seconds."""
-_WHOLE: Final = frozenset({"priority", "attempts"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,44 +117,34 @@ class NewJob:
 
     def __post_init__(self) -> None:
         problems: Problems = {}
-        _check_names(self, problems)
+        gather(problems, check_queue, self.queue)
+        gather(problems, check_type, self.type)
         for name in BOUNDS:
-            _check_number(name, getattr(self, name), problems)
-        if self.delay is not None and self.delay_til is not None:
-            problems["delayTil"] = ["cannot be given together with delay"]
-        if self.delay_til is not None and not isinstance(self.delay_til, datetime):
-            problems["delayTil"] = ["must be a date"]
-        elif self.delay_til is not None and self.delay_til.tzinfo is None:
-            object.__setattr__(self, "delay_til", self.delay_til.replace(tzinfo=UTC))
-        if self.on_success_delete is not None and not isinstance(self.on_success_delete, bool):
-            problems["onSuccessDelete"] = ["must be true or false"]
-        _merge(problems, lambda: object.__setattr__(self, "backoff", _read_backoff(self.backoff)))
-        for name, path in (
-            ("on_complete", "onComplete"),
-            ("on_success", "onSuccess"),
-            ("on_failure", "onFailure"),
-        ):
-            _merge(problems, lambda n=name, p=path: object.__setattr__(self, n, children(getattr(self, n), p)))  # type: ignore[misc]  # the defaults bind the loop's names
-        size = 0
-        for name, dots in (("data", True), ("meta", False)):
-            value = getattr(self, name)
-            if not isinstance(value, Mapping):
-                problems[name] = ["must be an object"]
-                continue
-            object.__setattr__(self, name, dict(value))
-            try:
-                size += payload.check(getattr(self, name), name, dots=dots)
-            except InvalidInputError as error:
-                problems.update(error.problems)
-            else:
-                if name == "meta" and sum(1 for _ in attributes.scalars(self.meta)) > attributes.MOST:
-                    problems["meta"] = [f"takes at most {attributes.MOST} values"]
+            if getattr(self, name) is not None:
+                gather(problems, check_number, name, getattr(self, name))
+        for name, check in (("key", check_key), ("on_success_delete", check_flag)):
+            if getattr(self, name) is not None:
+                gather(problems, check, getattr(self, name), _CAMEL.get(name, name))
+        self._set("backoff", gather(problems, _read_backoff, self.backoff))
+        self._set("delay_til", gather(problems, _due, self.delay, self.delay_til))
+        for name in ("on_complete", "on_success", "on_failure"):
+            self._set(name, gather(problems, children, getattr(self, name), _CAMEL[name]))
+        sizes = [gather(problems, self._measure, name) for name in ("data", "meta")]
         if problems:
             raise InvalidInputError(problems)
-        if size > payload.MOST_DATA:
-            raise TooLargeError("data and meta", size, payload.MOST_DATA)
+        if sum(sizes) > payload.MOST_DATA:
+            raise TooLargeError("data and meta", sum(sizes), payload.MOST_DATA)
         if depth(self) > DEEPEST_CHILD:
             raise InvalidInputError({"onComplete": [f"children are nested deeper than {DEEPEST_CHILD}"]})
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _measure(self, name: str) -> int:
+        given: Any = getattr(self, name)
+        content = check_content(dict(given) if isinstance(given, Mapping) else given, name)
+        self._set(name, content)
+        return payload.check(content, name)
 
 
 Children = NewJob | tuple[NewJob, ...] | None
@@ -214,26 +198,21 @@ class Job:
     outbox: tuple[str, ...] = ()
 
 
-def check_id(value: object, path: str = "id") -> str:
-    """Return the id in lower case.
+def check_content(value: Any, name: str) -> dict[str, Any]:
+    """Return a ``data`` or ``meta`` that can be stored and, for ``meta``, searched.
 
     Raises:
-        InvalidInputError: it is not 24 hex digits.
+        InvalidInputError: not an object, or as `payload.check`, or too many values to search by.
+        TooLargeError: over the limit alone.
     """
-    if isinstance(value, str) and _ID.fullmatch(value.lower()):
-        return value.lower()
-    raise InvalidInputError({path: ["must be 24 hexadecimal digits"]})
-
-
-def check_queue(value: object, path: str = "queue") -> str:
-    """Return the queue name.
-
-    Raises:
-        InvalidInputError: it is not 1 to 100 of ``A-Z a-z 0-9 _ : -``.
-    """
-    if isinstance(value, str) and QUEUE_NAME.fullmatch(value):
-        return value
-    raise InvalidInputError({path: ["must be 1 to 100 letters, digits, _ : or -, and begin with a letter or digit"]})
+    if not isinstance(value, dict):
+        raise InvalidInputError({name: ["must be an object"]})
+    size = payload.check(value, name, dots=name == "data")
+    if size > payload.MOST_DATA:
+        raise TooLargeError(name, size, payload.MOST_DATA)
+    if name == "meta" and sum(1 for _ in attributes.scalars(value)) > attributes.MOST:
+        raise InvalidInputError({name: [f"takes at most {attributes.MOST} values"]})
+    return value
 
 
 def children(value: Any, path: str) -> Children:
@@ -283,52 +262,18 @@ def _child(value: Any, path: str) -> NewJob:
         raise error.under(path) from None
 
 
-def _check_names(job: NewJob, problems: Problems) -> None:
-    _merge(problems, lambda: check_queue(job.queue))
-    if not isinstance(job.type, str) or not 1 <= len(job.type) <= 200 or not job.type.isprintable():  # noqa: PLR2004 - said in the message
-        problems["type"] = ["must be 1 to 200 printable characters"]
-    elif job.type == "*" or job.type.startswith("$"):
-        problems["type"] = ['must not be "*" or begin with $']
-    if job.key is None:
-        return
-    if not isinstance(job.key, str) or not 1 <= len(job.key) <= 500:  # noqa: PLR2004 - said in the message
-        problems["key"] = ["must be 1 to 500 characters"]
-    else:
-        _merge(problems, lambda: payload.check(job.key, "key"))
-
-
-def _check_number(name: str, value: object, problems: Problems) -> None:
-    if value is None:
-        return
-    low, high = BOUNDS[name]
-    kinds: tuple[type, ...] = (int,) if name in _WHOLE else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):  # type: ignore[arg-type]  # kinds holds numbers only
-        problems[name] = ["must be a whole number" if name in _WHOLE else "must be a number of seconds"]
-    elif not low <= value <= high:  # type: ignore[operator]  # as above
-        problems[name] = [f"must be from {low:.15g} to {high:.15g}"]
-
-
-def check_number(name: str, value: object) -> None:
-    """Make sure that a numeric field is within its `BOUNDS`.
-
-    Raises:
-        InvalidInputError: it is not.
-    """
-    problems: Problems = {}
-    _check_number(name, value, problems)
-    if problems:
-        raise InvalidInputError(problems)
-
-
-def _read_backoff(value: object) -> Backoff | None:
+def _read_backoff(value: Any) -> Backoff | None:
     return None if value is None else backoffs.parse(value)
 
 
-def _merge(problems: Problems, check: Any) -> None:
-    try:
-        check()
-    except InvalidInputError as error:
-        problems.update(error.problems)
+def _due(delay: Any, moment: Any) -> datetime | None:
+    if moment is None:
+        return None
+    if not isinstance(moment, datetime):
+        raise InvalidInputError({"delayTil": ["must be a date"]})
+    if delay is not None:
+        raise InvalidInputError({"delayTil": ["cannot be given together with delay"]})
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _cut(text: str, most: int) -> str:

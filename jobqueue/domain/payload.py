@@ -62,7 +62,7 @@ class _Walk:
         if not isinstance(key, str):
             self._wrong(path, f"has a key that is not a string: {key!r:.80}")
             return False
-        shown = f"{path}.{repr(key[:80])[1:-1]}"  # noqa: RUF010 - the quotes are cut off, the escapes stay
+        shown = f"{path}.{repr(key[:80])[1:-1]}"
         if "\0" in key:
             self._wrong(shown, "has a NUL character in its name")
         elif key.startswith("$"):

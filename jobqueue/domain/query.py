@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.checks import check_id, check_queue
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.job import check_id, check_queue
-from jobqueue.domain.state import State
 
 if TYPE_CHECKING:
     from jobqueue.domain.job import Job
+    from jobqueue.domain.state import State
 
 MOST_LISTED: Final = 200
 META_PATH: Final = re.compile(r"[^.$\0][^.\0]*(\.[^.$\0][^.\0]*){0,9}")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from jobqueue.domain import backoff as backoffs
-from jobqueue.domain import job as jobs
+from jobqueue.domain.checks import check_number, gather
 from jobqueue.domain.errors import InvalidInputError, Problems
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jobqueue.domain.backoff import Backoff
     from jobqueue.domain.job import NewJob
 
@@ -24,6 +25,7 @@ _DENIED_HEADERS: Final = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "keep-alive", "te", "trailer"}
     | {"upgrade", "expect", "proxy-authorization", "proxy-authenticate", "proxy-connection"}
 )
+_LONGEST_TIMEOUT: Final = 3600
 _SHORTEST_SECRET: Final = 24
 _LONGEST_SECRET: Final = 64
 _COMMAND_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -51,8 +53,7 @@ class WebhookConfig:
             problems["secret"] = ["must be whsec_ and the base64 of 24 to 64 random bytes"]
         for name, value in self.headers.items():
             _check_header(name, value, problems)
-        if isinstance(self.timeout, bool) or not isinstance(self.timeout, int | float) or not 0 < self.timeout <= 3600:  # noqa: PLR2004 - said in the message
-            problems["timeout"] = ["must be more than 0 and at most 3600 seconds"]
+        _check_timeout(self.timeout, problems)
         if problems:
             raise InvalidInputError(problems)
 
@@ -64,7 +65,7 @@ class CommandConfig:
     name: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _COMMAND_NAME.fullmatch(self.name):
+        if not _is_command_name(self.name):
             raise InvalidInputError({"name": ["must be 1 to 100 letters, digits, _ . or -"]})
 
 
@@ -91,10 +92,8 @@ class QueueConfig:
     def __post_init__(self) -> None:
         problems: Problems = {}
         for name in ("attempts", "lease", "timeout", "priority"):
-            try:
-                jobs.check_number(name, getattr(self, name))
-            except InvalidInputError as error:
-                problems.update(error.problems)
+            if name != "timeout" or self.timeout is not None:
+                gather(problems, check_number, name, getattr(self, name))
         for kind in self.processors:
             if not 1 <= len(kind) <= 200 or not kind.isprintable() or kind.startswith("$"):  # noqa: PLR2004 - said in the message
                 problems[f"processors.{kind[:80]}"] = ["must be a job type, or * for all others"]
@@ -147,6 +146,15 @@ def _check_url(url: object, problems: Problems) -> None:
         problems["url"] = ["must be an absolute http or https URL"]
     elif parts.username is not None or parts.password is not None:
         problems["url"] = ["must not carry a user name or password; use a header"]
+
+
+def _check_timeout(timeout: object, problems: Problems) -> None:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= _LONGEST_TIMEOUT:
+        problems["timeout"] = [f"must be more than 0 and at most {_LONGEST_TIMEOUT} seconds"]
+
+
+def _is_command_name(name: object) -> bool:
+    return isinstance(name, str) and bool(_COMMAND_NAME.fullmatch(name))
 
 
 def _is_secret(secret: object) -> bool:

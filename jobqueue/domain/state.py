@@ -115,7 +115,7 @@ def succeed(job: Job, token: str, result: Any, *, code: int | None = None) -> Tr
     )
 
 
-def fail(  # noqa: PLR0913 - one named argument for each thing that is recorded
+def fail(
     job: Job,
     token: str,
     error: JobError,

@@ -29,9 +29,10 @@ def camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-@cache
-def _names(kind: type) -> tuple[tuple[str, str], ...]:
-    return tuple((item.name, camel(item.name)) for item in fields(kind) if item.name not in _INTERNAL)
+_NAMES: Final = {
+    kind: tuple((item.name, camel(item.name)) for item in fields(kind) if item.name not in _INTERNAL)
+    for kind in (Job, NewJob, Attempt, Claim, JobError, LogLine)
+}
 
 
 def date(value: datetime) -> str:
@@ -55,7 +56,8 @@ def value(any_value: Any) -> Any:
 
 def job(one: Job) -> dict[str, Any]:
     """Return a job as JSON."""
-    return _plain(one)
+    shown: dict[str, Any] = _plain(one)
+    return shown
 
 
 def new_job(new: NewJob) -> dict[str, Any]:
@@ -102,12 +104,12 @@ def _plain(thing: Any) -> Any:
     if kind is NewJob:
         return {
             name: inner
-            for attribute, name in _names(kind)
+            for attribute, name in _NAMES[kind]
             if (inner := _convert(getattr(thing, attribute))) is not None
         }
     return {
         name: _convert(getattr(thing, attribute))
-        for attribute, name in _names(kind)
+        for attribute, name in _NAMES[kind]
         if attribute not in _SPARSE or getattr(thing, attribute) is not None
     }
 
@@ -126,7 +128,7 @@ def _convert(inner: Any) -> Any:
 
 def snake_children(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a child job's JSON with its names in snake_case, its own children included."""
-    known = {name: attribute for attribute, name in _names(NewJob)}
+    known = {name: attribute for attribute, name in _NAMES[NewJob]}
     return {
         known.get(name, name): _children(inner) if name in {"onComplete", "onSuccess", "onFailure"} else inner
         for name, inner in given.items()

@@ -197,7 +197,8 @@ async def _in_thread(function: Function, job: Job, reporter: Reporter) -> Any:
             done.set_exception(error)
 
     def body() -> None:
-        result, failure = None, None
+        result: Any = None
+        failure: BaseException | None = None
         try:
             result = context.run(function, active)
         except StopIteration as error:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import backoff as backoffs
-from jobqueue.domain import payload, state, wire
-from jobqueue.domain.attributes import MOST as MOST_ATTRIBUTES
-from jobqueue.domain.attributes import attributes, scalars
-from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, TooLargeError, WrongStateError
-from jobqueue.domain.job import JobError, check_number
+from jobqueue.domain import state, wire
+from jobqueue.domain.attributes import attributes
+from jobqueue.domain.checks import check_number
+from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, WrongStateError
+from jobqueue.domain.job import JobError, check_content
 from jobqueue.domain.state import State
 from jobqueue.services.wake import Wake
 
@@ -81,7 +81,7 @@ class Admin:
             return replace(job, history=(*await self._jobs.spilled_history(job_id), *job.history))
         return job
 
-    async def list(self, query: JobQuery) -> Page:
+    async def page(self, query: JobQuery) -> Page:
         """Return a page of jobs."""
         return await self._listing.page(query)
 
@@ -216,24 +216,12 @@ def _checked(changes: Mapping[str, Any], allowed: frozenset[str]) -> dict[str, A
 
 def _value(name: str, value: Any) -> Any:
     if name in {"data", "meta"}:
-        return _content(name, value)
+        return check_content(value, name)
     if name == "backoff":
         return backoffs.parse(value).wire()
     if name == "delay_til":
         moment: datetime | None = value
         return moment
-    if value is None and name != "timeout":
-        raise InvalidInputError({wire.camel(name): ["must be a number"]})
-    check_number(name, value)
-    return value
-
-
-def _content(name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidInputError({name: ["must be an object"]})
-    size = payload.check(value, name, dots=name == "data")
-    if size > payload.MOST_DATA:
-        raise TooLargeError(name, size, payload.MOST_DATA)
-    if name == "meta" and sum(1 for _ in scalars(value)) > MOST_ATTRIBUTES:
-        raise InvalidInputError({"meta": [f"takes at most {MOST_ATTRIBUTES} values"]})
+    if value is not None or name != "timeout":
+        check_number(name, value)
     return value

@@ -64,7 +64,8 @@ class Completer:
             log.warning("child not created", parent_id=parent.id, slot=slot, reason=str(conflict))
             await self._claims.note(parent.id, f"{slot} was not created: {conflict}")
             return
-        self._wakeups.tell(Wake(kind="ready" if made.state is State.PENDING else "delayed", queue=made.queue))
+        kind = "ready" if made.state is State.PENDING else "delayed"
+        self._wakeups.tell(Wake(kind=kind, queue=made.queue, job_id=made.id, priority=made.priority))
 
 
 def _children(job: Job) -> list[tuple[str, NewJob]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -36,18 +37,21 @@ class Lane:
 
 @dataclass(slots=True)
 class _Appetite:
-    """Whether a lane may have work: since the last time it was found empty something has happened."""
+    """How many jobs of a queue are known to wait: exactly as many claims are made, and none that must find nothing."""
 
-    hungry: bool = True
+    known: float = math.inf
     heard: int = field(default=0)
 
-    def wake(self) -> None:
-        self.hungry = True
+    def wake(self, count: float) -> None:
+        self.known += count
         self.heard += 1
+
+    def found_one(self) -> None:
+        self.known = max(0, self.known - 1)
 
     def found_nothing(self, heard_before: int) -> None:
         if self.heard == heard_before:
-            self.hungry = False
+            self.known = 0
 
 
 class Dispatcher:
@@ -66,7 +70,7 @@ class Dispatcher:
         worker: the name under which jobs are claimed.
     """
 
-    def __init__(  # noqa: PLR0913 - the wiring of one process, by name
+    def __init__(
         self,
         *,
         work: Work,
@@ -148,12 +152,12 @@ class Dispatcher:
         if wake.kind in {"all", "config"} or wake.queue is None:
             self._wake_all()
         elif wake.queue in self._appetites:
-            self._appetites[wake.queue].wake()
+            self._appetites[wake.queue].wake(1 if wake.job_id else math.inf)
         self._woken.set()
 
     def _wake_all(self) -> None:
         for lane in self._lanes():
-            self._appetites.setdefault(lane.queue, _Appetite()).wake()
+            self._appetites.setdefault(lane.queue, _Appetite()).wake(math.inf)
 
     async def _fill(self) -> None:
         """Claim as long as there are free places and something is found."""
@@ -207,7 +211,7 @@ class Dispatcher:
         for step in range(len(lanes)):
             lane = lanes[(self._turn + step) % len(lanes)]
             appetite = self._appetites.setdefault(lane.queue, _Appetite())
-            if not appetite.hungry or self._stopping.is_set():
+            if appetite.known < 1 or self._stopping.is_set():
                 continue
             heard = appetite.heard
             try:
@@ -217,6 +221,7 @@ class Dispatcher:
                 appetite.found_nothing(heard)
                 continue
             if claimed is not None:
+                appetite.found_one()
                 return self._begin(claimed, lane)
             appetite.found_nothing(heard)
         return None

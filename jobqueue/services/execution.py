@@ -57,16 +57,16 @@ class Execution:
     async def settle(self) -> None:
         """Record the outcome, however long the database may be away; the lease is kept until then."""
         try:
-            if self._lost:
-                log.warning("job lost while it ran", job_id=self.job.id)
-            elif self._verdict is None:
-                await self._work.release(self.job, self.token)
-            else:
+            if self._verdict is not None:
                 await self._record(self._verdict)
+            elif self._lost:
+                log.warning("job lost while it ran", job_id=self.job.id)
+            else:
+                await self._work.release(self.job, self.token)
         except StaleTokenError as error:
             log.warning("outcome came too late", job_id=self.job.id, reason=str(error))
         except DatabaseUnavailableError as error:
-            log.error("outcome could not be recorded", job_id=self.job.id, error=str(error))
+            log.warning("outcome could not be recorded", job_id=self.job.id, error=str(error))
         finally:
             self._keeper.let_go(self.token)
 
@@ -93,9 +93,9 @@ class Execution:
         async for attempt in stamina.retry_context(
             on=DatabaseUnavailableError, attempts=None, timeout=_SETTLE_SECONDS, wait_max=5.0
         ):
+            if self._lost and attempt.num > 1:
+                return
             with attempt:
-                if self._lost:
-                    return
                 try:
                     await self._work.settle(self.job, self.token, verdict)
                 except (InvalidInputError, TooLargeError) as error:

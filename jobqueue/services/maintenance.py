@@ -92,7 +92,7 @@ class Grace:
     def saw_database(self, now: float) -> None:
         """Note that the database has just answered; ``now`` is of a steady clock, in seconds."""
         gap = now - self._last
-        self._gaps = [known for known in self._gaps if known[0] > gap][-_MOST_GAPS:] + [(gap, now)]
+        self._gaps = [*[known for known in self._gaps if known[0] > gap][-_MOST_GAPS:], (gap, now)]
         self._last = now
 
     def patience(self, now: float) -> float:

@@ -57,13 +57,14 @@ class Producer:
         _distinct_keys(new)
         filled = [(await self._configs.fresh(one.queue)).fill(one) for one in new]
         jobs = await self._jobs.insert_all(filled)
-        for job in {job.queue: job for job in jobs}.values():
-            self._announce(job)
+        for queue in {job.queue for job in jobs}:
+            self._wakeups.tell(Wake(kind="ready", queue=queue))
+            self._wakeups.tell(Wake(kind="delayed", queue=queue))
         return jobs
 
     def _announce(self, job: Job) -> None:
         kind = "ready" if job.state is State.PENDING else "delayed"
-        self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
+        self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id, priority=job.priority))
 
 
 def _distinct_keys(new: Sequence[NewJob]) -> None:

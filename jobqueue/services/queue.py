@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from jobqueue.domain.checks import check_id, check_queue
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.job import DEFAULT_QUEUE, Job, LogLine, NewJob, check_id, check_queue
+from jobqueue.domain.job import DEFAULT_QUEUE, Job, LogLine, NewJob
 from jobqueue.domain.query import JobQuery, Page
 from jobqueue.processors.callback import CallbackProcessor, Handler
 from jobqueue.services.dispatcher import Lane
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from jobqueue.services.dispatcher import Dispatcher
 
 F = TypeVar("F", bound="Callable[..., Any]")
+Jobs = list[Job]
+NumberedLines = list[tuple[int, LogLine]]
 
 
 class JobQueue:
@@ -46,7 +49,7 @@ class JobQueue:
         self._lock = asyncio.Lock()
         self.handlers: dict[tuple[str, str], Handler] = {}
 
-    async def __aenter__(self) -> JobQueue:
+    async def __aenter__(self) -> Self:
         await self.open()
         return self
 
@@ -115,7 +118,7 @@ class JobQueue:
         runtime = await self.open()
         return await runtime.producer.add(new_job(kind, data, **fields), session=session)
 
-    async def add_all(self, jobs: Sequence[NewJob]) -> list[Job]:
+    async def add_all(self, jobs: Sequence[NewJob]) -> Jobs:
         """Add up to 1,000 jobs, all or none.
 
         Raises:
@@ -134,9 +137,9 @@ class JobQueue:
 
     async def list(self, query: JobQuery | None = None) -> Page:
         """Return a page of jobs, newest first unless the query says otherwise."""
-        return await (await self.open()).admin.list(query or JobQuery())
+        return await (await self.open()).admin.page(query or JobQuery())
 
-    async def logs(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, LogLine]]:
+    async def logs(self, job_id: str, *, after: int = 0, limit: int = 1000) -> NumberedLines:
         """Return log lines with their numbers, from number ``after`` on."""
         return await (await self.open()).admin.logs(check_id(job_id), after=after, limit=limit)
 
@@ -167,7 +170,7 @@ class JobQueue:
 
     @contextlib.asynccontextmanager
     async def working(self, *, concurrency: int | None = None) -> AsyncIterator[Dispatcher]:
-        """Run the handlers in this process for as long as the block lasts; running jobs are then finished or given back.
+        """Run the handlers in this process while the block lasts; at its end running jobs are finished or given back.
 
         Args:
             concurrency: jobs at a time.

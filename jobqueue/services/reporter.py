@@ -54,9 +54,7 @@ class JobReporter:
             JobCancelledError: as `log`.
             ValueError: not a number.
         """
-        if not isinstance(percent, int | float) or math.isnan(percent):
-            raise ValueError(f"progress is a number from 0 to 100, not {percent!r}")
-        await self._report(_Report(progress=min(max(percent, 0), 100)))
+        await self._report(_Report(progress=_percent(percent)))
 
     async def _report(self, report: _Report) -> None:
         if not await self._send(report):
@@ -68,3 +66,9 @@ class JobReporter:
         steps = [report.progress for report in reports if report.progress is not None]
         beat = await self._work.report(self._job, self._token, progress=steps[-1] if steps else None, lines=lines)
         return [beat is not None] * len(reports)
+
+
+def _percent(value: object) -> float:
+    if not isinstance(value, int | float) or math.isnan(value):
+        raise ValueError(f"progress is a number from 0 to 100, not {value!r}")
+    return min(max(value, 0), 100)

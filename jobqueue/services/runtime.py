@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.journal import get_logger
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 _PROMOTE_SECONDS = 1.0
 _SWEEP_SECONDS = 2.0
+_TOLD_SECONDS = 1.0
+_MOST_TOLD = 10_000
+_KINDS = {"pending": "ready", "delayed": "delayed", "killed": "killed"}
 
 
 def worker_name() -> str:
@@ -66,7 +70,9 @@ class Runtime:
         self.queues = Queues(self.config_store, self.configs, self.wakeups)
         self.changes = Changes(database)
         self.keeper = LeaseKeeper(database)
+        self._told: dict[tuple[str, str | None], float] = {}
         self.wakeups.listen(self._unsettle)
+        self.wakeups.listen(self._remember)
         self._tasks: list[asyncio.Task[Any]] = []
 
     @classmethod
@@ -90,7 +96,9 @@ class Runtime:
         return cls(settings, database, embedded)
 
     async def start(self) -> None:
-        """Begin the background work."""
+        """Begin the background work, unless it goes on already."""
+        if self._tasks:
+            return
         await self.configs.refresh()
         promoter = Loop("promoter", Promoter(self.jobs, self.wakeups).run_once, every=_PROMOTE_SECONDS)
         reaper = Reaper(self.jobs, self.completer, self.wakeups)
@@ -132,16 +140,25 @@ class Runtime:
             await asyncio.to_thread(self.embedded.release)
 
     def _relay(self, event: Event) -> None:
-        """Turn what the database tells into wake-ups of this process."""
-        kinds = {"pending": "ready", "delayed": "delayed", "killed": "killed"}
-        if event.kind == "job":
-            self.wakeups.tell(Wake(kind=kinds.get(event.state or "", "all"), queue=event.queue, job_id=event.job_id))
-        elif event.kind == "gap":
-            self.wakeups.tell(Wake(kind="all"))
+        """Turn what the database tells into wake-ups of this process, but for what this process has told itself."""
+        kind = _KINDS.get(event.state or "", "all")
+        if event.kind == "gap":
+            self.wakeups.tell(Wake(kind="all", relayed=True))
+        elif event.kind == "job" and self._told.pop((kind, event.job_id), 0.0) < time.monotonic():
+            wake = Wake(kind=kind, queue=event.queue, job_id=event.job_id, priority=event.priority, relayed=True)
+            self.wakeups.tell(wake)
+
+    def _remember(self, wake: Wake) -> None:
+        """Note what this process tells itself: the database will tell the same in a moment."""
+        if wake.relayed or wake.job_id is None or not self._tasks:
+            return
+        self._told[wake.kind, wake.job_id] = time.monotonic() + _TOLD_SECONDS
+        if len(self._told) > _MOST_TOLD:
+            self._told.pop(next(iter(self._told)))
 
     def _unsettle(self, wake: Wake) -> None:
         if wake.kind in {"ready", "all"}:
-            self.claims.unsettle(wake.queue)
+            self.claims.unsettle(wake.queue, wake.priority)
 
     async def _refresh_configs(self) -> None:
         before = self.configs.known

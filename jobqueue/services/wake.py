@@ -16,12 +16,16 @@ class Wake:
     Attributes:
         kind: ``ready``, a job may be claimable; ``delayed``, a job will be; ``killed``; ``config``; ``all``.
         queue: where, if known.
-        job_id: which job, if known.
+        job_id: the one job it is about; without it, any number of jobs may be.
+        priority: of a new job, which lies behind all others of its priority.
+        relayed: another process has done it.
     """
 
     kind: str
     queue: str | None = None
     job_id: str | None = None
+    priority: int | None = None
+    relayed: bool = False
 
 
 class Wakeups:

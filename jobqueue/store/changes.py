@@ -34,12 +34,14 @@ class Event:
     Attributes:
         kind: ``job``; ``config``; or ``gap``, when changes may have been missed.
         queue: of the job, known only when it is new.
+        priority: as queue.
         state: the job's new state.
     """
 
     kind: str
     job_id: str | None = None
     queue: str | None = None
+    priority: int | None = None
     state: str | None = None
 
 
@@ -109,7 +111,13 @@ def _pipeline() -> list[dict[str, Any]]:
         {"ns.coll": "jobs", "operationType": "replace"},
         {"ns.coll": "config"},
     ]
-    kept = {"ns.coll": 1, "documentKey._id": 1, "state": state, "queue": "$fullDocument.queue"}
+    kept = {
+        "ns.coll": 1,
+        "documentKey._id": 1,
+        "state": state,
+        "queue": "$fullDocument.queue",
+        "priority": "$fullDocument.priority",
+    }
     return [{"$match": {"$or": wakes}}, {"$project": kept}]
 
 
@@ -120,5 +128,6 @@ def _event(change: dict[str, Any]) -> Event:
         kind="job",
         job_id=str(change["documentKey"]["_id"]),
         queue=change.get("queue"),
+        priority=change.get("priority"),
         state=change.get("state"),
     )

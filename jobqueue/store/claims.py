@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
@@ -28,6 +28,7 @@ _COUNTED: Final = {"resetAt": 1, "logCount": 1, "logAt": 1, "attemptsMade": 1}
 _WARM: Final = 1000
 _FULL_SCAN_SECONDS: Final = 1.0
 _MARGIN: Final = timedelta(seconds=1)
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(slots=True)
@@ -48,8 +49,11 @@ class _Position:
     def usable(self, now: float) -> bool:
         return self.claims > _WARM and self.priority is not None and now - self.searched_at < _FULL_SCAN_SECONDS
 
+    def is_before(self, priority: int | None) -> bool:
+        return priority is None or self.priority is None or priority > self.priority
+
     def narrowed(self) -> tuple[Document, Document]:
-        from_here = {"priority": self.priority, "insertAt": {"$gte": (self.insert_at or datetime.min) - _MARGIN}}
+        from_here = {"priority": self.priority, "insertAt": {"$gte": (self.insert_at or _EPOCH) - _MARGIN}}
         return from_here, {"priority": {"$lt": self.priority}}
 
 
@@ -108,10 +112,15 @@ class ClaimStore:
                 return documents.job(document)
         return None
 
-    def unsettle(self, queue: str | None) -> None:
-        """Make the next claims search from the start: a job may have come before the last position."""
+    def unsettle(self, queue: str | None, priority: int | None = None) -> None:
+        """Make the next claims search from the start if a job may have come before the last position.
+
+        Args:
+            queue: where; ``None`` for anywhere.
+            priority: of a job that is new, and so the last of its priority; ``None`` for one that came back.
+        """
         for (name, _), position in self._positions.items():
-            if queue is None or name == queue:
+            if queue in {None, name} and position.is_before(priority):
                 position.searched_at = float("-inf")
 
     @guarded

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from pymongo import ReturnDocument
 
-from jobqueue.domain.queue import QueueConfig
 from jobqueue.store import documents
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobqueue.domain.queue import QueueConfig
     from jobqueue.store.database import Database
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
@@ -35,7 +34,7 @@ from jobqueue.domain.errors import DatabaseUnavailableError, TooLargeError, Unsu
 from jobqueue.store import indexes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection, AsyncIOMotorDatabase
 
@@ -61,7 +60,7 @@ def translated() -> Iterator[None]:
     """Turn what the driver raises into the errors of this package; a duplicate key passes."""
     try:
         yield
-    except (DocumentTooLarge,) as error:
+    except DocumentTooLarge as error:
         raise TooLargeError("the job", _MOST_DOCUMENT, _MOST_DOCUMENT) from error
     except (ConnectionFailure, AutoReconnect, ExecutionTimeout, WTimeoutError) as error:
         raise DatabaseUnavailableError(f"MongoDB cannot be reached: {brief(error)}") from error

@@ -52,6 +52,7 @@ class LeaseKeeper:
         self._held: dict[str, _Held] = {}
         self._changed = threading.Condition()
         self._stopping = False
+        self._sleeps_until = float("-inf")
         self._thread: threading.Thread | None = None
 
     def keep(self, job_id: str, queue: str, token: str, lease: float, on_lost: Callable[[str], None]) -> None:
@@ -72,7 +73,8 @@ class LeaseKeeper:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            if one.next_at < self._sleeps_until:
+                self._changed.notify()
 
     def let_go(self, token: str) -> None:
         """Stop renewing."""
@@ -114,7 +116,9 @@ class LeaseKeeper:
                 if due:
                     return sorted(due, key=lambda one: one.next_at)
                 nearest = min((one.next_at for one in self._held.values()), default=None)
+                self._sleeps_until = float("inf") if nearest is None else nearest
                 self._changed.wait(None if nearest is None else nearest - now)
+                self._sleeps_until = float("-inf")
             return None
 
     def _renew(self, jobs: Any, one: _Held) -> None:
