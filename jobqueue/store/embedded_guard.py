@@ -39,6 +39,7 @@ BUSY = 75
 TERM_LIMIT = 30.0
 """Seconds a mongod gets for a clean end before it is killed."""
 _KILL_LIMIT = 10.0
+_UNKNOWN_LIMIT = 1.0
 _PAUSE = 0.01
 
 
@@ -214,7 +215,7 @@ def stop(layout: Layout, term_limit: float = TERM_LIMIT) -> None:
         if known:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(server.pid, number)
-        if wait_until(lambda: running(layout) is None, limit if known else 1.0):
+        if wait_until(lambda: running(layout) is None, limit if known else _UNKNOWN_LIMIT):
             return
     raise TimeoutError(f"mongod of {layout.root} cannot be stopped from here (is it of another container?)")
 

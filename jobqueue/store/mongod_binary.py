@@ -111,10 +111,7 @@ def start_failure(binary: Path, data_dir: Path, output: str, log: str, log_path:
         return MongodNotFoundError(f"{binary} lacks the shared library {library}: {install}, {_OTHERWISE}")
     if not log and output.startswith(f"{binary}: "):
         return MongodNotFoundError(f"mongod cannot be executed: {reason}; reinstall it, {_OTHERWISE}")
-    if "No space left on device" in told or _is_full(data_dir):
-        return DatabaseError(
-            f"the disk of the data directory {data_dir} is full: make room ({reason}; log: {log_path})"
-        )
+    detail = f"{reason}; log: {log_path}" if reason else f"log: {log_path}"
     if "DBPathInUse" in told:
         return DatabaseUnavailableError(
             f"the data directory {data_dir} is used by a mongod that jobqueue did not start: stop that one, "
@@ -123,10 +120,11 @@ def start_failure(binary: Path, data_dir: Path, output: str, log: str, log_path:
     if _OTHER_VERSION.search(told):
         return UnsuitableDatabaseError(
             f"{binary} refuses the data files in {data_dir}, which seem to be of another version of MongoDB: set "
-            f"JOBQUEUE_MONGOD to a mongod of that version, or choose another directory by --data-dir ({reason}; "
-            f"log: {log_path})"
+            f"JOBQUEUE_MONGOD to a mongod of that version, or choose another directory by --data-dir ({detail})"
         )
-    return DatabaseError(f"mongod ended while it started: {reason or 'it said nothing'}; log: {log_path}")
+    if "No space left on device" in told or _is_full(data_dir):
+        return DatabaseError(f"the disk of the data directory {data_dir} is full: make room ({detail})")
+    return DatabaseError(f"mongod ended while it started ({detail})")
 
 
 def last_words(output: str, log: str) -> str:

@@ -182,7 +182,7 @@ def _logged(severity: str, text: str, /, **attributes: object) -> str:
             UnsuitableDatabaseError,
             ["another version", "Terminating."],
         ),
-        ("", "", DatabaseError, ["it said nothing", "/data/mongod.log"]),
+        ("", "", DatabaseError, ["ended while it started (log: /data/mongod.log)"]),
         ("Error parsing command line\n", "", DatabaseError, ["Error parsing command line"]),
     ],
 )

@@ -1,0 +1,10 @@
+"""``python -m jobqueue``: the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from jobqueue.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Find the command, run it, and turn whatever goes wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from jobqueue.cli import exits
+from jobqueue.domain.errors import JobQueueError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Entry(NamedTuple):
+    """A command as the overview shows it; the target is its module and its name in it."""
+
+    target: str
+    summary: str
+
+
+COMMANDS: Final = {
+    "serve": Entry("jobqueue.cli.serve:serve", "Serve the HTTP API, run webhooks and do the maintenance."),
+    "worker": Entry("jobqueue.cli.worker:worker", "Run the Python handlers of a JobQueue object."),
+    "add": Entry("jobqueue.cli.add:add", "Add a job, or many."),
+    "list": Entry("jobqueue.cli.listing:list_jobs", "List jobs, newest first."),
+    "show": Entry("jobqueue.cli.show:show", "Show all about one job."),
+    "requeue": Entry("jobqueue.cli.change:requeue", "Start ended or delayed jobs anew."),
+    "kill": Entry("jobqueue.cli.change:kill", "End unfinished jobs."),
+    "queue": Entry("jobqueue.cli.queue:queue", "Show, configure, pause and resume queues."),
+    "settings": Entry("jobqueue.cli.settings:settings", "Show every setting and where its value is from."),
+    "doctor": Entry("jobqueue.cli.doctor:doctor", "Check that everything needed is there, and say what to do if not."),
+    "demo": Entry("jobqueue.cli.demo:demo", "Show what jobqueue does, on jobs of its own."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when that command is asked for, not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order of the overview."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, imported now."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].target.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments name; an unknown one may be a typing error."""
+        if not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the overview, without importing any command."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, epilog=exits.EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="jobqueue", message="%(prog)s %(version)s")
+def cli() -> None:
+    """A job queue on MongoDB for important, multi-stage jobs that often fail.
+
+    Commands that need the database take --mongo-url and --db, or JOBQUEUE_MONGO_URL and JOBQUEUE_DB, or
+    jobqueue.toml; without a MongoDB URL they use an embedded MongoDB, started if need be. Data goes to stdout,
+    everything else to stderr.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        args: the arguments, else those of the process.
+
+    Returns:
+        The exit code, one of `exits`.
+    """
+    try:
+        code = _run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _mute(sys.stdout)
+        return exits.ERROR
+    return code
+
+
+def _run(args: Sequence[str] | None) -> int:
+    try:
+        returned: Any = cli.main(args=args, prog_name="jobqueue", standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):
+        return exits.INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return exits.USAGE
+    except click.ClickException as error:
+        return exits.report_usage(error)
+    except JobQueueError as error:
+        return exits.report(error)
+    return returned if isinstance(returned, int) else exits.OK
+
+
+def _mute(stream: Any) -> None:
+    """Let the interpreter's own flush at the end go nowhere: nobody reads any more."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)

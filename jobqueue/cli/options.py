@@ -1,0 +1,47 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from jobqueue.settings import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+DATABASE: Final = ("mongo_url", "db", "data_dir", "mongod", "log_level", "log_format")
+"""Settings of every command that needs the database."""
+_SHAPES: Final = {
+    "mongo_url": "URL",
+    "data_dir": "DIR",
+    "mongod": "FILE",
+    "commands": "FILE",
+    "webhook_allow": "NETWORKS",
+    "webhook_ports": "PORTS",
+}
+
+
+def setting_options(*names: str) -> Callable[[F], F]:
+    """Add a flag for each of these settings, in this order; they arrive as texts, or ``None`` where not given."""
+    rows = {row.name: row for row in describe()}
+
+    def add(function: F) -> F:
+        for name in reversed(names):
+            row = rows[name]
+            function = click.option(
+                f"--{name.replace('_', '-')}",
+                metavar=_SHAPES.get(name, name.rpartition("_")[2].upper()),
+                help=f"{row.help}. [{row.env}; default: {row.default}]",
+            )(function)
+        return function
+
+    return add
+
+
+def json_option(function: F) -> F:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)

@@ -1,0 +1,79 @@
+"""What commands print: JSON, tables and plain lines, on stdout; notes on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_STYLES: Final = {
+    "pending": "cyan",
+    "processing": "blue",
+    "delayed": "yellow",
+    "success": "green",
+    "failed": "red",
+    "killed": "magenta",
+    "ok": "green",
+    "FAIL": "red",
+    "warn": "yellow",
+}
+_CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+"""Terminals obey these, and JSON does not have to escape them."""
+
+
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """Print a JSON value: over several lines, or on one with ``indent=None``."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(value, ensure_ascii=not unicode, indent=indent)
+    print_line(text.translate(_CONTROLS))
+
+
+def print_line(text: str = "") -> None:
+    """Print a line of data; what the terminal's encoding does not have is escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def note(text: str) -> None:
+    """Say something that is not data, on stderr."""
+    click.echo(plain(text), err=True)
+
+
+def plain(text: str) -> str:
+    """Return text as one line that no terminal takes for commands."""
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows: fitted to a terminal and in colour, which NO_COLOR turns off; otherwise as aligned lines.
+
+    Args:
+        headings: of the columns.
+        rows: texts; the last column is the first to be cut short on a terminal.
+    """
+    safe = [[plain(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_rich(headings, safe)
+        return
+    widths = [max(map(len, column)) for column in zip(headings, *safe, strict=True)]
+    for row in (headings, *safe):
+        print_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - slow to import, and needed on terminals only
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        last = heading == headings[-1]
+        table.add_column(heading, no_wrap=True, overflow="ellipsis" if last else "fold", ratio=1 if last else None)
+    for row in rows:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    Console().print(table)

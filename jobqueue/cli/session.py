@@ -1,0 +1,50 @@
+"""One connection to the database for the time of one command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, TypeVar
+
+from jobqueue.cli import logs
+from jobqueue.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from jobqueue.services.runtime import Runtime
+
+T = TypeVar("T")
+
+
+def with_runtime(flags: Mapping[str, object], use: Callable[[Runtime], Awaitable[T]]) -> T:
+    """Connect as the settings say, and return what ``use`` makes of the services.
+
+    Raises:
+        SettingsError: with every mistake.
+        DatabaseError: from connecting or from ``use``.
+    """
+
+    async def run() -> T:
+        async with connected(Settings.load(flags)) as runtime:
+            return await use(runtime)
+
+    return asyncio.run(run())
+
+
+@contextlib.asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[Runtime]:
+    """Open the services for the time of the block.
+
+    An embedded MongoDB that was started for it outlives it a little: another command may follow.
+    """
+    from jobqueue.services.runtime import Runtime  # noqa: PLC0415 - the driver takes 0.2 s to import, --help must not
+
+    logs.configure(settings, service=False)
+    runtime = await Runtime.open(settings)
+    try:
+        yield runtime
+    finally:
+        if runtime.embedded is not None:
+            await asyncio.to_thread(runtime.embedded.release, linger=True)
+        await runtime.close()
