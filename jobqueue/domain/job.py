@@ -11,6 +11,7 @@ from jobqueue.domain import attributes, payload
 from jobqueue.domain import backoff as backoffs
 from jobqueue.domain.checks import BOUNDS, check_flag, check_key, check_number, check_queue, check_type, gather
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
+from jobqueue.domain.text import cut
 
 if TYPE_CHECKING:
     from jobqueue.domain.backoff import Backoff
@@ -20,7 +21,7 @@ DEFAULT_QUEUE: Final = "default"
 INLINE_LOGS: Final = 200
 """Log lines kept in the job's document; later ones are documents of their own."""
 LONGEST_LINE: Final = 8 * 1024
-"""Characters of one log line; a longer one is kept as several."""
+"""Bytes of one log line; a longer one is kept as several."""
 LONGEST_MESSAGE: Final = 8 * 1024
 LONGEST_TRACE: Final = 16 * 1024
 MOST_CHILDREN: Final = 100
@@ -53,9 +54,9 @@ class JobError:
     trace: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "message", _cut(self.message, LONGEST_MESSAGE))
+        object.__setattr__(self, "message", cut(self.message, LONGEST_MESSAGE))
         if self.trace is not None:
-            object.__setattr__(self, "trace", _cut(self.trace, LONGEST_TRACE))
+            object.__setattr__(self, "trace", cut(self.trace, LONGEST_TRACE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,8 +275,3 @@ def _due(delay: Any, moment: Any) -> datetime | None:
     if delay is not None:
         raise InvalidInputError({"delayTil": ["cannot be given together with delay"]})
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _cut(text: str, most: int) -> str:
-    clean = text.encode("utf-8", "replace").decode()
-    return clean if len(clean) <= most else clean[: most - 20] + " … (cut short)"

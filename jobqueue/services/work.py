@@ -13,6 +13,7 @@ from jobqueue.domain import payload, state, wire
 from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, StaleTokenError
 from jobqueue.domain.job import LONGEST_LINE, JobError
 from jobqueue.domain.state import Outcome, Transition
+from jobqueue.domain.text import cut, split
 from jobqueue.domain.verdict import Accepted, Again, Death, Failure, Success, Verdict
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
@@ -89,7 +90,11 @@ class Work:
         """Renew the lease and keep progress and log lines (text and level); ``None`` if the claim is lost."""
         if progress is not None and not 0 <= progress <= 100:  # noqa: PLR2004 - said in the message
             raise InvalidInputError({"progress": ["must be from 0 to 100"]})
-        split = [{"m": part} | ({"level": level} if level else {}) for line, level in lines for part in _parts(line)]
+        split = [
+            {"m": part} | ({"level": level} if level else {})
+            for line, level in lines
+            for part in split(line, LONGEST_LINE)
+        ]
         return await self._claims.renew(job.id, job.queue, token, progress=progress, lines=split)
 
     async def settle(self, job: Job, token: str, verdict: Verdict) -> None:
@@ -184,12 +189,7 @@ def _late(change: Transition) -> dict[str, Any]:
         report["error"] = wire.error(change.error)
     if change.result is not state.UNSET:
         small = payload.check(change.result, "result") <= _LONGEST_LATE
-        report["result"] = change.result if small else f"{str(change.result)[:_LONGEST_LATE]} … (cut short)"
+        report["result"] = change.result if small else cut(str(change.result), _LONGEST_LATE)
     if change.code is not None:
         report["code"] = change.code
     return report
-
-
-def _parts(line: str) -> list[str]:
-    clean = line.encode("utf-8", "replace").decode()
-    return [clean[start : start + LONGEST_LINE] for start in range(0, len(clean), LONGEST_LINE)] or [""]

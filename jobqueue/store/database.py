@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
@@ -34,7 +34,7 @@ from jobqueue.domain.errors import DatabaseUnavailableError, TooLargeError, Unsu
 from jobqueue.store import indexes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 
     from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection, AsyncIOMotorDatabase
 
@@ -48,6 +48,7 @@ _SELECTION_MS: Final = 10_000
 _RESYNC_SECONDS: Final = 10.0
 _MOST_DOCUMENT: Final = 16 * 1024 * 1024
 _AUTHENTICATION: Final = frozenset({13, 18, 8000})
+_TOO_LARGE: Final = frozenset({10334, 17419, 17420})
 _DUPLICATE_KEY: Final = 11000
 _NOT_NOW: Final = frozenset({91, 189, 11600, 11602, 10107, 13435, 13436, 50, 64, 262})
 _DATES: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
@@ -67,7 +68,9 @@ def translated() -> Iterator[None]:
     except OperationFailure as error:
         if error.code in _AUTHENTICATION:
             raise UnsuitableDatabaseError(f"MongoDB refuses access: {brief(error)}") from error
-        if error.code in _NOT_NOW or error.timeout:
+        if error.code in _TOO_LARGE:
+            raise TooLargeError("the job", _MOST_DOCUMENT, _MOST_DOCUMENT) from error
+        if error.code in _NOT_NOW or error.timeout or (error.details or {}).get("writeConcernErrors"):
             raise DatabaseUnavailableError(f"MongoDB cannot answer now: {brief(error)}") from error
         raise
     except PyMongoError as error:
@@ -206,11 +209,15 @@ class Database:
         with translated(), pymongo.timeout(2):
             await self.command("ping")
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncIOMotorClientSession]:
-        """Run the block in one transaction; an exception rolls it back."""
-        async with await self._client.start_session() as session, session.start_transaction():
-            yield session
+    async def in_transaction(self, work: Callable[[AsyncIOMotorClientSession], Coroutine[Any, Any, T]]) -> T:
+        """Do all of it or nothing; begun anew when it collides with somebody else's write.
+
+        Args:
+            work: gets the session its calls have to name; may be called several times.
+        """
+        async with await self._client.start_session() as session:
+            done: T = await session.with_transaction(work)
+            return done
 
     async def index_differences(self) -> list[str]:
         """Say where the indexes are not as declared."""

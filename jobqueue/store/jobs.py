@@ -102,9 +102,12 @@ class JobStore:
             KeyConflictError: the key of one is taken.
         """
         made = [await self._document(one) for one in new]
+
+        async def insert(session: AsyncIOMotorClientSession) -> None:
+            await self.collection.insert_many(made, session=session)
+
         try:
-            async with self._database.transaction() as session:
-                await self.collection.insert_many(made, session=session)
+            await self._database.in_transaction(insert)
         except BulkWriteError as error:
             first = error.details["writeErrors"][0]
             if first["code"] != 11000:  # noqa: PLR2004 - MongoDB's DuplicateKey
