@@ -6,16 +6,14 @@ import asyncio
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from collections import Counter
+from typing import Any, Final, NoReturn
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from jobqueue.api.problems import Problem, ProblemError
 from jobqueue.domain.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from aiohttp.helpers import MimeType
 
 MOST_BODY: Final = 8 * 1024 * 1024
 """Bytes of a request body, after decompression."""
@@ -123,9 +121,12 @@ def _check_depth(body: bytes) -> None:
     for _ in range(DEEPEST):
         outer = brackets.replace(b"[]", b"")
         if len(outer) == len(brackets):
-            break
+            # Nothing left, or brackets that do not match: then the parser says where, if it can take them.
+            if len(brackets) > DEEPEST:
+                raise _too_deep()
+            return
         brackets = outer
-    if len(brackets) > DEEPEST or brackets.startswith(b"[["[: DEEPEST and 2]) and b"]" in brackets:
+    if brackets:
         raise _too_deep()
 
 
@@ -139,9 +140,8 @@ def _check_surrogates(value: Any) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
-        raise _bad(f"has the name {ascii(twice):.80} twice in one object")
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        raise _bad(f"has the name {twice!a:.80} twice in one object")
     return made
 
 

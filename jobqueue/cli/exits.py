@@ -44,6 +44,13 @@ _CODES: Final[Sequence[tuple[type[JobQueueError], int]]] = (
 )
 
 
+def epilog(*examples: str) -> str:
+    """Return what the help of a command ends with: examples, and the exit codes."""
+    # The backspace keeps click from joining the lines.
+    lines = ["\b\nExamples:", *(f"  jobqueue {example}" for example in examples)]
+    return "\n".join([*lines, "", EPILOG]) if examples else EPILOG
+
+
 def code_of(error: JobQueueError) -> int:
     """Return the exit code for an error."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), ERROR)
@@ -60,9 +67,9 @@ def report_usage(error: click.ClickException) -> int:
     """Tell what is wrong about the command line, on one line, and return the exit code."""
     message = " ".join(error.format_message().split())
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        message = f"{message.rstrip('.')}; see {error.ctx.command_path} --help"
+        message = f"{message.rstrip('.')} (see {error.ctx.command_path} --help)"
     click.echo(f"error: {plain(message)}", err=True)
-    return USAGE if isinstance(error, click.UsageError) else ERROR
+    return error.exit_code
 
 
 def _lines(error: JobQueueError) -> list[str]:

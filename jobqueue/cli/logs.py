@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SECRETS: Final = (
     (re.compile(r"://[^@/\s\"']*@"), "://***@"),
     (re.compile(r"whsec_[A-Za-z0-9+/=_-]+"), "whsec_***"),
-    (re.compile(r"(?i)\b(bearer|basic) +[A-Za-z0-9._~+/=-]+"), r"\1 ***"),
+    (re.compile(r"(?i)\b(bearer|basic) +[A-Za-z0-9._~+/=-]{8,}"), r"\1 ***"),
 )
 _CHATTY: Final = ("pymongo", "asyncio", "aiohttp.access")
 """Loggers that tell more than anybody wants to know below a warning."""

@@ -56,7 +56,9 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), name)
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the arguments name; an unknown one may be a typing error."""
         if not args[0].startswith("-") and args[0] not in COMMANDS:
             raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
@@ -69,7 +71,11 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, epilog=exits.EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    epilog=exits.epilog("serve", "worker app:queue", 'add thumbnail \'{"src": "a.png"}\''),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="jobqueue", message="%(prog)s %(version)s")
 def cli() -> None:
     """A job queue on MongoDB for important, multi-stage jobs that often fail.

@@ -17,6 +17,11 @@ DATABASE: Final = ("mongo_url", "db", "data_dir", "mongod", "log_level", "log_fo
 """Settings of every command that needs the database."""
 _SHAPES: Final = {
     "mongo_url": "URL",
+    "db": "NAME",
+    "concurrency": "N",
+    "poll_interval": "SECONDS",
+    "drain_timeout": "SECONDS",
+    "reap_interval": "SECONDS",
     "data_dir": "DIR",
     "mongod": "FILE",
     "commands": "FILE",
@@ -45,3 +50,13 @@ def setting_options(*names: str) -> Callable[[F], F]:
 def json_option(function: F) -> F:
     """Add ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def database_options(function: F) -> F:
+    """Add the flags of `DATABASE`; `database_flags` takes them out of a command's arguments again."""
+    return setting_options(*DATABASE)(function)
+
+
+def database_flags(options: dict[str, Any]) -> dict[str, object]:
+    """Remove the flags of `DATABASE` from a command's arguments, and return them."""
+    return {name: options.pop(name) for name in DATABASE}

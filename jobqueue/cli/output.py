@@ -33,6 +33,11 @@ def print_json(value: Any, *, indent: int | None = 2) -> None:
     print_line(text.translate(_CONTROLS))
 
 
+def compact(value: Any) -> str:
+    """Return a JSON value on one line, for people."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def print_line(text: str = "") -> None:
     """Print a line of data; what the terminal's encoding does not have is escaped."""
     encoding = sys.stdout.encoding or "utf-8"
@@ -57,7 +62,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         rows: texts; the last column is the first to be cut short on a terminal.
     """
     safe = [[plain(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
+    if safe and sys.stdout.isatty():
         _print_rich(headings, safe)
         return
     widths = [max(map(len, column)) for column in zip(headings, *safe, strict=True)]
@@ -71,9 +76,13 @@ def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text  # noqa: PLC0415 - as above
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        last = heading == headings[-1]
-        table.add_column(heading, no_wrap=True, overflow="ellipsis" if last else "fold", ratio=1 if last else None)
+    for heading, column in zip(headings[:-1], zip(*[row[:-1] for row in rows], strict=True), strict=True):
+        table.add_column(heading, no_wrap=True, min_width=max(map(len, (heading, *column))))
+    table.add_column(headings[-1], no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     Console().print(table)
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -15,13 +16,14 @@ from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.job import children as read_children
 
+EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGO: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhdw])")
 _FAMILY: Final = frozenset({"onComplete", "onSuccess", "onFailure"})
 _FIELDS: Final = {wire.camel(name): name for name in NewJob.__dataclass_fields__}
 
 
-class JsonText(click.ParamType):
+class JsonText(click.ParamType[Any]):
     """A JSON value, ``@FILE`` or ``-`` for stdin; with ``source=False`` a value only."""
 
     name = "json"
@@ -38,6 +40,19 @@ class JsonText(click.ParamType):
             return Given(parse_json(text))
         except ValueError as error:
             self.fail(f"is not JSON: {error}", param, ctx)
+
+
+class Number(click.ParamType[Any]):
+    """A whole number, or one with a fraction; kept as it is written."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
+        """Return the number."""
+        try:
+            return int(value) if re.fullmatch(r"[+-]?\d{1,18}", str(value)) else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
 
 
 class Given:
@@ -66,7 +81,7 @@ def read_source(text: str) -> str:
         click.ClickException: the file cannot be read.
     """
     if text == "-":
-        return _text(click.get_binary_stream("stdin").read(), "stdin")
+        return _text(sys.stdin.buffer.read(), "stdin")
     return read_file(text[1:]) if text.startswith("@") else text
 
 
@@ -95,7 +110,7 @@ def pair(text: str, option: str) -> tuple[str, str]:
 
 
 def nested(pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    """Return KEY=VALUE pairs as an object: values are JSON if they can be, and ``user.id=42`` is ``{"user": {"id": 42}}``.
+    """Return KEY=VALUE pairs as an object: ``user.id=42`` is ``{"user": {"id": 42}}``; values are JSON if they can be.
 
     Raises:
         InvalidInputError: a key is given as a value and as an object.

@@ -17,6 +17,7 @@ from jobqueue.demo.survey import survey
 from jobqueue.domain.errors import Die
 
 _FILTERS: Final = threading.Lock()
+_TREES: Final = threading.Lock()
 
 
 class EncodingError(ValueError):
@@ -82,7 +83,7 @@ def parse(source: str, file: str, path: str) -> ast.Module:
         SyntaxError, RecursionError, MemoryError, Die: as `analyse`.
     """
     try:
-        tree: ast.Module = compile(source, path, "exec", flags=ast.PyCF_ONLY_AST, dont_inherit=True)
+        tree = _tree(source, path)
         compile(tree, path, "exec", dont_inherit=True)
     except SyntaxError as error:
         place = f"{file}, line {error.lineno}" if error.lineno else file
@@ -107,3 +108,17 @@ def quiet(root: str) -> None:
     with _FILTERS:
         if all(getattr(module, "pattern", None) != pattern for _, _, _, module, _ in tuple(warnings.filters)):
             warnings.filterwarnings("ignore", module=pattern)
+
+
+def _tree(source: str, path: str) -> ast.Module:
+    """Make a tree, alone if possible.
+
+    Some versions of CPython (3.11.7 is one) share its recursion counter between threads, and raise `SystemError` when
+    two make trees at once. Waiting costs nothing, for only one runs at a time anyway. Who formats a traceback makes
+    trees too, and does not wait: then the second try succeeds.
+    """
+    with _TREES:
+        try:
+            return ast.parse(source, path)
+        except SystemError:
+            return ast.parse(source, path)

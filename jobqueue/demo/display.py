@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from rich.console import Group
 from rich.live import Live
@@ -23,7 +23,7 @@ _LINE_SECONDS: Final = 2.0
 class Display(Protocol):
     """Shows snapshots for as long as it is entered."""
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> Self:
         """Begin to show."""
 
     def __exit__(
@@ -69,7 +69,7 @@ class LiveDisplay:
         self._bar = self._progress.add_task("analysed", total=None)
         self._live = Live(console=console, auto_refresh=False)
 
-    def __enter__(self) -> LiveDisplay:
+    def __enter__(self) -> Self:
         self._live.__enter__()
         return self
 
@@ -98,7 +98,7 @@ class PlainDisplay:
         self._began_at = time.monotonic()
         self._due_at = self._began_at
 
-    def __enter__(self) -> PlainDisplay:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

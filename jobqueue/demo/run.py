@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from jobqueue.demo.stages import FIND, KINDS, REPORT, Stages
 from jobqueue.demo.tally import Tally
-from jobqueue.domain.errors import NotFoundError, WrongStateError
+from jobqueue.domain.errors import DatabaseUnavailableError, NotFoundError, WrongStateError
 from jobqueue.domain.state import FINAL, State
 
 if TYPE_CHECKING:
@@ -85,7 +85,11 @@ class Run:
         with display:
             while not stop.is_set():
                 display.show(self._tally.snapshot())
-                report = await self._ended_report()
+                report = None
+                try:
+                    report = await self._ended_report()
+                except DatabaseUnavailableError as error:
+                    self._tally.say(str(error))
                 if report is not None:
                     display.show(self._tally.snapshot())
                     return report

@@ -52,8 +52,9 @@ class Stages:
         self.name = queue_name(run)
         self._queue = queue
         self._tally = tally
-        for kind, function in zip(KINDS, (self.find, self.analyse, self.report), strict=True):
-            queue.handler(kind, queue=self.name)(function)
+        queue.handler(FIND, queue=self.name)(self.find)
+        queue.handler(ANALYSE, queue=self.name)(self.analyse)
+        queue.handler(REPORT, queue=self.name)(self.report)
 
     def first(self, root: Path, limit: int | None) -> NewJob:
         """Return the job that starts the run; whatever becomes of it, the report follows."""
@@ -99,7 +100,9 @@ class Stages:
         file = job.data["file"]
         with self._tally.attempt(job.job):
             result = analyse(job.data["root"], file)
-            line = f"{file}: {result['lines']:,} lines, {result['functions']:,} functions, {result['classes']:,} classes"
+            line = (
+                f"{file}: {result['lines']:,} lines, {result['functions']:,} functions, {result['classes']:,} classes"
+            )
             self._tally.say(line)
             job.log(line)
         return result

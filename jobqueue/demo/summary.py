@@ -26,7 +26,9 @@ def show(console: Console, report: Report) -> None:
     if report["failures"]:
         console.print(_failures(report))
     else:
-        _say(console, "Nothing failed: this tree has no file that does not compile. Python's own test data has some, but")
+        _say(
+            console, "Nothing failed: this tree has no file that does not compile. Python's own test data has some, but"
+        )
         _say(console, "not every distribution ships it.")
 
 
@@ -45,11 +47,11 @@ def pointers(report: Report, url: str | None, flags: Sequence[str], *, authorize
     if report["failures"]:
         sample = report["failures"][0]["samples"][0]["id"]
         lines = [
-            f"jobqueue list --state failed,killed --queue {queue}{extra}",
+            f"jobqueue list --state failed --state killed --queue {queue}{extra}",
             f"jobqueue show {sample}{extra}",
         ]
     if url is not None:
-        state = "state=failed&" if any(one["state"] == "failed" for one in report["failures"]) else ""
+        state = "state=failed,killed&" if report["failures"] else ""
         token = ' -H "Authorization: Bearer $JOBQUEUE_ADMIN_TOKEN"' if authorized else ""
         lines.append(f"curl{token} '{url}/v1/jobs?{state}meta.demo={run}'")
     return lines

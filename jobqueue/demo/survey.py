@@ -64,7 +64,7 @@ class _Survey:
     """One walk through a tree."""
 
     def __init__(self, file: str) -> None:
-        self._package = file.split("/")[0] if "/" in file else None
+        self._package = file.split("/", maxsplit=1)[0] if "/" in file else None
         self.functions: list[_Function] = []
         self.classes = 0
         self.depth = 0
@@ -125,8 +125,7 @@ def survey(tree: ast.Module, file: str) -> dict[str, Any]:
         "classes": found.classes,
         "imports": sorted(found.imports),
         "longest": longest and {"name": longest.name, "line": longest.line, "lines": longest.lines},
-        "mostComplex": complex_
-        and {"name": complex_.name, "line": complex_.line, "complexity": complex_.complexity},
+        "mostComplex": complex_ and {"name": complex_.name, "line": complex_.line, "complexity": complex_.complexity},
         "depth": found.depth,
     }
 

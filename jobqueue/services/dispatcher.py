@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 _MOST_CLAIMS: Final = 16
-_DRAIN_POLL: Final = 0.5
+_STOP_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +91,8 @@ class Dispatcher:
         self._appetites: dict[str, _Appetite] = {}
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._ended.set()
         self._busy = 0
         self._turn = 0
         self._runners: set[asyncio.Task[None]] = set()
@@ -103,6 +105,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Claim and run jobs until `stop`."""
+        self._ended.clear()
         deaf = self._wakeups.listen(self._hear)
         clock = asyncio.get_running_loop().time
         poll_at = clock()
@@ -120,6 +123,7 @@ class Dispatcher:
                     continue
         finally:
             deaf()
+            self._ended.set()
 
     async def stop(self, grace: float) -> int:
         """Stop claiming, let running jobs finish for ``grace`` seconds, give the others back.
@@ -134,8 +138,9 @@ class Dispatcher:
         left = list(self._running.values())
         for execution in left:
             execution.release()
+        await self._ended.wait()
         if self._runners:
-            await asyncio.wait(set(self._runners), timeout=_DRAIN_POLL)
+            await asyncio.wait(set(self._runners), timeout=_STOP_SECONDS)
             for execution in list(self._running.values()):
                 execution.release()
             await asyncio.gather(*self._runners, return_exceptions=True)
@@ -185,7 +190,8 @@ class Dispatcher:
             while execution is not None:
                 self._running[execution.token] = execution
                 try:
-                    await execution.run()
+                    if not self._stopping.is_set():
+                        await execution.run()
                 finally:
                     ended = asyncio.create_task(self._settle(execution))
                 if self._stopping.is_set():

@@ -14,6 +14,7 @@ from jobqueue.services.admin import Admin
 from jobqueue.services.completer import Completer
 from jobqueue.services.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.dispatcher import Dispatcher
+from jobqueue.services.idempotency import Idempotency
 from jobqueue.services.maintenance import Loop, Promoter, Reaper
 from jobqueue.services.producer import Producer
 from jobqueue.services.queues import Queues
@@ -24,6 +25,7 @@ from jobqueue.store.claims import ClaimStore
 from jobqueue.store.config import ConfigStore
 from jobqueue.store.database import Database
 from jobqueue.store.embedded import EmbeddedMongo
+from jobqueue.store.idempotency import IdempotencyStore
 from jobqueue.store.jobs import JobStore
 from jobqueue.store.leases import LeaseKeeper
 from jobqueue.store.listing import Listing
@@ -68,6 +70,7 @@ class Runtime:
         self.work = Work(self.jobs, self.claims, self.configs, self.completer, self.wakeups)
         self.admin = Admin(self.jobs, self.claims, Listing(database), self.completer, self.wakeups)
         self.queues = Queues(self.config_store, self.configs, self.wakeups)
+        self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer)
         self.changes = Changes(database)
         self.keeper = LeaseKeeper(database)
         self._told: dict[tuple[str, str | None], float] = {}

@@ -90,12 +90,12 @@ class Work:
         """Renew the lease and keep progress and log lines (text and level); ``None`` if the claim is lost."""
         if progress is not None and not 0 <= progress <= 100:  # noqa: PLR2004 - said in the message
             raise InvalidInputError({"progress": ["must be from 0 to 100"]})
-        split = [
+        kept = [
             {"m": part} | ({"level": level} if level else {})
             for line, level in lines
             for part in split(line, LONGEST_LINE)
         ]
-        return await self._claims.renew(job.id, job.queue, token, progress=progress, lines=split)
+        return await self._claims.renew(job.id, job.queue, token, progress=progress, lines=kept)
 
     async def settle(self, job: Job, token: str, verdict: Verdict) -> None:
         """Record what a processor says about a job it ran.

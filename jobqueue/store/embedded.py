@@ -210,8 +210,9 @@ def _readable_errors(layout: Layout) -> Iterator[None]:
     except TimeoutError as error:
         raise DatabaseUnavailableError(str(error)) from error
     except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
         raise DatabaseError(
-            f"the data directory {layout.root} cannot be used: {error.strerror} ({error.filename}); "
+            f"the data directory {layout.root} cannot be used: {error.strerror}{place}; "
             "choose another by --data-dir or JOBQUEUE_DATA_DIR"
         ) from error
     except PyMongoError as error:

@@ -22,6 +22,7 @@ import os
 import signal
 import sys
 import time
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
@@ -40,6 +41,7 @@ TERM_LIMIT = 30.0
 """Seconds a mongod gets for a clean end before it is killed."""
 _KILL_LIMIT = 10.0
 _UNKNOWN_LIMIT = 1.0
+_LOOK_PAUSE = 0.2
 _PAUSE = 0.01
 
 
@@ -242,14 +244,21 @@ def watch(layout: Layout, grace: float, guard: Lock) -> None:
             watched.free()
             if not _is_at(watched, layout.watched):
                 return
-            if not _done(layout, by_force=False):
-                time.sleep(grace)
-                if not _done(layout, by_force=True):
-                    continue
+            deadline = time.monotonic() + grace
+            while (found := _look(layout, overdue=time.monotonic() > deadline)) is _Found.ORPHAN:
+                time.sleep(_LOOK_PAUSE)
+            if found is _Found.USER:
+                continue
             # A launcher whose user was killed meanwhile took it that there is a guard: look once more, not being one.
             guard.free()
             if _idle(layout) or not guard.exclusive():
                 return
+
+
+class _Found(Enum):
+    USER = auto()
+    ORPHAN = auto()
+    NOTHING = auto()
 
 
 def _is_at(lock: Lock, path: Path) -> bool:
@@ -265,19 +274,17 @@ def _idle(layout: Layout) -> bool:
         return state.shared()
 
 
-def _done(layout: Layout, *, by_force: bool) -> bool:
-    """Return whether there is neither a user nor a mongod; if only a user is missing, make it so ``by_force``."""
+def _look(layout: Layout, *, overdue: bool) -> _Found:
+    """Return what there is; an orphan that is ``overdue`` is stopped."""
     with Lock(layout.control) as control:
         control.wait()
         with Lock(layout.users) as users:
             if not users.exclusive():
-                return False
-            if by_force:
-                try:
+                return _Found.USER
+            if overdue:
+                with contextlib.suppress(PermissionError, TimeoutError):
                     stop(layout)
-                except (PermissionError, TimeoutError):
-                    return False
-            return _idle(layout)
+            return _Found.NOTHING if _idle(layout) else _Found.ORPHAN
 
 
 def _leave_guard(layout: Layout, grace: float, state: Lock) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pymongo
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from jobqueue.domain.errors import DatabaseError, DatabaseUnavailableError, UnsuitableDatabaseError
 from jobqueue.store import embedded_guard as guard
@@ -34,7 +34,7 @@ _OPLOG_MB: Final = 990
 _MOST_LOG: Final = 10_000_000
 _ATTEMPTS: Final = 5
 _LAUNCH_SECONDS: Final = 30.0
-_STEP_SECONDS: Final = 5.0
+_STEP_SECONDS: Final = 2.0
 _PAUSE: Final = 0.02
 _OLDEST_SERVER: Final = 6
 _NOT_YET_INITIALIZED: Final = 94
@@ -83,11 +83,13 @@ def start(plan: Plan) -> Server | None:
         server = _launch(plan, binary, port)
         if server is None:
             return None
-        if _listens(server, plan.layout, deadline):
+        try:
             make_writable(server, plan.layout, deadline)
+        except DatabaseUnavailableError:
+            if guard.running(plan.layout):
+                raise
+        else:
             return server
-        if guard.running(plan.layout):
-            raise _too_slow(plan.layout, "it does not listen")
         log = _text(plan.layout.log, logged)
         if mongod_binary.PORT_TAKEN not in log:
             output = _text(plan.layout.output)
@@ -197,6 +199,8 @@ def make_writable(server: Server, layout: Layout, deadline: float) -> None:
         DatabaseUnavailableError: it is not one by then.
         UnsuitableDatabaseError: it is too old.
     """
+    if not _listens(server, layout, deadline):
+        raise _too_slow(layout, "it does not listen")
     trouble = "it does not answer"
     with MongoClient[dict[str, Any]](_HOST, server.port, directConnection=True, appname="jobqueue-embedded") as client:
         while True:
@@ -214,7 +218,8 @@ def make_writable(server: Server, layout: Layout, deadline: float) -> None:
 def _is_writable(admin: Database[dict[str, Any]], server: Server) -> bool:
     status = admin.command({"serverStatus": 1, **dict.fromkeys(_QUIET, 0)})
     if status["pid"] != server.pid:
-        raise DatabaseUnavailableError(f"port {server.port} belongs to another mongod, pid {status['pid']}")
+        # Ours is about to find that out, and to end.
+        raise ConnectionFailure(f"port {server.port} is of another mongod, pid {status['pid']}")
     version = str(status["version"])
     if int(version.split(".", maxsplit=1)[0]) < _OLDEST_SERVER:
         raise UnsuitableDatabaseError(

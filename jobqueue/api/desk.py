@@ -1,0 +1,153 @@
+"""Where requests for a job wait in line until there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.errors import JobQueueError
+from jobqueue.journal import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobqueue.services.runtime import Runtime
+    from jobqueue.services.wake import Wake
+    from jobqueue.services.work import Claimed
+
+log = get_logger(__name__)
+MOST_WAITING: Final = 1000
+"""Requests that may wait at once in one process."""
+_LOOK_SECONDS: Final = 1.0
+_WAKING: Final = frozenset({"ready", "config", "all"})
+
+
+class DeskFullError(Exception):
+    """Refuse to let one more request wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a worker asks for; ``lease`` and ``wait`` in seconds."""
+
+    queue: str
+    types: tuple[str, ...] | None
+    worker: str
+    lease: float | None
+    wait: float
+
+
+Key = tuple[str, tuple[str, ...] | None]
+Place = asyncio.Event
+
+
+class Desk:
+    """Hands jobs to requests, first come first served.
+
+    Requests for the same queue and types stand in one line. Only the first of a line looks for jobs: when it is woken
+    and, should a change be missed, every second. Whoever gets a job wakes the next one, who may find another. So a new
+    job costs one look for each line, however many requests wait.
+    """
+
+    def __init__(self, runtime: Runtime, *, most: int = MOST_WAITING) -> None:
+        self._runtime = runtime
+        self._most = most
+        self._look = min(_LOOK_SECONDS, runtime.settings.poll_interval)
+        self._lines: dict[Key, deque[Place]] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._deafen = runtime.wakeups.listen(self._hear)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return sum(len(line) for line in self._lines.values())
+
+    async def claim(self, wanted: Wanted, gone: Callable[[], bool]) -> Claimed | None:
+        """Claim a job, waiting for one if there is none; ``None`` when the time is over.
+
+        Args:
+            wanted: what is asked for.
+            gone: tells whether nobody listens any more.
+
+        Raises:
+            DeskFullError: too many wait already.
+            DatabaseUnavailableError: as `Work.claim`.
+        """
+        if wanted.wait <= 0 or self._closing:
+            return None if self._closing else await self._attempt(wanted)
+        if self.waiting >= self._most:
+            raise DeskFullError
+        line = self._lines.setdefault((wanted.queue, wanted.types), deque())
+        place = Place()
+        place.set()
+        line.append(place)
+        claimed = None
+        try:
+            claimed = await self._stand(wanted, line, place, gone)
+        finally:
+            self._leave(wanted, line, place, found=claimed is not None)
+        return claimed
+
+    def give_back(self, claimed: Claimed) -> None:
+        """Release a job whose request has gone, in the background."""
+        task = asyncio.create_task(self._release(claimed))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        self._closing = True
+        self._deafen()
+        for line in self._lines.values():
+            for place in line:
+                place.set()
+
+    async def drain(self) -> None:
+        """Wait for what goes on in the background."""
+        await asyncio.gather(*self._background)
+
+    async def _stand(
+        self, wanted: Wanted, line: deque[Place], place: Place, gone: Callable[[], bool]
+    ) -> Claimed | None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wanted.wait
+        while not self._closing and not gone():
+            if place.is_set() or line[0] is place:
+                place.clear()
+                claimed = await self._attempt(wanted)
+                if claimed is not None:
+                    return claimed
+            left = deadline - loop.time()
+            if left <= 0:
+                return None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, self._look)):
+                    await place.wait()
+        return None
+
+    def _leave(self, wanted: Wanted, line: deque[Place], place: Place, *, found: bool) -> None:
+        pass_on = found or place.is_set() or line[0] is place
+        line.remove(place)
+        if not line:
+            del self._lines[wanted.queue, wanted.types]
+        elif pass_on:
+            line[0].set()
+
+    def _hear(self, wake: Wake) -> None:
+        if wake.kind in _WAKING:
+            for (queue, _), line in self._lines.items():
+                if wake.queue is None or wake.queue == queue:
+                    line[0].set()
+
+    async def _attempt(self, wanted: Wanted) -> Claimed | None:
+        return await self._runtime.work.claim(wanted.queue, wanted.types, worker=wanted.worker, lease=wanted.lease)
+
+    async def _release(self, claimed: Claimed) -> None:
+        try:
+            await self._runtime.work.release(claimed.job, claimed.token)
+        except JobQueueError as error:
+            log.warning("a claimed job is left to its lease", job_id=claimed.job.id, reason=str(error))

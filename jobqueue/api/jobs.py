@@ -1,0 +1,182 @@
+"""Jobs as a person sees them: add, list, look at, change, requeue, kill and delete."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from jobqueue.api import listing, schemas
+from jobqueue.api.keys import RUNTIME
+from jobqueue.api.new_jobs import JobReader, new_job
+from jobqueue.api.reading import read_object
+from jobqueue.api.replies import reply
+from jobqueue.domain import wire
+from jobqueue.domain.checks import check_id
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.services.producer import MOST_AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobqueue.domain.job import Job, NewJob
+    from jobqueue.services.admin import Family, Relative
+
+_IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+_KEY_FORM: Final = re.compile(r"[\x20-\x7e]{1,255}")
+_READ_AT_ONCE: Final = 100
+_DEEPEST_TREE: Final = 50
+_BRIEF: Final = ("id", "type", "queue", "state", "progress", "insertAt", "startAt", "endAt", "parentId", "error")
+_BULK: Final = schemas.BulkSchema()
+_PATCH: Final = schemas.PatchSchema()
+_REQUEUE: Final = schemas.ContentSchema()
+_KILL: Final = schemas.KillSchema()
+
+
+async def create(request: web.Request) -> web.Response:
+    """Add a job; with an ``Idempotency-Key`` it is added once however often this is asked."""
+    key = _idempotency_key(request)
+    listing.none(request)
+    new = new_job(await read_object(request))
+    runtime = request.app[RUNTIME]
+    if key is None:
+        return _created(await runtime.producer.add(new))
+    job, fresh = await runtime.idempotency.add(key, new)
+    return _created(job) if fresh else reply(wire.job(job))
+
+
+async def create_many(request: web.Request) -> web.Response:
+    """Add up to 1,000 jobs, all or none."""
+    if _IDEMPOTENCY_KEY in request.headers:
+        raise InvalidInputError({_IDEMPOTENCY_KEY: ["is not taken here; give each job a key instead"]})
+    listing.none(request)
+    given = schemas.load(_BULK, await read_object(request))["jobs"]
+    jobs = await request.app[RUNTIME].producer.add_all(await _read_many(given))
+    return reply({"items": [wire.job(job) for job in jobs]}, status=201)
+
+
+async def list_jobs(request: web.Request) -> web.Response:
+    """List jobs, a page at a time."""
+    asked = listing.listing(request)
+    page = await request.app[RUNTIME].admin.page(asked.query)
+    items = [wire.job(job) for job in page.items]
+    if asked.fields:
+        items = [{name: value for name, value in item.items() if name in asked.fields} for item in items]
+    return reply({"items": items, "next": page.next})
+
+
+async def show(request: web.Request) -> web.Response:
+    """Return a job."""
+    listing.none(request)
+    return reply(wire.job(await request.app[RUNTIME].admin.get(path_id(request))))
+
+
+async def patch(request: web.Request) -> web.Response:
+    """Change fields of a job that is not processing."""
+    job_id = path_id(request)
+    changes = schemas.load(_PATCH, await read_object(request))
+    if not changes:
+        raise InvalidInputError({"body": ["must have at least one field to change"]})
+    return reply(wire.job(await request.app[RUNTIME].admin.patch(job_id, changes)))
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Delete a job that is not processing."""
+    await request.app[RUNTIME].admin.delete(path_id(request))
+    return web.Response(status=204)
+
+
+async def logs(request: web.Request) -> web.Response:
+    """Return log lines in order.
+
+    ``next`` is null when there are no more lines at present; ``resume`` is always the cursor after the last line, to
+    follow a job that runs.
+    """
+    job_id, part = path_id(request), listing.part(request)
+    lines = await request.app[RUNTIME].admin.logs(job_id, after=part.after, limit=part.limit + 1)
+    shown, more = lines[: part.limit], len(lines) > part.limit
+    resume = listing.line_cursor(shown[-1][0] + 1 if shown else part.after)
+    items = [wire.log_line(line) for _, line in shown]
+    return reply({"items": items, "next": resume if more else None, "resume": resume})
+
+
+async def family(request: web.Request) -> web.Response:
+    """Return the ancestors, descendants and batch of a job."""
+    found = await request.app[RUNTIME].admin.family(path_id(request))
+    return reply(_family(found))
+
+
+async def requeue(request: web.Request) -> web.Response:
+    """Start an ended or delayed job anew, possibly with other data, attempts, backoff or priority."""
+    job_id = path_id(request)
+    changes = schemas.load(_REQUEUE, await read_object(request, optional=True))
+    return reply(wire.job(await request.app[RUNTIME].admin.requeue(job_id, changes)))
+
+
+async def kill(request: web.Request) -> web.Response:
+    """End an unfinished job; one that runs is told through its heartbeat."""
+    job_id = path_id(request)
+    given = schemas.load(_KILL, await read_object(request, optional=True))
+    return reply(wire.job(await request.app[RUNTIME].admin.kill(job_id, **given)))
+
+
+def path_id(request: web.Request) -> str:
+    """Return the job id in the path.
+
+    Raises:
+        InvalidInputError: it is not 24 hex digits.
+    """
+    return check_id(request.match_info["id"])
+
+
+async def _read_many(given: list[Any]) -> list[NewJob]:
+    if not 1 <= len(given) <= MOST_AT_ONCE:
+        raise InvalidInputError({"jobs": [f"takes 1 to {MOST_AT_ONCE:,} jobs"]})
+    reader = JobReader()
+    made = []
+    for index, one in enumerate(given):
+        made.append(reader.read(one, f"jobs.{index}"))
+        if index % _READ_AT_ONCE == 0:
+            # Other requests have their turn.
+            await asyncio.sleep(0)
+    reader.check()
+    return [one for one in made if one is not None]
+
+
+def _idempotency_key(request: web.Request) -> str | None:
+    given = request.headers.getall(_IDEMPOTENCY_KEY, [])
+    if not given:
+        return None
+    if len(given) > 1 or not _KEY_FORM.fullmatch(given[0]):
+        raise InvalidInputError({_IDEMPOTENCY_KEY: ["must be 1 to 255 printable ASCII characters"]})
+    return given[0]
+
+
+def _created(job: Job) -> web.Response:
+    return reply(wire.job(job), status=201, headers={"Location": f"/v1/jobs/{job.id}"})
+
+
+def _family(found: Family) -> dict[str, Any]:
+    cut: list[str] = []
+    tree = _tree(found.tree, _DEEPEST_TREE, cut)
+    batch = None if found.batch is None else {"id": found.tree.job.batch_id, "counts": dict(found.batch)}
+    return {
+        "ancestors": [_brief(job) for job in found.ancestors],
+        "job": tree,
+        "batch": batch,
+        "truncated": found.truncated or bool(cut),
+    }
+
+
+def _tree(relative: Relative, room: int, cut: list[str]) -> Mapping[str, Any]:
+    if room == 0 and relative.children:
+        cut.append(relative.job.id)
+    children = relative.children if room else ()
+    return {**_brief(relative.job), "children": [_tree(child, room - 1, cut) for child in children]}
+
+
+def _brief(job: Job) -> dict[str, Any]:
+    shown = wire.job(job)
+    return {name: shown[name] for name in _BRIEF}

@@ -1,0 +1,81 @@
+"""What happens around every handler: a request id, a line in the log, errors as problems, careful headers."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from jobqueue.api import problems
+from jobqueue.api.keys import REQUEST_ID
+from jobqueue.domain.errors import DatabaseError, JobQueueError
+from jobqueue.journal import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = get_logger(__name__)
+REQUEST_ID_HEADER: Final = "X-Request-Id"
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_QUIET: Final = frozenset({"/healthz", "/readyz"})
+_FIRST_ERROR: Final = 400
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+@web.middleware
+async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Name the request and log how it went; health checks that went well are logged for debugging only."""
+    given = request.headers.get(REQUEST_ID_HEADER, "")
+    request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    began = time.perf_counter()
+    response = await handler(request)
+    quiet = request.path in _QUIET and response.status < _FIRST_ERROR
+    (log.debug if quiet else log.info)(
+        "request",
+        method=request.method,
+        path=request.path,
+        status=response.status,
+        ms=round((time.perf_counter() - began) * 1000, 1),
+        remote=request.remote,
+        request_id=request[REQUEST_ID],
+    )
+    return response
+
+
+@web.middleware
+async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into a problem; what was not foreseen is logged and not shown."""
+    try:
+        return await handler(request)
+    except problems.ProblemError as error:
+        return error.problem.response()
+    except JobQueueError as error:
+        if isinstance(error, DatabaseError):
+            log.warning("request failed", request_id=request[REQUEST_ID], error=str(error))
+        return problems.of_error(error).response()
+    except web.HTTPException as error:
+        if error.status < _FIRST_ERROR:
+            raise
+        return problems.of_http(error).response()
+    except Exception:
+        log.exception("request broke", method=request.method, path=request.path, request_id=request[REQUEST_ID])
+        return problems.internal().response()
+
+
+async def harden(request: web.Request, response: web.StreamResponse) -> None:
+    """Give a response the headers all have, unless it has its own."""
+    response.headers["Server"] = "jobqueue"
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    if REQUEST_ID in request:
+        response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]

@@ -1,0 +1,53 @@
+"""The one table of routes: method, path, handler, and the role a caller needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from jobqueue.api import jobs, queues, system, work
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp import web
+
+Role = Literal["read", "enqueue", "work", "admin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route; without a role it is open to everybody."""
+
+    method: str
+    path: str
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    role: Role | None
+
+
+ROUTES: Final = (
+    Route("GET", "/", system.index, None),
+    Route("GET", "/healthz", system.healthz, None),
+    Route("GET", "/readyz", system.readyz, None),
+    Route("POST", "/v1/jobs", jobs.create, "enqueue"),
+    Route("GET", "/v1/jobs", jobs.list_jobs, "read"),
+    Route("POST", "/v1/jobs/bulk", jobs.create_many, "enqueue"),
+    Route("GET", "/v1/jobs/{id}", jobs.show, "read"),
+    Route("PATCH", "/v1/jobs/{id}", jobs.patch, "admin"),
+    Route("DELETE", "/v1/jobs/{id}", jobs.delete, "admin"),
+    Route("GET", "/v1/jobs/{id}/logs", jobs.logs, "read"),
+    Route("GET", "/v1/jobs/{id}/family", jobs.family, "read"),
+    Route("POST", "/v1/jobs/{id}/requeue", jobs.requeue, "admin"),
+    Route("POST", "/v1/jobs/{id}/kill", jobs.kill, "admin"),
+    Route("POST", "/v1/jobs/{id}/heartbeat", work.heartbeat, "work"),
+    Route("POST", "/v1/jobs/{id}/succeed", work.succeed, "work"),
+    Route("POST", "/v1/jobs/{id}/fail", work.fail, "work"),
+    Route("POST", "/v1/jobs/{id}/die", work.die, "work"),
+    Route("POST", "/v1/jobs/{id}/retry", work.retry, "work"),
+    Route("POST", "/v1/queues/{queue}/claim", work.claim, "work"),
+    Route("GET", "/v1/queues/{queue}", queues.show, "read"),
+    Route("PUT", "/v1/queues/{queue}", queues.put, "admin"),
+    Route("POST", "/v1/queues/{queue}/pause", queues.pause, "admin"),
+    Route("POST", "/v1/queues/{queue}/resume", queues.resume, "admin"),
+)
+OPEN: Final = frozenset(route.path for route in ROUTES if route.role is None)

@@ -1,0 +1,32 @@
+"""Health, and what there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobqueue.api.keys import RUNTIME
+from jobqueue.api.replies import reply
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+async def index(request: web.Request) -> web.Response:
+    """Name the routes."""
+    routes = [
+        f"{route.method} {route.resource.canonical}"
+        for route in request.app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    ]
+    return reply({"name": "jobqueue", "routes": routes})
+
+
+async def healthz(_request: web.Request) -> web.Response:
+    """Tell that the process lives."""
+    return reply({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """Tell that MongoDB answers."""
+    await request.app[RUNTIME].database.ping()
+    return reply({"status": "ready"})

@@ -1,0 +1,77 @@
+"""``jobqueue requeue`` and ``jobqueue kill``: what a person does to jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobqueue.cli import exits, output, values
+from jobqueue.cli.options import database_flags, database_options, json_option
+from jobqueue.cli.session import with_runtime
+from jobqueue.domain import wire
+from jobqueue.domain.checks import check_id
+from jobqueue.domain.errors import ConflictError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from jobqueue.domain.job import Job
+    from jobqueue.services.runtime import Runtime
+
+
+@click.command(epilog=exits.epilog())
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--data", type=values.JsonText(), help="Other input: JSON, @FILE or -.")
+@click.option("--attempts", type=int, help="Other number of attempts.")
+@click.option("--backoff", type=values.JsonText(source=False), help="Other wait between attempts.")
+@click.option("--priority", type=int, help="Other priority.")
+@json_option
+@database_options
+def requeue(ids: tuple[str, ...], *, as_json: bool, **options: Any) -> int:
+    """Start ended or delayed jobs anew, with all their attempts; their history is kept."""
+    flags = database_flags(options)
+    given = {name: value for name, value in options.items() if value is not None}
+    changes = {name: value.value if isinstance(value, values.Given) else value for name, value in given.items()}
+    return _each(ids, flags, lambda runtime, job_id: runtime.admin.requeue(job_id, changes), as_json=as_json)
+
+
+@click.command(epilog=exits.epilog())
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--reason", default="killed by a person", show_default=True, help="What its error says.")
+@json_option
+@database_options
+def kill(ids: tuple[str, ...], reason: str, *, as_json: bool, **options: Any) -> int:
+    """End unfinished jobs; one that runs is told at once."""
+    flags = database_flags(options)
+    return _each(ids, flags, lambda runtime, job_id: runtime.admin.kill(job_id, reason), as_json=as_json)
+
+
+def _each(
+    ids: tuple[str, ...],
+    flags: dict[str, object],
+    change: Callable[[Runtime, str], Awaitable[Job]],
+    *,
+    as_json: bool,
+) -> int:
+    """Change one job after the other; tell which could not be changed, and return the code of the first of them."""
+    wanted = list(dict.fromkeys(check_id(one) for one in ids))
+    code = exits.OK
+    changed: list[Job] = []
+
+    async def use(runtime: Runtime) -> None:
+        nonlocal code
+        for job_id in wanted:
+            try:
+                changed.append(await change(runtime, job_id))
+            except (NotFoundError, ConflictError) as error:
+                code = code or exits.code_of(error)
+                exits.report(error)
+
+    with_runtime(flags, use)
+    if as_json:
+        output.print_json({"items": [wire.job(job) for job in changed]})
+    else:
+        for job in changed:
+            output.print_line(f"{job.id} {job.state.value}")
+    return code

@@ -1,0 +1,111 @@
+"""Sockets to listen on, and who may reach them."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.errors import JobQueueError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TRIES: Final = 10
+_BACKLOG: Final = 1024
+_HINTS: Final = {
+    errno.EADDRINUSE: "is in use: stop what listens there, or choose another by --port (0 takes a free one)",
+    errno.EACCES: "may not be used by this user: choose one above 1023 by --port",
+    errno.EADDRNOTAVAIL: "is no address of this machine: choose another by --host",
+}
+
+
+class ListenError(JobQueueError):
+    """Say why it is not possible to listen."""
+
+    slug = "listen"
+
+
+def resolve(host: str) -> list[str]:
+    """Return the addresses of a host name or an address, each once.
+
+    Raises:
+        SettingsError: it has none.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise SettingsError([f"--host {host} has no address: {error}"]) from None
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def is_private(addresses: Sequence[str]) -> bool:
+    """Tell whether only this machine can reach these addresses."""
+    return all(ip_address(address.partition("%")[0]).is_loopback for address in addresses)
+
+
+def bind(addresses: Sequence[str], port: int) -> list[socket.socket]:
+    """Return a socket for each address, all on one port, that do not listen yet.
+
+    Args:
+        addresses: from `resolve`.
+        port: 0 takes a free one.
+
+    Raises:
+        ListenError: it cannot be had.
+    """
+    tries = _TRIES if port == 0 else 1
+    while True:
+        tries -= 1
+        bound: list[socket.socket] = []
+        try:
+            for address in addresses:
+                bound.append(_bind(address, bound[0].getsockname()[1] if bound else port))
+        except OSError as error:
+            for one in bound:
+                one.close()
+            if error.errno != errno.EADDRINUSE or not tries:
+                raise _explained(error, addresses, port) from None
+        else:
+            return bound
+
+
+def listen(sockets: Sequence[socket.socket]) -> None:
+    """Take connections from now on.
+
+    Raises:
+        ListenError: another process was faster.
+    """
+    for one in sockets:
+        address, port = one.getsockname()[:2]
+        try:
+            one.listen(_BACKLOG)
+        except OSError as error:
+            raise _explained(error, [address], port) from None
+
+
+def url(host: str, one: socket.socket) -> str:
+    """Return the URL under which a socket is reached."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{one.getsockname()[1]}"
+
+
+def _bind(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    one = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind((address, port))
+    except OSError:
+        one.close()
+        raise
+    return one
+
+
+def _explained(error: OSError, addresses: Sequence[str], port: int) -> ListenError:
+    where = " and ".join(addresses)
+    hint = _HINTS.get(error.errno or 0, f"cannot be listened on: {error.strerror}")
+    subject = where if error.errno == errno.EADDRNOTAVAIL else f"port {port} of {where}"
+    return ListenError(f"{subject} {hint}")

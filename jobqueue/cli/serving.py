@@ -1,0 +1,85 @@
+"""What `serve` runs: the API, the webhooks and the maintenance on one database, put together and taken apart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from jobqueue.api.app import make_app
+from jobqueue.cli import listening, logs, process
+from jobqueue.cli.output import print_line
+from jobqueue.domain.errors import SettingsError
+from jobqueue.journal import get_logger
+from jobqueue.processors.webhook import WebhookClient
+from jobqueue.services.runtime import Runtime
+from jobqueue.services.server import ConfiguredLanes
+from jobqueue.settings import Settings
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping, Sequence
+
+    from jobqueue.cli.process import Stop
+
+log = get_logger(__name__)
+_REQUEST_SECONDS: Final = 5.0
+"""What requests under way may take after the stop."""
+
+
+def run(flags: Mapping[str, str | None]) -> int:
+    """Serve until a signal asks to stop, and return the exit code.
+
+    Raises:
+        SettingsError: with every mistake, or because strangers could reach a server without a token.
+        ListenError: the port cannot be had.
+    """
+    settings = Settings.load(flags)
+    addresses = listening.resolve(settings.host)
+    if settings.admin_token is None and not listening.is_private(addresses):
+        fix = "set JOBQUEUE_ADMIN_TOKEN or JOBQUEUE_ADMIN_TOKEN_FILE, or listen on 127.0.0.1"
+        raise SettingsError([f"--host {settings.host} lets others reach this server: {fix}"])
+    logs.configure(settings, service=True)
+    sockets = listening.bind(addresses, settings.port)
+    try:
+        return process.run_service(lambda stop: _serve(settings, sockets, stop))
+    finally:
+        for one in sockets:
+            one.close()
+
+
+async def _serve(settings: Settings, sockets: Sequence[socket.socket], stop: Stop) -> None:
+    opening = process.open_runtime(stop, lambda: Runtime.open(settings), embedded=settings.mongo_url is None)
+    runtime = await opening
+    if runtime is None:
+        return
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(runtime.close)
+        await stack.enter_async_context(process.background(runtime))
+        client = WebhookClient(allow=settings.webhook_allow, ports=settings.webhook_ports)
+        await client.start()
+        stack.push_async_callback(client.close)
+        runner = web.AppRunner(make_app(runtime), access_log=None, shutdown_timeout=_REQUEST_SECONDS)
+        await _listen(runner, sockets)
+        dispatcher = runtime.dispatcher(ConfiguredLanes(runtime.configs, client))
+        claiming = asyncio.create_task(dispatcher.run(), name="claiming")
+        try:
+            print_line(f"listening on {listening.url(settings.host, sockets[0])}")
+            log.info("serving", worker=runtime.name, database=runtime.database.name)
+            await process.first(claiming, stop.asked)
+        finally:
+            log.info("stopping")
+            await asyncio.gather(process.drain(dispatcher, claiming, stop, settings.drain_timeout), runner.cleanup())
+
+
+async def _listen(runner: web.AppRunner, sockets: Sequence[socket.socket]) -> None:
+    try:
+        await runner.setup()
+        listening.listen(sockets)
+        for one in sockets:
+            await web.SockSite(runner, one).start()
+    except BaseException:
+        await runner.cleanup()
+        raise

@@ -1,0 +1,133 @@
+"""Where webhooks may go: a guard against requests to this machine and its private networks (SSRF).
+
+The guard judges the address that is about to be connected, after DNS and after every way of writing an address has
+been resolved to one: neither odd literals nor a name that changes its mind (DNS rebinding) get past it.
+"""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+PUBLIC_PORTS: Final = frozenset({80, 443})
+"""Ports that may be reached on any public address."""
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+_TEREDO: Final = IPv6Network("2001::/32")
+_UNICAST: Final = IPv6Network("2000::/3")
+# Global by the registries, or by an older Python, and yet not the Internet: protocol assignments (RFC 6890), 6to4
+# relays (RFC 7526), the host agent of Azure's virtual machines.
+_LOCAL: Final = tuple(map(IPv4Network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")))
+_LOW_32: Final = 0xFFFF_FFFF
+
+
+class BlockedAddressError(OSError):
+    """Refuse to connect to an address that is not public and not allowed."""
+
+    def __init__(self) -> None:
+        super().__init__("blocked address")
+
+
+class BlockedPortError(BlockedAddressError):
+    """Refuse to connect to a port of a public address that is not allowed."""
+
+
+class UnusableURLError(ValueError):
+    """Refuse a URL that is not a plain http or https one."""
+
+
+class AddressGuard:
+    """Decides which addresses and ports may be connected to."""
+
+    def __init__(self, *, allow: Sequence[Network] = (), ports: Sequence[int] = ()) -> None:
+        """Take what the operator allows.
+
+        Args:
+            allow: networks that may be reached on any port although they are not public.
+            ports: of public addresses, besides `PUBLIC_PORTS`.
+        """
+        self._allow = tuple(allow)
+        self._ports = PUBLIC_PORTS | set(ports)
+
+    def check(self, address: str, port: int) -> None:
+        """Make sure that an address may be connected to.
+
+        Args:
+            address: numeric, as a socket takes it.
+            port: of TCP.
+
+        Raises:
+            BlockedAddressError: it is neither public nor in an allowed network; `BlockedPortError` for its port.
+        """
+        try:
+            targets = _targets(ip_address(address))
+        except ValueError:
+            raise BlockedAddressError from None
+        if all(any(target in network for network in self._allow) for target in targets):
+            return
+        if not all(map(_is_public, targets)):
+            raise BlockedAddressError
+        if port not in self._ports:
+            raise BlockedPortError
+
+    def open_socket(self, info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
+        """Return a socket for one entry of ``getaddrinfo``; for `aiohttp.TCPConnector`.
+
+        Raises:
+            BlockedAddressError: as `check`.
+        """
+        family, kind, protocol, _, address = info
+        self.check(address[0], address[1])
+        return socket.socket(family, kind, protocol)
+
+
+def check_url(url: str) -> str:
+    """Return the host of a URL that a webhook may be sent to, as far as its text tells.
+
+    Raises:
+        UnusableURLError: it is not http or https, has no host, or carries a user name or password.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise UnusableURLError("it cannot be read") from None
+    if parts.scheme not in {"http", "https"} or not host or port == 0:
+        raise UnusableURLError("it must be an absolute http or https URL")
+    if "@" in parts.netloc:
+        raise UnusableURLError("it must not carry a user name or password; use a header")
+    return host
+
+
+def _targets(address: Address) -> tuple[Address, ...]:
+    """Return what a packet to an address may end up at: the IPv4 addresses inside one of the transition mechanisms.
+
+    The local-use NAT64 prefix 64:ff9b:1::/48 stays as it is, hence blocked: only its operator knows where in it the
+    IPv4 address is.
+    """
+    if isinstance(address, IPv4Address):
+        return (address,)
+    if address.ipv4_mapped is not None:
+        return (address.ipv4_mapped,)
+    if address.sixtofour is not None:
+        return (address.sixtofour,)
+    if address in _NAT64:
+        return (IPv4Address(int(address) & _LOW_32),)
+    if address in _TEREDO and address.teredo is not None:
+        return address.teredo
+    return (address,)
+
+
+def _is_public(address: Address) -> bool:
+    if address.is_multicast or not address.is_global:
+        return False
+    if isinstance(address, IPv6Address):
+        return address in _UNICAST
+    return not (address.is_reserved or address.is_unspecified or any(address in network for network in _LOCAL))

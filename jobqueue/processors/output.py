@@ -1,0 +1,175 @@
+"""What a command prints: log lines, progress, its result, and the words to explain a failure with."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain import payload
+from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, TooLargeError
+from jobqueue.domain.text import cut
+from jobqueue.processors.lines import Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobqueue.domain.verdict import Reporter
+
+STDERR: Final = "stderr"
+"""Level of the log lines that come from the standard error output."""
+_LONGEST_RESULT: Final = 3 * payload.MOST_RESULT + 64 * 1024
+"""Bytes of JSON; written in ASCII, a result within its limit takes up to three times as much."""
+_LONGEST_WORDS: Final = 1000
+_TAIL: Final = 2048
+_LINE_COST: Final = 64
+_SLICE: Final = 500
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 2.0
+_DIRECTIVE: Final = b"::"
+_RESULT: Final = re.compile(rb"::result(?:[ \t]+(.*))?", re.DOTALL)
+_PROGRESS: Final = re.compile(rb"::progress[ \t]+([0-9]{1,3}(?:\.[0-9]{1,20})?)[ \t]*")
+_COMPLETE: Final = 100
+
+Call = Callable[[], Awaitable[None]]
+
+
+class Output:
+    """Reports what a command prints, as it is printed and in order; a chunk is reported before the next is taken.
+
+    Args:
+        reporter: of the job.
+        most: bytes that are kept as log lines, each counted with 64 more for its keeping.
+
+    Attributes:
+        result: of the last ``::result`` line.
+        objection: why that line is none, if so.
+    """
+
+    def __init__(self, reporter: Reporter, most: int) -> None:
+        self.result: Any = None
+        self.objection: str | None = None
+        self._reporter = reporter
+        self._most = most
+        self._room = most
+        self._told = False
+        self._lines = Lines(b"::result", _LONGEST_RESULT)
+        self._errors = Lines()
+        self._tail = b""
+
+    async def out(self, chunk: bytes) -> None:
+        """Take a chunk of the standard output; an empty one is its end.
+
+        Raises:
+            JobCancelledError: the job was killed or its lease was lost.
+        """
+        calls: list[Call] = []
+        progress: float | None = None
+        for line in self._cut(self._lines, chunk):
+            if line.startswith(_DIRECTIVE):
+                if found := _PROGRESS.fullmatch(line):
+                    percent = float(found[1])
+                    if percent <= _COMPLETE:
+                        progress = percent
+                        continue
+                if found := _RESULT.fullmatch(line):
+                    calls += self._take_result(found[1] or b"")
+                    continue
+            calls += self._log(line, None)
+        if progress is not None:
+            calls.append(partial(self._reporter.progress, progress))
+        await _make(calls)
+
+    async def err(self, chunk: bytes) -> None:
+        """Take a chunk of the standard error output; as `out`, but for the lines with a meaning."""
+        self._tail = (self._tail + chunk)[-_TAIL:]
+        await _make([call for line in self._cut(self._errors, chunk) for call in self._log(line, STDERR)])
+
+    async def note(self, text: str) -> None:
+        """Add a log line of the queue's own.
+
+        Raises:
+            JobCancelledError: as `out`.
+        """
+        await _make([self._note(text)])
+
+    @property
+    def last_words(self) -> str:
+        """The last line of the standard error output that is not blank, or its end if it is long."""
+        for line in reversed(re.split(rb"[\r\n]", self._tail)):
+            if words := line.strip():
+                return cut(_text(words), _LONGEST_WORDS)
+        return ""
+
+    @property
+    def trace(self) -> str | None:
+        """The end of the standard error output, from the beginning of a line on."""
+        tail = self._tail
+        if len(tail) == _TAIL:
+            tail = tail.partition(b"\n")[2] or tail
+        return _text(tail).strip() or None
+
+    def _cut(self, lines: Lines, chunk: bytes) -> list[bytes]:
+        if not chunk:
+            return lines.finish()
+        return lines.skip(chunk) if self._told else lines.feed(chunk)
+
+    def _log(self, line: bytes, level: str | None) -> list[Call]:
+        if self._told:
+            return []
+        self._room -= len(line) + _LINE_COST
+        if self._room >= 0:
+            return [partial(self._reporter.log, _text(line), level)]
+        self._told = True
+        return [self._note(f"the output is over its limit of {self._most} bytes: what follows is not kept")]
+
+    def _note(self, text: str) -> Call:
+        return partial(self._reporter.log, text, "warning")
+
+    def _take_result(self, text: bytes) -> list[Call]:
+        try:
+            self.result, self.objection = _read_result(text), None
+        except (ValueError, RecursionError) as error:
+            self.objection = f"the ::result is not JSON: {cut(str(error), _LONGEST_WORDS)}"
+        except (InvalidInputError, TooLargeError) as error:
+            self.objection = f"the ::result cannot be stored: {cut(str(error), _LONGEST_WORDS)}"
+        return [] if self.objection is None else [self._note(self.objection)]
+
+
+def _read_result(text: bytes) -> Any:
+    if len(text) > _LONGEST_RESULT:
+        raise TooLargeError("result", len(text), payload.MOST_RESULT)
+    result = json.loads(text.decode(), parse_constant=_refuse)
+    payload.check_result(result)
+    return result
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace")
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+async def _make(calls: Sequence[Call]) -> None:
+    """Make calls to the reporter at once, so that it can group them; again, as long as the database is away."""
+    for start in range(0, len(calls), _SLICE):
+        waiting = calls[start : start + _SLICE]
+        pause = _FIRST_PAUSE
+        while waiting:
+            outcomes = await asyncio.gather(*(call() for call in waiting), return_exceptions=True)
+            waiting = [
+                call
+                for call, outcome in zip(waiting, outcomes, strict=True)
+                if isinstance(outcome, DatabaseUnavailableError)
+            ]
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException) and not isinstance(outcome, DatabaseUnavailableError):
+                    raise outcome
+            if waiting:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)

@@ -1,0 +1,197 @@
+"""Running a job by a POST to a URL; the reply says how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import TYPE_CHECKING, Final, Self
+
+import aiohttp
+import orjson
+
+from jobqueue.domain import wire
+from jobqueue.domain.job import JobError
+from jobqueue.domain.verdict import Failure, Verdict
+from jobqueue.processors import replies, signing
+from jobqueue.processors.addresses import AddressGuard, check_url
+from jobqueue.processors.faults import CONNECT_SECONDS, fault
+from jobqueue.processors.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from aiohttp.abc import AbstractResolver
+
+    from jobqueue.domain.job import Job
+    from jobqueue.domain.queue import WebhookConfig
+    from jobqueue.domain.verdict import Reporter
+    from jobqueue.processors.addresses import Network
+
+
+def _version() -> str:
+    try:
+        return metadata.version("jobqueue")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+_USER_AGENT: Final = f"jobqueue/{_version()}"
+
+
+class WebhookClient:
+    """Sends the webhooks of one process, each over a connection of its own.
+
+    Cookies, proxies and credentials from the environment are not used, redirects not followed, and every connection
+    passes an `AddressGuard`.
+    """
+
+    def __init__(
+        self, *, allow: Sequence[Network] = (), ports: Sequence[int] = (), resolver: AbstractResolver | None = None
+    ) -> None:
+        """Take what the operator allows.
+
+        Args:
+            allow: networks that may be reached on any port although they are not public.
+            ports: of public addresses that may be reached besides 80 and 443.
+            resolver: turns names into addresses; the system's if not given.
+        """
+        self._guard = AddressGuard(allow=allow, ports=ports)
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Make it usable in the running event loop; once is enough."""
+        if self._session is None:
+            # The dispatcher bounds how many jobs run; a limit here would let requests time out while they queue.
+            connector = aiohttp.TCPConnector(
+                socket_factory=self._guard.open_socket,
+                resolver=self._resolver or aiohttp.ThreadedResolver(),
+                use_dns_cache=False,
+                force_close=True,
+                limit=0,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+                raise_for_status=False,
+            )
+
+    async def close(self) -> None:
+        """Close every connection; requests under way fail."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def processor(self, config: WebhookConfig, token: str) -> WebhookProcessor:
+        """Return what runs one claimed job.
+
+        Args:
+            config: where to, and how.
+            token: of the claim; whoever has it can finish the job.
+
+        Raises:
+            RuntimeError: the client is not started.
+        """
+        if self._session is None:
+            raise RuntimeError("the webhook client is not started")
+        return WebhookProcessor(self._session, config, token)
+
+
+class WebhookProcessor:
+    """Runs one claimed job by one request."""
+
+    def __init__(self, session: aiohttp.ClientSession, config: WebhookConfig, token: str) -> None:
+        self._session = session
+        self._config = config
+        self._token = token
+
+    async def run(self, job: Job, reporter: Reporter) -> Verdict:  # noqa: ARG002 - the receiver logs over the API
+        """Send the job and turn the reply, or its absence, into a verdict.
+
+        Every mishap on the way is a `Failure`; cancelling closes the connection.
+        """
+        secret = self._config.secret
+        if secret is None:
+            message = "the webhook has no secret to sign with; configure it again and one is made"
+            return Failure(error=JobError(kind="no-secret", message=message))
+        exchange, host = _Exchange(), "the host"
+        broken: Failure | None = None
+        try:
+            host = check_url(self._config.url)
+            body = orjson.dumps({"job": wire.job(job), "token": self._token, "attempt": job.attempts_made})
+            signature = signing.headers(secret, signing.message_id(job), datetime.now(UTC), body)
+            async with asyncio.timeout(self._config.timeout):
+                await exchange.run(self._session, self._config, self._headers(signature), body)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            broken = fault(error, host, self._config.timeout)
+            if exchange.response is None:
+                return broken
+        return replies.judge(exchange.reply(broken), datetime.now(UTC))
+
+    def _headers(self, signature: dict[str, str]) -> dict[str, str]:
+        """Return the headers to send; none of the configured ones may replace what the exchange depends on."""
+        own = {"Content-Type": "application/json", "Accept-Encoding": "identity", **signature}
+        taken = {name.lower() for name in own}
+        given = {name: value for name, value in self._config.headers.items() if name.lower() not in taken}
+        agent = {} if any(name.lower() == "user-agent" for name in given) else {"User-Agent": _USER_AGENT}
+        return {**given, **agent, **own}
+
+
+class _Exchange:
+    """One request and what came back so far: a reply that breaks off says something too."""
+
+    def __init__(self) -> None:
+        self.response: aiohttp.ClientResponse | None = None
+        self._body = bytearray()
+
+    async def run(
+        self, session: aiohttp.ClientSession, config: WebhookConfig, headers: dict[str, str], body: bytes
+    ) -> None:
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT_SECONDS, config.timeout))
+        # As a file: aiohttp warns of bytes beyond 1 MiB, and sends them in one piece.
+        self.response = await session.post(
+            config.url, data=io.BytesIO(body), headers=headers, timeout=limits, allow_redirects=False
+        )
+        try:
+            await self._read(self.response)
+        finally:
+            self.response.close()
+
+    def reply(self, broken: Failure | None) -> Reply:
+        """Return what came back; ``broken`` is why it ended early.
+
+        Raises:
+            RuntimeError: nothing came back.
+        """
+        response = self.response
+        if response is None:
+            raise RuntimeError("there was no reply")
+        return Reply(
+            status=response.status,
+            reason=response.reason or "",
+            headers={name.lower(): value for name, value in reversed(list(response.headers.items()))},
+            body=bytes(self._body),
+            fault=None if broken is None else replace(broken, code=response.status),
+        )
+
+    async def _read(self, response: aiohttp.ClientResponse) -> None:
+        limit = Reply(status=response.status).limit
+        async for chunk in response.content.iter_any():
+            self._body += chunk
+            if len(self._body) > limit:
+                return

@@ -1,0 +1,102 @@
+"""Run the real command line, and services that a test stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import jobqueue
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+LIMIT = 60
+_HOME = Path(str(jobqueue.__file__)).parents[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, slots=True)
+class Cli:
+    """The command line in a directory, under the settings of a test only."""
+
+    cwd: Path
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *words: str, stdin: str = "") -> Ran:
+        done = subprocess.run(
+            [sys.executable, "-m", "jobqueue", *words],
+            cwd=self.cwd,
+            env=self._environ(),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        return Ran(code=done.returncode, out=done.stdout, err=done.stderr)
+
+    def start(self, *words: str) -> Service:
+        return Service([sys.executable, "-m", "jobqueue", *words], self.cwd, self._environ())
+
+    def _environ(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("JOBQUEUE_")}
+        mongod = {"JOBQUEUE_MONGOD": os.environ["JOBQUEUE_MONGOD"]} if os.environ.get("JOBQUEUE_MONGOD") else {}
+        paths = os.pathsep.join(path for path in (str(_HOME), kept.get("PYTHONPATH")) if path)
+        return {**kept, **mongod, "PYTHONPATH": paths, **self.settings}
+
+
+class Service:
+    """A process that runs until it is stopped; ended at the end of the block in any case."""
+
+    def __init__(self, command: list[str], cwd: Path, environ: dict[str, str]) -> None:
+        self._log = cwd / "service.log"
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                command, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def ready(self) -> str:
+        """Return the line the service prints when it is ready."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.log
+        return line.rstrip("\n")
+
+    def send(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def ended(self) -> tuple[int, str]:
+        """Return the exit code and what it has printed since `ready`."""
+        printed, _ = self.process.communicate(timeout=LIMIT)
+        return self.process.returncode, printed

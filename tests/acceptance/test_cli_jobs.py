@@ -1,0 +1,133 @@
+"""What people do with jobs, by real processes."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jobqueue.store.mongod_binary import find_mongod
+
+from .cli_process import Cli
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def cli(tmp_path: Path, mongo_url: str, db_name: str) -> Cli:
+    return Cli(tmp_path, {"JOBQUEUE_MONGO_URL": mongo_url, "JOBQUEUE_DB": db_name})
+
+
+def test_a_job_is_added_listed_and_shown(cli: Cli) -> None:
+    added = cli.run("add", "resize", '{"n": 1}', "--meta", "user.id=42", "--meta", "name=ann", "--priority", "3")
+    assert added.code == 0, added.err
+    job_id = added.out.strip()
+    listed = cli.run("list", "--meta", "user.id=42", "--state", "pending", "--since", "1h")
+    assert listed.out.splitlines()[0].split() == ["ID", "STATE", "QUEUE", "TYPE", "ATTEMPTS", "AGE", "ABOUT"]
+    assert listed.out.splitlines()[1].split()[:5] == [job_id, "pending", "default", "resize", "0/3"]
+    assert cli.run("list", "--type", "other", "--json").json() == {"items": [], "next": None}
+    shown = cli.run("show", job_id, "--json").json()
+    assert (shown["id"], shown["data"], shown["priority"]) == (job_id, {"n": 1}, 3)
+    assert shown["meta"] == {"user": {"id": 42}, "name": "ann"}
+
+
+def test_many_jobs_are_added_from_stdin_all_or_none(cli: Cli) -> None:
+    lines = [{"type": "a", "key": "k"}, {"type": "b", "delayTil": "2199-01-01T00:00:00Z"}]
+    added = cli.run("add", "--bulk", "-", "--json", stdin="\n".join(map(json.dumps, lines)))
+    assert [job["state"] for job in added.json()["items"]] == ["pending", "delayed"]
+    clash = cli.run("add", "--bulk", "-", stdin='{"type": "c"}\n{"type": "a", "key": "k"}')
+    assert (clash.code, clash.out) == (5, "")
+    assert "has the key 'k'" in clash.err
+    assert len(cli.run("list", "--json").json()["items"]) == 2
+
+
+def test_jobs_are_killed_and_requeued_and_what_cannot_be_is_told(cli: Cli) -> None:
+    first, second = (cli.run("add", "resize").out.strip() for _ in range(2))
+    killed = cli.run("kill", first, "f" * 24, second, "--reason", "no longer needed")
+    assert killed.out.splitlines() == [f"{first} killed", f"{second} killed"]
+    assert (killed.code, killed.err) == (4, f"error: there is no job {'f' * 24}\n")
+    again = cli.run("kill", first)
+    assert (again.code, again.err) == (5, f"error: job {first} is killed: it cannot be killed\n")
+    assert "killed: no longer needed" in cli.run("show", first).out
+    requeued = cli.run("requeue", first, "--priority", "7", "--data", '{"n": 2}', "--json").json()["items"][0]
+    assert (requeued["state"], requeued["priority"], requeued["data"]) == ("pending", 7, {"n": 2})
+    assert cli.run("requeue", second, "--attempts", "0").err == "error: attempts: must be from 1 to 10000\n"
+
+
+def test_a_queue_is_configured_and_its_secret_shown_only_once(cli: Cli) -> None:
+    config = {"attempts": 7, "processors": {"*": {"kind": "webhook", "url": "https://example.org/"}}}
+    made = cli.run("queue", "set", "media", "-", "--json", stdin=json.dumps(config))
+    assert made.json()["processors"]["*"]["secret"].startswith("whsec_")
+    assert "only this once" in made.err
+    assert cli.run("queue", "pause", "media").out == "media paused\n"
+    shown = cli.run("queue", "show", "media", "--json").json()
+    assert (shown["attempts"], shown["paused"], shown["processors"]["*"]["secret"]) == (7, True, "********")
+    wrong = cli.run("queue", "set", "media", '{"attempts": 0, "atempts": 1}')
+    assert wrong.code == 2
+    assert sorted(wrong.err.splitlines()) == [
+        "error: atempts: is not a known field",
+        "error: attempts: must be from 1 to 10000",
+    ]
+
+
+def test_the_doctor_finds_nothing_wrong(cli: Cli) -> None:
+    found = cli.run("doctor", "--json").json()
+    assert {one["verdict"] for one in found} == {"ok"}
+    assert [one["check"] for one in found] == ["settings", "connection", "server", "clock", "majority write", "indexes"]
+    assert cli.run("list", "--json").json()["items"] == []
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error_to_tell(cli: Cli) -> None:
+    lines = "\n".join(json.dumps({"type": "a", "data": {"text": "x" * 9000}}) for _ in range(100))
+    assert cli.run("add", "--bulk", "-", stdin=lines).code == 0
+    with cli.start("list", "--json", "--limit", "100") as service:
+        assert service.ready() == "{"
+        assert service.process.stdout is not None
+        service.process.stdout.close()
+        assert service.process.wait(timeout=60) == 1
+        assert service.log == ""
+
+
+@pytest.fixture
+def standalone(tmp_path: Path) -> Iterator[str]:
+    """The URL of a mongod that is no replica set."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    (tmp_path / "db").mkdir()
+    where = ["--dbpath", str(tmp_path / "db"), "--port", port, "--bind_ip", "127.0.0.1"]
+    quiet = ["--nounixsocket", "--logpath", str(tmp_path / "mongod.log")]
+    with subprocess.Popen([find_mongod(), *where, *quiet], stdout=subprocess.DEVNULL) as server:
+        try:
+            _await_port(int(port))
+            yield f"mongodb://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+def _await_port(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise AssertionError("mongod does not listen")
+
+
+def test_a_standalone_server_is_refused_with_the_fix(tmp_path: Path, standalone: str) -> None:
+    cli = Cli(tmp_path, {"JOBQUEUE_MONGO_URL": standalone})
+    refused = cli.run("add", "resize")
+    assert (refused.code, refused.out) == (3, "")
+    assert refused.err.startswith("error: this MongoDB is a standalone server")
+    assert "rs.initiate()" in refused.err
+    assert len(refused.err.splitlines()) == 1
+    examined = cli.run("doctor")
+    assert examined.code == 1
+    assert examined.out.splitlines()[-1].startswith("FAIL  server: this MongoDB is a standalone server")

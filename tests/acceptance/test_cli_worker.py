@@ -1,0 +1,138 @@
+"""A real worker process: it runs jobs, and stops as it should."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jobqueue import JobQueue, State
+from jobqueue.domain.state import Outcome
+
+from .cli_process import Cli
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from jobqueue import Job
+
+_APP = """
+import asyncio, pathlib, time
+from jobqueue import JobQueue
+
+queue = JobQueue()
+
+@queue.handler("double", queue="sums")
+async def double(job):
+    await job.log("doubling \\x1b[31m")
+    await job.progress(50)
+    return job.data["n"] * 2
+
+@queue.handler("explode")
+def explode(job):
+    raise ValueError("boom")
+
+@queue.handler("wait")
+async def wait(job):
+    while not pathlib.Path("go").exists():
+        await asyncio.sleep(0.02)
+    return "waited"
+
+@queue.handler("stuck")
+def stuck(job):
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def cli(tmp_path: Path, mongo_url: str, db_name: str) -> Cli:
+    (tmp_path / "app.py").write_text(_APP)
+    return Cli(tmp_path, {"JOBQUEUE_MONGO_URL": mongo_url, "JOBQUEUE_DB": db_name})
+
+
+@pytest.fixture
+async def jobs(mongo_url: str, db_name: str) -> AsyncIterator[JobQueue]:
+    async with JobQueue(mongo_url=mongo_url, db=db_name) as opened:
+        yield opened
+
+
+async def reached(jobs: JobQueue, job_id: str, state: State) -> Job:
+    async with asyncio.timeout(30):
+        while (job := await jobs.get(job_id)).state is not state:
+            await asyncio.sleep(0.02)
+    return job
+
+
+async def test_a_worker_runs_what_is_added(cli: Cli, jobs: JobQueue) -> None:
+    with cli.start("worker", "app:queue", "--concurrency", "2") as worker:
+        ready = worker.ready()
+        assert ready.startswith("worker ")
+        assert ready.endswith(" ready: default/explode, default/stuck, default/wait, sums/double")
+        job_id = cli.run("add", "double", '{"n": 21}', "--queue", "sums").out.strip()
+        followed = cli.run("show", job_id, "--follow", "--json")
+        assert followed.code == 0
+        *news, last = map(json.loads, followed.out.splitlines())
+        assert "doubling \x1b[31m" in [one.get("m") for one in news]
+        assert (last["job"]["state"], last["job"]["result"]) == ("success", 42)
+        shown = cli.run("show", job_id).out
+        assert "doubling \\x1b[31m" in shown
+        assert "\x1b" not in shown
+        failing = await jobs.add("explode", attempts=1)
+        followed = cli.run("show", failing.id, "--follow")
+        assert followed.code == 6
+        assert 'raise ValueError("boom")' in cli.run("show", failing.id).out
+        worker.send()
+        assert worker.ended() == (0, "")
+
+
+async def test_a_job_that_runs_when_the_worker_is_stopped_is_finished(cli: Cli, jobs: JobQueue) -> None:
+    with cli.start("worker", "app:queue") as worker:
+        worker.ready()
+        running = await jobs.add("wait")
+        await reached(jobs, running.id, State.PROCESSING)
+        worker.send()
+        async with asyncio.timeout(30):
+            while "waiting for jobs to finish" not in worker.log:
+                await asyncio.sleep(0.02)
+        later = await jobs.add("wait")
+        (cli.cwd / "go").touch()
+        assert worker.ended() == (0, "")
+    done = await jobs.get(running.id)
+    assert (done.state, done.result, done.attempts_made) == (State.SUCCESS, "waited", 1)
+    assert (await jobs.get(later.id)).state is State.PENDING
+
+
+async def test_jobs_that_do_not_end_in_time_are_given_back_uncounted(cli: Cli, jobs: JobQueue) -> None:
+    with cli.start("worker", "app:queue", "--drain-timeout", "0.2") as worker:
+        worker.ready()
+        running = [await jobs.add("wait"), await jobs.add("stuck")]
+        for job in running:
+            await reached(jobs, job.id, State.PROCESSING)
+        worker.send(signal.SIGINT)
+        stopped_at = time.monotonic()
+        assert worker.ended() == (0, "")
+        assert time.monotonic() - stopped_at < 10
+    for job in running:
+        back = await jobs.get(job.id)
+        assert (back.state, back.attempts_made, back.history[0].outcome) == (State.PENDING, 0, Outcome.RELEASE)
+
+
+async def test_a_second_signal_gives_jobs_back_at_once(cli: Cli, jobs: JobQueue) -> None:
+    with cli.start("worker", "app:queue", "--drain-timeout", "600") as worker:
+        worker.ready()
+        running = await jobs.add("wait")
+        await reached(jobs, running.id, State.PROCESSING)
+        worker.send()
+        async with asyncio.timeout(30):
+            while "waiting for jobs to finish" not in worker.log:
+                await asyncio.sleep(0.02)
+        assert (await jobs.get(running.id)).state is State.PROCESSING
+        worker.send()
+        assert worker.ended() == (0, "")
+    back = await jobs.get(running.id)
+    assert (back.state, back.attempts_made) == (State.PENDING, 0)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jobqueue.domain.verdict import Accepted, Again, Death, Failure
+from jobqueue.processors.webhook import WebhookClient
+
+from .webhook_receiver import LOOPBACK, Answer, drip, flood, hang, kind, receiving, reply, reset, run, send, stall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+CHUNK = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        pytest.param(hang, "timeout", id="says nothing"),
+        pytest.param(drip, "timeout", id="slow headers"),
+        pytest.param(stall(OK), "timeout", id="half a head"),
+        pytest.param(stall(OK + b"Content-Length: 10\r\n\r\n12345"), "timeout", id="half a body"),
+        pytest.param(flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 5000), "timeout", id="endless preliminaries"),
+        pytest.param(
+            flood(OK + CHUNKED, b"1\r\nx\r\n" * 5000), ("timeout", "too-large-reply"), id="endless body, slowly"
+        ),
+        pytest.param(flood(OK + CHUNKED, CHUNK), "too-large-reply", id="endless body"),
+        pytest.param(flood(OK + b"\r\n", b"x" * 65536), "too-large-reply", id="endless body without length"),
+        pytest.param(flood(b"HTTP/1.1 500 Oops\r\n" + CHUNKED, CHUNK), "http", id="endless error body"),
+        pytest.param(flood(OK, b"X-A: b\r\n" * 5000), "invalid-reply", id="endless headers"),
+        pytest.param(flood(OK + b"X-A: ", b"x" * 65536), "invalid-reply", id="endless header"),
+        pytest.param(flood(b"", b"x" * 65536), "invalid-reply", id="endless status line"),
+        pytest.param(flood(OK + CHUNKED, b"1;" + b"x" * 65536), "timeout", id="endless chunk extension"),
+        pytest.param(send(OK + b"X-A: b\r\n" * 10_000 + b"\r\n"), "invalid-reply", id="10,000 headers"),
+        pytest.param(send(b""), "connection", id="closes at once"),
+        pytest.param(reset(b""), "connection", id="resets at once"),
+        pytest.param(reset(OK + b"Content-Length: 10\r\n\r\n12345"), "connection", id="resets in the body"),
+        pytest.param(send(OK + b"Content-Length: 99\r\n\r\n{}"), "connection", id="more length than body"),
+        pytest.param(send(OK + CHUNKED + b"5\r\nab"), "connection", id="half a chunk"),
+        pytest.param(send(OK + CHUNKED + b"zz\r\nab"), "invalid-reply", id="a chunk of no length"),
+        pytest.param(send(OK + b"Content-Length: -5\r\n\r\n{}"), "invalid-reply", id="negative length"),
+        pytest.param(send(OK + b"Content-Length: 5\r\n" + CHUNKED), "invalid-reply", id="two lengths"),
+        pytest.param(send(b"SSH-2.0-OpenSSH_9.2\r\n"), "invalid-reply", id="another protocol"),
+        pytest.param(send(b"HTTP/1.1 abc OK\r\n\r\n"), "invalid-reply", id="no status"),
+        pytest.param(send(b"HTTP/1.1 99999 OK\r\n\r\n"), "invalid-reply", id="a status of five digits"),
+        pytest.param(send(b"\x15\x03\x01\x00\x02\x02\x46"), "invalid-reply", id="TLS where there should be none"),
+        pytest.param(send(OK + b"Content-Length: 2\r\n\r\n{}more"), "invalid-reply", id="more body than length"),
+        pytest.param(reply(body=b'"' + b"x" * 5 * 2**20 + b'"'), "too-large-reply", id="5 MiB of JSON"),
+        pytest.param(reply(headers="Content-Encoding: gzip\r\n", body=b"\x1f\x8b"), "invalid-reply", id="gzip"),
+        pytest.param(
+            reply(headers="Content-Type: application/json\r\n", body=b"{"), "invalid-reply", id="JSON that is none"
+        ),
+    ],
+)
+async def test_a_receiver_that_misbehaves_fails_the_attempt(answer: Answer, expected: str | tuple[str, ...]) -> None:
+    async with WebhookClient(allow=LOOPBACK) as client, receiving(answer) as receiver:
+        began = asyncio.get_running_loop().time()
+        verdict = await run(client, receiver, timeout=0.5 if "timeout" in expected else 5)
+        took = asyncio.get_running_loop().time() - began
+
+    assert isinstance(verdict, Failure)
+    assert kind(verdict) in ({expected} if isinstance(expected, str) else expected)
+    assert verdict.timed_out == (kind(verdict) == "timeout")
+    assert took < 6
+
+
+@pytest.mark.parametrize("answer", [reset, stall])
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("202 Accepted", Accepted), ("410 Gone", Death), ("429 Slow Down", Again), ("500 No", Failure)],
+)
+async def test_a_status_that_came_counts_even_if_the_rest_did_not(
+    answer: Callable[[bytes], Answer], status: str, expected: type
+) -> None:
+    head = f"HTTP/1.1 {status}\r\nRetry-After: 5\r\nContent-Length: 10\r\n\r\n".encode()
+    async with WebhookClient(allow=LOOPBACK) as client, receiving(answer(head + b"12345")) as receiver:
+        verdict = await run(client, receiver, timeout=0.5)
+
+    assert type(verdict) is expected
+    assert isinstance(verdict, Accepted | Death | Again | Failure)
+    assert verdict.code == int(status[:3])
