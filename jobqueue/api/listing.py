@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aiohttp import web
-    from multidict import MultiMapping
 
 MOST_LINES: Final = 1000
 SORTS: Final = {"-insertAt": False, "insertAt": True}
@@ -42,7 +41,7 @@ class Parameters:
     """The query string of one request; what is wrong with it is gathered."""
 
     def __init__(self, request: web.Request, known: frozenset[str], prefix: str = "") -> None:
-        self._given: MultiMapping[str] = request.query
+        self._given = request.query
         self.problems: Problems = {}
         for name in dict.fromkeys(self._given):
             if name not in known and not (prefix and name.startswith(prefix)):

@@ -97,7 +97,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     try:
         code = _run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         _mute(sys.stdout)
         return exits.ERROR

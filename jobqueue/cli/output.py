@@ -22,13 +22,14 @@ _STYLES: Final = {
     "FAIL": "red",
     "warn": "yellow",
 }
+_GAP: Final = 2
 _CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 """Terminals obey these, and JSON does not have to escape them."""
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:
     """Print a JSON value: over several lines, or on one with ``indent=None``."""
-    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    unicode = _encoding().lower().replace("-", "") == "utf8"
     text = json.dumps(value, ensure_ascii=not unicode, indent=indent)
     print_line(text.translate(_CONTROLS))
 
@@ -40,8 +41,7 @@ def compact(value: Any) -> str:
 
 def print_line(text: str = "") -> None:
     """Print a line of data; what the terminal's encoding does not have is escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+    click.echo(text.encode(_encoding(), "backslashreplace").decode(_encoding()))
 
 
 def note(text: str) -> None:
@@ -62,7 +62,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         rows: texts; the last column is the first to be cut short on a terminal.
     """
     safe = [[plain(cell) for cell in row] for row in rows]
-    if safe and sys.stdout.isatty():
+    if safe and sys.stdout is not None and sys.stdout.isatty():
         _print_rich(headings, safe)
         return
     widths = [max(map(len, column)) for column in zip(headings, *safe, strict=True)]
@@ -72,16 +72,24 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console  # noqa: PLC0415 - slow to import, and needed on terminals only
-    from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, column in zip(headings[:-1], zip(*[row[:-1] for row in rows], strict=True), strict=True):
-        table.add_column(heading, no_wrap=True, min_width=max(map(len, (heading, *column))))
-    table.add_column(headings[-1], no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console().print(table)
+    console = Console()
+    lines = [[Text(heading, style="bold") for heading in headings]]
+    lines += [[Text(cell, style=_STYLES.get(cell, "")) for cell in row] for row in rows]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)][:-1]
+    # On a terminal that is too narrow for the rest the lines are wrapped: better than cutting ids.
+    room = max(console.width - sum(width + _GAP for width in widths), len(headings[-1]))
+    for *cells, last in lines:
+        for cell, width in zip(cells, widths, strict=True):
+            cell.pad_right(width - cell.cell_len + _GAP)
+        last.truncate(room, overflow="ellipsis")
+        console.print(Text.assemble(*cells, last), soft_wrap=True)
+
+
+def _encoding() -> str:
+    # A process can be started without a stdout.
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
 def _escaped(char: str) -> str:

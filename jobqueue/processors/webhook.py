@@ -40,6 +40,7 @@ def _version() -> str:
 
 
 _USER_AGENT: Final = f"jobqueue/{_version()}"
+_MISHAPS: Final = (aiohttp.ClientError, OSError, ValueError)
 
 
 class WebhookClient:
@@ -129,19 +130,45 @@ class WebhookProcessor:
         if secret is None:
             message = "the webhook has no secret to sign with; configure it again and one is made"
             return Failure(error=JobError(kind="no-secret", message=message))
-        exchange, host = _Exchange(), "the host"
-        broken: Failure | None = None
+        host = "the host"
+        until = asyncio.get_running_loop().time() + self._config.timeout
         try:
             host = check_url(self._config.url)
             body = orjson.dumps({"job": wire.job(job), "token": self._token, "attempt": job.attempts_made})
             signature = signing.headers(secret, signing.message_id(job), datetime.now(UTC), body)
-            async with asyncio.timeout(self._config.timeout):
-                await exchange.run(self._session, self._config, self._headers(signature), body)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            async with asyncio.timeout_at(until):
+                response = await self._send(body, self._headers(signature))
+        except _MISHAPS as error:
+            return fault(error, host, self._config.timeout)
+        return await self._judge(response, host, until)
+
+    async def _send(self, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        # As a file: aiohttp warns of bytes beyond 1 MiB, and sends them in one piece.
+        return await self._session.post(
+            self._config.url,
+            data=io.BytesIO(body),
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT_SECONDS, self._config.timeout)),
+            allow_redirects=False,
+        )
+
+    async def _judge(self, response: aiohttp.ClientResponse, host: str, until: float) -> Verdict:
+        received = bytearray()
+        reply = Reply(
+            status=response.status,
+            reason=response.reason or "",
+            # Of a header that comes twice, the first one counts.
+            headers={name.lower(): value for name, value in reversed(list(response.headers.items()))},
+        )
+        try:
+            async with asyncio.timeout_at(until):
+                await _read(response, received, reply.limit)
+        except _MISHAPS as error:
             broken = fault(error, host, self._config.timeout)
-            if exchange.response is None:
-                return broken
-        return replies.judge(exchange.reply(broken), datetime.now(UTC))
+            reply = replace(reply, fault=replace(broken, code=response.status))
+        finally:
+            response.close()
+        return replies.judge(replace(reply, body=bytes(received)), datetime.now(UTC))
 
     def _headers(self, signature: dict[str, str]) -> dict[str, str]:
         """Return the headers to send; none of the configured ones may replace what the exchange depends on."""
@@ -152,46 +179,9 @@ class WebhookProcessor:
         return {**given, **agent, **own}
 
 
-class _Exchange:
-    """One request and what came back so far: a reply that breaks off says something too."""
-
-    def __init__(self) -> None:
-        self.response: aiohttp.ClientResponse | None = None
-        self._body = bytearray()
-
-    async def run(
-        self, session: aiohttp.ClientSession, config: WebhookConfig, headers: dict[str, str], body: bytes
-    ) -> None:
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT_SECONDS, config.timeout))
-        # As a file: aiohttp warns of bytes beyond 1 MiB, and sends them in one piece.
-        self.response = await session.post(
-            config.url, data=io.BytesIO(body), headers=headers, timeout=limits, allow_redirects=False
-        )
-        try:
-            await self._read(self.response)
-        finally:
-            self.response.close()
-
-    def reply(self, broken: Failure | None) -> Reply:
-        """Return what came back; ``broken`` is why it ended early.
-
-        Raises:
-            RuntimeError: nothing came back.
-        """
-        response = self.response
-        if response is None:
-            raise RuntimeError("there was no reply")
-        return Reply(
-            status=response.status,
-            reason=response.reason or "",
-            headers={name.lower(): value for name, value in reversed(list(response.headers.items()))},
-            body=bytes(self._body),
-            fault=None if broken is None else replace(broken, code=response.status),
-        )
-
-    async def _read(self, response: aiohttp.ClientResponse) -> None:
-        limit = Reply(status=response.status).limit
-        async for chunk in response.content.iter_any():
-            self._body += chunk
-            if len(self._body) > limit:
-                return
+async def _read(response: aiohttp.ClientResponse, received: bytearray, limit: int) -> None:
+    """Add the body to what was received, until it is longer than the limit: a reply that breaks off counts too."""
+    async for chunk in response.content.iter_any():
+        received += chunk
+        if len(received) > limit:
+            return

@@ -78,6 +78,10 @@ class Revival:
             return
         settings = self._runtime.settings
         anew = await asyncio.to_thread(EmbeddedMongo.acquire, settings.data_dir, mongod=settings.mongod)
+        if anew.pid == used.pid:
+            # It was only slow.
+            await asyncio.to_thread(anew.release)
+            return
         if anew.url != used.url:
             await asyncio.to_thread(anew.release)
             raise DatabaseUnavailableError(f"its port is taken, so it runs at {anew.url} now: restart this process")

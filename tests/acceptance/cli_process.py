@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,15 +10,29 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import jobqueue
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
 LIMIT = 60
 _HOME = Path(str(jobqueue.__file__)).parents[1]
+
+
+T = TypeVar("T")
+
+
+async def eventually(look: Callable[[], Awaitable[T]], accept: Callable[[T], bool]) -> T:
+    """Return what is seen as soon as it is acceptable."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            seen = await look()
+            if accept(seen):
+                return seen
+            await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +72,9 @@ class Cli:
         return Service([sys.executable, "-m", "jobqueue", *words], self.cwd, self._environ())
 
     def _environ(self) -> dict[str, str]:
+        # Unbuffered, Python does not notice that a pipe took only a part.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("JOBQUEUE_")}
+        kept.pop("PYTHONUNBUFFERED", None)
         mongod = {"JOBQUEUE_MONGOD": os.environ["JOBQUEUE_MONGOD"]} if os.environ.get("JOBQUEUE_MONGOD") else {}
         paths = os.pathsep.join(path for path in (str(_HOME), kept.get("PYTHONPATH")) if path)
         return {**kept, **mongod, "PYTHONPATH": paths, **self.settings}
@@ -67,7 +84,7 @@ class Service:
     """A process that runs until it is stopped; ended at the end of the block in any case."""
 
     def __init__(self, command: list[str], cwd: Path, environ: dict[str, str]) -> None:
-        self._log = cwd / "service.log"
+        self._log = cwd / f"{command[3]}.log"
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 command, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
@@ -80,11 +97,21 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
     @property
     def log(self) -> str:
         return self._log.read_text()
+
+    async def logged(self, text: str) -> None:
+        """Wait until the service has logged something."""
+
+        async def look() -> str:
+            return self.log
+
+        await eventually(look, lambda log: text in log)
 
     def ready(self) -> str:
         """Return the line the service prints when it is ready."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import subprocess
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jobqueue.cli.main import main
 from jobqueue.store.mongod_binary import find_mongod
 
-from .cli_process import Cli
+from .cli_process import Cli, Ran
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,29 @@ if TYPE_CHECKING:
 @pytest.fixture
 def cli(tmp_path: Path, mongo_url: str, db_name: str) -> Cli:
     return Cli(tmp_path, {"JOBQUEUE_MONGO_URL": mongo_url, "JOBQUEUE_DB": db_name})
+
+
+class Here:
+    """Runs commands as `Cli` does, but within this process, which saves the imports."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def run(self, *words: str, stdin: str = "") -> Ran:
+        self._monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        code = main(words)
+        printed = self._capsys.readouterr()
+        return Ran(code=code, out=printed.out, err=printed.err)
+
+
+@pytest.fixture
+def here(cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    monkeypatch.chdir(cli.cwd)
+    monkeypatch.setattr("jobqueue.cli.logs.configure", lambda *_, **__: None)
+    for name, value in cli.settings.items():
+        monkeypatch.setenv(name, value)
+    return Here(monkeypatch, capsys)
 
 
 def test_a_job_is_added_listed_and_shown(cli: Cli) -> None:
@@ -37,38 +62,38 @@ def test_a_job_is_added_listed_and_shown(cli: Cli) -> None:
     assert shown["meta"] == {"user": {"id": 42}, "name": "ann"}
 
 
-def test_many_jobs_are_added_from_stdin_all_or_none(cli: Cli) -> None:
+def test_many_jobs_are_added_from_stdin_all_or_none(here: Here) -> None:
     lines = [{"type": "a", "key": "k"}, {"type": "b", "delayTil": "2199-01-01T00:00:00Z"}]
-    added = cli.run("add", "--bulk", "-", "--json", stdin="\n".join(map(json.dumps, lines)))
+    added = here.run("add", "--bulk", "-", "--json", stdin="\n".join(map(json.dumps, lines)))
     assert [job["state"] for job in added.json()["items"]] == ["pending", "delayed"]
-    clash = cli.run("add", "--bulk", "-", stdin='{"type": "c"}\n{"type": "a", "key": "k"}')
+    clash = here.run("add", "--bulk", "-", stdin='{"type": "c"}\n{"type": "a", "key": "k"}')
     assert (clash.code, clash.out) == (5, "")
     assert "has the key 'k'" in clash.err
-    assert len(cli.run("list", "--json").json()["items"]) == 2
+    assert len(here.run("list", "--json").json()["items"]) == 2
 
 
-def test_jobs_are_killed_and_requeued_and_what_cannot_be_is_told(cli: Cli) -> None:
-    first, second = (cli.run("add", "resize").out.strip() for _ in range(2))
-    killed = cli.run("kill", first, "f" * 24, second, "--reason", "no longer needed")
+def test_jobs_are_killed_and_requeued_and_what_cannot_be_is_told(here: Here) -> None:
+    first, second = (here.run("add", "resize").out.strip() for _ in range(2))
+    killed = here.run("kill", first, "f" * 24, second, "--reason", "no longer needed")
     assert killed.out.splitlines() == [f"{first} killed", f"{second} killed"]
     assert (killed.code, killed.err) == (4, f"error: there is no job {'f' * 24}\n")
-    again = cli.run("kill", first)
+    again = here.run("kill", first)
     assert (again.code, again.err) == (5, f"error: job {first} is killed: it cannot be killed\n")
-    assert "killed: no longer needed" in cli.run("show", first).out
-    requeued = cli.run("requeue", first, "--priority", "7", "--data", '{"n": 2}', "--json").json()["items"][0]
+    assert "killed: no longer needed" in here.run("show", first).out
+    requeued = here.run("requeue", first, "--priority", "7", "--data", '{"n": 2}', "--json").json()["items"][0]
     assert (requeued["state"], requeued["priority"], requeued["data"]) == ("pending", 7, {"n": 2})
-    assert cli.run("requeue", second, "--attempts", "0").err == "error: attempts: must be from 1 to 10000\n"
+    assert here.run("requeue", second, "--attempts", "0").err == "error: attempts: must be from 1 to 10000\n"
 
 
-def test_a_queue_is_configured_and_its_secret_shown_only_once(cli: Cli) -> None:
+def test_a_queue_is_configured_and_its_secret_shown_only_once(here: Here) -> None:
     config = {"attempts": 7, "processors": {"*": {"kind": "webhook", "url": "https://example.org/"}}}
-    made = cli.run("queue", "set", "media", "-", "--json", stdin=json.dumps(config))
+    made = here.run("queue", "set", "media", "-", "--json", stdin=json.dumps(config))
     assert made.json()["processors"]["*"]["secret"].startswith("whsec_")
     assert "only this once" in made.err
-    assert cli.run("queue", "pause", "media").out == "media paused\n"
-    shown = cli.run("queue", "show", "media", "--json").json()
+    assert here.run("queue", "pause", "media").out == "media paused\n"
+    shown = here.run("queue", "show", "media", "--json").json()
     assert (shown["attempts"], shown["paused"], shown["processors"]["*"]["secret"]) == (7, True, "********")
-    wrong = cli.run("queue", "set", "media", '{"attempts": 0, "atempts": 1}')
+    wrong = here.run("queue", "set", "media", '{"attempts": 0, "atempts": 1}')
     assert wrong.code == 2
     assert sorted(wrong.err.splitlines()) == [
         "error: atempts: is not a known field",
@@ -76,11 +101,11 @@ def test_a_queue_is_configured_and_its_secret_shown_only_once(cli: Cli) -> None:
     ]
 
 
-def test_the_doctor_finds_nothing_wrong(cli: Cli) -> None:
-    found = cli.run("doctor", "--json").json()
+def test_the_doctor_finds_nothing_wrong(here: Here) -> None:
+    found = here.run("doctor", "--json").json()
     assert {one["verdict"] for one in found} == {"ok"}
     assert [one["check"] for one in found] == ["settings", "connection", "server", "clock", "majority write", "indexes"]
-    assert cli.run("list", "--json").json()["items"] == []
+    assert here.run("list", "--json").json()["items"] == []
 
 
 def test_output_that_nobody_reads_to_its_end_is_no_error_to_tell(cli: Cli) -> None:

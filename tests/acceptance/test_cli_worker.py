@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 import time
@@ -13,7 +12,7 @@ import pytest
 from jobqueue import JobQueue, State
 from jobqueue.domain.state import Outcome
 
-from .cli_process import Cli
+from .cli_process import Cli, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,32 +61,43 @@ async def jobs(mongo_url: str, db_name: str) -> AsyncIterator[JobQueue]:
 
 
 async def reached(jobs: JobQueue, job_id: str, state: State) -> Job:
-    async with asyncio.timeout(30):
-        while (job := await jobs.get(job_id)).state is not state:
-            await asyncio.sleep(0.02)
-    return job
+    return await eventually(lambda: jobs.get(job_id), lambda job: job.state is state)
 
 
-async def test_a_worker_runs_what_is_added(cli: Cli, jobs: JobQueue) -> None:
-    with cli.start("worker", "app:queue", "--concurrency", "2") as worker:
+async def test_a_worker_runs_what_is_added(cli: Cli) -> None:
+    job_id = cli.run("add", "double", '{"n": 21}', "--queue", "sums").out.strip()
+    with cli.start("show", job_id, "--follow") as follower, cli.start("worker", "app:queue") as worker:
+        assert follower.ready().split() == ["id", job_id]
         ready = worker.ready()
         assert ready.startswith("worker ")
         assert ready.endswith(" ready: default/explode, default/stuck, default/wait, sums/double")
-        job_id = cli.run("add", "double", '{"n": 21}', "--queue", "sums").out.strip()
-        followed = cli.run("show", job_id, "--follow", "--json")
-        assert followed.code == 0
-        *news, last = map(json.loads, followed.out.splitlines())
-        assert "doubling \x1b[31m" in [one.get("m") for one in news]
-        assert (last["job"]["state"], last["job"]["result"]) == ("success", 42)
-        shown = cli.run("show", job_id).out
-        assert "doubling \\x1b[31m" in shown
-        assert "\x1b" not in shown
-        failing = await jobs.add("explode", attempts=1)
-        followed = cli.run("show", failing.id, "--follow")
-        assert followed.code == 6
-        assert 'raise ValueError("boom")' in cli.run("show", failing.id).out
+        code, printed = follower.ended()
+        assert code == 0
+        assert "doubling \\x1b[31m" in printed
+        assert "\x1b" not in printed
+        assert printed.splitlines()[-1] == "state success"
+        shown = cli.run("show", job_id, "--json").json()
+        assert (shown["state"], shown["result"]) == ("success", 42)
+        assert [line["m"] for line in shown["logs"]] == ["doubling \x1b[31m"]
         worker.send()
         assert worker.ended() == (0, "")
+
+
+async def test_who_follows_a_job_learns_how_it_ended(cli: Cli, jobs: JobQueue) -> None:
+    with cli.start("worker", "app:queue", "--concurrency", "2") as worker:
+        worker.ready()
+        failing = await jobs.add("explode", attempts=1)
+        followed = cli.run("show", failing.id, "--follow", "--json")
+        assert followed.code == 6
+        last = json.loads(followed.out.splitlines()[-1])
+        assert last["job"]["error"]["message"] == "boom"
+        assert 'raise ValueError("boom")' in cli.run("show", failing.id).out
+        deleted = await jobs.add("wait", on_success_delete=True)
+        with cli.start("show", deleted.id, "--follow") as follower:
+            assert follower.ready().split() == ["id", deleted.id]
+            (cli.cwd / "go").touch()
+            assert follower.ended()[0] == 0
+            assert follower.log == f"job {deleted.id} has succeeded and is deleted\n"
 
 
 async def test_a_job_that_runs_when_the_worker_is_stopped_is_finished(cli: Cli, jobs: JobQueue) -> None:
@@ -96,9 +106,7 @@ async def test_a_job_that_runs_when_the_worker_is_stopped_is_finished(cli: Cli, 
         running = await jobs.add("wait")
         await reached(jobs, running.id, State.PROCESSING)
         worker.send()
-        async with asyncio.timeout(30):
-            while "waiting for jobs to finish" not in worker.log:
-                await asyncio.sleep(0.02)
+        await worker.logged("waiting for jobs to finish")
         later = await jobs.add("wait")
         (cli.cwd / "go").touch()
         assert worker.ended() == (0, "")
@@ -128,9 +136,7 @@ async def test_a_second_signal_gives_jobs_back_at_once(cli: Cli, jobs: JobQueue)
         running = await jobs.add("wait")
         await reached(jobs, running.id, State.PROCESSING)
         worker.send()
-        async with asyncio.timeout(30):
-            while "waiting for jobs to finish" not in worker.log:
-                await asyncio.sleep(0.02)
+        await worker.logged("waiting for jobs to finish")
         assert (await jobs.get(running.id)).state is State.PROCESSING
         worker.send()
         assert worker.ended() == (0, "")

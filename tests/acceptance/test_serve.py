@@ -16,7 +16,7 @@ from aiohttp import web
 
 from jobqueue import JobQueue, State
 
-from .cli_process import Cli, Service
+from .cli_process import Cli, Service, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -65,10 +65,7 @@ async def status(url: str) -> int:
 
 
 async def ended(jobs: JobQueue, job_id: str) -> Job:
-    async with asyncio.timeout(30):
-        while (job := await jobs.get(job_id)).end_at is None:
-            await asyncio.sleep(0.02)
-    return job
+    return await eventually(lambda: jobs.get(job_id), lambda job: job.end_at is not None)
 
 
 async def test_a_server_serves_runs_webhooks_and_stops(cli: Cli, jobs: JobQueue, receiver: str) -> None:
@@ -111,9 +108,7 @@ async def test_an_embedded_mongodb_is_started_kept_alive_and_stopped(tmp_path: P
         job_id = (await asyncio.to_thread(cli.run, "add", "resize")).out.strip()
         first = mongod_of(tmp_path / "jobqueue-data")
         os.kill(first, signal.SIGKILL)
-        async with asyncio.timeout(40):
-            while lives(first) or await status(f"{url}/readyz") != 200:
-                await asyncio.sleep(0.05)
+        await eventually(lambda: status(f"{url}/readyz"), lambda answer: answer == 200 and not lives(first))
         second = mongod_of(tmp_path / "jobqueue-data")
         assert first != second
         assert await status(f"{url}/v1/jobs/{job_id}") == 200

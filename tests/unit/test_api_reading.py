@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobqueue.api.problems import ProblemError
@@ -20,11 +20,13 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON, st.booleans())
 def test_what_is_json_is_read_as_it_is(value: object, escaped: bool) -> None:  # noqa: FBT001 - hypothesis gives it
     assert parse(json.dumps(value, ensure_ascii=escaped).encode("utf-8", "surrogatepass")) == value
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_but_a_problem(body: bytes) -> None:
     try:

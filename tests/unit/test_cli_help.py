@@ -28,11 +28,14 @@ print(",".join(name for name in {_HEAVY!r} if name in sys.modules), code, file=s
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jobqueue.cli.logs.configure", lambda *_, **__: None)
     for name in ("MONGO_URL", "DB", "CONFIG", "PORT", "HOST", "LOG_LEVEL", "ADMIN_TOKEN", "MONGOD"):
         monkeypatch.delenv(f"JOBQUEUE_{name}", raising=False)
 
 
-@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS), ["queue", "set", "-h"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["--help"], *([name, "--help"] for name in COMMANDS), ["queue", "set", "-h"]], ids=" ".join
+)
 def test_help_loads_nothing_that_takes_long(words: list[str]) -> None:
     home = Path(str(jobqueue.__file__)).parents[1]
     done = subprocess.run(
@@ -80,9 +83,9 @@ def test_no_command_is_a_question_for_help(capsys: pytest.CaptureFixture[str]) -
         (["list", "--limit", "201"], "limit: must be from 1 to 200"),
         (["queue", "pause", "a.b"], "queue: must be 1 to 100 letters, digits, _ : or -"),
         (["queue", "set", "a", "[]"], "config: must be an object"),
-        (["settings", "--port"], "No such option: --port (see jobqueue settings --help)"),
+        (["settings", "--port"], "No such option '--port' (see jobqueue settings --help)"),
         (["serve", "--port", "x"], '--port (flag): "x" is not a whole number'),
-        (["serve", "--host", "0.0.0.0"], "--host 0.0.0.0 lets others reach this server: set JOBQUEUE_ADMIN_TOKEN"),
+        (["serve", "--host", "192.0.2.1"], "--host 192.0.2.1 lets others reach this server: set JOBQUEUE_ADMIN_TOKEN"),
         (["worker", "app"], "'app' is not MODULE:QUEUE, such as app:queue"),
     ],
 )
@@ -121,7 +124,11 @@ def test_settings_are_shown_masked_with_their_source(
     assert rows["port"] == ["9", str(tmp_path / "jobqueue.toml")]
     assert main(["settings", "--json"]) == 0
     by_name = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert (by_name["db"]["value"], by_name["db"]["source"], by_name["db"]["env"]) == ("jobqueue", "default", "JOBQUEUE_DB")
+    assert (by_name["db"]["value"], by_name["db"]["source"], by_name["db"]["env"]) == (
+        "jobqueue",
+        "default",
+        "JOBQUEUE_DB",
+    )
 
 
 def test_every_mistake_in_the_settings_is_a_line(

@@ -1,17 +1,27 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 
 from jobqueue.domain.verdict import Accepted, Again, Death, Failure
+from jobqueue.processors.faults import fault
 from jobqueue.processors.webhook import WebhookClient
 
 from .webhook_receiver import LOOPBACK, Answer, drip, flood, hang, kind, receiving, reply, reset, run, send, stall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def connecting(cause: OSError) -> aiohttp.ClientConnectorError:
+    key = ConnectionKey("example.com", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
+    return aiohttp.ClientConnectorError(key, cause)
+
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
@@ -84,3 +94,28 @@ async def test_a_status_that_came_counts_even_if_the_rest_did_not(
     assert type(verdict) is expected
     assert isinstance(verdict, Accepted | Death | Again | Failure)
     assert verdict.code == int(status[:3])
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "said"),
+    [
+        (aiohttp.ConnectionTimeoutError(), "timeout", "no connection to example.com within 5 s"),
+        (TimeoutError(), "timeout", "no whole reply from example.com within 30 s"),
+        (connecting(OSError("Multiple exceptions: …")), "connection", "by any of its addresses"),
+        (connecting(OSError(errno.ENETUNREACH, "…")), "connection", "Network is unreachable"),
+        (aiohttp.ServerDisconnectedError(), "connection", "broke off the connection"),
+        (UnicodeError("label too long"), "connection", "label too long"),
+    ],
+)
+def test_what_went_wrong_is_said_in_words(raised: Exception, expected: str, said: str) -> None:
+    failure = fault(raised, "example.com", 30)
+
+    assert failure.error.kind == expected
+    assert said in failure.error.message
+
+
+def test_what_comes_from_elsewhere_stays_one_short_line() -> None:
+    failure = fault(ValueError("a\nb\x1b[31m" + "c" * 10_000), "example.com\r\n", 30)
+
+    assert failure.error.message.isprintable()
+    assert len(failure.error.message) < 400

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import socket
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
@@ -49,11 +49,15 @@ HOSTS = [
 
 @pytest.fixture
 async def canary() -> AsyncIterator[Receiver]:
-    """Listen on loopback, where no webhook may get, on both protocols if the machine has both."""
-    host = "::" if socket.has_ipv6 and _has_ipv6_loopback() else "127.0.0.1"
-    async with receiving(reply(), host) as canary:
+    """Listen on loopback, where no webhook may get: one port of both protocols, if the machine has both."""
+    async with AsyncExitStack() as stack:
+        canary = await stack.enter_async_context(receiving(reply()))
+        if _has_ipv6_loopback():
+            second = await stack.enter_async_context(receiving(reply(), "::1", port=canary.port))
+        else:
+            second = canary
         yield canary
-    assert canary.connections == 0
+        assert (canary.connections, second.connections) == (0, 0)
 
 
 @pytest.mark.parametrize("host", HOSTS)
