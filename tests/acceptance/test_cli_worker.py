@@ -66,21 +66,22 @@ async def reached(jobs: JobQueue, job_id: str, state: State) -> Job:
 
 async def test_a_worker_runs_what_is_added(cli: Cli) -> None:
     job_id = cli.run("add", "double", '{"n": 21}', "--queue", "sums").out.strip()
-    with cli.start("show", job_id, "--follow") as follower, cli.start("worker", "app:queue") as worker:
+    with cli.start("show", job_id, "--follow") as follower:
         assert follower.ready().split() == ["id", job_id]
-        ready = worker.ready()
-        assert ready.startswith("worker ")
-        assert ready.endswith(" ready: default/explode, default/stuck, default/wait, sums/double")
-        code, printed = follower.ended()
-        assert code == 0
-        assert "doubling \\x1b[31m" in printed
-        assert "\x1b" not in printed
-        assert printed.splitlines()[-1] == "state success"
-        shown = cli.run("show", job_id, "--json").json()
-        assert (shown["state"], shown["result"]) == ("success", 42)
-        assert [line["m"] for line in shown["logs"]] == ["doubling \x1b[31m"]
-        worker.send()
-        assert worker.ended() == (0, "")
+        with cli.start("worker", "app:queue") as worker:
+            ready = worker.ready()
+            assert ready.startswith("worker ")
+            assert ready.endswith(" ready: default/explode, default/stuck, default/wait, sums/double")
+            code, printed = follower.ended()
+            assert code == 0
+            assert "doubling \\x1b[31m" in printed
+            assert "\x1b" not in printed
+            assert printed.splitlines()[-1] == "state success"
+            shown = cli.run("show", job_id, "--json").json()
+            assert (shown["state"], shown["result"]) == ("success", 42)
+            assert [line["m"] for line in shown["logs"]] == ["doubling \x1b[31m"]
+            worker.send()
+            assert worker.ended() == (0, "")
 
 
 async def test_who_follows_a_job_learns_how_it_ended(cli: Cli, jobs: JobQueue) -> None:

@@ -1,0 +1,151 @@
+"""The demo on directories with good and bad sources, by real processes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import socket
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .cli_process import Cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = "import os\n\n\nclass A:\n    def f(self):\n        return os.name\n"
+BAD = {
+    "broken.py": b"def f(:\n",
+    "old/two.py": b"print 'hello'\n",
+    "latin.py": b"x = '\xe4'\n",
+    "null.py": b"x = 1\0\n",
+    "deep.py": b"x = " + b"-" * 100_000 + b"1\n",
+}
+
+
+@pytest.fixture
+def cli(tmp_path: Path, mongo_url: str, db_name: str) -> Cli:
+    return Cli(tmp_path, {"JOBQUEUE_MONGO_URL": mongo_url, "JOBQUEUE_DB": db_name})
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "tree"
+    (root / "old").mkdir(parents=True)
+    (root / "pkg").mkdir()
+    for number in range(20):
+        (root / "pkg" / f"m{number:02}.py").write_text(GOOD)
+    for name, source in BAD.items():
+        (root / name).write_bytes(source)
+    return root
+
+
+def test_the_demo_reports_what_it_found_and_what_failed(cli: Cli, tree: Path) -> None:
+    ran = cli.run("demo", "--no-serve", "--path", str(tree), "--json")
+
+    report = ran.json()
+    totals = report["totals"]
+    assert (totals["files"], totals["analysed"], totals["failed"], totals["retried"]) == (25, 20, 5, 4)
+    assert (totals["lines"], totals["functions"], totals["classes"]) == (120, 20, 20)
+    assert report["mostImported"] == [{"module": "os", "files": 20}]
+    failures = {one["samples"][0]["file"]: one for one in report["failures"] if one["count"] == 1}
+    assert failures["old/two.py"]["samples"][0]["attempts"] == 1
+    assert failures["old/two.py"]["samples"][0]["message"] == "Python 2 source: print statement: old/two.py line 1"
+    assert (failures["old/two.py"]["state"], failures["latin.py"]["state"]) == ("killed", "failed")
+    assert failures["latin.py"]["samples"][0]["attempts"] == 3
+    assert failures["deep.py"]["samples"][0]["message"].startswith("deep.py: nested too deeply")
+    syntax = next(one for one in report["failures"] if one["kind"] == "SyntaxError")
+    assert sorted(sample["file"] for sample in syntax["samples"]) == ["broken.py", "null.py"]
+
+
+def test_the_commands_it_names_show_what_failed(cli: Cli, tree: Path) -> None:
+    ran = cli.run("demo", "--no-serve", "--path", str(tree))
+    commands = re.findall(r"^  jobqueue (.*)$", ran.out, re.MULTILINE)
+
+    assert ran.code == 0, ran.err
+    assert "What failed" in ran.out
+    assert len(commands) == 2
+    listed, shown = (cli.run(*shlex.split(command)) for command in commands)
+    assert listed.code == 0, listed.err
+    assert len(listed.out.splitlines()) == 1 + len(BAD)
+    assert shown.code == 0, shown.err
+    assert "demo.analyse" in shown.out
+
+
+def test_the_report_came_so_that_the_jobs_may_be_deleted(cli: Cli, tree: Path) -> None:
+    ran = cli.run("demo", "--no-serve", "--path", str(tree), "--limit", "10", "--delete")
+
+    assert ran.code == 0, ran.err
+    assert "12 jobs deleted" in ran.out
+    assert cli.run("list", "--json").json()["items"] == []
+
+
+async def test_a_stopped_run_goes_on_where_it_was(cli: Cli, tree: Path) -> None:
+    for number in range(400):
+        (tree / f"m{number}.py").write_text(GOOD)
+    with cli.start("demo", "--no-serve", "--path", str(tree), "--concurrency", "1", "--json") as demo:
+        await demo.logged("of 425 ended")
+        demo.send(signal.SIGINT)
+        code, printed = demo.ended()
+    found = re.search(r"jobqueue (demo --resume [0-9a-f]{8})$", demo.log, re.MULTILINE)
+
+    assert (code, printed) == (130, "")
+    assert found, demo.log
+    report = cli.run(*shlex.split(found[1]), "--no-serve", "--json").json()
+    assert report["totals"]["files"] == 425
+    assert report["totals"]["failed"] == len(BAD)
+    assert report["totals"]["attempts"] >= 425 + 2 * 4
+
+
+async def test_the_api_is_served_on_a_free_port_until_it_is_stopped(cli: Cli, tree: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        options = ("--path", str(tree), "--port", str(port), "--stay", "--json")
+        with cli.start("demo", *options) as demo:
+            await demo.logged("until Ctrl-C")
+            url = re.search(r"curl '(http://127\.0\.0\.1:(\d+)/.*)'", demo.log)
+            assert url, demo.log
+            assert int(url[2]) != port
+            body = fetched(url[1])
+            demo.send(signal.SIGINT)
+            code, printed = demo.ended()
+
+    assert code == 0
+    assert printed.startswith("{")
+    assert body.count('"demo.analyse"') == len(BAD)
+
+
+def test_without_a_terminal_it_does_not_stay(cli: Cli, tree: Path) -> None:
+    ran = cli.run("demo", "--path", str(tree), "--port", "0", "--limit", "3")
+
+    assert ran.code == 0, ran.err
+    assert "API at http://127.0.0.1:" in ran.out
+    assert "until Ctrl-C" not in ran.out
+    assert "curl" not in ran.out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--resume", "0123abcd"), 4, "there is no demo run 0123abcd"),
+        (("--resume", "x"), 2, "'x' is not the id of a run"),
+        (("--resume", "0123abcd", "--limit", "1"), 2, "leave out --path and --limit"),
+        (("--path", "/nonexistent"), 2, "does not exist"),
+        (("--concurrency", "0"), 2, "--concurrency (flag): "),
+    ],
+)
+def test_what_cannot_be_done_is_told_on_one_line(cli: Cli, words: tuple[str, ...], code: int, message: str) -> None:
+    ran = cli.run("demo", "--no-serve", *words)
+
+    assert ran.code == code
+    assert message in ran.err
+    assert len(ran.err.splitlines()) == 1
+    assert ran.out == ""
+
+
+def fetched(url: str) -> str:
+    with urllib.request.urlopen(url) as answer:  # noqa: S310 - the address of the demo itself
+        return str(answer.read().decode())

@@ -1,0 +1,79 @@
+"""Fixtures on a real MongoDB: tests that need it fail, never skip, when it is missing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pymongo import MongoClient
+
+from jobqueue.services.queue import JobQueue
+from jobqueue.services.runtime import Runtime
+from jobqueue.settings import Settings
+from jobqueue.store.embedded import EmbeddedMongo
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@pytest.fixture(scope="session")
+def mongo_url() -> Iterator[str]:
+    """Give the URL of a real one-node replica set: the one of JOBQUEUE_TEST_MONGODB_URI, or one started for this run."""
+    given = os.environ.get("JOBQUEUE_TEST_MONGODB_URI")
+    if given:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="jobqueue-test-", ignore_cleanup_errors=True) as directory:
+        embedded = EmbeddedMongo.acquire(Path(directory))
+        try:
+            yield embedded.url
+        finally:
+            embedded.release()
+
+
+@pytest.fixture
+def db_name(mongo_url: str) -> Iterator[str]:
+    """Give the name of a fresh database, which is dropped afterwards."""
+    name = f"test_{secrets.token_hex(6)}"
+    yield name
+    with MongoClient(mongo_url) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+def settings(mongo_url: str, db_name: str, tmp_path: Path) -> Settings:
+    """Give settings of a fresh database."""
+    return Settings.load({"mongo_url": mongo_url, "db": db_name}, environ={}, cwd=tmp_path)
+
+
+@pytest.fixture
+async def idle_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """Give the services without anything in the background: nothing is promoted, reaped or fired by itself."""
+    runtime = await Runtime.open(settings)
+    await runtime.configs.refresh()
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+
+
+@pytest.fixture
+async def runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """Give the services with their background work going on."""
+    runtime = await Runtime.open(settings)
+    await runtime.start()
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+
+
+@pytest.fixture
+async def queue(settings: Settings) -> AsyncIterator[JobQueue]:
+    """Give a queue on a fresh database."""
+    async with JobQueue(settings) as opened:
+        yield opened
