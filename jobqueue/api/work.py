@@ -73,11 +73,11 @@ async def heartbeat(request: web.Request) -> web.Response:
     token, progress, lines = given["token"], given.get("progress"), given.get("logs", [])
     _check_heartbeat(progress, lines)
     runtime = request.app[RUNTIME]
-    job = await runtime.jobs.get(job_id)
+    job = await runtime.jobs.lean(job_id)
     beat = await runtime.work.report(job, token, progress=progress, lines=lines)
     if beat is not None:
         return reply({"resetAt": wire.date(beat.reset_at), "cancelled": False})
-    present = await runtime.jobs.get(job_id)
+    present = await runtime.jobs.lean(job_id)
     if any(one.token == token and one.outcome is Outcome.KILL for one in present.history):
         return reply({"resetAt": None, "cancelled": True})
     raise StaleTokenError(job_id, present.state)
@@ -118,9 +118,9 @@ async def retry(request: web.Request) -> web.Response:
 
 async def _settle(request: web.Request, job_id: str, given: Mapping[str, Any], verdict: Verdict) -> web.Response:
     runtime = request.app[RUNTIME]
-    await runtime.work.settle(await runtime.jobs.get(job_id), given["token"], verdict)
+    await runtime.work.settle(await runtime.jobs.lean(job_id), given["token"], verdict)
     try:
-        present = await runtime.jobs.get(job_id)
+        present = await runtime.jobs.lean(job_id)
     except NotFoundError:
         # Only a job that is to be deleted when it succeeds can be gone by now.
         return reply({"id": job_id, "state": State.SUCCESS, "delayTil": None})

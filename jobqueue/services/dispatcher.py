@@ -28,11 +28,12 @@ _STOP_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """Jobs that one kind of processor of this process takes: of one queue, of some types or (``None``) of any."""
+    """Jobs that this process can run: of one queue, of some types or (``None``) of any but the excluded ones."""
 
     queue: str
     types: tuple[str, ...] | None
     processor: Callable[[Job], Processor]
+    excluded: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -221,7 +222,7 @@ class Dispatcher:
                 continue
             heard = appetite.heard
             try:
-                claimed = await self._work.claim(lane.queue, lane.types, worker=self._worker)
+                claimed = await self._work.claim(lane.queue, lane.types, worker=self._worker, excluded=lane.excluded)
             except DatabaseError as error:
                 log.warning("cannot claim", queue=lane.queue, error=str(error))
                 appetite.found_nothing(heard)

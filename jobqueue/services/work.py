@@ -56,7 +56,13 @@ class Work:
         self._background: set[asyncio.Task[None]] = set()
 
     async def claim(
-        self, queue: str, types: Sequence[str] | None, *, worker: str, lease: float | None = None
+        self,
+        queue: str,
+        types: Sequence[str] | None,
+        *,
+        worker: str,
+        lease: float | None = None,
+        excluded: Sequence[str] = (),
     ) -> Claimed | None:
         """Claim the first waiting job of a queue, or return ``None``.
 
@@ -67,7 +73,9 @@ class Work:
         if self._configs.of(queue).paused or types == ():
             return None
         token = secrets.token_hex(12)
-        call = asyncio.create_task(self._claims.claim(queue, types, token=token, worker=worker, lease=lease))
+        call = asyncio.create_task(
+            self._claims.claim(queue, types, token=token, worker=worker, lease=lease, excluded=excluded)
+        )
         try:
             job = await asyncio.shield(call)
         except asyncio.CancelledError:
@@ -143,7 +151,7 @@ class Work:
                 kind = "ready" if change.target is state.State.PENDING else "delayed"
                 self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
             return
-        present = await self._jobs.get(job.id)
+        present = await self._jobs.lean(job.id)
         await self._jobs.keep_late(job.id, str(change.token), _late(change))
         raise StaleTokenError(job.id, present.state)
 

@@ -31,6 +31,9 @@ _MARGIN: Final = timedelta(seconds=1)
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
+_Search = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
+
+
 @dataclass(slots=True)
 class _Position:
     """Where in the claim order this process found its last job.
@@ -72,7 +75,7 @@ class ClaimStore:
         self.now = now
         self.collection = database.collection("jobs")
         self._logs = database.collection("logs")
-        self._positions: dict[tuple[str, tuple[str, ...] | None], _Position] = {}
+        self._positions: dict[_Search, _Position] = {}
 
     async def claim(
         self,
@@ -82,6 +85,7 @@ class ClaimStore:
         token: str,
         worker: str,
         lease: float | None = None,
+        excluded: Sequence[str] = (),
     ) -> Job | None:
         """Claim the first job in order, or return ``None`` when there is none.
 
@@ -91,21 +95,23 @@ class ClaimStore:
             token: a fresh fencing token, made by the caller so that it can be looked up if the reply is lost.
             worker: who claims.
             lease: seconds, instead of the job's own.
+            excluded: not these types, when any is taken.
 
         Raises:
             DatabaseUnavailableError: it is not known whether a job was claimed; if so, its lease will end.
         """
-        key = (queue, None if types is None else tuple(types))
+        key = (queue, None if types is None else tuple(types), tuple(excluded))
         position = self._positions.setdefault(key, _Position())
         now = asyncio.get_running_loop().time()
-        base = statements.claimable(queue, types)
+        index = statements.CLAIM_INDEX if types is None else statements.CLAIM_TYPE_INDEX
+        base = statements.claimable(queue, types, excluded)
         if position.usable(now):
             searches: tuple[Document, ...] = tuple({**base, **part} for part in position.narrowed())
         else:
             position.searched_at = now
             searches = (base,)
         for search in searches:
-            document = await self._claim(search, token, worker, lease)
+            document = await self._claim(search, index, token, worker, lease)
             if document is not None:
                 position.claims += 1
                 position.priority, position.insert_at = document["priority"], document["insertAt"]
@@ -119,7 +125,7 @@ class ClaimStore:
             queue: where; ``None`` for anywhere.
             priority: of a job that is new, and so the last of its priority; ``None`` for one that came back.
         """
-        for (name, _), position in self._positions.items():
+        for (name, _, _), position in self._positions.items():
             if queue in {None, name} and position.is_before(priority):
                 position.searched_at = float("-inf")
 
@@ -182,8 +188,9 @@ class ClaimStore:
                 ordered=False,
             )
 
-    async def _claim(self, search: Document, token: str, worker: str, lease: float | None) -> Document | None:
-        index = statements.CLAIM_TYPE_INDEX if "type" in search else statements.CLAIM_INDEX
+    async def _claim(
+        self, search: Document, index: str, token: str, worker: str, lease: float | None
+    ) -> Document | None:
         try:
             found = await self.collection.find_one_and_update(
                 search,

@@ -121,6 +121,19 @@ class JobStore:
         found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
         return documents.job(found) if found else None
 
+    @guarded
+    async def lean(self, job_id: str) -> Job:
+        """Return a job without what can be large: its data, meta, result and logs.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        large = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
+        found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}}, large)
+        if found is None:
+            raise NotFoundError("job", job_id)
+        return documents.job(found)
+
     async def get(self, job_id: str) -> Job:
         """Return a job.
 

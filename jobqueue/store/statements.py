@@ -27,11 +27,13 @@ CLAIM_TYPE_INDEX: Final = "claimType"
 _MILLISECONDS: Final = 1000
 
 
-def claimable(queue: str, types: Sequence[str] | None) -> Document:
-    """Match what may be claimed from a queue; ``None`` takes any type."""
+def claimable(queue: str, types: Sequence[str] | None, excluded: Sequence[str] = ()) -> Document:
+    """Match what may be claimed from a queue; ``None`` takes any type but the excluded ones."""
     found: Document = {"queue": queue, "state": State.PENDING.value}
     if types is not None:
         found["type"] = types[0] if len(types) == 1 else {"$in": list(types)}
+    elif excluded:
+        found["type"] = {"$nin": list(excluded)}
     return found
 
 
