@@ -43,7 +43,7 @@ def run(target: str, flags: Mapping[str, str | None]) -> int:
     queue = find(target)
     if not queue.handlers:
         raise TargetError(f"{target} has no handlers: decorate functions with @queue.handler(TYPE)")
-    settings = configure(queue, flags)
+    settings = queue.settle_for(flags)
     logs.configure(settings, service=True)
     return process.run_service(lambda stop: _work(queue, settings, stop))
 
@@ -67,17 +67,6 @@ def find(target: str) -> JobQueue:
     if not isinstance(found, JobQueue):
         raise TargetError(f"{target} is a {type(found).__qualname__}, not a JobQueue{_others(module)}")
     return found
-
-
-def configure(queue: JobQueue, flags: Mapping[str, object]) -> Settings:
-    """Let flags and environment hold for a queue object, except for what it was made with, and return its settings.
-
-    Raises:
-        SettingsError: with every mistake.
-    """
-    if queue._settings is None:  # noqa: SLF001 - the composition root completes what the constructor left open
-        queue._settings = Settings.load({**flags, **queue._overrides})  # noqa: SLF001 - as above
-    return queue._settings  # noqa: SLF001 - as above
 
 
 async def _work(queue: JobQueue, settings: Settings, stop: Stop) -> None:

@@ -58,13 +58,18 @@ class JobQueue:
     ) -> None:
         await self.close()
 
+    def settle_for(self, flags: Mapping[str, object]) -> Settings:
+        """Return the settings of this queue: where the constructor left something open, the flags fill it in."""
+        if self._settings is None:
+            self._settings = Settings.load({**flags, **self._overrides})
+        return self._settings
+
     async def open(self) -> Runtime:
         """Connect if not connected yet, and return the services behind this queue."""
         if self._runtime is None:
             async with self._lock:
                 if self._runtime is None:
-                    settings = self._settings or Settings.load(self._overrides)
-                    self._runtime = await Runtime.open(settings)
+                    self._runtime = await Runtime.open(self.settle_for({}))
         return self._runtime
 
     async def close(self) -> None:

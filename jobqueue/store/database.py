@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import pymongo
 from bson import CodecOptions, ObjectId
@@ -44,7 +45,9 @@ T = TypeVar("T")
 OLDEST_SERVER: Final = (6, 0)
 OPERATION_MS: Final = 20_000
 """Milliseconds one call may take, the driver's own retries included."""
-_SELECTION_MS: Final = 10_000
+CONNECT_SECONDS: Final = 10.0
+"""Seconds within which a server has to be found and answer at first."""
+_SELECTION_MS: Final = 8_000
 _RESYNC_SECONDS: Final = 10.0
 _MOST_DOCUMENT: Final = 16 * 1024 * 1024
 _AUTHENTICATION: Final = frozenset({13, 18, 8000})
@@ -92,8 +95,15 @@ def guarded(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
 
 def brief(error: BaseException) -> str:
     """Return one line of a driver's error, without its dump of the topology and without credentials."""
-    line = str(error).split(", Timeout:", maxsplit=1)[0].split(", full error:", maxsplit=1)[0].splitlines()
-    return re.sub(r"://[^@/\s]*@", "://***@", line[0] if line else type(error).__name__)[:300]
+    line = re.split(r", Timeout:|, full error:|\(configured timeouts:", str(error))[0].splitlines()
+    return re.sub(r"://[^@/\s]*@", "://***@", line[0].strip() if line else type(error).__name__)[:300]
+
+
+def _timeouts(url: str) -> dict[str, Any]:
+    """Return the driver's time limits, but for those the URL sets itself."""
+    given = {name.lower() for name in parse_qs(urlsplit(url).query)}
+    limits = {"timeoutMS": OPERATION_MS, "serverSelectionTimeoutMS": _SELECTION_MS}
+    return {name: limit for name, limit in limits.items() if name.lower() not in given}
 
 
 def new_id() -> str:
@@ -153,16 +163,16 @@ class Database:
                 url,
                 appname=application,
                 retryWrites=True,
-                timeoutMS=OPERATION_MS,
-                serverSelectionTimeoutMS=_SELECTION_MS,
                 uuidRepresentation="standard",
+                **_timeouts(url),
             )
         except (ConfigurationError, InvalidURI, ValueError) as error:
             raise UnsuitableDatabaseError(f"the MongoDB URL cannot be used: {brief(error)}") from error
         database = cls(client, name, url)
         try:
             with translated():
-                await database.check()
+                with pymongo.timeout(CONNECT_SECONDS):
+                    await database.check()
                 await indexes.ensure(database.raw)
         except BaseException:
             client.close()

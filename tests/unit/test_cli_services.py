@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobqueue import JobQueue
-from jobqueue.cli import listening, process, working
+from jobqueue.cli import listening, process
 from jobqueue.cli.main import main
 from jobqueue.cli.process import Stop
 from jobqueue.domain.errors import SettingsError
@@ -125,10 +125,10 @@ def test_settings_a_queue_was_made_with_win_over_flags(monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JOBQUEUE_DB", "from_environment")
     monkeypatch.setenv("JOBQUEUE_POLL_INTERVAL", "3")
-    settings = working.configure(JobQueue(db="own"), {"db": "flag", "concurrency": "4", "drain_timeout": None})
+    settings = JobQueue(db="own").settle_for({"db": "flag", "concurrency": "4", "drain_timeout": None})
     assert (settings.db, settings.concurrency, settings.poll_interval) == ("own", 4, 3)
     given = Settings(db="given")
-    assert working.configure(JobQueue(given), {"db": "flag"}) is given
+    assert JobQueue(given).settle_for({"db": "flag"}) is given
 
 
 async def test_the_second_signal_hurries() -> None:
