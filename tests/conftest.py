@@ -6,7 +6,7 @@ import os
 import secrets
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pymongo import MongoClient
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def mongo_url() -> Iterator[str]:
-    """Give the URL of a real one-node replica set: the one of JOBQUEUE_TEST_MONGODB_URI, or one started for this run."""
+    """Give the URL of a real replica set: that of JOBQUEUE_TEST_MONGODB_URI, or one started for this run."""
     given = os.environ.get("JOBQUEUE_TEST_MONGODB_URI")
     if given:
         yield given
@@ -40,7 +40,8 @@ def db_name(mongo_url: str) -> Iterator[str]:
     """Give the name of a fresh database, which is dropped afterwards."""
     name = f"test_{secrets.token_hex(6)}"
     yield name
-    with MongoClient(mongo_url) as client:
+    client: MongoClient[dict[str, Any]] = MongoClient(mongo_url)
+    with client:
         client.drop_database(name)
 
 

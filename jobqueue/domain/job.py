@@ -160,6 +160,7 @@ class Job:
         run: how often a person has requeued it.
         log_count: how many lines it has written, those outside the document included.
         outbox: what has to be done since it ended, and is not done yet.
+        traceparent: the span in which it was added (W3C Trace Context), if that was traced.
     """
 
     id: str
@@ -197,6 +198,7 @@ class Job:
     run: int = 0
     log_count: int = 0
     outbox: tuple[str, ...] = ()
+    traceparent: str | None = None
 
 
 def check_content(value: Any, name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Final
 LONGEST: Final = 64 * 1024
 """Bytes of a line; a longer one comes as several."""
 _BREAK: Final = re.compile(rb"\r*\n|\r+")
+_SECOND_HALF: Final = re.compile(rb"\A\r*\n?")
 _CONTINUATION: Final = 0x80
 _CONTINUATION_MASK: Final = 0xC0
 
@@ -32,19 +33,21 @@ class Lines:
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the lines that a chunk completes, without their ends."""
         lines: list[bytes] = []
-        # The half of a line end that came with the last chunk has ended its line already.
-        start = 1 if self._after_return and chunk.startswith(b"\n") else 0
+        start = 0
+        if self._after_return:
+            # The first half of this line end came with the last chunk, and ended its line.
+            start = len(chunk) - len(_SECOND_HALF.sub(b"", chunk, count=1))
+            self._after_return = start == len(chunk) and not chunk.endswith(b"\n")
         for found in _BREAK.finditer(chunk, start):
-            self._rest += chunk[start : found.start()]
+            self._grow(chunk[start : found.start()], lines)
             start = found.end()
-            if self._dropping:
+            # A progress bar begins with a return as well: nothing before that is no line.
+            if self._rest or self._dropping or found[0].endswith(b"\n"):
+                if not self._dropping:
+                    lines.append(self._take(len(self._rest)))
                 self._dropping = False
-                self._rest.clear()
-            elif self._rest or found[0].endswith(b"\n"):
-                lines.append(self._take(len(self._rest)))
-        self._rest += chunk[start:]
-        self._after_return = chunk.endswith(b"\r")
-        self._shorten(lines)
+                self._after_return = start == len(chunk) and chunk.endswith(b"\r")
+        self._grow(chunk[start:], lines)
         return lines
 
     def skip(self, chunk: bytes) -> list[bytes]:
@@ -62,18 +65,18 @@ class Lines:
 
     def finish(self) -> list[bytes]:
         """Return the last line, if it has no end."""
-        if self._dropping:
-            self._rest.clear()
         return [self._take(len(self._rest))] if self._rest else []
 
-    def _shorten(self, lines: list[bytes]) -> None:
+    def _grow(self, part: bytes, lines: list[bytes]) -> None:
+        """Take more of the present line, and cut what is too long of it."""
         if self._dropping:
-            self._rest.clear()
-        elif self._whole is not None and self._rest.startswith(self._whole):
+            return
+        self._rest += part
+        if self._whole is not None and self._rest.startswith(self._whole):
             if len(self._rest) > self._most:
                 lines.append(self._take(self._most + 1))
-                self._dropping = True
                 self._rest.clear()
+                self._dropping = True
         else:
             while len(self._rest) > LONGEST:
                 lines.append(self._take(_boundary(self._rest, LONGEST)))

@@ -2,9 +2,8 @@
 
 Run as a script, by path under ``python -I -S`` so that it starts fast: standard library only, nothing of this package.
 Its one argument is the number of a socket to the server. Over it come an `Order`, as one line of JSON, and then single
-letters: ``T`` ends the command with
-TERM and, after the grace, KILL; ``K`` kills it at once. The end of the socket is the end of the server, also by
-``kill -9``. Back go lines, in this order:
+letters: ``T`` ends the command with TERM and, after the grace, KILL; ``K`` kills it at once. The end of the socket is
+the end of the server, also by ``kill -9``. Back go lines, in this order:
 
 * ``started PID``, as the program is about to be executed;
 * ``failed WHAT ERRNO``, should that not work because of the ``cwd``, the ``limits`` or the ``program``;

@@ -12,6 +12,7 @@ from jobqueue.domain.job import JobError
 from jobqueue.domain.verdict import Failure, Processor, Verdict
 from jobqueue.journal import get_logger
 from jobqueue.services.reporter import JobReporter
+from jobqueue.services.tracing import run_span
 
 if TYPE_CHECKING:
     from jobqueue.services.work import Claimed, Work
@@ -45,7 +46,7 @@ class Execution:
 
         reporter = JobReporter(self._work, self.job, self.token, self.lose)
         self._keeper.keep(self.job.id, self.job.queue, self.token, self.job.lease, lost)
-        self._task = asyncio.create_task(self._processor.run(self.job, reporter), name=f"job-{self.job.id}")
+        self._task = asyncio.create_task(self._process(reporter), name=f"job-{self.job.id}")
         done, _ = await asyncio.wait({self._task}, timeout=self.job.timeout)
         if not done:
             self._verdict = self._timeout()
@@ -101,6 +102,10 @@ class Execution:
                 except (InvalidInputError, TooLargeError) as error:
                     refused = JobError(kind="invalid-result", message=f"the result cannot be stored: {error}")
                     await self._work.settle(self.job, self.token, Failure(error=refused))
+
+    async def _process(self, reporter: JobReporter) -> Verdict:
+        with run_span(self.job):
+            return await self._processor.run(self.job, reporter)
 
     def _outcome(self, task: asyncio.Task[Verdict]) -> Verdict | None:
         error = task.exception()

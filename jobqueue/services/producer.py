@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.state import State
+from jobqueue.services.tracing import traceparent
 from jobqueue.services.wake import Wake
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Producer:
             KeyConflictError: an unfinished job of the queue has its key.
         """
         config = await self._configs.fresh(new.queue)
-        job = await self._jobs.insert(config.fill(new), job_id=job_id, session=session)
+        job = await self._jobs.insert(config.fill(new), job_id=job_id, traceparent=traceparent(), session=session)
         if session is None:
             self._announce(job)
         return job
@@ -56,7 +57,7 @@ class Producer:
             raise InvalidInputError({"jobs": [f"takes 1 to {MOST_AT_ONCE:,} jobs"]})
         _distinct_keys(new)
         filled = [(await self._configs.fresh(one.queue)).fill(one) for one in new]
-        jobs = await self._jobs.insert_all(filled)
+        jobs = await self._jobs.insert_all(filled, traceparent=traceparent())
         for queue in {job.queue for job in jobs}:
             self._wakeups.tell(Wake(kind="ready", queue=queue))
             self._wakeups.tell(Wake(kind="delayed", queue=queue))

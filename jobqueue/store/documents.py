@@ -125,6 +125,7 @@ def job(document: Mapping[str, Any]) -> Job:
         run=int(get("run") or 0),
         log_count=int(get("logCount") or len(get("logs") or ())),
         outbox=tuple(get("outbox") or ()),
+        traceparent=get("traceparent"),
     )
 
 

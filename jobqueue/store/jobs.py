@@ -70,6 +70,7 @@ class JobStore:
         job_id: str | None = None,
         parent_id: str | None = None,
         batch_id: str | None = None,
+        traceparent: str | None = None,
         session: AsyncIOMotorClientSession | None = None,
     ) -> Job:
         """Add a job whose defaults are filled in.
@@ -79,12 +80,15 @@ class JobStore:
             job_id: its id, if it has to be a certain one: then adding it twice is no error.
             parent_id: the job it is a child of.
             batch_id: the batch it belongs to.
+            traceparent: the span in which it is added.
             session: a transaction of the caller's own to join.
 
         Raises:
             KeyConflictError: an unfinished job of the queue has its key.
         """
         document = await self._document(new, job_id=job_id, parent_id=parent_id, batch_id=batch_id)
+        if traceparent is not None:
+            document["traceparent"] = traceparent
         try:
             if session is not None:
                 await self.collection.insert_one(document, session=session)
@@ -95,13 +99,16 @@ class JobStore:
         return documents.job(document)
 
     @guarded
-    async def insert_all(self, new: Sequence[NewJob]) -> list[Job]:
+    async def insert_all(self, new: Sequence[NewJob], *, traceparent: str | None = None) -> list[Job]:
         """Add jobs, all or none.
 
         Raises:
             KeyConflictError: the key of one is taken.
         """
         made = [await self._document(one) for one in new]
+        if traceparent is not None:
+            for document in made:
+                document["traceparent"] = traceparent
 
         async def insert(session: AsyncIOMotorClientSession) -> None:
             await self.collection.insert_many(made, session=session)
