@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import shlex
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOST: Final = "127.0.0.1"
 _PLAIN_WIDTH: Final = 120
+_THRESHOLDS: Final = (50_000, 20, 20)
 
 
 class Ending(Enum):
@@ -101,14 +103,14 @@ class Demo:
             runtime = await queue.open()
             try:
                 run = Run(queue, self._options.resume)
-                with self._signals():
+                with self._signals(), _fewer_collections():
                     report = await self._work(queue, runtime, run)
             finally:
                 if runtime.embedded is not None:
                     # The next command looks at the jobs: it finds MongoDB still running.
                     await asyncio.to_thread(runtime.embedded.release, linger=True)
         if report is None:
-            again = " ".join(["jobqueue demo --resume", run.id, *map(shlex.quote, self._options.flags)])
+            again = " ".join([summary.program_name(), "demo --resume", run.id, *map(shlex.quote, self._options.flags)])
             self._display.say(f"Stopped; what had not ended is kept. Go on with: {again}")
             return Ending.STOPPED
         return Ending.REPORTED if report.state is State.SUCCESS else Ending.BROKEN
@@ -133,13 +135,16 @@ class Demo:
             if url and options.stays:
                 self._display.say(f"Serving {url} until Ctrl-C.")
                 await self._stop.wait()
+            elif url:
+                again = " ".join([summary.program_name(), "serve", *map(shlex.quote, self._options.flags)])
+                self._display.say(f"The API was at {url} meanwhile. Serve it again with: {again}")
             return report
 
     def _show(self, report: Job, url: str | None) -> None:
         if report.state is not State.SUCCESS:
             reason = report.error.message if report.error else "no reason given"
             self._display.say(f"There is no report, {report.type} {report.state}: {reason}")
-            self._display.say(f"Look at it with: jobqueue show {report.id}")
+            self._display.say(f"Look at it with: {summary.program_name()} show {report.id}")
             return
         if self._options.as_json:
             click.echo(json.dumps(report.result, indent=2))
@@ -148,7 +153,11 @@ class Demo:
         if self._options.keep:
             token = self._settings.admin_token is not None
             lines = summary.pointers(
-                report.result, url if self._options.stays else None, self._options.flags, authorized=token
+                report.result,
+                url if self._options.stays else None,
+                self._options.flags,
+                authorized=token,
+                program=summary.program_name(),
             )
             for line in ("Every job is kept. Look further with:", *(f"  {line}" for line in lines)):
                 self._display.say(line)
@@ -167,11 +176,25 @@ class Demo:
             with contextlib.suppress(NotImplementedError):
                 for number in numbers:
                     loop.remove_signal_handler(number)
+            if self._stop.is_set():
+                # All is stopped: one Ctrl-C too many shall not break off what is left, closing connections.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _signalled(self) -> None:
         if self._stop.is_set() and self._dispatcher is not None and self._hurry is None:
             self._hurry = asyncio.get_running_loop().create_task(self._dispatcher.stop(0))
         self._stop.set()
+
+
+@contextlib.contextmanager
+def _fewer_collections() -> Iterator[None]:
+    """Search for garbage less often: syntax trees are millions of objects, and none of them is in a cycle."""
+    before = gc.get_threshold()
+    gc.set_threshold(*_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _standard_library() -> Path:

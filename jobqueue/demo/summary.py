@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -32,7 +35,9 @@ def show(console: Console, report: Report) -> None:
         _say(console, "not every distribution ships it.")
 
 
-def pointers(report: Report, url: str | None, flags: Sequence[str], *, authorized: bool = False) -> list[str]:
+def pointers(
+    report: Report, url: str | None, flags: Sequence[str], *, authorized: bool = False, program: str = "jobqueue"
+) -> list[str]:
     """Return the commands that show more of a run.
 
     Args:
@@ -40,21 +45,35 @@ def pointers(report: Report, url: str | None, flags: Sequence[str], *, authorize
         url: where the HTTP API is served, if it is.
         flags: what the commands need to find the same database.
         authorized: the API asks for a token.
+        program: how the command line is called here.
     """
     run, extra = report["run"], "".join(f" {shlex.quote(flag)}" for flag in flags)
     queue = queue_name(run)
-    lines = [f"jobqueue list --queue {queue}{extra}"]
+    lines = [f"{program} list --queue {queue}{extra}"]
     if report["failures"]:
         sample = report["failures"][0]["samples"][0]["id"]
         lines = [
-            f"jobqueue list --state failed --state killed --queue {queue}{extra}",
-            f"jobqueue show {sample}{extra}",
+            f"{program} list --state failed --state killed --queue {queue}{extra}",
+            f"{program} show {sample}{extra}",
         ]
     if url is not None:
         state = "state=failed,killed&" if report["failures"] else ""
         token = ' -H "Authorization: Bearer $JOBQUEUE_ADMIN_TOKEN"' if authorized else ""
         lines.append(f"curl{token} '{url}/v1/jobs?{state}meta.demo={run}'")
     return lines
+
+
+def program_name() -> str:
+    """Return how the command line is called from here: by name if that finds it, else by the path it was started by."""
+    started = Path(sys.argv[0])
+    if started.name != "jobqueue":
+        return f"{shlex.quote(sys.executable)} -m jobqueue"
+    found = shutil.which("jobqueue")
+    if found is not None and Path(found).resolve() == started.resolve():
+        return "jobqueue"
+    path = started.resolve()
+    near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return shlex.quote(str(near))
 
 
 def _totals(report: Report) -> Table:

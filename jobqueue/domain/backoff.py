@@ -55,10 +55,10 @@ class Exponential:
     def seconds(self, attempt: int, *, chance: float) -> float:
         """Return the wait in seconds after the given attempt, counted from 1; ``chance`` is from 0 to 1."""
         try:
-            grown = self.base * self.factor ** (max(attempt, 1) - 1)
+            grown = self.base * float(self.factor) ** (max(attempt, 1) - 1)
         except OverflowError:
-            grown = self.max
-        return min(grown, self.max) * (1 + self.jitter * (2 * chance - 1))
+            grown = self.max if self.base else 0
+        return min(min(grown, self.max) * (1 + self.jitter * (2 * chance - 1)), LONGEST)
 
     def wire(self) -> dict[str, Any]:
         """Return the form documents and JSON have."""
@@ -84,7 +84,7 @@ def parse(value: object, path: str = "backoff") -> Backoff:
         InvalidInputError: with the paths below ``path``.
     """
     if isinstance(value, Fixed | Steps | Exponential):
-        return value
+        return parse(value.wire(), path)
     if isinstance(value, Mapping):
         return _exponential(value, path)
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
@@ -94,6 +94,11 @@ def parse(value: object, path: str = "backoff") -> Backoff:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Fixed(_number(value, path, 0, LONGEST))
     raise InvalidInputError({path: ["must be a number of seconds, a list of them, or an object with a kind"]})
+
+
+def finite(number: float) -> bool:
+    """Tell whether a number is finite; a whole number always is, also one too large for a float."""
+    return isinstance(number, int) or math.isfinite(number)
 
 
 def _exponential(value: Mapping[Any, Any], path: str) -> Exponential:
@@ -111,7 +116,7 @@ def _exponential(value: Mapping[Any, Any], path: str) -> Exponential:
 
 
 def _number(value: object, path: str, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not finite(value):
         raise InvalidInputError({path: ["must be a number"]})
     if not low <= value <= high:
         raise InvalidInputError({path: [f"must be from {low:g} to {high:g}"]})

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import payload
-from jobqueue.domain.backoff import LONGEST
+from jobqueue.domain.backoff import LONGEST, finite
 from jobqueue.domain.errors import InvalidInputError, Problems
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def check_number(name: str, value: Any) -> None:
     """
     low, high = BOUNDS[name]
     kinds = (int,) if name in _WHOLE else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, kinds) or not finite(value):
         raise InvalidInputError({name: ["must be a whole number" if name in _WHOLE else "must be a number of seconds"]})
     if not low <= value <= high:
         raise InvalidInputError({name: [f"must be from {low:.15g} to {high:.15g}"]})

@@ -61,10 +61,11 @@ class JobError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """The fencing token of the current attempt, and who holds it."""
+    """The fencing token of the current attempt, who holds it, and its lease if that is not the job's own."""
 
     token: str
     worker: str
+    own_lease: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +201,12 @@ class Job:
     outbox: tuple[str, ...] = ()
     traceparent: str | None = None
 
+    @property
+    def held_lease(self) -> float:
+        """How many seconds the present claim lasts without a heartbeat."""
+        own = self.claim.own_lease if self.claim else None
+        return self.lease if own is None else own
+
 
 def check_content(value: Any, name: str) -> dict[str, Any]:
     """Return a ``data`` or ``meta`` that can be stored and, for ``meta``, searched.
@@ -276,4 +283,7 @@ def _due(delay: Any, moment: Any) -> datetime | None:
         raise InvalidInputError({"delayTil": ["must be a date"]})
     if delay is not None:
         raise InvalidInputError({"delayTil": ["cannot be given together with delay"]})
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        raise InvalidInputError({"delayTil": ["is a date that UTC does not have"]}) from None

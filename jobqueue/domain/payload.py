@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
@@ -29,11 +29,17 @@ class _Walk:
         self._dots = dots
 
     def visit(self, value: Any, path: str, depth: int) -> None:
+        if len(self.problems) >= _MOST_PROBLEMS:
+            # A value that contains itself would go on for ever.
+            return
         self.size += _OVERHEAD
         if isinstance(value, str):
             self._text(value, path)
-        elif value is None or isinstance(value, bool | datetime):
+        elif value is None or isinstance(value, bool):
             self.size += 8
+        elif isinstance(value, datetime):
+            self.size += 8
+            self._date(value, path)
         elif isinstance(value, int):
             self.size += 8
             if not _LOW <= value <= _HIGH:
@@ -60,7 +66,7 @@ class _Walk:
 
     def _name(self, key: object, path: str) -> bool:
         if not isinstance(key, str):
-            self._wrong(path, f"has a key that is not a string: {key!r:.80}")
+            self._wrong(path, f"has a key of type {type(key).__name__}, which is not a string")
             return False
         shown = f"{path}.{repr(key[:80])[1:-1]}"
         if "\0" in key:
@@ -80,6 +86,12 @@ class _Walk:
             self._wrong(path, "has a lone surrogate, which is not Unicode text")
             return False
         return True
+
+    def _date(self, value: datetime, path: str) -> None:
+        try:
+            value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC)
+        except OverflowError:
+            self._wrong(path, "is a date that UTC does not have")
 
     def _wrong(self, path: str, message: str) -> None:
         if len(self.problems) < _MOST_PROBLEMS:

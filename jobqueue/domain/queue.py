@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -14,8 +15,6 @@ from jobqueue.domain.checks import check_number, gather
 from jobqueue.domain.errors import InvalidInputError, Problems
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from jobqueue.domain.backoff import Backoff
     from jobqueue.domain.job import NewJob
 
@@ -51,8 +50,7 @@ class WebhookConfig:
         _check_url(self.url, problems)
         if self.secret is not None and not _is_secret(self.secret):
             problems["secret"] = ["must be whsec_ and the base64 of 24 to 64 random bytes"]
-        for name, value in self.headers.items():
-            _check_header(name, value, problems)
+        _check_headers(self.headers, problems)
         _check_timeout(self.timeout, problems)
         if problems:
             raise InvalidInputError(problems)
@@ -123,8 +121,11 @@ def processor(value: Mapping[str, Any], path: str) -> ProcessorConfig:
     Raises:
         InvalidInputError: with the paths below ``path``.
     """
-    kinds: dict[object, type[WebhookConfig | CommandConfig]] = {"webhook": WebhookConfig, "command": CommandConfig}
-    made = kinds.get(value.get("kind"))
+    if not isinstance(value, Mapping):
+        raise InvalidInputError({path: ["must be an object"]})
+    kinds: dict[str, type[WebhookConfig | CommandConfig]] = {"webhook": WebhookConfig, "command": CommandConfig}
+    kind = value.get("kind")
+    made = kinds.get(kind) if isinstance(kind, str) else None
     if made is None:
         raise InvalidInputError({f"{path}.kind": ["must be webhook or command"]})
     rest = {name: inner for name, inner in value.items() if name != "kind"}
@@ -138,7 +139,7 @@ def processor(value: Mapping[str, Any], path: str) -> ProcessorConfig:
 
 def _check_url(url: object, problems: Problems) -> None:
     try:
-        parts = urlsplit(url) if isinstance(url, str) else None
+        parts = urlsplit(url) if isinstance(url, str) and url.isprintable() and " " not in url else None
         usable = parts and parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         parts = usable = None
@@ -165,6 +166,14 @@ def _is_secret(secret: object) -> bool:
     except (binascii.Error, ValueError):
         return False
     return _SHORTEST_SECRET <= len(key) <= _LONGEST_SECRET
+
+
+def _check_headers(headers: object, problems: Problems) -> None:
+    if not isinstance(headers, Mapping):
+        problems["headers"] = ["must be an object"]
+        return
+    for name, value in headers.items():
+        _check_header(name, value, problems)
 
 
 def _check_header(name: object, value: object, problems: Problems) -> None:

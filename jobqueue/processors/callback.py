@@ -231,4 +231,10 @@ def _trace(error: BaseException) -> str:
     kept: TracebackType | None = error.__traceback__
     while kept is not None and kept.tb_frame.f_code.co_filename == _HERE:
         kept = kept.tb_next
-    return "".join(traceback.format_exception(type(error), error, kept))
+    try:
+        return "".join(traceback.format_exception(type(error), error, kept))
+    except Exception:  # noqa: BLE001 - CPython 3.11 may fail to format one while another thread does the same
+        return "".join(
+            f'  File "{frame.filename}", line {frame.lineno}\n'
+            for frame in traceback.StackSummary.extract(traceback.walk_tb(kept), lookup_lines=False)
+        )

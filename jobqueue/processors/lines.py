@@ -58,8 +58,9 @@ class Lines:
         if end >= 0:
             self._rest.clear()
             self._dropping = False
-        self._rest += chunk[end + 1 :]
-        del self._rest[LONGEST:]
+        if not self._dropping:
+            self._rest += chunk[end + 1 :]
+            del self._rest[LONGEST:]
         self._after_return = chunk.endswith(b"\r")
         return []
 

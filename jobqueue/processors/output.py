@@ -76,7 +76,7 @@ class Output:
                         progress = percent
                         continue
                 if found := _RESULT.fullmatch(line):
-                    calls += self._take_result(found[1] or b"")
+                    calls += self._take_result(line, found[1] or b"")
                     continue
             calls += self._log(line, None)
         if progress is not None:
@@ -129,8 +129,10 @@ class Output:
     def _note(self, text: str) -> Call:
         return partial(self._reporter.log, text, "warning")
 
-    def _take_result(self, text: bytes) -> list[Call]:
+    def _take_result(self, line: bytes, text: bytes) -> list[Call]:
         try:
+            if len(line) > _LONGEST_RESULT:
+                raise TooLargeError("result", len(line), payload.MOST_RESULT)  # noqa: TRY301 - it is one of those below
             self.result, self.objection = _read_result(text), None
         except (ValueError, RecursionError) as error:
             self.objection = f"the ::result is not JSON: {cut(str(error), _LONGEST_WORDS)}"
@@ -140,8 +142,6 @@ class Output:
 
 
 def _read_result(text: bytes) -> Any:
-    if len(text) > _LONGEST_RESULT:
-        raise TooLargeError("result", len(text), payload.MOST_RESULT)
     result = json.loads(text.decode(), parse_constant=_refuse)
     payload.check_result(result)
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import backoff as backoffs
@@ -76,10 +76,7 @@ class Admin:
         Raises:
             NotFoundError: there is none of this id.
         """
-        job = await self._jobs.get(job_id)
-        if job.history and await self._jobs.has_spilled(job_id):
-            return replace(job, history=(*await self._jobs.spilled_history(job_id), *job.history))
-        return job
+        return await self._jobs.whole(job_id)
 
     async def page(self, query: JobQuery) -> Page:
         """Return a page of jobs."""

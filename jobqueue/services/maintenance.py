@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.domain.checks import BOUNDS
 from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
@@ -24,6 +26,7 @@ log = get_logger(__name__)
 _SHORTEST_WAIT: Final = 0.001
 _MOST_GAPS: Final = 100
 _AT_ONCE: Final = 500
+_SHORTEST_LEASE: Final = BOUNDS["lease"][0]
 
 
 class Loop:
@@ -92,7 +95,10 @@ class Grace:
     def saw_database(self, now: float) -> None:
         """Note that the database has just answered; ``now`` is of a steady clock, in seconds."""
         gap = now - self._last
-        self._gaps = [*[known for known in self._gaps if known[0] > gap][-_MOST_GAPS:], (gap, now)]
+        self._gaps = [*[known for known in self._gaps if known[0] > gap], (gap, now)]
+        if len(self._gaps) > _MOST_GAPS:
+            (longest, _), (_, ended_at), *rest = self._gaps
+            self._gaps = [(longest, ended_at), *rest]
         self._last = now
 
     def patience(self, now: float) -> float:
@@ -101,7 +107,16 @@ class Grace:
 
     def allows(self, lease: float, now: float) -> bool:
         """Tell whether a job with this lease in seconds may be reaped."""
+        lease = max(lease, _SHORTEST_LEASE)
         return all(now - ended_at >= lease for gap, ended_at in self._gaps if gap > lease / 2)
+
+    def pace(self, lease: float) -> float:
+        """Return how often, in seconds, the database has to be seen so that a job with this lease will be allowed.
+
+        Looks that are further apart are gaps themselves: without this, no lease shorter than twice the usual interval
+        would ever count as ended.
+        """
+        return max(lease, _SHORTEST_LEASE) / 4
 
 
 class Reaper:
@@ -114,14 +129,17 @@ class Reaper:
         self._grace = Grace(time.monotonic())
 
     async def run_once(self) -> float | None:
-        """Reap what has expired."""
+        """Reap what has expired; return in how many seconds to look again if something may not be reaped yet."""
         expired = await self._jobs.expired(self._grace.patience(time.monotonic()), _AT_ONCE)
         now = time.monotonic()
         self._grace.saw_database(now)
+        sooner = None
         for job in expired:
-            if self._grace.allows(job.lease, now):
+            if self._grace.allows(job.held_lease, now):
                 await self._reap(job)
-        return None
+            else:
+                sooner = min(sooner or math.inf, self._grace.pace(job.held_lease))
+        return sooner
 
     async def _reap(self, job: Job) -> None:
         if job.claim is None:

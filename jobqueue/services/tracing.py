@@ -36,7 +36,7 @@ def run_span(job: Job) -> Iterator[None]:
         return
     context = TraceContextTextMapPropagator().extract({"traceparent": job.traceparent or ""})
     added_in = trace.get_current_span(context).get_span_context()
-    attributes = {
+    attributes: dict[str, str | int] = {
         "messaging.system": "jobqueue",
         "messaging.operation.type": "process",
         "messaging.destination.name": job.queue,

@@ -84,7 +84,7 @@ class Work:
         if job is None:
             return None
         if len(job.history) > MOST_HISTORY:
-            await self._jobs.spill_history(job.id, keep=_KEPT_HISTORY)
+            await self._jobs.history.spill(job.id, keep=_KEPT_HISTORY, state=job.state)
         return Claimed(job=job, token=token)
 
     async def report(
@@ -152,7 +152,7 @@ class Work:
                 self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
             return
         present = await self._jobs.lean(job.id)
-        await self._jobs.keep_late(job.id, str(change.token), _late(change))
+        await self._jobs.history.keep_late(job.id, str(change.token), _late(change))
         raise StaleTokenError(job.id, present.state)
 
     async def _give_back(self, call: asyncio.Task[Job | None], token: str) -> None:
@@ -179,7 +179,7 @@ def reaped(job: Job, token: str) -> Transition:
     error = (
         JobError(kind="timeout", message=f"ran longer than its {job.timeout:g} s on {worker}")
         if timed_out
-        else JobError(kind="hanging", message=f"no heartbeat from {worker} for {job.lease:g} s")
+        else JobError(kind="hanging", message=f"no heartbeat from {worker} for {job.held_lease:g} s")
     )
     return state.fail(
         job,

@@ -5,6 +5,7 @@ Motor is the driver; everything that differs from PyMongo's own asyncio client (
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 import time
@@ -49,6 +50,7 @@ CONNECT_SECONDS: Final = 10.0
 """Seconds within which a server has to be found and answer at first."""
 _SELECTION_MS: Final = 8_000
 _RESYNC_SECONDS: Final = 10.0
+_SLIGHT: Final = timedelta(seconds=1)
 _MOST_DOCUMENT: Final = 16 * 1024 * 1024
 _AUTHENTICATION: Final = frozenset({13, 18, 8000})
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420})
@@ -114,24 +116,38 @@ def new_id() -> str:
 class ServerClock:
     """The server's time, carried on by a clock of this host that nobody can set.
 
-    The wall clock of the host is never asked: a wrong one can neither start a job early nor delay it.
+    The wall clock of the host is never asked: a wrong one can neither start a job early nor delay it. A new reading
+    that differs by little does not turn the time back, so that what one process adds keeps its order.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._base: datetime | None = None
         self._read_at = 0.0
+        self._reading = asyncio.Lock()
+        self._last = datetime.min.replace(tzinfo=UTC)
 
     async def now(self) -> datetime:
         """Return the server's time, read anew when the last reading is older than ten seconds."""
-        elapsed = _steady() - self._read_at
-        if self._base is None or elapsed > _RESYNC_SECONDS:
-            before = _steady()
-            hello = await self._database.command("hello")
-            self._read_at = (before + _steady()) / 2
-            self._base = hello["localTime"].replace(tzinfo=UTC)
-            elapsed = _steady() - self._read_at
-        return _to_millisecond(self._base + timedelta(seconds=elapsed))
+        base = self._base
+        if base is None or self._is_old():
+            async with self._reading:
+                base = self._base if self._base is not None and not self._is_old() else await self._read()
+        moment = _to_millisecond(base + timedelta(seconds=_steady() - self._read_at))
+        if moment < self._last <= moment + _SLIGHT:
+            moment = self._last
+        self._last = moment
+        return moment
+
+    def _is_old(self) -> bool:
+        return _steady() - self._read_at > _RESYNC_SECONDS
+
+    async def _read(self) -> datetime:
+        before = _steady()
+        hello = await self._database.command("hello")
+        base: datetime = hello["localTime"].replace(tzinfo=UTC)
+        self._base, self._read_at = base, (before + _steady()) / 2
+        return base
 
 
 class Database:
@@ -173,7 +189,7 @@ class Database:
             with translated():
                 with pymongo.timeout(CONNECT_SECONDS):
                     await database.check()
-                await indexes.ensure(database.raw)
+                await database.ensure_indexes()
         except BaseException:
             client.close()
             raise
@@ -228,6 +244,11 @@ class Database:
         async with await self._client.start_session() as session:
             done: T = await session.with_transaction(work)
             return done
+
+    async def ensure_indexes(self) -> list[str]:
+        """Create the declared indexes that are missing; return the names of those that had to be replaced."""
+        with translated():
+            return await indexes.ensure(self._database)
 
     async def index_differences(self) -> list[str]:
         """Say where the indexes are not as declared."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from jobqueue.store import statements
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from motor.motor_asyncio import AsyncIOMotorDatabase
 
+# An equality is known to imply a comparison, but not a $type: only so does the server use the partial index.
+_ANY_ID: Final = {"$gte": ObjectId("0" * 24)}
 _NEWEST: Final = (("insertAt", -1), ("_id", -1))
 _INDEX_CONFLICTS: Final = frozenset({85, 86})
 _DAY: Final = 86_400
@@ -48,14 +51,14 @@ def _declared() -> Sequence[Index]:
         "outbox": ((("outbox", 1),), _partial(outbox={"$exists": True})),
         "key": (
             (("queue", 1), ("key", 1)),
-            {"unique": True, **_partial(key={"$type": "string"}, state=unfinished)},
+            {"unique": True, **_partial(key={"$gt": ""}, state=unfinished)},
         ),
         "newest": (_NEWEST, {}),
         "newestOfQueue": ((("queue", 1), ("state", 1), *_NEWEST), {}),
         "newestOfState": ((("state", 1), *_NEWEST), {}),
         "newestOfType": ((("type", 1), *_NEWEST), {}),
-        "newestOfBatch": ((("batchId", 1), *_NEWEST), _partial(batchId={"$type": "objectId"})),
-        "newestOfParent": ((("parentId", 1), *_NEWEST), _partial(parentId={"$type": "objectId"})),
+        "newestOfBatch": ((("batchId", 1), *_NEWEST), _partial(batchId=_ANY_ID)),
+        "newestOfParent": ((("parentId", 1), *_NEWEST), _partial(parentId=_ANY_ID)),
         "newestOfAttribute": ((("attrs", 1), *_NEWEST), _partial(attrs={"$exists": True})),
         "tombstones": ((("expireAt", 1),), {"expireAfterSeconds": 0, **_partial(expireAt={"$type": "date"})}),
     }

@@ -20,9 +20,10 @@ from jobqueue.domain.state import State
 from jobqueue.store import documents, statements
 from jobqueue.store.database import guarded, new_id, translated
 from jobqueue.store.grouping import Group
+from jobqueue.store.history import HistoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from motor.motor_asyncio import AsyncIOMotorClientSession
 
@@ -58,7 +59,7 @@ class JobStore:
         self._database = database
         self.collection = database.collection("jobs")
         self._logs = database.collection("logs")
-        self._attempts = database.collection("attempts")
+        self.history = HistoryStore(database, now)
         self._insert: Group[Document, None] = Group(self._insert_batch)
         self._apply: Group[Change, bool] = Group(self._apply_batch)
 
@@ -152,6 +153,18 @@ class JobStore:
             raise NotFoundError("job", job_id)
         return found
 
+    @guarded
+    async def whole(self, job_id: str) -> Job:
+        """Return a job with its history from wherever it is kept.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
+        if found is None:
+            raise NotFoundError("job", job_id)
+        return documents.job(await self.history.restored(found))
+
     async def apply(self, job_id: str, queue: str, transition: Transition) -> bool:
         """Make a transition happen if its guard holds; say whether it did.
 
@@ -160,17 +173,6 @@ class JobStore:
         """
         with translated():
             return await self._apply(Change(job_id=job_id, queue=queue, transition=transition))
-
-    @guarded
-    async def keep_late(self, job_id: str, token: str, report: Mapping[str, Any]) -> None:
-        """Keep in the history what a worker reported after it had lost its claim."""
-        kept: Document = {f"history.$.late.{name}": value for name, value in report.items()}
-        stamp: Document = {"$set": kept}
-        if isinstance(self.now, str):
-            stamp["$currentDate"] = {"history.$.late.at": True}
-        else:
-            kept["history.$.late.at"] = self.now
-        await self.collection.update_one(statements.reported_late(job_id, token), stamp)
 
     @guarded
     async def promote_due(self) -> int:
@@ -226,7 +228,7 @@ class JobStore:
                 await self._conflict({"_id": ObjectId(job.id), "queue": job.queue, "key": job.key})
             if found:
                 return documents.job(found)
-            await self.spill_history(job.id, keep=0)
+            await self.history.spill(job.id, keep=0, state=job.state, least_bytes=FULL_BYTES)
         raise WrongStateError(job.id, (await self.get(job.id)).state, "requeued")
 
     @guarded
@@ -268,45 +270,6 @@ class JobStore:
         guard = {"_id": ObjectId(job.id), "queue": job.queue, "state": State.SUCCESS.value, "run": job.run}
         return await self._remove(job, guard)
 
-    @guarded
-    async def spill_history(self, job_id: str, *, keep: int) -> None:
-        """Move all but the last ``keep`` history entries to the `attempts` collection, losing none."""
-        found = await self.collection.find_one({"_id": ObjectId(job_id)}, {"history": 1, "spilled": 1, "queue": 1})
-        entries = (found or {}).get("history") or []
-        moved = entries[: len(entries) - keep]
-        if not found or not moved:
-            return
-        base = found.get("spilled", 0)
-        await self._attempts.bulk_write(
-            [
-                UpdateOne({"jobId": found["_id"], "seq": base + index}, {"$set": {"entry": entry}}, upsert=True)
-                for index, entry in enumerate(moved)
-            ]
-        )
-        await self.collection.update_one(
-            {"_id": found["_id"], "queue": found.get("queue"), "spilled": base or None, "history": entries},
-            [
-                {
-                    "$set": {
-                        "spilled": base + len(moved),
-                        "history": {"$slice": ["$history", len(moved), {"$max": [1, {"$size": "$history"}]}]},
-                    }
-                }
-            ],
-        )
-
-    @guarded
-    async def has_spilled(self, job_id: str) -> bool:
-        """Tell whether history entries of a job were moved out of its document."""
-        found = await self._attempts.find_one({"jobId": ObjectId(job_id)}, {"_id": 1})
-        return found is not None
-
-    @guarded
-    async def spilled_history(self, job_id: str) -> list[Any]:
-        """Return the history entries that were moved out of a job's document, oldest first."""
-        cursor = self._attempts.find({"jobId": ObjectId(job_id)}).sort("seq", 1).limit(10_000)
-        return [documents.attempt(one["entry"]) async for one in cursor]
-
     async def _document(self, new: NewJob, *, job_id: str | None = None, **links: str | None) -> Document:
         now = await self._clock.now() if isinstance(self.now, str) else self.now
         return documents.new_document(new, job_id=job_id or new_id(), now=now, **links)
@@ -338,7 +301,7 @@ class JobStore:
             gone = (await self.collection.delete_one(guard)).deleted_count
         if gone:
             await self._logs.delete_many({"jobId": ObjectId(job.id)})
-            await self._attempts.delete_many({"jobId": ObjectId(job.id)})
+            await self.history.delete(job.id)
         return bool(gone)
 
     async def _insert_batch(self, made: Sequence[Document]) -> list[BaseException | None]:
@@ -387,7 +350,7 @@ class JobStore:
     async def _is_applied(self, change: Change) -> bool:
         """Tell whether the change is there already: its reply was lost, or it was one of a batch."""
         transition = change.transition
-        if transition.token is None:
+        if transition.token is None or transition.expired_only:
             return False
         entry = {"$elemMatch": {"token": transition.token, "outcome": transition.outcome.value}}
         found = await self.collection.find_one({"_id": ObjectId(change.job_id), "history": entry}, {"_id": 1})

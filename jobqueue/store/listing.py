@@ -114,5 +114,5 @@ def _meta(path: str, text: str) -> Document:
             values.append(read)
     encoded = [attributes.encode(path, value) for value in values]
     if None in encoded:
-        return {f"meta.{path}": text}
+        return {f"meta.{path}": values[0]}
     return {"attrs": encoded[0] if len(encoded) == 1 else {"$in": encoded}}

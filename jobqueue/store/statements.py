@@ -251,6 +251,12 @@ def requeueable(job_id: str, queue: str, state: State, most_bytes: int) -> Docum
     }
 
 
+def spillable(job_id: str, state: State, least_bytes: int) -> Document:
+    """Match a job in a state whose document is so large that its history should be moved out."""
+    large = {"$gte": [{"$bsonSize": "$$ROOT"}, least_bytes]}
+    return {"_id": ObjectId(job_id), "state": state.value, "$expr": large}
+
+
 def patch(changes: Document, now: Now) -> list[Document]:
     """Change fields of a job that is not processing; a waiting one is pending or delayed by its due time."""
     values: Document = {name: {"$literal": inner} for name, inner in changes.items()}

@@ -1,0 +1,251 @@
+"""Query plans on a long history: an index for everything, its order used, and few keys looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import ObjectId
+from pymongo import MongoClient
+
+from jobqueue.domain.job import NewJob
+from jobqueue.domain.query import JobQuery
+from jobqueue.domain.queue import QueueConfig
+from jobqueue.domain.state import State
+from jobqueue.store import documents, statements
+from jobqueue.store.database import Database, new_id
+from jobqueue.store.indexes import DECLARED
+from jobqueue.store.listing import matching, order
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from jobqueue.services.runtime import Runtime
+
+FINISHED = 5000
+WAITING = 20
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+BATCH = new_id()
+PARENT = new_id()
+Plan = dict[str, Any]
+
+
+def long_history() -> list[dict[str, Any]]:
+    """Return documents: a long history and a little to do."""
+    config = QueueConfig()
+
+    def document(number: int, **changes: Any) -> dict[str, Any]:
+        new = NewJob(type=f"type{number % 3}", meta={"user_id": number % 100}, priority=number % 5)
+        made = documents.new_document(config.fill(new), job_id=new_id(), now=NOW + timedelta(seconds=number))
+        return made | changes
+
+    claim = {"token": "t", "worker": "w"}
+    return [
+        *(
+            document(
+                number,
+                state=["success", "failed", "killed"][number % 3],
+                batchId=ObjectId(BATCH) if number % 100 == 0 else None,
+                parentId=ObjectId(PARENT) if number % 500 == 0 else None,
+                endAt=NOW,
+            )
+            for number in range(FINISHED)
+        ),
+        *(document(number, key=f"key{number}") for number in range(WAITING)),
+        *(document(number, state="delayed", delayTil=NOW + timedelta(days=number - 10)) for number in range(WAITING)),
+        *(
+            document(number, state="processing", claim=claim, resetAt=NOW + timedelta(seconds=number - 10))
+            for number in range(WAITING)
+        ),
+        document(0, state="success", outbox=["children"]),
+    ]
+
+
+@pytest.fixture(scope="module")
+def history(mongo_url: str) -> Iterator[str]:
+    """Give the name of a database with a long history, which the tests only look at."""
+    name = f"test_{secrets.token_hex(6)}"
+
+    async def fill() -> None:
+        opened = await Database.connect(mongo_url, name)
+        await opened.collection("jobs").insert_many(long_history())
+        await opened.close()
+
+    asyncio.run(fill())
+    yield name
+    client: MongoClient[dict[str, Any]] = MongoClient(mongo_url)
+    with client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+async def database(mongo_url: str, history: str) -> AsyncIterator[Database]:
+    """Give a connection to the long history."""
+    opened = await Database.connect(mongo_url, history)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def stages(plan: Any) -> Iterator[str]:
+    if isinstance(plan, dict):
+        if isinstance(plan.get("stage"), str):
+            yield plan["stage"]
+        for inner in plan.values():
+            yield from stages(inner)
+    elif isinstance(plan, list):
+        for inner in plan:
+            yield from stages(inner)
+
+
+async def explain(database: Database, command: dict[str, Any], *, keys: int) -> None:
+    plan: Plan = await database.raw.command("explain", command, verbosity="executionStats")
+    used = set(stages(plan["queryPlanner"]["winningPlan"]))
+    assert used & {"IXSCAN", "IDHACK"}, used
+    assert not used & {"COLLSCAN", "SORT"}, plan["queryPlanner"]["winningPlan"]
+    examined = plan["executionStats"]
+    assert examined["totalKeysExamined"] <= keys, examined["totalKeysExamined"]
+    assert examined["totalDocsExamined"] <= keys
+
+
+def find_and_modify(search: dict[str, Any], hint: str) -> dict[str, Any]:
+    return {
+        "findAndModify": "jobs",
+        "query": search,
+        "sort": dict(statements.CLAIM_ORDER),
+        "update": statements.claim("token", "worker", NOW),
+        "hint": hint,
+    }
+
+
+@pytest.mark.parametrize(
+    ("types", "narrowed"),
+    [
+        (None, {}),
+        (["type1"], {}),
+        (["type0", "type1", "type2"], {}),
+        (None, {"priority": 4, "insertAt": {"$gte": NOW}}),
+        (["type0", "type1"], {"priority": {"$lt": 4}}),
+    ],
+)
+async def test_a_claim_looks_only_at_waiting_jobs(
+    database: Database, types: list[str] | None, narrowed: dict[str, Any]
+) -> None:
+    hint = statements.CLAIM_INDEX if types is None else statements.CLAIM_TYPE_INDEX
+    await explain(database, find_and_modify(statements.claimable("default", types) | narrowed, hint), keys=4)
+
+
+async def test_a_claim_of_any_type_but_some_uses_the_order_of_the_index(database: Database) -> None:
+    search = statements.claimable("default", None, ["type0"])
+    await explain(database, find_and_modify(search, statements.CLAIM_INDEX), keys=4)
+
+
+async def test_the_claim_indexes_hold_only_waiting_jobs(database: Database) -> None:
+    counts = (await database.raw.command("validate", "jobs"))["keysPerIndex"]
+    assert counts[statements.CLAIM_INDEX] == counts[statements.CLAIM_TYPE_INDEX] == WAITING
+    assert counts["due"] == counts["lease"] == WAITING
+    assert counts["outbox"] == 1
+
+
+@pytest.mark.parametrize("now", [NOW, statements.SERVER_NOW])
+async def test_promoting_looks_only_at_what_is_due(database: Database, now: statements.Now) -> None:
+    update = {"q": statements.due(now), "u": statements.promote(), "multi": True}
+    await explain(database, {"update": "jobs", "updates": [update]}, keys=WAITING + 1)
+    search = {"find": "jobs", "filter": {"state": "delayed", "delayTil": {"$type": "date"}}, "sort": {"delayTil": 1}}
+    await explain(database, search | {"limit": 1}, keys=2)
+
+
+@pytest.mark.parametrize("now", [NOW, statements.SERVER_NOW])
+async def test_reaping_looks_only_at_running_jobs(database: Database, now: statements.Now) -> None:
+    search = {"find": "jobs", "filter": statements.expired(now, 60), "sort": {"resetAt": 1}, "limit": 100}
+    await explain(database, search, keys=WAITING + 1)
+
+
+async def test_looking_up_a_lost_claim_looks_only_at_running_jobs(database: Database) -> None:
+    search = {"find": "jobs", "filter": {"state": "processing", "claim.token": "x"}, "hint": "lease"}
+    await explain(database, search, keys=WAITING + 1)
+
+
+async def test_what_is_to_be_fired_is_found_by_index(database: Database) -> None:
+    await explain(database, {"find": "jobs", "filter": {"outbox": {"$exists": True}}, "limit": 100}, keys=2)
+
+
+async def test_the_holder_of_a_key_is_found_by_index(database: Database) -> None:
+    search = {"find": "jobs", "filter": statements.key_holder("default", "key3"), "limit": 1}
+    await explain(database, search, keys=2)
+
+
+async def test_the_children_of_jobs_are_found_by_index(database: Database) -> None:
+    search = {"find": "jobs", "filter": {"parentId": {"$in": [ObjectId(PARENT)]}}, "limit": 100}
+    await explain(database, search | {"sort": {"insertAt": 1, "_id": 1}}, keys=12)
+
+
+AFTER = (NOW + timedelta(seconds=2500), new_id())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        JobQuery(),
+        JobQuery(oldest_first=True),
+        JobQuery(queue="default"),
+        JobQuery(queue="default", states=(State.FAILED,)),
+        JobQuery(queue="default", states=(State.FAILED, State.KILLED)),
+        JobQuery(states=(State.FAILED,)),
+        JobQuery(states=(State.FAILED, State.KILLED)),
+        JobQuery(type="type1"),
+        JobQuery(batch_id=BATCH),
+        JobQuery(parent_id=PARENT),
+        JobQuery(meta=(("user_id", "42"),)),
+        JobQuery(inserted_after=NOW + timedelta(seconds=1000), inserted_before=NOW + timedelta(seconds=2000)),
+        JobQuery(queue="default", inserted_before=NOW + timedelta(seconds=2000)),
+        JobQuery(after=AFTER),
+        JobQuery(queue="default", states=(State.SUCCESS,), after=AFTER),
+        JobQuery(meta=(("user_id", "42"),), after=AFTER),
+    ],
+    ids=str,
+)
+async def test_every_listing_has_its_order_from_an_index(database: Database, query: JobQuery) -> None:
+    search = {"find": "jobs", "filter": matching(query), "sort": dict(order(query)), "limit": query.limit + 1}
+    # A merge of two states reads a little ahead.
+    await explain(database, search, keys=query.limit + 30)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        JobQuery(queue="default", type="type1"),
+        JobQuery(queue="default", type="type1", states=(State.FAILED,)),
+        JobQuery(meta=(("user_id", "42"),), states=(State.SUCCESS,)),
+        JobQuery(type="type1", states=(State.SUCCESS,), inserted_after=NOW),
+    ],
+    ids=str,
+)
+async def test_combined_filters_read_on_in_the_order_of_an_index(database: Database, query: JobQuery) -> None:
+    search = {"find": "jobs", "filter": matching(query), "sort": dict(order(query)), "limit": query.limit + 1}
+    await explain(database, search, keys=FINISHED)
+
+
+def test_every_unique_index_on_jobs_begins_with_the_queue() -> None:
+    unique = [index for index in DECLARED if index.collection == "jobs" and index.options.get("unique")]
+    assert [index.keys[0][0] for index in unique] == ["queue"] * len(unique)
+    assert unique
+
+
+async def test_the_indexes_are_as_declared_and_a_wrong_one_is_replaced(idle_runtime: Runtime) -> None:
+    database = idle_runtime.database
+    assert await database.index_differences() == []
+    jobs = database.collection("jobs")
+    await jobs.drop_index("due")
+    await jobs.create_index([("delayTil", -1)], name="due")
+    await jobs.drop_index("outbox")
+    assert await database.index_differences() == [
+        "index due of jobs is not as declared",
+        "index outbox of jobs is missing",
+    ]
+    await database.ensure_indexes()
+    assert await database.index_differences() == []

@@ -1,0 +1,137 @@
+"""Jobs for tests, and the calls every test of their life makes."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import ObjectId
+
+from jobqueue.domain.job import JobError, NewJob
+from jobqueue.domain.state import State
+from jobqueue.domain.verdict import Again, Death, Failure, Success
+from jobqueue.services.runtime import Runtime
+from jobqueue.store import documents
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from jobqueue.domain.job import Job
+    from jobqueue.services.work import Claimed
+    from jobqueue.settings import Settings
+
+ERROR: Final = JobError(kind="Boom", message="it broke")
+LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@contextlib.asynccontextmanager
+async def open_runtime(settings: Settings, *, started: bool = False) -> AsyncIterator[Runtime]:
+    """Give services of their own, with their own connections, as another process would have."""
+    runtime = await Runtime.open(settings)
+    try:
+        await runtime.configs.refresh()
+        if started:
+            await runtime.start()
+        yield runtime
+    finally:
+        await runtime.close()
+
+
+async def add(runtime: Runtime, kind: str = "work", **fields: Any) -> Job:
+    """Add a job."""
+    return await runtime.producer.add(NewJob(type=kind, **fields))
+
+
+async def claim(runtime: Runtime, queue: str = "default", worker: str = "worker") -> Claimed:
+    """Claim the next job of a queue; there has to be one."""
+    claimed = await runtime.work.claim(queue, None, worker=worker)
+    assert claimed is not None, f"nothing to claim in {queue}"
+    return claimed
+
+
+async def claimed_job(runtime: Runtime, kind: str = "work", **fields: Any) -> Claimed:
+    """Add a job and claim it."""
+    added = await add(runtime, kind, **fields)
+    claimed = await claim(runtime, added.queue)
+    assert claimed.job.id == added.id
+    return claimed
+
+
+async def succeed(runtime: Runtime, claimed: Claimed, result: Any = None) -> Job:
+    """Report success; return the job as it is then."""
+    await runtime.work.settle(claimed.job, claimed.token, Success(result=result))
+    return await runtime.jobs.get(claimed.job.id)
+
+
+async def fail(runtime: Runtime, claimed: Claimed, error: JobError = ERROR) -> Job:
+    """Report a failure; return the job as it is then."""
+    await runtime.work.settle(claimed.job, claimed.token, Failure(error=error))
+    return await runtime.jobs.get(claimed.job.id)
+
+
+async def die(runtime: Runtime, claimed: Claimed, error: JobError = ERROR) -> Job:
+    """Report that the job can never succeed; return the job as it is then."""
+    await runtime.work.settle(claimed.job, claimed.token, Death(error=error))
+    return await runtime.jobs.get(claimed.job.id)
+
+
+async def retry(runtime: Runtime, claimed: Claimed, delay: float | None = None) -> Job:
+    """Ask for another, uncounted run; return the job as it is then."""
+    await runtime.work.settle(claimed.job, claimed.token, Again(delay=delay, error=ERROR))
+    return await runtime.jobs.get(claimed.job.id)
+
+
+async def job_in(runtime: Runtime, state: State, **fields: Any) -> Job:
+    """Return a job in a state that it reached by the usual way."""
+    if state is State.DELAYED:
+        return await add(runtime, delay=3600, **fields)
+    if state is State.PENDING:
+        return await add(runtime, **fields)
+    claimed = await claimed_job(runtime, **{"attempts": 1} | fields)
+    match state:
+        case State.SUCCESS:
+            return await succeed(runtime, claimed, {"n": 1})
+        case State.FAILED:
+            return await fail(runtime, claimed)
+        case State.KILLED:
+            return await die(runtime, claimed)
+        case _:
+            return claimed.job
+
+
+async def end_lease(runtime: Runtime, job: Job) -> None:
+    """Let a lease have ended long ago."""
+    await runtime.jobs.collection.update_one({"_id": ObjectId(job.id)}, {"$set": {"resetAt": LONG_AGO}})
+
+
+async def document(runtime: Runtime, job_id: str) -> dict[str, Any]:
+    """Return a job's document as it is stored."""
+    found = await runtime.jobs.collection.find_one({"_id": ObjectId(job_id)})
+    assert found is not None
+    return dict(found)
+
+
+def finished_documents(count: int, *, queue: str = "default") -> list[dict[str, Any]]:
+    """Return documents of jobs that ended long ago, a second after each other, of many types, owners and parents."""
+    made = []
+    for number in range(count):
+        ended = LONG_AGO + timedelta(seconds=number)
+        one = documents.new_document(
+            NewJob(
+                type=f"type{number % 10}",
+                queue=queue,
+                meta={"user_id": number % 50, "city": f"c{number % 7}"},
+                priority=0,
+                attempts=3,
+                lease=60,
+                key=f"key{number % 100}" if number % 3 == 0 else None,
+            ),
+            job_id=str(ObjectId()),
+            now=ended,
+            parent_id=f"{number % 500:024x}" if number % 2 else None,
+            batch_id=f"{number % 25 + 1:024x}" if number % 5 == 0 else None,
+        )
+        state = (State.SUCCESS, State.FAILED, State.KILLED)[number % 3]
+        made.append(one | {"state": state.value, "endAt": ended, "attemptsMade": 1})
+    return made

@@ -1,0 +1,27 @@
+"""Waiting for what happens by itself: look again and again, never sleep for a fixed time."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+
+async def eventually(look: Callable[[], T | Awaitable[T]], *, within: float = 20, every: float = 0.01) -> T:
+    """Return what is seen as soon as it is true; a plain or an async function may look.
+
+    Raises:
+        TimeoutError: it is not within as many seconds.
+    """
+    async with asyncio.timeout(within):
+        while True:
+            seen = look()
+            found: T = await seen if inspect.isawaitable(seen) else seen
+            if found:
+                return found
+            await asyncio.sleep(every)
