@@ -90,6 +90,11 @@ def url(host: str, one: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{one.getsockname()[1]}"
 
 
+def local_url(host: str, one: socket.socket) -> str:
+    """Return the URL under which programs on this machine reach a socket."""
+    return url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), one)  # noqa: S104 - compared with, not bound to
+
+
 def _bind(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     one = socket.socket(family, socket.SOCK_STREAM)

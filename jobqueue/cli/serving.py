@@ -1,4 +1,4 @@
-"""What `serve` runs: the API, the webhooks and the maintenance on one database, put together and taken apart."""
+"""What `serve` runs: the API, webhooks, commands and the maintenance on one database, put together and taken apart."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from jobqueue.cli import listening, logs, process
 from jobqueue.cli.output import print_line
 from jobqueue.domain.errors import SettingsError
 from jobqueue.journal import get_logger
+from jobqueue.processors.commands_file import load_commands
 from jobqueue.processors.webhook import WebhookClient
 from jobqueue.services.runtime import Runtime
-from jobqueue.services.server import ConfiguredLanes
+from jobqueue.services.server import ConfiguredLanes, LocalProcessors
 from jobqueue.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jobqueue.cli.process import Stop
+    from jobqueue.processors.commands_file import Command
 
 log = get_logger(__name__)
 _REQUEST_SECONDS: Final = 5.0
@@ -42,15 +44,18 @@ def run(flags: Mapping[str, str | None]) -> int:
         fix = "set JOBQUEUE_ADMIN_TOKEN or JOBQUEUE_ADMIN_TOKEN_FILE, or listen on 127.0.0.1"
         raise SettingsError([f"--host {settings.host} lets others reach this server: {fix}"])
     logs.configure(settings, service=True)
+    commands = load_commands(settings.commands) if settings.commands else {}
     sockets = listening.bind(addresses, settings.port)
     try:
-        return process.run_service(lambda stop: _serve(settings, sockets, stop))
+        return process.run_service(lambda stop: _serve(settings, commands, sockets, stop))
     finally:
         for one in sockets:
             one.close()
 
 
-async def _serve(settings: Settings, sockets: Sequence[socket.socket], stop: Stop) -> None:
+async def _serve(
+    settings: Settings, commands: Mapping[str, Command], sockets: Sequence[socket.socket], stop: Stop
+) -> None:
     opening = process.open_runtime(stop, lambda: Runtime.open(settings), embedded=settings.mongo_url is None)
     runtime = await opening
     if runtime is None:
@@ -63,10 +68,12 @@ async def _serve(settings: Settings, sockets: Sequence[socket.socket], stop: Sto
         stack.push_async_callback(client.close)
         runner = web.AppRunner(make_app(runtime), access_log=None, shutdown_timeout=_REQUEST_SECONDS)
         await _listen(runner, sockets)
-        dispatcher = runtime.dispatcher(ConfiguredLanes(runtime.configs, client))
+        url = listening.url(settings.host, sockets[0])
+        local = LocalProcessors(client, commands, listening.local_url(settings.host, sockets[0]))
+        dispatcher = runtime.dispatcher(ConfiguredLanes(runtime.configs, local))
         claiming = asyncio.create_task(dispatcher.run(), name="claiming")
         try:
-            print_line(f"listening on {listening.url(settings.host, sockets[0])}")
+            print_line(f"listening on {url}")
             log.info("serving", worker=runtime.name, database=runtime.database.name)
             await process.first(claiming, stop.asked)
         finally:

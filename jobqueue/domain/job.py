@@ -270,6 +270,8 @@ def _child(value: Any, path: str) -> NewJob:
         return NewJob(**value)
     except InvalidInputError as error:
         raise error.under(path) from None
+    except RecursionError:
+        raise InvalidInputError({path: [f"children are nested deeper than {DEEPEST_CHILD}"]}) from None
 
 
 def _read_backoff(value: Any) -> Backoff | None:

@@ -76,7 +76,7 @@ class _Walk:
         elif not self._dots and ("." in key or not key):
             self._wrong(shown, "has a name that is empty or has a dot in it, so it could not be searched")
         else:
-            return self._text(key, path)
+            return self._text(key, shown)
         return False
 
     def _text(self, text: str, path: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a service needs besides its runtime: lanes for webhooks, and an embedded MongoDB that is kept alive."""
+"""What a service needs besides its runtime: lanes for webhooks and commands, and an embedded MongoDB kept alive."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from jobqueue.domain.errors import DatabaseUnavailableError
-from jobqueue.domain.queue import ANY_TYPE, CommandConfig, QueueConfig, WebhookConfig
+from jobqueue.domain.queue import ANY_TYPE, ProcessorConfig, QueueConfig, WebhookConfig
 from jobqueue.journal import get_logger
+from jobqueue.processors.command import CommandProcessor
 from jobqueue.services.dispatcher import Lane
 from jobqueue.store.embedded import EmbeddedMongo
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.job import Job
     from jobqueue.domain.verdict import Processor
+    from jobqueue.processors.commands_file import Command
     from jobqueue.services.config import QueueConfigs
     from jobqueue.services.runtime import Runtime
 
@@ -31,17 +33,42 @@ class Webhooks(Protocol):
         """Return the processor for one claimed job."""
 
 
+class LocalProcessors:
+    """What this process can run of what the queues are configured for.
+
+    Args:
+        webhooks: sends jobs.
+        commands: of this process's own command file, by name; others it leaves to processes that have them.
+        url: of this process's API, for the commands.
+    """
+
+    def __init__(self, webhooks: Webhooks, commands: Mapping[str, Command], url: str | None) -> None:
+        self._webhooks = webhooks
+        self._commands = commands
+        self._url = url
+
+    def has(self, config: ProcessorConfig) -> bool:
+        """Tell whether this process can run such jobs."""
+        return isinstance(config, WebhookConfig) or config.name in self._commands
+
+    def make(self, config: ProcessorConfig, token: str) -> Processor:
+        """Return the processor for one claimed job."""
+        if isinstance(config, WebhookConfig):
+            return self._webhooks.processor(config, token)
+        return CommandProcessor(self._commands[config.name], token=token, url=self._url)
+
+
 class ConfiguredLanes:
     """The lanes that the present configuration asks for; they follow its changes.
 
     Args:
         configs: of all queues.
-        webhooks: sends the jobs.
+        local: what this process can run.
     """
 
-    def __init__(self, configs: QueueConfigs, webhooks: Webhooks) -> None:
+    def __init__(self, configs: QueueConfigs, local: LocalProcessors) -> None:
         self._configs = configs
-        self._webhooks = webhooks
+        self._local = local
         self._known: Mapping[str, QueueConfig] = {}
         self._lanes: Sequence[Lane] = ()
 
@@ -50,7 +77,7 @@ class ConfiguredLanes:
         known = self._configs.known
         if known is not self._known:
             if known != self._known:
-                self._lanes = webhook_lanes(known, self._webhooks)
+                self._lanes = lanes(known, self._local)
             self._known = known
         return self._lanes
 
@@ -90,34 +117,29 @@ class Revival:
         log.info("the embedded MongoDB runs again", pid=anew.pid)
 
 
-def webhook_lanes(known: Mapping[str, QueueConfig], webhooks: Webhooks) -> list[Lane]:
-    """Return a lane for each queue that has webhooks: of the types named, or of any if there is one for all others."""
-    lanes = []
+def lanes(known: Mapping[str, QueueConfig], local: LocalProcessors) -> list[Lane]:
+    """Return a lane for each queue that has processors for this process: of any type if one of them is for all."""
+    found = []
     for queue, config in sorted(known.items()):
-        types = _types(queue, config)
-        if types != ():
-            lanes.append(Lane(queue=queue, types=types, processor=_sender(config, webhooks)))
-    return lanes
+        mine = {kind for kind, one in config.processors.items() if local.has(one)}
+        others = set(config.processors) - mine
+        if others:
+            log.warning("processors that are not here", queue=queue, types=sorted(others))
+        if not mine:
+            continue
+        types = None if ANY_TYPE in mine else tuple(sorted(mine))
+        excluded = tuple(sorted(others)) if types is None else ()
+        found.append(Lane(queue=queue, types=types, processor=_maker(config, local), excluded=excluded))
+    return found
 
 
-def _types(queue: str, config: QueueConfig) -> tuple[str, ...] | None:
-    named = [kind for kind, one in config.processors.items() if isinstance(one, WebhookConfig)]
-    commands = [kind for kind, one in config.processors.items() if isinstance(one, CommandConfig)]
-    if ANY_TYPE in named and not commands:
-        return None
-    if ANY_TYPE in named:
-        # A claim takes listed types or any: with "*" it would take the jobs of the commands as well.
-        log.warning("the webhook for * takes no jobs beside commands: name its types", queue=queue, commands=commands)
-    return tuple(sorted(kind for kind in named if kind != ANY_TYPE))
-
-
-def _sender(config: QueueConfig, webhooks: Webhooks) -> Callable[[Job], Processor]:
+def _maker(config: QueueConfig, local: LocalProcessors) -> Callable[[Job], Processor]:
     """Return what finds the processor of a job in the configuration it was claimed under."""
 
     def processor(job: Job) -> Processor:
-        found = config.processor_for(job.type)
-        if not isinstance(found, WebhookConfig) or job.claim is None:
-            raise TypeError(f"job {job.id} was claimed for a webhook and has none")
-        return webhooks.processor(found, job.claim.token)
+        wanted = config.processor_for(job.type)
+        if wanted is None or job.claim is None:
+            raise TypeError(f"job {job.id} was claimed for a processor and has none")
+        return local.make(wanted, job.claim.token)
 
     return processor

@@ -269,3 +269,14 @@ async def test_the_error_of_a_delayed_job_goes_with_a_requeue_but_stays_in_its_h
     job = await idle_runtime.admin.requeue(job.id)
     assert job.error is None
     assert job.history[0].error == JobError(kind="Boom", message="it broke")
+
+
+async def test_a_requeue_that_comes_too_late_does_not_disturb_the_run_it_finds(idle_runtime: Runtime) -> None:
+    seen = await job_in(idle_runtime, State.FAILED)
+    await idle_runtime.admin.requeue(seen.id)
+    claimed = await claim(idle_runtime)
+    before = await document(idle_runtime, seen.id)
+    with pytest.raises(WrongStateError, match="is processing"):
+        await idle_runtime.jobs.requeue(seen, {})
+    assert await document(idle_runtime, seen.id) == before
+    assert (await succeed(idle_runtime, claimed)).state is State.SUCCESS

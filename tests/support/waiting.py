@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], T | Awaitable[T]], *, within: float = 20, every: float = 0.01) -> T:
+@overload
+async def eventually(look: Callable[[], Awaitable[T]], *, within: float = 20, every: float = 0.01) -> T: ...
+@overload
+async def eventually(look: Callable[[], T], *, within: float = 20, every: float = 0.01) -> T: ...
+async def eventually(look: Callable[[], Any], *, within: float = 20, every: float = 0.01) -> Any:
     """Return what is seen as soon as it is true; a plain or an async function may look.
 
     Raises:
@@ -21,7 +25,7 @@ async def eventually(look: Callable[[], T | Awaitable[T]], *, within: float = 20
     async with asyncio.timeout(within):
         while True:
             seen = look()
-            found: T = await seen if inspect.isawaitable(seen) else seen
+            found = await seen if inspect.isawaitable(seen) else seen
             if found:
                 return found
             await asyncio.sleep(every)

@@ -15,8 +15,9 @@ from jobqueue.cli.main import main
 from jobqueue.cli.process import Stop
 from jobqueue.domain.errors import SettingsError
 from jobqueue.domain.queue import CommandConfig, QueueConfig, WebhookConfig
+from jobqueue.processors.commands_file import Command
 from jobqueue.processors.webhook import WebhookClient
-from jobqueue.services.server import webhook_lanes
+from jobqueue.services.server import LocalProcessors, lanes
 from jobqueue.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 WEBHOOK = WebhookConfig(url="https://example.org/", secret="whsec_" + "A" * 32)
 COMMAND = CommandConfig(name="convert")
+ABSENT = CommandConfig(name="of-another-machine")
 
 
 def test_a_name_with_several_addresses_gets_one_port() -> None:
@@ -60,23 +62,23 @@ def test_a_host_without_an_address_is_a_wrong_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("processors", "types"),
+    ("processors", "wanted"),
     [
-        ({"*": WEBHOOK}, [None]),
-        ({"*": WEBHOOK, "a": WEBHOOK}, [None]),
-        ({"b": WEBHOOK, "a": WEBHOOK}, [("a", "b")]),
-        ({"*": COMMAND, "a": WEBHOOK}, [("a",)]),
-        ({"*": WEBHOOK, "a": COMMAND, "b": WEBHOOK}, [("b",)]),
-        ({"*": WEBHOOK, "a": COMMAND}, []),
-        ({"a": COMMAND}, []),
         ({}, []),
+        ({"a": WEBHOOK, "b": COMMAND}, [(("a", "b"), ())]),
+        ({"*": WEBHOOK}, [(None, ())]),
+        ({"*": COMMAND, "a": WEBHOOK}, [(None, ())]),
+        ({"*": WEBHOOK, "a": ABSENT}, [(None, ("a",))]),
+        ({"*": ABSENT, "a": WEBHOOK}, [(("a",), ())]),
+        ({"a": ABSENT}, []),
     ],
 )
-def test_lanes_take_what_webhooks_are_configured_for_and_no_job_of_a_command(
-    processors: dict[str, WebhookConfig | CommandConfig], types: list[tuple[str, ...] | None]
+def test_lanes_take_what_this_process_has_processors_for(
+    processors: dict[str, WebhookConfig | CommandConfig], wanted: list[tuple[tuple[str, ...] | None, tuple[str, ...]]]
 ) -> None:
-    lanes = webhook_lanes({"q": QueueConfig(processors=processors)}, WebhookClient())
-    assert [lane.types for lane in lanes] == types
+    commands = {"convert": Command(name="convert", argv=("/bin/true",))}
+    found = lanes({"q": QueueConfig(processors=processors)}, LocalProcessors(WebhookClient(), commands, None))
+    assert [(lane.types, lane.excluded) for lane in found] == wanted
 
 
 @pytest.mark.parametrize(
