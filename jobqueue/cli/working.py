@@ -75,7 +75,7 @@ async def _work(queue: JobQueue, settings: Settings, stop: Stop) -> None:
         return
     try:
         async with process.background(runtime):
-            dispatcher = runtime.dispatcher(queue.lanes)
+            dispatcher = runtime.dispatcher(queue.lanes(runtime))
             claiming = asyncio.create_task(dispatcher.run(), name="claiming")
             try:
                 print_line(f"worker {runtime.name} ready: {', '.join('/'.join(one) for one in sorted(queue.handlers))}")

@@ -71,6 +71,16 @@ class Reporter(Protocol):
         """
 
 
+class Relatives(Protocol):
+    """Where a processor finds the jobs a running one is related to."""
+
+    async def parent(self) -> Job | None:
+        """Return the job whose child the running one is, with its data and result."""
+
+    async def children(self) -> list[Job]:
+        """Return the children of earlier runs of the running job, with their results, oldest first."""
+
+
 class Processor(Protocol):
     """Runs one claimed job. Cancelling the call stops it."""
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jobqueue.domain.errors import Die, JobCancelledError, Retry
 from jobqueue.domain.job import JobError
@@ -21,19 +21,21 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from jobqueue.domain.job import Job
-    from jobqueue.domain.verdict import Reporter
+    from jobqueue.domain.verdict import Relatives, Reporter
 
 _HERE: Final = str(Path(__file__))
+T = TypeVar("T")
 Function = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
-    """What runs the jobs of one type in one queue."""
+    """What runs the jobs of one type in one queue; at most ``concurrency`` of them at a time in this process."""
 
     type: str
     queue: str
     function: Function
+    concurrency: int | None = None
 
     @property
     def is_async(self) -> bool:
@@ -45,9 +47,10 @@ class Handler:
 class _Running:
     """What a handler sees of its job."""
 
-    def __init__(self, job: Job, reporter: Reporter) -> None:
+    def __init__(self, job: Job, reporter: Reporter, relatives: Relatives) -> None:
         self.job = job
         self._reporter = reporter
+        self._relatives = relatives
 
     @property
     def id(self) -> str:
@@ -109,12 +112,20 @@ class ActiveJob(_Running):
         """
         await self._reporter.progress(percent)
 
+    async def parent(self) -> Job | None:
+        """Return the job whose child this is, with its data and result, or ``None``."""
+        return await self._relatives.parent()
+
+    async def children(self) -> list[Job]:
+        """Return the children that earlier runs of this job have created, with their results, oldest first."""
+        return await self._relatives.children()
+
 
 class BlockingJob(_Running):
     """The job a plain handler gets: the same calls, without ``await``."""
 
-    def __init__(self, job: Job, reporter: Reporter, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(job, reporter)
+    def __init__(self, job: Job, reporter: Reporter, relatives: Relatives, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(job, reporter, relatives)
         self._loop = loop
         self._cancelled = threading.Event()
 
@@ -139,22 +150,36 @@ class BlockingJob(_Running):
         """
         self._call(self._reporter.progress(percent))
 
+    def parent(self) -> Job | None:
+        """Return the job whose child this is, with its data and result, or ``None``."""
+        return self._call(self._relatives.parent())
+
+    def children(self) -> list[Job]:
+        """Return the children that earlier runs of this job have created, with their results, oldest first."""
+        return self._call(self._relatives.children())
+
     def cancel(self) -> None:
         """Make the next call from the function raise."""
         self._cancelled.set()
 
-    def _call(self, call: Coroutine[Any, Any, None]) -> None:
+    def _call(self, call: Coroutine[Any, Any, T]) -> T:
         if self._cancelled.is_set():
             call.close()
             raise JobCancelledError
-        asyncio.run_coroutine_threadsafe(call, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
 
 class CallbackProcessor:
-    """Runs jobs by the handlers of this process."""
+    """Runs jobs by the handlers of this process.
 
-    def __init__(self, handlers: Mapping[tuple[str, str], Handler]) -> None:
+    Args:
+        handlers: by queue and type.
+        relatives: where the parent and the children of a job are found.
+    """
+
+    def __init__(self, handlers: Mapping[tuple[str, str], Handler], relatives: Callable[[Job], Relatives]) -> None:
         self._handlers = handlers
+        self._relatives = relatives
 
     async def run(self, job: Job, reporter: Reporter) -> Verdict:
         """Run the handler of the job's type and turn what it returns or raises into a verdict.
@@ -165,8 +190,9 @@ class CallbackProcessor:
         handler = self._handlers[job.queue, job.type]
         try:
             if handler.is_async:
-                return Success(result=await handler.function(ActiveJob(job, reporter)))
-            return Success(result=await _in_thread(handler.function, job, reporter))
+                return Success(result=await handler.function(ActiveJob(job, reporter, self._relatives(job))))
+            active = BlockingJob(job, reporter, self._relatives(job), asyncio.get_running_loop())
+            return Success(result=await _in_thread(handler.function, active))
         except Die as die:
             return Death(error=_error("die", die.reason, die))
         except Retry as again:
@@ -182,10 +208,9 @@ class CallbackProcessor:
             return Failure(error=_error(type(error).__qualname__, str(error), error))
 
 
-async def _in_thread(function: Function, job: Job, reporter: Reporter) -> Any:
+async def _in_thread(function: Function, active: BlockingJob) -> Any:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
-    active = BlockingJob(job, reporter, loop)
     context = contextvars.copy_context()
 
     def finish(result: Any, error: BaseException | None) -> None:
@@ -210,7 +235,7 @@ async def _in_thread(function: Function, job: Job, reporter: Reporter) -> Any:
         except RuntimeError:
             return  # the loop is closed: the job was abandoned on shutdown
 
-    threading.Thread(target=body, name=f"job-{job.id}", daemon=True).start()
+    threading.Thread(target=body, name=f"job-{active.id}", daemon=True).start()
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import DatabaseError
@@ -26,22 +26,43 @@ _MOST_CLAIMS: Final = 16
 _STOP_SECONDS: Final = 0.5
 
 
+Key = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """Jobs that this process can run: of one queue, of some types or (``None``) of any but the excluded ones."""
+    """Jobs that this process can run: of one queue, of some types or (``None``) of any but the excluded ones.
+
+    Attributes:
+        limit: how many of the lane may run at a time in this process.
+    """
 
     queue: str
     types: tuple[str, ...] | None
     processor: Callable[[Job], Processor]
     excluded: tuple[str, ...] = ()
+    limit: int | None = None
+
+    @property
+    def key(self) -> Key:
+        """What tells this lane from others."""
+        return self.queue, self.types, self.excluded
 
 
 @dataclass(slots=True)
 class _Appetite:
-    """How many jobs of a queue are known to wait: exactly as many claims are made, and none that must find nothing."""
+    """How many jobs of a lane may wait: exactly as many claims are made, and none that must find nothing.
+
+    Attributes:
+        taken: claims under way and jobs running.
+    """
 
     known: float = math.inf
-    heard: int = field(default=0)
+    heard: int = 0
+    taken: int = 0
+
+    def wants(self, limit: int | None) -> bool:
+        return self.known >= 1 and (limit is None or self.taken < limit)
 
     def wake(self, count: float) -> None:
         self.known += count
@@ -89,7 +110,7 @@ class Dispatcher:
         self._concurrency = concurrency
         self._poll_interval = poll_interval
         self._worker = worker
-        self._appetites: dict[str, _Appetite] = {}
+        self._appetites: dict[Key, _Appetite] = {}
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
@@ -157,13 +178,15 @@ class Dispatcher:
             return
         if wake.kind in {"all", "config"} or wake.queue is None:
             self._wake_all()
-        elif wake.queue in self._appetites:
-            self._appetites[wake.queue].wake(1 if wake.job_id else math.inf)
+        else:
+            for (queue, _, _), appetite in self._appetites.items():
+                if queue == wake.queue:
+                    appetite.wake(1 if wake.job_id else math.inf)
         self._woken.set()
 
     def _wake_all(self) -> None:
         for lane in self._lanes():
-            self._appetites.setdefault(lane.queue, _Appetite()).wake(math.inf)
+            self._appetites.setdefault(lane.key, _Appetite()).wake(math.inf)
 
     async def _fill(self) -> None:
         """Claim as long as there are free places and something is found."""
@@ -217,21 +240,39 @@ class Dispatcher:
         self._turn += 1
         for step in range(len(lanes)):
             lane = lanes[(self._turn + step) % len(lanes)]
-            appetite = self._appetites.setdefault(lane.queue, _Appetite())
-            if appetite.known < 1 or self._stopping.is_set():
+            appetite = self._appetites.setdefault(lane.key, _Appetite())
+            if self._stopping.is_set() or not appetite.wants(lane.limit):
                 continue
-            heard = appetite.heard
+            appetite.taken += 1
+            claimed = None
             try:
-                claimed = await self._work.claim(lane.queue, lane.types, worker=self._worker, excluded=lane.excluded)
-            except DatabaseError as error:
-                log.warning("cannot claim", queue=lane.queue, error=str(error))
-                appetite.found_nothing(heard)
-                continue
+                claimed = await self._claim(lane, appetite)
+            finally:
+                if claimed is None:
+                    appetite.taken -= 1
             if claimed is not None:
-                appetite.found_one()
-                return self._begin(claimed, lane)
-            appetite.found_nothing(heard)
+                return self._begin(claimed, lane, appetite)
         return None
 
-    def _begin(self, claimed: Claimed, lane: Lane) -> Execution:
-        return Execution(claimed, lane.processor(claimed.job), self._work, self._keeper)
+    async def _claim(self, lane: Lane, appetite: _Appetite) -> Claimed | None:
+        heard = appetite.heard
+        try:
+            claimed = await self._work.claim(lane.queue, lane.types, worker=self._worker, excluded=lane.excluded)
+        except DatabaseError as error:
+            log.warning("cannot claim", queue=lane.queue, error=str(error))
+            claimed = None
+        except Exception:
+            # Whatever it is, the other lanes go on, and this one at the next poll.
+            log.exception("cannot claim", queue=lane.queue)
+            claimed = None
+        if claimed is None:
+            appetite.found_nothing(heard)
+        else:
+            appetite.found_one()
+        return claimed
+
+    def _begin(self, claimed: Claimed, lane: Lane, appetite: _Appetite) -> Execution:
+        def ended() -> None:
+            appetite.taken -= 1
+
+        return Execution(claimed, lane.processor(claimed.job), self._work, self._keeper, ended)

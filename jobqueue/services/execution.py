@@ -15,6 +15,8 @@ from jobqueue.services.reporter import JobReporter
 from jobqueue.services.tracing import run_span
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jobqueue.services.work import Claimed, Work
     from jobqueue.store.leases import LeaseKeeper
 
@@ -25,20 +27,42 @@ _SETTLE_SECONDS: Final = 3600.0
 
 
 class Execution:
-    """Runs a claimed job, then records how it ended. `run` and `settle` are called once each, in this order."""
+    """Runs a claimed job, then records how it ended. `run` and `settle` are called once each, in this order.
 
-    def __init__(self, claimed: Claimed, processor: Processor, work: Work, keeper: LeaseKeeper) -> None:
+    Args:
+        claimed: the job.
+        processor: runs it.
+        work: takes reports and the outcome.
+        keeper: renews the lease.
+        ended: called when the run has ended, before its outcome is recorded.
+    """
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        processor: Processor,
+        work: Work,
+        keeper: LeaseKeeper,
+        ended: Callable[[], None],
+    ) -> None:
         self.job = claimed.job
         self.token = claimed.token
         self._processor = processor
         self._work = work
         self._keeper = keeper
+        self._ended = ended
         self._task: asyncio.Task[Verdict] | None = None
         self._lost = False
         self._verdict: Verdict | None = None
 
     async def run(self) -> None:
         """Run the job until it ends, its time is over, it is lost, or it is to be given back."""
+        try:
+            await self._run()
+        finally:
+            self._ended()
+
+    async def _run(self) -> None:
         loop = asyncio.get_running_loop()
 
         def lost(reason: str) -> None:

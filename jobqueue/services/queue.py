@@ -78,22 +78,25 @@ class JobQueue:
         if runtime is not None:
             await runtime.close()
 
-    def handler(self, kind: str, *, queue: str = DEFAULT_QUEUE) -> Callable[[F], F]:
+    def handler(self, kind: str, *, queue: str = DEFAULT_QUEUE, concurrency: int | None = None) -> Callable[[F], F]:
         """Decorate the function that runs jobs of a type: ``async``, or plain and then in a thread.
 
         Args:
             kind: the job type.
             queue: the queue to take them from.
+            concurrency: how many of them run at a time in this process; ``None`` for as many as the worker takes.
 
         Raises:
-            InvalidInputError: a wrong name, or a type that has a handler already.
+            InvalidInputError: a wrong name or number, or a type that has a handler already.
         """
         NewJob(type=kind, queue=queue)
+        if concurrency is not None and concurrency < 1:
+            raise InvalidInputError({"concurrency": ["must be at least 1"]})
 
         def register(function: F) -> F:
             if (queue, kind) in self.handlers:
                 raise InvalidInputError({"type": [f"{kind!r} of queue {queue!r} has a handler already"]})
-            self.handlers[queue, kind] = Handler(type=kind, queue=queue, function=function)
+            self.handlers[queue, kind] = Handler(type=kind, queue=queue, function=function, concurrency=concurrency)
             return function
 
         return register
@@ -182,7 +185,7 @@ class JobQueue:
         """
         runtime = await self.open()
         await runtime.start()
-        dispatcher = runtime.dispatcher(self.lanes, concurrency=concurrency)
+        dispatcher = runtime.dispatcher(self.lanes(runtime), concurrency=concurrency)
         task = asyncio.create_task(dispatcher.run())
         try:
             yield dispatcher
@@ -190,16 +193,25 @@ class JobQueue:
             await dispatcher.stop(runtime.settings.drain_timeout)
             await task
 
-    def lanes(self) -> Sequence[Lane]:
-        """Return what the handlers of this queue can run."""
-        processor = CallbackProcessor(self.handlers)
-        types: dict[str, list[str]] = {}
-        for queue, kind in self.handlers:
-            types.setdefault(queue, []).append(kind)
-        return [
-            Lane(queue=queue, types=tuple(sorted(kinds)), processor=lambda _job: processor)
-            for queue, kinds in sorted(types.items())
-        ]
+    def lanes(self, runtime: Runtime) -> Callable[[], Sequence[Lane]]:
+        """Return what gives the lanes of the present handlers."""
+        processor = CallbackProcessor(self.handlers, runtime.work.relatives)
+
+        def present() -> Sequence[Lane]:
+            shared: dict[str, list[str]] = {}
+            lanes = []
+            for handler in self.handlers.values():
+                if handler.concurrency is None:
+                    shared.setdefault(handler.queue, []).append(handler.type)
+                else:
+                    lanes.append(_lane(handler.queue, [handler.type], processor, handler.concurrency))
+            return lanes + [_lane(queue, types, processor) for queue, types in shared.items()]
+
+        return present
+
+
+def _lane(queue: str, types: list[str], processor: CallbackProcessor, limit: int | None = None) -> Lane:
+    return Lane(queue=queue, types=tuple(sorted(types)), processor=lambda _job: processor, limit=limit)
 
 
 def new_job(kind: str, data: Mapping[str, Any] | None = None, **fields: Any) -> NewJob:

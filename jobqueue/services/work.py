@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.claims import ClaimStore
     from jobqueue.store.jobs import JobStore
+    from jobqueue.store.listing import Listing
 
 log = get_logger(__name__)
+MOST_CHILDREN: Final = 1000
 _KEPT_HISTORY: Final = 50
 _LONGEST_LATE: Final = 16 * 1024
 
@@ -42,14 +44,37 @@ class Claimed:
     token: str
 
 
+class JobRelatives:
+    """The parent and the children of one job."""
+
+    def __init__(self, listing: Listing, job: Job) -> None:
+        self._listing = listing
+        self._job = job
+
+    async def parent(self) -> Job | None:
+        """Return the job whose child this one is, or ``None``."""
+        return await self._listing.parent(self._job)
+
+    async def children(self) -> list[Job]:
+        """Return up to 1,000 children, oldest first."""
+        return await self._listing.born(self._job, MOST_CHILDREN)
+
+
 class Work:
     """The worker's side of the life of a job."""
 
     def __init__(
-        self, jobs: JobStore, claims: ClaimStore, configs: QueueConfigs, completer: Completer, wakeups: Wakeups
+        self,
+        jobs: JobStore,
+        claims: ClaimStore,
+        listing: Listing,
+        configs: QueueConfigs,
+        completer: Completer,
+        wakeups: Wakeups,
     ) -> None:
         self._jobs = jobs
         self._claims = claims
+        self._listing = listing
         self._configs = configs
         self._completer = completer
         self._wakeups = wakeups
@@ -104,6 +129,10 @@ class Work:
             for part in split(line, LONGEST_LINE)
         ]
         return await self._claims.renew(job.id, job.queue, token, progress=progress, lines=kept)
+
+    def relatives(self, job: Job) -> JobRelatives:
+        """Return where a job's relatives are found."""
+        return JobRelatives(self._listing, job)
 
     async def settle(self, job: Job, token: str, verdict: Verdict) -> None:
         """Record what a processor says about a job it ran.

@@ -84,6 +84,22 @@ class Listing:
         return [documents.job(one) async for one in cursor.sort([("insertAt", 1), ("_id", 1)]).limit(most)]
 
     @guarded
+    async def parent(self, job: Job) -> Job | None:
+        """Return the parent of a job, without its logs, if it has one that still exists."""
+        if job.parent_id is None:
+            return None
+        found = await self.collection.find_one(
+            {"_id": ObjectId(job.parent_id), "state": {"$exists": True}}, {"logs": 0, "history": 0}
+        )
+        return documents.job(found) if found else None
+
+    @guarded
+    async def born(self, job: Job, most: int) -> list[Job]:
+        """Return the children of a job with their results, oldest first, without their logs."""
+        cursor = self.collection.find({"parentId": ObjectId(job.id)}, {"logs": 0, "history": 0})
+        return [documents.job(one) async for one in cursor.sort([("insertAt", 1), ("_id", 1)]).limit(most)]
+
+    @guarded
     async def in_batch(self, batch_id: str) -> dict[str, int]:
         """Return how many jobs of a batch are in each state."""
         pipeline: list[dict[str, Any]] = [

@@ -86,7 +86,7 @@ async def test_each_job_runs_once_and_in_priority_order(
     assert starts == Counter(job.id for job in added)
 
     wanted = {job.id: place for place, job in enumerate(sorted(added, key=lambda job: (-job.priority, job.data["n"])))}
-    claimed = sorted(done, key=lambda job: (job.history[0].start_at, wanted[job.id]))  # type: ignore[arg-type,return-value]  # a job that ran has a start
+    claimed = sorted(done, key=lambda job: (job.history[0].start_at, wanted[job.id]))
     # Claims that are under way at the same moment may be stamped in either order.
     window = WORKERS * PLACES * 2
     assert max(abs(place - wanted[job.id]) for place, job in enumerate(claimed)) <= window
