@@ -6,7 +6,8 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from jobqueue.domain.job import NewJob
 
 ANY_TYPE: Final = "*"
+DEFAULTED: Final = ("priority", "attempts", "backoff", "lease", "timeout", "on_success_delete")
+"""Fields of a job that its queue has defaults for."""
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _DENIED_HEADERS: Final = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "keep-alive", "te", "trailer"}
@@ -104,15 +107,12 @@ class QueueConfig:
 
     def fill(self, new: NewJob) -> NewJob:
         """Give a new job this queue's defaults where it has no value of its own."""
-        return replace(
-            new,
-            priority=self.priority if new.priority is None else new.priority,
-            attempts=self.attempts if new.attempts is None else new.attempts,
-            backoff=self.backoff if new.backoff is None else new.backoff,
-            lease=self.lease if new.lease is None else new.lease,
-            timeout=self.timeout if new.timeout is None else new.timeout,
-            on_success_delete=self.on_success_delete if new.on_success_delete is None else new.on_success_delete,
-        )
+        filled = copy(new)
+        for name in DEFAULTED:
+            if getattr(new, name) is None:
+                # Both sides are checked already; replace() would check the whole job again.
+                object.__setattr__(filled, name, getattr(self, name))
+        return filled
 
 
 def processor(value: Mapping[str, Any], path: str) -> ProcessorConfig:

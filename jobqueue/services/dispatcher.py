@@ -194,7 +194,7 @@ class Dispatcher:
         while not self._stopping.is_set() and (free := self._concurrency - self._busy) > 0:
             count = min(burst, free, _MOST_CLAIMS)
             self._busy += count
-            claims = await asyncio.gather(*(self._claim_next() for _ in range(count)))
+            claims = [await self._claim_next()] if count == 1 else await self._claim_several(count)
             found = 0
             for one in claims:
                 if one is None:
@@ -207,6 +207,9 @@ class Dispatcher:
             if not found:
                 return
             burst *= 2
+
+    async def _claim_several(self, count: int) -> list[Execution | None]:
+        return await asyncio.gather(*(self._claim_next() for _ in range(count)))
 
     async def _runner(self, execution: Execution | None) -> None:
         """Run a job, and then others as long as there are any."""

@@ -40,14 +40,31 @@ class Group(Generic[Op, Out]):
 
     async def __call__(self, call: Op) -> Out:
         """Do one call, possibly together with others."""
+        if self._flying < self._flights and not self._waiting:
+            return await self._alone(call)
         future: asyncio.Future[Out] = asyncio.get_running_loop().create_future()
         self._waiting.append((call, future))
-        if self._flying < self._flights:
+        self._take_off()
+        return await future
+
+    async def _alone(self, call: Op) -> Out:
+        """Do a call for which there is room at once; whoever comes meanwhile goes together afterwards."""
+        self._flying += 1
+        try:
+            (result,) = await self._write([call])
+        finally:
+            self._flying -= 1
+            self._take_off()
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def _take_off(self) -> None:
+        if self._waiting and self._flying < self._flights:
             self._flying += 1
             task = asyncio.create_task(self._drain())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await future
 
     async def _drain(self) -> None:
         try:
