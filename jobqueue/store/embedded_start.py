@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _HOST: Final = "127.0.0.1"
 _SET_NAME: Final = "jobqueue"
-_CACHE_GB: Final = 0.25
+_CACHE_GB: Final = 1
 _OPLOG_MB: Final = 990
 """The least WiredTiger takes; mongod would take a twentieth of the disk."""
 _MOST_LOG: Final = 10_000_000
