@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.checks import check_id, check_queue
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.state import State
 
 MOST_LISTED: Final = 200
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 META_PATH: Final = re.compile(r"[^.$\0][^.\0]*(\.[^.$\0][^.\0]*){0,9}")
 
 
@@ -49,7 +50,7 @@ class JobQuery:
         for path, value in (("batchId", self.batch_id), ("parentId", self.parent_id)):
             if value is not None:
                 check_id(value, path)
-        if isinstance(self.limit, bool) or not 1 <= self.limit <= MOST_LISTED:
+        if type(self.limit) is not int or not 1 <= self.limit <= MOST_LISTED:
             raise InvalidInputError({"limit": [f"must be from 1 to {MOST_LISTED}"]})
         for path, _ in self.meta:
             if not META_PATH.fullmatch(path):
@@ -72,8 +73,8 @@ class JobQuery:
         try:
             padded = cursor + "=" * (-len(cursor) % 4)
             moment, job_id, fingerprint = json.loads(base64.urlsafe_b64decode(padded.encode()))
-            place = datetime.fromtimestamp(moment / 1000, UTC), check_id(job_id)
-        except (binascii.Error, ValueError, TypeError, OverflowError, OSError, InvalidInputError, RecursionError):
+            place = _EPOCH + timedelta(milliseconds=moment), check_id(job_id)
+        except (binascii.Error, ValueError, TypeError, OverflowError, InvalidInputError, RecursionError):
             raise wrong from None
         if fingerprint != self._fingerprint():
             raise wrong

@@ -121,7 +121,7 @@ def job(document: Mapping[str, Any]) -> Job:
         on_success=_children(get("onSuccess"), "onSuccess"),
         on_failure=_children(get("onFailure"), "onFailure"),
         key=get("key"),
-        claim=Claim(token=document["claim"]["token"], worker=document["claim"]["worker"]) if get("claim") else None,
+        claim=_claim(get("claim")),
         run=int(get("run") or 0),
         log_count=int(get("logCount") or len(get("logs") or ())),
         outbox=tuple(get("outbox") or ()),
@@ -209,6 +209,12 @@ def _error(given: Mapping[str, Any] | None) -> JobError | None:
     if not given:
         return None
     return JobError(kind=str(given.get("kind", "")), message=str(given.get("message", "")), trace=given.get("trace"))
+
+
+def _claim(given: Mapping[str, Any] | None) -> Claim | None:
+    if not given:
+        return None
+    return Claim(token=given["token"], worker=given["worker"], own_lease=given.get("lease"))
 
 
 def _backoff(given: object) -> Backoff:

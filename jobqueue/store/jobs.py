@@ -92,7 +92,9 @@ class JobStore:
             document["traceparent"] = traceparent
         try:
             if session is not None:
-                await self.collection.insert_one(document, session=session)
+                # A session belongs to its own client, which is the caller's.
+                theirs = session.client[self._database.name][self.collection.name]
+                await theirs.insert_one(document, session=session)
             else:
                 await self._insert(document)
         except DuplicateKeyError as error:

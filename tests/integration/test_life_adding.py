@@ -13,9 +13,12 @@ from jobqueue.domain.errors import InvalidInputError, KeyConflictError
 from jobqueue.domain.job import Job, NewJob
 from jobqueue.domain.state import State
 from tests.support.factories import add, claim, die, fail, job_in, open_runtime, succeed
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from motor.motor_asyncio import AsyncIOMotorClientSession
 
     from jobqueue import JobQueue
     from jobqueue.services.runtime import Runtime
@@ -105,9 +108,11 @@ async def test_changed_defaults_hold_in_another_process_within_a_second(
 ) -> None:
     async with open_runtime(settings) as other:
         await idle_runtime.queues.put("q", {"attempts": 9})
-        async with asyncio.timeout(5):
-            while (await add(other, queue="q")).attempts != 9:
-                await asyncio.sleep(0.05)
+
+        async def changed() -> bool:
+            return (await add(other, queue="q")).attempts == 9
+
+        await eventually(changed, within=5, every=0.05)
 
 
 async def test_the_defaults_of_a_childs_own_queue_apply_to_it(idle_runtime: Runtime) -> None:
@@ -222,11 +227,11 @@ async def test_a_job_added_in_the_callers_transaction_exists_exactly_if_that_com
         kept = await queue.add("ship", {"order": 1}, session=session)
         assert await count(runtime) == 0
     assert (await queue.get(kept.id)).data == {"order": 1}
-    with pytest.raises(ZeroDivisionError):
-        async with await motor.start_session() as session, session.start_transaction():
-            await orders.insert_one({"_id": 2}, session=session)
-            await queue.add("ship", {"order": 2}, session=session)
-            raise ZeroDivisionError
+    async with await motor.start_session() as session:
+        session.start_transaction()
+        await orders.insert_one({"_id": 2}, session=session)
+        await queue.add("ship", {"order": 2}, session=session)
+        await session.abort_transaction()
     assert await orders.count_documents({}) == 1
     assert await count(runtime) == 1
 
@@ -237,10 +242,14 @@ async def test_a_taken_key_in_the_callers_transaction_is_told_and_rolls_everythi
     holder = await queue.add("ship", key="k")
     runtime = await queue.open()
     orders = motor[runtime.settings.db]["orders"]
-    with pytest.raises(KeyConflictError) as caught:
-        async with await motor.start_session() as session, session.start_transaction():
-            await orders.insert_one({"_id": 1}, session=session)
-            await queue.add("ship", key="k", session=session)
+
+    async def order(session: AsyncIOMotorClientSession) -> None:
+        await orders.insert_one({"_id": 1}, session=session)
+        await queue.add("ship", key="k", session=session)
+
+    async with await motor.start_session() as session:
+        with pytest.raises(KeyConflictError) as caught:
+            await session.with_transaction(order)
     assert caught.value.job_id == holder.id
     assert await orders.count_documents({}) == 0
     assert await count(runtime) == 1

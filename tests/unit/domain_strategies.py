@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from jobqueue.domain.backoff import Backoff
 
 modest = settings(
-    max_examples=50, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=50,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 INT64 = st.integers(-(2**63), 2**63 - 1)

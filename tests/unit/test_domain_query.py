@@ -132,8 +132,9 @@ def test_what_cannot_be_asked_for_is_refused(fields: dict[str, Any], path: str) 
 @modest
 @given(st.sampled_from(["queue", "batch_id", "parent_id", "limit"]), garbage)
 def test_garbage_raises_nothing_but_invalid_input_errors(name: str, value: object) -> None:
+    fields: dict[str, Any] = {name: value}
     try:
-        JobQuery(**{name: value})
+        JobQuery(**fields)
     except InvalidInputError as error:
         assert error.problems  # noqa: PT017 - only some garbage is refused
 

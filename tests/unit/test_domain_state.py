@@ -65,7 +65,7 @@ def test_a_token_guards_exactly_the_transitions_of_a_processing_job(source: Stat
 def test_states_are_final_waiting_or_processing_and_no_two_of_them() -> None:
     assert set(State) == FINAL | UNFINISHED
     assert not FINAL & UNFINISHED
-    assert UNFINISHED - WAITING == {State.PROCESSING}
+    assert {State.PROCESSING} == UNFINISHED - WAITING
     assert set(LEGAL) == set(State)
     assert all(source not in targets for source, targets in LEGAL.items())
 
