@@ -114,7 +114,7 @@ class ClaimStore:
             document = await self._claim(search, index, token, worker, lease)
             if document is not None:
                 position.claims += 1
-                position.priority, position.insert_at = document["priority"], document["insertAt"]
+                position.priority, position.insert_at = document.get("priority"), document.get("insertAt")
                 return documents.job(document)
         return None
 

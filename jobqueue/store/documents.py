@@ -233,4 +233,5 @@ def _mapping(given: object) -> dict[str, Any]:
 
 
 def _number(given: object, default: float) -> float:
-    return given if isinstance(given, int | float) and not isinstance(given, bool) else default
+    usable = isinstance(given, int | float) and not isinstance(given, bool) and backoffs.finite(given)
+    return given if usable else default

@@ -62,16 +62,18 @@ garbage = st.recursive(
     | st.sampled_from([HUGE, -HUGE, 2**63, b"", 1j, object(), "\ud800", "$x", "a\0", "x" * 600, LONG_AGO])
     | st.floats()
     | st.text(st.characters(), max_size=10),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.tuples(inner)
-    | st.dictionaries(st.text(st.characters(), max_size=5) | st.integers(), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner)
+        | st.dictionaries(st.text(st.characters(), max_size=5) | st.integers(), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
 
 @st.composite
-def new_jobs(draw: DrawFn, levels: int = 2) -> NewJob:
-    """Give acceptable new jobs, with children as many levels deep."""
+def new_jobs(draw: DrawFn, levels: int = 2, *, dated: bool = True) -> NewJob:
+    """Give acceptable new jobs, with children as many levels deep; ``dated`` ones may have a due time."""
 
     def maybe(strategy: SearchStrategy[Any]) -> Any:
         return draw(st.none() | strategy)
@@ -93,9 +95,10 @@ def new_jobs(draw: DrawFn, levels: int = 2) -> NewJob:
     if draw(st.booleans()):
         fields["delay"] = draw(waits)
     else:
-        fields["delay_til"] = maybe(moments)
+        fields["delay_til"] = maybe(moments) if dated else None
     if levels:
-        children = st.none() | new_jobs(levels - 1) | st.lists(new_jobs(levels - 1), max_size=2)
+        child = new_jobs(levels - 1, dated=dated)
+        children = st.none() | child | st.lists(child, max_size=2)
         for slot in ("on_complete", "on_success", "on_failure"):
             fields[slot] = draw(children)
     return NewJob(**fields)

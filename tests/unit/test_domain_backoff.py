@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.domain import backoff
-from jobqueue.domain.backoff import LONGEST, Exponential, Fixed, Steps, parse
+from jobqueue.domain.backoff import LONGEST, Backoff, Exponential, Fixed, Steps, parse
 from jobqueue.domain.errors import InvalidInputError
 
 from .domain_strategies import HUGE, backoffs, chances, garbage, modest
@@ -18,7 +17,7 @@ from .domain_strategies import HUGE, backoffs, chances, garbage, modest
 @modest
 @given(backoffs, st.integers(-5, 10**12), chances)
 def test_every_wait_is_finite_and_neither_negative_nor_longer_than_the_longest(
-    wanted: backoff.Backoff, attempt: int, chance: float
+    wanted: Backoff, attempt: int, chance: float
 ) -> None:
     seconds = wanted.seconds(attempt, chance=chance)
     assert math.isfinite(seconds)
@@ -27,13 +26,13 @@ def test_every_wait_is_finite_and_neither_negative_nor_longer_than_the_longest(
 
 @modest
 @given(backoffs)
-def test_its_wire_form_is_json_and_reads_back_as_the_same(wanted: backoff.Backoff) -> None:
+def test_its_wire_form_is_json_and_reads_back_as_the_same(wanted: Backoff) -> None:
     assert parse(json.loads(json.dumps(wanted.wire(), allow_nan=False))) == wanted
 
 
 @modest
 @given(backoffs)
-def test_a_backoff_is_read_as_itself(wanted: backoff.Backoff) -> None:
+def test_a_backoff_is_read_as_itself(wanted: Backoff) -> None:
     assert parse(wanted) == wanted
 
 

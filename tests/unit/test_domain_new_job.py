@@ -161,16 +161,19 @@ def test_data_and_meta_share_their_limit() -> None:
     half = "x" * (MOST_DATA // 2)
     with pytest.raises(TooLargeError, match="data and meta takes 1,"):
         NewJob(type="a", data={"a": half}, meta={"a": half})
-    with pytest.raises(TooLargeError, match="^data takes"):
+    with pytest.raises(TooLargeError, match=r"^data takes"):
         NewJob(type="a", data={"a": half * 2})
 
 
 def test_children_keep_the_shape_they_were_given_in() -> None:
-    one = NewJob(type="a", on_complete={"type": "b", "data": {"n": 1}, "backoff": [1, 2]})
+    def made(**fields: Any) -> NewJob:
+        return NewJob(type="a", **fields)
+
+    one = made(on_complete={"type": "b", "data": {"n": 1}, "backoff": [1, 2]})
     assert one.on_complete == NewJob(type="b", data={"n": 1}, backoff=Steps((1, 2)))
-    several = NewJob(type="a", on_success=[{"type": "b"}, NewJob(type="c")])
+    several = made(on_success=[{"type": "b"}, NewJob(type="c")])
     assert several.on_success == (NewJob(type="b"), NewJob(type="c"))
-    assert NewJob(type="a", on_failure=[]).on_failure is None
+    assert made(on_failure=[]).on_failure is None
     assert as_tuple(one.on_complete) == (one.on_complete,)
 
 

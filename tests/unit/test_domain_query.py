@@ -86,8 +86,9 @@ def test_the_right_fingerprint_alone_makes_no_cursor() -> None:
     real = base64.urlsafe_b64decode(JobQuery().cursor(make_job()) + "==")
     moment, job_id, fingerprint = json.loads(real)
     assert JobQuery().at(packed([moment, job_id, fingerprint])).after is not None
+    dates: list[Any] = ["x", None, [], 10**400, 1e300, float("nan"), float("-inf")]
     bad: list[Any] = [
-        *([odd, job_id, fingerprint] for odd in ("x", None, [], 10**400, 1e300, float("nan"), float("-inf"))),
+        *([odd, job_id, fingerprint] for odd in dates),
         *([moment, odd, fingerprint] for odd in ("x", None, 5, JOB_ID[1:])),
         [moment, job_id],
         [moment, job_id, fingerprint, 1],

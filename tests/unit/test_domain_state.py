@@ -139,7 +139,10 @@ def test_what_has_ended_cannot_be_killed(ended: State) -> None:
     list(itertools.product([None, CHILD], [None, (CHILD,)], [None, CHILD], [True, False])),
 )
 def test_the_outbox_holds_what_has_to_follow_and_only_of_an_ended_job(
-    complete: Any, success: Any, failure: Any, delete: bool  # noqa: FBT001 - a parameter of the test
+    complete: Any,
+    success: Any,
+    failure: Any,
+    delete: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     for change in every_report(
         attempts=1, on_complete=complete, on_success=success, on_failure=failure, on_success_delete=delete

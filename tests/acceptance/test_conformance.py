@@ -1,0 +1,391 @@
+"""The same cases over every way to process a job: functions, webhooks, commands and polling, all in real processes.
+
+What a job does is a program in its data; each way has a player of these programs. What one way cannot express is not
+generated for it:
+
+| case | way | why |
+| --- | --- | --- |
+| one slot | accepted | a webhook that answers 202 frees the slot of the server while its job goes on |
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pymongo import MongoClient
+
+from tests.support.conformance.play import digest
+from tests.support.conformance.stage import RETRY_DELAY, WAYS, Stage, Way, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LEASE = 1.5
+SHORT = 0.3
+RESULTS: dict[str, Any] = {
+    "object": {"width": 320, "sizes": [1, 2.5, None, True]},
+    "list": [3, "two", {"one": 1}],
+    "text": "done",
+    "empty text": "",
+    "whole number": 9_007_199_254_740_993,
+    "number": -0.125,
+    "flag": False,
+    "null": None,
+    "unicode": {"größe": "日本語 \U0001f40d \u202e \x00 \x1b[31m", "lines": "a\nb\r\nc"},
+    "outcome": {"outcome": "fail", "reason": "a result that looks like a decision"},
+    "nested": {"a": {"b": {"c": [[[{"d": "deep"}]]]}}},
+}
+UNSTORABLE = {"a name": ["read", '{"$where": 1}'], "a number": ["read", str(2**70)], "a size": ["size", 2**22]}
+
+
+def stages(
+    tmp_path_factory: pytest.TempPathFactory, mongo_url: str, *, copies: int, concurrency: int
+) -> Iterator[Stage]:
+    db = f"test_{secrets.token_hex(6)}"
+    settings = {"JOBQUEUE_MONGO_URL": mongo_url, "JOBQUEUE_DB": db}
+    with Stage(tmp_path_factory.mktemp("stage"), settings, copies=copies, concurrency=concurrency) as stage:
+        yield stage
+    client: MongoClient[dict[str, Any]] = MongoClient(mongo_url)
+    with client:
+        client.drop_database(db)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory, mongo_url: str) -> Iterator[Stage]:
+    yield from stages(tmp_path_factory, mongo_url, copies=2, concurrency=4)
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory, mongo_url: str) -> Iterator[Stage]:
+    yield from stages(tmp_path_factory, mongo_url, copies=1, concurrency=1)
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, wide: Stage) -> Way:
+    return Way(request.param, wide)
+
+
+@pytest.fixture(params=[name for name in WAYS if name != "accepted"])
+def one_slot(request: pytest.FixtureRequest, narrow: Stage) -> Way:
+    return Way(request.param, narrow)
+
+
+def outcomes(job: dict[str, Any]) -> list[str]:
+    return [attempt["outcome"] for attempt in job["history"]]
+
+
+def seconds(earlier: str, later: str) -> float:
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_a_result_is_kept_as_it_is(way: Way, kind: str) -> None:
+    job = way.done(["result", RESULTS[kind]])
+    assert (job["state"], job["result"], job["error"]) == ("success", RESULTS[kind], None)
+    assert (job["progress"], job["attemptsMade"], outcomes(job)) == (100, 1, ["success"])
+    assert (job["claim"], job["resetAt"], job["delayTil"]) == (None, None, None)
+    assert job["insertAt"] <= job["startAt"] <= job["endAt"]
+
+
+def test_progress_is_seen_while_it_runs(way: Way) -> None:
+    job_id = way.add(["progress", 40], ["hold"])
+    running = until(lambda: way.get(job_id), lambda job: job["progress"])
+    assert (running["state"], running["progress"], running["endAt"]) == ("processing", 40, None)
+    assert running["claim"]["token"] == running["history"][0]["token"]
+    way.go(job_id)
+    assert way.ended(job_id)["progress"] == 100
+
+
+def test_progress_stays_where_it_was_when_it_fails(way: Way) -> None:
+    job = way.done(["progress", 62.5], ["fail", "no"], attempts=1)
+    assert (job["state"], job["progress"]) == ("failed", 62.5)
+
+
+def test_logs_are_seen_while_it_runs(way: Way) -> None:
+    job_id = way.add(["log", "begun"], ["hold"])
+    (line,) = until(lambda: way.lines(job_id), bool)
+    assert (line["m"], line["attempt"]) == ("begun", 1)
+    assert way.get(job_id)["state"] == "processing"
+    way.go(job_id)
+    assert way.ended(job_id)["state"] == "success"
+
+
+def test_many_lines_are_kept_in_order(way: Way) -> None:
+    job = way.done(["count", 300])
+    assert job["state"] == "success"
+    assert [line["m"] for line in way.lines(job["id"])] == [f"line {number}" for number in range(300)]
+    assert [line["m"] for line in job["logs"]] == [f"line {number}" for number in range(200)]
+
+
+def test_lines_are_kept_as_they_are(way: Way) -> None:
+    lines = ["first", "", "  ", "größe 日本語 \U0001f40d", "\t\x1b[31mred", ": :progress 10", "last"]
+    job = way.done(*(["log", line] for line in lines))
+    assert [line["m"] for line in way.lines(job["id"])] == lines
+    assert job["progress"] == 100
+
+
+def test_a_line_has_a_level(way: Way) -> None:
+    job = way.done(["log", "careful", "warning"], ["log", "gone", "error"])
+    assert [(line["m"], line["level"]) for line in way.lines(job["id"])] == [("careful", "warning"), ("gone", "error")]
+
+
+def test_a_long_line_is_split(way: Way) -> None:
+    line = "é1234567" * 2500
+    job = way.done(["log", line], ["log", "short"])
+    *parts, last = [part["m"] for part in way.lines(job["id"])]
+    assert "".join(parts) == line
+    assert len(parts) > 1
+    assert max(len(part.encode()) for part in parts) <= 8 * 1024
+    assert last == "short"
+
+
+def test_lines_tell_their_attempt(way: Way) -> None:
+    job = way.done(["log", "here"], ["once", ["fail", "no"]], backoff=SHORT)
+    here = [line["attempt"] for line in way.lines(job["id"]) if line["m"] == "here"]
+    assert (job["state"], here) == ("success", [1, 2])
+
+
+def test_a_failure_is_tried_again_by_the_backoff_until_none_is_left(way: Way) -> None:
+    job = way.done(["fail", "the disk is full"], attempts=3, backoff=[0.2, 0.5])
+    assert (job["state"], job["attemptsMade"], job["result"]) == ("failed", 3, None)
+    assert "the disk is full" in job["error"]["message"]
+    assert outcomes(job) == ["fail"] * 3
+    first, second, third = job["history"]
+    assert [one["attempt"] for one in job["history"]] == [1, 2, 3]
+    assert len({one["token"] for one in job["history"]}) == 3
+    assert "the disk is full" in first["error"]["message"]
+    assert seconds(first["endAt"], second["startAt"]) >= 0.2
+    assert seconds(second["endAt"], third["startAt"]) >= 0.5
+
+
+def test_it_waits_as_delayed_between_attempts(way: Way) -> None:
+    job_id = way.add(["once", ["fail", "no"]], backoff=3600)
+    waiting = way.reached(job_id, "delayed")
+    assert (waiting["attemptsMade"], waiting["claim"], waiting["endAt"]) == (1, None, None)
+    assert seconds(waiting["history"][0]["endAt"], waiting["delayTil"]) == pytest.approx(3600, abs=1)
+    assert way.post(job_id, "requeue").status == 200
+    job = way.ended(job_id)
+    assert (job["state"], job["attemptsMade"]) == ("success", 1)
+
+
+def test_a_success_after_a_failure(way: Way) -> None:
+    job = way.done(["once", ["fail", "not yet"]], ["result", "in the end"], backoff=SHORT)
+    assert (job["state"], job["result"], job["attemptsMade"]) == ("success", "in the end", 2)
+    assert outcomes(job) == ["fail", "success"]
+    assert "not yet" in job["history"][0]["error"]["message"]
+
+
+def test_a_job_that_dies_is_not_tried_again(way: Way) -> None:
+    job = way.done(["die", "no such customer"], attempts=5)
+    assert (job["state"], job["attemptsMade"], outcomes(job)) == ("killed", 1, ["die"])
+    assert (job["error"]["kind"], job["error"]["message"]) == ("die", "no such customer")
+
+
+def test_a_retry_waits_and_is_not_counted(way: Way) -> None:
+    job = way.done(["once", ["retry", "come back later", RETRY_DELAY]], ["echo"], attempts=1)
+    assert (job["state"], job["attemptsMade"], job["result"]["attempt"]) == ("success", 1, 1)
+    assert outcomes(job) == ["retry", "success"]
+    first, second = job["history"]
+    assert (first["error"]["kind"], first["error"]["message"]) == ("retry", "come back later")
+    assert seconds(first["endAt"], second["startAt"]) >= RETRY_DELAY
+
+
+def test_what_nobody_foresaw_is_a_failure(way: Way) -> None:
+    job = way.done(["log", "before"], ["once", ["crash"]], ["result", "recovered"], backoff=SHORT)
+    assert (job["state"], job["result"], outcomes(job)) == ("success", "recovered", ["fail", "success"])
+    assert job["history"][0]["error"]["message"]
+
+
+@pytest.mark.parametrize("kind", UNSTORABLE)
+def test_a_result_that_cannot_be_stored_is_a_failure(way: Way, kind: str) -> None:
+    job = way.done(UNSTORABLE[kind], attempts=1)
+    assert (job["state"], job["result"], outcomes(job)) == ("failed", None, ["fail"])
+    assert "result" in job["error"]["message"]
+
+
+def test_a_mebibyte_of_data_arrives_unchanged(way: Way) -> None:
+    blob = "0123456789é日\U0001f40d" * 51_000
+    assert len(blob.encode()) > 2**20 * 9 // 10
+    job = way.done(["digest"], data={"blob": blob})
+    assert (job["state"], job["result"]) == ("success", digest(blob))
+
+
+def test_data_and_meta_arrive(way: Way) -> None:
+    data = {"src": "ä.png", "deep": {"list": [1, 2.5, None, True, "\U0001f40d"]}, "dotted.name": {"": "empty"}}
+    meta = {"user_id": 42, "tags": ["a", "b"], "nested": {"tenant": "größe"}}
+    job = way.done(["echo"], data=data, meta=meta)
+    assert job["result"] == {"data": {"do": [["echo"]], **data}, "meta": meta, "attempt": 1}
+
+
+def test_the_number_of_the_attempt_grows(way: Way) -> None:
+    job = way.done(["once", ["fail", "no"]], ["echo"], backoff=SHORT)
+    assert job["result"]["attempt"] == 2
+
+
+def test_a_child_reads_the_result_of_its_parent(way: Way) -> None:
+    job = way.done(["result", {"size": 3}], onSuccess=way.new(["parent"]))
+    (child,) = until(lambda: way.children(job["id"]), bool)
+    born = way.ended(child["id"])
+    assert (born["state"], born["result"], born["parentId"]) == ("success", {"size": 3}, job["id"])
+
+
+def test_a_child_is_created_once(way: Way) -> None:
+    job = way.done(["once", ["fail", "no"]], ["result", 1], backoff=SHORT, onSuccess=[way.new(), way.new()])
+    token = job["history"][-1]["token"]
+    assert way.post(job["id"], "succeed", token=token, result=1).status == 200
+    for child in until(lambda: way.children(job["id"]), lambda found: len(found) >= 2):
+        assert way.ended(child["id"])["state"] == "success"
+    assert len(way.children(job["id"])) == 2
+
+
+@pytest.mark.parametrize("end", ["fail", "die"])
+def test_a_failure_has_its_own_children(way: Way, end: str) -> None:
+    job = way.done([end, "no"], attempts=1, onSuccess=way.new(["result", "no"]), onFailure=way.new(["result", "yes"]))
+    (child,) = until(lambda: way.children(job["id"]), bool)
+    assert way.ended(child["id"])["result"] == "yes"
+    assert len(way.children(job["id"])) == 1
+
+
+def test_a_job_is_deleted_when_it_succeeds_if_that_is_wanted(way: Way) -> None:
+    job_id = way.add(["log", "hello"], ["once", ["fail", "no"]], ["result", 1], backoff=SHORT, onSuccessDelete=True)
+    until(lambda: way.stage.api.get(f"/v1/jobs/{job_id}").status, lambda status: status == 404)
+    assert way.stage.ground.has(job_id, "once")
+
+
+def test_what_runs_a_killed_job_is_told(way: Way) -> None:
+    job_id = way.add(["hold"], attempts=3)
+    way.held(job_id)
+    assert way.post(job_id, "kill", reason="not needed").status == 200
+    way.stopped(job_id)
+    job = way.get(job_id)
+    assert (job["state"], outcomes(job)) == ("killed", ["kill"])
+    assert (job["error"]["message"], job["claim"], job["result"]) == ("not needed", None, None)
+
+
+def test_a_run_that_takes_too_long_is_stopped_and_counted(way: Way) -> None:
+    job_id = way.add(["once", ["hold"]], ["result", "quick"], timeout=1, lease=LEASE, backoff=SHORT)
+    way.held(job_id)
+    way.stopped(job_id)
+    job = way.ended(job_id)
+    assert (job["state"], job["result"], job["attemptsMade"]) == ("success", "quick", 2)
+    assert outcomes(job) == ["timeout", "success"]
+    assert job["history"][0]["error"]["kind"] == "timeout"
+    assert "1 s" in job["history"][0]["error"]["message"]
+
+
+def test_a_job_longer_than_its_lease_is_kept_by_heartbeats(way: Way) -> None:
+    job_id = way.add(["hold"], lease=LEASE)
+    held = way.held(job_id)
+    kept = until(lambda: way.get(job_id), lambda job: seconds(job["startAt"], job["resetAt"]) > 2.5 * LEASE)
+    assert (kept["state"], kept["claim"]) == ("processing", held["claim"])
+    way.go(job_id)
+    job = way.ended(job_id)
+    assert (job["state"], job["attemptsMade"], outcomes(job)) == ("success", 1, ["success"])
+
+
+def test_a_job_whose_heartbeats_end_runs_elsewhere_and_the_late_one_changes_nothing(way: Way) -> None:
+    job_id = way.add(["once", ["hold"]], ["result", "by another"], lease=LEASE, backoff=SHORT)
+    held = way.held(job_id)
+    way.freeze(held)
+    try:
+        job = way.ended(job_id)
+    finally:
+        way.thaw(held)
+    assert (job["state"], job["result"], job["attemptsMade"]) == ("success", "by another", 2)
+    assert outcomes(job) == ["hanging", "success"]
+    assert held["claim"]["worker"] in job["history"][0]["error"]["message"]
+    way.go(job_id)
+    until(lambda: way.get(job_id)["history"][0].get("late") or way.stage.ground.has(job_id, "stopped"), bool)
+    late = way.get(job_id)
+    for one in (job, late):
+        one["history"][0].pop("late", None)
+    assert late == job
+
+
+def test_a_report_under_an_old_claim_is_refused_and_kept(way: Way) -> None:
+    job_id = way.add(["once", ["fail", "no"]], ["hold"], ["result", "mine"], backoff=SHORT)
+    job = way.held(job_id)
+    old = job["history"][0]["token"]
+    beat = way.post(job_id, "heartbeat", token=old, progress=90, logs=["from the grave"])
+    refused = way.post(job_id, "succeed", token=old, result="too late")
+    assert (beat.status, refused.status) == (409, 409)
+    present = way.get(job_id)
+    assert (present["state"], present["claim"], present["progress"]) == ("processing", job["claim"], job["progress"])
+    way.go(job_id)
+    ended = way.ended(job_id)
+    assert (ended["state"], ended["result"], outcomes(ended)) == ("success", "mine", ["fail", "success"])
+    assert (ended["history"][0]["late"]["outcome"], ended["history"][0]["late"]["result"]) == ("success", "too late")
+    assert "from the grave" not in [line["m"] for line in way.lines(job_id)]
+
+
+def test_a_final_report_that_is_repeated_has_no_second_effect(way: Way) -> None:
+    job = way.done(["result", 1])
+    again = way.post(job["id"], "succeed", token=job["history"][0]["token"], result=1)
+    assert (again.status, again.body["state"]) == (200, "success")
+    assert way.get(job["id"]) == job
+    failed = way.done(["fail", "no"], attempts=1)
+    again = way.post(failed["id"], "fail", token=failed["history"][0]["token"], reason="no")
+    assert (again.status, again.body["state"]) == (200, "failed")
+    assert way.get(failed["id"]) == failed
+
+
+def test_a_report_of_a_job_that_was_killed_is_refused(way: Way) -> None:
+    job_id = way.add(["hold"])
+    token = way.held(job_id)["claim"]["token"]
+    way.post(job_id, "kill")
+    assert way.post(job_id, "succeed", token=token, result=1).status == 409
+    way.stopped(job_id)
+    assert way.get(job_id)["state"] == "killed"
+
+
+def test_a_delayed_job_waits(way: Way) -> None:
+    job_id = way.add(["result", 1], delay=0.5)
+    assert way.get(job_id)["state"] == "delayed"
+    job = way.ended(job_id)
+    assert (job["state"], job["attemptsMade"]) == ("success", 1)
+    assert seconds(job["insertAt"], job["startAt"]) >= 0.5
+
+
+def test_two_jobs_run_at_once(way: Way) -> None:
+    jobs = [way.add(["hold"], ["result", number]) for number in range(2)]
+    running = [way.held(job_id) for job_id in jobs]
+    assert [job["state"] for job in running] == ["processing"] * 2
+    for job_id in jobs:
+        way.go(job_id)
+    assert [way.ended(job_id)["result"] for job_id in jobs] == [0, 1]
+
+
+def test_a_requeued_job_runs_with_what_was_changed(way: Way) -> None:
+    failed = way.done(["log", "old"], ["fail", "wrong input"], attempts=1)
+    changed = {"do": [["log", "new"], ["echo"]], "n": 2}
+    assert way.post(failed["id"], "requeue", data=changed, attempts=2).status == 200
+    job = way.ended(failed["id"])
+    assert (job["state"], job["attemptsMade"], job["attempts"]) == ("success", 1, 2)
+    assert job["result"] == {"data": changed, "meta": {}, "attempt": 1}
+    assert outcomes(job) == ["fail", "requeue", "success"]
+    assert job["history"][1]["was"] == {"data": failed["data"], "attempts": 1}
+    assert [line["m"] for line in way.lines(job["id"]) if line["m"] in {"old", "new"}] == ["old", "new"]
+
+
+def test_a_successful_job_can_be_run_once_more(way: Way) -> None:
+    first = way.done(["once", ["log", "only now"]], ["result", 1])
+    assert way.post(first["id"], "requeue").status == 200
+    job = way.reached(first["id"], "success")
+    again = until(lambda: way.get(job["id"]), lambda one: len(one["history"]) == 3 and one["state"] == "success")
+    assert (again["attemptsMade"], outcomes(again)) == (1, ["success", "requeue", "success"])
+    assert len(way.lines(job["id"])) == 1
+
+
+def test_one_slot_takes_the_most_important_first(one_slot: Way) -> None:
+    way = one_slot
+    blocker = way.add(["hold"])
+    way.held(blocker)
+    priorities = [0, 5, -3, 5, 0]
+    jobs = [way.add(["result", number], priority=priority) for number, priority in enumerate(priorities)]
+    assert {way.get(job_id)["state"] for job_id in jobs} == {"pending"}
+    way.go(blocker)
+    ended = sorted((way.ended(job_id) for job_id in jobs), key=lambda job: job["startAt"])
+    assert [job["result"] for job in ended] == [1, 3, 0, 4, 2]

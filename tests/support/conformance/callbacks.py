@@ -1,0 +1,86 @@
+"""Plays jobs by Python functions, an async and a plain one: ``jobqueue worker …callbacks:queue``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from jobqueue import Die, JobQueue, Retry
+from jobqueue.domain.errors import JobCancelledError
+from tests.support.conformance.play import (
+    PAUSE,
+    AgainError,
+    DeadError,
+    Ground,
+    Seen,
+    StoppedError,
+    drive,
+    drive_async,
+    pause,
+    play,
+)
+
+if TYPE_CHECKING:
+    from jobqueue.processors.callback import ActiveJob, BlockingJob
+
+queue = JobQueue()
+_ground = Ground.here()
+
+
+@queue.handler("play", queue="callback")
+async def play_async(job: ActiveJob) -> Any:
+    async def act(verb: str, *words: Any) -> Any:
+        match verb:
+            case "log":
+                await job.log(*words)
+            case "progress":
+                await job.progress(*words)
+            case "parent":
+                parent = await job.parent()
+                return None if parent is None else parent.result
+            case _:
+                await pause()
+        return None
+
+    try:
+        return await drive_async(play(_seen(job), _ground), act)
+    except (asyncio.CancelledError, JobCancelledError):
+        _ground.mark(job.id, "stopped")
+        raise
+    except DeadError as error:
+        raise Die(str(error)) from error
+    except AgainError as error:
+        raise Retry(error.reason, delay=error.delay) from error
+
+
+@queue.handler("play", queue="thread")
+def play_in_a_thread(job: BlockingJob) -> Any:
+    def act(verb: str, *words: Any) -> Any:
+        match verb:
+            case "log":
+                job.log(*words)
+            case "progress":
+                job.progress(*words)
+            case "parent":
+                parent = job.parent()
+                return None if parent is None else parent.result
+            case _:
+                if job.cancelled:
+                    raise StoppedError
+                time.sleep(PAUSE)
+        return None
+
+    try:
+        return drive(play(_seen(job), _ground), act)
+    except (StoppedError, JobCancelledError):
+        _ground.mark(job.id, "stopped")
+        raise
+    except DeadError as error:
+        raise Die(str(error)) from error
+    except AgainError as error:
+        raise Retry(error.reason, delay=error.delay) from error
+
+
+def _seen(job: ActiveJob | BlockingJob) -> Seen:
+    return Seen(job.id, dict(job.data), dict(job.meta), job.attempt)

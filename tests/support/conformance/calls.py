@@ -1,0 +1,48 @@
+"""The HTTP API by the standard library alone, as a program in any language would call it."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+_TIMEOUT = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The status and the JSON of an answer; ``None`` if it has no body."""
+
+    status: int
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The API of one server."""
+
+    url: str
+
+    def get(self, path: str) -> Answer:
+        return self.call("GET", path)
+
+    def post(self, path: str, body: Any = None) -> Answer:
+        return self.call("POST", path, {} if body is None else body)
+
+    def call(self, method: str, path: str, body: Any = None) -> Answer:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(  # noqa: S310 - the server under test
+            f"{self.url}{path}", data, {"Content-Type": "application/json"}, method=method
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310 - as above
+                return _answer(response.status, response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return _answer(error.code, error.read())
+
+
+def _answer(status: int, body: bytes) -> Answer:
+    return Answer(status, json.loads(body) if body else None)

@@ -1,0 +1,74 @@
+"""Plays one job as a command: JSON on standard input, ``::`` lines on standard output, the end by the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+from tests.support.conformance.calls import Api
+from tests.support.conformance.play import (
+    PAUSE,
+    AgainError,
+    DeadError,
+    FailedError,
+    Ground,
+    Seen,
+    StoppedError,
+    drive,
+    play,
+)
+
+FAIL, DIE, RETRY = 1, 65, 75
+_API = Api(os.environ["JOBQUEUE_URL"])
+_JOB = f"/v1/jobs/{os.environ['JOBQUEUE_JOB_ID']}"
+
+
+def act(verb: str, *words: Any) -> Any:
+    match verb:
+        case "log":
+            line, level = words
+            if level is None:
+                _print(line)
+            else:
+                # A line of the output has no level of its own choice; one sent to the API has.
+                body = {"token": os.environ["JOBQUEUE_TOKEN"], "logs": [{"m": line, "level": level}]}
+                _API.post(f"{_JOB}/heartbeat", body)
+        case "progress":
+            _print(f"::progress {words[0]}")
+        case "parent":
+            return _API.get(f"/v1/jobs/{_API.get(_JOB).body['parentId']}").body["result"]
+        case _:
+            time.sleep(PAUSE)
+    return None
+
+
+def main() -> int:
+    job, ground = Seen.of(json.load(sys.stdin)), Ground.here()
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        result = drive(play(job, ground), act)
+    except StoppedError:
+        ground.mark(job.id, "stopped")
+        return FAIL
+    except (FailedError, DeadError, AgainError) as error:
+        sys.stderr.write(f"{error}\n")
+        return {FailedError: FAIL, DeadError: DIE, AgainError: RETRY}[type(error)]
+    _print(f"::result {json.dumps(result)}")
+    return 0
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _stop(*_: object) -> NoReturn:
+    raise StoppedError
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""The little programs that jobs carry in their data, the same for every way to process them.
+
+``{"do": [["log", "hello"], ["progress", 40], ["hold"], ["result", {"width": 320}]]}`` is played as a generator: it
+yields what a way has to do in its own manner, and returns the result or raises how the job is to end. Standard library
+only: whatever processes a job may import it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+
+Step: TypeAlias = tuple[Any, ...]
+Game: TypeAlias = "Generator[Step, Any, Any]"
+PAUSE = 0.02
+DIRECTORY = "CONFORMANCE_DIR"
+
+
+class FailedError(Exception):
+    """This attempt does not succeed."""
+
+
+class DeadError(Exception):
+    """The job can never succeed."""
+
+
+class AgainError(Exception):
+    """The job is to run again, uncounted, after a delay in seconds."""
+
+    def __init__(self, reason: str, delay: float) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.delay = delay
+
+
+class StoppedError(Exception):
+    """The way has told that the job is not wanted any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A directory by which a test and what runs its jobs see each other."""
+
+    path: Path
+
+    @classmethod
+    def here(cls) -> Ground:
+        return cls(Path(os.environ[DIRECTORY]))
+
+    def mark(self, name: str, what: str) -> None:
+        (self.path / f"{name}.{what}").touch()
+
+    def clear(self, name: str, what: str) -> None:
+        (self.path / f"{name}.{what}").unlink()
+
+    def has(self, name: str, what: str) -> bool:
+        return (self.path / f"{name}.{what}").exists()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a way lets its program see of a job."""
+
+    id: str
+    data: dict[str, Any]
+    meta: dict[str, Any]
+    attempt: int
+
+    @classmethod
+    def of(cls, sent: dict[str, Any]) -> Seen:
+        """Read the JSON that webhooks, commands and polling workers get."""
+        job = sent["job"]
+        return cls(job["id"], job["data"], job["meta"], sent.get("attempt", job["attemptsMade"]))
+
+
+def play(job: Seen, ground: Ground) -> Game:
+    """Yield ``log LINE LEVEL``, ``progress PERCENT``, ``pause`` and ``parent``, whose answer is the parent's result."""
+    result: Any = None
+    for step in job.data["do"]:
+        if step[0] == "once":
+            if ground.has(job.id, "once"):
+                continue
+            ground.mark(job.id, "once")
+        verb, *words = step[1] if step[0] == "once" else step
+        match verb:
+            case "parent":
+                result = yield ("parent",)
+            case "log":
+                yield ("log", *words, *[None] * (2 - len(words)))
+            case "count":
+                for number in range(words[0]):
+                    yield ("log", f"line {number}", None)
+            case "progress":
+                yield ("progress", words[0])
+            case "hold":
+                ground.mark(job.id, "held")
+                while not ground.has(job.id, "go"):
+                    yield ("pause",)
+            case _:
+                result = _do(verb, words, job)
+    return result
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def drive(game: Game, act: Callable[..., Any]) -> Any:
+    answer = None
+    while True:
+        try:
+            step = game.send(answer)
+        except StopIteration as end:
+            return end.value
+        answer = act(*step)
+
+
+async def drive_async(game: Game, act: Callable[..., Awaitable[Any]]) -> Any:
+    answer = None
+    while True:
+        try:
+            step = game.send(answer)
+        except StopIteration as end:
+            return end.value
+        answer = await act(*step)
+
+
+async def pause() -> None:
+    await asyncio.sleep(PAUSE)
+
+
+def _do(verb: str, words: list[Any], job: Seen) -> Any:
+    """Return the result that a step makes, or raise how it ends the job."""
+    if verb in _ENDS:
+        raise _ENDS[verb](*words)
+    return _MAKERS[verb](job, *words)
+
+
+_ENDS: dict[str, Callable[..., Exception]] = {
+    "fail": FailedError,
+    "die": DeadError,
+    "retry": AgainError,
+    "crash": lambda: ZeroDivisionError("nobody foresaw this"),
+}
+_MAKERS: dict[str, Callable[..., Any]] = {
+    "result": lambda _, value: value,
+    "read": lambda _, text: json.loads(text),
+    "size": lambda _, size: "x" * size,
+    "echo": lambda job: {"data": job.data, "meta": job.meta, "attempt": job.attempt},
+    "digest": lambda job: digest(job.data["blob"]),
+}

@@ -1,0 +1,136 @@
+"""Plays jobs as the receiver of webhooks: ``/held`` answers when the job has ended, ``/accepted`` at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+from aiohttp import ClientSession, web
+from standardwebhooks.webhooks import Webhook
+
+from tests.support.conformance.play import (
+    AgainError,
+    DeadError,
+    FailedError,
+    Ground,
+    Seen,
+    StoppedError,
+    drive_async,
+    pause,
+    play,
+)
+
+_BEAT = 0.1
+_MOST_BODY = 16 * 1024 * 1024
+
+
+class Run:
+    """One delivered job; it reports over the API with the token that came along."""
+
+    def __init__(self, session: ClientSession, sent: dict[str, Any], *, beats: bool) -> None:
+        self.job = Seen.of(sent)
+        self._parent_id = sent["job"]["parentId"]
+        self._token = sent["token"]
+        self._session = session
+        self._beats = beats
+        self._beaten_at = time.monotonic()
+        self._ground = Ground.here()
+
+    async def decide(self) -> dict[str, Any]:
+        """Return what an answer says that decides about the job."""
+        try:
+            result = await drive_async(play(self.job, self._ground), self.act)
+        except DeadError as error:
+            return {"outcome": "die", "reason": str(error)}
+        except AgainError as error:
+            return {"outcome": "retry", "reason": error.reason, "delay": error.delay}
+        except FailedError as error:
+            return {"outcome": "fail", "reason": str(error)}
+        except (StoppedError, asyncio.CancelledError):
+            self._ground.mark(self.job.id, "stopped")
+            raise
+        return {"outcome": "success", "result": result}
+
+    async def report(self) -> None:
+        """Play the job and say over the API how it ended."""
+        try:
+            decided = await self.decide()
+        except StoppedError:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever the program raises is the failure of its job
+            decided = {"outcome": "fail", "reason": repr(error)}
+        outcome = decided.pop("outcome")
+        status, answer = await self._post("succeed" if outcome == "success" else outcome, decided)
+        if status == 422:
+            await self._post("fail", {"reason": str(answer["errors"])})
+
+    async def act(self, verb: str, *words: Any) -> Any:
+        match verb:
+            case "log":
+                await self._beat(logs=[{"m": words[0], "level": words[1]}])
+            case "progress":
+                await self._beat(progress=words[0])
+            case "parent":
+                async with self._session.get(f"/v1/jobs/{self._parent_id}") as answer:
+                    return (await answer.json())["result"]
+            case _:
+                while self._ground.has(self._token, "frozen"):
+                    await pause()
+                if self._beats and time.monotonic() - self._beaten_at > _BEAT:
+                    await self._beat()
+                await pause()
+        return None
+
+    async def _beat(self, **report: Any) -> None:
+        status, answer = await self._post("heartbeat", report)
+        self._beaten_at = time.monotonic()
+        if status == 409 or answer["cancelled"]:
+            raise StoppedError
+
+    async def _post(self, verb: str, report: dict[str, Any]) -> tuple[int, Any]:
+        body = {"token": self._token, **report}
+        async with self._session.post(f"/v1/jobs/{self.job.id}/{verb}", json=body) as answer:
+            return answer.status, await answer.json(content_type=None)
+
+
+def application(session: ClientSession, secret: str) -> web.Application:
+    running: set[asyncio.Task[None]] = set()
+
+    async def read(request: web.Request) -> dict[str, Any]:
+        body = await request.read()
+        Webhook(secret).verify(body, dict(request.headers))
+        sent: dict[str, Any] = json.loads(body)
+        return sent
+
+    async def held(request: web.Request) -> web.Response:
+        return web.json_response(await Run(session, await read(request), beats=False).decide())
+
+    async def accepted(request: web.Request) -> web.Response:
+        run = Run(session, await read(request), beats=True)
+        task = asyncio.create_task(run.report())
+        running.add(task)
+        task.add_done_callback(running.discard)
+        return web.Response(status=202)
+
+    app = web.Application(client_max_size=_MOST_BODY)
+    app.router.add_post("/held", held)
+    app.router.add_post("/accepted", accepted)
+    return app
+
+
+async def main(url: str, secret: str) -> None:
+    async with ClientSession(url) as session:
+        runner = web.AppRunner(application(session, secret), handler_cancellation=True)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        sys.stdout.write(f"http://127.0.0.1:{runner.addresses[0][1]}\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[2], sys.argv[3]))

@@ -1,0 +1,227 @@
+"""Real servers, workers, pollers and a receiver of webhooks on one database, and the ways they process jobs."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from tests.acceptance.cli_process import Cli, Service
+from tests.support.conformance.calls import Answer, Api
+from tests.support.conformance.play import DIRECTORY, Ground
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+WAYS: Final = ("callback", "thread", "webhook", "accepted", "command", "polling")
+"""Both kinds of functions and both kinds of webhooks: one that answers in the end, and one that answers 202."""
+FINAL: Final = frozenset({"success", "failed", "killed"})
+RETRY_DELAY: Final = 0.4
+"""A command cannot choose the delay of a retry: it is the operator's, so all programs ask for the same."""
+_LIMIT: Final = 30
+_HOME: Final = Path(__file__).parents[3]
+_SECRET: Final = "whsec_" + base64.b64encode(b"conformance of webhooks " * 2).decode()
+
+T = TypeVar("T")
+Job = dict[str, Any]
+
+
+def until(look: Callable[[], T], accept: Callable[[T], object]) -> T:
+    """Return what is seen as soon as it is acceptable."""
+    deadline = time.monotonic() + _LIMIT
+    while True:
+        seen = look()
+        if accept(seen):
+            return seen
+        assert time.monotonic() < deadline, f"still not: {str(seen)[:3000]}"
+        time.sleep(0.02)
+
+
+class Stage:
+    """Everything that processes jobs, each way by several processes or by one, on a fresh database.
+
+    Args:
+        home: a directory of its own.
+        settings: MongoDB's URL and the database.
+        copies: servers, workers and pollers.
+        concurrency: jobs at a time in each of them.
+    """
+
+    def __init__(self, home: Path, settings: dict[str, str], *, copies: int, concurrency: int) -> None:
+        self.ground = Ground(home / "ground")
+        self.ground.path.mkdir()
+        self._home = home
+        self._copies = copies
+        self._settings = {**settings, DIRECTORY: str(self.ground.path), "JOBQUEUE_CONCURRENCY": str(concurrency)}
+        self._stack = contextlib.ExitStack()
+        self._servers: dict[int, Api] = {}
+        self._services: list[Service] = []
+        self._frozen: set[int] = set()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as starting:
+            starting.callback(self._stack.close)
+            self._start()
+            starting.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            for pid in self._frozen:
+                os.kill(pid, signal.SIGCONT)
+            for service in self._services:
+                service.send()
+            codes = [service.ended()[0] for service in self._services]
+        assert set(codes) == {0}
+        broken = [service.log for service in self._services if '"level": "error"' in service.log]
+        assert not broken
+
+    @property
+    def api(self) -> Api:
+        """The API of a server that is not frozen."""
+        return next(api for pid, api in self._servers.items() if pid not in self._frozen)
+
+    def freeze(self, pid: int) -> None:
+        self._frozen.add(pid)
+        os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self, pid: int) -> None:
+        os.kill(pid, signal.SIGCONT)
+        self._frozen.discard(pid)
+
+    def _start(self) -> None:
+        commands = self._commands()
+        words = ("serve", "--port", "0", "--webhook-allow", "127.0.0.0/8", "--commands", str(commands))
+        servers = [self._cli("server", number).start(*words) for number in range(self._copies)]
+        target = "tests.support.conformance.callbacks:queue"
+        workers = [self._cli("worker", number).start("worker", target) for number in range(self._copies)]
+        self._services = [self._stack.enter_context(service) for service in servers + workers]
+        for server in servers:
+            self._servers[server.process.pid] = Api(server.ready().removeprefix("listening on "))
+        url = self.api.url
+        others = [self._other("polling", number, url) for number in range(self._copies)]
+        receiver = self._other("receiver", 0, url, _SECRET).ready()
+        for service in workers + others:
+            service.ready()
+        self._configure("webhook", {"kind": "webhook", "url": f"{receiver}/held", "secret": _SECRET})
+        self._configure("accepted", {"kind": "webhook", "url": f"{receiver}/accepted", "secret": _SECRET})
+        self._configure("command", {"kind": "command", "name": "play"})
+
+    def _configure(self, queue: str, processor: dict[str, str]) -> None:
+        answer = self.api.call("PUT", f"/v1/queues/{queue}", {"processors": {"*": processor}})
+        assert answer.status == 200, answer.body
+
+    def _cli(self, kind: str, number: int) -> Cli:
+        directory = self._home / f"{kind}{number}"
+        directory.mkdir()
+        return Cli(directory, self._settings)
+
+    def _other(self, module: str, number: int, *words: str) -> Service:
+        cli = self._cli(module, number)
+        command = [sys.executable, "-m", f"tests.support.conformance.{module}", module, *words]
+        environ = {**os.environ, "PYTHONPATH": str(_HOME), **self._settings}
+        return self._stack.enter_context(Service(command, cli.cwd, environ))
+
+    def _commands(self) -> Path:
+        argv = [sys.executable, "-m", "tests.support.conformance.command"]
+        path = self._home / "commands.toml"
+        path.write_text(f"""
+[commands.play]
+argv = {json.dumps(argv)}
+env = {{ PYTHONPATH = {json.dumps(str(_HOME))}, {DIRECTORY} = {json.dumps(str(self.ground.path))} }}
+retry_delay = {RETRY_DELAY}
+""")
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to process jobs, as seen over the API."""
+
+    name: str
+    stage: Stage
+
+    def new(self, *do: Any, data: dict[str, Any] | None = None, **fields: Any) -> Job:
+        """Return a job to be added that does this."""
+        return {"type": "play", "queue": self.name, "data": {"do": list(do), **(data or {})}, **fields}
+
+    def add(self, *do: Any, data: dict[str, Any] | None = None, **fields: Any) -> str:
+        answer = self.stage.api.post("/v1/jobs", self.new(*do, data=data, **fields))
+        assert answer.status == 201, answer.body
+        job_id: str = answer.body["id"]
+        return job_id
+
+    def get(self, job_id: str) -> Job:
+        answer = self.stage.api.get(f"/v1/jobs/{job_id}")
+        assert answer.status == 200, answer.body
+        job: Job = answer.body
+        return job
+
+    def post(self, job_id: str, verb: str, **body: Any) -> Answer:
+        return self.stage.api.post(f"/v1/jobs/{job_id}/{verb}", body)
+
+    def reached(self, job_id: str, *states: str) -> Job:
+        return until(lambda: self.get(job_id), lambda job: job["state"] in states)
+
+    def ended(self, job_id: str) -> Job:
+        return self.reached(job_id, *FINAL)
+
+    def done(self, *do: Any, **fields: Any) -> Job:
+        """Add a job and return it when it has ended."""
+        return self.ended(self.add(*do, **fields))
+
+    def held(self, job_id: str) -> Job:
+        """Return the job when its program holds."""
+        until(lambda: self.stage.ground.has(job_id, "held"), bool)
+        return self.get(job_id)
+
+    def go(self, job_id: str) -> None:
+        """Let the program of a job go on."""
+        self.stage.ground.mark(job_id, "go")
+
+    def stopped(self, job_id: str) -> None:
+        """Wait until what runs the job has been told to stop."""
+        until(lambda: self.stage.ground.has(job_id, "stopped"), bool)
+
+    def lines(self, job_id: str) -> list[Job]:
+        """Return all log lines."""
+        found: list[Job] = []
+        path = f"/v1/jobs/{job_id}/logs?limit=1000"
+        page = self.stage.api.get(path).body
+        while True:
+            found += page["items"]
+            if page["next"] is None:
+                return found
+            page = self.stage.api.get(f"{path}&cursor={page['next']}").body
+
+    def children(self, job_id: str) -> list[Job]:
+        items: list[Job] = self.stage.api.get(f"/v1/jobs?parentId={job_id}").body["items"]
+        return items
+
+    def freeze(self, job: Job) -> None:
+        """Stop the process that has a job or, where that has handed it on, the receiver's heartbeats for it."""
+        if self.name == "accepted":
+            self.stage.ground.mark(job["claim"]["token"], "frozen")
+        else:
+            self.stage.freeze(_pid(job))
+
+    def thaw(self, job: Job) -> None:
+        """Let go on what `freeze` has stopped; takes the job as it was then."""
+        if self.name == "accepted":
+            self.stage.ground.clear(job["claim"]["token"], "frozen")
+        else:
+            self.stage.thaw(_pid(job))
+
+
+def _pid(job: Job) -> int:
+    return int(job["claim"]["worker"].split(":")[1])
