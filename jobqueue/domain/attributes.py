@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 MOST: Final = 100
 """Scalars that ``meta`` may hold."""
 LONGEST: Final = 200
-"""Characters of a text that is searchable as a whole; longer ones are compared in the document."""
+"""Characters of a path, or of a text, that is searchable as a whole; longer ones are compared in the document."""
 
 
 def encode(path: str, value: Any) -> str | None:
     """Return the attribute of one scalar, or ``None`` for what is not searchable this way."""
+    if len(path) > LONGEST:
+        return None
     if isinstance(value, str):
         return f"{path}={json.dumps(value, ensure_ascii=False)}" if len(value) <= LONGEST else None
     if isinstance(value, float) and value.is_integer():

@@ -16,7 +16,10 @@ DEEPEST: Final = 64
 """Levels of nesting."""
 _LOW: Final = -(2**63)
 _HIGH: Final = 2**63 - 1
-_OVERHEAD: Final = 7
+_NAMED: Final = 2
+"""Bytes of any value in BSON besides its name and itself."""
+_FRAMED: Final = 5
+"""Bytes of a text, list or object in BSON besides what is in it."""
 _MOST_PROBLEMS: Final = 20
 
 
@@ -32,11 +35,12 @@ class _Walk:
         if len(self.problems) >= _MOST_PROBLEMS:
             # A value that contains itself would go on for ever.
             return
-        self.size += _OVERHEAD
+        self.size += _NAMED
         if isinstance(value, str):
+            self.size += _FRAMED
             self._text(value, path)
         elif value is None or isinstance(value, bool):
-            self.size += 8
+            self.size += 1
         elif isinstance(value, datetime):
             self.size += 8
             self._date(value, path)
@@ -54,6 +58,7 @@ class _Walk:
             self._wrong(path, f"is a {type(value).__name__}, which is not a JSON value")
 
     def _inside(self, value: dict[Any, Any] | list[Any] | tuple[Any, ...], path: str, depth: int) -> None:
+        self.size += _FRAMED
         if depth >= DEEPEST:
             self._wrong(path, f"is nested deeper than {DEEPEST} levels")
         elif isinstance(value, dict):
@@ -62,6 +67,8 @@ class _Walk:
                     self.visit(inner, f"{path}.{key}", depth + 1)
         else:
             for index, inner in enumerate(value):
+                # The members of a list are named in BSON too, by their numbers.
+                self.size += len(str(index))
                 self.visit(inner, f"{path}.{index}", depth + 1)
 
     def _name(self, key: object, path: str) -> bool:
@@ -107,7 +114,7 @@ def check(value: Any, path: str, *, dots: bool = True) -> int:
         dots: allow dots in names.
 
     Returns:
-        About how many bytes it takes.
+        How many bytes it takes at most.
 
     Raises:
         InvalidInputError: numbers beyond 64 bit or not finite, lone surrogates, names with NUL or a leading ``$``,

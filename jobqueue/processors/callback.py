@@ -226,8 +226,9 @@ async def _in_thread(function: Function, active: BlockingJob) -> Any:
         failure: BaseException | None = None
         try:
             result = context.run(function, active)
-        except StopIteration as error:
-            failure = RuntimeError(f"the handler raised StopIteration({error.value!r})")
+        except (StopIteration, KeyboardInterrupt) as error:
+            # A future takes no StopIteration; no signal reaches a thread, so that an interrupt is the handler's own.
+            failure = RuntimeError(f"the handler raised {error!r}").with_traceback(error.__traceback__)
         except BaseException as error:  # noqa: BLE001 - it belongs to the job, and is raised where the job is awaited
             failure = error
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -35,6 +37,8 @@ _GONE: Final = 410
 _BUSY: Final = frozenset({429, 503})
 _OUTCOMES: Final = frozenset({"fail", "die", "retry", "success"})
 _MOST_DIGITS: Final = 9
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
+_MOST_WHOLE: Final = 30
 _UNREAD: Final = object()
 
 
@@ -125,10 +129,18 @@ def _json(reply: Reply) -> Any:
     """Return the body's value; `_UNREAD` if it is no JSON, or not whole."""
     if reply.fault is not None or reply.is_encoded or len(reply.body) > reply.limit or reply.is_redirect:
         return _UNREAD
+    text = reply.body.removeprefix(codecs.BOM_UTF8)
     try:
-        return orjson.loads(reply.body.removeprefix(codecs.BOM_UTF8))
+        value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return _UNREAD
+    # orjson makes floats of whole numbers beyond 64 bit, which would be another result than the one that was sent.
+    return json.loads(text, parse_int=_whole) if _LONG_NUMBER.search(text) else value
+
+
+def _whole(text: str) -> int:
+    """Return a whole number; one that is far beyond 64 bit may become another one that is."""
+    return int(text[:_MOST_WHOLE])
 
 
 def _decided(reply: Reply, body: dict[str, Any]) -> Verdict | None:

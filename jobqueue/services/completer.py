@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobqueue.domain.errors import KeyConflictError
+from jobqueue.domain.errors import DatabaseError, KeyConflictError
 from jobqueue.domain.job import as_tuple
 from jobqueue.domain.state import State
 from jobqueue.journal import get_logger
@@ -35,9 +35,14 @@ class Completer:
         self._wakeups = wakeups
 
     async def run_once(self) -> None:
-        """Do it for every job that a crash or an outage has left."""
+        """Do it for every job that a crash or an outage has left; one that cannot be finished holds up no other."""
         for job in await self._jobs.unfired():
-            await self.fire(job)
+            try:
+                await self.fire(job)
+            except DatabaseError:
+                raise
+            except Exception:
+                log.exception("an ended job cannot be finished", job_id=job.id)
 
     async def finish(self, job_id: str) -> None:
         """Do it for a job that has just ended."""

@@ -69,7 +69,7 @@ class Execution:
             loop.call_soon_threadsafe(self.lose, reason)
 
         reporter = JobReporter(self._work, self.job, self.token, self.lose)
-        self._keeper.keep(self.job.id, self.job.queue, self.token, self.job.lease, lost)
+        self._keeper.keep(self.job.id, self.job.queue, self.token, self.job.held_lease, lost)
         self._task = asyncio.create_task(self._process(reporter), name=f"job-{self.job.id}")
         done, _ = await asyncio.wait({self._task}, timeout=self.job.timeout)
         if not done:

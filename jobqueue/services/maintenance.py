@@ -136,10 +136,19 @@ class Reaper:
         sooner = None
         for job in expired:
             if self._grace.allows(job.held_lease, now):
-                await self._reap(job)
+                await self._try_to_reap(job)
             else:
                 sooner = min(sooner or math.inf, self._grace.pace(job.held_lease))
         return sooner
+
+    async def _try_to_reap(self, job: Job) -> None:
+        """Reap a job; one that cannot be reaped holds up no other."""
+        try:
+            await self._reap(job)
+        except DatabaseError:
+            raise
+        except Exception:
+            log.exception("a hanging job cannot be reaped", job_id=job.id)
 
     async def _reap(self, job: Job) -> None:
         if job.claim is None:

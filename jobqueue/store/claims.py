@@ -45,15 +45,21 @@ class _Position:
     """
 
     claims: int = 0
-    priority: int | None = None
+    priority: float | None = None
     insert_at: datetime | None = None
     searched_at: float = float("-inf")
 
     def usable(self, now: float) -> bool:
         return self.claims > _WARM and self.priority is not None and now - self.searched_at < _FULL_SCAN_SECONDS
 
-    def is_before(self, priority: int | None) -> bool:
+    def is_before(self, priority: float | None) -> bool:
         return priority is None or self.priority is None or priority > self.priority
+
+    def found(self, document: Document) -> None:
+        priority, insert_at = document.get("priority"), document.get("insertAt")
+        self.claims += 1
+        self.priority = priority if isinstance(priority, int | float) else None
+        self.insert_at = insert_at if isinstance(insert_at, datetime) else None
 
     def narrowed(self) -> tuple[Document, Document]:
         from_here = {"priority": self.priority, "insertAt": {"$gte": (self.insert_at or _EPOCH) - _MARGIN}}
@@ -113,8 +119,7 @@ class ClaimStore:
         for search in searches:
             document = await self._claim(search, index, token, worker, lease)
             if document is not None:
-                position.claims += 1
-                position.priority, position.insert_at = document.get("priority"), document.get("insertAt")
+                position.found(document)
                 return documents.job(document)
         return None
 

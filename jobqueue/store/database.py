@@ -49,6 +49,7 @@ OPERATION_MS: Final = 20_000
 CONNECT_SECONDS: Final = 10.0
 """Seconds within which a server has to be found and answer at first."""
 _SELECTION_MS: Final = 8_000
+_ANSWER_SECONDS: Final = 1.0
 _RESYNC_SECONDS: Final = 10.0
 _SLIGHT: Final = timedelta(seconds=1)
 _MOST_DOCUMENT: Final = 16 * 1024 * 1024
@@ -106,6 +107,13 @@ def _timeouts(url: str) -> dict[str, Any]:
     given = {name.lower() for name in parse_qs(urlsplit(url).query)}
     limits = {"timeoutMS": OPERATION_MS, "serverSelectionTimeoutMS": _SELECTION_MS}
     return {name: limit for name, limit in limits.items() if name.lower() not in given}
+
+
+def _connect_seconds(url: str) -> float:
+    """Return how long the first answer may take: a shorter time for finding a server, set in the URL, counts."""
+    given = {name.lower(): values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
+    selection = given.get("serverselectiontimeoutms", "")
+    return min(CONNECT_SECONDS, int(selection) / 1000 + _ANSWER_SECONDS) if selection.isdecimal() else CONNECT_SECONDS
 
 
 def new_id() -> str:
@@ -187,7 +195,7 @@ class Database:
         database = cls(client, name, url)
         try:
             with translated():
-                with pymongo.timeout(CONNECT_SECONDS):
+                with pymongo.timeout(_connect_seconds(url)):
                     await database.check()
                 await database.ensure_indexes()
         except BaseException:

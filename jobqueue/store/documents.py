@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from bson import ObjectId
 
@@ -12,7 +14,7 @@ from jobqueue.domain import backoff as backoffs
 from jobqueue.domain import queue as queues
 from jobqueue.domain import wire
 from jobqueue.domain.attributes import attributes
-from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.job import DEFAULT_QUEUE, Attempt, Children, Claim, Job, JobError, LogLine, NewJob, children
 from jobqueue.domain.queue import QueueConfig
 from jobqueue.domain.state import Outcome, State
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.backoff import Backoff
 
 Document = dict[str, Any]
+Kind = TypeVar("Kind", State, Outcome)
 _DEFAULTS: Final = QueueConfig()
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
@@ -91,7 +94,7 @@ def job(document: Mapping[str, Any]) -> Job:
     get = document.get
     return Job(
         id=str(document["_id"]),
-        queue=get("queue") or DEFAULT_QUEUE,
+        queue=_text(get("queue")) or DEFAULT_QUEUE,
         type=str(get("type", "")),
         data=_mapping(get("data")),
         meta=_mapping(get("meta")),
@@ -102,72 +105,82 @@ def job(document: Mapping[str, Any]) -> Job:
         delay=_number(get("delay"), 0),
         lease=_number(get("lease"), _DEFAULTS.lease),
         timeout=None if get("timeout") is None else _number(get("timeout"), 0),
-        insert_at=get("insertAt") or _EPOCH,
-        start_at=get("startAt"),
-        end_at=get("endAt"),
-        delay_til=get("delayTil"),
-        reset_at=get("resetAt"),
+        insert_at=_date(get("insertAt")) or _EPOCH,
+        start_at=_date(get("startAt")),
+        end_at=_date(get("endAt")),
+        delay_til=_date(get("delayTil")),
+        reset_at=_date(get("resetAt")),
         batch_id=_id(get("batchId")),
         parent_id=_id(get("parentId")),
-        depends_on=tuple(str(one) for one in get("dependsOn") or ()),
+        depends_on=tuple(str(one) for one in _list(get("dependsOn"))),
         progress=_number(get("progress"), 0),
-        logs=tuple(log_line(line) for line in get("logs") or ()),
+        logs=tuple(log_line(_mapping(line)) for line in _list(get("logs"))),
         result=get("result"),
         error=_error(get("error")),
-        history=tuple(attempt(entry) for entry in get("history") or ()),
-        state=State(get("state", State.PENDING)),
+        history=tuple(attempt(_mapping(entry)) for entry in _list(get("history"))),
+        state=_member(State, get("state")) or State.PENDING,
         on_success_delete=bool(get("onSuccessDelete")),
         on_complete=_children(get("onComplete"), "onComplete"),
         on_success=_children(get("onSuccess"), "onSuccess"),
         on_failure=_children(get("onFailure"), "onFailure"),
-        key=get("key"),
-        claim=_claim(get("claim")),
-        run=int(get("run") or 0),
-        log_count=int(get("logCount") or len(get("logs") or ())),
-        outbox=tuple(get("outbox") or ()),
-        traceparent=get("traceparent"),
+        key=_text(get("key")),
+        claim=_claim(_mapping(get("claim"))),
+        run=int(_number(get("run"), 0)),
+        log_count=int(_number(get("logCount"), len(_list(get("logs"))))),
+        outbox=tuple(str(one) for one in _list(get("outbox"))),
+        traceparent=_text(get("traceparent")),
     )
 
 
 def log_line(line: Mapping[str, Any]) -> LogLine:
     """Return the log line of a document."""
     return LogLine(
-        t=line.get("t") or _EPOCH, m=str(line.get("m", "")), level=line.get("level"), attempt=line.get("attempt")
+        t=_date(line.get("t")) or _EPOCH,
+        m=str(line.get("m", "")),
+        level=_text(line.get("level")),
+        attempt=None if line.get("attempt") is None else int(_number(line["attempt"], 0)),
     )
 
 
 def attempt(entry: Mapping[str, Any]) -> Attempt:
     """Return the history entry of a document."""
+    get = entry.get
     return Attempt(
-        attempt=int(entry.get("attempt") or 0),
-        token=entry.get("token"),
-        worker=entry.get("worker"),
-        start_at=entry.get("startAt"),
-        end_at=entry.get("endAt"),
-        outcome=Outcome(entry["outcome"]) if entry.get("outcome") else None,
-        error=_error(entry.get("error")),
-        code=entry.get("code"),
-        late=entry.get("late"),
-        was=entry.get("was"),
+        attempt=int(_number(get("attempt"), 0)),
+        token=_text(get("token")),
+        worker=_text(get("worker")),
+        start_at=_date(get("startAt")),
+        end_at=_date(get("endAt")),
+        outcome=_member(Outcome, get("outcome")),
+        error=_error(get("error")),
+        code=None if get("code") is None else int(_number(get("code"), 0)),
+        late=get("late") if isinstance(get("late"), dict) else None,
+        was=get("was") if isinstance(get("was"), dict) else None,
     )
 
 
 def queue_config(document: Mapping[str, Any]) -> QueueConfig:
-    """Return a queue's configuration; a processor that cannot be understood is left out, the rest holds."""
-    known: dict[str, Any] = {
-        attribute: document[name]
-        for attribute in ("paused", "attempts", "lease", "timeout", "priority", "on_success_delete")
-        if (name := wire.camel(attribute)) in document
-    }
-    processors = {}
-    for kind, given in (document.get("processors") or {}).items():
-        try:
-            processors[kind] = queues.processor(given, f"processors.{kind}")
-        except InvalidInputError:
-            continue
-    if "backoff" in document:
-        known["backoff"] = backoffs.parse(document["backoff"])
-    return QueueConfig(**known, processors=processors)
+    """Return a queue's configuration; what cannot be understood is left out, the rest holds."""
+    config = QueueConfig()
+    for attribute in ("paused", "attempts", "backoff", "lease", "timeout", "priority", "on_success_delete"):
+        if (name := wire.camel(attribute)) in document:
+            config = _configured(config, attribute, document[name])
+    given = document.get("processors")
+    for kind, one in given.items() if isinstance(given, dict) else ():
+        with contextlib.suppress(InvalidInputError):
+            made = queues.processor(one, f"processors.{kind}")
+            config = replace(config, processors={**config.processors, kind: made})
+    return config
+
+
+def _configured(config: QueueConfig, attribute: str, given: Any) -> QueueConfig:
+    try:
+        value: Any = backoffs.parse(given) if attribute == "backoff" else given
+        if attribute in {"paused", "on_success_delete"}:
+            value = bool(given)
+        return replace(config, **{attribute: value})
+    except InvalidInputError:
+        return config
 
 
 def _children_document(given: Children) -> Any:
@@ -201,20 +214,27 @@ def _children(given: Any, path: str) -> Children:
         return children(
             [wire.snake_children(one) for one in given] if isinstance(given, list) else wire.snake_children(given), path
         )
-    except (InvalidInputError, AttributeError, TypeError):
+    except (InvalidInputError, TooLargeError, AttributeError, TypeError):
         return None
 
 
-def _error(given: Mapping[str, Any] | None) -> JobError | None:
-    if not given:
+def _error(given: object) -> JobError | None:
+    if not given or not isinstance(given, dict):
         return None
-    return JobError(kind=str(given.get("kind", "")), message=str(given.get("message", "")), trace=given.get("trace"))
+    trace = given.get("trace")
+    return JobError(
+        kind=str(given.get("kind", "")),
+        message=str(given.get("message", "")),
+        trace=None if trace is None else str(trace),
+    )
 
 
-def _claim(given: Mapping[str, Any] | None) -> Claim | None:
-    if not given:
+def _claim(given: Mapping[str, Any]) -> Claim | None:
+    token = _text(given.get("token"))
+    if token is None:
         return None
-    return Claim(token=given["token"], worker=given["worker"], own_lease=given.get("lease"))
+    lease = _number(given.get("lease"), 0)
+    return Claim(token=token, worker=_text(given.get("worker")) or "", own_lease=lease or None)
 
 
 def _backoff(given: object) -> Backoff:
@@ -222,6 +242,22 @@ def _backoff(given: object) -> Backoff:
         return backoffs.DEFAULT if given is None else backoffs.parse(given)
     except InvalidInputError:
         return backoffs.DEFAULT
+
+
+def _member(kind: type[Kind], given: object) -> Kind | None:
+    return kind(given) if isinstance(given, str) and given in kind.__members__.values() else None
+
+
+def _date(given: object) -> datetime | None:
+    return given if isinstance(given, datetime) else None
+
+
+def _text(given: object) -> str | None:
+    return given if isinstance(given, str) else None
+
+
+def _list(given: object) -> list[Any]:
+    return given if isinstance(given, list) else []
 
 
 def _id(given: object) -> str | None:
@@ -233,5 +269,6 @@ def _mapping(given: object) -> dict[str, Any]:
 
 
 def _number(given: object, default: float) -> float:
-    usable = isinstance(given, int | float) and not isinstance(given, bool) and backoffs.finite(given)
-    return given if usable else default
+    if isinstance(given, bool) or not isinstance(given, int | float) or not backoffs.finite(given):
+        return default
+    return given

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 from pymongo.errors import OperationFailure
 
+from jobqueue.domain.errors import UnsuitableDatabaseError
 from jobqueue.store import statements
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 _ANY_ID: Final = {"$gte": ObjectId("0" * 24)}
 _NEWEST: Final = (("insertAt", -1), ("_id", -1))
 _INDEX_CONFLICTS: Final = frozenset({85, 86})
+_INDEX_NOT_FOUND: Final = 27
+_DUPLICATE_KEY: Final = 11000
+_TELLING: Final = ("unique", "sparse", "hidden", "partialFilterExpression", "expireAfterSeconds", "collation")
+_TRIES: Final = 3
 _DAY: Final = 86_400
 
 
@@ -74,21 +79,23 @@ DECLARED: Final = _declared()
 
 
 async def ensure(database: AsyncIOMotorDatabase[Any]) -> list[str]:
-    """Create what is missing, and replace what is there under a declared name with another definition.
+    """Create what is missing, and replace what stands in the way of it.
 
     Returns:
         The names of the indexes that had to be replaced.
+
+    Raises:
+        UnsuitableDatabaseError: the documents that are there break a unique index.
     """
     replaced = []
     for index in DECLARED:
-        try:
-            await _create(database, index)
-        except OperationFailure as error:
-            if error.code not in _INDEX_CONFLICTS:
-                raise
-            await database[index.collection].drop_index(index.name)
-            await _create(database, index)
-            replaced.append(index.name)
+        if await _create(database, index):
+            continue
+        for _ in range(_TRIES):
+            await _clear(database, index)
+            if await _create(database, index):
+                break
+        replaced.append(index.name)
     return replaced
 
 
@@ -103,12 +110,41 @@ async def differences(database: AsyncIOMotorDatabase[Any]) -> list[str]:
         there = found.get(f"{index.collection}.{index.name}")
         if there is None:
             lines.append(f"index {index.name} of {index.collection} is missing")
-        elif tuple(there["key"].items()) != index.keys or any(
-            there.get(name) != wanted for name, wanted in index.options.items()
-        ):
+        elif not _is(there, index):
             lines.append(f"index {index.name} of {index.collection} is not as declared")
     return lines
 
 
-async def _create(database: AsyncIOMotorDatabase[Any], index: Index) -> None:
-    await database[index.collection].create_index(list(index.keys), name=index.name, **index.options)
+def _is(there: Mapping[str, Any], index: Index) -> bool:
+    """Tell whether an index that is there, under whatever name, is what is declared."""
+    options = {name: there[name] for name in _TELLING if name in there and there[name] is not False}
+    return tuple(there["key"].items()) == index.keys and options == index.options
+
+
+async def _create(database: AsyncIOMotorDatabase[Any], index: Index) -> bool:
+    """Create an index unless it is there; return ``False`` if another one stands in its way."""
+    try:
+        await database[index.collection].create_index(list(index.keys), name=index.name, **index.options)
+    except OperationFailure as error:
+        if error.code in _INDEX_CONFLICTS:
+            return False
+        if error.code == _DUPLICATE_KEY:
+            double = (error.details or {}).get("keyValue")
+            raise UnsuitableDatabaseError(
+                f"the unique index {index.name} of {index.collection} cannot be created, because more than one "
+                f"document has {double}: end or delete all of them but one"
+            ) from error
+        raise
+    return True
+
+
+async def _clear(database: AsyncIOMotorDatabase[Any], index: Index) -> None:
+    """Drop what has the name of an index, or its definition under another name."""
+    collection = database[index.collection]
+    for one in [one async for one in collection.list_indexes()]:
+        if one["name"] == index.name or _is(one, index):
+            try:
+                await collection.drop_index(one["name"])
+            except OperationFailure as error:
+                if error.code != _INDEX_NOT_FOUND:
+                    raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import bson
 from bson import ObjectId
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 FULL_BYTES: Final = 8 * 1024 * 1024
 """A document larger than this gets its history moved out before a person's requeue adds to it."""
+MOST_CHILDREN: Final = payload.MOST_DATA + 64 * 1024
+"""Bytes that all the children described in a job may take, so that it has room for what it will get itself."""
+_CHILDREN: Final = ("onComplete", "onSuccess", "onFailure")
+_LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,7 @@ class JobStore:
 
         Raises:
             KeyConflictError: an unfinished job of the queue has its key.
+            TooLargeError: its children take more than `MOST_CHILDREN` bytes.
         """
         document = await self._document(new, job_id=job_id, parent_id=parent_id, batch_id=batch_id)
         if traceparent is not None:
@@ -107,6 +113,7 @@ class JobStore:
 
         Raises:
             KeyConflictError: the key of one is taken.
+            TooLargeError: as `insert`.
         """
         made = [await self._document(one) for one in new]
         if traceparent is not None:
@@ -138,8 +145,7 @@ class JobStore:
         Raises:
             NotFoundError: there is none of this id.
         """
-        large = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
-        found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}}, large)
+        found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}}, _LEAN)
         if found is None:
             raise NotFoundError("job", job_id)
         return documents.job(found)
@@ -193,14 +199,14 @@ class JobStore:
 
     @guarded
     async def expired(self, patience: float, most: int = 100) -> list[Job]:
-        """Return jobs whose lease has ended and was not longer than ``patience`` seconds, longest over first."""
-        cursor = self.collection.find(statements.expired(self.now, patience)).sort("resetAt", 1).limit(most)
+        """Return jobs, as `lean`, whose lease has ended and was at most ``patience`` seconds, longest over first."""
+        cursor = self.collection.find(statements.expired(self.now, patience), _LEAN).sort("resetAt", 1).limit(most)
         return [documents.job(one) async for one in cursor]
 
     @guarded
     async def unfired(self, most: int = 100) -> list[Job]:
-        """Return ended jobs for which something is still to be done."""
-        cursor = self.collection.find({"outbox": {"$exists": True}}).limit(most)
+        """Return ended jobs, as `lean`, for which something is still to be done."""
+        cursor = self.collection.find({"outbox": {"$exists": True}}, _LEAN).limit(most)
         return [documents.job(one) async for one in cursor]
 
     @guarded
@@ -274,7 +280,11 @@ class JobStore:
 
     async def _document(self, new: NewJob, *, job_id: str | None = None, **links: str | None) -> Document:
         now = await self._clock.now() if isinstance(self.now, str) else self.now
-        return documents.new_document(new, job_id=job_id or new_id(), now=now, **links)
+        document = documents.new_document(new, job_id=job_id or new_id(), now=now, **links)
+        children = {name: document[name] for name in _CHILDREN if document[name] is not None}
+        if children and (size := len(bson.encode(children))) > MOST_CHILDREN:
+            raise TooLargeError(", ".join(children), size, MOST_CHILDREN)
+        return document
 
     async def _clash(self, error: DuplicateKeyError, document: Document) -> Job:
         if (error.details or {}).get("keyPattern", {}).get("_id"):

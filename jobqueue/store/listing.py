@@ -110,10 +110,11 @@ class Listing:
 
 
 def _beyond(query: JobQuery, moment: datetime, job_id: str) -> list[Document]:
-    bound, beyond = ("$gte", "$gt") if query.oldest_first else ("$lte", "$lt")
+    bound, seen = ("$gte", "$lte") if query.oldest_first else ("$lte", "$gte")
+    # Said with $or, it might be answered by two indexes and a sort in memory.
     return [
         {"insertAt": {bound: moment}},
-        {"$or": [{"insertAt": {beyond: moment}}, {"_id": {beyond: ObjectId(job_id)}}]},
+        {"$nor": [{"insertAt": moment, "_id": {seen: ObjectId(job_id)}}]},
     ]
 
 
@@ -130,5 +131,5 @@ def _meta(path: str, text: str) -> Document:
             values.append(read)
     encoded = [attributes.encode(path, value) for value in values]
     if None in encoded:
-        return {f"meta.{path}": values[0]}
+        return {f"meta.{path}": values[0] if len(values) == 1 else {"$in": values, "$exists": True}}
     return {"attrs": encoded[0] if len(encoded) == 1 else {"$in": encoded}}

@@ -27,6 +27,19 @@ CLAIM_TYPE_INDEX: Final = "claimType"
 _MILLISECONDS: Final = 1000
 
 
+def _number(path: str, default: Any) -> Document:
+    """Return the number in a field; one that another tool has spoilt must not keep the jobs behind it waiting."""
+    return {"$cond": [{"$isNumber": path}, path, default]}
+
+
+def _array(path: str) -> Document:
+    """Return the list in a field, as `_number`."""
+    return {"$cond": [{"$isArray": path}, path, []]}
+
+
+_LEASE: Final = _number("$lease", 60)
+
+
 def claimable(queue: str, types: Sequence[str] | None, excluded: Sequence[str] = ()) -> Document:
     """Match what may be claimed from a queue; ``None`` takes any type but the excluded ones."""
     found: Document = {"queue": queue, "state": State.PENDING.value}
@@ -40,10 +53,10 @@ def claimable(queue: str, types: Sequence[str] | None, excluded: Sequence[str] =
 def claim(token: str, worker: str, now: Now, lease: float | None = None) -> list[Document]:
     """Begin an attempt: count it, lease the job and open its history entry."""
     held: Document = {"token": token, "worker": worker}
-    seconds: Any = {"$ifNull": ["$lease", 60]}
+    seconds: Any = _LEASE
     if lease is not None:
         held["lease"] = seconds = lease
-    number = {"$add": [{"$ifNull": ["$attemptsMade", 0]}, 1]}
+    number = {"$add": [_number("$attemptsMade", 0), 1]}
     entry = {
         "attempt": number,
         "token": {"$literal": token},
@@ -64,7 +77,7 @@ def claim(token: str, worker: str, now: Now, lease: float | None = None) -> list
                 "attemptsMade": number,
                 "progress": 0,
                 "delayTil": None,
-                "history": {"$concatArrays": [{"$ifNull": ["$history", []]}, [entry]]},
+                "history": {"$concatArrays": [_array("$history"), [entry]]},
             }
         }
     ]
@@ -86,7 +99,7 @@ def renew(now: Now, progress: float | None = None, lines: Sequence[Document] = (
     Lines get the server's time, and the job's attempt where they name none; those beyond the first `INLINE_LOGS` are
     only counted here.
     """
-    seconds = {"$ifNull": ["$claim.lease", {"$ifNull": ["$lease", 60]}]}
+    seconds = _number("$claim.lease", _LEASE)
     changed: Document = {"resetAt": _lease_end(now, seconds, "$startAt")}
     if progress is not None:
         changed["progress"] = progress
@@ -95,15 +108,15 @@ def renew(now: Now, progress: float | None = None, lines: Sequence[Document] = (
 
 def appended(now: Now, lines: Sequence[Document]) -> Document:
     """Return the fields that change when log lines are added; only as many as there is room for are stored here."""
-    room = {"$max": [0, {"$subtract": [INLINE_LOGS, {"$size": {"$ifNull": ["$logs", []]}}]}]}
+    room = {"$max": [0, {"$subtract": [INLINE_LOGS, {"$size": _array("$logs")}]}]}
     stamped = [
         {"t": now, "attempt": "$attemptsMade", **{name: {"$literal": inner} for name, inner in line.items()}}
         for line in lines
     ]
-    joined = {"$concatArrays": [{"$ifNull": ["$logs", []]}, {"$slice": [stamped, {"$max": [1, room]}]}]}
+    joined = {"$concatArrays": [_array("$logs"), {"$slice": [stamped, {"$max": [1, room]}]}]}
     return {
         "logs": {"$cond": [{"$gt": [room, 0]}, joined, "$logs"]},
-        "logCount": {"$add": [{"$ifNull": ["$logCount", 0]}, len(lines)]},
+        "logCount": {"$add": [_number("$logCount", 0), len(lines)]},
         "logAt": now,
     }
 
@@ -170,7 +183,7 @@ def _with_delay(transition: Transition, changed: Document, entry: Document, now:
     values["history"] = {
         "$map": {
             "input": "$history",
-            "in": {"$cond": [{"$eq": ["$$this.token", transition.token]}, ended, "$$this"]},
+            "in": {"$cond": [{"$eq": ["$$this.token", {"$literal": transition.token}]}, ended, "$$this"]},
         }
     }
     return [{"$set": values}]
@@ -202,7 +215,7 @@ def expired(now: Now, patience: float) -> Document:
         "resetAt": {"$type": "date"},
         "$and": [
             {"$expr": {"$lte": ["$resetAt", now]}},
-            {"$expr": {"$lte": [{"$ifNull": ["$claim.lease", {"$ifNull": ["$lease", 60]}]}, patience]}},
+            {"$expr": {"$lte": [_number("$claim.lease", _LEASE), patience]}},
         ],
     }
 
@@ -210,7 +223,7 @@ def expired(now: Now, patience: float) -> Document:
 def requeue(now: Now, was: Document, changes: Document) -> list[Document]:
     """Start a job anew by a person's will: attempts from nothing, history kept, replaced values noted in it."""
     entry: Document = {
-        "attempt": {"$ifNull": ["$attemptsMade", 0]},
+        "attempt": _number("$attemptsMade", 0),
         "token": None,
         "worker": None,
         "startAt": None,
@@ -233,8 +246,8 @@ def requeue(now: Now, was: Document, changes: Document) -> list[Document]:
                 "startAt": None,
                 "endAt": None,
                 "delayTil": None,
-                "run": {"$add": [{"$ifNull": ["$run", 0]}, 1]},
-                "history": {"$concatArrays": [{"$ifNull": ["$history", []]}, [entry]]},
+                "run": {"$add": [_number("$run", 0), 1]},
+                "history": {"$concatArrays": [_array("$history"), [entry]]},
             }
         }
     ]

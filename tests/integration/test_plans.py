@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +186,26 @@ async def test_the_children_of_jobs_are_found_by_index(database: Database) -> No
     await explain(database, search | {"sort": {"insertAt": 1, "_id": 1}}, keys=12)
 
 
+@pytest.mark.parametrize("collection", ["logs", "attempts"])
+async def test_what_a_document_has_no_room_for_is_found_by_index(database: Database, collection: str) -> None:
+    lines = [{"jobId": ObjectId(new_id()), "seq": number} for number in range(1000)]
+    job_id = lines[0]["jobId"]
+    lines += [{"jobId": job_id, "seq": number} for number in range(1, 300)]
+    await database.collection(collection).insert_many(lines)
+    search = {"find": collection, "filter": {"jobId": job_id, "seq": {"$gte": 200}}, "limit": 50}
+    for direction in (1, -1):
+        await explain(database, search | {"sort": {"seq": direction}}, keys=51)
+
+
+async def test_the_states_of_a_batch_are_counted_by_index(database: Database) -> None:
+    pipeline = [{"$match": {"batchId": ObjectId(BATCH)}}, {"$group": {"_id": "$state", "count": {"$sum": 1}}}]
+    plan = await database.raw.command(
+        "explain", {"aggregate": "jobs", "pipeline": pipeline, "cursor": {}}, verbosity="executionStats"
+    )
+    assert "IXSCAN" in set(stages(plan))
+    assert "COLLSCAN" not in set(stages(plan))
+
+
 AFTER = (NOW + timedelta(seconds=2500), new_id())
 
 
@@ -230,6 +252,60 @@ async def test_combined_filters_read_on_in_the_order_of_an_index(database: Datab
     await explain(database, search, keys=FINISHED)
 
 
+async def test_any_filters_together_read_on_in_the_order_of_an_index(database: Database) -> None:
+    choices: dict[str, list[Any]] = {
+        "queue": [None, "default"],
+        "type": [None, "type1"],
+        "states": [(), (State.FAILED,), (State.FAILED, State.PENDING)],
+        "batch_id": [None, BATCH],
+        "parent_id": [None, PARENT],
+        "meta": [(), (("user_id", "42"),), (("user_id", "42"), ("name", "x" * 500))],
+        "inserted_after": [None, NOW],
+        "after": [None, AFTER],
+        "oldest_first": [False, True],
+    }
+    for values in itertools.product(*choices.values()):
+        query = JobQuery(**dict(zip(choices, values, strict=True)))
+        search = {"find": "jobs", "filter": matching(query), "sort": dict(order(query)), "limit": query.limit + 1}
+        plan = await database.raw.command("explain", search, verbosity="queryPlanner")
+        used = set(stages(plan["queryPlanner"]["winningPlan"]))
+        assert "IXSCAN" in used, query
+        assert not used & {"COLLSCAN", "SORT"}, query
+
+
+@pytest.mark.parametrize("query", [JobQuery(batch_id=BATCH), JobQuery(parent_id=PARENT)], ids=str)
+async def test_filters_that_select_little_look_at_little_whatever_goes_with_them(
+    database: Database, query: JobQuery
+) -> None:
+    for more in ({"queue": "default"}, {"type": "type1"}, {"states": (State.FAILED,)}, {"oldest_first": True}):
+        wanted = replace(query, **more)
+        search = {"find": "jobs", "filter": matching(wanted), "sort": dict(order(wanted)), "limit": 51}
+        await explain(database, search, keys=FINISHED // 100 + 30)
+
+
+async def test_the_jobs_of_a_batch_are_counted_by_index(database: Database) -> None:
+    pipeline = [{"$match": {"batchId": ObjectId(BATCH)}}, {"$group": {"_id": "$state", "count": {"$sum": 1}}}]
+    command = {"aggregate": "jobs", "pipeline": pipeline, "cursor": {}}
+    plan = await database.raw.command("explain", command, verbosity="queryPlanner")
+    assert "IXSCAN" in set(stages(plan))
+    assert "COLLSCAN" not in set(stages(plan))
+
+
+@pytest.mark.parametrize(
+    ("collection", "search"),
+    [
+        ("logs", {"filter": {"jobId": ObjectId(PARENT), "seq": {"$gte": 7}}, "sort": {"seq": 1}}),
+        ("attempts", {"filter": {"jobId": ObjectId(PARENT), "seq": {"$lt": 7}}, "sort": {"seq": -1}}),
+        ("logs", {"filter": {"jobId": ObjectId(PARENT)}}),
+        ("attempts", {"filter": {"jobId": ObjectId(PARENT), "entry.token": "t"}}),
+    ],
+)
+async def test_what_is_kept_outside_a_job_is_found_by_index(
+    database: Database, collection: str, search: dict[str, Any]
+) -> None:
+    await explain(database, {"find": collection} | search, keys=0)
+
+
 def test_every_unique_index_on_jobs_begins_with_the_queue() -> None:
     unique = [index for index in DECLARED if index.collection == "jobs" and index.options.get("unique")]
     assert [index.keys[0][0] for index in unique] == ["queue"] * len(unique)
@@ -247,5 +323,28 @@ async def test_the_indexes_are_as_declared_and_a_wrong_one_is_replaced(idle_runt
         "index due of jobs is not as declared",
         "index outbox of jobs is missing",
     ]
-    await database.ensure_indexes()
+    assert await database.ensure_indexes() == ["due"]
+    assert await database.index_differences() == []
+    assert await database.ensure_indexes() == []
+
+
+async def test_an_index_that_is_not_unique_or_not_partial_any_more_is_noticed(idle_runtime: Runtime) -> None:
+    database = idle_runtime.database
+    jobs = database.collection("jobs")
+    wrong: dict[str, list[tuple[str, int]]] = {
+        "key": [("queue", 1), ("key", 1)],
+        "claim": [("queue", 1), *statements.CLAIM_ORDER],
+    }
+    for name, keys in wrong.items():
+        await jobs.drop_index(name)
+        await jobs.create_index(keys, name=name)
+        assert await database.index_differences() == [f"index {name} of jobs is not as declared"]
+        assert await database.ensure_indexes() == [name]
+    assert await database.index_differences() == []
+
+
+async def test_several_processes_may_create_the_indexes_at_once(idle_runtime: Runtime) -> None:
+    database = idle_runtime.database
+    await database.collection("jobs").drop()
+    await asyncio.gather(*(database.ensure_indexes() for _ in range(4)))
     assert await database.index_differences() == []

@@ -87,7 +87,7 @@ class Printer:
     async def log(self, line: str, level: str | None = None) -> None:  # noqa: ARG002 - as a reporter has it
         if line == "fork":
             fork()
-        print(line[:100], flush=True)  # noqa: T201 - what this program is for
+        print(line[:100], flush=True)
 
     async def progress(self, percent: float) -> None:
         """Ignore the progress."""
@@ -103,8 +103,8 @@ async def host(mark: str, scripts: list[str]) -> None:
         )
     )
     for verdict in verdicts:
-        print(verdict)  # noqa: T201 - what this program is for
-    print("grown", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)  # noqa: T201 - as above
+        print(verdict)
+    print("grown", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 if __name__ == "__main__":

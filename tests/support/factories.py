@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ from bson import ObjectId
 from jobqueue.domain.job import JobError, NewJob
 from jobqueue.domain.state import State
 from jobqueue.domain.verdict import Again, Death, Failure, Success
+from jobqueue.services.maintenance import Grace, Reaper
 from jobqueue.services.runtime import Runtime
 from jobqueue.store import documents
 
@@ -102,7 +104,21 @@ async def job_in(runtime: Runtime, state: State, **fields: Any) -> Job:
 
 async def end_lease(runtime: Runtime, job: Job) -> None:
     """Let a lease have ended long ago."""
-    await runtime.jobs.collection.update_one({"_id": ObjectId(job.id)}, {"$set": {"resetAt": LONG_AGO}})
+    running = {"_id": ObjectId(job.id), "state": State.PROCESSING.value}
+    await runtime.jobs.collection.update_one(running, {"$set": {"resetAt": LONG_AGO}})
+
+
+def set_clock(runtime: Runtime, now: datetime) -> None:
+    """Make the stores of these services take a fixed date for the present."""
+    runtime.jobs.now = runtime.claims.now = runtime.jobs.history._now = now
+
+
+def patient_reaper(runtime: Runtime) -> Reaper:
+    """Return a reaper that has seen the database all the time for ages."""
+    reaper = Reaper(runtime.jobs, runtime.completer, runtime.wakeups)
+    reaper._grace = Grace(time.monotonic() - 1e6)
+    reaper._grace._last = time.monotonic()
+    return reaper
 
 
 async def document(runtime: Runtime, job_id: str) -> dict[str, Any]:

@@ -41,6 +41,20 @@ def test_a_2xx_succeeds_with_its_json_body(status: int, body: bytes, result: Any
     assert verdict(status, body) == Success(result=result, code=status)
 
 
+@pytest.mark.parametrize("number", [str(2**63), str(-(2**63) - 1), str(2**64), "1" * 29, "-" + "1" * 200])
+def test_a_2xx_with_a_whole_number_that_cannot_be_kept_fails(number: str) -> None:
+    failure = verdict(200, f'{{"n": {number}}}'.encode())
+    assert failure.error.kind == "invalid-result"
+    assert "result.n: is a whole number beyond 64 bit" in failure.error.message
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63), 2**53 + 1])
+def test_a_2xx_keeps_large_whole_numbers_exactly(number: int) -> None:
+    assert verdict(200, f'{{"n": {number}, "text": "{2**70}"}}'.encode()) == Success(
+        result={"n": number, "text": str(2**70)}, code=200
+    )
+
+
 @pytest.mark.parametrize("body", [b"", b" \r\n"])
 @pytest.mark.parametrize("headers", [{}, JSON, {"content-encoding": "gzip"}])
 def test_a_2xx_without_a_body_succeeds_without_a_result(body: bytes, headers: dict[str, str]) -> None:

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator, Iterator
 
 Step: TypeAlias = tuple[Any, ...]
 Game: TypeAlias = "Generator[Step, Any, Any]"
 PAUSE = 0.02
 DIRECTORY = "CONFORMANCE_DIR"
+UNACCEPTABLE = frozenset({400, 413, 422})
+"""Answers to a report that is refused for what it says, not for its claim."""
 
 
 class FailedError(Exception):
@@ -84,12 +86,7 @@ class Seen:
 def play(job: Seen, ground: Ground) -> Game:
     """Yield ``log LINE LEVEL``, ``progress PERCENT``, ``pause`` and ``parent``, whose answer is the parent's result."""
     result: Any = None
-    for step in job.data["do"]:
-        if step[0] == "once":
-            if ground.has(job.id, "once"):
-                continue
-            ground.mark(job.id, "once")
-        verb, *words = step[1] if step[0] == "once" else step
+    for verb, *words in _steps(job, ground):
         match verb:
             case "parent":
                 result = yield ("parent",)
@@ -107,6 +104,16 @@ def play(job: Seen, ground: Ground) -> Game:
             case _:
                 result = _do(verb, words, job)
     return result
+
+
+def _steps(job: Seen, ground: Ground) -> Iterator[list[Any]]:
+    """Yield the steps of this run: those in ``once`` belong to the first that comes to them only."""
+    for step in job.data["do"]:
+        if step[0] != "once":
+            yield step
+        elif not ground.has(job.id, "once"):
+            ground.mark(job.id, "once")
+            yield step[1]
 
 
 def digest(text: str) -> str:

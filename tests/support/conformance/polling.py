@@ -11,6 +11,7 @@ from typing import Any
 from tests.support.conformance.calls import Answer, Api
 from tests.support.conformance.play import (
     PAUSE,
+    UNACCEPTABLE,
     AgainError,
     DeadError,
     FailedError,
@@ -49,9 +50,9 @@ class Run:
         except Exception as error:  # noqa: BLE001 - whatever the program raises is the failure of its job
             self.end("fail", reason=repr(error), trace=traceback.format_exc())
         else:
-            refused = self.end("succeed", result=result)
-            if refused.status == 422:
-                self.end("fail", reason=str(refused.body["errors"]))
+            answer = self.end("succeed", result=result)
+            if answer.status in UNACCEPTABLE:
+                self.end("fail", reason=answer.body["detail"])
 
     def act(self, verb: str, *words: Any) -> Any:
         match verb:

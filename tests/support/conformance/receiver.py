@@ -12,6 +12,7 @@ from aiohttp import ClientSession, web
 from standardwebhooks.webhooks import Webhook
 
 from tests.support.conformance.play import (
+    UNACCEPTABLE,
     AgainError,
     DeadError,
     FailedError,
@@ -64,8 +65,8 @@ class Run:
             decided = {"outcome": "fail", "reason": repr(error)}
         outcome = decided.pop("outcome")
         status, answer = await self._post("succeed" if outcome == "success" else outcome, decided)
-        if status == 422:
-            await self._post("fail", {"reason": str(answer["errors"])})
+        if status in UNACCEPTABLE:
+            await self._post("fail", {"reason": answer["detail"]})
 
     async def act(self, verb: str, *words: Any) -> Any:
         match verb:

@@ -1,0 +1,173 @@
+"""What the filters and updates of jobs say, whoever's words are in them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobqueue.domain import state
+from jobqueue.domain.job import JobError, NewJob
+from jobqueue.domain.state import FINAL, UNFINISHED, Outcome, State, Transition
+from jobqueue.store import statements
+
+from .domain_strategies import JOB_ID, make_job, modest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jobqueue.store.statements import Document, Now
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TOKEN = "t" * 24
+EVIL = "$$ROOT"
+ERROR = JobError(kind=EVIL, message=EVIL, trace=EVIL)
+CHILD = NewJob(type="child")
+
+
+def transitions() -> list[Transition]:
+    """Return one of every kind, with a text in each place that looks like an expression."""
+    job = make_job(on_complete=CHILD)
+    return [
+        state.succeed(job, TOKEN, {"value": EVIL}, code=200),
+        state.fail(job, TOKEN, ERROR, chance=0.5, code=1),
+        state.fail(job, TOKEN, ERROR, chance=0.5, outcome=Outcome.HANGING, expired_only=True),
+        state.fail(make_job(attempts=1), TOKEN, ERROR, chance=0.5),
+        state.die(job, TOKEN, ERROR),
+        state.retry(TOKEN, delay=5, error=ERROR),
+        state.retry(EVIL, delay=5, error=ERROR),
+        state.retry(TOKEN, delay=None, error=ERROR),
+        state.release(TOKEN),
+        state.kill(job, ERROR),
+        state.kill(make_job(state=State.PENDING, claim=None), ERROR),
+        state.kill(make_job(state=State.DELAYED, claim=None), ERROR),
+    ]
+
+
+def updates(now: Now) -> list[Document | list[Document]]:
+    """Return every update, likewise."""
+    return [
+        *(statements.applied(one, now) for one in transitions()),
+        statements.claim(EVIL, EVIL, now, 5),
+        statements.renew(now, 5, [{"m": EVIL, "level": EVIL}]),
+        statements.requeue(now, {"data": None}, {"data": {"value": EVIL}}),
+        statements.patch({"data": {"value": EVIL}, "delayTil": NOW}, now),
+        statements.patch({"meta": {"value": EVIL}}, now),
+        statements.promote(),
+    ]
+
+
+def expressions(tree: Any) -> Iterator[Any]:
+    """Yield every leaf that the server would evaluate: whatever is not below a ``$literal``."""
+    if isinstance(tree, dict):
+        for name, inner in tree.items():
+            if name != "$literal":
+                yield from expressions(inner)
+    elif isinstance(tree, list):
+        for inner in tree:
+            yield from expressions(inner)
+    else:
+        yield tree
+
+
+def leaves(tree: Any) -> Iterator[Any]:
+    if isinstance(tree, dict):
+        for inner in tree.values():
+            yield from leaves(inner)
+    elif isinstance(tree, list):
+        for inner in tree:
+            yield from leaves(inner)
+    else:
+        yield tree
+
+
+def test_no_text_from_outside_is_an_expression() -> None:
+    pipelines = [one for one in updates(NOW) if isinstance(one, list)]
+    assert len(pipelines) > 5
+    for pipeline in pipelines:
+        assert EVIL not in list(expressions(pipeline))
+
+
+def test_with_a_fixed_present_nothing_asks_for_the_servers_time() -> None:
+    for update in updates(NOW):
+        assert "$currentDate" not in update
+        assert statements.SERVER_NOW not in list(leaves(update))
+
+
+def test_in_production_only_the_servers_clock_counts() -> None:
+    given_dates = {NOW}  # of a due time that a person has set
+    for update in updates(statements.SERVER_NOW):
+        assert {one for one in leaves(update) if isinstance(one, datetime)} <= given_dates
+    filters = [statements.due(statements.SERVER_NOW), statements.expired(statements.SERVER_NOW, 60)]
+    filters += [statements.guard(JOB_ID, "default", one, statements.SERVER_NOW) for one in transitions()]
+    assert not any(isinstance(one, datetime) for found in filters for one in leaves(found))
+
+
+@pytest.mark.parametrize("transition", transitions(), ids=lambda one: f"{one.source}-{one.outcome}-{one.target}")
+def test_every_change_is_guarded_by_the_state_it_starts_from_and_the_claim(transition: Transition) -> None:
+    guard = statements.guard(JOB_ID, "default", transition, NOW)
+    assert guard["state"] == transition.source
+    assert guard["queue"] == "default"
+    assert ("claim.token" in guard) == (transition.source is State.PROCESSING)
+    assert guard.get("claim.token") == transition.token
+    assert ("$expr" in guard) == transition.expired_only
+
+
+@pytest.mark.parametrize("transition", transitions(), ids=lambda one: f"{one.source}-{one.outcome}-{one.target}")
+def test_a_change_sets_the_target_lets_go_of_the_claim_and_touches_nothing_a_person_gave(
+    transition: Transition,
+) -> None:
+    update = statements.applied(transition, NOW)
+    changed = (update[0] if isinstance(update, list) else update)["$set"]
+    plain = {
+        name: value["$literal"] if isinstance(update, list) and "$literal" in value else value
+        for name, value in changed.items()
+        if name != "history"
+    }
+    assert plain["state"] == transition.target
+    if transition.token is not None:
+        assert plain["claim"] is None
+        assert plain["resetAt"] is None
+    given_fields = {"data", "meta", "type", "queue", "priority", "attempts", "key", "insertAt", "parentId", "run"}
+    assert not {name.partition(".")[0] for name in changed} & given_fields
+    assert ("endAt" in changed) == (transition.target in FINAL)
+    assert ("outbox" in changed) == bool(transition.outbox)
+    assert ("delayTil" in changed) == (transition.delay is not None)
+
+
+def test_what_may_be_claimed_is_pending_and_of_the_wanted_types() -> None:
+    base = {"queue": "q", "state": "pending"}
+    assert statements.claimable("q", None) == base
+    assert statements.claimable("q", ["a"]) == base | {"type": "a"}
+    assert statements.claimable("q", ["a", "b"]) == base | {"type": {"$in": ["a", "b"]}}
+    assert statements.claimable("q", None, ["a"]) == base | {"type": {"$nin": ["a"]}}
+    assert statements.claimable("q", ["a"], ["b"]) == base | {"type": "a"}
+
+
+def test_the_holder_of_a_key_is_unfinished() -> None:
+    found = statements.key_holder("q", "k")
+    assert (found["queue"], found["key"]) == ("q", "k")
+    assert set(found["state"]["$in"]) == {one.value for one in UNFINISHED}
+
+
+def test_only_what_does_not_run_may_be_changed_or_deleted() -> None:
+    resting = {one.value for one in State} - {"processing"}
+    assert set(statements.patchable(JOB_ID, "q", waiting_only=False)["state"]["$in"]) == resting
+    assert set(statements.patchable(JOB_ID, "q", waiting_only=True)["state"]["$in"]) == {"pending", "delayed"}
+    deletable = statements.deletable(JOB_ID, "q")
+    assert set(deletable["state"]["$in"]) == resting
+    assert deletable["outbox"] == {"$exists": False}
+
+
+@modest
+@given(st.integers(0, 3), st.sampled_from(sorted(FINAL | {State.DELAYED})))
+def test_a_requeue_needs_the_state_it_was_decided_on_and_an_empty_outbox(size: int, source: State) -> None:
+    guard = statements.requeueable(JOB_ID, "q", source, 10**size)
+    assert (guard["state"], guard["outbox"]) == (source, {"$exists": False})
+    (update,) = statements.requeue(NOW, {"data": None}, {})
+    changed = update["$set"]
+    assert (changed["state"], changed["attemptsMade"], changed["result"]) == ("pending", 0, None)
+    assert changed["history"]["$concatArrays"][1][0]["was"] == {"data": "$data"}
