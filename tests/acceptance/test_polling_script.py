@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import os
 import signal
@@ -37,7 +38,7 @@ async def test_the_shell_worker_succeeds_and_fails(cli: Cli, tmp_path: Path) -> 
         try:
             async with aiohttp.ClientSession() as session:
                 ids = [await _add(session, url, path) for path in (str(good), str(tmp_path / "absent"))]
-                done = [await eventually(lambda one=one: _ended(session, url, one)) for one in ids]  # type: ignore[misc]  # the default binds the loop's name
+                done = [await eventually(functools.partial(_ended, session, url, one)) for one in ids]
         finally:
             os.killpg(worker.pid, signal.SIGKILL)
             await worker.wait()
@@ -56,7 +57,8 @@ async def _add(session: aiohttp.ClientSession, url: str, path: str) -> str:
         return str((await reply.json())["id"])
 
 
-async def _ended(session: aiohttp.ClientSession, url: str, job_id: str) -> dict[str, Any] | None:
+async def _ended(session: aiohttp.ClientSession, url: str, job_id: str) -> dict[str, Any]:
+    """Return the job if it has ended, else nothing."""
     async with session.get(f"{url}/v1/jobs/{job_id}") as reply:
         job: dict[str, Any] = await reply.json()
-    return job if job["endAt"] else None
+    return job if job["endAt"] else {}

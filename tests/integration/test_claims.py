@@ -268,6 +268,20 @@ async def test_after_many_claims_the_search_begins_where_the_last_job_was(
     assert [search.get("priority") for search in searches] == [None, 1, {"$lt": 1}, 0]
 
 
+@pytest.mark.parametrize("priority", [-1, 0, 1, 2])
+async def test_after_many_claims_a_new_job_takes_its_place_at_once(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, priority: int
+) -> None:
+    monkeypatch.setattr(claims, "_WARM", 0)
+    monkeypatch.setattr(claims, "_FULL_SCAN_SECONDS", 1e9)
+    for _ in range(3):
+        await add(idle_runtime)
+    await claim(idle_runtime)
+    new = await add(idle_runtime, priority=priority)
+    order = [(await claim(idle_runtime)).job.id for _ in range(3)]
+    assert order.index(new.id) == (0 if priority > 0 else 2)
+
+
 async def test_a_better_job_from_another_process_is_seen_within_about_a_second_without_being_told(
     settings: Settings, idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

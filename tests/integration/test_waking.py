@@ -285,7 +285,8 @@ async def test_a_worker_that_is_stopped_without_grace_gives_its_job_back_uncount
             assert await dispatcher.stop(0) == 1
             seen = await idle_runtime.jobs.get(job.id)
             assert (seen.state, seen.attempts_made, seen.claim, seen.reset_at) == (State.PENDING, 0, None, None)
-            assert [(entry.attempt, entry.outcome) for entry in seen.history] == [(1, Outcome.RELEASE)]
+            # A claim that was under way may have found it once more, and gave it back as well.
+            assert {(entry.attempt, entry.outcome) for entry in seen.history} == {(1, Outcome.RELEASE)}
             again = await claim(idle_runtime)
             assert (again.job.id, again.job.attempts_made) == (job.id, 1)
     finally:
