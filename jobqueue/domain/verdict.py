@@ -82,7 +82,15 @@ class Relatives(Protocol):
 
 
 class Processor(Protocol):
-    """Runs one claimed job. Cancelling the call stops it."""
+    """Runs one claimed job. Cancelling the call stops it.
+
+    Attributes:
+        stop_seconds: how long a cancelled run may take to end; after that its outcome is recorded all the same.
+    """
+
+    @property
+    def stop_seconds(self) -> float:
+        """Seconds a cancelled run may take to end."""
 
     async def run(self, job: Job, reporter: Reporter) -> Verdict:
         """Run the job to its end and say how that was."""

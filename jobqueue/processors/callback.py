@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.verdict import Relatives, Reporter
 
 _HERE: Final = str(Path(__file__))
+_STOP_SECONDS: Final = 5.0
 T = TypeVar("T")
 Function = Callable[[Any], Any]
 
@@ -180,6 +181,7 @@ class CallbackProcessor:
     def __init__(self, handlers: Mapping[tuple[str, str], Handler], relatives: Callable[[Job], Relatives]) -> None:
         self._handlers = handlers
         self._relatives = relatives
+        self.stop_seconds = _STOP_SECONDS
 
     async def run(self, job: Job, reporter: Reporter) -> Verdict:
         """Run the handler of the job's type and turn what it returns or raises into a verdict.

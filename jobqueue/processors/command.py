@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.verdict import Reporter
     from jobqueue.processors.commands_file import Command
 
+_END_SECONDS: Final = 6.0
 _INHERITED: Final = re.compile(r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR")
 """What a command has of the server's own environment, where passwords and tokens may be."""
 
@@ -44,6 +45,8 @@ class CommandProcessor:
         self._command = command
         self._token = token
         self._url = url
+        # TERM, the grace, KILL, and as long again as the slowest end of a tree has been seen to take.
+        self.stop_seconds = command.kill_after + _END_SECONDS
 
     async def run(self, job: Job, reporter: Reporter) -> Verdict:
         """Run the program and turn its exit code into a verdict.

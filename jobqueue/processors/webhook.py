@@ -41,6 +41,7 @@ def _version() -> str:
 
 _USER_AGENT: Final = f"jobqueue/{_version()}"
 _MISHAPS: Final = (aiohttp.ClientError, OSError, ValueError)
+_STOP_SECONDS: Final = 5.0
 
 
 class WebhookClient:
@@ -120,6 +121,7 @@ class WebhookProcessor:
         self._session = session
         self._config = config
         self._token = token
+        self.stop_seconds = _STOP_SECONDS
 
     async def run(self, job: Job, reporter: Reporter) -> Verdict:  # noqa: ARG002 - the receiver logs over the API
         """Send the job and turn the reply, or its absence, into a verdict.

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from jobqueue.store.leases import LeaseKeeper
 
 log = get_logger(__name__)
-STOP_SECONDS: Final = 5.0
-"""How long a cancelled run may take to stop before its outcome is recorded all the same."""
 _SETTLE_SECONDS: Final = 3600.0
 
 
@@ -75,7 +73,7 @@ class Execution:
         if not done:
             self._verdict = self._timeout()
             self._task.cancel()
-            await asyncio.wait({self._task}, timeout=STOP_SECONDS)
+            await asyncio.wait({self._task}, timeout=self._processor.stop_seconds)
         elif not self._task.cancelled():
             self._verdict = self._outcome(self._task)
 

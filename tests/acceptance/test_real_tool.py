@@ -62,13 +62,11 @@ async def test_tar_reports_progress_and_says_why_it_failed(
 async def _run(session: aiohttp.ClientSession, url: str, archive: Path) -> dict[str, Any]:
     body = {"type": "untar", "queue": "archives", "data": {"archive": str(archive)}}
     async with session.post(f"{url}/v1/jobs", json=body) as reply:
-        job_id = (await reply.json())["id"]
+        job_id = str((await reply.json())["id"])
 
-    async def ended() -> dict[str, Any] | None:
+    async def ended() -> dict[str, Any]:
         async with session.get(f"{url}/v1/jobs/{job_id}") as reply:
             job: dict[str, Any] = await reply.json()
-        return job if job["endAt"] else None
+        return job if job["endAt"] else {}
 
-    found = await eventually(ended)
-    assert found is not None
-    return found
+    return await eventually(ended)
