@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 FINISHED = 5000
 WAITING = 20
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-BATCH = new_id()
-PARENT = new_id()
+BATCH = "b" * 24
+PARENT = "a" * 24
 Plan = dict[str, Any]
 
 
@@ -206,7 +206,7 @@ async def test_the_states_of_a_batch_are_counted_by_index(database: Database) ->
     assert "COLLSCAN" not in set(stages(plan))
 
 
-AFTER = (NOW + timedelta(seconds=2500), new_id())
+AFTER = (NOW + timedelta(seconds=2500), "c" * 24)
 
 
 @pytest.mark.parametrize(
