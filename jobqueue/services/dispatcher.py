@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from dataclasses import dataclass
@@ -115,6 +116,9 @@ class Dispatcher:
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._ended.set()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._claiming = 0
         self._busy = 0
         self._turn = 0
         self._runners: set[asyncio.Task[None]] = set()
@@ -157,6 +161,10 @@ class Dispatcher:
         self._woken.set()
         if self._runners:
             await asyncio.wait(set(self._runners), timeout=grace)
+        # A claim that is still under way would take the very job that is given back, only to give it back again.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._quiet.wait()
         left = list(self._running.values())
         for execution in left:
             execution.release()
@@ -259,6 +267,8 @@ class Dispatcher:
 
     async def _claim(self, lane: Lane, appetite: _Appetite) -> Claimed | None:
         heard = appetite.heard
+        self._claiming += 1
+        self._quiet.clear()
         try:
             claimed = await self._work.claim(lane.queue, lane.types, worker=self._worker, excluded=lane.excluded)
         except DatabaseError as error:
@@ -268,6 +278,10 @@ class Dispatcher:
             # Whatever it is, the other lanes go on, and this one at the next poll.
             log.exception("cannot claim", queue=lane.queue)
             claimed = None
+        finally:
+            self._claiming -= 1
+            if not self._claiming:
+                self._quiet.set()
         if claimed is None:
             appetite.found_nothing(heard)
         else:

@@ -108,6 +108,32 @@ async def test_spilling_at_the_same_time_loses_and_doubles_nothing(idle_runtime:
     assert len((await idle_runtime.jobs.get(job.id)).history) <= 5
 
 
+async def test_a_late_report_that_comes_while_its_entry_is_moved_is_not_lost(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await add(idle_runtime)
+    for _ in range(10):
+        await retry(idle_runtime, await claim(idle_runtime))
+    first = (await idle_runtime.jobs.get(job.id)).history[0]
+    history = idle_runtime.jobs.history
+    move: Any = history._attempts.bulk_write
+
+    async def late(*args: Any) -> None:
+        await move(*args)
+        await history.keep_late(job.id, str(first.token), {"outcome": "success"})
+
+    monkeypatch.setattr(history._attempts, "bulk_write", late)
+    await history.spill(job.id, keep=2, state=State.PENDING)
+    monkeypatch.undo()
+    for _ in range(2):
+        found = (await idle_runtime.admin.get(job.id)).history
+        assert found[0].token == first.token
+        assert len(found) == 10
+        assert found[0].late is not None
+        await history.spill(job.id, keep=2, state=State.PENDING)
+    assert len((await idle_runtime.jobs.get(job.id)).history) == 2
+
+
 async def test_a_deleted_job_takes_its_spilled_history_along(idle_runtime: Runtime) -> None:
     job = await add(idle_runtime)
     for _ in range(MOST_HISTORY + 5):
