@@ -63,7 +63,7 @@ def test_the_demo_reports_what_it_found_and_what_failed(cli: Cli, tree: Path) ->
 
 def test_the_commands_it_names_show_what_failed(cli: Cli, tree: Path) -> None:
     ran = cli.run("demo", "--no-serve", "--path", str(tree))
-    commands = re.findall(r"^  \S+ -m jobqueue (.*)$", ran.out, re.MULTILINE)
+    commands = re.findall(r"^  .+? -m jobqueue (.*)$", ran.out, re.MULTILINE)
 
     assert ran.code == 0, ran.err
     assert "What failed" in ran.out

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -548,7 +549,7 @@ TREES = [
     "setsid sleep 1000 & echo up; wait",
     "setsid sh -c 'trap \"\" TERM HUP; sleep 1000; :' & echo up; wait",
     "(setsid sh -c 'sleep 1000 & sleep 1000' &) ; echo up; sleep 1000",
-    f"env -i setsid {PYTHON} -c 'import time; time.sleep(1000)' MARK & echo up; wait",
+    f"env -i setsid {shlex.quote(PYTHON)} -c 'import time; time.sleep(1000)' MARK & echo up; wait",
     "sh -c 'kill -STOP $$; :' & echo up; wait",
     "nohup sleep 1000 | nohup sleep 1000 & echo up; yes > /dev/null",
 ]
