@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobqueue.domain.errors import InvalidInputError, NotFoundError
+from jobqueue.domain.errors import InvalidInputError, JobCancelledError, NotFoundError
 from jobqueue.domain.job import INLINE_LOGS, LONGEST_LINE
 from jobqueue.services.reporter import JobReporter
 from tests.support.factories import add, claim, claimed_job, document, fail, succeed
@@ -129,6 +129,20 @@ async def test_lines_that_are_written_at_once_are_all_kept_and_each_writers_in_i
     for writer in range(12):
         own = [int(text.split()[1]) for text in found if text.split()[0] == str(writer)]
         assert own == list(range(30))
+
+
+async def test_whoever_reports_on_a_job_that_was_killed_is_told_so(idle_runtime: Runtime) -> None:
+    claimed = await claimed_job(idle_runtime)
+    told: list[str] = []
+    reporter = JobReporter(idle_runtime.work, claimed.job, claimed.token, told.append)
+    await reporter.log("before")
+    await idle_runtime.admin.kill(claimed.job.id)
+    with pytest.raises(JobCancelledError):
+        await reporter.log("after")
+    with pytest.raises(JobCancelledError):
+        await reporter.progress(50)
+    assert told == ["the claim is not held any more"] * 2
+    assert await texts(idle_runtime, claimed.job) == ["before"]
 
 
 async def test_lines_stay_when_the_job_ends_and_go_on_in_the_next_run(idle_runtime: Runtime) -> None:

@@ -139,6 +139,7 @@ async def test_a_job_whose_lease_lasts_is_left_alone_to_the_millisecond(idle_run
     set_clock(idle_runtime, NOW)
     claimed = await claimed_job(idle_runtime, lease=10)
     set_clock(idle_runtime, NOW + timedelta(seconds=10) - EDGE)
+    assert await idle_runtime.jobs.expired(1e6) == []
     assert (await reap(idle_runtime, claimed.job.id)).state is State.PROCESSING
     set_clock(idle_runtime, NOW + timedelta(seconds=10))
     assert (await reap(idle_runtime, claimed.job.id)).state is State.DELAYED

@@ -14,6 +14,7 @@ from pymongo import MongoClient
 from jobqueue import JobQueue
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.state import State
+from jobqueue.services import runtime as services
 from tests.support.factories import add, claim, retry
 from tests.support.waiting import eventually
 
@@ -72,8 +73,9 @@ async def test_jobs_that_another_process_adds_together_are_begun_at_once(
 
 
 async def test_a_job_that_another_process_adds_for_later_is_begun_when_it_is_due(
-    settings: Settings, idle_runtime: Runtime
+    settings: Settings, idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(services, "_PROMOTE_SECONDS", SELDOM)
     ran = Ran()
     async with working(settings, ran):
         job = await add(idle_runtime, delay=0.5)
