@@ -9,6 +9,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import stamina
+
 from jobqueue.cli.output import plain
 from jobqueue.domain import wire
 
@@ -46,6 +48,8 @@ def configure(settings: Settings, *, service: bool, stream: TextIO | None = None
     handler.setFormatter(TextFormatter() if style == "text" else JsonFormatter())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(capture=True)
+    # It would print to stdout, with the arguments of what it repeats; who repeats something says so itself.
+    stamina.instrumentation.set_on_retry_hooks([])
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
 

@@ -61,11 +61,17 @@ class JobError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """The fencing token of the current attempt, who holds it, and its lease if that is not the job's own."""
+    """The fencing token of the current attempt, and who holds it.
+
+    Attributes:
+        own_lease: seconds, if not the job's own.
+        margin: seconds beyond the job's timeout that its worker may need to end the run itself.
+    """
 
     token: str
     worker: str
     own_lease: float | None = None
+    margin: float = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

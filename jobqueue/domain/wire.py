@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MASK: Final = "********"
-_INTERNAL: Final = frozenset({"run", "log_count", "outbox", "traceparent", "own_lease"})
+_INTERNAL: Final = frozenset({"run", "log_count", "outbox", "traceparent", "own_lease", "margin"})
 _SPARSE: Final = {"late", "was", "trace", "level"}
 
 

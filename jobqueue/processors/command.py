@@ -45,8 +45,12 @@ class CommandProcessor:
         self._command = command
         self._token = token
         self._url = url
-        # TERM, the grace, KILL, and as long again as the slowest end of a tree has been seen to take.
-        self.stop_seconds = command.kill_after + _END_SECONDS
+        self.stop_seconds = self.slowest_end(command)
+
+    @staticmethod
+    def slowest_end(command: Command) -> float:
+        """Return how many seconds a command may take to end: TERM, its grace, KILL, and until its tree is gone."""
+        return command.kill_after + _END_SECONDS
 
     async def run(self, job: Job, reporter: Reporter) -> Verdict:
         """Run the program and turn its exit code into a verdict.

@@ -61,6 +61,7 @@ class WebhookClient:
             ports: of public addresses that may be reached besides 80 and 443.
             resolver: turns names into addresses; the system's if not given.
         """
+        self.stop_seconds = _STOP_SECONDS
         self._guard = AddressGuard(allow=allow, ports=ports)
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 _MOST_CLAIMS: Final = 16
 _STOP_SECONDS: Final = 0.5
+_RECORD_SECONDS: Final = 2.0
 
 
 Key = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
@@ -36,6 +37,7 @@ class Lane:
 
     Attributes:
         limit: how many of the lane may run at a time in this process.
+        stop_seconds: how long a run of the lane may take to end when its time is over.
     """
 
     queue: str
@@ -43,6 +45,7 @@ class Lane:
     processor: Callable[[Job], Processor]
     excluded: tuple[str, ...] = ()
     limit: int | None = None
+    stop_seconds: float = 0
 
     @property
     def key(self) -> Key:
@@ -270,7 +273,13 @@ class Dispatcher:
         self._claiming += 1
         self._quiet.clear()
         try:
-            claimed = await self._work.claim(lane.queue, lane.types, worker=self._worker, excluded=lane.excluded)
+            claimed = await self._work.claim(
+                lane.queue,
+                lane.types,
+                worker=self._worker,
+                excluded=lane.excluded,
+                margin=lane.stop_seconds + _RECORD_SECONDS,
+            )
         except DatabaseError as error:
             log.warning("cannot claim", queue=lane.queue, error=str(error))
             claimed = None

@@ -118,6 +118,8 @@ class Execution:
         ):
             if self._lost and attempt.num > 1:
                 return
+            if attempt.num > 1:
+                log.warning("recording an outcome again", job_id=self.job.id, attempt=attempt.num)
             with attempt:
                 try:
                     await self._work.settle(self.job, self.token, verdict)

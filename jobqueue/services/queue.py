@@ -211,7 +211,13 @@ class JobQueue:
 
 
 def _lane(queue: str, types: list[str], processor: CallbackProcessor, limit: int | None = None) -> Lane:
-    return Lane(queue=queue, types=tuple(sorted(types)), processor=lambda _job: processor, limit=limit)
+    return Lane(
+        queue=queue,
+        types=tuple(sorted(types)),
+        processor=lambda _job: processor,
+        limit=limit,
+        stop_seconds=processor.stop_seconds,
+    )
 
 
 def new_job(kind: str, data: Mapping[str, Any] | None = None, **fields: Any) -> NewJob:

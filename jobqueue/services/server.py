@@ -29,6 +29,10 @@ LOOK_SECONDS: Final = 2.0
 class Webhooks(Protocol):
     """Makes processors that send jobs to webhooks."""
 
+    @property
+    def stop_seconds(self) -> float:
+        """Seconds a cancelled request may take to end."""
+
     def processor(self, config: WebhookConfig, token: str) -> Processor:
         """Return the processor for one claimed job."""
 
@@ -50,6 +54,12 @@ class LocalProcessors:
     def has(self, config: ProcessorConfig) -> bool:
         """Tell whether this process can run such jobs."""
         return isinstance(config, WebhookConfig) or config.name in self._commands
+
+    def stop_seconds(self, config: ProcessorConfig) -> float:
+        """Return how long a run may take to end when its time is over."""
+        if isinstance(config, WebhookConfig):
+            return self._webhooks.stop_seconds
+        return CommandProcessor.slowest_end(self._commands[config.name])
 
     def make(self, config: ProcessorConfig, token: str) -> Processor:
         """Return the processor for one claimed job."""
@@ -129,7 +139,9 @@ def lanes(known: Mapping[str, QueueConfig], local: LocalProcessors) -> list[Lane
             continue
         types = None if ANY_TYPE in mine else tuple(sorted(mine))
         excluded = tuple(sorted(others)) if types is None else ()
-        found.append(Lane(queue=queue, types=types, processor=_maker(config, local), excluded=excluded))
+        slowest = max(local.stop_seconds(config.processors[kind]) for kind in mine)
+        maker = _maker(config, local)
+        found.append(Lane(queue=queue, types=types, processor=maker, excluded=excluded, stop_seconds=slowest))
     return found
 
 

@@ -88,6 +88,7 @@ class Work:
         worker: str,
         lease: float | None = None,
         excluded: Sequence[str] = (),
+        margin: float = 0,
     ) -> Claimed | None:
         """Claim the first waiting job of a queue, or return ``None``.
 
@@ -99,7 +100,7 @@ class Work:
             return None
         token = secrets.token_hex(12)
         call = asyncio.create_task(
-            self._claims.claim(queue, types, token=token, worker=worker, lease=lease, excluded=excluded)
+            self._claims.claim(queue, types, token=token, worker=worker, lease=lease, excluded=excluded, margin=margin)
         )
         try:
             job = await asyncio.shield(call)
@@ -198,11 +199,12 @@ class Work:
 
 def reaped(job: Job, token: str) -> Transition:
     """Return the transition of a job whose lease has ended: one failed attempt, whoever notices first."""
+    margin = job.claim.margin if job.claim else 0
     timed_out = (
         job.timeout is not None
         and job.start_at is not None
         and job.reset_at is not None
-        and (job.reset_at - job.start_at).total_seconds() >= job.timeout - 0.001
+        and (job.reset_at - job.start_at).total_seconds() >= job.timeout + margin - 0.001
     )
     worker = job.claim.worker if job.claim else "?"
     error = (

@@ -92,6 +92,7 @@ class ClaimStore:
         worker: str,
         lease: float | None = None,
         excluded: Sequence[str] = (),
+        margin: float = 0,
     ) -> Job | None:
         """Claim the first job in order, or return ``None`` when there is none.
 
@@ -102,6 +103,7 @@ class ClaimStore:
             worker: who claims.
             lease: seconds, instead of the job's own.
             excluded: not these types, when any is taken.
+            margin: as in `statements.claim`.
 
         Raises:
             DatabaseUnavailableError: it is not known whether a job was claimed; if so, its lease will end.
@@ -111,13 +113,14 @@ class ClaimStore:
         now = asyncio.get_running_loop().time()
         index = statements.CLAIM_INDEX if types is None else statements.CLAIM_TYPE_INDEX
         base = statements.claimable(queue, types, excluded)
+        begin = statements.claim(token, worker, self.now, lease, margin)
         if position.usable(now):
             searches: tuple[Document, ...] = tuple({**base, **part} for part in position.narrowed())
         else:
             position.searched_at = now
             searches = (base,)
         for search in searches:
-            document = await self._claim(search, index, token, worker, lease)
+            document = await self._claim(search, index, token, begin)
             if document is not None:
                 position.found(document)
                 return documents.job(document)
@@ -193,13 +196,11 @@ class ClaimStore:
                 ordered=False,
             )
 
-    async def _claim(
-        self, search: Document, index: str, token: str, worker: str, lease: float | None
-    ) -> Document | None:
+    async def _claim(self, search: Document, index: str, token: str, begin: list[Document]) -> Document | None:
         try:
             found = await self.collection.find_one_and_update(
                 search,
-                statements.claim(token, worker, self.now, lease),
+                begin,
                 sort=statements.CLAIM_ORDER,
                 hint=index,
                 projection={"logs": 0, "attrs": 0},

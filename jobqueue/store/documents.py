@@ -234,7 +234,8 @@ def _claim(given: Mapping[str, Any]) -> Claim | None:
     if token is None:
         return None
     lease = _number(given.get("lease"), 0)
-    return Claim(token=token, worker=_text(given.get("worker")) or "", own_lease=lease or None)
+    margin = max(_number(given.get("margin"), 0), 0)
+    return Claim(token=token, worker=_text(given.get("worker")) or "", own_lease=lease or None, margin=margin)
 
 
 def _backoff(given: object) -> Backoff:

@@ -212,9 +212,7 @@ class JobStore:
     @guarded
     async def fired(self, job: Job) -> None:
         """Note that everything has been done for an ended job; it must still be the same run of it."""
-        await self.collection.update_one(
-            {"_id": ObjectId(job.id), "queue": job.queue, "run": job.run}, {"$unset": {"outbox": ""}}
-        )
+        await self.collection.update_one(statements.same_run(job.id, job.queue, job.run), {"$unset": {"outbox": ""}})
 
     @guarded
     async def requeue(self, job: Job, changes: Document) -> Job:
@@ -275,7 +273,7 @@ class JobStore:
     @guarded
     async def delete_fired(self, job: Job) -> bool:
         """Delete a job that succeeded and was to be deleted then, its children being created."""
-        guard = {"_id": ObjectId(job.id), "queue": job.queue, "state": State.SUCCESS.value, "run": job.run}
+        guard = statements.same_run(job.id, job.queue, job.run) | {"state": State.SUCCESS.value}
         return await self._remove(job, guard)
 
     async def _document(self, new: NewJob, *, job_id: str | None = None, **links: str | None) -> Document:

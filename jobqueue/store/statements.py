@@ -50,12 +50,18 @@ def claimable(queue: str, types: Sequence[str] | None, excluded: Sequence[str] =
     return found
 
 
-def claim(token: str, worker: str, now: Now, lease: float | None = None) -> list[Document]:
-    """Begin an attempt: count it, lease the job and open its history entry."""
+def claim(token: str, worker: str, now: Now, lease: float | None = None, margin: float = 0) -> list[Document]:
+    """Begin an attempt: count it, lease the job and open its history entry.
+
+    ``margin`` is how many seconds beyond the job's timeout the lease may last: what a worker that ends its runs itself
+    needs for that.
+    """
     held: Document = {"token": token, "worker": worker}
     seconds: Any = _LEASE
     if lease is not None:
         held["lease"] = seconds = lease
+    if margin:
+        held["margin"] = margin
     number = {"$add": [_number("$attemptsMade", 0), 1]}
     entry = {
         "attempt": number,
@@ -72,7 +78,7 @@ def claim(token: str, worker: str, now: Now, lease: float | None = None) -> list
             "$set": {
                 "state": State.PROCESSING.value,
                 "startAt": now,
-                "resetAt": _lease_end(now, seconds, now),
+                "resetAt": _lease_end(now, seconds, now, margin),
                 "claim": {"$literal": held},
                 "attemptsMade": number,
                 "progress": 0,
@@ -100,7 +106,7 @@ def renew(now: Now, progress: float | None = None, lines: Sequence[Document] = (
     only counted here.
     """
     seconds = _number("$claim.lease", _LEASE)
-    changed: Document = {"resetAt": _lease_end(now, seconds, "$startAt")}
+    changed: Document = {"resetAt": _lease_end(now, seconds, "$startAt", _number("$claim.margin", 0))}
     if progress is not None:
         changed["progress"] = progress
     return [{"$set": changed | (appended(now, lines) if lines else {})}]
@@ -192,6 +198,11 @@ def _with_delay(transition: Transition, changed: Document, entry: Document, now:
 def reported_late(job_id: str, token: str) -> Document:
     """Match a job whose history knows this token and has no late report of it yet."""
     return {"_id": ObjectId(job_id), "history": {"$elemMatch": {"token": token, "late": {"$exists": False}}}}
+
+
+def same_run(job_id: str, queue: str, run: int) -> Document:
+    """Match a job unless it was requeued since; one put there with another tool has no number of its run."""
+    return {"_id": ObjectId(job_id), "queue": queue, "run": run or {"$in": [0, None]}}
 
 
 def due(now: Now) -> Document:
@@ -296,7 +307,7 @@ def key_holder(queue: str, key: str) -> Document:
     return {"queue": queue, "key": key, "state": {"$in": sorted(state.value for state in UNFINISHED)}}
 
 
-def _lease_end(now: Now, seconds: Any, start: Any) -> Document:
+def _lease_end(now: Now, seconds: Any, start: Any, margin: Any) -> Document:
     renewed = {"$add": [now, {"$multiply": [seconds, _MILLISECONDS]}]}
-    limit = {"$add": [start, {"$multiply": ["$timeout", _MILLISECONDS]}]}
+    limit = {"$add": [start, {"$multiply": [{"$add": ["$timeout", margin]}, _MILLISECONDS]}]}
     return {"$cond": [{"$isNumber": "$timeout"}, {"$min": [renewed, limit]}, renewed]}

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import stamina
 
 from jobqueue.cli import logs, output, values
 from jobqueue.domain.errors import InvalidInputError
@@ -127,6 +128,14 @@ def root_logger() -> Iterator[logging.Logger]:
     for name in ("pymongo", "asyncio", "aiohttp.access"):
         logging.getLogger(name).setLevel(logging.NOTSET)
     root.handlers[:], root.level = handlers, level
+
+
+@pytest.mark.usefixtures("root_logger")
+def test_nothing_that_is_repeated_is_printed_among_the_data() -> None:
+    stamina.instrumentation.set_on_retry_hooks(None)
+    assert stamina.instrumentation.get_on_retry_hooks()
+    logs.configure(Settings(), service=True, stream=io.StringIO())
+    assert stamina.instrumentation.get_on_retry_hooks() == ()
 
 
 @pytest.mark.usefixtures("root_logger")
