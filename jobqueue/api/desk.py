@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import JobQueueError
 from jobqueue.journal import get_logger
+from jobqueue.services.limits import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,8 @@ log = get_logger(__name__)
 MOST_WAITING: Final = 1000
 """Requests that may wait at once in one process."""
 _LOOK_SECONDS: Final = 1.0
-_WAKING: Final = frozenset({"ready", "config", "all"})
+_SHORTEST_LOOK: Final = 0.005
+_WAKING: Final = frozenset({"ready", "config", "room", "all"})
 
 
 class DeskFullError(Exception):
@@ -77,8 +79,9 @@ class Desk:
             DeskFullError: too many wait already.
             DatabaseUnavailableError: as `Work.claim`.
         """
+        self._runtime.presence.heard(wanted.worker, wanted.queue, wanted.types)
         if wanted.wait <= 0 or self._closing:
-            return None if self._closing else await self._attempt(wanted)
+            return None if self._closing else _claimed(await self._attempt(wanted))
         if self.waiting >= self._most:
             raise DeskFullError
         line = self._lines.setdefault((wanted.queue, wanted.types), deque())
@@ -116,16 +119,19 @@ class Desk:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wanted.wait
         while not self._closing and not gone():
+            look = self._look
             if place.is_set() or line[0] is place:
                 place.clear()
                 claimed = await self._attempt(wanted)
-                if claimed is not None:
+                if isinstance(claimed, Held):
+                    look = min(look, max(claimed.seconds, _SHORTEST_LOOK))
+                elif claimed is not None:
                     return claimed
             left = deadline - loop.time()
             if left <= 0:
                 return None
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, self._look)):
+                async with asyncio.timeout(min(left, look)):
                     await place.wait()
         return None
 
@@ -143,11 +149,15 @@ class Desk:
                 if wake.queue is None or wake.queue == queue:
                     line[0].set()
 
-    async def _attempt(self, wanted: Wanted) -> Claimed | None:
-        return await self._runtime.work.claim(wanted.queue, wanted.types, worker=wanted.worker, lease=wanted.lease)
+    async def _attempt(self, wanted: Wanted) -> Claimed | Held | None:
+        return await self._runtime.work.attempt(wanted.queue, wanted.types, worker=wanted.worker, lease=wanted.lease)
 
     async def _release(self, claimed: Claimed) -> None:
         try:
             await self._runtime.work.release(claimed.job, claimed.token)
         except JobQueueError as error:
             log.warning("a claimed job is left to its lease", job_id=claimed.job.id, reason=str(error))
+
+
+def _claimed(found: Claimed | Held | None) -> Claimed | None:
+    return None if isinstance(found, Held) else found

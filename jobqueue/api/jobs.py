@@ -108,6 +108,14 @@ async def family(request: web.Request) -> web.Response:
     return reply(_family(found))
 
 
+async def why(request: web.Request) -> web.Response:
+    """Return why a job is not running, in the order in which things stand in its way."""
+    found = await request.app[RUNTIME].explainer.why(path_id(request))
+    reasons = [{"kind": one.kind, "message": one.message, **one.details} for one in found.reasons]
+    shown = {"id": found.job.id, "state": found.job.state, "reasons": reasons}
+    return reply(shown | {"nextStartAt": wire.value(found.next_start_at)})
+
+
 async def requeue(request: web.Request) -> web.Response:
     """Start an ended or delayed job anew, possibly with other data, attempts, backoff or priority."""
     job_id = path_id(request)

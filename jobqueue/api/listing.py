@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 MOST_LINES: Final = 1000
 SORTS: Final = {"-insertAt": False, "insertAt": True}
 _META: Final = "meta."
-_INTERNAL: Final = frozenset({"run", "log_count", "outbox"})
-_FIELDS: Final = frozenset(wire.camel(item.name) for item in fields(Job) if item.name not in _INTERNAL)
+_FIELDS: Final = frozenset(wire.camel(item.name) for item in fields(Job) if item.name not in wire.INTERNAL)
 _WHOLE: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -96,9 +95,9 @@ def listing(request: web.Request) -> Listing:
         "inserted_before": parameters.read("insertedBefore", _moment),
         "oldest_first": parameters.read("sort", _sort, default=False),
     }
-    limit = parameters.read("limit", whole, 50)
+    most = parameters.read("limit", whole, 50)
     shown = parameters.read("fields", _fields, frozenset())
-    query = gather(parameters.problems, _query, {**wanted, "limit": 50 if limit is None else limit})
+    query = gather(parameters.problems, _query, {**wanted, "limit": 50 if most is None else most})
     if isinstance(query, JobQuery):
         query = gather(parameters.problems, query.at, parameters.text("cursor"))
     parameters.check()
@@ -120,10 +119,10 @@ def part(request: web.Request) -> Part:
         InvalidInputError: naming each unknown or unacceptable parameter.
     """
     parameters = Parameters(request, frozenset({"limit", "cursor"}))
-    limit = parameters.read("limit", _line_limit, MOST_LINES)
+    most = parameters.read("limit", limit(MOST_LINES), MOST_LINES)
     after = parameters.read("cursor", _line_number, 0)
     parameters.check()
-    return Part(after=after, limit=limit)
+    return Part(after=after, limit=most)
 
 
 def line_cursor(number: int) -> str:
@@ -149,6 +148,29 @@ def whole(text: str, name: str) -> int:
     if not _WHOLE.fullmatch(text):
         raise InvalidInputError({name: ["must be a whole number"]})
     return int(text)
+
+
+def flag(text: str, name: str) -> bool:
+    """Return a truth value; a parameter without a value is true.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if text not in {"", "true", "false"}:
+        raise InvalidInputError({name: ["must be true or false"]})
+    return text != "false"
+
+
+def limit(most: int) -> Callable[[str, str], int]:
+    """Return what reads how many items a page may have."""
+
+    def read(text: str, name: str) -> int:
+        given = whole(text, name)
+        if not 1 <= given <= most:
+            raise InvalidInputError({name: [f"must be from 1 to {most}"]})
+        return given
+
+    return read
 
 
 def _query(wanted: dict[str, Any]) -> JobQuery:
@@ -181,13 +203,6 @@ def _fields(text: str, name: str) -> frozenset[str]:
     if unknown:
         raise InvalidInputError({name: [f"{one[:80]!r} is not a field of a job" for one in unknown[:10]]})
     return given | {"id"}
-
-
-def _line_limit(text: str, name: str) -> int:
-    limit = whole(text, name)
-    if not 1 <= limit <= MOST_LINES:
-        raise InvalidInputError({name: [f"must be from 1 to {MOST_LINES}"]})
-    return limit
 
 
 def _line_number(text: str, name: str) -> int:

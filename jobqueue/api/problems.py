@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.api.replies import reply
 from jobqueue.domain.errors import (
+    ChangedMeanwhileError,
     ConflictError,
     DatabaseError,
     InvalidInputError,
@@ -31,6 +32,7 @@ _STATUSES: Final[Mapping[type[JobQueueError], tuple[int, str]]] = {
     InvalidInputError: (422, "The request has unacceptable values"),
     TooLargeError: (413, "Too large"),
     NotFoundError: (404, "Not found"),
+    ChangedMeanwhileError: (412, "Changed meanwhile"),
     ConflictError: (409, "Conflict with the present state"),
     DatabaseError: (503, "The database is not available"),
 }

@@ -1,39 +1,117 @@
-"""Queues: their configuration, pause and resume."""
+"""Queues: how they are configured and how they are doing; pause and resume."""
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import binascii
 from typing import TYPE_CHECKING, Any, Final
 
+from aiohttp import hdrs, web
+
 from jobqueue.api import schemas
+from jobqueue.api.actors import actor
 from jobqueue.api.keys import RUNTIME
+from jobqueue.api.listing import Parameters, flag, limit
 from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
 from jobqueue.domain import wire
-from jobqueue.domain.checks import check_queue
+from jobqueue.domain.checks import check_id, check_queue
+from jobqueue.domain.errors import ChangedMeanwhileError, InvalidInputError
+from jobqueue.services.breakers import status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiohttp import web
-
     from jobqueue.domain.queue import QueueConfig
 
+MOST_QUEUES: Final = 200
 _QUEUE: Final = schemas.QueueSchema()
+_ROTATE: Final = schemas.RotateSchema()
+_READ_ONLY: Final = frozenset({"name", "counts", "oldestPendingAge", "ended", "breakers"})
+_PAGED: Final = frozenset({"limit", "cursor"})
+_FORCE: Final = frozenset({"force"})
+
+
+async def list_queues(request: web.Request) -> web.Response:
+    """Return all queues that are configured or have jobs, by name."""
+    parameters = Parameters(request, _PAGED)
+    most = parameters.read("limit", limit(MOST_QUEUES), 50)
+    after = parameters.read("cursor", _name_of, "")
+    parameters.check()
+    runtime = request.app[RUNTIME]
+    await runtime.configs.refresh()
+    names = sorted(name for name in {*runtime.configs.known, *await runtime.figures.names()} if name > after)
+    items = await asyncio.gather(*(_full(request, name) for name in names[:most]))
+    more = base64.urlsafe_b64encode(names[most - 1].encode()).decode() if len(names) > most else None
+    return reply({"items": [item for item, _ in items], "next": more})
 
 
 async def show(request: web.Request) -> web.Response:
-    """Return a queue's configuration, its secrets masked; one that nobody configured has the defaults."""
-    name = path_queue(request)
-    return reply(_shown(name, await request.app[RUNTIME].queues.get(name)))
+    """Return a queue's configuration, its secrets masked, and how it is doing; nobody need have configured it."""
+    item, tag = await _full(request, path_queue(request))
+    return reply(item, headers={hdrs.ETAG: tag})
 
 
 async def put(request: web.Request) -> web.Response:
     """Replace a queue's configuration; a secret made now is shown in this answer and never again."""
     name = path_queue(request)
-    given = await read_object(request)
+    given = await _read(request)
     schemas.load(_QUEUE, given)
-    config, secrets = await request.app[RUNTIME].queues.put(name, given)
-    return reply(_shown(name, config, secrets))
+    queues = request.app[RUNTIME].queues
+    config, secrets = await queues.put(name, given, by=actor(request), if_match=_if_match(request))
+    return await _changed(request, name, config, secrets)
+
+
+async def patch(request: web.Request) -> web.Response:
+    """Change a queue's configuration by a JSON Merge Patch (RFC 7396); ``null`` gives the default."""
+    name = path_queue(request)
+    given = await _read(request)
+    queues = request.app[RUNTIME].queues
+    config, secrets = await queues.patch(name, given, by=actor(request), if_match=_if_match(request))
+    return await _changed(request, name, config, secrets)
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Take away a queue's configuration; unfinished jobs prevent that, or are killed with ``force``."""
+    name = path_queue(request)
+    parameters = Parameters(request, _FORCE)
+    force = parameters.read("force", flag, default=False)
+    parameters.check()
+    queues = request.app[RUNTIME].queues
+    killed = await queues.delete(name, force=force, by=actor(request), if_match=_if_match(request))
+    return reply({"name": name, "killed": killed})
+
+
+async def rotate_secret(request: web.Request) -> web.Response:
+    """Give a webhook a new secret, shown only now; the present one goes on signing beside it."""
+    name = path_queue(request)
+    given = schemas.load(_ROTATE, await read_object(request))
+    queues = request.app[RUNTIME].queues
+    config, secrets = await queues.rotate(name, given["type"], by=actor(request), if_match=_if_match(request))
+    return await _changed(request, name, config, secrets)
+
+
+async def changes(request: web.Request) -> web.Response:
+    """Return who changed a queue's configuration, when and how, newest first."""
+    name = path_queue(request)
+    parameters = Parameters(request, _PAGED)
+    most = parameters.read("limit", limit(MOST_QUEUES), 50)
+    before = parameters.read("cursor", check_id)
+    parameters.check()
+    found = await request.app[RUNTIME].queues.changes(name, before=before, limit=most + 1)
+    items = [
+        {
+            "id": one.id,
+            "at": wire.date(one.at),
+            "by": dict(one.by),
+            "action": one.action,
+            "before": wire.value(one.before),
+            "after": wire.value(one.after),
+        }
+        for one in found[:most]
+    ]
+    return reply({"items": items, "next": items[-1]["id"] if len(found) > most else None})
 
 
 async def pause(request: web.Request) -> web.Response:
@@ -42,7 +120,7 @@ async def pause(request: web.Request) -> web.Response:
 
 
 async def resume(request: web.Request) -> web.Response:
-    """Let jobs be claimed from a queue again."""
+    """Let jobs be claimed from a queue again, and close its circuit breakers."""
     return await _set_paused(request, paused=False)
 
 
@@ -55,13 +133,69 @@ def path_queue(request: web.Request) -> str:
     return check_queue(request.match_info["queue"])
 
 
+async def _read(request: web.Request) -> dict[str, Any]:
+    """Return what a queue is to be configured to; what only `show` tells may be sent back, and says nothing."""
+    return {name: value for name, value in (await read_object(request)).items() if name not in _READ_ONLY}
+
+
 async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
     name = path_queue(request)
-    return reply(_shown(name, await request.app[RUNTIME].queues.set_paused(name, paused=paused)))
+    queues = request.app[RUNTIME].queues
+    config = await queues.set_paused(name, paused=paused, by=actor(request), if_match=_if_match(request))
+    return await _changed(request, name, config, {})
 
 
-def _shown(name: str, config: QueueConfig, secrets: Mapping[str, str] | None = None) -> dict[str, Any]:
+async def _changed(request: web.Request, name: str, config: QueueConfig, secrets: Mapping[str, str]) -> web.Response:
+    """Answer with the configuration as it was written, and with the secrets that were made for it."""
     shown = wire.queue(config)
-    for kind, secret in (secrets or {}).items():
+    for kind, secret in secrets.items():
         shown["processors"][kind]["secret"] = secret
-    return {"name": name, **shown}
+    _, tag = await request.app[RUNTIME].queues.tagged(name)
+    return reply({"name": name, **shown}, headers={hdrs.ETAG: f'"{tag}"'})
+
+
+async def _full(request: web.Request, name: str) -> tuple[dict[str, Any], str]:
+    runtime = request.app[RUNTIME]
+    (config, tag), figures = await asyncio.gather(runtime.queues.tagged(name), runtime.figures.figures(name))
+    now = await runtime.limits.time()
+    breakers = [
+        {
+            "type": one.type,
+            "state": status(one, config.breaker, now),
+            "failures": one.failures,
+            "until": wire.value(one.open_until),
+        }
+        for one in await runtime.breakers.states(name, config)
+        if config.breaker is not None
+    ]
+    shown = {
+        "name": name,
+        **wire.queue(config),
+        "counts": figures.counts,
+        "oldestPendingAge": figures.oldest_ready,
+        "ended": figures.ended,
+        "breakers": breakers,
+    }
+    return shown, f'"{tag}"'
+
+
+def _if_match(request: web.Request) -> str | None:
+    """Return the tag in ``If-Match`` (RFC 9110), if the request has one that does not allow anything.
+
+    Raises:
+        ChangedMeanwhileError: it has none that could match.
+    """
+    given = request.headers.get(hdrs.IF_MATCH)
+    if given is None or given.strip() == "*":
+        return None
+    tags = [one.strip() for one in given.split(",")]
+    if len(tags) != 1 or not (len(tags[0]) > 1 and tags[0].startswith('"') and tags[0].endswith('"')):
+        raise ChangedMeanwhileError("queue", request.match_info["queue"])
+    return tags[0][1:-1]
+
+
+def _name_of(cursor: str, path: str) -> str:
+    try:
+        return check_queue(base64.urlsafe_b64decode(cursor.encode()).decode())
+    except (binascii.Error, ValueError, InvalidInputError):
+        raise InvalidInputError({path: ["is not a cursor of this listing"]}) from None

@@ -242,6 +242,7 @@ class ProcessorSchema(Strict):
     kind = Text(required=True)
     url = Text()
     secret = Text(allow_none=True)
+    previous_secrets = Items(Text())
     headers = Object()
     timeout = Number()
     name = Text()
@@ -266,10 +267,42 @@ class Processors(_Field, fields.Raw):
         return value
 
 
+class RateSchema(Strict):
+    """So many starts in a window."""
+
+    limit = Whole()
+    per = Number()
+
+
+class BreakerSchema(Strict):
+    """When to hold back because too much fails."""
+
+    failures = Whole()
+    cooldown = Number()
+    per = Text()
+
+
+class RetentionSchema(Strict):
+    """For how many seconds ended jobs are kept, by state."""
+
+    success = Number(allow_none=True)
+    failed = Number(allow_none=True)
+    killed = Number(allow_none=True)
+
+
+class Inner(_Field, fields.Nested):
+    """An object with fields of its own; its JSON is kept as it is."""
+
+    must = "must be an object"
+
+
 class QueueSchema(Strict):
     """The configuration of a queue."""
 
     paused = Flag()
+    concurrency = Whole(allow_none=True)
+    rate = Inner(RateSchema, allow_none=True)
+    limit_by = Text(allow_none=True)
     attempts = Whole()
     backoff = Anything()
     lease = Number()
@@ -277,6 +310,14 @@ class QueueSchema(Strict):
     priority = Whole()
     on_success_delete = Flag()
     processors = Processors()
+    retention = Inner(RetentionSchema, allow_none=True)
+    breaker = Inner(BreakerSchema, allow_none=True)
+
+
+class RotateSchema(Strict):
+    """Which webhook gets a new secret."""
+
+    type = Text(required=True)
 
 
 LINE: Final = LineSchema()

@@ -9,7 +9,9 @@
     ├── ConflictError              the request does not fit the present state      409
     │   ├── StaleTokenError        the claim is no longer the current one
     │   ├── KeyConflictError       an unfinished job of the queue has this key
-    │   └── WrongStateError        the job's state does not allow this
+    │   ├── WrongStateError        the job's state does not allow this
+    │   └── UnfinishedJobsError    a queue that still has something to do is not deleted
+    ├── ChangedMeanwhileError      what was to be changed is not what the caller has seen  412
     ├── SettingsError              settings, all mistakes at once
     └── DatabaseError              MongoDB cannot do what is needed                503
         ├── DatabaseUnavailableError
@@ -55,8 +57,10 @@ class InvalidInputError(JobQueueError):
         super().__init__("; ".join(f"{path}: {', '.join(found)}" for path, found in self.problems.items()))
 
     def under(self, prefix: str) -> InvalidInputError:
-        """Return the same problems with their paths below ``prefix``."""
-        return InvalidInputError({f"{prefix}.{path}": found for path, found in self.problems.items()})
+        """Return the same problems with their paths below ``prefix``; an empty path is that of the whole value."""
+        return InvalidInputError(
+            {f"{prefix}.{path}" if path else prefix: found for path, found in self.problems.items()}
+        )
 
 
 class TooLargeError(JobQueueError):
@@ -117,6 +121,26 @@ class WrongStateError(ConflictError):
     def __init__(self, job_id: str, state: str, verb: str) -> None:
         self.job_id, self.state, self.verb = job_id, state, verb
         super().__init__(f"job {job_id} is {state}: it cannot be {verb}")
+
+
+class UnfinishedJobsError(ConflictError):
+    """Refuse to delete a queue that still has jobs to run."""
+
+    slug = "unfinished-jobs"
+
+    def __init__(self, queue: str, count: int) -> None:
+        self.queue, self.count = queue, count
+        super().__init__(f"queue {queue} has {count:,} unfinished jobs; force kills them first")
+
+
+class ChangedMeanwhileError(JobQueueError):
+    """Refuse a change of something that is not any more what the caller has seen."""
+
+    slug = "changed-meanwhile"
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind, self.name = kind, name
+        super().__init__(f"{kind} {name} was changed meanwhile: read it again")
 
 
 class SettingsError(JobQueueError):

@@ -167,6 +167,8 @@ class Job:
         run: how often a person has requeued it.
         log_count: how many lines it has written, those outside the document included.
         outbox: what has to be done since it ended, and is not done yet.
+        slots: the places it takes in the limits of its queue while processing.
+        limit_key: the group in which it counts, where limits hold for groups.
         traceparent: the span in which it was added (W3C Trace Context), if that was traced.
     """
 
@@ -206,6 +208,8 @@ class Job:
     log_count: int = 0
     outbox: tuple[str, ...] = ()
     traceparent: str | None = None
+    slots: tuple[str, ...] = ()
+    limit_key: str | None = None
 
     @property
     def held_lease(self) -> float:

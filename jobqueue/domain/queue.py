@@ -1,76 +1,26 @@
-"""How a queue is configured: defaults for its jobs, and what processes them."""
+"""How a queue is configured: its limits, defaults for its jobs, and what processes them."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from jobqueue.domain import backoff as backoffs
-from jobqueue.domain.checks import check_number, gather
+from jobqueue.domain import limits
+from jobqueue.domain.checks import check_flag, check_number, gather
 from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.processing import ANY_TYPE, ProcessorConfig, processor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from jobqueue.domain.backoff import Backoff
     from jobqueue.domain.job import NewJob
+    from jobqueue.domain.limits import Breaker, Rate
 
-ANY_TYPE: Final = "*"
 DEFAULTED: Final = ("priority", "attempts", "backoff", "lease", "timeout", "on_success_delete")
 """Fields of a job that its queue has defaults for."""
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
-_DENIED_HEADERS: Final = frozenset(
-    {"host", "content-length", "content-type", "transfer-encoding", "connection", "keep-alive", "te", "trailer"}
-    | {"upgrade", "expect", "proxy-authorization", "proxy-authenticate", "proxy-connection"}
-)
-_LONGEST_TIMEOUT: Final = 3600
-_SHORTEST_SECRET: Final = 24
-_LONGEST_SECRET: Final = 64
-_COMMAND_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookConfig:
-    """Process jobs by POSTing them to a URL.
-
-    Attributes:
-        secret: ``whsec_`` and base64 of 24 to 64 random bytes (Standard Webhooks 1.0); ``None`` lets one be made.
-        headers: sent along; not those that HTTP or the signature need.
-        timeout: seconds for one whole request.
-    """
-
-    url: str
-    secret: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    timeout: float = 30
-
-    def __post_init__(self) -> None:
-        problems: Problems = {}
-        _check_url(self.url, problems)
-        if self.secret is not None and not _is_secret(self.secret):
-            problems["secret"] = ["must be whsec_ and the base64 of 24 to 64 random bytes"]
-        _check_headers(self.headers, problems)
-        _check_timeout(self.timeout, problems)
-        if problems:
-            raise InvalidInputError(problems)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandConfig:
-    """Process jobs by a named command of the server's own command file."""
-
-    name: str
-
-    def __post_init__(self) -> None:
-        if not _is_command_name(self.name):
-            raise InvalidInputError({"name": ["must be 1 to 100 letters, digits, _ . or -"]})
-
-
-ProcessorConfig = WebhookConfig | CommandConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +28,18 @@ class QueueConfig:
     """The configuration of one queue; durations in seconds.
 
     Attributes:
+        concurrency: how many jobs may be processing at a time, over all processes; ``None`` for any number.
+        rate: how many may start in a window, over all processes.
+        limit_by: the path of a value for each of which these two hold, such as ``meta.user_id``.
         processors: by job type, `ANY_TYPE` for the rest.
+        retention: seconds after which ended jobs are deleted, by state.
+        breaker: when to hold back because too much fails.
     """
 
     paused: bool = False
+    concurrency: int | None = None
+    rate: Rate | None = None
+    limit_by: str | None = None
     attempts: int = 3
     backoff: Backoff = backoffs.DEFAULT
     lease: float = 60
@@ -89,21 +47,41 @@ class QueueConfig:
     priority: int = 0
     on_success_delete: bool = False
     processors: Mapping[str, ProcessorConfig] = field(default_factory=dict)
+    retention: Mapping[str, float] = field(default_factory=dict)
+    breaker: Breaker | None = None
 
     def __post_init__(self) -> None:
         problems: Problems = {}
         for name in ("attempts", "lease", "timeout", "priority"):
             if name != "timeout" or self.timeout is not None:
                 gather(problems, check_number, name, getattr(self, name))
+        if self.concurrency is not None:
+            gather(problems, _check_concurrency, self.concurrency)
+        if self.limit_by is not None:
+            gather(problems, limits.limit_path, self.limit_by)
         for kind in self.processors:
             if not 1 <= len(kind) <= 200 or not kind.isprintable() or kind.startswith("$"):  # noqa: PLR2004 - said in the message
                 problems[f"processors.{kind[:80]}"] = ["must be a job type, or * for all others"]
         if problems:
             raise InvalidInputError(problems)
 
+    @property
+    def limited(self) -> bool:
+        """Whether a claim has to look at more than the next job."""
+        return self.concurrency is not None or self.rate is not None or self.breaker is not None
+
+    @property
+    def grouped(self) -> bool:
+        """Whether limits hold for each value of something."""
+        return self.limit_by is not None and (self.concurrency is not None or self.rate is not None)
+
     def processor_for(self, kind: str) -> ProcessorConfig | None:
         """Return what processes jobs of a type, if this queue's configuration says."""
         return self.processors.get(kind) or self.processors.get(ANY_TYPE)
+
+    def limit_key(self, data: Mapping[str, Any], meta: Mapping[str, Any]) -> str | None:
+        """Return the group that a job counts in, or ``None`` if limits hold for the queue as a whole."""
+        return limits.limit_key(self.limit_by, data, meta) if self.limit_by is not None else None
 
     def fill(self, new: NewJob) -> NewJob:
         """Give a new job this queue's defaults where it has no value of its own."""
@@ -115,72 +93,94 @@ class QueueConfig:
         return filled
 
 
-def processor(value: Mapping[str, Any], path: str) -> ProcessorConfig:
-    """Read a processor from its wire form.
+def read(given: Mapping[str, Any]) -> QueueConfig:
+    """Read a configuration from its wire form; what is left out, or ``null``, has its default.
 
     Raises:
-        InvalidInputError: with the paths below ``path``.
+        InvalidInputError: naming each unacceptable or unknown field.
     """
-    if not isinstance(value, Mapping):
-        raise InvalidInputError({path: ["must be an object"]})
-    kinds: dict[str, type[WebhookConfig | CommandConfig]] = {"webhook": WebhookConfig, "command": CommandConfig}
-    kind = value.get("kind")
-    made = kinds.get(kind) if isinstance(kind, str) else None
-    if made is None:
-        raise InvalidInputError({f"{path}.kind": ["must be webhook or command"]})
-    rest = {name: inner for name, inner in value.items() if name != "kind"}
+    problems: Problems = {str(name): ["is not a known field"] for name in given if name not in FIELDS}
+    config = QueueConfig()
+    for name, value in given.items():
+        if name in FIELDS and value is not None:
+            config = gather(problems, _with, config, name, value) or config
+    if problems:
+        raise InvalidInputError(problems)
+    return config
+
+
+def read_what_holds(given: Mapping[str, Any]) -> QueueConfig:
+    """Read a configuration that somebody may have spoilt by hand: what cannot be understood is left out."""
+    config = QueueConfig()
+    for name, raw in given.items():
+        value = bool(raw) if name == "paused" else _whole(raw)
+        if name == "processors" and isinstance(value, dict):
+            for kind, one in value.items():
+                config = gather({}, _with, config, name, {**config.processors, kind: one}) or config
+        elif name in FIELDS and value is not None:
+            config = gather({}, _with, config, name, value) or config
+    return config
+
+
+def _with(config: QueueConfig, name: str, value: Any) -> QueueConfig:
+    attribute, parse = FIELDS[name]
     try:
-        return made(**rest)
+        parsed = parse(value)
     except InvalidInputError as error:
-        raise error.under(path) from None
-    except TypeError:
-        raise InvalidInputError({path: [f"has missing or unknown fields: {', '.join(map(str, rest))}"]}) from None
+        own = name in error.problems or any(path.startswith(f"{name}.") for path in error.problems)
+        raise error if own else error.under(name) from None
+    return replace(config, **{attribute: parsed})
 
 
-def _check_url(url: object, problems: Problems) -> None:
-    try:
-        parts = urlsplit(url) if isinstance(url, str) and url.isprintable() and " " not in url else None
-        usable = parts and parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        parts = usable = None
-    if not usable or not parts:
-        problems["url"] = ["must be an absolute http or https URL"]
-    elif parts.username is not None or parts.password is not None:
-        problems["url"] = ["must not carry a user name or password; use a header"]
+def _whole(value: Any) -> Any:
+    """Return a value with whole numbers as such: some shells store every number as a broken one."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _whole(inner) for name, inner in value.items()}
+    return [_whole(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _check_timeout(timeout: object, problems: Problems) -> None:
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= _LONGEST_TIMEOUT:
-        problems["timeout"] = [f"must be more than 0 and at most {_LONGEST_TIMEOUT} seconds"]
+def _as_given(value: Any) -> Any:
+    return value
 
 
-def _is_command_name(name: object) -> bool:
-    return isinstance(name, str) and bool(_COMMAND_NAME.fullmatch(name))
+def _flag(name: str) -> Callable[[Any], bool]:
+    return lambda value: check_flag(value, name)
 
 
-def _is_secret(secret: object) -> bool:
-    if not isinstance(secret, str) or not secret.startswith("whsec_"):
-        return False
-    try:
-        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return _SHORTEST_SECRET <= len(key) <= _LONGEST_SECRET
+def _processors(given: Any) -> Mapping[str, ProcessorConfig]:
+    if not isinstance(given, dict):
+        raise InvalidInputError({"processors": ["must be an object"]})
+    problems: Problems = {}
+    found: dict[str, ProcessorConfig] = {}
+    for kind, one in given.items():
+        made = one if isinstance(one, ProcessorConfig) else gather(problems, processor, one, f"processors.{kind}")
+        if made is not None:
+            found[kind] = made
+    if problems:
+        raise InvalidInputError(problems)
+    return found
 
 
-def _check_headers(headers: object, problems: Problems) -> None:
-    if not isinstance(headers, Mapping):
-        problems["headers"] = ["must be an object"]
-        return
-    for name, value in headers.items():
-        _check_header(name, value, problems)
+def _check_concurrency(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limits.MOST_CONCURRENCY:
+        raise InvalidInputError({"concurrency": [f"must be a whole number from 1 to {limits.MOST_CONCURRENCY:,}"]})
 
 
-def _check_header(name: object, value: object, problems: Problems) -> None:
-    path = f"headers.{name}"
-    if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-        problems[path] = ["is not the name of an HTTP header"]
-    elif name.lower() in _DENIED_HEADERS or name.lower().startswith("webhook-"):
-        problems[path] = ["is set by the sender itself"]
-    elif not isinstance(value, str) or not value.isascii() or not (value == "" or value.isprintable()):
-        problems[path] = ["must be printable ASCII text"]
+FIELDS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+    "paused": ("paused", _flag("paused")),
+    "concurrency": ("concurrency", _as_given),
+    "rate": ("rate", limits.rate),
+    "limitBy": ("limit_by", limits.limit_path),
+    "attempts": ("attempts", _as_given),
+    "backoff": ("backoff", backoffs.parse),
+    "lease": ("lease", _as_given),
+    "timeout": ("timeout", _as_given),
+    "priority": ("priority", _as_given),
+    "onSuccessDelete": ("on_success_delete", _flag("onSuccessDelete")),
+    "processors": ("processors", _processors),
+    "retention": ("retention", limits.retention),
+    "breaker": ("breaker", limits.breaker),
+}
+"""By wire name: the attribute, and what reads its value."""

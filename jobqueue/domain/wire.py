@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.backoff import Exponential, Fixed, Steps
 from jobqueue.domain.job import Attempt, Claim, Job, JobError, LogLine, NewJob
-from jobqueue.domain.queue import CommandConfig, QueueConfig, WebhookConfig
+from jobqueue.domain.processing import CommandConfig, WebhookConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobqueue.domain.queue import QueueConfig
+
 MASK: Final = "********"
-_INTERNAL: Final = frozenset({"run", "log_count", "outbox", "traceparent", "own_lease", "margin"})
+INTERNAL: Final = frozenset({"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"})
 _SPARSE: Final = {"late", "was", "trace", "level"}
 
 
@@ -30,7 +32,7 @@ def camel(name: str) -> str:
 
 
 _NAMES: Final = {
-    kind: tuple((item.name, camel(item.name)) for item in fields(kind) if item.name not in _INTERNAL)
+    kind: tuple((item.name, camel(item.name)) for item in fields(kind) if item.name not in INTERNAL)
     for kind in (Job, NewJob, Attempt, Claim, JobError, LogLine)
 }
 
@@ -83,6 +85,9 @@ def queue(config: QueueConfig, *, secrets: bool = False) -> dict[str, Any]:
     """Return a queue's configuration as JSON, its secrets masked unless asked for."""
     shown = {camel(item.name): getattr(config, item.name) for item in fields(config)}
     shown["backoff"] = config.backoff.wire()
+    shown["rate"] = config.rate and config.rate.wire()
+    shown["breaker"] = config.breaker and config.breaker.wire()
+    shown["retention"] = dict(config.retention) or None
     shown["processors"] = {kind: processor(one, secrets=secrets) for kind, one in config.processors.items()}
     return shown
 
@@ -94,6 +99,8 @@ def processor(one: WebhookConfig | CommandConfig, *, secrets: bool = False) -> d
     shown: dict[str, Any] = {"kind": "webhook", "url": one.url, "timeout": one.timeout}
     if one.secret is not None:
         shown["secret"] = one.secret if secrets else MASK
+    if one.previous_secrets:
+        shown["previousSecrets"] = [held if secrets else MASK for held in one.previous_secrets]
     if one.headers:
         shown["headers"] = {name: held if secrets else MASK for name, held in one.headers.items()}
     return shown

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.backoff import LONGEST
 from jobqueue.domain.errors import InvalidInputError, SettingsError
-from jobqueue.domain.queue import CommandConfig
+from jobqueue.domain.processing import CommandConfig
 from jobqueue.settings.rules import shown
 
 if TYPE_CHECKING:

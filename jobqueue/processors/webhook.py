@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractResolver
 
     from jobqueue.domain.job import Job
-    from jobqueue.domain.queue import WebhookConfig
+    from jobqueue.domain.processing import WebhookConfig
     from jobqueue.domain.verdict import Reporter
     from jobqueue.processors.addresses import Network
 
@@ -129,8 +129,8 @@ class WebhookProcessor:
 
         Every mishap on the way is a `Failure`; cancelling closes the connection.
         """
-        secret = self._config.secret
-        if secret is None:
+        secrets = self._config.secrets
+        if not secrets:
             message = "the webhook has no secret to sign with; configure it again and one is made"
             return Failure(error=JobError(kind="no-secret", message=message))
         host = "the host"
@@ -138,7 +138,7 @@ class WebhookProcessor:
         try:
             host = check_url(self._config.url)
             body = orjson.dumps({"job": wire.job(job), "token": self._token, "attempt": job.attempts_made})
-            signature = signing.headers(secret, signing.message_id(job), datetime.now(UTC), body)
+            signature = signing.headers(secrets, signing.message_id(job), datetime.now(UTC), body)
             async with asyncio.timeout_at(until):
                 response = await self._send(body, self._headers(signature))
         except _MISHAPS as error:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.job import Job, LogLine
     from jobqueue.domain.query import JobQuery, Page
     from jobqueue.services.completer import Completer
+    from jobqueue.services.config import QueueConfigs
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.claims import ClaimStore
     from jobqueue.store.jobs import JobStore
@@ -62,8 +63,15 @@ class Admin:
     """A person's side of the life of a job."""
 
     def __init__(
-        self, jobs: JobStore, claims: ClaimStore, listing: Listing, completer: Completer, wakeups: Wakeups
+        self,
+        jobs: JobStore,
+        claims: ClaimStore,
+        listing: Listing,
+        configs: QueueConfigs,
+        completer: Completer,
+        wakeups: Wakeups,
     ) -> None:
+        self._configs = configs
         self._jobs = jobs
         self._claims = claims
         self._listing = listing
@@ -98,6 +106,8 @@ class Admin:
             change = state.kill(job, JobError(kind="killed", message=reason))
             if await self._jobs.apply(job.id, job.queue, change):
                 self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
+                if job.slots:
+                    self._wakeups.tell(Wake(kind="room", queue=job.queue))
                 if change.outbox:
                     await self._completer.finish(job.id)
                 return await self._jobs.get(job_id)
@@ -116,6 +126,7 @@ class Admin:
         job = await self._settled(job_id)
         if job.state in {State.PENDING, State.PROCESSING}:
             raise WrongStateError(job.id, job.state, "requeued")
+        wanted |= await self._group(job, wanted)
         requeued = await self._jobs.requeue(job, wanted)
         self._wakeups.tell(Wake(kind="ready", queue=job.queue, job_id=job.id))
         return requeued
@@ -130,7 +141,7 @@ class Admin:
         """
         wanted = _checked(changes, PATCHABLE)
         job = await self._jobs.get(job_id)
-        changed = await self._jobs.patch(job, wanted)
+        changed = await self._jobs.patch(job, wanted | await self._group(job, wanted))
         kind = "ready" if changed.state is State.PENDING else "delayed"
         self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
         return changed
@@ -152,6 +163,12 @@ class Admin:
         tree, truncated = await self._descendants(job)
         batch = await self._listing.in_batch(job.batch_id) if job.batch_id else None
         return Family(ancestors=await self._ancestors(job), tree=tree, batch=batch, truncated=truncated)
+
+    async def _group(self, job: Job, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return in which group a job counts for the limits of its queue once it is changed."""
+        config = await self._configs.fresh(job.queue)
+        key = config.limit_key(changes.get("data", job.data), changes.get("meta", job.meta)) if config.grouped else None
+        return {} if key is None or key == job.limit_key else {"limitKey": key}
 
     async def _settled(self, job_id: str) -> Job:
         """Return a job for which nothing is left to fire."""

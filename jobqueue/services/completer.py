@@ -63,7 +63,12 @@ class Completer:
     async def _create(self, parent: Job, slot: str, child: NewJob) -> None:
         config = await self._configs.fresh(child.queue)
         try:
-            made = await self._jobs.insert(config.fill(child), job_id=child_id(parent, slot), parent_id=parent.id)
+            made = await self._jobs.insert(
+                config.fill(child),
+                job_id=child_id(parent, slot),
+                parent_id=parent.id,
+                limit_key=config.limit_key(child.data, child.meta) if config.grouped else None,
+            )
         except KeyConflictError as conflict:
             # The living job with this key stands for the child: that is what a key is for.
             log.warning("child not created", parent_id=parent.id, slot=slot, reason=str(conflict))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.services.execution import Execution
+from jobqueue.services.limits import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ log = get_logger(__name__)
 _MOST_CLAIMS: Final = 16
 _STOP_SECONDS: Final = 0.5
 _RECORD_SECONDS: Final = 2.0
+_SPREAD: Final = (0.005, 0.03)
 
 
 Key = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
@@ -59,18 +61,28 @@ class _Appetite:
 
     Attributes:
         taken: claims under way and jobs running.
+        held_until: when to ask again, as a limit of the queue holds the jobs back; a reading of the loop's clock.
     """
 
     known: float = math.inf
     heard: int = 0
     taken: int = 0
+    held_until: float = 0
 
-    def wants(self, limit: int | None) -> bool:
-        return self.known >= 1 and (limit is None or self.taken < limit)
+    def wants(self, limit: int | None, now: float) -> bool:
+        return self.known >= 1 and (limit is None or self.taken < limit) and self.held_until <= now
 
-    def wake(self, count: float) -> None:
+    def wake(self, count: float, ask_at: float = 0) -> None:
         self.known += count
         self.heard += 1
+        self.ask(ask_at)
+
+    def ask(self, at: float) -> None:
+        self.held_until = min(self.held_until, at)
+
+    def hold(self, until: float, heard_before: int) -> None:
+        if self.heard == heard_before:
+            self.held_until = until
 
     def found_one(self) -> None:
         self.known = max(0, self.known - 1)
@@ -124,6 +136,7 @@ class Dispatcher:
         self._claiming = 0
         self._busy = 0
         self._turn = 0
+        self._looked_at = 0.0
         self._runners: set[asyncio.Task[None]] = set()
         self._running: dict[str, Execution] = {}
 
@@ -132,21 +145,24 @@ class Dispatcher:
         """How many jobs run now."""
         return len(self._running)
 
+    def _clock(self) -> float:
+        return asyncio.get_running_loop().time()
+
     async def run(self) -> None:
         """Claim and run jobs until `stop`."""
         self._ended.clear()
         deaf = self._wakeups.listen(self._hear)
-        clock = asyncio.get_running_loop().time
-        poll_at = clock()
+        poll_at = self._clock()
         try:
             while not self._stopping.is_set():
                 self._woken.clear()
-                if clock() >= poll_at:
-                    self._wake_all()
-                    poll_at = clock() + self._poll_interval * random.uniform(0.8, 1.2)  # noqa: S311 - spreads polls
+                self._looked_at = self._clock()
+                if self._looked_at >= poll_at:
+                    self._wake_all(ask=False)
+                    poll_at = self._looked_at + self._poll_interval * random.uniform(0.8, 1.2)  # noqa: S311 - spreads polls
                 await self._fill()
                 try:
-                    async with asyncio.timeout_at(poll_at):
+                    async with asyncio.timeout_at(self._next_look(poll_at)):
                         await self._woken.wait()
                 except TimeoutError:
                     continue
@@ -187,17 +203,40 @@ class Dispatcher:
             return
         if wake.kind == "delayed":
             return
-        if wake.kind in {"all", "config"} or wake.queue is None:
+        if wake.kind in {"all", "config"} or (wake.queue is None and wake.kind != "room"):
             self._wake_all()
         else:
-            for (queue, _, _), appetite in self._appetites.items():
-                if queue == wake.queue:
-                    appetite.wake(1 if wake.job_id else math.inf)
+            self._wake_some(wake)
         self._woken.set()
 
-    def _wake_all(self) -> None:
+    def _wake_some(self, wake: Wake) -> None:
+        """Note what one queue, or any queue that has room now, may have.
+
+        What another process tells, all others hear at the same moment: those that are held back ask a little later,
+        each at its own time, and once for all they hear until then.
+        """
+        now = self._clock()
+        ask_at = now + random.uniform(*_SPREAD) if wake.relayed or wake.kind == "ready" else now  # noqa: S311 - as above
+        for (queue, _, _), appetite in self._appetites.items():
+            if wake.queue not in {None, queue}:
+                continue
+            if wake.kind == "room":
+                appetite.heard += 1
+                appetite.ask(ask_at)
+            else:
+                appetite.wake(1 if wake.job_id else math.inf, ask_at)
+
+    def _wake_all(self, *, ask: bool = True) -> None:
         for lane in self._lanes():
-            self._appetites.setdefault(lane.key, _Appetite()).wake(math.inf)
+            appetite = self._appetites.setdefault(lane.key, _Appetite())
+            appetite.wake(math.inf, 0 if ask else appetite.held_until)
+
+    def _next_look(self, poll_at: float) -> float:
+        """Return when to look for work without being woken: at the next poll, or when a limit lets a job start."""
+        if self._busy >= self._concurrency:
+            return poll_at
+        held = [appetite.held_until for appetite in self._appetites.values() if appetite.known >= 1]
+        return min([poll_at, *(until for until in held if until > self._looked_at)])
 
     async def _fill(self) -> None:
         """Claim as long as there are free places and something is found."""
@@ -232,8 +271,10 @@ class Dispatcher:
                         await execution.run()
                 finally:
                     ended = asyncio.create_task(self._settle(execution))
-                if self._stopping.is_set():
+                if self._stopping.is_set() or execution.job.slots:
+                    # A job that has a slot leaves it only when its outcome is recorded.
                     await ended
+                if self._stopping.is_set():
                     return
                 execution, _ = await asyncio.gather(self._claim_next(), ended)
         finally:
@@ -255,7 +296,7 @@ class Dispatcher:
         for step in range(len(lanes)):
             lane = lanes[(self._turn + step) % len(lanes)]
             appetite = self._appetites.setdefault(lane.key, _Appetite())
-            if self._stopping.is_set() or not appetite.wants(lane.limit):
+            if self._stopping.is_set() or not appetite.wants(lane.limit, self._clock()):
                 continue
             appetite.taken += 1
             claimed = None
@@ -273,7 +314,7 @@ class Dispatcher:
         self._claiming += 1
         self._quiet.clear()
         try:
-            claimed = await self._work.claim(
+            claimed = await self._work.attempt(
                 lane.queue,
                 lane.types,
                 worker=self._worker,
@@ -291,6 +332,9 @@ class Dispatcher:
             self._claiming -= 1
             if not self._claiming:
                 self._quiet.set()
+        if isinstance(claimed, Held):
+            appetite.hold(self._clock() + claimed.seconds, heard)
+            return None
         if claimed is None:
             appetite.found_nothing(heard)
         else:

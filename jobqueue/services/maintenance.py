@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from jobqueue.domain.job import Job
+    from jobqueue.services.breakers import Breakers
     from jobqueue.services.completer import Completer
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.jobs import JobStore
@@ -122,9 +123,10 @@ class Grace:
 class Reaper:
     """Takes jobs back whose lease has ended, as one failed attempt."""
 
-    def __init__(self, jobs: JobStore, completer: Completer, wakeups: Wakeups) -> None:
+    def __init__(self, jobs: JobStore, completer: Completer, breakers: Breakers, wakeups: Wakeups) -> None:
         self._jobs = jobs
         self._completer = completer
+        self._breakers = breakers
         self._wakeups = wakeups
         self._grace = Grace(time.monotonic())
 
@@ -156,8 +158,11 @@ class Reaper:
         change = reaped(job, job.claim.token)
         if not await self._jobs.apply(job.id, job.queue, change):
             return
+        await self._breakers.note(job, change)
         log.warning("job reaped", job_id=job.id, queue=job.queue, worker=job.claim.worker, state=change.target.value)
         self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
         self._wakeups.tell(Wake(kind="ready" if change.delay is None else "delayed", queue=job.queue))
+        if job.slots:
+            self._wakeups.tell(Wake(kind="room", queue=job.queue))
         if change.outbox:
             await self._completer.finish(job.id)

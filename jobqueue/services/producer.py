@@ -41,7 +41,10 @@ class Producer:
             KeyConflictError: an unfinished job of the queue has its key.
         """
         config = await self._configs.fresh(new.queue)
-        job = await self._jobs.insert(config.fill(new), job_id=job_id, traceparent=traceparent(), session=session)
+        key = config.limit_key(new.data, new.meta) if config.grouped else None
+        job = await self._jobs.insert(
+            config.fill(new), job_id=job_id, limit_key=key, traceparent=traceparent(), session=session
+        )
         if session is None:
             self._announce(job)
         return job
@@ -56,8 +59,13 @@ class Producer:
         if not 1 <= len(new) <= MOST_AT_ONCE:
             raise InvalidInputError({"jobs": [f"takes 1 to {MOST_AT_ONCE:,} jobs"]})
         _distinct_keys(new)
-        filled = [(await self._configs.fresh(one.queue)).fill(one) for one in new]
-        jobs = await self._jobs.insert_all(filled, traceparent=traceparent())
+        configs = [await self._configs.fresh(one.queue) for one in new]
+        filled = [config.fill(one) for config, one in zip(configs, new, strict=True)]
+        keys = [
+            config.limit_key(one.data, one.meta) if config.grouped else None
+            for config, one in zip(configs, new, strict=True)
+        ]
+        jobs = await self._jobs.insert_all(filled, limit_keys=keys, traceparent=traceparent())
         for queue in {job.queue for job in jobs}:
             self._wakeups.tell(Wake(kind="ready", queue=queue))
             self._wakeups.tell(Wake(kind="delayed", queue=queue))

@@ -3,43 +3,79 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import getpass
+import hashlib
+import json
 import secrets
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain import backoff as backoffs
 from jobqueue.domain import queue as queues
 from jobqueue.domain import wire
-from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.queue import QueueConfig, WebhookConfig
+from jobqueue.domain.audit import Actor
+from jobqueue.domain.errors import ChangedMeanwhileError, NotFoundError, UnfinishedJobsError, WrongStateError
+from jobqueue.domain.processing import MOST_PREVIOUS, WebhookConfig
+from jobqueue.domain.queue import QueueConfig
+from jobqueue.services.merging import merged, unmasked
 from jobqueue.services.wake import Wake
+from jobqueue.store.config import Note
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from jobqueue.domain.queue import ProcessorConfig
+    from jobqueue.domain.audit import Entry
+    from jobqueue.services.admin import Admin
+    from jobqueue.services.breakers import Breakers
     from jobqueue.services.config import QueueConfigs
     from jobqueue.services.wake import Wakeups
+    from jobqueue.store.audit import AuditStore
     from jobqueue.store.config import ConfigStore
+    from jobqueue.store.queues import QueueStore
 
-_FIELDS: Final = {wire.camel(item.name): item.name for item in fields(QueueConfig)}
 _SECRET_BYTES: Final = 32
+_TRIES: Final = 20
+Wanted = tuple[dict[str, Any] | None, dict[str, str]]
+"""What is to be stored, and the secrets that were made for it, by job type."""
 
 
 class Queues:
-    """Reads and writes the configuration of queues."""
+    """Reads and changes the configuration of queues.
 
-    def __init__(self, store: ConfigStore, configs: QueueConfigs, wakeups: Wakeups) -> None:
+    Every change is compared and swapped, noted in the audit with who made it, and holds on every process within a
+    second. ``if_match`` is the `etag` of the configuration that the caller wants to change.
+    """
+
+    def __init__(
+        self,
+        store: ConfigStore,
+        audit: AuditStore,
+        jobs: QueueStore,
+        admin: Admin,
+        breakers: Breakers,
+        configs: QueueConfigs,
+        wakeups: Wakeups,
+    ) -> None:
         self._store = store
+        self._audit = audit
+        self._jobs = jobs
+        self._admin = admin
+        self._breakers = breakers
         self._configs = configs
         self._wakeups = wakeups
 
     async def get(self, name: str) -> QueueConfig:
         """Return a queue's configuration; one that nobody configured has the defaults."""
-        await self._configs.refresh()
-        return self._configs.of(name)
+        return _config(await self._store.stored(name))
 
-    async def put(self, name: str, given: Mapping[str, Any]) -> tuple[QueueConfig, dict[str, str]]:
+    async def tagged(self, name: str) -> tuple[QueueConfig, str]:
+        """Return a queue's configuration and its `etag`."""
+        stored = await self._store.stored(name)
+        return _config(stored), etag(stored)
+
+    async def put(
+        self, name: str, given: Mapping[str, Any], *, by: Actor | None = None, if_match: str | None = None
+    ) -> tuple[QueueConfig, dict[str, str]]:
         """Replace the whole configuration of a queue.
 
         A webhook without a secret, or with the mask that is shown instead of one, keeps the secret it has, and gets a
@@ -48,76 +84,177 @@ class Queues:
         Args:
             name: a checked queue name.
             given: wire form, only the fields that are to differ from the defaults.
+            by: who does it.
+            if_match: change only this configuration.
 
         Returns:
             The configuration, and by job type the secrets that were made now: they are not shown again.
 
         Raises:
             InvalidInputError: naming each unacceptable field.
+            ChangedMeanwhileError: the configuration is another one.
         """
-        await self._configs.refresh()
-        config = _read(given, self._configs.of(name))
-        made: dict[str, str] = {}
-        processors = dict(config.processors)
-        for kind, one in processors.items():
-            if isinstance(one, WebhookConfig) and one.secret is None:
-                made[kind] = "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
-                processors[kind] = replace(one, secret=made[kind])
-        config = replace(config, processors=processors)
-        stored = {field: value for field, value in wire.queue(config, secrets=True).items() if field in given}
-        await self._store.replace(name, stored)
-        await self._changed()
-        return config, made
+        return await self._change(name, "put", lambda stored: _wanted(given, _config(stored)), by, if_match)
 
-    async def set_paused(self, name: str, *, paused: bool) -> QueueConfig:
-        """Pause or resume a queue; nothing else of it changes."""
-        config = await self._store.set_paused(name, paused=paused)
-        await self._changed()
+    async def patch(
+        self, name: str, changes: Mapping[str, Any], *, by: Actor | None = None, if_match: str | None = None
+    ) -> tuple[QueueConfig, dict[str, str]]:
+        """Change some fields of a configuration as by JSON Merge Patch (RFC 7396): ``null`` gives the default.
+
+        Returns and raises what `put` does.
+        """
+
+        def want(stored: Any) -> Wanted:
+            present = _config(stored)
+            shown = wire.queue(present, secrets=True)
+            known = {field: value for field, value in shown.items() if field in (stored or {})}
+            return _wanted(merged(known, changes), present)
+
+        return await self._change(name, "patch", want, by, if_match)
+
+    async def rotate(
+        self, name: str, kind: str, *, by: Actor | None = None, if_match: str | None = None
+    ) -> tuple[QueueConfig, dict[str, str]]:
+        """Give a webhook a new secret; the present one goes on signing, until `put` or `patch` take it away.
+
+        Returns and raises what `put` does.
+
+        Raises:
+            NotFoundError: no webhook is configured for the job type.
+        """
+
+        def want(stored: Any) -> Wanted:
+            present = _config(stored)
+            old = present.processors.get(kind)
+            if not isinstance(old, WebhookConfig):
+                raise NotFoundError("webhook for jobs of type", kind)
+            new = replace(old, secret=new_secret(), previous_secrets=old.secrets[:MOST_PREVIOUS])
+            changed = wire.queue(replace(present, processors={**present.processors, kind: new}), secrets=True)
+            made = {} if new.secret is None else {kind: new.secret}
+            return {**stored, "processors": changed["processors"]}, made
+
+        return await self._change(name, "rotate", want, by, if_match)
+
+    async def set_paused(
+        self, name: str, *, paused: bool, by: Actor | None = None, if_match: str | None = None
+    ) -> QueueConfig:
+        """Pause or resume a queue, and close its circuit breakers then; nothing else of it changes."""
+
+        def want(stored: Any) -> Wanted:
+            return {**(stored if isinstance(stored, dict) else {}), "paused": paused}, {}
+
+        config, _ = await self._change(name, "pause" if paused else "resume", want, by, if_match)
+        if not paused:
+            await self._breakers.close(name)
+            self._wakeups.tell(Wake(kind="ready", queue=name))
         return config
 
-    async def _changed(self) -> None:
-        await self._configs.refresh()
-        self._wakeups.tell(Wake(kind="config"))
+    async def delete(
+        self, name: str, *, force: bool = False, by: Actor | None = None, if_match: str | None = None
+    ) -> int:
+        """Take away the configuration of a queue; its ended jobs are kept.
+
+        Args:
+            name: a checked queue name.
+            force: kill its unfinished jobs first.
+            by: who does it.
+            if_match: delete only this configuration.
+
+        Returns:
+            How many jobs were killed.
+
+        Raises:
+            UnfinishedJobsError: it has some, and nobody forces it.
+            NotFoundError: there is nothing to delete.
+            ChangedMeanwhileError: the configuration is another one.
+        """
+        stored = await self._store.stored(name)
+        if if_match is not None and if_match != etag(stored):
+            raise ChangedMeanwhileError("queue", name)
+        left = await self._jobs.count_unfinished(name)
+        if left and not force:
+            raise UnfinishedJobsError(name, left)
+        if stored is None and not left:
+            raise NotFoundError("configuration of queue", name)
+        if left:
+            # What is not killed yet must not begin to run under the defaults.
+            await self.set_paused(name, paused=True, by=by)
+            left = await self._kill_all(name, f"queue {name} was deleted")
+        await self._change(name, "delete", lambda _stored: (None, {}), by, None)
+        return left
+
+    async def changes(self, name: str, *, before: str | None = None, limit: int = 50) -> list[Entry]:
+        """Return who changed the configuration of a queue and how, newest first."""
+        return await self._audit.page("queue", name, before=before, limit=limit)
+
+    async def _kill_all(self, name: str, reason: str) -> int:
+        killed = 0
+        while await self._jobs.count_unfinished(name):
+            killed += await self._jobs.kill_waiting(name, reason)
+            for job_id in await self._jobs.running(name):
+                # It may end, or go, by itself meanwhile.
+                with contextlib.suppress(WrongStateError, NotFoundError):
+                    await self._admin.kill(job_id, reason)
+                    killed += 1
+        self._wakeups.tell(Wake(kind="all"))
+        return killed
+
+    async def _change(
+        self, name: str, action: str, want: Callable[[Any], Wanted], by: Actor | None, if_match: str | None
+    ) -> tuple[QueueConfig, dict[str, str]]:
+        for _ in range(_TRIES):
+            stored = await self._store.stored(name)
+            if if_match is not None and if_match != etag(stored):
+                raise ChangedMeanwhileError("queue", name)
+            after, made = want(stored)
+            if after == stored:
+                return _config(stored), made
+            note = Note(action=action, by=by or _somebody(), before=_shown(stored), after=_shown(after))
+            if await self._store.swap(name, stored, after, note):
+                await self._configs.refresh()
+                self._wakeups.tell(Wake(kind="config"))
+                return _config(after), made
+        raise ChangedMeanwhileError("queue", name)
 
 
-def _read(given: Mapping[str, Any], present: QueueConfig) -> QueueConfig:
-    problems: Problems = {field: ["is not a known field"] for field in given if field not in _FIELDS}
-    values = {_FIELDS[field]: value for field, value in given.items() if field in _FIELDS}
-    for name in ("paused", "on_success_delete"):
-        if not isinstance(values.get(name, False), bool):
-            problems[wire.camel(name)] = ["must be true or false"]
+def etag(stored: Any) -> str:
+    """Return what tells one stored configuration from another, for ``ETag`` and ``If-Match`` (RFC 9110)."""
+    if stored is None:
+        return "default"
+    return hashlib.sha256(json.dumps(stored, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def new_secret() -> str:
+    """Return a fresh secret for a webhook."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+
+
+def _config(stored: Any) -> QueueConfig:
+    return queues.read_what_holds(stored) if isinstance(stored, dict) else QueueConfig()
+
+
+def _wanted(given: Mapping[str, Any], present: QueueConfig) -> Wanted:
+    config = queues.read(unmasked(given, present))
+    made: dict[str, str] = {}
+    processors = dict(config.processors)
+    for kind, one in processors.items():
+        if isinstance(one, WebhookConfig) and one.secret is None:
+            made[kind] = new_secret()
+            processors[kind] = replace(one, secret=made[kind])
+    shown = wire.queue(replace(config, processors=processors), secrets=True)
+    return {field: value for field, value in shown.items() if given.get(field) is not None}, made
+
+
+def _shown(stored: Any) -> dict[str, Any] | None:
+    """Return a stored configuration as the audit keeps it: without secrets."""
+    if stored is None:
+        return None
+    masked = wire.queue(_config(stored))
+    return {field: value for field, value in masked.items() if isinstance(stored, dict) and field in stored}
+
+
+def _somebody() -> Actor:
     try:
-        if "backoff" in values:
-            values["backoff"] = backoffs.parse(values["backoff"])
-    except InvalidInputError as error:
-        problems.update(error.problems)
-    processors: dict[str, ProcessorConfig] = {}
-    for kind, one in values.get("processors", {}).items():
-        try:
-            processors[kind] = _processor(one, f"processors.{kind}", present.processors.get(kind))
-        except InvalidInputError as error:
-            problems.update(error.problems)
-    try:
-        config = QueueConfig(**{**values, "backoff": values.get("backoff", backoffs.DEFAULT), "processors": processors})
-    except InvalidInputError as error:
-        problems.update(error.problems)
-    except TypeError:
-        raise InvalidInputError(problems) from None
-    if problems:
-        raise InvalidInputError(problems)
-    return config
-
-
-def _processor(given: Mapping[str, Any], path: str, present: ProcessorConfig | None) -> ProcessorConfig:
-    wanted = dict(given)
-    old = present if isinstance(present, WebhookConfig) else None
-    if wanted.get("secret", wire.MASK) in {None, wire.MASK}:
-        wanted.pop("secret", None)
-        if old is not None and old.secret is not None and wanted.get("kind") == "webhook":
-            wanted["secret"] = old.secret
-    if isinstance(wanted.get("headers"), dict):
-        wanted["headers"] = {
-            name: old.headers.get(name, value) if old and value == wire.MASK else value
-            for name, value in wanted["headers"].items()
-        }
-    return queues.processor(wanted, path)
+        return Actor(name=getpass.getuser(), via="python")
+    except (OSError, KeyError):
+        return Actor(name="unknown", via="python")

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
 import time
 from typing import TYPE_CHECKING, Any
 
+from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.services.admin import Admin
+from jobqueue.services.breakers import Breakers
 from jobqueue.services.completer import Completer
 from jobqueue.services.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.dispatcher import Dispatcher
+from jobqueue.services.explain import Explainer
 from jobqueue.services.idempotency import Idempotency
+from jobqueue.services.limit_keys import KEY_SECONDS, LimitKeys
+from jobqueue.services.limits import Limiter
 from jobqueue.services.maintenance import Loop, Promoter, Reaper
+from jobqueue.services.presence import SIGN_SECONDS, Presence
 from jobqueue.services.producer import Producer
+from jobqueue.services.pruner import PRUNE_SECONDS, Pruner
 from jobqueue.services.queues import Queues
 from jobqueue.services.wake import Wake, Wakeups
 from jobqueue.services.work import Work
+from jobqueue.store.audit import AuditStore
 from jobqueue.store.changes import Changes, Event
 from jobqueue.store.claims import ClaimStore
 from jobqueue.store.config import ConfigStore
@@ -28,7 +37,11 @@ from jobqueue.store.embedded import EmbeddedMongo
 from jobqueue.store.idempotency import IdempotencyStore
 from jobqueue.store.jobs import JobStore
 from jobqueue.store.leases import LeaseKeeper
+from jobqueue.store.limits import LimitStore
 from jobqueue.store.listing import Listing
+from jobqueue.store.pruning import PruningStore
+from jobqueue.store.queues import QueueStore
+from jobqueue.store.workers import WorkerStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,9 +81,34 @@ class Runtime:
         listing = Listing(database)
         self.producer = Producer(self.jobs, self.configs, self.wakeups)
         self.completer = Completer(self.jobs, self.claims, self.configs, self.wakeups)
-        self.work = Work(self.jobs, self.claims, listing, self.configs, self.completer, self.wakeups)
-        self.admin = Admin(self.jobs, self.claims, listing, self.completer, self.wakeups)
-        self.queues = Queues(self.config_store, self.configs, self.wakeups)
+        self.limits = LimitStore(database)
+        self.breakers = Breakers(self.limits, self.configs, self.wakeups)
+        limiter = Limiter(self.limits, self.claims, self.breakers)
+        self.work = Work(
+            self.jobs,
+            self.claims,
+            limiter,
+            self.breakers,
+            listing,
+            self.configs,
+            self.completer,
+            self.wakeups,
+        )
+        self.admin = Admin(self.jobs, self.claims, listing, self.configs, self.completer, self.wakeups)
+        self.figures = QueueStore(database)
+        self.pruning = PruningStore(database)
+        self.queues = Queues(
+            self.config_store,
+            AuditStore(database),
+            self.figures,
+            self.admin,
+            self.breakers,
+            self.configs,
+            self.wakeups,
+        )
+        workers = WorkerStore(database)
+        self.presence = Presence(workers, self.name)
+        self.explainer = Explainer(self.jobs, self.configs, self.limits, self.breakers, workers, self.figures)
         self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer)
         self.changes = Changes(database)
         self.keeper = LeaseKeeper(database)
@@ -105,13 +143,17 @@ class Runtime:
             return
         await self.configs.refresh()
         promoter = Loop("promoter", Promoter(self.jobs, self.wakeups).run_once, every=_PROMOTE_SECONDS)
-        reaper = Reaper(self.jobs, self.completer, self.wakeups)
+        keys = LimitKeys(self.configs, self.limits, self.wakeups)
+        reaper = Reaper(self.jobs, self.completer, self.breakers, self.wakeups)
         configs = Loop("config", self._refresh_configs, every=FRESH_SECONDS / 2)
         loops = [
             promoter,
             configs,
             Loop("reaper", reaper.run_once, every=self.settings.reap_interval),
             Loop("completer", self._sweep, every=_SWEEP_SECONDS),
+            Loop("presence", self.presence.run_once, every=SIGN_SECONDS),
+            Loop("limit keys", keys.run_once, every=KEY_SECONDS),
+            Loop("pruner", Pruner(self.configs, self.pruning).run_once, every=PRUNE_SECONDS),
         ]
         self.wakeups.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)
         self.changes.listen(self._relay)
@@ -121,6 +163,7 @@ class Runtime:
 
     def dispatcher(self, lanes: Callable[[], Sequence[Lane]], *, concurrency: int | None = None) -> Dispatcher:
         """Return a dispatcher for processors of this process."""
+        self.presence.hold(lanes)
         return Dispatcher(
             work=self.work,
             keeper=self.keeper,
@@ -136,6 +179,8 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(DatabaseError):
+            await self.presence.leave()
         await self.changes.stop()
         await self.work.drain()
         await asyncio.to_thread(self.keeper.stop)
@@ -148,9 +193,17 @@ class Runtime:
         kind = _KINDS.get(event.state or "", "all")
         if event.kind == "gap":
             self.wakeups.tell(Wake(kind="all", relayed=True))
-        elif event.kind == "job" and self._told.pop((kind, event.job_id), 0.0) < time.monotonic():
+        if event.kind != "job":
+            return
+        if event.room and self._is_news("room", event.job_id):
+            self.wakeups.tell(Wake(kind="room", job_id=event.job_id, relayed=True))
+        is_about_more = event.state in _KINDS or not event.room
+        if is_about_more and self._is_news(kind, event.job_id):
             wake = Wake(kind=kind, queue=event.queue, job_id=event.job_id, priority=event.priority, relayed=True)
             self.wakeups.tell(wake)
+
+    def _is_news(self, kind: str, job_id: str | None) -> bool:
+        return self._told.pop((kind, job_id), 0.0) < time.monotonic()
 
     def _remember(self, wake: Wake) -> None:
         """Note what this process tells itself: the database will tell the same in a moment."""

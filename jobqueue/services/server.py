@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from jobqueue.domain.errors import DatabaseUnavailableError
-from jobqueue.domain.queue import ANY_TYPE, ProcessorConfig, QueueConfig, WebhookConfig
+from jobqueue.domain.processing import ANY_TYPE, ProcessorConfig, WebhookConfig
 from jobqueue.journal import get_logger
 from jobqueue.processors.command import CommandProcessor
 from jobqueue.services.dispatcher import Lane
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from jobqueue.domain.job import Job
+    from jobqueue.domain.queue import QueueConfig
     from jobqueue.domain.verdict import Processor
     from jobqueue.processors.commands_file import Command
     from jobqueue.services.config import QueueConfigs

@@ -16,15 +16,18 @@ from jobqueue.domain.state import Outcome, Transition
 from jobqueue.domain.text import cut, split
 from jobqueue.domain.verdict import Accepted, Again, Death, Failure, Success, Verdict
 from jobqueue.journal import get_logger
+from jobqueue.services.limits import Held
 from jobqueue.services.wake import Wake
-from jobqueue.store.claims import MOST_HISTORY, Beat
+from jobqueue.store.claims import MOST_HISTORY, Beat, Search
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobqueue.domain.job import Job
+    from jobqueue.services.breakers import Breakers
     from jobqueue.services.completer import Completer
     from jobqueue.services.config import QueueConfigs
+    from jobqueue.services.limits import Limiter
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.claims import ClaimStore
     from jobqueue.store.jobs import JobStore
@@ -67,6 +70,8 @@ class Work:
         self,
         jobs: JobStore,
         claims: ClaimStore,
+        limiter: Limiter,
+        breakers: Breakers,
         listing: Listing,
         configs: QueueConfigs,
         completer: Completer,
@@ -74,13 +79,20 @@ class Work:
     ) -> None:
         self._jobs = jobs
         self._claims = claims
+        self._limiter = limiter
+        self._breakers = breakers
         self._listing = listing
         self._configs = configs
         self._completer = completer
         self._wakeups = wakeups
         self._background: set[asyncio.Task[None]] = set()
 
-    async def claim(
+    async def claim(self, queue: str, types: Sequence[str] | None, **how: Any) -> Claimed | None:
+        """Do what `attempt` does, and do not tell a queue that holds its jobs back from one that has none."""
+        claimed = await self.attempt(queue, types, **how)
+        return None if isinstance(claimed, Held) else claimed
+
+    async def attempt(
         self,
         queue: str,
         types: Sequence[str] | None,
@@ -89,29 +101,39 @@ class Work:
         lease: float | None = None,
         excluded: Sequence[str] = (),
         margin: float = 0,
-    ) -> Claimed | None:
-        """Claim the first waiting job of a queue, or return ``None``.
+    ) -> Claimed | Held | None:
+        """Claim the first waiting job of a queue that its limits let through.
 
         If the call is cancelled while the claim is under way, the job goes back, uncounted.
+
+        Returns:
+            The job; `Held` if a limit of the queue holds back what may wait; ``None`` if nothing waits.
         """
-        if not self._configs.usable:
-            await self._configs.fresh(queue)
-        if self._configs.of(queue).paused or types == ():
+        # Fresh also after this process was stopped for a while: what was configured meanwhile holds.
+        config = await self._configs.fresh(queue)
+        if config.paused or types == ():
             return None
-        token = secrets.token_hex(12)
-        call = asyncio.create_task(
-            self._claims.claim(queue, types, token=token, worker=worker, lease=lease, excluded=excluded, margin=margin)
+        search = Search(
+            queue=queue,
+            types=None if types is None else tuple(types),
+            token=secrets.token_hex(12),
+            worker=worker,
+            lease=lease,
+            excluded=tuple(excluded),
+            margin=margin,
         )
+        limited = config.limited
+        call = asyncio.create_task(self._limiter.claim(search, config) if limited else self._claims.claim(search))
         try:
             job = await asyncio.shield(call)
         except asyncio.CancelledError:
-            self._later(self._give_back(call, token))
+            self._later(self._give_back(call, search.token))
             raise
-        if job is None:
-            return None
+        if job is None or isinstance(job, Held):
+            return job
         if len(job.history) > MOST_HISTORY:
             await self._jobs.history.spill(job.id, keep=_KEPT_HISTORY, state=job.state)
-        return Claimed(job=job, token=token)
+        return Claimed(job=job, token=search.token)
 
     async def report(
         self,
@@ -175,6 +197,9 @@ class Work:
 
     async def _apply(self, job: Job, change: Transition) -> None:
         if await self._jobs.apply(job.id, job.queue, change):
+            await self._breakers.note(job, change)
+            if job.slots:
+                self._wakeups.tell(Wake(kind="room", queue=job.queue, job_id=job.id))
             if change.outbox:
                 await self._completer.finish(job.id)
             if change.target in state.WAITING:
@@ -185,10 +210,10 @@ class Work:
         await self._jobs.history.keep_late(job.id, str(change.token), _late(change))
         raise StaleTokenError(job.id, present.state)
 
-    async def _give_back(self, call: asyncio.Task[Job | None], token: str) -> None:
+    async def _give_back(self, call: asyncio.Task[Job | Held | None], token: str) -> None:
         with contextlib.suppress(DatabaseUnavailableError):
             job = await call
-            if job is not None:
+            if job is not None and not isinstance(job, Held):
                 await self.release(job, token)
 
     def _later(self, work: Any) -> None:

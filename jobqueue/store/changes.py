@@ -36,6 +36,7 @@ class Event:
         queue: of the job, known only when it is new.
         priority: as queue.
         state: the job's new state.
+        room: it has left its slots, so that a limit may let another job start.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Event:
     queue: str | None = None
     priority: int | None = None
     state: str | None = None
+    room: bool = False
 
 
 class Changes:
@@ -108,6 +110,7 @@ def _pipeline() -> list[dict[str, Any]]:
     wakes = [
         {"ns.coll": "jobs", "operationType": "insert", "fullDocument.state": {"$in": _WOKEN_BY}},
         {"ns.coll": "jobs", "operationType": "update", "updateDescription.updatedFields.state": {"$in": _WOKEN_BY}},
+        {"ns.coll": "jobs", "operationType": "update", "updateDescription.removedFields": "slots"},
         {"ns.coll": "jobs", "operationType": "replace"},
         {"ns.coll": "config"},
     ]
@@ -117,6 +120,7 @@ def _pipeline() -> list[dict[str, Any]]:
         "state": state,
         "queue": "$fullDocument.queue",
         "priority": "$fullDocument.priority",
+        "room": {"$in": ["slots", {"$ifNull": ["$updateDescription.removedFields", []]}]},
     }
     return [{"$match": {"$or": wakes}}, {"$project": kept}]
 
@@ -130,4 +134,5 @@ def _event(change: dict[str, Any]) -> Event:
         queue=change.get("queue"),
         priority=change.get("priority"),
         state=change.get("state"),
+        room=bool(change.get("room")),
     )

@@ -2,68 +2,77 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 from pymongo import ReturnDocument
-from pymongo.errors import PyMongoError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from jobqueue.domain.job import INLINE_LOGS
-from jobqueue.store import documents, statements
+from jobqueue.store import documents, limit_statements, statements
 from jobqueue.store.database import guarded, translated
+from jobqueue.store.positions import Positions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from jobqueue.domain.job import Job, LogLine
     from jobqueue.store.database import Database
+    from jobqueue.store.positions import Position
     from jobqueue.store.statements import Document, Now
 
 MOST_HISTORY: Final = 100
 """History entries kept in a job's document; older ones are moved to the `attempts` collection."""
 _COUNTED: Final = {"resetAt": 1, "logCount": 1, "logAt": 1, "attemptsMade": 1}
-_WARM: Final = 1000
-_FULL_SCAN_SECONDS: Final = 1.0
-_MARGIN: Final = timedelta(seconds=1)
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
-_Search = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Which job to claim, and for whom.
 
-
-@dataclass(slots=True)
-class _Position:
-    """Where in the claim order this process found its last job.
-
-    Every claim leaves a dead entry at the head of the claim index until the server has cleaned up, minutes later. After
-    many claims it pays to begin the search where the last job was found. The order stays right because any job that
-    may lie before that position (a new one of higher priority, one that came back) makes the next search a full one,
-    as does each second.
+    Attributes:
+        queue: the queue's name.
+        types: only these; ``None`` for any.
+        token: a fresh fencing token, made by the caller so that it can be looked up if the reply is lost.
+        worker: who claims.
+        lease: seconds, instead of the job's own.
+        excluded: not these types, when any is taken.
+        margin: as in `statements.claim`.
     """
 
-    claims: int = 0
-    priority: float | None = None
-    insert_at: datetime | None = None
-    searched_at: float = float("-inf")
+    queue: str
+    types: tuple[str, ...] | None
+    token: str
+    worker: str
+    lease: float | None = None
+    excluded: tuple[str, ...] = ()
+    margin: float = 0
 
-    def usable(self, now: float) -> bool:
-        return self.claims > _WARM and self.priority is not None and now - self.searched_at < _FULL_SCAN_SECONDS
 
-    def is_before(self, priority: float | None) -> bool:
-        return priority is None or self.priority is None or priority > self.priority
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """What a limited queue lets a claim do.
 
-    def found(self, document: Document) -> None:
-        priority, insert_at = document.get("priority"), document.get("insertAt")
-        self.claims += 1
-        self.priority = priority if isinstance(priority, int | float) else None
-        self.insert_at = insert_at if isinstance(insert_at, datetime) else None
+    Attributes:
+        slots: the places it takes; each belongs to one running job at most.
+        deadline: claim nothing when it is later than this by the server's clock.
+        key: only jobs of this group.
+    """
 
-    def narrowed(self) -> tuple[Document, Document]:
-        from_here = {"priority": self.priority, "insertAt": {"$gte": (self.insert_at or _EPOCH) - _MARGIN}}
-        return from_here, {"priority": {"$lt": self.priority}}
+    slots: tuple[str, ...] = ()
+    deadline: datetime | None = None
+    key: str | None = None
+
+
+class SlotTakenError(Exception):
+    """Tell the limiter that a running job has the slot already."""
+
+    def __init__(self, slot: str) -> None:
+        self.slot = slot
+        super().__init__(slot)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,49 +90,34 @@ class ClaimStore:
         self.now = now
         self.collection = database.collection("jobs")
         self._logs = database.collection("logs")
-        self._positions: dict[_Search, _Position] = {}
+        self._positions = Positions()
 
-    async def claim(
-        self,
-        queue: str,
-        types: Sequence[str] | None,
-        *,
-        token: str,
-        worker: str,
-        lease: float | None = None,
-        excluded: Sequence[str] = (),
-        margin: float = 0,
-    ) -> Job | None:
+    async def claim(self, search: Search, permit: Permit | None = None) -> Job | None:
         """Claim the first job in order, or return ``None`` when there is none.
 
-        Args:
-            queue: the queue's name.
-            types: only these; ``None`` for any.
-            token: a fresh fencing token, made by the caller so that it can be looked up if the reply is lost.
-            worker: who claims.
-            lease: seconds, instead of the job's own.
-            excluded: not these types, when any is taken.
-            margin: as in `statements.claim`.
-
         Raises:
+            SlotTakenError: a running job has one of the permit's slots.
             DatabaseUnavailableError: it is not known whether a job was claimed; if so, its lease will end.
         """
-        key = (queue, None if types is None else tuple(types), tuple(excluded))
-        position = self._positions.setdefault(key, _Position())
-        now = asyncio.get_running_loop().time()
-        index = statements.CLAIM_INDEX if types is None else statements.CLAIM_TYPE_INDEX
-        base = statements.claimable(queue, types, excluded)
-        begin = statements.claim(token, worker, self.now, lease, margin)
-        if position.usable(now):
-            searches: tuple[Document, ...] = tuple({**base, **part} for part in position.narrowed())
-        else:
-            position.searched_at = now
-            searches = (base,)
-        for search in searches:
-            document = await self._claim(search, index, token, begin)
+        slots = permit.slots if permit else ()
+        begin = statements.claim(
+            search.token, search.worker, self.now, lease=search.lease, margin=search.margin, slots=slots
+        )
+        if permit is not None and permit.key is not None:
+            where = (*limit_statements.of_group(search, permit.key), statements.CLAIM_ORDER)
+            found = await self._claim(where, search.token, begin, permit)
+            return None if found is None else documents.job(found)
+        index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
+        base = statements.claimable(search.queue, search.types, search.excluded)
+        position = self._positions.of(search.queue, search.types, search.excluded)
+        if position.is_due(time.monotonic()):
+            await self._look(position, base, index)
+        for part, order in position.narrowed():
+            document = await self._claim((base | part, index, order), search.token, begin, permit)
             if document is not None:
                 position.found(document)
                 return documents.job(document)
+        position.saw(None)
         return None
 
     def unsettle(self, queue: str | None, priority: int | None = None) -> None:
@@ -133,9 +127,7 @@ class ClaimStore:
             queue: where; ``None`` for anywhere.
             priority: of a job that is new, and so the last of its priority; ``None`` for one that came back.
         """
-        for (name, _, _), position in self._positions.items():
-            if queue in {None, name} and position.is_before(priority):
-                position.searched_at = float("-inf")
+        self._positions.unsettle(queue, priority)
 
     @guarded
     async def renew(
@@ -196,16 +188,36 @@ class ClaimStore:
                 ordered=False,
             )
 
-    async def _claim(self, search: Document, index: str, token: str, begin: list[Document]) -> Document | None:
+    @guarded
+    async def _look(self, position: Position, base: Document, index: str) -> None:
+        """Find the first job there is, wherever it lies: a mere look is never in the way of a claim."""
+        with position.looking():
+            first = await self.collection.find_one(
+                base, {"priority": 1, "insertAt": 1}, sort=statements.CLAIM_ORDER, hint=index
+            )
+            position.saw(first)
+
+    async def _claim(
+        self,
+        where: tuple[Document, str, list[tuple[str, int]]],
+        token: str,
+        begin: list[Document],
+        permit: Permit | None,
+    ) -> Document | None:
+        search, index, order = where
+        if permit is not None and permit.deadline is not None:
+            search = search | limit_statements.before(permit.deadline, search["queue"], self.now)
         try:
             found = await self.collection.find_one_and_update(
                 search,
                 begin,
-                sort=statements.CLAIM_ORDER,
+                sort=order,
                 hint=index,
                 projection={"logs": 0, "attrs": 0},
                 return_document=ReturnDocument.AFTER,
             )
+        except DuplicateKeyError as error:
+            raise SlotTakenError(str((error.details or {}).get("keyValue", {}).get("slots"))) from None
         except PyMongoError as error:
             found = await self._look_up(token, error)
         return dict(found) if found is not None else None

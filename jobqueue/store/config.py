@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
 
-from jobqueue.store import documents
+from jobqueue.domain.queue import read_what_holds
+from jobqueue.store.audit import AuditStore
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from motor.motor_asyncio import AsyncIOMotorClientSession
+
+    from jobqueue.domain.audit import Actor
     from jobqueue.domain.queue import QueueConfig
     from jobqueue.store.database import Database
+
+Stored = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What the audit says of a change; the two configurations have their secrets masked."""
+
+    action: str
+    by: Actor
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
 
 
 class ConfigStore:
@@ -21,37 +38,50 @@ class ConfigStore:
 
     def __init__(self, database: Database) -> None:
         self.collection = database.collection("config")
+        self._database = database
+        self._audit = AuditStore(database)
 
     @guarded
     async def all(self) -> dict[str, QueueConfig]:
         """Return every configured queue."""
         found = await self.collection.find_one({"_id": "config"})
         queues: Mapping[str, Any] = (found or {}).get("queues") or {}
-        return {name: documents.queue_config(one) for name, one in queues.items()}
+        return {name: read_what_holds(one) for name, one in queues.items() if isinstance(one, dict)}
 
     @guarded
-    async def replace(self, name: str, config: Mapping[str, Any]) -> QueueConfig:
-        """Set the whole configuration of one queue; the others are not touched.
+    async def stored(self, name: str) -> Any:
+        """Return what is stored of one queue, secrets included, ``None`` if nothing; ``name`` is a checked queue name.
+
+        It is an object unless somebody has spoilt it by hand.
+        """
+        found = await self.collection.find_one({"_id": "config"}, {f"queues.{name}": 1})
+        return ((found or {}).get("queues") or {}).get(name)
+
+    @guarded
+    async def swap(self, name: str, before: Any, after: Stored | None, note: Note) -> bool:
+        """Replace what is stored of one queue, and note who did it, if it still is what it was before.
+
+        One transaction: a person's change is rare, and is to be found in the audit exactly if it was made.
 
         Args:
             name: a checked queue name, so that it is one step of a path.
-            config: in wire form, secrets included, only what is to differ from the defaults.
+            before: as `stored` returned it.
+            after: only what is to differ from the defaults, secrets included; ``None`` deletes it.
+            note: for the audit.
         """
-        found = await self.collection.find_one_and_update(
-            {"_id": "config"},
-            {"$set": {f"queues.{name}": dict(config)}},
-            upsert=True,
-            return_document=ReturnDocument.AFTER,
-        )
-        return documents.queue_config(found["queues"][name])
+        path = f"queues.{name}"
+        guard = {"_id": "config", path: {"$exists": False} if before is None else before}
+        update = {"$unset": {path: ""}} if after is None else {"$set": {path: after}}
 
-    @guarded
-    async def set_paused(self, name: str, *, paused: bool) -> QueueConfig:
-        """Set only whether a queue is paused; ``name`` is a checked queue name."""
-        found = await self.collection.find_one_and_update(
-            {"_id": "config"},
-            {"$set": {f"queues.{name}.paused": paused}},
-            upsert=True,
-            return_document=ReturnDocument.AFTER,
-        )
-        return documents.queue_config(found["queues"][name])
+        async def change(session: AsyncIOMotorClientSession) -> bool:
+            done = await self.collection.update_one(guard, update, upsert=before is None, session=session)
+            if not done.matched_count and done.upserted_id is None:
+                return False
+            await self._audit.add(("queue", name), note.action, note.by, (note.before, note.after), session)
+            return True
+
+        try:
+            return await self._database.in_transaction(change)
+        except DuplicateKeyError:
+            # The document is there, and says something else of this queue.
+            return False

@@ -57,6 +57,7 @@ _AUTHENTICATION: Final = frozenset({13, 18, 8000})
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420})
 _DUPLICATE_KEY: Final = 11000
 _NOT_NOW: Final = frozenset({91, 189, 11600, 11602, 10107, 13435, 13436, 50, 64, 262})
+_WRITES: Final = WriteConcern(w="majority", j=True)
 _DATES: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     tz_aware=True, tzinfo=UTC, datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
@@ -166,7 +167,7 @@ class Database:
         self._database: AsyncIOMotorDatabase[Any] = client.get_database(
             name,
             codec_options=_DATES,
-            write_concern=WriteConcern(w="majority", j=True),
+            write_concern=_WRITES,
             read_concern=ReadConcern("majority"),
             read_preference=pymongo.ReadPreference.PRIMARY,
         )
@@ -250,7 +251,10 @@ class Database:
             work: gets the session its calls have to name; may be called several times.
         """
         async with await self._client.start_session() as session:
-            done: T = await session.with_transaction(work)
+            # A transaction does not take over the concerns of the collections in it, nor may the URL weaken them.
+            done: T = await session.with_transaction(
+                work, read_concern=ReadConcern("majority"), write_concern=_WRITES, max_commit_time_ms=OPERATION_MS
+            )
             return done
 
     async def ensure_indexes(self) -> list[str]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from bson import ObjectId
 
 from jobqueue.domain import backoff as backoffs
-from jobqueue.domain import queue as queues
 from jobqueue.domain import wire
 from jobqueue.domain.attributes import attributes
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
@@ -31,7 +28,13 @@ _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 def new_document(
-    new: NewJob, *, job_id: str, now: datetime, parent_id: str | None = None, batch_id: str | None = None
+    new: NewJob,
+    *,
+    job_id: str,
+    now: datetime,
+    parent_id: str | None = None,
+    batch_id: str | None = None,
+    limit_key: str | None = None,
 ) -> Document:
     """Return the document of a new job whose defaults are filled in.
 
@@ -41,6 +44,7 @@ def new_document(
         now: the server's time.
         parent_id: the job this one is a child of.
         batch_id: the batch it belongs to.
+        limit_key: the group in which it counts, if the limits of its queue hold for groups.
     """
     due = new.delay_til or (now + timedelta(seconds=new.delay) if new.delay else None)
     return {
@@ -79,6 +83,7 @@ def new_document(
         "key": new.key,
         "claim": None,
         "run": 0,
+        **({"limitKey": limit_key} if limit_key is not None else {}),
     }
 
 
@@ -129,6 +134,8 @@ def job(document: Mapping[str, Any]) -> Job:
         log_count=int(_number(get("logCount"), len(_list(get("logs"))))),
         outbox=tuple(str(one) for one in _list(get("outbox"))),
         traceparent=_text(get("traceparent")),
+        slots=tuple(str(one) for one in _list(get("slots"))),
+        limit_key=_text(get("limitKey")),
     )
 
 
@@ -157,30 +164,6 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
         late=get("late") if isinstance(get("late"), dict) else None,
         was=get("was") if isinstance(get("was"), dict) else None,
     )
-
-
-def queue_config(document: Mapping[str, Any]) -> QueueConfig:
-    """Return a queue's configuration; what cannot be understood is left out, the rest holds."""
-    config = QueueConfig()
-    for attribute in ("paused", "attempts", "backoff", "lease", "timeout", "priority", "on_success_delete"):
-        if (name := wire.camel(attribute)) in document:
-            config = _configured(config, attribute, document[name])
-    given = document.get("processors")
-    for kind, one in given.items() if isinstance(given, dict) else ():
-        with contextlib.suppress(InvalidInputError):
-            made = queues.processor(one, f"processors.{kind}")
-            config = replace(config, processors={**config.processors, kind: made})
-    return config
-
-
-def _configured(config: QueueConfig, attribute: str, given: Any) -> QueueConfig:
-    try:
-        value: Any = backoffs.parse(given) if attribute == "backoff" else given
-        if attribute in {"paused", "on_success_delete"}:
-            value = bool(given)
-        return replace(config, **{attribute: value})
-    except InvalidInputError:
-        return config
 
 
 def _children_document(given: Children) -> Any:

@@ -7,13 +7,14 @@ partial: they hold only waiting jobs, however many finished ones are kept.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from jobqueue.domain.errors import UnsuitableDatabaseError
-from jobqueue.store import statements
+from jobqueue.store import limit_statements, statements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 # An equality is known to imply a comparison, but not a $type: only so does the server use the partial index.
 _ANY_ID: Final = {"$gte": ObjectId("0" * 24)}
+# Without a zone, as the driver reports the dates of indexes.
+_EPOCH: Final = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
+_GROUPED: Final = (("limitKey", 1), *statements.CLAIM_ORDER)
 _NEWEST: Final = (("insertAt", -1), ("_id", -1))
 _INDEX_CONFLICTS: Final = frozenset({85, 86})
 _INDEX_NOT_FOUND: Final = 27
@@ -47,10 +51,17 @@ def _partial(**matches: Any) -> dict[str, Any]:
 
 def _declared() -> Sequence[Index]:
     waiting = _partial(state="pending")
+    grouped = _partial(state="pending", limitKey={"$gt": ""})
     unfinished = {"$in": ["pending", "delayed", "processing"]}
     of_jobs: dict[str, tuple[tuple[tuple[str, int], ...], dict[str, Any]]] = {
         statements.CLAIM_INDEX: ((("queue", 1), *statements.CLAIM_ORDER), waiting),
         statements.CLAIM_TYPE_INDEX: ((("queue", 1), ("type", 1), *statements.CLAIM_ORDER), waiting),
+        limit_statements.GROUP_INDEX: ((("queue", 1), *_GROUPED), grouped),
+        limit_statements.GROUP_TYPE_INDEX: ((("queue", 1), ("type", 1), *_GROUPED), grouped),
+        "slots": (
+            (("queue", 1), ("slots", 1)),
+            {"unique": True, **_partial(state="processing", slots={"$exists": True})},
+        ),
         "due": ((("delayTil", 1),), _partial(state="delayed")),
         "lease": ((("resetAt", 1),), _partial(state="processing")),
         "outbox": ((("outbox", 1),), _partial(outbox={"$exists": True})),
@@ -65,12 +76,17 @@ def _declared() -> Sequence[Index]:
         "newestOfBatch": ((("batchId", 1), *_NEWEST), _partial(batchId=_ANY_ID)),
         "newestOfParent": ((("parentId", 1), *_NEWEST), _partial(parentId=_ANY_ID)),
         "newestOfAttribute": ((("attrs", 1), *_NEWEST), _partial(attrs={"$exists": True})),
+        "ended": ((("queue", 1), ("state", 1), ("endAt", 1)), _partial(endAt={"$gt": _EPOCH})),
         "tombstones": ((("expireAt", 1),), {"expireAfterSeconds": 0, **_partial(expireAt={"$type": "date"})}),
     }
     return (
         *(Index(collection="jobs", name=name, keys=keys, options=options) for name, (keys, options) in of_jobs.items()),
         Index(collection="logs", name="line", keys=(("jobId", 1), ("seq", 1)), options={"unique": True}),
         Index(collection="attempts", name="entry", keys=(("jobId", 1), ("seq", 1)), options={"unique": True}),
+        Index(collection="audit", name="target", keys=(("target.kind", 1), ("target.name", 1), ("_id", -1))),
+        Index(collection="limits", name="queue", keys=(("queue", 1),)),
+        Index(collection="limits", name="expiry", keys=(("expireAt", 1),), options={"expireAfterSeconds": 0}),
+        Index(collection="workers", name="expiry", keys=(("expireAt", 1),), options={"expireAfterSeconds": 0}),
         Index(collection="idempotency", name="expiry", keys=(("at", 1),), options={"expireAfterSeconds": _DAY}),
     )
 

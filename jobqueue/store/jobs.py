@@ -18,7 +18,7 @@ from jobqueue.domain.errors import (
     WrongStateError,
 )
 from jobqueue.domain.state import State
-from jobqueue.store import documents, statements
+from jobqueue.store import documents, queue_statements, statements
 from jobqueue.store.database import guarded, new_id, translated
 from jobqueue.store.grouping import Group
 from jobqueue.store.history import HistoryStore
@@ -76,6 +76,7 @@ class JobStore:
         job_id: str | None = None,
         parent_id: str | None = None,
         batch_id: str | None = None,
+        limit_key: str | None = None,
         traceparent: str | None = None,
         session: AsyncIOMotorClientSession | None = None,
     ) -> Job:
@@ -86,6 +87,7 @@ class JobStore:
             job_id: its id, if it has to be a certain one: then adding it twice is no error.
             parent_id: the job it is a child of.
             batch_id: the batch it belongs to.
+            limit_key: the group in which it counts.
             traceparent: the span in which it is added.
             session: a transaction of the caller's own to join.
 
@@ -93,7 +95,8 @@ class JobStore:
             KeyConflictError: an unfinished job of the queue has its key.
             TooLargeError: its children take more than `MOST_CHILDREN` bytes.
         """
-        document = await self._document(new, job_id=job_id, parent_id=parent_id, batch_id=batch_id)
+        links = {"parent_id": parent_id, "batch_id": batch_id, "limit_key": limit_key}
+        document = await self._document(new, job_id=job_id, **links)
         if traceparent is not None:
             document["traceparent"] = traceparent
         try:
@@ -108,14 +111,22 @@ class JobStore:
         return documents.job(document)
 
     @guarded
-    async def insert_all(self, new: Sequence[NewJob], *, traceparent: str | None = None) -> list[Job]:
+    async def insert_all(
+        self, new: Sequence[NewJob], *, limit_keys: Sequence[str | None] | None = None, traceparent: str | None = None
+    ) -> list[Job]:
         """Add jobs, all or none.
+
+        Args:
+            new: the jobs.
+            limit_keys: for each the group in which it counts.
+            traceparent: the span in which they are added.
 
         Raises:
             KeyConflictError: the key of one is taken.
             TooLargeError: as `insert`.
         """
-        made = [await self._document(one) for one in new]
+        keys = limit_keys or [None] * len(new)
+        made = [await self._document(one, limit_key=key) for one, key in zip(new, keys, strict=True)]
         if traceparent is not None:
             for document in made:
                 document["traceparent"] = traceparent
@@ -222,7 +233,7 @@ class JobStore:
             WrongStateError: it is pending, processing, or has changed meanwhile.
             KeyConflictError: another unfinished job has taken its key.
         """
-        was: Document = {name: None for name in changes if name != "attrs"}
+        was: Document = {name: None for name in changes if name not in {"attrs", "limitKey"}}
         if job.result is not None:
             was["result"] = None
         update = statements.requeue(self.now, was, changes)
@@ -297,15 +308,7 @@ class JobStore:
 
     async def _remove(self, job: Job, guard: Document) -> bool:
         if job.parent_id is not None:
-            stone = [
-                {
-                    "$replaceWith": {
-                        "_id": "$_id",
-                        "queue": "$queue",
-                        "expireAt": {"$add": [self.now, 3_600_000]},
-                    }
-                }
-            ]
+            stone = queue_statements.tombstone(self.now)
             gone = (await self.collection.update_one(guard, stone)).modified_count
         else:
             gone = (await self.collection.delete_one(guard)).deleted_count

@@ -50,11 +50,19 @@ def claimable(queue: str, types: Sequence[str] | None, excluded: Sequence[str] =
     return found
 
 
-def claim(token: str, worker: str, now: Now, lease: float | None = None, margin: float = 0) -> list[Document]:
+def claim(
+    token: str,
+    worker: str,
+    now: Now,
+    *,
+    lease: float | None = None,
+    margin: float = 0,
+    slots: Sequence[str] = (),
+) -> list[Document]:
     """Begin an attempt: count it, lease the job and open its history entry.
 
     ``margin`` is how many seconds beyond the job's timeout the lease may last: what a worker that ends its runs itself
-    needs for that.
+    needs for that. ``slots`` are the places of the queue's limits that the job takes as long as it is processing.
     """
     held: Document = {"token": token, "worker": worker}
     seconds: Any = _LEASE
@@ -84,6 +92,7 @@ def claim(token: str, worker: str, now: Now, lease: float | None = None, margin:
                 "progress": 0,
                 "delayTil": None,
                 "history": {"$concatArrays": [_array("$history"), [entry]]},
+                **({"slots": {"$literal": list(slots)}} if slots else {}),
             }
         }
     ]
@@ -177,6 +186,8 @@ def _plain(transition: Transition, changed: Document, entry: Document, dates: li
         update["$currentDate"] = dict.fromkeys(dates, True)
     if transition.refund:
         update["$inc"] = {"attemptsMade": -1}
+    if transition.token is not None:
+        update["$unset"] = {"slots": ""}
     return update
 
 
@@ -192,7 +203,7 @@ def _with_delay(transition: Transition, changed: Document, entry: Document, now:
             "in": {"$cond": [{"$eq": ["$$this.token", {"$literal": transition.token}]}, ended, "$$this"]},
         }
     }
-    return [{"$set": values}]
+    return [{"$set": values}, {"$unset": "slots"}]
 
 
 def reported_late(job_id: str, token: str) -> Document:

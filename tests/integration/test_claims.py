@@ -14,7 +14,7 @@ from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.state import Outcome, State
 from jobqueue.services.maintenance import Promoter
-from jobqueue.store import claims
+from jobqueue.store import positions
 from jobqueue.store.statements import CLAIM_ORDER
 from tests.support.factories import (
     LONG_AGO,
@@ -241,8 +241,9 @@ class Walk:
 async def test_the_short_way_to_the_next_job_never_passes_one_by(
     idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(claims, "_WARM", 0)
-    monkeypatch.setattr(claims, "_FULL_SCAN_SECONDS", 1e9)
+    monkeypatch.setattr(positions, "_WARM", 0)
+    monkeypatch.setattr(positions, "_LOOK_SECONDS", 1e9)
+    monkeypatch.setattr(positions, "_CHEAP_SECONDS", 1e9)
     walk = Walk(idle_runtime, seed)
     steps = [walk.add, walk.add, walk.claim, walk.claim, walk.claim, walk.give_back, walk.end, walk.requeue]
     steps += [walk.come_later, walk.prefer, walk.add_bulk]
@@ -254,7 +255,7 @@ async def test_the_short_way_to_the_next_job_never_passes_one_by(
 async def test_after_many_claims_the_search_begins_where_the_last_job_was(
     idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "_WARM", 0)
+    monkeypatch.setattr(positions, "_WARM", 0)
     searches: list[dict[str, Any]] = []
     call: Any = idle_runtime.claims.collection.find_one_and_update
 
@@ -265,15 +266,16 @@ async def test_after_many_claims_the_search_begins_where_the_last_job_was(
     monkeypatch.setattr(idle_runtime.claims.collection, "find_one_and_update", watched)
     jobs = [await add(idle_runtime, priority=priority) for priority in (1, 0, 0)]
     assert [(await claim(idle_runtime)).job.id for _ in jobs] == [job.id for job in jobs]
-    assert [search.get("priority") for search in searches] == [None, 1, {"$lt": 1}, 0]
+    assert [search.get("priority") for search in searches] == [None, 0, 0]
 
 
 @pytest.mark.parametrize("priority", [-1, 0, 1, 2])
 async def test_after_many_claims_a_new_job_takes_its_place_at_once(
     idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, priority: int
 ) -> None:
-    monkeypatch.setattr(claims, "_WARM", 0)
-    monkeypatch.setattr(claims, "_FULL_SCAN_SECONDS", 1e9)
+    monkeypatch.setattr(positions, "_WARM", 0)
+    monkeypatch.setattr(positions, "_LOOK_SECONDS", 1e9)
+    monkeypatch.setattr(positions, "_CHEAP_SECONDS", 1e9)
     for _ in range(3):
         await add(idle_runtime)
     await claim(idle_runtime)
@@ -285,7 +287,7 @@ async def test_after_many_claims_a_new_job_takes_its_place_at_once(
 async def test_a_better_job_from_another_process_is_seen_within_about_a_second_without_being_told(
     settings: Settings, idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "_WARM", 0)
+    monkeypatch.setattr(positions, "_WARM", 0)
     await idle_runtime.producer.add_all([NewJob(type="work") for _ in range(1000)])
     await claim(idle_runtime)
     async with open_runtime(settings) as other:

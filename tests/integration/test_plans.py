@@ -21,6 +21,7 @@ from jobqueue.store import documents, statements
 from jobqueue.store.database import Database, new_id
 from jobqueue.store.indexes import DECLARED
 from jobqueue.store.listing import matching, order
+from jobqueue.store.positions import Position
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -114,36 +115,43 @@ async def explain(database: Database, command: dict[str, Any], *, keys: int) -> 
     assert examined["totalDocsExamined"] <= keys
 
 
-def find_and_modify(search: dict[str, Any], hint: str) -> dict[str, Any]:
+def find_and_modify(
+    search: dict[str, Any], hint: str, order: list[tuple[str, int]] = statements.CLAIM_ORDER
+) -> dict[str, Any]:
     return {
         "findAndModify": "jobs",
         "query": search,
-        "sort": dict(statements.CLAIM_ORDER),
+        "sort": dict(order),
         "update": statements.claim("token", "worker", NOW),
         "hint": hint,
     }
 
 
+def warm_position() -> Position:
+    """Return a position after many claims, at one of the waiting jobs."""
+    position = Position(claims=10**6)
+    position.saw({"priority": 4, "insertAt": NOW})
+    return position
+
+
+@pytest.mark.parametrize("position", [Position(), warm_position()])
 @pytest.mark.parametrize(
-    ("types", "narrowed"),
+    ("types", "excluded"),
     [
-        (None, {}),
-        (["type1"], {}),
-        (["type0", "type1", "type2"], {}),
-        (None, {"priority": 4, "insertAt": {"$gte": NOW}}),
-        (["type0", "type1"], {"priority": {"$lt": 4}}),
+        (None, []),
+        (["type1"], []),
+        (["type0", "type1", "type2"], []),
+        (["no such type", "type0"], []),
+        (None, ["type0"]),
     ],
 )
-async def test_a_claim_looks_only_at_waiting_jobs(
-    database: Database, types: list[str] | None, narrowed: dict[str, Any]
+async def test_a_claim_looks_only_at_waiting_jobs_in_their_order(
+    database: Database, types: list[str] | None, excluded: list[str], position: Position
 ) -> None:
     hint = statements.CLAIM_INDEX if types is None else statements.CLAIM_TYPE_INDEX
-    await explain(database, find_and_modify(statements.claimable("default", types) | narrowed, hint), keys=4)
-
-
-async def test_a_claim_of_any_type_but_some_uses_the_order_of_the_index(database: Database) -> None:
-    search = statements.claimable("default", None, ["type0"])
-    await explain(database, find_and_modify(search, statements.CLAIM_INDEX), keys=4)
+    for part, order_of_claims in position.narrowed():
+        search = statements.claimable("default", types, excluded) | part
+        await explain(database, find_and_modify(search, hint, order_of_claims), keys=5)
 
 
 async def test_the_claim_indexes_hold_only_waiting_jobs(database: Database) -> None:

@@ -213,7 +213,7 @@ class Reapings:
         self.now = 1000.0
         self.up = True
         monkeypatch.setattr(maintenance, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self._reaper = Reaper(runtime.jobs, runtime.completer, runtime.wakeups)
+        self._reaper = Reaper(runtime.jobs, runtime.completer, runtime.breakers, runtime.wakeups)
         expired = runtime.jobs.expired
 
         async def look(patience: float, most: int = 100) -> list[Job]:

@@ -21,8 +21,8 @@ def sated() -> _Appetite:
 
 
 def test_at_first_it_looks_and_after_finding_nothing_it_does_not() -> None:
-    assert _Appetite().wants(None)
-    assert not sated().wants(None)
+    assert _Appetite().wants(None, now=1.0)
+    assert not sated().wants(None, now=1.0)
 
 
 @pytest.mark.parametrize("told", [1, 2, 7])
@@ -31,7 +31,7 @@ def test_it_makes_exactly_as_many_claims_as_it_heard_of_jobs(told: int) -> None:
     for _ in range(told):
         appetite.wake(1)
     claims = 0
-    while appetite.wants(None):
+    while appetite.wants(None, now=1.0):
         appetite.found_one()
         claims += 1
     assert claims == told
@@ -42,9 +42,9 @@ def test_a_backlog_is_claimed_until_nothing_is_found() -> None:
     appetite.wake(math.inf)
     for _ in range(1000):
         appetite.found_one()
-    assert appetite.wants(None)
+    assert appetite.wants(None, now=1.0)
     appetite.found_nothing(appetite.heard)
-    assert not appetite.wants(None)
+    assert not appetite.wants(None, now=1.0)
 
 
 def test_a_job_that_came_during_a_claim_that_found_nothing_is_not_forgotten() -> None:
@@ -53,14 +53,14 @@ def test_a_job_that_came_during_a_claim_that_found_nothing_is_not_forgotten() ->
     heard = appetite.heard
     appetite.wake(1)
     appetite.found_nothing(heard)
-    assert appetite.wants(None)
+    assert appetite.wants(None, now=1.0)
 
 
 def test_a_limit_holds_however_many_jobs_wait() -> None:
     appetite = _Appetite(taken=2)
-    assert appetite.wants(3)
-    assert not appetite.wants(2)
-    assert appetite.wants(None)
+    assert appetite.wants(3, now=1.0)
+    assert not appetite.wants(2, now=1.0)
+    assert appetite.wants(None, now=1.0)
 
 
 @modest
@@ -79,4 +79,4 @@ def test_whatever_happens_it_is_never_deaf(events: list[str]) -> None:
                 appetite.found_nothing(appetite.heard)
         assert appetite.known >= 0
     appetite.wake(1)
-    assert appetite.wants(None)
+    assert appetite.wants(None, now=1.0)

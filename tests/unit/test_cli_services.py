@@ -14,7 +14,8 @@ from jobqueue.cli import listening, process
 from jobqueue.cli.main import main
 from jobqueue.cli.process import Stop
 from jobqueue.domain.errors import SettingsError
-from jobqueue.domain.queue import CommandConfig, QueueConfig, WebhookConfig
+from jobqueue.domain.processing import CommandConfig, WebhookConfig
+from jobqueue.domain.queue import QueueConfig
 from jobqueue.processors.commands_file import Command
 from jobqueue.processors.webhook import WebhookClient
 from jobqueue.services.server import LocalProcessors, lanes

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from jobqueue.domain.backoff import DEFAULT, Fixed
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.queue import CommandConfig, QueueConfig, WebhookConfig, processor
-from jobqueue.store import documents
+from jobqueue.domain.processing import CommandConfig, WebhookConfig, processor
+from jobqueue.domain.queue import QueueConfig, read_what_holds
 
 from .domain_strategies import garbage, modest, new_jobs
 
@@ -143,7 +143,7 @@ FIELDS = ["paused", "attempts", "backoff", "lease", "timeout", "priority", "onSu
 @given(st.dictionaries(st.sampled_from(FIELDS), garbage, max_size=4))
 def test_what_is_odd_in_a_stored_configuration_is_left_out_and_the_rest_holds(odd: dict[str, Any]) -> None:
     whole = {"attempts": 9, "lease": 5, "processors": {"a": {"kind": "command", "name": "x"}}}
-    config = documents.queue_config(whole | odd)
+    config = read_what_holds(whole | odd)
     assert isinstance(config, QueueConfig)
     if "attempts" not in odd:
         assert config.attempts == 9
@@ -153,6 +153,6 @@ def test_what_is_odd_in_a_stored_configuration_is_left_out_and_the_rest_holds(od
 
 def test_one_odd_processor_of_a_stored_configuration_leaves_the_others() -> None:
     stored = {"paused": True, "attempts": 0, "processors": {"a": {"kind": "x"}, "b": {"kind": "command", "name": "b"}}}
-    config = documents.queue_config(stored)
+    config = read_what_holds(stored)
     assert (config.paused, config.attempts) == (True, 3)
     assert config.processors == {"b": CommandConfig(name="b")}

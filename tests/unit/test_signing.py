@@ -13,7 +13,7 @@ BODY = '{"name":"Žofie ☃"}'.encode()
 
 
 def test_the_receivers_own_library_accepts_the_signature() -> None:
-    headers = signing.headers(SECRET, "msg_1", datetime.now(UTC), BODY)
+    headers = signing.headers([SECRET], "msg_1", datetime.now(UTC), BODY)
 
     assert Webhook(SECRET).verify(BODY, headers) == {"name": "Žofie ☃"}
 
@@ -21,7 +21,7 @@ def test_the_receivers_own_library_accepts_the_signature() -> None:
 def test_a_known_message_has_the_signature_of_the_standards_own_example() -> None:
     at = datetime.fromtimestamp(1614265330, UTC)
 
-    headers = signing.headers(SECRET, "msg_p5jXN8AQM9LWM0D4loKWxJek", at, b'{"test": 2432232314}')
+    headers = signing.headers([SECRET], "msg_p5jXN8AQM9LWM0D4loKWxJek", at, b'{"test": 2432232314}')
 
     assert headers == {
         "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -35,12 +35,12 @@ def test_the_same_instant_is_signed_the_same_in_every_time_zone(hours: float) ->
     at = datetime(2024, 3, 31, 1, 59, 59, 999_999, UTC)
     there = at.astimezone(timezone(timedelta(hours=hours)))
 
-    assert signing.headers(SECRET, "m", there, BODY) == signing.headers(SECRET, "m", at, BODY)
+    assert signing.headers([SECRET], "m", there, BODY) == signing.headers([SECRET], "m", at, BODY)
 
 
 @pytest.mark.parametrize("changed", ["id", "body", "time", "secret"])
 def test_whatever_is_tampered_with_the_signature_no_longer_fits(changed: str) -> None:
-    headers = signing.headers(SECRET, "msg_1", datetime.now(UTC), BODY)
+    headers = signing.headers([SECRET], "msg_1", datetime.now(UTC), BODY)
     body, secret = BODY, SECRET
     if changed == "id":
         headers["webhook-id"] = "msg_2"
@@ -58,11 +58,11 @@ def test_whatever_is_tampered_with_the_signature_no_longer_fits(changed: str) ->
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_x", "whsec_ž"])
 def test_a_secret_that_is_none_is_an_error_of_our_own(secret: str) -> None:
     with pytest.raises(InvalidInputError, match="secret"):
-        signing.headers(secret, "m", datetime.now(UTC), BODY)
+        signing.headers([secret], "m", datetime.now(UTC), BODY)
 
 
 def test_a_naive_time_is_refused_rather_than_guessed() -> None:
     naive = datetime.now(UTC).replace(tzinfo=None)
 
     with pytest.raises(ValueError, match="aware"):
-        signing.headers(SECRET, "m", naive, BODY)
+        signing.headers([SECRET], "m", naive, BODY)

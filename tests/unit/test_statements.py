@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jobqueue.domain import state
 from jobqueue.domain.job import JobError, NewJob
 from jobqueue.domain.state import FINAL, UNFINISHED, Outcome, State, Transition
-from jobqueue.store import statements
+from jobqueue.store import limit_statements, queue_statements, statements
 
 from .domain_strategies import JOB_ID, make_job, modest
 
@@ -51,12 +51,16 @@ def updates(now: Now) -> list[Document | list[Document]]:
     """Return every update, likewise."""
     return [
         *(statements.applied(one, now) for one in transitions()),
-        statements.claim(EVIL, EVIL, now, 5),
+        statements.claim(EVIL, EVIL, now, lease=5, slots=[EVIL]),
         statements.renew(now, 5, [{"m": EVIL, "level": EVIL}]),
         statements.requeue(now, {"data": None}, {"data": {"value": EVIL}}),
         statements.patch({"data": {"value": EVIL}, "delayTil": NOW}, now),
         statements.patch({"meta": {"value": EVIL}}, now),
         statements.promote(),
+        limit_statements.grant(EVIL, 5, 1000, now),
+        limit_statements.give_back(NOW),
+        limit_statements.breaker_failed(EVIL, EVIL, 5, 60, now),
+        queue_statements.kill_waiting(EVIL, now),
     ]
 
 

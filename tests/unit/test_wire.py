@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from jobqueue.domain import wire
 from jobqueue.domain.job import Attempt, Claim, JobError, LogLine, NewJob
-from jobqueue.domain.queue import CommandConfig, QueueConfig, WebhookConfig
+from jobqueue.domain.processing import CommandConfig, WebhookConfig
+from jobqueue.domain.queue import QueueConfig, read_what_holds
 from jobqueue.domain.state import Outcome, State
 from jobqueue.store import documents
 
@@ -165,7 +166,7 @@ def test_a_queue_configuration_comes_back_from_its_document(
     made: dict[str, Any],
 ) -> None:
     config = QueueConfig(backoff=backoff, paused=paused, attempts=attempts, timeout=timeout, processors=made)
-    assert documents.queue_config(stored(wire.queue(config, secrets=True))) == config
+    assert read_what_holds(stored(wire.queue(config, secrets=True))) == config
     shown = wire.queue(config)["processors"]
     assert "whsec_" not in json.dumps(shown)
     for kind, one in made.items():

@@ -16,7 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.job import Claim, Job
-from jobqueue.domain.queue import WebhookConfig
+from jobqueue.domain.processing import WebhookConfig
 from jobqueue.domain.state import State
 from jobqueue.domain.verdict import Failure
 

@@ -1,0 +1,41 @@
+"""Who changed what, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who changes something.
+
+    Attributes:
+        name: of the token, of the system's user, or of the process.
+        via: ``http``, ``cli`` or ``python``.
+        address: where the request came from, as far as there is one.
+    """
+
+    name: str
+    via: str
+    address: str | None = None
+
+    def wire(self) -> dict[str, Any]:
+        """Return the form it is stored and shown in."""
+        return {"name": self.name, "via": self.via} | ({"from": self.address} if self.address else {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One change; ``before`` and ``after`` have their secrets masked, and are ``None`` where there was nothing."""
+
+    id: str
+    at: datetime
+    by: Mapping[str, Any]
+    action: str
+    before: Any
+    after: Any

@@ -1,0 +1,183 @@
+"""Why a job is not running: the reasons in the order in which they stand in its way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain import wire
+from jobqueue.domain.limits import limit_key
+from jobqueue.domain.state import FINAL, State
+from jobqueue.services.breakers import status
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from jobqueue.domain.job import Job
+    from jobqueue.domain.queue import QueueConfig
+    from jobqueue.services.breakers import Breakers
+    from jobqueue.services.config import QueueConfigs
+    from jobqueue.store.jobs import JobStore
+    from jobqueue.store.limits import LimitStore
+    from jobqueue.store.queues import QueueStore
+    from jobqueue.store.workers import WorkerStore
+
+_MOST_HOLDERS: Final = 50
+_MOST_DEPENDENCIES: Final = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One thing that keeps a job from running now.
+
+    Attributes:
+        kind: ``state``, ``due``, ``dependency``, ``paused``, ``no-worker``, ``breaker``, ``concurrency``, ``rate``,
+            ``turn``.
+        message: for people.
+        details: for programs, in JSON form.
+    """
+
+    kind: str
+    message: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """All reasons, and before when the job cannot start, as far as that is known."""
+
+    job: Job
+    reasons: tuple[Reason, ...]
+    next_start_at: datetime | None
+
+
+class Explainer:
+    """Finds out why a job is not running."""
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        configs: QueueConfigs,
+        limits: LimitStore,
+        breakers: Breakers,
+        workers: WorkerStore,
+        figures: QueueStore,
+    ) -> None:
+        self._jobs = jobs
+        self._configs = configs
+        self._limits = limits
+        self._breakers = breakers
+        self._workers = workers
+        self._figures = figures
+
+    async def why(self, job_id: str) -> Why:
+        """Return the reasons, none for a job that may be claimed at any moment.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        job = await self._jobs.get(job_id)
+        now = await self._limits.time()
+        if job.state in FINAL or job.state is State.PROCESSING:
+            return Why(job=job, reasons=(_by_state(job),), next_start_at=None)
+        config = await self._configs.fresh(job.queue)
+        found: list[tuple[Reason, float | None]] = []
+        if job.state is State.DELAYED:
+            found += await self._delayed(job, now)
+        if config.paused:
+            found.append((Reason(kind="paused", message=f"queue {job.queue} is paused"), None))
+        found += await self._workless(job, config)
+        found += await self._broken(job, config, now)
+        found += await self._limited(job, config, now)
+        if not found:
+            found += await self._turn(job)
+        waits = [wait for _, wait in found if wait is not None]
+        next_start_at = now + timedelta(seconds=max(waits)) if waits else None
+        return Why(job=job, reasons=tuple(reason for reason, _ in found), next_start_at=next_start_at)
+
+    async def _delayed(self, job: Job, now: datetime) -> list[tuple[Reason, float | None]]:
+        found: list[tuple[Reason, float | None]] = []
+        if job.depends_on:
+            open_ones = await self._figures.unfulfilled(job.depends_on, _MOST_DEPENDENCIES)
+            details = {"jobs": [{"id": one, "state": state} for one, state in open_ones]}
+            message = f"waits for {len(open_ones)} other jobs to succeed"
+            found.append((Reason(kind="dependency", message=message, details=details), None))
+        if job.delay_til is not None:
+            wait = max(0.0, (job.delay_til - now).total_seconds())
+            why = f"attempt {job.attempts_made} of {job.attempts} failed" if job.attempts_made else "delayed"
+            message = f"not before {wire.date(job.delay_til)}: {why}"
+            found.append((Reason(kind="due", message=message, details={"at": wire.date(job.delay_til)}), wait))
+        return found
+
+    async def _workless(self, job: Job, config: QueueConfig) -> list[tuple[Reason, float | None]]:
+        alive = await self._workers.alive()
+        if any(post.takes(job.queue, job.type) for worker in alive for post in worker.posts):
+            return []
+        if any(one.type == job.type for one in await self._limits.running(job.queue, None)):
+            # Whoever runs one of them will ask for the next when it is done.
+            return []
+        wanted = config.processor_for(job.type)
+        message = f"no worker for jobs of type {job.type} of queue {job.queue} was heard of lately"
+        if wanted is not None:
+            kind = wire.processor(wanted)["kind"]
+            message = f"no server that can run this {kind} was heard of lately"
+        return [(Reason(kind="no-worker", message=message), None)]
+
+    async def _broken(self, job: Job, config: QueueConfig, now: datetime) -> list[tuple[Reason, float | None]]:
+        if config.breaker is None:
+            return []
+        found: list[tuple[Reason, float | None]] = []
+        for one in await self._breakers.states(job.queue, config):
+            stands = status(one, config.breaker, now)
+            if stands == "closed" or one.type not in {None, job.type}:
+                continue
+            details: dict[str, Any] = {"state": stands, "failures": one.failures}
+            wait = None
+            message = f"{one.failures} attempts failed in a row; one job is on trial"
+            if stands == "open" and one.open_until is not None:
+                details["until"] = wire.date(one.open_until)
+                wait = (one.open_until - now).total_seconds()
+                message = f"{one.failures} attempts failed in a row; nothing starts before {details['until']}"
+            found.append((Reason(kind="breaker", message=message, details=details), wait))
+        return found
+
+    async def _limited(self, job: Job, config: QueueConfig, now: datetime) -> list[tuple[Reason, float | None]]:
+        found: list[tuple[Reason, float | None]] = []
+        path = config.limit_by
+        key = limit_key(path, job.data, job.meta) if path is not None else None
+        where = f" for {key}" if key is not None else ""
+        if config.concurrency is not None:
+            running = [one for one in await self._limits.running(job.queue, path) if one.key == key]
+            if len(running) >= config.concurrency:
+                holders = [
+                    {"id": one.job_id, "type": one.type, "worker": one.worker, "startAt": wire.value(one.start_at)}
+                    for one in running[:_MOST_HOLDERS]
+                ]
+                message = f"{len(running)} of {config.concurrency} jobs are running{where}"
+                details = {"limit": config.concurrency, "running": len(running), "holders": holders}
+                found.append((Reason(kind="concurrency", message=message, details=details), None))
+        if config.rate is not None:
+            wait = await self._limits.wait_for_start(job.queue, key, config.rate)
+            if wait > 0:
+                at = wire.date(now + timedelta(seconds=wait))
+                message = f"{config.rate.limit} jobs have started within {config.rate.per:g} s{where}; the next at {at}"
+                details = {**config.rate.wire(), "nextStartAt": at}
+                found.append((Reason(kind="rate", message=message, details=details), wait))
+        return found
+
+    async def _turn(self, job: Job) -> list[tuple[Reason, float | None]]:
+        ahead, is_exact = await self._figures.ahead_of(job)
+        if not ahead:
+            return []
+        count = f"{ahead:,}" if is_exact else f"more than {ahead:,}"
+        message = f"{count} jobs of the queue come first"
+        return [(Reason(kind="turn", message=message, details={"ahead": ahead, "exact": is_exact}), None)]
+
+
+def _by_state(job: Job) -> Reason:
+    if job.state is State.PROCESSING:
+        worker = job.claim.worker if job.claim else "?"
+        return Reason(kind="state", message=f"it is running on {worker}", details={"state": job.state.value})
+    why = f": {job.error.message}" if job.error is not None else ""
+    return Reason(kind="state", message=f"it has ended as {job.state.value}{why}", details={"state": job.state.value})

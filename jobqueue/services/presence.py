@@ -1,0 +1,69 @@
+"""Letting all processes know which workers there are, so that a job can say that nobody is there to run it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.store.workers import Post
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jobqueue.services.dispatcher import Lane
+    from jobqueue.store.workers import WorkerStore
+
+SIGN_SECONDS: Final = 5.0
+"""Between two signs of life."""
+_FIRST_SECONDS: Final = 0.2
+_REMEMBERED_SECONDS: Final = 60.0
+_MOST_REMEMBERED: Final = 2_000
+
+
+class Presence:
+    """What this process claims, and what the workers that poll it have asked for within the last minute.
+
+    Args:
+        store: where all processes look.
+        name: of this process.
+    """
+
+    def __init__(self, store: WorkerStore, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._lanes: list[Callable[[], Sequence[Lane]]] = []
+        self._asked: dict[tuple[str, Post], float] = {}
+        self._signed: set[str] = set()
+
+    def hold(self, lanes: Callable[[], Sequence[Lane]]) -> None:
+        """Say from now on that this process claims what these lanes are for."""
+        self._lanes.append(lanes)
+
+    def heard(self, worker: str, queue: str, types: tuple[str, ...] | None) -> None:
+        """Note that a worker has asked for a job."""
+        key = worker, Post(queue=queue, types=types)
+        self._asked.pop(key, None)
+        self._asked[key] = time.monotonic()
+        if len(self._asked) > _MOST_REMEMBERED:
+            self._asked.pop(next(iter(self._asked)))
+
+    async def run_once(self) -> float | None:
+        """Give a sign of life for everybody; return in how many seconds to look again if there was nobody yet."""
+        posts: dict[str, Sequence[Post]] = {}
+        mine = [
+            Post(queue=lane.queue, types=lane.types, excluded=lane.excluded) for held in self._lanes for lane in held()
+        ]
+        if mine:
+            posts[self._name] = mine
+        recent = time.monotonic() - _REMEMBERED_SECONDS
+        self._asked = {key: at for key, at in self._asked.items() if at > recent}
+        for worker, post in self._asked:
+            posts[worker] = [*posts.get(worker, ()), post]
+        await self._store.sign(posts)
+        self._signed |= posts.keys()
+        return None if self._signed else _FIRST_SECONDS
+
+    async def leave(self) -> None:
+        """Say that this process claims nothing any more. Workers that poll may ask another process."""
+        if self._name in self._signed:
+            await self._store.leave([self._name])

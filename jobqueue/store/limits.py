@@ -1,0 +1,231 @@
+"""The `limits` collection, and what running jobs say of the limits of their queues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import ObjectId
+from pymongo import ReturnDocument, UpdateOne
+from pymongo.errors import DuplicateKeyError
+
+from jobqueue.domain import limits
+from jobqueue.domain.state import State
+from jobqueue.store import limit_statements, statements
+from jobqueue.store.database import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from jobqueue.domain.limits import Breaker, Rate
+    from jobqueue.store.claims import Search
+    from jobqueue.store.database import Database
+    from jobqueue.store.statements import Now
+
+_BY_QUEUE: Final = "newestOfQueue"
+_TRIES: Final = 5
+_MOST_AT_ONCE: Final = 500
+_MILLISECONDS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A running job, as its queue's limits see it; ``key`` is the group in which it counts."""
+
+    job_id: str
+    type: str
+    worker: str
+    start_at: datetime | None
+    key: str | None
+    slots: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """The answer to a request for a start.
+
+    Attributes:
+        at: when it was granted; ``None`` if it was not.
+        deadline: until when the start has to happen.
+        wait: seconds until the next one may be granted.
+    """
+
+    at: datetime | None = None
+    deadline: datetime | None = None
+    wait: float = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerState:
+    """How a circuit breaker stands; ``type`` is ``None`` for that of the whole queue."""
+
+    type: str | None
+    failures: int
+    open_until: datetime | None
+
+
+class LimitStore:
+    """Slots, grants and circuit breakers."""
+
+    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+        self.now = now
+        self.collection = database.collection("limits")
+        self._jobs = database.collection("jobs")
+        self._clock = database.clock
+
+    async def time(self) -> datetime:
+        """Return the server's time."""
+        return await self._clock.now() if isinstance(self.now, str) else self.now
+
+    @guarded
+    async def running(self, queue: str, path: str | None) -> list[Running]:
+        """Return the running jobs of a queue, those included that were claimed while there was no limit."""
+        fields: dict[str, Any] = {"type": 1, "slots": 1, "claim.worker": 1, "startAt": 1}
+        if path is not None:
+            fields[path] = 1
+        cursor = self._jobs.find(limit_statements.running(queue), fields, hint=_BY_QUEUE)
+        return [
+            Running(
+                job_id=str(one["_id"]),
+                type=str(one.get("type", "")),
+                worker=str((one.get("claim") or {}).get("worker", "?")),
+                start_at=one.get("startAt"),
+                key=None if path is None else limits.limit_key(path, one.get("data"), one.get("meta")),
+                slots=tuple(map(str, one.get("slots") or ())),
+            )
+            async for one in cursor
+        ]
+
+    @guarded
+    async def something_waits(self, search: Search) -> bool:
+        """Tell whether there is a job that a claim could find."""
+        index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
+        base = statements.claimable(search.queue, search.types, search.excluded)
+        return await self._jobs.find_one(base, {"_id": 1}, sort=statements.CLAIM_ORDER, hint=index) is not None
+
+    @guarded
+    async def next_group(
+        self, search: Search, path: str, after: str | None, passed_over: Collection[str]
+    ) -> str | None:
+        """Return the key of the first group after one, in their order, that has a job to be claimed."""
+        found, index = limit_statements.of_next_group(search, path, after, passed_over)
+        first = await self._jobs.find_one(found, {"limitKey": 1}, sort=[("limitKey", 1)], hint=index)
+        return None if first is None else str(first["limitKey"])
+
+    @guarded
+    async def grant(self, queue: str, key: str | None, rate: Rate) -> Grant:
+        """Grant a start within the rate, or say when to ask again."""
+        leeway = rate.leeway
+        window = timedelta(seconds=rate.per) + leeway
+        update = limit_statements.grant(queue, rate.limit, _milliseconds(window), self.now)
+        for left in reversed(range(_TRIES)):
+            try:
+                found = await self.collection.find_one_and_update(
+                    {"_id": _rate_id(queue, key)}, update, upsert=True, return_document=ReturnDocument.AFTER
+                )
+            except DuplicateKeyError:
+                # Two have asked for the first time at the same moment.
+                if not left:
+                    raise
+            else:
+                break
+        if found["granted"]:
+            return Grant(at=found["at"], deadline=found["at"] + leeway)
+        frees = found["grants"][len(found["grants"]) - rate.limit] + window
+        return Grant(wait=max(0.0, (frees - found["at"]).total_seconds()))
+
+    @guarded
+    async def give_back(self, queue: str, key: str | None, grant: Grant) -> None:
+        """Let somebody else have a grant that was certainly not used."""
+        if grant.at is not None:
+            await self.collection.update_one({"_id": _rate_id(queue, key)}, limit_statements.give_back(grant.at))
+
+    @guarded
+    async def wait_for_start(self, queue: str, key: str | None, rate: Rate) -> float:
+        """Return in how many seconds the rate allows the next start; 0 for now."""
+        found = await self.collection.find_one({"_id": _rate_id(queue, key)}, {"grants": 1})
+        window = timedelta(seconds=rate.per) + rate.leeway
+        now = await self.time()
+        young = sorted(at for at in (found or {}).get("grants") or () if at + window > now)
+        if len(young) < rate.limit:
+            return 0
+        return max(0.0, float((young[len(young) - rate.limit] + window - now).total_seconds()))
+
+    @guarded
+    async def breakers(self, queue: str) -> list[BreakerState]:
+        """Return the circuit breakers of a queue that have counted something."""
+        cursor = self.collection.find({"queue": queue, "failures": {"$exists": True}}).sort("_id", 1)
+        return [
+            BreakerState(type=one.get("type"), failures=int(one["failures"]), open_until=one.get("openUntil"))
+            async for one in cursor
+        ]
+
+    @guarded
+    async def attempt_failed(self, queue: str, kind: str | None, breaker: Breaker) -> BreakerState:
+        """Count a failed attempt, and open the breaker if it is one too many."""
+        found = await self.collection.find_one_and_update(
+            {"_id": _breaker_id(queue, kind)},
+            limit_statements.breaker_failed(queue, kind, breaker.failures, breaker.cooldown, self.now),
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+        )
+        return BreakerState(type=kind, failures=int(found["failures"]), open_until=found["openUntil"])
+
+    @guarded
+    async def attempt_succeeded(self, queue: str, kind: str | None) -> bool:
+        """Close a breaker and count from nothing; tell whether it was open."""
+        found = await self.collection.find_one_and_update(
+            {"_id": _breaker_id(queue, kind), "failures": {"$gt": 0}}, {"$set": {"failures": 0, "openUntil": None}}
+        )
+        return bool(found and found.get("openUntil"))
+
+    @guarded
+    async def close_breakers(self, queue: str) -> None:
+        """Forget all failures of a queue."""
+        await self.collection.delete_many({"queue": queue, "failures": {"$exists": True}})
+
+    @guarded
+    async def give_keys(self, queue: str, path: str, since: datetime | None) -> int:
+        """Tell waiting jobs in which group they count that do not know it yet; return how many.
+
+        Args:
+            queue: whose jobs.
+            path: by which the queue is limited.
+            since: look only at those inserted since then; ``None`` for all.
+        """
+        cursor = self._jobs.find(limit_statements.unkeyed(queue, path, since), {path: 1}, hint=_BY_QUEUE)
+        changed = 0
+        async for some in _in_parts(cursor, _MOST_AT_ONCE):
+            done = await self._jobs.bulk_write([_keyed(one, queue, path) for one in some], ordered=False)
+            changed += int(done.modified_count)
+        return changed
+
+
+def _keyed(document: Mapping[str, Any], queue: str, path: str) -> UpdateOne:
+    key = limits.limit_key(path, document.get("data"), document.get("meta"))
+    waiting = {"$in": [State.DELAYED.value, State.PENDING.value]}
+    return UpdateOne({"_id": ObjectId(document["_id"]), "queue": queue, "state": waiting}, {"$set": {"limitKey": key}})
+
+
+async def _in_parts(cursor: Any, most: int) -> Any:
+    part: list[Mapping[str, Any]] = []
+    async for one in cursor:
+        part.append(one)
+        if len(part) == most:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _rate_id(queue: str, key: str | None) -> str:
+    return f"rate|{queue}" if key is None else f"rate|{queue}|{key}"
+
+
+def _breaker_id(queue: str, kind: str | None) -> str:
+    return f"breaker|{queue}" if kind is None else f"breaker|{queue}|{kind}"
+
+
+def _milliseconds(span: timedelta) -> int:
+    return round(span.total_seconds() * _MILLISECONDS)

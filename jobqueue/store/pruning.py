@@ -1,0 +1,60 @@
+"""Deleting ended jobs for good, with their logs and the entries of their history that lie elsewhere."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.store import queue_statements, statements
+from jobqueue.store.database import guarded
+
+if TYPE_CHECKING:
+    from jobqueue.domain.state import State
+    from jobqueue.store.database import Database
+    from jobqueue.store.statements import Document, Now
+
+_BY_END: Final = "ended"
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
+
+class PruningStore:
+    """Deletes what ended long enough ago and has nothing left to be done for it."""
+
+    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+        self.now = now
+        self._clock = database.clock
+        self._jobs = database.collection("jobs")
+        self._outside = [database.collection(name) for name in ("logs", "attempts")]
+
+    @guarded
+    async def prune(self, queue: str, state: State, seconds: float, most: int) -> tuple[int, int]:
+        """Delete jobs of a queue that have been in a final state for so many seconds, those that ended first first.
+
+        A child leaves an empty document behind for an hour, so that a slow process cannot create it a second time.
+
+        Returns:
+            How many are deleted, and how many were found; the others have changed meanwhile.
+        """
+        now = await self._clock.now() if isinstance(self.now, str) else self.now
+        over = queue_statements.over(queue, state, _EPOCH, now - timedelta(seconds=seconds))
+        cursor = self._jobs.find(over, {"parentId": 1}, sort=[("endAt", 1)], hint=_BY_END).limit(most)
+        found = [one async for one in cursor]
+        if not found:
+            return 0, 0
+        children = [one["_id"] for one in found if one.get("parentId") is not None]
+        others = [one["_id"] for one in found if one.get("parentId") is None]
+        gone = 0
+        if others:
+            gone += int((await self._jobs.delete_many(over | {"_id": {"$in": others}})).deleted_count)
+        if children:
+            stones = queue_statements.tombstone(self.now)
+            gone += int((await self._jobs.update_many(over | {"_id": {"$in": children}}, stones)).modified_count)
+        await self._clear([one["_id"] for one in found])
+        return gone, len(found)
+
+    async def _clear(self, ids: list[Any]) -> None:
+        """Delete what lies outside the documents of those jobs that are really gone."""
+        living: Document = {"_id": {"$in": ids}, "state": {"$exists": True}}
+        left = {one["_id"] async for one in self._jobs.find(living, {"_id": 1})}
+        for collection in self._outside:
+            await collection.delete_many({"jobId": {"$in": [one for one in ids if one not in left]}})

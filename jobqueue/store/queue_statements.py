@@ -1,0 +1,66 @@
+"""Filters and updates on all jobs of a queue; ``now`` is an expression, as in `statements`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from bson import ObjectId
+
+from jobqueue.domain.state import WAITING, Outcome, State
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from jobqueue.domain.job import Job
+    from jobqueue.store.statements import Document, Now
+
+_STONE_MS: Final = 3_600_000
+
+
+def waiting(queue: str) -> Document:
+    """Match the jobs of a queue that wait."""
+    return {"queue": queue, "state": {"$in": sorted(state.value for state in WAITING)}}
+
+
+def ahead_of(job: Job) -> Document:
+    """Match the waiting jobs of a queue that are claimed before one."""
+    same_priority: Document = {"priority": job.priority}
+    return {
+        "queue": job.queue,
+        "state": State.PENDING.value,
+        "$or": [
+            {"priority": {"$gt": job.priority}},
+            same_priority | {"insertAt": {"$lt": job.insert_at}},
+            same_priority | {"insertAt": job.insert_at, "_id": {"$lt": ObjectId(job.id)}},
+        ],
+    }
+
+
+def kill_waiting(reason: str, now: Now) -> list[Document]:
+    """End waiting jobs by a person's will; those with children to be created for that are left to the completer."""
+    fires = {"$or": [{"$gt": [f"${name}", None]} for name in ("onComplete", "onFailure")]}
+    return [
+        {
+            "$set": {
+                "state": State.KILLED.value,
+                "endAt": now,
+                "error": {"kind": Outcome.KILL.value + "ed", "message": {"$literal": reason}},
+                "outbox": {"$cond": [fires, ["children"], "$$REMOVE"]},
+            }
+        }
+    ]
+
+
+def over(queue: str, state: State, after: datetime, until: datetime) -> Document:
+    """Match jobs that ended between two dates and for which nothing is left to be done."""
+    return {
+        "queue": queue,
+        "state": state.value,
+        "endAt": {"$gt": after, "$lte": until},
+        "outbox": {"$exists": False},
+    }
+
+
+def tombstone(now: Now) -> list[Document]:
+    """Leave of a job only that its id is taken, for an hour."""
+    return [{"$replaceWith": {"_id": "$_id", "queue": "$queue", "expireAt": {"$add": [now, _STONE_MS]}}}]

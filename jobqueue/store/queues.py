@@ -1,0 +1,131 @@
+"""What the `jobs` collection says of whole queues."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import ObjectId
+
+from jobqueue.domain.state import FINAL, UNFINISHED, State
+from jobqueue.store import queue_statements, statements
+from jobqueue.store.database import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from jobqueue.domain.job import Job
+    from jobqueue.store.database import Database
+    from jobqueue.store.statements import Now
+
+_BY_QUEUE: Final = "newestOfQueue"
+_BY_END: Final = "ended"
+_HEAD: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueFigures:
+    """How a queue is doing.
+
+    Attributes:
+        counts: jobs by state.
+        oldest_ready: seconds for which the job at its head could have been claimed; ``None`` if none waits.
+        ended: by state, how many jobs have ended within the last minute and hour.
+    """
+
+    counts: dict[str, int]
+    oldest_ready: float | None
+    ended: dict[str, dict[str, int]]
+
+
+class QueueStore:
+    """Counts, and what is done to all jobs of a queue."""
+
+    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+        self.now = now
+        self.collection = database.collection("jobs")
+        self._clock = database.clock
+
+    @guarded
+    async def names(self) -> list[str]:
+        """Return the names of all queues that have jobs, in order."""
+        # Documents that another tool has put here may have no queue, or something else in its place.
+        return sorted(name for name in await self.collection.distinct("queue") if isinstance(name, str))
+
+    @guarded
+    async def figures(self, queue: str) -> QueueFigures:
+        """Return how a queue is doing."""
+        now = await self._clock.now()
+        counts, oldest, minute, hour = await asyncio.gather(
+            self._count_all(queue),
+            self._oldest_ready(queue, now),
+            self._ended(queue, now, 60),
+            self._ended(queue, now, 3600),
+        )
+        return QueueFigures(counts=counts, oldest_ready=oldest, ended={"minute": minute, "hour": hour})
+
+    @guarded
+    async def count_unfinished(self, queue: str) -> int:
+        """Return how many jobs of a queue have not ended."""
+        return sum([await self._count(queue, state) for state in UNFINISHED])
+
+    @guarded
+    async def kill_waiting(self, queue: str, reason: str) -> int:
+        """Kill every job of a queue that waits; return how many."""
+        done = await self.collection.update_many(
+            queue_statements.waiting(queue), queue_statements.kill_waiting(reason, self.now)
+        )
+        return int(done.modified_count)
+
+    @guarded
+    async def running(self, queue: str) -> list[str]:
+        """Return the ids of the running jobs of a queue."""
+        cursor = self.collection.find({"queue": queue, "state": State.PROCESSING.value}, {"_id": 1}, hint=_BY_QUEUE)
+        return [str(one["_id"]) async for one in cursor]
+
+    @guarded
+    async def ahead_of(self, job: Job, most: int = 10_000) -> tuple[int, bool]:
+        """Return how many waiting jobs of its queue are to be claimed before a job, and whether that is all of them."""
+        found = queue_statements.ahead_of(job)
+        count = int(await self.collection.count_documents(found, hint=statements.CLAIM_INDEX, limit=most))
+        return count, count < most
+
+    @guarded
+    async def unfulfilled(self, job_ids: Sequence[str], most: int) -> list[tuple[str, str]]:
+        """Return the ids and states of those jobs that have not succeeded."""
+        wanted = {"_id": {"$in": [ObjectId(one) for one in job_ids]}, "state": {"$ne": State.SUCCESS.value}}
+        cursor = self.collection.find(wanted, {"state": 1}).limit(most)
+        return [(str(one["_id"]), str(one.get("state"))) async for one in cursor]
+
+    async def _count_all(self, queue: str) -> dict[str, int]:
+        counts = await asyncio.gather(*(self._count(queue, state) for state in State))
+        return {state.value: count for state, count in zip(State, counts, strict=True)}
+
+    async def _count(self, queue: str, state: State) -> int:
+        return int(await self.collection.count_documents({"queue": queue, "state": state.value}, hint=_BY_QUEUE))
+
+    async def _ended(self, queue: str, now: datetime, seconds: float) -> dict[str, int]:
+        since = now - timedelta(seconds=seconds)
+        states = sorted(state.value for state in FINAL)
+        found = [
+            await self.collection.count_documents(
+                {"queue": queue, "state": state, "endAt": {"$gt": since}}, hint=_BY_END
+            )
+            for state in states
+        ]
+        return dict(zip(states, map(int, found), strict=True))
+
+    async def _oldest_ready(self, queue: str, now: datetime) -> float | None:
+        """Look at the jobs that have been there longest: one that was delayed could not be claimed before its time."""
+        cursor = self.collection.find(
+            {"queue": queue, "state": State.PENDING.value}, {"insertAt": 1, "delayTil": 1}, hint=_BY_QUEUE
+        ).sort([("insertAt", 1), ("_id", 1)])
+        since: list[Any] = [
+            max(moment for moment in (one.get("insertAt"), one.get("delayTil")) if moment is not None)
+            async for one in cursor.limit(_HEAD)
+            if one.get("insertAt") is not None
+        ]
+        return max(0.0, (now - min(since)).total_seconds()) if since else None
