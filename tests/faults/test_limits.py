@@ -1,0 +1,176 @@
+"""Limits over four worker processes that are killed and stopped, judged by the workers' own clocks and the database."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from jobqueue.domain.backoff import Fixed
+from jobqueue.domain.job import NewJob
+from jobqueue.domain.query import JobQuery
+from jobqueue.domain.state import State
+from tests.support.fleet import Fleet, most_at_a_time
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from jobqueue import JobQueue
+
+WORKERS = 4
+LEASE = 2
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, mongo_url: str, db_name: str) -> Iterator[Fleet]:
+    with Fleet(tmp_path, mongo_url, db_name, places=20) as made:
+        yield made
+
+
+async def configure(queue: JobQueue, **config: Any) -> None:
+    await (await queue.open()).queues.patch("default", config)
+
+
+async def add(queue: JobQueue, count: int, **data: Any) -> None:
+    new = [NewJob(type="step", data={"n": n, **data}, lease=LEASE, attempts=9, backoff=Fixed(0)) for n in range(count)]
+    for start in range(0, count, 1000):
+        await queue.add_all(new[start : start + 1000])
+
+
+async def count(queue: JobQueue, *states: State) -> int:
+    collection = (await queue.open()).jobs.collection
+    return int(await collection.count_documents({"state": {"$in": [state.value for state in states]}}))
+
+
+async def all_done(queue: JobQueue) -> bool:
+    return not await count(queue, State.PENDING, State.PROCESSING, State.DELAYED)
+
+
+async def starts(queue: JobQueue) -> list[datetime]:
+    """Return when each attempt of each job began, by the server's clock."""
+    query, found = JobQuery(limit=200), []
+    while True:
+        page = await queue.list(query)
+        found += [entry.start_at for job in page.items for entry in job.history if entry.start_at is not None]
+        if page.next is None:
+            return sorted(found)
+        query = query.at(page.next)
+
+
+def worst_window(moments: list[datetime], seconds: float) -> int:
+    """Return the most starts in any window of so many seconds, its end excluded."""
+    worst = first = 0
+    for last, moment in enumerate(moments):
+        while (moment - moments[first]).total_seconds() >= seconds:
+            first += 1
+        worst = max(worst, last - first + 1)
+    return worst
+
+
+@pytest.mark.parametrize(("most", "jobs"), [(1, 60), (5, 200), (50, 600)])
+async def test_never_more_jobs_run_at_a_time_than_allowed_also_when_workers_are_killed(
+    queue: JobQueue, fleet: Fleet, most: int, jobs: int
+) -> None:
+    await configure(queue, concurrency=most)
+    fleet.start(WORKERS)
+    await eventually(fleet.is_ready, within=30)
+    await add(queue, jobs, seconds=0.03)
+    for victim in range(2):
+        seen = len(fleet.runs())
+        await eventually(lambda seen=seen: len(fleet.runs()) > seen + jobs // 6, within=60)  # type: ignore[misc]
+        fleet.kill(victim)
+        fleet.start(1)
+    await eventually(lambda: all_done(queue), within=100)
+    assert await count(queue, State.SUCCESS) == jobs
+    overlap = most_at_a_time(fleet.runs())
+    assert overlap <= most
+    # A limit that is never reached would show nothing; killed workers' slots come back when their leases end.
+    assert overlap >= min(most, 20)
+    assert not await (await queue.open()).jobs.collection.count_documents({"slots": {"$exists": True}})
+
+
+async def test_a_limit_that_is_lowered_and_raised_holds_for_whatever_starts_then(queue: JobQueue, fleet: Fleet) -> None:
+    await configure(queue, concurrency=10)
+    fleet.start(WORKERS)
+    await eventually(fleet.is_ready, within=30)
+    await add(queue, 900, seconds=0.05)
+    await eventually(lambda: most_at_a_time(fleet.runs()) == 10, within=30)
+
+    await configure(queue, concurrency=2)
+    # A second for every process to follow, and the time of a job that began before.
+    settled = time.monotonic_ns() + 1_100_000_000
+    await eventually(lambda: time.monotonic_ns() > settled)
+    seen = len(fleet.runs())
+    await eventually(lambda: len(fleet.runs()) > seen + 40, within=30)
+    assert most_at_a_time(fleet.runs(), since=settled) == 2
+
+    await configure(queue, concurrency=10)
+    await eventually(lambda: most_at_a_time(fleet.runs(), since=settled) == 10, within=30)
+    await eventually(lambda: all_done(queue), within=60)
+    assert most_at_a_time(fleet.runs()) == 10
+
+
+async def test_no_window_has_more_starts_than_the_rate_allows_whatever_happens_to_the_workers(
+    queue: JobQueue, fleet: Fleet
+) -> None:
+    limit, per, jobs = 50, 1, 350
+    rng = random.Random(7)  # noqa: S311 - no secret
+    await configure(queue, rate={"limit": limit, "per": per})
+    fleet.start(2, seed=1)
+    fleet.start(2)
+    await eventually(fleet.is_ready, within=30)
+    await add(queue, jobs)
+    alive = [0, 1, 2, 3]
+    for turn in range(6):
+        seen = len(fleet.runs())
+        await eventually(lambda seen=seen: len(fleet.runs()) >= min(seen + 30, jobs), within=60)  # type: ignore[misc]
+        victim = rng.choice(alive)
+        if turn % 3 == 2:
+            fleet.kill(victim)
+            alive.remove(victim)
+        else:
+            fleet.send(victim, signal.SIGSTOP)
+            others = len(fleet.runs())
+            await eventually(lambda others=others: len(fleet.runs()) >= min(others + 20, jobs), within=60)  # type: ignore[misc]
+            fleet.send(victim, signal.SIGCONT)
+    await eventually(lambda: all_done(queue), within=100)
+    begun = await starts(queue)
+    assert len(begun) >= jobs
+    worst = worst_window(begun, per)
+    # Reached, or nearly so: then the limit was what held the jobs back.
+    assert limit * 0.8 <= worst <= limit
+
+
+async def test_every_user_gets_a_turn_however_many_jobs_another_one_has(queue: JobQueue, fleet: Fleet) -> None:
+    await configure(queue, concurrency=2, limitBy="meta.user_id")
+    crowd = [NewJob(type="step", data={"n": n, "seconds": 0.02}, meta={"user_id": "crowd"}) for n in range(1000)]
+    few = [
+        NewJob(type="step", data={"n": n, "seconds": 0.02}, meta={"user_id": user})
+        for n in range(10)
+        for user in ("ann", "bob")
+    ]
+    await queue.add_all(crowd)
+    added = await queue.add_all(few)
+    # As many places as one user may have: so it takes turns, and is not only that each has slots of its own.
+    fleet._arguments[-1] = "1"
+    fleet.start(2)
+    await eventually(lambda: _ended(fleet, {job.id for job in added}), within=60)
+    runs = sorted(fleet.runs(), key=lambda run: run.began)
+    theirs = {job.id for job in added}
+    first = next(place for place, run in enumerate(runs) if run.job_id in theirs)
+    last = max(place for place, run in enumerate(runs) if run.job_id in theirs)
+    # Of any three jobs in a row that start while all three users wait, about two are theirs.
+    assert first <= 4
+    assert last - first <= len(added) * 3 // 2 + 6
+    assert all(second.began >= one.began for one, second in pairwise(runs))
+
+
+def _ended(fleet: Fleet, wanted: set[str]) -> bool:
+    return wanted <= {run.job_id for run in fleet.runs()}
