@@ -21,8 +21,8 @@ SHORTEST_WINDOW: Final = 0.5
 MOST_FAILURES: Final = 10_000
 LONGEST_COOLDOWN: Final = 7 * 86_400
 LONGEST_RETENTION: Final = 100 * 365 * 86_400
-_LEEWAY: Final = 0.02
-_SHORTEST_LEEWAY: Final = 0.02
+_LEEWAY: Final = 0.01
+_SHORTEST_LEEWAY: Final = 0.015
 _LONGEST_LEEWAY: Final = 0.25
 _LONGEST_VALUE: Final = 200
 _PATH: Final = re.compile(r"(?:meta|data)(?:\.[^.=$\x00][^.=\x00]{0,199}){1,10}")

@@ -27,7 +27,8 @@ log = get_logger(__name__)
 _MOST_CLAIMS: Final = 16
 _STOP_SECONDS: Final = 0.5
 _RECORD_SECONDS: Final = 2.0
-_SPREAD: Final = (0.005, 0.03)
+_SHORTEST_PATIENCE: Final = 0.01
+_LONGEST_PATIENCE: Final = 0.1
 
 
 Key = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
@@ -62,12 +63,14 @@ class _Appetite:
     Attributes:
         taken: claims under way and jobs running.
         held_until: when to ask again, as a limit of the queue holds the jobs back; a reading of the loop's clock.
+        patience: how long, in seconds, to let others go first that have heard the same.
     """
 
     known: float = math.inf
     heard: int = 0
     taken: int = 0
     held_until: float = 0
+    patience: float = _SHORTEST_PATIENCE
 
     def wants(self, limit: int | None, now: float) -> bool:
         return self.known >= 1 and (limit is None or self.taken < limit) and self.held_until <= now
@@ -81,10 +84,12 @@ class _Appetite:
         self.held_until = min(self.held_until, at)
 
     def hold(self, until: float, heard_before: int) -> None:
+        self.patience = min(self.patience * 2, _LONGEST_PATIENCE)
         if self.heard == heard_before:
             self.held_until = until
 
     def found_one(self) -> None:
+        self.patience = _SHORTEST_PATIENCE
         self.known = max(0, self.known - 1)
 
     def found_nothing(self, heard_before: int) -> None:
@@ -207,6 +212,9 @@ class Dispatcher:
             self._wake_all()
         else:
             self._wake_some(wake)
+        if wake.kind == "room" and any(one.job.id == wake.job_id for one in self._running.values()):
+            # Whoever ran it here looks for the next job at once.
+            return
         self._woken.set()
 
     def _wake_some(self, wake: Wake) -> None:
@@ -216,15 +224,15 @@ class Dispatcher:
         each at its own time, and once for all they hear until then.
         """
         now = self._clock()
-        ask_at = now + random.uniform(*_SPREAD) if wake.relayed or wake.kind == "ready" else now  # noqa: S311 - as above
+        share = random.uniform(0.5, 1) if wake.relayed or wake.kind == "ready" else 0  # noqa: S311 - as above
         for (queue, _, _), appetite in self._appetites.items():
             if wake.queue not in {None, queue}:
                 continue
             if wake.kind == "room":
                 appetite.heard += 1
-                appetite.ask(ask_at)
+                appetite.ask(now + share * appetite.patience)
             else:
-                appetite.wake(1 if wake.job_id else math.inf, ask_at)
+                appetite.wake(1 if wake.job_id else math.inf, now + share * appetite.patience)
 
     def _wake_all(self, *, ask: bool = True) -> None:
         for lane in self._lanes():

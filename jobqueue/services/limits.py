@@ -7,15 +7,16 @@ start is granted before it happens. What is read here first only saves asking in
 from __future__ import annotations
 
 import asyncio
-import random
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.services.breakers import OPEN_GATE
+from jobqueue.services.slots import Slots, free_slots, guesses
 from jobqueue.store.claims import Permit, SlotTakenError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from jobqueue.domain.job import Job
     from jobqueue.domain.queue import QueueConfig
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
 TRIAL: Final = "trial"
 """The slot of the one job that may run while a circuit breaker is half-open."""
-_MOST_GUESSES: Final = 4
 _MOST_GROUPS: Final = 1000
 _SOON: Final = 0.02
 _POLL: Final = 1.0
+_FLOWING_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,8 @@ class Limiter:
         self._breakers = breakers
         self._locks: dict[str, asyncio.Lock] = {}
         self._turns: dict[tuple[str, str], str] = {}
+        self._slots = Slots(limits)
+        self._found_at: dict[tuple[str, tuple[str, ...] | None, tuple[str, ...]], float] = {}
 
     async def claim(self, search: Search, config: QueueConfig) -> Job | Held | None:
         """Claim a job as far as the limits allow.
@@ -72,14 +75,24 @@ class Limiter:
             held += [Held(seconds=wait) for kind, wait in gate.waits.items() if _takes(search, kind)]
             return min(held, key=lambda one: one.seconds, default=None)
 
+    def released(self, job: Job) -> None:
+        """Note that a job of this process has left its slots."""
+        self._slots.released(job.queue, job.slots)
+
     async def _from_queue(self, search: Search, config: QueueConfig, slots: tuple[str, ...]) -> Job | Held | None:
-        if not await self._limits.something_waits(search):
-            return None
         free: Sequence[tuple[str, ...]] = [slots]
         if config.concurrency is not None:
-            running = await self._limits.running(search.queue, None)
-            free = [(*slots, one) for one in _guesses(free_slots("", config.concurrency, running))]
+            free = [(*slots, one) for one in await self._slots.offer(search.queue, config.concurrency)]
+        if free and config.rate is not None and not await self._something_waits(search):
+            return None
         return await self._take(search, config, None, free)
+
+    async def _something_waits(self, search: Search) -> bool:
+        """Look whether a start has to be asked for at all; while jobs are found again and again, it has."""
+        wanted = (search.queue, search.types, search.excluded)
+        if time.monotonic() - self._found_at.get(wanted, float("-inf")) < _FLOWING_SECONDS:
+            return True
+        return await self._limits.something_waits(search)
 
     async def _from_groups(self, search: Search, config: QueueConfig, slots: tuple[str, ...]) -> Job | Held | None:
         """Claim from the group whose turn it is: they take turns in the order of their keys."""
@@ -97,7 +110,7 @@ class Limiter:
                 break
             free: Sequence[tuple[str, ...]] = [slots]
             if most is not None:
-                free = [(*slots, one) for one in _guesses(free_slots(key, most, by_group.get(key, ())))]
+                free = [(*slots, one) for one in guesses(free_slots(key, most, by_group.get(key, ())))]
             found = await self._take(search, config, key, free)
             if not isinstance(found, Held | None):
                 return found
@@ -133,11 +146,17 @@ class Limiter:
                 job = await self._claims.claim(search, permit)
             except SlotTakenError as error:
                 taken = True
+                self._slots.taken(search.queue, error.slot)
                 if error.slot.startswith(TRIAL):
                     break
                 continue
+            wanted = (search.queue, search.types, search.excluded)
             if job is not None:
+                self._found_at[wanted] = time.monotonic()
+                for slot in slots:
+                    self._slots.taken(search.queue, slot)
                 return job
+            self._found_at.pop(wanted, None)
             taken = False
             break
         return await self._nothing(search, key, grant, taken=taken)
@@ -149,31 +168,6 @@ class Limiter:
             await self._limits.give_back(search.queue, key, grant)
             late = await self._limits.time() > grant.deadline
         return Held(seconds=_SOON if late else _POLL) if taken or late else None
-
-
-def free_slots(key: str, most: int, running: Iterable[Running]) -> list[str]:
-    """Return the slots of a group, or with an empty key of the whole queue, that seem to be free.
-
-    A running job that has none of the first ``most`` slots, because the limit was higher or another one when it began,
-    makes one slot fewer to be given away: so a limit that was lowered is never exceeded by new starts.
-    """
-    prefix = f"{key}#"
-    used: set[int] = set()
-    others = 0
-    for job in running:
-        numbers = [int(slot.removeprefix(prefix)) for slot in job.slots if _is_slot(slot, prefix)]
-        mine = [number for number in numbers if number < most]
-        used.update(mine)
-        others += not mine
-    return [f"{prefix}{number}" for number in range(most - others) if number not in used]
-
-
-def _is_slot(slot: str, prefix: str) -> bool:
-    return slot.startswith(prefix) and slot.removeprefix(prefix).isdecimal()
-
-
-def _guesses(free: Sequence[str]) -> list[str]:
-    return random.sample(free, min(len(free), _MOST_GUESSES))
 
 
 def _searches(search: Search, gate: Gate, trial: tuple[str, ...]) -> list[tuple[Search, tuple[str, ...]]]:

@@ -199,6 +199,7 @@ class Work:
         if await self._jobs.apply(job.id, job.queue, change):
             await self._breakers.note(job, change)
             if job.slots:
+                self._limiter.released(job)
                 self._wakeups.tell(Wake(kind="room", queue=job.queue, job_id=job.id))
             if change.outbox:
                 await self._completer.finish(job.id)
