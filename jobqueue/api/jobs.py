@@ -110,10 +110,7 @@ async def family(request: web.Request) -> web.Response:
 
 async def why(request: web.Request) -> web.Response:
     """Return why a job is not running, in the order in which things stand in its way."""
-    found = await request.app[RUNTIME].explainer.why(path_id(request))
-    reasons = [{"kind": one.kind, "message": one.message, **one.details} for one in found.reasons]
-    shown = {"id": found.job.id, "state": found.job.state, "reasons": reasons}
-    return reply(shown | {"nextStartAt": wire.value(found.next_start_at)})
+    return reply((await request.app[RUNTIME].explainer.why(path_id(request))).wire())
 
 
 async def requeue(request: web.Request) -> web.Response:

@@ -18,7 +18,6 @@ from jobqueue.api.replies import reply
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id, check_queue
 from jobqueue.domain.errors import ChangedMeanwhileError, InvalidInputError
-from jobqueue.services.breakers import status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,18 +38,17 @@ async def list_queues(request: web.Request) -> web.Response:
     most = parameters.read("limit", limit(MOST_QUEUES), 50)
     after = parameters.read("cursor", _name_of, "")
     parameters.check()
-    runtime = request.app[RUNTIME]
-    await runtime.configs.refresh()
-    names = sorted(name for name in {*runtime.configs.known, *await runtime.figures.names()} if name > after)
-    items = await asyncio.gather(*(_full(request, name) for name in names[:most]))
+    overview = request.app[RUNTIME].overview
+    names = await overview.names(after=after)
+    items = await asyncio.gather(*(overview.of(name) for name in names[:most]))
     more = base64.urlsafe_b64encode(names[most - 1].encode()).decode() if len(names) > most else None
     return reply({"items": [item for item, _ in items], "next": more})
 
 
 async def show(request: web.Request) -> web.Response:
     """Return a queue's configuration, its secrets masked, and how it is doing; nobody need have configured it."""
-    item, tag = await _full(request, path_queue(request))
-    return reply(item, headers={hdrs.ETAG: tag})
+    item, tag = await request.app[RUNTIME].overview.of(path_queue(request))
+    return reply(item, headers={hdrs.ETAG: f'"{tag}"'})
 
 
 async def put(request: web.Request) -> web.Response:
@@ -100,17 +98,7 @@ async def changes(request: web.Request) -> web.Response:
     before = parameters.read("cursor", check_id)
     parameters.check()
     found = await request.app[RUNTIME].queues.changes(name, before=before, limit=most + 1)
-    items = [
-        {
-            "id": one.id,
-            "at": wire.date(one.at),
-            "by": dict(one.by),
-            "action": one.action,
-            "before": wire.value(one.before),
-            "after": wire.value(one.after),
-        }
-        for one in found[:most]
-    ]
+    items = [one.wire() for one in found[:most]]
     return reply({"items": items, "next": items[-1]["id"] if len(found) > most else None})
 
 
@@ -152,31 +140,6 @@ async def _changed(request: web.Request, name: str, config: QueueConfig, secrets
         shown["processors"][kind]["secret"] = secret
     _, tag = await request.app[RUNTIME].queues.tagged(name)
     return reply({"name": name, **shown}, headers={hdrs.ETAG: f'"{tag}"'})
-
-
-async def _full(request: web.Request, name: str) -> tuple[dict[str, Any], str]:
-    runtime = request.app[RUNTIME]
-    (config, tag), figures = await asyncio.gather(runtime.queues.tagged(name), runtime.figures.figures(name))
-    now = await runtime.limits.time()
-    breakers = [
-        {
-            "type": one.type,
-            "state": status(one, config.breaker, now),
-            "failures": one.failures,
-            "until": wire.value(one.open_until),
-        }
-        for one in await runtime.breakers.states(name, config)
-        if config.breaker is not None
-    ]
-    shown = {
-        "name": name,
-        **wire.queue(config),
-        "counts": figures.counts,
-        "oldestPendingAge": figures.oldest_ready,
-        "ended": figures.ended,
-        "breakers": breakers,
-    }
-    return shown, f'"{tag}"'
 
 
 def _if_match(request: web.Request) -> str | None:

@@ -14,7 +14,7 @@ from jobqueue.domain.query import MOST_LISTED, JobQuery
 from jobqueue.domain.state import State
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from jobqueue.domain.job import Job
     from jobqueue.domain.query import Page
@@ -85,17 +85,16 @@ def _row(job: Job, now: datetime) -> list[str]:
     if job.state is State.PROCESSING:
         about = f"{job.progress:.0f} %"
     elif job.state is State.DELAYED and job.delay_til is not None:
-        about = f"due in {_duration(job.delay_til - now)}"
+        about = f"due in {output.duration((job.delay_til - now).total_seconds())}"
     if job.error is not None and job.state is not State.SUCCESS:
         about = f"{about} {job.error.kind}: {job.error.message}".strip()
     attempts = f"{job.attempts_made}/{job.attempts}"
-    return [job.id, job.state.value, job.queue, job.type, attempts, _duration(now - job.insert_at), about[:200]]
-
-
-def _duration(span: timedelta) -> str:
-    """Return a time span in its largest unit, such as ``3h``."""
-    seconds = max(0, int(span.total_seconds()))
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+    return [
+        job.id,
+        job.state.value,
+        job.queue,
+        job.type,
+        attempts,
+        output.duration((now - job.insert_at).total_seconds()),
+        about[:200],
+    ]

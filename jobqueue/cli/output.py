@@ -39,6 +39,15 @@ def compact(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def duration(seconds: float) -> str:
+    """Return a time span in its largest unit, such as ``3h``."""
+    whole = max(0, int(seconds))
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if whole >= size:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"
+
+
 def print_line(text: str = "") -> None:
     """Print a line of data; what the terminal's encoding does not have is escaped."""
     click.echo(text.encode(_encoding(), "backslashreplace").decode(_encoding()))

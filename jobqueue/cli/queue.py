@@ -1,7 +1,9 @@
-"""``jobqueue queue``: show, configure, pause and resume queues."""
+"""``jobqueue queue``: show, configure, pause, resume and delete a queue."""
 
 from __future__ import annotations
 
+import getpass
+import socket
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -10,22 +12,30 @@ from jobqueue.cli import exits, output, values
 from jobqueue.cli.options import database_flags, database_options, json_option
 from jobqueue.cli.session import with_runtime
 from jobqueue.domain import wire
+from jobqueue.domain.audit import Actor
 from jobqueue.domain.checks import check_queue
 from jobqueue.domain.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobqueue.domain.audit import Entry
     from jobqueue.domain.queue import QueueConfig
     from jobqueue.services.runtime import Runtime
 
 _SET: Final = exits.epilog(
+    "queue set media concurrency=5 rate.limit=100 rate.per=60",
+    "queue set media limitBy=meta.user_id timeout=null",
     """queue set media '{"attempts": 5, "processors": {"*": {"kind": "webhook", "url": "https://…"}}}'""",
     "queue set media @media.json",
 )
+_WHOLE: Final = ("{", "@")
+Changed = tuple["QueueConfig", dict[str, str]]
 
 
 @click.group(epilog=exits.epilog())
 def queue() -> None:
-    """Show, configure, pause and resume queues. Changes hold within a second on every process."""
+    """Show, configure, pause, resume and delete queues. Changes hold within a second on every process."""
 
 
 @queue.command(epilog=exits.epilog())
@@ -33,40 +43,53 @@ def queue() -> None:
 @json_option
 @database_options
 def show(name: str, *, as_json: bool, **options: Any) -> None:
-    """Print the configuration of a queue, secrets masked."""
+    """Print the configuration of a queue, secrets masked, and how it is doing."""
     check_queue(name)
 
-    async def use(runtime: Runtime) -> QueueConfig:
-        return await runtime.queues.get(name)
+    async def use(runtime: Runtime) -> dict[str, Any]:
+        return (await runtime.overview.of(name))[0]
 
-    _print(wire.queue(with_runtime(database_flags(options), use)), as_json=as_json)
+    _print(with_runtime(database_flags(options), use), as_json=as_json)
 
 
 @queue.command(name="set", epilog=_SET)
 @click.argument("name")
-@click.argument("config", type=values.JsonText())
+@click.argument("config", metavar="CONFIG...", nargs=-1, required=True)
 @json_option
 @database_options
-def set_config(name: str, config: values.Given, *, as_json: bool, **options: Any) -> None:
-    """Replace the whole configuration of a queue.
+def set_config(name: str, config: tuple[str, ...], *, as_json: bool, **options: Any) -> None:
+    """Change the configuration of a queue, or replace it.
 
-    CONFIG is a JSON object with what is to differ from the defaults, @FILE to read it from, or - for stdin. A secret
-    that is made for a webhook is printed now and masked from then on.
+    CONFIG is FIELD=VALUE for each field to change, its value JSON or a text, null for the default. Or it is a JSON
+    object, @FILE to read it from, or - for stdin: that replaces the whole configuration. A secret that is made for a
+    webhook is printed now and masked from then on.
     """
     check_queue(name)
-    given = config.value
-    if not isinstance(given, dict):
-        raise InvalidInputError({"config": ["must be an object"]})
+    given, is_whole = _given(config)
 
-    async def use(runtime: Runtime) -> tuple[QueueConfig, dict[str, str]]:
-        return await runtime.queues.put(name, given)
+    async def use(runtime: Runtime) -> Changed:
+        change = runtime.queues.put if is_whole else runtime.queues.patch
+        return await change(name, given, by=person())
 
-    stored, made = with_runtime(database_flags(options), use)
-    shown = wire.queue(stored)
-    for kind, secret in made.items():
-        shown["processors"][kind]["secret"] = secret
-        output.note(f"the secret of processor {kind} is shown only this once")
-    _print(shown, as_json=as_json)
+    _print_changed(with_runtime(database_flags(options), use), as_json=as_json)
+
+
+@queue.command(name="rotate-secret", epilog=exits.epilog())
+@click.argument("name")
+@click.argument("kind", metavar="TYPE")
+@json_option
+@database_options
+def rotate_secret(name: str, kind: str, *, as_json: bool, **options: Any) -> None:
+    """Give the webhook for jobs of TYPE a new secret, printed only now; the present one goes on signing beside it.
+
+    When all receivers know the new one: set NAME 'processors.TYPE.previousSecrets=[]'
+    """
+    check_queue(name)
+
+    async def use(runtime: Runtime) -> Changed:
+        return await runtime.queues.rotate(name, kind, by=person())
+
+    _print_changed(with_runtime(database_flags(options), use), as_json=as_json)
 
 
 @queue.command(epilog=exits.epilog())
@@ -83,21 +106,104 @@ def pause(name: str, *, as_json: bool, **options: Any) -> None:
 @json_option
 @database_options
 def resume(name: str, *, as_json: bool, **options: Any) -> None:
-    """Let jobs of a queue be claimed again."""
+    """Let jobs of a queue be claimed again, and close its circuit breakers."""
     _set_paused(name, options, paused=False, as_json=as_json)
+
+
+@queue.command(epilog=exits.epilog())
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Kill its unfinished jobs first.")
+@json_option
+@database_options
+def delete(name: str, *, force: bool, as_json: bool, **options: Any) -> None:
+    """Take away the configuration of a queue; its ended jobs are kept. Unfinished jobs prevent that."""
+    check_queue(name)
+
+    async def use(runtime: Runtime) -> int:
+        return await runtime.queues.delete(name, force=force, by=person())
+
+    killed = with_runtime(database_flags(options), use)
+    if as_json:
+        output.print_json({"name": name, "killed": killed})
+    else:
+        output.print_line(f"{name} deleted" + (f", {killed:,} jobs killed" if killed else ""))
+
+
+@queue.command(epilog=exits.epilog())
+@click.argument("name")
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many.")
+@json_option
+@database_options
+def changes(name: str, *, limit: int, as_json: bool, **options: Any) -> None:
+    """Print who changed the configuration of a queue, when and how, newest first."""
+    check_queue(name)
+
+    async def use(runtime: Runtime) -> list[Entry]:
+        return await runtime.queues.changes(name, limit=limit)
+
+    found = with_runtime(database_flags(options), use)
+    if as_json:
+        output.print_json({"items": [one.wire() for one in found]})
+        return
+    rows = [
+        [wire.date(one.at), str(one.by.get("name")), str(one.by.get("via")), one.action, _difference(one)]
+        for one in found
+    ]
+    output.print_table(["AT", "BY", "VIA", "ACTION", "CHANGED"], rows)
+
+
+def person() -> Actor:
+    """Return who uses the command line, for the audit."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        name = "unknown"
+    return Actor(name=name, via="cli", address=socket.gethostname())
+
+
+def _given(config: tuple[str, ...]) -> tuple[dict[str, Any], bool]:
+    """Return what was given, and whether it is a whole configuration."""
+    if len(config) == 1 and (config[0] == "-" or config[0].startswith(_WHOLE)):
+        try:
+            whole = values.parse_json(values.read_source(config[0]))
+        except ValueError as error:
+            raise InvalidInputError({"config": [f"is not JSON: {error}"]}) from None
+        if not isinstance(whole, dict):
+            raise InvalidInputError({"config": ["must be an object"]})
+        return whole, True
+    return values.nested([values.pair(text, "config") for text in config], "config"), False
 
 
 def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bool) -> None:
     check_queue(name)
 
     async def use(runtime: Runtime) -> QueueConfig:
-        return await runtime.queues.set_paused(name, paused=paused)
+        return await runtime.queues.set_paused(name, paused=paused, by=person())
 
     config = with_runtime(database_flags(options), use)
     if as_json:
         output.print_json(wire.queue(config))
     else:
         output.print_line(f"{name} {'paused' if config.paused else 'resumed'}")
+
+
+def _print_changed(changed: Changed, *, as_json: bool) -> None:
+    config, made = changed
+    shown = wire.queue(config)
+    for kind, secret in made.items():
+        shown["processors"][kind]["secret"] = secret
+        output.note(f"the secret of processor {kind} is shown only this once")
+    _print(shown, as_json=as_json)
+
+
+def _difference(entry: Entry) -> str:
+    before, after = entry.before or {}, entry.after or {}
+    fields: Mapping[str, Any] = {**before, **after}
+    return ", ".join(
+        f"{field}: {output.compact(before.get(field))} → {output.compact(after.get(field))}"
+        for field in fields
+        if before.get(field) != after.get(field)
+    )
 
 
 def _print(shown: dict[str, Any], *, as_json: bool) -> None:

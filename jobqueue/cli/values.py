@@ -109,7 +109,7 @@ def pair(text: str, option: str) -> tuple[str, str]:
     return key, value
 
 
-def nested(pairs: list[tuple[str, str]]) -> dict[str, Any]:
+def nested(pairs: list[tuple[str, str]], field: str = "meta") -> dict[str, Any]:
     """Return KEY=VALUE pairs as an object: ``user.id=42`` is ``{"user": {"id": 42}}``; values are JSON if they can be.
 
     Raises:
@@ -122,9 +122,9 @@ def nested(pairs: list[tuple[str, str]]) -> dict[str, Any]:
         for name in path:
             inner = inner.setdefault(name, {})
             if not isinstance(inner, dict):
-                raise InvalidInputError({f"meta.{key}": ["is both a value and an object"]})
+                raise InvalidInputError({f"{field}.{key}": ["is both a value and an object"]})
         if last in inner:
-            raise InvalidInputError({f"meta.{key}": ["is given twice"]})
+            raise InvalidInputError({f"{field}.{key}": ["is given twice"]})
         inner[last] = scalar(text)
     return found
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobqueue.domain import wire
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -39,3 +41,14 @@ class Entry:
     action: str
     before: Any
     after: Any
+
+    def wire(self) -> dict[str, Any]:
+        """Return the form it is shown in."""
+        return {
+            "id": self.id,
+            "at": wire.date(self.at),
+            "by": dict(self.by),
+            "action": self.action,
+            "before": wire.value(self.before),
+            "after": wire.value(self.after),
+        }

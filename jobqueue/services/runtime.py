@@ -22,6 +22,7 @@ from jobqueue.services.idempotency import Idempotency
 from jobqueue.services.limit_keys import KEY_SECONDS, LimitKeys
 from jobqueue.services.limits import Limiter
 from jobqueue.services.maintenance import Loop, Promoter, Reaper
+from jobqueue.services.overview import Overview
 from jobqueue.services.presence import SIGN_SECONDS, Presence
 from jobqueue.services.producer import Producer
 from jobqueue.services.pruner import PRUNE_SECONDS, Pruner
@@ -106,6 +107,7 @@ class Runtime:
             self.configs,
             self.wakeups,
         )
+        self.overview = Overview(self.queues, self.configs, self.figures, self.breakers, self.limits)
         workers = WorkerStore(database)
         self.presence = Presence(workers, self.name)
         self.explainer = Explainer(self.jobs, self.configs, self.limits, self.breakers, workers, self.figures)

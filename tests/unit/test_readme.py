@@ -15,6 +15,7 @@ from jobqueue.domain.job import NewJob
 from jobqueue.domain.queue import QueueConfig
 from jobqueue.domain.state import LEGAL, Outcome
 from jobqueue.domain.wire import job as wire_job
+from jobqueue.domain.wire import queue as wire_queue
 from jobqueue.settings import describe
 from jobqueue.store.documents import job as read
 from jobqueue.store.documents import new_document
@@ -38,6 +39,11 @@ def test_every_field_of_a_job_is_explained() -> None:
     fields = wire_job(read(new_document(filled, job_id="0" * 24, now=datetime.now(UTC))))
     shown = [name for cell, _ in table("fields") for name in names(cell)]
     assert sorted(shown) == sorted(fields)
+
+
+def test_every_field_of_a_queue_is_explained_with_its_default() -> None:
+    shown = {names(field)[0]: json.loads(names(default)[0]) for field, default, _ in table("queue")}
+    assert shown == wire_queue(QueueConfig())
 
 
 def test_every_outcome_is_named() -> None:
