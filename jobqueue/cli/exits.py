@@ -8,6 +8,7 @@ import click
 
 from jobqueue.cli.output import plain
 from jobqueue.domain.errors import (
+    ChangedMeanwhileError,
     ConflictError,
     DatabaseError,
     InvalidInputError,
@@ -40,6 +41,7 @@ _CODES: Final[Sequence[tuple[type[JobQueueError], int]]] = (
     (SettingsError, USAGE),
     (NotFoundError, NOT_FOUND),
     (ConflictError, CONFLICT),
+    (ChangedMeanwhileError, CONFLICT),
     (DatabaseError, DATABASE),
 )
 

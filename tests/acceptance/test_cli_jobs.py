@@ -156,3 +156,52 @@ def test_a_standalone_server_is_refused_with_the_fix(tmp_path: Path, standalone:
     examined = cli.run("doctor")
     assert examined.code == 1
     assert examined.out.splitlines()[-1].startswith("FAIL  server: this MongoDB is a standalone server")
+
+
+def test_a_queue_is_limited_looked_at_and_deleted(here: Here) -> None:
+    job_id = here.run("add", "resize", "--queue", "media").out.strip()
+    changed = here.run("queue", "set", "media", "concurrency=5", "rate.limit=9", "rate.per=60", "limitBy=meta.user_id")
+    assert changed.code == 0, changed.err
+    assert "at a time" in here.run("queues").out
+    listed = here.run("queues", "--json").json()["items"]
+    assert [(one["name"], one["concurrency"], one["counts"]["pending"]) for one in listed] == [("media", 5, 1)]
+    assert (
+        here.run("queue", "set", "media", "concurrency=null", "rate=null", "--json").json()["limitBy"] == "meta.user_id"
+    )
+
+    here.run("queue", "pause", "media")
+    assert [line.split()[0] for line in here.run("why", job_id).out.splitlines()] == ["paused", "no-worker"]
+    assert here.run("why", job_id, "--json").json()["state"] == "pending"
+
+    refused = here.run("queue", "delete", "media")
+    assert (refused.code, refused.err) == (5, "error: queue media has 1 unfinished jobs; force kills them first\n")
+    assert here.run("queue", "delete", "media", "--force").out == "media deleted, 1 jobs killed\n"
+    told = here.run("queue", "changes", "media", "--json").json()["items"]
+    assert [(one["action"], one["by"]["via"]) for one in told] == [
+        ("delete", "cli"),
+        ("pause", "cli"),
+        ("patch", "cli"),
+        ("patch", "cli"),
+    ]
+    assert "limitBy" in here.run("queue", "changes", "media", "--limit", "1").out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["set", "media", "concurrency"], "config: 'concurrency' is not KEY=VALUE"),
+        (["set", "media", "concurrency=0"], "concurrency: must be a whole number from 1 to 10,000"),
+        (["set", "media", "rate.limit=5"], "rate.per: is required"),
+        (["set", "media", "{"], "config: is not JSON: "),
+        (["set", "media", "@absent"], "absent cannot be read: "),
+        (["set", "a.b", "concurrency=5"], "queue: must be 1 to 100 letters"),
+        (["rotate-secret", "media", "resize"], "there is no webhook for jobs of type resize"),
+        (["delete", "media"], "there is no configuration of queue media"),
+    ],
+)
+def test_a_wrong_change_of_a_queue_is_told_in_one_line(here: Here, words: list[str], told: str) -> None:
+    ran = here.run("queue", *words)
+    assert ran.code in {2, 4}
+    assert ran.out == ""
+    assert ran.err.startswith(f"error: {told}") or told in ran.err.splitlines()[-1]
+    assert "Traceback" not in ran.err
