@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import attributes, payload
 from jobqueue.domain import backoff as backoffs
-from jobqueue.domain.checks import BOUNDS, check_flag, check_key, check_number, check_queue, check_type, gather
+from jobqueue.domain.checks import (
+    BOUNDS,
+    check_flag,
+    check_id,
+    check_key,
+    check_number,
+    check_queue,
+    check_type,
+    gather,
+)
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
 from jobqueue.domain.text import cut
 
@@ -26,6 +35,9 @@ LONGEST_MESSAGE: Final = 8 * 1024
 LONGEST_TRACE: Final = 16 * 1024
 MOST_CHILDREN: Final = 100
 DEEPEST_CHILD: Final = 20
+MOST_DEPENDENCIES: Final = 5000
+POLICIES: Final = ("kill", "run", "hold")
+"""What becomes of a job when one that it depends on fails or is killed: it is killed too, runs, or goes on waiting."""
 
 _CAMEL: Final = {
     "on_success_delete": "onSuccessDelete",
@@ -101,6 +113,10 @@ class Attempt:
 class NewJob:
     """A job to be added. ``None`` takes the default of the queue; durations are in seconds.
 
+    Attributes:
+        depends_on: ids of jobs that have to succeed first.
+        dependency_policy: one of `POLICIES`; ``None`` for the first one.
+
     Raises:
         InvalidInputError: naming each unacceptable field.
         TooLargeError: data and meta take more than 1 MiB together.
@@ -118,6 +134,8 @@ class NewJob:
     lease: float | None = None
     timeout: float | None = None
     key: str | None = None
+    depends_on: Sequence[str] = ()
+    dependency_policy: str | None = None
     on_success_delete: bool | None = None
     on_complete: Children = None
     on_success: Children = None
@@ -133,6 +151,9 @@ class NewJob:
         for name, check in (("key", check_key), ("on_success_delete", check_flag)):
             if getattr(self, name) is not None:
                 gather(problems, check, getattr(self, name), _CAMEL.get(name, name))
+        self._set("depends_on", gather(problems, _dependencies, self.depends_on))
+        if self.dependency_policy is not None and self.dependency_policy not in POLICIES:
+            problems["dependencyPolicy"] = [f"must be one of {', '.join(POLICIES)}"]
         self._set("backoff", gather(problems, _read_backoff, self.backoff))
         self._set("delay_til", gather(problems, _due, self.delay, self.delay_til))
         for name in ("on_complete", "on_success", "on_failure"):
@@ -169,6 +190,12 @@ class Job:
         outbox: what has to be done since it ended, and is not done yet.
         slots: the places it takes in the limits of its queue while processing.
         limit_key: the group in which it counts, where limits hold for groups.
+        dependency_policy: one of `POLICIES`.
+        ref: its name within its batch.
+        waits_for: ids of the jobs it depends on that have not succeeded yet.
+        has_dependents: another job depends on it.
+        callback_of: ``{batchId, event, generation, counts}`` of the batch for which it was created.
+        parents: of a claimed job those it depended on: ``{id, type, state, ref?, result}``.
         traceparent: the span in which it was added (W3C Trace Context), if that was traced.
     """
 
@@ -210,6 +237,12 @@ class Job:
     traceparent: str | None = None
     slots: tuple[str, ...] = ()
     limit_key: str | None = None
+    dependency_policy: str | None = None
+    ref: str | None = None
+    waits_for: tuple[str, ...] = ()
+    has_dependents: bool = False
+    callback_of: Mapping[str, Any] | None = None
+    parents: tuple[Mapping[str, Any], ...] | None = None
 
     @property
     def held_lease(self) -> float:
@@ -282,6 +315,18 @@ def _child(value: Any, path: str) -> NewJob:
         raise error.under(path) from None
     except RecursionError:
         raise InvalidInputError({path: [f"children are nested deeper than {DEEPEST_CHILD}"]}) from None
+
+
+def _dependencies(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise InvalidInputError({"dependsOn": ["must be a list of ids"]})
+    if len(value) > MOST_DEPENDENCIES:
+        raise InvalidInputError({"dependsOn": [f"takes at most {MOST_DEPENDENCIES:,} jobs"]})
+    problems: Problems = {}
+    found = [gather(problems, check_id, one, f"dependsOn.{place}") for place, one in enumerate(value)]
+    if problems:
+        raise InvalidInputError(problems)
+    return tuple(dict.fromkeys(found))
 
 
 def _read_backoff(value: Any) -> Backoff | None:

@@ -42,10 +42,17 @@ LEGAL: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
         State.PROCESSING: frozenset({State.PENDING, State.DELAYED, State.SUCCESS, State.FAILED, State.KILLED}),
         State.SUCCESS: frozenset({State.PENDING}),
         State.FAILED: frozenset({State.PENDING}),
-        State.KILLED: frozenset({State.PENDING}),
+        State.KILLED: frozenset({State.PENDING, State.DELAYED}),
     }
 )
 """Which state may become which; everything else is a mistake."""
+
+
+DEPENDENTS: Final = "dependents"
+"""In an outbox: jobs that depend on this one are to be released, or to be told that it did not succeed."""
+
+
+_ORDER: Final = ("children", DEPENDENTS, "batch", "delete")
 
 
 class Outcome(StrEnum):
@@ -80,7 +87,8 @@ class Transition:
         delay: seconds from the server's now until the job is due; ``None`` for no wait.
         refund: the attempt is not counted.
         expired_only: the lease must have ended by the server's clock.
-        outbox: what has to be done afterwards by whoever sees the job: ``children``, ``delete``.
+        outbox: what has to be done afterwards by whoever sees the job: ``children``, ``dependents``, ``batch``,
+            ``delete``.
     """
 
     source: State
@@ -184,8 +192,8 @@ def release(token: str) -> Transition:
     return Transition(source=State.PROCESSING, token=token, target=State.PENDING, outcome=Outcome.RELEASE, refund=True)
 
 
-def kill(job: Job, error: JobError) -> Transition:
-    """End an unfinished job by a person's will.
+def kill(job: Job, error: JobError, *, outcome: Outcome = Outcome.KILL) -> Transition:
+    """End an unfinished job by a person's will, or because one that it depends on did not succeed.
 
     Raises:
         WrongStateError: the job has ended already.
@@ -196,16 +204,25 @@ def kill(job: Job, error: JobError) -> Transition:
         source=job.state,
         token=job.claim.token if job.claim else None,
         target=State.KILLED,
-        outcome=Outcome.KILL,
+        outcome=outcome,
         error=error,
         outbox=_outbox(job, State.KILLED),
     )
+
+
+def with_dependents(outbox: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what has to be done after a job has ended on which another one depends."""
+    return tuple(name for name in _ORDER if name in {*outbox, DEPENDENTS})
 
 
 def _outbox(job: Job, target: State) -> tuple[str, ...]:
     if target not in FINAL:
         return ()
     branch = job.on_success if target is State.SUCCESS else job.on_failure
-    children = ("children",) if job.on_complete or branch else ()
-    delete = ("delete",) if target is State.SUCCESS and job.on_success_delete else ()
-    return children + delete
+    wanted = {
+        "children": job.on_complete or branch,
+        DEPENDENTS: job.has_dependents,
+        "batch": job.batch_id,
+        "delete": target is State.SUCCESS and job.on_success_delete,
+    }
+    return tuple(name for name in _ORDER if wanted[name])

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.backoff import Exponential, Fixed, Steps
-from jobqueue.domain.job import Attempt, Claim, Job, JobError, LogLine, NewJob
+from jobqueue.domain.job import Attempt, Children, Claim, Job, JobError, LogLine, NewJob
 from jobqueue.domain.processing import CommandConfig, WebhookConfig
 
 if TYPE_CHECKING:
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from jobqueue.domain.queue import QueueConfig
 
 MASK: Final = "********"
-INTERNAL: Final = frozenset({"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"})
-_SPARSE: Final = {"late", "was", "trace", "level"}
+INTERNAL: Final = frozenset(
+    {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
+    | {"waits_for", "has_dependents"}
+)
+_SPARSE: Final = {"late", "was", "trace", "level", "dependency_policy", "ref", "callback_of", "parents"}
 
 
 @cache
@@ -67,7 +70,7 @@ def new_job(new: NewJob) -> dict[str, Any]:
     return {
         name: inner
         for name, inner in _plain(new).items()
-        if inner is not None and (inner or name not in {"data", "meta"})
+        if inner is not None and (inner or name not in {"data", "meta", "dependsOn"})
     }
 
 
@@ -104,6 +107,11 @@ def processor(one: WebhookConfig | CommandConfig, *, secrets: bool = False) -> d
     if one.headers:
         shown["headers"] = {name: held if secrets else MASK for name, held in one.headers.items()}
     return shown
+
+
+def children(given: Children) -> Any:
+    """Return child jobs as JSON: one, a list, or ``None``."""
+    return _convert(given)
 
 
 def _plain(thing: Any) -> Any:

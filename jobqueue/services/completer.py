@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING
 
 from jobqueue.domain.errors import DatabaseError, KeyConflictError
 from jobqueue.domain.job import as_tuple
-from jobqueue.domain.state import State
+from jobqueue.domain.state import DEPENDENTS, State
 from jobqueue.journal import get_logger
+from jobqueue.services.batch_ends import REQUEUE
 from jobqueue.services.wake import Wake
 from jobqueue.store.documents import child_id
 
 if TYPE_CHECKING:
+    from jobqueue.domain.batch import Batch
     from jobqueue.domain.job import Job, NewJob
+    from jobqueue.services.batch_ends import BatchEnds
     from jobqueue.services.config import QueueConfigs
+    from jobqueue.services.dependencies import Dependencies
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.claims import ClaimStore
     from jobqueue.store.jobs import JobStore
@@ -26,56 +30,97 @@ log = get_logger(__name__)
 
 
 class Completer:
-    """Does what ended jobs still ask for."""
+    """Does what ended jobs and batches still ask for."""
 
-    def __init__(self, jobs: JobStore, claims: ClaimStore, configs: QueueConfigs, wakeups: Wakeups) -> None:
+    def __init__(
+        self,
+        jobs: JobStore,
+        claims: ClaimStore,
+        dependencies: Dependencies,
+        batches: BatchEnds,
+        configs: QueueConfigs,
+        wakeups: Wakeups,
+    ) -> None:
         self._jobs = jobs
         self._claims = claims
+        self._dependencies = dependencies
+        self._batches = batches
         self._configs = configs
         self._wakeups = wakeups
 
     async def run_once(self) -> None:
-        """Do it for every job that a crash or an outage has left; one that cannot be finished holds up no other."""
+        """Do it for all that a crash or an outage has left; what cannot be finished holds up nothing else."""
         for job in await self._jobs.unfired():
             try:
-                await self.fire(job)
+                await self.finish(job.id)
             except DatabaseError:
                 raise
             except Exception:
                 log.exception("an ended job cannot be finished", job_id=job.id)
+        for batch in await self._batches.left_over():
+            try:
+                await self.finish_batch(batch)
+            except DatabaseError:
+                raise
+            except Exception:
+                log.exception("a batch cannot be finished", batch_id=batch.id)
 
     async def finish(self, job_id: str) -> None:
-        """Do it for a job that has just ended."""
-        job = await self._jobs.find(job_id)
-        if job is not None and job.outbox:
-            await self.fire(job)
+        """Do it for a job that has just ended, or come to wait for others, and for all jobs that end because of it."""
+        left = [job_id]
+        while left:
+            job = await self._jobs.find(left.pop())
+            if job is not None and job.outbox:
+                left += await self.fire(job)
 
-    async def fire(self, job: Job) -> None:
-        """Create the children of an ended job, then delete it or note that nothing is left to do."""
+    async def fire(self, job: Job) -> list[str]:
+        """Do what an ended job asks for; return the ids of jobs that ended because of it."""
+        ended: list[str] = []
+        if "check" in job.outbox:
+            ended += await self._dependencies.check(job)
         if "children" in job.outbox:
             for slot, child in _children(job):
-                await self._create(job, slot, child)
+                ended += await self._create(job, slot, child)
+        if DEPENDENTS in job.outbox:
+            ended += await self._dependencies.ended(job)
+        if "batch" in job.outbox:
+            await self._batches.job_ended(job)
         if "delete" in job.outbox:
             await self._jobs.delete_fired(job)
-        else:
+        elif job.id not in ended:
             await self._jobs.fired(job)
+        return ended
 
-    async def _create(self, parent: Job, slot: str, child: NewJob) -> None:
+    async def settle_batch(self, batch_id: str) -> None:
+        """Finish a batch if nothing of it is left to run."""
+        await self._batches.settle(batch_id)
+
+    async def finish_batch(self, batch: Batch) -> None:
+        """Do what a batch asks for: create its callbacks, or restart its jobs."""
+        await self._batches.create_callbacks(batch.id)
+        if REQUEUE in batch.outbox:
+            await self._batches.requeue(batch, self.finish)
+
+    async def _create(self, parent: Job, slot: str, child: NewJob) -> list[str]:
+        """Create a child; return its id if it has to be looked at, because it depends on other jobs."""
         config = await self._configs.fresh(child.queue)
+        await self._dependencies.mark(child.depends_on)
         try:
             made = await self._jobs.insert(
                 config.fill(child),
                 job_id=child_id(parent, slot),
                 parent_id=parent.id,
                 limit_key=config.limit_key(child.data, child.meta) if config.grouped else None,
+                extra={"outbox": ["check"]} if child.depends_on else None,
             )
         except KeyConflictError as conflict:
             # The living job with this key stands for the child: that is what a key is for.
             log.warning("child not created", parent_id=parent.id, slot=slot, reason=str(conflict))
             await self._claims.note(parent.id, f"{slot} was not created: {conflict}")
-            return
+            return []
         kind = "ready" if made.state is State.PENDING else "delayed"
         self._wakeups.tell(Wake(kind=kind, queue=made.queue, job_id=made.id, priority=made.priority))
+        return [made.id] if made.outbox else []
 
 
 def _children(job: Job) -> list[tuple[str, NewJob]]:

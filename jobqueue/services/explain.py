@@ -104,10 +104,10 @@ class Explainer:
 
     async def _delayed(self, job: Job, now: datetime) -> list[tuple[Reason, float | None]]:
         found: list[tuple[Reason, float | None]] = []
-        if job.depends_on:
-            open_ones = await self._figures.unfulfilled(job.depends_on, _MOST_DEPENDENCIES)
+        if job.waits_for:
+            open_ones = await self._figures.unfulfilled(job.waits_for, _MOST_DEPENDENCIES)
             details = {"jobs": [{"id": one, "state": state} for one, state in open_ones]}
-            message = f"waits for {len(open_ones)} other jobs to succeed"
+            message = f"waits for {len(job.waits_for)} other jobs to succeed"
             found.append((Reason(kind="dependency", message=message, details=details), None))
         if job.delay_til is not None:
             wait = max(0.0, (job.delay_til - now).total_seconds())

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.job import Job
     from jobqueue.domain.queue import QueueConfig
+    from jobqueue.domain.state import Transition
     from jobqueue.services.breakers import Breakers, Gate
     from jobqueue.store.claims import ClaimStore, Search
     from jobqueue.store.limits import Grant, LimitStore, Running
@@ -75,9 +76,10 @@ class Limiter:
             held += [Held(seconds=wait) for kind, wait in gate.waits.items() if _takes(search, kind)]
             return min(held, key=lambda one: one.seconds, default=None)
 
-    def released(self, job: Job) -> None:
-        """Note that a job of this process has left its slots."""
+    async def ended(self, job: Job, change: Transition) -> None:
+        """Note how an attempt of this process has ended, and that it has left its slots."""
         self._slots.released(job.queue, job.slots)
+        await self._breakers.note(job, change)
 
     async def _from_queue(self, search: Search, config: QueueConfig, slots: tuple[str, ...]) -> Job | Held | None:
         free: Sequence[tuple[str, ...]] = [slots]

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from jobqueue.domain.job import Job, NewJob
+    from jobqueue.services.completer import Completer
     from jobqueue.services.config import QueueConfigs
+    from jobqueue.services.dependencies import Dependencies
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.jobs import JobStore
 
@@ -24,8 +26,17 @@ MOST_AT_ONCE: Final = 1000
 class Producer:
     """Adds jobs with the defaults of their queues."""
 
-    def __init__(self, jobs: JobStore, configs: QueueConfigs, wakeups: Wakeups) -> None:
+    def __init__(
+        self,
+        jobs: JobStore,
+        dependencies: Dependencies,
+        completer: Completer,
+        configs: QueueConfigs,
+        wakeups: Wakeups,
+    ) -> None:
         self._jobs = jobs
+        self._dependencies = dependencies
+        self._completer = completer
         self._configs = configs
         self._wakeups = wakeups
 
@@ -39,14 +50,22 @@ class Producer:
 
         Raises:
             KeyConflictError: an unfinished job of the queue has its key.
+            InvalidInputError: it depends on a job that does not exist.
         """
         config = await self._configs.fresh(new.queue)
         key = config.limit_key(new.data, new.meta) if config.grouped else None
+        await self._dependencies.mark_for(new)
         job = await self._jobs.insert(
-            config.fill(new), job_id=job_id, limit_key=key, traceparent=traceparent(), session=session
+            config.fill(new),
+            job_id=job_id,
+            limit_key=key,
+            extra=_waiting(new),
+            traceparent=traceparent(),
+            session=session,
         )
         if session is None:
             self._announce(job)
+            return await self._checked(job)
         return job
 
     async def add_all(self, new: Sequence[NewJob]) -> list[Job]:
@@ -65,11 +84,24 @@ class Producer:
             config.limit_key(one.data, one.meta) if config.grouped else None
             for config, one in zip(configs, new, strict=True)
         ]
-        jobs = await self._jobs.insert_all(filled, limit_keys=keys, traceparent=traceparent())
+        for place, one in enumerate(new):
+            try:
+                await self._dependencies.mark_for(one)
+            except InvalidInputError as error:
+                raise error.under(f"jobs.{place}") from None
+        extras = [_waiting(one) for one in new]
+        jobs = await self._jobs.insert_all(filled, limit_keys=keys, extras=extras, traceparent=traceparent())
         for queue in {job.queue for job in jobs}:
             self._wakeups.tell(Wake(kind="ready", queue=queue))
             self._wakeups.tell(Wake(kind="delayed", queue=queue))
-        return jobs
+        return [await self._checked(job) for job in jobs]
+
+    async def _checked(self, job: Job) -> Job:
+        """Look whether what a new job depends on has ended already."""
+        if not job.outbox:
+            return job
+        await self._completer.finish(job.id)
+        return await self._jobs.find(job.id) or job
 
     def _announce(self, job: Job) -> None:
         kind = "ready" if job.state is State.PENDING else "delayed"
@@ -84,3 +116,8 @@ def _distinct_keys(new: Sequence[NewJob]) -> None:
         if (one.queue, one.key) in seen:
             raise InvalidInputError({f"jobs.{index}.key": ["is the key of an earlier job of this request"]})
         seen.add((one.queue, one.key))
+
+
+def _waiting(new: NewJob) -> dict[str, Any] | None:
+    """Return what a job that depends on others is stored with, so that somebody looks at those afterwards."""
+    return {"outbox": ["check"]} if new.depends_on else None

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.services.admin import Admin
+from jobqueue.services.batch_ends import BatchEnds
+from jobqueue.services.batches import Batches
 from jobqueue.services.breakers import Breakers
 from jobqueue.services.completer import Completer
 from jobqueue.services.config import FRESH_SECONDS, QueueConfigs
+from jobqueue.services.dependencies import Dependencies
 from jobqueue.services.dispatcher import Dispatcher
 from jobqueue.services.explain import Explainer
 from jobqueue.services.idempotency import Idempotency
@@ -30,10 +33,12 @@ from jobqueue.services.queues import Queues
 from jobqueue.services.wake import Wake, Wakeups
 from jobqueue.services.work import Work
 from jobqueue.store.audit import AuditStore
+from jobqueue.store.batches import BatchStore
 from jobqueue.store.changes import Changes, Event
 from jobqueue.store.claims import ClaimStore
 from jobqueue.store.config import ConfigStore
 from jobqueue.store.database import Database
+from jobqueue.store.dependencies import DependencyStore
 from jobqueue.store.embedded import EmbeddedMongo
 from jobqueue.store.idempotency import IdempotencyStore
 from jobqueue.store.jobs import JobStore
@@ -80,8 +85,12 @@ class Runtime:
         self.config_store = ConfigStore(database)
         self.configs = QueueConfigs(self.config_store)
         listing = Listing(database)
-        self.producer = Producer(self.jobs, self.configs, self.wakeups)
-        self.completer = Completer(self.jobs, self.claims, self.configs, self.wakeups)
+        dependency_store = DependencyStore(database)
+        batch_store = BatchStore(database, self.jobs)
+        dependencies = Dependencies(dependency_store, self.jobs, self.wakeups)
+        ends = BatchEnds(batch_store, self.jobs, dependency_store, self.configs, self.wakeups)
+        self.completer = Completer(self.jobs, self.claims, dependencies, ends, self.configs, self.wakeups)
+        self.producer = Producer(self.jobs, dependencies, self.completer, self.configs, self.wakeups)
         self.limits = LimitStore(database)
         self.breakers = Breakers(self.limits, self.configs, self.wakeups)
         limiter = Limiter(self.limits, self.claims, self.breakers)
@@ -89,13 +98,16 @@ class Runtime:
             self.jobs,
             self.claims,
             limiter,
-            self.breakers,
             listing,
+            dependency_store,
             self.configs,
             self.completer,
             self.wakeups,
         )
         self.admin = Admin(self.jobs, self.claims, listing, self.configs, self.completer, self.wakeups)
+        self.batches = Batches(
+            batch_store, self.jobs, dependencies, self.completer, self.admin, self.configs, self.wakeups
+        )
         self.figures = QueueStore(database)
         self.pruning = PruningStore(database)
         self.queues = Queues(

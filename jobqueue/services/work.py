@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import payload, state, wire
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobqueue.domain.job import Job
-    from jobqueue.services.breakers import Breakers
     from jobqueue.services.completer import Completer
     from jobqueue.services.config import QueueConfigs
     from jobqueue.services.limits import Limiter
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.claims import ClaimStore
+    from jobqueue.store.dependencies import DependencyStore
     from jobqueue.store.jobs import JobStore
     from jobqueue.store.listing import Listing
 
@@ -71,8 +71,8 @@ class Work:
         jobs: JobStore,
         claims: ClaimStore,
         limiter: Limiter,
-        breakers: Breakers,
         listing: Listing,
+        dependencies: DependencyStore,
         configs: QueueConfigs,
         completer: Completer,
         wakeups: Wakeups,
@@ -80,8 +80,8 @@ class Work:
         self._jobs = jobs
         self._claims = claims
         self._limiter = limiter
-        self._breakers = breakers
         self._listing = listing
+        self._dependencies = dependencies
         self._configs = configs
         self._completer = completer
         self._wakeups = wakeups
@@ -133,6 +133,8 @@ class Work:
             return job
         if len(job.history) > MOST_HISTORY:
             await self._jobs.history.spill(job.id, keep=_KEPT_HISTORY, state=job.state)
+        if job.depends_on:
+            job = replace(job, parents=await self._dependencies.parents(job))
         return Claimed(job=job, token=search.token)
 
     async def report(
@@ -197,9 +199,8 @@ class Work:
 
     async def _apply(self, job: Job, change: Transition) -> None:
         if await self._jobs.apply(job.id, job.queue, change):
-            await self._breakers.note(job, change)
+            await self._limiter.ended(job, change)
             if job.slots:
-                self._limiter.released(job)
                 self._wakeups.tell(Wake(kind="room", queue=job.queue, job_id=job.id))
             if change.outbox:
                 await self._completer.finish(job.id)

@@ -35,6 +35,7 @@ def new_document(
     parent_id: str | None = None,
     batch_id: str | None = None,
     limit_key: str | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> Document:
     """Return the document of a new job whose defaults are filled in.
 
@@ -45,13 +46,20 @@ def new_document(
         parent_id: the job this one is a child of.
         batch_id: the batch it belongs to.
         limit_key: the group in which it counts, if the limits of its queue hold for groups.
+        extra: fields that only some jobs have, as they are stored.
     """
     due = new.delay_til or (now + timedelta(seconds=new.delay) if new.delay else None)
+    more = dict(extra or {})
+    if new.depends_on:
+        # It may be due before what it depends on has succeeded: then nothing but that is to start it.
+        more = {"waitsFor": [ObjectId(one) for one in new.depends_on], "heldTil": due} | more
+        if new.dependency_policy is not None:
+            more["dependencyPolicy"] = new.dependency_policy
     return {
         "_id": ObjectId(job_id),
         "queue": new.queue,
         "type": new.type,
-        "state": (State.DELAYED if due and due > now else State.PENDING).value,
+        "state": (State.DELAYED if new.depends_on or (due and due > now) else State.PENDING).value,
         "priority": new.priority,
         "data": dict(new.data),
         "meta": dict(new.meta),
@@ -65,11 +73,11 @@ def new_document(
         "insertAt": now,
         "startAt": None,
         "endAt": None,
-        "delayTil": due,
+        "delayTil": None if new.depends_on else due,
         "resetAt": None,
         "batchId": ObjectId(batch_id) if batch_id else None,
         "parentId": ObjectId(parent_id) if parent_id else None,
-        "dependsOn": [],
+        "dependsOn": [ObjectId(one) for one in new.depends_on],
         "progress": 0,
         "logs": [],
         "logCount": 0,
@@ -77,21 +85,32 @@ def new_document(
         "error": None,
         "history": [],
         "onSuccessDelete": bool(new.on_success_delete),
-        "onComplete": _children_document(new.on_complete),
-        "onSuccess": _children_document(new.on_success),
-        "onFailure": _children_document(new.on_failure),
+        "onComplete": children_document(new.on_complete),
+        "onSuccess": children_document(new.on_success),
+        "onFailure": children_document(new.on_failure),
         "key": new.key,
         "claim": None,
         "run": 0,
         **({"limitKey": limit_key} if limit_key is not None else {}),
+        **more,
     }
 
 
 def child_id(parent: Job, slot: str) -> str:
     """Return the id of a child: the same whoever creates it, however often, for one run of the parent."""
-    seconds = int((parent.end_at or parent.insert_at).timestamp()).to_bytes(4, "big")
-    digest = hashlib.sha256(f"{parent.id}:{parent.run}:{slot}".encode()).digest()
-    return (seconds + digest[:8]).hex()
+    return derived_id(parent.end_at or parent.insert_at, f"{parent.id}:{parent.run}:{slot}")
+
+
+def derived_id(moment: datetime, text: str) -> str:
+    """Return the id of a job that is created because of something: the same for the same thing."""
+    seconds = int(moment.timestamp()).to_bytes(4, "big")
+    return (seconds + hashlib.sha256(text.encode()).digest()[:8]).hex()
+
+
+def callback_of(batch_id: str, event: str, generation: int, counts: Mapping[str, int]) -> Document:
+    """Return the fields that only a job has that a batch asked for."""
+    held = {"batchId": ObjectId(batch_id), "event": event, "generation": generation, "counts": dict(counts)}
+    return {"callbackOf": held}
 
 
 def job(document: Mapping[str, Any]) -> Job:
@@ -125,9 +144,9 @@ def job(document: Mapping[str, Any]) -> Job:
         history=tuple(attempt(_mapping(entry)) for entry in _list(get("history"))),
         state=_member(State, get("state")) or State.PENDING,
         on_success_delete=bool(get("onSuccessDelete")),
-        on_complete=_children(get("onComplete"), "onComplete"),
-        on_success=_children(get("onSuccess"), "onSuccess"),
-        on_failure=_children(get("onFailure"), "onFailure"),
+        on_complete=children_of(get("onComplete"), "onComplete"),
+        on_success=children_of(get("onSuccess"), "onSuccess"),
+        on_failure=children_of(get("onFailure"), "onFailure"),
         key=_text(get("key")),
         claim=_claim(_mapping(get("claim"))),
         run=int(_number(get("run"), 0)),
@@ -136,6 +155,11 @@ def job(document: Mapping[str, Any]) -> Job:
         traceparent=_text(get("traceparent")),
         slots=tuple(str(one) for one in _list(get("slots"))),
         limit_key=_text(get("limitKey")),
+        dependency_policy=_text(get("dependencyPolicy")),
+        ref=_text(get("ref")),
+        waits_for=tuple(str(one) for one in _list(get("waitsFor"))),
+        has_dependents=bool(get("dependents")),
+        callback_of=_callback_of(get("callbackOf")),
     )
 
 
@@ -166,7 +190,8 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
     )
 
 
-def _children_document(given: Children) -> Any:
+def children_document(given: Children) -> Any:
+    """Return child jobs as they are stored."""
     if given is None or isinstance(given, NewJob):
         return None if given is None else _plain(given)
     return [_plain(one) for one in given]
@@ -186,11 +211,12 @@ def _plain(new: NewJob) -> Document:
         ("onFailure", new.on_failure),
     ):
         if given is not None:
-            shown[name] = _children_document(given)
+            shown[name] = children_document(given)
     return shown
 
 
-def _children(given: Any, path: str) -> Children:
+def children_of(given: Any, path: str) -> Children:
+    """Return child jobs from how they are stored, none if that cannot be understood."""
     if not given:
         return None
     try:
@@ -219,6 +245,12 @@ def _claim(given: Mapping[str, Any]) -> Claim | None:
     lease = _number(given.get("lease"), 0)
     margin = max(_number(given.get("margin"), 0), 0)
     return Claim(token=token, worker=_text(given.get("worker")) or "", own_lease=lease or None, margin=margin)
+
+
+def _callback_of(given: object) -> dict[str, Any] | None:
+    if not isinstance(given, dict):
+        return None
+    return {name: str(inner) if isinstance(inner, ObjectId) else inner for name, inner in given.items()}
 
 
 def _backoff(given: object) -> Backoff:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import bson
 from bson import ObjectId
-from pymongo import ReturnDocument, UpdateOne
+from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jobqueue.domain import payload
@@ -22,6 +21,7 @@ from jobqueue.store import documents, queue_statements, statements
 from jobqueue.store.database import guarded, new_id, translated
 from jobqueue.store.grouping import Group
 from jobqueue.store.history import HistoryStore
+from jobqueue.store.transitions import Change, Transitions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,15 +41,6 @@ _CHILDREN: Final = ("onComplete", "onSuccess", "onFailure")
 _LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """A transition of one job."""
-
-    job_id: str
-    queue: str
-    transition: Transition
-
-
 class JobStore:
     """Jobs as documents.
 
@@ -66,7 +57,7 @@ class JobStore:
         self._logs = database.collection("logs")
         self.history = HistoryStore(database, now)
         self._insert: Group[Document, None] = Group(self._insert_batch)
-        self._apply: Group[Change, bool] = Group(self._apply_batch)
+        self._apply: Group[Change, bool] = Group(Transitions(self.collection, lambda: self.now).apply)
 
     @guarded
     async def insert(
@@ -77,6 +68,7 @@ class JobStore:
         parent_id: str | None = None,
         batch_id: str | None = None,
         limit_key: str | None = None,
+        extra: Document | None = None,
         traceparent: str | None = None,
         session: AsyncIOMotorClientSession | None = None,
     ) -> Job:
@@ -88,6 +80,7 @@ class JobStore:
             parent_id: the job it is a child of.
             batch_id: the batch it belongs to.
             limit_key: the group in which it counts.
+            extra: fields that only some jobs have, as they are stored.
             traceparent: the span in which it is added.
             session: a transaction of the caller's own to join.
 
@@ -96,7 +89,7 @@ class JobStore:
             TooLargeError: its children take more than `MOST_CHILDREN` bytes.
         """
         links = {"parent_id": parent_id, "batch_id": batch_id, "limit_key": limit_key}
-        document = await self._document(new, job_id=job_id, **links)
+        document = await self.document(new, job_id=job_id, extra=extra, **links)
         if traceparent is not None:
             document["traceparent"] = traceparent
         try:
@@ -112,21 +105,28 @@ class JobStore:
 
     @guarded
     async def insert_all(
-        self, new: Sequence[NewJob], *, limit_keys: Sequence[str | None] | None = None, traceparent: str | None = None
+        self,
+        new: Sequence[NewJob],
+        *,
+        limit_keys: Sequence[str | None] | None = None,
+        extras: Sequence[Document | None] | None = None,
+        traceparent: str | None = None,
     ) -> list[Job]:
         """Add jobs, all or none.
 
         Args:
             new: the jobs.
             limit_keys: for each the group in which it counts.
+            extras: for each the fields that only some jobs have.
             traceparent: the span in which they are added.
 
         Raises:
             KeyConflictError: the key of one is taken.
             TooLargeError: as `insert`.
         """
-        keys = limit_keys or [None] * len(new)
-        made = [await self._document(one, limit_key=key) for one, key in zip(new, keys, strict=True)]
+        nothing = [None] * len(new)
+        rows = zip(new, limit_keys or nothing, extras or nothing, strict=True)
+        made = [await self.document(one, limit_key=key, extra=extra) for one, key, extra in rows]
         if traceparent is not None:
             for document in made:
                 document["traceparent"] = traceparent
@@ -137,11 +137,20 @@ class JobStore:
         try:
             await self._database.in_transaction(insert)
         except BulkWriteError as error:
-            first = error.details["writeErrors"][0]
-            if first["code"] != 11000:  # noqa: PLR2004 - MongoDB's DuplicateKey
-                raise
-            await self._conflict(made[first["index"]])
+            await self.tell_conflict(error, made)
         return [documents.job(one) for one in made]
+
+    async def tell_conflict(self, error: BulkWriteError, made: Sequence[Document]) -> None:
+        """Turn what the driver says of documents that could not be inserted into an error of this package.
+
+        Raises:
+            KeyConflictError: the key of one is taken.
+            BulkWriteError: it was something else.
+        """
+        first = error.details["writeErrors"][0]
+        if first["code"] != 11000:  # noqa: PLR2004 - MongoDB's DuplicateKey
+            raise error
+        await self._conflict(made[first["index"]])
 
     @guarded
     async def find(self, job_id: str) -> Job | None:
@@ -222,8 +231,9 @@ class JobStore:
 
     @guarded
     async def fired(self, job: Job) -> None:
-        """Note that everything has been done for an ended job; it must still be the same run of it."""
-        await self.collection.update_one(statements.same_run(job.id, job.queue, job.run), {"$unset": {"outbox": ""}})
+        """Note that everything has been done for a job that it asked for when it was read, in the same run of it."""
+        same = statements.same_run(job.id, job.queue, job.run) | {"outbox": list(job.outbox)}
+        await self.collection.update_one(same, {"$unset": {"outbox": ""}})
 
     @guarded
     async def requeue(self, job: Job, changes: Document) -> Job:
@@ -233,11 +243,11 @@ class JobStore:
             WrongStateError: it is pending, processing, or has changed meanwhile.
             KeyConflictError: another unfinished job has taken its key.
         """
-        was: Document = {name: None for name in changes if name not in {"attrs", "limitKey"}}
+        was: Document = {name: None for name in changes if name not in {"attrs", "limitKey", "generation"}}
         if job.result is not None:
             was["result"] = None
         update = statements.requeue(self.now, was, changes)
-        guard = statements.requeueable(job.id, job.queue, job.state, FULL_BYTES)
+        guard = statements.requeueable(job, FULL_BYTES)
         for _ in range(2):
             try:
                 found = await self.collection.find_one_and_update(guard, update, return_document=ReturnDocument.AFTER)
@@ -276,7 +286,8 @@ class JobStore:
     async def delete(self, job: Job) -> bool:
         """Delete a job that is not processing, with its logs; say whether it was there to be deleted.
 
-        A child leaves an empty document behind for an hour, so that a slow process cannot create it a second time.
+        A child, or a batch's callback, leaves an empty document behind for an hour, so that a slow process cannot
+        create it a second time.
         """
         guard = statements.deletable(job.id, job.queue)
         return await self._remove(job, guard)
@@ -287,9 +298,16 @@ class JobStore:
         guard = statements.same_run(job.id, job.queue, job.run) | {"state": State.SUCCESS.value}
         return await self._remove(job, guard)
 
-    async def _document(self, new: NewJob, *, job_id: str | None = None, **links: str | None) -> Document:
+    async def document(
+        self, new: NewJob, *, job_id: str | None = None, extra: Document | None = None, **links: str | None
+    ) -> Document:
+        """Return the document of a new job.
+
+        Raises:
+            TooLargeError: its children take more than `MOST_CHILDREN` bytes.
+        """
         now = await self._clock.now() if isinstance(self.now, str) else self.now
-        document = documents.new_document(new, job_id=job_id or new_id(), now=now, **links)
+        document = documents.new_document(new, job_id=job_id or new_id(), now=now, extra=extra, **links)
         children = {name: document[name] for name in _CHILDREN if document[name] is not None}
         if children and (size := len(bson.encode(children))) > MOST_CHILDREN:
             raise TooLargeError(", ".join(children), size, MOST_CHILDREN)
@@ -307,7 +325,7 @@ class JobStore:
         raise KeyConflictError(queue, key, str(holder["_id"]) if holder else "") from None
 
     async def _remove(self, job: Job, guard: Document) -> bool:
-        if job.parent_id is not None:
+        if job.parent_id is not None or job.callback_of is not None:
             stone = queue_statements.tombstone(self.now)
             gone = (await self.collection.update_one(guard, stone)).modified_count
         else:
@@ -330,41 +348,3 @@ class JobStore:
             for found in error.details["writeErrors"]:
                 results[found["index"]] = DuplicateKeyError(found["errmsg"], found["code"], found)
         return results
-
-    async def _apply_batch(self, changes: Sequence[Change]) -> list[bool | BaseException]:
-        if len(changes) > 1:
-            try:
-                written = await self.collection.bulk_write(
-                    [UpdateOne(*self._update(one)) for one in changes], ordered=False
-                )
-            except BulkWriteError:
-                pass
-            else:
-                if written.matched_count == len(changes):
-                    return [True] * len(changes)
-        results: list[bool | BaseException] = []
-        for one in changes:
-            try:
-                results.append(await self._apply_one(one))
-            except Exception as error:  # noqa: BLE001 - each call of the batch gets its own error
-                results.append(error)
-        return results
-
-    def _update(self, change: Change) -> tuple[Document, Document | list[Document]]:
-        return (
-            statements.guard(change.job_id, change.queue, change.transition, self.now),
-            statements.applied(change.transition, self.now),
-        )
-
-    async def _apply_one(self, change: Change) -> bool:
-        written = await self.collection.update_one(*self._update(change))
-        return bool(written.matched_count) or await self._is_applied(change)
-
-    async def _is_applied(self, change: Change) -> bool:
-        """Tell whether the change is there already: its reply was lost, or it was one of a batch."""
-        transition = change.transition
-        if transition.token is None or transition.expired_only:
-            return False
-        entry = {"$elemMatch": {"token": transition.token, "outcome": transition.outcome.value}}
-        found = await self.collection.find_one({"_id": ObjectId(change.job_id), "history": entry}, {"_id": 1})
-        return found is not None

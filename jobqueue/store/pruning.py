@@ -37,12 +37,12 @@ class PruningStore:
         """
         now = await self._clock.now() if isinstance(self.now, str) else self.now
         over = queue_statements.over(queue, state, _EPOCH, now - timedelta(seconds=seconds))
-        cursor = self._jobs.find(over, {"parentId": 1}, sort=[("endAt", 1)], hint=_BY_END).limit(most)
+        cursor = self._jobs.find(over, {"parentId": 1, "callbackOf": 1}, sort=[("endAt", 1)], hint=_BY_END).limit(most)
         found = [one async for one in cursor]
         if not found:
             return 0, 0
-        children = [one["_id"] for one in found if one.get("parentId") is not None]
-        others = [one["_id"] for one in found if one.get("parentId") is None]
+        children = [one["_id"] for one in found if one.get("parentId") is not None or "callbackOf" in one]
+        others = [one["_id"] for one in found if one["_id"] not in set(children)]
         gone = 0
         if others:
             gone += int((await self._jobs.delete_many(over | {"_id": {"$in": others}})).deleted_count)

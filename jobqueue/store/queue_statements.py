@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.state import WAITING, Outcome, State
+from jobqueue.domain.state import DEPENDENTS, WAITING, Outcome, State
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -38,16 +38,23 @@ def ahead_of(job: Job) -> Document:
 
 def kill_waiting(reason: str, now: Now) -> list[Document]:
     """End waiting jobs by a person's will; those with children to be created for that are left to the completer."""
-    fires = {"$or": [{"$gt": [f"${name}", None]} for name in ("onComplete", "onFailure")]}
+    follows = {
+        "children": {"$or": [{"$gt": [f"${name}", None]} for name in ("onComplete", "onFailure")]},
+        DEPENDENTS: {"$eq": ["$dependents", True]},
+        "batch": {"$gt": ["$batchId", None]},
+    }
+    outbox = {"$concatArrays": [{"$cond": [wanted, [name], []]} for name, wanted in follows.items()]}
     return [
         {
             "$set": {
                 "state": State.KILLED.value,
                 "endAt": now,
                 "error": {"kind": Outcome.KILL.value + "ed", "message": {"$literal": reason}},
-                "outbox": {"$cond": [fires, ["children"], "$$REMOVE"]},
+                "outbox": outbox,
+                "waitsFor": "$$REMOVE",
             }
-        }
+        },
+        {"$set": {"outbox": {"$cond": [{"$eq": ["$outbox", []]}, "$$REMOVE", "$outbox"]}}},
     ]
 
 

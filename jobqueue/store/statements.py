@@ -12,10 +12,12 @@ from bson import ObjectId
 
 from jobqueue.domain import wire
 from jobqueue.domain.job import INLINE_LOGS
-from jobqueue.domain.state import UNFINISHED, UNSET, WAITING, State, Transition
+from jobqueue.domain.state import DEPENDENTS, FINAL, UNFINISHED, UNSET, WAITING, State, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from jobqueue.domain.job import Job
 
 
 Document = dict[str, Any]
@@ -142,6 +144,9 @@ def guard(job_id: str, queue: str, transition: Transition, now: Now) -> Document
     if transition.token is not None:
         found["claim.token"] = transition.token
         found["history.token"] = transition.token
+    if transition.target in FINAL and DEPENDENTS not in transition.outbox:
+        # Since the job was claimed another one may have come to depend on it: then that has to follow too.
+        found["dependents"] = None
     if transition.expired_only:
         found["$expr"] = {"$lte": ["$resetAt", now]}
     return found
@@ -188,6 +193,8 @@ def _plain(transition: Transition, changed: Document, entry: Document, dates: li
         update["$inc"] = {"attemptsMade": -1}
     if transition.token is not None:
         update["$unset"] = {"slots": ""}
+    elif transition.target is State.KILLED:
+        update["$unset"] = {"waitsFor": ""}
     return update
 
 
@@ -268,6 +275,8 @@ def requeue(now: Now, was: Document, changes: Document) -> list[Document]:
                 "startAt": None,
                 "endAt": None,
                 "delayTil": None,
+                "waitsFor": "$$REMOVE",
+                "heldTil": "$$REMOVE",
                 "run": {"$add": [_number("$run", 0), 1]},
                 "history": {"$concatArrays": [_array("$history"), [entry]]},
             }
@@ -275,12 +284,10 @@ def requeue(now: Now, was: Document, changes: Document) -> list[Document]:
     ]
 
 
-def requeueable(job_id: str, queue: str, state: State, most_bytes: int) -> Document:
-    """Match a job that a person may requeue and whose document has room for what is replaced."""
-    return {
-        "_id": ObjectId(job_id),
-        "queue": queue,
-        "state": state.value,
+def requeueable(job: Job, most_bytes: int) -> Document:
+    """Match a job that may be requeued, nobody having done so yet, and whose document has room for what is replaced."""
+    return same_run(job.id, job.queue, job.run) | {
+        "state": job.state.value,
         "outbox": {"$exists": False},
         "$expr": {"$lt": [{"$bsonSize": "$$ROOT"}, most_bytes]},
     }

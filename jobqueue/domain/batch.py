@@ -1,0 +1,128 @@
+"""Batches: jobs that belong together, in whatever order they depend on each other."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from jobqueue.domain.errors import InvalidInputError, Problems
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from jobqueue.domain.job import Children, NewJob
+
+MOST_MEMBERS: Final = 10_000
+"""Jobs that one request may add to a batch."""
+_REF: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}")
+Event = Literal["complete", "success", "failure"]
+EVENTS: Final[Mapping[Event, str]] = {"complete": "on_complete", "success": "on_success", "failure": "on_failure"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A job to be added to a batch.
+
+    Attributes:
+        job: itself; it may depend on jobs outside of the batch by their ids.
+        ref: its name within the batch.
+        after: refs of jobs of the batch that have to succeed first.
+        blocks: ids of jobs of the batch that wait for others, and are to wait for this one too.
+    """
+
+    job: NewJob
+    ref: str | None = None
+    after: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBatch:
+    """A batch to be created; ``sealed`` if no further jobs will come."""
+
+    members: tuple[Member, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    sealed: bool = True
+    on_complete: Children = None
+    on_success: Children = None
+    on_failure: Children = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A batch as it is stored.
+
+    Attributes:
+        state: ``open`` until it is sealed and all of its jobs have ended.
+        generation: how often it was requeued.
+        additions: how often jobs were added to it.
+        outbox: what has to be done for it and is not done yet: callbacks to be created, or its requeue.
+    """
+
+    id: str
+    meta: Mapping[str, Any]
+    insert_at: datetime
+    sealed: bool
+    state: str
+    end_at: datetime | None
+    on_complete: Children
+    on_success: Children
+    on_failure: Children
+    generation: int = 0
+    additions: int = 0
+    outbox: tuple[str, ...] = ()
+
+
+def is_ref(text: object) -> bool:
+    """Tell whether a text can be the name of a job within its batch."""
+    return isinstance(text, str) and bool(_REF.fullmatch(text))
+
+
+def check_graph(members: Sequence[Member], known: Iterable[str] = ()) -> None:
+    """Make sure that the jobs can run one after the other.
+
+    Args:
+        members: to be added at once.
+        known: refs of jobs that are in the batch already.
+
+    Raises:
+        InvalidInputError: naming each ref that is double or unknown, and the jobs of a cycle.
+    """
+    problems: Problems = {}
+    places: dict[str, int] = {}
+    before = set(known)
+    for place, member in enumerate(members):
+        if member.ref is None:
+            continue
+        if member.ref in places or member.ref in before:
+            problems[f"jobs.{place}.ref"] = ["is the ref of another job of the batch"]
+        places.setdefault(member.ref, place)
+    for place, member in enumerate(members):
+        for index, ref in enumerate(member.after):
+            if ref == member.ref:
+                problems[f"jobs.{place}.dependsOn.{index}"] = ["is the job itself"]
+            elif ref not in places and ref not in before:
+                problems[f"jobs.{place}.dependsOn.{index}"] = ["is neither a ref of this batch nor the id of a job"]
+    if problems:
+        raise InvalidInputError(problems)
+    if cycle := _left_in_cycles(members, places):
+        raise InvalidInputError({f"jobs.{place}.dependsOn": ["is part of a cycle"] for place in cycle})
+
+
+def _left_in_cycles(members: Sequence[Member], places: Mapping[str, int]) -> list[int]:
+    """Return the places of jobs that wait for each other (Kahn's algorithm)."""
+    waits = [len({ref for ref in member.after if ref in places}) for member in members]
+    followers: dict[int, list[int]] = {}
+    for place, member in enumerate(members):
+        for ref in {ref for ref in member.after if ref in places}:
+            followers.setdefault(places[ref], []).append(place)
+    free = deque(place for place, count in enumerate(waits) if not count)
+    while free:
+        for follower in followers.get(free.popleft(), ()):
+            waits[follower] -= 1
+            if not waits[follower]:
+                free.append(follower)
+    return [place for place, count in enumerate(waits) if count]

@@ -1,0 +1,278 @@
+"""Batches: jobs that are created together or one after the other, and what follows when all of them have ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain import wire
+from jobqueue.domain.batch import MOST_MEMBERS, check_graph
+from jobqueue.domain.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    StaleTokenError,
+    WrongStateError,
+)
+from jobqueue.domain.state import FINAL, State
+from jobqueue.services.dependencies import missing_ones
+from jobqueue.services.wake import Wake
+from jobqueue.store.database import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jobqueue.domain.batch import Batch, Member, NewBatch
+    from jobqueue.services.admin import Admin
+    from jobqueue.services.completer import Completer
+    from jobqueue.services.config import QueueConfigs
+    from jobqueue.services.dependencies import Dependencies
+    from jobqueue.services.wake import Wakeups
+    from jobqueue.store.batches import BatchStore
+    from jobqueue.store.jobs import JobStore
+
+_AT_ONCE: Final = 500
+_TRIES: Final = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchView:
+    """A batch with what its jobs say of it.
+
+    Attributes:
+        counts: jobs by state.
+    """
+
+    batch: Batch
+    counts: Mapping[str, int]
+    progress: float
+
+    def wire(self) -> dict[str, Any]:
+        """Return the form it is shown in."""
+        one = self.batch
+        return {
+            "id": one.id,
+            "state": one.state,
+            "sealed": one.sealed,
+            "counts": dict(self.counts),
+            "total": sum(self.counts.values()),
+            "progress": round(self.progress, 1),
+            "generation": one.generation,
+            "meta": wire.value(one.meta),
+            "insertAt": wire.date(one.insert_at),
+            "endAt": wire.value(one.end_at),
+            "onComplete": wire.children(one.on_complete),
+            "onSuccess": wire.children(one.on_success),
+            "onFailure": wire.children(one.on_failure),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """The id and the ref of a job that was added to a batch."""
+
+    id: str
+    ref: str | None
+
+
+class Batches:
+    """Creates batches, adds to them, and lets people end and restart them as a whole."""
+
+    def __init__(
+        self,
+        store: BatchStore,
+        jobs: JobStore,
+        dependencies: Dependencies,
+        completer: Completer,
+        admin: Admin,
+        configs: QueueConfigs,
+        wakeups: Wakeups,
+    ) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._dependencies = dependencies
+        self._completer = completer
+        self._admin = admin
+        self._configs = configs
+        self._wakeups = wakeups
+
+    async def create(self, new: NewBatch) -> tuple[BatchView, list[Added]]:
+        """Create a batch and its jobs, all or nothing.
+
+        Raises:
+            InvalidInputError: refs are double or unknown, jobs wait for each other, or there are too many.
+            KeyConflictError: the key of one is taken.
+        """
+        _check_count(new.members)
+        check_graph(new.members)
+        if any(member.blocks for member in new.members):
+            raise InvalidInputError({"jobs": ["can block only jobs of a batch that is there already"]})
+        batch_id = new_id()
+        ids = [new_id() for _ in new.members]
+        members = await self._documents(batch_id, new.members, ids, {})
+        batch = await self._store.create(batch_id, new, members)
+        await self._follow(batch_id, new.members, ids)
+        return await self.get(batch.id), _added(new.members, ids)
+
+    async def add(self, batch_id: str, members: Sequence[Member], *, token: str | None = None) -> list[Added]:
+        """Add jobs to an open batch, all or none.
+
+        Args:
+            batch_id: which one.
+            members: the jobs; their refs may name jobs that are in the batch already.
+            token: the claim of a running job of the batch: then it may be sealed.
+
+        Raises:
+            InvalidInputError: as `create`.
+            ConflictError: the batch is sealed or has finished.
+            StaleTokenError: no running job of the batch has this token.
+            NotFoundError: there is no such batch.
+        """
+        if not members:
+            raise InvalidInputError({"jobs": ["takes at least one job"]})
+        _check_count(members)
+        await self._store.get(batch_id)
+        if token is not None and not await self._store.is_run_by(batch_id, token):
+            raise StaleTokenError(batch_id, "a batch without such a running job")
+        wanted = {ref for member in members for ref in member.after} | {one.ref for one in members if one.ref}
+        known = await self._store.refs(batch_id, sorted(wanted))
+        check_graph(members, known)
+        ids = [new_id() for _ in members]
+        blocked: dict[str, list[str]] = {}
+        for member, job_id in zip(members, ids, strict=True):
+            for other in member.blocks:
+                blocked.setdefault(other, []).append(job_id)
+        made = await self._documents(batch_id, members, ids, known)
+        await self._store.add(batch_id, made, blocked, sealed_too=token is not None)
+        await self._follow(batch_id, members, ids)
+        return _added(members, ids)
+
+    async def get(self, batch_id: str) -> BatchView:
+        """Return a batch with the counts and the progress of its jobs.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        return await self._view(await self._store.get(batch_id))
+
+    async def page(self, *, state: str | None = None, after: str | None = None, limit: int = 50) -> list[BatchView]:
+        """Return batches, newest first, those that come after one in this order.
+
+        Raises:
+            NotFoundError: that one is gone.
+        """
+        before = None if after is None else await self._store.get(after)
+        return [await self._view(one) for one in await self._store.page(state=state, before=before, limit=limit)]
+
+    async def seal(self, batch_id: str) -> BatchView:
+        """Say that no further jobs will come: so the batch finishes when all have ended, at once if there are none.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        await self._store.seal(batch_id)
+        await self._completer.settle_batch(batch_id)
+        return await self.get(batch_id)
+
+    async def kill(self, batch_id: str, reason: str = "its batch was killed by a person") -> int:
+        """Kill all unfinished jobs of a batch; return how many.
+
+        Raises:
+            NotFoundError: there is no such batch.
+        """
+        await self._store.get(batch_id)
+        killed = 0
+        while left := await self._store.unfinished(batch_id, _AT_ONCE):
+            for job_id in left:
+                try:
+                    await self._admin.kill(job_id, reason)
+                    killed += 1
+                except (WrongStateError, NotFoundError):
+                    # It has ended by itself meanwhile, or because of another one.
+                    continue
+        return killed
+
+    async def requeue(self, batch_id: str) -> BatchView:
+        """Restart what has failed or was killed, and what was killed because of it; what has succeeded is kept.
+
+        The callbacks come again for the new generation, once.
+
+        Raises:
+            NotFoundError: there is no such batch.
+            ConflictError: nothing of it has failed.
+        """
+        for _ in range(_TRIES):
+            await self._completer.finish_batch(await self._store.get(batch_id))
+            batch = await self._store.get(batch_id)
+            if not await self._store.has_failed(batch_id):
+                raise ConflictError(f"no job of batch {batch_id} has failed or was killed")
+            begun = await self._store.requeue(batch)
+            if begun is not None:
+                await self._completer.finish_batch(begun)
+                return await self.get(batch_id)
+        raise ConflictError(f"batch {batch_id} is changing too quickly to be requeued")
+
+    async def _view(self, batch: Batch) -> BatchView:
+        counts = await self._store.counts(batch.id)
+        total = sum(counts.values())
+        ended = sum(counts[state.value] for state in FINAL)
+        running = counts[State.PROCESSING.value]
+        partly = await self._store.progress_of_running(batch.id) if running else 0
+        progress = (100 * ended + partly) / total if total else 100.0 if batch.sealed else 0.0
+        return BatchView(batch=batch, counts=counts, progress=progress)
+
+    async def _documents(
+        self, batch_id: str, members: Sequence[Member], ids: Sequence[str], known: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
+        """Return the documents of new jobs, with ids in place of refs, and mark what they depend on."""
+        named = dict(known) | {one.ref: job_id for one, job_id in zip(members, ids, strict=True) if one.ref}
+        awaited = {named[ref] for member in members for ref in member.after}
+        outside = sorted({other for member in members for other in member.job.depends_on} | (awaited - set(ids)))
+        missing = await self._dependencies.mark(outside)
+        if missing:
+            raise InvalidInputError(
+                {
+                    f"jobs.{place}.{path}": messages
+                    for place, member in enumerate(members)
+                    for path, messages in missing_ones(member.job, missing).items()
+                }
+            )
+        made = []
+        for member, job_id in zip(members, ids, strict=True):
+            config = await self._configs.fresh(member.job.queue)
+            after = tuple(dict.fromkeys([*(named[ref] for ref in member.after), *member.job.depends_on]))
+            job = replace(config.fill(member.job), depends_on=after)
+            extra: dict[str, Any] = {} if member.ref is None else {"ref": member.ref}
+            if job_id in awaited or member.blocks:
+                extra["dependents"] = True
+            if any(other not in ids for other in after):
+                extra["outbox"] = ["check"]
+            key = config.limit_key(job.data, job.meta) if config.grouped else None
+            made.append(await self._jobs.document(job, job_id=job_id, batch_id=batch_id, limit_key=key, extra=extra))
+        return made
+
+    async def _follow(self, batch_id: str, members: Sequence[Member], ids: Sequence[str]) -> None:
+        """Do what follows from new jobs: some may depend on jobs that have ended already."""
+        for queue in {member.job.queue for member in members}:
+            self._wakeups.tell(Wake(kind="ready", queue=queue))
+            self._wakeups.tell(Wake(kind="delayed", queue=queue))
+        for member, job_id in zip(members, ids, strict=True):
+            if member.after or member.job.depends_on:
+                await self._completer.finish(job_id)
+        await self._completer.settle_batch(batch_id)
+
+
+def _check_count(members: Sequence[Member]) -> None:
+    if len(members) > MOST_MEMBERS:
+        raise InvalidInputError({"jobs": [f"takes at most {MOST_MEMBERS:,} jobs"]})
+    seen: set[tuple[str, str]] = set()
+    for place, member in enumerate(members):
+        key = member.job.key
+        if key is not None and (member.job.queue, key) in seen:
+            raise InvalidInputError({f"jobs.{place}.key": ["is the key of an earlier job of this request"]})
+        if key is not None:
+            seen.add((member.job.queue, key))
+
+
+def _added(members: Sequence[Member], ids: Sequence[str]) -> list[Added]:
+    return [Added(id=job_id, ref=member.ref) for member, job_id in zip(members, ids, strict=True)]

@@ -1,0 +1,101 @@
+"""Jobs that run after others: what follows for them when one of those ends.
+
+Before anybody depends on a job it is marked, so that its end is written together with the note that others wait for
+it. A job that comes to wait for others is written with the note that they have still to be looked at. So whatever
+crashes between, somebody finds what is left to be done; doing it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain import state
+from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.job import POLICIES, JobError
+from jobqueue.domain.state import FINAL, State
+from jobqueue.services.wake import Wake
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from jobqueue.domain.job import Job, NewJob
+    from jobqueue.services.wake import Wakeups
+    from jobqueue.store.dependencies import DependencyStore, Known
+    from jobqueue.store.jobs import JobStore
+
+DEPENDENCY: Final = "dependency"
+"""The kind of error of a job that was killed because of another one."""
+_KILL, _RUN, _HOLD = POLICIES
+_AT_ONCE: Final = 500
+
+
+class Dependencies:
+    """Releases jobs that wait for others, and kills those that wait in vain."""
+
+    def __init__(self, store: DependencyStore, jobs: JobStore, wakeups: Wakeups) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._wakeups = wakeups
+
+    async def mark(self, job_ids: Sequence[str]) -> set[str]:
+        """Note that somebody is going to depend on these jobs; return the ids that there is no job of."""
+        return set(await self._store.mark(job_ids)) if job_ids else set()
+
+    async def mark_for(self, new: NewJob) -> None:
+        """Note that a new job is going to depend on others.
+
+        Raises:
+            InvalidInputError: naming each id that there is no job of.
+        """
+        missing = await self.mark(new.depends_on)
+        if missing:
+            raise InvalidInputError(missing_ones(new, missing))
+
+    async def ended(self, job: Job) -> list[str]:
+        """Do what follows from a job's end for those that wait for it; return the ids of jobs that it ends."""
+        succeeded = job.state is State.SUCCESS
+        if await self._store.release(job.id, succeeded=succeeded):
+            self._announce()
+        if succeeded:
+            return []
+        why = job.error.message if job.error else ""
+        killed: list[str] = []
+        while doomed := await self._store.doomed(job.id, _AT_ONCE):
+            killed += [one.id for one in doomed if await self._kill(one, job.id, job.type, job.state, why)]
+        return killed
+
+    async def check(self, job: Job) -> list[str]:
+        """Look at what a job has come to wait for, which may have ended already; return its id if that ends it."""
+        for known in await self._store.known(job.waits_for):
+            if known.state is State.SUCCESS or (job.dependency_policy == _RUN and _is_over(known)):
+                if await self._store.release(known.id, only=job.id):
+                    self._announce()
+            elif _is_over(known) and job.dependency_policy != _HOLD:
+                await self._kill(job, known.id, known.type, known.state, known.reason)
+                return [job.id]
+        return []
+
+    async def _kill(self, job: Job, culprit: str, kind: str, how: State | None, why: str) -> bool:
+        what = f"job {culprit} ({kind}) {_ENDS[how]}" if how is not None else f"job {culprit} does not exist any more"
+        error = JobError(kind=DEPENDENCY, message=f"{what}{': ' + why if why else ''}")
+        if not await self._jobs.apply(job.id, job.queue, state.kill(job, error)):
+            return False
+        self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
+        return True
+
+    def _announce(self) -> None:
+        self._wakeups.tell(Wake(kind="ready"))
+        self._wakeups.tell(Wake(kind="delayed"))
+
+
+_ENDS: Final = {State.FAILED: "has failed", State.KILLED: "was killed"}
+
+
+def _is_over(known: Known) -> bool:
+    return known.state is None or known.state in FINAL
+
+
+def missing_ones(new: NewJob, missing: Collection[str]) -> Problems:
+    """Say which of the jobs that a new one depends on do not exist."""
+    places = [place for place, one in enumerate(new.depends_on) if one in missing]
+    return {f"dependsOn.{place}": ["is not the id of a job"] for place in places}

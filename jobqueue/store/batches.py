@@ -1,0 +1,307 @@
+"""The `batches` collection, and the jobs of one batch."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import ObjectId
+from pymongo import ReturnDocument
+from pymongo.errors import BulkWriteError
+
+from jobqueue.domain.batch import Batch
+from jobqueue.domain.errors import ConflictError, NotFoundError
+from jobqueue.domain.state import UNFINISHED, State
+from jobqueue.store import batch_statements, documents, statements
+from jobqueue.store.batch_statements import OPEN
+from jobqueue.store.database import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from motor.motor_asyncio import AsyncIOMotorClientSession
+
+    from jobqueue.domain.batch import NewBatch
+    from jobqueue.domain.job import Job
+    from jobqueue.store.database import Database
+    from jobqueue.store.jobs import JobStore
+    from jobqueue.store.statements import Document, Now
+
+_BY_STATE: Final = "batch"
+_LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
+_ENDED_BADLY: Final = {"$in": [State.FAILED.value, State.KILLED.value]}
+_UNFINISHED: Final = {"$in": sorted(state.value for state in UNFINISHED)}
+
+
+class BatchStore:
+    """Batches as documents. What can be derived from their jobs is not stored."""
+
+    def __init__(self, database: Database, jobs: JobStore, now: Now = statements.SERVER_NOW) -> None:
+        self.now = now
+        self._job_store = jobs
+        self.collection = database.collection("batches")
+        self._jobs = database.collection("jobs")
+        self._database = database
+        self._clock = database.clock
+
+    @guarded
+    async def create(self, batch_id: str, new: NewBatch, members: Sequence[Document]) -> Batch:
+        """Store a batch and its first jobs, all or nothing.
+
+        Args:
+            batch_id: 24 hex digits.
+            new: the batch.
+            members: the documents of its jobs.
+        """
+        now = await self._clock.now() if isinstance(self.now, str) else self.now
+        document = {
+            "_id": ObjectId(batch_id),
+            "meta": dict(new.meta),
+            "insertAt": now,
+            "sealed": new.sealed,
+            "state": OPEN,
+            "endAt": None,
+            "onComplete": documents.children_document(new.on_complete),
+            "onSuccess": documents.children_document(new.on_success),
+            "onFailure": documents.children_document(new.on_failure),
+            "generation": 0,
+            "additions": 0,
+        }
+
+        async def insert(session: AsyncIOMotorClientSession) -> None:
+            await self.collection.insert_one(document, session=session)
+            if members:
+                await self._jobs.insert_many(members, session=session)
+
+        try:
+            await self._database.in_transaction(insert)
+        except BulkWriteError as error:
+            await self._job_store.tell_conflict(error, members)
+        return _batch(document)
+
+    @guarded
+    async def add(
+        self, batch_id: str, members: Sequence[Document], blocked: Mapping[str, Sequence[str]], *, sealed_too: bool
+    ) -> Batch:
+        """Add jobs to a batch that is open, all or none.
+
+        The batch is written too, so that of this and its end, seen by somebody at the same time, only one can be.
+
+        Args:
+            batch_id: which one.
+            members: the documents of the jobs.
+            blocked: by the id of a waiting job of the batch, the new jobs that it is to wait for as well.
+            sealed_too: the caller is a running job of the batch.
+
+        Raises:
+            ConflictError: the batch is sealed or finished, or a job that is to wait does not wait any more.
+            NotFoundError: there is no such batch.
+        """
+
+        async def insert(session: AsyncIOMotorClientSession) -> Document | None:
+            found: Document | None = await self.collection.find_one_and_update(
+                batch_statements.accepts(batch_id, sealed_too=sealed_too),
+                {"$inc": {"additions": 1}},
+                return_document=ReturnDocument.AFTER,
+                session=session,
+            )
+            if found is None:
+                return None
+            for job_id, others in blocked.items():
+                ids = [ObjectId(one) for one in others]
+                waiting = {
+                    "_id": ObjectId(job_id),
+                    "batchId": ObjectId(batch_id),
+                    "state": State.DELAYED.value,
+                    "waitsFor": {"$exists": True},
+                }
+                add: Document = {"waitsFor": {"$each": ids}, "dependsOn": {"$each": ids}}
+                if not (await self._jobs.update_one(waiting, {"$addToSet": add}, session=session)).matched_count:
+                    raise ConflictError(f"job {job_id} is no job of the batch that waits for others")
+            await self._jobs.insert_many(members, session=session)
+            return found
+
+        found = None
+        try:
+            found = await self._database.in_transaction(insert)
+        except BulkWriteError as error:
+            await self._job_store.tell_conflict(error, members)
+        if found is not None:
+            return _batch(found)
+        batch = await self.get(batch_id)
+        how = "finished" if batch.state != OPEN else "being requeued" if "requeue" in batch.outbox else "sealed"
+        raise ConflictError(f"batch {batch_id} is {how}: no jobs can be added")
+
+    @guarded
+    async def get(self, batch_id: str) -> Batch:
+        """Return a batch.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        found = await self.collection.find_one({"_id": ObjectId(batch_id)})
+        if found is None:
+            raise NotFoundError("batch", batch_id)
+        return _batch(found)
+
+    @guarded
+    async def page(self, *, state: str | None, before: Batch | None, limit: int) -> list[Batch]:
+        """Return batches, newest first, those that are older than one."""
+        found: Document = {} if state is None else {"state": state}
+        if before is not None:
+            found["insertAt"] = {"$lte": before.insert_at}
+            found["$nor"] = [{"insertAt": before.insert_at, "_id": {"$gte": ObjectId(before.id)}}]
+        cursor = self.collection.find(found).sort([("insertAt", -1), ("_id", -1)]).limit(limit)
+        return [_batch(one) async for one in cursor]
+
+    @guarded
+    async def counts(self, batch_id: str) -> dict[str, int]:
+        """Return how many jobs of a batch are in each state."""
+        counts = await asyncio.gather(
+            *(
+                self._jobs.count_documents({"batchId": ObjectId(batch_id), "state": state.value}, hint=_BY_STATE)
+                for state in State
+            )
+        )
+        return {state.value: int(count) for state, count in zip(State, counts, strict=True)}
+
+    @guarded
+    async def progress_of_running(self, batch_id: str) -> float:
+        """Return the sum of the progress, in percent, of the jobs of a batch that run."""
+        running = {"batchId": ObjectId(batch_id), "state": State.PROCESSING.value}
+        cursor = self._jobs.find(running, {"progress": 1}, hint=_BY_STATE).limit(1000)
+        return float(sum([float(one.get("progress") or 0) async for one in cursor]))
+
+    @guarded
+    async def seal(self, batch_id: str) -> Batch:
+        """Say that no further jobs will come.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        found = await self.collection.find_one_and_update(
+            {"_id": ObjectId(batch_id)}, {"$set": {"sealed": True}}, return_document=ReturnDocument.AFTER
+        )
+        if found is None:
+            raise NotFoundError("batch", batch_id)
+        return _batch(found)
+
+    @guarded
+    async def has_unfinished(self, batch_id: str) -> bool:
+        """Tell whether a job of a batch has not ended."""
+        found = {"batchId": ObjectId(batch_id), "state": _UNFINISHED}
+        return await self._jobs.find_one(found, {"_id": 1}, hint=_BY_STATE) is not None
+
+    @guarded
+    async def has_failed(self, batch_id: str) -> bool:
+        """Tell whether a job of a batch has failed or was killed."""
+        found = {"batchId": ObjectId(batch_id), "state": _ENDED_BADLY}
+        return await self._jobs.find_one(found, {"_id": 1}, hint=_BY_STATE) is not None
+
+    @guarded
+    async def finish(self, batch: Batch, events: Sequence[str]) -> bool:
+        """End a batch and note which callbacks are due, if nothing has happened to it since it was read."""
+        done = await self.collection.update_one(
+            batch_statements.unchanged(batch), batch_statements.finish(events, self.now)
+        )
+        return bool(done.modified_count)
+
+    @guarded
+    async def note_failure(self, batch_id: str, generation: int) -> bool:
+        """Note that a job has failed and the callback for that is due; tell whether it is the first one."""
+        done = await self.collection.update_one(
+            batch_statements.first_failure(batch_id, generation),
+            {"$set": {"failedIn": generation}, "$addToSet": {"outbox": "failure"}},
+        )
+        return bool(done.modified_count)
+
+    @guarded
+    async def done(self, batch: Batch, name: str) -> None:
+        """Note that something has been done, in the same generation."""
+        same = {"_id": ObjectId(batch.id), "generation": batch.generation}
+        await self.collection.update_one(same, batch_statements.done(name))
+
+    @guarded
+    async def left_over(self, most: int = 100) -> list[Batch]:
+        """Return batches for which something is still to be done."""
+        return [_batch(one) async for one in self.collection.find({"outbox": {"$exists": True}}).limit(most)]
+
+    @guarded
+    async def requeue(self, batch: Batch) -> Batch | None:
+        """Begin a new generation, if nothing is left to be done for this one; its jobs follow."""
+        guard = {"_id": ObjectId(batch.id), "generation": batch.generation, "outbox": {"$exists": False}}
+        found = await self.collection.find_one_and_update(
+            guard, batch_statements.requeue(), return_document=ReturnDocument.AFTER
+        )
+        return None if found is None else _batch(found)
+
+    @guarded
+    async def to_requeue(self, batch: Batch, *, kinds: Mapping[str, Any], most: int) -> list[Job]:
+        """Return jobs, as `lean`, that have failed or were killed in an earlier generation.
+
+        Args:
+            batch: in its present generation.
+            kinds: what the kind of their error has to be, as a filter.
+            most: how many at most.
+        """
+        found = {
+            "batchId": ObjectId(batch.id),
+            "state": _ENDED_BADLY,
+            "error.kind": kinds,
+            "$or": [{"generation": {"$exists": False}}, {"generation": {"$lt": batch.generation}}],
+        }
+        cursor = self._jobs.find(found, _LEAN, hint=_BY_STATE).limit(most)
+        return [documents.job(one) async for one in cursor]
+
+    @guarded
+    async def unfinished(self, batch_id: str, most: int) -> list[str]:
+        """Return ids of jobs of a batch that have not ended."""
+        found = {"batchId": ObjectId(batch_id), "state": _UNFINISHED}
+        return [str(one["_id"]) async for one in self._jobs.find(found, {"_id": 1}, hint=_BY_STATE).limit(most)]
+
+    @guarded
+    async def waiting(self, batch: Batch) -> list[str]:
+        """Return ids of jobs of a batch that wait for others since it was requeued."""
+        found = {
+            "batchId": ObjectId(batch.id),
+            "state": State.DELAYED.value,
+            "waitsFor": {"$exists": True},
+            "generation": batch.generation,
+        }
+        await self._jobs.update_many(found, {"$set": {"outbox": ["check"]}})
+        return [str(one["_id"]) async for one in self._jobs.find(found, {"_id": 1}, hint=_BY_STATE)]
+
+    @guarded
+    async def pass_over(self, job: Job, generation: int) -> None:
+        """Let a job be as it is in this generation."""
+        await self._jobs.update_one({"_id": ObjectId(job.id)}, {"$set": {"generation": generation}})
+
+    @guarded
+    async def refs(self, batch_id: str, wanted: Sequence[str]) -> dict[str, str]:
+        """Return the ids of jobs of a batch by their refs."""
+        found = {"batchId": ObjectId(batch_id), "ref": {"$in": list(wanted)}}
+        return {str(one["ref"]): str(one["_id"]) async for one in self._jobs.find(found, {"ref": 1}, hint="ref")}
+
+    @guarded
+    async def is_run_by(self, batch_id: str, token: str) -> bool:
+        """Tell whether the claim with this token is that of a running job of a batch."""
+        found = {"batchId": ObjectId(batch_id), "state": State.PROCESSING.value, "claim.token": token}
+        return await self._jobs.find_one(found, {"_id": 1}, hint=_BY_STATE) is not None
+
+
+def _batch(document: Mapping[str, Any]) -> Batch:
+    get = document.get
+    return Batch(
+        id=str(document["_id"]),
+        meta=get("meta") or {},
+        insert_at=document["insertAt"],
+        sealed=bool(get("sealed")),
+        state=str(get("state")),
+        end_at=get("endAt"),
+        on_complete=documents.children_of(get("onComplete"), "onComplete"),
+        on_success=documents.children_of(get("onSuccess"), "onSuccess"),
+        on_failure=documents.children_of(get("onFailure"), "onFailure"),
+        generation=int(get("generation") or 0),
+        additions=int(get("additions") or 0),
+        outbox=tuple(map(str, get("outbox") or ())),
+    )

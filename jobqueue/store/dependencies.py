@@ -1,0 +1,122 @@
+"""Which jobs wait for which, in the `jobs` collection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import ObjectId
+
+from jobqueue.domain.job import POLICIES
+from jobqueue.domain.state import State
+from jobqueue.store import dependency_statements, documents, statements
+from jobqueue.store.database import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobqueue.domain.job import Job
+    from jobqueue.store.database import Database
+    from jobqueue.store.statements import Now
+
+_KILL, _RUN, _ = POLICIES
+_LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
+_INDEX: Final = "dependents"
+MOST_PARENT_BYTES: Final = 8 * 1024 * 1024
+"""Results that one job is given of those it depended on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a job needs to know of one that it depends on; ``state`` is ``None`` if there is no such job."""
+
+    id: str
+    state: State | None
+    type: str = ""
+    reason: str = ""
+
+
+class DependencyStore:
+    """Marks, releases and finds jobs that wait for others."""
+
+    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+        self.now = now
+        self.collection = database.collection("jobs")
+
+    @guarded
+    async def mark(self, job_ids: Sequence[str]) -> list[str]:
+        """Note that somebody depends on these jobs, before anybody does; return the ids that there are none of."""
+        wanted = [ObjectId(one) for one in job_ids]
+        await self.collection.update_many({"_id": {"$in": wanted}}, {"$set": {"dependents": True}})
+        there = {found.id for found in await self.known(job_ids) if found.state is not None}
+        return [one for one in job_ids if one not in there]
+
+    @guarded
+    async def known(self, job_ids: Sequence[str]) -> list[Known]:
+        """Return what is known of jobs, in their order."""
+        cursor = self.collection.find(
+            {"_id": {"$in": [ObjectId(one) for one in job_ids]}, "state": {"$exists": True}},
+            {"state": 1, "type": 1, "error.message": 1},
+        )
+        found = {
+            str(one["_id"]): Known(
+                id=str(one["_id"]),
+                state=State(one["state"]),
+                type=str(one.get("type", "")),
+                reason=str((one.get("error") or {}).get("message", "")),
+            )
+            async for one in cursor
+        }
+        return [found.get(one, Known(id=one, state=None)) for one in job_ids]
+
+    @guarded
+    async def release(self, job_id: str, *, only: str | None = None, succeeded: bool = True) -> int:
+        """Let jobs wait for this one no longer: all of them, or if it did not succeed those that run all the same.
+
+        Args:
+            job_id: the job that has ended.
+            only: release this one job only.
+            succeeded: how it has ended.
+        """
+        found = dependency_statements.waiting_for(job_id, None if succeeded else [_RUN])
+        if only is not None:
+            found["_id"] = ObjectId(only)
+        update = dependency_statements.release(job_id, self.now)
+        hint = None if only is not None else _INDEX
+        return int((await self.collection.update_many(found, update, hint=hint)).modified_count)
+
+    @guarded
+    async def doomed(self, job_id: str, most: int) -> list[Job]:
+        """Return jobs, without what can be large, that are to be killed because this one did not succeed."""
+        found = dependency_statements.waiting_for(job_id, [None, _KILL])
+        cursor = self.collection.find(found, _LEAN, hint=_INDEX).limit(most)
+        return [documents.job(one) async for one in cursor]
+
+    @guarded
+    async def parents(self, job: Job) -> tuple[dict[str, Any], ...]:
+        """Return the jobs that one depended on, with their results as far as there is room for them."""
+        cursor = self.collection.find(
+            {"_id": {"$in": [ObjectId(one) for one in job.depends_on]}, "state": {"$exists": True}},
+            {"type": 1, "state": 1, "ref": 1, "result": 1, "size": {"$bsonSize": {"r": "$result"}}},
+        ).batch_size(50)
+        found: dict[str, dict[str, Any]] = {}
+        room = MOST_PARENT_BYTES
+        async for one in cursor:
+            room -= int(one["size"])
+            shown = {"id": str(one["_id"]), "type": one.get("type"), "state": one.get("state")}
+            if one.get("ref") is not None:
+                shown["ref"] = one["ref"]
+            found[shown["id"]] = shown | ({"result": one.get("result")} if room >= 0 else {"omitted": True})
+        return tuple(found[one] for one in job.depends_on if one in found)
+
+    @guarded
+    async def revive(self, job: Job, generation: int) -> bool:
+        """Let a job that was killed because of another one wait again, in the present generation of its batch."""
+        guard = {
+            "_id": ObjectId(job.id),
+            "queue": job.queue,
+            "state": State.KILLED.value,
+            "outbox": {"$exists": False},
+        }
+        update = dependency_statements.revive(job.depends_on, generation, self.now)
+        return bool((await self.collection.update_one(guard, update)).modified_count)

@@ -1,0 +1,82 @@
+"""Filters and updates for jobs that depend on others, as named pure functions; ``now`` as in `statements`.
+
+A job that waits for others names those that have not succeeded yet in ``waitsFor``; it is delayed without a date.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bson import ObjectId
+
+from jobqueue.domain.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobqueue.store.statements import Document, Now
+
+
+def waiting_for(job_id: str, policies: Sequence[str | None] | None = None) -> Document:
+    """Match the jobs that wait for one, with some policies or any; ``None`` is the default policy."""
+    found: Document = {"waitsFor": ObjectId(job_id), "state": State.DELAYED.value}
+    if policies is not None:
+        found["dependencyPolicy"] = {"$in": list(policies)}
+    return found
+
+
+def release(job_id: str, now: Now) -> list[Document]:
+    """Wait for a job no longer; what waits for nothing else may be claimed, or is delayed until its own time."""
+    rest = {"$filter": {"input": "$waitsFor", "cond": {"$ne": ["$$this", ObjectId(job_id)]}}}
+    is_free: Any = {"$eq": ["$waitsFor", []]}
+    is_early: Any = {"$gt": ["$heldTil", now]}
+    return [
+        {"$set": {"waitsFor": rest}},
+        {
+            "$set": {
+                "state": {
+                    "$switch": {
+                        "branches": [
+                            {"case": {"$not": [is_free]}, "then": "$state"},
+                            {"case": is_early, "then": State.DELAYED.value},
+                        ],
+                        "default": State.PENDING.value,
+                    }
+                },
+                "delayTil": {"$cond": [{"$and": [is_free, is_early]}, "$heldTil", None]},
+                "waitsFor": {"$cond": [is_free, "$$REMOVE", "$waitsFor"]},
+            }
+        },
+    ]
+
+
+def revive(waits_for: Sequence[str], generation: int, now: Now) -> list[Document]:
+    """Let a job that was killed because of another one wait again; whether it has to is looked at afterwards."""
+    entry: Document = {
+        "attempt": {"$ifNull": ["$attemptsMade", 0]},
+        "token": None,
+        "worker": None,
+        "startAt": None,
+        "endAt": now,
+        "outcome": "requeue",
+        "error": None,
+        "code": None,
+    }
+    return [
+        {
+            "$set": {
+                "state": State.DELAYED.value,
+                "waitsFor": [ObjectId(one) for one in waits_for],
+                "generation": generation,
+                "attemptsMade": 0,
+                "progress": 0,
+                "error": None,
+                "result": None,
+                "startAt": None,
+                "endAt": None,
+                "delayTil": None,
+                "run": {"$add": [{"$ifNull": ["$run", 0]}, 1]},
+                "history": {"$concatArrays": [{"$ifNull": ["$history", []]}, [entry]]},
+            }
+        }
+    ]
