@@ -6,13 +6,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from jobqueue.domain.batch import Member, NewBatch
     from jobqueue.domain.errors import Die, JobCancelledError, JobQueueError, Retry
     from jobqueue.domain.job import Job, NewJob
     from jobqueue.domain.query import JobQuery
     from jobqueue.domain.state import State
     from jobqueue.services.queue import JobQueue
 
-__all__ = ["Die", "Job", "JobCancelledError", "JobQuery", "JobQueue", "JobQueueError", "NewJob", "Retry", "State"]
+__all__ = [
+    "Die",
+    "Job",
+    "JobCancelledError",
+    "JobQuery",
+    "JobQueue",
+    "JobQueueError",
+    "Member",
+    "NewBatch",
+    "NewJob",
+    "Retry",
+    "State",
+]
 
 # Found at first use, so that the command line does not load the driver to print its help.
 _HOMES: Final = {
@@ -22,6 +35,8 @@ _HOMES: Final = {
     "JobQuery": "domain.query",
     "JobQueue": "services.queue",
     "JobQueueError": "domain.errors",
+    "Member": "domain.batch",
+    "NewBatch": "domain.batch",
     "NewJob": "domain.job",
     "Retry": "domain.errors",
     "State": "domain.state",

@@ -11,7 +11,7 @@ from jobqueue.domain.job import DEEPEST_CHILD, MOST_CHILDREN, NewJob
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MOST_JOBS: Final = 10_000
+MOST_JOBS: Final = 20_000
 """Jobs in one request, children included."""
 _NEW_JOB: Final = NewJobSchema()
 _CHILDREN: Final = {"on_complete": "onComplete", "on_success": "onSuccess", "on_failure": "onFailure"}
@@ -58,15 +58,19 @@ class JobReader:
             self.problems.setdefault(_join(path, field), []).extend(messages)
         return made
 
-    def check(self) -> None:
-        """Refuse the request if anything was wrong.
+    def group(self, given: Any, path: str) -> Any:
+        """Return one job or several, as they were given."""
+        return self._children(given, path, 1)
+
+    def check(self, more: Problems | None = None) -> None:
+        """Refuse the request if anything was wrong, there or, in ``more``, elsewhere in it.
 
         Raises:
             InvalidInputError: with all problems.
             TooLargeError: only that was wrong.
         """
-        if self.problems:
-            raise InvalidInputError(self.problems)
+        if self.problems or more:
+            raise InvalidInputError({**(more or {}), **self.problems})
         if self._too_large is not None:
             raise self._too_large
 

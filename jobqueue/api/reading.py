@@ -17,6 +17,8 @@ from jobqueue.domain.errors import InvalidInputError
 
 MOST_BODY: Final = 8 * 1024 * 1024
 """Bytes of a request body, after decompression."""
+MOST_BATCH_BODY: Final = 64 * 1024 * 1024
+"""The same for the jobs of a batch."""
 DEEPEST: Final = 128
 """Levels of nesting in a body: what one ``data`` may have, and room for the children it belongs to."""
 READ_SECONDS: Final = 10.0
@@ -30,26 +32,27 @@ _BETWEEN_BRACKETS: Final = (ord("[") + ord("]")) // 2
 _NO_BRACKETS: Final = bytes(code for code in range(256) if code not in b"[]{}")
 
 
-async def read_object(request: web.Request, *, optional: bool = False) -> dict[str, Any]:
+async def read_object(request: web.Request, *, optional: bool = False, most: int = MOST_BODY) -> dict[str, Any]:
     """Return the JSON object in a request's body.
 
     Args:
         request: whose body is read.
         optional: no body at all is an empty object.
+        most: bytes that it may take.
 
     Raises:
         ProblemError: 400 not JSON, or JSON that could be understood in two ways; 408 it comes too slowly; 413 it is too
             large; 415 it is not declared as JSON.
         InvalidInputError: another JSON value than an object.
     """
-    if (request.content_length or 0) > MOST_BODY:
-        raise _too_large()
+    if (request.content_length or 0) > most:
+        raise _too_large(most)
     if not request.body_exists:
         if optional:
             return {}
         raise _bad("is empty; send a JSON object")
     _check_media_type(request)
-    body = await _read(request)
+    body = await _read(request, most)
     # A large body takes a second to parse: other requests have their turn meanwhile.
     given = parse(body) if len(body) < _LARGE_BODY else await asyncio.to_thread(parse, body)
     if not isinstance(given, dict):
@@ -85,10 +88,11 @@ def parse(body: bytes) -> Any:
     return value
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.Request, most: int) -> bytes:
+    asked = request if most == MOST_BODY else request.clone(client_max_size=most)
     try:
         async with asyncio.timeout(READ_SECONDS):
-            return await request.read()
+            return await asked.read()
     except TimeoutError:
         raise ProblemError(
             Problem(
@@ -100,7 +104,7 @@ async def _read(request: web.Request) -> bytes:
             )
         ) from None
     except web.HTTPRequestEntityTooLarge:
-        raise _too_large() from None
+        raise _too_large(most) from None
     except (ClientPayloadError, web.RequestPayloadError, HttpProcessingError, ConnectionError):
         raise _bad("could not be read: it is cut off, or its transfer or content encoding is broken") from None
 
@@ -171,13 +175,13 @@ def _too_deep() -> ProblemError:
     return _bad(f"is nested deeper than {DEEPEST} levels")
 
 
-def _too_large() -> ProblemError:
+def _too_large(most: int) -> ProblemError:
     return ProblemError(
         Problem(
             status=413,
             slug="too-large",
             title="Too large",
-            detail=f"the body takes more than {MOST_BODY:,} bytes",
+            detail=f"the body takes more than {most:,} bytes",
             headers={"Connection": "close"},
         )
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from jobqueue.api import jobs, queues, system, work
+from jobqueue.api import batches, jobs, queues, system, work
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,6 +46,13 @@ ROUTES: Final = (
     Route("POST", "/v1/jobs/{id}/die", work.die, "work"),
     Route("POST", "/v1/jobs/{id}/retry", work.retry, "work"),
     Route("POST", "/v1/queues/{queue}/claim", work.claim, "work"),
+    Route("POST", "/v1/batches", batches.create, "enqueue"),
+    Route("GET", "/v1/batches", batches.list_batches, "read"),
+    Route("GET", "/v1/batches/{id}", batches.show, "read"),
+    Route("POST", "/v1/batches/{id}/jobs", batches.add_jobs, "enqueue"),
+    Route("POST", "/v1/batches/{id}/seal", batches.seal, "enqueue"),
+    Route("POST", "/v1/batches/{id}/kill", batches.kill, "admin"),
+    Route("POST", "/v1/batches/{id}/requeue", batches.requeue, "admin"),
     Route("GET", "/v1/queues", queues.list_queues, "read"),
     Route("GET", "/v1/queues/{queue}", queues.show, "read"),
     Route("PUT", "/v1/queues/{queue}", queues.put, "admin"),

@@ -162,10 +162,30 @@ class NewJobSchema(ContentSchema):
     lease = Number()
     timeout = Number(allow_none=True)
     key = Text(allow_none=True)
+    depends_on = Items(Text())
+    dependency_policy = Text(allow_none=True)
     on_success_delete = Flag()
     on_complete = Group(allow_none=True)
     on_success = Group(allow_none=True)
     on_failure = Group(allow_none=True)
+
+
+class BatchSchema(Strict):
+    """A batch to be created; its jobs are read one by one."""
+
+    jobs = Items(Anything())
+    meta = Object()
+    sealed = Flag()
+    on_complete = Group(allow_none=True)
+    on_success = Group(allow_none=True)
+    on_failure = Group(allow_none=True)
+
+
+class BatchAddSchema(Strict):
+    """Jobs to be added to a batch, perhaps by a running job of it."""
+
+    jobs = Items(Anything(), required=True)
+    token = Text()
 
 
 class BulkSchema(Strict):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from jobqueue.domain.checks import check_flag, check_id, gather
 from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.job import check_content, children
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
     from jobqueue.domain.job import Children, NewJob
@@ -19,6 +23,7 @@ MOST_MEMBERS: Final = 10_000
 """Jobs that one request may add to a batch."""
 _REF: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}")
 Event = Literal["complete", "success", "failure"]
+_CALLBACKS: Final = {"on_complete": "onComplete", "on_success": "onSuccess", "on_failure": "onFailure"}
 EVENTS: Final[Mapping[Event, str]] = {"complete": "on_complete", "success": "on_success", "failure": "on_failure"}
 
 
@@ -29,7 +34,7 @@ class Member:
     Attributes:
         job: itself; it may depend on jobs outside of the batch by their ids.
         ref: its name within the batch.
-        after: refs of jobs of the batch that have to succeed first.
+        after: refs of jobs of the batch that have to succeed first, or ids of any jobs.
         blocks: ids of jobs of the batch that wait for others, and are to wait for this one too.
     """
 
@@ -41,14 +46,31 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBatch:
-    """A batch to be created; ``sealed`` if no further jobs will come."""
+    """A batch to be created; ``sealed`` if no further jobs will come.
 
-    members: tuple[Member, ...] = ()
+    Its callbacks are jobs, given as the children of a `NewJob` are.
+
+    Raises:
+        InvalidInputError: naming each unacceptable field.
+        TooLargeError: its meta is over the limit.
+    """
+
+    members: Sequence[Member] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
     sealed: bool = True
     on_complete: Children = None
     on_success: Children = None
     on_failure: Children = None
+
+    def __post_init__(self) -> None:
+        problems: Problems = {}
+        object.__setattr__(self, "members", tuple(self.members))
+        gather(problems, check_content, self.meta, "meta")
+        gather(problems, check_flag, self.sealed, "sealed")
+        for name, field_name in _CALLBACKS.items():
+            object.__setattr__(self, name, gather(problems, children, getattr(self, name), field_name))
+        if problems:
+            raise InvalidInputError(problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +103,8 @@ def is_ref(text: object) -> bool:
     return isinstance(text, str) and bool(_REF.fullmatch(text))
 
 
-def check_graph(members: Sequence[Member], known: Iterable[str] = ()) -> None:
-    """Make sure that the jobs can run one after the other.
+def arranged(members: Sequence[Member], known: Iterable[str] = ()) -> tuple[Member, ...]:
+    """Return the jobs with refs and ids told apart, and make sure that they can run one after the other.
 
     Args:
         members: to be added at once.
@@ -100,16 +122,28 @@ def check_graph(members: Sequence[Member], known: Iterable[str] = ()) -> None:
         if member.ref in places or member.ref in before:
             problems[f"jobs.{place}.ref"] = ["is the ref of another job of the batch"]
         places.setdefault(member.ref, place)
-    for place, member in enumerate(members):
-        for index, ref in enumerate(member.after):
-            if ref == member.ref:
-                problems[f"jobs.{place}.dependsOn.{index}"] = ["is the job itself"]
-            elif ref not in places and ref not in before:
-                problems[f"jobs.{place}.dependsOn.{index}"] = ["is neither a ref of this batch nor the id of a job"]
+    found = tuple(_told_apart(member, place, before | places.keys(), problems) for place, member in enumerate(members))
     if problems:
         raise InvalidInputError(problems)
-    if cycle := _left_in_cycles(members, places):
+    if cycle := _left_in_cycles(found, places):
         raise InvalidInputError({f"jobs.{place}.dependsOn": ["is part of a cycle"] for place in cycle})
+    return found
+
+
+def _told_apart(member: Member, place: int, refs: AbstractSet[str], problems: Problems) -> Member:
+    ids: list[str] = []
+    for index, name in enumerate(member.after):
+        if name == member.ref:
+            problems[f"jobs.{place}.dependsOn.{index}"] = ["is the job itself"]
+        elif name not in refs:
+            try:
+                ids.append(check_id(name))
+            except InvalidInputError:
+                problems[f"jobs.{place}.dependsOn.{index}"] = ["is neither a ref of this batch nor the id of a job"]
+    if not ids:
+        return member
+    job = replace(member.job, depends_on=(*member.job.depends_on, *ids))
+    return replace(member, job=job, after=tuple(name for name in member.after if name in refs))
 
 
 def _left_in_cycles(members: Sequence[Member], places: Mapping[str, int]) -> list[int]:

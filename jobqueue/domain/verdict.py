@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from jobqueue.domain.job import Job, JobError
+    from jobqueue.domain.query import Page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,12 @@ class Relatives(Protocol):
 
     async def children(self) -> list[Job]:
         """Return the children of earlier runs of the running job, with their results, oldest first."""
+
+    async def batch_jobs(self, cursor: str | None, limit: int) -> Page:
+        """Return a page of the jobs of the batch it belongs to or is a callback of, oldest first."""
+
+    async def add(self, kind: str, data: Mapping[str, Any] | None, after: Sequence[str], how: Mapping[str, Any]) -> str:
+        """Add a job to the batch of the running one; return its id."""
 
 
 class Processor(Protocol):

@@ -17,10 +17,11 @@ from jobqueue.domain.job import JobError
 from jobqueue.domain.verdict import Again, Death, Failure, Success, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping, Sequence
     from types import TracebackType
 
     from jobqueue.domain.job import Job
+    from jobqueue.domain.query import Page
     from jobqueue.domain.verdict import Relatives, Reporter
 
 _HERE: Final = str(Path(__file__))
@@ -89,6 +90,21 @@ class _Running:
         return self.job.parent_id
 
     @property
+    def parents(self) -> Sequence[Mapping[str, Any]]:
+        """The jobs this one depended on: ``{id, type, state, ref?, result}`` each, in the order they were named."""
+        return self.job.parents or ()
+
+    @property
+    def results(self) -> Mapping[str, Any]:
+        """The results of the jobs this one depended on, by ref, or by id where there is none."""
+        return {one.get("ref", one["id"]): one.get("result") for one in self.parents}
+
+    @property
+    def callback_of(self) -> Mapping[str, Any] | None:
+        """For the callback of a batch: ``{batchId, event, generation, counts}``."""
+        return self.job.callback_of
+
+    @property
     def batch_id(self) -> str | None:
         """The id of the batch the job belongs to."""
         return self.job.batch_id
@@ -120,6 +136,28 @@ class ActiveJob(_Running):
     async def children(self) -> list[Job]:
         """Return the children that earlier runs of this job have created, with their results, oldest first."""
         return await self._relatives.children()
+
+    async def batch_jobs(self, cursor: str | None = None, *, limit: int = 100) -> Page:
+        """Return a page of the jobs, with their results, of the batch this one belongs to or is a callback of."""
+        return await self._relatives.batch_jobs(cursor, limit)
+
+    async def add(
+        self, kind: str, data: Mapping[str, Any] | None = None, *, after: Sequence[str] = (), **how: Any
+    ) -> str:
+        """Add a job to the batch of this one, and to its queue unless told otherwise; return its id.
+
+        Args:
+            kind: its type.
+            data: its input.
+            after: refs of jobs of the batch, or ids, that have to succeed first.
+            how: ``ref``; ``blocks``, ids of waiting jobs of the batch that are to wait for it too; and any other field
+                of a new job.
+
+        Raises:
+            InvalidInputError: naming each unacceptable field.
+            ConflictError: the claim of this job is lost.
+        """
+        return await self._relatives.add(kind, data, after, how)
 
 
 class BlockingJob(_Running):
@@ -158,6 +196,14 @@ class BlockingJob(_Running):
     def children(self) -> list[Job]:
         """Return the children that earlier runs of this job have created, with their results, oldest first."""
         return self._call(self._relatives.children())
+
+    def batch_jobs(self, cursor: str | None = None, *, limit: int = 100) -> Page:
+        """Return a page of the jobs of its batch; as `ActiveJob.batch_jobs`."""
+        return self._call(self._relatives.batch_jobs(cursor, limit))
+
+    def add(self, kind: str, data: Mapping[str, Any] | None = None, *, after: Sequence[str] = (), **how: Any) -> str:
+        """Add a job to the batch of this one; as `ActiveJob.add`."""
+        return self._call(self._relatives.add(kind, data, after, how))
 
     def cancel(self) -> None:
         """Make the next call from the function raise."""

@@ -104,11 +104,11 @@ class Admin:
         for _ in range(_TRIES):
             job = await self._jobs.get(job_id)
             change = state.kill(job, JobError(kind="killed", message=reason))
-            if await self._jobs.apply(job.id, job.queue, change):
+            if applied := await self._jobs.apply(job.id, job.queue, change):
                 self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
                 if job.slots:
                     self._wakeups.tell(Wake(kind="room", queue=job.queue))
-                if change.outbox:
+                if applied.outbox:
                     await self._completer.finish(job.id)
                 return await self._jobs.get(job_id)
         raise WrongStateError(job_id, "changing too quickly", "killed")

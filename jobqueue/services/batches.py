@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import wire
-from jobqueue.domain.batch import MOST_MEMBERS, check_graph
+from jobqueue.domain.batch import MOST_MEMBERS, arranged
 from jobqueue.domain.errors import (
     ConflictError,
     InvalidInputError,
@@ -104,15 +104,15 @@ class Batches:
             KeyConflictError: the key of one is taken.
         """
         _check_count(new.members)
-        check_graph(new.members)
-        if any(member.blocks for member in new.members):
+        arranged_ones = arranged(new.members)
+        if any(member.blocks for member in arranged_ones):
             raise InvalidInputError({"jobs": ["can block only jobs of a batch that is there already"]})
         batch_id = new_id()
-        ids = [new_id() for _ in new.members]
-        members = await self._documents(batch_id, new.members, ids, {})
+        ids = [new_id() for _ in arranged_ones]
+        members = await self._documents(batch_id, arranged_ones, ids, {})
         batch = await self._store.create(batch_id, new, members)
-        await self._follow(batch_id, new.members, ids)
-        return await self.get(batch.id), _added(new.members, ids)
+        await self._follow(batch_id, arranged_ones, ids)
+        return await self.get(batch.id), _added(arranged_ones, ids)
 
     async def add(self, batch_id: str, members: Sequence[Member], *, token: str | None = None) -> list[Added]:
         """Add jobs to an open batch, all or none.
@@ -136,7 +136,7 @@ class Batches:
             raise StaleTokenError(batch_id, "a batch without such a running job")
         wanted = {ref for member in members for ref in member.after} | {one.ref for one in members if one.ref}
         known = await self._store.refs(batch_id, sorted(wanted))
-        check_graph(members, known)
+        members = arranged(members, known)
         ids = [new_id() for _ in members]
         blocked: dict[str, list[str]] = {}
         for member, job_id in zip(members, ids, strict=True):

@@ -156,7 +156,8 @@ class Reaper:
         if job.claim is None:
             return
         change = reaped(job, job.claim.token)
-        if not await self._jobs.apply(job.id, job.queue, change):
+        applied = await self._jobs.apply(job.id, job.queue, change)
+        if applied is None:
             return
         await self._breakers.note(job, change)
         log.warning("job reaped", job_id=job.id, queue=job.queue, worker=job.claim.worker, state=change.target.value)
@@ -164,5 +165,5 @@ class Reaper:
         self._wakeups.tell(Wake(kind="ready" if change.delay is None else "delayed", queue=job.queue))
         if job.slots:
             self._wakeups.tell(Wake(kind="room", queue=job.queue))
-        if change.outbox:
+        if applied.outbox:
             await self._completer.finish(job.id)

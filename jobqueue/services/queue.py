@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from types import TracebackType
 
+    from jobqueue.domain.batch import Member, NewBatch
     from jobqueue.services.admin import Family
+    from jobqueue.services.batches import Added as AddedJob
+    from jobqueue.services.batches import BatchView
     from jobqueue.services.dispatcher import Dispatcher
 
 F = TypeVar("F", bound="Callable[..., Any]")
 Jobs = list[Job]
 NumberedLines = list[tuple[int, LogLine]]
+Added = list["AddedJob"]
 
 
 class JobQueue:
@@ -135,6 +139,39 @@ class JobQueue:
         """
         return await (await self.open()).producer.add_all(jobs)
 
+    async def add_batch(self, batch: NewBatch) -> tuple[BatchView, Added]:
+        """Create a batch and its first jobs, all or nothing; return it, and the ids of its jobs in their order.
+
+        Raises:
+            InvalidInputError: naming each unacceptable job, double or unknown ref, and jobs that wait for each other.
+            KeyConflictError: the key of one is taken.
+        """
+        return await (await self.open()).batches.create(batch)
+
+    async def add_to_batch(self, batch_id: str, members: Sequence[Member], *, token: str | None = None) -> Added:
+        """Add jobs to an open batch, all or none; with the token of a running job of it also to a sealed one.
+
+        Raises:
+            ConflictError: it is sealed or has finished.
+        """
+        return await (await self.open()).batches.add(check_id(batch_id), members, token=token)
+
+    async def batch(self, batch_id: str) -> BatchView:
+        """Return a batch with the counts and the progress of its jobs."""
+        return await (await self.open()).batches.get(check_id(batch_id))
+
+    async def seal_batch(self, batch_id: str) -> BatchView:
+        """Say that no further jobs will come."""
+        return await (await self.open()).batches.seal(check_id(batch_id))
+
+    async def requeue_batch(self, batch_id: str) -> BatchView:
+        """Restart what has failed or was killed, and what was killed because of it."""
+        return await (await self.open()).batches.requeue(check_id(batch_id))
+
+    async def kill_batch(self, batch_id: str) -> int:
+        """Kill all unfinished jobs of a batch; return how many."""
+        return await (await self.open()).batches.kill(check_id(batch_id))
+
     async def get(self, job_id: str) -> Job:
         """Return a job.
 
@@ -195,7 +232,7 @@ class JobQueue:
 
     def lanes(self, runtime: Runtime) -> Callable[[], Sequence[Lane]]:
         """Return what gives the lanes of the present handlers."""
-        processor = CallbackProcessor(self.handlers, runtime.work.relatives)
+        processor = CallbackProcessor(self.handlers, runtime.relatives)
 
         def present() -> Sequence[Lane]:
             shared: dict[str, list[str]] = {}

@@ -30,6 +30,7 @@ from jobqueue.services.presence import SIGN_SECONDS, Presence
 from jobqueue.services.producer import Producer
 from jobqueue.services.pruner import PRUNE_SECONDS, Pruner
 from jobqueue.services.queues import Queues
+from jobqueue.services.relatives import JobRelatives
 from jobqueue.services.wake import Wake, Wakeups
 from jobqueue.services.work import Work
 from jobqueue.store.audit import AuditStore
@@ -52,6 +53,7 @@ from jobqueue.store.workers import WorkerStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from jobqueue.domain.job import Job
     from jobqueue.services.dispatcher import Lane
     from jobqueue.settings import Settings
 
@@ -84,7 +86,7 @@ class Runtime:
         self.claims = ClaimStore(database)
         self.config_store = ConfigStore(database)
         self.configs = QueueConfigs(self.config_store)
-        listing = Listing(database)
+        self._listing = Listing(database)
         dependency_store = DependencyStore(database)
         batch_store = BatchStore(database, self.jobs)
         dependencies = Dependencies(dependency_store, self.jobs, self.wakeups)
@@ -98,13 +100,12 @@ class Runtime:
             self.jobs,
             self.claims,
             limiter,
-            listing,
             dependency_store,
             self.configs,
             self.completer,
             self.wakeups,
         )
-        self.admin = Admin(self.jobs, self.claims, listing, self.configs, self.completer, self.wakeups)
+        self.admin = Admin(self.jobs, self.claims, self._listing, self.configs, self.completer, self.wakeups)
         self.batches = Batches(
             batch_store, self.jobs, dependencies, self.completer, self.admin, self.configs, self.wakeups
         )
@@ -174,6 +175,10 @@ class Runtime:
         self.changes.listen(lambda event: configs.wake() if event.kind in {"config", "gap"} else None)
         self.changes.start()
         self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
+
+    def relatives(self, job: Job) -> JobRelatives:
+        """Return where a running job finds its relatives, and adds jobs to its batch."""
+        return JobRelatives(self._listing, self.batches, job)
 
     def dispatcher(self, lanes: Callable[[], Sequence[Lane]], *, concurrency: int | None = None) -> Dispatcher:
         """Return a dispatcher for processors of this process."""

@@ -31,10 +31,8 @@ if TYPE_CHECKING:
     from jobqueue.store.claims import ClaimStore
     from jobqueue.store.dependencies import DependencyStore
     from jobqueue.store.jobs import JobStore
-    from jobqueue.store.listing import Listing
 
 log = get_logger(__name__)
-MOST_CHILDREN: Final = 1000
 _KEPT_HISTORY: Final = 50
 _LONGEST_LATE: Final = 16 * 1024
 
@@ -47,22 +45,6 @@ class Claimed:
     token: str
 
 
-class JobRelatives:
-    """The parent and the children of one job."""
-
-    def __init__(self, listing: Listing, job: Job) -> None:
-        self._listing = listing
-        self._job = job
-
-    async def parent(self) -> Job | None:
-        """Return the job whose child this one is, or ``None``."""
-        return await self._listing.parent(self._job)
-
-    async def children(self) -> list[Job]:
-        """Return up to 1,000 children, oldest first."""
-        return await self._listing.born(self._job, MOST_CHILDREN)
-
-
 class Work:
     """The worker's side of the life of a job."""
 
@@ -71,7 +53,6 @@ class Work:
         jobs: JobStore,
         claims: ClaimStore,
         limiter: Limiter,
-        listing: Listing,
         dependencies: DependencyStore,
         configs: QueueConfigs,
         completer: Completer,
@@ -80,7 +61,6 @@ class Work:
         self._jobs = jobs
         self._claims = claims
         self._limiter = limiter
-        self._listing = listing
         self._dependencies = dependencies
         self._configs = configs
         self._completer = completer
@@ -155,10 +135,6 @@ class Work:
         ]
         return await self._claims.renew(job.id, job.queue, token, progress=progress, lines=kept)
 
-    def relatives(self, job: Job) -> JobRelatives:
-        """Return where a job's relatives are found."""
-        return JobRelatives(self._listing, job)
-
     async def settle(self, job: Job, token: str, verdict: Verdict) -> None:
         """Record what a processor says about a job it ran.
 
@@ -198,11 +174,11 @@ class Work:
             await asyncio.gather(*self._background, return_exceptions=True)
 
     async def _apply(self, job: Job, change: Transition) -> None:
-        if await self._jobs.apply(job.id, job.queue, change):
+        if applied := await self._jobs.apply(job.id, job.queue, change):
             await self._limiter.ended(job, change)
             if job.slots:
                 self._wakeups.tell(Wake(kind="room", queue=job.queue, job_id=job.id))
-            if change.outbox:
+            if applied.outbox:
                 await self._completer.finish(job.id)
             if change.target in state.WAITING:
                 kind = "ready" if change.target is state.State.PENDING else "delayed"

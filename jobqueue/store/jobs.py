@@ -57,7 +57,7 @@ class JobStore:
         self._logs = database.collection("logs")
         self.history = HistoryStore(database, now)
         self._insert: Group[Document, None] = Group(self._insert_batch)
-        self._apply: Group[Change, bool] = Group(Transitions(self.collection, lambda: self.now).apply)
+        self._apply: Group[Change, Transition | None] = Group(Transitions(self.collection, lambda: self.now).apply)
 
     @guarded
     async def insert(
@@ -193,8 +193,8 @@ class JobStore:
             raise NotFoundError("job", job_id)
         return documents.job(await self.history.restored(found))
 
-    async def apply(self, job_id: str, queue: str, transition: Transition) -> bool:
-        """Make a transition happen if its guard holds; say whether it did.
+    async def apply(self, job_id: str, queue: str, transition: Transition) -> Transition | None:
+        """Make a transition happen if its guard holds; return it, perhaps with more in its outbox, if it did.
 
         Raises:
             TooLargeError: the document would exceed what MongoDB can store.

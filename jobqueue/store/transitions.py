@@ -37,8 +37,13 @@ class Transitions:
         self._collection = collection
         self._now = now
 
-    async def apply(self, changes: Sequence[Change]) -> list[bool | BaseException]:
-        """Make transitions happen whose guards hold; say of each whether it did, or what went wrong."""
+    async def apply(self, changes: Sequence[Change]) -> list[Transition | BaseException | None]:
+        """Make transitions happen whose guards hold.
+
+        Returns:
+            For each what happened, which may have more in its outbox than was asked for; ``None`` if nothing did; or
+            what went wrong.
+        """
         if len(changes) > 1:
             try:
                 written = await self._collection.bulk_write(
@@ -48,8 +53,8 @@ class Transitions:
                 pass
             else:
                 if written.matched_count == len(changes):
-                    return [True] * len(changes)
-        results: list[bool | BaseException] = []
+                    return [one.transition for one in changes]
+        results: list[Transition | BaseException | None] = []
         for one in changes:
             try:
                 results.append(await self._apply_one(one))
@@ -63,12 +68,15 @@ class Transitions:
             statements.applied(change.transition, self._now()),
         )
 
-    async def _apply_one(self, change: Change) -> bool:
-        written = await self._collection.update_one(*self._update(change))
-        if not written.matched_count and await self._has_dependents(change):
-            full = replace(change.transition, outbox=with_dependents(change.transition.outbox))
-            written = await self._collection.update_one(*self._update(replace(change, transition=full)))
-        return bool(written.matched_count) or await self._is_applied(change)
+    async def _apply_one(self, change: Change) -> Transition | None:
+        wanted = change.transition
+        if (await self._collection.update_one(*self._update(change))).matched_count:
+            return wanted
+        if await self._has_dependents(change):
+            wanted = replace(wanted, outbox=with_dependents(wanted.outbox))
+            if (await self._collection.update_one(*self._update(replace(change, transition=wanted)))).matched_count:
+                return wanted
+        return wanted if await self._is_applied(change) else None
 
     async def _has_dependents(self, change: Change) -> bool:
         """Tell whether a job has come to be depended on, and its end did not reckon with that."""

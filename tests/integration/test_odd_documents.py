@@ -69,7 +69,7 @@ async def test_a_job_that_cannot_be_reaped_keeps_no_other_from_it(
         await end_lease(idle_runtime, claimed.job)
     apply = idle_runtime.jobs.apply
 
-    async def broken(job_id: str, queue: str, transition: Transition) -> bool:
+    async def broken(job_id: str, queue: str, transition: Transition) -> Transition | None:
         if job_id == first.job.id:
             raise ValueError("no")
         return await apply(job_id, queue, transition)

@@ -167,10 +167,12 @@ def test_only_what_does_not_run_may_be_changed_or_deleted() -> None:
 
 
 @modest
-@given(st.integers(0, 3), st.sampled_from(sorted(FINAL | {State.DELAYED})))
-def test_a_requeue_needs_the_state_it_was_decided_on_and_an_empty_outbox(size: int, source: State) -> None:
-    guard = statements.requeueable(JOB_ID, "q", source, 10**size)
-    assert (guard["state"], guard["outbox"]) == (source, {"$exists": False})
+@given(st.integers(0, 3), st.integers(1, 3), st.sampled_from(sorted(FINAL | {State.DELAYED})))
+def test_a_requeue_needs_the_run_and_state_it_was_decided_on_and_an_empty_outbox(
+    size: int, run: int, source: State
+) -> None:
+    guard = statements.requeueable(make_job(state=source, run=run, claim=None), 10**size)
+    assert (guard["state"], guard["run"], guard["outbox"]) == (source, run, {"$exists": False})
     (update,) = statements.requeue(NOW, {"data": None}, {})
     changed = update["$set"]
     assert (changed["state"], changed["attemptsMade"], changed["result"]) == ("pending", 0, None)

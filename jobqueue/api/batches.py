@@ -1,0 +1,158 @@
+"""Batches: jobs that belong together, added, looked at and restarted as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.api import schemas
+from jobqueue.api.jobs import path_id
+from jobqueue.api.keys import RUNTIME
+from jobqueue.api.listing import Parameters, limit
+from jobqueue.api.new_jobs import JobReader
+from jobqueue.api.reading import MOST_BATCH_BODY, read_object
+from jobqueue.api.replies import reply
+from jobqueue.domain.batch import MOST_MEMBERS, Member, NewBatch, is_ref
+from jobqueue.domain.checks import check_id, gather
+from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.job import MOST_DEPENDENCIES, NewJob, check_content
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp import web
+
+    from jobqueue.services.batches import Added
+
+MOST_LISTED: Final = 200
+_BATCH: Final = schemas.BatchSchema()
+_ADD: Final = schemas.BatchAddSchema()
+_KILL: Final = schemas.KillSchema()
+_EVENTS: Final = {"on_complete": "onComplete", "on_success": "onSuccess", "on_failure": "onFailure"}
+
+
+async def create(request: web.Request) -> web.Response:
+    """Create a batch and its first jobs, all or nothing; sealed unless it says otherwise."""
+    given = await read_object(request, most=MOST_BATCH_BODY)
+    values, problems = schemas.sift(_BATCH, given)
+    reader = JobReader()
+    members = _members(values.get("jobs", []), reader, problems)
+    for name, field in _EVENTS.items():
+        if values.get(name) is not None:
+            values[name] = reader.group(values[name], field)
+    meta: dict[str, Any] = values.get("meta", {})
+    gather(problems, check_content, meta, "meta")
+    reader.check(problems)
+    new = NewBatch(
+        members=members,
+        meta=meta,
+        sealed=values.get("sealed", True),
+        **{name: values.get(name) for name in _EVENTS},
+    )
+    view, added = await request.app[RUNTIME].batches.create(new)
+    shown = view.wire() | {"jobs": _shown(added)}
+    return reply(shown, status=201, headers={"Location": f"/v1/batches/{shown['id']}"})
+
+
+async def list_batches(request: web.Request) -> web.Response:
+    """Return batches, newest first."""
+    parameters = Parameters(request, frozenset({"state", "limit", "cursor"}))
+    most = parameters.read("limit", limit(MOST_LISTED), 50)
+    state = parameters.read("state", _state)
+    after = parameters.read("cursor", check_id)
+    parameters.check()
+    found = await request.app[RUNTIME].batches.page(state=state, after=after, limit=most + 1)
+    items = [one.wire() for one in found[:most]]
+    return reply({"items": items, "next": items[-1]["id"] if len(found) > most else None})
+
+
+async def show(request: web.Request) -> web.Response:
+    """Return a batch: its state, the counts of its jobs by state, and its progress."""
+    return reply((await request.app[RUNTIME].batches.get(path_id(request))).wire())
+
+
+async def add_jobs(request: web.Request) -> web.Response:
+    """Add jobs to an open batch, all or none; a running job of it, named by its token, may do so when it is sealed."""
+    batch_id = path_id(request)
+    values, problems = schemas.sift(_ADD, await read_object(request, most=MOST_BATCH_BODY))
+    reader = JobReader()
+    members = _members(values.get("jobs", []), reader, problems)
+    reader.check(problems)
+    added = await request.app[RUNTIME].batches.add(batch_id, members, token=values.get("token"))
+    return reply({"id": batch_id, "jobs": _shown(added)}, status=201)
+
+
+async def seal(request: web.Request) -> web.Response:
+    """Say that no further jobs will come."""
+    return reply((await request.app[RUNTIME].batches.seal(path_id(request))).wire())
+
+
+async def kill(request: web.Request) -> web.Response:
+    """Kill all unfinished jobs of a batch."""
+    batch_id = path_id(request)
+    given = schemas.load(_KILL, await read_object(request, optional=True))
+    batches = request.app[RUNTIME].batches
+    killed = await batches.kill(batch_id, **given)
+    return reply((await batches.get(batch_id)).wire() | {"killed": killed})
+
+
+async def requeue(request: web.Request) -> web.Response:
+    """Restart what has failed or was killed, and what was killed because of it."""
+    return reply((await request.app[RUNTIME].batches.requeue(path_id(request))).wire())
+
+
+def _members(given: list[Any], reader: JobReader, problems: Problems) -> tuple[Member, ...]:
+    if len(given) > MOST_MEMBERS:
+        raise InvalidInputError({"jobs": [f"takes at most {MOST_MEMBERS:,} jobs"]})
+    return tuple(one for place, job in enumerate(given) if (one := _member(job, place, reader, problems)))
+
+
+def _member(given: Any, place: int, reader: JobReader, problems: Problems) -> Member | None:
+    """Read a job of a batch: what it depends on may be refs of the batch or ids of jobs."""
+    path = f"jobs.{place}"
+    if not isinstance(given, dict):
+        problems[path] = ["must be a job"]
+        return None
+    ref = given.get("ref")
+    if ref is not None and not is_ref(ref):
+        problems[f"{path}.ref"] = ["must be 1 to 100 letters, digits, _ . : or -, and begin with a letter, digit or _"]
+        ref = None
+    after = _texts(given, "dependsOn", path, problems)
+    blocks = _texts(given, "blocks", path, problems)
+    job = reader.read({name: inner for name, inner in given.items() if name not in _OWN}, path)
+    if not isinstance(job, NewJob):
+        return None
+    return Member(job=job, ref=ref, after=after, blocks=tuple(_ids(blocks, f"{path}.blocks", problems)))
+
+
+_OWN: Final = frozenset({"ref", "dependsOn", "blocks"})
+
+
+def _texts(given: Mapping[str, Any], name: str, path: str, problems: Problems) -> tuple[str, ...]:
+    value = given.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        problems[f"{path}.{name}"] = ["must be a list of texts"]
+        return ()
+    if len(value) > MOST_DEPENDENCIES:
+        problems[f"{path}.{name}"] = [f"takes at most {MOST_DEPENDENCIES:,} jobs"]
+        return ()
+    return tuple(dict.fromkeys(value))
+
+
+def _ids(given: tuple[str, ...], path: str, problems: Problems) -> list[str]:
+    found = []
+    for place, one in enumerate(given):
+        try:
+            found.append(check_id(one))
+        except InvalidInputError:
+            problems[f"{path}.{place}"] = ["must be 24 hexadecimal digits"]
+    return found
+
+
+def _state(text: str, name: str) -> str:
+    if text not in {"open", "finished"}:
+        raise InvalidInputError({name: ["must be open or finished"]})
+    return text
+
+
+def _shown(added: list[Added]) -> list[dict[str, Any]]:
+    return [{"id": one.id, "ref": one.ref} for one in added]

@@ -1,0 +1,77 @@
+"""The jobs that a running one is related to, and those it adds to its batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.batch import Member
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.job import NewJob
+from jobqueue.domain.query import JobQuery, Page
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jobqueue.domain.job import Job
+    from jobqueue.services.batches import Batches
+    from jobqueue.store.listing import Listing
+
+MOST_CHILDREN: Final = 1000
+
+
+class JobRelatives:
+    """The relatives of one running job."""
+
+    def __init__(self, listing: Listing, batches: Batches, job: Job) -> None:
+        self._listing = listing
+        self._batches = batches
+        self._job = job
+
+    async def parent(self) -> Job | None:
+        """Return the job whose child this one is, or ``None``."""
+        return await self._listing.parent(self._job)
+
+    async def children(self) -> list[Job]:
+        """Return up to 1,000 children, oldest first."""
+        return await self._listing.born(self._job, MOST_CHILDREN)
+
+    async def batch_jobs(self, cursor: str | None, limit: int) -> Page:
+        """Return a page of the jobs of the batch that this job belongs to, or is a callback of, oldest first.
+
+        Raises:
+            InvalidInputError: there is no such batch.
+        """
+        batch_id = self._job.batch_id or (self._job.callback_of or {}).get("batchId")
+        if batch_id is None:
+            raise InvalidInputError({"batchId": ["the job neither belongs to a batch nor is the callback of one"]})
+        query = JobQuery(batch_id=str(batch_id), oldest_first=True, limit=limit)
+        return await self._listing.page(query.at(cursor))
+
+    async def add(self, kind: str, data: Mapping[str, Any] | None, after: Sequence[str], how: Mapping[str, Any]) -> str:
+        """Add a job to the batch of this one, also if that is sealed; return its id.
+
+        Args:
+            kind: its type.
+            data: its input.
+            after: refs of the batch, or ids, that have to succeed first.
+            how: ``ref``, ``blocks`` (ids of waiting jobs of the batch that are to wait for it too), and any other field
+                of a new job.
+
+        Raises:
+            InvalidInputError: naming each unacceptable field, or this job belongs to no batch.
+            ConflictError: this job is not running any more.
+        """
+        if self._job.batch_id is None or self._job.claim is None:
+            raise InvalidInputError({"batchId": ["the job belongs to no batch"]})
+        fields = {"queue": self._job.queue} | {name: inner for name, inner in how.items() if name not in _OWN}
+        member = Member(
+            job=NewJob(type=kind, data={} if data is None else data, **fields),
+            ref=how.get("ref"),
+            after=tuple(after),
+            blocks=tuple(how.get("blocks", ())),
+        )
+        added = await self._batches.add(self._job.batch_id, [member], token=self._job.claim.token)
+        return added[0].id
+
+
+_OWN: Final = frozenset({"ref", "blocks"})
