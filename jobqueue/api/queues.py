@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
@@ -17,7 +18,7 @@ from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id, check_queue
-from jobqueue.domain.errors import ChangedMeanwhileError, InvalidInputError
+from jobqueue.domain.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 MOST_QUEUES: Final = 200
 _QUEUE: Final = schemas.QueueSchema()
 _ROTATE: Final = schemas.RotateSchema()
+_TAG: Final = re.compile(r'(?:^|,)\s*"([\x21\x23-\x7e\x80-\xff]*)"')
 _READ_ONLY: Final = frozenset({"name", "counts", "oldestPendingAge", "ended", "breakers"})
 _PAGED: Final = frozenset({"limit", "cursor"})
 _FORCE: Final = frozenset({"force"})
@@ -142,19 +144,12 @@ async def _changed(request: web.Request, name: str, config: QueueConfig, secrets
     return reply({"name": name, **shown}, headers={hdrs.ETAG: f'"{tag}"'})
 
 
-def _if_match(request: web.Request) -> str | None:
-    """Return the tag in ``If-Match`` (RFC 9110), if the request has one that does not allow anything.
-
-    Raises:
-        ChangedMeanwhileError: it has none that could match.
-    """
-    given = request.headers.get(hdrs.IF_MATCH)
-    if given is None or given.strip() == "*":
+def _if_match(request: web.Request) -> frozenset[str] | None:
+    """Return the strong tags in ``If-Match`` (RFC 9110), one of which has to be the present one; ``None`` for any."""
+    given = request.headers.getall(hdrs.IF_MATCH, [])
+    if not given or any(one.strip() == "*" for one in given):
         return None
-    tags = [one.strip() for one in given.split(",")]
-    if len(tags) != 1 or not (len(tags[0]) > 1 and tags[0].startswith('"') and tags[0].endswith('"')):
-        raise ChangedMeanwhileError("queue", request.match_info["queue"])
-    return tags[0][1:-1]
+    return frozenset(_TAG.findall(",".join(given)))
 
 
 def _name_of(cursor: str, path: str) -> str:

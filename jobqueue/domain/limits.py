@@ -79,7 +79,7 @@ class Breaker:
             problems["failures"] = [f"must be a whole number from 1 to {MOST_FAILURES:,}"]
         if not _is_number(self.cooldown) or not 0 < self.cooldown <= LONGEST_COOLDOWN:
             problems["cooldown"] = [f"must be more than 0 and at most {LONGEST_COOLDOWN} seconds"]
-        if self.per not in {"queue", "type"}:
+        if self.per not in ("queue", "type"):
             problems["per"] = ["must be queue or type"]
         if problems:
             raise InvalidInputError(problems)

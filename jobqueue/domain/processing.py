@@ -91,6 +91,9 @@ def processor(value: Mapping[str, Any], path: str) -> ProcessorConfig:
     if made is None:
         raise InvalidInputError({f"{path}.kind": ["must be webhook or command"]})
     rest = {_ATTRIBUTES.get(name, name): inner for name, inner in value.items() if name != "kind"}
+    unknown = [str(name) for name in value if name in _ATTRIBUTES.values()]
+    if unknown:
+        raise InvalidInputError({path: [f"has missing or unknown fields: {', '.join(unknown)}"]})
     try:
         return made(**rest)
     except InvalidInputError as error:

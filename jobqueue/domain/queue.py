@@ -124,12 +124,19 @@ def read_what_holds(given: Mapping[str, Any]) -> QueueConfig:
 
 def _with(config: QueueConfig, name: str, value: Any) -> QueueConfig:
     attribute, parse = FIELDS[name]
-    try:
-        parsed = parse(value)
-    except InvalidInputError as error:
-        own = name in error.problems or any(path.startswith(f"{name}.") for path in error.problems)
-        raise error if own else error.under(name) from None
-    return replace(config, **{attribute: parsed})
+    return replace(config, **{attribute: parse(value)})
+
+
+def _below(name: str, parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what reads a value, its problems with their paths below the name of the field."""
+
+    def read_below(value: Any) -> Any:
+        try:
+            return parse(value)
+        except InvalidInputError as error:
+            raise error.under(name) from None
+
+    return read_below
 
 
 def _whole(value: Any) -> Any:
@@ -171,7 +178,7 @@ def _check_concurrency(value: Any) -> None:
 FIELDS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "paused": ("paused", _flag("paused")),
     "concurrency": ("concurrency", _as_given),
-    "rate": ("rate", limits.rate),
+    "rate": ("rate", _below("rate", limits.rate)),
     "limitBy": ("limit_by", limits.limit_path),
     "attempts": ("attempts", _as_given),
     "backoff": ("backoff", backoffs.parse),
@@ -180,7 +187,7 @@ FIELDS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "priority": ("priority", _as_given),
     "onSuccessDelete": ("on_success_delete", _flag("onSuccessDelete")),
     "processors": ("processors", _processors),
-    "retention": ("retention", limits.retention),
-    "breaker": ("breaker", limits.breaker),
+    "retention": ("retention", _below("retention", limits.retention)),
+    "breaker": ("breaker", _below("breaker", limits.breaker)),
 }
 """By wire name: the attribute, and what reads its value."""

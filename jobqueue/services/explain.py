@@ -104,16 +104,16 @@ class Explainer:
 
     async def _delayed(self, job: Job, now: datetime) -> list[tuple[Reason, float | None]]:
         found: list[tuple[Reason, float | None]] = []
-        if job.waits_for:
-            open_ones = await self._figures.unfulfilled(job.waits_for, _MOST_DEPENDENCIES)
-            details = {"jobs": [{"id": one, "state": state} for one, state in open_ones]}
-            message = f"waits for {len(job.waits_for)} other jobs to succeed"
-            found.append((Reason(kind="dependency", message=message, details=details), None))
         if job.delay_til is not None:
             wait = max(0.0, (job.delay_til - now).total_seconds())
             why = f"attempt {job.attempts_made} of {job.attempts} failed" if job.attempts_made else "delayed"
             message = f"not before {wire.date(job.delay_til)}: {why}"
             found.append((Reason(kind="due", message=message, details={"at": wire.date(job.delay_til)}), wait))
+        if job.waits_for:
+            open_ones = await self._figures.unfulfilled(job.waits_for, _MOST_DEPENDENCIES)
+            details = {"jobs": [{"id": one, "state": state} for one, state in open_ones]}
+            message = f"waits for {len(job.waits_for)} other jobs to succeed"
+            found.append((Reason(kind="dependency", message=message, details=details), None))
         return found
 
     async def _workless(self, job: Job, config: QueueConfig) -> list[tuple[Reason, float | None]]:

@@ -15,14 +15,24 @@ if TYPE_CHECKING:
 
 
 def merged(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Apply a JSON Merge Patch (RFC 7396); an object that names its ``kind`` replaces the one that was there."""
+    """Apply a JSON Merge Patch (RFC 7396) to a configuration; a processor with a ``kind`` replaces the old one."""
+    result = _merged(present, changes)
+    wanted, old = changes.get("processors"), present.get("processors")
+    if isinstance(wanted, dict) and isinstance(old, dict):
+        for kind, one in wanted.items():
+            if isinstance(one, dict) and "kind" in one:
+                result["processors"][kind] = _merged({}, one)
+    return result
+
+
+def _merged(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(present)
     for name, change in changes.items():
         old = result.get(name)
         if change is None:
             result.pop(name, None)
-        elif isinstance(change, dict) and isinstance(old, dict) and "kind" not in change:
-            result[name] = merged(old, change)
+        elif isinstance(change, dict):
+            result[name] = _merged(old if isinstance(old, dict) else {}, change)
         else:
             result[name] = change
     return result

@@ -16,15 +16,15 @@ from jobqueue.domain import wire
 from jobqueue.domain.audit import Actor
 from jobqueue.domain.errors import ChangedMeanwhileError, NotFoundError, UnfinishedJobsError, WrongStateError
 from jobqueue.domain.processing import MOST_PREVIOUS, WebhookConfig
-from jobqueue.domain.queue import QueueConfig
 from jobqueue.services.merging import merged, unmasked
 from jobqueue.services.wake import Wake
-from jobqueue.store.config import Note
+from jobqueue.store.config import NOTHING, Note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from jobqueue.domain.audit import Entry
+    from jobqueue.domain.queue import QueueConfig
     from jobqueue.services.admin import Admin
     from jobqueue.services.breakers import Breakers
     from jobqueue.services.config import QueueConfigs
@@ -43,7 +43,8 @@ class Queues:
     """Reads and changes the configuration of queues.
 
     Every change is compared and swapped, noted in the audit with who made it, and holds on every process within a
-    second. ``if_match`` is the `etag` of the configuration that the caller wants to change.
+    second. ``if_match`` are the `etag`
+    values of the configurations that the caller wants to change; ``None`` for any.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Queues:
         return _config(stored), etag(stored)
 
     async def put(
-        self, name: str, given: Mapping[str, Any], *, by: Actor | None = None, if_match: str | None = None
+        self, name: str, given: Mapping[str, Any], *, by: Actor | None = None, if_match: frozenset[str] | None = None
     ) -> tuple[QueueConfig, dict[str, str]]:
         """Replace the whole configuration of a queue.
 
@@ -97,7 +98,7 @@ class Queues:
         return await self._change(name, "put", lambda stored: _wanted(given, _config(stored)), by, if_match)
 
     async def patch(
-        self, name: str, changes: Mapping[str, Any], *, by: Actor | None = None, if_match: str | None = None
+        self, name: str, changes: Mapping[str, Any], *, by: Actor | None = None, if_match: frozenset[str] | None = None
     ) -> tuple[QueueConfig, dict[str, str]]:
         """Change some fields of a configuration as by JSON Merge Patch (RFC 7396): ``null`` gives the default.
 
@@ -107,13 +108,13 @@ class Queues:
         def want(stored: Any) -> Wanted:
             present = _config(stored)
             shown = wire.queue(present, secrets=True)
-            known = {field: value for field, value in shown.items() if field in (stored or {})}
+            known = {field: value for field, value in shown.items() if field in _fields(stored)}
             return _wanted(merged(known, changes), present)
 
         return await self._change(name, "patch", want, by, if_match)
 
     async def rotate(
-        self, name: str, kind: str, *, by: Actor | None = None, if_match: str | None = None
+        self, name: str, kind: str, *, by: Actor | None = None, if_match: frozenset[str] | None = None
     ) -> tuple[QueueConfig, dict[str, str]]:
         """Give a webhook a new secret; the present one goes on signing, until `put` or `patch` take it away.
 
@@ -131,17 +132,17 @@ class Queues:
             new = replace(old, secret=new_secret(), previous_secrets=old.secrets[:MOST_PREVIOUS])
             changed = wire.queue(replace(present, processors={**present.processors, kind: new}), secrets=True)
             made = {} if new.secret is None else {kind: new.secret}
-            return {**stored, "processors": changed["processors"]}, made
+            return {**_fields(stored), "processors": changed["processors"]}, made
 
         return await self._change(name, "rotate", want, by, if_match)
 
     async def set_paused(
-        self, name: str, *, paused: bool, by: Actor | None = None, if_match: str | None = None
+        self, name: str, *, paused: bool, by: Actor | None = None, if_match: frozenset[str] | None = None
     ) -> QueueConfig:
         """Pause or resume a queue, and close its circuit breakers then; nothing else of it changes."""
 
         def want(stored: Any) -> Wanted:
-            return {**(stored if isinstance(stored, dict) else {}), "paused": paused}, {}
+            return {**_fields(stored), "paused": paused}, {}
 
         config, _ = await self._change(name, "pause" if paused else "resume", want, by, if_match)
         if not paused:
@@ -150,7 +151,7 @@ class Queues:
         return config
 
     async def delete(
-        self, name: str, *, force: bool = False, by: Actor | None = None, if_match: str | None = None
+        self, name: str, *, force: bool = False, by: Actor | None = None, if_match: frozenset[str] | None = None
     ) -> int:
         """Take away the configuration of a queue; its ended jobs are kept.
 
@@ -169,18 +170,19 @@ class Queues:
             ChangedMeanwhileError: the configuration is another one.
         """
         stored = await self._store.stored(name)
-        if if_match is not None and if_match != etag(stored):
+        if if_match is not None and etag(stored) not in if_match:
             raise ChangedMeanwhileError("queue", name)
         left = await self._jobs.count_unfinished(name)
         if left and not force:
             raise UnfinishedJobsError(name, left)
-        if stored is None and not left:
+        if stored is NOTHING and not left:
             raise NotFoundError("configuration of queue", name)
         if left:
             # What is not killed yet must not begin to run under the defaults.
             await self.set_paused(name, paused=True, by=by)
             left = await self._kill_all(name, f"queue {name} was deleted")
         await self._change(name, "delete", lambda _stored: (None, {}), by, None)
+        await self._breakers.close(name)
         return left
 
     async def changes(self, name: str, *, before: str | None = None, limit: int = 50) -> list[Entry]:
@@ -200,14 +202,14 @@ class Queues:
         return killed
 
     async def _change(
-        self, name: str, action: str, want: Callable[[Any], Wanted], by: Actor | None, if_match: str | None
+        self, name: str, action: str, want: Callable[[Any], Wanted], by: Actor | None, if_match: frozenset[str] | None
     ) -> tuple[QueueConfig, dict[str, str]]:
         for _ in range(_TRIES):
             stored = await self._store.stored(name)
-            if if_match is not None and if_match != etag(stored):
+            if if_match is not None and etag(stored) not in if_match:
                 raise ChangedMeanwhileError("queue", name)
             after, made = want(stored)
-            if after == stored:
+            if after == stored or (after is None and stored is NOTHING):
                 return _config(stored), made
             note = Note(action=action, by=by or _somebody(), before=_shown(stored), after=_shown(after))
             if await self._store.swap(name, stored, after, note):
@@ -219,7 +221,7 @@ class Queues:
 
 def etag(stored: Any) -> str:
     """Return what tells one stored configuration from another, for ``ETag`` and ``If-Match`` (RFC 9110)."""
-    if stored is None:
+    if stored is NOTHING:
         return "default"
     return hashlib.sha256(json.dumps(stored, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -230,7 +232,12 @@ def new_secret() -> str:
 
 
 def _config(stored: Any) -> QueueConfig:
-    return queues.read_what_holds(stored) if isinstance(stored, dict) else QueueConfig()
+    return queues.read_what_holds(_fields(stored))
+
+
+def _fields(stored: Any) -> dict[str, Any]:
+    """Return what is stored as an object, whatever somebody has made of it."""
+    return stored if isinstance(stored, dict) else {}
 
 
 def _wanted(given: Mapping[str, Any], present: QueueConfig) -> Wanted:
@@ -247,10 +254,10 @@ def _wanted(given: Mapping[str, Any], present: QueueConfig) -> Wanted:
 
 def _shown(stored: Any) -> dict[str, Any] | None:
     """Return a stored configuration as the audit keeps it: without secrets."""
-    if stored is None:
+    if stored is NOTHING or stored is None:
         return None
     masked = wire.queue(_config(stored))
-    return {field: value for field, value in masked.items() if isinstance(stored, dict) and field in stored}
+    return {field: value for field, value in masked.items() if field in _fields(stored)}
 
 
 def _somebody() -> Actor:

@@ -56,7 +56,7 @@ class Slots:
             known.read_at = now
             running = await self._limits.running(queue, None)
             known.free = set(free_slots("", most, running))
-            known.exact = len(known.free) + len(running) == most
+            known.exact = not _in_use("", most, running)[1]
         return guesses(sorted(known.free))
 
     def taken(self, queue: str, slot: str) -> None:
@@ -72,11 +72,19 @@ class Slots:
 
 
 def free_slots(key: str, most: int, running: Iterable[Running]) -> list[str]:
-    """Return the slots of a group, or with an empty key of the whole queue, that seem to be free.
+    """Return the slots of a group, or with an empty key of the whole queue, that may be given away.
 
     A running job that has none of the first ``most`` slots, because the limit was higher or another one when it began,
-    makes one slot fewer to be given away: so a limit that was lowered is never exceeded by new starts.
+    makes one slot fewer to be given away, and of those that are free always the first are: so starts that nobody knew
+    of each other never exceed a limit that was lowered.
     """
+    used, others = _in_use(key, most, running)
+    unused = [number for number in range(most) if number not in used]
+    return [f"{key}#{number}" for number in unused[: max(0, most - others - len(used))]]
+
+
+def _in_use(key: str, most: int, running: Iterable[Running]) -> tuple[set[int], int]:
+    """Return which of the first slots are taken, and how many running jobs have none of them."""
     prefix = f"{key}#"
     used: set[int] = set()
     others = 0
@@ -85,7 +93,7 @@ def free_slots(key: str, most: int, running: Iterable[Running]) -> list[str]:
         mine = [number for number in numbers if number < most]
         used.update(mine)
         others += not mine
-    return [f"{prefix}{number}" for number in range(most - others) if number not in used]
+    return used, others
 
 
 def is_slot(slot: str, prefix: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pymongo.errors import DuplicateKeyError
 
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from jobqueue.store.database import Database
 
 Stored = dict[str, Any]
+
+
+class _Nothing:
+    """Tell "nothing is stored" from whatever may be stored."""
+
+
+NOTHING: Final = _Nothing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +51,20 @@ class ConfigStore:
     @guarded
     async def all(self) -> dict[str, QueueConfig]:
         """Return every configured queue."""
-        found = await self.collection.find_one({"_id": "config"})
-        queues: Mapping[str, Any] = (found or {}).get("queues") or {}
-        return {name: read_what_holds(one) for name, one in queues.items() if isinstance(one, dict)}
+        return {name: read_what_holds(one) for name, one in (await self._queues()).items() if isinstance(one, dict)}
 
     @guarded
     async def stored(self, name: str) -> Any:
-        """Return what is stored of one queue, secrets included, ``None`` if nothing; ``name`` is a checked queue name.
+        """Return what is stored of one queue, secrets included; `NOTHING` if there is nothing.
 
         It is an object unless somebody has spoilt it by hand.
         """
-        found = await self.collection.find_one({"_id": "config"}, {f"queues.{name}": 1})
-        return ((found or {}).get("queues") or {}).get(name)
+        return (await self._queues()).get(name, NOTHING)
+
+    async def _queues(self) -> dict[str, Any]:
+        found = await self.collection.find_one({"_id": "config"})
+        queues = (found or {}).get("queues")
+        return queues if isinstance(queues, dict) else {}
 
     @guarded
     async def swap(self, name: str, before: Any, after: Stored | None, note: Note) -> bool:
@@ -70,11 +79,11 @@ class ConfigStore:
             note: for the audit.
         """
         path = f"queues.{name}"
-        guard = {"_id": "config", path: {"$exists": False} if before is None else before}
+        guard = {"_id": "config", path: {"$exists": False} if before is NOTHING else {"$eq": before}}
         update = {"$unset": {path: ""}} if after is None else {"$set": {path: after}}
 
         async def change(session: AsyncIOMotorClientSession) -> bool:
-            done = await self.collection.update_one(guard, update, upsert=before is None, session=session)
+            done = await self.collection.update_one(guard, update, upsert=before is NOTHING, session=session)
             if not done.matched_count and done.upserted_id is None:
                 return False
             await self._audit.add(("queue", name), note.action, note.by, (note.before, note.after), session)

@@ -49,6 +49,7 @@ OPERATION_MS: Final = 20_000
 CONNECT_SECONDS: Final = 10.0
 """Seconds within which a server has to be found and answer at first."""
 _SELECTION_MS: Final = 8_000
+_TRANSACTION_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 1.0
 _RESYNC_SECONDS: Final = 10.0
 _SLIGHT: Final = timedelta(seconds=1)
@@ -247,15 +248,28 @@ class Database:
     async def in_transaction(self, work: Callable[[AsyncIOMotorClientSession], Coroutine[Any, Any, T]]) -> T:
         """Do all of it or nothing; begun anew when it collides with somebody else's write.
 
+        The driver's own loop for this gives up when the collision is told at the commit.
+
         Args:
             work: gets the session its calls have to name; may be called several times.
         """
+        until = time.monotonic() + _TRANSACTION_SECONDS
         async with await self._client.start_session() as session:
-            # A transaction does not take over the concerns of the collections in it, nor may the URL weaken them.
-            done: T = await session.with_transaction(
-                work, read_concern=ReadConcern("majority"), write_concern=_WRITES, max_commit_time_ms=OPERATION_MS
-            )
-            return done
+            while True:
+                # A transaction does not take over the concerns of the collections in it, nor may the URL weaken them.
+                session.start_transaction(
+                    read_concern=ReadConcern("majority"), write_concern=_WRITES, max_commit_time_ms=OPERATION_MS
+                )
+                try:
+                    done = await work(session)
+                except BaseException as error:
+                    if session.delegate.in_transaction:
+                        await session.abort_transaction()
+                    if not _is_labelled(error, "TransientTransactionError") or time.monotonic() > until:
+                        raise
+                    continue
+                if await _commit(session, until):
+                    return done
 
     async def ensure_indexes(self) -> list[str]:
         """Create the declared indexes that are missing; return the names of those that had to be replaced."""
@@ -270,6 +284,25 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         self._client.close()
+
+
+async def _commit(session: AsyncIOMotorClientSession, until: float) -> bool:
+    """Commit a transaction; tell whether it is committed, or has to be begun anew."""
+    while True:
+        try:
+            await session.commit_transaction()
+        except PyMongoError as error:
+            in_time = time.monotonic() <= until
+            if in_time and _is_labelled(error, "UnknownTransactionCommitResult"):
+                continue
+            if in_time and _is_labelled(error, "TransientTransactionError"):
+                return False
+            raise
+        return True
+
+
+def _is_labelled(error: BaseException, label: str) -> bool:
+    return isinstance(error, PyMongoError) and error.has_error_label(label)
 
 
 def is_duplicate(error: BaseException) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
@@ -15,7 +15,6 @@ from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from jobqueue.domain.job import Job
     from jobqueue.store.database import Database
@@ -124,8 +123,8 @@ class QueueStore:
             {"queue": queue, "state": State.PENDING.value}, {"insertAt": 1, "delayTil": 1}, hint=_BY_QUEUE
         ).sort([("insertAt", 1), ("_id", 1)])
         since: list[Any] = [
-            max(moment for moment in (one.get("insertAt"), one.get("delayTil")) if moment is not None)
+            max(moment for moment in (one.get("insertAt"), one.get("delayTil")) if isinstance(moment, datetime))
             async for one in cursor.limit(_HEAD)
-            if one.get("insertAt") is not None
+            if isinstance(one.get("insertAt"), datetime)
         ]
         return max(0.0, (now - min(since)).total_seconds()) if since else None

@@ -26,7 +26,6 @@ from jobqueue.store.limits import BreakerState, Running
 
 from .domain_strategies import HUGE, LONG_AGO, garbage, modest, values
 
-TOKEN = "t"
 URL = "https://example.com/hook"
 SECRETS = tuple("whsec_" + letters * 8 for letters in ("QUFB", "QkJC", "Q0ND"))
 WHOLE: dict[str, Any] = {
@@ -281,7 +280,7 @@ def test_starts_in_all_free_slots_never_exceed_a_limit(most: int, slots: list[st
 
 
 def search(types: tuple[str, ...] | None = None, excluded: tuple[str, ...] = ()) -> Search:
-    return Search(queue="q", types=types, token=TOKEN, worker="w", excluded=excluded)
+    return Search(queue="q", types=types, token="a" * 24, worker="w", excluded=excluded)
 
 
 def shape(found: list[tuple[Search, tuple[str, ...]]]) -> list[tuple[Any, ...]]:
@@ -346,7 +345,11 @@ def test_a_breaker_is_open_until_its_time_and_half_open_then(
         ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
         ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
         # An object of another kind has other fields.
-        ({"a": {"kind": "x", "b": 1}}, {"a": {"kind": "y", "c": 2}}, {"a": {"kind": "y", "c": 2}}),
+        (
+            {"processors": {"a": {"kind": "x", "b": 1}}},
+            {"processors": {"a": {"kind": "y", "c": 2}}},
+            {"processors": {"a": {"kind": "y", "c": 2}}},
+        ),
         ({"a": {"kind": "x", "b": 1}}, {"a": {"c": 2}}, {"a": {"kind": "x", "b": 1, "c": 2}}),
     ],
 )
