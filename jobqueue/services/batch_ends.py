@@ -18,7 +18,7 @@ from jobqueue.store.batch_statements import OPEN
 from jobqueue.store.documents import callback_of, derived_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from jobqueue.domain.batch import Batch, Event
     from jobqueue.domain.job import Job, NewJob
@@ -99,20 +99,30 @@ class BatchEnds:
             batch: in its new generation.
             finish: does what an ended job, or one that has come to wait, still asks for.
         """
-        while failed := await self._store.to_requeue(batch, kinds={"$ne": DEPENDENCY}, most=_AT_ONCE):
-            for job in failed:
-                await finish(job.id)
-                await self._restart(job, batch)
-        while victims := await self._store.to_requeue(batch, kinds={"$eq": DEPENDENCY}, most=_AT_ONCE):
-            for job in victims:
-                await finish(job.id)
-                await self._dependencies.revive(job, batch.generation)
+        async for job in self._of_before(batch, {"$ne": DEPENDENCY}):
+            await finish(job.id)
+            await self._restart(job, batch)
+        async for job in self._of_before(batch, {"$eq": DEPENDENCY}):
+            await finish(job.id)
+            await self._dependencies.revive(job, batch.generation)
         # Only now: one that waits for another victim must not find that one still killed.
         for job_id in await self._store.waiting(batch):
             await finish(job_id)
         await self._store.done(batch, REQUEUE)
         self._wakeups.tell(Wake(kind="ready"))
         await self.settle(batch.id)
+
+    async def _of_before(self, batch: Batch, kinds: dict[str, str]) -> AsyncIterator[Job]:
+        """Yield, once each, jobs that have failed in an earlier generation; whoever takes one makes it of this one."""
+        seen: set[str] = set()
+        while True:
+            found = await self._store.to_requeue(batch, kinds=kinds, most=_AT_ONCE)
+            fresh = [job for job in found if job.id not in seen]
+            if not fresh:
+                return
+            for job in fresh:
+                seen.add(job.id)
+                yield job
 
     async def _restart(self, job: Job, batch: Batch) -> None:
         try:

@@ -111,7 +111,7 @@ class Batches:
         ids = [new_id() for _ in arranged_ones]
         members = await self._documents(batch_id, arranged_ones, ids, {})
         batch = await self._store.create(batch_id, new, members)
-        await self._follow(batch_id, arranged_ones, ids)
+        await self._follow(batch_id, arranged_ones, _to_check(members))
         return await self.get(batch.id), _added(arranged_ones, ids)
 
     async def add(self, batch_id: str, members: Sequence[Member], *, token: str | None = None) -> list[Added]:
@@ -144,7 +144,7 @@ class Batches:
                 blocked.setdefault(other, []).append(job_id)
         made = await self._documents(batch_id, members, ids, known)
         await self._store.add(batch_id, made, blocked, sealed_too=token is not None)
-        await self._follow(batch_id, members, ids)
+        await self._follow(batch_id, members, _to_check(made))
         return _added(members, ids)
 
     async def get(self, batch_id: str) -> BatchView:
@@ -251,15 +251,18 @@ class Batches:
             made.append(await self._jobs.document(job, job_id=job_id, batch_id=batch_id, limit_key=key, extra=extra))
         return made
 
-    async def _follow(self, batch_id: str, members: Sequence[Member], ids: Sequence[str]) -> None:
-        """Do what follows from new jobs: some may depend on jobs that have ended already."""
+    async def _follow(self, batch_id: str, members: Sequence[Member], to_check: Sequence[str]) -> None:
+        """Do what follows from new jobs: some depend on jobs that may have ended already."""
         for queue in {member.job.queue for member in members}:
             self._wakeups.tell(Wake(kind="ready", queue=queue))
             self._wakeups.tell(Wake(kind="delayed", queue=queue))
-        for member, job_id in zip(members, ids, strict=True):
-            if member.after or member.job.depends_on:
-                await self._completer.finish(job_id)
+        for job_id in to_check:
+            await self._completer.finish(job_id)
         await self._completer.settle_batch(batch_id)
+
+
+def _to_check(documents: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [str(one["_id"]) for one in documents if "outbox" in one]
 
 
 def _check_count(members: Sequence[Member]) -> None:

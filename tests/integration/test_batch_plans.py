@@ -1,0 +1,121 @@
+"""Query plans for batches and dependencies among many other jobs: an index for everything, and few keys looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import ObjectId
+from pymongo import MongoClient
+
+from jobqueue.domain.job import NewJob
+from jobqueue.domain.queue import QueueConfig
+from jobqueue.store import dependency_statements, documents
+from jobqueue.store.database import Database, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+BATCH, OTHER, CULPRIT = ObjectId(), ObjectId(), new_id()
+SIZE = 2000
+
+
+def jobs() -> list[dict[str, Any]]:
+    """Return a batch of which all jobs but three have ended, and another one."""
+    config = QueueConfig()
+
+    def job(batch: ObjectId, number: int, **changes: Any) -> dict[str, Any]:
+        made = documents.new_document(
+            config.fill(NewJob(type="a")), job_id=new_id(), now=NOW, batch_id=str(batch), extra={"ref": f"n{number}"}
+        )
+        return made | {"state": "success", "endAt": NOW} | changes
+
+    waiting = {"state": "delayed", "waitsFor": [ObjectId(CULPRIT)], "endAt": None}
+    return [
+        *(job(BATCH, number) for number in range(SIZE)),
+        *(job(OTHER, number) for number in range(SIZE)),
+        *(job(BATCH, SIZE + number, **waiting) for number in range(3)),
+        *(job(OTHER, SIZE + number, state="delayed", waitsFor=[ObjectId()]) for number in range(500)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def crowd(mongo_url: str) -> Iterator[str]:
+    name = f"test_{secrets.token_hex(6)}"
+
+    async def fill() -> None:
+        opened = await Database.connect(mongo_url, name)
+        await opened.collection("jobs").insert_many(jobs())
+        await opened.close()
+
+    asyncio.run(fill())
+    yield name
+    client: MongoClient[dict[str, Any]] = MongoClient(mongo_url)
+    with client:
+        client[name].drop_collection("jobs")
+        client.drop_database(name)
+
+
+@pytest.fixture
+async def database(mongo_url: str, crowd: str) -> AsyncIterator[Database]:
+    opened = await Database.connect(mongo_url, crowd)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def stages(plan: Any) -> Iterator[str]:
+    if isinstance(plan, dict):
+        if isinstance(plan.get("stage"), str):
+            yield plan["stage"]
+        for inner in plan.values():
+            yield from stages(inner)
+    elif isinstance(plan, list):
+        for inner in plan:
+            yield from stages(inner)
+
+
+async def explain(database: Database, command: dict[str, Any], *, keys: int) -> None:
+    plan = await database.raw.command("explain", command, verbosity="executionStats")
+    used = set(stages(plan["queryPlanner"]["winningPlan"]))
+    assert not used & {"COLLSCAN", "SORT"}, used
+    assert plan["executionStats"]["totalKeysExamined"] <= keys
+
+
+UNFINISHED = {"$in": ["delayed", "pending", "processing"]}
+
+
+async def test_whether_a_batch_has_an_unfinished_job_is_one_look_up(database: Database) -> None:
+    found = {"find": "jobs", "filter": {"batchId": BATCH, "state": UNFINISHED}, "limit": 1, "hint": "batch"}
+    await explain(database, found, keys=4)
+    none = found | {"filter": {"batchId": ObjectId(), "state": UNFINISHED}}
+    await explain(database, none, keys=4)
+
+
+async def test_jobs_of_a_batch_are_counted_without_reading_them(database: Database) -> None:
+    command = {"count": "jobs", "query": {"batchId": BATCH, "state": "delayed"}, "hint": "batch"}
+    plan = await database.raw.command("explain", command, verbosity="executionStats")
+    assert plan["executionStats"]["totalDocsExamined"] == 0
+    assert plan["executionStats"]["totalKeysExamined"] <= 5
+
+
+@pytest.mark.parametrize("policies", [None, [None, "kill"], ["run"]])
+async def test_releasing_looks_only_at_the_jobs_that_wait(database: Database, policies: list[str | None]) -> None:
+    found = dependency_statements.waiting_for(CULPRIT, policies)
+    update = {"q": found, "u": dependency_statements.release(CULPRIT, NOW), "multi": True, "hint": "dependents"}
+    await explain(database, {"update": "jobs", "updates": [update]}, keys=4)
+
+
+async def test_a_ref_is_found_among_those_of_its_batch(database: Database) -> None:
+    found = {"batchId": BATCH, "ref": {"$in": ["n5", "n7", "nobody"]}}
+    await explain(database, {"find": "jobs", "filter": found, "hint": "ref"}, keys=7)
+
+
+async def test_jobs_without_dependents_are_in_none_of_these_indexes(database: Database) -> None:
+    counts = (await database.raw.command("validate", "jobs"))["keysPerIndex"]
+    assert counts["dependents"] == 503
