@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from jobqueue.services.batches import Added
 
 MOST_LISTED: Final = 200
+MOST_READ: Final = 2 * MOST_MEMBERS
+"""Jobs in one request, children included."""
 _BATCH: Final = schemas.BatchSchema()
 _ADD: Final = schemas.BatchAddSchema()
 _KILL: Final = schemas.KillSchema()
@@ -34,7 +36,7 @@ async def create(request: web.Request) -> web.Response:
     """Create a batch and its first jobs, all or nothing; sealed unless it says otherwise."""
     given = await read_object(request, most=MOST_BATCH_BODY)
     values, problems = schemas.sift(_BATCH, given)
-    reader = JobReader()
+    reader = JobReader(MOST_READ)
     members = _members(values.get("jobs", []), reader, problems)
     for name, field in _EVENTS.items():
         if values.get(name) is not None:
@@ -74,7 +76,7 @@ async def add_jobs(request: web.Request) -> web.Response:
     """Add jobs to an open batch, all or none; a running job of it, named by its token, may do so when it is sealed."""
     batch_id = path_id(request)
     values, problems = schemas.sift(_ADD, await read_object(request, most=MOST_BATCH_BODY))
-    reader = JobReader()
+    reader = JobReader(MOST_READ)
     members = _members(values.get("jobs", []), reader, problems)
     reader.check(problems)
     added = await request.app[RUNTIME].batches.add(batch_id, members, token=values.get("token"))

@@ -11,7 +11,7 @@ from jobqueue.domain.job import DEEPEST_CHILD, MOST_CHILDREN, NewJob
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MOST_JOBS: Final = 20_000
+MOST_JOBS: Final = 10_000
 """Jobs in one request, children included."""
 _NEW_JOB: Final = NewJobSchema()
 _CHILDREN: Final = {"on_complete": "onComplete", "on_success": "onSuccess", "on_failure": "onFailure"}
@@ -19,9 +19,10 @@ _SOME_TYPE: Final = "unknown"
 
 
 class JobReader:
-    """Reads the jobs of one request and gathers what is wrong with them."""
+    """Reads the jobs of one request, at most so many with their children, and gathers what is wrong with them."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_JOBS) -> None:
+        self._most = most
         self.problems: Problems = {}
         self._too_large: TooLargeError | None = None
         self._count = 0
@@ -35,8 +36,8 @@ class JobReader:
             level: of which generation it is.
         """
         self._count += 1
-        if self._count > MOST_JOBS:
-            raise InvalidInputError({path or "body": [f"takes at most {MOST_JOBS:,} jobs, children included"]})
+        if self._count > self._most:
+            raise InvalidInputError({path or "body": [f"takes at most {self._most:,} jobs, children included"]})
         if not isinstance(given, dict):
             self._wrong(path, "must be a job")
             return None

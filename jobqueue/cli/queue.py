@@ -29,7 +29,7 @@ _SET: Final = exits.epilog(
     """queue set media '{"attempts": 5, "processors": {"*": {"kind": "webhook", "url": "https://…"}}}'""",
     "queue set media @media.json",
 )
-_WHOLE: Final = ("{", "@")
+_WHOLE: Final = ("{", "[", "@")
 Changed = tuple["QueueConfig", dict[str, str]]
 
 

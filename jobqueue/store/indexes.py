@@ -74,7 +74,7 @@ def _declared() -> Sequence[Index]:
         "newestOfState": ((("state", 1), *_NEWEST), {}),
         "newestOfType": ((("type", 1), *_NEWEST), {}),
         "newestOfBatch": ((("batchId", 1), *_NEWEST), _partial(batchId=_ANY_ID)),
-        "batch": ((("batchId", 1), ("state", 1)), _partial(batchId=_ANY_ID)),
+        "batch": ((("batchId", 1), ("state", 1), *_NEWEST), _partial(batchId=_ANY_ID)),
         "ref": ((("batchId", 1), ("ref", 1)), _partial(ref={"$gt": ""})),
         "dependents": ((("waitsFor", 1),), _partial(waitsFor={"$exists": True})),
         "newestOfParent": ((("parentId", 1), *_NEWEST), _partial(parentId=_ANY_ID)),

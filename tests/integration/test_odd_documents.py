@@ -86,13 +86,13 @@ async def test_a_job_that_cannot_be_finished_keeps_no_other_from_it(
     fire = idle_runtime.completer.fire
     first, second = [await claimed_job(idle_runtime, on_success=NewJob(type="child")) for _ in "ab"]
 
-    async def broken(job: Job) -> None:
+    async def broken(job: Job) -> list[str]:
         if job.id == first.job.id:
             raise ValueError("no")
-        await fire(job)
+        return await fire(job)
 
-    async def nothing(_job: Job) -> None:
-        return
+    async def nothing(_job: Job) -> list[str]:
+        return []
 
     monkeypatch.setattr(idle_runtime.completer, "fire", nothing)
     for claimed in (first, second):

@@ -91,11 +91,6 @@ async def test_a_stored_job_is_read_with_its_logs_and_family(client: Client) -> 
     assert (family["batch"], family["truncated"]) == (None, False)
 
 
-async def test_an_unconfigured_queue_has_the_defaults(client: Client) -> None:
-    queue = await (await client.get("/v1/queues/some:queue-1")).json()
-    assert (queue["name"], queue["attempts"], queue["paused"], queue["processors"]) == ("some:queue-1", 3, False, {})
-
-
 async def test_health_and_index_answer(client: Client) -> None:
     assert await (await client.get("/healthz")).json() == {"status": "ok"}
     assert await (await client.get("/readyz")).json() == {"status": "ready"}
