@@ -30,6 +30,9 @@ TRIAL: Final = "trial"
 _MOST_GROUPS: Final = 1000
 _SOON: Final = 0.02
 _POLL: Final = 1.0
+_LONGEST_STREAK: Final = 8
+_PAUSE: Final = 0.05
+Wanted = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
 _FLOWING_SECONDS: Final = 0.5
 
 
@@ -54,7 +57,8 @@ class Limiter:
         self._locks: dict[str, asyncio.Lock] = {}
         self._turns: dict[tuple[str, str], str] = {}
         self._slots = Slots(limits)
-        self._found_at: dict[tuple[str, tuple[str, ...] | None, tuple[str, ...]], float] = {}
+        self._found_at: dict[Wanted, float] = {}
+        self._streaks: dict[Wanted, int] = {}
 
     async def claim(self, search: Search, config: QueueConfig) -> Job | Held | None:
         """Claim a job as far as the limits allow.
@@ -83,11 +87,22 @@ class Limiter:
 
     async def _from_queue(self, search: Search, config: QueueConfig, slots: tuple[str, ...]) -> Job | Held | None:
         free: Sequence[tuple[str, ...]] = [slots]
+        if config.concurrency is not None and await self._is_turn_of_others(search):
+            return Held(seconds=_PAUSE)
         if config.concurrency is not None:
             free = [(*slots, one) for one in await self._slots.offer(search.queue, config.concurrency)]
         if free and config.rate is not None and not await self._something_waits(search):
             return None
         return await self._take(search, config, None, free)
+
+    async def _is_turn_of_others(self, search: Search) -> bool:
+        """Tell whether to let workers for other types have a slot that this process would take again and again."""
+        wanted = (search.queue, search.types, search.excluded)
+        if search.types is None or self._streaks.get(wanted, 0) < _LONGEST_STREAK:
+            return False
+        self._streaks[wanted] = 0
+        first = await self._limits.type_of_first(search.queue)
+        return first is not None and first not in search.types
 
     async def _something_waits(self, search: Search) -> bool:
         """Look whether a start has to be asked for at all; while jobs are found again and again, it has."""
@@ -155,6 +170,7 @@ class Limiter:
             wanted = (search.queue, search.types, search.excluded)
             if job is not None:
                 self._found_at[wanted] = time.monotonic()
+                self._streaks[wanted] = self._streaks.get(wanted, 0) + 1
                 for slot in slots:
                     self._slots.taken(search.queue, slot)
                 return job

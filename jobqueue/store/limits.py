@@ -105,6 +105,14 @@ class LimitStore:
         return await self._jobs.find_one(base, {"_id": 1}, sort=statements.CLAIM_ORDER, hint=index) is not None
 
     @guarded
+    async def type_of_first(self, queue: str) -> str | None:
+        """Return the type of the job that comes first in a queue, whoever may run it."""
+        found = await self._jobs.find_one(
+            statements.claimable(queue, None), {"type": 1}, sort=statements.CLAIM_ORDER, hint=statements.CLAIM_INDEX
+        )
+        return None if found is None else str(found.get("type", ""))
+
+    @guarded
     async def next_group(
         self, search: Search, path: str, after: str | None, passed_over: Collection[str]
     ) -> str | None:

@@ -1,0 +1,66 @@
+"""Limits with workers of different kinds on one queue."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from jobqueue import JobQueue, NewJob
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from jobqueue.settings import Settings
+
+
+async def test_workers_for_other_types_get_a_turn_though_one_could_always_take_the_only_slot(
+    settings: Settings, queue: JobQueue
+) -> None:
+    order: list[str] = []
+
+    @queue.handler("many")
+    async def many(_job: Any) -> None:
+        order.append("many")
+        await asyncio.sleep(0.005)
+
+    async with JobQueue(settings) as other:
+
+        @other.handler("few")
+        async def few(_job: Any) -> None:
+            order.append("few")
+
+        await (await queue.open()).queues.patch("default", {"concurrency": 1})
+        await queue.add_all([NewJob(type="few") for _ in range(2)])
+        await queue.add_all([NewJob(type="many") for _ in range(150)])
+        async with queue.working(concurrency=4):
+            await eventually(lambda: len(order) > 3)
+            async with other.working(concurrency=4):
+                await eventually(lambda: len(order) == 152, within=60)
+    assert order.index("few") < 100
+
+
+async def test_a_lane_that_is_held_back_is_woken_when_another_process_makes_room(
+    settings: Settings, queue: JobQueue
+) -> None:
+    ran: list[str] = []
+    hold = asyncio.Event()
+
+    @queue.handler("long")
+    async def long(_job: Any) -> None:
+        ran.append("long")
+        await hold.wait()
+
+    async with JobQueue(settings, poll_interval="30") as other:
+
+        @other.handler("short")
+        async def short(_job: Any) -> None:
+            ran.append("short")
+
+        await (await queue.open()).queues.patch("default", {"concurrency": 1})
+        async with queue.working(), other.working():
+            await queue.add("long")
+            await eventually(lambda: ran == ["long"])
+            added = await queue.add("short")
+            found = await (await queue.open()).explainer.why(added.id)
+            assert [reason.kind for reason in found.reasons if reason.kind != "no-worker"] == ["concurrency"]
+            hold.set()
+            await eventually(lambda: ran == ["long", "short"], within=5)
