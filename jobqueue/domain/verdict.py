@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from jobqueue.domain.batch import Member
     from jobqueue.domain.job import Job, JobError
     from jobqueue.domain.query import Page
 
@@ -88,6 +89,9 @@ class Relatives(Protocol):
 
     async def add(self, kind: str, data: Mapping[str, Any] | None, after: Sequence[str], how: Mapping[str, Any]) -> str:
         """Add a job to the batch of the running one; return its id."""
+
+    async def add_all(self, members: Sequence[Member]) -> list[str]:
+        """Add jobs to the batch of the running one, all or none; return their ids."""
 
 
 class Processor(Protocol):

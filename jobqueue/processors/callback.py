@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
     from types import TracebackType
 
+    from jobqueue.domain.batch import Member
     from jobqueue.domain.job import Job
     from jobqueue.domain.query import Page
     from jobqueue.domain.verdict import Relatives, Reporter
@@ -159,6 +160,14 @@ class ActiveJob(_Running):
         """
         return await self._relatives.add(kind, data, after, how)
 
+    async def add_all(self, members: Sequence[Member]) -> list[str]:
+        """Add up to 10,000 jobs to the batch of this one, all or none; return their ids in their order.
+
+        Raises:
+            InvalidInputError, ConflictError: as `add`.
+        """
+        return await self._relatives.add_all(members)
+
 
 class BlockingJob(_Running):
     """The job a plain handler gets: the same calls, without ``await``."""
@@ -204,6 +213,10 @@ class BlockingJob(_Running):
     def add(self, kind: str, data: Mapping[str, Any] | None = None, *, after: Sequence[str] = (), **how: Any) -> str:
         """Add a job to the batch of this one; as `ActiveJob.add`."""
         return self._call(self._relatives.add(kind, data, after, how))
+
+    def add_all(self, members: Sequence[Member]) -> list[str]:
+        """Add jobs to the batch of this one, all or none; as `ActiveJob.add_all`."""
+        return self._call(self._relatives.add_all(members))
 
     def cancel(self) -> None:
         """Make the next call from the function raise."""

@@ -12,7 +12,6 @@ from jobqueue.domain.errors import KeyConflictError, NotFoundError, WrongStateEr
 from jobqueue.domain.job import as_tuple
 from jobqueue.domain.state import State
 from jobqueue.journal import get_logger
-from jobqueue.services.dependencies import DEPENDENCY
 from jobqueue.services.wake import Wake
 from jobqueue.store.batch_statements import OPEN
 from jobqueue.store.documents import callback_of, derived_id
@@ -93,30 +92,27 @@ class BatchEnds:
         return await self._store.left_over()
 
     async def requeue(self, batch: Batch, finish: Callable[[str], Awaitable[None]]) -> None:
-        """Restart the jobs of a batch that have failed, and let those wait again that were killed because of them.
+        """Restart the jobs of a batch that have failed or were killed; those that depend on others wait for them again.
 
         Args:
             batch: in its new generation.
             finish: does what an ended job, or one that has come to wait, still asks for.
         """
-        async for job in self._of_before(batch, {"$ne": DEPENDENCY}):
+        async for job in self._of_before(batch):
             await finish(job.id)
             await self._restart(job, batch)
-        async for job in self._of_before(batch, {"$eq": DEPENDENCY}):
-            await finish(job.id)
-            await self._dependencies.revive(job, batch.generation)
-        # Only now: one that waits for another victim must not find that one still killed.
+        # Only now: one that waits for another must not find that one still failed.
         for job_id in await self._store.waiting(batch):
             await finish(job_id)
         await self._store.done(batch, REQUEUE)
         self._wakeups.tell(Wake(kind="ready"))
         await self.settle(batch.id)
 
-    async def _of_before(self, batch: Batch, kinds: dict[str, str]) -> AsyncIterator[Job]:
+    async def _of_before(self, batch: Batch) -> AsyncIterator[Job]:
         """Yield, once each, jobs that have failed in an earlier generation; whoever takes one makes it of this one."""
         seen: set[str] = set()
         while True:
-            found = await self._store.to_requeue(batch, kinds=kinds, most=_AT_ONCE)
+            found = await self._store.to_requeue(batch, most=_AT_ONCE)
             fresh = [job for job in found if job.id not in seen]
             if not fresh:
                 return
@@ -125,8 +121,12 @@ class BatchEnds:
                 yield job
 
     async def _restart(self, job: Job, batch: Batch) -> None:
+        """Start a job anew, or let it wait again if it depends on others: they may be started anew too."""
         try:
-            await self._jobs.requeue(job, {"generation": batch.generation})
+            if job.depends_on:
+                await self._dependencies.revive(job, batch.generation)
+            else:
+                await self._jobs.requeue(job, {"generation": batch.generation})
         except KeyConflictError as conflict:
             # The living job with this key stands for it, as it does for a child.
             log.warning("job of a batch not requeued", job_id=job.id, reason=str(conflict))

@@ -61,8 +61,6 @@ class JobRelatives:
             InvalidInputError: naming each unacceptable field, or this job belongs to no batch.
             ConflictError: this job is not running any more.
         """
-        if self._job.batch_id is None or self._job.claim is None:
-            raise InvalidInputError({"batchId": ["the job belongs to no batch"]})
         fields = {"queue": self._job.queue} | {name: inner for name, inner in how.items() if name not in _OWN}
         member = Member(
             job=NewJob(type=kind, data={} if data is None else data, **fields),
@@ -70,8 +68,19 @@ class JobRelatives:
             after=tuple(after),
             blocks=tuple(how.get("blocks", ())),
         )
-        added = await self._batches.add(self._job.batch_id, [member], token=self._job.claim.token)
-        return added[0].id
+        return (await self.add_all([member]))[0]
+
+    async def add_all(self, members: Sequence[Member]) -> list[str]:
+        """Add jobs to the batch of this one, all or none; return their ids in their order.
+
+        Raises:
+            InvalidInputError: naming each unacceptable one, or this job belongs to no batch.
+            ConflictError: this job is not running any more.
+        """
+        if self._job.batch_id is None or self._job.claim is None:
+            raise InvalidInputError({"batchId": ["the job belongs to no batch"]})
+        added = await self._batches.add(self._job.batch_id, members, token=self._job.claim.token)
+        return [one.id for one in added]
 
 
 _OWN: Final = frozenset({"ref", "blocks"})

@@ -236,18 +236,16 @@ class BatchStore:
         return None if found is None else _batch(found)
 
     @guarded
-    async def to_requeue(self, batch: Batch, *, kinds: Mapping[str, Any], most: int) -> list[Job]:
+    async def to_requeue(self, batch: Batch, *, most: int) -> list[Job]:
         """Return jobs, as `lean`, that have failed or were killed in an earlier generation.
 
         Args:
             batch: in its present generation.
-            kinds: what the kind of their error has to be, as a filter.
             most: how many at most.
         """
         found = {
             "batchId": ObjectId(batch.id),
             "state": _ENDED_BADLY,
-            "error.kind": kinds,
             "$or": [{"generation": {"$exists": False}}, {"generation": {"$lt": batch.generation}}],
         }
         cursor = self._jobs.find(found, _LEAN, hint=_BY_STATE).limit(most)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
+from pymongo.errors import DuplicateKeyError
 
+from jobqueue.domain.errors import KeyConflictError
 from jobqueue.domain.job import POLICIES
 from jobqueue.domain.state import State
 from jobqueue.store import dependency_statements, documents, statements
@@ -111,12 +113,17 @@ class DependencyStore:
 
     @guarded
     async def revive(self, job: Job, generation: int) -> bool:
-        """Let a job that was killed because of another one wait again, in the present generation of its batch."""
-        guard = {
-            "_id": ObjectId(job.id),
-            "queue": job.queue,
-            "state": State.KILLED.value,
+        """Let a job that has failed or was killed wait again for what it depends on; tell whether it does.
+
+        Raises:
+            KeyConflictError: another unfinished job has taken its key.
+        """
+        guard = statements.same_run(job.id, job.queue, job.run) | {
+            "state": job.state.value,
             "outbox": {"$exists": False},
         }
         update = dependency_statements.revive(job.depends_on, generation, self.now)
-        return bool((await self.collection.update_one(guard, update)).modified_count)
+        try:
+            return bool((await self.collection.update_one(guard, update)).modified_count)
+        except DuplicateKeyError:
+            raise KeyConflictError(job.queue, str(job.key), "") from None

@@ -51,7 +51,7 @@ def release(job_id: str, now: Now) -> list[Document]:
 
 
 def revive(waits_for: Sequence[str], generation: int, now: Now) -> list[Document]:
-    """Let a job that was killed because of another one wait again; whether it has to is looked at afterwards."""
+    """Let a job that has ended wait again for what it depends on; whether it has to is looked at afterwards."""
     entry: Document = {
         "attempt": {"$ifNull": ["$attemptsMade", 0]},
         "token": None,

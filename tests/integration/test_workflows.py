@@ -199,15 +199,45 @@ async def test_a_long_chain_falls_at_once_when_its_first_job_fails(idle_runtime:
     assert (await idle_runtime.batches.get(ids["batch"])).batch.state == "finished"
 
 
+async def test_a_requeue_lets_a_job_wait_again_whose_dependency_is_started_anew(idle_runtime: Runtime) -> None:
+    ids = await create(
+        idle_runtime,
+        step("find", attempts=1),
+        step("fine"),
+        step("report", "find", "fine", dependency_policy="run", attempts=1),
+    )
+    await fail(idle_runtime, await claim(idle_runtime))
+    await run(idle_runtime, ids, "fine")
+    await fail(idle_runtime, await claim(idle_runtime))
+    assert await states(idle_runtime, ids) == {"find": "failed", "fine": "success", "report": "failed"}
+    await idle_runtime.batches.requeue(ids["batch"])
+    assert await states(idle_runtime, ids) == {"find": "pending", "fine": "success", "report": "delayed"}
+    await run(idle_runtime, ids, "find")
+    await run(idle_runtime, ids, "report")
+    assert (await idle_runtime.batches.get(ids["batch"])).batch.state == "finished"
+
+
+async def test_a_thousand_jobs_may_come_together_in_one(idle_runtime: Runtime) -> None:
+    many = [step(f"n{number}") for number in range(1000)]
+    ids = await create(idle_runtime, *many, step("end", *(f"n{number}" for number in range(1000))))
+    claims = [await claim(idle_runtime) for _ in range(1000)]
+    for start in range(0, 1000, 50):
+        await asyncio.gather(*(succeed(idle_runtime, one, start) for one in claims[start : start + 50]))
+    last = await claim(idle_runtime)
+    assert last.job.id == ids["end"]
+    assert len(last.job.parents or ()) == 1000
+
+
 async def test_a_running_job_adds_jobs_that_a_waiting_one_waits_for_too(queue: JobQueue) -> None:
     seen: list[Any] = []
 
     @queue.handler("split")
     async def split(job: Any) -> int:
         end = job.data["end"]
-        for n in range(3):
-            await job.add("part", {"n": n}, ref=f"part{n}", blocks=[end])
-        return 3
+        await job.add("part", {"n": 0}, ref="part0", blocks=[end])
+        parts = [NewJob(type="part", data={"n": n}) for n in (1, 2)]
+        more = await job.add_all([Member(job=one, ref=f"part{one.data['n']}", blocks=(end,)) for one in parts])
+        return 1 + len(more)
 
     @queue.handler("part")
     def part(job: Any) -> int:
