@@ -21,7 +21,7 @@ def _run_id(_context: click.Context, _parameter: click.Parameter, value: str | N
     return value
 
 
-@click.command(epilog=exits.epilog("demo --limit 200", "demo --json > report.json"))
+@click.command(epilog=exits.epilog("demo --limit 200", "demo --json > report.json", "demo --break"))
 @click.option(
     "--path",
     metavar="DIR",
@@ -33,19 +33,29 @@ def _run_id(_context: click.Context, _parameter: click.Parameter, value: str | N
 @click.option("--stay/--no-stay", default=None, help="Keep serving when the report is there. [default: on a terminal]")
 @click.option("--keep/--delete", default=True, show_default=True, help="Keep the jobs, or delete them at the end.")
 @click.option("--resume", metavar="RUN", callback=_run_id, help="Go on with a run that was stopped.")
+@click.option("--break", "breaks", is_flag=True, help="Lose a tenth of the files, so that the report cannot be made.")
+@click.option(
+    "--repair", metavar="RUN", callback=_run_id, help="Bring back what --break lost, and start again only what failed."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, and everything else on stderr.")
 @setting_options("concurrency", "port")
 @database_options
 def demo(*, concurrency: str | None, port: str | None, **given: Any) -> int:
     """Analyse Python's own standard library with a job for each file: real work, some of which really fails.
 
-    A first job finds the sources and adds a job for each; these compile and measure one file each; a last one waits for
-    all of them and adds up. Some files of Python's own test data do not compile: their jobs fail, are tried again, and
-    stay to be looked at. Exits with 0 if the report came, even though files failed.
+    A batch: a first job finds the sources and adds a job for each; these compile and measure one file each; a last one
+    depends on all of them and adds up. Some files of Python's own test data do not compile: their jobs fail, are tried
+    again, and stay to be looked at. Exits with 0 if the report came, even though files failed.
+
+    With --break some files get lost on the way: their jobs fail, and the report falls with them. --repair takes the
+    cause away and requeues the batch: what has succeeded is not run again, and the report comes.
     """
     flags = database_flags(given) | {"concurrency": concurrency, "port": port}
-    if given["resume"] and (given["path"] or given["limit"]):
-        raise click.UsageError("--resume goes on with the files the run began with: leave out --path and --limit")
+    for option in ("resume", "repair"):
+        if given[option] and (given["path"] or given["limit"] or given["breaks"]):
+            raise click.UsageError(f"--{option} goes on with what the run began with: leave out all but its id")
+    if given["resume"] and given["repair"]:
+        raise click.UsageError("either --resume or --repair: to repair a run is to go on with it too")
     import asyncio  # noqa: PLC0415 - this and the rest take half a second to import, --help must not
 
     from jobqueue.cli import logs  # noqa: PLC0415 - as above

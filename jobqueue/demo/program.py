@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOST: Final = "127.0.0.1"
 _PLAIN_WIDTH: Final = 120
+_BROKEN_FILES: Final = 200
 _THRESHOLDS: Final = (50_000, 20, 20)
 
 
@@ -57,6 +58,8 @@ class Options:
         stay: keep serving when the report is there; without, exactly on a terminal.
         keep: leave the jobs in the database.
         resume: the id of a run to go on with.
+        breaks: let a part of the work fail, for a reason that `repair` can take away.
+        repair: the id of a run to repair and go on with.
         as_json: print the report as JSON on stdout, and everything else on stderr.
         flags: what other commands need on their command line to find the same database.
     """
@@ -67,6 +70,8 @@ class Options:
     stay: bool | None = None
     keep: bool = True
     resume: str | None = None
+    breaks: bool = False
+    repair: str | None = None
     as_json: bool = False
     flags: tuple[str, ...] = ()
 
@@ -102,7 +107,7 @@ class Demo:
         async with JobQueue(self._settings) as queue:
             runtime = await queue.open()
             try:
-                run = Run(queue, self._options.resume)
+                run = Run(queue, self._options.resume or self._options.repair)
                 with self._signals(), _fewer_collections():
                     report = await self._work(queue, runtime, run)
             finally:
@@ -120,10 +125,12 @@ class Demo:
         async with contextlib.AsyncExitStack() as stack:
             url = await stack.enter_async_context(_served(runtime)) if options.serve else None
             self._dispatcher = await stack.enter_async_context(queue.working())
-            if options.resume is None:
-                await run.begin(Order(root=options.path or _standard_library(), limit=options.limit))
-            else:
+            if options.repair is not None:
+                self._display.say(f"{await run.repair():,} files were missing, and are there now")
+            elif options.resume is not None:
                 await run.resume()
+            else:
+                await run.begin(self._order(run.id))
             self._display.say(f"Run {run.id}" + (f", API at {url}" if url else ""))
             report = await run.watch(self._display, self._stop)
             if report is None:
@@ -140,11 +147,24 @@ class Demo:
                 self._display.say(f"The API was at {url} meanwhile. Serve it again with: {again}")
             return report
 
+    def _order(self, run: str) -> Order:
+        options = self._options
+        root = options.path or _standard_library()
+        if not options.breaks:
+            return Order(root=root, limit=options.limit)
+        copy_to = self._settings.data_dir.resolve() / f"demo-{run}"
+        return Order(root=root, limit=options.limit or _BROKEN_FILES, copy_to=copy_to)
+
     def _show(self, report: Job, url: str | None) -> None:
         if report.state is not State.SUCCESS:
             reason = report.error.message if report.error else "no reason given"
             self._display.say(f"There is no report, {report.type} {report.state}: {reason}")
             self._display.say(f"Look at it with: {summary.program_name()} show {report.id}")
+            if report.data.get("copyTo") is not None:
+                again = [summary.program_name(), "demo --repair", report.meta["demo"]]
+                again += map(shlex.quote, self._options.flags)
+                self._display.say("What has succeeded is kept. Take the cause away and start again only what failed:")
+                self._display.say(f"  {' '.join(again)}")
             return
         if self._options.as_json:
             click.echo(json.dumps(report.result, indent=2))

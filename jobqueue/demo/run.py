@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.demo import sources
 from jobqueue.demo.stages import FIND, KINDS, REPORT, Stages
 from jobqueue.demo.tally import Tally
-from jobqueue.domain.errors import DatabaseUnavailableError, NotFoundError, WrongStateError
+from jobqueue.domain.errors import (
+    ConflictError,
+    DatabaseUnavailableError,
+    InvalidInputError,
+    NotFoundError,
+    WrongStateError,
+)
 from jobqueue.domain.state import FINAL, State
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from jobqueue.demo.display import Display
     from jobqueue.domain.job import Job
     from jobqueue.services.queue import JobQueue
@@ -32,10 +39,12 @@ class Order:
     Attributes:
         root: the directory.
         limit: at most so many files.
+        copy_to: analyse a copy of it there that is not whole.
     """
 
     root: Path
     limit: int | None = None
+    copy_to: Path | None = None
 
 
 class Run:
@@ -51,11 +60,10 @@ class Run:
         self._queue = queue
         self._tally = Tally()
         self._stages = Stages(queue, self.id, self._tally)
-        self._outdated: str | None = None
 
     async def begin(self, order: Order) -> None:
-        """Add the first job; everything else follows from it."""
-        await self._queue.add_all([self._stages.first(order.root, order.limit)])
+        """Add the first job and the report; everything else follows from that."""
+        await self._queue.add_batch(self._stages.batch(order.root, order.limit, order.copy_to))
 
     async def resume(self) -> None:
         """Go on with what is left of a run, and begin again the stage that broke off, if one did.
@@ -63,22 +71,35 @@ class Run:
         Raises:
             NotFoundError: there is no such run in this database.
         """
-        find, report = await self._stages.newest(FIND), await self._stages.newest(REPORT)
-        if find is None:
-            raise NotFoundError("demo run", self.id)
-        if find.state in _BROKEN:
-            # The stage has another report when it ends again.
-            self._outdated = report.id if report else None
-            await self._requeue(find)
+        find, report = await self._first_and_last()
+        if find.state in _BROKEN and find.batch_id is not None:
+            with contextlib.suppress(ConflictError):
+                await self._queue.requeue_batch(find.batch_id)
         elif report is not None and report.state in _BROKEN:
-            await self._requeue(report)
-        if find.state is State.SUCCESS:
-            self._tally.expect(find.result["files"])
-        done = failed = 0
-        async for job in self._stages.analyses(sorted(FINAL)):
-            done += job.state is State.SUCCESS
-            failed += job.state is not State.SUCCESS
-        self._tally.start_from(done=done, failed=failed)
+            with contextlib.suppress(WrongStateError):
+                await self._queue.requeue(report.id)
+        await self._count(find)
+
+    async def repair(self) -> int:
+        """Copy what is missing and start again what failed because of it; return how many files were missing.
+
+        Raises:
+            NotFoundError: there is no such run in this database.
+            InvalidInputError: it works on no copy, so that there is nothing to repair.
+        """
+        find, _ = await self._first_and_last()
+        copy_to = find.data.get("copyTo")
+        if copy_to is None or find.batch_id is None:
+            raise InvalidInputError({"repair": [f"run {self.id} was not begun with --break"]})
+        copied = Path(copy_to)
+        missing = [
+            job.data["file"] async for job in self._stages.analyses() if not (copied / job.data["file"]).exists()
+        ]
+        await asyncio.to_thread(sources.copy, Path(find.data["root"]), copied, missing)
+        with contextlib.suppress(ConflictError):
+            await self._queue.requeue_batch(find.batch_id)
+        await self._count(find)
+        return len(missing)
 
     async def watch(self, display: Display, stop: asyncio.Event) -> Job | None:
         """Show how far it is until the report has ended, and return that job; ``None`` if it was stopped before."""
@@ -99,16 +120,37 @@ class Run:
         return None
 
     async def delete(self) -> int:
-        """Delete all jobs of the run and return how many there were."""
+        """Delete all jobs of the run, and its copy if it has one; return how many jobs there were."""
+        find, _ = await self._first_and_last()
+        if find.data.get("copyTo") is not None:
+            await asyncio.to_thread(shutil.rmtree, find.data["copyTo"], ignore_errors=True)
         ids = [job.id for kind in KINDS async for job in self._stages.jobs(kind)]
         for start in range(0, len(ids), _DELETED_AT_ONCE):
             await asyncio.gather(*(self._queue.delete(job_id) for job_id in ids[start : start + _DELETED_AT_ONCE]))
         return len(ids)
 
-    async def _requeue(self, job: Job) -> None:
-        with contextlib.suppress(WrongStateError):
-            await self._queue.requeue(job.id)
+    async def _first_and_last(self) -> tuple[Job, Job | None]:
+        find, report = await self._stages.newest(FIND), await self._stages.newest(REPORT)
+        if find is None:
+            raise NotFoundError("demo run", self.id)
+        return find, report
+
+    async def _count(self, find: Job) -> None:
+        """Begin to count where the run is."""
+        if find.state is State.SUCCESS:
+            self._tally.expect(find.result["files"])
+        done = failed = 0
+        async for job in self._stages.analyses(sorted(FINAL)):
+            done += job.state is State.SUCCESS
+            failed += job.state is not State.SUCCESS
+        self._tally.start_from(done=done, failed=failed)
 
     async def _ended_report(self) -> Job | None:
         report = await self._stages.newest(REPORT)
-        return report if report and report.id != self._outdated and report.state in FINAL else None
+        if report is None or report.state not in FINAL:
+            return None
+        if report.state in _BROKEN and report.batch_id is not None:
+            # It falls with the first job that fails; the others are worth waiting for.
+            batch = await self._queue.batch(report.batch_id)
+            return report if batch.batch.state == "finished" else None
+        return report

@@ -11,11 +11,11 @@ from jobqueue.demo import sources
 from jobqueue.demo.analysis import analyse
 from jobqueue.demo.findings import Findings
 from jobqueue.domain.backoff import Fixed, Steps
-from jobqueue.domain.errors import Die, KeyConflictError, Retry
+from jobqueue.domain.batch import Member, NewBatch
+from jobqueue.domain.errors import Die
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import MOST_LISTED, JobQuery
-from jobqueue.domain.state import FINAL, UNFINISHED, State
-from jobqueue.services.producer import MOST_AT_ONCE
+from jobqueue.domain.state import State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -31,10 +31,7 @@ REPORT: Final = "demo.report"
 KINDS: Final = (FIND, ANALYSE, REPORT)
 _ATTEMPTS: Final = 3
 _LONGEST_KEY: Final = 500
-_MOST_COUNTED: Final = 10 * MOST_LISTED
-_PER_SECOND: Final = 200
-"""How many analyses a second the report expects, to choose when to look again."""
-_WAITS: Final = (1.0, 10.0)
+_AT_ONCE: Final = 1000
 _FOUND_PERCENT: Final = 10
 
 
@@ -56,26 +53,36 @@ class Stages:
         queue.handler(ANALYSE, queue=self.name)(self.analyse)
         queue.handler(REPORT, queue=self.name)(self.report)
 
-    def first(self, root: Path, limit: int | None) -> NewJob:
-        """Return the job that starts the run; whatever becomes of it, the report follows."""
+    def batch(self, root: Path, limit: int | None, copy_to: Path | None = None) -> NewBatch:
+        """Return the jobs that start the run: the first one, and the report that waits for it and for all it adds.
+
+        Args:
+            root: the directory to analyse.
+            limit: at most so many files.
+            copy_to: analyse a copy, which will not be whole; then the report needs every analysis to succeed.
+        """
         meta = {"demo": self.run}
+        data = {"root": str(root), "limit": limit, "copyTo": None if copy_to is None else str(copy_to)}
         report = NewJob(
-            type=REPORT, queue=self.name, meta=meta, priority=10, attempts=_ATTEMPTS, backoff=Steps((0.5, 2))
-        )
-        data = {"root": str(root), "limit": limit}
-        return NewJob(
-            type=FIND,
+            type=REPORT,
             queue=self.name,
             data=data,
             meta=meta,
+            priority=10,
             attempts=_ATTEMPTS,
-            backoff=Fixed(1),
-            key=self.run,
-            on_complete=report,
+            backoff=Steps((0.5, 2)),
+            dependency_policy="run" if copy_to is None else "kill",
+        )
+        find = NewJob(
+            type=FIND, queue=self.name, data=data, meta=meta, attempts=_ATTEMPTS, backoff=Fixed(1), key=self.run
+        )
+        return NewBatch(
+            members=(Member(job=find, ref=FIND), Member(job=report, ref=REPORT, after=(FIND,))),
+            meta=meta,
         )
 
     async def find(self, job: ActiveJob) -> dict[str, Any]:
-        """Find the sources and add an analysis for each that has none yet."""
+        """Find the sources and add an analysis for each that has none yet; the report waits for all of them."""
         root = Path(job.data["root"])
         found = await asyncio.to_thread(sources.find, root)
         await self._log(job, f"{len(found.files):,} Python sources in {root}")
@@ -84,15 +91,23 @@ class Stages:
         for problem in found.problems:
             await self._log(job, problem, "warning")
         await job.progress(_FOUND_PERCENT)
-        files = sources.spread(found.files, job.data.get("limit"))
+        copy_to = job.data.get("copyTo")
+        wanted = found.files if copy_to is None else sources.sound(found.files)
+        files = sources.spread(wanted, job.data.get("limit"))
+        if copy_to is not None:
+            copied = await asyncio.to_thread(sources.copy, root, Path(copy_to), sources.but_some(files))
+            root = Path(copy_to)
+            await self._log(job, f"copied {copied:,} of {len(files):,} files to {root}")
         self._tally.expect(len(files))
         there = {one.data.get("file") async for one in self.analyses()}
         missing = [file for file in files if file not in there]
-        for start in range(0, len(missing), MOST_AT_ONCE):
-            bulk = missing[start : start + MOST_AT_ONCE]
-            await self._add(root, bulk)
-            await self._log(job, f"added {start + len(bulk):,} of {len(missing):,} analyses")
-            await job.progress(_FOUND_PERCENT + (100 - _FOUND_PERCENT) * (start + len(bulk)) / len(missing))
+        report = await self.newest(REPORT)
+        blocks = () if report is None else (report.id,)
+        for start in range(0, len(missing), _AT_ONCE):
+            some = missing[start : start + _AT_ONCE]
+            await job.add_all([Member(job=self._analysis(root, file), blocks=blocks) for file in some])
+            await self._log(job, f"added {start + len(some):,} of {len(missing):,} analyses")
+            await job.progress(_FOUND_PERCENT + (100 - _FOUND_PERCENT) * (start + len(some)) / len(missing))
         return {"found": len(found.files), "files": len(files), "added": len(missing), "problems": len(found.problems)}
 
     def analyse(self, job: BlockingJob) -> dict[str, Any]:
@@ -108,16 +123,13 @@ class Stages:
         return result
 
     async def report(self, job: ActiveJob) -> dict[str, Any]:
-        """Wait until every analysis has ended, and add up what they found."""
-        if job.parent_id is None:
-            raise Die(f"a {REPORT} is only made by a {FIND}")
-        find = await self._queue.get(job.parent_id)
-        if find.state not in FINAL:
-            raise Retry(f"{FIND} is {find.state}", delay=_WAITS[0])
-        if find.state is not State.SUCCESS:
-            raise Die(f"{FIND} {find.state}: {find.error.message if find.error else 'no reason given'}")
-        await self._wait(find.result["files"])
-        findings = Findings(self.run, find.data["root"], find.insert_at)
+        """Add up what the analyses found: all have ended."""
+        find = next((one for one in job.parents if one["type"] == FIND), None)
+        if find is None or find["state"] != State.SUCCESS:
+            first = await self.newest(FIND)
+            reason = first.error.message if first and first.error else "no reason given"
+            raise Die(f"{FIND} {first.state if first else 'is gone'}: {reason}")
+        findings = Findings(self.run, job.data["root"], job.job.insert_at)
         async for one in self.analyses():
             findings.add(one)
         report = findings.report()
@@ -152,30 +164,6 @@ class Stages:
         """Return the job of a kind that was added last, or ``None``."""
         page = await self._queue.list(JobQuery(queue=self.name, type=kind, limit=1))
         return page.items[0] if page.items else None
-
-    async def _wait(self, total: int) -> None:
-        """Come back later unless all have ended.
-
-        Raises:
-            Retry: with how far it is.
-        """
-        left = 0
-        async for _ in self.analyses(sorted(UNFINISHED)):
-            left += 1
-            if left > _MOST_COUNTED:
-                raise Retry(f"more than {_MOST_COUNTED:,} of {total:,} are still to be analysed", delay=_WAITS[1])
-        if left:
-            delay = min(max(left / _PER_SECOND, _WAITS[0]), _WAITS[1])
-            raise Retry(f"{total - left:,} of {total:,} analysed", delay=delay)
-
-    async def _add(self, root: Path, files: Sequence[str]) -> None:
-        """Add analyses; if a slow twin of this attempt has added some meanwhile, only the others."""
-        try:
-            await self._queue.add_all([self._analysis(root, file) for file in files])
-        except KeyConflictError:
-            there = {one.data.get("file") async for one in self.analyses()}
-            if rest := [self._analysis(root, file) for file in files if file not in there]:
-                await self._queue.add_all(rest)
 
     def _analysis(self, root: Path, file: str) -> NewJob:
         key = f"{self.run}/{file}"

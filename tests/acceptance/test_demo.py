@@ -132,7 +132,7 @@ def test_without_a_terminal_it_does_not_stay(cli: Cli, tree: Path) -> None:
     [
         (("--resume", "0123abcd"), 4, "there is no demo run 0123abcd"),
         (("--resume", "x"), 2, "'x' is not the id of a run"),
-        (("--resume", "0123abcd", "--limit", "1"), 2, "leave out --path and --limit"),
+        (("--resume", "0123abcd", "--limit", "1"), 2, "leave out all but its id"),
         (("--path", "/nonexistent"), 2, "does not exist"),
         (("--concurrency", "0"), 2, "--concurrency (flag): "),
     ],

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
 from jobqueue import JobQuery, JobQueue, State
 from jobqueue.demo.run import Order, Run
-from jobqueue.demo.stages import ANALYSE, FIND, REPORT, queue_name
-
-from .cli_process import eventually
+from jobqueue.demo.stages import ANALYSE, FIND, queue_name
+from jobqueue.domain.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -83,31 +82,34 @@ async def test_a_stage_that_broke_off_begins_again_on_resume(mongo_url: str, db_
         async with queue.working():
             report = await watched(again)
     assert report.state is State.SUCCESS
-    assert report.id != broken.id
+    assert report.id == broken.id
     assert report.result["totals"]["files"] == 6
 
 
-async def test_finding_again_adds_nothing_twice(mongo_url: str, db_name: str, tree: Path) -> None:
+async def test_finding_again_adds_nothing_twice(
+    mongo_url: str, db_name: str, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with process(mongo_url, db_name) as queue, queue.working():
         run = Run(queue)
+        log = run._stages._log
+        broken: list[str] = []
+
+        async def breaks_once(job: Any, line: str, level: str | None = None) -> None:
+            await log(job, line, level)
+            if line.startswith("added") and not broken:
+                broken.append(line)
+                raise RuntimeError("in the middle of it")
+
+        monkeypatch.setattr(run._stages, "_log", breaks_once)
         await run.begin(Order(root=tree))
-        first = await watched(run)
-        (tree / "new.py").write_text("x = 1\n")
-        assert first.parent_id is not None
-        find = await queue.requeue(first.parent_id)
-        reports = await eventually(
-            lambda: found(queue, run, REPORT), lambda seen: len(seen) == 2 and seen[0].state is State.SUCCESS
-        )
-        find = await queue.get(find.id)
+        report = await watched(run)
+        (find,) = await found(queue, run, FIND)
         analyses = await found(queue, run, ANALYSE)
 
-    assert (find.type, find.result["files"], find.result["added"]) == (FIND, 7, 1)
-    assert sorted(job.data["file"] for job in analyses) == [
-        "bad.py",
-        *(f"m{number}.py" for number in range(5)),
-        "new.py",
-    ]
-    assert reports[0].result["totals"]["files"] == 7
+    assert broken
+    assert (find.attempts_made, find.result["files"], find.result["added"]) == (2, 6, 0)
+    assert sorted(job.data["file"] for job in analyses) == ["bad.py", *(f"m{number}.py" for number in range(5))]
+    assert report.result["totals"]["files"] == 6
 
 
 async def test_a_run_that_has_ended_is_shown_again_with_its_counts(mongo_url: str, db_name: str, tree: Path) -> None:
@@ -124,32 +126,52 @@ async def test_a_run_that_has_ended_is_shown_again_with_its_counts(mongo_url: st
     assert (display.seen[-1].total, display.seen[-1].done, display.seen[-1].failed) == (6, 5, 1)
 
 
-async def test_analyses_that_were_added_by_a_slow_twin_are_not_added_twice(
-    mongo_url: str, db_name: str, tree: Path
-) -> None:
-    async with process(mongo_url, db_name) as queue:
-        run = Run(queue)
-        stages = run._stages
-        await stages._add(tree, ["m0.py", "m1.py"])
-        await stages._add(tree, ["m1.py", "m2.py"])
-        await stages._add(tree, ["m1.py", "m2.py"])
-        analyses = await found(queue, run, ANALYSE)
-
-    assert sorted(job.data["file"] for job in analyses) == ["m0.py", "m1.py", "m2.py"]
-
-
-async def test_the_report_waits_for_the_analyses_and_says_how_far_it_is(
-    mongo_url: str, db_name: str, tree: Path
-) -> None:
+async def test_the_report_waits_for_the_analyses_and_runs_once(mongo_url: str, db_name: str, tree: Path) -> None:
     async with process(mongo_url, db_name) as queue, queue.working(concurrency=1):
         run = Run(queue)
         await run.begin(Order(root=tree))
         report = await watched(run)
+        analyses = await found(queue, run, ANALYSE)
 
-    waits = [one.error.message for one in report.history if one.error is not None]
-    assert waits
-    assert all(" of 6 analysed" in message for message in waits)
-    assert report.attempts_made == 1
+    assert len(report.history) == 1
+    assert report.start_at is not None
+    assert all(one.end_at is not None and one.end_at <= report.start_at for one in analyses)
+
+
+async def test_a_repaired_run_starts_again_only_what_failed(mongo_url: str, db_name: str, tmp_path: Path) -> None:
+    root = tmp_path / "many"
+    root.mkdir()
+    for number in range(20):
+        (root / f"m{number:02}.py").write_text("x = 1\n")
+    async with process(mongo_url, db_name) as queue, queue.working():
+        run = Run(queue)
+        await run.begin(Order(root=root, copy_to=tmp_path / "copy"))
+        fallen = await watched(run)
+        assert (fallen.state, fallen.error.kind if fallen.error else None) == (State.KILLED, "dependency")
+        before = {job.id: job for job in await found(queue, run, ANALYSE)}
+        failed = {job_id for job_id, job in before.items() if job.state is State.FAILED}
+        assert len(failed) == 2
+
+    async with process(mongo_url, db_name) as queue, queue.working():
+        again = Run(queue, run.id)
+        assert await again.repair() == 2
+        report = await watched(again)
+        assert report.state is State.SUCCESS
+        assert report.result["totals"] | {"files": 20, "analysed": 20, "failed": 0} == report.result["totals"]
+        for job in await found(queue, again, ANALYSE):
+            assert (job.run, len(job.history)) == ((1, 5) if job.id in failed else (0, 1))
+        assert await again.delete() == 22
+        assert not (tmp_path / "copy").exists()
+
+
+async def test_a_run_that_was_not_broken_cannot_be_repaired(mongo_url: str, db_name: str, tree: Path) -> None:
+    async with process(mongo_url, db_name) as queue:
+        run = Run(queue)
+        with pytest.raises(NotFoundError):
+            await run.repair()
+        await run.begin(Order(root=tree))
+        with pytest.raises(InvalidInputError, match="--break"):
+            await run.repair()
 
 
 async def found(queue: JobQueue, run: Run, kind: str) -> tuple[Job, ...]:
