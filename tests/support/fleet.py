@@ -54,7 +54,12 @@ class Fleet:
         for one in running:
             one.wait(30)
         if kind is None:
-            codes = {one.returncode for number, one in enumerate(self._all) if number not in self._died}
+            codes = {
+                one.returncode
+                for number, one in enumerate(self._all)
+                if number not in self._died and self._is_ready(number)
+            }
+            # One that was only starting may know nothing of signals yet.
             assert codes <= {0}, codes
 
     def start(self, count: int, *, seed: int | None = None) -> None:
@@ -73,10 +78,7 @@ class Fleet:
 
     def is_ready(self) -> bool:
         """Tell whether all workers that were started take jobs."""
-        return all(
-            "ready" in self._journal(number).read_text() if self._journal(number).exists() else False
-            for number in range(len(self._all))
-        )
+        return all(self._is_ready(number) for number in range(len(self._all)))
 
     def kill(self, number: int) -> None:
         """Kill a worker that gets no chance to do anything about it."""
@@ -102,6 +104,9 @@ class Fleet:
                     found.append(Run(job_id, begun.pop(job_id), int(at)))
             found += [Run(job_id, at, self._died.get(number, now)) for job_id, at in begun.items()]
         return found
+
+    def _is_ready(self, number: int) -> bool:
+        return self._journal(number).exists() and "ready" in self._journal(number).read_text()
 
     def _journal(self, number: int) -> Path:
         return self._directory / f"journal-{number}"
