@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from jobqueue.domain.state import State
+from jobqueue.store import statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,16 +53,6 @@ def release(job_id: str, now: Now) -> list[Document]:
 
 def revive(waits_for: Sequence[str], generation: int, now: Now) -> list[Document]:
     """Let a job that has ended wait again for what it depends on; whether it has to is looked at afterwards."""
-    entry: Document = {
-        "attempt": {"$ifNull": ["$attemptsMade", 0]},
-        "token": None,
-        "worker": None,
-        "startAt": None,
-        "endAt": now,
-        "outcome": "requeue",
-        "error": None,
-        "code": None,
-    }
     return [
         {
             "$set": {
@@ -76,7 +67,7 @@ def revive(waits_for: Sequence[str], generation: int, now: Now) -> list[Document
                 "endAt": None,
                 "delayTil": None,
                 "run": {"$add": [{"$ifNull": ["$run", 0]}, 1]},
-                "history": {"$concatArrays": [{"$ifNull": ["$history", []]}, [entry]]},
+                "history": {"$concatArrays": [{"$ifNull": ["$history", []]}, [statements.requeued(now)]]},
             }
         }
     ]

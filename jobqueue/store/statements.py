@@ -249,9 +249,9 @@ def expired(now: Now, patience: float) -> Document:
     }
 
 
-def requeue(now: Now, was: Document, changes: Document) -> list[Document]:
-    """Start a job anew by a person's will: attempts from nothing, history kept, replaced values noted in it."""
-    entry: Document = {
+def requeued(now: Now) -> Document:
+    """Return the history entry of a job that is started anew by a person's will."""
+    return {
         "attempt": _number("$attemptsMade", 0),
         "token": None,
         "worker": None,
@@ -261,6 +261,11 @@ def requeue(now: Now, was: Document, changes: Document) -> list[Document]:
         "error": None,
         "code": None,
     }
+
+
+def requeue(now: Now, was: Document, changes: Document) -> list[Document]:
+    """Start a job anew by a person's will: attempts from nothing, history kept, replaced values noted in it."""
+    entry = requeued(now)
     if was:
         entry["was"] = {name: f"${name}" for name in was}
     return [

@@ -251,7 +251,8 @@ async def test_what_does_not_exist_is_told(client: Client) -> None:
 
 
 async def test_ten_thousand_jobs_fit_into_one_request(client: Client) -> None:
-    made = await create(client, *({"type": "a", "data": {"n": n}} for n in range(10_000)))
+    # More than other requests may have.
+    made = await create(client, *({"type": "a", "data": {"n": n, "text": "x" * 1000}} for n in range(10_000)))
     assert (len(made["jobs"]), made["counts"]["pending"]) == (10_000, 10_000)
     answer = await client.post("/v1/batches", json={"jobs": [{"type": "a"}] * 10_001})
     assert answer.status == 422
