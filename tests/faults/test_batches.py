@@ -2,69 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.state import FINAL, UNFINISHED
-from tests.support.crashing_worker import CRASHED
+from tests.support.mortals import mortals
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-ROOT = Path(__file__).parents[2]
+    from tests.support.mortals import Mortals
+
+PROGRAM = "tests.support.crashing_worker"
 WORKERS = 4
 BATCHES = 30
 JOBS = 20
-LOOKS_BETWEEN_KILLS = 25
-
-
-class Mortals:
-    """Workers that are replaced when they have died; now and then one is killed."""
-
-    def __init__(self, url: str, name: str, seed: int, share: float) -> None:
-        self._arguments = [url, name]
-        self._seed = seed
-        self._share = share
-        self._rng = random.Random(seed)  # noqa: S311 - no secret
-        self.running: list[subprocess.Popen[bytes]] = []
-        self.deaths: Counter[str] = Counter()
-        self._looks = 0
-
-    def start(self) -> None:
-        self._seed += 1
-        command = [sys.executable, "-m", "tests.support.crashing_worker", *self._arguments]
-        self.running.append(subprocess.Popen([*command, str(self._seed), str(self._share)], cwd=ROOT))
-
-    def look_after(self) -> None:
-        self._looks += 1
-        if self._looks % LOOKS_BETWEEN_KILLS == 0:
-            self._rng.choice(self.running).kill()
-        for one in [one for one in self.running if one.poll() is not None]:
-            assert one.returncode in {CRASHED, -9}, one.returncode
-            self.deaths["crashed" if one.returncode == CRASHED else "killed"] += 1
-            self.running.remove(one)
-            self.start()
-
-
-@contextlib.contextmanager
-def mortals(url: str, name: str, *, seed: int, share: float) -> Iterator[Mortals]:
-    made = Mortals(url, name, seed, share)
-    try:
-        for _ in range(WORKERS):
-            made.start()
-        yield made
-    finally:
-        for one in made.running:
-            one.kill()
-            one.wait(10)
 
 
 async def work_off(workers: Mortals, is_done: Callable[[], Any]) -> None:
@@ -103,7 +59,7 @@ async def test_children_and_callbacks_of_batches_exist_exactly_once_whatever_die
         (await queue.add_batch(NewBatch(members=tuple(members), on_complete=child, on_success=(child, child))))[0]
         for _ in range(BATCHES)
     ]
-    with mortals(mongo_url, db_name, seed=11, share=0.003) as workers:
+    with mortals(mongo_url, db_name, program=PROGRAM, count=WORKERS, seed=11, share=0.003) as workers:
 
         async def is_done() -> bool:
             return await unfinished(queue) == 0
@@ -131,7 +87,7 @@ async def test_random_graphs_run_in_order_also_when_jobs_fail_are_requeued_and_p
     graphs = [random_graph(rng) for _ in range(8)]
     made = [await queue.add_batch(NewBatch(members=graph, on_success=NewJob(type="after"))) for graph in graphs]
     batches = [view.batch.id for view, _ in made]
-    with mortals(mongo_url, db_name, seed=77, share=0.003) as workers:
+    with mortals(mongo_url, db_name, program=PROGRAM, count=WORKERS, seed=77, share=0.003) as workers:
 
         async def is_done() -> bool:
             return await unfinished(queue) == 0
