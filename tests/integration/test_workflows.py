@@ -174,7 +174,7 @@ async def test_jobs_that_come_to_depend_on_one_that_ends_at_that_moment_are_neve
     settings: Settings, idle_runtime: Runtime
 ) -> None:
     async with open_runtime(settings) as other:
-        for _ in range(60):
+        for _ in range(25):
             running = await _claimed(idle_runtime, "slow")
             waiting, _ = await asyncio.gather(
                 add(other, "next", depends_on=[running.job.id]), succeed(idle_runtime, running)
@@ -283,7 +283,7 @@ async def test_adding_while_the_last_job_ends_is_refused_or_keeps_the_batch_open
     settings: Settings, idle_runtime: Runtime
 ) -> None:
     async with open_runtime(settings) as other:
-        for _ in range(60):
+        for _ in range(25):
             view, _ = await idle_runtime.batches.create(
                 NewBatch(members=(Member(job=NewJob(type="a")),), sealed=False, on_complete=NewJob(type="done"))
             )
