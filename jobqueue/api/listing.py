@@ -72,7 +72,7 @@ class Parameters:
 
 
 _LISTED: Final = frozenset(
-    {"queue", "type", "state", "batchId", "parentId", "schedule", "insertedAfter", "insertedBefore"}
+    {"queue", "type", "state", "batchId", "parentId", "insertedAfter", "insertedBefore"}
     | {"sort", "limit", "cursor", "fields"}
 )
 
@@ -90,7 +90,6 @@ def listing(request: web.Request) -> Listing:
         "states": parameters.read("state", _states, ()),
         "batch_id": parameters.text("batchId"),
         "parent_id": parameters.text("parentId"),
-        "schedule": parameters.text("schedule"),
         "meta": parameters.below(_META),
         "inserted_after": parameters.read("insertedAfter", _moment),
         "inserted_before": parameters.read("insertedBefore", _moment),

@@ -59,7 +59,7 @@ async def put(request: web.Request) -> web.Response:
     given = await _read(request)
     schemas.load(_QUEUE, given)
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.put(name, given, by=actor(request), if_match=if_match(request))
+    config, secrets = await queues.put(name, given, by=actor(request), if_match=_if_match(request))
     return await _changed(request, name, config, secrets)
 
 
@@ -68,7 +68,7 @@ async def patch(request: web.Request) -> web.Response:
     name = path_queue(request)
     given = await _read(request)
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.patch(name, given, by=actor(request), if_match=if_match(request))
+    config, secrets = await queues.patch(name, given, by=actor(request), if_match=_if_match(request))
     return await _changed(request, name, config, secrets)
 
 
@@ -79,7 +79,7 @@ async def delete(request: web.Request) -> web.Response:
     force = parameters.read("force", flag, default=False)
     parameters.check()
     queues = request.app[RUNTIME].queues
-    killed = await queues.delete(name, force=force, by=actor(request), if_match=if_match(request))
+    killed = await queues.delete(name, force=force, by=actor(request), if_match=_if_match(request))
     return reply({"name": name, "killed": killed})
 
 
@@ -88,7 +88,7 @@ async def rotate_secret(request: web.Request) -> web.Response:
     name = path_queue(request)
     given = schemas.load(_ROTATE, await read_object(request))
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.rotate(name, given["type"], by=actor(request), if_match=if_match(request))
+    config, secrets = await queues.rotate(name, given["type"], by=actor(request), if_match=_if_match(request))
     return await _changed(request, name, config, secrets)
 
 
@@ -131,7 +131,7 @@ async def _read(request: web.Request) -> dict[str, Any]:
 async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
     name = path_queue(request)
     queues = request.app[RUNTIME].queues
-    config = await queues.set_paused(name, paused=paused, by=actor(request), if_match=if_match(request))
+    config = await queues.set_paused(name, paused=paused, by=actor(request), if_match=_if_match(request))
     return await _changed(request, name, config, {})
 
 
@@ -144,7 +144,7 @@ async def _changed(request: web.Request, name: str, config: QueueConfig, secrets
     return reply({"name": name, **shown}, headers={hdrs.ETAG: f'"{tag}"'})
 
 
-def if_match(request: web.Request) -> frozenset[str] | None:
+def _if_match(request: web.Request) -> frozenset[str] | None:
     """Return the strong tags in ``If-Match`` (RFC 9110), one of which has to be the present one; ``None`` for any."""
     given = request.headers.getall(hdrs.IF_MATCH, [])
     if not given or any(one.strip() == "*" for one in given):

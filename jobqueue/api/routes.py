@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from jobqueue.api import batches, jobs, queues, schedules, system, work
+from jobqueue.api import batches, jobs, queues, system, work
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,12 +53,6 @@ ROUTES: Final = (
     Route("POST", "/v1/batches/{id}/seal", batches.seal, "enqueue"),
     Route("POST", "/v1/batches/{id}/kill", batches.kill, "admin"),
     Route("POST", "/v1/batches/{id}/requeue", batches.requeue, "admin"),
-    Route("GET", "/v1/schedules", schedules.list_schedules, "read"),
-    Route("GET", "/v1/schedules/{name}", schedules.show, "read"),
-    Route("PUT", "/v1/schedules/{name}", schedules.put, "admin"),
-    Route("DELETE", "/v1/schedules/{name}", schedules.delete, "admin"),
-    Route("POST", "/v1/schedules/{name}/pause", schedules.pause, "admin"),
-    Route("POST", "/v1/schedules/{name}/resume", schedules.resume, "admin"),
     Route("GET", "/v1/queues", queues.list_queues, "read"),
     Route("GET", "/v1/queues/{queue}", queues.show, "read"),
     Route("PUT", "/v1/queues/{queue}", queues.put, "admin"),

@@ -334,17 +334,6 @@ class QueueSchema(Strict):
     breaker = Inner(BreakerSchema, allow_none=True)
 
 
-class ScheduleSchema(Strict):
-    """A job that comes again and again; the job is read by itself."""
-
-    cron = Text(allow_none=True)
-    every = Number(allow_none=True)
-    timezone = Text()
-    missed = Text()
-    paused = Flag()
-    job = Anything(required=True)
-
-
 class RotateSchema(Strict):
     """Which webhook gets a new secret."""
 

@@ -33,7 +33,6 @@ COMMANDS: Final = {
     "requeue": Entry("jobqueue.cli.change:requeue", "Start ended or delayed jobs anew."),
     "kill": Entry("jobqueue.cli.change:kill", "End unfinished jobs."),
     "batch": Entry("jobqueue.cli.batch:batch", "Look at batches, wait for them, start them again, end them."),
-    "schedule": Entry("jobqueue.cli.schedule:schedule", "Define jobs that come again and again."),
     "why": Entry("jobqueue.cli.why:why", "Say why a job is not running."),
     "queues": Entry("jobqueue.cli.queues:queues", "List queues and how they are doing."),
     "queue": Entry("jobqueue.cli.queue:queue", "Show, configure, pause, resume and delete queues."),

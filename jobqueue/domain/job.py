@@ -195,7 +195,6 @@ class Job:
         waits_for: ids of the jobs it depends on that have not succeeded yet.
         has_dependents: another job depends on it.
         callback_of: ``{batchId, event, generation, counts}`` of the batch for which it was created.
-        schedule: the name of the schedule that has added it, at the tick ``scheduled_at``.
         parents: of a claimed job those it depended on: ``{id, type, state, ref?, result}``.
         traceparent: the span in which it was added (W3C Trace Context), if that was traced.
     """
@@ -243,14 +242,7 @@ class Job:
     waits_for: tuple[str, ...] = ()
     has_dependents: bool = False
     callback_of: Mapping[str, Any] | None = None
-    schedule: str | None = None
-    scheduled_at: datetime | None = None
     parents: tuple[Mapping[str, Any], ...] | None = None
-
-    @property
-    def is_derived(self) -> bool:
-        """Whether it was created because of something, under an id that would be created again for the same thing."""
-        return self.parent_id is not None or self.callback_of is not None or self.schedule is not None
 
     @property
     def held_lease(self) -> float:

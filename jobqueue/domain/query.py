@@ -37,7 +37,6 @@ class JobQuery:
     states: tuple[State, ...] = ()
     batch_id: str | None = None
     parent_id: str | None = None
-    schedule: str | None = None
     meta: tuple[tuple[str, str], ...] = ()
     inserted_after: datetime | None = None
     inserted_before: datetime | None = None

@@ -206,7 +206,7 @@ class Dispatcher:
                 if execution.job.id == wake.job_id:
                     execution.check_claim()
             return
-        if wake.kind in {"delayed", "schedule"}:
+        if wake.kind == "delayed":
             return
         if wake.kind in {"all", "config"} or (wake.queue is None and wake.kind != "room"):
             self._wake_all()

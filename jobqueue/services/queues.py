@@ -211,7 +211,7 @@ class Queues:
             after, made = want(stored)
             if after == stored or (after is None and stored is NOTHING):
                 return _config(stored), made
-            note = Note(action=action, by=by or somebody(), before=_shown(stored), after=_shown(after))
+            note = Note(action=action, by=by or _somebody(), before=_shown(stored), after=_shown(after))
             if await self._store.swap(name, stored, after, note):
                 await self._configs.refresh()
                 self._wakeups.tell(Wake(kind="config"))
@@ -260,8 +260,7 @@ def _shown(stored: Any) -> dict[str, Any] | None:
     return {field: value for field, value in masked.items() if field in _fields(stored)}
 
 
-def somebody() -> Actor:
-    """Return who runs this process, for the audit."""
+def _somebody() -> Actor:
     try:
         return Actor(name=getpass.getuser(), via="python")
     except (OSError, KeyError):

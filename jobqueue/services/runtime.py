@@ -31,7 +31,6 @@ from jobqueue.services.producer import Producer
 from jobqueue.services.pruner import PRUNE_SECONDS, Pruner
 from jobqueue.services.queues import Queues
 from jobqueue.services.relatives import JobRelatives
-from jobqueue.services.schedules import SCHEDULE_SECONDS, Scheduler, Schedules
 from jobqueue.services.wake import Wake, Wakeups
 from jobqueue.services.work import Work
 from jobqueue.store.audit import AuditStore
@@ -49,7 +48,6 @@ from jobqueue.store.limits import LimitStore
 from jobqueue.store.listing import Listing
 from jobqueue.store.pruning import PruningStore
 from jobqueue.store.queues import QueueStore
-from jobqueue.store.schedules import ScheduleStore
 from jobqueue.store.workers import WorkerStore
 
 if TYPE_CHECKING:
@@ -122,8 +120,6 @@ class Runtime:
             self.configs,
             self.wakeups,
         )
-        self.schedule_store = ScheduleStore(database)
-        self.schedules = Schedules(self.schedule_store, self.admin, self.wakeups)
         self.overview = Overview(self.queues, self.configs, self.figures, self.breakers, self.limits)
         workers = WorkerStore(database)
         self.presence = Presence(workers, self.name)
@@ -162,8 +158,6 @@ class Runtime:
             return
         await self.configs.refresh()
         promoter = Loop("promoter", Promoter(self.jobs, self.wakeups).run_once, every=_PROMOTE_SECONDS)
-        schedule = Scheduler(self.schedule_store, self.jobs, self.configs, self.wakeups)
-        scheduler = Loop("scheduler", schedule.run_once, every=SCHEDULE_SECONDS)
         keys = LimitKeys(self.configs, self.limits, self.wakeups)
         reaper = Reaper(self.jobs, self.completer, self.breakers, self.wakeups)
         configs = Loop("config", self._refresh_configs, every=FRESH_SECONDS / 2)
@@ -172,13 +166,11 @@ class Runtime:
             configs,
             Loop("reaper", reaper.run_once, every=self.settings.reap_interval),
             Loop("completer", self._sweep, every=_SWEEP_SECONDS),
-            scheduler,
             Loop("presence", self.presence.run_once, every=SIGN_SECONDS),
             Loop("limit keys", keys.run_once, every=KEY_SECONDS),
             Loop("pruner", Pruner(self.configs, self.pruning).run_once, every=PRUNE_SECONDS),
         ]
         self.wakeups.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)
-        self.wakeups.listen(lambda wake: scheduler.wake() if wake.kind in {"schedule", "all"} else None)
         self.changes.listen(self._relay)
         self.changes.listen(lambda event: configs.wake() if event.kind in {"config", "gap"} else None)
         self.changes.start()

@@ -15,7 +15,7 @@ class Wake:
 
     Attributes:
         kind: ``ready``, a job may be claimable; ``delayed``, a job will be; ``killed``; ``config``; ``room``, a limit
-            may let another job start; ``schedule``; ``all``.
+            may let another job start; ``all``.
         queue: where, if known.
         job_id: the one job it is about; without it, any number of jobs may be.
         priority: of a new job, which lies behind all others of its priority.

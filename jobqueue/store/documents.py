@@ -113,11 +113,6 @@ def callback_of(batch_id: str, event: str, generation: int, counts: Mapping[str,
     return {"callbackOf": held}
 
 
-def scheduled(name: str, tick: datetime) -> Document:
-    """Return the fields that only a job has that a schedule has added."""
-    return {"schedule": name, "scheduledAt": tick}
-
-
 def job(document: Mapping[str, Any]) -> Job:
     """Return the job of a document; fields that are missing or odd get their defaults."""
     get = document.get
@@ -165,8 +160,6 @@ def job(document: Mapping[str, Any]) -> Job:
         waits_for=tuple(str(one) for one in _list(get("waitsFor"))),
         has_dependents=bool(get("dependents")),
         callback_of=_callback_of(get("callbackOf")),
-        schedule=_text(get("schedule")),
-        scheduled_at=_date(get("scheduledAt")),
     )
 
 

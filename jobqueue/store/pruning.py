@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from jobqueue.store.statements import Document, Now
 
 _BY_END: Final = "ended"
-_DERIVED: Final = ("parentId", "callbackOf", "schedule")
-"""Jobs with one of these were created because of something, and might be created again."""
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -39,11 +37,11 @@ class PruningStore:
         """
         now = await self._clock.now() if isinstance(self.now, str) else self.now
         over = queue_statements.over(queue, state, _EPOCH, now - timedelta(seconds=seconds))
-        cursor = self._jobs.find(over, dict.fromkeys(_DERIVED, 1), sort=[("endAt", 1)], hint=_BY_END).limit(most)
+        cursor = self._jobs.find(over, {"parentId": 1, "callbackOf": 1}, sort=[("endAt", 1)], hint=_BY_END).limit(most)
         found = [one async for one in cursor]
         if not found:
             return 0, 0
-        children = [one["_id"] for one in found if any(one.get(name) is not None for name in _DERIVED)]
+        children = [one["_id"] for one in found if one.get("parentId") is not None or "callbackOf" in one]
         others = [one["_id"] for one in found if one["_id"] not in set(children)]
         gone = 0
         if others:
