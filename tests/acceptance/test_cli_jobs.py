@@ -205,30 +205,3 @@ def test_a_wrong_change_of_a_queue_is_told_in_one_line(here: Here, words: list[s
     assert ran.out == ""
     assert ran.err.startswith(f"error: {told}") or told in ran.err.splitlines()[-1]
     assert "Traceback" not in ran.err
-
-
-def test_a_schedule_is_set_listed_shown_paused_and_deleted(here: Here) -> None:
-    definition = {"cron": "0 3 * * *", "timezone": "Europe/Berlin", "job": {"type": "backup", "queue": "ops"}}
-    made = here.run("schedule", "set", "nightly", "-", "--json", stdin=json.dumps(definition))
-    assert len(made.json()["nextRuns"]) == 5
-    listed = here.run("schedule", "list")
-    assert listed.out.splitlines()[0].split() == ["NAME", "NEXT", "WHEN", "TYPE"]
-    assert "0 3 * * * Europe/Berlin" in listed.out
-    assert here.run("schedule", "pause", "nightly", "--json").json()["paused"] is True
-    assert here.run("schedule", "list").out.splitlines()[1].split()[:2] == ["nightly", "paused"]
-    assert here.run("schedule", "resume", "nightly", "--json").json()["nextAt"] == made.json()["nextAt"]
-    assert "backup" in here.run("schedule", "show", "nightly").out
-    assert here.run("schedule", "delete", "nightly").out == "nightly deleted\n"
-    gone = here.run("schedule", "show", "nightly")
-    assert (gone.code, gone.err) == (4, "error: there is no schedule nightly\n")
-
-
-def test_the_next_times_of_a_cron_expression_need_no_database(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JOBQUEUE_MONGO_URL", "mongodb://127.0.0.1:1/?replicaSet=none")
-    assert len(here.run("schedule", "next", "@hourly").out.splitlines()) == 5
-    wrong = here.run("schedule", "next", "61 * * * *", "--timezone", "Mars")
-    assert (wrong.code, wrong.err) == (
-        2,
-        "error: timezone: must be the IANA name of a time zone, such as Europe/Berlin\n",
-    )
-    assert here.run("schedule", "next", "61 * * * *").err.startswith("error: cron: is no cron expression")
