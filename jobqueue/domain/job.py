@@ -170,6 +170,8 @@ class Job:
         slots: the places it takes in the limits of its queue while processing.
         limit_key: the group in which it counts, where limits hold for groups.
         traceparent: the span in which it was added (W3C Trace Context), if that was traced.
+        schedule: the name of the schedule that has made it.
+        scheduled_at: the tick of the schedule that it was made for.
     """
 
     id: str
@@ -210,6 +212,8 @@ class Job:
     traceparent: str | None = None
     slots: tuple[str, ...] = ()
     limit_key: str | None = None
+    schedule: str | None = None
+    scheduled_at: datetime | None = None
 
     @property
     def held_lease(self) -> float:

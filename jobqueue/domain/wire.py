@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MASK: Final = "********"
 INTERNAL: Final = frozenset({"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"})
-_SPARSE: Final = {"late", "was", "trace", "level"}
+_SPARSE: Final = {"late", "was", "trace", "level", "schedule", "scheduled_at"}
 
 
 @cache

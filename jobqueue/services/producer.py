@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.job import Job, NewJob
     from jobqueue.services.config import QueueConfigs
     from jobqueue.services.wake import Wakeups
+    from jobqueue.store.documents import Tick
     from jobqueue.store.jobs import JobStore
 
 MOST_AT_ONCE: Final = 1000
@@ -29,12 +30,15 @@ class Producer:
         self._configs = configs
         self._wakeups = wakeups
 
-    async def add(self, new: NewJob, *, job_id: str | None = None, session: Any = None) -> Job:
+    async def add(
+        self, new: NewJob, *, job_id: str | None = None, tick: Tick | None = None, session: Any = None
+    ) -> Job:
         """Add a job.
 
         Args:
             new: the job.
             job_id: its id, if it has to be a certain one; adding the same id again returns the first job.
+            tick: the schedule that makes it, and for when.
             session: a driver session whose transaction the insert joins.
 
         Raises:
@@ -43,7 +47,7 @@ class Producer:
         config = await self._configs.fresh(new.queue)
         key = config.limit_key(new.data, new.meta) if config.grouped else None
         job = await self._jobs.insert(
-            config.fill(new), job_id=job_id, limit_key=key, traceparent=traceparent(), session=session
+            config.fill(new), job_id=job_id, limit_key=key, tick=tick, traceparent=traceparent(), session=session
         )
         if session is None:
             self._announce(job)

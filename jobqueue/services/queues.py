@@ -19,7 +19,7 @@ from jobqueue.domain.processing import MOST_PREVIOUS, WebhookConfig
 from jobqueue.domain.queue import QueueConfig
 from jobqueue.services.merging import merged, unmasked
 from jobqueue.services.wake import Wake
-from jobqueue.store.config import Note
+from jobqueue.store.audit import Note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -209,7 +209,7 @@ class Queues:
             after, made = want(stored)
             if after == stored:
                 return _config(stored), made
-            note = Note(action=action, by=by or _somebody(), before=_shown(stored), after=_shown(after))
+            note = Note(action=action, by=by or somebody(), before=_shown(stored), after=_shown(after))
             if await self._store.swap(name, stored, after, note):
                 await self._configs.refresh()
                 self._wakeups.tell(Wake(kind="config"))
@@ -253,7 +253,8 @@ def _shown(stored: Any) -> dict[str, Any] | None:
     return {field: value for field, value in masked.items() if isinstance(stored, dict) and field in stored}
 
 
-def _somebody() -> Actor:
+def somebody() -> Actor:
+    """Return the user of this process, for the audit."""
     try:
         return Actor(name=getpass.getuser(), via="python")
     except (OSError, KeyError):

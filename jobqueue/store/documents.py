@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from jobqueue.domain.backoff import Backoff
 
 Document = dict[str, Any]
+Tick = tuple[str, datetime]
+"""The name of a schedule, and the moment for which it makes a job."""
 Kind = TypeVar("Kind", State, Outcome)
 _DEFAULTS: Final = QueueConfig()
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
@@ -35,6 +37,7 @@ def new_document(
     parent_id: str | None = None,
     batch_id: str | None = None,
     limit_key: str | None = None,
+    tick: Tick | None = None,
 ) -> Document:
     """Return the document of a new job whose defaults are filled in.
 
@@ -45,6 +48,7 @@ def new_document(
         parent_id: the job this one is a child of.
         batch_id: the batch it belongs to.
         limit_key: the group in which it counts, if the limits of its queue hold for groups.
+        tick: the schedule that makes it, and for when.
     """
     due = new.delay_til or (now + timedelta(seconds=new.delay) if new.delay else None)
     return {
@@ -84,6 +88,7 @@ def new_document(
         "claim": None,
         "run": 0,
         **({"limitKey": limit_key} if limit_key is not None else {}),
+        **({"schedule": tick[0], "scheduledAt": tick[1]} if tick is not None else {}),
     }
 
 
@@ -92,6 +97,13 @@ def child_id(parent: Job, slot: str) -> str:
     seconds = int((parent.end_at or parent.insert_at).timestamp()).to_bytes(4, "big")
     digest = hashlib.sha256(f"{parent.id}:{parent.run}:{slot}".encode()).digest()
     return (seconds + digest[:8]).hex()
+
+
+def tick_id(incarnation: str, tick: datetime) -> str:
+    """Return the id of the job for one tick of one incarnation of a schedule: the same whoever makes it."""
+    moment = round(tick.timestamp() * 1000)
+    digest = hashlib.sha256(f"{incarnation}:{moment}".encode()).digest()
+    return ((moment // 1000 % 2**32).to_bytes(4, "big") + digest[:8]).hex()
 
 
 def job(document: Mapping[str, Any]) -> Job:
@@ -136,6 +148,8 @@ def job(document: Mapping[str, Any]) -> Job:
         traceparent=_text(get("traceparent")),
         slots=tuple(str(one) for one in _list(get("slots"))),
         limit_key=_text(get("limitKey")),
+        schedule=_text(get("schedule")),
+        scheduled_at=_date(get("scheduledAt")),
     )
 
 
@@ -168,11 +182,12 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
 
 def _children_document(given: Children) -> Any:
     if given is None or isinstance(given, NewJob):
-        return None if given is None else _plain(given)
-    return [_plain(one) for one in given]
+        return None if given is None else plain(given)
+    return [plain(one) for one in given]
 
 
-def _plain(new: NewJob) -> Document:
+def plain(new: NewJob) -> Document:
+    """Return the document that describes a job to be made later."""
     shown = wire.new_job(new)
     if new.data:
         shown["data"] = dict(new.data)

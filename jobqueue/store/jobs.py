@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.job import Job, NewJob
     from jobqueue.domain.state import Transition
     from jobqueue.store.database import Database
+    from jobqueue.store.documents import Tick
     from jobqueue.store.statements import Document, Now
 
 FULL_BYTES: Final = 8 * 1024 * 1024
@@ -77,6 +78,7 @@ class JobStore:
         parent_id: str | None = None,
         batch_id: str | None = None,
         limit_key: str | None = None,
+        tick: Tick | None = None,
         traceparent: str | None = None,
         session: AsyncIOMotorClientSession | None = None,
     ) -> Job:
@@ -88,6 +90,7 @@ class JobStore:
             parent_id: the job it is a child of.
             batch_id: the batch it belongs to.
             limit_key: the group in which it counts.
+            tick: the schedule that makes it, and for when.
             traceparent: the span in which it is added.
             session: a transaction of the caller's own to join.
 
@@ -96,7 +99,7 @@ class JobStore:
             TooLargeError: its children take more than `MOST_CHILDREN` bytes.
         """
         links = {"parent_id": parent_id, "batch_id": batch_id, "limit_key": limit_key}
-        document = await self._document(new, job_id=job_id, **links)
+        document = await self._document(new, job_id=job_id, tick=tick, **links)
         if traceparent is not None:
             document["traceparent"] = traceparent
         try:
@@ -276,7 +279,8 @@ class JobStore:
     async def delete(self, job: Job) -> bool:
         """Delete a job that is not processing, with its logs; say whether it was there to be deleted.
 
-        A child leaves an empty document behind for an hour, so that a slow process cannot create it a second time.
+        A child, or the job of a schedule, leaves an empty document behind for an hour, so that a slow process cannot
+        create it a second time.
         """
         guard = statements.deletable(job.id, job.queue)
         return await self._remove(job, guard)
@@ -287,9 +291,11 @@ class JobStore:
         guard = statements.same_run(job.id, job.queue, job.run) | {"state": State.SUCCESS.value}
         return await self._remove(job, guard)
 
-    async def _document(self, new: NewJob, *, job_id: str | None = None, **links: str | None) -> Document:
+    async def _document(
+        self, new: NewJob, *, job_id: str | None = None, tick: Tick | None = None, **links: str | None
+    ) -> Document:
         now = await self._clock.now() if isinstance(self.now, str) else self.now
-        document = documents.new_document(new, job_id=job_id or new_id(), now=now, **links)
+        document = documents.new_document(new, job_id=job_id or new_id(), now=now, tick=tick, **links)
         children = {name: document[name] for name in _CHILDREN if document[name] is not None}
         if children and (size := len(bson.encode(children))) > MOST_CHILDREN:
             raise TooLargeError(", ".join(children), size, MOST_CHILDREN)
@@ -307,7 +313,7 @@ class JobStore:
         raise KeyConflictError(queue, key, str(holder["_id"]) if holder else "") from None
 
     async def _remove(self, job: Job, guard: Document) -> bool:
-        if job.parent_id is not None:
+        if job.parent_id is not None or job.schedule is not None:
             stone = queue_statements.tombstone(self.now)
             gone = (await self.collection.update_one(guard, stone)).modified_count
         else:
