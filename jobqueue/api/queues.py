@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
 
 from jobqueue.api import schemas
 from jobqueue.api.actors import actor
+from jobqueue.api.conditions import if_match
 from jobqueue.api.keys import RUNTIME
-from jobqueue.api.listing import Parameters, flag, limit
+from jobqueue.api.listing import Parameters, cursor_name, flag, limit, name_cursor
 from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id, check_queue
-from jobqueue.domain.errors import ChangedMeanwhileError, InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,12 +34,12 @@ async def list_queues(request: web.Request) -> web.Response:
     """Return all queues that are configured or have jobs, by name."""
     parameters = Parameters(request, _PAGED)
     most = parameters.read("limit", limit(MOST_QUEUES), 50)
-    after = parameters.read("cursor", _name_of, "")
+    after = parameters.read("cursor", cursor_name, "")
     parameters.check()
     overview = request.app[RUNTIME].overview
     names = await overview.names(after=after)
     items = await asyncio.gather(*(overview.of(name) for name in names[:most]))
-    more = base64.urlsafe_b64encode(names[most - 1].encode()).decode() if len(names) > most else None
+    more = name_cursor(names[most - 1]) if len(names) > most else None
     return reply({"items": [item for item, _ in items], "next": more})
 
 
@@ -143,22 +141,4 @@ async def _changed(request: web.Request, name: str, config: QueueConfig, secrets
 
 
 def _if_match(request: web.Request) -> str | None:
-    """Return the tag in ``If-Match`` (RFC 9110), if the request has one that does not allow anything.
-
-    Raises:
-        ChangedMeanwhileError: it has none that could match.
-    """
-    given = request.headers.get(hdrs.IF_MATCH)
-    if given is None or given.strip() == "*":
-        return None
-    tags = [one.strip() for one in given.split(",")]
-    if len(tags) != 1 or not (len(tags[0]) > 1 and tags[0].startswith('"') and tags[0].endswith('"')):
-        raise ChangedMeanwhileError("queue", request.match_info["queue"])
-    return tags[0][1:-1]
-
-
-def _name_of(cursor: str, path: str) -> str:
-    try:
-        return check_queue(base64.urlsafe_b64decode(cursor.encode()).decode())
-    except (binascii.Error, ValueError, InvalidInputError):
-        raise InvalidInputError({path: ["is not a cursor of this listing"]}) from None
+    return if_match(request, "queue", request.match_info["queue"])
