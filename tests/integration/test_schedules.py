@@ -301,6 +301,17 @@ async def test_a_tick_is_skipped_while_the_job_before_is_unfinished_if_it_has_a_
     assert await bench.ticks() == [1, 3]
 
 
+async def test_a_job_that_cannot_be_stored_is_skipped_and_told(bench: Bench) -> None:
+    large = NewJob(type="more", data={"text": "x" * 900_000})
+    await bench.put(job={"on_success": (large, large)})
+    bench.move(minutes=1)
+    assert await bench.scheduler.run_once() == 60
+    skipped = (await bench.schedules.get("s")).last_skipped
+    assert skipped is not None
+    assert skipped.reason.startswith("onSuccess takes ")
+    assert await bench.jobs() == []
+
+
 async def test_one_that_cannot_be_followed_holds_up_no_other(bench: Bench, client: Client) -> None:
     await bench.put()
     for name, change in (("a", {"cron": "x"}), ("b", {"job": 5}), ("c", {"revision": "x", "every": "x"})):

@@ -117,6 +117,7 @@ def test_every_is_counted_from_its_anchor_whatever_happens_in_between() -> None:
         ({"cron": "* * * * * * *", "job": JOB}, {"cron"}),
         ({"cron": "61 * * * *", "timezone": "Mars/Base", "job": JOB}, {"cron", "timezone"}),
         ({"cron": ["@daily"], "job": JOB}, {"cron"}),
+        ({"cron": "0 0 1/" + "0" * 5000 + " * *", "job": JOB}, {"cron"}),
         ({"every": 0.9, "job": JOB}, {"every"}),
         ({"every": 366 * 86_400 + 1, "job": JOB}, {"every"}),
         ({"every": True, "job": JOB}, {"every"}),
