@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.api.schemas import moment
 from jobqueue.domain import wire
-from jobqueue.domain.checks import gather
+from jobqueue.domain.checks import check_queue, gather
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.job import Job
 from jobqueue.domain.query import JobQuery
@@ -72,7 +72,7 @@ class Parameters:
 
 
 _LISTED: Final = frozenset(
-    {"queue", "type", "state", "batchId", "parentId", "insertedAfter", "insertedBefore"}
+    {"queue", "type", "state", "batchId", "parentId", "schedule", "insertedAfter", "insertedBefore"}
     | {"sort", "limit", "cursor", "fields"}
 )
 
@@ -90,6 +90,7 @@ def listing(request: web.Request) -> Listing:
         "states": parameters.read("state", _states, ()),
         "batch_id": parameters.text("batchId"),
         "parent_id": parameters.text("parentId"),
+        "schedule": parameters.text("schedule"),
         "meta": parameters.below(_META),
         "inserted_after": parameters.read("insertedAfter", _moment),
         "inserted_before": parameters.read("insertedBefore", _moment),
@@ -128,6 +129,23 @@ def part(request: web.Request) -> Part:
 def line_cursor(number: int) -> str:
     """Return the cursor at which the line of this number is the first."""
     return base64.urlsafe_b64encode(f"line:{number}".encode()).decode().rstrip("=")
+
+
+def name_cursor(name: str) -> str:
+    """Return the cursor of a listing by name after this one."""
+    return base64.urlsafe_b64encode(name.encode()).decode()
+
+
+def cursor_name(cursor: str, path: str) -> str:
+    """Return the name, of the form of a queue's, in a `name_cursor`.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    try:
+        return check_queue(base64.urlsafe_b64decode(cursor.encode()).decode())
+    except (ValueError, InvalidInputError):
+        raise InvalidInputError({path: ["is not a cursor of this listing"]}) from None
 
 
 def none(request: web.Request) -> None:

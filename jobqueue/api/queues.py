@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
 
 from jobqueue.api import schemas
 from jobqueue.api.actors import actor
+from jobqueue.api.conditions import if_match
 from jobqueue.api.keys import RUNTIME
-from jobqueue.api.listing import Parameters, flag, limit
+from jobqueue.api.listing import Parameters, cursor_name, flag, limit, name_cursor
 from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id, check_queue
-from jobqueue.domain.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
 MOST_QUEUES: Final = 200
 _QUEUE: Final = schemas.QueueSchema()
 _ROTATE: Final = schemas.RotateSchema()
-_TAG: Final = re.compile(r'(?:^|,)\s*"([\x21\x23-\x7e\x80-\xff]*)"')
 _READ_ONLY: Final = frozenset({"name", "counts", "oldestPendingAge", "ended", "breakers"})
 _PAGED: Final = frozenset({"limit", "cursor"})
 _FORCE: Final = frozenset({"force"})
@@ -38,12 +34,12 @@ async def list_queues(request: web.Request) -> web.Response:
     """Return all queues that are configured or have jobs, by name."""
     parameters = Parameters(request, _PAGED)
     most = parameters.read("limit", limit(MOST_QUEUES), 50)
-    after = parameters.read("cursor", _name_of, "")
+    after = parameters.read("cursor", cursor_name, "")
     parameters.check()
     overview = request.app[RUNTIME].overview
     names = await overview.names(after=after)
     items = await asyncio.gather(*(overview.of(name) for name in names[:most]))
-    more = base64.urlsafe_b64encode(names[most - 1].encode()).decode() if len(names) > most else None
+    more = name_cursor(names[most - 1]) if len(names) > most else None
     return reply({"items": [item for item, _ in items], "next": more})
 
 
@@ -59,7 +55,7 @@ async def put(request: web.Request) -> web.Response:
     given = await _read(request)
     schemas.load(_QUEUE, given)
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.put(name, given, by=actor(request), if_match=_if_match(request))
+    config, secrets = await queues.put(name, given, by=actor(request), if_match=if_match(request))
     return await _changed(request, name, config, secrets)
 
 
@@ -68,7 +64,7 @@ async def patch(request: web.Request) -> web.Response:
     name = path_queue(request)
     given = await _read(request)
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.patch(name, given, by=actor(request), if_match=_if_match(request))
+    config, secrets = await queues.patch(name, given, by=actor(request), if_match=if_match(request))
     return await _changed(request, name, config, secrets)
 
 
@@ -79,7 +75,7 @@ async def delete(request: web.Request) -> web.Response:
     force = parameters.read("force", flag, default=False)
     parameters.check()
     queues = request.app[RUNTIME].queues
-    killed = await queues.delete(name, force=force, by=actor(request), if_match=_if_match(request))
+    killed = await queues.delete(name, force=force, by=actor(request), if_match=if_match(request))
     return reply({"name": name, "killed": killed})
 
 
@@ -88,7 +84,7 @@ async def rotate_secret(request: web.Request) -> web.Response:
     name = path_queue(request)
     given = schemas.load(_ROTATE, await read_object(request))
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.rotate(name, given["type"], by=actor(request), if_match=_if_match(request))
+    config, secrets = await queues.rotate(name, given["type"], by=actor(request), if_match=if_match(request))
     return await _changed(request, name, config, secrets)
 
 
@@ -131,7 +127,7 @@ async def _read(request: web.Request) -> dict[str, Any]:
 async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
     name = path_queue(request)
     queues = request.app[RUNTIME].queues
-    config = await queues.set_paused(name, paused=paused, by=actor(request), if_match=_if_match(request))
+    config = await queues.set_paused(name, paused=paused, by=actor(request), if_match=if_match(request))
     return await _changed(request, name, config, {})
 
 
@@ -142,18 +138,3 @@ async def _changed(request: web.Request, name: str, config: QueueConfig, secrets
         shown["processors"][kind]["secret"] = secret
     _, tag = await request.app[RUNTIME].queues.tagged(name)
     return reply({"name": name, **shown}, headers={hdrs.ETAG: f'"{tag}"'})
-
-
-def _if_match(request: web.Request) -> frozenset[str] | None:
-    """Return the strong tags in ``If-Match`` (RFC 9110), one of which has to be the present one; ``None`` for any."""
-    given = request.headers.getall(hdrs.IF_MATCH, [])
-    if not given or any(one.strip() == "*" for one in given):
-        return None
-    return frozenset(_TAG.findall(",".join(given)))
-
-
-def _name_of(cursor: str, path: str) -> str:
-    try:
-        return check_queue(base64.urlsafe_b64decode(cursor.encode()).decode())
-    except (binascii.Error, ValueError, InvalidInputError):
-        raise InvalidInputError({path: ["is not a cursor of this listing"]}) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from jobqueue.api import batches, jobs, queues, system, work
+from jobqueue.api import batches, jobs, queues, schedules, system, work
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,5 +62,11 @@ ROUTES: Final = (
     Route("POST", "/v1/queues/{queue}/rotate-secret", queues.rotate_secret, "admin"),
     Route("POST", "/v1/queues/{queue}/pause", queues.pause, "admin"),
     Route("POST", "/v1/queues/{queue}/resume", queues.resume, "admin"),
+    Route("GET", "/v1/schedules", schedules.list_schedules, "read"),
+    Route("GET", "/v1/schedules/{name}", schedules.show, "read"),
+    Route("PUT", "/v1/schedules/{name}", schedules.put, "admin"),
+    Route("DELETE", "/v1/schedules/{name}", schedules.delete, "admin"),
+    Route("POST", "/v1/schedules/{name}/pause", schedules.pause, "admin"),
+    Route("POST", "/v1/schedules/{name}/resume", schedules.resume, "admin"),
 )
 OPEN: Final = frozenset(route.path for route in ROUTES if route.role is None)

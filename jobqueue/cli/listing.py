@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--meta", multiple=True, metavar="KEY=VALUE", help="With this value in meta; repeatable.")
 @click.option("--batch", metavar="ID", help="Jobs of this batch.")
 @click.option("--parent", metavar="ID", help="Children of this job.")
+@click.option("--schedule", metavar="NAME", help="Made by this schedule.")
 @click.option("--since", metavar="TIME", help="Created since then: a time ago such as 15m, 2h, 7d, or a date.")
 @click.option("--limit", type=int, default=50, show_default=True, help=f"How many, at most {MOST_LISTED}.")
 @click.option("--cursor", metavar="CURSOR", help="Go on where a listing before ended.")
@@ -73,6 +74,7 @@ def _query(options: dict[str, Any], now: datetime | None) -> JobQuery:
         states=tuple(State(one) for one in options["states"]),
         batch_id=options["batch"],
         parent_id=options["parent"],
+        schedule=options["schedule"],
         meta=tuple(values.pair(text, "meta") for text in options["meta"]),
         inserted_after=None if since is None else values.since(since, now or values.EPOCH),
         oldest_first=options["oldest_first"],

@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "why": Entry("jobqueue.cli.why:why", "Say why a job is not running."),
     "queues": Entry("jobqueue.cli.queues:queues", "List queues and how they are doing."),
     "queue": Entry("jobqueue.cli.queue:queue", "Show, configure, pause, resume and delete queues."),
+    "schedule": Entry("jobqueue.cli.schedule:schedule", "List, show, set, pause, resume and delete schedules."),
     "settings": Entry("jobqueue.cli.settings:settings", "Show every setting and where its value is from."),
     "doctor": Entry("jobqueue.cli.doctor:doctor", "Check that everything needed is there, and say what to do if not."),
     "demo": Entry("jobqueue.cli.demo:demo", "Show what jobqueue does, on jobs of its own."),

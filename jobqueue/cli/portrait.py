@@ -64,6 +64,7 @@ def _rows(job: Job) -> Iterator[tuple[str, str]]:
     yield "worker", job.claim.worker if job.claim else ""
     yield "key", job.key or ""
     yield "parent", job.parent_id or ""
+    yield "schedule", f"{job.schedule} at {wire.date(job.scheduled_at)}" if job.schedule and job.scheduled_at else ""
     yield "batch", job.batch_id or ""
     yield "depends on", ", ".join(job.depends_on)
     yield "backoff", compact(job.backoff.wire())

@@ -197,6 +197,8 @@ class Job:
         callback_of: ``{batchId, event, generation, counts}`` of the batch for which it was created.
         parents: of a claimed job those it depended on: ``{id, type, state, ref?, result}``.
         traceparent: the span in which it was added (W3C Trace Context), if that was traced.
+        schedule: the name of the schedule that has made it.
+        scheduled_at: the tick of the schedule that it was made for.
     """
 
     id: str
@@ -243,6 +245,13 @@ class Job:
     has_dependents: bool = False
     callback_of: Mapping[str, Any] | None = None
     parents: tuple[Mapping[str, Any], ...] | None = None
+    schedule: str | None = None
+    scheduled_at: datetime | None = None
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether it was created because of something, under an id that would be created again for the same thing."""
+        return self.parent_id is not None or self.callback_of is not None or self.schedule is not None
 
     @property
     def held_lease(self) -> float:

@@ -37,6 +37,7 @@ class JobQuery:
     states: tuple[State, ...] = ()
     batch_id: str | None = None
     parent_id: str | None = None
+    schedule: str | None = None
     meta: tuple[tuple[str, str], ...] = ()
     inserted_after: datetime | None = None
     inserted_before: datetime | None = None
@@ -47,6 +48,8 @@ class JobQuery:
     def __post_init__(self) -> None:
         if self.queue is not None:
             check_queue(self.queue)
+        if self.schedule is not None:
+            check_queue(self.schedule, "schedule")
         for path, value in (("batchId", self.batch_id), ("parentId", self.parent_id)):
             if value is not None:
                 check_id(value, path)
@@ -91,6 +94,7 @@ class JobQuery:
             str(self.inserted_after),
             str(self.inserted_before),
             self.oldest_first,
+            *([] if self.schedule is None else [self.schedule]),
         ]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jobqueue.services.config import QueueConfigs
     from jobqueue.services.dependencies import Dependencies
     from jobqueue.services.wake import Wakeups
+    from jobqueue.store.documents import Tick
     from jobqueue.store.jobs import JobStore
 
 MOST_AT_ONCE: Final = 1000
@@ -40,12 +41,15 @@ class Producer:
         self._configs = configs
         self._wakeups = wakeups
 
-    async def add(self, new: NewJob, *, job_id: str | None = None, session: Any = None) -> Job:
+    async def add(
+        self, new: NewJob, *, job_id: str | None = None, tick: Tick | None = None, session: Any = None
+    ) -> Job:
         """Add a job.
 
         Args:
             new: the job.
             job_id: its id, if it has to be a certain one; adding the same id again returns the first job.
+            tick: the schedule that makes it, and for when.
             session: a driver session whose transaction the insert joins.
 
         Raises:
@@ -59,7 +63,7 @@ class Producer:
             config.fill(new),
             job_id=job_id,
             limit_key=key,
-            extra=_waiting(new),
+            extra=_extra(new, tick),
             traceparent=traceparent(),
             session=session,
         )
@@ -89,7 +93,7 @@ class Producer:
                 await self._dependencies.mark_for(one)
             except InvalidInputError as error:
                 raise error.under(f"jobs.{place}") from None
-        extras = [_waiting(one) for one in new]
+        extras = [_extra(one) for one in new]
         jobs = await self._jobs.insert_all(filled, limit_keys=keys, extras=extras, traceparent=traceparent())
         for queue in {job.queue for job in jobs}:
             self._wakeups.tell(Wake(kind="ready", queue=queue))
@@ -118,6 +122,10 @@ def _distinct_keys(new: Sequence[NewJob]) -> None:
         seen.add((one.queue, one.key))
 
 
-def _waiting(new: NewJob) -> dict[str, Any] | None:
-    """Return what a job that depends on others is stored with, so that somebody looks at those afterwards."""
-    return {"outbox": ["check"]} if new.depends_on else None
+def _extra(new: NewJob, tick: Tick | None = None) -> dict[str, Any] | None:
+    """Return the fields that only some jobs have.
+
+    A job that depends on others is stored with the note that somebody has to look at those afterwards.
+    """
+    waiting: dict[str, Any] = {"outbox": ["check"]} if new.depends_on else {}
+    return (waiting | {"schedule": tick[0], "scheduledAt": tick[1]} if tick is not None else waiting) or None

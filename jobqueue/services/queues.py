@@ -18,7 +18,8 @@ from jobqueue.domain.errors import ChangedMeanwhileError, NotFoundError, Unfinis
 from jobqueue.domain.processing import MOST_PREVIOUS, WebhookConfig
 from jobqueue.services.merging import merged, unmasked
 from jobqueue.services.wake import Wake
-from jobqueue.store.config import NOTHING, Note
+from jobqueue.store.audit import Note
+from jobqueue.store.config import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -211,7 +212,7 @@ class Queues:
             after, made = want(stored)
             if after == stored or (after is None and stored is NOTHING):
                 return _config(stored), made
-            note = Note(action=action, by=by or _somebody(), before=_shown(stored), after=_shown(after))
+            note = Note(action=action, by=by or somebody(), before=_shown(stored), after=_shown(after))
             if await self._store.swap(name, stored, after, note):
                 await self._configs.refresh()
                 self._wakeups.tell(Wake(kind="config"))
@@ -260,7 +261,8 @@ def _shown(stored: Any) -> dict[str, Any] | None:
     return {field: value for field, value in masked.items() if field in _fields(stored)}
 
 
-def _somebody() -> Actor:
+def somebody() -> Actor:
+    """Return the user of this process, for the audit."""
     try:
         return Actor(name=getpass.getuser(), via="python")
     except (OSError, KeyError):

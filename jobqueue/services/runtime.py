@@ -31,6 +31,7 @@ from jobqueue.services.producer import Producer
 from jobqueue.services.pruner import PRUNE_SECONDS, Pruner
 from jobqueue.services.queues import Queues
 from jobqueue.services.relatives import JobRelatives
+from jobqueue.services.schedules import SCHEDULE_SECONDS, Scheduler, Schedules
 from jobqueue.services.wake import Wake, Wakeups
 from jobqueue.services.work import Work
 from jobqueue.store.audit import AuditStore
@@ -48,6 +49,7 @@ from jobqueue.store.limits import LimitStore
 from jobqueue.store.listing import Listing
 from jobqueue.store.pruning import PruningStore
 from jobqueue.store.queues import QueueStore
+from jobqueue.store.schedules import ScheduleStore
 from jobqueue.store.workers import WorkerStore
 
 if TYPE_CHECKING:
@@ -121,6 +123,9 @@ class Runtime:
             self.wakeups,
         )
         self.overview = Overview(self.queues, self.configs, self.figures, self.breakers, self.limits)
+        scheduled = ScheduleStore(database)
+        self.schedules = Schedules(scheduled)
+        self.scheduler = Scheduler(scheduled, self.producer)
         workers = WorkerStore(database)
         self.presence = Presence(workers, self.name)
         self.explainer = Explainer(self.jobs, self.configs, self.limits, self.breakers, workers, self.figures)
@@ -166,6 +171,7 @@ class Runtime:
             configs,
             Loop("reaper", reaper.run_once, every=self.settings.reap_interval),
             Loop("completer", self._sweep, every=_SWEEP_SECONDS),
+            Loop("scheduler", self.scheduler.run_once, every=SCHEDULE_SECONDS),
             Loop("presence", self.presence.run_once, every=SIGN_SECONDS),
             Loop("limit keys", keys.run_once, every=KEY_SECONDS),
             Loop("pruner", Pruner(self.configs, self.pruning).run_once, every=PRUNE_SECONDS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from jobqueue.store.database import Database
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What the audit says of a change; ``before`` and ``after`` have their secrets masked."""
+
+    action: str
+    by: Actor
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+
 class AuditStore:
     """Entries ``{at, by, action, target: {kind, name}, before, after}``; kept for ever."""
 
@@ -28,21 +39,24 @@ class AuditStore:
     async def add(
         self,
         target: tuple[str, str],
-        action: str,
-        by: Actor,
-        changed: tuple[Mapping[str, Any] | None, Mapping[str, Any] | None],
+        note: Note,
         session: AsyncIOMotorClientSession,
     ) -> None:
-        """Add an entry in the transaction that makes the change."""
+        """Add an entry in the transaction that makes the change.
+
+        Args:
+            target: kind and name of what is changed, such as ``("queue", "media")``.
+            note: what to say of it.
+            session: of the transaction.
+        """
         kind, name = target
-        before, after = changed
         entry = {
             "at": await self._clock.now(),
-            "by": by.wire(),
-            "action": action,
+            "by": note.by.wire(),
+            "action": note.action,
             "target": {"kind": kind, "name": name},
-            "before": before,
-            "after": after,
+            "before": note.before,
+            "after": note.after,
         }
         await self.collection.insert_one(entry, session=session)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pymongo.errors import DuplicateKeyError
@@ -12,12 +11,11 @@ from jobqueue.store.audit import AuditStore
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
 
     from motor.motor_asyncio import AsyncIOMotorClientSession
 
-    from jobqueue.domain.audit import Actor
     from jobqueue.domain.queue import QueueConfig
+    from jobqueue.store.audit import Note
     from jobqueue.store.database import Database
 
 Stored = dict[str, Any]
@@ -28,16 +26,6 @@ class _Nothing:
 
 
 NOTHING: Final = _Nothing()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """What the audit says of a change; the two configurations have their secrets masked."""
-
-    action: str
-    by: Actor
-    before: Mapping[str, Any] | None
-    after: Mapping[str, Any] | None
 
 
 class ConfigStore:
@@ -86,7 +74,7 @@ class ConfigStore:
             done = await self.collection.update_one(guard, update, upsert=before is NOTHING, session=session)
             if not done.matched_count and done.upserted_id is None:
                 return False
-            await self._audit.add(("queue", name), note.action, note.by, (note.before, note.after), session)
+            await self._audit.add(("queue", name), note, session)
             return True
 
         try:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from jobqueue.domain.backoff import Backoff
 
 Document = dict[str, Any]
+Tick = tuple[str, datetime]
+"""The name of a schedule, and the moment for which it makes a job."""
 Kind = TypeVar("Kind", State, Outcome)
 _DEFAULTS: Final = QueueConfig()
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
@@ -113,6 +115,13 @@ def callback_of(batch_id: str, event: str, generation: int, counts: Mapping[str,
     return {"callbackOf": held}
 
 
+def tick_id(incarnation: str, tick: datetime) -> str:
+    """Return the id of the job for one tick of one incarnation of a schedule: the same whoever makes it."""
+    moment = round(tick.timestamp() * 1000)
+    digest = hashlib.sha256(f"{incarnation}:{moment}".encode()).digest()
+    return ((moment // 1000 % 2**32).to_bytes(4, "big") + digest[:8]).hex()
+
+
 def job(document: Mapping[str, Any]) -> Job:
     """Return the job of a document; fields that are missing or odd get their defaults."""
     get = document.get
@@ -160,6 +169,8 @@ def job(document: Mapping[str, Any]) -> Job:
         waits_for=tuple(str(one) for one in _list(get("waitsFor"))),
         has_dependents=bool(get("dependents")),
         callback_of=_callback_of(get("callbackOf")),
+        schedule=_text(get("schedule")),
+        scheduled_at=_date(get("scheduledAt")),
     )
 
 
@@ -193,11 +204,12 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
 def children_document(given: Children) -> Any:
     """Return child jobs as they are stored."""
     if given is None or isinstance(given, NewJob):
-        return None if given is None else _plain(given)
-    return [_plain(one) for one in given]
+        return None if given is None else plain(given)
+    return [plain(one) for one in given]
 
 
-def _plain(new: NewJob) -> Document:
+def plain(new: NewJob) -> Document:
+    """Return the document that describes a job to be made later."""
     shown = wire.new_job(new)
     if new.data:
         shown["data"] = dict(new.data)

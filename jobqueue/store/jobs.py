@@ -286,7 +286,7 @@ class JobStore:
     async def delete(self, job: Job) -> bool:
         """Delete a job that is not processing, with its logs; say whether it was there to be deleted.
 
-        A child, or a batch's callback, leaves an empty document behind for an hour, so that a slow process cannot
+        A child, a batch's callback, or a job of a schedule leaves an empty document behind for an hour, so that a slow
         create it a second time.
         """
         guard = statements.deletable(job.id, job.queue)
@@ -325,7 +325,7 @@ class JobStore:
         raise KeyConflictError(queue, key, str(holder["_id"]) if holder else "") from None
 
     async def _remove(self, job: Job, guard: Document) -> bool:
-        if job.parent_id is not None or job.callback_of is not None:
+        if job.is_derived:
             stone = queue_statements.tombstone(self.now)
             gone = (await self.collection.update_one(guard, stone)).modified_count
         else:

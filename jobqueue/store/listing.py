@@ -37,6 +37,8 @@ def matching(query: JobQuery) -> Document:
     for name, value in (("batchId", query.batch_id), ("parentId", query.parent_id)):
         if value is not None:
             found[name] = ObjectId(value)
+    if query.schedule is not None:
+        found["schedule"] = query.schedule
     clauses = [_meta(path, text) for path, text in query.meta]
     found["insertAt"] = {"$gte": query.inserted_after or _FIRST_DATE}
     if query.inserted_before is not None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from jobqueue.store.statements import Document, Now
 
 _BY_END: Final = "ended"
+_DERIVED: Final = ("parentId", "callbackOf", "schedule")
+"""Jobs with one of these were created because of something, and might be created again."""
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -30,25 +32,26 @@ class PruningStore:
     async def prune(self, queue: str, state: State, seconds: float, most: int) -> tuple[int, int]:
         """Delete jobs of a queue that have been in a final state for so many seconds, those that ended first first.
 
-        A child leaves an empty document behind for an hour, so that a slow process cannot create it a second time.
+        A child, or the job of a schedule, leaves an empty document behind for an hour, so that a slow process cannot
+        create it a second time.
 
         Returns:
             How many are deleted, and how many were found; the others have changed meanwhile.
         """
         now = await self._clock.now() if isinstance(self.now, str) else self.now
         over = queue_statements.over(queue, state, _EPOCH, now - timedelta(seconds=seconds))
-        cursor = self._jobs.find(over, {"parentId": 1, "callbackOf": 1}, sort=[("endAt", 1)], hint=_BY_END).limit(most)
+        cursor = self._jobs.find(over, dict.fromkeys(_DERIVED, 1), sort=[("endAt", 1)], hint=_BY_END).limit(most)
         found = [one async for one in cursor]
         if not found:
             return 0, 0
-        children = [one["_id"] for one in found if one.get("parentId") is not None or "callbackOf" in one]
-        others = [one["_id"] for one in found if one["_id"] not in set(children)]
+        born = [one["_id"] for one in found if any(one.get(name) is not None for name in _DERIVED)]
+        others = [one["_id"] for one in found if one["_id"] not in set(born)]
         gone = 0
         if others:
             gone += int((await self._jobs.delete_many(over | {"_id": {"$in": others}})).deleted_count)
-        if children:
+        if born:
             stones = queue_statements.tombstone(self.now)
-            gone += int((await self._jobs.update_many(over | {"_id": {"$in": children}}, stones)).modified_count)
+            gone += int((await self._jobs.update_many(over | {"_id": {"$in": born}}, stones)).modified_count)
         await self._clear([one["_id"] for one in found])
         return gone, len(found)
 

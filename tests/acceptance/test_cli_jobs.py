@@ -186,6 +186,38 @@ def test_a_queue_is_limited_looked_at_and_deleted(here: Here) -> None:
     assert "limitBy" in here.run("queue", "changes", "media", "--limit", "1").out
 
 
+def test_a_schedule_is_set_looked_at_and_deleted(here: Here) -> None:
+    definition = {
+        "cron": "30 2 * * *",
+        "timezone": "Europe/Berlin",
+        "job": {"type": "report", "queue": "q", "data": {"n": 1}},
+    }
+    made = here.run("schedule", "set", "nightly", "-", "--json", stdin=json.dumps(definition)).json()
+    assert (made["job"], len(made["nextRuns"])) == (definition["job"], 5)
+    assert here.run("schedule", "set", "nightly", json.dumps(definition), "--json").json() == made
+    assert here.run("schedule", "show", "nightly", "--json").json() == made
+    assert made["nextAt"] in here.run("schedule", "show", "nightly").out
+    assert here.run("schedule", "list").out.splitlines()[1].split()[:2] == ["nightly", "30"]
+    assert here.run("schedule", "pause", "nightly").out == "nightly paused\n"
+    assert [one["paused"] for one in here.run("schedule", "list", "--json").json()["items"]] == [True]
+    assert here.run("schedule", "resume", "nightly", "--json").json()["nextAt"] == made["nextAt"]
+    assert here.run("list", "--schedule", "nightly", "--json").json()["items"] == []
+    assert here.run("schedule", "delete", "nightly").out == "nightly deleted\n"
+    gone = here.run("schedule", "show", "nightly")
+    assert (gone.code, gone.err) == (4, "error: there is no schedule nightly\n")
+
+
+def test_the_next_times_of_an_expression_need_no_database(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, {"JOBQUEUE_MONGO_URL": "mongodb://127.0.0.1:1"})
+    assert len(cli.run("schedule", "next", "*/5 * * * *", "--json").json()["nextRuns"]) == 5
+    lines = cli.run("schedule", "next", "30 2 * * *", "--timezone", "Asia/Kathmandu").out.splitlines()
+    assert ["02:30:00 +0545" in line for line in lines] == [True] * 5
+    wrong = cli.run("schedule", "next", "0 0 30 2 *", "--timezone", "Mars/Base")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "timezone: must be the name of an IANA time zone" in wrong.err
+    assert "cron: is no cron expression: bad day-of-month" in wrong.err
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -1,0 +1,106 @@
+"""Schedules: which jobs are made when; pause and resume."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import hdrs, web
+
+from jobqueue.api.actors import actor
+from jobqueue.api.conditions import if_match
+from jobqueue.api.keys import RUNTIME
+from jobqueue.api.listing import Parameters, cursor_name, limit, name_cursor, none
+from jobqueue.api.new_jobs import JobReader
+from jobqueue.api.reading import read_object
+from jobqueue.api.replies import reply
+from jobqueue.domain import schedule as schedules
+from jobqueue.domain.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from jobqueue.domain.job import NewJob
+    from jobqueue.domain.schedule import Planned
+
+MOST_SCHEDULES: Final = 200
+_READ_ONLY: Final = frozenset({"name", "nextAt", "nextRuns", "lastRuns", "lastSkipped", "createdAt", "changedAt"})
+_PAGED: Final = frozenset({"limit", "cursor"})
+
+
+async def list_schedules(request: web.Request) -> web.Response:
+    """Return all schedules, by name."""
+    parameters = Parameters(request, _PAGED)
+    most = parameters.read("limit", limit(MOST_SCHEDULES), 50)
+    after = parameters.read("cursor", cursor_name, "")
+    parameters.check()
+    service = request.app[RUNTIME].schedules
+    found = await service.page(after, most + 1)
+    items = await asyncio.gather(*(service.view(one) for one in found[:most]))
+    return reply({"items": items, "next": name_cursor(items[-1]["name"]) if len(found) > most else None})
+
+
+async def show(request: web.Request) -> web.Response:
+    """Return a schedule, with its next and its last runs."""
+    none(request)
+    return await _answer(request, await request.app[RUNTIME].schedules.get(path_name(request)))
+
+
+async def put(request: web.Request) -> web.Response:
+    """Create or replace a schedule; the same again changes nothing."""
+    name = path_name(request)
+    none(request)
+    # What only `show` tells may be sent back, and says nothing.
+    given = {field: value for field, value in (await read_object(request)).items() if field not in _READ_ONLY}
+    schedule = await asyncio.to_thread(schedules.read, name, given, _read_job)
+    service = request.app[RUNTIME].schedules
+    made, new = await service.put(schedule, by=actor(request), if_match=if_match(request))
+    return await _answer(request, made, status=201 if new else 200)
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Take away a schedule; the jobs that it has made are kept."""
+    name = path_name(request)
+    none(request)
+    await request.app[RUNTIME].schedules.delete(name, by=actor(request), if_match=if_match(request))
+    return web.Response(status=204)
+
+
+async def pause(request: web.Request) -> web.Response:
+    """Let a schedule make nothing."""
+    return await _set_paused(request, paused=True)
+
+
+async def resume(request: web.Request) -> web.Response:
+    """Let a schedule make jobs again, from now on."""
+    return await _set_paused(request, paused=False)
+
+
+def path_name(request: web.Request) -> str:
+    """Return the name in the path.
+
+    Raises:
+        InvalidInputError: it cannot be one.
+    """
+    return schedules.check_name(request.match_info["name"])
+
+
+async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
+    name = path_name(request)
+    none(request)
+    service = request.app[RUNTIME].schedules
+    return await _answer(
+        request, await service.set_paused(name, paused=paused, by=actor(request), if_match=if_match(request))
+    )
+
+
+async def _answer(request: web.Request, one: Planned, *, status: int = 200) -> web.Response:
+    shown = await request.app[RUNTIME].schedules.view(one)
+    return reply(shown, status=status, headers={hdrs.ETAG: f'"{one.tag}"'})
+
+
+def _read_job(given: Any, path: str) -> NewJob:
+    reader = JobReader()
+    made = reader.read(given, path)
+    reader.check()
+    if made is None:
+        raise InvalidInputError({path: ["must be a job"]})
+    return made
