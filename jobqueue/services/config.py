@@ -21,11 +21,16 @@ _DEFAULT: Final = QueueConfig()
 
 
 class QueueConfigs:
-    """The present configuration of all queues."""
+    """The present configuration of all queues.
+
+    Attributes:
+        revision: grows with every change, also with one that was taken back before it was seen here.
+    """
 
     def __init__(self, store: ConfigStore) -> None:
         self._store = store
         self._queues: Mapping[str, QueueConfig] = {}
+        self.revision = 0
         self._read_at = float("-inf")
         self._lock = asyncio.Lock()
 
@@ -54,5 +59,5 @@ class QueueConfigs:
     async def refresh(self) -> None:
         """Read all configurations."""
         asked_at = time.monotonic()
-        self._queues = await self._store.all()
+        self._queues, self.revision = await self._store.all()
         self._read_at = max(self._read_at, asked_at)

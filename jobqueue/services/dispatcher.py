@@ -150,6 +150,11 @@ class Dispatcher:
         """How many jobs run now."""
         return len(self._running)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it claims jobs."""
+        return not self._ended.is_set() and not self._stopping.is_set()
+
     def _clock(self) -> float:
         return asyncio.get_running_loop().time()
 

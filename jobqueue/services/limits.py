@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.queue import QueueConfig
     from jobqueue.domain.state import Transition
     from jobqueue.services.breakers import Breakers, Gate
+    from jobqueue.services.config import QueueConfigs
     from jobqueue.store.claims import ClaimStore, Search
     from jobqueue.store.limits import Grant, LimitStore, Running
 
@@ -50,8 +51,9 @@ class Held:
 class Limiter:
     """Claims from limited queues, one job at a time for each queue: more would only be in each other's way."""
 
-    def __init__(self, limits: LimitStore, claims: ClaimStore, breakers: Breakers) -> None:
+    def __init__(self, limits: LimitStore, claims: ClaimStore, breakers: Breakers, configs: QueueConfigs) -> None:
         self._limits = limits
+        self._configs = configs
         self._claims = claims
         self._breakers = breakers
         self._locks: dict[str, asyncio.Lock] = {}
@@ -90,7 +92,10 @@ class Limiter:
         if config.concurrency is not None and await self._is_turn_of_others(search):
             return Held(seconds=_PAUSE)
         if config.concurrency is not None:
-            free = [(*slots, one) for one in await self._slots.offer(search.queue, config.concurrency)]
+            free = [
+                (*slots, one)
+                for one in await self._slots.offer(search.queue, config.concurrency, self._configs.revision)
+            ]
         if free and config.rate is not None and not await self._something_waits(search):
             return None
         return await self._take(search, config, None, free)

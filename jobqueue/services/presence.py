@@ -10,7 +10,7 @@ from jobqueue.store.workers import Post
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from jobqueue.services.dispatcher import Lane
+    from jobqueue.services.dispatcher import Dispatcher, Lane
     from jobqueue.store.workers import WorkerStore
 
 SIGN_SECONDS: Final = 5.0
@@ -31,13 +31,13 @@ class Presence:
     def __init__(self, store: WorkerStore, name: str) -> None:
         self._store = store
         self._name = name
-        self._lanes: list[Callable[[], Sequence[Lane]]] = []
+        self._held: list[tuple[Callable[[], Sequence[Lane]], Dispatcher]] = []
         self._asked: dict[tuple[str, Post], float] = {}
         self._signed: set[str] = set()
 
-    def hold(self, lanes: Callable[[], Sequence[Lane]]) -> None:
-        """Say from now on that this process claims what these lanes are for."""
-        self._lanes.append(lanes)
+    def hold(self, lanes: Callable[[], Sequence[Lane]], dispatcher: Dispatcher) -> None:
+        """Say, as long as a dispatcher runs, that this process claims what these lanes are for."""
+        self._held.append((lanes, dispatcher))
 
     def heard(self, worker: str, queue: str, types: tuple[str, ...] | None) -> None:
         """Note that a worker has asked for a job."""
@@ -50,8 +50,13 @@ class Presence:
     async def run_once(self) -> float | None:
         """Give a sign of life for everybody; return in how many seconds to look again if there was nobody yet."""
         posts: dict[str, Sequence[Post]] = {}
+        if self._name in self._signed and not any(dispatcher.is_running for _, dispatcher in self._held):
+            await self.leave()
         mine = [
-            Post(queue=lane.queue, types=lane.types, excluded=lane.excluded) for held in self._lanes for lane in held()
+            Post(queue=lane.queue, types=lane.types, excluded=lane.excluded)
+            for lanes, dispatcher in self._held
+            if dispatcher.is_running
+            for lane in lanes()
         ]
         if mine:
             posts[self._name] = mine
@@ -67,3 +72,4 @@ class Presence:
         """Say that this process claims nothing any more. Workers that poll may ask another process."""
         if self._name in self._signed:
             await self._store.leave([self._name])
+            self._signed.discard(self._name)

@@ -97,7 +97,7 @@ class Runtime:
         self.producer = Producer(self.jobs, dependencies, self.completer, self.configs, self.wakeups)
         self.limits = LimitStore(database)
         self.breakers = Breakers(self.limits, self.configs, self.wakeups)
-        limiter = Limiter(self.limits, self.claims, self.breakers)
+        limiter = Limiter(self.limits, self.claims, self.breakers, self.configs)
         self.work = Work(
             self.jobs,
             self.claims,
@@ -188,8 +188,7 @@ class Runtime:
 
     def dispatcher(self, lanes: Callable[[], Sequence[Lane]], *, concurrency: int | None = None) -> Dispatcher:
         """Return a dispatcher for processors of this process."""
-        self.presence.hold(lanes)
-        return Dispatcher(
+        made = Dispatcher(
             work=self.work,
             keeper=self.keeper,
             wakeups=self.wakeups,
@@ -198,6 +197,8 @@ class Runtime:
             poll_interval=self.settings.poll_interval,
             worker=self.name,
         )
+        self.presence.hold(lanes, made)
+        return made
 
     async def close(self) -> None:
         """Stop the background work, close the connection and let go of the embedded MongoDB."""

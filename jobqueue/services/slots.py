@@ -24,12 +24,14 @@ class _Known:
 
     Attributes:
         most: the limit.
+        revision: of the configuration that says so: between two of them there may have been another limit, or none.
         seen_at: when it was seen first; times are of a steady clock.
         read_at: when its slots were read last.
         exact: all running jobs had one of these slots then.
     """
 
     most: int
+    revision: int
     seen_at: float
     read_at: float = float("-inf")
     exact: bool = False
@@ -46,12 +48,18 @@ class Slots:
         self._limits = limits
         self._known: dict[str, _Known] = {}
 
-    async def offer(self, queue: str, most: int) -> list[str]:
-        """Return some slots that seem to be free."""
+    async def offer(self, queue: str, most: int, revision: int) -> list[str]:
+        """Return some slots that seem to be free.
+
+        Args:
+            queue: whose.
+            most: its limit.
+            revision: of the configuration.
+        """
         now = time.monotonic()
         known = self._known.get(queue)
-        if known is None or known.most != most:
-            known = self._known[queue] = _Known(most=most, seen_at=now)
+        if known is None or (known.most, known.revision) != (most, revision):
+            known = self._known[queue] = _Known(most=most, revision=revision, seen_at=now)
         if not known.is_usable(now) or (not known.free and now - known.read_at > _PAUSE_SECONDS):
             known.read_at = now
             running = await self._limits.running(queue, None)

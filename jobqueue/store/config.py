@@ -11,7 +11,6 @@ from jobqueue.store.audit import AuditStore
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
-
     from motor.motor_asyncio import AsyncIOMotorClientSession
 
     from jobqueue.domain.queue import QueueConfig
@@ -29,7 +28,7 @@ NOTHING: Final = _Nothing()
 
 
 class ConfigStore:
-    """Queue configurations, all in one document ``{queues: {name: {…}}}``."""
+    """Queue configurations, all in one document ``{queues: {name: {…}}, revision}``."""
 
     def __init__(self, database: Database) -> None:
         self.collection = database.collection("config")
@@ -37,9 +36,13 @@ class ConfigStore:
         self._audit = AuditStore(database)
 
     @guarded
-    async def all(self) -> dict[str, QueueConfig]:
-        """Return every configured queue."""
-        return {name: read_what_holds(one) for name, one in (await self._queues()).items() if isinstance(one, dict)}
+    async def all(self) -> tuple[dict[str, QueueConfig], int]:
+        """Return every configured queue, and how often anything was changed."""
+        found = await self.collection.find_one({"_id": "config"}) or {}
+        queues, revision = found.get("queues"), found.get("revision")
+        known = queues if isinstance(queues, dict) else {}
+        configs = {name: read_what_holds(one) for name, one in known.items() if isinstance(one, dict)}
+        return configs, revision if isinstance(revision, int) else 0
 
     @guarded
     async def stored(self, name: str) -> Any:
@@ -47,12 +50,9 @@ class ConfigStore:
 
         It is an object unless somebody has spoilt it by hand.
         """
-        return (await self._queues()).get(name, NOTHING)
-
-    async def _queues(self) -> dict[str, Any]:
         found = await self.collection.find_one({"_id": "config"})
         queues = (found or {}).get("queues")
-        return queues if isinstance(queues, dict) else {}
+        return queues.get(name, NOTHING) if isinstance(queues, dict) else NOTHING
 
     @guarded
     async def swap(self, name: str, before: Any, after: Stored | None, note: Note) -> bool:
@@ -68,7 +68,8 @@ class ConfigStore:
         """
         path = f"queues.{name}"
         guard = {"_id": "config", path: {"$exists": False} if before is NOTHING else {"$eq": before}}
-        update = {"$unset": {path: ""}} if after is None else {"$set": {path: after}}
+        update: dict[str, Any] = {"$unset": {path: ""}} if after is None else {"$set": {path: after}}
+        update["$inc"] = {"revision": 1}
 
         async def change(session: AsyncIOMotorClientSession) -> bool:
             done = await self.collection.update_one(guard, update, upsert=before is NOTHING, session=session)

@@ -15,6 +15,7 @@ from jobqueue.domain.job import NewJob
 from jobqueue.domain.queue import QueueConfig
 from jobqueue.store import dependency_statements, documents
 from jobqueue.store.database import Database, new_id
+from tests.support.plans import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -67,24 +68,6 @@ async def database(mongo_url: str, crowd: str) -> AsyncIterator[Database]:
         yield opened
     finally:
         await opened.close()
-
-
-def stages(plan: Any) -> Iterator[str]:
-    if isinstance(plan, dict):
-        if isinstance(plan.get("stage"), str):
-            yield plan["stage"]
-        for inner in plan.values():
-            yield from stages(inner)
-    elif isinstance(plan, list):
-        for inner in plan:
-            yield from stages(inner)
-
-
-async def explain(database: Database, command: dict[str, Any], *, keys: int) -> None:
-    plan = await database.raw.command("explain", command, verbosity="executionStats")
-    used = set(stages(plan["queryPlanner"]["winningPlan"]))
-    assert not used & {"COLLSCAN", "SORT"}, used
-    assert plan["executionStats"]["totalKeysExamined"] <= keys
 
 
 UNFINISHED = {"$in": ["delayed", "pending", "processing"]}

@@ -6,9 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from jobqueue import JobQueue, NewJob
+from tests.support.factories import claim, open_runtime, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    from jobqueue.services.runtime import Runtime
     from jobqueue.settings import Settings
 
 
@@ -64,3 +66,21 @@ async def test_a_lane_that_is_held_back_is_woken_when_another_process_makes_room
             assert [reason.kind for reason in found.reasons if reason.kind != "no-worker"] == ["concurrency"]
             hold.set()
             await eventually(lambda: ran == ["long", "short"], within=5)
+
+
+async def test_jobs_that_began_while_there_was_no_limit_count_when_there_is_the_same_one_again(
+    settings: Settings, idle_runtime: Runtime
+) -> None:
+    await idle_runtime.queues.put("default", {"concurrency": 2})
+    await idle_runtime.producer.add_all([NewJob(type="a") for _ in range(9)])
+    first = await claim(idle_runtime)
+    # So long that all processes go by this limit, as far as this one knows.
+    idle_runtime.work._limiter._slots._known["default"].seen_at -= 60
+    await succeed(idle_runtime, first)
+    assert (await claim(idle_runtime)).job.slots
+    async with open_runtime(settings) as other:
+        await other.queues.put("default", {})
+        await other.work.claim("default", None, worker="w")
+        await other.queues.put("default", {"concurrency": 2})
+    await idle_runtime.configs.refresh()
+    assert await idle_runtime.work.claim("default", None, worker="w") is None

@@ -22,6 +22,7 @@ from jobqueue.store.database import Database, new_id
 from jobqueue.store.indexes import DECLARED
 from jobqueue.store.listing import matching, order
 from jobqueue.store.positions import Position
+from tests.support.plans import stages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -92,17 +93,6 @@ async def database(mongo_url: str, history: str) -> AsyncIterator[Database]:
         yield opened
     finally:
         await opened.close()
-
-
-def stages(plan: Any) -> Iterator[str]:
-    if isinstance(plan, dict):
-        if isinstance(plan.get("stage"), str):
-            yield plan["stage"]
-        for inner in plan.values():
-            yield from stages(inner)
-    elif isinstance(plan, list):
-        for inner in plan:
-            yield from stages(inner)
 
 
 async def explain(database: Database, command: dict[str, Any], *, keys: int) -> None:
