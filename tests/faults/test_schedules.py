@@ -17,6 +17,7 @@ from jobqueue.domain.query import JobQuery
 from jobqueue.domain.schedule import Schedule
 from jobqueue.services.schedules import Schedules
 from jobqueue.store.schedules import ScheduleStore
+from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def start(mongo_url: str, db_name: str) -> Iterator[Callable[[], Process]]:
 
     def one() -> Process:
         command = [sys.executable, "-m", "tests.support.schedule_worker", mongo_url, db_name]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
         started.append(process)
         return process
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import Outcome, State
+from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def workers(directory: Path, url: str, name: str) -> Iterator[list[subprocess.Po
         subprocess.Popen(
             [sys.executable, "-m", "tests.support.journal_worker", directory / f"{number}", url, name, str(PLACES)],
             cwd=ROOT,
+            env=environment(),
         )
         for number in range(WORKERS)
     ]

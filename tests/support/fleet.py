@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests.support.unmeasured import environment
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -74,7 +76,7 @@ class Fleet:
                 self._journal(number),
                 *self._arguments,
             ]
-            self._all.append(subprocess.Popen([*command, *stalls], cwd=ROOT))
+            self._all.append(subprocess.Popen([*command, *stalls], cwd=ROOT, env=environment()))
 
     def is_ready(self) -> bool:
         """Tell whether all workers that were started take jobs."""

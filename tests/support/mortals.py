@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.crashing_worker import CRASHED
+from tests.support.unmeasured import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ class Mortals:
     def start(self) -> None:
         self._seed += 1
         arguments = [str(self._seed), str(self._share)]
-        self.running.append(subprocess.Popen([*self._command, *arguments], cwd=ROOT))
+        self.running.append(subprocess.Popen([*self._command, *arguments], cwd=ROOT, env=environment()))
 
     def look_after(self) -> None:
         self._looks += 1

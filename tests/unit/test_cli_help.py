@@ -154,7 +154,9 @@ def test_a_database_that_is_away_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("jobqueue.store.database.OPERATION_MS", 300)
-    monkeypatch.setenv("JOBQUEUE_MONGO_URL", "mongodb://me:secret@127.0.0.1:1/?replicaSet=rs0")
+    monkeypatch.setenv(
+        "JOBQUEUE_MONGO_URL", "mongodb://me:secret@127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=300"
+    )
     assert main(["add", "x"]) == 3
     told = capsys.readouterr()
     assert (told.out, len(told.err.splitlines())) == ("", 1)
