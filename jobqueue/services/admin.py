@@ -149,11 +149,16 @@ class Admin:
     async def delete(self, job_id: str) -> None:
         """Delete a job that is not processing, with its logs.
 
+        One that has not ended is killed first if others wait for it, or it belongs to a batch: so they hear of it.
+
         Raises:
             NotFoundError: there is none of this id.
             WrongStateError: it is processing.
         """
         job = await self._settled(job_id)
+        if job.state in state.WAITING and (job.has_dependents or job.batch_id is not None):
+            await self.kill(job_id, "deleted by a person")
+            job = await self._settled(job_id)
         if not await self._jobs.delete(job):
             raise WrongStateError(job_id, (await self._jobs.get(job_id)).state, "deleted")
 
@@ -174,7 +179,7 @@ class Admin:
         """Return a job for which nothing is left to fire."""
         job = await self._jobs.get(job_id)
         if job.outbox:
-            await self._completer.fire(job)
+            await self._completer.finish(job_id)
             job = await self._jobs.get(job_id)
         return job
 

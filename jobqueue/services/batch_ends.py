@@ -13,7 +13,7 @@ from jobqueue.domain.job import as_tuple
 from jobqueue.domain.state import State
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
-from jobqueue.store.batch_statements import OPEN
+from jobqueue.store.batch_statements import OPEN, SETTLE
 from jobqueue.store.documents import callback_of, derived_id
 
 if TYPE_CHECKING:
@@ -76,6 +76,10 @@ class BatchEnds:
             if await self._store.finish(batch, events):
                 await self.create_callbacks(batch_id)
                 return
+
+    async def settled(self, batch: Batch) -> None:
+        """Note that somebody has looked whether a batch has finished."""
+        await self._store.done(batch, SETTLE)
 
     async def create_callbacks(self, batch_id: str) -> None:
         """Create the callbacks of a batch that are due."""

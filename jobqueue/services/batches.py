@@ -170,8 +170,7 @@ class Batches:
         Raises:
             NotFoundError: there is none of this id.
         """
-        await self._store.seal(batch_id)
-        await self._completer.settle_batch(batch_id)
+        await self._completer.finish_batch(await self._store.seal(batch_id))
         return await self.get(batch_id)
 
     async def kill(self, batch_id: str, reason: str = "its batch was killed by a person") -> int:
@@ -258,7 +257,7 @@ class Batches:
             self._wakeups.tell(Wake(kind="delayed", queue=queue))
         for job_id in to_check:
             await self._completer.finish(job_id)
-        await self._completer.settle_batch(batch_id)
+        await self._completer.finish_batch(await self._store.get(batch_id))
 
 
 def _to_check(documents: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -14,6 +14,7 @@ from jobqueue.domain.state import DEPENDENTS, State
 from jobqueue.journal import get_logger
 from jobqueue.services.batch_ends import REQUEUE
 from jobqueue.services.wake import Wake
+from jobqueue.store.batch_statements import SETTLE
 from jobqueue.store.documents import child_id
 
 if TYPE_CHECKING:
@@ -91,12 +92,11 @@ class Completer:
             await self._jobs.fired(job)
         return ended
 
-    async def settle_batch(self, batch_id: str) -> None:
-        """Finish a batch if nothing of it is left to run."""
-        await self._batches.settle(batch_id)
-
     async def finish_batch(self, batch: Batch) -> None:
         """Do what a batch asks for: create its callbacks, or restart its jobs."""
+        if SETTLE in batch.outbox:
+            await self._batches.settle(batch.id)
+            await self._batches.settled(batch)
         await self._batches.create_callbacks(batch.id)
         if REQUEUE in batch.outbox:
             await self._batches.requeue(batch, self.finish)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 OPEN = "open"
 FINISHED = "finished"
+SETTLE = "settle"
+"""In an outbox: look whether the batch has finished, as no job of it may end any more to tell."""
 
 
 def unchanged(batch: Batch) -> Document:

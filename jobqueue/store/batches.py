@@ -13,7 +13,7 @@ from jobqueue.domain.batch import Batch
 from jobqueue.domain.errors import ConflictError, NotFoundError
 from jobqueue.domain.state import UNFINISHED, State
 from jobqueue.store import batch_statements, documents, statements
-from jobqueue.store.batch_statements import OPEN
+from jobqueue.store.batch_statements import OPEN, SETTLE
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class BatchStore:
             "onFailure": documents.children_document(new.on_failure),
             "generation": 0,
             "additions": 0,
+            **({"outbox": [SETTLE]} if new.sealed and not members else {}),
         }
 
         async def insert(session: AsyncIOMotorClientSession) -> None:
@@ -180,7 +181,9 @@ class BatchStore:
             NotFoundError: there is none of this id.
         """
         found = await self.collection.find_one_and_update(
-            {"_id": ObjectId(batch_id)}, {"$set": {"sealed": True}}, return_document=ReturnDocument.AFTER
+            {"_id": ObjectId(batch_id)},
+            {"$set": {"sealed": True}, "$addToSet": {"outbox": SETTLE}},
+            return_document=ReturnDocument.AFTER,
         )
         if found is None:
             raise NotFoundError("batch", batch_id)

@@ -76,7 +76,7 @@ async def test_a_batch_finishes_with_its_last_job_and_its_callbacks_are_created_
     assert called.job.callback_of is not None
     assert called.job.callback_of["counts"]["success"] == 2
     await idle_runtime.completer.run_once()
-    await idle_runtime.completer.settle_batch(made["id"])
+    await idle_runtime.completer._batches.settle(made["id"])
     assert await callbacks(idle_runtime, made["id"]) == [("done", 0), ("good", 0)]
 
 

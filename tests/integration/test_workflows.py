@@ -228,6 +228,26 @@ async def test_a_thousand_jobs_may_come_together_in_one(idle_runtime: Runtime) -
     assert len(last.job.parents or ()) == 1000
 
 
+async def test_a_waiting_job_that_is_deleted_keeps_nobody_waiting(idle_runtime: Runtime) -> None:
+    ids = await create(idle_runtime, step("a"), step("b", "a"), step("c"))
+    await idle_runtime.admin.delete(ids["a"])
+    assert await states(idle_runtime, ids) == {"b": "killed", "c": "pending"}
+    await idle_runtime.admin.delete(ids["c"])
+    assert (await idle_runtime.batches.get(ids["batch"])).batch.state == "finished"
+
+
+async def test_a_batch_is_finished_by_the_next_who_looks_if_whoever_sealed_it_crashed(idle_runtime: Runtime) -> None:
+    view, _ = await idle_runtime.batches.create(NewBatch(sealed=False, on_complete=NewJob(type="done")))
+    await idle_runtime.batches._store.seal(view.batch.id)
+    await idle_runtime.completer.run_once()
+    found = await idle_runtime.batches.get(view.batch.id)
+    assert (found.batch.state, found.batch.outbox) == ("finished", ())
+    assert await _callbacks(idle_runtime, view.batch.id) == 1
+    empty = await idle_runtime.batches._store.create("e" * 24, NewBatch(on_complete=NewJob(type="done")), [])
+    await idle_runtime.completer.run_once()
+    assert (await idle_runtime.batches.get(empty.id)).batch.state == "finished"
+
+
 async def test_a_running_job_adds_jobs_that_a_waiting_one_waits_for_too(queue: JobQueue) -> None:
     seen: list[Any] = []
 
