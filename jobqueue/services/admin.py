@@ -169,6 +169,10 @@ class Admin:
         batch = await self._listing.in_batch(job.batch_id) if job.batch_id else None
         return Family(ancestors=await self._ancestors(job), tree=tree, batch=batch, truncated=truncated)
 
+    async def settle_left_over(self) -> None:
+        """Do what ended jobs still ask for, as far as one pass goes."""
+        await self._completer.run_once()
+
     async def _group(self, job: Job, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Return in which group a job counts for the limits of its queue once it is changed."""
         config = await self._configs.fresh(job.queue)

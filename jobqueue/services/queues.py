@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _SECRET_BYTES: Final = 32
 _TRIES: Final = 20
+_SWEPT: Final = 100
 Wanted = tuple[dict[str, Any] | None, dict[str, str]]
 """What is to be stored, and the secrets that were made for it, by job type."""
 
@@ -193,12 +194,16 @@ class Queues:
     async def _kill_all(self, name: str, reason: str) -> int:
         killed = 0
         while await self._jobs.count_unfinished(name):
-            killed += await self._jobs.kill_waiting(name, reason)
+            ended = await self._jobs.kill_waiting(name, reason)
+            killed += ended
             for job_id in await self._jobs.running(name):
                 # It may end, or go, by itself meanwhile.
                 with contextlib.suppress(WrongStateError, NotFoundError):
                     await self._admin.kill(job_id, reason)
                     killed += 1
+            # Their children may belong to this queue too, and are not to run once it has its defaults.
+            for _ in range(1 + ended // _SWEPT):
+                await self._admin.settle_left_over()
         self._wakeups.tell(Wake(kind="all"))
         return killed
 

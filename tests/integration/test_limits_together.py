@@ -84,3 +84,13 @@ async def test_jobs_that_began_while_there_was_no_limit_count_when_there_is_the_
         await other.queues.put("default", {"concurrency": 2})
     await idle_runtime.configs.refresh()
     assert await idle_runtime.work.claim("default", None, worker="w") is None
+
+
+async def test_a_deleted_queue_leaves_no_child_to_run_under_the_defaults(idle_runtime: Runtime) -> None:
+    child = NewJob(type="b", queue="q", on_failure={"type": "c", "queue": "q"})  # type: ignore[arg-type]
+    for _ in range(3):
+        await idle_runtime.producer.add(NewJob(type="a", queue="q", on_failure=child))
+    await idle_runtime.queues.put("q", {"paused": True})
+    assert await idle_runtime.queues.delete("q", force=True) == 9
+    assert await idle_runtime.figures.count_unfinished("q") == 0
+    assert await idle_runtime.work.claim("q", None, worker="w") is None
