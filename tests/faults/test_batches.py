@@ -12,7 +12,7 @@ from tests.support.mortals import mortals
 
 PROGRAM = "tests.support.crashing_worker"
 WORKERS = 4
-BATCHES = 20
+BATCHES = 12
 JOBS = 20
 
 
@@ -32,8 +32,8 @@ async def test_children_and_callbacks_of_batches_exist_exactly_once_whatever_die
             return await unfinished(queue) == 0
 
         await work_off(workers, is_done)
-    assert workers.deaths["crashed"] > 3
-    assert workers.deaths["killed"] > 1
+    assert workers.deaths["crashed"] > 1
+    assert workers.deaths["killed"] > 0
     parents = await documents(queue, {"type": "step"})
     children = Counter(str(one["parentId"]) for one in await documents(queue, {"parentId": {"$ne": None}}))
     assert children == Counter({str(one["_id"]): 1 for one in parents})

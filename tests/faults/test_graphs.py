@@ -19,7 +19,7 @@ async def test_random_graphs_run_in_order_also_when_jobs_fail_are_requeued_and_p
     queue: JobQueue, mongo_url: str, db_name: str
 ) -> None:
     rng = random.Random(23)  # noqa: S311 - no secret
-    graphs = [random_graph(rng) for _ in range(5)]
+    graphs = [random_graph(rng) for _ in range(3)]
     after = NewJob(type="after", lease=1, attempts=50, backoff=Fixed(0))
     made = [await queue.add_batch(NewBatch(members=graph, on_success=after)) for graph in graphs]
     batches = [view.batch.id for view, _ in made]
