@@ -72,6 +72,9 @@ class ConfigStore:
         update["$inc"] = {"revision": 1}
 
         async def change(session: AsyncIOMotorClientSession) -> bool:
+            # Somebody may have put something else in place of all queues: no path leads through that.
+            spoilt = {"_id": "config", "$expr": {"$ne": [{"$type": "$queues"}, "object"]}}
+            await self.collection.update_one(spoilt, {"$set": {"queues": {}}}, session=session)
             done = await self.collection.update_one(guard, update, upsert=before is NOTHING, session=session)
             if not done.matched_count and done.upserted_id is None:
                 return False

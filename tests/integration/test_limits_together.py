@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from jobqueue import JobQueue, NewJob
 from tests.support.factories import claim, open_runtime, succeed
 from tests.support.waiting import eventually
@@ -94,3 +96,15 @@ async def test_a_deleted_queue_leaves_no_child_to_run_under_the_defaults(idle_ru
     assert await idle_runtime.queues.delete("q", force=True) == 9
     assert await idle_runtime.figures.count_unfinished("q") == 0
     assert await idle_runtime.work.claim("q", None, worker="w") is None
+
+
+@pytest.mark.parametrize("spoilt", [{"queues": 5}, {"queues": None}, {"queues": []}, {"queues": [{"q": {}}]}, {}])
+async def test_a_queue_can_be_configured_though_somebody_has_spoilt_all_of_them(
+    idle_runtime: Runtime, spoilt: dict[str, Any]
+) -> None:
+    await idle_runtime.config_store.collection.insert_one({"_id": "config", **spoilt})
+    await idle_runtime.configs.refresh()
+    await idle_runtime.queues.put("q", {"concurrency": 2})
+    await idle_runtime.queues.patch("other", {"attempts": 9})
+    assert (await idle_runtime.queues.get("q")).concurrency == 2
+    assert (await idle_runtime.queues.get("other")).attempts == 9
