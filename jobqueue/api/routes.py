@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from jobqueue.api import batches, jobs, queues, schedules, system, work
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-Role = Literal["read", "enqueue", "work", "admin"]
+    from jobqueue.domain.access import Role
 
 
 @dataclass(frozen=True, slots=True)

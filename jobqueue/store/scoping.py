@@ -1,0 +1,33 @@
+"""Filters that keep a caller to its part of all jobs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain import attributes
+
+if TYPE_CHECKING:
+    from jobqueue.domain.access import Scope
+    from jobqueue.store.statements import Document
+
+_WILD: Final = re.compile(r"[*?]")
+
+
+def clauses(scope: Scope) -> list[Document]:
+    """Return what a job must match, all of it, to be in a scope; for an ``$and`` beside what a caller asks for."""
+    found: list[Document] = []
+    if scope.queues:
+        plain = [glob for glob in scope.queues if not _WILD.search(glob)]
+        wild = [{"queue": {"$regex": _anchored(glob)}} for glob in scope.queues if _WILD.search(glob)]
+        exact: list[Document] = [{"queue": plain[0] if len(plain) == 1 else {"$in": plain}}] if plain else []
+        ways = [*exact, *wild]
+        found.append(ways[0] if len(ways) == 1 else {"$or": ways})
+    found += [{"attrs": attributes.encode(path, value)} for path, value in scope.meta]
+    return found
+
+
+def _anchored(glob: str) -> str:
+    """Return a pattern for MongoDB that begins with what an index can be searched by."""
+    body = re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".")
+    return f"^{body}$"
