@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import inspect
 import threading
@@ -176,6 +177,7 @@ class BlockingJob(_Running):
         super().__init__(job, reporter, relatives)
         self._loop = loop
         self._cancelled = threading.Event()
+        self._call_under_way: concurrent.futures.Future[Any] | None = None
 
     @property
     def cancelled(self) -> bool:
@@ -219,14 +221,24 @@ class BlockingJob(_Running):
         return self._call(self._relatives.add_all(members))
 
     def cancel(self) -> None:
-        """Make the next call from the function raise."""
+        """Make the call from the function that is under way, or else the next one, raise."""
         self._cancelled.set()
+        if self._call_under_way is not None:
+            self._call_under_way.cancel()
 
     def _call(self, call: Coroutine[Any, Any, T]) -> T:
         if self._cancelled.is_set():
             call.close()
             raise JobCancelledError
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        self._call_under_way = future
+        if self._cancelled.is_set():
+            # It was cancelled before it could know of this call.
+            future.cancel()
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise JobCancelledError from None
 
 
 class CallbackProcessor:

@@ -15,10 +15,10 @@ from jobqueue.services.reporter import JobReporter
 from jobqueue.services.tracing import run_span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from jobqueue.services.work import Claimed, Work
-    from jobqueue.store.leases import LeaseKeeper
+    from jobqueue.store.leases import LeaseKeeper, Loss
 
 log = get_logger(__name__)
 _SETTLE_SECONDS: Final = 3600.0
@@ -45,12 +45,15 @@ class Execution:
     ) -> None:
         self.job = claimed.job
         self.token = claimed.token
+        self._claimed_at = claimed.sent_at
         self._processor = processor
         self._work = work
         self._keeper = keeper
         self._ended = ended
         self._task: asyncio.Task[Verdict] | None = None
         self._lost = False
+        self._cut_off = False
+        self._leaving = False
         self._verdict: Verdict | None = None
 
     async def run(self) -> None:
@@ -63,11 +66,11 @@ class Execution:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
 
-        def lost(reason: str) -> None:
-            loop.call_soon_threadsafe(self.lose, reason)
+        def lost(loss: Loss) -> None:
+            loop.call_soon_threadsafe(self.lose if loss.known else self._lose_touch, loss.reason)
 
         reporter = JobReporter(self._work, self.job, self.token, self.lose)
-        self._keeper.keep(self.job.id, self.job.queue, self.token, self.job.held_lease, lost)
+        self._keeper.keep(self.job, self.token, lost, since=self._claimed_at)
         self._task = asyncio.create_task(self._process(reporter), name=f"job-{self.job.id}")
         done, _ = await asyncio.wait({self._task}, timeout=self.job.timeout)
         if not done:
@@ -78,12 +81,14 @@ class Execution:
             self._verdict = self._outcome(self._task)
 
     async def settle(self) -> None:
-        """Record the outcome, however long the database may be away; the lease is kept until then."""
+        """Record the outcome, or give the job back, however long the database may be away."""
         try:
             if self._verdict is not None:
                 await self._record(self._verdict)
             elif self._lost:
                 log.warning("job lost while it ran", job_id=self.job.id)
+            elif self._cut_off:
+                await self._give_back()
             else:
                 await self._work.release(self.job, self.token)
         except StaleTokenError as error:
@@ -100,8 +105,16 @@ class Execution:
             log.info("stopping a job", job_id=self.job.id, reason=reason)
             self._cancel()
 
+    def _lose_touch(self, reason: str) -> None:
+        """Stop the run: somebody else may run the job from now on. If nobody does, it is given back, uncounted."""
+        if not self._lost and not self._cut_off:
+            self._cut_off = True
+            log.warning("stopping a job", job_id=self.job.id, reason=reason)
+            self._cancel()
+
     def release(self) -> None:
         """Stop the run and give the job back, uncounted; asked a second time, do not wait for it to stop."""
+        self._leaving = True
         self._cancel()
 
     def check_claim(self) -> None:
@@ -112,11 +125,16 @@ class Execution:
         if self._task is not None:
             self._task.cancel()
 
+    async def _give_back(self) -> None:
+        async for attempt in _until_the_database_is_back():
+            if self._leaving and attempt.num > 1:
+                return
+            with attempt:
+                await self._work.release(self.job, self.token)
+
     async def _record(self, verdict: Verdict) -> None:
-        async for attempt in stamina.retry_context(
-            on=DatabaseUnavailableError, attempts=None, timeout=_SETTLE_SECONDS, wait_max=5.0
-        ):
-            if self._lost and attempt.num > 1:
+        async for attempt in _until_the_database_is_back():
+            if (self._lost or self._leaving) and attempt.num > 1:
                 return
             if attempt.num > 1:
                 log.warning("recording an outcome again", job_id=self.job.id, attempt=attempt.num)
@@ -141,3 +159,7 @@ class Execution:
     def _timeout(self) -> Verdict:
         message = f"ran longer than its {self.job.timeout:g} s"
         return Failure(error=JobError(kind="timeout", message=message), timed_out=True)
+
+
+def _until_the_database_is_back() -> AsyncIterator[stamina.Attempt]:
+    return stamina.retry_context(on=DatabaseUnavailableError, attempts=None, timeout=_SETTLE_SECONDS, wait_max=5.0)

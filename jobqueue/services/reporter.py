@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobqueue.domain.errors import JobCancelledError
+import stamina
+
+from jobqueue.domain.errors import DatabaseUnavailableError, JobCancelledError
 from jobqueue.store.grouping import Group
 
 if TYPE_CHECKING:
@@ -57,7 +59,11 @@ class JobReporter:
         await self._report(_Report(progress=_percent(percent)))
 
     async def _report(self, report: _Report) -> None:
-        if not await self._send(report):
+        # A job outlives an outage of the database, as long as its lease allows: then its run is cancelled.
+        async for attempt in stamina.retry_context(on=DatabaseUnavailableError, attempts=None, timeout=None):
+            with attempt:
+                held = await self._send(report)
+        if not held:
             self._on_lost("the claim is not held any more")
             raise JobCancelledError
 

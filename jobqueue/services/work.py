@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import random
 import secrets
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import payload, state, wire
@@ -39,10 +40,15 @@ _LONGEST_LATE: Final = 16 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """A job and the token under which its worker reports."""
+    """A job and the token under which its worker reports.
+
+    Attributes:
+        sent_at: when the claim was sent, by the steady clock of this host.
+    """
 
     job: Job
     token: str
+    sent_at: float = field(default_factory=time.monotonic)
 
 
 class Work:
@@ -103,6 +109,7 @@ class Work:
             margin=margin,
         )
         limited = config.limited
+        sent_at = time.monotonic()
         call = asyncio.create_task(self._limiter.claim(search, config) if limited else self._claims.claim(search))
         try:
             job = await asyncio.shield(call)
@@ -115,7 +122,7 @@ class Work:
             await self._jobs.history.spill(job.id, keep=_KEPT_HISTORY, state=job.state)
         if job.depends_on:
             job = replace(job, parents=await self._dependencies.parents(job))
-        return Claimed(job=job, token=search.token)
+        return Claimed(job=job, token=search.token, sent_at=sent_at)
 
     async def report(
         self,

@@ -14,7 +14,8 @@ from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import State
-from tests.support.fleet import Fleet, most_at_a_time
+from tests.support.faults.journals import most_at_a_time
+from tests.support.fleet import Fleet
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -6,25 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests.support.faults import journals
 from tests.support.unmeasured import environment
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from tests.support.faults.journals import Run
+
 ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of a job; nanoseconds of the steady clock that all processes of this machine share."""
-
-    job_id: str
-    began: int
-    ended: int
 
 
 class Fleet:
@@ -49,12 +42,7 @@ class Fleet:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        running = [one for one in self._all if one.poll() is None]
-        for one in running:
-            one.send_signal(signal.SIGCONT)
-            one.send_signal(signal.SIGTERM)
-        for one in running:
-            one.wait(30)
+        self.stop()
         if kind is None:
             codes = {
                 one.returncode
@@ -64,8 +52,8 @@ class Fleet:
             # One that was only starting may know nothing of signals yet.
             assert codes <= {0}, codes
 
-    def start(self, count: int, *, seed: int | None = None) -> None:
-        """Start workers; with a seed they stall at random moments."""
+    def start(self, count: int, *, seed: int | None = None, url: str | None = None) -> None:
+        """Start workers, perhaps with another way to MongoDB; with a seed they stall at random moments."""
         for _ in range(count):
             number = len(self._all)
             stalls = [] if seed is None else [str(seed + number)]
@@ -74,9 +62,19 @@ class Fleet:
                 "-m",
                 "tests.support.journal_worker",
                 self._journal(number),
-                *self._arguments,
+                url or self._arguments[0],
+                *self._arguments[1:],
             ]
             self._all.append(subprocess.Popen([*command, *stalls], cwd=ROOT, env=environment()))
+
+    def stop(self) -> None:
+        """Ask all workers to stop, and wait for it."""
+        running = [one for one in self._all if one.poll() is None]
+        for one in running:
+            one.send_signal(signal.SIGCONT)
+            one.send_signal(signal.SIGTERM)
+        for one in running:
+            one.wait(30)
 
     def is_ready(self) -> bool:
         """Tell whether all workers that were started take jobs."""
@@ -94,33 +92,14 @@ class Fleet:
 
     def runs(self) -> list[Run]:
         """Return all runs so far; one whose worker was killed ended then, one that goes on ends now."""
-        now = time.monotonic_ns()
-        found: list[Run] = []
-        for number in range(len(self._all)):
-            begun: dict[str, int] = {}
-            for line in self._journal(number).read_text().splitlines() if self._journal(number).exists() else ():
-                what, job_id, at = line.split()
-                if what == "start":
-                    begun[job_id] = int(at)
-                elif what == "end":
-                    found.append(Run(job_id, begun.pop(job_id), int(at)))
-            found += [Run(job_id, at, self._died.get(number, now)) for job_id, at in begun.items()]
-        return found
+        return journals.runs({self._journal(number): self._died.get(number) for number in range(len(self._all))})
+
+    def runs_of(self, number: int) -> list[Run]:
+        """Return the runs of one worker."""
+        return journals.runs({self._journal(number): self._died.get(number)})
 
     def _is_ready(self, number: int) -> bool:
         return self._journal(number).exists() and "ready" in self._journal(number).read_text()
 
     def _journal(self, number: int) -> Path:
         return self._directory / f"journal-{number}"
-
-
-def most_at_a_time(runs: list[Run], *, since: int = 0) -> int:
-    """Return how many runs overlapped at most, from a moment on."""
-    # An end and a beginning at the same nanosecond do not overlap.
-    edges = sorted([(run.ended, -1) for run in runs] + [(run.began, 1) for run in runs])
-    now = most = 0
-    for at, change in edges:
-        now += change
-        if at >= since:
-            most = max(most, now)
-    return most

@@ -6,15 +6,20 @@ python -m … JOURNAL URL DB CONCURRENCY [SEED]: with a seed, the whole process 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobqueue import JobQueue
+from tests.support.faults.journals import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 async def stall(seed: int | None, stop: asyncio.Event) -> None:
@@ -25,28 +30,46 @@ async def stall(seed: int | None, stop: asyncio.Event) -> None:
         await asyncio.sleep(rng.uniform(0, 0.1))
 
 
-async def work(journal: Path, url: str, name: str, concurrency: int, seed: int | None) -> None:
+@contextlib.contextmanager
+def noted(journal: Journal, job: Any) -> Iterator[None]:
+    token = job.job.claim.token
+    journal.note("start", job.id, token)
+    try:
+        yield
+    finally:
+        journal.note("end", job.id, token)
+
+
+async def play(job: Any) -> int:
+    """Do what the data say: take some seconds, or until a file exists; fail so often; or end the whole process."""
+    if job.data.get("poison"):
+        os._exit(3)
+    if "until" in job.data:
+        while not Path(job.data["until"]).exists():  # noqa: ASYNC110, ASYNC240 - it is made by another process
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(job.data.get("seconds", 0.005))
+    if job.attempt <= job.data.get("failures", 0):
+        raise RuntimeError("as told")
+    return int(job.data["n"])
+
+
+async def work(path: Path, url: str, name: str, concurrency: int, seed: int | None) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     queue = JobQueue(mongo_url=url, db=name, reap_interval="0.2")
-    out = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-
-    def note(what: str, job_id: str) -> None:
-        os.write(out, f"{what} {job_id} {time.monotonic_ns()}\n".encode())
+    journal = Journal(path)
 
     @queue.handler("step")
     async def step(job: Any) -> int:
-        note("start", job.id)
-        await asyncio.sleep(job.data.get("seconds", 0.005))
-        note("end", job.id)
-        return int(job.data["n"])
+        with noted(journal, job):
+            return await play(job)
 
     async with queue, queue.working(concurrency=concurrency):
-        note("ready", "-")
+        journal.note("ready")
         stalls = asyncio.create_task(stall(seed, stop))
         await stop.wait()
         await stalls
-    os.close(out)
+    journal.close()
 
 
 if __name__ == "__main__":

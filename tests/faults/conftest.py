@@ -1,0 +1,39 @@
+"""Databases of their own for tests that break them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jobqueue import JobQueue
+from tests.support.faults.replica_set import ReplicaSet
+from tests.support.fleet import Fleet
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+DATABASE = "faults"
+
+
+@pytest.fixture
+def one_node(tmp_path: Path) -> Iterator[ReplicaSet]:
+    """Give a replica set of one node that may be killed."""
+    with ReplicaSet(tmp_path / "mongo") as made:
+        yield made
+
+
+@pytest.fixture
+async def frail_queue(one_node: ReplicaSet) -> AsyncIterator[JobQueue]:
+    """Give a queue on `one_node`."""
+    async with JobQueue(mongo_url=one_node.url, db=DATABASE) as opened:
+        yield opened
+
+
+@pytest.fixture
+def frail_fleet(tmp_path: Path, one_node: ReplicaSet) -> Iterator[Fleet]:
+    """Give workers on `one_node`, with fifty places each."""
+    (tmp_path / "journals").mkdir()
+    with Fleet(tmp_path / "journals", one_node.url, DATABASE, places=50) as made:
+        yield made

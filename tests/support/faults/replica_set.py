@@ -1,0 +1,246 @@
+"""Real replica sets of one or three nodes that are killed, stopped and started again.
+
+Elections take two seconds (``electionTimeoutMillis`` 2000, heartbeats every 500 ms). A node that was killed with writes
+the others do not have comes back by way of a rollback, during which it does not vote: so after a restart everybody
+waits for all members, or killing the next one would leave no majority for a minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+import pymongo
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+from jobqueue.store.mongod_binary import find_mongod
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
+
+PRIMARY: Final = 1
+SECONDARY: Final = 2
+_SETTINGS: Final = {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500}
+_LAG_SECONDS: Final = 2
+_STEADY_SECONDS: Final = 1.0
+_LIMIT: Final = 120.0
+Document = dict[str, Any]
+T = TypeVar("T")
+
+
+class Node:
+    """One mongod."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self._directory = directory
+        self.port = port
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, **limits: Callable[[], None]) -> None:
+        """Start it; `direct` waits until it answers."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        parameters = {
+            "enableTestCommands": "1",
+            "diagnosticDataCollectionEnabled": "false",
+            "minSnapshotHistoryWindowInSeconds": "0",
+        }
+        explicit = os.environ.get("JOBQUEUE_MONGOD")
+        command = [
+            str(find_mongod(Path(explicit) if explicit else None)),
+            *("--replSet", "faults"),
+            *("--dbpath", str(self._directory)),
+            *("--bind_ip", "127.0.0.1"),
+            *("--port", str(self.port)),
+            *("--logpath", str(self._directory / "mongod.log")),
+            "--logappend",
+            "--nounixsocket",
+            *("--wiredTigerCacheSizeGB", "0.25"),
+            *("--oplogSize", "100"),
+            *(word for name, value in parameters.items() for word in ("--setParameter", f"{name}={value}")),
+        ]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, **limits)  # type: ignore[call-overload]
+        self._stopped = False
+
+    def kill(self) -> None:
+        """Kill it; it gets no chance to do anything about it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def freeze(self) -> None:
+        """Stop it where it is, as a host does that hangs."""
+        self._signal(signal.SIGSTOP)
+        self._stopped = True
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+        self._stopped = False
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
+
+    @contextlib.contextmanager
+    def direct(self) -> Iterator[MongoClient[Document]]:
+        """Give a client of this node alone."""
+        with MongoClient[Document](
+            "127.0.0.1", self.port, directConnection=True, serverSelectionTimeoutMS=20_000
+        ) as client:
+            yield client
+
+    def hello(self) -> Document | None:
+        """Return what it says of itself, or ``None`` if it does not answer at once."""
+        if not self.is_running or self._stopped:
+            return None
+        try:
+            with self.direct() as client, pymongo.timeout(1):
+                return dict(client.admin.command("hello"))
+        except PyMongoError:
+            return None
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+
+class ReplicaSet:
+    """A replica set for the time of a block.
+
+    Args:
+        directory: for the data.
+        nodes: how many.
+    """
+
+    def __init__(self, directory: Path, nodes: int = 1) -> None:
+        self._directory = directory
+        self.nodes = [Node(directory / f"node{number}", port) for number, port in enumerate(_free_ports(nodes))]
+
+    def __enter__(self) -> Self:
+        try:
+            for node in self.nodes:
+                node.start()
+            members = [{"_id": number, "host": node.address} for number, node in enumerate(self.nodes)]
+            with self.nodes[0].direct() as client:
+                client.admin.command("replSetInitiate", {"_id": "faults", "members": members, "settings": _SETTINGS})
+            self.wait_all(steady=0)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    @property
+    def url(self) -> str:
+        """The URL of all its nodes."""
+        return f"mongodb://{','.join(node.address for node in self.nodes)}/?replicaSet=faults"
+
+    def client(self) -> MongoClient[Document]:
+        return MongoClient(self.url)
+
+    def primary(self) -> Node | None:
+        """Return the primary, if there is one that answers."""
+        for node in self.nodes:
+            if (node.hello() or {}).get("isWritablePrimary"):
+                return node
+        return None
+
+    def wait_primary(self) -> Node:
+        """Wait for a primary that takes writes."""
+        return _wait(self.primary, "there is no primary")
+
+    def secondaries(self) -> list[Node]:
+        primary = self.wait_primary()
+        return [node for node in self.nodes if node is not primary]
+
+    def wait_all(self, *, steady: float = _STEADY_SECONDS) -> None:
+        """Wait until all members are well, and have been for a moment."""
+        since = time.monotonic()
+
+        def are_well() -> bool:
+            nonlocal since
+            if not self._are_well():
+                since = time.monotonic()
+                return False
+            return time.monotonic() - since >= steady
+
+        _wait(are_well, "not all members are well")
+
+    def step_down(self) -> None:
+        """Make the primary give up its role."""
+        with self.wait_primary().direct() as client, contextlib.suppress(PyMongoError):
+            client.admin.command("replSetStepDown", 10, secondaryCatchUpPeriodSecs=5)
+
+    @contextlib.contextmanager
+    def fail_point(self, name: str, mode: Mapping[str, Any] | str, **data: Any) -> Iterator[None]:
+        """Make the primary fail in a certain way."""
+        with self.wait_primary().direct() as client:
+            client.admin.command({"configureFailPoint": name, "mode": mode, "data": data})
+            try:
+                yield
+            finally:
+                client.admin.command({"configureFailPoint": name, "mode": "off"})
+
+    def _are_well(self) -> bool:
+        primary = self.primary()
+        if primary is None:
+            return False
+        with primary.direct() as client:
+            try:
+                members = client.admin.command("replSetGetStatus")["members"]
+            except OperationFailure:
+                return False
+        newest = max(member["optimeDate"] for member in members)
+        return all(
+            member["state"] in {PRIMARY, SECONDARY} and (newest - member["optimeDate"]).total_seconds() < _LAG_SECONDS
+            for member in members
+        )
+
+    def _end(self) -> None:
+        for node in self.nodes:
+            node.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _wait(look: Callable[[], T | None], trouble: str) -> T:
+    until = time.monotonic() + _LIMIT
+    while time.monotonic() < until:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise TimeoutError(trouble)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody uses; all are taken at once, so that they differ."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
