@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.api import schemas
 from jobqueue.api.jobs import path_id
-from jobqueue.api.keys import RUNTIME
-from jobqueue.api.listing import Parameters, limit
+from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.new_jobs import JobReader
 from jobqueue.api.reading import MOST_BATCH_BODY, read_object
 from jobqueue.api.replies import reply
+from jobqueue.api.schemas import fields, requests
 from jobqueue.domain.batch import MOST_MEMBERS, Member, NewBatch, is_ref
 from jobqueue.domain.checks import check_id, gather
 from jobqueue.domain.errors import InvalidInputError, Problems
@@ -23,19 +22,18 @@ if TYPE_CHECKING:
 
     from jobqueue.services.batches import Added
 
-MOST_LISTED: Final = 200
 MOST_READ: Final = 2 * MOST_MEMBERS
 """Jobs in one request, children included."""
-_BATCH: Final = schemas.BatchSchema()
-_ADD: Final = schemas.BatchAddSchema()
-_KILL: Final = schemas.KillSchema()
+_BATCH: Final = requests.BatchSchema()
+_ADD: Final = requests.BatchAddSchema()
+_KILL: Final = requests.KillSchema()
 _EVENTS: Final = {"on_complete": "onComplete", "on_success": "onSuccess", "on_failure": "onFailure"}
 
 
 async def create(request: web.Request) -> web.Response:
     """Create a batch and its first jobs, all or nothing; sealed unless it says otherwise."""
     given = await read_object(request, most=MOST_BATCH_BODY)
-    values, problems = schemas.sift(_BATCH, given)
+    values, problems = fields.sift(_BATCH, given)
     reader = JobReader(MOST_READ)
     members = _members(values.get("jobs", []), reader, problems)
     for name, field in _EVENTS.items():
@@ -57,12 +55,8 @@ async def create(request: web.Request) -> web.Response:
 
 async def list_batches(request: web.Request) -> web.Response:
     """Return batches, newest first."""
-    parameters = Parameters(request, frozenset({"state", "limit", "cursor"}))
-    most = parameters.read("limit", limit(MOST_LISTED), 50)
-    state = parameters.read("state", _state)
-    after = parameters.read("cursor", check_id)
-    parameters.check()
-    found = await request.app[RUNTIME].batches.page(state=state, after=after, limit=most + 1)
+    query, most = request[QUERY], request[QUERY]["limit"]
+    found = await request.app[RUNTIME].batches.page(state=query["state"], after=query["cursor"], limit=most + 1)
     items = [one.wire() for one in found[:most]]
     return reply({"items": items, "next": items[-1]["id"] if len(found) > most else None})
 
@@ -75,7 +69,7 @@ async def show(request: web.Request) -> web.Response:
 async def add_jobs(request: web.Request) -> web.Response:
     """Add jobs to an open batch, all or none; a running job of it, named by its token, may do so when it is sealed."""
     batch_id = path_id(request)
-    values, problems = schemas.sift(_ADD, await read_object(request, most=MOST_BATCH_BODY))
+    values, problems = fields.sift(_ADD, await read_object(request, most=MOST_BATCH_BODY))
     reader = JobReader(MOST_READ)
     members = _members(values.get("jobs", []), reader, problems)
     reader.check(problems)
@@ -91,7 +85,7 @@ async def seal(request: web.Request) -> web.Response:
 async def kill(request: web.Request) -> web.Response:
     """Kill all unfinished jobs of a batch."""
     batch_id = path_id(request)
-    given = schemas.load(_KILL, await read_object(request, optional=True))
+    given = fields.load(_KILL, await read_object(request, optional=True))
     batches = request.app[RUNTIME].batches
     killed = await batches.kill(batch_id, **given)
     return reply((await batches.get(batch_id)).wire() | {"killed": killed})
@@ -148,12 +142,6 @@ def _ids(given: tuple[str, ...], path: str, problems: Problems) -> list[str]:
         except InvalidInputError:
             problems[f"{path}.{place}"] = ["must be 24 hexadecimal digits"]
     return found
-
-
-def _state(text: str, name: str) -> str:
-    if text not in {"open", "finished"}:
-        raise InvalidInputError({name: ["must be open or finished"]})
-    return text
 
 
 def _shown(added: list[Added]) -> list[dict[str, Any]]:

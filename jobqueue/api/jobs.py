@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from jobqueue.api import listing, schemas
-from jobqueue.api.keys import RUNTIME
+from jobqueue.api import listing
+from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.new_jobs import JobReader, new_job
 from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
+from jobqueue.api.schemas import fields, requests
+from jobqueue.api.schemas.queries import line_cursor
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id
 from jobqueue.domain.errors import InvalidInputError
@@ -29,16 +31,15 @@ _KEY_FORM: Final = re.compile(r"[\x20-\x7e]{1,255}")
 _READ_AT_ONCE: Final = 100
 _DEEPEST_TREE: Final = 50
 _BRIEF: Final = ("id", "type", "queue", "state", "progress", "insertAt", "startAt", "endAt", "parentId", "error")
-_BULK: Final = schemas.BulkSchema()
-_PATCH: Final = schemas.PatchSchema()
-_REQUEUE: Final = schemas.ContentSchema()
-_KILL: Final = schemas.KillSchema()
+_BULK: Final = requests.BulkSchema()
+_PATCH: Final = requests.PatchSchema()
+_REQUEUE: Final = requests.ContentSchema()
+_KILL: Final = requests.KillSchema()
 
 
 async def create(request: web.Request) -> web.Response:
     """Add a job; with an ``Idempotency-Key`` it is added once however often this is asked."""
     key = _idempotency_key(request)
-    listing.none(request)
     new = new_job(await read_object(request))
     runtime = request.app[RUNTIME]
     if key is None:
@@ -51,15 +52,14 @@ async def create_many(request: web.Request) -> web.Response:
     """Add up to 1,000 jobs, all or none."""
     if _IDEMPOTENCY_KEY in request.headers:
         raise InvalidInputError({_IDEMPOTENCY_KEY: ["is not taken here; give each job a key instead"]})
-    listing.none(request)
-    given = schemas.load(_BULK, await read_object(request))["jobs"]
+    given = fields.load(_BULK, await read_object(request))["jobs"]
     jobs = await request.app[RUNTIME].producer.add_all(await _read_many(given))
     return reply({"items": [wire.job(job) for job in jobs]}, status=201)
 
 
 async def list_jobs(request: web.Request) -> web.Response:
     """List jobs, a page at a time."""
-    asked = listing.listing(request)
+    asked = listing.listing(request[QUERY])
     page = await request.app[RUNTIME].admin.page(asked.query)
     items = [wire.job(job) for job in page.items]
     if asked.fields:
@@ -69,14 +69,13 @@ async def list_jobs(request: web.Request) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     """Return a job."""
-    listing.none(request)
     return reply(wire.job(await request.app[RUNTIME].admin.get(path_id(request))))
 
 
 async def patch(request: web.Request) -> web.Response:
     """Change fields of a job that is not processing."""
     job_id = path_id(request)
-    changes = schemas.load(_PATCH, await read_object(request))
+    changes = fields.load(_PATCH, await read_object(request))
     if not changes:
         raise InvalidInputError({"body": ["must have at least one field to change"]})
     return reply(wire.job(await request.app[RUNTIME].admin.patch(job_id, changes)))
@@ -94,10 +93,10 @@ async def logs(request: web.Request) -> web.Response:
     ``next`` is null when there are no more lines at present; ``resume`` is always the cursor after the last line, to
     follow a job that runs.
     """
-    job_id, part = path_id(request), listing.part(request)
-    lines = await request.app[RUNTIME].admin.logs(job_id, after=part.after, limit=part.limit + 1)
-    shown, more = lines[: part.limit], len(lines) > part.limit
-    resume = listing.line_cursor(shown[-1][0] + 1 if shown else part.after)
+    job_id, after, most = path_id(request), request[QUERY]["cursor"], request[QUERY]["limit"]
+    lines = await request.app[RUNTIME].admin.logs(job_id, after=after, limit=most + 1)
+    shown, more = lines[:most], len(lines) > most
+    resume = line_cursor(shown[-1][0] + 1 if shown else after)
     items = [wire.log_line(line) for _, line in shown]
     return reply({"items": items, "next": resume if more else None, "resume": resume})
 
@@ -116,14 +115,14 @@ async def why(request: web.Request) -> web.Response:
 async def requeue(request: web.Request) -> web.Response:
     """Start an ended or delayed job anew, possibly with other data, attempts, backoff or priority."""
     job_id = path_id(request)
-    changes = schemas.load(_REQUEUE, await read_object(request, optional=True))
+    changes = fields.load(_REQUEUE, await read_object(request, optional=True))
     return reply(wire.job(await request.app[RUNTIME].admin.requeue(job_id, changes)))
 
 
 async def kill(request: web.Request) -> web.Response:
     """End an unfinished job; one that runs is told through its heartbeat."""
     job_id = path_id(request)
-    given = schemas.load(_KILL, await read_object(request, optional=True))
+    given = fields.load(_KILL, await read_object(request, optional=True))
     return reply(wire.job(await request.app[RUNTIME].admin.kill(job_id, **given)))
 
 

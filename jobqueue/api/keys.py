@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -14,4 +14,6 @@ if TYPE_CHECKING:
 
 RUNTIME: Final = web.AppKey("runtime", Runtime)
 DESK: Final = web.AppKey("desk", Desk)
+QUERY: Final = web.RequestKey("query", dict[str, Any])
+"""The query string as the schema of the route has read it."""
 REQUEST_ID: Final = web.RequestKey("request_id", str)

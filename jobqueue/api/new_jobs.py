@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.api.schemas import NewJobSchema, sift
+from jobqueue.api.schemas.fields import sift
+from jobqueue.api.schemas.requests import NewJobSchema
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
 from jobqueue.domain.job import DEEPEST_CHILD, MOST_CHILDREN, NewJob
 

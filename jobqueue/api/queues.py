@@ -7,35 +7,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
 
-from jobqueue.api import schemas
 from jobqueue.api.actors import actor
 from jobqueue.api.conditions import if_match
-from jobqueue.api.keys import RUNTIME
-from jobqueue.api.listing import Parameters, cursor_name, flag, limit, name_cursor
+from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
+from jobqueue.api.schemas import fields, requests
+from jobqueue.api.schemas.queries import name_cursor
 from jobqueue.domain import wire
-from jobqueue.domain.checks import check_id, check_queue
+from jobqueue.domain.checks import check_queue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.queue import QueueConfig
 
-MOST_QUEUES: Final = 200
-_QUEUE: Final = schemas.QueueSchema()
-_ROTATE: Final = schemas.RotateSchema()
+_QUEUE: Final = requests.QueueSchema()
+_ROTATE: Final = requests.RotateSchema()
 _READ_ONLY: Final = frozenset({"name", "counts", "oldestPendingAge", "ended", "breakers"})
-_PAGED: Final = frozenset({"limit", "cursor"})
-_FORCE: Final = frozenset({"force"})
 
 
 async def list_queues(request: web.Request) -> web.Response:
     """Return all queues that are configured or have jobs, by name."""
-    parameters = Parameters(request, _PAGED)
-    most = parameters.read("limit", limit(MOST_QUEUES), 50)
-    after = parameters.read("cursor", cursor_name, "")
-    parameters.check()
+    most, after = request[QUERY]["limit"], request[QUERY]["cursor"]
     overview = request.app[RUNTIME].overview
     names = await overview.names(after=after)
     items = await asyncio.gather(*(overview.of(name) for name in names[:most]))
@@ -53,7 +47,7 @@ async def put(request: web.Request) -> web.Response:
     """Replace a queue's configuration; a secret made now is shown in this answer and never again."""
     name = path_queue(request)
     given = await _read(request)
-    schemas.load(_QUEUE, given)
+    fields.load(_QUEUE, given)
     queues = request.app[RUNTIME].queues
     config, secrets = await queues.put(name, given, by=actor(request), if_match=if_match(request))
     return await _changed(request, name, config, secrets)
@@ -71,18 +65,15 @@ async def patch(request: web.Request) -> web.Response:
 async def delete(request: web.Request) -> web.Response:
     """Take away a queue's configuration; unfinished jobs prevent that, or are killed with ``force``."""
     name = path_queue(request)
-    parameters = Parameters(request, _FORCE)
-    force = parameters.read("force", flag, default=False)
-    parameters.check()
     queues = request.app[RUNTIME].queues
-    killed = await queues.delete(name, force=force, by=actor(request), if_match=if_match(request))
+    killed = await queues.delete(name, force=request[QUERY]["force"], by=actor(request), if_match=if_match(request))
     return reply({"name": name, "killed": killed})
 
 
 async def rotate_secret(request: web.Request) -> web.Response:
     """Give a webhook a new secret, shown only now; the present one goes on signing beside it."""
     name = path_queue(request)
-    given = schemas.load(_ROTATE, await read_object(request))
+    given = fields.load(_ROTATE, await read_object(request))
     queues = request.app[RUNTIME].queues
     config, secrets = await queues.rotate(name, given["type"], by=actor(request), if_match=if_match(request))
     return await _changed(request, name, config, secrets)
@@ -91,10 +82,7 @@ async def rotate_secret(request: web.Request) -> web.Response:
 async def changes(request: web.Request) -> web.Response:
     """Return who changed a queue's configuration, when and how, newest first."""
     name = path_queue(request)
-    parameters = Parameters(request, _PAGED)
-    most = parameters.read("limit", limit(MOST_QUEUES), 50)
-    before = parameters.read("cursor", check_id)
-    parameters.check()
+    most, before = request[QUERY]["limit"], request[QUERY]["cursor"]
     found = await request.app[RUNTIME].queues.changes(name, before=before, limit=most + 1)
     items = [one.wire() for one in found[:most]]
     return reply({"items": items, "next": items[-1]["id"] if len(found) > most else None})

@@ -9,11 +9,11 @@ from aiohttp import hdrs, web
 
 from jobqueue.api.actors import actor
 from jobqueue.api.conditions import if_match
-from jobqueue.api.keys import RUNTIME
-from jobqueue.api.listing import Parameters, cursor_name, limit, name_cursor, none
+from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.new_jobs import JobReader
 from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
+from jobqueue.api.schemas.queries import name_cursor
 from jobqueue.domain import schedule as schedules
 from jobqueue.domain.errors import InvalidInputError
 
@@ -21,17 +21,12 @@ if TYPE_CHECKING:
     from jobqueue.domain.job import NewJob
     from jobqueue.domain.schedule import Planned
 
-MOST_SCHEDULES: Final = 200
 _READ_ONLY: Final = frozenset({"name", "nextAt", "nextRuns", "lastRuns", "lastSkipped", "createdAt", "changedAt"})
-_PAGED: Final = frozenset({"limit", "cursor"})
 
 
 async def list_schedules(request: web.Request) -> web.Response:
     """Return all schedules, by name."""
-    parameters = Parameters(request, _PAGED)
-    most = parameters.read("limit", limit(MOST_SCHEDULES), 50)
-    after = parameters.read("cursor", cursor_name, "")
-    parameters.check()
+    most, after = request[QUERY]["limit"], request[QUERY]["cursor"]
     service = request.app[RUNTIME].schedules
     found = await service.page(after, most + 1)
     items = await asyncio.gather(*(service.view(one) for one in found[:most]))
@@ -40,14 +35,12 @@ async def list_schedules(request: web.Request) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     """Return a schedule, with its next and its last runs."""
-    none(request)
     return await _answer(request, await request.app[RUNTIME].schedules.get(path_name(request)))
 
 
 async def put(request: web.Request) -> web.Response:
     """Create or replace a schedule; the same again changes nothing."""
     name = path_name(request)
-    none(request)
     # What only `show` tells may be sent back, and says nothing.
     given = {field: value for field, value in (await read_object(request)).items() if field not in _READ_ONLY}
     schedule = await asyncio.to_thread(schedules.read, name, given, _read_job)
@@ -59,7 +52,6 @@ async def put(request: web.Request) -> web.Response:
 async def delete(request: web.Request) -> web.Response:
     """Take away a schedule; the jobs that it has made are kept."""
     name = path_name(request)
-    none(request)
     await request.app[RUNTIME].schedules.delete(name, by=actor(request), if_match=if_match(request))
     return web.Response(status=204)
 
@@ -85,7 +77,6 @@ def path_name(request: web.Request) -> str:
 
 async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
     name = path_name(request)
-    none(request)
     service = request.app[RUNTIME].schedules
     return await _answer(
         request, await service.set_paused(name, paused=paused, by=actor(request), if_match=if_match(request))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from jobqueue.api import schemas
 from jobqueue.api.desk import DeskFullError, Wanted
 from jobqueue.api.jobs import path_id
 from jobqueue.api.keys import DESK, RUNTIME
@@ -15,6 +14,8 @@ from jobqueue.api.problems import Problem, ProblemError
 from jobqueue.api.queues import path_queue
 from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
+from jobqueue.api.schemas import fields, requests
+from jobqueue.api.schemas.requests import LONGEST_LEVEL, LONGEST_WAIT, LONGEST_WORKER, MOST_LINES, MOST_TYPES
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_number, check_type, gather
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, StaleTokenError
@@ -28,17 +29,12 @@ if TYPE_CHECKING:
     from jobqueue.domain.verdict import Verdict
     from jobqueue.services.work import Claimed
 
-LONGEST_WAIT: Final = 60
-MOST_TYPES: Final = 100
-MOST_LINES: Final = 1000
-_LONGEST_NAME: Final = 200
-_LONGEST_LEVEL: Final = 50
-_CLAIM: Final = schemas.ClaimSchema()
-_HEARTBEAT: Final = schemas.HeartbeatSchema()
-_SUCCEED: Final = schemas.SucceedSchema()
-_FAIL: Final = schemas.FailSchema()
-_DIE: Final = schemas.DieSchema()
-_RETRY: Final = schemas.RetrySchema()
+_CLAIM: Final = requests.ClaimSchema()
+_HEARTBEAT: Final = requests.HeartbeatSchema()
+_SUCCEED: Final = requests.SucceedSchema()
+_FAIL: Final = requests.FailSchema()
+_DIE: Final = requests.DieSchema()
+_RETRY: Final = requests.RetrySchema()
 
 
 async def claim(request: web.Request) -> web.StreamResponse:
@@ -69,7 +65,7 @@ async def claim(request: web.Request) -> web.StreamResponse:
 async def heartbeat(request: web.Request) -> web.Response:
     """Renew a lease, with progress and log lines; tell whether the job was killed by a person."""
     job_id = path_id(request)
-    given = schemas.load(_HEARTBEAT, await read_object(request))
+    given = fields.load(_HEARTBEAT, await read_object(request))
     token, progress, lines = given["token"], given.get("progress"), given.get("logs", [])
     _check_heartbeat(progress, lines)
     runtime = request.app[RUNTIME]
@@ -86,14 +82,14 @@ async def heartbeat(request: web.Request) -> web.Response:
 async def succeed(request: web.Request) -> web.Response:
     """End a job with a result."""
     job_id = path_id(request)
-    given = schemas.load(_SUCCEED, await read_object(request))
+    given = fields.load(_SUCCEED, await read_object(request))
     return await _settle(request, job_id, given, Success(result=given.get("result")))
 
 
 async def fail(request: web.Request) -> web.Response:
     """Count an attempt that did not succeed."""
     job_id = path_id(request)
-    given = schemas.load(_FAIL, await read_object(request))
+    given = fields.load(_FAIL, await read_object(request))
     error = JobError(kind="fail", message=given["reason"], trace=given.get("trace"))
     return await _settle(request, job_id, given, Failure(error=error))
 
@@ -101,14 +97,14 @@ async def fail(request: web.Request) -> web.Response:
 async def die(request: web.Request) -> web.Response:
     """End a job that can never succeed."""
     job_id = path_id(request)
-    given = schemas.load(_DIE, await read_object(request))
+    given = fields.load(_DIE, await read_object(request))
     return await _settle(request, job_id, given, Death(error=JobError(kind="die", message=given["reason"])))
 
 
 async def retry(request: web.Request) -> web.Response:
     """Let a job run again, uncounted, after ``delay`` seconds or at once."""
     job_id = path_id(request)
-    given = schemas.load(_RETRY, await read_object(request))
+    given = fields.load(_RETRY, await read_object(request))
     delay, reason = given.get("delay"), given.get("reason")
     if delay is not None:
         check_number("delay", delay)
@@ -142,10 +138,10 @@ async def _hand_over(request: web.Request, claimed: Claimed) -> web.StreamRespon
 
 
 def _wanted(queue: str, given: Mapping[str, Any]) -> Wanted:
-    values, problems = schemas.sift(_CLAIM, given)
+    values, problems = fields.sift(_CLAIM, given)
     worker, types, wait = values.get("worker", "?"), values.get("types"), values.get("wait", 0)
-    if not 1 <= len(worker) <= _LONGEST_NAME or not worker.isprintable():
-        problems["worker"] = [f"must be 1 to {_LONGEST_NAME} printable characters"]
+    if not 1 <= len(worker) <= LONGEST_WORKER or not worker.isprintable():
+        problems["worker"] = [f"must be 1 to {LONGEST_WORKER} printable characters"]
     if not 0 <= wait <= LONGEST_WAIT:
         problems["wait"] = [f"must be from 0 to {LONGEST_WAIT} seconds"]
     if values.get("lease") is not None:
@@ -172,7 +168,7 @@ def _check_heartbeat(progress: float | None, lines: list[tuple[str, str | None]]
     if len(lines) > MOST_LINES:
         problems["logs"] = [f"takes at most {MOST_LINES:,} lines at a time"]
     for index, (_, level) in enumerate(lines[:MOST_LINES]):
-        if level is not None and not (1 <= len(level) <= _LONGEST_LEVEL and level.isprintable()):
-            problems[f"logs.{index}.level"] = [f"must be 1 to {_LONGEST_LEVEL} printable characters"]
+        if level is not None and not (1 <= len(level) <= LONGEST_LEVEL and level.isprintable()):
+            problems[f"logs.{index}.level"] = [f"must be 1 to {LONGEST_LEVEL} printable characters"]
     if problems:
         raise InvalidInputError(problems)

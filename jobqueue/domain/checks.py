@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_:-]{0,99}")
 _ID: Final = re.compile(r"[0-9a-f]{24}")
-_LONGEST_TYPE: Final = 200
-_LONGEST_KEY: Final = 500
+LONGEST_TYPE: Final = 200
+LONGEST_KEY: Final = 500
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "priority": (-1_000_000_000, 1_000_000_000),
     "attempts": (1, 10_000),
@@ -55,8 +55,8 @@ def check_type(value: Any, path: str = "type") -> str:
     Raises:
         InvalidInputError: it is not 1 to 200 printable characters, or ``*``, or begins with ``$``.
     """
-    if not isinstance(value, str) or not 1 <= len(value) <= _LONGEST_TYPE or not value.isprintable():
-        raise InvalidInputError({path: [f"must be 1 to {_LONGEST_TYPE} printable characters"]})
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_TYPE or not value.isprintable():
+        raise InvalidInputError({path: [f"must be 1 to {LONGEST_TYPE} printable characters"]})
     if value == "*" or value.startswith("$"):
         raise InvalidInputError({path: ['must not be "*" or begin with $']})
     return value
@@ -68,8 +68,8 @@ def check_key(value: Any, path: str = "key") -> str:
     Raises:
         InvalidInputError: it is not 1 to 500 characters of Unicode text.
     """
-    if not isinstance(value, str) or not 1 <= len(value) <= _LONGEST_KEY:
-        raise InvalidInputError({path: [f"must be 1 to {_LONGEST_KEY} characters"]})
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_KEY:
+        raise InvalidInputError({path: [f"must be 1 to {LONGEST_KEY} characters"]})
     payload.check(value, path)
     return value
 

@@ -20,7 +20,7 @@ _DENIED_HEADERS: Final = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "keep-alive", "te", "trailer"}
     | {"upgrade", "expect", "proxy-authorization", "proxy-authenticate", "proxy-connection"}
 )
-_LONGEST_TIMEOUT: Final = 3600
+LONGEST_TIMEOUT: Final = 3600
 _SHORTEST_SECRET: Final = 24
 _LONGEST_SECRET: Final = 64
 _COMMAND_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -115,8 +115,8 @@ def _check_url(url: object, problems: Problems) -> None:
 
 
 def _check_timeout(timeout: object, problems: Problems) -> None:
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= _LONGEST_TIMEOUT:
-        problems["timeout"] = [f"must be more than 0 and at most {_LONGEST_TIMEOUT} seconds"]
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= LONGEST_TIMEOUT:
+        problems["timeout"] = [f"must be more than 0 and at most {LONGEST_TIMEOUT} seconds"]
 
 
 def _is_command_name(name: object) -> bool:

@@ -119,7 +119,7 @@ def succeed(job: Job, token: str, result: Any, *, code: int | None = None) -> Tr
         outcome=Outcome.SUCCESS,
         result=result,
         code=code,
-        outbox=outbox(job, State.SUCCESS),
+        outbox=_outbox(job, State.SUCCESS),
     )
 
 
@@ -156,7 +156,7 @@ def fail(
         code=code,
         delay=delay or None,
         expired_only=expired_only,
-        outbox=outbox(job, target),
+        outbox=_outbox(job, target),
     )
 
 
@@ -169,7 +169,7 @@ def die(job: Job, token: str, error: JobError, *, code: int | None = None) -> Tr
         outcome=Outcome.DIE,
         error=error,
         code=code,
-        outbox=outbox(job, State.KILLED),
+        outbox=_outbox(job, State.KILLED),
     )
 
 
@@ -206,7 +206,7 @@ def kill(job: Job, error: JobError, *, outcome: Outcome = Outcome.KILL) -> Trans
         target=State.KILLED,
         outcome=outcome,
         error=error,
-        outbox=outbox(job, State.KILLED),
+        outbox=_outbox(job, State.KILLED),
     )
 
 
@@ -215,8 +215,7 @@ def with_dependents(outbox: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in _ORDER if name in {*outbox, DEPENDENTS})
 
 
-def outbox(job: Job, target: State) -> tuple[str, ...]:
-    """Return what has to be done when a job gets into a state, as a `Transition` has it."""
+def _outbox(job: Job, target: State) -> tuple[str, ...]:
     if target not in FINAL:
         return ()
     branch = job.on_success if target is State.SUCCESS else job.on_failure

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.services.admin import Admin
-from jobqueue.services.adoption import ADOPT_SECONDS, Adopter
 from jobqueue.services.batch_ends import BatchEnds
 from jobqueue.services.batches import Batches
 from jobqueue.services.breakers import Breakers
@@ -43,7 +42,6 @@ from jobqueue.store.config import ConfigStore
 from jobqueue.store.database import Database
 from jobqueue.store.dependencies import DependencyStore
 from jobqueue.store.embedded import EmbeddedMongo
-from jobqueue.store.foreign import ForeignStore
 from jobqueue.store.idempotency import IdempotencyStore
 from jobqueue.store.jobs import JobStore
 from jobqueue.store.leases import LeaseKeeper
@@ -97,7 +95,6 @@ class Runtime:
         ends = BatchEnds(batch_store, self.jobs, dependency_store, self.configs, self.wakeups)
         self.completer = Completer(self.jobs, self.claims, dependencies, ends, self.configs, self.wakeups)
         self.producer = Producer(self.jobs, dependencies, self.completer, self.configs, self.wakeups)
-        self.adopter = Adopter(ForeignStore(database), dependencies, self.completer, self.configs, self.wakeups)
         self.limits = LimitStore(database)
         self.breakers = Breakers(self.limits, self.configs, self.wakeups)
         limiter = Limiter(self.limits, self.claims, self.breakers, self.configs)
@@ -169,11 +166,9 @@ class Runtime:
         keys = LimitKeys(self.configs, self.limits, self.wakeups)
         reaper = Reaper(self.jobs, self.completer, self.breakers, self.wakeups)
         configs = Loop("config", self._refresh_configs, every=FRESH_SECONDS / 2)
-        adopter = Loop("adopter", self.adopter.run_once, every=ADOPT_SECONDS)
         loops = [
             promoter,
             configs,
-            adopter,
             Loop("reaper", reaper.run_once, every=self.settings.reap_interval),
             Loop("completer", self._sweep, every=_SWEEP_SECONDS),
             Loop("scheduler", self.scheduler.run_once, every=SCHEDULE_SECONDS),
@@ -184,7 +179,6 @@ class Runtime:
         self.wakeups.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)
         self.changes.listen(self._relay)
         self.changes.listen(lambda event: configs.wake() if event.kind in {"config", "gap"} else None)
-        self.changes.listen(lambda event: adopter.wake() if event.foreign or event.kind == "gap" else None)
         self.changes.start()
         self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
 

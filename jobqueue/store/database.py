@@ -17,7 +17,6 @@ from urllib.parse import parse_qs, urlsplit
 import pymongo
 from bson import CodecOptions, ObjectId
 from bson.codec_options import DatetimeConversion
-from bson.errors import InvalidId
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import WriteConcern
 from pymongo.errors import (
@@ -33,7 +32,7 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
-from jobqueue.domain.errors import DatabaseUnavailableError, NotFoundError, TooLargeError, UnsuitableDatabaseError
+from jobqueue.domain.errors import DatabaseUnavailableError, TooLargeError, UnsuitableDatabaseError
 from jobqueue.store import indexes
 
 if TYPE_CHECKING:
@@ -60,13 +59,9 @@ _TOO_LARGE: Final = frozenset({10334, 17419, 17420})
 _DUPLICATE_KEY: Final = 11000
 _NOT_NOW: Final = frozenset({91, 189, 11600, 11602, 10107, 13435, 13436, 50, 64, 262})
 _WRITES: Final = WriteConcern(w="majority", j=True)
-LENIENT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
-    tz_aware=True,
-    tzinfo=UTC,
-    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-    unicode_decode_error_handler="replace",
+_DATES: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
+    tz_aware=True, tzinfo=UTC, datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
-"""Reads whatever another tool may have written: one odd document must not spoil the reading of many."""
 
 
 @contextmanager
@@ -74,8 +69,6 @@ def translated() -> Iterator[None]:
     """Turn what the driver raises into the errors of this package; a duplicate key passes."""
     try:
         yield
-    except InvalidId as error:
-        raise NotFoundError("job", "of this id") from error
     except DocumentTooLarge as error:
         raise TooLargeError("the job", _MOST_DOCUMENT, _MOST_DOCUMENT) from error
     except (ConnectionFailure, AutoReconnect, ExecutionTimeout, WTimeoutError) as error:
@@ -174,7 +167,7 @@ class Database:
         self._client = client
         self._database: AsyncIOMotorDatabase[Any] = client.get_database(
             name,
-            codec_options=LENIENT,
+            codec_options=_DATES,
             write_concern=_WRITES,
             read_concern=ReadConcern("majority"),
             read_preference=pymongo.ReadPreference.PRIMARY,
@@ -310,11 +303,6 @@ async def _commit(session: AsyncIOMotorClientSession, until: float) -> bool:
 
 def _is_labelled(error: BaseException, label: str) -> bool:
     return isinstance(error, PyMongoError) and error.has_error_label(label)
-
-
-def is_too_large(error: BaseException) -> bool:
-    """Tell whether the driver's error is about a document that would be larger than MongoDB can keep."""
-    return getattr(error, "code", None) in _TOO_LARGE
 
 
 def is_duplicate(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from jobqueue.domain.errors import UnsuitableDatabaseError
-from jobqueue.store import foreign_statements, limit_statements, statements
+from jobqueue.store import limit_statements, statements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,8 +65,6 @@ def _declared() -> Sequence[Index]:
         "due": ((("delayTil", 1),), _partial(state="delayed")),
         "lease": ((("resetAt", 1),), _partial(state="processing")),
         "outbox": ((("outbox", 1),), _partial(outbox={"$exists": True})),
-        # Null matches a missing field: so it holds what another tool has put there, and nothing else.
-        foreign_statements.INDEX: ((("run", 1),), _partial(run=None)),
         "key": (
             (("queue", 1), ("key", 1)),
             {"unique": True, **_partial(key={"$gt": ""}, state=unfinished)},

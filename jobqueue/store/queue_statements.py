@@ -70,4 +70,4 @@ def over(queue: str, state: State, after: datetime, until: datetime) -> Document
 
 def tombstone(now: Now) -> list[Document]:
     """Leave of a job only that its id is taken, for an hour."""
-    return [{"$replaceWith": {"_id": "$_id", "queue": "$queue", "run": 0, "expireAt": {"$add": [now, _STONE_MS]}}}]
+    return [{"$replaceWith": {"_id": "$_id", "queue": "$queue", "expireAt": {"$add": [now, _STONE_MS]}}}]

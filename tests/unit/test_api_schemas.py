@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from jobqueue.api.new_jobs import MOST_JOBS, JobReader, new_job
-from jobqueue.api.schemas import BulkSchema, HeartbeatSchema, PatchSchema, QueueSchema, load, moment
+from jobqueue.api.schemas.fields import load, moment
+from jobqueue.api.schemas.requests import BulkSchema, HeartbeatSchema, PatchSchema, QueueSchema
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.job import NewJob
 

@@ -1,0 +1,89 @@
+"""What a route takes and gives, said once: requests are read by it, and ``/openapi.json`` is made of it.
+
+To add a route:
+
+1. Write its schemas in ``api/schemas``: a `Query` for its query string (`schemas/queries.py` has kinds of fields), a
+   `Strict` for its body, a `Shown` for its answer. Limits go into ``spec=``, from the domain's own constants.
+2. Write the handler. The first line of its docstring is the summary in the document. ``request[QUERY]`` holds what the
+   query string's schema has made of it; without one every parameter is refused. The body is read by the handler.
+3. Add a line to the table in `routes`: ``Route("GET", "/v1/things", things.show, "read", Operation(tag="things",
+   query=ThingsQuery, replies={200: Reply(ThingsShown)}, errors=(404,)))``. ``errors`` are those that do not follow
+   from the rest: what has a role can be 401, 403 and 429, what is read 422, what has a body 400, 408, 413 and 415,
+   and everything 500 and 503.
+4. Say in the README's table what it is for. A test compares both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from jobqueue.api.replies import JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from marshmallow import Schema
+
+    from jobqueue.api.schemas.queries import Query
+
+Header = Literal["Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "ETag", "Location"]
+Tag = Literal["jobs", "work", "batches", "queues", "schedules", "history", "access", "system"]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request body of JSON; an optional one may be left out altogether."""
+
+    schema: type[Schema]
+    optional: bool = False
+    example: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A successful answer, without a schema one without JSON in its body."""
+
+    schema: type[Schema] | None = None
+    text: str = "as asked for"
+    headers: tuple[Header, ...] = ()
+    media_type: str = JSON
+    example: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What a route takes and gives.
+
+    Attributes:
+        tag: under which it is found in the document.
+        query: of its query string.
+        replies: by status.
+        errors: statuses that do not follow from the rest.
+        headers: of the request.
+    """
+
+    tag: Tag
+    replies: Mapping[int, Reply]
+    query: type[Query] | None = None
+    body: Body | None = None
+    errors: tuple[int, ...] = ()
+    headers: tuple[Header, ...] = field(default=())
+
+
+ROLED: Final = (401, 403, 429)
+READ: Final = (422,)
+BODIED: Final = (400, 408, 413, 415)
+ALWAYS: Final = (500, 503)
+
+
+def errors(operation: Operation, path: str, *, has_role: bool) -> list[int]:
+    """Return the statuses of all problems that an operation can answer with."""
+    found = {*operation.errors, *ALWAYS}
+    if has_role:
+        found.update(ROLED)
+    if operation.query is not None or operation.body is not None or has_role or "{" in path:
+        found.update(READ)
+    if operation.body is not None:
+        found.update(BODIED)
+    return sorted(found)

@@ -1,0 +1,301 @@
+"""What comes in: query strings. Every value is text, and each field says what it is made into."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import fields as members
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from marshmallow import ValidationError
+
+from jobqueue.api.schemas import forms
+from jobqueue.api.schemas.fields import Described, Moment, Strict, Text, flattened
+from jobqueue.api.schemas.requests import MOST_LINES
+from jobqueue.domain import wire
+from jobqueue.domain.checks import check_id, check_queue
+from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.job import Job
+from jobqueue.domain.query import MOST_LISTED
+from jobqueue.domain.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from multidict import MultiMapping
+
+MOST_QUEUES: Final = 200
+DEFAULT_LIMIT: Final = 50
+SORTS: Final = {"-insertAt": False, "insertAt": True}
+JOB_FIELDS: Final = frozenset(wire.camel(item.name) for item in members(Job) if item.name not in wire.INTERNAL)
+_WHOLE: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+
+def absent() -> None:
+    """Return what a parameter is that is not given; a plain ``None`` would be documented as its default."""
+
+
+class Query(Strict):
+    """The query string of a route.
+
+    Attributes:
+        prefix: what a name begins with that stands for any name, such as ``meta.``; these parameters are gathered, as
+            pairs of the rest of the name and the text, under the name of the prefix without its dot.
+    """
+
+    prefix: ClassVar[str] = ""
+
+
+class LimitText(Described):
+    """How many items a page may have."""
+
+    def __init__(self, most: int, default: int = DEFAULT_LIMIT, **options: Any) -> None:
+        self._most = most
+        spec = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+        super().__init__(load_default=default, spec=spec, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
+        given = whole(value)
+        if not 1 <= given <= self._most:
+            raise ValidationError(f"must be from 1 to {self._most}")
+        return given
+
+
+class SecondsText(Described):
+    """A number of seconds."""
+
+    def __init__(self, most: int, **options: Any) -> None:
+        self._most = most
+        super().__init__(load_default=float, spec={"type": "number", "default": 0, "minimum": 0, "maximum": most}, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> float:
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value, re.ASCII) or float(value) > self._most:
+            raise ValidationError(f"must be from 0 to {self._most} seconds")
+        return float(value)
+
+
+class FlagText(Described):
+    """A truth value; a parameter without a value is true."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(load_default=False, spec={"type": "boolean", "default": False}, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if value not in {"", "true", "false"}:
+            raise ValidationError("must be true or false")
+        return bool(value != "false")
+
+
+class ChoiceText(Described):
+    """One of some words."""
+
+    def __init__(self, *choices: str, **options: Any) -> None:
+        self._choices = choices
+        super().__init__(spec={"type": "string", "enum": list(choices)}, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        if value not in self._choices:
+            raise ValidationError(f"must be {' or '.join(self._choices)}")
+        return str(value)
+
+
+class StatesText(Described):
+    """One or more states, with commas between them."""
+
+    def __init__(self, **options: Any) -> None:
+        one = "|".join(state.value for state in State)
+        super().__init__(load_default=tuple, spec={"type": "string", "pattern": f"^({one})(,({one}))*$"}, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[State, ...]:
+        given = value.split(",")
+        if not set(given) <= set(State):
+            raise ValidationError(f"must be one or more of {', '.join(State)}, with commas between them")
+        return tuple(State(one) for one in dict.fromkeys(given))
+
+
+class SortText(Described):
+    """Whether the oldest come first."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            load_default=bool, spec={"type": "string", "enum": list(SORTS), "default": "-insertAt"}, **options
+        )
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if value not in SORTS:
+            raise ValidationError(f"must be {' or '.join(SORTS)}")
+        return SORTS[value]
+
+
+class FieldsText(Described):
+    """Names of fields of a job, with commas between them."""
+
+    def __init__(self, **options: Any) -> None:
+        one = "|".join(sorted(JOB_FIELDS))
+        form = {"type": "string", "pattern": f"^({one})(,({one}))*$"}
+        super().__init__(load_default=frozenset, spec=form, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> frozenset[str]:
+        given = frozenset(value.split(","))
+        unknown = sorted(given - JOB_FIELDS)
+        if unknown:
+            raise ValidationError([f"{one[:80]!r} is not a field of a job" for one in unknown[:10]])
+        return given | {"id"}
+
+
+class MomentText(Moment):
+    """A date in ISO 8601."""
+
+
+class IdText(Described):
+    """An id of 24 hex digits."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(spec=forms.ID, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        try:
+            return check_id(value, "id")
+        except InvalidInputError as error:
+            raise ValidationError(error.problems["id"]) from None
+
+
+class NameCursor(Described):
+    """The cursor of a listing by name."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(load_default=str, spec=forms.CURSOR, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        try:
+            return check_queue(base64.urlsafe_b64decode(value.encode()).decode())
+        except (ValueError, InvalidInputError):
+            raise ValidationError("is not a cursor of this listing") from None
+
+
+class LineCursor(Described):
+    """The cursor of a log."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(load_default=int, spec=forms.CURSOR, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
+        try:
+            padded = value + "=" * (-len(value) % 4)
+            kind, _colon, number = base64.b64decode(padded, altchars="-_", validate=True).decode().partition(":")
+        except ValueError:
+            kind = number = ""
+        if kind != "line" or not _WHOLE.fullmatch(number):
+            raise ValidationError("is not a cursor of this log")
+        return int(number)
+
+
+class JobsQuery(Query):
+    """Which jobs to list."""
+
+    prefix = "meta."
+    queue = Text()
+    type = Text()
+    state = StatesText()
+    batch_id = Text(spec=forms.ID)
+    parent_id = Text(spec=forms.ID)
+    schedule = Text()
+    inserted_after = MomentText()
+    inserted_before = MomentText()
+    sort = SortText()
+    limit = LimitText(MOST_LISTED)
+    cursor = Text(load_default=absent)
+    fields_ = FieldsText(data_key="fields")
+
+
+class LogsQuery(Query):
+    """Which part of a log."""
+
+    limit = LimitText(MOST_LINES, MOST_LINES)
+    cursor = LineCursor()
+
+
+class BatchesQuery(Query):
+    """Which batches to list."""
+
+    state = ChoiceText("open", "finished", load_default=absent)
+    limit = LimitText(MOST_LISTED)
+    cursor = IdText(load_default=absent)
+
+
+class NamesQuery(Query):
+    """A page of what is listed by name."""
+
+    limit = LimitText(MOST_QUEUES)
+    cursor = NameCursor()
+
+
+class ChangesQuery(Query):
+    """A page of what is listed by age."""
+
+    limit = LimitText(MOST_QUEUES)
+    cursor = IdText(load_default=absent)
+
+
+class DeleteQueueQuery(Query):
+    """How to delete a queue."""
+
+    force = FlagText()
+
+
+def name_cursor(name: str) -> str:
+    """Return the cursor of a listing by name after this one."""
+    return base64.urlsafe_b64encode(name.encode()).decode()
+
+
+def line_cursor(number: int) -> str:
+    """Return the cursor at which the line of this number is the first."""
+    return base64.urlsafe_b64encode(f"line:{number}".encode()).decode().rstrip("=")
+
+
+def whole(text: str) -> int:
+    """Return a whole number.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    if not _WHOLE.fullmatch(text):
+        raise ValidationError("must be a whole number")
+    return int(text)
+
+
+def load(schema: Query | None, given: MultiMapping[str]) -> dict[str, Any]:
+    """Return what a schema makes of a query string; without a schema nothing is known.
+
+    Raises:
+        InvalidInputError: naming each unknown, doubled or unacceptable parameter.
+    """
+    problems: Problems = {}
+    plain: dict[str, str] = {}
+    gathered: list[tuple[str, str]] = []
+    known = {one.data_key for one in schema.fields.values()} if schema else set()
+    prefix = schema.prefix if schema else ""
+    for name in dict.fromkeys(given):
+        if len(given.getall(name)) > 1:
+            problems[name] = ["is given more than once"]
+        elif name in known:
+            plain[name] = given[name]
+        elif prefix and name.startswith(prefix):
+            gathered.append((name.removeprefix(prefix), given[name]))
+        else:
+            problems[name] = ["is not a known parameter"]
+    values = _values(schema, plain, problems) if schema else {}
+    if problems:
+        raise InvalidInputError(problems)
+    if prefix:
+        values[prefix.rstrip(".")] = tuple(gathered)
+    return values
+
+
+def _values(schema: Query, given: Mapping[str, str], problems: Problems) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = schema.load(given)
+    except ValidationError as error:
+        problems.update(flattened(error.messages))
+        return {}
+    return values

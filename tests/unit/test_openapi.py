@@ -1,0 +1,51 @@
+"""The OpenAPI document says all that the table of routes says, and its examples are right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from jobqueue.api import operations
+from jobqueue.api.document import document
+from jobqueue.api.routes import ROUTES, Route
+
+DOCUMENT = document(ROUTES)
+
+
+def named(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+def test_the_document_is_valid_openapi() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+    assert DOCUMENT["openapi"] == "3.1.0"
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=named)
+def test_every_route_is_documented_with_what_it_answers(route: Route) -> None:
+    made: dict[str, Any] = DOCUMENT["paths"][route.path][route.method.lower()]
+    assert made["summary"].endswith(".")
+    assert any(int(status) < 300 for status in made["responses"])
+    for status, one in route.operation.replies.items():
+        assert one.schema is not None or one.text or status == 204
+    wanted = operations.errors(route.operation, route.path, has_role=route.role is not None)
+    assert {str(status) for status in wanted} <= made["responses"].keys()
+    assert {500, 503} <= set(wanted)
+    assert route.operation.body is None or made["requestBody"]["content"]["application/json"]["example"] is not None
+
+
+def test_no_operation_has_the_name_of_another() -> None:
+    names = [
+        made["operationId"] for path in DOCUMENT["paths"].values() for made in path.values() if "operationId" in made
+    ]
+    assert len(names) == len(set(names)) == len(ROUTES)
+
+
+@pytest.mark.parametrize("route", [one for one in ROUTES if one.operation.body], ids=named)
+def test_an_example_is_as_its_schema_says(route: Route) -> None:
+    content = DOCUMENT["paths"][route.path][route.method.lower()]["requestBody"]["content"]["application/json"]
+    schema = {**content["schema"], "components": DOCUMENT["components"]}
+    Draft202012Validator(schema).validate(content["example"])
