@@ -11,12 +11,13 @@ from jobqueue.api.desk import Desk
 from jobqueue.api.keys import DESK, QUERY, RUNTIME
 from jobqueue.api.middleware import answer_problems, harden, note
 from jobqueue.api.reading import MOST_BODY
-from jobqueue.api.routes import ROUTES, Route
+from jobqueue.api.routes import ROUTES
 from jobqueue.api.schemas import queries
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from jobqueue.api.operations import Route
     from jobqueue.services.runtime import Runtime
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

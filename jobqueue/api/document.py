@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from marshmallow import Schema
 
-    from jobqueue.api.operations import Operation
-    from jobqueue.api.routes import Route
+    from jobqueue.api.operations import Operation, Route
 
 _PATHS: Final = {"id": forms.ID, "queue": forms.QUEUE, "name": forms.QUEUE}
 _HEADERS: Final[dict[str, dict[str, Any]]] = {

@@ -6,7 +6,8 @@ To add a route:
    `Strict` for its body, a `Shown` for its answer. Limits go into ``spec=``, from the domain's own constants.
 2. Write the handler. The first line of its docstring is the summary in the document. ``request[QUERY]`` holds what the
    query string's schema has made of it; without one every parameter is refused. The body is read by the handler.
-3. Add a line to the table in `routes`: ``Route("GET", "/v1/things", things.show, "read", Operation(tag="things",
+3. Add a line to the table of its kind in ``api/routes``:
+   ``Route("GET", "/v1/things", things.show, "read", Operation(tag="things",
    query=ThingsQuery, replies={200: Reply(ThingsShown)}, errors=(404,)))``. ``errors`` are those that do not follow
    from the rest: what has a role can be 401, 403 and 429, what is read 422, what has a body 400, 408, 413 and 415,
    and everything 500 and 503.
@@ -21,11 +22,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from jobqueue.api.replies import JSON
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from aiohttp import web
     from marshmallow import Schema
 
     from jobqueue.api.schemas.queries import Query
+    from jobqueue.domain.access import Role
 
 Header = Literal["Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "ETag", "Location"]
 Tag = Literal["jobs", "work", "batches", "queues", "schedules", "history", "access", "system"]
@@ -69,6 +72,17 @@ class Operation:
     body: Body | None = None
     errors: tuple[int, ...] = ()
     headers: tuple[Header, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route; without a role it is open to everybody."""
+
+    method: str
+    path: str
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    role: Role | None
+    operation: Operation
 
 
 ROLED: Final = (401, 403, 429)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -10,7 +10,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from jobqueue.api import operations
 from jobqueue.api.document import document
-from jobqueue.api.routes import ROUTES, Route
+from jobqueue.api.routes import ROUTES
+
+if TYPE_CHECKING:
+    from jobqueue.api.operations import Route
 
 DOCUMENT = document(ROUTES)
 

@@ -66,7 +66,8 @@ class SecondsText(Described):
 
     def __init__(self, most: int, **options: Any) -> None:
         self._most = most
-        super().__init__(load_default=float, spec={"type": "number", "default": 0, "minimum": 0, "maximum": most}, **options)
+        spec = {"type": "number", "default": 0, "minimum": 0, "maximum": most}
+        super().__init__(load_default=float, spec=spec, **options)
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> float:
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value, re.ASCII) or float(value) > self._most:

@@ -1,0 +1,20 @@
+"""The one table of routes, in the order of the README's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.api.routes import batches, jobs, queues, schedules, system, work
+
+if TYPE_CHECKING:
+    from jobqueue.api.operations import Route
+
+ROUTES: Final[tuple[Route, ...]] = (
+    *system.ROUTES,
+    *jobs.ROUTES,
+    *work.ROUTES,
+    *batches.ROUTES,
+    *queues.ROUTES,
+    *schedules.ROUTES,
+)
+OPEN: Final = frozenset(route.path for route in ROUTES if route.role is None)

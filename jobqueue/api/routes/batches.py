@@ -1,0 +1,77 @@
+"""The routes of batches."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from jobqueue.api import batches
+from jobqueue.api.operations import Body, Operation, Reply, Route
+from jobqueue.api.schemas import queries, requests, shown_more
+
+_BATCH: Final = Reply(shown_more.BatchShown, "the batch")
+
+ROUTES: Final = (
+    Route(
+        "POST",
+        "/v1/batches",
+        batches.create,
+        "enqueue",
+        Operation(
+            tag="batches",
+            body=Body(
+                requests.BatchSchema,
+                example={"jobs": [{"ref": "fetch", "type": "fetch"}, {"type": "parse", "dependsOn": ["fetch"]}]},
+            ),
+            replies={201: Reply(shown_more.NewBatchShown, "the new batch", ("Location",))},
+            errors=(404, 409),
+        ),
+    ),
+    Route(
+        "GET",
+        "/v1/batches",
+        batches.list_batches,
+        "read",
+        Operation(tag="batches", query=queries.BatchesQuery, replies={200: Reply(shown_more.BatchPage)}),
+    ),
+    Route(
+        "GET", "/v1/batches/{id}", batches.show, "read", Operation(tag="batches", replies={200: _BATCH}, errors=(404,))
+    ),
+    Route(
+        "POST",
+        "/v1/batches/{id}/jobs",
+        batches.add_jobs,
+        "enqueue",
+        Operation(
+            tag="batches",
+            body=Body(requests.BatchAddSchema, example={"jobs": [{"type": "parse"}]}),
+            replies={201: Reply(shown_more.AddedPage, "the new jobs")},
+            errors=(404, 409),
+        ),
+    ),
+    Route(
+        "POST",
+        "/v1/batches/{id}/seal",
+        batches.seal,
+        "enqueue",
+        Operation(tag="batches", replies={200: _BATCH}, errors=(404, 409)),
+    ),
+    Route(
+        "POST",
+        "/v1/batches/{id}/kill",
+        batches.kill,
+        "admin",
+        Operation(
+            tag="batches",
+            body=Body(requests.KillSchema, optional=True, example={"reason": "a wrong import"}),
+            replies={200: Reply(shown_more.KilledBatchShown)},
+            errors=(404, 409),
+        ),
+    ),
+    Route(
+        "POST",
+        "/v1/batches/{id}/requeue",
+        batches.requeue,
+        "admin",
+        Operation(tag="batches", replies={200: _BATCH}, errors=(404, 409)),
+    ),
+)

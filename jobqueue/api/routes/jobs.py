@@ -1,0 +1,122 @@
+"""The routes of jobs as a person sees them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from jobqueue.api import jobs
+from jobqueue.api.operations import Body, Operation, Reply, Route
+from jobqueue.api.schemas import queries, requests, shown
+
+_NEW: Final = {"type": "thumbnail", "queue": "media", "data": {"src": "a.png"}, "meta": {"user_id": 42}, "attempts": 5}
+_TAKEN: Final = Reply(shown.JobShown, "the job as it is now")
+_NOTHING: Final = Reply(text="done")
+
+ROUTES: Final = (
+    Route(
+        "POST",
+        "/v1/jobs",
+        jobs.create,
+        "enqueue",
+        Operation(
+            tag="jobs",
+            body=Body(requests.NewJobSchema, example=_NEW),
+            replies={
+                201: Reply(shown.JobShown, "the new job", ("Location",)),
+                200: Reply(shown.JobShown, "the job that the same request has added before"),
+            },
+            errors=(409,),
+            headers=("Idempotency-Key",),
+        ),
+    ),
+    Route(
+        "GET",
+        "/v1/jobs",
+        jobs.list_jobs,
+        "read",
+        Operation(tag="jobs", query=queries.JobsQuery, replies={200: Reply(shown.JobPage)}),
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/bulk",
+        jobs.create_many,
+        "enqueue",
+        Operation(
+            tag="jobs",
+            body=Body(requests.BulkSchema, example={"jobs": [_NEW]}),
+            replies={201: Reply(shown.JobsShown, "the new jobs")},
+            errors=(409,),
+        ),
+    ),
+    Route(
+        "GET",
+        "/v1/jobs/{id}",
+        jobs.show,
+        "read",
+        Operation(tag="jobs", replies={200: Reply(shown.JobShown)}, errors=(404,)),
+    ),
+    Route(
+        "PATCH",
+        "/v1/jobs/{id}",
+        jobs.patch,
+        "admin",
+        Operation(
+            tag="jobs",
+            body=Body(requests.PatchSchema, example={"priority": 5}),
+            replies={200: _TAKEN},
+            errors=(404, 409),
+        ),
+    ),
+    Route(
+        "DELETE",
+        "/v1/jobs/{id}",
+        jobs.delete,
+        "admin",
+        Operation(tag="jobs", replies={204: _NOTHING}, errors=(404, 409)),
+    ),
+    Route(
+        "GET",
+        "/v1/jobs/{id}/logs",
+        jobs.logs,
+        "read",
+        Operation(tag="jobs", query=queries.LogsQuery, replies={200: Reply(shown.LogPage)}, errors=(404,)),
+    ),
+    Route(
+        "GET",
+        "/v1/jobs/{id}/family",
+        jobs.family,
+        "read",
+        Operation(tag="jobs", replies={200: Reply(shown.FamilyShown)}, errors=(404,)),
+    ),
+    Route(
+        "GET",
+        "/v1/jobs/{id}/why",
+        jobs.why,
+        "read",
+        Operation(tag="jobs", replies={200: Reply(shown.WhyShown)}, errors=(404,)),
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/requeue",
+        jobs.requeue,
+        "admin",
+        Operation(
+            tag="jobs",
+            body=Body(requests.ContentSchema, optional=True, example={"attempts": 3}),
+            replies={200: _TAKEN},
+            errors=(404, 409),
+        ),
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/kill",
+        jobs.kill,
+        "admin",
+        Operation(
+            tag="jobs",
+            body=Body(requests.KillSchema, optional=True, example={"reason": "not needed any more"}),
+            replies={200: _TAKEN},
+            errors=(404, 409),
+        ),
+    ),
+)
