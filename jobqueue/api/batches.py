@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.api.jobs import path_id
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.new_jobs import JobReader
+from jobqueue.api.once import once
 from jobqueue.api.reading import MOST_BATCH_BODY, read_object
 from jobqueue.api.replies import reply
 from jobqueue.api.schemas import fields, requests
@@ -33,6 +34,7 @@ _EVENTS: Final = {"on_complete": "onComplete", "on_success": "onSuccess", "on_fa
 async def create(request: web.Request) -> web.Response:
     """Create a batch and its first jobs, all or nothing; sealed unless it says otherwise."""
     given = await read_object(request, most=MOST_BATCH_BODY)
+    asked = await once(request, given)
     values, problems = fields.sift(_BATCH, given)
     reader = JobReader(MOST_READ)
     members = _members(values.get("jobs", []), reader, problems)
@@ -48,9 +50,14 @@ async def create(request: web.Request) -> web.Response:
         sealed=values.get("sealed", True),
         **{name: values.get(name) for name in _EVENTS},
     )
-    view, added = await request.app[RUNTIME].batches.create(new)
+    runtime = request.app[RUNTIME]
+    fresh = True
+    if asked is None:
+        view, added = await runtime.batches.create(new)
+    else:
+        (view, added), fresh = await runtime.idempotency.create_batch(asked, new)
     shown = view.wire() | {"jobs": _shown(added)}
-    return reply(shown, status=201, headers={"Location": f"/v1/batches/{shown['id']}"})
+    return reply(shown, status=201 if fresh else 200, headers={"Location": f"/v1/batches/{shown['id']}"})
 
 
 async def list_batches(request: web.Request) -> web.Response:
@@ -69,12 +76,19 @@ async def show(request: web.Request) -> web.Response:
 async def add_jobs(request: web.Request) -> web.Response:
     """Add jobs to an open batch, all or none; a running job of it, named by its token, may do so when it is sealed."""
     batch_id = path_id(request)
-    values, problems = fields.sift(_ADD, await read_object(request, most=MOST_BATCH_BODY))
+    given = await read_object(request, most=MOST_BATCH_BODY)
+    asked = await once(request, given)
+    values, problems = fields.sift(_ADD, given)
     reader = JobReader(MOST_READ)
     members = _members(values.get("jobs", []), reader, problems)
     reader.check(problems)
-    added = await request.app[RUNTIME].batches.add(batch_id, members, token=values.get("token"))
-    return reply({"id": batch_id, "jobs": _shown(added)}, status=201)
+    runtime = request.app[RUNTIME]
+    token, fresh = values.get("token"), True
+    if asked is None:
+        added = await runtime.batches.add(batch_id, members, token=token)
+    else:
+        added, fresh = await runtime.idempotency.add_to_batch(asked, batch_id, members, token=token)
+    return reply({"id": batch_id, "jobs": _shown(added)}, status=201 if fresh else 200)
 
 
 async def seal(request: web.Request) -> web.Response:

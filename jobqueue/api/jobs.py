@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -11,6 +10,7 @@ from aiohttp import web
 from jobqueue.api import listing
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.new_jobs import JobReader, new_job
+from jobqueue.api.once import once
 from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
 from jobqueue.api.schemas import fields, requests
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from jobqueue.domain.job import Job, NewJob
     from jobqueue.services.admin import Family, Relative
 
-_IDEMPOTENCY_KEY: Final = "Idempotency-Key"
-_KEY_FORM: Final = re.compile(r"[\x20-\x7e]{1,255}")
 _READ_AT_ONCE: Final = 100
 _DEEPEST_TREE: Final = 50
 _BRIEF: Final = ("id", "type", "queue", "state", "progress", "insertAt", "startAt", "endAt", "parentId", "error")
@@ -39,22 +37,28 @@ _KILL: Final = requests.KillSchema()
 
 async def create(request: web.Request) -> web.Response:
     """Add a job; with an ``Idempotency-Key`` it is added once however often this is asked."""
-    key = _idempotency_key(request)
-    new = new_job(await read_object(request))
+    given = await read_object(request)
+    asked = await once(request, given)
+    new = new_job(given)
     runtime = request.app[RUNTIME]
-    if key is None:
+    if asked is None:
         return _created(await runtime.producer.add(new))
-    job, fresh = await runtime.idempotency.add(key, new)
+    job, fresh = await runtime.idempotency.add(asked, new)
     return _created(job) if fresh else reply(wire.job(job))
 
 
 async def create_many(request: web.Request) -> web.Response:
-    """Add up to 1,000 jobs, all or none."""
-    if _IDEMPOTENCY_KEY in request.headers:
-        raise InvalidInputError({_IDEMPOTENCY_KEY: ["is not taken here; give each job a key instead"]})
-    given = fields.load(_BULK, await read_object(request))["jobs"]
-    jobs = await request.app[RUNTIME].producer.add_all(await _read_many(given))
-    return reply({"items": [wire.job(job) for job in jobs]}, status=201)
+    """Add up to 1,000 jobs, all or none; with an ``Idempotency-Key`` once however often this is asked."""
+    given = await read_object(request)
+    asked = await once(request, given)
+    new = await _read_many(fields.load(_BULK, given)["jobs"])
+    runtime = request.app[RUNTIME]
+    fresh = True
+    if asked is None:
+        jobs = await runtime.producer.add_all(new)
+    else:
+        jobs, fresh = await runtime.idempotency.add_all(asked, new)
+    return reply({"items": [wire.job(job) for job in jobs]}, status=201 if fresh else 200)
 
 
 async def list_jobs(request: web.Request) -> web.Response:
@@ -147,15 +151,6 @@ async def _read_many(given: list[Any]) -> list[NewJob]:
             await asyncio.sleep(0)
     reader.check()
     return [one for one in made if one is not None]
-
-
-def _idempotency_key(request: web.Request) -> str | None:
-    given = request.headers.getall(_IDEMPOTENCY_KEY, [])
-    if not given:
-        return None
-    if len(given) > 1 or not _KEY_FORM.fullmatch(given[0]):
-        raise InvalidInputError({_IDEMPOTENCY_KEY: ["must be 1 to 255 printable ASCII characters"]})
-    return given[0]
 
 
 def _created(job: Job) -> web.Response:

@@ -85,6 +85,8 @@ class Route:
     operation: Operation
 
 
+MADE_BEFORE: Final = "what the same request has made before"
+"""The text of the answer to a request that is repeated under its ``Idempotency-Key``."""
 ROLED: Final = (401, 403, 429)
 READ: Final = (422,)
 BODIED: Final = (400, 408, 413, 415)

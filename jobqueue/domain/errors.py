@@ -10,6 +10,7 @@
     │   ├── StaleTokenError        the claim is no longer the current one
     │   ├── KeyConflictError       an unfinished job of the queue has this key
     │   ├── WrongStateError        the job's state does not allow this
+    │   ├── InFlightError          a request with this Idempotency-Key is under way
     │   └── UnfinishedJobsError    a queue that still has something to do is not deleted
     ├── ChangedMeanwhileError      what was to be changed is not what the caller has seen  412
     ├── SettingsError              settings, all mistakes at once
@@ -121,6 +122,15 @@ class WrongStateError(ConflictError):
     def __init__(self, job_id: str, state: str, verb: str) -> None:
         self.job_id, self.state, self.verb = job_id, state, verb
         super().__init__(f"job {job_id} is {state}: it cannot be {verb}")
+
+
+class InFlightError(ConflictError):
+    """Refuse to repeat a request that is still under way."""
+
+    slug = "in-flight"
+
+    def __init__(self) -> None:
+        super().__init__("a request with this Idempotency-Key is under way: repeat it in a moment")
 
 
 class UnfinishedJobsError(ConflictError):

@@ -18,6 +18,7 @@ from jobqueue.domain.state import FINAL, State
 from jobqueue.services.dependencies import missing_ones
 from jobqueue.services.wake import Wake
 from jobqueue.store.database import new_id
+from jobqueue.store.documents import numbered_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,8 +97,12 @@ class Batches:
         self._configs = configs
         self._wakeups = wakeups
 
-    async def create(self, new: NewBatch) -> tuple[BatchView, list[Added]]:
+    async def create(self, new: NewBatch, *, batch_id: str | None = None) -> tuple[BatchView, list[Added]]:
         """Create a batch and its jobs, all or nothing.
+
+        Args:
+            new: the batch.
+            batch_id: its id, if it has to be a certain one: then creating it twice is no error.
 
         Raises:
             InvalidInputError: refs are double or unknown, jobs wait for each other, or there are too many.
@@ -107,20 +112,25 @@ class Batches:
         arranged_ones = arranged(new.members)
         if any(member.blocks for member in arranged_ones):
             raise InvalidInputError({"jobs": ["can block only jobs of a batch that is there already"]})
-        batch_id = new_id()
-        ids = [new_id() for _ in arranged_ones]
+        if batch_id is None:
+            batch_id = new_id()
+        ids = numbered_ids(batch_id, len(arranged_ones))
         members = await self._documents(batch_id, arranged_ones, ids, {})
         batch = await self._store.create(batch_id, new, members)
         await self._follow(batch_id, arranged_ones, _to_check(members))
         return await self.get(batch.id), _added(arranged_ones, ids)
 
-    async def add(self, batch_id: str, members: Sequence[Member], *, token: str | None = None) -> list[Added]:
+    async def add(
+        self, batch_id: str, members: Sequence[Member], *, token: str | None = None, first: str | None = None
+    ) -> list[Added]:
         """Add jobs to an open batch, all or none.
 
         Args:
             batch_id: which one.
             members: the jobs; their refs may name jobs that are in the batch already.
             token: the claim of a running job of the batch: then it may be sealed.
+            first: what the ids of the jobs follow from, if they have to be certain ones: then adding them twice is no
+                error.
 
         Raises:
             InvalidInputError: as `create`.
@@ -137,7 +147,7 @@ class Batches:
         wanted = {ref for member in members for ref in member.after} | {one.ref for one in members if one.ref}
         known = await self._store.refs(batch_id, sorted(wanted))
         members = arranged(members, known)
-        ids = [new_id() for _ in members]
+        ids = numbered_ids(first or new_id(), len(members))
         blocked: dict[str, list[str]] = {}
         for member, job_id in zip(members, ids, strict=True):
             for other in member.blocks:
@@ -146,6 +156,11 @@ class Batches:
         await self._store.add(batch_id, made, blocked, sealed_too=token is not None)
         await self._follow(batch_id, members, _to_check(made))
         return _added(members, ids)
+
+    @staticmethod
+    def named(members: Sequence[Member], first: str) -> list[Added]:
+        """Return the ids and refs of jobs whose ids follow from a certain one."""
+        return _added(members, numbered_ids(first, len(members)))
 
     async def get(self, batch_id: str) -> BatchView:
         """Return a batch with the counts and the progress of its jobs.

@@ -72,7 +72,7 @@ class Producer:
             return await self._checked(job)
         return job
 
-    async def add_all(self, new: Sequence[NewJob]) -> list[Job]:
+    async def add_all(self, new: Sequence[NewJob], *, job_ids: Sequence[str] | None = None) -> list[Job]:
         """Add up to `MOST_AT_ONCE` jobs, all or none, and return them in the same order.
 
         Raises:
@@ -94,7 +94,9 @@ class Producer:
             except InvalidInputError as error:
                 raise error.under(f"jobs.{place}") from None
         extras = [_extra(one) for one in new]
-        jobs = await self._jobs.insert_all(filled, limit_keys=keys, extras=extras, traceparent=traceparent())
+        jobs = await self._jobs.insert_all(
+            filled, job_ids=job_ids, limit_keys=keys, extras=extras, traceparent=traceparent()
+        )
         for queue in {job.queue for job in jobs}:
             self._wakeups.tell(Wake(kind="ready", queue=queue))
             self._wakeups.tell(Wake(kind="delayed", queue=queue))

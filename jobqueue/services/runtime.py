@@ -129,7 +129,7 @@ class Runtime:
         workers = WorkerStore(database)
         self.presence = Presence(workers, self.name)
         self.explainer = Explainer(self.jobs, self.configs, self.limits, self.breakers, workers, self.figures)
-        self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer)
+        self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
         self.changes = Changes(database)
         self.keeper = LeaseKeeper(database)
         self._told: dict[tuple[str, str | None], float] = {}

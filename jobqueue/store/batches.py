@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 from pymongo import ReturnDocument
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jobqueue.domain.batch import Batch
 from jobqueue.domain.errors import ConflictError, NotFoundError
@@ -78,6 +78,8 @@ class BatchStore:
             await self._database.in_transaction(insert)
         except BulkWriteError as error:
             await self._job_store.tell_conflict(error, members)
+        except DuplicateKeyError:
+            return await self.get(batch_id)
         return _batch(document)
 
     @guarded

@@ -1,10 +1,12 @@
-"""The `idempotency` collection: which job an Idempotency-Key has made, for 24 hours."""
+"""The `idempotency` collection: what an Idempotency-Key has made, for 24 hours."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
+from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from jobqueue.store.database import guarded, new_id
@@ -14,22 +16,27 @@ if TYPE_CHECKING:
 
     from jobqueue.store.database import Database
 
+BUSY: Final = timedelta(seconds=5)
+"""How long a request is given before a repetition may do its work, should it have died."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What is known of a key.
 
     Attributes:
-        digest: of the job it was first sent with.
-        job_id: the id that this job has or will get.
-        made: the job is known to have been stored.
+        digest: of the request it was first sent with.
+        made_id: the id that what it makes has or will get.
+        made: it is known to have been stored.
         fresh: the key was not known before.
+        busy: another request is at it.
     """
 
     digest: str
-    job_id: str
-    made: bool
-    fresh: bool
+    made_id: str
+    made: bool = False
+    fresh: bool = False
+    busy: bool = False
 
 
 class IdempotencyStore:
@@ -40,23 +47,49 @@ class IdempotencyStore:
         self.collection = database.collection("idempotency")
 
     @guarded
-    async def remember(self, key: str, digest: str) -> Record:
-        """Return what is known of a key, which is known from now on."""
-        job_id = new_id()
+    async def begin(self, key: str, digest: str) -> Record:
+        """Return what is known of a key, which is known from now on, and taken for a moment unless it is busy."""
+        made_id = new_id()
         while True:
+            now = await self._clock.now()
+            busy_til = now + BUSY
             try:
                 await self.collection.insert_one(
-                    {"_id": key, "digest": digest, "jobId": job_id, "at": await self._clock.now()}
+                    {"_id": key, "digest": digest, "madeId": made_id, "at": now, "busyTil": busy_til}
                 )
             except DuplicateKeyError:
-                found: Mapping[str, Any] | None = await self.collection.find_one({"_id": key})
+                # A reply that was lost looks the same: then the key is our own.
+                found = await self._take_over(key, digest, made_id)
                 if found is not None:
-                    made = bool(found.get("made"))
-                    return Record(digest=found["digest"], job_id=found["jobId"], made=made, fresh=False)
+                    return found
             else:
-                return Record(digest=digest, job_id=job_id, made=False, fresh=True)
+                return Record(digest=digest, made_id=made_id, fresh=True)
 
     @guarded
     async def note_made(self, key: str) -> None:
-        """Note that the job of a key has been stored."""
-        await self.collection.update_one({"_id": key}, {"$set": {"made": True}})
+        """Note that what a key makes has been stored."""
+        await self.collection.update_one({"_id": key}, {"$set": {"made": True}, "$unset": {"busyTil": ""}})
+
+    @guarded
+    async def let_go(self, key: str) -> None:
+        """Let a repetition try again at once, as this request has failed."""
+        await self.collection.update_one({"_id": key, "made": None}, {"$unset": {"busyTil": ""}})
+
+    async def _take_over(self, key: str, digest: str, made_id: str) -> Record | None:
+        now = await self._clock.now()
+        free = {
+            "_id": key,
+            "digest": digest,
+            "made": None,
+            "$nor": [{"busyTil": {"$gt": now}, "madeId": {"$ne": made_id}}],
+        }
+        taken: Mapping[str, Any] | None = await self.collection.find_one_and_update(
+            free, {"$set": {"busyTil": now + BUSY}}, return_document=ReturnDocument.AFTER
+        )
+        if taken is not None:
+            return Record(digest=digest, made_id=taken["madeId"], fresh=taken["madeId"] == made_id)
+        found: Mapping[str, Any] | None = await self.collection.find_one({"_id": key})
+        if found is None:
+            return None
+        made = bool(found.get("made"))
+        return Record(digest=found["digest"], made_id=found["madeId"], made=made, busy=not made)

@@ -108,6 +108,7 @@ class JobStore:
         self,
         new: Sequence[NewJob],
         *,
+        job_ids: Sequence[str] | None = None,
         limit_keys: Sequence[str | None] | None = None,
         extras: Sequence[Document | None] | None = None,
         traceparent: str | None = None,
@@ -116,6 +117,7 @@ class JobStore:
 
         Args:
             new: the jobs.
+            job_ids: their ids, if they have to be certain ones: then adding them twice is no error.
             limit_keys: for each the group in which it counts.
             extras: for each the fields that only some jobs have.
             traceparent: the span in which they are added.
@@ -125,8 +127,8 @@ class JobStore:
             TooLargeError: as `insert`.
         """
         nothing = [None] * len(new)
-        rows = zip(new, limit_keys or nothing, extras or nothing, strict=True)
-        made = [await self.document(one, limit_key=key, extra=extra) for one, key, extra in rows]
+        rows = zip(new, job_ids or nothing, limit_keys or nothing, extras or nothing, strict=True)
+        made = [await self.document(one, job_id=job_id, limit_key=key, extra=extra) for one, job_id, key, extra in rows]
         if traceparent is not None:
             for document in made:
                 document["traceparent"] = traceparent
@@ -148,6 +150,9 @@ class JobStore:
             BulkWriteError: it was something else.
         """
         first = error.details["writeErrors"][0]
+        if first.get("keyPattern", {}).get("_id"):
+            # The ids are those of an earlier request that has done all this.
+            return
         if first["code"] != 11000:  # noqa: PLR2004 - MongoDB's DuplicateKey
             raise error
         await self._conflict(made[first["index"]])
@@ -157,6 +162,12 @@ class JobStore:
         """Return a job, or ``None``."""
         found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
         return documents.job(found) if found else None
+
+    @guarded
+    async def several(self, job_ids: Sequence[str]) -> list[Job]:
+        """Return jobs, in any order; those that there are."""
+        found = self.collection.find({"_id": {"$in": [ObjectId(one) for one in job_ids]}, "state": {"$exists": True}})
+        return [documents.job(one) async for one in found]
 
     @guarded
     async def lean(self, job_id: str) -> Job:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from jobqueue.api import batches
-from jobqueue.api.operations import Body, Operation, Reply, Route
+from jobqueue.api.operations import MADE_BEFORE, Body, Operation, Reply, Route
 from jobqueue.api.schemas import queries, requests, shown_more
 
 _BATCH: Final = Reply(shown_more.BatchShown, "the batch")
@@ -22,8 +22,12 @@ ROUTES: Final = (
                 requests.BatchSchema,
                 example={"jobs": [{"ref": "fetch", "type": "fetch"}, {"type": "parse", "dependsOn": ["fetch"]}]},
             ),
-            replies={201: Reply(shown_more.NewBatchShown, "the new batch", ("Location",))},
+            replies={
+                201: Reply(shown_more.NewBatchShown, "the new batch", ("Location",)),
+                200: Reply(shown_more.NewBatchShown, MADE_BEFORE, ("Location",)),
+            },
             errors=(404, 409),
+            headers=("Idempotency-Key",),
         ),
     ),
     Route(
@@ -44,8 +48,9 @@ ROUTES: Final = (
         Operation(
             tag="batches",
             body=Body(requests.BatchAddSchema, example={"jobs": [{"type": "parse"}]}),
-            replies={201: Reply(shown_more.AddedPage, "the new jobs")},
+            replies={201: Reply(shown_more.AddedPage, "the new jobs"), 200: Reply(shown_more.AddedPage, MADE_BEFORE)},
             errors=(404, 409),
+            headers=("Idempotency-Key",),
         ),
     ),
     Route(

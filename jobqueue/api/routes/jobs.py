@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from jobqueue.api import jobs
-from jobqueue.api.operations import Body, Operation, Reply, Route
+from jobqueue.api.operations import MADE_BEFORE, Body, Operation, Reply, Route
 from jobqueue.api.schemas import queries, requests, shown
 
 _NEW: Final = {"type": "thumbnail", "queue": "media", "data": {"src": "a.png"}, "meta": {"user_id": 42}, "attempts": 5}
@@ -23,7 +23,7 @@ ROUTES: Final = (
             body=Body(requests.NewJobSchema, example=_NEW),
             replies={
                 201: Reply(shown.JobShown, "the new job", ("Location",)),
-                200: Reply(shown.JobShown, "the job that the same request has added before"),
+                200: Reply(shown.JobShown, MADE_BEFORE),
             },
             errors=(409,),
             headers=("Idempotency-Key",),
@@ -44,8 +44,9 @@ ROUTES: Final = (
         Operation(
             tag="jobs",
             body=Body(requests.BulkSchema, example={"jobs": [_NEW]}),
-            replies={201: Reply(shown.JobsShown, "the new jobs")},
+            replies={201: Reply(shown.JobsShown, "the new jobs"), 200: Reply(shown.JobsShown, MADE_BEFORE)},
             errors=(409,),
+            headers=("Idempotency-Key",),
         ),
     ),
     Route(
