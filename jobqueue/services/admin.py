@@ -11,6 +11,7 @@ from jobqueue.domain.attributes import attributes
 from jobqueue.domain.checks import check_number
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, WrongStateError
 from jobqueue.domain.job import JobError, check_content
+from jobqueue.domain.logs import MOST_LINES, LogQuery
 from jobqueue.domain.state import State
 from jobqueue.services.wake import Wake
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from jobqueue.domain.query import JobQuery, Page
     from jobqueue.services.completer import Completer
     from jobqueue.services.config import QueueConfigs
+    from jobqueue.services.logs import Logs
     from jobqueue.services.wake import Wakeups
-    from jobqueue.store.claims import ClaimStore
     from jobqueue.store.jobs import JobStore
     from jobqueue.store.listing import Listing
 
@@ -65,7 +66,7 @@ class Admin:
     def __init__(
         self,
         jobs: JobStore,
-        claims: ClaimStore,
+        logs: Logs,
         listing: Listing,
         configs: QueueConfigs,
         completer: Completer,
@@ -73,7 +74,7 @@ class Admin:
     ) -> None:
         self._configs = configs
         self._jobs = jobs
-        self._claims = claims
+        self._logs = logs
         self._listing = listing
         self._completer = completer
         self._wakeups = wakeups
@@ -92,7 +93,12 @@ class Admin:
 
     async def logs(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, LogLine]]:
         """Return log lines with their numbers, in order, from number ``after`` on."""
-        return await self._claims.lines(await self._jobs.get(job_id), after, limit)
+        found: list[tuple[int, LogLine]] = []
+        async for lines in self._logs.all(job_id, LogQuery(after=after, limit=min(limit, MOST_LINES))):
+            found += lines
+            if len(found) >= limit:
+                break
+        return found[:limit]
 
     async def kill(self, job_id: str, reason: str = "killed by a person") -> Job:
         """End an unfinished job; one that runs is told through its heartbeat.

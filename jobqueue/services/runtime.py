@@ -24,6 +24,7 @@ from jobqueue.services.explain import Explainer
 from jobqueue.services.idempotency import Idempotency
 from jobqueue.services.limit_keys import KEY_SECONDS, LimitKeys
 from jobqueue.services.limits import Limiter
+from jobqueue.services.logs import Logs
 from jobqueue.services.maintenance import Loop, Promoter, Reaper
 from jobqueue.services.overview import Overview
 from jobqueue.services.presence import SIGN_SECONDS, Presence
@@ -47,6 +48,7 @@ from jobqueue.store.jobs import JobStore
 from jobqueue.store.leases import LeaseKeeper
 from jobqueue.store.limits import LimitStore
 from jobqueue.store.listing import Listing
+from jobqueue.store.logs import LogStore
 from jobqueue.store.pruning import PruningStore
 from jobqueue.store.queues import QueueStore
 from jobqueue.store.schedules import ScheduleStore
@@ -95,6 +97,7 @@ class Runtime:
         ends = BatchEnds(batch_store, self.jobs, dependency_store, self.configs, self.wakeups)
         self.completer = Completer(self.jobs, self.claims, dependencies, ends, self.configs, self.wakeups)
         self.producer = Producer(self.jobs, dependencies, self.completer, self.configs, self.wakeups)
+        self.logs = Logs(LogStore(database))
         self.limits = LimitStore(database)
         self.breakers = Breakers(self.limits, self.configs, self.wakeups)
         limiter = Limiter(self.limits, self.claims, self.breakers, self.configs)
@@ -105,9 +108,10 @@ class Runtime:
             dependency_store,
             self.configs,
             self.completer,
+            self.logs,
             self.wakeups,
         )
-        self.admin = Admin(self.jobs, self.claims, self._listing, self.configs, self.completer, self.wakeups)
+        self.admin = Admin(self.jobs, self.logs, self._listing, self.configs, self.completer, self.wakeups)
         self.batches = Batches(
             batch_store, self.jobs, dependencies, self.completer, self.admin, self.configs, self.wakeups
         )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jobqueue.services.completer import Completer
     from jobqueue.services.config import QueueConfigs
     from jobqueue.services.limits import Limiter
+    from jobqueue.services.logs import Logs
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.claims import ClaimStore
     from jobqueue.store.dependencies import DependencyStore
@@ -62,6 +63,7 @@ class Work:
         dependencies: DependencyStore,
         configs: QueueConfigs,
         completer: Completer,
+        logs: Logs,
         wakeups: Wakeups,
     ) -> None:
         self._jobs = jobs
@@ -70,6 +72,7 @@ class Work:
         self._dependencies = dependencies
         self._configs = configs
         self._completer = completer
+        self._logs = logs
         self._wakeups = wakeups
         self._background: set[asyncio.Task[None]] = set()
 
@@ -140,7 +143,10 @@ class Work:
             for line, level in lines
             for part in split(line, LONGEST_LINE)
         ]
-        return await self._claims.renew(job.id, job.queue, token, progress=progress, lines=kept)
+        beat = await self._claims.renew(job.id, job.queue, token, progress=progress, lines=kept)
+        if kept:
+            self._logs.news(job.id)
+        return beat
 
     async def settle(self, job: Job, token: str, verdict: Verdict) -> None:
         """Record what a processor says about a job it ran.
@@ -182,6 +188,7 @@ class Work:
 
     async def _apply(self, job: Job, change: Transition) -> None:
         if applied := await self._jobs.apply(job.id, job.queue, change):
+            self._logs.news(job.id)
             await self._limiter.ended(job, change)
             if job.slots:
                 self._wakeups.tell(Wake(kind="room", queue=job.queue, job_id=job.id))

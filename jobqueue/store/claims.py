@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from jobqueue.domain.job import Job, LogLine
+    from jobqueue.domain.job import Job
     from jobqueue.store.database import Database
     from jobqueue.store.positions import Position
     from jobqueue.store.statements import Document, Now
@@ -163,16 +163,6 @@ class ClaimStore:
         )
         if found is not None:
             await self._keep_outside(found, [line])
-
-    @guarded
-    async def lines(self, job: Job, after: int, most: int) -> list[tuple[int, LogLine]]:
-        """Return log lines with their numbers, from number ``after`` on; the first line has number 0."""
-        inline = [(number, line) for number, line in enumerate(job.logs) if number >= after][:most]
-        if len(inline) == most:
-            return inline
-        cursor = self._logs.find({"jobId": ObjectId(job.id), "seq": {"$gte": after}}).sort("seq", 1)
-        rest = [(int(one["seq"]), documents.log_line(one)) async for one in cursor.limit(most - len(inline))]
-        return inline + rest
 
     async def _keep_outside(self, found: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> None:
         """Store the lines there was no room for in the document."""

@@ -53,6 +53,8 @@ def _declared() -> Sequence[Index]:
     waiting = _partial(state="pending")
     grouped = _partial(state="pending", limitKey={"$gt": ""})
     unfinished = {"$in": ["pending", "delayed", "processing"]}
+    # What most lines do not have costs them nothing.
+    leveled = _partial(level={"$gt": ""})
     of_jobs: dict[str, tuple[tuple[tuple[str, int], ...], dict[str, Any]]] = {
         statements.CLAIM_INDEX: ((("queue", 1), *statements.CLAIM_ORDER), waiting),
         statements.CLAIM_TYPE_INDEX: ((("queue", 1), ("type", 1), *statements.CLAIM_ORDER), waiting),
@@ -86,6 +88,14 @@ def _declared() -> Sequence[Index]:
     return (
         *(Index(collection="jobs", name=name, keys=keys, options=options) for name, (keys, options) in of_jobs.items()),
         Index(collection="logs", name="line", keys=(("jobId", 1), ("seq", 1)), options={"unique": True}),
+        Index(collection="logs", name="lineOfAttempt", keys=(("jobId", 1), ("attempt", 1), ("seq", 1))),
+        Index(collection="logs", name="lineOfLevel", keys=(("jobId", 1), ("level", 1), ("seq", 1)), options=leveled),
+        Index(
+            collection="logs",
+            name="lineOfLevelAndAttempt",
+            keys=(("jobId", 1), ("level", 1), ("attempt", 1), ("seq", 1)),
+            options=leveled,
+        ),
         Index(collection="attempts", name="entry", keys=(("jobId", 1), ("seq", 1)), options={"unique": True}),
         Index(collection="batches", name="newest", keys=_NEWEST),
         Index(collection="batches", name="newestOfState", keys=(("state", 1), *_NEWEST)),

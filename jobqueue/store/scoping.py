@@ -27,6 +27,12 @@ def clauses(scope: Scope) -> list[Document]:
     return found
 
 
+def within(found: Document, scope: Scope) -> Document:
+    """Return a filter narrowed to a scope."""
+    narrowing = clauses(scope)
+    return {**found, "$and": [*found.get("$and", []), *narrowing]} if narrowing else found
+
+
 def _anchored(glob: str) -> str:
     """Return a pattern for MongoDB that begins with what an index can be searched by."""
     body = re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".")
