@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import WrongStateError
+from jobqueue.domain.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,6 +90,7 @@ class Transition:
         expired_only: the lease must have ended by the server's clock.
         outbox: what has to be done afterwards by whoever sees the job: ``children``, ``dependents``, ``batch``,
             ``delete``.
+        fingerprint: of what went wrong, where that is the end of the job.
     """
 
     source: State
@@ -102,6 +104,7 @@ class Transition:
     refund: bool = False
     expired_only: bool = False
     outbox: tuple[str, ...] = field(default=())
+    fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         if self.target not in LEGAL[self.source]:
@@ -157,6 +160,7 @@ def fail(
         delay=delay or None,
         expired_only=expired_only,
         outbox=_outbox(job, target),
+        fingerprint=fingerprint(job.type, error) if last else None,
     )
 
 
@@ -170,6 +174,7 @@ def die(job: Job, token: str, error: JobError, *, code: int | None = None) -> Tr
         error=error,
         code=code,
         outbox=_outbox(job, State.KILLED),
+        fingerprint=fingerprint(job.type, error),
     )
 
 
@@ -207,6 +212,7 @@ def kill(job: Job, error: JobError, *, outcome: Outcome = Outcome.KILL) -> Trans
         outcome=outcome,
         error=error,
         outbox=_outbox(job, State.KILLED),
+        fingerprint=fingerprint(job.type, error),
     )
 
 

@@ -21,6 +21,7 @@ from jobqueue.services.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.dependencies import Dependencies
 from jobqueue.services.dispatcher import Dispatcher
 from jobqueue.services.explain import Explainer
+from jobqueue.services.failures import MARK_SECONDS, Failures
 from jobqueue.services.idempotency import Idempotency
 from jobqueue.services.limit_keys import KEY_SECONDS, LimitKeys
 from jobqueue.services.limits import Limiter
@@ -43,6 +44,7 @@ from jobqueue.store.config import ConfigStore
 from jobqueue.store.database import Database
 from jobqueue.store.dependencies import DependencyStore
 from jobqueue.store.embedded import EmbeddedMongo
+from jobqueue.store.failures import FailureStore
 from jobqueue.store.idempotency import IdempotencyStore
 from jobqueue.store.jobs import JobStore
 from jobqueue.store.leases import LeaseKeeper
@@ -115,6 +117,7 @@ class Runtime:
         self.batches = Batches(
             batch_store, self.jobs, dependencies, self.completer, self.admin, self.configs, self.wakeups
         )
+        self.failures = Failures(FailureStore(database), self.admin)
         self.figures = QueueStore(database)
         self.pruning = PruningStore(database)
         self.queues = Queues(
@@ -178,6 +181,7 @@ class Runtime:
             Loop("scheduler", self.scheduler.run_once, every=SCHEDULE_SECONDS),
             Loop("presence", self.presence.run_once, every=SIGN_SECONDS),
             Loop("limit keys", keys.run_once, every=KEY_SECONDS),
+            Loop("failures", self.failures.run_once, every=MARK_SECONDS),
             Loop("pruner", Pruner(self.configs, self.pruning).run_once, every=PRUNE_SECONDS),
         ]
         self.wakeups.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)

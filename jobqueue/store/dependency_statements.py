@@ -66,6 +66,7 @@ def revive(waits_for: Sequence[str], generation: int, now: Now) -> list[Document
                 "startAt": None,
                 "endAt": None,
                 "delayTil": None,
+                "fingerprint": "$$REMOVE",
                 "run": {"$add": [{"$ifNull": ["$run", 0]}, 1]},
                 "history": {"$concatArrays": [{"$ifNull": ["$history", []]}, [statements.requeued(now)]]},
             }

@@ -14,7 +14,7 @@ from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from jobqueue.domain.errors import UnsuitableDatabaseError
-from jobqueue.store import limit_statements, statements
+from jobqueue.store import failure_statements, limit_statements, statements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,6 +83,7 @@ def _declared() -> Sequence[Index]:
         "newestOfSchedule": ((("schedule", 1), *_NEWEST), _partial(schedule={"$gt": ""})),
         "newestOfAttribute": ((("attrs", 1), *_NEWEST), _partial(attrs={"$exists": True})),
         "ended": ((("queue", 1), ("state", 1), ("endAt", 1)), _partial(endAt={"$gt": _EPOCH})),
+        failure_statements.INDEX: (failure_statements.KEYS, _partial(state={"$in": failure_statements.STATES})),
         "tombstones": ((("expireAt", 1),), {"expireAfterSeconds": 0, **_partial(expireAt={"$type": "date"})}),
     }
     return (

@@ -52,6 +52,8 @@ def kill_waiting(reason: str, now: Now) -> list[Document]:
                 "error": {"kind": Outcome.KILL.value + "ed", "message": {"$literal": reason}},
                 "outbox": outbox,
                 "waitsFor": "$$REMOVE",
+                # Computed afterwards: an update does not know how.
+                "fingerprint": "$$REMOVE",
             }
         },
         {"$set": {"outbox": {"$cond": [{"$eq": ["$outbox", []]}, "$$REMOVE", "$outbox"]}}},

@@ -173,6 +173,8 @@ def applied(transition: Transition, now: Now) -> Document | list[Document]:
         changed |= {"result": transition.result, "error": None, "progress": 100}
     if transition.target not in UNFINISHED:
         dates.append("endAt")
+    if transition.fingerprint is not None:
+        changed["fingerprint"] = transition.fingerprint
     if transition.outbox:
         changed["outbox"] = list(transition.outbox)
     if transition.delay is not None:
@@ -282,6 +284,7 @@ def requeue(now: Now, was: Document, changes: Document) -> list[Document]:
                 "delayTil": None,
                 "waitsFor": "$$REMOVE",
                 "heldTil": "$$REMOVE",
+                "fingerprint": "$$REMOVE",
                 "run": {"$add": [_number("$run", 0), 1]},
                 "history": {"$concatArrays": [_array("$history"), [entry]]},
             }

@@ -1,0 +1,135 @@
+"""Jobs that did not succeed, grouped by what went wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain import wire
+from jobqueue.domain.checks import check_queue, check_type, gather
+from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.fingerprint import LENGTH
+from jobqueue.domain.state import State
+from jobqueue.domain.text import cut
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from jobqueue.domain.job import JobError
+
+FAILURES: Final = (State.FAILED, State.KILLED)
+MOST_GROUPS: Final = 200
+"""Groups of one page."""
+BY_COUNT: Final = "-count"
+BY_LAST: Final = "-lastAt"
+_TRACE_HEAD: Final = 2 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureQuery:
+    """Which failures to group, and which page of the groups to give.
+
+    Attributes:
+        fingerprint: only this group.
+        sort: `BY_COUNT` or `BY_LAST`.
+        after: where the page before ended: the count, or the date, and the fingerprint of its last group.
+
+    Raises:
+        InvalidInputError: naming each unacceptable value.
+    """
+
+    queue: str | None = None
+    type: str | None = None
+    states: tuple[State, ...] = FAILURES
+    inserted_after: datetime | None = None
+    inserted_before: datetime | None = None
+    ended_after: datetime | None = None
+    fingerprint: str | None = None
+    sort: str = BY_COUNT
+    limit: int = 50
+    after: tuple[Any, str] | None = None
+
+    def __post_init__(self) -> None:
+        problems: Problems = {}
+        if self.queue is not None:
+            gather(problems, check_queue, self.queue)
+        if self.type is not None:
+            gather(problems, check_type, self.type)
+        if not self.states or not set(self.states) <= set(FAILURES):
+            problems["state"] = [f"must be {' or '.join(FAILURES)}"]
+        if self.fingerprint is not None:
+            gather(problems, check_fingerprint, self.fingerprint)
+        if self.sort not in {BY_COUNT, BY_LAST}:
+            problems["sort"] = [f"must be {BY_COUNT} or {BY_LAST}"]
+        if not 1 <= self.limit <= MOST_GROUPS:
+            problems["limit"] = [f"must be from 1 to {MOST_GROUPS}"]
+        if problems:
+            raise InvalidInputError(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The latest job of a group."""
+
+    id: str
+    type: str
+    queue: str
+    state: State
+    end_at: datetime | None
+    error: JobError | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureGroup:
+    """Jobs of one type that ended in the same way.
+
+    Attributes:
+        message: what their errors have in common.
+        states: jobs by state.
+        first_at: when the first of them ended, as far as that is known.
+        queues: where they are; only some, if there are many.
+    """
+
+    fingerprint: str
+    message: str
+    count: int
+    states: Mapping[str, int]
+    first_at: datetime | None
+    last_at: datetime | None
+    queues: tuple[str, ...]
+    sample: Sample
+
+    def wire(self) -> dict[str, Any]:
+        """Return the form it is shown in."""
+        sample, error = self.sample, self.sample.error
+        return {
+            "fingerprint": self.fingerprint,
+            "type": sample.type,
+            "kind": error.kind if error else None,
+            "message": self.message,
+            "count": self.count,
+            "states": dict(self.states),
+            "firstAt": wire.value(self.first_at),
+            "lastAt": wire.value(self.last_at),
+            "queues": list(self.queues),
+            "sample": {
+                "id": sample.id,
+                "queue": sample.queue,
+                "state": sample.state.value,
+                "endAt": wire.value(sample.end_at),
+                "message": error.message if error else None,
+                "trace": cut(error.trace, _TRACE_HEAD) if error and error.trace is not None else None,
+            },
+        }
+
+
+def check_fingerprint(value: Any, path: str = "fingerprint") -> str:
+    """Return a fingerprint.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if isinstance(value, str) and len(value) == LENGTH and not set(value) - set("0123456789abcdef"):
+        return value
+    raise InvalidInputError({path: [f"must be {LENGTH} hexadecimal digits"]})

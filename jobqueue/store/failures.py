@@ -1,0 +1,117 @@
+"""Failures, grouped by what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import pymongo
+from pymongo import UpdateOne
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.failure import FailureGroup, Sample
+from jobqueue.domain.fingerprint import fingerprint, template
+from jobqueue.store import documents, failure_statements, scoping
+from jobqueue.store.database import guarded
+
+if TYPE_CHECKING:
+    from jobqueue.domain.access import Scope
+    from jobqueue.domain.failure import FailureQuery
+    from jobqueue.domain.job import Job
+    from jobqueue.store.database import Database
+    from jobqueue.store.statements import Document
+
+GROUPING_SECONDS: Final = 5.0
+"""How long grouping may take."""
+_TOO_COSTLY: Final = frozenset({50, 292})
+_SAMPLED: Final = {"type": 1, "queue": 1, "state": 1, "endAt": 1, "error": 1}
+
+
+class FailureStore:
+    """Groups failures, and gives those a fingerprint that lack one."""
+
+    def __init__(self, database: Database) -> None:
+        self._jobs = database.collection("jobs")
+
+    @guarded
+    async def page(self, query: FailureQuery, scope: Scope) -> tuple[list[FailureGroup], bool]:
+        """Return a page of groups, and whether there are more.
+
+        Raises:
+            InvalidInputError: there are more failures than can be grouped in time.
+        """
+        found = scoping.within(failure_statements.matching(query), scope)
+        # Within a scope of attributes the index of those may be the better one.
+        hint: Any = {} if scope.meta else {"hint": failure_statements.INDEX}
+        pipeline = failure_statements.groups(query, found)
+        try:
+            with pymongo.timeout(GROUPING_SECONDS):
+                cursor = self._jobs.aggregate(pipeline, allowDiskUse=False, **hint)
+                parts = [one async for one in cursor]
+        except PyMongoError as error:
+            if not _is_too_costly(error):
+                raise
+            raise InvalidInputError(
+                {"endedAfter": ["there are too many failures to group them all: narrow them by this, or by queue"]}
+            ) from None
+        shown = parts[: query.limit]
+        samples = await asyncio.gather(*(self._sample(found, one) for one in shown))
+        made = [_group(one, sample) for one, sample in zip(shown, samples, strict=True) if sample is not None]
+        return made, len(parts) > query.limit
+
+    @guarded
+    async def latest(self, query: FailureQuery, scope: Scope) -> Job | None:
+        """Return one of the latest jobs of a group, without its data, if it has any."""
+        found = scoping.within(failure_statements.matching(query), scope)
+        one = await self._jobs.find_one(
+            found,
+            {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0},
+            sort=failure_statements.LATEST,
+            hint=failure_statements.INDEX,
+        )
+        return None if one is None else documents.job(one)
+
+    @guarded
+    async def mark(self, most: int) -> int:
+        """Give failures a fingerprint that have none; return how many got one."""
+        cursor = self._jobs.find(failure_statements.unmarked(), _SAMPLED, hint=failure_statements.INDEX).limit(most)
+        updates = []
+        async for one in cursor:
+            job = documents.job(one)
+            # Only while it is what was looked at: a person may start it again meanwhile.
+            same = {name: one.get(name) for name in ("_id", "queue", "state", "endAt")} | {"fingerprint": None}
+            updates.append(UpdateOne(same, {"$set": {"fingerprint": fingerprint(job.type, job.error)}}))
+        return int((await self._jobs.bulk_write(updates, ordered=False)).modified_count) if updates else 0
+
+    async def _sample(self, found: Document, group: Document) -> Sample | None:
+        of_group = {**found, "fingerprint": group["_id"]}
+        one = await self._jobs.find_one(of_group | {"endAt": group["lastAt"]}, _SAMPLED, hint=failure_statements.INDEX)
+        if one is None:
+            # It has been started again since it was counted.
+            one = await self._jobs.find_one(of_group, _SAMPLED, hint=failure_statements.INDEX)
+        if one is None:
+            return None
+        job = documents.job(one)
+        return Sample(id=job.id, type=job.type, queue=job.queue, state=job.state, end_at=job.end_at, error=job.error)
+
+
+def _is_too_costly(error: PyMongoError) -> bool:
+    if isinstance(error, OperationFailure) and error.code in _TOO_COSTLY:
+        return True
+    # The answer that it takes too long can come too late itself.
+    return error.timeout and not isinstance(error, ServerSelectionTimeoutError)
+
+
+def _group(one: Document, sample: Sample) -> FailureGroup:
+    return FailureGroup(
+        fingerprint=one["_id"],
+        message=template(sample.error.message) if sample.error else "",
+        count=one["count"],
+        states={state: one[state] for state in failure_statements.STATES if one[state]},
+        first_at=one["firstAt"] if isinstance(one["firstAt"], datetime) else None,
+        last_at=one["lastAt"] if isinstance(one["lastAt"], datetime) else None,
+        queues=tuple(sorted(name for name in one["queues"] if isinstance(name, str))),
+        sample=sample,
+    )
