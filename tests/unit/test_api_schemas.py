@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from jobqueue.api.new_jobs import MOST_JOBS, JobReader, new_job
-from jobqueue.api.schemas.fields import load, moment
+from jobqueue.api.schemas.fields import load
 from jobqueue.api.schemas.requests import BulkSchema, HeartbeatSchema, PatchSchema, QueueSchema
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.job import NewJob
+from jobqueue.domain.moments import moment
 
 
 def problems(given: dict[str, Any]) -> dict[str, list[str]]:

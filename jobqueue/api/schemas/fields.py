@@ -5,20 +5,17 @@ Each field also says itself what OpenAPI has to know about it, in ``spec``.
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields
 
 from jobqueue.domain import wire
 from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.moments import moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?([Zz]|[+-]\d\d:?\d\d)?)?", re.ASCII)
-
+    from datetime import datetime
 
 _SCHEMA_MESSAGES: Final = {"unknown": "is not a known field", "type": "must be an object"}
 
@@ -146,21 +143,6 @@ class Shown(Strict):
         """Require a field unless it is sparse."""
         super().on_bind_field(field_name, field_obj)
         field_obj.required = field_name not in self.sparse
-
-
-def moment(value: object) -> datetime:
-    """Return a date from ISO 8601, in UTC.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if not isinstance(value, str) or not _DATE.fullmatch(value):
-        raise ValueError("not a date")
-    try:
-        read = datetime.fromisoformat(value.upper())
-        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
-    except OverflowError:
-        raise ValueError("not a date") from None
 
 
 def load(schema: Schema, given: Mapping[str, Any]) -> dict[str, Any]:
