@@ -65,7 +65,7 @@ def operand(given: Any, kind: Kind, at: str) -> Value:
         return None
     if isinstance(read, str) and (kind is Kind.DATE or kind in {Kind.ID, Kind.IDS}):
         read = _date(read, at) if kind is Kind.DATE else Id(check_id(read, at))
-    if not isinstance(read, _TYPES[kind]) or (isinstance(read, bool) and kind is Kind.NUMBER):
+    if not _fits(read, kind):
         raise InvalidInputError({at: [f"must be {_SHOWN.get(kind, kind.value)}"]})
     if isinstance(read, str):
         _check_text(read, at)
@@ -75,6 +75,10 @@ def operand(given: Any, kind: Kind, at: str) -> Value:
         _check_number(read, at)
     found: Value = read
     return found
+
+
+def _fits(value: object, kind: Kind) -> bool:
+    return isinstance(value, _TYPES[kind]) and not (isinstance(value, bool) and kind is Kind.NUMBER)
 
 
 def pattern(text: Any, options: Any, at: str) -> Pattern:
