@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import base64
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import wire
@@ -14,7 +17,6 @@ from jobqueue.domain.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from jobqueue.domain.job import JobError
 
@@ -23,6 +25,7 @@ MOST_GROUPS: Final = 200
 """Groups of one page."""
 BY_COUNT: Final = "-count"
 BY_LAST: Final = "-lastAt"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACE_HEAD: Final = 2 * 1024
 
 
@@ -50,6 +53,32 @@ class FailureQuery:
     limit: int = 50
     after: tuple[Any, str] | None = None
 
+    def cursor(self, last: FailureGroup) -> str:
+        """Return the cursor for the page after the one that ends with ``last``."""
+        value = last.count if self.sort == BY_COUNT else last.last_at and round(last.last_at.timestamp() * 1000)
+        place = json.dumps([self.sort, value, last.fingerprint], separators=(",", ":"))
+        return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+    def at(self, cursor: str | None) -> FailureQuery:
+        """Return this query continued at a cursor of the same order.
+
+        Raises:
+            InvalidInputError: it is none.
+        """
+        if cursor is None:
+            return self
+        wrong = InvalidInputError({"cursor": ["is not a cursor of this listing"]})
+        try:
+            padded = cursor + "=" * (-len(cursor) % 4)
+            sort, value, last = json.loads(base64.urlsafe_b64decode(padded.encode()))
+            after = value if sort == BY_COUNT or value is None else _EPOCH + timedelta(milliseconds=value)
+            place = after, check_fingerprint(last)
+        except (ValueError, TypeError, OverflowError, RecursionError, InvalidInputError):
+            raise wrong from None
+        if sort != self.sort or not (value is None or type(value) is int):
+            raise wrong
+        return replace(self, after=place)
+
     def __post_init__(self) -> None:
         problems: Problems = {}
         if self.queue is not None:
@@ -70,7 +99,7 @@ class FailureQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The latest job of a group."""
+    """The job of a group that was added last."""
 
     id: str
     type: str

@@ -95,6 +95,7 @@ class Attempt:
         code: HTTP status or exit code.
         late: what the worker reported after it had lost the claim.
         was: values that a requeue replaced.
+        operation: the id of the operation that requeued it with others.
     """
 
     attempt: int
@@ -107,6 +108,7 @@ class Attempt:
     code: int | None = None
     late: Mapping[str, Any] | None = None
     was: Mapping[str, Any] | None = None
+    operation: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,17 @@ INTERNAL: Final = frozenset(
     {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
     | {"waits_for", "has_dependents"}
 )
-_SPARSE: Final = {"late", "was", "trace", "level", "dependency_policy", "ref", "callback_of", "parents"} | {
+_SPARSE: Final = {
+    "late",
+    "was",
+    "operation",
+    "trace",
+    "level",
+    "dependency_policy",
+    "ref",
+    "callback_of",
+    "parents",
+} | {
     "schedule",
     "scheduled_at",
 }

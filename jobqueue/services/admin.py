@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import backoff as backoffs
@@ -128,12 +128,26 @@ class Admin:
             KeyConflictError: another unfinished job has taken its key.
             InvalidInputError: a change is not acceptable.
         """
-        wanted = _checked(changes or {}, REQUEUE_CHANGES)
-        job = await self._settled(job_id)
+        wanted = requeue_changes(changes or {})
+        return await self.restart(await self._settled(job_id), wanted)
+
+    async def restart(self, job: Job, changes: Mapping[str, Any], *, operation: str | None = None) -> Job:
+        """Start a job anew as it was read; nothing happens if it has changed since.
+
+        Args:
+            job: as it was read.
+            changes: fields of its document.
+            operation: the id of the operation for which that is done, once.
+
+        Raises:
+            NotFoundError, WrongStateError, KeyConflictError: as `requeue`.
+        """
+        if job.outbox:
+            await self._completer.finish(job.id)
+            job = replace(job, outbox=())
         if job.state in {State.PENDING, State.PROCESSING}:
             raise WrongStateError(job.id, job.state, "requeued")
-        wanted |= await self._group(job, wanted)
-        requeued = await self._jobs.requeue(job, wanted)
+        requeued = await self._jobs.requeue(job, {**changes, **await self._group(job, changes)}, operation=operation)
         self._wakeups.tell(Wake(kind="ready", queue=job.queue, job_id=job.id))
         return requeued
 
@@ -218,6 +232,16 @@ class Admin:
 
 def _tree(job: Job, by_parent: Mapping[str, list[Job]]) -> Relative:
     return Relative(job=job, children=tuple(_tree(child, by_parent) for child in by_parent.get(job.id, ())))
+
+
+def requeue_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a requeue replaces as fields of the job's document.
+
+    Raises:
+        InvalidInputError: naming each unacceptable field.
+        TooLargeError: the data is over its limit.
+    """
+    return _checked(changes, REQUEUE_CHANGES)
 
 
 def _checked(changes: Mapping[str, Any], allowed: frozenset[str]) -> dict[str, Any]:

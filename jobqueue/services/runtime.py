@@ -27,6 +27,7 @@ from jobqueue.services.limit_keys import KEY_SECONDS, LimitKeys
 from jobqueue.services.limits import Limiter
 from jobqueue.services.logs import Logs
 from jobqueue.services.maintenance import Loop, Promoter, Reaper
+from jobqueue.services.operations import OPERATE_SECONDS, Operations
 from jobqueue.services.overview import Overview
 from jobqueue.services.presence import SIGN_SECONDS, Presence
 from jobqueue.services.producer import Producer
@@ -51,6 +52,7 @@ from jobqueue.store.leases import LeaseKeeper
 from jobqueue.store.limits import LimitStore
 from jobqueue.store.listing import Listing
 from jobqueue.store.logs import LogStore
+from jobqueue.store.operations import OperationStore
 from jobqueue.store.pruning import PruningStore
 from jobqueue.store.queues import QueueStore
 from jobqueue.store.schedules import ScheduleStore
@@ -118,6 +120,7 @@ class Runtime:
             batch_store, self.jobs, dependencies, self.completer, self.admin, self.configs, self.wakeups
         )
         self.failures = Failures(FailureStore(database), self.admin)
+        self.operations = Operations(OperationStore(database), self.jobs, self.admin)
         self.figures = QueueStore(database)
         self.pruning = PruningStore(database)
         self.queues = Queues(
@@ -173,8 +176,11 @@ class Runtime:
         keys = LimitKeys(self.configs, self.limits, self.wakeups)
         reaper = Reaper(self.jobs, self.completer, self.breakers, self.wakeups)
         configs = Loop("config", self._refresh_configs, every=FRESH_SECONDS / 2)
+        operations = Loop("operations", self.operations.run_once, every=OPERATE_SECONDS)
+        self.operations.begun = operations.wake
         loops = [
             promoter,
+            operations,
             configs,
             Loop("reaper", reaper.run_once, every=self.settings.reap_interval),
             Loop("completer", self._sweep, every=_SWEEP_SECONDS),

@@ -28,6 +28,7 @@ from pymongo.errors import (
     InvalidURI,
     OperationFailure,
     PyMongoError,
+    ServerSelectionTimeoutError,
     WTimeoutError,
 )
 from pymongo.read_concern import ReadConcern
@@ -57,6 +58,7 @@ _MOST_DOCUMENT: Final = 16 * 1024 * 1024
 _AUTHENTICATION: Final = frozenset({13, 18, 8000})
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420})
 _DUPLICATE_KEY: Final = 11000
+_TOO_COSTLY: Final = frozenset({50, 292})
 _NOT_NOW: Final = frozenset({91, 189, 11600, 11602, 10107, 13435, 13436, 50, 64, 262})
 _WRITES: Final = WriteConcern(w="majority", j=True)
 _DATES: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
@@ -303,6 +305,14 @@ async def _commit(session: AsyncIOMotorClientSession, until: float) -> bool:
 
 def _is_labelled(error: BaseException, label: str) -> bool:
     return isinstance(error, PyMongoError) and error.has_error_label(label)
+
+
+def is_too_slow(error: PyMongoError) -> bool:
+    """Tell whether something has taken longer than it was allowed to, or more memory."""
+    if isinstance(error, OperationFailure) and error.code in _TOO_COSTLY:
+        return True
+    # The answer that it takes too long can come too late itself.
+    return error.timeout and not isinstance(error, ServerSelectionTimeoutError)
 
 
 def is_duplicate(error: BaseException) -> bool:

@@ -204,6 +204,7 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
         code=None if get("code") is None else int(_number(get("code"), 0)),
         late=get("late") if isinstance(get("late"), dict) else None,
         was=get("was") if isinstance(get("was"), dict) else None,
+        operation=_id(get("operation")),
     )
 
 

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from jobqueue.store.statements import Document
 
 INDEX: Final = "failures"
-KEYS: Final = (("fingerprint", 1), ("queue", 1), ("type", 1), ("state", 1), ("endAt", 1), ("insertAt", 1))
+KEYS: Final = (
+    *(("fingerprint", 1), ("insertAt", 1), ("_id", 1)),
+    *(("queue", 1), ("type", 1), ("state", 1), ("endAt", 1)),
+)
+"""A group in the order in which its jobs are gone through, and whatever it can be narrowed by."""
 STATES: Final = sorted(state.value for state in FAILURES)
 MOST_QUEUES: Final = 100
-LATEST: Final = [(name, -1) for name, _ in KEYS]
+LATEST: Final = [("insertAt", -1), ("_id", -1)]
 
 
 def unmarked() -> Document:

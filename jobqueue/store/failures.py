@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pymongo
 from pymongo import UpdateOne
-from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import PyMongoError
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.failure import FailureGroup, Sample
 from jobqueue.domain.fingerprint import fingerprint, template
 from jobqueue.store import documents, failure_statements, scoping
-from jobqueue.store.database import guarded
+from jobqueue.store.database import guarded, is_too_slow
 
 if TYPE_CHECKING:
     from jobqueue.domain.access import Scope
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 GROUPING_SECONDS: Final = 5.0
 """How long grouping may take."""
-_TOO_COSTLY: Final = frozenset({50, 292})
 _SAMPLED: Final = {"type": 1, "queue": 1, "state": 1, "endAt": 1, "error": 1}
 
 
@@ -51,7 +50,7 @@ class FailureStore:
                 cursor = self._jobs.aggregate(pipeline, allowDiskUse=False, **hint)
                 parts = [one async for one in cursor]
         except PyMongoError as error:
-            if not _is_too_costly(error):
+            if not is_too_slow(error):
                 raise
             raise InvalidInputError(
                 {"endedAfter": ["there are too many failures to group them all: narrow them by this, or by queue"]}
@@ -63,14 +62,9 @@ class FailureStore:
 
     @guarded
     async def latest(self, query: FailureQuery, scope: Scope) -> Job | None:
-        """Return one of the latest jobs of a group, without its data, if it has any."""
+        """Return the latest job of a group, without its data, if it has any."""
         found = scoping.within(failure_statements.matching(query), scope)
-        one = await self._jobs.find_one(
-            found,
-            {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0},
-            sort=failure_statements.LATEST,
-            hint=failure_statements.INDEX,
-        )
+        one = await self._latest(found, {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0})
         return None if one is None else documents.job(one)
 
     @guarded
@@ -85,23 +79,19 @@ class FailureStore:
             updates.append(UpdateOne(same, {"$set": {"fingerprint": fingerprint(job.type, job.error)}}))
         return int((await self._jobs.bulk_write(updates, ordered=False)).modified_count) if updates else 0
 
+    async def _latest(self, found: Document, projection: Document) -> Document | None:
+        one: Document | None = await self._jobs.find_one(
+            found, projection, sort=failure_statements.LATEST, hint=failure_statements.INDEX
+        )
+        return one
+
     async def _sample(self, found: Document, group: Document) -> Sample | None:
-        of_group = {**found, "fingerprint": group["_id"]}
-        one = await self._jobs.find_one(of_group | {"endAt": group["lastAt"]}, _SAMPLED, hint=failure_statements.INDEX)
+        one = await self._latest({**found, "fingerprint": group["_id"]}, _SAMPLED)
         if one is None:
-            # It has been started again since it was counted.
-            one = await self._jobs.find_one(of_group, _SAMPLED, hint=failure_statements.INDEX)
-        if one is None:
+            # All have been started again since they were counted.
             return None
         job = documents.job(one)
         return Sample(id=job.id, type=job.type, queue=job.queue, state=job.state, end_at=job.end_at, error=job.error)
-
-
-def _is_too_costly(error: PyMongoError) -> bool:
-    if isinstance(error, OperationFailure) and error.code in _TOO_COSTLY:
-        return True
-    # The answer that it takes too long can come too late itself.
-    return error.timeout and not isinstance(error, ServerSelectionTimeoutError)
 
 
 def _group(one: Document, sample: Sample) -> FailureGroup:

@@ -101,6 +101,8 @@ def _declared() -> Sequence[Index]:
         Index(collection="batches", name="newest", keys=_NEWEST),
         Index(collection="batches", name="newestOfState", keys=(("state", 1), *_NEWEST)),
         Index(collection="batches", name="outbox", keys=(("outbox", 1),), options=_partial(outbox={"$exists": True})),
+        Index(collection="operations", name="free", keys=(("lease.until", 1),), options=_partial(state="running")),
+        Index(collection="operations", name="newestOfState", keys=(("state", 1), ("_id", -1))),
         Index(collection="audit", name="target", keys=(("target.kind", 1), ("target.name", 1), ("_id", -1))),
         Index(collection="schedules", name="due", keys=(("nextAt", 1),)),
         Index(collection="limits", name="queue", keys=(("queue", 1),)),

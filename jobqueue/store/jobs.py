@@ -247,8 +247,8 @@ class JobStore:
         await self.collection.update_one(same, {"$unset": {"outbox": ""}})
 
     @guarded
-    async def requeue(self, job: Job, changes: Document) -> Job:
-        """Start a job anew.
+    async def requeue(self, job: Job, changes: Document, *, operation: str | None = None) -> Job:
+        """Start a job anew; for an operation only once, and with its id in the history.
 
         Raises:
             WrongStateError: it is pending, processing, or has changed meanwhile.
@@ -257,8 +257,10 @@ class JobStore:
         was: Document = {name: None for name in changes if name not in {"attrs", "limitKey", "generation"}}
         if job.result is not None:
             was["result"] = None
-        update = statements.requeue(self.now, was, changes)
+        update = statements.requeue(self.now, was, changes, operation)
         guard = statements.requeueable(job, FULL_BYTES)
+        if operation is not None:
+            guard["history.operation"] = {"$ne": ObjectId(operation)}
         for _ in range(2):
             try:
                 found = await self.collection.find_one_and_update(guard, update, return_document=ReturnDocument.AFTER)

@@ -265,9 +265,11 @@ def requeued(now: Now) -> Document:
     }
 
 
-def requeue(now: Now, was: Document, changes: Document) -> list[Document]:
+def requeue(now: Now, was: Document, changes: Document, operation: str | None = None) -> list[Document]:
     """Start a job anew by a person's will: attempts from nothing, history kept, replaced values noted in it."""
     entry = requeued(now)
+    if operation is not None:
+        entry["operation"] = ObjectId(operation)
     if was:
         entry["was"] = {name: f"${name}" for name in was}
     return [

@@ -35,7 +35,7 @@ class ClaimShown(Shown):
 class AttemptShown(Shown):
     """An entry of a job's history: a start, or a requeue by a person."""
 
-    sparse = frozenset({"late", "was"})
+    sparse = frozenset({"late", "was", "operation"})
     attempt = Whole()
     token = Text(allow_none=True)
     worker = Text(allow_none=True)
@@ -46,6 +46,7 @@ class AttemptShown(Shown):
     code = Whole(allow_none=True)
     late = Object()
     was = Object()
+    operation = Text(spec=forms.ID)
 
 
 class ParentShown(Shown):
