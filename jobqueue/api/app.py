@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 
 from jobqueue.api.auth import authenticate, refuse_foreign_pages
 from jobqueue.api.desk import Desk
-from jobqueue.api.keys import DESK, QUERY, RUNTIME
+from jobqueue.api.gate import guarded
+from jobqueue.api.keys import DESK, OPEN_TO_ALL, RUNTIME, THROTTLE
 from jobqueue.api.middleware import answer_problems, harden, note
 from jobqueue.api.reading import MOST_BODY
 from jobqueue.api.routes import ROUTES
-from jobqueue.api.schemas import queries
+from jobqueue.api.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from jobqueue.api.operations import Route
     from jobqueue.services.runtime import Runtime
 
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-
-def make_app(runtime: Runtime) -> web.Application:
+def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Application:
     """Return the application for a runtime, which the caller starts and closes.
+
+    Args:
+        runtime: what it is for.
+        open_to_all: let requests without a token do anything; if not given, as long as there is no admin token.
 
     It logs its requests itself, so its runner needs no access log.
     """
@@ -33,27 +34,17 @@ def make_app(runtime: Runtime) -> web.Application:
     )
     app[RUNTIME] = runtime
     app[DESK] = Desk(runtime)
+    app[THROTTLE] = Throttle(time.monotonic)
+    app[OPEN_TO_ALL] = runtime.settings.admin_token is None if open_to_all is None else open_to_all
     for route in ROUTES:
         if route.method == hdrs.METH_GET:
-            app.router.add_get(route.path, _handler(route), allow_head=True)
+            app.router.add_get(route.path, guarded(route), allow_head=True)
         else:
-            app.router.add_route(route.method, route.path, _handler(route))
+            app.router.add_route(route.method, route.path, guarded(route))
     app.on_response_prepare.append(harden)
     app.on_shutdown.append(_close_desk)
     app.on_cleanup.append(_drain_desk)
     return app
-
-
-def _handler(route: Route) -> Handler:
-    """Return what reads the query string as the route's operation says, and calls the route's handler."""
-    schema = route.operation.query() if route.operation.query is not None else None
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        if route.role is not None:
-            request[QUERY] = queries.load(schema, request.query)
-        return await route.handler(request)
-
-    return handle
 
 
 async def _close_desk(app: web.Application) -> None:

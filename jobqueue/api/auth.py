@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from jobqueue.api.keys import RUNTIME
+from jobqueue.api.keys import CALLER, OPEN_TO_ALL, REMOTE, RUNTIME, THROTTLE
 from jobqueue.api.problems import Problem, ProblemError
 from jobqueue.api.routes import OPEN
+from jobqueue.domain.access import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,26 +19,24 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _SAFE: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
+_ADMIN: Final = Caller(name="admin", roles=frozenset({"admin"}))
+_NOBODY: Final = Caller(name="nobody", roles=frozenset({"admin"}))
+_STRANGER: Final = Caller(name="stranger", roles=frozenset())
 
 
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let only callers with the admin token in, if there is one; health is open to everybody.
+    """Find out who calls; a token that is sent counts also where none is needed.
 
     Raises:
-        ProblemError: 401.
+        ProblemError: 401 without a valid token, 429 after too many failed attempts from this address.
     """
-    token = request.app[RUNTIME].settings.admin_token
-    if token is not None and not _is_open(request) and not _has(request, token):
-        raise ProblemError(
-            Problem(
-                status=401,
-                slug="unauthorized",
-                title="Unauthorized",
-                detail="send a valid token: Authorization: Bearer <token>",
-                headers={"WWW-Authenticate": 'Bearer realm="jobqueue"'},
-            )
-        )
+    if _is_open(request):
+        request[CALLER] = _STRANGER
+    elif hdrs.AUTHORIZATION not in request.headers and request.app[OPEN_TO_ALL]:
+        request[CALLER] = _NOBODY
+    else:
+        request[CALLER] = await _caller(request)
     return await handler(request)
 
 
@@ -62,6 +61,41 @@ async def refuse_foreign_pages(request: web.Request, handler: Handler) -> web.St
     return await handler(request)
 
 
+async def _caller(request: web.Request) -> Caller:
+    text = _bearer(request)
+    runtime, throttle, address = request.app[RUNTIME], request.app[THROTTLE], request[REMOTE]
+    if text:
+        admin = runtime.settings.admin_token
+        if admin is not None and hmac.compare_digest(text.encode("utf-8", "surrogateescape"), admin.encode()):
+            return _ADMIN
+        wait = throttle.wait(address)
+        # What is known is looked at all the same: somebody else at this address cannot lock it out.
+        if not wait or runtime.access.is_known(text):
+            found = await runtime.access.caller(text)
+            if found is not None:
+                return found
+        throttle.failed(address)
+        if wait:
+            raise ProblemError(
+                Problem(
+                    status=429,
+                    slug="too-many-attempts",
+                    title="Too many failed attempts",
+                    detail="too many invalid tokens came from this address; try again later",
+                    headers={"Retry-After": str(wait)},
+                )
+            )
+    raise ProblemError(
+        Problem(
+            status=401,
+            slug="unauthorized",
+            title="Unauthorized",
+            detail="send a valid token: Authorization: Bearer <token>",
+            headers={"WWW-Authenticate": 'Bearer realm="jobqueue"'},
+        )
+    )
+
+
 def _is_open(request: web.Request) -> bool:
     resource = request.match_info.route.resource
     if resource is None:
@@ -70,11 +104,10 @@ def _is_open(request: web.Request) -> bool:
     return resource.canonical in OPEN
 
 
-def _has(request: web.Request, token: str) -> bool:
+def _bearer(request: web.Request) -> str:
     given = request.headers.getall(hdrs.AUTHORIZATION, [])
     scheme, _, sent = (given[0] if len(given) == 1 else "").partition(" ")
-    is_right = hmac.compare_digest(sent.strip().encode("utf-8", "surrogateescape"), token.encode())
-    return is_right and scheme.lower() == "bearer"
+    return sent.strip() if scheme.lower() == "bearer" else ""
 
 
 def _is_foreign(request: web.Request) -> bool:

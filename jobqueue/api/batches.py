@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.api.actors import actor, admitted_members, caller
 from jobqueue.api.jobs import path_id
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.new_jobs import JobReader
@@ -45,10 +46,10 @@ async def create(request: web.Request) -> web.Response:
     gather(problems, check_content, meta, "meta")
     reader.check(problems)
     new = NewBatch(
-        members=members,
-        meta=meta,
+        members=await admitted_members(request, members),
+        meta=caller(request).scope.fill(meta),
         sealed=values.get("sealed", True),
-        **{name: values.get(name) for name in _EVENTS},
+        **{name: caller(request).scope.admit_group(values.get(name)) for name in _EVENTS},
     )
     runtime = request.app[RUNTIME]
     fresh = True
@@ -62,10 +63,12 @@ async def create(request: web.Request) -> web.Response:
 
 async def list_batches(request: web.Request) -> web.Response:
     """Return batches, newest first."""
-    query, most = request[QUERY], request[QUERY]["limit"]
-    found = await request.app[RUNTIME].batches.page(state=query["state"], after=query["cursor"], limit=most + 1)
-    items = [one.wire() for one in found[:most]]
-    return reply({"items": items, "next": items[-1]["id"] if len(found) > most else None})
+    query, most, runtime = request[QUERY], request[QUERY]["limit"], request.app[RUNTIME]
+    found = await runtime.batches.page(state=query["state"], after=query["cursor"], limit=most + 1)
+    scope = caller(request).scope
+    page = [one for one in found[:most] if scope.is_everything or await runtime.visible.has_batch(one.batch.id, scope)]
+    more = found[most - 1].batch.id if len(found) > most else None
+    return reply({"items": [one.wire() for one in page], "next": more})
 
 
 async def show(request: web.Request) -> web.Response:
@@ -82,6 +85,7 @@ async def add_jobs(request: web.Request) -> web.Response:
     reader = JobReader(MOST_READ)
     members = _members(values.get("jobs", []), reader, problems)
     reader.check(problems)
+    members = await admitted_members(request, members)
     runtime = request.app[RUNTIME]
     token, fresh = values.get("token"), True
     if asked is None:
@@ -93,21 +97,20 @@ async def add_jobs(request: web.Request) -> web.Response:
 
 async def seal(request: web.Request) -> web.Response:
     """Say that no further jobs will come."""
-    return reply((await request.app[RUNTIME].batches.seal(path_id(request))).wire())
+    return reply((await request.app[RUNTIME].people.seal_batch(path_id(request), by=actor(request))).wire())
 
 
 async def kill(request: web.Request) -> web.Response:
     """Kill all unfinished jobs of a batch."""
     batch_id = path_id(request)
     given = fields.load(_KILL, await read_object(request, optional=True))
-    batches = request.app[RUNTIME].batches
-    killed = await batches.kill(batch_id, **given)
-    return reply((await batches.get(batch_id)).wire() | {"killed": killed})
+    killed = await request.app[RUNTIME].people.kill_batch(batch_id, **given, by=actor(request))
+    return reply((await request.app[RUNTIME].batches.get(batch_id)).wire() | {"killed": killed})
 
 
 async def requeue(request: web.Request) -> web.Response:
     """Restart what has failed or was killed, and what was killed because of it."""
-    return reply((await request.app[RUNTIME].batches.requeue(path_id(request))).wire())
+    return reply((await request.app[RUNTIME].people.requeue_batch(path_id(request), by=actor(request))).wire())
 
 
 def _members(given: list[Any], reader: JobReader, problems: Problems) -> tuple[Member, ...]:

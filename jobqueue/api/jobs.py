@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from jobqueue.api import listing
+from jobqueue.api.actors import actor, admitted, caller, shown
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.new_jobs import JobReader, new_job
 from jobqueue.api.once import once
@@ -23,6 +24,7 @@ from jobqueue.services.producer import MOST_AT_ONCE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobqueue.domain.access import Scope
     from jobqueue.domain.job import Job, NewJob
     from jobqueue.services.admin import Family, Relative
 
@@ -39,33 +41,33 @@ async def create(request: web.Request) -> web.Response:
     """Add a job; with an ``Idempotency-Key`` it is added once however often this is asked."""
     given = await read_object(request)
     asked = await once(request, given)
-    new = new_job(given)
+    [new] = await admitted(request, [new_job(given)])
     runtime = request.app[RUNTIME]
     if asked is None:
-        return _created(await runtime.producer.add(new))
+        return _created(request, await runtime.producer.add(new))
     job, fresh = await runtime.idempotency.add(asked, new)
-    return _created(job) if fresh else reply(wire.job(job))
+    return _created(request, job) if fresh else reply(shown(request, job))
 
 
 async def create_many(request: web.Request) -> web.Response:
     """Add up to 1,000 jobs, all or none; with an ``Idempotency-Key`` once however often this is asked."""
     given = await read_object(request)
     asked = await once(request, given)
-    new = await _read_many(fields.load(_BULK, given)["jobs"])
+    new = await admitted(request, await _read_many(fields.load(_BULK, given)["jobs"]))
     runtime = request.app[RUNTIME]
     fresh = True
     if asked is None:
         jobs = await runtime.producer.add_all(new)
     else:
         jobs, fresh = await runtime.idempotency.add_all(asked, new)
-    return reply({"items": [wire.job(job) for job in jobs]}, status=201 if fresh else 200)
+    return reply({"items": [shown(request, job) for job in jobs]}, status=201 if fresh else 200)
 
 
 async def list_jobs(request: web.Request) -> web.Response:
     """List jobs, a page at a time."""
     asked = listing.listing(request[QUERY])
-    page = await request.app[RUNTIME].admin.page(asked.query)
-    items = [wire.job(job) for job in page.items]
+    page = await request.app[RUNTIME].admin.page(asked.query, caller(request).scope)
+    items = [shown(request, job) for job in page.items]
     if asked.fields:
         items = [{name: value for name, value in item.items() if name in asked.fields} for item in items]
     return reply({"items": items, "next": page.next})
@@ -73,7 +75,7 @@ async def list_jobs(request: web.Request) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     """Return a job."""
-    return reply(wire.job(await request.app[RUNTIME].admin.get(path_id(request))))
+    return reply(shown(request, await request.app[RUNTIME].admin.get(path_id(request))))
 
 
 async def patch(request: web.Request) -> web.Response:
@@ -82,12 +84,14 @@ async def patch(request: web.Request) -> web.Response:
     changes = fields.load(_PATCH, await read_object(request))
     if not changes:
         raise InvalidInputError({"body": ["must have at least one field to change"]})
-    return reply(wire.job(await request.app[RUNTIME].admin.patch(job_id, changes)))
+    if "meta" in changes and not caller(request).scope.is_everything:
+        changes["meta"] = caller(request).scope.fill(changes["meta"])
+    return reply(shown(request, await request.app[RUNTIME].people.patch(job_id, changes, by=actor(request))))
 
 
 async def delete(request: web.Request) -> web.Response:
     """Delete a job that is not processing."""
-    await request.app[RUNTIME].admin.delete(path_id(request))
+    await request.app[RUNTIME].people.delete(path_id(request), by=actor(request))
     return web.Response(status=204)
 
 
@@ -99,35 +103,40 @@ async def logs(request: web.Request) -> web.Response:
     """
     job_id, after, most = path_id(request), request[QUERY]["cursor"], request[QUERY]["limit"]
     lines = await request.app[RUNTIME].admin.logs(job_id, after=after, limit=most + 1)
-    shown, more = lines[:most], len(lines) > most
-    resume = line_cursor(shown[-1][0] + 1 if shown else after)
-    items = [wire.log_line(line) for _, line in shown]
+    part, more = lines[:most], len(lines) > most
+    resume = line_cursor(part[-1][0] + 1 if part else after)
+    items = [wire.log_line(line) for _, line in part]
     return reply({"items": items, "next": resume if more else None, "resume": resume})
 
 
 async def family(request: web.Request) -> web.Response:
     """Return the ancestors, descendants and batch of a job."""
     found = await request.app[RUNTIME].admin.family(path_id(request))
-    return reply(_family(found))
+    return reply(_family(found, caller(request).scope))
 
 
 async def why(request: web.Request) -> web.Response:
     """Return why a job is not running, in the order in which things stand in its way."""
-    return reply((await request.app[RUNTIME].explainer.why(path_id(request))).wire())
+    found = (await request.app[RUNTIME].explainer.why(path_id(request))).wire()
+    if not caller(request).scope.is_everything:
+        for reason in found["reasons"]:
+            # Who holds the slots may be none of the caller's business.
+            reason.pop("holders", None)
+    return reply(found)
 
 
 async def requeue(request: web.Request) -> web.Response:
     """Start an ended or delayed job anew, possibly with other data, attempts, backoff or priority."""
     job_id = path_id(request)
     changes = fields.load(_REQUEUE, await read_object(request, optional=True))
-    return reply(wire.job(await request.app[RUNTIME].admin.requeue(job_id, changes)))
+    return reply(shown(request, await request.app[RUNTIME].people.requeue(job_id, changes, by=actor(request))))
 
 
 async def kill(request: web.Request) -> web.Response:
     """End an unfinished job; one that runs is told through its heartbeat."""
     job_id = path_id(request)
     given = fields.load(_KILL, await read_object(request, optional=True))
-    return reply(wire.job(await request.app[RUNTIME].admin.kill(job_id, **given)))
+    return reply(shown(request, await request.app[RUNTIME].people.kill(job_id, **given, by=actor(request))))
 
 
 def path_id(request: web.Request) -> str:
@@ -153,27 +162,27 @@ async def _read_many(given: list[Any]) -> list[NewJob]:
     return [one for one in made if one is not None]
 
 
-def _created(job: Job) -> web.Response:
-    return reply(wire.job(job), status=201, headers={"Location": f"/v1/jobs/{job.id}"})
+def _created(request: web.Request, job: Job) -> web.Response:
+    return reply(shown(request, job), status=201, headers={"Location": f"/v1/jobs/{job.id}"})
 
 
-def _family(found: Family) -> dict[str, Any]:
+def _family(found: Family, scope: Scope) -> dict[str, Any]:
     cut: list[str] = []
-    tree = _tree(found.tree, _DEEPEST_TREE, cut)
+    tree = _tree(found.tree, _DEEPEST_TREE, cut, scope)
     batch = None if found.batch is None else {"id": found.tree.job.batch_id, "counts": dict(found.batch)}
     return {
-        "ancestors": [_brief(job) for job in found.ancestors],
+        "ancestors": [_brief(job) for job in found.ancestors if scope.has(job)],
         "job": tree,
-        "batch": batch,
+        "batch": batch if scope.is_everything else None,
         "truncated": found.truncated or bool(cut),
     }
 
 
-def _tree(relative: Relative, room: int, cut: list[str]) -> Mapping[str, Any]:
+def _tree(relative: Relative, room: int, cut: list[str], scope: Scope) -> Mapping[str, Any]:
     if room == 0 and relative.children:
         cut.append(relative.job.id)
-    children = relative.children if room else ()
-    return {**_brief(relative.job), "children": [_tree(child, room - 1, cut) for child in children]}
+    children = [child for child in relative.children if scope.has(child.job)] if room else []
+    return {**_brief(relative.job), "children": [_tree(child, room - 1, cut, scope) for child in children]}
 
 
 def _brief(job: Job) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from jobqueue.api.desk import Desk
+from jobqueue.api.throttle import Throttle
+from jobqueue.domain.access import Caller
 from jobqueue.services.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
 
 RUNTIME: Final = web.AppKey("runtime", Runtime)
 DESK: Final = web.AppKey("desk", Desk)
+THROTTLE: Final = web.AppKey("throttle", Throttle)
+OPEN_TO_ALL: Final = web.AppKey("open_to_all", bool)
+"""Whether requests without a token may do anything."""
+CALLER: Final = web.RequestKey("caller", Caller)
+REMOTE: Final = web.RequestKey("remote", str)
+"""The address that a request comes from, proxies looked through."""
 QUERY: Final = web.RequestKey("query", dict[str, Any])
 """The query string as the schema of the route has read it."""
 REQUEST_ID: Final = web.RequestKey("request_id", str)

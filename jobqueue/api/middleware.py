@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from jobqueue.api import problems
-from jobqueue.api.keys import REQUEST_ID
-from jobqueue.domain.errors import DatabaseError, JobQueueError
+from jobqueue.api.keys import CALLER, REMOTE, REQUEST_ID, RUNTIME
+from jobqueue.api.remote import remote
+from jobqueue.domain.errors import DatabaseError, JobQueueError, KeyConflictError
 from jobqueue.journal import get_logger
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Name the request and log how it went; health checks that went well are logged for debugging only."""
     given = request.headers.get(REQUEST_ID_HEADER, "")
     request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    request[REMOTE] = remote(request)
     began = time.perf_counter()
     response = await handler(request)
     quiet = request.path in _QUIET and response.status < _FIRST_ERROR
@@ -46,7 +48,7 @@ async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
         path=request.path,
         status=response.status,
         ms=round((time.perf_counter() - began) * 1000, 1),
-        remote=request.remote,
+        remote=request[REMOTE],
         request_id=request[REQUEST_ID],
     )
     return response
@@ -62,7 +64,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except JobQueueError as error:
         if isinstance(error, DatabaseError):
             log.warning("request failed", request_id=request[REQUEST_ID], error=str(error))
-        return problems.of_error(error).response()
+        return problems.of_error(await _fit_to_be_seen(request, error)).response()
     except web.HTTPException as error:
         if error.status < _FIRST_ERROR:
             raise
@@ -72,9 +74,20 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         return problems.internal().response()
 
 
+async def _fit_to_be_seen(request: web.Request, error: JobQueueError) -> JobQueueError:
+    """Return an error that names no job outside of the caller's scope."""
+    if not isinstance(error, KeyConflictError) or not error.job_id or request[CALLER].scope.is_everything:
+        return error
+    if await request.app[RUNTIME].visible.has_job(error.job_id, request[CALLER].scope):
+        return error
+    return KeyConflictError(error.queue, error.key, "")
+
+
 async def harden(request: web.Request, response: web.StreamResponse) -> None:
     """Give a response the headers all have, unless it has its own."""
     response.headers["Server"] = "jobqueue"
+    if request.secure:
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     if REQUEST_ID in request:

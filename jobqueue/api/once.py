@@ -34,7 +34,8 @@ async def once(request: web.Request, given: Mapping[str, Any]) -> Once | None:
         raise InvalidInputError({HEADER: ["must be 1 to 255 printable ASCII characters"]})
     # A large body takes a while: other requests have their turn meanwhile.
     digest = await asyncio.to_thread(_digest, request.path, given)
-    return Once(key=f"{caller(request).name}\n{keys[0]}", digest=digest)
+    who = caller(request)
+    return Once(key=f"{who.token_id or who.name}\n{keys[0]}", digest=digest)
 
 
 def _digest(path: str, given: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from jobqueue.domain.errors import (
     ChangedMeanwhileError,
     ConflictError,
     DatabaseError,
+    ForbiddenError,
     InvalidInputError,
     JobQueueError,
     KeyConflictError,
@@ -31,6 +32,7 @@ _LONGEST_DETAIL: Final = 1000
 _STATUSES: Final[Mapping[type[JobQueueError], tuple[int, str]]] = {
     InvalidInputError: (422, "The request has unacceptable values"),
     TooLargeError: (413, "Too large"),
+    ForbiddenError: (403, "Forbidden"),
     NotFoundError: (404, "Not found"),
     ChangedMeanwhileError: (412, "Changed meanwhile"),
     ConflictError: (409, "Conflict with the present state"),

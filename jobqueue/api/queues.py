@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
 
-from jobqueue.api.actors import actor
+from jobqueue.api.actors import actor, caller
 from jobqueue.api.conditions import if_match
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.reading import read_object
@@ -31,7 +31,8 @@ async def list_queues(request: web.Request) -> web.Response:
     """Return all queues that are configured or have jobs, by name."""
     most, after = request[QUERY]["limit"], request[QUERY]["cursor"]
     overview = request.app[RUNTIME].overview
-    names = await overview.names(after=after)
+    scope = caller(request).scope
+    names = [name for name in await overview.names(after=after) if scope.has_queue(name)]
     items = await asyncio.gather(*(overview.of(name) for name in names[:most]))
     more = name_cursor(names[most - 1]) if len(names) > most else None
     return reply({"items": [item for item, _ in items], "next": more})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
 
-from jobqueue.api.actors import actor
+from jobqueue.api.actors import actor, admitted, caller
 from jobqueue.api.conditions import if_match
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.new_jobs import JobReader
@@ -15,9 +16,10 @@ from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
 from jobqueue.api.schemas.queries import name_cursor
 from jobqueue.domain import schedule as schedules
-from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.errors import ForbiddenError, InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
+    from jobqueue.domain.access import Scope
     from jobqueue.domain.job import NewJob
     from jobqueue.domain.schedule import Planned
 
@@ -29,8 +31,10 @@ async def list_schedules(request: web.Request) -> web.Response:
     most, after = request[QUERY]["limit"], request[QUERY]["cursor"]
     service = request.app[RUNTIME].schedules
     found = await service.page(after, most + 1)
-    items = await asyncio.gather(*(service.view(one) for one in found[:most]))
-    return reply({"items": items, "next": name_cursor(items[-1]["name"]) if len(found) > most else None})
+    scope = caller(request).scope
+    seen = [one for one in found[:most] if scope.is_everything or _is_within(one, scope)]
+    items = await asyncio.gather(*(service.view(one) for one in seen))
+    return reply({"items": items, "next": name_cursor(found[most - 1].name) if len(found) > most else None})
 
 
 async def show(request: web.Request) -> web.Response:
@@ -44,7 +48,9 @@ async def put(request: web.Request) -> web.Response:
     # What only `show` tells may be sent back, and says nothing.
     given = {field: value for field, value in (await read_object(request)).items() if field not in _READ_ONLY}
     schedule = await asyncio.to_thread(schedules.read, name, given, _read_job)
+    schedule = replace(schedule, job=(await admitted(request, [schedule.job]))[0])
     service = request.app[RUNTIME].schedules
+    await _check_replaced(request, name)
     made, new = await service.put(schedule, by=actor(request), if_match=if_match(request))
     return await _answer(request, made, status=201 if new else 200)
 
@@ -73,6 +79,27 @@ def path_name(request: web.Request) -> str:
         InvalidInputError: it cannot be one.
     """
     return schedules.check_name(request.match_info["name"])
+
+
+def _is_within(one: Planned, scope: Scope) -> bool:
+    return one.schedule is not None and scope.has_queue(one.schedule.job.queue)
+
+
+async def _check_replaced(request: web.Request, name: str) -> None:
+    """Let nobody replace a schedule that is not there for them.
+
+    Raises:
+        ForbiddenError: the name is taken.
+    """
+    scope = caller(request).scope
+    if scope.is_everything:
+        return
+    try:
+        present = await request.app[RUNTIME].schedules.get(name)
+    except NotFoundError:
+        return
+    if not _is_within(present, scope):
+        raise ForbiddenError("a schedule of this name belongs to others")
 
 
 async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:

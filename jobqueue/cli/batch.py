@@ -10,6 +10,7 @@ import click
 
 from jobqueue.cli import exits, output
 from jobqueue.cli.options import database_flags, database_options, json_option
+from jobqueue.cli.queue import person
 from jobqueue.cli.session import with_runtime
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id
@@ -83,7 +84,7 @@ def requeue(batch_id: str, *, as_json: bool, **options: Any) -> None:
     wanted = check_id(batch_id)
 
     async def use(runtime: Runtime) -> BatchView:
-        return await runtime.batches.requeue(wanted)
+        return await runtime.people.requeue_batch(wanted, by=person())
 
     _print(with_runtime(database_flags(options), use), as_json=as_json)
 
@@ -97,7 +98,7 @@ def seal(batch_id: str, *, as_json: bool, **options: Any) -> None:
     wanted = check_id(batch_id)
 
     async def use(runtime: Runtime) -> BatchView:
-        return await runtime.batches.seal(wanted)
+        return await runtime.people.seal_batch(wanted, by=person())
 
     _print(with_runtime(database_flags(options), use), as_json=as_json)
 
@@ -112,7 +113,7 @@ def kill(batch_id: str, reason: str, *, as_json: bool, **options: Any) -> None:
     wanted = check_id(batch_id)
 
     async def use(runtime: Runtime) -> BatchView:
-        await runtime.batches.kill(wanted, reason)
+        await runtime.people.kill_batch(wanted, reason=reason, by=person())
         return await runtime.batches.get(wanted)
 
     _print(with_runtime(database_flags(options), use), as_json=as_json)

@@ -8,6 +8,7 @@ import click
 
 from jobqueue.cli import exits, output, values
 from jobqueue.cli.options import database_flags, database_options, json_option
+from jobqueue.cli.queue import person
 from jobqueue.cli.session import with_runtime
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id
@@ -33,7 +34,9 @@ def requeue(ids: tuple[str, ...], *, as_json: bool, **options: Any) -> int:
     flags = database_flags(options)
     given = {name: value for name, value in options.items() if value is not None}
     changes = {name: value.value if isinstance(value, values.Given) else value for name, value in given.items()}
-    return _each(ids, flags, lambda runtime, job_id: runtime.admin.requeue(job_id, changes), as_json=as_json)
+    return _each(
+        ids, flags, lambda runtime, job_id: runtime.people.requeue(job_id, changes, by=person()), as_json=as_json
+    )
 
 
 @click.command(epilog=exits.epilog())
@@ -44,7 +47,7 @@ def requeue(ids: tuple[str, ...], *, as_json: bool, **options: Any) -> int:
 def kill(ids: tuple[str, ...], reason: str, *, as_json: bool, **options: Any) -> int:
     """End unfinished jobs; one that runs is told at once."""
     flags = database_flags(options)
-    return _each(ids, flags, lambda runtime, job_id: runtime.admin.kill(job_id, reason), as_json=as_json)
+    return _each(ids, flags, lambda runtime, job_id: runtime.people.kill(job_id, reason, by=person()), as_json=as_json)
 
 
 def _each(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,8 @@ from jobqueue.domain.errors import JobQueueError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from jobqueue.settings import Settings
 
 _TRIES: Final = 10
 _BACKLOG: Final = 1024
@@ -85,14 +88,39 @@ def listen(sockets: Sequence[socket.socket]) -> None:
             raise _explained(error, [address], port) from None
 
 
-def url(host: str, one: socket.socket) -> str:
+def url(host: str, one: socket.socket, *, tls: bool = False) -> str:
     """Return the URL under which a socket is reached."""
-    return f"http://{f'[{host}]' if ':' in host else host}:{one.getsockname()[1]}"
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{one.getsockname()[1]}"
 
 
-def local_url(host: str, one: socket.socket) -> str:
+def local_url(host: str, one: socket.socket, *, tls: bool = False) -> str:
     """Return the URL under which programs on this machine reach a socket."""
-    return url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), one)  # noqa: S104 - compared with, not bound to
+    return url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), one, tls=tls)  # noqa: S104 - compared with, not bound to
+
+
+def tls(settings: Settings) -> ssl.SSLContext | None:
+    """Return what is needed to speak TLS, or ``None`` without a certificate.
+
+    Raises:
+        SettingsError: only one of certificate and key is given, or they cannot be used.
+    """
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise SettingsError(
+            [f"tls_{'key' if cert is None else 'cert'} needs tls_{'cert' if cert is None else 'key'} too"]
+        )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # A password is never asked for: nobody is there to type it.
+        context.load_cert_chain(cert, key, password=lambda: b"")
+    except FileNotFoundError:
+        missing = cert if not cert.exists() else key
+        raise SettingsError([f"there is no file {missing}"]) from None
+    except OSError as error:
+        raise SettingsError([f"tls_cert {cert} and tls_key {key} cannot be used: {error.strerror or error}"]) from None
+    return context
 
 
 def _bind(address: str, port: int) -> socket.socket:

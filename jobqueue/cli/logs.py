@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _SECRETS: Final = (
     (re.compile(r"://[^@/\s\"']*@"), "://***@"),
     (re.compile(r"whsec_[A-Za-z0-9+/=_-]+"), "whsec_***"),
+    (re.compile(r"\bjq_([a-z0-9]{8})_[A-Za-z0-9_-]{20,}"), r"jq_\1_***"),
     (re.compile(r"(?i)\b(bearer|basic) +[A-Za-z0-9._~+/=-]{8,}"), r"\1 ***"),
 )
 _CHATTY: Final = ("pymongo", "asyncio", "aiohttp.access")

@@ -37,6 +37,8 @@ COMMANDS: Final = {
     "queues": Entry("jobqueue.cli.queues:queues", "List queues and how they are doing."),
     "queue": Entry("jobqueue.cli.queue:queue", "Show, configure, pause, resume and delete queues."),
     "schedule": Entry("jobqueue.cli.schedule:schedule", "List, show, set, pause, resume and delete schedules."),
+    "token": Entry("jobqueue.cli.token:token", "Make, list and revoke tokens of the HTTP API."),
+    "audit": Entry("jobqueue.cli.audit:audit", "List what people have changed."),
     "settings": Entry("jobqueue.cli.settings:settings", "Show every setting and where its value is from."),
     "doctor": Entry("jobqueue.cli.doctor:doctor", "Check that everything needed is there, and say what to do if not."),
     "demo": Entry("jobqueue.cli.demo:demo", "Show what jobqueue does, on jobs of its own."),

@@ -27,6 +27,9 @@ _SHAPES: Final = {
     "commands": "FILE",
     "webhook_allow": "NETWORKS",
     "webhook_ports": "PORTS",
+    "tls_cert": "FILE",
+    "tls_key": "FILE",
+    "trusted_proxies": "NETWORKS",
 }
 
 

@@ -12,6 +12,9 @@ from jobqueue.cli.options import setting_options
 @setting_options(
     "host",
     "port",
+    "tls_cert",
+    "tls_key",
+    "trusted_proxies",
     "mongo_url",
     "db",
     "data_dir",

@@ -19,6 +19,7 @@ from jobqueue.domain.job import children as read_children
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGO: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhdw])")
+_LONGEST: Final = 100 * 365 * 86_400
 _FAMILY: Final = frozenset({"onComplete", "onSuccess", "onFailure"})
 _FIELDS: Final = {wire.camel(name): name for name in NewJob.__dataclass_fields__}
 
@@ -148,6 +149,19 @@ def moment(text: str, field: str) -> datetime:
         return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidInputError({field: [f"{text!r} is not an ISO 8601 date such as 2031-05-01T12:00:00Z"]}) from None
+
+
+def duration(text: str, field: str) -> float:
+    """Return the seconds of a time span such as ``90s``, ``12h`` or ``30d``.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    found = _AGO.fullmatch(text)
+    seconds = float(found[1]) * _UNITS[found[2]] if found else 0
+    if not 0 < seconds <= _LONGEST:
+        raise InvalidInputError({field: ["must be a number and s, m, h, d or w, such as 30d, of at most 100 years"]})
+    return seconds
 
 
 def since(text: str, now: datetime) -> datetime:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from jobqueue.domain import attributes
+from jobqueue.domain.errors import ForbiddenError
+from jobqueue.domain.job import NewJob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobqueue.domain.job import Job
+    from jobqueue.domain.job import Children, Job
 
 Role = Literal["read", "enqueue", "work", "admin"]
+CHILD_FIELDS: Final = ("on_complete", "on_success", "on_failure")
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 
@@ -49,6 +52,56 @@ class Scope:
         """Tell whether a job is in it."""
         return self.has_queue(job.queue) and self.has_meta(job.meta)
 
+    def admit(self, new: NewJob) -> NewJob:
+        """Return a new job that is in it, its children too: values of ``meta`` that it asks for are filled in.
+
+        Raises:
+            ForbiddenError: the job is for another queue, or says something else in ``meta``.
+        """
+        if self.is_everything:
+            return new
+        if not self.has_queue(new.queue):
+            raise ForbiddenError(f"this token is not for the queue {new.queue}")
+        inner: dict[str, Any] = {name: self.admit_group(getattr(new, name)) for name in CHILD_FIELDS}
+        return replace(new, meta=self.fill(new.meta), **inner)
+
+    def admit_group(self, group: Children) -> Children:
+        """Return one or several new jobs as `admit` does."""
+        if group is None or isinstance(group, NewJob):
+            return None if group is None else self.admit(group)
+        return tuple(self.admit(one) for one in group)
+
+    def fill(self, meta: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a ``meta`` with the values that it asks for.
+
+        Raises:
+            ForbiddenError: it says something else.
+        """
+        if not self.meta:
+            return dict(meta)
+        filled = dict(meta)
+        for path, value in self.meta:
+            *above, last = path.split(".")
+            place = filled
+            for step in above:
+                # A copy all the way down: what was given is not changed.
+                place[step] = dict(place[step]) if isinstance(place.get(step), dict) else place.get(step, {})
+                place = place[step]
+                if not isinstance(place, dict):
+                    raise ForbiddenError(f"this token is only for jobs whose meta.{path} is {value!r}")
+            place.setdefault(last, value)
+        if not self._is_all(filled):
+            wanted = ", ".join(f"meta.{path} is {value!r}" for path, value in self.meta)
+            raise ForbiddenError(f"this token is only for jobs whose {wanted}")
+        return filled
+
+    def _is_all(self, meta: Mapping[str, Any]) -> bool:
+        """Tell whether a ``meta`` has these values and, at their paths, no others: no list that others find too."""
+        found: dict[str, set[str | None]] = {}
+        for path, value in attributes.scalars(meta):
+            found.setdefault(path, set()).add(attributes.encode(path, value))
+        return all(found.get(path) == {attributes.encode(path, value)} for path, value in self.meta)
+
 
 EVERYTHING: Final = Scope()
 
@@ -61,11 +114,13 @@ class Caller:
         name: of the token, ``admin`` for the one of the settings, ``nobody`` where none is needed.
         roles: what it may do; ``admin`` stands for all of them.
         scope: the jobs it may do it to.
+        token_id: of the stored token, if it is one.
     """
 
     name: str
     roles: frozenset[Role]
     scope: Scope = EVERYTHING
+    token_id: str | None = None
 
     def may(self, role: Role) -> bool:
         """Tell whether it has a role."""

@@ -33,7 +33,12 @@ class Actor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One change; ``before`` and ``after`` have their secrets masked, and are ``None`` where there was nothing."""
+    """One change; ``before`` and ``after`` have their secrets masked, and are ``None`` where there was nothing.
+
+    Attributes:
+        target: ``{kind, name}`` of what was changed.
+        unconfirmed: it was begun, and nobody noted that it was made.
+    """
 
     id: str
     at: datetime
@@ -41,6 +46,8 @@ class Entry:
     action: str
     before: Any
     after: Any
+    target: Mapping[str, Any]
+    unconfirmed: bool = False
 
     def wire(self) -> dict[str, Any]:
         """Return the form it is shown in."""
@@ -49,6 +56,22 @@ class Entry:
             "at": wire.date(self.at),
             "by": dict(self.by),
             "action": self.action,
+            "target": dict(self.target),
             "before": wire.value(self.before),
             "after": wire.value(self.after),
+            "unconfirmed": self.unconfirmed,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditQuery:
+    """Which changes to list, newest first; ``cursor`` is the id of the last one of the page before."""
+
+    kind: str | None = None
+    name: str | None = None
+    action: str | None = None
+    actor: str | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+    cursor: str | None = None
+    limit: int = 50

@@ -27,6 +27,11 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
 _WHOLE: Final = frozenset({"priority", "attempts"})
 
 
+def is_id(value: str) -> bool:
+    """Tell whether a text has the form of an id."""
+    return _ID.fullmatch(value.lower()) is not None
+
+
 def check_id(value: Any, path: str = "id") -> str:
     """Return the id in lower case.
 

@@ -5,6 +5,7 @@
     JobQueueError
     ├── InvalidInputError          a value the caller sent is not acceptable       422
     ├── TooLargeError              data, meta or result over its limit             413
+    ├── ForbiddenError             the caller may not do this                      403
     ├── NotFoundError              no such job, queue, …                           404
     ├── ConflictError              the request does not fit the present state      409
     │   ├── StaleTokenError        the claim is no longer the current one
@@ -72,6 +73,12 @@ class TooLargeError(JobQueueError):
     def __init__(self, field: str, size: int, limit: int) -> None:
         self.field, self.size, self.limit = field, size, limit
         super().__init__(f"{field} takes {size:,} bytes; the limit is {limit:,}")
+
+
+class ForbiddenError(JobQueueError):
+    """Refuse what the caller may not do."""
+
+    slug = "forbidden"
 
 
 class NotFoundError(JobQueueError):

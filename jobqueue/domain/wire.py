@@ -78,6 +78,16 @@ def job(one: Job) -> dict[str, Any]:
     return shown
 
 
+def without_tokens(shown: dict[str, Any]) -> dict[str, Any]:
+    """Return a job's JSON without the tokens of its claims."""
+    hidden: dict[str, Any] = {}
+    if shown.get("claim"):
+        hidden["claim"] = {**shown["claim"], "token": None}
+    if shown.get("history"):
+        hidden["history"] = [{**entry, "token": None} for entry in shown["history"]]
+    return {**shown, **hidden}
+
+
 def new_job(new: NewJob) -> dict[str, Any]:
     """Return a new job as JSON, only with the fields that were given."""
     return {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import backoff as backoffs
 from jobqueue.domain import state, wire
+from jobqueue.domain.access import EVERYTHING
 from jobqueue.domain.attributes import attributes
 from jobqueue.domain.checks import check_number
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, WrongStateError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from jobqueue.domain.access import Scope
     from jobqueue.domain.job import Job, LogLine
     from jobqueue.domain.query import JobQuery, Page
     from jobqueue.services.completer import Completer
@@ -87,9 +89,9 @@ class Admin:
         """
         return await self._jobs.whole(job_id)
 
-    async def page(self, query: JobQuery) -> Page:
-        """Return a page of jobs."""
-        return await self._listing.page(query)
+    async def page(self, query: JobQuery, scope: Scope = EVERYTHING) -> Page:
+        """Return a page of jobs within a scope."""
+        return await self._listing.page(query, scope)
 
     async def logs(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, LogLine]]:
         """Return log lines with their numbers, in order, from number ``after`` on."""

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
+from jobqueue.services.access import Access
 from jobqueue.services.admin import Admin
+from jobqueue.services.audit import Audit
 from jobqueue.services.batch_ends import BatchEnds
 from jobqueue.services.batches import Batches
 from jobqueue.services.breakers import Breakers
@@ -29,6 +31,7 @@ from jobqueue.services.logs import Logs
 from jobqueue.services.maintenance import Loop, Promoter, Reaper
 from jobqueue.services.operations import OPERATE_SECONDS, Operations
 from jobqueue.services.overview import Overview
+from jobqueue.services.people import People
 from jobqueue.services.presence import SIGN_SECONDS, Presence
 from jobqueue.services.producer import Producer
 from jobqueue.services.pruner import PRUNE_SECONDS, Pruner
@@ -56,6 +59,8 @@ from jobqueue.store.operations import OperationStore
 from jobqueue.store.pruning import PruningStore
 from jobqueue.store.queues import QueueStore
 from jobqueue.store.schedules import ScheduleStore
+from jobqueue.store.tokens import TokenStore
+from jobqueue.store.visible import Visible
 from jobqueue.store.workers import WorkerStore
 
 if TYPE_CHECKING:
@@ -121,11 +126,16 @@ class Runtime:
         )
         self.failures = Failures(FailureStore(database), self.admin)
         self.operations = Operations(OperationStore(database), self.jobs, self.admin)
+        audit_store = AuditStore(database)
+        self.audit = Audit(audit_store)
+        self.access = Access(TokenStore(database), self.audit)
+        self.visible = Visible(database)
+        self.people = People(self.admin, self.batches, self.audit)
         self.figures = QueueStore(database)
         self.pruning = PruningStore(database)
         self.queues = Queues(
             self.config_store,
-            AuditStore(database),
+            audit_store,
             self.figures,
             self.admin,
             self.breakers,
@@ -223,6 +233,7 @@ class Runtime:
             await self.presence.leave()
         await self.changes.stop()
         await self.work.drain()
+        await self.access.drain()
         await asyncio.to_thread(self.keeper.stop)
         await self.database.close()
         if self.embedded is not None:

@@ -79,9 +79,23 @@ class Settings:
         repr=False,
         metadata=_rule(
             "str",
-            f"Token with every right, at least {rules.TOKEN_MINIMUM} characters; needed to listen beyond this machine",
+            f"Token with every right, at least {rules.TOKEN_MINIMUM} characters; "
+            "that or a stored one is needed to listen beyond this machine",
             secret=True,
             check=rules.check_token,
+        ),
+    )
+    tls_cert: Path | None = field(
+        default=None,
+        metadata=_rule("path", "PEM file with the certificate chain: then HTTPS is spoken", check=rules.check_path),
+    )
+    tls_key: Path | None = field(
+        default=None, metadata=_rule("path", "PEM file with the certificate's private key", check=rules.check_path)
+    )
+    trusted_proxies: tuple[Network, ...] = field(
+        default=(),
+        metadata=_rule(
+            "networks", "Networks of proxies whose X-Forwarded-For counts, in CIDR notation, comma-separated"
         ),
     )
     commands: Path | None = field(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+import bson
 from bson import ObjectId
 
-from jobqueue.domain.audit import Entry
+from jobqueue.domain.audit import AuditQuery, Entry
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.audit import Actor
     from jobqueue.store.database import Database
+
+_MOST_BYTES: Final = 64 * 1024
+_FIND_MS: Final = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +65,48 @@ class AuditStore:
         await self.collection.insert_one(entry, session=session)
 
     @guarded
+    async def begin(self, target: tuple[str, str], action: str, by: Actor) -> Any:
+        """Note that a change is begun; return what `complete` and `discard` take."""
+        kind, name = target
+        entry = {
+            "by": by.wire(),
+            "action": action,
+            "target": {"kind": kind, "name": name},
+            "before": None,
+            "after": None,
+            "unconfirmed": True,
+        }
+        made = ObjectId()
+        update = [{"$set": {"at": "$$NOW", **{field: {"$literal": value} for field, value in entry.items()}}}]
+        await self.collection.update_one({"_id": made}, update, upsert=True)
+        return made
+
+    @guarded
+    async def complete(self, entry: Any, before: Any, after: Any) -> None:
+        """Note that a change was made, and how; what is too large is left out."""
+        values = {name: _bounded(value) for name, value in (("before", before), ("after", after))}
+        await self.collection.update_one({"_id": entry}, {"$set": values, "$unset": {"unconfirmed": ""}})
+
+    @guarded
+    async def discard(self, entry: Any) -> None:
+        """Forget a change that was not made."""
+        await self.collection.delete_one({"_id": entry})
+
     async def page(self, kind: str, name: str, *, before: str | None = None, limit: int) -> list[Entry]:
         """Return changes of one thing, newest first, older than the entry of the id ``before``."""
-        found: dict[str, Any] = {"target.kind": kind, "target.name": name}
-        if before is not None:
-            found["_id"] = {"$lt": ObjectId(before)}
-        cursor = self.collection.find(found).sort("_id", -1).limit(limit)
+        return await self.find(AuditQuery(kind=kind, name=name, cursor=before, limit=limit))
+
+    @guarded
+    async def find(self, query: AuditQuery) -> list[Entry]:
+        """Return changes, newest first."""
+        asked = {"target.kind": query.kind, "target.name": query.name, "action": query.action, "by.name": query.actor}
+        found: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        times = {"$gte": query.after, "$lt": query.before}
+        if bounds := {name: value for name, value in times.items() if value is not None}:
+            found["at"] = bounds
+        if query.cursor is not None:
+            found["_id"] = {"$lt": ObjectId(query.cursor)}
+        cursor = self.collection.find(found).sort("_id", -1).limit(query.limit)
         return [
             Entry(
                 id=str(one["_id"]),
@@ -75,6 +115,14 @@ class AuditStore:
                 action=one["action"],
                 before=one["before"],
                 after=one["after"],
+                target=one["target"],
+                unconfirmed=bool(one.get("unconfirmed")),
             )
-            async for one in cursor
+            async for one in cursor.max_time_ms(_FIND_MS)
         ]
+
+
+def _bounded(value: Any) -> Any:
+    """Return a value, or in place of one that is very large only how large it is."""
+    size = len(bson.encode({"value": value}))
+    return value if size <= _MOST_BYTES else {"omitted": f"{size:,} bytes"}

@@ -104,6 +104,7 @@ def _declared() -> Sequence[Index]:
         Index(collection="operations", name="free", keys=(("lease.until", 1),), options=_partial(state="running")),
         Index(collection="operations", name="newestOfState", keys=(("state", 1), ("_id", -1))),
         Index(collection="audit", name="target", keys=(("target.kind", 1), ("target.name", 1), ("_id", -1))),
+        Index(collection="audit", name="actor", keys=(("by.name", 1), ("_id", -1))),
         Index(collection="schedules", name="due", keys=(("nextAt", 1),)),
         Index(collection="limits", name="queue", keys=(("queue", 1),)),
         Index(collection="limits", name="expiry", keys=(("expireAt", 1),), options={"expireAfterSeconds": 0}),

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 
 from jobqueue.domain import attributes
+from jobqueue.domain.access import EVERYTHING
 from jobqueue.domain.query import JobQuery, Page
 from jobqueue.domain.state import State
-from jobqueue.store import documents
+from jobqueue.store import documents, scoping
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
+    from jobqueue.domain.access import Scope
     from jobqueue.domain.job import Job
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Document
@@ -24,7 +26,7 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 _FIRST_DATE: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 
-def matching(query: JobQuery) -> Document:
+def matching(query: JobQuery, scope: Scope = EVERYTHING) -> Document:
     """Return the filter of a listing; its shape lets an index give the order too."""
     found: Document = {}
     states = query.states or (tuple(State) if query.queue is not None else ())
@@ -39,7 +41,7 @@ def matching(query: JobQuery) -> Document:
             found[name] = ObjectId(value)
     if query.schedule is not None:
         found["schedule"] = query.schedule
-    clauses = [_meta(path, text) for path, text in query.meta]
+    clauses = scoping.clauses(scope) + [_meta(path, text) for path, text in query.meta]
     found["insertAt"] = {"$gte": query.inserted_after or _FIRST_DATE}
     if query.inserted_before is not None:
         found["insertAt"]["$lt"] = query.inserted_before
@@ -63,10 +65,10 @@ class Listing:
         self.collection = database.collection("jobs")
 
     @guarded
-    async def page(self, query: JobQuery) -> Page:
-        """Return one page."""
+    async def page(self, query: JobQuery, scope: Scope = EVERYTHING) -> Page:
+        """Return one page of what is within a scope."""
         cursor = self.collection.find(
-            matching(query), {"size": {"$bsonSize": "$$ROOT"}, "document": "$$ROOT"}, sort=order(query)
+            matching(query, scope), {"size": {"$bsonSize": "$$ROOT"}, "document": "$$ROOT"}, sort=order(query)
         ).limit(query.limit + 1)
         items: list[Job] = []
         size = 0

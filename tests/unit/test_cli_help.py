@@ -85,7 +85,8 @@ def test_no_command_is_a_question_for_help(capsys: pytest.CaptureFixture[str]) -
         (["queue", "set", "a", "[]"], "config: must be an object"),
         (["settings", "--port"], "No such option '--port' (see jobqueue settings --help)"),
         (["serve", "--port", "x"], '--port (flag): "x" is not a whole number'),
-        (["serve", "--host", "192.0.2.1"], "--host 192.0.2.1 lets others reach this server: set JOBQUEUE_ADMIN_TOKEN"),
+        (["serve", "--tls-cert", "a.pem"], "tls_cert needs tls_key too"),
+        (["serve", "--tls-cert", "a.pem", "--tls-key", "b.pem"], "there is no file"),
         (["worker", "app"], "'app' is not MODULE:QUEUE, such as app:queue"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.api.routes import batches, jobs, queues, schedules, system, work
+from jobqueue.api.routes import access, batches, jobs, queues, schedules, system, work
 
 if TYPE_CHECKING:
     from jobqueue.api.operations import Route
@@ -16,5 +16,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *batches.ROUTES,
     *queues.ROUTES,
     *schedules.ROUTES,
+    *access.ROUTES,
 )
 OPEN: Final = frozenset(route.path for route in ROUTES if route.role is None)

@@ -238,6 +238,19 @@ class ChangesQuery(Query):
     cursor = IdText(load_default=absent)
 
 
+class AuditQueryString(Query):
+    """Which changes to list."""
+
+    kind = ChoiceText("job", "batch", "queue", "schedule", "token", "operation", load_default=absent)
+    name = Text(load_default=absent)
+    action = Text(load_default=absent)
+    actor = Text(load_default=absent)
+    after = MomentText(load_default=absent)
+    before = MomentText(load_default=absent)
+    limit = LimitText(MOST_LISTED)
+    cursor = IdText(load_default=absent)
+
+
 class DeleteQueueQuery(Query):
     """How to delete a queue."""
 

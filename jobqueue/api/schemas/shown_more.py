@@ -116,6 +116,8 @@ class ChangeShown(Shown):
     at = Moment()
     by = Object()
     action = Text()
+    target = Object()
+    unconfirmed = Flag()
     before = Anything(allow_none=True, spec={})
     after = Anything(allow_none=True, spec={})
 

@@ -1,0 +1,69 @@
+"""Slowing down whoever tries tokens that are not valid."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BURST: Final = 10
+"""Failed attempts of one address before it is slowed to one a second."""
+BURST_OF_ALL: Final = 200
+PER_SECOND_OF_ALL: Final = 20
+_MOST_ADDRESSES: Final = 10_000
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """A token bucket: full at first, and filled again with time."""
+
+    size: float
+    per_second: float
+    level: float
+    at: float
+
+    def wait(self, now: float) -> float:
+        """Return in how many seconds something can be taken."""
+        self._fill(now)
+        return 0.0 if self.level >= 1 else (1 - self.level) / self.per_second
+
+    def take(self, now: float) -> None:
+        self._fill(now)
+        self.level = max(0.0, self.level - 1)
+
+    def _fill(self, now: float) -> None:
+        self.level = min(self.size, self.level + max(0.0, now - self.at) * self.per_second)
+        self.at = now
+
+
+class Throttle:
+    """Counts failed attempts by address and altogether, never by token: nobody can lock somebody else out.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._all = _Bucket(BURST_OF_ALL, PER_SECOND_OF_ALL, BURST_OF_ALL, clock())
+        self._by_address: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def wait(self, address: str) -> int:
+        """Return for how many seconds an address may try no token; 0 if it may now."""
+        now = self._clock()
+        one = self._by_address.get(address)
+        return math.ceil(max(self._all.wait(now), one.wait(now) if one else 0.0))
+
+    def failed(self, address: str) -> None:
+        """Note a failed attempt."""
+        now = self._clock()
+        one = self._by_address.setdefault(address, _Bucket(BURST, 1, BURST, now))
+        self._by_address.move_to_end(address)
+        one.take(now)
+        self._all.take(now)
+        if len(self._by_address) > _MOST_ADDRESSES:
+            self._by_address.popitem(last=False)

@@ -1,0 +1,166 @@
+"""Tokens: making, revoking and recognising them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import string
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain import token as tokens
+from jobqueue.domain.errors import DatabaseError, NotFoundError
+from jobqueue.domain.token import Token
+from jobqueue.journal import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobqueue.domain.access import Caller
+    from jobqueue.domain.audit import Actor
+    from jobqueue.services.audit import Audit
+    from jobqueue.store.tokens import TokenStore
+
+log = get_logger(__name__)
+KNOWN_SECONDS: Final = 3.0
+"""For so long a process relies on what it has read of a token, so that a revoked one is of use no longer anywhere."""
+USED_APART: Final = timedelta(minutes=1)
+_MOST_KNOWN: Final = 10_000
+_ALPHABET: Final = string.ascii_lowercase + string.digits
+_NOBODY: Final = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    token: Token | None
+    until: float
+
+
+class Access:
+    """Makes, lists and revokes tokens, and says who calls with one."""
+
+    def __init__(self, store: TokenStore, audit: Audit) -> None:
+        self._store = store
+        self._audit = audit
+        self._known: dict[str, _Known] = {}
+        self._touched: dict[str, float] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def create(
+        self,
+        *,
+        roles: Sequence[str],
+        queues: Sequence[str] = (),
+        meta: Sequence[tuple[str, Any]] = (),
+        name: str = "",
+        expires: float | None = None,
+        by: Actor,
+    ) -> tuple[Token, str]:
+        """Make a token; return it, and its text, which is known only now.
+
+        Args:
+            roles: any of `access.ROLES`.
+            queues: names with ``*`` and ``?``; none for all.
+            meta: paths and scalars that its jobs must have.
+            name: for people.
+            expires: in how many seconds it is not valid any more; ``None`` for never.
+            by: who makes it.
+
+        Raises:
+            InvalidInputError: naming each unacceptable part.
+        """
+        known, scope = tokens.check(name=name, roles=roles, queues=queues, meta=meta)
+        now = await self._store.now()
+        while True:
+            secret = secrets.token_urlsafe(tokens.SECRET_BYTES)
+            token_id = "".join(secrets.choice(_ALPHABET) for _ in range(tokens.ID_LENGTH))
+            made = Token(
+                id=token_id,
+                digest=tokens.digest(secret),
+                name=name,
+                roles=known,
+                scope=scope,
+                insert_at=now,
+                expires_at=None if expires is None else now + timedelta(seconds=expires),
+                last_used_at=None,
+                revoked_at=None,
+            )
+            async with self._audit.noting(("token", token_id), "create", by) as note:
+                if await self._store.insert(made):
+                    note.after = made.wire()
+                    return made, tokens.compose(token_id, secret)
+
+    async def all(self) -> list[Token]:
+        """Return all tokens, newest first."""
+        return await self._store.all()
+
+    async def revoke(self, token_id: str, *, by: Actor) -> None:
+        """Make a token invalid, within `KNOWN_SECONDS` on every process.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        async with self._audit.noting(("token", token_id), "revoke", by) as note:
+            before = await self._store.revoke(token_id)
+            if before is None:
+                raise NotFoundError("token", token_id)
+            note.before = before.wire()
+        self._known.pop(token_id, None)
+
+    async def any_valid(self) -> bool:
+        """Tell whether there is a token with which anybody could call."""
+        now = await self._store.now()
+        return any(one.is_valid(now) for one in await self._store.all())
+
+    def is_known(self, text: str) -> bool:
+        """Tell whether a token can be looked at without asking the database."""
+        parts = tokens.split(text)
+        found = self._known.get(parts[0]) if parts else None
+        return parts is None or (found is not None and time.monotonic() < found.until)
+
+    async def caller(self, text: str) -> Caller | None:
+        """Return who calls with a token, or ``None`` if it is not valid.
+
+        Whether the id is unknown, the secret wrong, or the token revoked or expired, takes the same way.
+        """
+        parts = tokens.split(text)
+        if parts is None:
+            return None
+        token_id, secret = parts
+        token = await self._find(token_id)
+        fits = token.has_secret(secret) if token else secrets.compare_digest(tokens.digest(secret), _NOBODY)
+        if token is None or not fits or not token.is_valid(await self._store.now()):
+            return None
+        self._note_use(token_id)
+        return token.caller
+
+    async def drain(self) -> None:
+        """Wait for what is being noted."""
+        await asyncio.gather(*self._background)
+
+    async def _find(self, token_id: str) -> Token | None:
+        known = self._known.get(token_id)
+        if known is None or time.monotonic() >= known.until:
+            known = _Known(await self._store.find(token_id), time.monotonic() + KNOWN_SECONDS)
+            self._known.pop(token_id, None)
+            self._known[token_id] = known
+            if len(self._known) > _MOST_KNOWN:
+                self._known.pop(next(iter(self._known)))
+        return known.token
+
+    def _note_use(self, token_id: str) -> None:
+        now = time.monotonic()
+        if now - self._touched.get(token_id, -1e9) < USED_APART.total_seconds():
+            return
+        self._touched[token_id] = now
+        task = asyncio.create_task(self._touch(token_id))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _touch(self, token_id: str) -> None:
+        try:
+            await self._store.used(token_id, await self._store.now(), USED_APART)
+        except DatabaseError as error:
+            log.warning("the use of a token was not noted", token=token_id, error=str(error))

@@ -1,0 +1,88 @@
+"""What people do with jobs and batches, noted in the audit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobqueue.domain.audit import Actor
+    from jobqueue.domain.job import Job
+    from jobqueue.services.admin import Admin
+    from jobqueue.services.audit import Audit
+    from jobqueue.services.batches import Batches, BatchView
+
+_BRIEF: Final = ("queue", "type", "state", "attemptsMade", "meta", "error")
+
+
+class People:
+    """Changes jobs and batches on behalf of somebody; raises what `Admin` and `Batches` raise."""
+
+    def __init__(self, admin: Admin, batches: Batches, audit: Audit) -> None:
+        self._admin = admin
+        self._batches = batches
+        self._audit = audit
+
+    async def patch(self, job_id: str, changes: Mapping[str, Any], *, by: Actor) -> Job:
+        """Change fields of a job that is not processing."""
+        async with self._audit.noting(("job", job_id), "patch", by) as note:
+            before = await self._admin.get(job_id)
+            changed = await self._admin.patch(job_id, changes)
+            names = [wire.camel(name) for name in changes]
+            note.before, note.after = _part(before, names), _part(changed, names)
+            return changed
+
+    async def requeue(self, job_id: str, changes: Mapping[str, Any] | None = None, *, by: Actor) -> Job:
+        """Start a job anew."""
+        async with self._audit.noting(("job", job_id), "requeue", by) as note:
+            before = await self._admin.get(job_id)
+            requeued = await self._admin.requeue(job_id, changes)
+            names = ["state", "attemptsMade", *(wire.camel(name) for name in changes or ())]
+            note.before, note.after = _part(before, names), _part(requeued, names)
+            return requeued
+
+    async def kill(self, job_id: str, reason: str = "killed by a person", *, by: Actor) -> Job:
+        """End an unfinished job."""
+        async with self._audit.noting(("job", job_id), "kill", by) as note:
+            before = await self._admin.get(job_id)
+            killed = await self._admin.kill(job_id, reason)
+            note.before, note.after = _part(before, ["state"]), {"state": killed.state.value, "reason": reason}
+            return killed
+
+    async def delete(self, job_id: str, *, by: Actor) -> None:
+        """Delete a job that is not processing."""
+        async with self._audit.noting(("job", job_id), "delete", by) as note:
+            before = await self._admin.get(job_id)
+            await self._admin.delete(job_id)
+            note.before = _part(before, _BRIEF)
+
+    async def seal_batch(self, batch_id: str, *, by: Actor) -> BatchView:
+        """Say that no further jobs will come."""
+        async with self._audit.noting(("batch", batch_id), "seal", by) as note:
+            sealed = await self._batches.seal(batch_id)
+            note.after = {"sealed": True}
+            return sealed
+
+    async def kill_batch(self, batch_id: str, *, by: Actor, **options: Any) -> int:
+        """End the unfinished jobs of a batch; return how many."""
+        async with self._audit.noting(("batch", batch_id), "kill", by) as note:
+            note.before = {"counts": dict((await self._batches.get(batch_id)).counts)}
+            killed = await self._batches.kill(batch_id, **options)
+            note.after = {"killed": killed}
+            return killed
+
+    async def requeue_batch(self, batch_id: str, *, by: Actor) -> BatchView:
+        """Restart what has failed of a batch."""
+        async with self._audit.noting(("batch", batch_id), "requeue", by) as note:
+            note.before = {"counts": dict((await self._batches.get(batch_id)).counts)}
+            requeued = await self._batches.requeue(batch_id)
+            note.after = {"generation": requeued.batch.generation}
+            return requeued
+
+
+def _part(job: Job, names: Any) -> dict[str, Any]:
+    shown = wire.job(job)
+    return {name: shown[name] for name in names if name in shown}

@@ -1,0 +1,57 @@
+"""What of the database lies within a scope."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bson import ObjectId
+
+from jobqueue.store import scoping
+from jobqueue.store.database import guarded
+from jobqueue.store.schedules import planned
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobqueue.domain.access import Scope
+    from jobqueue.store.database import Database
+    from jobqueue.store.statements import Document
+
+
+class Visible:
+    """Tells whether things are in a scope."""
+
+    def __init__(self, database: Database) -> None:
+        self._jobs = database.collection("jobs")
+        self._batches = database.collection("batches")
+        self._schedules = database.collection("schedules")
+
+    @guarded
+    async def has_job(self, job_id: str, scope: Scope) -> bool:
+        """Tell whether there is such a job within a scope."""
+        wanted: Document = {"_id": ObjectId(job_id), "state": {"$exists": True}, "$and": scoping.clauses(scope)}
+        return await self._jobs.find_one(wanted, {"_id": 1}) is not None
+
+    @guarded
+    async def missing(self, job_ids: Sequence[str], scope: Scope) -> list[str]:
+        """Return those of some jobs that are not within a scope."""
+        ids = [ObjectId(one) for one in dict.fromkeys(job_ids)]
+        wanted: Document = {"_id": {"$in": ids}, "state": {"$exists": True}, "$and": scoping.clauses(scope)}
+        there = {one["_id"] async for one in self._jobs.find(wanted, {"_id": 1})}
+        return [str(one) for one in ids if one not in there]
+
+    @guarded
+    async def has_batch(self, batch_id: str, scope: Scope) -> bool:
+        """Tell whether there is such a batch with none of its jobs, nor its own meta, outside of a scope."""
+        found = await self._batches.find_one({"_id": ObjectId(batch_id)}, {"meta": 1})
+        if found is None or not scope.has_meta(found.get("meta") or {}):
+            return False
+        outside: Document = {"batchId": ObjectId(batch_id), "$nor": [{"$and": scoping.clauses(scope)}]}
+        return await self._jobs.find_one(outside, {"_id": 1}) is None
+
+    @guarded
+    async def has_schedule(self, name: str, scope: Scope) -> bool:
+        """Tell whether there is such a schedule, and makes its jobs within a scope."""
+        found = await self._schedules.find_one({"_id": name})
+        schedule = planned(found).schedule if found else None
+        return schedule is not None and scope.has_queue(schedule.job.queue) and scope.has_meta(schedule.job.meta)
