@@ -18,6 +18,7 @@ from jobqueue.services.audit import Audit
 from jobqueue.services.batch_ends import BatchEnds
 from jobqueue.services.batches import Batches
 from jobqueue.services.breakers import Breakers
+from jobqueue.services.census import Census
 from jobqueue.services.completer import Completer
 from jobqueue.services.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.dependencies import Dependencies
@@ -37,11 +38,14 @@ from jobqueue.services.producer import Producer
 from jobqueue.services.pruner import PRUNE_SECONDS, Pruner
 from jobqueue.services.queues import Queues
 from jobqueue.services.relatives import JobRelatives
+from jobqueue.services.rollups import ROLL_SECONDS, Roller
 from jobqueue.services.schedules import SCHEDULE_SECONDS, Scheduler, Schedules
+from jobqueue.services.stats import Stats
 from jobqueue.services.wake import Wake, Wakeups
 from jobqueue.services.work import Work
 from jobqueue.store.audit import AuditStore
 from jobqueue.store.batches import BatchStore
+from jobqueue.store.census import CensusStore
 from jobqueue.store.changes import Changes, Event
 from jobqueue.store.claims import ClaimStore
 from jobqueue.store.config import ConfigStore
@@ -58,6 +62,7 @@ from jobqueue.store.logs import LogStore
 from jobqueue.store.operations import OperationStore
 from jobqueue.store.pruning import PruningStore
 from jobqueue.store.queues import QueueStore
+from jobqueue.store.rollups import RollupStore
 from jobqueue.store.schedules import ScheduleStore
 from jobqueue.store.tokens import TokenStore
 from jobqueue.store.visible import Visible
@@ -150,6 +155,9 @@ class Runtime:
         self.presence = Presence(workers, self.name)
         self.explainer = Explainer(self.jobs, self.configs, self.limits, self.breakers, workers, self.figures)
         self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
+        self.roller = Roller(rollups := RollupStore(database), database.clock)
+        self.census = Census(CensusStore(database), self.figures)
+        self.stats = Stats(rollups, self.roller, self.census, database.clock)
         self.changes = Changes(database)
         self.keeper = LeaseKeeper(database)
         self._told: dict[tuple[str, str | None], float] = {}
@@ -198,6 +206,7 @@ class Runtime:
             Loop("presence", self.presence.run_once, every=SIGN_SECONDS),
             Loop("limit keys", keys.run_once, every=KEY_SECONDS),
             Loop("failures", self.failures.run_once, every=MARK_SECONDS),
+            Loop("statistics", self.roller.run_once, every=ROLL_SECONDS),
             Loop("pruner", Pruner(self.configs, self.pruning).run_once, every=PRUNE_SECONDS),
         ]
         self.wakeups.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)

@@ -247,20 +247,23 @@ class Database:
         with translated(), pymongo.timeout(2):
             await self.command("ping")
 
-    async def in_transaction(self, work: Callable[[AsyncIOMotorClientSession], Coroutine[Any, Any, T]]) -> T:
+    async def in_transaction(
+        self, work: Callable[[AsyncIOMotorClientSession], Coroutine[Any, Any, T]], *, level: str = "majority"
+    ) -> T:
         """Do all of it or nothing; begun anew when it collides with somebody else's write.
 
         The driver's own loop for this gives up when the collision is told at the commit.
 
         Args:
             work: gets the session its calls have to name; may be called several times.
+            level: of reading; with ``snapshot`` all reads see the database as it was at one moment.
         """
         until = time.monotonic() + _TRANSACTION_SECONDS
         async with await self._client.start_session() as session:
             while True:
                 # A transaction does not take over the concerns of the collections in it, nor may the URL weaken them.
                 session.start_transaction(
-                    read_concern=ReadConcern("majority"), write_concern=_WRITES, max_commit_time_ms=OPERATION_MS
+                    read_concern=ReadConcern(level), write_concern=_WRITES, max_commit_time_ms=OPERATION_MS
                 )
                 try:
                     done = await work(session)

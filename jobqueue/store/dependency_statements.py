@@ -45,6 +45,7 @@ def release(job_id: str, now: Now) -> list[Document]:
                     }
                 },
                 "delayTil": {"$cond": [{"$and": [is_free, is_early]}, "$heldTil", None]},
+                "readyAt": {"$cond": [is_free, now, "$readyAt"]},
                 "waitsFor": {"$cond": [is_free, "$$REMOVE", "$waitsFor"]},
             }
         },

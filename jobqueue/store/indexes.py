@@ -14,7 +14,7 @@ from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from jobqueue.domain.errors import UnsuitableDatabaseError
-from jobqueue.store import failure_statements, limit_statements, statements
+from jobqueue.store import activity_statements, failure_statements, limit_statements, statements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,6 +84,8 @@ def _declared() -> Sequence[Index]:
         "newestOfAttribute": ((("attrs", 1), *_NEWEST), _partial(attrs={"$exists": True})),
         "ended": ((("queue", 1), ("state", 1), ("endAt", 1)), _partial(endAt={"$gt": _EPOCH})),
         failure_statements.INDEX: (failure_statements.KEYS, _partial(state={"$in": failure_statements.STATES})),
+        activity_statements.ATTEMPTS_INDEX: ((("history.endAt", 1),), _partial(**{"history.endAt": {"$gt": _EPOCH}})),
+        activity_statements.KILLED_INDEX: ((("killedAt", 1),), _partial(killedAt={"$gt": _EPOCH})),
         "tombstones": ((("expireAt", 1),), {"expireAfterSeconds": 0, **_partial(expireAt={"$type": "date"})}),
     }
     return (
@@ -98,6 +100,7 @@ def _declared() -> Sequence[Index]:
             options=leveled,
         ),
         Index(collection="attempts", name="entry", keys=(("jobId", 1), ("seq", 1)), options={"unique": True}),
+        Index(collection="attempts", name="ended", keys=(("entry.endAt", 1),)),
         Index(collection="batches", name="newest", keys=_NEWEST),
         Index(collection="batches", name="newestOfState", keys=(("state", 1), *_NEWEST)),
         Index(collection="batches", name="outbox", keys=(("outbox", 1),), options=_partial(outbox={"$exists": True})),

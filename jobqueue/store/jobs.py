@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import bson
@@ -25,6 +26,7 @@ from jobqueue.store.transitions import Change, Transitions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from motor.motor_asyncio import AsyncIOMotorClientSession
 
@@ -300,7 +302,7 @@ class JobStore:
         """Delete a job that is not processing, with its logs; say whether it was there to be deleted.
 
         A child, a batch's callback, or a job of a schedule leaves an empty document behind for an hour, so that a slow
-        create it a second time.
+        process cannot create it a second time; one to which something happened lately does for the statistics.
         """
         guard = statements.deletable(job.id, job.queue)
         return await self._remove(job, guard)
@@ -338,8 +340,10 @@ class JobStore:
         raise KeyConflictError(queue, key, str(holder["_id"]) if holder else "") from None
 
     async def _remove(self, job: Job, guard: Document) -> bool:
-        if job.is_derived:
-            stone = queue_statements.tombstone(self.now)
+        now = await self._clock.now() if isinstance(self.now, str) else self.now
+        recent = _latest(job) > now - timedelta(seconds=queue_statements.REMEMBERED_SECONDS)
+        if recent or job.is_derived:
+            stone = queue_statements.tombstone(self.now, remembered=recent)
             gone = (await self.collection.update_one(guard, stone)).modified_count
         else:
             gone = (await self.collection.delete_one(guard)).deleted_count
@@ -361,3 +365,9 @@ class JobStore:
             for found in error.details["writeErrors"]:
                 results[found["index"]] = DuplicateKeyError(found["errmsg"], found["code"], found)
         return results
+
+
+def _latest(job: Job) -> datetime:
+    """Return when something has happened to a job that statistics tell of."""
+    attempts = [one.end_at for one in job.history[-1:]]
+    return max(moment for moment in (job.insert_at, job.start_at, job.end_at, *attempts) if moment is not None)

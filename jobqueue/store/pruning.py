@@ -33,25 +33,31 @@ class PruningStore:
         """Delete jobs of a queue that have been in a final state for so many seconds, those that ended first first.
 
         A child, or the job of a schedule, leaves an empty document behind for an hour, so that a slow process cannot
-        create it a second time.
+        create it a second time; one that ended lately does for the statistics.
 
         Returns:
             How many are deleted, and how many were found; the others have changed meanwhile.
         """
         now = await self._clock.now() if isinstance(self.now, str) else self.now
         over = queue_statements.over(queue, state, _EPOCH, now - timedelta(seconds=seconds))
-        cursor = self._jobs.find(over, dict.fromkeys(_DERIVED, 1), sort=[("endAt", 1)], hint=_BY_END).limit(most)
+        cursor = self._jobs.find(over, dict.fromkeys((*_DERIVED, "endAt"), 1), sort=[("endAt", 1)], hint=_BY_END).limit(
+            most
+        )
         found = [one async for one in cursor]
         if not found:
             return 0, 0
-        born = [one["_id"] for one in found if any(one.get(name) is not None for name in _DERIVED)]
-        others = [one["_id"] for one in found if one["_id"] not in set(born)]
+        since = now - timedelta(seconds=queue_statements.REMEMBERED_SECONDS)
+        recent = [one["_id"] for one in found if one["endAt"] > since]
+        old = [one for one in found if one["endAt"] <= since]
+        born = [one["_id"] for one in old if any(one.get(name) is not None for name in _DERIVED)]
+        others = [one["_id"] for one in old if one["_id"] not in set(born)]
         gone = 0
         if others:
             gone += int((await self._jobs.delete_many(over | {"_id": {"$in": others}})).deleted_count)
-        if born:
-            stones = queue_statements.tombstone(self.now)
-            gone += int((await self._jobs.update_many(over | {"_id": {"$in": born}}, stones)).modified_count)
+        for ids, remembered in ((born, False), (recent, True)):
+            if ids:
+                stones = queue_statements.tombstone(self.now, remembered=remembered)
+                gone += int((await self._jobs.update_many(over | {"_id": {"$in": ids}}, stones)).modified_count)
         await self._clear([one["_id"] for one in found])
         return gone, len(found)
 

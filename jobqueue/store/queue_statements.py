@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from bson import ObjectId
 
 from jobqueue.domain.state import DEPENDENTS, WAITING, Outcome, State
+from jobqueue.store import statements
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
     from jobqueue.domain.job import Job
     from jobqueue.store.statements import Document, Now
 
-_STONE_MS: Final = 3_600_000
+STONE_MS: Final = 3_600_000
+"""How long a tombstone stays."""
+REMEMBERED_SECONDS: Final = 1200.0
+"""A job to which something happened within this time is not in the statistics for good yet."""
+_REMEMBERED: Final = ("type", "state", "insertAt", "killedAt", "batchId", "attemptsMade")
+_REMEMBERED_OF_ATTEMPTS: Final = ("token", "readyAt", "startAt", "endAt", "outcome", "last")
 
 
 def waiting(queue: str) -> Document:
@@ -54,6 +60,7 @@ def kill_waiting(reason: str, now: Now) -> list[Document]:
                 "waitsFor": "$$REMOVE",
                 # Computed afterwards: an update does not know how.
                 "fingerprint": "$$REMOVE",
+                **statements.killed(now),
             }
         },
         {"$set": {"outbox": {"$cond": [{"$eq": ["$outbox", []]}, "$$REMOVE", "$outbox"]}}},
@@ -70,6 +77,11 @@ def over(queue: str, state: State, after: datetime, until: datetime) -> Document
     }
 
 
-def tombstone(now: Now) -> list[Document]:
-    """Leave of a job only that its id is taken, for an hour."""
-    return [{"$replaceWith": {"_id": "$_id", "queue": "$queue", "expireAt": {"$add": [now, _STONE_MS]}}}]
+def tombstone(now: Now, *, remembered: bool) -> list[Document]:
+    """Leave of a job only that its id is taken, for an hour, and what statistics and events have to know of it."""
+    stone: Document = {"_id": "$_id", "queue": "$queue", "expireAt": {"$add": [now, STONE_MS]}}
+    if remembered:
+        is_list = {"$isArray": "$history"}
+        entries = {"$map": {"input": "$history", "in": {name: f"$$this.{name}" for name in _REMEMBERED_OF_ATTEMPTS}}}
+        stone["gone"] = {name: f"${name}" for name in _REMEMBERED} | {"history": {"$cond": [is_list, entries, []]}}
+    return [{"$replaceWith": stone}]

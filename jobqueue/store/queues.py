@@ -67,6 +67,11 @@ class QueueStore:
         return QueueFigures(counts=counts, oldest_ready=oldest, ended={"minute": minute, "hour": hour})
 
     @guarded
+    async def oldest_ready(self, queue: str) -> float | None:
+        """Return for how many seconds the job at the head of a queue could have been claimed, if one waits."""
+        return await self._oldest_ready(queue, await self._clock.now())
+
+    @guarded
     async def count_unfinished(self, queue: str) -> int:
         """Return how many jobs of a queue have not ended."""
         return sum([await self._count(queue, state) for state in UNFINISHED])

@@ -77,6 +77,7 @@ def claim(
         "attempt": number,
         "token": {"$literal": token},
         "worker": {"$literal": worker},
+        "readyAt": _ready(),
         "startAt": now,
         "endAt": None,
         "outcome": None,
@@ -157,7 +158,7 @@ def applied(transition: Transition, now: Now) -> Document | list[Document]:
 
     A plain update where no date has to be computed, which is quicker, and a pipeline where a delay is added to now.
     """
-    changed: Document = {"state": transition.target.value}
+    changed: Document = {"state": transition.target.value, **_told(transition)}
     entry: Document = {}
     dates = []
     if transition.token is not None:
@@ -167,10 +168,6 @@ def applied(transition: Transition, now: Now) -> Document | list[Document]:
             entry["code"] = transition.code
         if transition.error is not None:
             entry["error"] = wire.error(transition.error)
-    if transition.error is not None:
-        changed["error"] = wire.error(transition.error)
-    if transition.result is not UNSET:
-        changed |= {"result": transition.result, "error": None, "progress": 100}
     if transition.target not in UNFINISHED:
         dates.append("endAt")
     if transition.fingerprint is not None:
@@ -179,10 +176,23 @@ def applied(transition: Transition, now: Now) -> Document | list[Document]:
         changed["outbox"] = list(transition.outbox)
     if transition.delay is not None:
         return _with_delay(transition, changed, entry, now)
+    if transition.token is None and transition.target is State.KILLED:
+        return _while_waiting(changed, now)
     return _plain(transition, changed, entry, dates, now)
 
 
+def _told(transition: Transition) -> Document:
+    told: Document = {}
+    if transition.error is not None:
+        told["error"] = wire.error(transition.error)
+    if transition.result is not UNSET:
+        told |= {"result": transition.result, "error": None, "progress": 100}
+    return told
+
+
 def _plain(transition: Transition, changed: Document, entry: Document, dates: list[str], now: Now) -> Document:
+    if transition.target is State.FAILED:
+        entry["last"] = True
     changed |= {f"history.$.{name}": inner for name, inner in entry.items()}
     if entry:
         dates = [*dates, "history.$.endAt"]
@@ -195,9 +205,17 @@ def _plain(transition: Transition, changed: Document, entry: Document, dates: li
         update["$inc"] = {"attemptsMade": -1}
     if transition.token is not None:
         update["$unset"] = {"slots": ""}
-    elif transition.target is State.KILLED:
-        update["$unset"] = {"waitsFor": ""}
     return update
+
+
+def _while_waiting(changed: Document, now: Now) -> list[Document]:
+    values: Document = {name: {"$literal": inner} for name, inner in changed.items()}
+    return [{"$set": values | {"endAt": now} | killed(now)}, {"$unset": "waitsFor"}]
+
+
+def killed(now: Now) -> Document:
+    """Return the field that tells of a job's end of which no attempt tells, also after it is requeued."""
+    return {"killedAt": {"$concatArrays": [_array("$killedAt"), [now]]}}
 
 
 def _with_delay(transition: Transition, changed: Document, entry: Document, now: Now) -> list[Document]:
@@ -333,6 +351,12 @@ def deletable(job_id: str, queue: str) -> Document:
 def key_holder(queue: str, key: str) -> Document:
     """Match the unfinished job that holds a key."""
     return {"queue": queue, "key": key, "state": {"$in": sorted(state.value for state in UNFINISHED)}}
+
+
+def _ready() -> Document:
+    """Return since when a job could have been claimed: created, due, released, or back from its last attempt."""
+    back: Document = {"$let": {"vars": {"last": {"$last": _array("$history")}}, "in": "$$last.endAt"}}
+    return {"$max": ["$insertAt", "$delayTil", "$readyAt", back]}
 
 
 def _lease_end(now: Now, seconds: Any, start: Any, margin: Any) -> Document:

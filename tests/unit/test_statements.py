@@ -127,7 +127,7 @@ def test_a_change_sets_the_target_lets_go_of_the_claim_and_touches_nothing_a_per
     update = statements.applied(transition, NOW)
     changed = (update[0] if isinstance(update, list) else update)["$set"]
     plain = {
-        name: value["$literal"] if isinstance(update, list) and "$literal" in value else value
+        name: value["$literal"] if isinstance(value, dict) and "$literal" in value else value
         for name, value in changed.items()
         if name != "history"
     }

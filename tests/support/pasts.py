@@ -1,0 +1,161 @@
+"""Jobs with an invented past, and what can be counted of it by looking at each of them."""
+
+from __future__ import annotations
+
+import math
+import random
+import secrets
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import ObjectId
+
+from jobqueue.domain import histogram
+from jobqueue.domain.activity import TIMED, Activity, Starts, Tally
+from jobqueue.domain.job import NewJob
+from jobqueue.domain.state import Outcome, State
+from jobqueue.services.rollups import minute_of
+from jobqueue.store import documents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_AGAIN: Final = (Outcome.FAIL, Outcome.RETRY, Outcome.HANGING, Outcome.TIMEOUT, Outcome.RELEASE)
+_LAST: Final = {
+    Outcome.SUCCESS: State.SUCCESS,
+    Outcome.DIE: State.KILLED,
+    Outcome.KILL: State.KILLED,
+    Outcome.FAIL: State.FAILED,
+    Outcome.HANGING: State.FAILED,
+    Outcome.TIMEOUT: State.FAILED,
+}
+
+
+class FixedClock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self, now: datetime) -> None:
+        self.moment = now
+
+    async def now(self) -> datetime:
+        """Return the time it shows."""
+        return self.moment
+
+
+def seeded(seed: int) -> random.Random:
+    """Return the same chance for the same seed."""
+    return random.Random(seed)  # noqa: S311 - no secret
+
+
+def past(chance: random.Random, since: datetime, seconds: float) -> dict[str, Any]:
+    """Return the document of a job that was created within a span, as the program would have left it.
+
+    ``latest`` is when something happened to it last.
+    """
+    one = _past(chance, since, seconds)
+    dates = [entry[name] for entry in one["history"] for name in ("startAt", "endAt") if entry[name] is not None]
+    return one | {"latest": max([one["insertAt"], *dates])}
+
+
+def _past(chance: random.Random, since: datetime, seconds: float) -> dict[str, Any]:
+    added = _ms(since + timedelta(seconds=chance.uniform(0, seconds)))
+    new = NewJob(type=chance.choice(["a", "b"]), queue=chance.choice(["x", "y:z"]), priority=0, attempts=3, lease=60)
+    one = documents.new_document(new, job_id=str(ObjectId()), now=added)
+    moment = added
+    for _ in range(chance.choice([0, 1, 1, 1, 2, 4])):
+        ready = moment
+        began = _ms(ready + timedelta(seconds=chance.expovariate(1 / 20)))
+        entry: dict[str, Any] = {
+            "token": secrets.token_hex(4),
+            "readyAt": ready,
+            "startAt": began,
+            "endAt": None,
+            "outcome": None,
+        }
+        one["history"].append(entry)
+        one |= {"state": "processing", "startAt": began}
+        if chance.random() < 0.1:
+            return one
+        moment = _ms(began + timedelta(seconds=chance.expovariate(1 / 60)))
+        outcome = chance.choice(_AGAIN)
+        entry |= {"endAt": moment, "outcome": outcome.value}
+        one |= {"state": "pending"}
+    if one["history"] and chance.random() < 0.8:
+        outcome = chance.choice(list(_LAST))
+        entry = one["history"][-1]
+        entry["outcome"] = outcome.value
+        one |= {"state": _LAST[outcome].value, "endAt": entry["endAt"]}
+        if _LAST[outcome] is State.FAILED:
+            entry["last"] = True
+        if chance.random() < 0.2:
+            moment = _ms(moment + timedelta(seconds=chance.expovariate(1 / 60)))
+            one["history"].append({"token": None, "startAt": None, "endAt": moment, "outcome": "requeue"})
+            one |= {"state": "pending", "endAt": None}
+    elif chance.random() < 0.3:
+        one |= {"state": "killed", "endAt": moment, "killedAt": [moment]}
+    return one
+
+
+def count(jobs: Iterable[dict[str, Any]], since: datetime, until: datetime) -> dict[datetime, Tally]:
+    """Count by minute what happened within a span, one job and one attempt after the other."""
+    found: dict[datetime, Tally] = {}
+
+    def at(moment: datetime, job: dict[str, Any]) -> Activity:
+        return found.setdefault(minute_of(moment), {}).setdefault((job["queue"], job["type"]), Activity())
+
+    for job in jobs:
+        if since <= job["insertAt"] < until:
+            at(job["insertAt"], job).added += 1
+        for moment in job.get("killedAt", ()):
+            if since <= moment < until:
+                at(moment, job).ended["killed"] += 1
+        for entry in job["history"]:
+            if entry["token"] is None or entry["endAt"] is None or not since <= entry["endAt"] < until:
+                continue
+            one = at(entry["endAt"], job)
+            outcome = Outcome(entry["outcome"])
+            one.attempts[outcome.value] += 1
+            starts = one.starts.setdefault(minute_of(entry["startAt"]), Starts())
+            starts.count += 1
+            starts.waits[histogram.bucket(_lapse(entry["readyAt"], entry["startAt"]))] += 1
+            if outcome in TIMED:
+                one.runs[histogram.bucket(_lapse(entry["startAt"], entry["endAt"]))] += 1
+            if entry.get("last") or outcome in {Outcome.SUCCESS, Outcome.DIE, Outcome.KILL}:
+                one.ended[_LAST[outcome].value] += 1
+    return found
+
+
+def times(jobs: Iterable[dict[str, Any]], since: datetime, until: datetime) -> tuple[list[float], list[float]]:
+    """Return the seconds that jobs waited for attempts begun in a span, and that attempts took that ended in it."""
+    entries = [entry for job in jobs for entry in job["history"] if entry["token"] is not None]
+    waits = [_lapse(one["readyAt"], one["startAt"]) / 1000 for one in entries if since <= one["startAt"] < until]
+    runs = [
+        _lapse(one["startAt"], one["endAt"]) / 1000
+        for one in entries
+        if one["endAt"] is not None and since <= one["endAt"] < until and Outcome(one["outcome"]) in TIMED
+    ]
+    return sorted(waits), sorted(runs)
+
+
+def nearest_rank(ordered: list[float], part: float) -> float:
+    """Return a percentile of sorted values."""
+    return ordered[max(1, math.ceil(part * len(ordered))) - 1]
+
+
+def outcomes(jobs: Iterable[dict[str, Any]], since: datetime, until: datetime) -> Counter[str]:
+    """Return how many attempts ended in a span, by outcome."""
+    return Counter(
+        entry["outcome"]
+        for job in jobs
+        for entry in job["history"]
+        if entry["token"] is not None and entry["endAt"] is not None and since <= entry["endAt"] < until
+    )
+
+
+def _lapse(since: datetime, until: datetime) -> float:
+    return round((until - since).total_seconds() * 1000)
+
+
+def _ms(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(microsecond=moment.microsecond // 1000 * 1000)
