@@ -49,6 +49,7 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
 
 async def _close_desk(app: web.Application) -> None:
     app[DESK].close()
+    app[RUNTIME].logs.close()
 
 
 async def _drain_desk(app: web.Application) -> None:

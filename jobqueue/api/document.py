@@ -12,7 +12,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from jobqueue.api import operations
 from jobqueue.api.problems import MEDIA_TYPE
 from jobqueue.api.replies import JSON, reply
-from jobqueue.api.schemas import fields, forms, requests, shown, shown_more
+from jobqueue.api.schemas import bulk, fields, forms, requests, shown, shown_more
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from jobqueue.api.operations import Operation, Route
 
-_PATHS: Final = {"id": forms.ID, "queue": forms.QUEUE, "name": forms.QUEUE}
+_PATHS: Final = {"id": forms.ID, "queue": forms.QUEUE, "name": forms.QUEUE, "fingerprint": bulk.FINGERPRINT}
 _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Idempotency-Key": {"type": "string", "pattern": "^[\\x20-\\x7e]{1,255}$"},
     "If-Match": {"type": "string"},

@@ -15,7 +15,6 @@ from jobqueue.api.once import once
 from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
 from jobqueue.api.schemas import fields, requests
-from jobqueue.api.schemas.queries import line_cursor
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id
 from jobqueue.domain.errors import InvalidInputError
@@ -95,20 +94,6 @@ async def delete(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-async def logs(request: web.Request) -> web.Response:
-    """Return log lines in order.
-
-    ``next`` is null when there are no more lines at present; ``resume`` is always the cursor after the last line, to
-    follow a job that runs.
-    """
-    job_id, after, most = path_id(request), request[QUERY]["cursor"], request[QUERY]["limit"]
-    lines = await request.app[RUNTIME].admin.logs(job_id, after=after, limit=most + 1)
-    part, more = lines[:most], len(lines) > most
-    resume = line_cursor(part[-1][0] + 1 if part else after)
-    items = [wire.log_line(line) for _, line in part]
-    return reply({"items": items, "next": resume if more else None, "resume": resume})
-
-
 async def family(request: web.Request) -> web.Response:
     """Return the ancestors, descendants and batch of a job."""
     found = await request.app[RUNTIME].admin.family(path_id(request))
@@ -171,7 +156,7 @@ def _family(found: Family, scope: Scope) -> dict[str, Any]:
     tree = _tree(found.tree, _DEEPEST_TREE, cut, scope)
     batch = None if found.batch is None else {"id": found.tree.job.batch_id, "counts": dict(found.batch)}
     return {
-        "ancestors": [_brief(job) for job in found.ancestors if scope.has(job)],
+        "ancestors": [brief(job) for job in found.ancestors if scope.has(job)],
         "job": tree,
         "batch": batch if scope.is_everything else None,
         "truncated": found.truncated or bool(cut),
@@ -182,9 +167,10 @@ def _tree(relative: Relative, room: int, cut: list[str], scope: Scope) -> Mappin
     if room == 0 and relative.children:
         cut.append(relative.job.id)
     children = [child for child in relative.children if scope.has(child.job)] if room else []
-    return {**_brief(relative.job), "children": [_tree(child, room - 1, cut, scope) for child in children]}
+    return {**brief(relative.job), "children": [_tree(child, room - 1, cut, scope) for child in children]}
 
 
-def _brief(job: Job) -> dict[str, Any]:
+def brief(job: Job) -> dict[str, Any]:
+    """Return a job as JSON, without what can be large."""
     shown = wire.job(job)
     return {name: shown[name] for name in _BRIEF}

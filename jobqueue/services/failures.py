@@ -10,9 +10,10 @@ from jobqueue.domain.errors import NotFoundError, WrongStateError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobqueue.domain.audit import Actor
     from jobqueue.domain.failure import FailureGroup, FailureQuery
     from jobqueue.domain.job import Job
-    from jobqueue.services.admin import Admin
+    from jobqueue.services.people import People
     from jobqueue.store.failures import FailureStore
 
 MARK_SECONDS: Final = 5.0
@@ -24,9 +25,9 @@ _TRIES: Final = 10
 class Failures:
     """Looks at failures as a whole, and tries one of a group again."""
 
-    def __init__(self, store: FailureStore, admin: Admin) -> None:
+    def __init__(self, store: FailureStore, people: People) -> None:
         self._store = store
-        self._admin = admin
+        self._people = people
 
     async def page(self, query: FailureQuery, *, scope: Scope = EVERYTHING) -> tuple[list[FailureGroup], bool]:
         """Return a page of groups, and whether there are more.
@@ -49,7 +50,7 @@ class Failures:
         return job
 
     async def try_one(
-        self, query: FailureQuery, changes: Mapping[str, Any] | None = None, *, scope: Scope = EVERYTHING
+        self, query: FailureQuery, changes: Mapping[str, Any] | None = None, *, by: Actor, scope: Scope = EVERYTHING
     ) -> Job:
         """Start one of the latest jobs of a group anew; if others do so too, each another one.
 
@@ -61,11 +62,11 @@ class Failures:
         for _ in range(_TRIES):
             job = await self.latest(query, scope=scope)
             try:
-                return await self._admin.requeue(job.id, changes)
+                return await self._people.requeue(job.id, changes, by=by)
             except (NotFoundError, WrongStateError):
                 # Somebody else was faster.
                 continue
-        return await self._admin.requeue(job.id, changes)
+        return await self._people.requeue(job.id, changes, by=by)
 
     async def run_once(self) -> float | None:
         """Give a fingerprint to a part of what has none; return in how many seconds to go on if more may be."""

@@ -129,13 +129,13 @@ class Runtime:
         self.batches = Batches(
             batch_store, self.jobs, dependencies, self.completer, self.admin, self.configs, self.wakeups
         )
-        self.failures = Failures(FailureStore(database), self.admin)
         self.operations = Operations(OperationStore(database), self.jobs, self.admin)
         audit_store = AuditStore(database)
         self.audit = Audit(audit_store)
         self.access = Access(TokenStore(database), self.audit)
         self.visible = Visible(database)
         self.people = People(self.admin, self.batches, self.audit)
+        self.failures = Failures(FailureStore(database), self.people)
         self.figures = QueueStore(database)
         self.pruning = PruningStore(database)
         self.queues = Queues(

@@ -71,7 +71,9 @@ class LogStore:
         ][: query.limit + 1]
         if len(found) <= query.limit:
             wanted = lines(head.id, query, until)
-            cursor = self._logs.find(wanted, sort=_ORDER, hint=index(query)).limit(query.limit + 1 - len(found))
+            cursor = self._logs.find(wanted, sort=_ORDER).limit(query.limit + 1 - len(found))
+            if query.is_narrowed:
+                cursor = cursor.hint(index(query))
             found += [(int(one["seq"]), documents.log_line(one)) async for one in cursor]
         more = len(found) > query.limit or beyond
         shown = tuple(found[: query.limit])

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 ADMIN = "the-token-of-the-settings"
 BY = Actor(name="test", via="python")
-FOREIGN = {"queue": "theirs", "name": "theirs"}
+FOREIGN = {"queue": "theirs", "name": "theirs", "fingerprint": "0" * 16}
 # What a path can name, and where a caller of another queue or value finds nothing.
-BY_ID = ("/v1/jobs/{id}", "/v1/batches/{id}")
+BY_ID = ("/v1/jobs/{id}", "/v1/batches/{id}", "/v1/operations/{id}")
 BY_QUEUE = ("/v1/queues/{queue}", "/v1/schedules/{name}")
 SHARED = ("/v1/queues", "/v1/schedules", "/v1/audit", "/v1/stats", "/metrics")
 GLOBAL = ("/v1/audit", "/metrics")
@@ -72,6 +72,8 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         ids = {"jobs": (await runtime.producer.add(job)).id}
         body = {"jobs": [{"type": "a", "queue": "theirs"}], "meta": {"user_id": 8}}
         ids["batches"] = (await (await client.post("/v1/batches", json=body, headers=headers)).json())["id"]
+        body = {"filter": {"queue": "theirs"}}
+        ids["operations"] = (await (await client.post("/v1/jobs/delete", json=body, headers=headers)).json())["id"]
         schedule = {"every": 3600, "job": {"type": "a", "queue": "theirs"}}
         assert (await client.put("/v1/schedules/theirs", json=schedule, headers=headers)).status == 201
         tokens: dict[str, str] = {}

@@ -11,6 +11,7 @@ import pytest
 from bson import ObjectId
 
 from jobqueue.domain.access import Scope
+from jobqueue.domain.audit import Actor
 from jobqueue.domain.errors import InvalidInputError, NotFoundError
 from jobqueue.domain.failure import BY_LAST, FailureQuery
 from jobqueue.domain.fingerprint import fingerprint
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.failure import FailureGroup
     from jobqueue.services.runtime import Runtime
 
+ANN = Actor(name="ann", via="http")
 LAST = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -176,18 +178,18 @@ async def test_a_caller_sees_the_failures_of_its_scope_only(idle_runtime: Runtim
     nothing = Scope(queues=("c",))
     assert await groups(idle_runtime, nothing) == []
     with pytest.raises(NotFoundError):
-        await idle_runtime.failures.try_one(FailureQuery(fingerprint=group.fingerprint), scope=nothing)
+        await idle_runtime.failures.try_one(FailureQuery(fingerprint=group.fingerprint), by=ANN, scope=nothing)
 
 
 async def test_one_of_a_group_is_tried_again_and_of_many_trials_each_has_its_own(idle_runtime: Runtime) -> None:
     ids = {await failed(idle_runtime, f"no user {number}") for number in range(4)}
     (group,) = await groups(idle_runtime)
     query = FailureQuery(fingerprint=group.fingerprint)
-    tried = await asyncio.gather(*(idle_runtime.failures.try_one(query, {"attempts": 7}) for _ in range(4)))
+    tried = await asyncio.gather(*(idle_runtime.failures.try_one(query, {"attempts": 7}, by=ANN) for _ in range(4)))
     assert {job.id for job in tried} == ids
     assert {(job.state, job.attempts) for job in tried} == {(State.PENDING, 7)}
     with pytest.raises(NotFoundError):
-        await idle_runtime.failures.try_one(query)
+        await idle_runtime.failures.try_one(query, by=ANN)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.api.routes import access, batches, jobs, queues, schedules, system, work
+from jobqueue.api.routes import access, batches, bulk, jobs, queues, schedules, system, work
 
 if TYPE_CHECKING:
     from jobqueue.api.operations import Route
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 ROUTES: Final[tuple[Route, ...]] = (
     *system.ROUTES,
     *jobs.ROUTES,
+    *bulk.ROUTES,
     *work.ROUTES,
     *batches.ROUTES,
     *queues.ROUTES,

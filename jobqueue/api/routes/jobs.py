@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from jobqueue.api import jobs
+from jobqueue.api import jobs, logs
 from jobqueue.api.operations import MADE_BEFORE, Body, Operation, Reply, Route
-from jobqueue.api.schemas import queries, requests, shown
+from jobqueue.api.schemas import bulk, queries, requests, shown
 
 _NEW: Final = {"type": "thumbnail", "queue": "media", "data": {"src": "a.png"}, "meta": {"user_id": 42}, "attempts": 5}
 _TAKEN: Final = Reply(shown.JobShown, "the job as it is now")
@@ -78,9 +78,9 @@ ROUTES: Final = (
     Route(
         "GET",
         "/v1/jobs/{id}/logs",
-        jobs.logs,
+        logs.logs,
         "read",
-        Operation(tag="jobs", query=queries.LogsQuery, replies={200: Reply(shown.LogPage)}, errors=(404,)),
+        Operation(tag="jobs", query=bulk.LogsQuery, replies={200: Reply(bulk.LogPage)}, errors=(404,)),
     ),
     Route(
         "GET",

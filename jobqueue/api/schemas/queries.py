@@ -11,7 +11,6 @@ from marshmallow import ValidationError
 
 from jobqueue.api.schemas import forms
 from jobqueue.api.schemas.fields import Described, Moment, Strict, Text, flattened
-from jobqueue.api.schemas.requests import MOST_LINES
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id, check_queue
 from jobqueue.domain.errors import InvalidInputError, Problems
@@ -207,13 +206,6 @@ class JobsQuery(Query):
     limit = LimitText(MOST_LISTED)
     cursor = Text(load_default=absent)
     fields_ = FieldsText(data_key="fields")
-
-
-class LogsQuery(Query):
-    """Which part of a log."""
-
-    limit = LimitText(MOST_LINES, MOST_LINES)
-    cursor = LineCursor()
 
 
 class BatchesQuery(Query):

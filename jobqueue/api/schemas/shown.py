@@ -123,14 +123,6 @@ class JobPage(Shown):
     next = Text(allow_none=True)
 
 
-class LogPage(Shown):
-    """A page of log lines; ``resume`` is the cursor after the last of them."""
-
-    items = Items(Inner(LogLineShown))
-    next = Text(allow_none=True)
-    resume = Text()
-
-
 class BriefShown(Shown):
     """A relative of a job."""
 
