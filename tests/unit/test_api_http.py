@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from bson import ObjectId
-from mongomock_motor import AsyncMongoMockClient
 
 from jobqueue.api import reading
 from jobqueue.api.app import make_app
 from jobqueue.api.keys import RUNTIME
 from jobqueue.api.routes import ROUTES
 from jobqueue.domain.errors import DatabaseUnavailableError
-from jobqueue.services.runtime import Runtime
 from jobqueue.settings import Settings
-from jobqueue.store.database import Database
+from tests.support.mocked import mocked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,21 +31,6 @@ TOKEN = "a-token-of-some-length"  # noqa: S105 - a test's own
 ID = "0123456789abcdef01234567"
 JSON = {"Content-Type": "application/json"}
 DOCUMENT = {"type": "a", "queue": "q", "state": "failed", "meta": {"user": 7}, "logs": [{"m": "one"}, {"m": "two"}]}
-
-
-class MockClient:
-    """Takes the options mongomock does not know."""
-
-    def __init__(self) -> None:
-        self._client: Any = AsyncMongoMockClient(tz_aware=True)
-
-    def get_database(self, name: str, **_options: Any) -> Any:
-        return self._client.get_database(name)
-
-
-def mocked(settings: Settings) -> Runtime:
-    client: Any = MockClient()
-    return Runtime(settings, Database(client, "test", "mongodb://127.0.0.1:1"), None)
 
 
 @pytest.fixture

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from jobqueue.api import operations
+from jobqueue.api.app import make_app
 from jobqueue.api.document import document
 from jobqueue.api.routes import ROUTES
+from jobqueue.settings import Settings
+from tests.support.mocked import mocked
 
 if TYPE_CHECKING:
     from jobqueue.api.operations import Route
@@ -52,3 +58,18 @@ def test_an_example_is_as_its_schema_says(route: Route) -> None:
     content = DOCUMENT["paths"][route.path][route.method.lower()]["requestBody"]["content"]["application/json"]
     schema = {**content["schema"], "components": DOCUMENT["components"]}
     Draft202012Validator(schema).validate(content["example"])
+
+
+async def test_the_page_of_the_api_needs_nothing_from_elsewhere() -> None:
+    async with TestClient(TestServer(make_app(mocked(Settings(admin_token="a-token-of-some-length"))))) as client:  # noqa: S106 - a test's own
+        page = await client.get("/docs")
+        text = await page.text()
+        assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
+        assert "style=" not in text
+        for name in re.findall(r'(?:src|href)="(docs/[^"]+)"', text):
+            answer = await client.get(f"/{name}")
+            assert (answer.status, (await answer.read())[:1] != b"") == (200, True)
+        shown = await (await client.get("/openapi.json")).json()
+        assert shown == json.loads(json.dumps(DOCUMENT))
+        assert (await client.get("/docs/../pyproject.toml")).status == 404
+        assert (await client.get("/docs/nothing")).status == 404

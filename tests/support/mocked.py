@@ -1,0 +1,28 @@
+"""The services of a process on a mock of MongoDB, for what needs none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mongomock_motor import AsyncMongoMockClient
+
+from jobqueue.services.runtime import Runtime
+from jobqueue.store.database import Database
+
+if TYPE_CHECKING:
+    from jobqueue.settings import Settings
+
+
+class MockClient:
+    """Takes the options mongomock does not know."""
+
+    def __init__(self) -> None:
+        self._client: Any = AsyncMongoMockClient(tz_aware=True)
+
+    def get_database(self, name: str, **_options: Any) -> Any:
+        return self._client.get_database(name)
+
+
+def mocked(settings: Settings) -> Runtime:
+    client: Any = MockClient()
+    return Runtime(settings, Database(client, "test", "mongodb://127.0.0.1:1"), None)
