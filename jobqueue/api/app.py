@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from aiohttp import hdrs, web
 
@@ -17,7 +17,11 @@ from jobqueue.api.routes import ROUTES
 from jobqueue.api.throttle import Throttle
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from jobqueue.services.runtime import Runtime
+
+_METHODS: Final = frozenset({hdrs.METH_GET, hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH, hdrs.METH_DELETE})
 
 
 def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Application:
@@ -41,10 +45,31 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
             app.router.add_get(route.path, guarded(route), allow_head=True)
         else:
             app.router.add_route(route.method, route.path, guarded(route))
+    _refuse_other_methods(app)
     app.on_response_prepare.append(harden)
     app.on_shutdown.append(_close_desk)
     app.on_cleanup.append(_drain_desk)
     return app
+
+
+def _refuse_other_methods(app: web.Application) -> None:
+    """Let a path such as ``/v1/jobs/bulk`` not be taken for the job of the id ``bulk`` with other methods."""
+    methods: dict[str, set[str]] = {}
+    for route in ROUTES:
+        if "{" not in route.path:
+            methods.setdefault(route.path, set()).add(route.method)
+    above = {route.path.rpartition("/{")[0] for route in ROUTES if route.path.endswith("}")}
+    for path, known in methods.items():
+        if path.rpartition("/")[0] in above:
+            for method in sorted(_METHODS - known):
+                app.router.add_route(method, path, _refusing(sorted(known)))
+
+
+def _refusing(allowed: list[str]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def refuse(request: web.Request) -> NoReturn:
+        raise web.HTTPMethodNotAllowed(request.method, allowed)
+
+    return refuse
 
 
 async def _close_desk(app: web.Application) -> None:

@@ -14,7 +14,7 @@ from jobqueue.api.replies import reply
 from jobqueue.api.schemas import fields, requests
 from jobqueue.domain.batch import MOST_MEMBERS, Member, NewBatch, is_ref
 from jobqueue.domain.checks import check_id, gather
-from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems
 from jobqueue.domain.job import MOST_DEPENDENCIES, NewJob, check_content
 
 if TYPE_CHECKING:
@@ -64,7 +64,10 @@ async def create(request: web.Request) -> web.Response:
 async def list_batches(request: web.Request) -> web.Response:
     """Return batches, newest first."""
     query, most, runtime = request[QUERY], request[QUERY]["limit"], request.app[RUNTIME]
-    found = await runtime.batches.page(state=query["state"], after=query["cursor"], limit=most + 1)
+    try:
+        found = await runtime.batches.page(state=query["state"], after=query["cursor"], limit=most + 1)
+    except NotFoundError:
+        raise InvalidInputError({"cursor": ["is not a cursor of this listing"]}) from None
     scope = caller(request).scope
     page = [one for one in found[:most] if scope.is_everything or await runtime.visible.has_batch(one.batch.id, scope)]
     more = found[most - 1].batch.id if len(found) > most else None

@@ -75,7 +75,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         openapi_version="3.1.0",
         info={"description": _DESCRIPTION},
         plugins=[plugin],
-        security=[{}, {"token": []}],
+        security=[{"token": []}],
     )
     if plugin.converter is None:
         raise RuntimeError("apispec has not set up its plugin")

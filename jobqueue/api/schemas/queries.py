@@ -194,8 +194,8 @@ class JobsQuery(Query):
     """Which jobs to list."""
 
     prefix = "meta."
-    queue = Text()
-    type = Text()
+    queue = Text(spec=forms.QUEUE)
+    type = Text(spec=forms.TYPE)
     state = StatesText()
     batch_id = Text(spec=forms.ID)
     parent_id = Text(spec=forms.ID)
