@@ -122,7 +122,7 @@ def _operation(route: Route) -> dict[str, Any]:
     lines = (route.handler.__doc__ or "").strip().splitlines()
     made: dict[str, Any] = {
         "operationId": f"{route.handler.__module__.rpartition('.')[2]}_{route.handler.__name__}",
-        "summary": lines[0] if lines else route.path,
+        "summary": lines[0].replace("``", "") if lines else route.path,
         "tags": [operation.tag],
         "parameters": [*_parameters(operation)],
         "responses": _responses(route),
