@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from jobqueue import JobQueue
+from tests.support.faults.figures import Figures
 from tests.support.faults.replica_set import ReplicaSet
 from tests.support.fleet import Fleet
 
@@ -37,3 +39,21 @@ def frail_fleet(tmp_path: Path, one_node: ReplicaSet) -> Iterator[Fleet]:
     (tmp_path / "journals").mkdir()
     with Fleet(tmp_path / "journals", one_node.url, DATABASE, places=50) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """Give the seed of this run, for whatever is left to chance."""
+    return int(os.environ.get("JOBQUEUE_FAULTS_SEED", "1"))
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
+    """Take figures for the report of a full run."""
+    taken = Figures(request.node.name)
+    yield taken
+    taken.save()
+
+
+def pytest_report_header() -> str:
+    return f"faults: seed {os.environ.get('JOBQUEUE_FAULTS_SEED', '1')}"
