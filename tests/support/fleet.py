@@ -13,6 +13,7 @@ from tests.support.faults import journals
 from tests.support.unmeasured import environment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from tests.support.faults.journals import Run
@@ -52,15 +53,32 @@ class Fleet:
             # One that was only starting may know nothing of signals yet.
             assert codes <= {0}, codes
 
-    def start(self, count: int, *, seed: int | None = None, url: str | None = None) -> None:
-        """Start workers, perhaps with another way to MongoDB; with a seed they stall at random moments."""
+    def start(
+        self,
+        count: int,
+        *,
+        seed: int | None = None,
+        url: str | None = None,
+        program: str = "tests.support.journal_worker",
+        first: Sequence[str] = (),
+    ) -> None:
+        """Start workers.
+
+        Args:
+            count: how many.
+            seed: with one they stall at random moments.
+            url: another way to MongoDB.
+            program: another module to run.
+            first: arguments it takes before those of a journal worker.
+        """
         for _ in range(count):
             number = len(self._all)
             stalls = [] if seed is None else [str(seed + number)]
             command: list[str | Path] = [
                 sys.executable,
                 "-m",
-                "tests.support.journal_worker",
+                program,
+                *first,
                 self._journal(number),
                 url or self._arguments[0],
                 *self._arguments[1:],
@@ -85,6 +103,13 @@ class Fleet:
         self._all[number].kill()
         self._all[number].wait(10)
         self._died[number] = time.monotonic_ns()
+
+    def replace_dead(self) -> None:
+        """Start a worker for each that has died by itself."""
+        for number, one in enumerate(list(self._all)):
+            if one.poll() is not None and number not in self._died:
+                self._died[number] = time.monotonic_ns()
+                self.start(1)
 
     def send(self, number: int, what: signal.Signals) -> None:
         """Send a signal to a worker."""
