@@ -44,7 +44,7 @@ def frail_fleet(tmp_path: Path, one_node: ReplicaSet) -> Iterator[Fleet]:
 @pytest.fixture(scope="session")
 def seed() -> int:
     """Give the seed of this run, for whatever is left to chance."""
-    return int(os.environ.get("JOBQUEUE_FAULTS_SEED", "1"))
+    return int(os.environ.get("FAULTS_SEED", "1"))
 
 
 @pytest.fixture
@@ -56,4 +56,4 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
 
 
 def pytest_report_header() -> str:
-    return f"faults: seed {os.environ.get('JOBQUEUE_FAULTS_SEED', '1')}"
+    return f"faults: seed {os.environ.get('FAULTS_SEED', '1')}"

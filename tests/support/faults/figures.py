@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Figures:
-    """The figures of one test; written as a line of the file in ``JOBQUEUE_FAULTS_FIGURES``, if that is set."""
+    """The figures of one test; written as a line of the file in ``FAULTS_FIGURES``, if that is set."""
 
     def __init__(self, test: str) -> None:
         self._test = test
@@ -37,7 +37,7 @@ class Figures:
 
     def save(self) -> None:
         """Write them down."""
-        path = os.environ.get("JOBQUEUE_FAULTS_FIGURES")
+        path = os.environ.get("FAULTS_FIGURES")
         if path:
             with Path(path).open("a") as file:
                 file.write(json.dumps(vars(self)) + "\n")

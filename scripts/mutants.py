@@ -1,0 +1,162 @@
+"""Take each guard of the promises away in turn, on a scratch copy, and show that certain quick tests go red for it."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT = 300
+"""Seconds for the tests of one guard; tests that hang without it count as red."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """A guard that is taken away.
+
+    Attributes:
+        guard: its name.
+        changes: file, text in it, and what is put in its place.
+        tests: arguments for pytest.
+    """
+
+    guard: str
+    changes: tuple[tuple[str, str, str], ...]
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        guard="token filter of outcomes",
+        changes=(
+            (
+                "jobqueue/store/statements.py",
+                '        found["claim.token"] = transition.token\n',
+                "",
+            ),
+        ),
+        tests=("tests/integration/test_life_outcomes.py", "-k", "stale_worker_changes_nothing"),
+    ),
+    Mutant(
+        guard="token filter of heartbeats",
+        changes=(("jobqueue/store/statements.py", '        "claim.token": token,\n', ""),),
+        tests=("tests/integration/test_life_outcomes.py", "-k", "neither_heartbeat_nor_log"),
+    ),
+    Mutant(
+        guard="grace rule of reapers",
+        changes=(
+            (
+                "jobqueue/services/maintenance.py",
+                "return all(now - ended_at >= lease for gap, ended_at in self._gaps if gap > lease / 2)",
+                "return True",
+            ),
+            ("jobqueue/services/maintenance.py", "return now - self._gaps[0][1]", "return math.inf"),
+        ),
+        tests=("tests/integration/test_reaper.py", "-k", "after_an_outage or after_the_start"),
+    ),
+    Mutant(
+        guard="outbox",
+        changes=(
+            (
+                "jobqueue/store/statements.py",
+                '        changed["outbox"] = list(transition.outbox)\n',
+                "        pass\n",
+            ),
+        ),
+        tests=("tests/faults/test_crash_points.py", "-k", "after-its-end or before-its-child"),
+    ),
+    Mutant(
+        guard="start deadline of rate grants",
+        changes=(
+            (
+                "jobqueue/store/claims.py",
+                "if permit is not None and permit.deadline is not None:",
+                "if permit is not None and permit.deadline is None:",
+            ),
+        ),
+        tests=("tests/faults/test_grants.py",),
+    ),
+    Mutant(
+        guard="unique slots",
+        changes=(
+            (
+                "jobqueue/store/indexes.py",
+                '{"unique": True, **_partial(state="processing"',
+                '{**_partial(state="processing"',
+            ),
+        ),
+        tests=("tests/faults/test_grants.py", "tests/faults/test_limits.py", "-k", "slot or 40"),
+    ),
+    Mutant(
+        guard="self-fencing of a worker that is cut off",
+        changes=(
+            (
+                "jobqueue/store/leases.py",
+                "            if now >= one.until:\n",
+                "            if now >= one.until + 1e9:\n",
+            ),
+        ),
+        tests=("tests/faults/test_outages.py", "-k", "cut_off_alone"),
+    ),
+    Mutant(
+        guard="going on while nobody has a database",
+        changes=(
+            ("jobqueue/store/leases.py", "                one.until = now + one.lease\n", "                pass\n"),
+        ),
+        tests=("tests/faults/test_outages.py", "-k", "hundred_living"),
+    ),
+)
+
+
+def main() -> int:
+    """Run what the command line asks for; return 1 if a guard could be taken away without a test going red."""
+    parser = argparse.ArgumentParser(prog="scripts/mutants", description=__doc__)
+    parser.add_argument("guards", nargs="*", help="words of the guards' names; all without")
+    wanted = parser.parse_args().guards
+    chosen = [one for one in MUTANTS if not wanted or any(word in one.guard for word in wanted)]
+    verdicts = []
+    for one in chosen:
+        began = time.monotonic()
+        verdicts.append((one.guard, judge(one), time.monotonic() - began, " ".join(one.tests)))
+        print(*verdicts[-1], flush=True)
+    print("\n| without | tests are | seconds | tests |\n| --- | --- | --- | --- |")
+    for guard, verdict, seconds, tests in verdicts:
+        print(f"| {guard} | {verdict} | {seconds:.0f} | `{tests}` |")
+    return 0 if all(verdict == "red" for _, verdict, _, _ in verdicts) else 1
+
+
+def judge(one: Mutant) -> str:
+    """Return ``red`` if the tests are green with the guard and red without it, or what is wrong instead."""
+    with tempfile.TemporaryDirectory(prefix="jobqueue-mutant-") as directory:
+        copy = Path(directory)
+        for part in ("jobqueue", "tests"):
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for part in ("pyproject.toml", "README.md"):
+            shutil.copy(ROOT / part, copy / part)
+        if run(copy, one.tests) != 0:
+            return "red with the guard, too"
+        for file, text, instead in one.changes:
+            before = (copy / file).read_text()
+            if before.count(text) != 1:
+                return f"not to be had: {file} has the text {before.count(text)} times"
+            (copy / file).write_text(before.replace(text, instead))
+        return "red" if run(copy, one.tests) == 1 else "GREEN"
+
+
+def run(copy: Path, tests: tuple[str, ...]) -> int:
+    """Run tests in a copy; return the exit code of pytest, 1 if they do not end."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    try:
+        return subprocess.run(command, cwd=copy, capture_output=True, timeout=LIMIT, check=False).returncode
+    except subprocess.TimeoutExpired:
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

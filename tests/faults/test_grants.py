@@ -1,0 +1,83 @@
+"""Starts that come too late after they were granted, and slots that two want at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from jobqueue.domain.job import NewJob
+from jobqueue.domain.state import State
+from jobqueue.services import slots
+from tests.support.factories import add, open_runtime
+from tests.support.faults.checker import worst_window
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    import pytest
+
+    from jobqueue.services.runtime import Runtime
+    from jobqueue.settings import Settings
+
+LIMIT = 5
+
+
+class Unlocked(dict[str, asyncio.Lock]):
+    def setdefault(self, *_: Any) -> asyncio.Lock:
+        return asyncio.Lock()
+
+
+async def test_a_start_that_was_held_up_after_its_grant_does_not_happen_in_another_window(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await idle_runtime.queues.patch("default", {"rate": {"limit": LIMIT, "per": 1}})
+    await idle_runtime.producer.add_all([NewJob(type="work", lease=600) for _ in range(4 * LIMIT)])
+    claims: Any = idle_runtime.claims
+    held_up = asyncio.Event()
+    search, waiting = claims.claim, 0
+
+    async def slow(*args: Any) -> Any:
+        nonlocal waiting
+        waiting += 1
+        await held_up.wait()
+        return await search(*args)
+
+    async def claim() -> Any:
+        return await idle_runtime.work.claim("default", None, worker="w")
+
+    # Each as in a process of its own: they do not wait for each other.
+    monkeypatch.setattr(idle_runtime.work._limiter, "_locks", Unlocked())
+    monkeypatch.setattr(claims, "claim", slow)
+    late = [asyncio.create_task(claim()) for _ in range(LIMIT)]
+    await eventually(lambda: waiting == LIMIT)
+    granted_at = await idle_runtime.limits.time()
+    monkeypatch.setattr(claims, "claim", search)
+
+    async def next_window() -> bool:
+        return await claim() is not None
+
+    await eventually(next_window)
+    assert (await idle_runtime.limits.time() - granted_at).total_seconds() > 0.9
+    held_up.set()
+    await asyncio.gather(*late)
+    for _ in range(2 * LIMIT):
+        await claim()
+    starts = [one["startAt"] async for one in idle_runtime.jobs.collection.find({"startAt": {"$ne": None}})]
+    assert 1 <= worst_window(starts, 1) <= LIMIT
+
+
+async def test_of_two_that_want_the_same_slot_one_gets_it(
+    settings: Settings, idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "guesses", lambda free: list(free)[:1])
+    await idle_runtime.queues.patch("default", {"concurrency": 1})
+    async with open_runtime(settings) as other:
+        for runtime in (idle_runtime, other):
+            await runtime.configs.refresh()
+        for _ in range(20):
+            await add(idle_runtime)
+            await add(idle_runtime)
+            both = [one.work.claim("default", None, worker="w") for one in (idle_runtime, other, idle_runtime, other)]
+            claimed = [one for one in await asyncio.gather(*both) if one is not None]
+            running = await idle_runtime.jobs.collection.count_documents({"state": State.PROCESSING.value})
+            assert running == len(claimed) == 1
+            await idle_runtime.work.release(claimed[0].job, claimed[0].token)

@@ -1,0 +1,110 @@
+"""What was lost, doubled or exceeded, by the journals of the workers and the database alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.support.faults import journals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from pymongo.collection import Collection
+
+    from tests.support.faults.figures import Figures
+
+
+@dataclass(slots=True)
+class Findings:
+    """Ids of jobs that are not as they must be, and figures."""
+
+    lost: set[str] = field(default_factory=set)
+    unconfirmed: set[str] = field(default_factory=set)
+    doubled: set[str] = field(default_factory=set)
+    children_missing: set[str] = field(default_factory=set)
+    children_doubled: set[str] = field(default_factory=set)
+    slots_left: int = 0
+    jobs: int = 0
+    runs: int = 0
+    run_again: int = 0
+    orphans: int = 0
+    late: int = 0
+
+    def violations(self) -> dict[str, Any]:
+        """Return what must not be, and is."""
+        wrong = {
+            "lost": self.lost,
+            "acknowledged completions lost": self.unconfirmed,
+            "doubled completions": self.doubled,
+            "children missing": self.children_missing,
+            "children doubled": self.children_doubled,
+            "slots left": self.slots_left,
+        }
+        return {what: found for what, found in wrong.items() if found}
+
+    def report(self, figures: Figures) -> None:
+        """Hand the figures on."""
+        sums = {
+            "jobs": self.jobs,
+            "runs": self.runs,
+            "jobs run again": self.run_again,
+            "orphan claims recovered": self.orphans,
+            "zombie writes refused": self.late,
+            "lost": len(self.lost) + len(self.unconfirmed),
+            "doubled completions": len(self.doubled),
+            "children missing or doubled": len(self.children_missing) + len(self.children_doubled),
+            "slots left": self.slots_left,
+        }
+        for what, number in sums.items():
+            figures.count(what, number)
+
+
+def examine(jobs: Collection[dict[str, Any]], died: Mapping[Path, int | None]) -> Findings:
+    """Compare the journals with the database when nothing is left to do.
+
+    Args:
+        jobs: the collection.
+        died: the journals, and when their processes were killed.
+    """
+    entries = [entry for path in died for entry in journals.entries(path)]
+    documents = {str(one["_id"]): one for one in jobs.find({}, {"logs": 0, "data": 0})}
+    started = {entry.token for entry in entries if entry.what == "start"}
+    found = Findings(jobs=len(documents), runs=len(journals.runs(died)))
+    found.lost = {entry.job_id for entry in entries if entry.what == "added"} - documents.keys()
+    born = Counter(str(one["parentId"]) for one in documents.values() if one.get("parentId"))
+    for job_id, one in documents.items():
+        outcomes = [attempt["outcome"] for attempt in one["history"]]
+        if one["state"] != "success":
+            found.lost.add(job_id)
+        if outcomes.count("success") > 1:
+            found.doubled.add(job_id)
+        if one.get("onComplete") and born[job_id] == 0:
+            found.children_missing.add(job_id)
+        if born[job_id] > 1:
+            found.children_doubled.add(job_id)
+        found.run_again += len(outcomes) > 1
+        found.late += sum("late" in attempt for attempt in one["history"])
+        found.orphans += sum(
+            attempt["outcome"] == "hanging" and attempt["token"] not in started for attempt in one["history"]
+        )
+        found.slots_left += "slots" in one
+    good = {
+        attempt["token"] for one in documents.values() for attempt in one["history"] if attempt["outcome"] == "success"
+    }
+    found.unconfirmed = {entry.job_id for entry in entries if entry.what == "ack" and entry.token not in good}
+    return found
+
+
+def worst_window(moments: Iterable[datetime], seconds: float) -> int:
+    """Return the most starts in any window of so many seconds, its end excluded."""
+    kept = sorted(moments)
+    worst = first = 0
+    for last, moment in enumerate(kept):
+        while (moment - kept[first]).total_seconds() >= seconds:
+            first += 1
+        worst = max(worst, last - first + 1)
+    return worst
