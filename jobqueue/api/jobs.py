@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from jobqueue.api import listing
 from jobqueue.api.actors import actor, admitted, caller, shown
-from jobqueue.api.keys import QUERY, RUNTIME
+from jobqueue.api.keys import RUNTIME
 from jobqueue.api.new_jobs import JobReader, new_job
 from jobqueue.api.once import once
 from jobqueue.api.reading import read_object
@@ -60,16 +59,6 @@ async def create_many(request: web.Request) -> web.Response:
     else:
         jobs, fresh = await runtime.idempotency.add_all(asked, new)
     return reply({"items": [shown(request, job) for job in jobs]}, status=201 if fresh else 200)
-
-
-async def list_jobs(request: web.Request) -> web.Response:
-    """List jobs, a page at a time."""
-    asked = listing.listing(request[QUERY])
-    page = await request.app[RUNTIME].admin.page(asked.query, caller(request).scope)
-    items = [shown(request, job) for job in page.items]
-    if asked.fields:
-        items = [{name: value for name, value in item.items() if name in asked.fields} for item in items]
-    return reply({"items": items, "next": page.next})
 
 
 async def show(request: web.Request) -> web.Response:

@@ -1,22 +1,48 @@
-"""Listings of jobs: from the query string to what is asked for."""
+"""Listings and searches of jobs: from what a request says to what is asked for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.api.actors import caller, shown
+from jobqueue.api.keys import QUERY, RUNTIME
+from jobqueue.api.reading import read_object
+from jobqueue.api.replies import reply
+from jobqueue.api.schemas import fields
+from jobqueue.api.schemas.search import SearchSchema
+from jobqueue.domain.projection import Projection
 from jobqueue.domain.query import JobQuery
+from jobqueue.domain.search import search
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from jobqueue.domain.search import Search
+
+_SEARCH: Final = SearchSchema()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """A listing of jobs: which, and which fields of each; no fields are all of them."""
-
-    query: JobQuery
-    fields: frozenset[str]
+async def list_jobs(request: web.Request) -> web.Response:
+    """List jobs, a page at a time."""
+    return await _page(request, listing(request[QUERY]))
 
 
-def listing(given: dict[str, Any]) -> Listing:
+async def search_jobs(request: web.Request) -> web.Response:
+    """Find jobs by a filter in MongoDB's language, a page at a time."""
+    given = fields.load(_SEARCH, await read_object(request, optional=True))
+    asked = search(
+        given.get("filter"),
+        sort=given.get("sort"),
+        fields=given.get("fields_"),
+        limit=given.get("limit", 50),
+        cursor=given.get("cursor"),
+        slow=given.get("slow", False),
+    )
+    return await _page(request, asked)
+
+
+def listing(given: dict[str, Any]) -> Search:
     """Return what is to be listed.
 
     Args:
@@ -35,7 +61,16 @@ def listing(given: dict[str, Any]) -> Listing:
         meta=given["meta"],
         inserted_after=given.get("inserted_after"),
         inserted_before=given.get("inserted_before"),
-        oldest_first=given["sort"],
+        text=given.get("q"),
         limit=given["limit"],
+        slow=given["slow"],
     )
-    return Listing(query=query.at(given["cursor"]), fields=given["fields_"])
+    sort, descending = given["sort"]
+    shape = {"sort": sort, "descending": descending, "projection": Projection.read(given["fields_"])}
+    return replace(query.search(), **shape).at(given["cursor"])
+
+
+async def _page(request: web.Request, asked: Search) -> web.Response:
+    page = await request.app[RUNTIME].searches.page(asked, scope=caller(request).scope)
+    items = [asked.projection.pick(shown(request, job)) for job in page.items]
+    return reply({"items": items, "next": page.next})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.api.replies import reply
 from jobqueue.domain.errors import (
+    BusyError,
     ChangedMeanwhileError,
     ConflictError,
     DatabaseError,
@@ -36,6 +37,7 @@ _STATUSES: Final[Mapping[type[JobQueueError], tuple[int, str]]] = {
     NotFoundError: (404, "Not found"),
     ChangedMeanwhileError: (412, "Changed meanwhile"),
     ConflictError: (409, "Conflict with the present state"),
+    BusyError: (503, "Too much at once"),
     DatabaseError: (503, "The database is not available"),
 }
 

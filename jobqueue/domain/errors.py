@@ -4,6 +4,9 @@
 
     JobQueueError
     ├── InvalidInputError          a value the caller sent is not acceptable       422
+    │   └── TooCostlyError         a search that would look at too much
+    │       └── TooSlowError       or has taken too long
+    ├── BusyError                  one too many at a time                          503
     ├── TooLargeError              data, meta or result over its limit             413
     ├── ForbiddenError             the caller may not do this                      403
     ├── NotFoundError              no such job, queue, …                           404
@@ -63,6 +66,24 @@ class InvalidInputError(JobQueueError):
         return InvalidInputError(
             {f"{prefix}.{path}" if path else prefix: found for path, found in self.problems.items()}
         )
+
+
+class TooCostlyError(InvalidInputError):
+    """Refuse a search that would have to look at too much; says what would help."""
+
+    slug = "too-costly"
+
+
+class TooSlowError(TooCostlyError):
+    """Give up a search that takes longer than it may."""
+
+    slug = "too-slow"
+
+
+class BusyError(JobQueueError):
+    """Refuse for the moment what would be one too many at a time; the call may be repeated."""
+
+    slug = "busy"
 
 
 class TooLargeError(JobQueueError):

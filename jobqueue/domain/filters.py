@@ -53,7 +53,8 @@ class Comparison:
 
     Attributes:
         path: the field by its JSON name.
-        operator: one of MongoDB's.
+        operator: one of MongoDB's; or, which no filter in JSON can say, ``$has``, one of several values that is really
+            there, and ``$text``, a text anywhere in the texts below the field.
     """
 
     path: str

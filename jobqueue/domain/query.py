@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.checks import check_id, check_queue
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.filters import Comparison, Filter, Group, every
+from jobqueue.domain.operands import Id, Pattern
+from jobqueue.domain.search import Search
+from jobqueue.domain.searchable import is_text
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from jobqueue.domain.job import Job
     from jobqueue.domain.state import State
 
 MOST_LISTED: Final = 200
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LONGEST_TEXT: Final = 200
+"""Characters to look for in the texts of a job."""
 META_PATH: Final = re.compile(r"[^.$\0][^.\0]*(\.[^.$\0][^.\0]*){0,9}")
+_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
+_SEARCHED: Final = ("type", "key", "error.kind", "error.message")
+_LOWEST: Final = -(2**63)
+_HIGHEST: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +36,9 @@ class JobQuery:
 
     Attributes:
         meta: pairs of a dotted path below ``meta`` and the text of a value: ``42`` finds the number and the text.
+        text: what the type, the key, the error or a text in ``meta`` has in it, in upper or lower case; of a whole id
+            the job itself, its children and the jobs of its batch are found.
+        slow: look for as long as it takes, up to a hard limit.
         after: where the page before ended: the date and the id of its last job.
     """
 
@@ -41,7 +51,9 @@ class JobQuery:
     meta: tuple[tuple[str, str], ...] = ()
     inserted_after: datetime | None = None
     inserted_before: datetime | None = None
+    text: str | None = None
     oldest_first: bool = False
+    slow: bool = False
     limit: int = 50
     after: tuple[datetime, str] | None = None
 
@@ -55,14 +67,46 @@ class JobQuery:
                 check_id(value, path)
         if type(self.limit) is not int or not 1 <= self.limit <= MOST_LISTED:
             raise InvalidInputError({"limit": [f"must be from 1 to {MOST_LISTED}"]})
+        if self.text is not None and not (1 <= len(self.text) <= LONGEST_TEXT and is_text(self.text)):
+            raise InvalidInputError({"q": [f"must be 1 to {LONGEST_TEXT} characters of text"]})
         for path, _ in self.meta:
             if not META_PATH.fullmatch(path):
                 raise InvalidInputError({f"meta.{path}": ["is not a path of names with dots between them"]})
 
+    @property
+    def filter(self) -> Filter:
+        """What a job must have to be listed."""
+        parts: list[Filter] = [
+            Comparison(name, "$eq", value)
+            for name, value in (
+                ("queue", self.queue),
+                ("type", self.type),
+                ("batchId", self.batch_id and Id(self.batch_id.lower())),
+                ("parentId", self.parent_id and Id(self.parent_id.lower())),
+                ("schedule", self.schedule),
+            )
+            if value is not None
+        ]
+        if self.states:
+            parts.append(Comparison("state", "$in", tuple(state.value for state in self.states)))
+        if self.inserted_after is not None:
+            parts.append(Comparison("insertAt", "$gte", self.inserted_after))
+        if self.inserted_before is not None:
+            parts.append(Comparison("insertAt", "$lt", self.inserted_before))
+        parts += [Comparison(f"meta.{path}", "$has", _values(text)) for path, text in self.meta]
+        if self.text is not None:
+            parts.append(_anywhere(self.text))
+        return every(*parts)
+
+    def search(self) -> Search:
+        """Return the search that lists them."""
+        return Search(
+            filter=self.filter, descending=not self.oldest_first, limit=self.limit, after=self.after, slow=self.slow
+        )
+
     def cursor(self, last: Job) -> str:
         """Return the cursor for the page after the one that ends with ``last``."""
-        place = [round(last.insert_at.timestamp() * 1000), last.id, self._fingerprint()]
-        return base64.urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode()).decode().rstrip("=")
+        return self.search().cursor(last)
 
     def at(self, cursor: str | None) -> JobQuery:
         """Return this query continued at a cursor of the same query.
@@ -70,33 +114,8 @@ class JobQuery:
         Raises:
             InvalidInputError: it is none, or one of another query.
         """
-        if cursor is None:
-            return self
-        wrong = InvalidInputError({"cursor": ["is not a cursor of this listing"]})
-        try:
-            padded = cursor + "=" * (-len(cursor) % 4)
-            moment, job_id, fingerprint = json.loads(base64.urlsafe_b64decode(padded.encode()))
-            place = _EPOCH + timedelta(milliseconds=moment), check_id(job_id)
-        except (binascii.Error, ValueError, TypeError, OverflowError, InvalidInputError, RecursionError):
-            raise wrong from None
-        if fingerprint != self._fingerprint():
-            raise wrong
-        return replace(self, after=place)
-
-    def _fingerprint(self) -> str:
-        asked: Any = [
-            self.queue,
-            self.type,
-            sorted(self.states),
-            self.batch_id,
-            self.parent_id,
-            sorted(self.meta),
-            str(self.inserted_after),
-            str(self.inserted_before),
-            self.oldest_first,
-            *([] if self.schedule is None else [self.schedule]),
-        ]
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
+        after: Any = self.search().at(cursor).after
+        return replace(self, after=after)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,3 +124,26 @@ class Page:
 
     items: tuple[Job, ...]
     next: str | None
+
+
+def _values(text: str) -> tuple[Any, ...]:
+    """Return what the text of a value may stand for."""
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        return (text,)
+    if isinstance(read, str):
+        return (read,)
+    if isinstance(read, int) and not _LOWEST <= read <= _HIGHEST:
+        # MongoDB has no such number: it is the value of no job.
+        return (text,)
+    return (text, read) if read is None or isinstance(read, bool | int | float) else (text,)
+
+
+def _anywhere(text: str) -> Filter:
+    if _ID.fullmatch(text):
+        return Group("$or", tuple(Comparison(name, "$eq", Id(text.lower())) for name in ("id", "batchId", "parentId")))
+    pattern = Pattern(re.escape(text), "i")
+    return Group(
+        "$or", (*(Comparison(name, "$regex", pattern) for name in _SEARCHED), Comparison("meta", "$text", text))
+    )

@@ -88,6 +88,11 @@ def without_tokens(shown: dict[str, Any]) -> dict[str, Any]:
     return {**shown, **hidden}
 
 
+def attribute(one: Job, name: str) -> Any:
+    """Return what a job has under a JSON name, as it is."""
+    return getattr(one, next(attribute for attribute, known in _NAMES[Job] if known == name))
+
+
 def new_job(new: NewJob) -> dict[str, Any]:
     """Return a new job as JSON, only with the fields that were given."""
     return {

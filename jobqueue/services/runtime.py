@@ -40,6 +40,7 @@ from jobqueue.services.queues import Queues
 from jobqueue.services.relatives import JobRelatives
 from jobqueue.services.rollups import ROLL_SECONDS, Roller
 from jobqueue.services.schedules import SCHEDULE_SECONDS, Scheduler, Schedules
+from jobqueue.services.search import Searches
 from jobqueue.services.stats import Stats
 from jobqueue.services.wake import Wake, Wakeups
 from jobqueue.services.work import Work
@@ -64,6 +65,7 @@ from jobqueue.store.pruning import PruningStore
 from jobqueue.store.queues import QueueStore
 from jobqueue.store.rollups import RollupStore
 from jobqueue.store.schedules import ScheduleStore
+from jobqueue.store.search import SearchStore
 from jobqueue.store.tokens import TokenStore
 from jobqueue.store.visible import Visible
 from jobqueue.store.workers import WorkerStore
@@ -114,11 +116,10 @@ class Runtime:
         self.logs = Logs(LogStore(database))
         self.limits = LimitStore(database)
         self.breakers = Breakers(self.limits, self.configs, self.wakeups)
-        limiter = Limiter(self.limits, self.claims, self.breakers, self.configs)
         self.work = Work(
             self.jobs,
             self.claims,
-            limiter,
+            Limiter(self.limits, self.claims, self.breakers, self.configs),
             dependency_store,
             self.configs,
             self.completer,
@@ -136,6 +137,7 @@ class Runtime:
         self.visible = Visible(database)
         self.people = People(self.admin, self.batches, self.audit)
         self.failures = Failures(FailureStore(database), self.people)
+        self.searches = Searches(SearchStore(database))
         self.figures = QueueStore(database)
         self.pruning = PruningStore(database)
         self.queues = Queues(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     from jobqueue.store.statements import Document
 
 FIRST_DATE: Final = datetime(1, 1, 1, tzinfo=UTC)
+_BOUNDS: Final = frozenset({"$gt", "$gte", "$lt", "$lte", "$eq"})
 _META: Final = "meta."
-_BY_ATTRIBUTE: Final = frozenset({"$eq", "$in", "$all"})
+_BY_ATTRIBUTE: Final = frozenset({"$eq", "$in", "$all", "$has"})
 
 
 def matching(wanted: Filter, scope: Scope = EVERYTHING) -> Document:
@@ -43,8 +46,10 @@ def document(wanted: Filter, *, exact: bool = True) -> Document:
             return {operator: inner} if inner else {}
         case Element(path, part):
             return {name(path): {"$elemMatch": _below(part, f"{path}.")}}
+        case Comparison(_, "$text", text):
+            return _text(text)
         case Comparison():
-            found = _attribute(wanted) if exact else None
+            found = attribute(wanted) if exact else None
             return found or {name(wanted.path): _comparison(wanted)}
 
 
@@ -77,6 +82,10 @@ def value(given: Any) -> Any:
 def _comparison(one: Comparison) -> Document:
     if isinstance(one.value, Pattern):
         return {"$regex": Regex(one.value.text, one.value.options)}
+    if one.operator == "$has" and isinstance(one.value, tuple):
+        if len(one.value) == 1 and None not in one.value:
+            return {"$eq": value(one.value[0])}
+        return {"$in": value(one.value), "$exists": True}
     return {one.operator: value(one.value)}
 
 
@@ -91,22 +100,32 @@ def _below(wanted: Filter, prefix: str) -> Document:
             return {wanted.path.removeprefix(prefix): _comparison(wanted)}
 
 
-def _attribute(one: Comparison) -> Document | None:
+def attribute(one: Comparison) -> Document | None:
     """Return the same test as one of the array by which all values of ``meta`` are indexed, if it is the same."""
     path = one.path.removeprefix(_META)
-    # A number may also be a place in a list, which attributes do not have.
-    if one.operator not in _BY_ATTRIBUTE or path == one.path or any(part.isdecimal() for part in path.split(".")):
+    if one.operator not in _BY_ATTRIBUTE or path == one.path:
+        return None
+    if one.operator != "$has" and any(part.isdecimal() for part in path.split(".")):
+        # A number may also be a place in a list, which attributes do not have.
         return None
     given = one.value if isinstance(one.value, tuple) else (one.value,)
-    # Null also finds what is not there at all.
-    encoded = [None if one is None else attributes.encode(path, one) for one in given]
+    # Null also finds what is not there at all, unless it is said that it must be.
+    encoded = [attributes.encode(path, each) if each is not None or one.operator == "$has" else None for each in given]
     if None in encoded:
         return None
-    return {"attrs": encoded[0] if len(encoded) == 1 else {one.operator: encoded}}
+    if len(encoded) == 1:
+        return {"attrs": encoded[0]}
+    return {"attrs": {"$all" if one.operator == "$all" else "$in": encoded}}
+
+
+def _text(given: Any) -> Document:
+    """Return what finds a text anywhere in the texts of ``meta``."""
+    quoted = json.dumps(given, ensure_ascii=False)[1:-1]
+    return {"attrs": {"$regex": Regex(f'=".*{re.escape(quoted)}', "i")}}
 
 
 def _has_bound(wanted: Filter) -> bool:
     return any(
-        isinstance(one, Comparison) and one.path == "insertAt" and one.operator in {"$gt", "$gte", "$lt", "$lte", "$eq"}
+        isinstance(one, Comparison) and one.path == "insertAt" and one.operator in _BOUNDS and one.value is not None
         for one in conjuncts(wanted)
     )

@@ -73,6 +73,7 @@ def _declared() -> Sequence[Index]:
         ),
         "newest": (_NEWEST, {}),
         "newestOfQueue": ((("queue", 1), ("state", 1), *_NEWEST), {}),
+        "newestOfQueueAndType": ((("queue", 1), ("type", 1), *_NEWEST), {}),
         "newestOfState": ((("state", 1), *_NEWEST), {}),
         "newestOfType": ((("type", 1), *_NEWEST), {}),
         "newestOfBatch": ((("batchId", 1), *_NEWEST), _partial(batchId=_ANY_ID)),

@@ -27,6 +27,11 @@ def clauses(scope: Scope) -> list[Document]:
     return found
 
 
+def is_wild(scope: Scope) -> bool:
+    """Tell whether a scope has patterns for names of queues."""
+    return any(_WILD.search(glob) for glob in scope.queues)
+
+
 def within(found: Document, scope: Scope) -> Document:
     """Return a filter narrowed to a scope."""
     narrowing = clauses(scope)

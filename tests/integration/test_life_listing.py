@@ -14,7 +14,7 @@ from jobqueue.domain.queue import QueueConfig
 from jobqueue.domain.state import State
 from jobqueue.store import documents
 from jobqueue.store.database import new_id
-from jobqueue.store.listing import MOST_BYTES
+from jobqueue.store.search import MOST_BYTES
 from tests.support.factories import add
 
 if TYPE_CHECKING:

@@ -20,9 +20,8 @@ from jobqueue.domain.state import State
 from jobqueue.store import documents, statements
 from jobqueue.store.database import Database, new_id
 from jobqueue.store.indexes import DECLARED
-from jobqueue.store.listing import matching, order
 from jobqueue.store.positions import Position
-from tests.support.plans import stages
+from tests.support.plans import listing, stages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -230,7 +229,7 @@ AFTER = (NOW + timedelta(seconds=2500), "c" * 24)
     ids=str,
 )
 async def test_every_listing_has_its_order_from_an_index(database: Database, query: JobQuery) -> None:
-    search = {"find": "jobs", "filter": matching(query), "sort": dict(order(query)), "limit": query.limit + 1}
+    search = listing(query.search())
     # A merge of two states reads a little ahead.
     await explain(database, search, keys=query.limit + 30)
 
@@ -246,7 +245,7 @@ async def test_every_listing_has_its_order_from_an_index(database: Database, que
     ids=str,
 )
 async def test_combined_filters_read_on_in_the_order_of_an_index(database: Database, query: JobQuery) -> None:
-    search = {"find": "jobs", "filter": matching(query), "sort": dict(order(query)), "limit": query.limit + 1}
+    search = listing(query.search())
     await explain(database, search, keys=FINISHED)
 
 
@@ -264,7 +263,7 @@ async def test_any_filters_together_read_on_in_the_order_of_an_index(database: D
     }
     for values in itertools.product(*choices.values()):
         query = JobQuery(**dict(zip(choices, values, strict=True)))
-        search = {"find": "jobs", "filter": matching(query), "sort": dict(order(query)), "limit": query.limit + 1}
+        search = listing(query.search())
         plan = await database.raw.command("explain", search, verbosity="queryPlanner")
         used = set(stages(plan["queryPlanner"]["winningPlan"]))
         assert "IXSCAN" in used, query
@@ -277,7 +276,7 @@ async def test_filters_that_select_little_look_at_little_whatever_goes_with_them
 ) -> None:
     for more in ({"queue": "default"}, {"type": "type1"}, {"states": (State.FAILED,)}, {"oldest_first": True}):
         wanted = replace(query, **more)
-        search = {"find": "jobs", "filter": matching(wanted), "sort": dict(order(wanted)), "limit": 51}
+        search = listing(wanted.search())
         await explain(database, search, keys=FINISHED // 100 + 30)
 
 

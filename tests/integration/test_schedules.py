@@ -18,9 +18,9 @@ from jobqueue.domain.schedule import Schedule
 from jobqueue.domain.state import State
 from jobqueue.domain.verdict import Success
 from jobqueue.services.schedules import Scheduler, Schedules
-from jobqueue.store.listing import matching, order
 from jobqueue.store.schedules import ScheduleStore
 from tests.support.factories import add, claim, finished_documents, open_runtime, succeed
+from tests.support.plans import listing
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -362,7 +362,7 @@ async def test_what_is_due_and_the_jobs_of_a_schedule_are_found_by_index(bench: 
     for _ in range(20):
         await add(bench.runtime)
     for query in (JobQuery(schedule="s", limit=10), JobQuery(schedule="s", limit=10, oldest_first=True)):
-        search = {"filter": matching(query), "sort": dict(order(query)), "limit": 10}
+        search = listing(query.search())
         plan, keys = await explain(bench, "jobs", search)
         assert ("'newestOfSchedule'" in plan, keys <= 11) == (True, True)
     made = {"filter": {"schedule": "s"}, "sort": {"insertAt": -1, "_id": -1}, "limit": 10}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jobqueue.store.search import order, statement
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from jobqueue.domain.search import Search
     from jobqueue.store.database import Database
 
 
@@ -20,6 +23,12 @@ def stages(plan: Any) -> Iterator[str]:
     elif isinstance(plan, list):
         for inner in plan:
             yield from stages(inner)
+
+
+def listing(search: Search, **more: Any) -> dict[str, Any]:
+    """Return the command that reads a page."""
+    found: dict[str, Any] = {"find": "jobs", "filter": statement(search, **more), "sort": dict(order(search))}
+    return found | {"limit": search.limit + 1}
 
 
 async def explain(database: Database, command: dict[str, Any], *, keys: int) -> None:

@@ -15,7 +15,7 @@ from jobqueue.domain.query import JobQuery
 from jobqueue.domain.queue import QueueConfig
 from jobqueue.domain.state import State
 from jobqueue.store import documents
-from jobqueue.store.listing import matching, order
+from jobqueue.store.search import order, statement
 
 from .domain_strategies import modest
 
@@ -102,7 +102,10 @@ async def collection_of(stored: Sequence[dict[str, Any]]) -> Any:
 
 
 async def read(collection: Any, query: JobQuery, most: int) -> list[Job]:
-    found = [documents.job(one) async for one in collection.find(matching(query)).sort(order(query)).limit(most)]
+    found = [
+        documents.job(one)
+        async for one in collection.find(statement(query.search())).sort(order(query.search())).limit(most)
+    ]
     assert len(found) <= most
     return found
 

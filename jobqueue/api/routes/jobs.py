@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from jobqueue.api import jobs, logs
+from jobqueue.api import jobs, listing, logs
 from jobqueue.api.operations import MADE_BEFORE, Body, Operation, Reply, Route
 from jobqueue.api.schemas import bulk, queries, requests, shown
+from jobqueue.api.schemas.search import SearchSchema
 
 _NEW: Final = {"type": "thumbnail", "queue": "media", "data": {"src": "a.png"}, "meta": {"user_id": 42}, "attempts": 5}
+_FOUND: Final = {
+    "filter": {"meta.user_id": 42, "state": "failed", "insertAt": {"$gte": "2030-01-31T00:00:00Z"}},
+    "sort": {"insertAt": -1},
+    "fields": ["type", "data.src", "error.message"],
+    "limit": 100,
+}
 _TAKEN: Final = Reply(shown.JobShown, "the job as it is now")
 _NOTHING: Final = Reply(text="done")
 
@@ -32,9 +39,20 @@ ROUTES: Final = (
     Route(
         "GET",
         "/v1/jobs",
-        jobs.list_jobs,
+        listing.list_jobs,
         "read",
         Operation(tag="jobs", query=queries.JobsQuery, replies={200: Reply(shown.JobPage)}),
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/search",
+        listing.search_jobs,
+        "read",
+        Operation(
+            tag="jobs",
+            body=Body(SearchSchema, optional=True, example=_FOUND),
+            replies={200: Reply(shown.JobPage)},
+        ),
     ),
     Route(
         "POST",

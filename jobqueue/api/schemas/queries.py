@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import fields as members
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from marshmallow import ValidationError
 
 from jobqueue.api.schemas import forms
 from jobqueue.api.schemas.fields import Described, Moment, Strict, Text, flattened
-from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id, check_queue
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.job import Job
-from jobqueue.domain.query import MOST_LISTED
+from jobqueue.domain.projection import SHOWN, Projection
+from jobqueue.domain.query import LONGEST_TEXT, MOST_LISTED
+from jobqueue.domain.searchable import SORTS
 from jobqueue.domain.state import State
 
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 
 MOST_QUEUES: Final = 200
 DEFAULT_LIMIT: Final = 50
-SORTS: Final = {"-insertAt": False, "insertAt": True}
-JOB_FIELDS: Final = frozenset(wire.camel(item.name) for item in members(Job) if item.name not in wire.INTERNAL)
+ORDERS: Final = tuple(f"{sign}{name}" for name in sorted(SORTS) for sign in ("-", ""))
 _WHOLE: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -114,33 +112,32 @@ class StatesText(Described):
 
 
 class SortText(Described):
-    """Whether the oldest come first."""
+    """The name of the field to sort by, and whether the highest come first, which a minus before it says."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(
-            load_default=bool, spec={"type": "string", "enum": list(SORTS), "default": "-insertAt"}, **options
-        )
+        form = {"type": "string", "enum": list(ORDERS), "default": "-insertAt"}
+        super().__init__(load_default=lambda: ("insertAt", True), spec=form, **options)
 
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
-        if value not in SORTS:
-            raise ValidationError(f"must be {' or '.join(SORTS)}")
-        return SORTS[value]
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, bool]:
+        if value not in ORDERS:
+            raise ValidationError(f"must be one of {', '.join(sorted(SORTS))}, with - before it for the highest first")
+        return value.lstrip("-"), value.startswith("-")
 
 
 class FieldsText(Described):
-    """Names of fields of a job, with commas between them."""
+    """Names of fields of a job, dotted ones too, with commas between them."""
 
     def __init__(self, **options: Any) -> None:
-        one = "|".join(sorted(JOB_FIELDS))
-        form = {"type": "string", "pattern": f"^({one})(,({one}))*$"}
-        super().__init__(load_default=frozenset, spec=form, **options)
+        one = rf"({'|'.join(sorted(SHOWN))})(\.[^,]+)?"
+        super().__init__(load_default=list, spec={"type": "string", "pattern": f"^{one}(,{one})*$"}, **options)
 
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> frozenset[str]:
-        given = frozenset(value.split(","))
-        unknown = sorted(given - JOB_FIELDS)
-        if unknown:
-            raise ValidationError([f"{one[:80]!r} is not a field of a job" for one in unknown[:10]])
-        return given | {"id"}
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[str]:
+        given: list[str] = value.split(",")
+        try:
+            Projection.read(given)
+        except InvalidInputError as error:
+            raise ValidationError(error.problems["fields"]) from None
+        return given
 
 
 class MomentText(Moment):
@@ -202,6 +199,8 @@ class JobsQuery(Query):
     schedule = Text()
     inserted_after = MomentText()
     inserted_before = MomentText()
+    q = Text(spec={"minLength": 1, "maxLength": LONGEST_TEXT})
+    slow = FlagText()
     sort = SortText()
     limit = LimitText(MOST_LISTED)
     cursor = Text(load_default=absent)

@@ -1,0 +1,19 @@
+"""What comes in: searches of jobs."""
+
+from __future__ import annotations
+
+from jobqueue.api.schemas import forms
+from jobqueue.api.schemas.fields import Flag, Items, Object, Strict, Text, Whole
+from jobqueue.domain.projection import MOST_SHOWN
+from jobqueue.domain.search import MOST_FOUND
+
+
+class SearchSchema(Strict):
+    """Which jobs to find; what the filter, the order and the fields may be, the domain says."""
+
+    filter = Object()
+    sort = Object(allow_none=True, spec={"maxProperties": 1})
+    fields_ = Items(Text(), data_key="fields", spec={"maxItems": MOST_SHOWN})
+    limit = Whole(spec={"minimum": 1, "maximum": MOST_FOUND, "default": 50})
+    cursor = Text(allow_none=True, spec=forms.CURSOR)
+    slow = Flag()

@@ -1,0 +1,58 @@
+"""Searches of jobs: not too many at once, so that nobody can keep everybody else from the database."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.access import EVERYTHING, Scope
+from jobqueue.domain.errors import BusyError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from jobqueue.domain.query import Page
+    from jobqueue.domain.search import Search
+    from jobqueue.store.search import SearchStore
+
+AT_ONCE: Final = 4
+"""Searches at a time in one process that may have to look at many jobs."""
+SLOW_AT_ONCE: Final = 2
+"""How many of them may be such as insist."""
+WAIT_SECONDS: Final = 2.0
+"""How long one waits for its turn."""
+
+
+class Searches:
+    """Finds jobs."""
+
+    def __init__(self, store: SearchStore, *, wait: float = WAIT_SECONDS) -> None:
+        self._store = store
+        self._wait = wait
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._slow_places = asyncio.Semaphore(SLOW_AT_ONCE)
+
+    async def page(self, search: Search, *, scope: Scope = EVERYTHING) -> Page:
+        """Return one page of what a search finds.
+
+        Raises:
+            TooCostlyError: no index leads to few enough jobs, and it does not insist.
+            TooSlowError: it took too long.
+            BusyError: too many others are under way.
+        """
+        if self._store.is_light(search):
+            return await self._store.page(search, scope)
+        async with self._place(slow=search.slow):
+            return await self._store.page(search, scope)
+
+    @asynccontextmanager
+    async def _place(self, *, slow: bool) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._wait):
+                    for places in (self._slow_places, self._places) if slow else (self._places,):
+                        await stack.enter_async_context(places)
+            except TimeoutError:
+                raise BusyError("too many searches are under way in this process: try again in a moment") from None
+            yield
