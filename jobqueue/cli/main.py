@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "add": Entry("jobqueue.cli.add:add", "Add a job, or many."),
     "list": Entry("jobqueue.cli.listing:list_jobs", "List jobs, newest first."),
     "show": Entry("jobqueue.cli.show:show", "Show all about one job."),
+    "logs": Entry("jobqueue.cli.job_logs:logs", "Print what a job has logged, and what it logs until it ends."),
+    "failures": Entry("jobqueue.cli.failures:failures", "List what goes wrong, in groups, and start a group again."),
     "requeue": Entry("jobqueue.cli.change:requeue", "Start ended or delayed jobs anew."),
     "kill": Entry("jobqueue.cli.change:kill", "End unfinished jobs."),
     "batch": Entry("jobqueue.cli.batch:batch", "Look at batches, wait for them, start them again, end them."),
