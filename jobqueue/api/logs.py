@@ -13,13 +13,15 @@ from jobqueue.api.problems import Problem, ProblemError
 from jobqueue.api.replies import reply
 from jobqueue.api.schemas.queries import line_cursor
 from jobqueue.domain import wire
-from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.errors import InvalidInputError, JobQueueError
 from jobqueue.domain.logs import LogQuery, text
+from jobqueue.journal import get_logger
 from jobqueue.services.logs import TooManyFollowingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+log = get_logger(__name__)
 _TEXT: Final = "text/plain"
 
 
@@ -82,9 +84,16 @@ async def _download(request: web.Request, job_id: str, query: LogQuery) -> web.S
     await response.prepare(request)
     if request.method == hdrs.METH_HEAD:
         return response
-    await response.write(_encoded(first))
-    async for part in parts:
-        await response.write(_encoded(part))
+    try:
+        await response.write(_encoded(first))
+        async for part in parts:
+            await response.write(_encoded(part))
+    except JobQueueError as error:
+        # Only a transfer that is cut off still says that something is missing.
+        log.warning("a download of a log is cut off", job_id=job_id, error=str(error))
+        if request.transport is not None:
+            request.transport.close()
+        return response
     await response.write_eof()
     return response
 

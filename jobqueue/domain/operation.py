@@ -63,9 +63,6 @@ class NewOperation:
         changes: fields of the job that a requeue replaces, as in its document.
         reason: why jobs are killed.
         scope: the jobs that whoever asks for it can see.
-
-    Raises:
-        InvalidInputError: the filter is empty without being meant, or something does not go with the action.
     """
 
     action: Action
@@ -77,7 +74,13 @@ class NewOperation:
     reason: str | None = None
     scope: Scope = EVERYTHING
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Make sure that it can be begun; one that was begun is read as it is, whatever is acceptable by then.
+
+        Raises:
+            InvalidInputError: the filter is not acceptable, or empty without being meant; or something does not go
+                with the action.
+        """
         problems: Problems = {}
         gather(problems, compile_filter, dict(self.filter))
         if not self.filter and self.fingerprint is None and not self.all:

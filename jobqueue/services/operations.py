@@ -51,14 +51,24 @@ class Operations:
         """Called when there is something new to carry on."""
 
     async def create(self, new: NewOperation) -> Operation:
-        """Begin an operation."""
+        """Begin an operation.
+
+        Raises:
+            InvalidInputError: as `NewOperation.check`.
+        """
+        new.check()
         made = await self._store.create(new)
         log.info("operation begins", operation_id=made.id, action=new.action.value, matched=made.matched)
         self.begun()
         return made
 
     async def preview(self, new: NewOperation) -> tuple[int | None, bool, list[Job]]:
-        """Return how many jobs an operation would be about, whether those are all, and the first few of them."""
+        """Return how many jobs an operation would be about, whether those are all, and the first few of them.
+
+        Raises:
+            InvalidInputError: as `NewOperation.check`.
+        """
+        new.check()
         return await self._store.preview(new, MOST_SAMPLES)
 
     async def get(self, operation_id: str, *, scope: Scope = EVERYTHING) -> Operation:

@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import ClientPayloadError
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
 from jobqueue.domain.audit import Actor
+from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.job import JobError
 from jobqueue.domain.state import State
 from tests.support.factories import add, claimed_job, fail, job_in, succeed
@@ -95,6 +97,25 @@ async def test_a_log_is_downloaded_as_text(client: Client, runtime: Runtime, how
     assert [line.split(" ", 1)[1] for line in text.splitlines()] == [f"#1 info ä {number}" for number in range(2500)]
     assert (await client.head(f"/v1/jobs/{claimed.job.id}/logs", **how)).status == 200
     assert (await client.get(f"/v1/jobs/{'f' * 24}/logs", **how)).status == 404
+
+
+async def test_a_download_that_breaks_off_is_seen_to_be_incomplete(
+    client: Client, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = await claimed_job(runtime)
+    await runtime.work.report(claimed.job, claimed.token, lines=[("one", None)])
+    whole = runtime.logs.all
+
+    async def broken(*arguments: Any, **options: Any) -> AsyncIterator[Any]:
+        async for part in whole(*arguments, **options):
+            yield part
+        raise DatabaseUnavailableError("gone")
+
+    monkeypatch.setattr(runtime.logs, "all", broken)
+    answer = await client.get(f"/v1/jobs/{claimed.job.id}/logs", params={"format": "text"})
+    assert answer.status == 200
+    with pytest.raises(ClientPayloadError):
+        await answer.read()
 
 
 async def test_a_log_as_json_stays_json_for_whoever_takes_anything(client: Client, runtime: Runtime) -> None:

@@ -49,7 +49,8 @@ async def insert_failed(runtime: Runtime, count: int, **fields: Any) -> None:
 
 
 async def states(runtime: Runtime) -> dict[str, int]:
-    cursor = runtime.jobs.collection.aggregate([{"$group": {"_id": "$state", "n": {"$sum": 1}}}])
+    there = {"$match": {"state": {"$exists": True}}}
+    cursor = runtime.jobs.collection.aggregate([there, {"$group": {"_id": "$state", "n": {"$sum": 1}}}])
     return {one["_id"]: one["n"] async for one in cursor}
 
 
@@ -342,8 +343,19 @@ async def test_an_operation_that_breaks_says_why(idle_runtime: Runtime, monkeypa
 )
 def test_what_does_not_go_together_is_refused(fields: dict[str, Any], named: set[str]) -> None:
     with pytest.raises(InvalidInputError) as refused:
-        new(**fields)
+        new(**fields).check()
     assert set(refused.value.problems) == named
+
+
+async def test_an_operation_whose_filter_is_not_acceptable_any_more_is_shown_and_ends(idle_runtime: Runtime) -> None:
+    made = await idle_runtime.operations.create(new(all=True))
+    old = {"$set": {"filter": '{"$text": 1}'}}
+    await idle_runtime.operations._store.collection.update_one({"_id": ObjectId(made.id)}, old)
+    assert [one.new.filter for one in await idle_runtime.operations.page()] == [{"$text": 1}]
+    assert await idle_runtime.operations.carry_on(made.id)
+    ended = await idle_runtime.operations.get(made.id)
+    assert (ended.stage, ended.done) == (Stage.FAILED, 0)
+    assert "filter.$text" in str(ended.error)
 
 
 async def test_the_next_jobs_are_found_by_an_index_in_its_order(idle_runtime: Runtime) -> None:
