@@ -5,17 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.state import State
 from jobqueue.store import queue_statements, statements
+from jobqueue.store.batch_statements import OPEN
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
-    from jobqueue.domain.state import State
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Document, Now
 
 _BY_END: Final = "ended"
 _DERIVED: Final = ("parentId", "callbackOf", "schedule")
 """Jobs with one of these were created because of something, and might be created again."""
+_READ: Final = dict.fromkeys((*_DERIVED, "endAt", "batchId", "dependents"), 1)
+_MOST_LOOKS: Final = 50
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -26,26 +29,28 @@ class PruningStore:
         self.now = now
         self._clock = database.clock
         self._jobs = database.collection("jobs")
+        self._batches = database.collection("batches")
         self._outside = [database.collection(name) for name in ("logs", "attempts")]
 
     @guarded
     async def prune(self, queue: str, state: State, seconds: float, most: int) -> tuple[int, int]:
         """Delete jobs of a queue that have been in a final state for so many seconds, those that ended first first.
 
-        A child, or the job of a schedule, leaves an empty document behind for an hour, so that a slow process cannot
-        create it a second time; one that ended lately does for the statistics.
+        Jobs of a batch are kept until it has finished: what becomes of it follows from them. So are jobs that others
+        wait for. A child, or the job of a schedule, leaves an empty document behind for an hour, so that a slow process
+        cannot create it a second time; one that ended lately does for the statistics.
 
         Returns:
-            How many are deleted, and how many were found; the others have changed meanwhile.
+            How many are deleted, and how many were found at last; the others are kept or have changed meanwhile.
         """
         now = await self._clock.now() if isinstance(self.now, str) else self.now
         over = queue_statements.over(queue, state, _EPOCH, now - timedelta(seconds=seconds))
-        cursor = self._jobs.find(over, dict.fromkeys((*_DERIVED, "endAt"), 1), sort=[("endAt", 1)], hint=_BY_END).limit(
-            most
-        )
-        found = [one async for one in cursor]
+        found, count = await self._over(over, most)
         if not found:
-            return 0, 0
+            return 0, count
+        # Where somebody has come to depend on one since, that is noted in it.
+        depended_on = [one["_id"] for one in found if one.get("dependents")]
+        over["$or"] = [{"dependents": None}, {"_id": {"$in": depended_on}}]
         since = now - timedelta(seconds=queue_statements.REMEMBERED_SECONDS)
         recent = [one["_id"] for one in found if one["endAt"] > since]
         old = [one for one in found if one["endAt"] <= since]
@@ -59,7 +64,38 @@ class PruningStore:
                 stones = queue_statements.tombstone(self.now, remembered=remembered)
                 gone += int((await self._jobs.update_many(over | {"_id": {"$in": ids}}, stones)).modified_count)
         await self._clear([one["_id"] for one in found])
-        return gone, len(found)
+        return gone, count
+
+    async def _over(self, over: Document, most: int) -> tuple[list[Document], int]:
+        """Return jobs whose time is over and that nothing keeps, and how many were looked at last."""
+        kept: set[Any] = set()
+        open_batches: set[Any] = set()
+        for _ in range(_MOST_LOOKS):
+            others: list[Document] = [{"_id": {"$in": list(kept)}}, {"batchId": {"$in": list(open_batches)}}]
+            search = over | {"$nor": others}
+            cursor = self._jobs.find(search, _READ, sort=[("endAt", 1)], hint=_BY_END).limit(most)
+            found = [one async for one in cursor]
+            of_open = await self._open({one["batchId"] for one in found if one.get("batchId") is not None})
+            awaited = await self._awaited([one["_id"] for one in found if one.get("dependents")])
+            free = [one for one in found if one.get("batchId") not in of_open and one["_id"] not in awaited]
+            if free or len(found) < most:
+                return free, len(found)
+            kept |= awaited
+            open_batches |= of_open
+        return [], 0
+
+    async def _open(self, batches: set[Any]) -> set[Any]:
+        if not batches:
+            return set()
+        found = self._batches.find({"_id": {"$in": list(batches)}, "state": OPEN}, {"_id": 1})
+        return {one["_id"] async for one in found}
+
+    async def _awaited(self, ids: list[Any]) -> set[Any]:
+        if not ids:
+            return set()
+        waiting: Document = {"waitsFor": {"$in": ids}, "state": State.DELAYED.value}
+        found = self._jobs.find(waiting, {"waitsFor": 1}, hint="dependents")
+        return {awaited async for one in found for awaited in one["waitsFor"]}.intersection(ids)
 
     async def _clear(self, ids: list[Any]) -> None:
         """Delete what lies outside the documents of those jobs that are really gone."""
