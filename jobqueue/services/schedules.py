@@ -13,6 +13,7 @@ from jobqueue.domain import wire
 from jobqueue.domain.errors import (
     ChangedMeanwhileError,
     DatabaseError,
+    InvalidInputError,
     KeyConflictError,
     NotFoundError,
     TooLargeError,
@@ -222,7 +223,8 @@ class Scheduler:
                 return None
             # The living job with this key stands for it: that is what a key is for.
             return self._skip(schedule, tick, str(conflict))
-        except TooLargeError as error:
+        except (TooLargeError, InvalidInputError) as error:
+            # The latter where a job that it depends on has been deleted.
             return self._skip(schedule, tick, str(error))
         return None
 

@@ -312,6 +312,18 @@ async def test_a_job_that_cannot_be_stored_is_skipped_and_told(bench: Bench) -> 
     assert await bench.jobs() == []
 
 
+async def test_a_job_that_depends_on_one_that_is_gone_is_skipped_and_told(idle_runtime: Runtime) -> None:
+    bench, gone = Bench(idle_runtime), await add(idle_runtime, "gone")
+    await bench.put(job={"depends_on": [gone.id]})
+    await idle_runtime.admin.delete(gone.id)
+    bench.move(minutes=1)
+    await bench.scheduler.run_once()
+    found = await bench.schedules.get("s")
+    assert found.last_skipped is not None
+    assert "dependsOn" in found.last_skipped.reason
+    assert found.next_at == START + 2 * MINUTE
+
+
 async def test_one_that_cannot_be_followed_holds_up_no_other(bench: Bench, client: Client) -> None:
     await bench.put()
     for name, change in (("a", {"cron": "x"}), ("b", {"job": 5}), ("c", {"revision": "x", "every": "x"})):
