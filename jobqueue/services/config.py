@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from jobqueue.store.config import ConfigStore
 
 FRESH_SECONDS: Final = 1.0
-"""A copy older than this is read anew before it decides something."""
-USABLE_SECONDS: Final = 10.0
-"""Nothing is claimed under a copy older than this."""
+"""A copy older than this is read anew before it decides something: nothing is claimed by one that cannot be."""
 _DEFAULT: Final = QueueConfig()
 
 
@@ -38,11 +36,6 @@ class QueueConfigs:
     def known(self) -> Mapping[str, QueueConfig]:
         """Every configured queue, as last read."""
         return self._queues
-
-    @property
-    def usable(self) -> bool:
-        """Whether the copy is recent enough to claim by."""
-        return time.monotonic() - self._read_at < USABLE_SECONDS
 
     def of(self, queue: str) -> QueueConfig:
         """Return a queue's configuration as last read; a queue nobody configured has the defaults."""

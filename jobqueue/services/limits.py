@@ -62,13 +62,17 @@ class Limiter:
         self._found_at: dict[Wanted, float] = {}
         self._streaks: dict[Wanted, int] = {}
 
-    async def claim(self, search: Search, config: QueueConfig) -> Job | Held | None:
+    async def claim(self, search: Search) -> Job | Held | None:
         """Claim a job as far as the limits allow.
 
         Raises:
             DatabaseUnavailableError: as `ClaimStore.claim`.
         """
         async with self._locks.setdefault(search.queue, asyncio.Lock()):
+            # Others may have been served first for a while.
+            config = await self._configs.fresh(search.queue)
+            if config.paused:
+                return None
             gate = await self._breakers.gate(search.queue, config) if config.breaker else OPEN_GATE
             if gate.wait > 0:
                 return Held(seconds=gate.wait)

@@ -113,7 +113,7 @@ class Work:
         )
         limited = config.limited
         sent_at = time.monotonic()
-        call = asyncio.create_task(self._limiter.claim(search, config) if limited else self._claims.claim(search))
+        call = asyncio.create_task(self._limiter.claim(search) if limited else self._claims.claim(search))
         try:
             job = await asyncio.shield(call)
         except asyncio.CancelledError:

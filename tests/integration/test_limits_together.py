@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import JobQueue, NewJob
-from tests.support.factories import claim, open_runtime, succeed
+from tests.support.factories import add, claim, open_runtime, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -108,3 +108,20 @@ async def test_a_queue_can_be_configured_though_somebody_has_spoilt_all_of_them(
     await idle_runtime.queues.patch("other", {"attempts": 9})
     assert (await idle_runtime.queues.get("q")).concurrency == 2
     assert (await idle_runtime.queues.get("other")).attempts == 9
+
+
+async def test_a_claim_that_has_waited_its_turn_does_not_go_by_what_was_configured_before(
+    idle_runtime: Runtime,
+) -> None:
+    queues = idle_runtime.queues
+    await queues.patch("default", {"concurrency": 5})
+    await idle_runtime.configs.refresh()
+    await add(idle_runtime)
+    turn = idle_runtime.work._limiter._locks.setdefault("default", asyncio.Lock())
+    async with turn:
+        claiming = asyncio.create_task(idle_runtime.work.claim("default", None, worker="w"))
+        await eventually(lambda: turn._waiters)
+        await queues.patch("default", {"paused": True})
+        # As if it had waited for longer than a copy counts.
+        idle_runtime.configs._read_at = float("-inf")
+    assert await claiming is None
