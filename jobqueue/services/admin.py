@@ -172,6 +172,7 @@ class Admin:
         """Delete a job that is not processing, with its logs.
 
         One that has not ended is killed first if others wait for it, or it belongs to a batch: so they hear of it.
+        Those that would wait until it is requeued are killed too.
 
         Raises:
             NotFoundError: there is none of this id.
@@ -181,8 +182,12 @@ class Admin:
         if job.state in state.WAITING and (job.has_dependents or job.batch_id is not None):
             await self.kill(job_id, "deleted by a person")
             job = await self._settled(job_id)
+        if job.state in state.FINAL:
+            await self._completer.forsake(job)
         if not await self._jobs.delete(job):
             raise WrongStateError(job_id, (await self._jobs.get(job_id)).state, "deleted")
+        # Somebody may have come to wait for it in between.
+        await self._completer.forsake(job)
 
     async def family(self, job_id: str) -> Family:
         """Return the ancestors, descendants and batch of a job."""

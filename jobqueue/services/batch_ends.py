@@ -5,7 +5,7 @@ Like an ended job a batch says itself what is still to be done for it. Whoever s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.batch import EVENTS
 from jobqueue.domain.errors import KeyConflictError, NotFoundError, WrongStateError
@@ -50,46 +50,51 @@ class BatchEnds:
         self._configs = configs
         self._wakeups = wakeups
 
-    async def job_ended(self, job: Job) -> None:
-        """Do what follows from the end of one job of a batch."""
+    async def job_ended(self, job: Job) -> list[str]:
+        """Do what follows from the end of one job of a batch; return what `create_callbacks` does."""
         if job.batch_id is None:
-            return
-        if job.state is not State.SUCCESS:
-            await self._note_failure(job.batch_id)
-        await self.settle(job.batch_id)
+            return []
+        to_check = [] if job.state is State.SUCCESS else await self._note_failure(job.batch_id)
+        return to_check + await self.settle(job.batch_id)
 
-    async def settle(self, batch_id: str) -> None:
-        """Finish a batch if it is sealed and none of its jobs is unfinished, and create the callbacks for that."""
+    async def settle(self, batch_id: str) -> list[str]:
+        """Finish a batch if it is sealed and none of its jobs is unfinished, and create the callbacks for that.
+
+        Returns:
+            What `create_callbacks` does.
+        """
         for _ in range(_TRIES):
             try:
                 # Read before its jobs: whoever adds one afterwards changes the batch too, so that it is not ended here.
                 batch = await self._store.get(batch_id)
             except NotFoundError:
-                return
+                return []
             if batch.state != OPEN or not batch.sealed or REQUEUE in batch.outbox:
-                return
+                return []
             if await self._store.has_unfinished(batch_id):
-                return
+                return []
             events: list[Event] = ["complete"] if batch.on_complete else []
             if batch.on_success and not await self._store.has_failed(batch_id):
                 events.append("success")
             if await self._store.finish(batch, events):
-                await self.create_callbacks(batch_id)
-                return
+                return await self.create_callbacks(batch_id)
+        return []
 
     async def settled(self, batch: Batch) -> None:
         """Note that somebody has looked whether a batch has finished."""
         await self._store.done(batch, SETTLE)
 
-    async def create_callbacks(self, batch_id: str) -> None:
-        """Create the callbacks of a batch that are due."""
+    async def create_callbacks(self, batch_id: str) -> list[str]:
+        """Create the callbacks of a batch that are due; return the ids of those that depend on other jobs."""
         batch = await self._store.get(batch_id)
+        to_check: list[str] = []
         for event, attribute in EVENTS.items():
             if event in batch.outbox:
                 counts = await self._store.counts(batch_id)
                 for index, child in enumerate(as_tuple(getattr(batch, attribute))):
-                    await self._create(batch, event, index, child, counts)
+                    to_check += await self._create(batch, event, index, child, counts)
                 await self._store.done(batch, event)
+        return to_check
 
     async def left_over(self) -> list[Batch]:
         """Return batches for which something is still to be done."""
@@ -110,7 +115,8 @@ class BatchEnds:
             await finish(job_id)
         await self._store.done(batch, REQUEUE)
         self._wakeups.tell(Wake(kind="ready"))
-        await self.settle(batch.id)
+        for job_id in await self.settle(batch.id):
+            await finish(job_id)
 
     async def _of_before(self, batch: Batch) -> AsyncIterator[Job]:
         """Yield, once each, jobs that have failed in an earlier generation; whoever takes one makes it of this one."""
@@ -138,26 +144,33 @@ class BatchEnds:
         except (WrongStateError, NotFoundError):
             log.info("job of a batch restarted by somebody else", job_id=job.id)
 
-    async def _note_failure(self, batch_id: str) -> None:
+    async def _note_failure(self, batch_id: str) -> list[str]:
         try:
             batch = await self._store.get(batch_id)
         except NotFoundError:
-            return
+            return []
         if batch.on_failure and await self._store.note_failure(batch_id, batch.generation):
-            await self.create_callbacks(batch_id)
+            return await self.create_callbacks(batch_id)
+        return []
 
-    async def _create(self, batch: Batch, event: Event, index: int, child: NewJob, counts: dict[str, int]) -> None:
+    async def _create(self, batch: Batch, event: Event, index: int, child: NewJob, counts: dict[str, int]) -> list[str]:
+        """Create a callback; return its id if it has to be looked at, because it depends on other jobs."""
         config = await self._configs.fresh(child.queue)
+        held: dict[str, Any] = {}
+        if child.depends_on:
+            await self._dependencies.mark(child.depends_on)
+            held["outbox"] = ["check"]
         slot = f"{batch.id}:{batch.generation}:{event}.{index}"
         try:
             made = await self._jobs.insert(
                 config.fill(child),
                 job_id=derived_id(batch.insert_at, slot),
                 limit_key=config.limit_key(child.data, child.meta) if config.grouped else None,
-                extra=callback_of(batch.id, event, batch.generation, counts),
+                extra=held | callback_of(batch.id, event, batch.generation, counts),
             )
         except KeyConflictError as conflict:
             log.warning("callback of a batch not created", batch_id=batch.id, callback=event, reason=str(conflict))
-            return
+            return []
         kind = "ready" if made.state is State.PENDING else "delayed"
         self._wakeups.tell(Wake(kind=kind, queue=made.queue, job_id=made.id, priority=made.priority))
+        return [made.id] if made.outbox else []

@@ -133,7 +133,7 @@ class Batches:
                 error.
 
         Raises:
-            InvalidInputError: as `create`.
+            InvalidInputError: as `create`, or a job would wait for itself.
             ConflictError: the batch is sealed or has finished.
             StaleTokenError: no running job of the batch has this token.
             NotFoundError: there is no such batch.
@@ -144,16 +144,17 @@ class Batches:
         await self._store.get(batch_id)
         if token is not None and not await self._store.is_run_by(batch_id, token):
             raise StaleTokenError(batch_id, "a batch without such a running job")
-        wanted = {ref for member in members for ref in member.after} | {one.ref for one in members if one.ref}
-        known = await self._store.refs(batch_id, sorted(wanted))
-        members = arranged(members, known)
         ids = numbered_ids(first or new_id(), len(members))
+        wanted = {ref for member in members for ref in member.after} | {one.ref for one in members if one.ref}
+        there = await self._store.refs(batch_id, sorted(wanted))
+        known = {ref: job_id for ref, job_id in there.items() if job_id not in ids}
+        members = arranged(members, known)
         blocked: dict[str, list[str]] = {}
         for member, job_id in zip(members, ids, strict=True):
             for other in member.blocks:
                 blocked.setdefault(other, []).append(job_id)
         made = await self._documents(batch_id, members, ids, known)
-        await self._store.add(batch_id, made, blocked, sealed_too=token is not None)
+        await self._store.add(batch_id, made, blocked, token=token)
         await self._follow(batch_id, members, _to_check(made))
         return _added(members, ids)
 

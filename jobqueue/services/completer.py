@@ -74,8 +74,14 @@ class Completer:
             if job is not None and job.outbox:
                 left += await self.fire(job)
 
+    async def forsake(self, job: Job) -> None:
+        """Let nobody wait for a job that is being deleted."""
+        if job.has_dependents:
+            for job_id in await self._dependencies.forsake(job):
+                await self.finish(job_id)
+
     async def fire(self, job: Job) -> list[str]:
-        """Do what an ended job asks for; return the ids of jobs that ended because of it."""
+        """Do what an ended job asks for; return the ids of jobs that ended because of it, or have to be looked at."""
         ended: list[str] = []
         if "check" in job.outbox:
             ended += await self._dependencies.check(job)
@@ -85,7 +91,7 @@ class Completer:
         if DEPENDENTS in job.outbox:
             ended += await self._dependencies.ended(job)
         if "batch" in job.outbox:
-            await self._batches.job_ended(job)
+            ended += await self._batches.job_ended(job)
         if "delete" in job.outbox:
             await self._jobs.delete_fired(job)
         elif job.id not in ended:
@@ -94,10 +100,13 @@ class Completer:
 
     async def finish_batch(self, batch: Batch) -> None:
         """Do what a batch asks for: create its callbacks, or restart its jobs."""
+        to_check: list[str] = []
         if SETTLE in batch.outbox:
-            await self._batches.settle(batch.id)
+            to_check += await self._batches.settle(batch.id)
             await self._batches.settled(batch)
-        await self._batches.create_callbacks(batch.id)
+        to_check += await self._batches.create_callbacks(batch.id)
+        for job_id in to_check:
+            await self.finish(job_id)
         if REQUEUE in batch.outbox:
             await self._batches.requeue(batch, self.finish)
 

@@ -58,11 +58,26 @@ class Dependencies:
             self._announce()
         if succeeded:
             return []
-        why = job.error.message if job.error else ""
+        return await self._kill_all(job, job.state, holding=False)
+
+    async def forsake(self, job: Job) -> list[str]:
+        """Let nothing wait for a job that is being deleted; return the ids of the jobs that this ends."""
+        if job.state is State.SUCCESS:
+            await self.ended(job)
+            return []
+        return await self._kill_all(job, None, holding=True)
+
+    async def _kill_all(self, job: Job, how: State | None, *, holding: bool) -> list[str]:
+        why = job.error.message if job.error and how is not None else ""
+        seen: set[str] = set()
         killed: list[str] = []
-        while doomed := await self._store.doomed(job.id, _AT_ONCE):
-            killed += [one.id for one in doomed if await self._kill(one, job.id, job.type, job.state, why)]
-        return killed
+        while True:
+            doomed = await self._store.doomed(job.id, _AT_ONCE, holding=holding)
+            fresh = [one for one in doomed if one.id not in seen]
+            if not fresh:
+                return killed
+            seen |= {one.id for one in fresh}
+            killed += [one.id for one in fresh if await self._kill(one, job.id, job.type, how, why)]
 
     async def check(self, job: Job) -> list[str]:
         """Look at what a job has come to wait for, which may have ended already; return its id if that ends it."""
@@ -70,7 +85,7 @@ class Dependencies:
             if known.state is State.SUCCESS or (job.dependency_policy == _RUN and _is_over(known)):
                 if await self._store.release(known.id, only=job.id):
                     self._announce()
-            elif _is_over(known) and job.dependency_policy != _HOLD:
+            elif _is_over(known) and (job.dependency_policy != _HOLD or known.state is None):
                 await self._kill(job, known.id, known.type, known.state, known.reason)
                 return [job.id]
         return []

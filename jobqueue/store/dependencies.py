@@ -88,9 +88,15 @@ class DependencyStore:
         return int((await self.collection.update_many(found, update, hint=hint)).modified_count)
 
     @guarded
-    async def doomed(self, job_id: str, most: int) -> list[Job]:
-        """Return jobs, without what can be large, that are to be killed because this one did not succeed."""
-        found = dependency_statements.waiting_for(job_id, [None, _KILL])
+    async def doomed(self, job_id: str, most: int, *, holding: bool = False) -> list[Job]:
+        """Return jobs, without what can be large, that are to be killed because this one did not succeed.
+
+        Args:
+            job_id: the one that has ended.
+            most: how many at most.
+            holding: those too that would wait until it is requeued.
+        """
+        found = dependency_statements.waiting_for(job_id, None if holding else [None, _KILL])
         cursor = self.collection.find(found, _LEAN, hint=_INDEX).limit(most)
         return [documents.job(one) async for one in cursor]
 
@@ -113,7 +119,9 @@ class DependencyStore:
 
     @guarded
     async def revive(self, job: Job, generation: int) -> bool:
-        """Let a job that has failed or was killed wait again for what it depends on; tell whether it does.
+        """Let a job that has failed or was killed wait again for what it depends on; tell whether it was done.
+
+        What has succeeded and was deleted since is not waited for.
 
         Raises:
             KeyConflictError: another unfinished job has taken its key.
@@ -122,7 +130,8 @@ class DependencyStore:
             "state": job.state.value,
             "outbox": {"$exists": False},
         }
-        update = dependency_statements.revive(job.depends_on, generation, self.now)
+        gone = [one.id for one in await self.known(job.depends_on) if one.state is None]
+        update = dependency_statements.revive(gone, generation, self.now)
         try:
             return bool((await self.collection.update_one(guard, update)).modified_count)
         except DuplicateKeyError:

@@ -1,6 +1,7 @@
 """Filters and updates for jobs that depend on others, as named pure functions; ``now`` as in `statements`.
 
-A job that waits for others names those that have not succeeded yet in ``waitsFor``; it is delayed without a date.
+A job that waits for others names those that have not succeeded yet in ``waitsFor``; it is delayed without a date. When
+it is killed, ``unmet`` keeps their names.
 """
 
 from __future__ import annotations
@@ -52,13 +53,23 @@ def release(job_id: str, now: Now) -> list[Document]:
     ]
 
 
-def revive(waits_for: Sequence[str], generation: int, now: Now) -> list[Document]:
-    """Let a job that has ended wait again for what it depends on; whether it has to is looked at afterwards."""
+def revive(gone: Sequence[str], generation: int, now: Now) -> list[Document]:
+    """Let a job that has ended wait again for what it depends on; whether it has to is looked at afterwards.
+
+    Args:
+        gone: what does not exist any more; it is waited for only if it had not succeeded.
+        generation: of the batch.
+        now: the present.
+    """
+    met = {"$setDifference": [[ObjectId(one) for one in gone], {"$ifNull": ["$unmet", []]}]}
+    waits: Any = {"$gt": ["$waitsFor", []]}
     return [
+        {"$set": {"waitsFor": {"$setDifference": ["$dependsOn", met]}}},
         {
             "$set": {
-                "state": State.DELAYED.value,
-                "waitsFor": [ObjectId(one) for one in waits_for],
+                "state": {"$cond": [waits, State.DELAYED.value, State.PENDING.value]},
+                "waitsFor": {"$cond": [waits, "$waitsFor", "$$REMOVE"]},
+                "unmet": "$$REMOVE",
                 "generation": generation,
                 "attemptsMade": 0,
                 "progress": 0,
@@ -71,5 +82,5 @@ def revive(waits_for: Sequence[str], generation: int, now: Now) -> list[Document
                 "run": {"$add": [{"$ifNull": ["$run", 0]}, 1]},
                 "history": {"$concatArrays": [{"$ifNull": ["$history", []]}, [statements.requeued(now)]]},
             }
-        }
+        },
     ]

@@ -57,6 +57,7 @@ def kill_waiting(reason: str, now: Now) -> list[Document]:
                 "endAt": now,
                 "error": {"kind": Outcome.KILL.value + "ed", "message": {"$literal": reason}},
                 "outbox": outbox,
+                "unmet": "$waitsFor",
                 "waitsFor": "$$REMOVE",
                 # Computed afterwards: an update does not know how.
                 "fingerprint": "$$REMOVE",

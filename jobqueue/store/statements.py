@@ -210,6 +210,8 @@ def _plain(transition: Transition, changed: Document, entry: Document, dates: li
 
 def _while_waiting(changed: Document, now: Now) -> list[Document]:
     values: Document = {name: {"$literal": inner} for name, inner in changed.items()}
+    # Should it be started again, it has to be known which of those it depends on had not succeeded.
+    values["unmet"] = "$waitsFor"
     return [{"$set": values | {"endAt": now} | killed(now)}, {"$unset": "waitsFor"}]
 
 
@@ -303,6 +305,7 @@ def requeue(now: Now, was: Document, changes: Document, operation: str | None = 
                 "endAt": None,
                 "delayTil": None,
                 "waitsFor": "$$REMOVE",
+                "unmet": "$$REMOVE",
                 "heldTil": "$$REMOVE",
                 "fingerprint": "$$REMOVE",
                 "run": {"$add": [_number("$run", 0), 1]},
@@ -328,12 +331,21 @@ def spillable(job_id: str, state: State, least_bytes: int) -> Document:
 
 
 def patch(changes: Document, now: Now) -> list[Document]:
-    """Change fields of a job that is not processing; a waiting one is pending or delayed by its due time."""
+    """Change fields of a job that is not processing; a waiting one is pending or delayed by its due time.
+
+    One that waits for others keeps waiting for them: no date may start it before.
+    """
     values: Document = {name: {"$literal": inner} for name, inner in changes.items()}
     if "delayTil" not in changes:
         return [{"$set": values}]
-    later = {"$gt": [values["delayTil"], now]} if changes["delayTil"] is not None else False
-    return [{"$set": {**values, "state": {"$cond": [later, State.DELAYED.value, State.PENDING.value]}}}]
+    due = values["delayTil"]
+    later = {"$gt": [due, now]} if changes["delayTil"] is not None else False
+    waits = {"$gt": ["$waitsFor", []]}
+    by_date = {"$cond": [later, State.DELAYED.value, State.PENDING.value]}
+    values["state"] = {"$cond": [waits, "$state", by_date]}
+    values["delayTil"] = {"$cond": [waits, None, due]}
+    values["heldTil"] = {"$cond": [waits, due, "$$REMOVE"]}
+    return [{"$set": values}]
 
 
 def patchable(job_id: str, queue: str, *, waiting_only: bool) -> Document:

@@ -1,0 +1,48 @@
+"""Finding out whether a job would come to wait for itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jobqueue.domain.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from bson import ObjectId
+    from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection
+
+    from jobqueue.store.statements import Document
+
+
+async def leads_to(
+    jobs: AsyncIOMotorCollection[Any],
+    waiting: ObjectId,
+    others: Iterable[ObjectId],
+    new: Mapping[ObjectId, Iterable[ObjectId]],
+    session: AsyncIOMotorClientSession,
+) -> bool:
+    """Tell whether some jobs wait for one, directly or because of what they depend on.
+
+    Args:
+        jobs: the collection.
+        waiting: that one.
+        others: the jobs to begin with.
+        new: what jobs depend on that are not stored yet.
+        session: of the transaction in which the answer has to hold.
+    """
+    seen: set[ObjectId] = set()
+    front = set(others)
+    while front and waiting not in front:
+        seen |= front
+        found = {before for one in front if one in new for before in new[one]}
+        # What has succeeded waits for nothing, also when its batch is requeued.
+        stored: Document = {
+            "_id": {"$in": [one for one in front if one not in new]},
+            "state": {"$ne": State.SUCCESS.value},
+        }
+        if stored["_id"]["$in"]:
+            async for one in jobs.find(stored, {"dependsOn": 1}, session=session):
+                found.update(one.get("dependsOn") or ())
+        front = found - seen
+    return waiting in front
