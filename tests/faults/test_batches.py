@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
 from jobqueue.domain.backoff import Fixed
 from tests.support.aftermath import documents, unfinished, work_off
 from tests.support.mortals import mortals
+from tests.support.scale import sized
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PROGRAM = "tests.support.crashing_worker"
 WORKERS = 4
-BATCHES = 12
+BATCHES = sized(12, 60)
 JOBS = 20
 
 
 async def test_children_and_callbacks_of_batches_exist_exactly_once_whatever_dies(
-    queue: JobQueue, mongo_url: str, db_name: str
+    queue: JobQueue, mongo_url: str, db_name: str, record_property: Callable[[str, object], None]
 ) -> None:
     common: dict[str, Any] = {"lease": 1, "attempts": 50, "backoff": Fixed(0)}
     child = NewJob(type="after", **common)
@@ -26,7 +30,7 @@ async def test_children_and_callbacks_of_batches_exist_exactly_once_whatever_die
         (await queue.add_batch(NewBatch(members=tuple(members), on_complete=child, on_success=(child, child))))[0]
         for _ in range(BATCHES)
     ]
-    with mortals(mongo_url, db_name, program=PROGRAM, count=WORKERS, seed=11, share=0.004) as workers:
+    with mortals(mongo_url, db_name, program=PROGRAM, count=WORKERS, seed=11, share=sized(0.004, 0.001)) as workers:
 
         async def is_done() -> bool:
             return await unfinished(queue) == 0
@@ -45,3 +49,6 @@ async def test_children_and_callbacks_of_batches_exist_exactly_once_whatever_die
     )
     wanted = {(one.batch.id, "complete"): 1 for one in made} | {(one.batch.id, "success"): 2 for one in made}
     assert calls == Counter(wanted)
+    record_property(
+        "figures", {"jobs": len(parents), "children": len(parents), "callbacks": calls.total(), **workers.deaths}
+    )

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.state import FINAL
 from tests.support.aftermath import documents, unfinished, work_off
 from tests.support.mortals import mortals
+from tests.support.scale import sized
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PROGRAM = "tests.support.crashing_worker"
 WORKERS = 4
 
 
 async def test_random_graphs_run_in_order_also_when_jobs_fail_are_requeued_and_processes_die(
-    queue: JobQueue, mongo_url: str, db_name: str
+    queue: JobQueue, mongo_url: str, db_name: str, record_property: Callable[[str, object], None]
 ) -> None:
     rng = random.Random(23)  # noqa: S311 - no secret
-    graphs = [random_graph(rng) for _ in range(3)]
+    graphs = [random_graph(rng) for _ in range(sized(3, 12))]
     after = NewJob(type="after", lease=1, attempts=50, backoff=Fixed(0))
     made = [await queue.add_batch(NewBatch(members=graph, on_success=after)) for graph in graphs]
     batches = [view.batch.id for view, _ in made]
-    with mortals(mongo_url, db_name, program=PROGRAM, count=WORKERS, seed=77, share=0.004) as workers:
+    with mortals(mongo_url, db_name, program=PROGRAM, count=WORKERS, seed=77, share=sized(0.004, 0.002)) as workers:
 
         async def is_done() -> bool:
             return await unfinished(queue) == 0
@@ -43,6 +48,7 @@ async def test_random_graphs_run_in_order_also_when_jobs_fail_are_requeued_and_p
         assert all(jobs[other]["endAt"] <= job["startAt"] for other in job["dependsOn"])
     succeeded = Counter(str(one["callbackOf"]["batchId"]) for one in await documents(queue, {"type": "after"}))
     assert succeeded == Counter(batches)
+    record_property("figures", {"jobs": len(jobs), "requeued": len(broken), **workers.deaths})
 
 
 def random_graph(rng: random.Random) -> tuple[Member, ...]:

@@ -15,6 +15,7 @@ from jobqueue.domain.state import State
 from jobqueue.services.runtime import Runtime
 from jobqueue.store.database import new_id
 from tests.support.factories import die, fail, succeed
+from tests.support.scale import sized
 
 if TYPE_CHECKING:
     from jobqueue.domain.job import Job
@@ -99,7 +100,7 @@ def test_whatever_fails_every_job_starts_after_what_it_depends_on(settings: Sett
         runtime = runner.run(Runtime.open(settings))
         try:
 
-            @profile(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+            @profile(max_examples=sized(25, 400), deadline=None, suppress_health_check=list(HealthCheck))
             @given(st.lists(nodes, min_size=1, max_size=12))
             def any_graph(graph: list[Node]) -> None:
                 runner.run(check(runtime, graph))

@@ -12,6 +12,7 @@ from jobqueue.domain.errors import ConflictError, InvalidInputError, StaleTokenE
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import State
 from tests.support.factories import LONG_AGO, add, claim, die, fail, open_runtime, succeed
+from tests.support.scale import sized
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ async def test_jobs_that_come_to_depend_on_one_that_ends_at_that_moment_are_neve
     settings: Settings, idle_runtime: Runtime
 ) -> None:
     async with open_runtime(settings) as other:
-        for _ in range(25):
+        for _ in range(sized(25, 500)):
             running = await _claimed(idle_runtime, "slow")
             waiting, _ = await asyncio.gather(
                 add(other, "next", depends_on=[running.job.id]), succeed(idle_runtime, running)
@@ -303,7 +304,7 @@ async def test_adding_while_the_last_job_ends_is_refused_or_keeps_the_batch_open
     settings: Settings, idle_runtime: Runtime
 ) -> None:
     async with open_runtime(settings) as other:
-        for _ in range(25):
+        for _ in range(sized(25, 500)):
             view, _ = await idle_runtime.batches.create(
                 NewBatch(members=(Member(job=NewJob(type="a")),), sealed=False, on_complete=NewJob(type="done"))
             )

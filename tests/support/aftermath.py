@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.state import UNFINISHED
+from tests.support.scale import sized
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ async def work_off(workers: Mortals, is_done: Callable[[], Any]) -> None:
         workers.look_after()
         return bool(await is_done())
 
-    await eventually(look, within=150, every=0.1)
+    await eventually(look, within=sized(150, 800), every=0.1)
 
 
 async def unfinished(queue: JobQueue) -> int:
