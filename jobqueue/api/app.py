@@ -11,7 +11,7 @@ from jobqueue.api.auth import authenticate, refuse_foreign_pages
 from jobqueue.api.desk import Desk
 from jobqueue.api.gate import guarded
 from jobqueue.api.keys import DESK, OPEN_TO_ALL, RUNTIME, THROTTLE
-from jobqueue.api.middleware import answer_problems, harden, note
+from jobqueue.api.middleware import answer_problems, expect, finish, note
 from jobqueue.api.reading import MOST_BODY
 from jobqueue.api.routes import ROUTES
 from jobqueue.api.throttle import Throttle
@@ -42,11 +42,11 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
     app[OPEN_TO_ALL] = runtime.settings.admin_token is None if open_to_all is None else open_to_all
     for route in ROUTES:
         if route.method == hdrs.METH_GET:
-            app.router.add_get(route.path, guarded(route), allow_head=True)
+            app.router.add_get(route.path, guarded(route), allow_head=True, expect_handler=expect)
         else:
-            app.router.add_route(route.method, route.path, guarded(route))
+            app.router.add_route(route.method, route.path, guarded(route), expect_handler=expect)
     _refuse_other_methods(app)
-    app.on_response_prepare.append(harden)
+    app.on_response_prepare.append(finish)
     app.on_shutdown.append(_close_desk)
     app.on_cleanup.append(_drain_desk)
     return app

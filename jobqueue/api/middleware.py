@@ -7,7 +7,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 
 from jobqueue.api import problems
 from jobqueue.api.keys import CALLER, REMOTE, REQUEST_ID, RUNTIME
@@ -83,12 +83,28 @@ async def _fit_to_be_seen(request: web.Request, error: JobQueueError) -> JobQueu
     return KeyConflictError(error.queue, error.key, "")
 
 
-async def harden(request: web.Request, response: web.StreamResponse) -> None:
+async def expect(request: web.Request) -> web.StreamResponse | None:
+    """Answer ``Expect: 100-continue`` before the body is sent; nothing else can be expected (RFC 9110, 10.1.1)."""
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        if request.version >= HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # What was written is no part of the answer.
+            request.writer.output_size = 0
+        return None
+    return problems.expectation_failed().response()
+
+
+def harden(response: web.StreamResponse, *, secure: bool) -> None:
     """Give a response the headers all have, unless it has its own."""
     response.headers["Server"] = "jobqueue"
-    if request.secure:
+    if secure:
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
+
+
+async def finish(request: web.Request, response: web.StreamResponse) -> None:
+    """Give a response its headers before it is sent."""
+    harden(response, secure=request.secure)
     if REQUEST_ID in request:
         response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]

@@ -102,6 +102,32 @@ def of_http(error: web.HTTPException) -> Problem:
     )
 
 
+def not_http(status: int, reason: str) -> Problem:
+    """Return the problem of bytes that are no HTTP request, or of one whose head is too long."""
+    return Problem(
+        status=status,
+        slug="bad-request",
+        title="Bad request",
+        detail=f"this is no HTTP request that can be taken: {_first_line(reason) or 'its head is broken'}",
+        headers={"Connection": "close"},
+    )
+
+
+def expectation_failed() -> Problem:
+    """Return the problem of an ``Expect`` that nobody knows."""
+    return Problem(
+        status=417,
+        slug="expectation-failed",
+        title="Expectation failed",
+        detail="only 100-continue can be expected: leave out the header Expect",
+    )
+
+
+def _first_line(text: str) -> str:
+    line = text.strip().partition("\n")[0].strip(" :")
+    return "".join(letter if letter.isprintable() else "?" for letter in line[:200])
+
+
 def internal() -> Problem:
     """Return the problem of a mistake in the program; what it was is only in the log."""
     return Problem(

@@ -22,6 +22,7 @@ MOST_BATCH_BODY: Final = 64 * 1024 * 1024
 DEEPEST: Final = 128
 """Levels of nesting in a body: what one ``data`` may have, and room for the children it belongs to."""
 READ_SECONDS: Final = 10.0
+_ENCODINGS: Final = frozenset({"", "identity", "gzip", "x-gzip", "deflate", "br", "zstd"})
 _LARGE_BODY: Final = 256 * 1024
 _WHOLE_DIGITS: Final = 20
 _BEYOND: Final = 10**30
@@ -111,16 +112,12 @@ async def _read(request: web.Request, most: int) -> bytes:
 
 def _check_media_type(request: web.Request) -> None:
     given = request.headers.getall("Content-Type", [])
+    encodings = {one.strip().lower() for one in request.headers.get("Content-Encoding", "").split(",")}
+    if not encodings <= _ENCODINGS:
+        raise _unsupported("the body may be encoded with gzip or deflate, or not at all")
     name, *parameters = (part.strip().lower() for part in (given[0] if len(given) == 1 else "").split(";"))
     if name != "application/json" or any(one not in {"charset=utf-8", 'charset="utf-8"'} for one in parameters):
-        raise ProblemError(
-            Problem(
-                status=415,
-                slug="unsupported-media-type",
-                title="Unsupported media type",
-                detail="the body must be JSON in UTF-8: send Content-Type: application/json",
-            )
-        )
+        raise _unsupported("the body must be JSON in UTF-8: send Content-Type: application/json")
 
 
 def _check_depth(body: bytes) -> None:
@@ -163,6 +160,12 @@ def _whole(text: str) -> int:
 
 def _constant(text: str) -> NoReturn:
     raise _bad(f"has {text}, which JSON does not know")
+
+
+def _unsupported(detail: str) -> ProblemError:
+    return ProblemError(
+        Problem(status=415, slug="unsupported-media-type", title="Unsupported media type", detail=detail)
+    )
 
 
 def _bad(what: str) -> ProblemError:

@@ -27,6 +27,7 @@ T = TypeVar("T")
 log = get_logger(__name__)
 _STUCK_SECONDS: Final = 10.0
 """What may pass between giving jobs back and the end of the last handler, before it is abandoned."""
+_MOST_FILES: Final = 65_536
 _EXIT_SECONDS: Final = 5.0
 """What the interpreter may need to end when all work is done; other people's threads can hold it up for ever."""
 
@@ -122,6 +123,19 @@ async def drain(dispatcher: Dispatcher, claiming: asyncio.Task[None], stop: Stop
         log.info("gave jobs back", count=given_back)
     if claiming.done():
         claiming.result()
+
+
+def raise_file_limit() -> None:
+    """Let this process have as many files and connections open as the system allows it: often only 1,024 by default."""
+    try:
+        import resource  # noqa: PLC0415 - there is none on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def run_service(service: Callable[[Stop], Coroutine[None, None, None]]) -> int:

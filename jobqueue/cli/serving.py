@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from jobqueue.api.app import make_app
+from jobqueue.api.connection import Runner
 from jobqueue.cli import listening, logs, process
 from jobqueue.cli.output import print_line
 from jobqueue.domain.errors import SettingsError
@@ -58,6 +59,7 @@ def run(flags: Mapping[str, str | None]) -> int:
     door = Door(is_private=listening.is_private(addresses), tls=listening.tls(settings))
     logs.configure(settings, service=True)
     commands = load_commands(settings.commands) if settings.commands else {}
+    process.raise_file_limit()
     sockets = listening.bind(addresses, settings.port)
     try:
         return process.run_service(lambda stop: _serve(settings, commands, sockets, door, stop))
@@ -96,7 +98,7 @@ async def _serve(
         await client.start()
         stack.push_async_callback(client.close)
         app = make_app(runtime, open_to_all=door.is_private and settings.admin_token is None)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_REQUEST_SECONDS)
+        runner = Runner(app, shutdown_timeout=_REQUEST_SECONDS)
         await _listen(runner, sockets, door.tls)
         is_secure = door.tls is not None
         url = listening.url(settings.host, sockets[0], tls=is_secure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.support.fuzz import fuzz
+from tests.support.schema_fuzz import fuzz
 
 from .cli_process import Cli
 

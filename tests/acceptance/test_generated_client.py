@@ -8,7 +8,7 @@ import sys
 import urllib.request
 from typing import TYPE_CHECKING
 
-from tests.support.fuzz import ROOT
+from tests.support.schema_fuzz import ROOT
 
 from .cli_process import Cli
 
