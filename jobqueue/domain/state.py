@@ -122,7 +122,7 @@ def succeed(job: Job, token: str, result: Any, *, code: int | None = None) -> Tr
         outcome=Outcome.SUCCESS,
         result=result,
         code=code,
-        outbox=_outbox(job, State.SUCCESS),
+        outbox=outbox(job, State.SUCCESS),
     )
 
 
@@ -159,7 +159,7 @@ def fail(
         code=code,
         delay=delay or None,
         expired_only=expired_only,
-        outbox=_outbox(job, target),
+        outbox=outbox(job, target),
         fingerprint=fingerprint(job.type, error) if last else None,
     )
 
@@ -173,7 +173,7 @@ def die(job: Job, token: str, error: JobError, *, code: int | None = None) -> Tr
         outcome=Outcome.DIE,
         error=error,
         code=code,
-        outbox=_outbox(job, State.KILLED),
+        outbox=outbox(job, State.KILLED),
         fingerprint=fingerprint(job.type, error),
     )
 
@@ -211,7 +211,7 @@ def kill(job: Job, error: JobError, *, outcome: Outcome = Outcome.KILL) -> Trans
         target=State.KILLED,
         outcome=outcome,
         error=error,
-        outbox=_outbox(job, State.KILLED),
+        outbox=outbox(job, State.KILLED),
         fingerprint=fingerprint(job.type, error),
     )
 
@@ -221,7 +221,8 @@ def with_dependents(outbox: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in _ORDER if name in {*outbox, DEPENDENTS})
 
 
-def _outbox(job: Job, target: State) -> tuple[str, ...]:
+def outbox(job: Job, target: State) -> tuple[str, ...]:
+    """Return what has to be done when a job gets into a state, as a `Transition` has it."""
     if target not in FINAL:
         return ()
     branch = job.on_success if target is State.SUCCESS else job.on_failure

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.checks import BOUNDS
-from jobqueue.domain.errors import DatabaseError
+from jobqueue.domain.errors import DatabaseError, TooLargeError
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
 from jobqueue.services.work import reaped
@@ -149,15 +149,20 @@ class Reaper:
             await self._reap(job)
         except DatabaseError:
             raise
+        except TooLargeError:
+            await self._jobs.disown(job, any_claim=True)
         except Exception:
             log.exception("a hanging job cannot be reaped", job_id=job.id)
 
     async def _reap(self, job: Job) -> None:
         if job.claim is None:
+            await self._jobs.disown(job)
             return
         change = reaped(job, job.claim.token)
         applied = await self._jobs.apply(job.id, job.queue, change)
         if applied is None:
+            # Renewed meanwhile, or spoilt by another tool.
+            await self._jobs.disown(job)
             return
         await self._breakers.note(job, change)
         log.warning("job reaped", job_id=job.id, queue=job.queue, worker=job.claim.worker, state=change.target.value)

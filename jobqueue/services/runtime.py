@@ -15,6 +15,7 @@ from jobqueue.journal import get_logger
 from jobqueue.services.access import Access
 from jobqueue.services.admin import Admin
 from jobqueue.services.audit import Audit
+from jobqueue.services.adoption import ADOPT_SECONDS, Adopter
 from jobqueue.services.batch_ends import BatchEnds
 from jobqueue.services.batches import Batches
 from jobqueue.services.breakers import Breakers
@@ -54,6 +55,7 @@ from jobqueue.store.database import Database
 from jobqueue.store.dependencies import DependencyStore
 from jobqueue.store.embedded import EmbeddedMongo
 from jobqueue.store.failures import FailureStore
+from jobqueue.store.foreign import ForeignStore
 from jobqueue.store.idempotency import IdempotencyStore
 from jobqueue.store.jobs import JobStore
 from jobqueue.store.leases import LeaseKeeper
@@ -97,9 +99,7 @@ class Runtime:
     """
 
     def __init__(self, settings: Settings, database: Database, embedded: EmbeddedMongo | None) -> None:
-        self.settings = settings
-        self.database = database
-        self.embedded = embedded
+        self.settings, self.database, self.embedded = settings, database, embedded
         self.name = worker_name()
         self.wakeups = Wakeups()
         self.jobs = JobStore(database)
@@ -114,6 +114,7 @@ class Runtime:
         self.completer = Completer(self.jobs, self.claims, dependencies, ends, self.configs, self.wakeups)
         self.producer = Producer(self.jobs, dependencies, self.completer, self.configs, self.wakeups)
         self.logs = Logs(LogStore(database))
+        self.adopter = Adopter(ForeignStore(database), dependencies, self.completer, self.configs, self.wakeups)
         self.limits = LimitStore(database)
         self.breakers = Breakers(self.limits, self.configs, self.wakeups)
         self.work = Work(
@@ -198,10 +199,12 @@ class Runtime:
         configs = Loop("config", self._refresh_configs, every=FRESH_SECONDS / 2)
         operations = Loop("operations", self.operations.run_once, every=OPERATE_SECONDS)
         self.operations.begun = operations.wake
+        adopter = Loop("adopter", self.adopter.run_once, every=ADOPT_SECONDS)
         loops = [
             promoter,
             operations,
             configs,
+            adopter,
             Loop("reaper", reaper.run_once, every=self.settings.reap_interval),
             Loop("completer", self._sweep, every=_SWEEP_SECONDS),
             Loop("scheduler", self.scheduler.run_once, every=SCHEDULE_SECONDS),
@@ -214,6 +217,7 @@ class Runtime:
         self.wakeups.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)
         self.changes.listen(self._relay)
         self.changes.listen(lambda event: configs.wake() if event.kind in {"config", "gap"} else None)
+        self.changes.listen(lambda event: adopter.wake() if event.foreign or event.kind == "gap" else None)
         self.changes.start()
         self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
 

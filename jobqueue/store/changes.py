@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import PyMongoError
 
 from jobqueue.journal import get_logger
-from jobqueue.store.database import brief
+from jobqueue.store.database import LENIENT, brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobqueue.store.database import Database
 
+T = TypeVar("T")
 log = get_logger(__name__)
 _FIRST_WAIT: Final = 0.2
 _LONGEST_WAIT: Final = 5.0
@@ -37,6 +38,7 @@ class Event:
         priority: as queue.
         state: the job's new state.
         room: it has left its slots, so that a limit may let another job start.
+        foreign: another tool has put it there.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class Event:
     priority: int | None = None
     state: str | None = None
     room: bool = False
+    foreign: bool = False
 
 
 class Changes:
@@ -92,7 +95,7 @@ class Changes:
     async def _watch(self) -> None:
         if self._client is None:
             return
-        database = self._client.get_database(self._name)
+        database = self._client.get_database(self._name, codec_options=LENIENT)
         async with database.watch(_pipeline(), max_await_time_ms=1000) as stream:
             await stream.try_next()
             self.open.set()
@@ -111,6 +114,9 @@ def _pipeline() -> list[dict[str, Any]]:
         {"ns.coll": "jobs", "operationType": "insert", "fullDocument.state": {"$in": _WOKEN_BY}},
         {"ns.coll": "jobs", "operationType": "update", "updateDescription.updatedFields.state": {"$in": _WOKEN_BY}},
         {"ns.coll": "jobs", "operationType": "update", "updateDescription.removedFields": "slots"},
+        # Another tool has put a job there, or a document of such a tool has been taken over.
+        {"ns.coll": "jobs", "operationType": "insert", "fullDocument.run": None},
+        {"ns.coll": "jobs", "operationType": "update", "updateDescription.updatedFields.run": {"$exists": True}},
         {"ns.coll": "jobs", "operationType": "replace"},
         {"ns.coll": "config"},
     ]
@@ -120,6 +126,9 @@ def _pipeline() -> list[dict[str, Any]]:
         "state": state,
         "queue": "$fullDocument.queue",
         "priority": "$fullDocument.priority",
+        "foreign": {
+            "$and": [{"$in": ["$operationType", ["insert", "replace"]]}, {"$lte": ["$fullDocument.run", None]}]
+        },
         "room": {"$in": ["slots", {"$ifNull": ["$updateDescription.removedFields", []]}]},
     }
     return [{"$match": {"$or": wakes}}, {"$project": kept}]
@@ -131,8 +140,14 @@ def _event(change: dict[str, Any]) -> Event:
     return Event(
         kind="job",
         job_id=str(change["documentKey"]["_id"]),
-        queue=change.get("queue"),
-        priority=change.get("priority"),
-        state=change.get("state"),
+        queue=_if(str, change.get("queue")),
+        priority=_if(int, change.get("priority")),
+        state=_if(str, change.get("state")),
         room=bool(change.get("room")),
+        foreign=bool(change.get("foreign")),
     )
+
+
+def _if(kind: type[T], given: object) -> T | None:
+    """Return a value of a kind; another tool may have written anything."""
+    return given if isinstance(given, kind) else None

@@ -11,8 +11,9 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from jobqueue.domain.job import INLINE_LOGS
-from jobqueue.store import documents, limit_statements, statements
-from jobqueue.store.database import guarded, translated
+from jobqueue.store import documents, foreign_statements, limit_statements, statements
+from jobqueue.store.database import guarded, is_too_large, translated
+from jobqueue.store.jobs import FULL_BYTES
 from jobqueue.store.positions import Positions
 
 if TYPE_CHECKING:
@@ -209,8 +210,23 @@ class ClaimStore:
         except DuplicateKeyError as error:
             raise SlotTakenError(str((error.details or {}).get("keyValue", {}).get("slots"))) from None
         except PyMongoError as error:
+            if is_too_large(error) and await self._pass_over(where):
+                return await self._claim(where, token, begin, permit)
             found = await self._look_up(token, error)
         return dict(found) if found is not None else None
+
+    @guarded
+    async def _pass_over(self, where: tuple[Document, str, list[tuple[str, int]]]) -> bool:
+        """Take the first job out of the way whose document has no room for a claim; tell whether there is one."""
+        search, index, order = where
+        found = await self.collection.find_one_and_update(
+            {"$and": [search, foreign_statements.oversized(FULL_BYTES)]},
+            foreign_statements.disown(),
+            sort=order,
+            hint=index,
+            projection={"_id": 1},
+        )
+        return found is not None
 
     async def _look_up(self, token: str, error: PyMongoError) -> Document:
         """Find the job that was claimed although its reply was lost.

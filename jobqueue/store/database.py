@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import pymongo
 from bson import CodecOptions, ObjectId
 from bson.codec_options import DatetimeConversion
+from bson.errors import InvalidId
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import WriteConcern
 from pymongo.errors import (
@@ -33,7 +34,7 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
-from jobqueue.domain.errors import DatabaseUnavailableError, TooLargeError, UnsuitableDatabaseError
+from jobqueue.domain.errors import DatabaseUnavailableError, NotFoundError, TooLargeError, UnsuitableDatabaseError
 from jobqueue.store import indexes
 
 if TYPE_CHECKING:
@@ -61,9 +62,13 @@ _DUPLICATE_KEY: Final = 11000
 _TOO_COSTLY: Final = frozenset({50, 292})
 _NOT_NOW: Final = frozenset({91, 189, 11600, 11602, 10107, 13435, 13436, 50, 64, 262})
 _WRITES: Final = WriteConcern(w="majority", j=True)
-_DATES: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
-    tz_aware=True, tzinfo=UTC, datetime_conversion=DatetimeConversion.DATETIME_AUTO
+LENIENT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
+    tz_aware=True,
+    tzinfo=UTC,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="replace",
 )
+"""Reads whatever another tool may have written: one odd document must not spoil the reading of many."""
 
 
 @contextmanager
@@ -71,6 +76,8 @@ def translated() -> Iterator[None]:
     """Turn what the driver raises into the errors of this package; a duplicate key passes."""
     try:
         yield
+    except InvalidId as error:
+        raise NotFoundError("job", "of this id") from error
     except DocumentTooLarge as error:
         raise TooLargeError("the job", _MOST_DOCUMENT, _MOST_DOCUMENT) from error
     except (ConnectionFailure, AutoReconnect, ExecutionTimeout, WTimeoutError) as error:
@@ -169,7 +176,7 @@ class Database:
         self._client = client
         self._database: AsyncIOMotorDatabase[Any] = client.get_database(
             name,
-            codec_options=_DATES,
+            codec_options=LENIENT,
             write_concern=_WRITES,
             read_concern=ReadConcern("majority"),
             read_preference=pymongo.ReadPreference.PRIMARY,
@@ -316,6 +323,11 @@ def is_too_slow(error: PyMongoError) -> bool:
         return True
     # The answer that it takes too long can come too late itself.
     return error.timeout and not isinstance(error, ServerSelectionTimeoutError)
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Tell whether the driver's error is about a document that would be larger than MongoDB can keep."""
+    return getattr(error, "code", None) in _TOO_LARGE
 
 
 def is_duplicate(error: BaseException) -> bool:

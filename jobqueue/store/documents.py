@@ -144,11 +144,11 @@ def job(document: Mapping[str, Any]) -> Job:
         delay=_number(get("delay"), 0),
         lease=_number(get("lease"), _DEFAULTS.lease),
         timeout=None if get("timeout") is None else _number(get("timeout"), 0),
-        insert_at=_date(get("insertAt")) or _EPOCH,
-        start_at=_date(get("startAt")),
-        end_at=_date(get("endAt")),
-        delay_til=_date(get("delayTil")),
-        reset_at=_date(get("resetAt")),
+        insert_at=date_or_none(get("insertAt")) or _EPOCH,
+        start_at=date_or_none(get("startAt")),
+        end_at=date_or_none(get("endAt")),
+        delay_til=date_or_none(get("delayTil")),
+        reset_at=date_or_none(get("resetAt")),
         batch_id=_id(get("batchId")),
         parent_id=_id(get("parentId")),
         depends_on=tuple(str(one) for one in _list(get("dependsOn"))),
@@ -176,14 +176,14 @@ def job(document: Mapping[str, Any]) -> Job:
         has_dependents=bool(get("dependents")),
         callback_of=_callback_of(get("callbackOf")),
         schedule=_text(get("schedule")),
-        scheduled_at=_date(get("scheduledAt")),
+        scheduled_at=date_or_none(get("scheduledAt")),
     )
 
 
 def log_line(line: Mapping[str, Any]) -> LogLine:
     """Return the log line of a document."""
     return LogLine(
-        t=_date(line.get("t")) or _EPOCH,
+        t=date_or_none(line.get("t")) or _EPOCH,
         m=str(line.get("m", "")),
         level=_text(line.get("level")),
         attempt=None if line.get("attempt") is None else int(_number(line["attempt"], 0)),
@@ -197,8 +197,8 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
         attempt=int(_number(get("attempt"), 0)),
         token=_text(get("token")),
         worker=_text(get("worker")),
-        start_at=_date(get("startAt")),
-        end_at=_date(get("endAt")),
+        start_at=date_or_none(get("startAt")),
+        end_at=date_or_none(get("endAt")),
         outcome=_member(Outcome, get("outcome")),
         error=_error(get("error")),
         code=None if get("code") is None else int(_number(get("code"), 0)),
@@ -283,7 +283,8 @@ def _member(kind: type[Kind], given: object) -> Kind | None:
     return kind(given) if isinstance(given, str) and given in kind.__members__.values() else None
 
 
-def _date(given: object) -> datetime | None:
+def date_or_none(given: object) -> datetime | None:
+    """Return a date, or ``None`` for what is none or beyond what Python knows."""
     return given if isinstance(given, datetime) else None
 
 

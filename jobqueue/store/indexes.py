@@ -14,7 +14,13 @@ from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from jobqueue.domain.errors import UnsuitableDatabaseError
-from jobqueue.store import activity_statements, failure_statements, limit_statements, statements
+from jobqueue.store import (
+    activity_statements,
+    failure_statements,
+    foreign_statements,
+    limit_statements,
+    statements,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,6 +73,8 @@ def _declared() -> Sequence[Index]:
         "due": ((("delayTil", 1),), _partial(state="delayed")),
         "lease": ((("resetAt", 1),), _partial(state="processing")),
         "outbox": ((("outbox", 1),), _partial(outbox={"$exists": True})),
+        # Null matches a missing field: so it holds what another tool has put there, and nothing else.
+        foreign_statements.INDEX: ((("run", 1),), _partial(run=None)),
         "key": (
             (("queue", 1), ("key", 1)),
             {"unique": True, **_partial(key={"$gt": ""}, state=unfinished)},

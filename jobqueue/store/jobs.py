@@ -18,7 +18,7 @@ from jobqueue.domain.errors import (
     WrongStateError,
 )
 from jobqueue.domain.state import State
-from jobqueue.store import documents, queue_statements, statements
+from jobqueue.store import documents, foreign_statements, queue_statements, statements
 from jobqueue.store.database import guarded, new_id, translated
 from jobqueue.store.grouping import Group
 from jobqueue.store.history import HistoryStore
@@ -235,6 +235,19 @@ class JobStore:
         """Return jobs, as `lean`, whose lease has ended and was at most ``patience`` seconds, longest over first."""
         cursor = self.collection.find(statements.expired(self.now, patience), _LEAN).sort("resetAt", 1).limit(most)
         return [documents.job(one) async for one in cursor]
+
+    @guarded
+    async def disown(self, job: Job, *, any_claim: bool = False) -> None:
+        """Have a running job that nobody can end looked at as if another tool had put it there.
+
+        Args:
+            job: without a claim, or with one that its history does not know.
+            any_claim: also with a claim that is as it should be, as its document is too large for an end.
+        """
+        token = job.claim.token if job.claim else None
+        stuck = statements.held(job.id, job.queue, token or "") if any_claim else None
+        stuck = stuck or foreign_statements.unknown_claim(job.id, token)
+        await self.collection.update_one(stuck, foreign_statements.disown())
 
     @guarded
     async def unfired(self, most: int = 100) -> list[Job]:

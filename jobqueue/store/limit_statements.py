@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.state import State
+from jobqueue.store.statements import ADOPTED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -34,7 +35,7 @@ def before(deadline: datetime, queue: str, now: Now) -> Document:
 
 def of_group(search: Search, key: str) -> tuple[Document, str]:
     """Return the filter that matches what may be claimed of one group, and the index for it."""
-    found: Document = {"queue": search.queue, "state": State.PENDING.value, "limitKey": key}
+    found: Document = {"queue": search.queue, "state": State.PENDING.value, "limitKey": key, **ADOPTED}
     return found | _types(search), _index(search)
 
 
@@ -52,7 +53,9 @@ def of_next_group(search: Search, path: str, after: str | None, passed_over: Col
     keys["$lt"] = beyond
     if passed_over:
         keys["$nin"] = sorted(passed_over)
-    return {"queue": search.queue, "state": State.PENDING.value, "limitKey": keys} | _types(search), _index(search)
+    return {"queue": search.queue, "state": State.PENDING.value, "limitKey": keys, **ADOPTED} | _types(search), _index(
+        search
+    )
 
 
 def bounds(path: str) -> tuple[str, str]:

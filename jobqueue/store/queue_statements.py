@@ -80,7 +80,7 @@ def over(queue: str, state: State, after: datetime, until: datetime) -> Document
 
 def tombstone(now: Now, *, remembered: bool) -> list[Document]:
     """Leave of a job only that its id is taken, for an hour, and what statistics and events have to know of it."""
-    stone: Document = {"_id": "$_id", "queue": "$queue", "expireAt": {"$add": [now, STONE_MS]}}
+    stone: Document = {"_id": "$_id", "queue": "$queue", "run": 0, "expireAt": {"$add": [now, STONE_MS]}}
     if remembered:
         is_list = {"$isArray": "$history"}
         entries = {"$map": {"input": "$history", "in": {name: f"$$this.{name}" for name in _REMEMBERED_OF_ATTEMPTS}}}

@@ -24,6 +24,8 @@ Document = dict[str, Any]
 Now = str | datetime
 SERVER_NOW: Final = "$$NOW"
 CLAIM_ORDER: Final = [("priority", -1), ("insertAt", 1), ("_id", 1)]
+ADOPTED: Final[Document] = {"run": {"$ne": None}}
+"""Match documents that this package has written or taken over, not those another tool has just put there."""
 CLAIM_INDEX: Final = "claim"
 CLAIM_TYPE_INDEX: Final = "claimType"
 _MILLISECONDS: Final = 1000
@@ -44,7 +46,7 @@ _LEASE: Final = _number("$lease", 60)
 
 def claimable(queue: str, types: Sequence[str] | None, excluded: Sequence[str] = ()) -> Document:
     """Match what may be claimed from a queue; ``None`` takes any type but the excluded ones."""
-    found: Document = {"queue": queue, "state": State.PENDING.value}
+    found: Document = {"queue": queue, "state": State.PENDING.value, **ADOPTED}
     if types is not None:
         found["type"] = types[0] if len(types) == 1 else {"$in": list(types)}
     elif excluded:

@@ -158,6 +158,7 @@ async def test_claims_cancelled_at_any_moment_leave_no_job_behind(idle_runtime: 
 
 async def test_a_job_somebody_put_there_with_another_tool_is_run(idle_runtime: Runtime) -> None:
     made = await idle_runtime.jobs.collection.insert_one({"queue": "q", "type": "work", "state": "pending"})
+    await idle_runtime.adopter.run_once()
     claimed = await claim(idle_runtime, "q")
     assert claimed.job.id == str(made.inserted_id)
     await idle_runtime.work.report(claimed.job, claimed.token, progress=5, lines=[("hello", None)])

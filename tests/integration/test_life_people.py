@@ -259,7 +259,7 @@ async def test_a_deleted_child_is_seen_nowhere_and_its_trace_expires(idle_runtim
             await change
     assert await idle_runtime.work.claim("default", None, worker="w") is None
     stone = await document(idle_runtime, child.job.id)
-    assert set(stone) == {"_id", "queue", "expireAt", "gone"}
+    assert set(stone) == {"_id", "queue", "run", "expireAt", "gone"}
     assert not {"data", "meta", "attrs", "result", "logs"} & set(stone["gone"])
     assert timedelta(minutes=59) < stone["expireAt"] - datetime.now(UTC) < timedelta(minutes=61)
 

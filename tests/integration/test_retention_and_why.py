@@ -122,7 +122,7 @@ async def test_a_child_leaves_a_tombstone_so_that_it_is_not_created_twice(idle_r
     child = await succeed(idle_runtime, await claim(idle_runtime))
     idle_runtime.pruning.now = now = later(child, DAY)
     assert await idle_runtime.pruning.prune("default", State.SUCCESS, DAY, 100) == (2, 2)
-    stone = {"_id": ObjectId(child.id), "queue": "default", "expireAt": now + timedelta(hours=1)}
+    stone = {"_id": ObjectId(child.id), "queue": "default", "run": 0, "expireAt": now + timedelta(hours=1)}
     assert await document(idle_runtime, child.id) == stone
     with pytest.raises(NotFoundError):
         await idle_runtime.jobs.get(child.id)

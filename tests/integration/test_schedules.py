@@ -186,7 +186,7 @@ async def test_a_job_that_was_deleted_is_not_made_again_by_a_slow_process(bench:
     await bench.scheduler._run(seen, bench.store.present)
     assert await bench.jobs() == []
     [left] = [one async for one in runtime.jobs.collection.find()]
-    assert set(left) == {"_id", "queue", "expireAt", "gone"}
+    assert set(left) == {"_id", "queue", "run", "expireAt", "gone"}
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ async def test_a_worker_that_ends_its_runs_itself_has_its_time_for_that(idle_run
 async def test_a_job_put_there_with_another_tool_is_finished_with_after_its_children(idle_runtime: Runtime) -> None:
     bare = {"_id": ObjectId(), "queue": "default", "type": "bare", "state": "pending", "onComplete": {"type": "after"}}
     await idle_runtime.database.collection("jobs").insert_one(bare)
+    await idle_runtime.adopter.run_once()
     job = await succeed(idle_runtime, await claim(idle_runtime))
     assert job.outbox == ()
     assert await idle_runtime.jobs.unfired() == []
