@@ -14,8 +14,8 @@ from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.services.access import Access
 from jobqueue.services.admin import Admin
-from jobqueue.services.audit import Audit
 from jobqueue.services.adoption import ADOPT_SECONDS, Adopter
+from jobqueue.services.audit import Audit
 from jobqueue.services.batch_ends import BatchEnds
 from jobqueue.services.batches import Batches
 from jobqueue.services.breakers import Breakers
