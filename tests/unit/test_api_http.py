@@ -112,7 +112,7 @@ async def test_a_queue_name_of_the_wrong_shape_is_named(client: Client, route: A
         ("quque=a", {"quque"}),
         ("limit=0", {"limit"}),
         ("limit=201", {"limit"}),
-        ("limit=-1&sort=priority&state=done&insertedAfter=now", {"limit", "sort", "state", "insertedAfter"}),
+        ("limit=-1&sort=data&state=done&insertedAfter=now", {"limit", "sort", "state", "insertedAfter"}),
         ("insertedBefore=2030-02-31", {"insertedBefore"}),
         ("queue=a.b", {"queue"}),
         ("batchId=1", {"batchId"}),
