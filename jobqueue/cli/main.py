@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "why": Entry("jobqueue.cli.why:why", "Say why a job is not running."),
     "queues": Entry("jobqueue.cli.queues:queues", "List queues and how they are doing."),
     "queue": Entry("jobqueue.cli.queue:queue", "Show, configure, pause, resume and delete queues."),
+    "stats": Entry("jobqueue.cli.stats:stats", "Show how many jobs are in which state, throughput and times."),
     "schedule": Entry("jobqueue.cli.schedule:schedule", "List, show, set, pause, resume and delete schedules."),
     "token": Entry("jobqueue.cli.token:token", "Make, list and revoke tokens of the HTTP API."),
     "audit": Entry("jobqueue.cli.audit:audit", "List what people have changed."),

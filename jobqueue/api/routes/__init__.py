@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.api.routes import access, batches, bulk, jobs, queues, schedules, system, work
+from jobqueue.api.routes import access, batches, bulk, jobs, queues, schedules, system, watching, work
 
 if TYPE_CHECKING:
     from jobqueue.api.operations import Route
@@ -17,6 +17,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *batches.ROUTES,
     *queues.ROUTES,
     *schedules.ROUTES,
+    *watching.ROUTES,
     *access.ROUTES,
 )
 OPEN: Final = frozenset(route.path for route in ROUTES if route.role is None)

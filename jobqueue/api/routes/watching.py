@@ -1,0 +1,19 @@
+"""The routes that tell how things are going."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from jobqueue.api import stats
+from jobqueue.api.operations import Operation, Reply, Route
+from jobqueue.api.schemas import watching
+
+ROUTES: Final = (
+    Route(
+        "GET",
+        "/v1/stats",
+        stats.show,
+        "read",
+        Operation(tag="history", query=watching.StatsQuery, replies={200: Reply(watching.StatsShown)}),
+    ),
+)

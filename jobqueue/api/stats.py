@@ -1,0 +1,20 @@
+"""How things are going, in figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobqueue.api.actors import caller
+from jobqueue.api.keys import QUERY, RUNTIME
+from jobqueue.api.replies import reply
+from jobqueue.services.stats import Asked
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+async def show(request: web.Request) -> web.Response:
+    """Count jobs by state, and what has happened to them within the last minutes, hours and days."""
+    given = request[QUERY]
+    asked = Asked(windows=given["window"], queue=given.get("queue"), type=given.get("type"))
+    return reply(await request.app[RUNTIME].stats.view(asked, caller(request).scope))
