@@ -10,7 +10,9 @@ from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
 from jobqueue.api.schemas import fields
-from jobqueue.api.schemas.search import SearchSchema
+from jobqueue.api.schemas.search import AggregateSchema, SearchSchema
+from jobqueue.domain import wire
+from jobqueue.domain.pipelines import compile_pipeline
 from jobqueue.domain.projection import Projection
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.search import search
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.search import Search
 
 _SEARCH: Final = SearchSchema()
+_AGGREGATE: Final = AggregateSchema()
 
 
 async def list_jobs(request: web.Request) -> web.Response:
@@ -40,6 +43,15 @@ async def search_jobs(request: web.Request) -> web.Response:
         slow=given.get("slow", False),
     )
     return await _page(request, asked)
+
+
+async def aggregate(request: web.Request) -> web.Response:
+    """Make something of the jobs by a pipeline in MongoDB's language."""
+    given = fields.load(_AGGREGATE, await read_object(request))
+    pipeline = compile_pipeline(given["pipeline"])
+    searches = request.app[RUNTIME].searches
+    rows = await searches.aggregate(pipeline, scope=caller(request).scope, slow=given.get("slow", False))
+    return reply({"items": [wire.value(row) for row in rows.items], "truncated": rows.truncated})
 
 
 def listing(given: dict[str, Any]) -> Search:

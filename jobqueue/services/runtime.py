@@ -45,6 +45,7 @@ from jobqueue.services.search import Searches
 from jobqueue.services.stats import Stats
 from jobqueue.services.wake import Wake, Wakeups
 from jobqueue.services.work import Work
+from jobqueue.store.aggregates import AggregateStore
 from jobqueue.store.audit import AuditStore
 from jobqueue.store.batches import BatchStore
 from jobqueue.store.census import CensusStore
@@ -138,7 +139,7 @@ class Runtime:
         self.visible = Visible(database)
         self.people = People(self.admin, self.batches, self.audit)
         self.failures = Failures(FailureStore(database), self.people)
-        self.searches = Searches(SearchStore(database))
+        self.searches = Searches(found := SearchStore(database), AggregateStore(database, found))
         self.figures = QueueStore(database)
         self.pruning = PruningStore(database)
         self.queues = Queues(

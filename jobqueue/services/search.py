@@ -12,8 +12,10 @@ from jobqueue.domain.errors import BusyError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from jobqueue.domain.pipelines import Pipeline
     from jobqueue.domain.query import Page
     from jobqueue.domain.search import Search
+    from jobqueue.store.aggregates import AggregateStore, Rows
     from jobqueue.store.search import SearchStore
 
 AT_ONCE: Final = 4
@@ -25,10 +27,11 @@ WAIT_SECONDS: Final = 2.0
 
 
 class Searches:
-    """Finds jobs."""
+    """Finds jobs and adds them up."""
 
-    def __init__(self, store: SearchStore, *, wait: float = WAIT_SECONDS) -> None:
+    def __init__(self, store: SearchStore, aggregates: AggregateStore, *, wait: float = WAIT_SECONDS) -> None:
         self._store = store
+        self._aggregates = aggregates
         self._wait = wait
         self._places = asyncio.Semaphore(AT_ONCE)
         self._slow_places = asyncio.Semaphore(SLOW_AT_ONCE)
@@ -45,6 +48,18 @@ class Searches:
             return await self._store.page(search, scope)
         async with self._place(slow=search.slow):
             return await self._store.page(search, scope)
+
+    async def aggregate(self, pipeline: Pipeline, *, scope: Scope = EVERYTHING, slow: bool = False) -> Rows:
+        """Return what a pipeline makes of the jobs.
+
+        Raises:
+            TooCostlyError: as `page`.
+            TooSlowError: as `page`.
+            BusyError: as `page`.
+            InvalidInputError: the pipeline cannot be carried out.
+        """
+        async with self._place(slow=slow):
+            return await self._aggregates.rows(pipeline, scope, slow=slow)
 
     @asynccontextmanager
     async def _place(self, *, slow: bool) -> AsyncIterator[None]:

@@ -33,24 +33,25 @@ def matching(wanted: Filter, scope: Scope = EVERYTHING) -> Document:
     return merged([*scoping.clauses(scope), *(document(part) for part in conjuncts(wanted)), *parts])
 
 
-def document(wanted: Filter, *, exact: bool = True) -> Document:
+def document(wanted: Filter, *, exact: bool = True, of_jobs: bool = True) -> Document:
     """Return a filter for the database.
 
     Args:
         wanted: a compiled filter.
         exact: the documents are jobs as they are stored, so that values of ``meta`` can be found by their attributes.
+        of_jobs: the paths are those of a job, by their JSON names.
     """
     match wanted:
         case Group(operator, parts):
-            inner = [document(part, exact=exact) for part in parts]
+            inner = [document(part, exact=exact, of_jobs=of_jobs) for part in parts]
             return {operator: inner} if inner else {}
         case Element(path, part):
-            return {name(path): {"$elemMatch": _below(part, f"{path}.")}}
+            return {name(path) if of_jobs else path: {"$elemMatch": _below(part, f"{path}.")}}
         case Comparison(_, "$text", text):
             return _text(text)
         case Comparison():
             found = attribute(wanted) if exact else None
-            return found or {name(wanted.path): _comparison(wanted)}
+            return found or {name(wanted.path) if of_jobs else wanted.path: _comparison(wanted)}
 
 
 def merged(parts: list[Document]) -> Document:

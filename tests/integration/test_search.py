@@ -19,6 +19,7 @@ from jobqueue.domain.search import Search, search
 from jobqueue.domain.searchable import SORTS
 from jobqueue.services.search import AT_ONCE, Searches
 from jobqueue.store import documents
+from jobqueue.store.aggregates import AggregateStore
 from jobqueue.store.database import new_id
 from jobqueue.store.search import SearchStore
 from tests.support.factories import add, claimed_job, fail
@@ -279,7 +280,7 @@ async def test_a_search_that_takes_too_long_says_so(client: Client, idle_runtime
 
 async def test_only_so_many_searches_run_at_once(idle_runtime: Runtime, client: Client) -> None:
     store = SearchStore(idle_runtime.database)
-    searches = Searches(store, wait=0.01)
+    searches = Searches(store, AggregateStore(idle_runtime.database, store), wait=0.01)
     async with contextlib.AsyncExitStack() as taken:
         for _ in range(AT_ONCE):
             await taken.enter_async_context(searches._places)

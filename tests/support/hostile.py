@@ -188,3 +188,161 @@ class Random:
         if kind < 0.8:
             return [draw.choice(_SCALARS) for _ in range(draw.randrange(4))]
         return self._operand(depth + 1) if kind < 0.9 else self.filter(depth + 1)
+
+
+def deep(depth: int) -> Any:
+    """Return an expression with so many levels."""
+    found: Any = "$type"
+    for _ in range(depth):
+        found = {"$toUpper": found}
+    return found
+
+
+HOSTILE_STAGES: Final[list[Any]] = [
+    {"$out": "jobs"},
+    {"$merge": {"into": "config"}},
+    {"$lookup": {"from": "config", "pipeline": [], "as": "x"}},
+    {"$unionWith": "tokens"},
+    {"$graphLookup": {}},
+    {"$facet": {"a": [{"$out": "x"}]}},
+    {"$collStats": {}},
+    {"$indexStats": {}},
+    {"$currentOp": {}},
+    {"$set": {"x": 1}},
+    {"$unset": "claim"},
+    {"$replaceRoot": {"newRoot": "$claim"}},
+    {"$redact": "$$KEEP"},
+    {"$sample": {"size": 1}},
+    {"$limit": 0},
+    {"$limit": -1},
+    {"$limit": 1.5},
+    {"$limit": True},
+    {"$limit": 10**30},
+    {"$skip": "1"},
+    {"$sort": {}},
+    {"$sort": {"claim.token": 1}},
+    {"$sort": {"type": {"$meta": "textScore"}}},
+    {"$sort": {"type": 2}},
+    {"$sort": {f"data.{number}": 1 for number in range(6)}},
+    {"$count": ""},
+    {"$count": "$x"},
+    {"$count": "a.b"},
+    {"$sortByCount": "$claim.token"},
+    {"$sortByCount": "$claim"},
+    {"$sortByCount": "$history"},
+    {"$sortByCount": "$history.token"},
+    {"$sortByCount": "$attrs"},
+    {"$sortByCount": "$outbox"},
+    {"$sortByCount": "$limitKey"},
+    {"$sortByCount": "$$ROOT"},
+    {"$sortByCount": "$$CURRENT.claim.token"},
+    {"$sortByCount": "$$USER_ROLES"},
+    {"$sortByCount": {"$getField": "claim"}},
+    {"$sortByCount": {"$getField": {"field": "token", "input": "$claim"}}},
+    {"$sortByCount": {"$objectToArray": "$$ROOT"}},
+    {"$sortByCount": {"$let": {"vars": {"x": "$$ROOT"}, "in": "$$x.claim"}}},
+    {"$sortByCount": {"$function": {"body": "x", "args": [], "lang": "js"}}},
+    {"$sortByCount": {"$reduce": {"input": {"$range": [0, 10**7]}, "initialValue": 0, "in": 1}}},
+    {"$sortByCount": {"$range": [0, 50_000_000]}},
+    {"$sortByCount": {"$first": "$history"}},
+    {"$sortByCount": {"$arrayElemAt": ["$history", 0]}},
+    {"$sortByCount": {"$size": "$claim", "$toUpper": "x"}},
+    {"$sortByCount": {"$literal": {"$where": "1"}}},
+    {"$sortByCount": {"$cond": {"if": 1, "then": 2}}},
+    {"$sortByCount": {"$cond": [1, 2]}},
+    {"$sortByCount": {"$subtract": [1]}},
+    {"$sortByCount": {"$switch": {"branches": []}}},
+    {"$sortByCount": {"$switch": {"branches": [{"case": 1}]}}},
+    {"$sortByCount": {"$dateToString": {"date": "$insertAt", "x": 1}}},
+    {"$sortByCount": {"$\ud800": 1}},
+    {"$sortByCount": {"a\0": 1}},
+    {"$sortByCount": {"\ud800": 1}},
+    {"$sortByCount": "\ud800"},
+    {"$sortByCount": deep(20)},
+    {"$sortByCount": {"$add": [1] * 51}},
+    {"$sortByCount": {"$add": [{"$add": [1] * 50}] * 50}},
+    {"$sortByCount": {"$add": [10**30]}},
+    {"$group": {}},
+    {"$group": {"n": {"$sum": 1}}},
+    {"$group": {"_id": None, "x": "$type"}},
+    {"$group": {"_id": None, "x": {"$push": "$$ROOT"}}},
+    {"$group": {"_id": None, "x": {"$first": "$claim"}}},
+    {"$group": {"_id": None, "x": {"$accumulator": {}}}},
+    {"$group": {"_id": None, "x": {"$top": {}}}},
+    {"$group": {"_id": None, "x": {"$count": 1}}},
+    {"$group": {"_id": None, "x.y": {"$sum": 1}}},
+    {"$group": {"_id": None, "$x": {"$sum": 1}}},
+    {"$group": {"_id": None, "x": {"$sum": 1, "$avg": 1}}},
+    {"$project": {}},
+    {"$project": {"claim": 1}},
+    {"$project": {"history": 1}},
+    {"$project": {"history.token": 1}},
+    {"$project": {"claim": {"token": 1}}},
+    {"$project": {"x": "$claim"}},
+    {"$project": {"x": {"y": "$claim.token"}}},
+    {"$project": {"data": 0}},
+    {"$project": {"data": 2}},
+    {"$project": {"attrs": 1}},
+    {"$project": {"data": 1, "data.n": 1}},
+    {"$project": {"id": 0}},
+    {"$project": {"x.y": "$type"}},
+    {"$project": {"$x": "$type"}},
+    {"$unwind": "$claim"},
+    {"$unwind": "$attrs"},
+    {"$unwind": "history"},
+    {"$unwind": "$$ROOT"},
+    {"$unwind": {"path": "$logs", "includeArrayIndex": "claim"}},
+    {"$unwind": {"path": "$logs", "includeArrayIndex": "a.b"}},
+    {"$unwind": {"path": "$logs", "preserveNullAndEmptyArrays": 1}},
+    {"$unwind": {"path": "$logs", "more": 1}},
+    {"$unwind": {}},
+    {"$match": {"$expr": {"$eq": ["$claim.token", "x"]}}},
+    {1: 2},
+]
+
+
+_STAGES: Final = ["$match", "$group", "$sort", "$limit", "$skip", "$project", "$count", "$sortByCount", "$unwind"]
+_CALLS: Final = [
+    *("$add", "$subtract", "$divide", "$mod", "$concat", "$size", "$first", "$toInt", "$toDate", "$year", "$eq"),
+    *("$cond", "$ifNull", "$arrayElemAt", "$in", "$split", "$toUpper", "$dateTrunc", "$max", "$not", "$type"),
+]
+
+
+class RandomPipeline(Random):
+    """Makes pipelines at random."""
+
+    def pipeline(self) -> list[Any]:
+        """Return one."""
+        return [self._stage() for _ in range(self._random.randrange(1, 5))]
+
+    def _stage(self) -> Any:
+        draw = self._random
+        kind = draw.choice(
+            ["$match", "$group", "$sort", "$limit", "$skip", "$project", "$count", "$sortByCount", "$unwind"]
+        )
+        if kind == "$match":
+            return {kind: self.filter()}
+        if kind == "$group":
+            accumulator = draw.choice(["$sum", "$avg", "$min", "$max", "$push", "$addToSet", "$first", "$last"])
+            return {kind: {"_id": self._expression(0), "x": {accumulator: self._expression(0)}, "n": {"$count": {}}}}
+        if kind == "$project":
+            return {kind: {draw.choice(_NAMES): 1, "x": self._expression(0)}}
+        if kind == "$sort":
+            return {kind: {draw.choice([*_NAMES, "_id", "x", "n"]): draw.choice([1, -1])}}
+        if kind in {"$limit", "$skip"}:
+            return {kind: draw.randrange(50)}
+        return {kind: "n" if kind == "$count" else self._expression(0) if kind == "$sortByCount" else self._field()}
+
+    def _field(self) -> str:
+        return "$" + self._random.choice([*_NAMES, "_id", "x", "n"])
+
+    def _expression(self, depth: int) -> Any:
+        draw = self._random
+        if depth > 2 or draw.random() < 0.5:
+            return self._field() if draw.random() < 0.8 else draw.choice(_SCALARS)
+        operator = draw.choice(_CALLS)
+        if operator == "$dateTrunc":
+            return {operator: {"date": self._expression(depth + 1), "unit": draw.choice(["day", "x", 5])}}
+        count = {"$cond": 3, "$size": 1, "$first": 1, "$toInt": 1, "$toDate": 1, "$year": 1, "$toUpper": 1, "$not": 1}
+        arguments = [self._expression(depth + 1) for _ in range(count.get(operator, 1 if operator == "$type" else 2))]
+        return {operator: arguments}

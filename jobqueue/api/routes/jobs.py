@@ -7,7 +7,7 @@ from typing import Final
 from jobqueue.api import jobs, listing, logs
 from jobqueue.api.operations import MADE_BEFORE, Body, Operation, Reply, Route
 from jobqueue.api.schemas import bulk, queries, requests, shown
-from jobqueue.api.schemas.search import SearchSchema
+from jobqueue.api.schemas.search import AggregateSchema, RowsShown, SearchSchema
 
 _NEW: Final = {"type": "thumbnail", "queue": "media", "data": {"src": "a.png"}, "meta": {"user_id": 42}, "attempts": 5}
 _FOUND: Final = {
@@ -16,6 +16,11 @@ _FOUND: Final = {
     "fields": ["type", "data.src", "error.message"],
     "limit": 100,
 }
+_MADE: Final = [
+    {"$match": {"queue": "media", "state": "failed"}},
+    {"$group": {"_id": "$error.kind", "count": {"$sum": 1}, "last": {"$max": "$endAt"}}},
+    {"$sort": {"count": -1}},
+]
 _TAKEN: Final = Reply(shown.JobShown, "the job as it is now")
 _NOTHING: Final = Reply(text="done")
 
@@ -52,6 +57,17 @@ ROUTES: Final = (
             tag="jobs",
             body=Body(SearchSchema, optional=True, example=_FOUND),
             replies={200: Reply(shown.JobPage)},
+        ),
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/aggregate",
+        listing.aggregate,
+        "read",
+        Operation(
+            tag="jobs",
+            body=Body(AggregateSchema, example={"pipeline": _MADE}),
+            replies={200: Reply(RowsShown)},
         ),
     ),
     Route(

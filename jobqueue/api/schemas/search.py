@@ -1,9 +1,10 @@
-"""What comes in: searches of jobs."""
+"""Searches of jobs: what comes in, and what goes out besides jobs."""
 
 from __future__ import annotations
 
 from jobqueue.api.schemas import forms
-from jobqueue.api.schemas.fields import Flag, Items, Object, Strict, Text, Whole
+from jobqueue.api.schemas.fields import Flag, Items, Object, Shown, Strict, Text, Whole
+from jobqueue.domain.pipelines import MOST_STAGES
 from jobqueue.domain.projection import MOST_SHOWN
 from jobqueue.domain.search import MOST_FOUND
 
@@ -17,3 +18,17 @@ class SearchSchema(Strict):
     limit = Whole(spec={"minimum": 1, "maximum": MOST_FOUND, "default": 50})
     cursor = Text(allow_none=True, spec=forms.CURSOR)
     slow = Flag()
+
+
+class AggregateSchema(Strict):
+    """What to make of the jobs; what the stages may be, the domain says."""
+
+    pipeline = Items(Object(), required=True, spec={"minItems": 1, "maxItems": MOST_STAGES})
+    slow = Flag()
+
+
+class RowsShown(Shown):
+    """What a pipeline has made; ``truncated`` if there is more."""
+
+    items = Items(Object())
+    truncated = Flag()
