@@ -62,7 +62,7 @@ def _refuse_other_methods(app: web.Application) -> None:
     for path, known in methods.items():
         if path.rpartition("/")[0] in above:
             for method in sorted(_METHODS - known):
-                app.router.add_route(method, path, _refusing(sorted(known)))
+                app.router.add_route(method, path, _refusing(sorted(known)), expect_handler=expect)
 
 
 def _refusing(allowed: list[str]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
