@@ -14,6 +14,7 @@ from jobqueue.domain.query import MOST_LISTED, JobQuery
 from jobqueue.domain.state import State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from jobqueue.domain.job import Job
@@ -54,11 +55,14 @@ def list_jobs(*, as_json: bool, cursor: str | None, **options: Any) -> None:
     if as_json:
         output.print_json({"items": [wire.job(job) for job in page.items], "next": page.next})
         return
-    output.print_table(
-        ["ID", "STATE", "QUEUE", "TYPE", "ATTEMPTS", "AGE", "ABOUT"], [_row(job, now) for job in page.items]
-    )
+    print_jobs(page.items, now)
     if page.next is not None:
         output.note(f"there are more: --cursor {page.next}")
+
+
+def print_jobs(jobs: Sequence[Job], now: datetime) -> None:
+    """Print a table of jobs as they are at this time."""
+    output.print_table(["ID", "STATE", "QUEUE", "TYPE", "ATTEMPTS", "AGE", "ABOUT"], [_row(job, now) for job in jobs])
 
 
 def _query(options: dict[str, Any], now: datetime | None) -> JobQuery:

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "worker": Entry("jobqueue.cli.worker:worker", "Run the Python handlers of a JobQueue object."),
     "add": Entry("jobqueue.cli.add:add", "Add a job, or many."),
     "list": Entry("jobqueue.cli.listing:list_jobs", "List jobs, newest first."),
+    "search": Entry("jobqueue.cli.search:search_jobs", "Find jobs by a filter."),
     "show": Entry("jobqueue.cli.show:show", "Show all about one job."),
     "logs": Entry("jobqueue.cli.job_logs:logs", "Print what a job has logged, and what it logs until it ends."),
     "failures": Entry("jobqueue.cli.failures:failures", "List what goes wrong, in groups, and start a group again."),

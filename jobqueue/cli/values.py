@@ -164,7 +164,7 @@ def duration(text: str, field: str) -> float:
     return seconds
 
 
-def since(text: str, now: datetime) -> datetime:
+def since(text: str, now: datetime, field: str = "since") -> datetime:
     """Return a date, given as such or as a time ago: ``90s``, ``15m``, ``2h``, ``7d``, ``4w``.
 
     Raises:
@@ -176,9 +176,9 @@ def since(text: str, now: datetime) -> datetime:
         except OverflowError:
             return datetime.min.replace(tzinfo=UTC)
     try:
-        return moment(text, "since")
+        return moment(text, field)
     except InvalidInputError:
-        raise InvalidInputError({"since": [f"{text!r} is neither a time ago such as 2h nor a date"]}) from None
+        raise InvalidInputError({field: [f"{text!r} is neither a time ago such as 2h nor a date"]}) from None
 
 
 def new_job(given: Any, path: str) -> NewJob:
