@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jobqueue.domain.job import Job
-    from jobqueue.domain.projection import Projection
     from jobqueue.domain.search import Search
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Document
@@ -68,13 +67,14 @@ def order(search: Search) -> list[tuple[str, int]]:
     return by_id if search.sort == "id" else [(search.sort, direction), *by_id]
 
 
-def projection(shown: Projection) -> Document:
-    """Return what is read of each job, its size included."""
+def projection(search: Search) -> Document:
+    """Return what is read of each job, its size included, and what the cursor needs."""
+    shown = search.projection
     if not shown.paths:
         return {"size": {"$bsonSize": "$$ROOT"}, "document": "$$ROOT"}
     # What is not free in its form is read as a whole, to be understood as a whole.
     names = {path if path.partition(".")[0] in FREE else path.partition(".")[0] for path in shown.paths}
-    names = {filters.name(path) for path in names}
+    names = {filters.name(path) for path in names | {search.sort}}
     size = {"$bsonSize": {f"f{number}": f"${path}" for number, path in enumerate(sorted(names))}}
     return {**dict.fromkeys(sorted(names), 1), "size": size}
 
@@ -160,7 +160,7 @@ class SearchStore:
             raise InvalidInputError({at: [f"MongoDB refuses it: {brief(error)}"]}) from None
 
     async def _page(self, search: Search, scope: Scope) -> Page:
-        cursor = self._jobs.find(statement(search, scope), projection(search.projection), sort=order(search))
+        cursor = self._jobs.find(statement(search, scope), projection(search), sort=order(search))
         items: list[Job] = []
         size = 0
         async for one in cursor.limit(search.limit + 1).batch_size(min(search.limit + 1, 51)):

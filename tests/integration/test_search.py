@@ -125,6 +125,14 @@ async def test_pages_have_every_job_once_in_any_order(idle_runtime: Runtime, job
             assert [job.id for job in items] == [str(one["_id"]) for one in ordered[::direction]], name
 
 
+async def test_pages_go_on_whatever_fields_are_shown(idle_runtime: Runtime, jobs: list[dict[str, Any]]) -> None:
+    for name in ("insertAt", "priority", "id"):
+        whole = await found(idle_runtime, search(sort={name: 1}, limit=50))
+        part = await found(idle_runtime, search(sort={name: 1}, limit=50, fields=["data.n"]))
+        assert [job.id for job in part] == [job.id for job in whole]
+        assert len(whole) == len(jobs)
+
+
 async def test_a_text_is_looked_for_where_people_expect_it(idle_runtime: Runtime) -> None:
     failed = await fail(idle_runtime, await claimed_job(idle_runtime, attempts=1))
     named = await add(idle_runtime, "Import.CSV", meta={"city": "Zürich", "path": 'a="b'})
