@@ -67,8 +67,11 @@ class JobQuery:
                 check_id(value, path)
         if type(self.limit) is not int or not 1 <= self.limit <= MOST_LISTED:
             raise InvalidInputError({"limit": [f"must be from 1 to {MOST_LISTED}"]})
-        if self.text is not None and not (1 <= len(self.text) <= LONGEST_TEXT and is_text(self.text)):
-            raise InvalidInputError({"q": [f"must be 1 to {LONGEST_TEXT} characters of text"]})
+        if self.text is not None and not (1 <= len(self.text) <= LONGEST_TEXT and "\0" not in self.text):
+            raise InvalidInputError({"q": [f"must be 1 to {LONGEST_TEXT} characters other than NUL"]})
+        texts = {"q": self.text, "type": self.type} | {f"meta.{path}": value for path, value in self.meta}
+        if wrong := [path for path, value in texts.items() if isinstance(value, str) and not is_text(value)]:
+            raise InvalidInputError({path: ["has a lone surrogate, which is not Unicode text"] for path in wrong})
         for path, _ in self.meta:
             if not META_PATH.fullmatch(path):
                 raise InvalidInputError({f"meta.{path}": ["is not a path of names with dots between them"]})

@@ -10,7 +10,7 @@ from bson import ObjectId
 from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
 
 from jobqueue.domain.access import EVERYTHING, Scope
-from jobqueue.domain.errors import InvalidInputError, TooCostlyError, TooSlowError
+from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, TooCostlyError, TooSlowError
 from jobqueue.domain.filters import Comparison, Filter, Group, conjuncts, every
 from jobqueue.domain.query import Page
 from jobqueue.domain.searchable import FREE
@@ -45,7 +45,9 @@ HELP: Final = (
 _INDEXED: Final = frozenset({"queue", "type", "state", "batchId", "parentId", "schedule"})
 _EQUAL: Final = frozenset({"$eq", "$in", "$has"})
 _RANGE: Final = frozenset({"$gt", "$gte", "$lt", "$lte"})
-_FAILED_ELSEWHERE: Final = frozenset({13, 18, 8000, 91, 189, 11600, 11602, 10107, 13435, 13436, 64, 43, 175, 237})
+_NOT_ITS_FAULT: Final = frozenset({13, 18, 8000, 64, 91, 189, 262, 10107, 11600, 11602, 13435, 13436})
+_INTERRUPTED: Final = frozenset({43, 175, 237})
+"""Its cursor is gone, or its plan, because an index or the collection was dropped: it may be repeated."""
 _STATES: Final = Comparison("state", "$in", tuple(state.value for state in State))
 
 
@@ -155,7 +157,9 @@ class SearchStore:
             more = "; it is over even for one that insists" if slow else ""
             raise TooSlowError({at: [f"it takes more than {seconds:g} seconds{more}: {HELP}"]}) from None
         except OperationFailure as error:
-            if error.code in _FAILED_ELSEWHERE or error.timeout or "writeConcernErrors" in (error.details or {}):
+            if error.code in _INTERRUPTED:
+                raise DatabaseUnavailableError(f"MongoDB has ended a search: {brief(error)}") from error
+            if error.code in _NOT_ITS_FAULT or error.timeout:
                 raise
             raise InvalidInputError({at: [f"MongoDB refuses it: {brief(error)}"]}) from None
 

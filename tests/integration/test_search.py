@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from pymongo.errors import OperationFailure
 
 from jobqueue.api.app import make_app
 from jobqueue.domain.access import Caller, Scope
-from jobqueue.domain.errors import BusyError, InvalidInputError, TooCostlyError
+from jobqueue.domain.errors import BusyError, DatabaseUnavailableError, InvalidInputError, TooCostlyError
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.queue import QueueConfig
@@ -284,6 +285,35 @@ async def test_a_search_that_takes_too_long_says_so(client: Client, idle_runtime
     problem = await response.json()
     assert (response.status, problem["type"]) == (422, "/problems/too-slow")
     assert "takes more than 0.003 seconds" in problem["errors"]["filter"][0]
+
+
+async def test_odd_query_strings_are_the_callers_mistake(client: Client) -> None:
+    for query, status in {
+        "q=%00": 422,
+        "q=": 422,
+        "q=(a%2B)%2B": 200,
+        "q=%5C": 200,
+        "sort=claim": 422,
+        "sort=-endAt": 200,
+        "fields=data.n,nosuch": 422,
+        "fields=data..n": 422,
+        "fields=": 422,
+        "slow=maybe": 422,
+        "slow": 200,
+        "type=%00&meta.a=%00": 200,
+        "limit=201": 422,
+    }.items():
+        response = await client.get(f"/v1/jobs?{query}")
+        assert response.status == status, (query, await response.text())
+
+
+async def test_a_search_that_the_database_ends_may_be_repeated(idle_runtime: Runtime) -> None:
+    store = SearchStore(idle_runtime.database)
+    for code, error in ((175, DatabaseUnavailableError), (43, DatabaseUnavailableError), (51091, InvalidInputError)):
+        with pytest.raises(error), store.limited("filter", slow=False):
+            raise OperationFailure("it ended", code)
+    with pytest.raises(OperationFailure), store.limited("filter", slow=False):
+        raise OperationFailure("not the primary", 10107)
 
 
 async def test_only_so_many_searches_run_at_once(idle_runtime: Runtime, client: Client) -> None:
