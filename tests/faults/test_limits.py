@@ -14,6 +14,7 @@ from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import State
+from tests.support.faults.checker import worst_window
 from tests.support.faults.journals import most_at_a_time
 from tests.support.fleet import Fleet
 from tests.support.scale import sized
@@ -65,16 +66,6 @@ async def starts(queue: JobQueue) -> list[datetime]:
         if page.next is None:
             return sorted(found)
         query = query.at(page.next)
-
-
-def worst_window(moments: list[datetime], seconds: float) -> int:
-    """Return the most starts in any window of so many seconds, its end excluded."""
-    worst = first = 0
-    for last, moment in enumerate(moments):
-        while (moment - moments[first]).total_seconds() >= seconds:
-            first += 1
-        worst = max(worst, last - first + 1)
-    return worst
 
 
 @pytest.mark.parametrize(

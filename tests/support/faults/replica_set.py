@@ -142,6 +142,8 @@ class ReplicaSet:
         try:
             for node in self.nodes:
                 node.start()
+            for node in self.nodes:
+                _wait(node.hello, "a node does not answer")
             members = [{"_id": number, "host": node.address} for number, node in enumerate(self.nodes)]
             with self.nodes[0].direct() as client:
                 client.admin.command("replSetInitiate", {"_id": "faults", "members": members, "settings": _SETTINGS})
