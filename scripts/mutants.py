@@ -69,7 +69,7 @@ MUTANTS = (
                 "        pass\n",
             ),
         ),
-        tests=("tests/faults/test_crash_points.py", "-k", "after-its-end or before-its-child"),
+        tests=("tests/faults/test_crash_points.py", "-k", "dies_at_a_certain_write"),
     ),
     Mutant(
         guard="start deadline of rate grants",
