@@ -74,6 +74,7 @@ def _refusing(allowed: list[str]) -> Callable[[web.Request], Awaitable[web.Strea
 
 async def _close_desk(app: web.Application) -> None:
     app[DESK].close()
+    app[RUNTIME].events.close()
     app[RUNTIME].logs.close()
 
 

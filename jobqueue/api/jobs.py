@@ -61,11 +61,6 @@ async def create_many(request: web.Request) -> web.Response:
     return reply({"items": [shown(request, job) for job in jobs]}, status=201 if fresh else 200)
 
 
-async def show(request: web.Request) -> web.Response:
-    """Return a job."""
-    return reply(shown(request, await request.app[RUNTIME].admin.get(path_id(request))))
-
-
 async def patch(request: web.Request) -> web.Response:
     """Change fields of a job that is not processing."""
     job_id = path_id(request)

@@ -24,6 +24,7 @@ from jobqueue.services.completer import Completer
 from jobqueue.services.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.dependencies import Dependencies
 from jobqueue.services.dispatcher import Dispatcher
+from jobqueue.services.events import Events
 from jobqueue.services.explain import Explainer
 from jobqueue.services.failures import MARK_SECONDS, Failures
 from jobqueue.services.idempotency import Idempotency
@@ -43,6 +44,7 @@ from jobqueue.services.rollups import ROLL_SECONDS, Roller
 from jobqueue.services.schedules import SCHEDULE_SECONDS, Scheduler, Schedules
 from jobqueue.services.search import Searches
 from jobqueue.services.stats import Stats
+from jobqueue.services.waiting import Waiting
 from jobqueue.services.wake import Wake, Wakeups
 from jobqueue.services.work import Work
 from jobqueue.store.aggregates import AggregateStore
@@ -56,6 +58,7 @@ from jobqueue.store.database import Database
 from jobqueue.store.dependencies import DependencyStore
 from jobqueue.store.embedded import EmbeddedMongo
 from jobqueue.store.failures import FailureStore
+from jobqueue.store.feed import JobFeed
 from jobqueue.store.foreign import ForeignStore
 from jobqueue.store.idempotency import IdempotencyStore
 from jobqueue.store.jobs import JobStore
@@ -152,11 +155,11 @@ class Runtime:
             self.wakeups,
         )
         self.overview = Overview(self.queues, self.configs, self.figures, self.breakers, self.limits)
-        scheduled = ScheduleStore(database)
-        self.schedules = Schedules(scheduled)
+        self.schedules = Schedules(scheduled := ScheduleStore(database))
+        self.events = Events(JobFeed(database))
+        self.waiting = Waiting(self.admin, self.events)
         self.scheduler = Scheduler(scheduled, self.producer)
-        workers = WorkerStore(database)
-        self.presence = Presence(workers, self.name)
+        self.presence = Presence(workers := WorkerStore(database), self.name)
         self.explainer = Explainer(self.jobs, self.configs, self.limits, self.breakers, workers, self.figures)
         self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
         self.roller = Roller(rollups := RollupStore(database), database.clock)
@@ -248,6 +251,7 @@ class Runtime:
         with contextlib.suppress(DatabaseError):
             await self.presence.leave()
         await self.changes.stop()
+        await self.events.stop()
         await self.work.drain()
         await self.access.drain()
         await asyncio.to_thread(self.keeper.stop)

@@ -68,6 +68,28 @@ def running() -> list[Document]:
     ]
 
 
+def everything(since: datetime, until: datetime, *, with_running: bool = False) -> list[Document]:
+    """Return all of it, each group with ``what`` it is, as one command: so nothing is seen at different moments."""
+    first, *others = _sources(since, until, with_running=with_running)
+    what, _, pipeline = first
+    united = [
+        {"$unionWith": {"coll": collection, "pipeline": [*inner, {"$set": {"what": name}}]}}
+        for name, collection, inner in others
+    ]
+    return [*pipeline, {"$set": {"what": what}}, *united]
+
+
+def _sources(since: datetime, until: datetime, *, with_running: bool) -> list[tuple[str, str, list[Document]]]:
+    return [
+        ("attempts", "jobs", living_attempts(since, until)),
+        ("added", "jobs", living_added(since, until)),
+        ("killed", "jobs", living_killed(since, until)),
+        ("attempts", "attempts", moved_attempts(since, until)),
+        *((what, "jobs", pipeline) for what, pipeline in gone(since, until).items()),
+        *([("running", "jobs", running())] if with_running else []),
+    ]
+
+
 def gone(since: datetime, until: datetime) -> dict[str, list[Document]]:
     """Return the same three from what deleted jobs have left."""
     stone = timedelta(milliseconds=queue_statements.STONE_MS)

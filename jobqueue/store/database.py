@@ -330,6 +330,11 @@ def is_too_large(error: BaseException) -> bool:
     return getattr(error, "code", None) in _TOO_LARGE
 
 
+def is_passing(error: OperationFailure) -> bool:
+    """Tell whether the same call may well succeed a little later, or fails for who calls."""
+    return bool(error.timeout) or error.code in _NOT_NOW | _AUTHENTICATION
+
+
 def is_duplicate(error: BaseException) -> bool:
     """Tell whether the driver's error is about a unique index."""
     return getattr(error, "code", None) == _DUPLICATE_KEY

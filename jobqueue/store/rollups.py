@@ -6,11 +6,14 @@ again changes nothing. All reads for it see the database as it was at one moment
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from pymongo import ReplaceOne, UpdateOne
+from pymongo.errors import OperationFailure
+from pymongo.read_concern import ReadConcern
 
 from jobqueue.domain.activity import Activity, Starts, Tally, add_to, by_hour, condensed
 from jobqueue.domain.state import Outcome, State
@@ -18,10 +21,10 @@ from jobqueue.store import activity_statements
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection
+    from motor.motor_asyncio import AsyncIOMotorClientSession
 
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Document
@@ -31,8 +34,11 @@ HOUR: Final = timedelta(hours=1)
 MOST_KEYS: Final = 2000
 """Pairs of queue and type that are told apart in one document."""
 _NEWEST: Final = "newest"
-_TOMBSTONES: Final = "tombstones"
-_RUNNING: Final = "lease"
+_AT_ONCE: Final = 20_000
+_TRIES: Final = 5
+_AGAIN_SECONDS: Final = 0.05
+_TOO_OLD: Final = frozenset({239, 246})
+"""SnapshotTooOld and SnapshotUnavailable."""
 
 
 class RollupStore:
@@ -41,7 +47,6 @@ class RollupStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._jobs = database.collection("jobs")
-        self._moved = database.collection("attempts")
         self.minutes = database.collection("statMinutes")
         self.hours = database.collection("statHours")
 
@@ -54,16 +59,31 @@ class RollupStore:
         Returns:
             The minutes in which something happened; and, if asked for, the attempts that go on, as starts.
         """
+        pipeline = activity_statements.everything(since, until, with_running=with_running)
+        minutes: dict[datetime, Tally] = {}
+        present: Tally = {}
+        for row in await self._at_one_moment(pipeline):
+            what = row["what"]
+            _count(present if what == "running" else minutes.setdefault(row["_id"]["m"], {}), what, row)
+        return minutes, present
 
-        async def work(session: AsyncIOMotorClientSession) -> tuple[dict[datetime, Tally], Tally]:
-            minutes: dict[datetime, Tally] = {}
-            async for what, row in self._rows(session, since, until):
-                _count(minutes.setdefault(row["_id"]["m"], {}), what, row)
-            present: Tally = {}
-            if with_running:
-                async for row in self._jobs.aggregate(activity_statements.running(), session=session, hint=_RUNNING):
-                    _count(present, "running", row)
-            return minutes, present
+    async def _at_one_moment(self, pipeline: list[Document]) -> list[Document]:
+        """Return what a pipeline finds in the database as it was at one moment.
+
+        A transaction would do that too, but one whose process dies keeps others from changing indexes for a minute: so
+        it is only for servers that cannot keep the moment long enough otherwise.
+        """
+        still = self._jobs.with_options(read_concern=ReadConcern("snapshot"))
+        for _ in range(_TRIES):
+            try:
+                return [row async for row in still.aggregate(pipeline, batchSize=_AT_ONCE)]
+            except OperationFailure as error:
+                if error.code not in _TOO_OLD:
+                    raise
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+        async def work(session: AsyncIOMotorClientSession) -> list[Document]:
+            return [row async for row in self._jobs.aggregate(pipeline, session=session)]
 
         return await self._database.in_transaction(work, level="snapshot")
 
@@ -131,26 +151,6 @@ class RollupStore:
         """Delete what is older."""
         await self.minutes.delete_many({"_id": {"$lt": minutes_until}})
         await self.hours.delete_many({"_id": {"$lt": hours_until}})
-
-    async def _rows(
-        self, session: AsyncIOMotorClientSession, since: datetime, until: datetime
-    ) -> AsyncIterator[tuple[str, Document]]:
-        left = activity_statements.gone(since, until)
-        sources: list[tuple[str, AsyncIOMotorCollection[Any], list[Document], str]] = [
-            (
-                "attempts",
-                self._jobs,
-                activity_statements.living_attempts(since, until),
-                activity_statements.ATTEMPTS_INDEX,
-            ),
-            ("attempts", self._moved, activity_statements.moved_attempts(since, until), "ended"),
-            ("added", self._jobs, activity_statements.living_added(since, until), _NEWEST),
-            ("killed", self._jobs, activity_statements.living_killed(since, until), activity_statements.KILLED_INDEX),
-            *((what, self._jobs, pipeline, _TOMBSTONES) for what, pipeline in left.items()),
-        ]
-        for what, collection, pipeline, index in sources:
-            async for row in collection.aggregate(pipeline, session=session, hint=index):
-                yield what, row
 
 
 def _count(tally: Tally, what: str, row: Mapping[str, Any]) -> None:

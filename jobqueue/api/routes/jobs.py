@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from jobqueue.api import jobs, listing, logs
+from jobqueue.api import events, jobs, listing, logs
 from jobqueue.api.operations import MADE_BEFORE, Body, Operation, Reply, Route
-from jobqueue.api.schemas import bulk, queries, requests, shown
+from jobqueue.api.schemas import bulk, queries, requests, shown, watching
 from jobqueue.api.schemas.search import AggregateSchema, RowsShown, SearchSchema
 
 _NEW: Final = {"type": "thumbnail", "queue": "media", "data": {"src": "a.png"}, "meta": {"user_id": 42}, "attempts": 5}
@@ -86,9 +86,18 @@ ROUTES: Final = (
     Route(
         "GET",
         "/v1/jobs/{id}",
-        jobs.show,
+        events.show,
         "read",
-        Operation(tag="jobs", replies={200: Reply(shown.JobShown)}, errors=(404,)),
+        Operation(
+            tag="jobs",
+            query=watching.WaitQuery,
+            replies={
+                200: Reply(shown.JobShown, headers=("ETag",)),
+                304: Reply(text="it has not changed within the time", headers=("ETag",)),
+            },
+            errors=(404,),
+            headers=("If-None-Match",),
+        ),
     ),
     Route(
         "PATCH",

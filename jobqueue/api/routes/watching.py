@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from jobqueue.api import stats
+from jobqueue.api import events, stats
 from jobqueue.api.operations import Operation, Reply, Route
 from jobqueue.api.schemas import watching
 
@@ -15,5 +15,17 @@ ROUTES: Final = (
         stats.show,
         "read",
         Operation(tag="history", query=watching.StatsQuery, replies={200: Reply(watching.StatsShown)}),
+    ),
+    Route(
+        "GET",
+        "/v1/events",
+        events.stream,
+        "read",
+        Operation(
+            tag="history",
+            query=watching.EventsQuery,
+            replies={200: Reply(text="events, until either side ends it", media_type=events.EVENT_STREAM)},
+            headers=("Last-Event-ID",),
+        ),
     ),
 )

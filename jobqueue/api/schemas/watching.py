@@ -8,9 +8,10 @@ from marshmallow import ValidationError
 
 from jobqueue.api.schemas import forms
 from jobqueue.api.schemas.fields import Described, Inner, Items, Moment, Number, Object, Shown, Text, Whole
-from jobqueue.api.schemas.queries import Query
+from jobqueue.api.schemas.queries import FlagText, IdText, Query, SecondsText, StatesText, absent
 from jobqueue.services.stats import WINDOWS
 
+LONGEST_WAIT: Final = 60
 _SECONDS: Final = {"minimum": 0}
 
 
@@ -35,6 +36,23 @@ class StatsQuery(Query):
     queue = Text()
     type = Text()
     window = WindowsText()
+
+
+class EventsQuery(Query):
+    """Which changes of jobs to be told of."""
+
+    queue = Text()
+    type = Text()
+    job = IdText(load_default=absent)
+    batch = IdText(load_default=absent)
+    state = StatesText()
+    progress = FlagText()
+
+
+class WaitQuery(Query):
+    """How long to wait for a change."""
+
+    wait = SecondsText(LONGEST_WAIT)
 
 
 class RatesShown(Shown):

@@ -1,0 +1,122 @@
+"""Changes of jobs as they happen: server-sent events, and one job that is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from aiohttp import hdrs, web
+
+from jobqueue.api.actors import caller, shown
+from jobqueue.api.conditions import if_none_match
+from jobqueue.api.keys import QUERY, RUNTIME
+from jobqueue.api.problems import Problem, ProblemError
+from jobqueue.api.replies import reply
+from jobqueue.domain.checks import check_id
+from jobqueue.domain.event import Interest, JobEvent, check_position
+from jobqueue.services.events import Beat, TooManyReadersError
+from jobqueue.services.waiting import TooManyWaitingError, tag
+
+if TYPE_CHECKING:
+    from jobqueue.services.events import Item
+
+EVENT_STREAM: Final = "text/event-stream"
+LAST_EVENT_ID: Final = "Last-Event-ID"
+_SEND_SECONDS: Final = 30.0
+_AGAIN_MS: Final = 2000
+
+
+async def stream(request: web.Request) -> web.StreamResponse:
+    """Tell of changes of jobs as they happen, as server-sent events."""
+    given: dict[str, Any] = request[QUERY]
+    interest = Interest(
+        queue=given.get("queue"),
+        type=given.get("type"),
+        job_id=given["job"],
+        batch_id=given["batch"],
+        states=given["state"],
+        with_progress=given["progress"],
+        scope=caller(request).scope,
+    )
+    last = request.headers.get(LAST_EVENT_ID)
+    after = None if not last else check_position(last)
+    if request.method == hdrs.METH_HEAD:
+        return web.Response(content_type=EVENT_STREAM)
+    async with contextlib.aclosing(request.app[RUNTIME].events.follow(interest, after)) as items:
+        try:
+            first = await anext(items, None)
+        except TooManyReadersError:
+            raise _crowded("too many readers of events are here already") from None
+        response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: EVENT_STREAM, "X-Accel-Buffering": "no"})
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            await _send(request, response, b"retry: %d\n\n" % _AGAIN_MS)
+            if first is not None:
+                await _send(request, response, written(first))
+            async for item in items:
+                await _send(request, response, written(item))
+            await response.write_eof()
+    return response
+
+
+async def show(request: web.Request) -> web.Response:
+    """Return a job, at once or as soon as it has changed."""
+    job_id, seconds = check_id(request.match_info["id"]), request[QUERY]["wait"]
+    runtime = request.app[RUNTIME]
+    if not seconds:
+        job = await runtime.admin.get(job_id)
+        return reply(shown(request, job), headers={hdrs.ETAG: _etag(tag(job))})
+    known = if_none_match(request)
+
+    def gone() -> bool:
+        return request.transport is None or request.transport.is_closing()
+
+    try:
+        job = await runtime.waiting.changed(job_id, seconds, known, gone)
+    except TooManyWaitingError:
+        raise _crowded("too many requests wait for changes already") from None
+    headers: dict[str, str] = {hdrs.ETAG: _etag(tag(job))}
+    if known is not None and tag(job) in known:
+        return web.Response(status=304, headers=headers)
+    return reply(shown(request, job), headers=headers)
+
+
+def written(item: Item) -> bytes:
+    """Return an item as the event stream has it; a beat is no event, but moves the reader's last id on."""
+    mark = b"" if item.position is None else b"id: %s\n" % item.position.encode()
+    if isinstance(item, Beat):
+        return b":\n%s\n" % mark
+    if isinstance(item, JobEvent):
+        return b"%sevent: %s\ndata: %s\n\n" % (mark, item.kind.encode(), orjson.dumps(item.wire()))
+    text = "changes before this may have been missed"
+    return b"%sevent: gap\ndata: %s\n\n" % (mark, orjson.dumps({"event": "gap", "detail": text}))
+
+
+async def _send(request: web.Request, response: web.StreamResponse, data: bytes) -> None:
+    """Send a part; who does not take it is cut off, with all that lies ready for it.
+
+    Raises:
+        ConnectionError: nobody takes it.
+    """
+    try:
+        async with asyncio.timeout(_SEND_SECONDS):
+            await response.write(data)
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionError("the reader takes nothing") from None
+
+
+def _etag(text: str) -> str:
+    # Weak: log lines and the end of the lease change without it.
+    return f'W/"{text}"'
+
+
+def _crowded(detail: str) -> ProblemError:
+    return ProblemError(
+        Problem(
+            status=503, slug="too-many-readers", title="Too many readers", detail=detail, headers={"Retry-After": "5"}
+        )
+    )
