@@ -121,7 +121,7 @@ def _operation(route: Route) -> dict[str, Any]:
     operation = route.operation
     lines = (route.handler.__doc__ or "").strip().splitlines()
     made: dict[str, Any] = {
-        "operationId": f"{route.handler.__module__.rpartition('.')[2]}_{route.handler.__name__}",
+        "operationId": _operation_id(route),
         "summary": lines[0].replace("``", "") if lines else route.path,
         "tags": [operation.tag],
         "parameters": [*_parameters(operation)],
@@ -137,6 +137,12 @@ def _operation(route: Route) -> dict[str, Any]:
             content["example"] = operation.body.example
         made["requestBody"] = {"required": not operation.body.optional, "content": {JSON: content}}
     return made
+
+
+def _operation_id(route: Route) -> str:
+    """Return what generated clients call an operation: of the method and the path, which stay when the code moves."""
+    words = [part.strip("{}") for part in route.path.removeprefix("/v1").replace("-", "_").split("/") if part]
+    return "_".join([route.method.lower(), *(word.replace(".", "_") for word in words or ["index"])])
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:

@@ -9,15 +9,10 @@ import sys
 
 def main(directory: str, url: str, token: str) -> None:
     sys.path.insert(0, directory)
+    names = ("jobs.post_jobs", "jobs.get_jobs_id", "jobs.get_jobs")
+    reports = ("work.post_queues_queue_claim", "work.post_jobs_id_succeed")
     jobs_create, jobs_show, jobs_list, claim, succeed = (
-        importlib.import_module(f"generated.api.{name}")
-        for name in (
-            "jobs.jobs_create",
-            "jobs.jobs_show",
-            "jobs.jobs_list_jobs",
-            "work.work_claim",
-            "work.work_succeed",
-        )
+        importlib.import_module(f"generated.api.{name}") for name in (*names, *reports)
     )
     models = importlib.import_module("generated.models")
     client = importlib.import_module("generated").AuthenticatedClient(base_url=url, token=token)
