@@ -606,7 +606,7 @@ async def test_a_copy_of_the_killed_server_does_not_keep_its_commands_alive() ->
         assert process.stdout
         assert process.stdout.readline() == "fork\n"
         process.kill()
-    await eventually(lambda: not commands(), 2)
+    await eventually(lambda: not commands())
     assert survivors(mark)
 
 
