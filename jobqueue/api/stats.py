@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiohttp import hdrs, web
+
 from jobqueue.api.actors import caller
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.replies import reply
 from jobqueue.services.stats import Asked
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from collections.abc import Mapping
 
 
 async def show(request: web.Request) -> web.Response:
@@ -18,3 +20,11 @@ async def show(request: web.Request) -> web.Response:
     given = request[QUERY]
     asked = Asked(windows=given["window"], queue=given.get("queue"), type=given.get("type"))
     return reply(await request.app[RUNTIME].stats.view(asked, caller(request).scope))
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Give figures for Prometheus."""
+    accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
+    body, content_type = await request.app[RUNTIME].metrics.text(accept)
+    headers: Mapping[str, str] = {hdrs.CONTENT_TYPE: content_type}
+    return web.Response(body=body, headers=headers)

@@ -96,6 +96,7 @@ class Attempt:
         late: what the worker reported after it had lost the claim.
         was: values that a requeue replaced.
         operation: the id of the operation that requeued it with others.
+        ready_at: when the job could have been claimed for it.
     """
 
     attempt: int
@@ -109,6 +110,7 @@ class Attempt:
     late: Mapping[str, Any] | None = None
     was: Mapping[str, Any] | None = None
     operation: str | None = None
+    ready_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

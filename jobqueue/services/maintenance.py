@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.job import Job
     from jobqueue.services.breakers import Breakers
     from jobqueue.services.completer import Completer
+    from jobqueue.services.metrics import Metrics
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.jobs import JobStore
 
@@ -128,6 +129,7 @@ class Reaper:
         self._completer = completer
         self._breakers = breakers
         self._wakeups = wakeups
+        self.metrics: Metrics | None = None
         self._grace = Grace(time.monotonic())
 
     async def run_once(self) -> float | None:
@@ -165,6 +167,8 @@ class Reaper:
             await self._jobs.disown(job)
             return
         await self._breakers.note(job, change)
+        if self.metrics is not None:
+            await self.metrics.ended(job, change)
         log.warning("job reaped", job_id=job.id, queue=job.queue, worker=job.claim.worker, state=change.target.value)
         self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
         self._wakeups.tell(Wake(kind="ready" if change.delay is None else "delayed", queue=job.queue))

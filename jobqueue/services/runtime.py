@@ -32,6 +32,7 @@ from jobqueue.services.limit_keys import KEY_SECONDS, LimitKeys
 from jobqueue.services.limits import Limiter
 from jobqueue.services.logs import Logs
 from jobqueue.services.maintenance import Loop, Promoter, Reaper
+from jobqueue.services.metrics import Metrics
 from jobqueue.services.operations import OPERATE_SECONDS, Operations
 from jobqueue.services.overview import Overview
 from jobqueue.services.people import People
@@ -164,6 +165,7 @@ class Runtime:
         self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
         self.roller = Roller(rollups := RollupStore(database), database.clock)
         self.census = Census(CensusStore(database), self.figures)
+        self.metrics = self.work.metrics = Metrics(self.census, database.clock)
         self.stats = Stats(rollups, self.roller, self.census, database.clock)
         self.changes = Changes(database)
         self.keeper = LeaseKeeper(database)
@@ -200,6 +202,7 @@ class Runtime:
         promoter = Loop("promoter", Promoter(self.jobs, self.wakeups).run_once, every=_PROMOTE_SECONDS)
         keys = LimitKeys(self.configs, self.limits, self.wakeups)
         reaper = Reaper(self.jobs, self.completer, self.breakers, self.wakeups)
+        reaper.metrics = self.metrics
         configs = Loop("config", self._refresh_configs, every=FRESH_SECONDS / 2)
         operations = Loop("operations", self.operations.run_once, every=OPERATE_SECONDS)
         self.operations.begun = operations.wake

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jobqueue.services.config import QueueConfigs
     from jobqueue.services.limits import Limiter
     from jobqueue.services.logs import Logs
+    from jobqueue.services.metrics import Metrics
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.claims import ClaimStore
     from jobqueue.store.dependencies import DependencyStore
@@ -75,6 +76,7 @@ class Work:
         self._logs = logs
         self._wakeups = wakeups
         self._background: set[asyncio.Task[None]] = set()
+        self.metrics: Metrics | None = None
 
     async def claim(self, queue: str, types: Sequence[str] | None, **how: Any) -> Claimed | None:
         """Do what `attempt` does, and do not tell a queue that holds its jobs back from one that has none."""
@@ -121,6 +123,8 @@ class Work:
             raise
         if job is None or isinstance(job, Held):
             return job
+        if self.metrics is not None:
+            self.metrics.claimed(job)
         if len(job.history) > MOST_HISTORY:
             await self._jobs.history.spill(job.id, keep=_KEPT_HISTORY, state=job.state)
         if job.depends_on:
@@ -190,6 +194,8 @@ class Work:
         if applied := await self._jobs.apply(job.id, job.queue, change):
             self._logs.news(job.id)
             await self._limiter.ended(job, change)
+            if self.metrics is not None:
+                await self.metrics.ended(job, change)
             if job.slots:
                 self._wakeups.tell(Wake(kind="room", queue=job.queue, job_id=job.id))
             if applied.outbox:

@@ -205,6 +205,7 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
         late=get("late") if isinstance(get("late"), dict) else None,
         was=get("was") if isinstance(get("was"), dict) else None,
         operation=_id(get("operation")),
+        ready_at=date_or_none(get("readyAt")),
     )
 
 

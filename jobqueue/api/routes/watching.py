@@ -18,6 +18,13 @@ ROUTES: Final = (
     ),
     Route(
         "GET",
+        "/metrics",
+        stats.metrics,
+        "read",
+        Operation(tag="system", replies={200: Reply(text="in Prometheus's text format", media_type="text/plain")}),
+    ),
+    Route(
+        "GET",
         "/v1/events",
         events.stream,
         "read",
