@@ -162,10 +162,11 @@ class ServerClock:
         return _steady() - self._read_at > _RESYNC_SECONDS
 
     async def _read(self) -> datetime:
-        before = _steady()
         hello = await self._database.command("hello")
         base: datetime = hello["localTime"].replace(tzinfo=UTC)
-        self._base, self._read_at = base, (before + _steady()) / 2
+        # The reading may have been on its way for a while: so this time is a little behind the server's, never ahead of
+        # it, and no job is said to have started before it was added.
+        self._base, self._read_at = base, _steady()
         return base
 
 
