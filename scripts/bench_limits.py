@@ -134,7 +134,7 @@ def main() -> None:
     if options.mongo_url:
         print(json.dumps(asyncio.run(measure(options.mongo_url, options)), indent=2))
         return
-    with tempfile.TemporaryDirectory(prefix="jobqueue-bench-") as directory:
+    with tempfile.TemporaryDirectory(prefix="jobqueue-bench-", ignore_cleanup_errors=True) as directory:
         embedded = EmbeddedMongo.acquire(Path(directory))
         try:
             print(json.dumps(asyncio.run(measure(embedded.url, options)), indent=2))
