@@ -369,8 +369,7 @@ def key_holder(queue: str, key: str) -> Document:
 
 def _ready() -> Document:
     """Return since when a job could have been claimed: created, due, released, or back from its last attempt."""
-    back: Document = {"$let": {"vars": {"last": {"$last": _array("$history")}}, "in": "$$last.endAt"}}
-    return {"$max": ["$insertAt", "$delayTil", "$readyAt", back]}
+    return {"$max": ["$insertAt", "$delayTil", "$readyAt", {"$max": "$history.endAt"}]}
 
 
 def _lease_end(now: Now, seconds: Any, start: Any, margin: Any) -> Document:
