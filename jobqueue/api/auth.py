@@ -69,13 +69,13 @@ async def _caller(request: web.Request) -> Caller:
         if admin is not None and hmac.compare_digest(text.encode("utf-8", "surrogateescape"), admin.encode()):
             return _ADMIN
         wait = throttle.wait(address)
-        # What is known is looked at all the same: somebody else at this address cannot lock it out.
+        # Who has shown the secret before is looked at all the same: nobody else can lock it out.
         if not wait or runtime.access.is_known(text):
             found = await runtime.access.caller(text)
             if found is not None:
                 return found
-        throttle.failed(address)
         if wait:
+            # What is not looked at counts for nothing: else one address could use up what all have together.
             raise ProblemError(
                 Problem(
                     status=429,
@@ -85,6 +85,7 @@ async def _caller(request: web.Request) -> Caller:
                     headers={"Retry-After": str(wait)},
                 )
             )
+        throttle.failed(address)
     raise ProblemError(
         Problem(
             status=401,

@@ -34,7 +34,7 @@ _NOBODY: Final = "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    token: Token | None
+    token: Token
     until: float
 
 
@@ -115,10 +115,10 @@ class Access:
         return any(one.is_valid(now) for one in await self._store.all())
 
     def is_known(self, text: str) -> bool:
-        """Tell whether a token can be looked at without asking the database."""
+        """Tell whether it is a token that this process has seen, with its secret; it may have been revoked since."""
         parts = tokens.split(text)
         found = self._known.get(parts[0]) if parts else None
-        return parts is None or (found is not None and time.monotonic() < found.until)
+        return parts is not None and found is not None and found.token.has_secret(parts[1])
 
     async def caller(self, text: str) -> Caller | None:
         """Return who calls with a token, or ``None`` if it is not valid.
@@ -142,13 +142,18 @@ class Access:
 
     async def _find(self, token_id: str) -> Token | None:
         known = self._known.get(token_id)
-        if known is None or time.monotonic() >= known.until:
-            known = _Known(await self._store.find(token_id), time.monotonic() + KNOWN_SECONDS)
-            self._known.pop(token_id, None)
-            self._known[token_id] = known
+        if known is not None and time.monotonic() < known.until:
+            return known.token
+        # Counted from before the reading: however long that takes, a token is not relied on for longer.
+        until = time.monotonic() + KNOWN_SECONDS
+        token = await self._store.find(token_id)
+        self._known.pop(token_id, None)
+        # An id that there is no token of is not kept: whoever makes them up would push out those of others.
+        if token is not None:
+            self._known[token_id] = _Known(token, until)
             if len(self._known) > _MOST_KNOWN:
                 self._known.pop(next(iter(self._known)))
-        return known.token
+        return token
 
     def _note_use(self, token_id: str) -> None:
         now = time.monotonic()
