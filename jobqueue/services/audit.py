@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain.errors import DatabaseError
+from jobqueue.domain.errors import DatabaseError, JobQueueError
 from jobqueue.journal import get_logger
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ class Audit:
 
     @contextlib.asynccontextmanager
     async def noting(self, target: Target, action: str, by: Actor | None) -> AsyncIterator[Noted]:
-        """Note what the block changes; if it raises, nothing has been changed, and nothing stays noted.
+        """Note what the block changes; if it refuses to, nothing has been changed, and nothing stays noted.
+
+        Of what breaks off otherwise, also by being cancelled, nobody knows what was changed: then the note stays as one
+        of a change that was begun.
 
         Args:
             target: what is changed.
@@ -54,9 +57,9 @@ class Audit:
         try:
             yield noted
         except DatabaseError:
-            # Whether it was made nobody knows: the note says that it was begun.
+            # Whether it was made nobody knows.
             raise
-        except BaseException:
+        except JobQueueError:
             await self._store.discard(entry)
             raise
         try:
