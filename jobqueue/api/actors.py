@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from jobqueue.api.keys import CALLER, REMOTE, RUNTIME
 from jobqueue.domain import wire
+from jobqueue.domain.access import CHILD_FIELDS
 from jobqueue.domain.audit import Actor
 from jobqueue.domain.checks import is_id
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.job import NewJob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from aiohttp import web
 
     from jobqueue.domain.access import Caller
     from jobqueue.domain.batch import Member
-    from jobqueue.domain.job import Job, NewJob
+    from jobqueue.domain.job import Children, Job
 
 
 def caller(request: web.Request) -> Caller:
@@ -46,11 +48,18 @@ async def admitted(request: web.Request, jobs: Iterable[NewJob]) -> list[NewJob]
 
     Raises:
         ForbiddenError: one is for another queue, or says something else in ``meta``.
-        InvalidInputError: one depends on a job that is not there for this caller.
+        InvalidInputError: one, or a child, depends on a job that is not there for this caller.
     """
     scope = caller(request).scope
     made = [scope.admit(job) for job in jobs]
-    await _check_awaited(request, [one for job in made for one in job.depends_on])
+    await _check_awaited(request, [one for job in made for one in awaited(job)])
+    return made
+
+
+async def admitted_group(request: web.Request, group: Children) -> Children:
+    """Return the new jobs of a callback as `admitted`; raises the same."""
+    made = caller(request).scope.admit_group(group)
+    await _check_awaited(request, list(awaited(made)))
     return made
 
 
@@ -59,8 +68,19 @@ async def admitted_members(request: web.Request, members: Sequence[Member]) -> t
     scope = caller(request).scope
     made = tuple(replace(one, job=scope.admit(one.job)) for one in members)
     named = {one.ref for one in made}
-    await _check_awaited(request, [after for one in made for after in one.after if after not in named and is_id(after)])
+    ids = [after for one in made for after in one.after if after not in named and is_id(after)]
+    await _check_awaited(request, [*ids, *(one for member in made for one in awaited(member.job))])
     return made
+
+
+def awaited(group: Children) -> Iterator[str]:
+    """Yield the ids of what new jobs depend on, and their children, of whatever generation."""
+    if group is None:
+        return
+    for job in (group,) if isinstance(group, NewJob) else group:
+        yield from job.depends_on
+        for name in CHILD_FIELDS:
+            yield from awaited(getattr(job, name))
 
 
 async def _check_awaited(request: web.Request, job_ids: list[str]) -> None:

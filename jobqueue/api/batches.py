@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.api.actors import actor, admitted_members, caller
+from jobqueue.api.actors import actor, admitted_group, admitted_members, caller
 from jobqueue.api.jobs import path_id
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.new_jobs import JobReader
@@ -49,7 +49,7 @@ async def create(request: web.Request) -> web.Response:
         members=await admitted_members(request, members),
         meta=caller(request).scope.fill(meta),
         sealed=values.get("sealed", True),
-        **{name: caller(request).scope.admit_group(values.get(name)) for name in _EVENTS},
+        **{name: await admitted_group(request, values.get(name)) for name in _EVENTS},
     )
     runtime = request.app[RUNTIME]
     fresh = True
