@@ -115,6 +115,32 @@ async def test_a_limit_that_is_lowered_and_raised_holds_for_whatever_starts_then
     assert most_at_a_time(fleet.runs()) == 10
 
 
+async def test_a_paused_queue_starts_nothing_on_any_process_until_it_is_resumed(queue: JobQueue, fleet: Fleet) -> None:
+    fleet.start(WORKERS)
+    await eventually(fleet.is_ready, within=30)
+    await add(queue, 2000, seconds=0.02)
+    await eventually(lambda: len(fleet.runs()) > 50, within=30)
+
+    await configure(queue, paused=True)
+    # A second for every process to follow.
+    settled = time.monotonic_ns() + 1_000_000_000
+    await eventually(lambda: time.monotonic_ns() > settled)
+    await eventually(lambda: _none_processing(queue), within=30)
+    waiting = await count(queue, State.PENDING)
+    assert waiting > 0
+    looked = time.monotonic_ns() + 1_000_000_000
+    await eventually(lambda: time.monotonic_ns() > looked)
+    assert await count(queue, State.PENDING) == waiting
+    assert not [run for run in fleet.runs() if run.began > settled]
+
+    await configure(queue, paused=False)
+    await eventually(lambda: any(run.began > looked for run in fleet.runs()), within=30)
+
+
+async def _none_processing(queue: JobQueue) -> bool:
+    return not await count(queue, State.PROCESSING)
+
+
 async def test_no_window_has_more_starts_than_the_rate_allows_whatever_happens_to_the_workers(
     queue: JobQueue, fleet: Fleet, record_property: Callable[[str, object], None]
 ) -> None:
