@@ -157,7 +157,7 @@ class ForeignStore:
         """
         if not _is_hidden(document):
             to = ObjectId(new_id())
-            await self.collection.update_one(foreign_statements.unchanged(document), foreign_statements.hide(to))
+            await self.collection.update_one(foreign_statements.seen(document), foreign_statements.hide(to))
             found = await self.collection.find_one({"_id": {"$eq": document["_id"]}, "run": None})
             if found is None or not _is_hidden(found):
                 return False

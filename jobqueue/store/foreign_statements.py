@@ -49,6 +49,11 @@ def hide(to: ObjectId) -> list[Document]:
     return [{"$replaceWith": hidden}]
 
 
+def seen(document: Mapping[str, Any]) -> Document:
+    """Match a foreign document as `unchanged` does, unless somebody else has hidden it: hidden twice, it would be two."""
+    return unchanged(document) | {"$nor": [{MOVED: {"$type": "objectId"}, WAS: {"$type": "object"}}]}
+
+
 def hidden(document: Mapping[str, Any]) -> Document:
     """Match a document that is hidden."""
     return {"_id": {"$eq": document["_id"]}, "run": None, MOVED: document[MOVED]}

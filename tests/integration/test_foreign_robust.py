@@ -87,6 +87,20 @@ async def test_four_that_look_at_once_take_each_over_once(settings: Settings, id
     assert await idle_runtime.jobs.collection.count_documents({"run": None}) == 0
 
 
+async def test_one_that_two_have_seen_is_moved_once(idle_runtime: Runtime) -> None:
+    await insert(idle_runtime, {"_id": "one", "type": "a"})
+    jobs = idle_runtime.jobs.collection
+    read = await jobs.find_one({"_id": "one"})
+    assert read is not None
+    first = ObjectId()
+    await jobs.update_one(foreign_statements.seen(read), foreign_statements.hide(first))
+    # The second one has read it before the first one hid it.
+    assert await idle_runtime.adopter._store.move(read)  # noqa: SLF001 - nothing else stops between the two writes
+    await adopt_all(idle_runtime)
+    assert [one["_id"] async for one in jobs.find({"type": {"$exists": True}})] == [first]
+    assert await jobs.count_documents({}) == 2
+
+
 async def test_a_crash_while_one_is_moved_loses_nothing(idle_runtime: Runtime) -> None:
     await insert(idle_runtime, {"_id": 1, "type": "a", "key": "k", "state": "pending"})
     jobs = idle_runtime.jobs.collection
