@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 from jobqueue.api.keys import CALLER, OPEN_TO_ALL, REMOTE, RUNTIME, THROTTLE
 from jobqueue.api.problems import Problem, ProblemError
 from jobqueue.api.routes import OPEN
+from jobqueue.api.standing import bearer, unauthorized
 from jobqueue.domain.access import Caller
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ async def refuse_foreign_pages(request: web.Request, handler: Handler) -> web.St
 
 
 async def _caller(request: web.Request) -> Caller:
-    text = _bearer(request)
+    text = bearer(request)
     runtime, throttle, address = request.app[RUNTIME], request.app[THROTTLE], request[REMOTE]
     if text:
         admin = runtime.settings.admin_token
@@ -86,15 +87,7 @@ async def _caller(request: web.Request) -> Caller:
                 )
             )
         throttle.failed(address)
-    raise ProblemError(
-        Problem(
-            status=401,
-            slug="unauthorized",
-            title="Unauthorized",
-            detail="send a valid token: Authorization: Bearer <token>",
-            headers={"WWW-Authenticate": 'Bearer realm="jobqueue"'},
-        )
-    )
+    raise unauthorized()
 
 
 def _is_open(request: web.Request) -> bool:
@@ -103,12 +96,6 @@ def _is_open(request: web.Request) -> bool:
         # Nothing is there to be protected: the answer is 404 or 405.
         return not request.path.startswith("/v1/")
     return resource.canonical in OPEN
-
-
-def _bearer(request: web.Request) -> str:
-    given = request.headers.getall(hdrs.AUTHORIZATION, [])
-    scheme, _, sent = (given[0] if len(given) == 1 else "").partition(" ")
-    return sent.strip() if scheme.lower() == "bearer" else ""
 
 
 def _is_foreign(request: web.Request) -> bool:

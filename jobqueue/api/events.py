@@ -14,7 +14,9 @@ from jobqueue.api.conditions import if_none_match
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.problems import Problem, ProblemError
 from jobqueue.api.replies import reply
+from jobqueue.api.standing import watched
 from jobqueue.domain.checks import check_id
+from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.event import Interest, JobEvent, check_position
 from jobqueue.services.events import Beat, TooManyReadersError
 from jobqueue.services.waiting import TooManyWaitingError, tag
@@ -52,11 +54,13 @@ async def stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: EVENT_STREAM, "X-Accel-Buffering": "no"})
         await response.prepare(request)
         with contextlib.suppress(ConnectionError):
-            await _send(request, response, b"retry: %d\n\n" % _AGAIN_MS)
-            if first is not None:
-                await _send(request, response, written(first))
-            async for item in items:
-                await _send(request, response, written(item))
+            with contextlib.suppress(ProblemError):
+                async with watched(request, ending=True):
+                    await _send(request, response, b"retry: %d\n\n" % _AGAIN_MS)
+                    if first is not None:
+                        await _send(request, response, written(first))
+                    async for item in items:
+                        await _send(request, response, written(item))
             await response.write_eof()
     return response
 
@@ -69,14 +73,14 @@ async def show(request: web.Request) -> web.Response:
         job = await runtime.admin.get(job_id)
         return reply(shown(request, job), headers={hdrs.ETAG: _etag(tag(job))})
     known = if_none_match(request)
-
-    def gone() -> bool:
-        return request.transport is None or request.transport.is_closing()
-
     try:
-        job = await runtime.waiting.changed(job_id, seconds, known, gone)
+        async with watched(request, ending=True) as standing:
+            job = await runtime.waiting.changed(job_id, seconds, known, standing.gone)
     except TooManyWaitingError:
         raise _crowded("too many requests wait for changes already") from None
+    if not caller(request).scope.has(job):
+        # It has been given another meta meanwhile.
+        raise NotFoundError("job", job_id)
     headers: dict[str, str] = {hdrs.ETAG: _etag(tag(job))}
     if known is not None and tag(job) in known:
         return web.Response(status=304, headers=headers)

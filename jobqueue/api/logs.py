@@ -12,6 +12,7 @@ from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.problems import Problem, ProblemError
 from jobqueue.api.replies import reply
 from jobqueue.api.schemas.queries import line_cursor
+from jobqueue.api.standing import watched
 from jobqueue.domain import wire
 from jobqueue.domain.errors import InvalidInputError, JobQueueError
 from jobqueue.domain.logs import LogQuery, text
@@ -36,13 +37,11 @@ async def logs(request: web.Request) -> web.StreamResponse:
     if _is_text(request, given):
         return await _download(request, job_id, query)
 
-    def gone() -> bool:
-        return request.transport is None or request.transport.is_closing()
-
     try:
-        page = await request.app[RUNTIME].logs.following(
-            job_id, query, given["wait"], scope=caller(request).scope, gone=gone
-        )
+        async with watched(request, ending=True) as standing:
+            page = await request.app[RUNTIME].logs.following(
+                job_id, query, given["wait"], scope=caller(request).scope, gone=standing.gone
+            )
     except TooManyFollowingError:
         raise ProblemError(
             Problem(
@@ -85,10 +84,11 @@ async def _download(request: web.Request, job_id: str, query: LogQuery) -> web.S
     if request.method == hdrs.METH_HEAD:
         return response
     try:
-        await response.write(_encoded(first))
-        async for part in parts:
-            await response.write(_encoded(part))
-    except JobQueueError as error:
+        async with watched(request, ending=True):
+            await response.write(_encoded(first))
+            async for part in parts:
+                await response.write(_encoded(part))
+    except (JobQueueError, ProblemError) as error:
         # Only a transfer that is cut off still says that something is missing.
         log.warning("a download of a log is cut off", job_id=job_id, error=str(error))
         if request.transport is not None:

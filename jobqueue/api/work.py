@@ -16,6 +16,7 @@ from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
 from jobqueue.api.schemas import fields, requests
 from jobqueue.api.schemas.requests import LONGEST_LEVEL, LONGEST_WAIT, LONGEST_WORKER, MOST_LINES, MOST_TYPES
+from jobqueue.api.standing import watched
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_number, check_type, gather
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, StaleTokenError
@@ -40,13 +41,10 @@ _RETRY: Final = requests.RetrySchema()
 async def claim(request: web.Request) -> web.StreamResponse:
     """Claim a job of a queue, waiting up to ``wait`` seconds for one; 204 if there is none."""
     wanted = _wanted(path_queue(request), await read_object(request))
-
-    def gone() -> bool:
-        return request.transport is None or request.transport.is_closing()
-
-    desk = request.app[DESK]
+    claimed = None
     try:
-        claimed = await desk.claim(wanted, gone)
+        async with watched(request) as standing:
+            claimed = await request.app[DESK].claim(wanted, standing.gone)
     except DeskFullError:
         raise ProblemError(
             Problem(
@@ -57,6 +55,10 @@ async def claim(request: web.Request) -> web.StreamResponse:
                 headers={"Retry-After": "1"},
             )
         ) from None
+    except BaseException:
+        if claimed is not None:
+            request.app[DESK].give_back(claimed)
+        raise
     if claimed is None:
         return web.Response(status=204)
     return await _hand_over(request, claimed)

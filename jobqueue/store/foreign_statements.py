@@ -50,7 +50,7 @@ def hide(to: ObjectId) -> list[Document]:
 
 
 def seen(document: Mapping[str, Any]) -> Document:
-    """Match a foreign document as `unchanged` does, unless somebody else has hidden it: hidden twice, it would be two."""
+    """Match a foreign document as `unchanged` does, unless it has been hidden since: hidden again, it would be two."""
     return unchanged(document) | {"$nor": [{MOVED: {"$type": "objectId"}, WAS: {"$type": "object"}}]}
 
 

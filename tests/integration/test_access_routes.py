@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,17 +11,21 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
+from jobqueue.api.keys import DESK
 from jobqueue.api.routes import ROUTES
 from jobqueue.domain.access import ROLES
 from jobqueue.domain.audit import Actor
 from jobqueue.domain.job import NewJob
+from jobqueue.domain.state import State
 from jobqueue.services.runtime import Runtime
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiohttp import ClientResponse, web
 
+    from jobqueue.api.desk import Desk
     from jobqueue.api.operations import Route
     from jobqueue.settings import Settings
 
@@ -241,3 +246,66 @@ async def test_a_revoked_token_is_known_no_longer_than_a_moment(house: House) ->
     await house.runtime.access.drain()
     listed = next(one for one in await house.runtime.access.all() if one.id == made.id)
     assert listed.last_used_at is not None
+
+
+def desk_of(house: House) -> Desk:
+    server = house.client.server
+    assert isinstance(server, TestServer)
+    return server.app[DESK]
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+async def test_what_lasts_ends_when_the_token_does(house: House, how: str) -> None:
+    made, text = await house.runtime.access.create(
+        roles=["read", "work"], by=BY, expires=2 if how == "expired" else None
+    )
+    headers = {"Authorization": f"Bearer {text}"}
+    job_id = house.ids["jobs"]
+    stream = await house.client.get("/v1/events", headers=headers)
+    assert stream.status == 200
+    waits = [
+        asyncio.create_task(house.client.request(method, path, json=body, headers=headers))
+        for method, path, body in (
+            ("GET", f"/v1/jobs/{job_id}?wait=60", None),
+            ("GET", f"/v1/jobs/{job_id}/logs?wait=60", None),
+            ("POST", "/v1/queues/empty/claim", {"worker": "w", "wait": 60}),
+        )
+    ]
+    await eventually(lambda: desk_of(house).waiting == 1)
+    if how == "revoked":
+        await house.runtime.access.revoke(made.id, by=BY)
+    # Long before the minute that they may wait, and although nothing is to be told.
+    async with asyncio.timeout(20):
+        assert {answer.status for answer in await asyncio.gather(*waits)} == {401}
+        await stream.content.read()
+    assert stream.content.at_eof()
+
+
+async def test_a_job_that_is_found_too_late_is_given_back(house: House) -> None:
+    made, text = await house.runtime.access.create(roles=["work"], by=BY)
+    claim = asyncio.create_task(
+        house.client.post(
+            "/v1/queues/late/claim", json={"worker": "w", "wait": 60}, headers={"Authorization": f"Bearer {text}"}
+        )
+    )
+    await eventually(lambda: desk_of(house).waiting == 1)
+    # Another process revokes it, and this one gets a job before it has looked.
+    house.runtime.access._known.clear()
+    await house.runtime.access._store.revoke(made.id)
+    added = await house.runtime.producer.add(NewJob(type="a", queue="late"))
+    assert (await claim).status == 401
+
+    async def is_pending() -> bool:
+        job = await house.runtime.jobs.get(added.id)
+        return job.state is State.PENDING and job.attempts_made == 0
+
+    await eventually(is_pending)
+
+
+async def test_a_job_that_is_given_to_another_user_is_not_told_of_any_more(house: House) -> None:
+    _, own = await ask(house, "meta", "POST", "/v1/jobs", {"type": "a"})
+    wait = asyncio.create_task(ask(house, "meta", "GET", f"/v1/jobs/{own['id']}?wait=60"))
+    await eventually(lambda: house.runtime.events.readers == 1)
+    await ask(house, "admin", "PATCH", f"/v1/jobs/{own['id']}", {"meta": {"user_id": 8}})
+    await ask(house, "admin", "POST", f"/v1/jobs/{own['id']}/kill")
+    assert (await wait)[0] == 404

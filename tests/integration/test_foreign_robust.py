@@ -95,7 +95,7 @@ async def test_one_that_two_have_seen_is_moved_once(idle_runtime: Runtime) -> No
     first = ObjectId()
     await jobs.update_one(foreign_statements.seen(read), foreign_statements.hide(first))
     # The second one has read it before the first one hid it.
-    assert await idle_runtime.adopter._store.move(read)  # noqa: SLF001 - nothing else stops between the two writes
+    assert await idle_runtime.adopter._store.move(read)
     await adopt_all(idle_runtime)
     assert [one["_id"] async for one in jobs.find({"type": {"$exists": True}})] == [first]
     assert await jobs.count_documents({}) == 2
