@@ -49,6 +49,7 @@ async def create(request: web.Request) -> web.Response:
         members=await admitted_members(request, members),
         meta=caller(request).scope.fill(meta),
         sealed=values.get("sealed", True),
+        queues=caller(request).scope.queues,
         **{name: await admitted_group(request, values.get(name)) for name in _EVENTS},
     )
     runtime = request.app[RUNTIME]
@@ -63,15 +64,15 @@ async def create(request: web.Request) -> web.Response:
 
 async def list_batches(request: web.Request) -> web.Response:
     """Return batches, newest first."""
-    query, most, runtime = request[QUERY], request[QUERY]["limit"], request.app[RUNTIME]
+    query, most, service = request[QUERY], request[QUERY]["limit"], request.app[RUNTIME].batches
     try:
-        found = await runtime.batches.page(state=query["state"], after=query["cursor"], limit=most + 1)
+        found = await service.page(
+            state=query["state"], after=query["cursor"], limit=most + 1, scope=caller(request).scope
+        )
     except NotFoundError:
         raise InvalidInputError({"cursor": ["is not a cursor of this listing"]}) from None
-    scope = caller(request).scope
-    page = [one for one in found[:most] if scope.is_everything or await runtime.visible.has_batch(one.batch.id, scope)]
     more = found[most - 1].batch.id if len(found) > most else None
-    return reply({"items": [one.wire() for one in page], "next": more})
+    return reply({"items": [one.wire() for one in found[:most]], "next": more})
 
 
 async def show(request: web.Request) -> web.Response:

@@ -86,12 +86,7 @@ async def family(request: web.Request) -> web.Response:
 
 async def why(request: web.Request) -> web.Response:
     """Return why a job is not running, in the order in which things stand in its way."""
-    found = (await request.app[RUNTIME].explainer.why(path_id(request))).wire()
-    if not caller(request).scope.is_everything:
-        for reason in found["reasons"]:
-            # Who holds the slots may be none of the caller's business.
-            reason.pop("holders", None)
-    return reply(found)
+    return reply((await request.app[RUNTIME].explainer.why(path_id(request), caller(request).scope)).wire())
 
 
 async def requeue(request: web.Request) -> web.Response:

@@ -16,10 +16,10 @@ from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
 from jobqueue.api.schemas.queries import name_cursor
 from jobqueue.domain import schedule as schedules
-from jobqueue.domain.errors import ForbiddenError, InvalidInputError, NotFoundError
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.services.schedules import is_within
 
 if TYPE_CHECKING:
-    from jobqueue.domain.access import Scope
     from jobqueue.domain.job import NewJob
     from jobqueue.domain.schedule import Planned
 
@@ -30,10 +30,12 @@ async def list_schedules(request: web.Request) -> web.Response:
     """Return all schedules, by name."""
     most, after = request[QUERY]["limit"], request[QUERY]["cursor"]
     service = request.app[RUNTIME].schedules
-    found = await service.page(after, most + 1)
     scope = caller(request).scope
-    seen = [one for one in found[:most] if scope.is_everything or _is_within(one, scope)]
-    items = await asyncio.gather(*(service.view(one) for one in seen))
+    found: list[Planned] = []
+    while len(found) <= most and (some := await service.page(after, most + 1)):
+        found += [one for one in some if is_within(one, scope)]
+        after = some[-1].name
+    items = await asyncio.gather(*(service.view(one, scope) for one in found[:most]))
     return reply({"items": items, "next": name_cursor(found[most - 1].name) if len(found) > most else None})
 
 
@@ -49,9 +51,8 @@ async def put(request: web.Request) -> web.Response:
     given = {field: value for field, value in (await read_object(request)).items() if field not in _READ_ONLY}
     schedule = await asyncio.to_thread(schedules.read, name, given, _read_job)
     schedule = replace(schedule, job=(await admitted(request, [schedule.job]))[0])
-    service = request.app[RUNTIME].schedules
-    await _check_replaced(request, name)
-    made, new = await service.put(schedule, by=actor(request), if_match=if_match(request))
+    service, scope = request.app[RUNTIME].schedules, caller(request).scope
+    made, new = await service.put(schedule, by=actor(request), if_match=if_match(request), scope=scope)
     return await _answer(request, made, status=201 if new else 200)
 
 
@@ -81,27 +82,6 @@ def path_name(request: web.Request) -> str:
     return schedules.check_name(request.match_info["name"])
 
 
-def _is_within(one: Planned, scope: Scope) -> bool:
-    return one.schedule is not None and scope.has_queue(one.schedule.job.queue)
-
-
-async def _check_replaced(request: web.Request, name: str) -> None:
-    """Let nobody replace a schedule that is not there for them.
-
-    Raises:
-        ForbiddenError: the name is taken.
-    """
-    scope = caller(request).scope
-    if scope.is_everything:
-        return
-    try:
-        present = await request.app[RUNTIME].schedules.get(name)
-    except NotFoundError:
-        return
-    if not _is_within(present, scope):
-        raise ForbiddenError("a schedule of this name belongs to others")
-
-
 async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
     name = path_name(request)
     service = request.app[RUNTIME].schedules
@@ -111,7 +91,7 @@ async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
 
 
 async def _answer(request: web.Request, one: Planned, *, status: int = 200) -> web.Response:
-    shown = await request.app[RUNTIME].schedules.view(one)
+    shown = await request.app[RUNTIME].schedules.view(one, caller(request).scope)
     return reply(shown, status=status, headers={hdrs.ETAG: f'"{one.tag}"'})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ BURST: Final = 10
 BURST_OF_ALL: Final = 200
 PER_SECOND_OF_ALL: Final = 20
 _MOST_ADDRESSES: Final = 10_000
+_IPV4: Final = 4
 
 
 @dataclass(slots=True)
@@ -55,15 +57,27 @@ class Throttle:
     def wait(self, address: str) -> int:
         """Return for how many seconds an address may try no token; 0 if it may now."""
         now = self._clock()
-        one = self._by_address.get(address)
+        one = self._by_address.get(_network(address))
         return math.ceil(max(self._all.wait(now), one.wait(now) if one else 0.0))
 
     def failed(self, address: str) -> None:
         """Note a failed attempt."""
-        now = self._clock()
-        one = self._by_address.setdefault(address, _Bucket(BURST, 1, BURST, now))
-        self._by_address.move_to_end(address)
+        now, network = self._clock(), _network(address)
+        one = self._by_address.setdefault(network, _Bucket(BURST, 1, BURST, now))
+        self._by_address.move_to_end(network)
         one.take(now)
         self._all.take(now)
         if len(self._by_address) > _MOST_ADDRESSES:
             self._by_address.popitem(last=False)
+
+
+def _network(address: str) -> str:
+    """Return what stands for an address: with IPv6 its first half, as one host has all addresses of that."""
+    try:
+        read = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if read.version == _IPV4:
+        return address
+    mapped = read.ipv4_mapped
+    return str(mapped) if mapped else str(ipaddress.ip_network((int(read), 64), strict=False))

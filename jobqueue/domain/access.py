@@ -52,6 +52,18 @@ class Scope:
         """Tell whether a job is in it."""
         return self.has_queue(job.queue) and self.has_meta(job.meta)
 
+    def holds(self, group: Children) -> bool:
+        """Tell whether jobs that are still to be made can be in it, with their children."""
+        if group is None:
+            return True
+        ones = (group,) if isinstance(group, NewJob) else group
+        return all(
+            self.has_queue(one.queue)
+            and self.has_meta(one.meta)
+            and all(self.holds(getattr(one, name)) for name in CHILD_FIELDS)
+            for one in ones
+        )
+
     def admit(self, new: NewJob) -> NewJob:
         """Return a new job that is in it, its children too: values of ``meta`` that it asks for are filled in.
 

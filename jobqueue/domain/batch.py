@@ -50,6 +50,9 @@ class NewBatch:
 
     Its callbacks are jobs, given as the children of a `NewJob` are.
 
+    Attributes:
+        queues: the queues to which its creator is limited, if it is: so that it is theirs while it has no jobs.
+
     Raises:
         InvalidInputError: naming each unacceptable field.
         TooLargeError: its meta is over the limit.
@@ -61,6 +64,7 @@ class NewBatch:
     on_complete: Children = None
     on_success: Children = None
     on_failure: Children = None
+    queues: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems: Problems = {}

@@ -102,6 +102,7 @@ class Made:
     """A job that a schedule has made, and for which tick."""
 
     id: str
+    queue: str
     at: datetime
     state: State
 

@@ -88,9 +88,12 @@ class Access:
                 revoked_at=None,
             )
             async with self._audit.noting(("token", token_id), "create", by) as note:
-                if await self._store.insert(made):
-                    note.after = made.wire()
-                    return made, tokens.compose(token_id, secret)
+                if not await self._store.insert(made):
+                    # In the audit there is nothing of an id that was taken.
+                    note.discarded = True
+                    continue
+                note.after = made.wire()
+                return made, tokens.compose(token_id, secret)
 
     async def all(self) -> list[Token]:
         """Return all tokens, newest first."""

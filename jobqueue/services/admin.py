@@ -17,7 +17,7 @@ from jobqueue.domain.state import State
 from jobqueue.services.wake import Wake
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from jobqueue.domain.access import Scope
@@ -168,11 +168,15 @@ class Admin:
         self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
         return changed
 
-    async def delete(self, job_id: str) -> None:
+    async def delete(self, job_id: str, killed: Callable[[], None] = lambda: None) -> None:
         """Delete a job that is not processing, with its logs.
 
         One that has not ended is killed first if others wait for it, or it belongs to a batch: so they hear of it.
         Those that would wait until it is requeued are killed too.
+
+        Args:
+            job_id: of the job.
+            killed: called before it is killed, which stays done if it cannot be deleted then.
 
         Raises:
             NotFoundError: there is none of this id.
@@ -180,6 +184,7 @@ class Admin:
         """
         job = await self._settled(job_id)
         if job.state in state.WAITING and (job.has_dependents or job.batch_id is not None):
+            killed()
             await self.kill(job_id, "deleted by a person")
             job = await self._settled(job_id)
         if job.state in state.FINAL:

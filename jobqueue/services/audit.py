@@ -22,10 +22,17 @@ Target = tuple[str, str]
 
 @dataclass(slots=True)
 class Noted:
-    """What is known of a change when it has been made."""
+    """What is known of a change when it has been made.
+
+    Attributes:
+        discarded: nothing was changed, though there was no error.
+        begun: something has been changed, or may have been: an error after that leaves the note there.
+    """
 
     before: Any = None
     after: Any = None
+    begun: bool = False
+    discarded: bool = False
 
 
 class Audit:
@@ -39,7 +46,7 @@ class Audit:
 
     @contextlib.asynccontextmanager
     async def noting(self, target: Target, action: str, by: Actor | None) -> AsyncIterator[Noted]:
-        """Note what the block changes; if it refuses to, nothing has been changed, and nothing stays noted.
+        """Note what the block changes; if it refuses to before it has begun, nothing stays noted.
 
         Of what breaks off otherwise, also by being cancelled, nobody knows what was changed: then the note stays as one
         of a change that was begun.
@@ -60,8 +67,12 @@ class Audit:
             # Whether it was made nobody knows.
             raise
         except JobQueueError:
-            await self._store.discard(entry)
+            if not noted.begun:
+                await self._store.discard(entry)
             raise
+        if noted.discarded:
+            await self._store.discard(entry)
+            return
         try:
             await self._store.complete(entry, noted.before, noted.after)
         except DatabaseError as error:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import wire
+from jobqueue.domain.access import EVERYTHING, Scope
 from jobqueue.domain.batch import MOST_MEMBERS, arranged
 from jobqueue.domain.errors import (
     ConflictError,
     InvalidInputError,
     NotFoundError,
     StaleTokenError,
+    TooCostlyError,
     WrongStateError,
 )
 from jobqueue.domain.state import FINAL, State
@@ -31,9 +34,12 @@ if TYPE_CHECKING:
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.batches import BatchStore
     from jobqueue.store.jobs import JobStore
+    from jobqueue.store.visible import Visible
 
 _AT_ONCE: Final = 500
 _TRIES: Final = 50
+_TOGETHER: Final = 20
+_MOST_LOOKED_AT: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +94,9 @@ class Batches:
         admin: Admin,
         configs: QueueConfigs,
         wakeups: Wakeups,
+        visible: Visible,
     ) -> None:
+        self._visible = visible
         self._store = store
         self._jobs = jobs
         self._dependencies = dependencies
@@ -171,14 +179,41 @@ class Batches:
         """
         return await self._view(await self._store.get(batch_id))
 
-    async def page(self, *, state: str | None = None, after: str | None = None, limit: int = 50) -> list[BatchView]:
-        """Return batches, newest first, those that come after one in this order.
+    async def page(
+        self, *, state: str | None = None, after: str | None = None, limit: int = 50, scope: Scope = EVERYTHING
+    ) -> list[BatchView]:
+        """Return batches within a scope, newest first, those that come after one in this order.
 
         Raises:
-            NotFoundError: that one is gone.
+            NotFoundError: that one is gone, or outside of the scope.
+            TooCostlyError: too many others lie between them.
         """
+        if after is not None and not await self._is_within(after, scope):
+            raise NotFoundError("batch", after)
         before = None if after is None else await self._store.get(after)
-        return [await self._view(one) for one in await self._store.page(state=state, before=before, limit=limit)]
+        if scope.is_everything:
+            return [await self._view(one) for one in await self._store.page(state=state, before=before, limit=limit)]
+        found: list[Batch] = []
+        looked_at = 0
+        while len(found) < limit:
+            some = await self._store.page(state=state, before=before, limit=_AT_ONCE)
+            if not some:
+                break
+            if looked_at >= _MOST_LOOKED_AT:
+                raise TooCostlyError(
+                    {"cursor": [f"the next of your batches comes after more than {looked_at:,} others"]}
+                )
+            looked_at, before = looked_at + len(some), some[-1]
+            for start in range(0, len(some), _TOGETHER):
+                part = some[start : start + _TOGETHER]
+                seen = await asyncio.gather(*(self._is_within(one.id, scope) for one in part))
+                found += [one for one, is_seen in zip(part, seen, strict=True) if is_seen]
+                if len(found) >= limit:
+                    break
+        return [await self._view(one) for one in found[:limit]]
+
+    async def _is_within(self, batch_id: str, scope: Scope) -> bool:
+        return scope.is_everything or await self._visible.has_batch(batch_id, scope)
 
     async def seal(self, batch_id: str) -> BatchView:
         """Say that no further jobs will come: so the batch finishes when all have ended, at once if there are none.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import wire
+from jobqueue.domain.access import EVERYTHING, Scope
 from jobqueue.domain.limits import limit_key
 from jobqueue.domain.state import FINAL, State
 from jobqueue.services.breakers import status
@@ -21,10 +22,18 @@ if TYPE_CHECKING:
     from jobqueue.store.jobs import JobStore
     from jobqueue.store.limits import LimitStore
     from jobqueue.store.queues import QueueStore
+    from jobqueue.store.visible import Visible
     from jobqueue.store.workers import WorkerStore
 
 _MOST_HOLDERS: Final = 50
 _MOST_DEPENDENCIES: Final = 50
+_WHOLE_QUEUE: Final = {
+    "breaker": "too many attempts failed in a row",
+    "concurrency": "as many jobs as may run at a time are running",
+    "rate": "as many jobs as may start for now have started",
+    "turn": "other jobs of the queue come first",
+}
+"""What is said of it to those who see only some jobs of a queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +78,9 @@ class Explainer:
         breakers: Breakers,
         workers: WorkerStore,
         figures: QueueStore,
+        visible: Visible,
     ) -> None:
+        self._visible = visible
         self._jobs = jobs
         self._configs = configs
         self._limits = limits
@@ -77,12 +88,37 @@ class Explainer:
         self._workers = workers
         self._figures = figures
 
-    async def why(self, job_id: str) -> Why:
+    async def why(self, job_id: str, scope: Scope = EVERYTHING) -> Why:
         """Return the reasons, none for a job that may be claimed at any moment.
+
+        Args:
+            job_id: of the job.
+            scope: whoever is limited to it is told nothing of others' jobs, and with one of ``meta`` nothing of what
+                is about the whole queue.
 
         Raises:
             NotFoundError: there is none of this id.
         """
+        why = await self._why(job_id)
+        return why if scope.is_everything else replace(why, reasons=await self._seen(why.reasons, scope))
+
+    async def _seen(self, reasons: tuple[Reason, ...], scope: Scope) -> tuple[Reason, ...]:
+        found = []
+        for one in reasons:
+            seen = one
+            if one.kind == "dependency":
+                jobs = one.details["jobs"]
+                hidden = await self._visible.missing([job["id"] for job in jobs], scope)
+                seen = replace(one, details={"jobs": [job for job in jobs if job["id"] not in hidden]})
+            elif scope.meta and one.kind in _WHOLE_QUEUE:
+                kept: dict[str, Any] = {
+                    name: one.details[name] for name in ("state", "until", "nextStartAt") if name in one.details
+                }
+                seen = replace(one, message=_WHOLE_QUEUE[one.kind], details=kept)
+            found.append(seen)
+        return tuple(found)
+
+    async def _why(self, job_id: str) -> Why:
         job = await self._jobs.get(job_id)
         now = await self._limits.time()
         if job.state in FINAL or job.state is State.PROCESSING:

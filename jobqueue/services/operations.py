@@ -11,6 +11,7 @@ from jobqueue.domain.access import EVERYTHING, Scope
 from jobqueue.domain.errors import (
     DatabaseError,
     JobQueueError,
+    KeyConflictError,
     NotFoundError,
     WrongStateError,
 )
@@ -164,6 +165,12 @@ class Operations:
                 did_it = await self._is_done(operation, job_id)
         except DatabaseError:
             raise
+        except KeyConflictError as error:
+            # Which one may be none of the business of who has asked for this.
+            short = f"an unfinished job has the key {error.key!r}"
+            reason = str(error) if operation.new.scope.is_everything else short
+            tally.failures.append({"id": job_id, "reason": reason[:_LONGEST_REASON]})
+            return
         except JobQueueError as error:
             tally.failures.append({"id": job_id, "reason": str(error)[:_LONGEST_REASON]})
             return

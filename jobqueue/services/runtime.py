@@ -133,14 +133,21 @@ class Runtime:
             self.wakeups,
         )
         self.admin = Admin(self.jobs, self.logs, self._listing, self.configs, self.completer, self.wakeups)
+        self.visible = Visible(database)
         self.batches = Batches(
-            batch_store, self.jobs, dependencies, self.completer, self.admin, self.configs, self.wakeups
+            batch_store,
+            self.jobs,
+            dependencies,
+            self.completer,
+            self.admin,
+            self.configs,
+            self.wakeups,
+            self.visible,
         )
         self.operations = Operations(OperationStore(database), self.jobs, self.admin)
         audit_store = AuditStore(database)
         self.audit = Audit(audit_store)
         self.access = Access(TokenStore(database), self.audit)
-        self.visible = Visible(database)
         self.people = People(self.admin, self.batches, self.audit)
         self.failures = Failures(FailureStore(database), self.people)
         self.searches = Searches(found := SearchStore(database), AggregateStore(database, found))
@@ -161,7 +168,9 @@ class Runtime:
         self.waiting = Waiting(self.admin, self.events)
         self.scheduler = Scheduler(scheduled, self.producer)
         self.presence = Presence(workers := WorkerStore(database), self.name)
-        self.explainer = Explainer(self.jobs, self.configs, self.limits, self.breakers, workers, self.figures)
+        self.explainer = Explainer(
+            self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.visible
+        )
         self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
         self.roller = Roller(rollups := RollupStore(database), database.clock)
         self.census = Census(CensusStore(database), self.figures)

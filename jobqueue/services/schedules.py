@@ -10,9 +10,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import wire
+from jobqueue.domain.access import EVERYTHING, Scope
 from jobqueue.domain.errors import (
     ChangedMeanwhileError,
     DatabaseError,
+    ForbiddenError,
     InvalidInputError,
     KeyConflictError,
     NotFoundError,
@@ -64,9 +66,9 @@ class Schedules:
         """Return schedules by name, from the one that follows ``after`` on."""
         return await self._store.page(after, limit)
 
-    async def view(self, one: Planned) -> dict[str, Any]:
-        """Return a schedule as JSON, with its next and its last runs."""
-        last = await self._store.made(one.name, _RUNS)
+    async def view(self, one: Planned, scope: Scope = EVERYTHING) -> dict[str, Any]:
+        """Return a schedule as JSON, with its next runs and those of its last ones that are within a scope."""
+        last = [made for made in await self._store.made(one.name, _RUNS) if scope.has_queue(made.queue)]
         schedule, skipped = one.schedule, one.last_skipped
         ticks = [] if schedule is None or one.next_at is None else [one.next_at]
         if schedule is not None and ticks:
@@ -83,7 +85,12 @@ class Schedules:
         }
 
     async def put(
-        self, schedule: Schedule, *, by: Actor | None = None, if_match: frozenset[str] | None = None
+        self,
+        schedule: Schedule,
+        *,
+        by: Actor | None = None,
+        if_match: frozenset[str] | None = None,
+        scope: Scope = EVERYTHING,
     ) -> tuple[Planned, bool]:
         """Create or replace a schedule; the same definition again changes nothing.
 
@@ -93,15 +100,19 @@ class Schedules:
             schedule: the definition.
             by: who does it.
             if_match: replace only one that has one of these `Planned.tag`.
+            scope: replace only one that makes jobs in it.
 
         Returns:
             The schedule, and whether it is a new one.
 
         Raises:
             ChangedMeanwhileError: it is another one.
+            ForbiddenError: one of this name is outside of the scope.
         """
 
         def want(before: Planned | None, now: datetime) -> Planned:
+            if before is not None and not is_within(before, scope):
+                raise ForbiddenError("a schedule of this name belongs to others")
             return _planned(schedule, before, now)
 
         before, after = await self._change(schedule.name, "put", want, by, if_match)
@@ -164,6 +175,12 @@ class Schedules:
             if await self._store.swap(name, before, after, note):
                 return before, after
         raise ChangedMeanwhileError("schedule", name)
+
+
+def is_within(one: Planned, scope: Scope) -> bool:
+    """Tell whether a schedule makes jobs within a scope; one that cannot be read is in none but that of everything."""
+    job = one.schedule.job if one.schedule is not None else None
+    return scope.is_everything or (job is not None and scope.holds(job))
 
 
 class Scheduler:

@@ -67,6 +67,7 @@ class BatchStore:
             "onFailure": documents.children_document(new.on_failure),
             "generation": 0,
             "additions": 0,
+            **({"queues": list(new.queues)} if new.queues else {}),
             **({"outbox": [SETTLE]} if new.sealed and not members else {}),
         }
 

@@ -79,7 +79,9 @@ class ScheduleStore:
         """Return the last jobs that a schedule has made and that are still there, newest first."""
         cursor = self._jobs.find({"schedule": name}).sort([("insertAt", -1), ("_id", -1)]).limit(most)
         found = [documents.job(one) async for one in cursor]
-        made = [Made(id=job.id, at=job.scheduled_at or job.insert_at, state=job.state) for job in found]
+        made = [
+            Made(id=job.id, queue=job.queue, at=job.scheduled_at or job.insert_at, state=job.state) for job in found
+        ]
         return sorted(made, key=lambda one: one.at, reverse=True)
 
     @guarded

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bson import ObjectId
 
-from jobqueue.store import scoping
+from jobqueue.store import documents, scoping
 from jobqueue.store.database import guarded
 from jobqueue.store.schedules import planned
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from jobqueue.domain.access import Scope
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Document
+
+_CALLBACKS: Final = ("onComplete", "onSuccess", "onFailure")
 
 
 class Visible:
@@ -42,16 +44,28 @@ class Visible:
 
     @guarded
     async def has_batch(self, batch_id: str, scope: Scope) -> bool:
-        """Tell whether there is such a batch with none of its jobs, nor its own meta, outside of a scope."""
-        found = await self._batches.find_one({"_id": ObjectId(batch_id)}, {"meta": 1})
+        """Tell whether there is such a batch with none of its jobs and callbacks, nor its own meta, outside of a scope.
+
+        One that has neither jobs nor callbacks is that of a queue only by who has created it.
+        """
+        wanted = {"meta": 1, "queues": 1, **dict.fromkeys(_CALLBACKS, 1)}
+        found = await self._batches.find_one({"_id": ObjectId(batch_id)}, wanted)
         if found is None or not scope.has_meta(found.get("meta") or {}):
             return False
-        outside: Document = {"batchId": ObjectId(batch_id), "$nor": [{"$and": scoping.clauses(scope)}]}
-        return await self._jobs.find_one(outside, {"_id": 1}) is None
+        callbacks = [documents.children_of(found[name], name) for name in _CALLBACKS if found.get(name)]
+        if not all(one is not None and scope.holds(one) for one in callbacks):
+            return False
+        of_batch: Document = {"batchId": ObjectId(batch_id)}
+        outside: Document = {**of_batch, "$nor": [{"$and": scoping.clauses(scope)}]}
+        if await self._jobs.find_one(outside, {"_id": 1}) is not None:
+            return False
+        if not scope.queues or callbacks or found.get("queues") == list(scope.queues):
+            return True
+        return await self._jobs.find_one(of_batch, {"_id": 1}) is not None
 
     @guarded
     async def has_schedule(self, name: str, scope: Scope) -> bool:
         """Tell whether there is such a schedule, and makes its jobs within a scope."""
         found = await self._schedules.find_one({"_id": name})
         schedule = planned(found).schedule if found else None
-        return schedule is not None and scope.has_queue(schedule.job.queue) and scope.has_meta(schedule.job.meta)
+        return schedule is not None and scope.holds(schedule.job)

@@ -64,3 +64,15 @@ def test_a_clock_that_goes_back_gives_nothing_away() -> None:
 )
 def test_only_a_trusted_proxy_may_say_whom_it_speaks_for(peer: str, hops: list[str], address: str) -> None:
     assert origin(peer, hops, [ip_network("10.0.0.0/8")]) == address
+
+
+def test_one_host_is_not_many_because_of_ipv6() -> None:
+    throttle = Throttle(Time())
+    for last in range(BURST):
+        throttle.failed(f"2001:db8:1:2::{last:x}")
+    assert throttle.wait("2001:db8:1:2:ffff::1") > 0
+    assert throttle.wait("2001:db8:1:3::1") == 0
+    for _ in range(BURST):
+        throttle.failed("::ffff:192.0.2.7")
+    assert throttle.wait("192.0.2.7") > 0
+    assert throttle.wait("192.0.2.8") == 0
