@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.services.breakers import OPEN_GATE
+from jobqueue.services.leeways import Leeways
 from jobqueue.services.slots import Slots, free_slots, guesses
 from jobqueue.store.claims import Permit, SlotTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from jobqueue.domain.job import Job
     from jobqueue.domain.queue import QueueConfig
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from jobqueue.services.breakers import Breakers, Gate
     from jobqueue.services.config import QueueConfigs
     from jobqueue.store.claims import ClaimStore, Search
-    from jobqueue.store.limits import Grant, LimitStore, Running
+    from jobqueue.store.limits import LimitStore, Running
 
 TRIAL: Final = "trial"
 """The slot of the one job that may run while a circuit breaker is half-open."""
@@ -59,6 +61,7 @@ class Limiter:
         self._locks: dict[str, asyncio.Lock] = {}
         self._turns: dict[tuple[str, str], str] = {}
         self._slots = Slots(limits)
+        self._leeways = Leeways()
         self._found_at: dict[Wanted, float] = {}
         self._streaks: dict[Wanted, int] = {}
 
@@ -160,41 +163,48 @@ class Limiter:
         """Claim with one of several sets of slots, after a start was granted if the queue has a rate."""
         if not choices:
             return Held(seconds=_POLL)
-        grant: Grant | None = None
-        if config.rate is not None:
-            grant = await self._limits.grant(search.queue, key, config.rate)
-            if grant.at is None:
-                return Held(seconds=grant.wait)
-        taken = False
+        if config.rate is None:
+            found, taken = await self._claim_one(search, key, choices, None)
+            return found or (Held(seconds=_POLL) if taken else None)
+        asked_at = time.monotonic()
+        leeway = self._leeways.of(search.queue, config.rate)
+        grant = await self._limits.grant(search.queue, key, config.rate, leeway)
+        if grant.deadline is None:
+            return Held(seconds=grant.wait)
+        took = time.monotonic() - asked_at
+        found, taken = await self._claim_one(search, key, choices, grant.deadline)
+        if found is not None:
+            self._leeways.was_in_time(search.queue)
+            return found
+        # That nothing was claimed is certain here: whatever is not has raised an error.
+        await self._limits.give_back(search.queue, key, grant)
+        if await self._limits.time() > grant.deadline:
+            self._leeways.was_late(search.queue, config.rate, took)
+            return Held(seconds=_SOON)
+        return Held(seconds=_POLL) if taken else None
+
+    async def _claim_one(
+        self, search: Search, key: str | None, choices: Sequence[tuple[str, ...]], deadline: datetime | None
+    ) -> tuple[Job | None, bool]:
+        """Claim with the first set of slots that nobody has; tell also whether none was left."""
+        wanted = (search.queue, search.types, search.excluded)
         for slots in choices:
-            permit = Permit(slots=slots, deadline=grant.deadline if grant else None, key=key)
             try:
-                job = await self._claims.claim(search, permit)
+                job = await self._claims.claim(search, Permit(slots=slots, deadline=deadline, key=key))
             except SlotTakenError as error:
-                taken = True
                 self._slots.taken(search.queue, error.slot)
                 if error.slot.startswith(TRIAL):
                     break
                 continue
-            wanted = (search.queue, search.types, search.excluded)
-            if job is not None:
-                self._found_at[wanted] = time.monotonic()
-                self._streaks[wanted] = self._streaks.get(wanted, 0) + 1
-                for slot in slots:
-                    self._slots.taken(search.queue, slot)
-                return job
-            self._found_at.pop(wanted, None)
-            taken = False
-            break
-        return await self._nothing(search, key, grant, taken=taken)
-
-    async def _nothing(self, search: Search, key: str | None, grant: Grant | None, *, taken: bool) -> Held | None:
-        """Say why nothing was claimed. That is certain here: whatever is not has raised an error."""
-        late = False
-        if grant is not None and grant.deadline is not None:
-            await self._limits.give_back(search.queue, key, grant)
-            late = await self._limits.time() > grant.deadline
-        return Held(seconds=_SOON if late else _POLL) if taken or late else None
+            if job is None:
+                self._found_at.pop(wanted, None)
+                return None, False
+            self._found_at[wanted] = time.monotonic()
+            self._streaks[wanted] = self._streaks.get(wanted, 0) + 1
+            for slot in slots:
+                self._slots.taken(search.queue, slot)
+            return job, False
+        return None, True
 
 
 def _searches(search: Search, gate: Gate, trial: tuple[str, ...]) -> list[tuple[Search, tuple[str, ...]]]:

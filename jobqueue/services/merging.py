@@ -53,7 +53,7 @@ def unmasked(given: Mapping[str, Any], present: QueueConfig) -> dict[str, Any]:
 def _processor(given: Mapping[str, Any], present: ProcessorConfig | None) -> dict[str, Any]:
     wanted = dict(given)
     old = present if isinstance(present, WebhookConfig) else None
-    if wanted.get("secret", wire.MASK) in {None, wire.MASK}:
+    if wanted.get("secret", wire.MASK) in (None, wire.MASK):
         wanted.pop("secret", None)
         if old is not None and old.secret is not None and wanted.get("kind") == "webhook":
             wanted["secret"] = old.secret

@@ -51,6 +51,10 @@ OPERATION_MS: Final = 20_000
 CONNECT_SECONDS: Final = 10.0
 """Seconds within which a server has to be found and answer at first."""
 _SELECTION_MS: Final = 8_000
+_HEARTBEAT_MS: Final = 2_000
+"""Milliseconds between two answers in which a server says how it is."""
+_CONNECT_MS: Final = 4_000
+"""Milliseconds to connect; so much too late may one of those answers be before all calls leave a server that hangs."""
 _TRANSACTION_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 1.0
 _RESYNC_SECONDS: Final = 10.0
@@ -116,7 +120,12 @@ def brief(error: BaseException) -> str:
 def _timeouts(url: str) -> dict[str, Any]:
     """Return the driver's time limits, but for those the URL sets itself."""
     given = {name.lower() for name in parse_qs(urlsplit(url).query)}
-    limits = {"timeoutMS": OPERATION_MS, "serverSelectionTimeoutMS": _SELECTION_MS}
+    limits = {
+        "timeoutMS": OPERATION_MS,
+        "serverSelectionTimeoutMS": _SELECTION_MS,
+        "heartbeatFrequencyMS": _HEARTBEAT_MS,
+        "connectTimeoutMS": _CONNECT_MS,
+    }
     return {name: limit for name, limit in limits.items() if name.lower() not in given}
 
 

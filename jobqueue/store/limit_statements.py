@@ -63,10 +63,17 @@ def bounds(path: str) -> tuple[str, str]:
     return f"{path}=", f"{path}>"
 
 
-def grant(queue: str, limit: int, window_ms: int, now: Now) -> list[Document]:
-    """Grant a start if fewer than ``limit`` grants are younger than the window.
+def grant(queue: str, limit: int, window_ms: int, leeway_ms: int, now: Now) -> list[Document]:
+    """Grant a start if fewer than ``limit`` grants may have led to one within the window.
 
-    The window is the rate's own, and how long a claim may take after its grant.
+    What is kept of a grant is its deadline, so that each holds for as long as its own start may be late.
+
+    Args:
+        queue: its name.
+        limit: starts in a window.
+        window_ms: its length in milliseconds.
+        leeway_ms: how long after this grant the start may happen, in milliseconds.
+        now: the present.
     """
     young = {
         "$filter": {
@@ -79,16 +86,18 @@ def grant(queue: str, limit: int, window_ms: int, now: Now) -> list[Document]:
         {"$set": {"granted": {"$lt": [{"$size": "$grants"}, limit]}}},
         {
             "$set": {
-                "grants": {"$cond": ["$granted", {"$concatArrays": ["$grants", ["$at"]]}, "$grants"]},
-                "expireAt": {"$add": ["$at", window_ms + _KEPT_MS]},
+                "grants": {
+                    "$cond": ["$granted", {"$concatArrays": ["$grants", [{"$add": ["$at", leeway_ms]}]]}, "$grants"]
+                },
+                "expireAt": {"$add": ["$at", window_ms + leeway_ms + _KEPT_MS]},
             }
         },
     ]
 
 
-def give_back(granted_at: datetime) -> list[Document]:
-    """Take back one grant of a moment; two of the same moment are as good as each other."""
-    place: Document = {"$indexOfArray": ["$grants", granted_at]}
+def give_back(deadline: datetime) -> list[Document]:
+    """Take back one grant with a deadline; two with the same one are as good as each other."""
+    place: Document = {"$indexOfArray": ["$grants", deadline]}
     size: Document = {"$size": "$grants"}
     head = {"$cond": [{"$gt": ["$$place", 0]}, {"$slice": ["$grants", "$$place"]}, []]}
     tail_size = {"$subtract": [size, {"$add": ["$$place", 1]}]}

@@ -122,11 +122,18 @@ class LimitStore:
         return None if first is None else str(first["limitKey"])
 
     @guarded
-    async def grant(self, queue: str, key: str | None, rate: Rate) -> Grant:
-        """Grant a start within the rate, or say when to ask again."""
-        leeway = rate.leeway
-        window = timedelta(seconds=rate.per) + leeway
-        update = limit_statements.grant(queue, rate.limit, _milliseconds(window), self.now)
+    async def grant(self, queue: str, key: str | None, rate: Rate, leeway: timedelta | None = None) -> Grant:
+        """Grant a start within the rate, or say when to ask again.
+
+        Args:
+            queue: its name.
+            key: the group in which the start counts.
+            rate: what is allowed.
+            leeway: how long after its grant the start may happen, if not as long as the rate says.
+        """
+        leeway = rate.leeway if leeway is None else leeway
+        window = timedelta(seconds=rate.per)
+        update = limit_statements.grant(queue, rate.limit, _milliseconds(window), _milliseconds(leeway), self.now)
         for left in reversed(range(_TRIES)):
             try:
                 found = await self.collection.find_one_and_update(
@@ -140,20 +147,20 @@ class LimitStore:
                 break
         if found["granted"]:
             return Grant(at=found["at"], deadline=found["at"] + leeway)
-        frees = found["grants"][len(found["grants"]) - rate.limit] + window
+        frees = sorted(found["grants"])[len(found["grants"]) - rate.limit] + window
         return Grant(wait=max(0.0, (frees - found["at"]).total_seconds()))
 
     @guarded
     async def give_back(self, queue: str, key: str | None, grant: Grant) -> None:
         """Let somebody else have a grant that was certainly not used."""
-        if grant.at is not None:
-            await self.collection.update_one({"_id": _rate_id(queue, key)}, limit_statements.give_back(grant.at))
+        if grant.deadline is not None:
+            await self.collection.update_one({"_id": _rate_id(queue, key)}, limit_statements.give_back(grant.deadline))
 
     @guarded
     async def wait_for_start(self, queue: str, key: str | None, rate: Rate) -> float:
         """Return in how many seconds the rate allows the next start; 0 for now."""
         found = await self.collection.find_one({"_id": _rate_id(queue, key)}, {"grants": 1})
-        window = timedelta(seconds=rate.per) + rate.leeway
+        window = timedelta(seconds=rate.per)
         now = await self.time()
         young = sorted(at for at in (found or {}).get("grants") or () if at + window > now)
         if len(young) < rate.limit:

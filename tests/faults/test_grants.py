@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.job import NewJob
+from jobqueue.domain.limits import Rate
 from jobqueue.domain.state import State
 from jobqueue.services import slots
 from tests.support.factories import add, open_runtime
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from jobqueue.settings import Settings
 
 LIMIT = 5
+RATE = Rate(limit=LIMIT, per=1)
 
 
 class Unlocked(dict[str, asyncio.Lock]):
@@ -63,6 +65,36 @@ async def test_a_start_that_was_held_up_after_its_grant_does_not_happen_in_anoth
         await claim()
     starts = [one["startAt"] async for one in idle_runtime.jobs.collection.find({"startAt": {"$ne": None}})]
     assert 1 <= worst_window(starts, 1) <= LIMIT
+
+
+async def test_on_a_slow_database_jobs_start_all_the_same_and_never_too_many(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await idle_runtime.queues.patch("default", {"rate": {"limit": LIMIT, "per": 1}})
+    await idle_runtime.producer.add_all([NewJob(type="work", lease=600) for _ in range(2 * LIMIT)])
+    grant = idle_runtime.limits.grant
+
+    async def slow(*args: Any) -> Any:
+        granted = await grant(*args)
+        if granted.at is not None:
+            # Six times what the rate leaves a claim, until the grant's reply is there.
+            until = granted.at + 6 * RATE.leeway
+
+            async def is_there() -> bool:
+                return await idle_runtime.limits.time() > until
+
+            await eventually(is_there)
+        return granted
+
+    monkeypatch.setattr(idle_runtime.limits, "grant", slow)
+
+    async def all_have_started() -> bool:
+        await idle_runtime.work.claim("default", None, worker="w")
+        return await idle_runtime.jobs.collection.count_documents({"state": "pending"}) == 0
+
+    await eventually(all_have_started)
+    starts = [one["startAt"] async for one in idle_runtime.jobs.collection.find({})]
+    assert worst_window(starts, 1) <= LIMIT
 
 
 async def test_of_two_that_want_the_same_slot_one_gets_it(

@@ -57,7 +57,7 @@ def updates(now: Now) -> list[Document | list[Document]]:
         statements.patch({"data": {"value": EVIL}, "delayTil": NOW}, now),
         statements.patch({"meta": {"value": EVIL}}, now),
         statements.promote(),
-        limit_statements.grant(EVIL, 5, 1000, now),
+        limit_statements.grant(EVIL, 5, 1000, 50, now),
         limit_statements.give_back(NOW),
         limit_statements.breaker_failed(EVIL, EVIL, 5, 60, now),
         queue_statements.kill_waiting(EVIL, now),

@@ -1,0 +1,40 @@
+"""How long after its grant a start may happen where the database is slow."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from jobqueue.domain.limits import Rate
+
+_LONGEST_LEEWAY: Final = timedelta(seconds=10)
+_MOST_FACTOR: Final = 1024.0
+_SHRINKING: Final = 0.98
+
+
+class Leeways:
+    """How long after their grants starts may happen in this process: as the rate says, or longer on a slow database.
+
+    Where a write takes longer than the rate's own leeway, every start would come too late for ever. A longer one lets
+    fewer jobs start, and never too many: each grant holds for its own leeway.
+    """
+
+    def __init__(self) -> None:
+        self._factors: dict[str, float] = {}
+
+    def of(self, queue: str, rate: Rate) -> timedelta:
+        """Return the leeway to ask for."""
+        return min(rate.leeway * self._factors.get(queue, 1), max(rate.leeway, _LONGEST_LEEWAY))
+
+    def was_late(self, queue: str, rate: Rate, took: float) -> None:
+        """Note that a start came too late, after its grant took so many seconds: the next one gets twice as long."""
+        longer = max(self._factors.get(queue, 1), took / rate.leeway.total_seconds())
+        self._factors[queue] = min(2 * longer, _MOST_FACTOR)
+
+    def was_in_time(self, queue: str) -> None:
+        """Note that a start was in time: the next ones get a little less, down to what the rate says."""
+        if queue in self._factors:
+            self._factors[queue] *= _SHRINKING
+            if self._factors[queue] <= 1:
+                del self._factors[queue]
