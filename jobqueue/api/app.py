@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import hdrs, web
 
@@ -19,9 +19,8 @@ from jobqueue.api.throttle import Throttle
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from jobqueue.api.operations import Route
     from jobqueue.services.runtime import Runtime
-
-_METHODS: Final = frozenset({hdrs.METH_GET, hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH, hdrs.METH_DELETE})
 
 
 def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Application:
@@ -57,12 +56,15 @@ def _refuse_other_methods(app: web.Application) -> None:
     methods: dict[str, set[str]] = {}
     for route in ROUTES:
         if "{" not in route.path:
-            methods.setdefault(route.path, set()).add(route.method)
+            methods.setdefault(route.path, set()).update(_methods(route))
     above = {route.path.rpartition("/{")[0] for route in ROUTES if route.path.endswith("}")}
     for path, known in methods.items():
         if path.rpartition("/")[0] in above:
-            for method in sorted(_METHODS - known):
-                app.router.add_route(method, path, _refusing(sorted(known)), expect_handler=expect)
+            app.router.add_route(hdrs.METH_ANY, path, _refusing(sorted(known)), expect_handler=expect)
+
+
+def _methods(route: Route) -> set[str]:
+    return {route.method, hdrs.METH_HEAD} if route.method == hdrs.METH_GET else {route.method}
 
 
 def _refusing(allowed: list[str]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

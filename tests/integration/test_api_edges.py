@@ -111,6 +111,10 @@ async def test_another_method_is_told_which_there_are(port: int) -> None:
         status, headers, body = await ask(port, request(method, "/v1/jobs"))
         assert (status, headers["allow"]) == (405, "GET,HEAD,POST")
         assert json.loads(body)["type"] == "/problems/method-not-allowed"
+        # No job is meant by the last part of the path, whatever is asked of it.
+        for path, allowed in (("/v1/jobs/bulk", "POST"), ("/v1/jobs/aggregate", "POST")):
+            status, headers, _ = await ask(port, request(method, path))
+            assert (status, headers["allow"]) == (405, allowed)
     assert (await ask(port, request("HEAD", "/v1/queues/a/claim")))[:1] == (405,)
     assert (await ask(port, request("HEAD", "/v1/jobs")))[0] == 200
 

@@ -84,6 +84,8 @@ async def test_pause_and_resume_change_nothing_else(client: Client) -> None:
         ({"processors": {"a": {**HOOK, "headers": {"Host": "x"}}}}, {"processors.a.headers.Host"}),
         ({"processors": {"a": {**HOOK, "headers": {"X": 5}}}}, {"processors.a.headers.X"}),
         ({"processors": {"a": {**HOOK, "secret": "short"}}}, {"processors.a.secret"}),
+        ({"processors": {"a": {**HOOK, "secret": ["x"]}}}, {"processors.a.secret"}),
+        ({"processors": {"a": {**HOOK, "secret": {}}}}, {"processors.a.secret"}),
         ({"processors": {"a": {**HOOK, "timeout": 0}}}, {"processors.a.timeout"}),
         ({"processors": {"a": {"kind": "webhook"}}}, {"processors.a"}),
         ({"processors": {"a": {"kind": "command", "name": "x", "argv": []}}}, {"processors.a.argv"}),

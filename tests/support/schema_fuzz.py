@@ -13,7 +13,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
 EXAMPLES: Final = 50
-# A claim may wait for a minute; the files of the page are no JSON; events never end.
+# A claim may wait for a minute, and often does; the files of the page are no JSON; events never end.
 _LEFT_OUT: Final = "/docs|/claim$|/events$"
 
 
@@ -35,7 +35,7 @@ def fuzz(
         # Attempts without a valid token are slowed (429) before it is done; another test has them for every route.
         *("--checks", "all", "--exclude-checks", "positive_data_acceptance,ignored_auth"),
         *("--max-examples", str(examples), "--suppress-health-check", "all", "--no-color"),
-        *("--request-timeout", "20", "--warnings", "off", "--exclude-path-regex", _LEFT_OUT, "--no-shrink"),
+        *("--request-timeout", "75", "--warnings", "off", "--exclude-path-regex", _LEFT_OUT, "--no-shrink"),
         *("-H", f"Authorization: Bearer {token}"),
         *options,
     ]
