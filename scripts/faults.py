@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import signal
 import statistics
 import subprocess
@@ -32,12 +33,19 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="jobqueue-faults-") as directory:
         figures = Path(directory) / "figures"
-        code = run(given.tests or [str(ROOT / "tests" / "faults")], given.seed, given.minutes, figures)
+        code = run(given.tests or catalogue(), given.seed, given.minutes, figures)
         text = report(figures, given.seed, code)
     print(text)
     if given.report:
         given.report.write_text(text + "\n")
     return code
+
+
+def catalogue() -> list[str]:
+    """Return all fault tests, and those elsewhere that show what the catalogue says."""
+    here = ROOT / "tests" / "faults"
+    named = re.findall(r"`(tests/[^`]+::\w+)`", (here / "README.md").read_text())
+    return [str(here), *dict.fromkeys(one for one in named if not one.startswith("tests/faults/"))]
 
 
 def run(tests: list[str], seed: int, minutes: float, figures: Path) -> int:
@@ -46,6 +54,7 @@ def run(tests: list[str], seed: int, minutes: float, figures: Path) -> int:
         "FAULTS_SEED": str(seed),
         "FAULTS_MINUTES": str(minutes),
         "FAULTS_FIGURES": str(figures),
+        "JOBQUEUE_TEST_SCALE": "full",
     }
     command = [sys.executable, "-m", "pytest", "-m", "full or not full", "-q", "--durations=5", *tests]
     with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True) as running:

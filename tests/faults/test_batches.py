@@ -12,7 +12,7 @@ from tests.support.mortals import mortals
 from tests.support.scale import sized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.support.faults.figures import Figures
 
 PROGRAM = "tests.support.crashing_worker"
 WORKERS = 4
@@ -21,7 +21,7 @@ JOBS = 20
 
 
 async def test_children_and_callbacks_of_batches_exist_exactly_once_whatever_dies(
-    queue: JobQueue, mongo_url: str, db_name: str, record_property: Callable[[str, object], None]
+    queue: JobQueue, mongo_url: str, db_name: str, figures: Figures
 ) -> None:
     common: dict[str, Any] = {"lease": 1, "attempts": 50, "backoff": Fixed(0)}
     child = NewJob(type="after", **common)
@@ -49,6 +49,7 @@ async def test_children_and_callbacks_of_batches_exist_exactly_once_whatever_die
     )
     wanted = {(one.batch.id, "complete"): 1 for one in made} | {(one.batch.id, "success"): 2 for one in made}
     assert calls == Counter(wanted)
-    record_property(
-        "figures", {"jobs": len(parents), "children": len(parents), "callbacks": calls.total(), **workers.deaths}
-    )
+    figures.count("jobs", len(parents) + len(children) + calls.total())
+    figures.count("children and callbacks, each exactly once", len(children) + calls.total())
+    figures.fault("worker crashed at a write", workers.deaths["crashed"])
+    figures.fault("worker killed", workers.deaths["killed"])

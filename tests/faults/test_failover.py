@@ -33,6 +33,7 @@ KINDS = ("worker", "poller", "receiver", "command")
 PROCESSES = ("server0", "server1", "worker0", "worker1", "poller", "receiver")
 CONCURRENCY = 5
 RATE = 200
+RECOVERY_SECONDS = 5
 
 
 @pytest.fixture
@@ -111,17 +112,21 @@ async def settle(site: Site, queue: JobQueue, figures: Figures) -> None:
 async def test_primaries_that_are_killed_lose_and_double_nothing_and_the_service_works_again_by_itself(
     three_nodes: ReplicaSet, site: Site, queue: JobQueue, figures: Figures, kills: int
 ) -> None:
+    worst = 0.0
     for _ in range(kills):
         victim = three_nodes.wait_primary()
         victim.kill()
         three_nodes.wait_primary()
         seconds = await works_again(site)
+        worst = max(worst, seconds)
         figures.recovered(seconds)
         figures.fault("primary killed")
         victim.start()
         if kills > 1:
             three_nodes.wait_all()
     await settle(site, queue, figures)
+    # What is promised; looked at only where nothing else keeps the machine busy.
+    assert kills == 1 or worst <= RECOVERY_SECONDS
 
 
 @pytest.mark.full

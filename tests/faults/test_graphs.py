@@ -14,14 +14,14 @@ from tests.support.mortals import mortals
 from tests.support.scale import sized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.support.faults.figures import Figures
 
 PROGRAM = "tests.support.crashing_worker"
 WORKERS = 4
 
 
 async def test_random_graphs_run_in_order_also_when_jobs_fail_are_requeued_and_processes_die(
-    queue: JobQueue, mongo_url: str, db_name: str, record_property: Callable[[str, object], None]
+    queue: JobQueue, mongo_url: str, db_name: str, figures: Figures
 ) -> None:
     rng = random.Random(23)  # noqa: S311 - no secret
     graphs = [random_graph(rng) for _ in range(sized(3, 12))]
@@ -48,7 +48,9 @@ async def test_random_graphs_run_in_order_also_when_jobs_fail_are_requeued_and_p
         assert all(jobs[other]["endAt"] <= job["startAt"] for other in job["dependsOn"])
     succeeded = Counter(str(one["callbackOf"]["batchId"]) for one in await documents(queue, {"type": "after"}))
     assert succeeded == Counter(batches)
-    record_property("figures", {"jobs": len(jobs), "requeued": len(broken), **workers.deaths})
+    figures.count("jobs", len(jobs))
+    figures.fault("worker crashed at a write", workers.deaths["crashed"])
+    figures.fault("worker killed", workers.deaths["killed"])
 
 
 def random_graph(rng: random.Random) -> tuple[Member, ...]:

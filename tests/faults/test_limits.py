@@ -21,11 +21,12 @@ from tests.support.scale import sized
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
     from jobqueue import JobQueue
+    from tests.support.faults.figures import Figures
 
 WORKERS = 4
 LEASE = 2
@@ -74,7 +75,7 @@ async def starts(queue: JobQueue) -> list[datetime]:
     [(1, sized(40, 200), 0.03), (5, sized(150, 1000), 0.03), (50, sized(250, 1500), 1)],
 )
 async def test_never_more_jobs_run_at_a_time_than_allowed_also_when_workers_are_killed(
-    queue: JobQueue, fleet: Fleet, most: int, jobs: int, seconds: float, record_property: Callable[[str, object], None]
+    queue: JobQueue, fleet: Fleet, figures: Figures, most: int, jobs: int, seconds: float
 ) -> None:
     await configure(queue, concurrency=most)
     fleet.start(WORKERS)
@@ -88,7 +89,9 @@ async def test_never_more_jobs_run_at_a_time_than_allowed_also_when_workers_are_
     await eventually(lambda: all_done(queue), within=100)
     assert await count(queue, State.SUCCESS) == jobs
     overlap = most_at_a_time(fleet.runs())
-    record_property("figures", {"most": most, "overlap": overlap, "jobs": jobs, "kills": KILLS})
+    figures.count("jobs", jobs)
+    figures.fault("worker killed", KILLS)
+    figures.most("overshoot of concurrency", overlap - most)
     # A limit that is never reached would show nothing.
     assert overlap == most
     assert not await (await queue.open()).jobs.collection.count_documents({"slots": {"$exists": True}})
@@ -142,7 +145,7 @@ async def _none_processing(queue: JobQueue) -> bool:
 
 
 async def test_no_window_has_more_starts_than_the_rate_allows_whatever_happens_to_the_workers(
-    queue: JobQueue, fleet: Fleet, record_property: Callable[[str, object], None]
+    queue: JobQueue, fleet: Fleet, figures: Figures
 ) -> None:
     limit, per, jobs = sized((50, 1, 300), (100, 2, 1500))
     rng = random.Random(7)  # noqa: S311 - no secret
@@ -152,7 +155,8 @@ async def test_no_window_has_more_starts_than_the_rate_allows_whatever_happens_t
     await eventually(fleet.is_ready, within=30)
     await add(queue, jobs)
     alive = [0, 1, 2, 3]
-    for turn in range(sized(6, 18)):
+    turns = sized(6, 18)
+    for turn in range(turns):
         seen = len(fleet.runs())
         await eventually(lambda seen=seen: len(fleet.runs()) >= min(seen + 30, jobs), within=60)  # type: ignore[misc]
         victim = rng.choice(alive)
@@ -170,33 +174,58 @@ async def test_no_window_has_more_starts_than_the_rate_allows_whatever_happens_t
     begun = await starts(queue)
     assert len(begun) >= jobs
     worst = worst_window(begun, per)
-    record_property("figures", {"starts": len(begun), "worst window": worst, "limit": limit})
+    figures.count("jobs", jobs)
+    figures.fault("worker killed", turns // 3)
+    figures.fault("worker frozen", turns - turns // 3)
+    figures.most("starts in the worst window, above what is allowed", worst - limit)
     # Reached, or nearly so: then the limit was what held the jobs back.
     assert limit * 0.8 <= worst <= limit
 
 
-async def test_every_user_gets_a_turn_however_many_jobs_another_one_has(queue: JobQueue, fleet: Fleet) -> None:
-    await configure(queue, concurrency=2, limitBy="meta.user_id")
+async def test_every_user_gets_a_turn_however_many_jobs_another_one_has(
+    queue: JobQueue, fleet: Fleet, figures: Figures
+) -> None:
+    limit, per = 60, 1
+    await configure(queue, concurrency=2, rate={"limit": limit, "per": per}, limitBy="meta.user_id")
     crowd = [NewJob(type="step", data={"n": n, "seconds": 0.02}, meta={"user_id": "crowd"}) for n in range(1000)]
     few = [
         NewJob(type="step", data={"n": n, "seconds": 0.02}, meta={"user_id": user})
         for n in range(10)
         for user in ("ann", "bob")
     ]
-    await queue.add_all(crowd)
+    users = {job.id: str(job.meta["user_id"]) for job in await queue.add_all(crowd)}
     added = await queue.add_all(few)
+    users |= {job.id: str(job.meta["user_id"]) for job in added}
     # As many places as one user may have: so it takes turns, and is not only that each has slots of its own.
     fleet._arguments[-1] = "1"
     fleet.start(2)
-    await eventually(lambda: _ended(fleet, {job.id for job in added}), within=60)
-    runs = sorted(fleet.runs(), key=lambda run: run.began)
     theirs = {job.id for job in added}
+    await eventually(lambda: _ended(fleet, theirs), within=60)
+    runs = sorted(fleet.runs(), key=lambda run: run.began)
     first = next(place for place, run in enumerate(runs) if run.job_id in theirs)
     last = max(place for place, run in enumerate(runs) if run.job_id in theirs)
     # Of any three jobs in a row that start while all three users wait, about two are theirs.
     assert first <= 4
     assert last - first <= len(added) * 3 // 2 + 6
     assert all(second.began >= one.began for one, second in pairwise(runs))
+    # The limits hold for each user, with four places that could be taken.
+    fleet._arguments[-1] = "4"
+    fleet.start(1)
+    await eventually(lambda: len(fleet.runs()) > len(runs) + 150, within=60)
+    for user in ("crowd", "ann", "bob"):
+        overlap = most_at_a_time([run for run in fleet.runs() if users[run.job_id] == user])
+        figures.most("overshoot of concurrency", max(0, overlap - 2))
+        assert overlap <= 2
+    worst = worst_window([run_at for run_at, user in await starts_of(queue, users) if user == "crowd"], per)
+    figures.most("starts in the worst window, above what is allowed", max(0, worst - limit))
+    assert worst <= limit
+
+
+async def starts_of(queue: JobQueue, users: dict[str, str]) -> list[tuple[datetime, str]]:
+    """Return when jobs began, and whose they are."""
+    collection = (await queue.open()).jobs.collection
+    found = collection.find({"startAt": {"$ne": None}}, {"history.startAt": 1})
+    return [(entry["startAt"], users[str(one["_id"])]) async for one in found for entry in one["history"]]
 
 
 def _ended(fleet: Fleet, wanted: set[str]) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import Outcome, State
+from tests.support.scale import sized
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
 
@@ -21,23 +22,23 @@ if TYPE_CHECKING:
 
     from jobqueue import JobQueue
     from jobqueue.domain.job import Job
+    from tests.support.faults.figures import Figures
 
 ROOT = Path(__file__).parents[2]
-JOBS = 2000
+JOBS = sized(2000, 6000)
+KILLS = sized(1, 20)
 WORKERS = 4
 PLACES = 5
 
 
+def start(path: Path, url: str, name: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.support.journal_worker", str(path), url, name, str(PLACES)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment())
+
+
 @contextlib.contextmanager
 def workers(directory: Path, url: str, name: str) -> Iterator[list[subprocess.Popen[bytes]]]:
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.support.journal_worker", directory / f"{number}", url, name, str(PLACES)],
-            cwd=ROOT,
-            env=environment(),
-        )
-        for number in range(WORKERS)
-    ]
+    started = [start(directory / str(number), url, name) for number in range(WORKERS)]
     try:
         yield started
     finally:
@@ -95,12 +96,16 @@ async def test_each_job_runs_once_and_in_priority_order(
 
 
 async def test_a_worker_killed_half_way_loses_nothing(
-    queue: JobQueue, mongo_url: str, db_name: str, tmp_path: Path
+    queue: JobQueue, mongo_url: str, db_name: str, tmp_path: Path, figures: Figures
 ) -> None:
     added = await add_jobs(queue, lease=2)
     with workers(tmp_path, mongo_url, db_name) as running:
-        await eventually(lambda: len(journal(tmp_path)) > JOBS, within=60)
-        running[0].kill()
+        for kill in range(KILLS):
+            lines = JOBS * 2 * (kill + 1) // (KILLS + 1)
+            await eventually(lambda lines=lines: len(journal(tmp_path)) > lines, within=60)  # type: ignore[misc]
+            running[kill].kill()
+            if KILLS > 1:
+                running.append(start(tmp_path / str(len(running)), mongo_url, db_name))
         await eventually(lambda: _none_left(queue), within=100)
     done = await finished(queue)
     assert {job.id for job in done} == {job.id for job in added}
@@ -109,7 +114,10 @@ async def test_a_worker_killed_half_way_loses_nothing(
     again = [outcomes for outcomes in recorded if len(outcomes) > 1]
     assert all(set(outcomes[:-1]) == {Outcome.HANGING} for outcomes in again)
     # As many as ran, and as many as were being recorded or claimed.
-    assert 0 < len(again) <= 2 * PLACES
+    assert 0 < len(again) <= 2 * PLACES * KILLS
+    figures.count("jobs", JOBS)
+    figures.count("jobs run again", len(again))
+    figures.fault("worker killed", KILLS)
     starts = Counter(job_id for event, job_id in journal(tmp_path) if event == "start")
     # A job that was claimed and whose worker died before its first line has a history entry and no start.
     assert sum(starts.values()) <= sum(len(outcomes) for outcomes in recorded)

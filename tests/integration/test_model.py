@@ -22,9 +22,11 @@ from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.batch import Member, NewBatch
 from jobqueue.domain.errors import ConflictError
 from jobqueue.domain.job import NewJob
+from jobqueue.domain.limits import Rate
 from jobqueue.domain.state import FINAL, State
 from jobqueue.services.runtime import Runtime
 from tests.integration.test_invariants import LEASE, VERDICTS, Modelled, Twin
+from tests.support.scale import sized
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -37,12 +39,14 @@ numbers = st.integers(0, 9)
 
 
 class LimitedTwin(Twin):
-    """Knows of pauses, of a limit, and of batches."""
+    """Knows of pauses, of limits, and of batches."""
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
         self.paused = False
         self.most: int | None = None
+        self.rate: Rate | None = None
+        self.deadlines: list[float] = []
         self.members: dict[str, list[str]] = {}
         self.sealed: set[str] = set()
 
@@ -56,11 +60,19 @@ class LimitedTwin(Twin):
     async def claim(self) -> None:
         waiting = [one.state is State.PENDING for one in self.jobs.values()]
         has_room = self.most is None or self.running < self.most
-        if any(waiting) and has_room and not self.paused:
+        if any(waiting) and has_room and not self.paused and self._may_start():
             # What is known of slots may be some milliseconds old; that they are free is seen then.
             await eventually(self._claimed)
+            if self.rate is not None:
+                self.deadlines.append(self.now + self.rate.leeway.total_seconds())
         else:
             assert await self.runtime.work.claim("default", None, worker="w") is None
+
+    def _may_start(self) -> bool:
+        """Tell whether fewer starts than are allowed can have been, or still be, within the window that ends now."""
+        if self.rate is None:
+            return True
+        return sum(one + self.rate.per > self.now for one in self.deadlines) < self.rate.limit
 
     async def _claimed(self) -> bool:
         running = self.running
@@ -148,7 +160,7 @@ class Machine(RuleBasedStateMachine):
         for name in ("jobs", "batches", "limits"):
             await self.runtime.database.collection(name).delete_many({})
         self.runtime.claims.unsettle(None)
-        await self.twin.configure(concurrency=None, paused=False)
+        await self.twin.configure(concurrency=None, rate=None, paused=False)
         await self.twin.pass_time(0)
 
     def do(self, what: Coroutine[Any, Any, None]) -> None:
@@ -213,6 +225,11 @@ class Machine(RuleBasedStateMachine):
         self.twin.most = most
         self.do(self.twin.configure(concurrency=most))
 
+    @rule(limit=st.sampled_from([None, 1, 2, 4]))
+    def start_only(self, limit: int | None) -> None:
+        self.twin.rate = None if limit is None else Rate(limit=limit, per=5)
+        self.do(self.twin.configure(rate=None if self.twin.rate is None else self.twin.rate.wire()))
+
     @rule(count=st.integers(1, 3), sealed=st.booleans())
     def create_batch(self, count: int, sealed: bool) -> None:  # noqa: FBT001 - a strategy
         self.do(self.twin.create_batch(count, sealed=sealed))
@@ -242,7 +259,7 @@ def test_limits_and_batches_in_the_database_are_as_a_simple_model_says(settings:
             run_state_machine_as_test(
                 machine,
                 settings=hypothesis(
-                    max_examples=12,
+                    max_examples=sized(12, 150),
                     stateful_step_count=30,
                     deadline=None,
                     database=None,

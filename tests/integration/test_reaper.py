@@ -29,6 +29,7 @@ from tests.support.factories import (
     set_clock,
     succeed,
 )
+from tests.support.scale import sized
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -177,10 +178,8 @@ async def test_between_a_heartbeat_and_the_reaper_exactly_one_wins_at_the_edge(i
     assert won["heartbeat"] + won["reaper"] == 300
 
 
-async def test_several_reapers_take_each_of_300_abandoned_jobs_back_once(
-    settings: Settings, idle_runtime: Runtime
-) -> None:
-    jobs = await idle_runtime.producer.add_all([NewJob(type="work", backoff=Fixed(0)) for _ in range(300)])
+async def test_several_reapers_take_each_abandoned_job_back_once(settings: Settings, idle_runtime: Runtime) -> None:
+    jobs = await idle_runtime.producer.add_all([NewJob(type="work", backoff=Fixed(0)) for _ in range(sized(300, 1000))])
     for _ in jobs:
         await claim(idle_runtime)
     await idle_runtime.jobs.collection.update_many({}, {"$set": {"resetAt": NOW}})

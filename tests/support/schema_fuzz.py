@@ -35,7 +35,17 @@ def fuzz(
         # Attempts without a valid token are slowed (429) before it is done; another test has them for every route.
         *("--checks", "all", "--exclude-checks", "positive_data_acceptance,ignored_auth"),
         *("--max-examples", str(examples), "--suppress-health-check", "all", "--no-color"),
-        *("--request-timeout", "75", "--warnings", "off", "--exclude-path-regex", _LEFT_OUT, "--no-shrink"),
+        *(
+            "--request-timeout",
+            "75",
+            "--max-response-time",
+            "70",
+            "--warnings",
+            "off",
+            "--exclude-path-regex",
+            _LEFT_OUT,
+            "--no-shrink",
+        ),
         *("-H", f"Authorization: Bearer {token}"),
         *options,
     ]

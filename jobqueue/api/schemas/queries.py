@@ -192,7 +192,7 @@ class JobsQuery(Query):
 
     prefix = "meta."
     queue = Text(spec=forms.QUEUE)
-    type = Text(spec=forms.TYPE)
+    type = Text()
     state = StatesText()
     batch_id = Text(spec=forms.ID)
     parent_id = Text(spec=forms.ID)

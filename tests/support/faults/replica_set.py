@@ -54,8 +54,21 @@ class Node:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start(self, **limits: Callable[[], None]) -> None:
-        """Start it; `direct` waits until it answers."""
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def files(self) -> list[Path]:
+        """Return where its data lie."""
+        return [path for path in self._directory.rglob("*") if path.is_file()]
+
+    def start(self, *, restore_signals: bool = True) -> None:
+        """Start it; `direct` waits until it answers.
+
+        Args:
+            restore_signals: let it begin with no signal ignored.
+        """
         self._directory.mkdir(parents=True, exist_ok=True)
         parameters = {
             "enableTestCommands": "1",
@@ -76,7 +89,9 @@ class Node:
             *("--oplogSize", "100"),
             *(word for name, value in parameters.items() for word in ("--setParameter", f"{name}={value}")),
         ]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, **limits)  # type: ignore[call-overload]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, restore_signals=restore_signals
+        )
         self._stopped = False
 
     def kill(self) -> None:
