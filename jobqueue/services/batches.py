@@ -232,7 +232,10 @@ class Batches:
         """
         await self._store.get(batch_id)
         killed = 0
-        while left := await self._store.unfinished(batch_id, _AT_ONCE):
+        before: list[str] = []
+        while (left := await self._store.unfinished(batch_id, _AT_ONCE)) and left != before:
+            # What is there after a round as it was before cannot be killed: a document of another tool, perhaps.
+            before = left
             for job_id in left:
                 try:
                     await self._admin.kill(job_id, reason)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from bson import ObjectId
 
 from jobqueue.api.app import make_app
+from jobqueue.domain.batch import Member, NewBatch
+from jobqueue.domain.job import NewJob
 from jobqueue.domain.state import State
 from tests.support.factories import ERROR, claim, die, fail, succeed
 
@@ -114,6 +118,15 @@ async def test_an_empty_sealed_batch_is_finished_at_once(client: Client, idle_ru
     later = await create(client, sealed=False, onComplete={"type": "done"})
     assert later["state"] == "open"
     assert (await (await client.post(f"/v1/batches/{later['id']}/seal")).json())["state"] == "finished"
+
+
+async def test_killing_a_batch_ends_though_something_in_it_cannot_be_killed(idle_runtime: Runtime) -> None:
+    view, _ = await idle_runtime.batches.create(NewBatch(members=[Member(job=NewJob(type="a"))]))
+    # Put there by another tool, and not taken over yet.
+    odd = {"type": "b", "state": "pending", "batchId": ObjectId(view.batch.id)}
+    await idle_runtime.jobs.collection.insert_one(odd)
+    async with asyncio.timeout(20):
+        assert await idle_runtime.batches.kill(view.batch.id) == 1
 
 
 async def test_a_killed_batch_leaves_no_job_to_run(client: Client, idle_runtime: Runtime) -> None:
