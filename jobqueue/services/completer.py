@@ -6,7 +6,8 @@ from its parent's, so that it exists once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import DatabaseError, KeyConflictError
 from jobqueue.domain.job import as_tuple
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from jobqueue.store.jobs import JobStore
 
 log = get_logger(__name__)
+_STUCK_SECONDS: Final = 60.0
+"""For so long the sweep passes over a job that it could not finish, so that many of them do not fill it."""
+_MOST_STUCK: Final = 10_000
 
 
 class Completer:
@@ -48,16 +52,21 @@ class Completer:
         self._batches = batches
         self._configs = configs
         self._wakeups = wakeups
+        self._stuck: dict[str, float] = {}
 
     async def run_once(self) -> None:
         """Do it for all that a crash or an outage has left; what cannot be finished holds up nothing else."""
-        for job in await self._jobs.unfired():
+        now = time.monotonic()
+        self._stuck = {job_id: until for job_id, until in self._stuck.items() if until > now}
+        for job in await self._jobs.unfired(but=self._stuck):
             try:
                 await self.finish(job.id)
             except DatabaseError:
                 raise
             except Exception:
                 log.exception("an ended job cannot be finished", job_id=job.id)
+                if len(self._stuck) < _MOST_STUCK:
+                    self._stuck[job.id] = now + _STUCK_SECONDS
         for batch in await self._batches.left_over():
             try:
                 await self.finish_batch(batch)

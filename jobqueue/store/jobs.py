@@ -25,7 +25,7 @@ from jobqueue.store.history import HistoryStore
 from jobqueue.store.transitions import Change, Transitions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from motor.motor_asyncio import AsyncIOMotorClientSession
@@ -250,9 +250,10 @@ class JobStore:
         await self.collection.update_one(stuck, foreign_statements.disown())
 
     @guarded
-    async def unfired(self, most: int = 100) -> list[Job]:
-        """Return ended jobs, as `lean`, for which something is still to be done."""
-        cursor = self.collection.find({"outbox": {"$exists": True}}, _LEAN).limit(most)
+    async def unfired(self, most: int = 100, *, but: Collection[str] = ()) -> list[Job]:
+        """Return ended jobs, as `lean`, for which something is still to be done, but for some."""
+        wanted = {"outbox": {"$exists": True}, "_id": {"$nin": [ObjectId(one) for one in but]}}
+        cursor = self.collection.find(wanted, _LEAN).limit(most)
         return [documents.job(one) async for one in cursor]
 
     @guarded

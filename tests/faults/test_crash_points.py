@@ -32,7 +32,7 @@ def crash(url: str, name: str, *how: str) -> None:
 def end_transactions(url: str) -> None:
     """End what a dead process has begun, as the server does after a minute: until then no collection can be dropped."""
     with MongoClient[dict[str, Any]](url) as client:
-        idle = [
+        idle: list[dict[str, Any]] = [
             {"$currentOp": {"idleSessions": True}},
             {"$match": {"type": "idleSession", "transaction": {"$ne": None}}},
         ]

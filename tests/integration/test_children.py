@@ -309,3 +309,31 @@ async def test_a_child_with_a_delay_waits_from_the_end_of_its_parent(idle_runtim
     assert child.delay_til is not None
     assert parent.end_at is not None
     assert 60 <= (child.delay_til - parent.end_at).total_seconds() < 65
+
+
+async def test_jobs_that_cannot_be_finished_hold_up_no_others(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = [NewJob(type="odd", on_complete=NewJob(type="child")) for _ in range(120)]
+    odd = {job.id for job in await idle_runtime.producer.add_all(new)}
+    fire, finish = idle_runtime.completer.fire, idle_runtime.completer.finish
+
+    async def broken(job: Job) -> list[str]:
+        if job.id in odd:
+            raise RuntimeError("no")
+        return await fire(job)
+
+    async def nothing(_job_id: str) -> None:
+        """Leave it to whoever comes after the crash."""
+
+    monkeypatch.setattr(idle_runtime.completer, "fire", broken)
+    monkeypatch.setattr(idle_runtime.completer, "finish", nothing)
+    for _ in odd:
+        await succeed(idle_runtime, await claim(idle_runtime))
+    await add(idle_runtime, on_complete=NewJob(type="child"))
+    last = await succeed(idle_runtime, await claim(idle_runtime))
+    monkeypatch.setattr(idle_runtime.completer, "finish", finish)
+    # At most a hundred are looked at in one sweep.
+    for _ in range(2):
+        await idle_runtime.completer.run_once()
+    assert [job.parent_id for job in (await idle_runtime.admin.page(JobQuery(type="child"))).items] == [last.id]
