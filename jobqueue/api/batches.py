@@ -12,7 +12,8 @@ from jobqueue.api.once import once
 from jobqueue.api.reading import MOST_BATCH_BODY, read_object
 from jobqueue.api.replies import reply
 from jobqueue.api.schemas import fields, requests
-from jobqueue.domain.batch import MOST_MEMBERS, Member, NewBatch, is_ref
+from jobqueue.api.schemas.queries import place_cursor
+from jobqueue.domain.batch import MOST_MEMBERS, Member, NewBatch, Place, is_ref
 from jobqueue.domain.checks import check_id, gather
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems
 from jobqueue.domain.job import MOST_DEPENDENCIES, NewJob, check_content
@@ -65,10 +66,14 @@ async def create(request: web.Request) -> web.Response:
 async def list_batches(request: web.Request) -> web.Response:
     """Return batches, newest first."""
     query, most, service = request[QUERY], request[QUERY]["limit"], request.app[RUNTIME].batches
+    scope, after = caller(request).scope, query["cursor"]
+    if isinstance(after, Place if scope.is_everything else str):
+        raise InvalidInputError({"cursor": ["is not a cursor of this listing"]})
+    if not scope.is_everything:
+        seen, place = await service.page_within(scope, state=query["state"], after=after, limit=most)
+        return reply({"items": [one.wire() for one in seen], "next": place and place_cursor(place)})
     try:
-        found = await service.page(
-            state=query["state"], after=query["cursor"], limit=most + 1, scope=caller(request).scope
-        )
+        found = await service.page(state=query["state"], after=after, limit=most + 1)
     except NotFoundError:
         raise InvalidInputError({"cursor": ["is not a cursor of this listing"]}) from None
     more = found[most - 1].batch.id if len(found) > most else None

@@ -22,6 +22,8 @@ from jobqueue.services.events import Beat, TooManyReadersError
 from jobqueue.services.waiting import TooManyWaitingError, tag
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from jobqueue.services.events import Item
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -61,7 +63,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
                         await _send(request, response, written(first))
                     async for item in items:
                         await _send(request, response, written(item))
-            await response.write_eof()
+            await _bounded(request, response.write_eof())
     return response
 
 
@@ -104,9 +106,13 @@ async def _send(request: web.Request, response: web.StreamResponse, data: bytes)
     Raises:
         ConnectionError: nobody takes it.
     """
+    await _bounded(request, response.write(data))
+
+
+async def _bounded(request: web.Request, sending: Awaitable[None]) -> None:
     try:
         async with asyncio.timeout(_SEND_SECONDS):
-            await response.write(data)
+            await sending
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()

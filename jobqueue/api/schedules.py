@@ -59,7 +59,8 @@ async def put(request: web.Request) -> web.Response:
 async def delete(request: web.Request) -> web.Response:
     """Take away a schedule; the jobs that it has made are kept."""
     name = path_name(request)
-    await request.app[RUNTIME].schedules.delete(name, by=actor(request), if_match=if_match(request))
+    service, scope = request.app[RUNTIME].schedules, caller(request).scope
+    await service.delete(name, by=actor(request), if_match=if_match(request), scope=scope)
     return web.Response(status=204)
 
 
@@ -86,7 +87,10 @@ async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
     name = path_name(request)
     service = request.app[RUNTIME].schedules
     return await _answer(
-        request, await service.set_paused(name, paused=paused, by=actor(request), if_match=if_match(request))
+        request,
+        await service.set_paused(
+            name, paused=paused, by=actor(request), if_match=if_match(request), scope=caller(request).scope
+        ),
     )
 
 

@@ -11,12 +11,14 @@ from aiohttp import hdrs
 from jobqueue.api.keys import CALLER, RUNTIME
 from jobqueue.api.problems import Problem, ProblemError
 from jobqueue.domain.errors import DatabaseError
+from jobqueue.journal import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiohttp import web
 
+log = get_logger(__name__)
 _LOOK_SECONDS: Final = 1.0
 
 
@@ -85,9 +87,13 @@ async def watched(request: web.Request, *, ending: bool = False) -> AsyncIterato
 async def _watch(standing: Standing, limit: asyncio.Timeout | None) -> None:
     while standing.refusal is None:
         await asyncio.sleep(_LOOK_SECONDS)
-        # While the database is away nobody hears anything of it either.
-        with contextlib.suppress(DatabaseError, ProblemError):
+        try:
             await standing.look()
+        except (DatabaseError, ProblemError):
+            # While the database is away nobody hears anything of it either.
+            continue
+        except Exception:
+            log.exception("a token cannot be looked at")
     if limit is not None:
         limit.reschedule(asyncio.get_running_loop().time())
 

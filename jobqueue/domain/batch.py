@@ -164,3 +164,23 @@ def _left_in_cycles(members: Sequence[Member], places: Mapping[str, int]) -> lis
             if not waits[follower]:
                 free.append(follower)
     return [place for place, count in enumerate(waits) if count]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a listing goes on, newest first: it names no batch, as that may be nobody's business.
+
+    Attributes:
+        millisecond: since 1970; nothing newer follows.
+        passed: how many of this millisecond are not listed again.
+    """
+
+    millisecond: int
+    passed: int
+
+
+def after_batch(batch: Batch, before: Place | None) -> Place:
+    """Return the place after a batch that was the next one from a place on."""
+    millisecond = round(batch.insert_at.timestamp() * 1000)
+    passed = before.passed if before is not None and before.millisecond == millisecond else 0
+    return Place(millisecond=millisecond, passed=passed + 1)

@@ -168,7 +168,7 @@ class Admin:
         self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
         return changed
 
-    async def delete(self, job_id: str, killed: Callable[[], None] = lambda: None) -> None:
+    async def delete(self, job_id: str, *, begun: Callable[[], None] = lambda: None) -> None:
         """Delete a job that is not processing, with its logs.
 
         One that has not ended is killed first if others wait for it, or it belongs to a batch: so they hear of it.
@@ -176,7 +176,7 @@ class Admin:
 
         Args:
             job_id: of the job.
-            killed: called before it is killed, which stays done if it cannot be deleted then.
+            begun: called before it, or those that wait for it, are killed: that stays done if it cannot be deleted.
 
         Raises:
             NotFoundError: there is none of this id.
@@ -184,10 +184,12 @@ class Admin:
         """
         job = await self._settled(job_id)
         if job.state in state.WAITING and (job.has_dependents or job.batch_id is not None):
-            killed()
+            begun()
             await self.kill(job_id, "deleted by a person")
             job = await self._settled(job_id)
         if job.state in state.FINAL:
+            if job.has_dependents:
+                begun()
             await self._completer.forsake(job)
         if not await self._jobs.delete(job):
             raise WrongStateError(job_id, (await self._jobs.get(job_id)).state, "deleted")

@@ -34,6 +34,10 @@ class Noted:
     begun: bool = False
     discarded: bool = False
 
+    def begin(self) -> None:
+        """Note that something is changed now."""
+        self.begun = True
+
 
 class Audit:
     """Notes changes before they are made, and completes the note afterwards.

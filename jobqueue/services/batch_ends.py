@@ -17,7 +17,7 @@ from jobqueue.store.batch_statements import OPEN, SETTLE
 from jobqueue.store.documents import callback_of, derived_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
     from jobqueue.domain.batch import Batch, Event
     from jobqueue.domain.job import Job, NewJob
@@ -96,9 +96,9 @@ class BatchEnds:
                 await self._store.done(batch, event)
         return to_check
 
-    async def left_over(self) -> list[Batch]:
-        """Return batches for which something is still to be done."""
-        return await self._store.left_over()
+    async def left_over(self, but: Collection[str]) -> list[Batch]:
+        """Return batches for which something is still to be done, but for some."""
+        return await self._store.left_over(but=but)
 
     async def requeue(self, batch: Batch, finish: Callable[[str], Awaitable[None]]) -> None:
         """Restart the jobs of a batch that have failed or were killed; those that depend on others wait for them again.

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import wire
-from jobqueue.domain.access import EVERYTHING, Scope
-from jobqueue.domain.batch import MOST_MEMBERS, arranged
+from jobqueue.domain.batch import MOST_MEMBERS, after_batch, arranged
 from jobqueue.domain.errors import (
     ConflictError,
     InvalidInputError,
     NotFoundError,
     StaleTokenError,
-    TooCostlyError,
     WrongStateError,
 )
 from jobqueue.domain.state import FINAL, State
@@ -24,9 +23,10 @@ from jobqueue.store.database import new_id
 from jobqueue.store.documents import numbered_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from jobqueue.domain.batch import Batch, Member, NewBatch
+    from jobqueue.domain.access import Scope
+    from jobqueue.domain.batch import Batch, Member, NewBatch, Place
     from jobqueue.services.admin import Admin
     from jobqueue.services.completer import Completer
     from jobqueue.services.config import QueueConfigs
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 
 _AT_ONCE: Final = 500
 _TRIES: Final = 50
+_AGAIN: Final = 3
 _TOGETHER: Final = 20
-_MOST_LOOKED_AT: Final = 10_000
+_LOOKED_AT: Final = 100
+_MOST_LOOKED_AT: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,41 +181,37 @@ class Batches:
         """
         return await self._view(await self._store.get(batch_id))
 
-    async def page(
-        self, *, state: str | None = None, after: str | None = None, limit: int = 50, scope: Scope = EVERYTHING
-    ) -> list[BatchView]:
-        """Return batches within a scope, newest first, those that come after one in this order.
+    async def page(self, *, state: str | None = None, after: str | None = None, limit: int = 50) -> list[BatchView]:
+        """Return batches, newest first, those that come after one in this order.
 
         Raises:
-            NotFoundError: that one is gone, or outside of the scope.
-            TooCostlyError: too many others lie between them.
+            NotFoundError: that one is gone.
         """
-        if after is not None and not await self._is_within(after, scope):
-            raise NotFoundError("batch", after)
         before = None if after is None else await self._store.get(after)
-        if scope.is_everything:
-            return [await self._view(one) for one in await self._store.page(state=state, before=before, limit=limit)]
+        return [await self._view(one) for one in await self._store.page(state=state, before=before, limit=limit)]
+
+    async def page_within(
+        self, scope: Scope, *, state: str | None = None, after: Place | None = None, limit: int = 50
+    ) -> tuple[list[BatchView], Place | None]:
+        """Return batches within a scope, newest first, and where to go on; few, or none, where too many others lie."""
         found: list[Batch] = []
-        looked_at = 0
-        while len(found) < limit:
-            some = await self._store.page(state=state, before=before, limit=_AT_ONCE)
-            if not some:
-                break
-            if looked_at >= _MOST_LOOKED_AT:
-                raise TooCostlyError(
-                    {"cursor": [f"the next of your batches comes after more than {looked_at:,} others"]}
-                )
-            looked_at, before = looked_at + len(some), some[-1]
+        place, end = after, None
+        for _ in range(_MOST_LOOKED_AT // _LOOKED_AT):
+            some = await self._store.page_from(place, state=state, meta=scope.meta, limit=_LOOKED_AT)
             for start in range(0, len(some), _TOGETHER):
                 part = some[start : start + _TOGETHER]
-                seen = await asyncio.gather(*(self._is_within(one.id, scope) for one in part))
-                found += [one for one, is_seen in zip(part, seen, strict=True) if is_seen]
-                if len(found) >= limit:
-                    break
-        return [await self._view(one) for one in found[:limit]]
-
-    async def _is_within(self, batch_id: str, scope: Scope) -> bool:
-        return scope.is_everything or await self._visible.has_batch(batch_id, scope)
+                seen = await asyncio.gather(*(self._visible.has_batch(one.id, scope) for one in part))
+                for one, is_seen in zip(part, seen, strict=True):
+                    if is_seen and len(found) == limit:
+                        return [await self._view(each) for each in found], end
+                    place = after_batch(one, place)
+                    if is_seen:
+                        found.append(one)
+                        end = place
+            if len(some) < _LOOKED_AT:
+                place = None
+                break
+        return [await self._view(one) for one in found], place
 
     async def seal(self, batch_id: str) -> BatchView:
         """Say that no further jobs will come: so the batch finishes when all have ended, at once if there are none.
@@ -224,31 +222,47 @@ class Batches:
         await self._completer.finish_batch(await self._store.seal(batch_id))
         return await self.get(batch_id)
 
-    async def kill(self, batch_id: str, reason: str = "its batch was killed by a person") -> int:
+    async def kill(
+        self,
+        batch_id: str,
+        reason: str = "its batch was killed by a person",
+        *,
+        begun: Callable[[], None] = lambda: None,
+    ) -> int:
         """Kill all unfinished jobs of a batch; return how many.
+
+        Args:
+            batch_id: which one.
+            reason: for their errors.
+            begun: called before the first one is killed.
 
         Raises:
             NotFoundError: there is no such batch.
         """
         await self._store.get(batch_id)
-        killed = 0
-        before: list[str] = []
-        while (left := await self._store.unfinished(batch_id, _AT_ONCE)) and left != before:
-            # What is there after a round as it was before cannot be killed: a document of another tool, perhaps.
-            before = left
+        killed, tries = 0, Counter[str]()
+        while left := await self._store.unfinished(
+            batch_id, _AT_ONCE, but=[one for one in tries if tries[one] > _AGAIN]
+        ):
+            begun()
             for job_id in left:
                 try:
                     await self._admin.kill(job_id, reason)
                     killed += 1
                 except (WrongStateError, NotFoundError):
-                    # It has ended by itself meanwhile, or because of another one.
-                    continue
+                    # It has ended by itself meanwhile, or because of another one. What is still there the next time
+                    # may be a document of another tool, which nobody can kill.
+                    tries[job_id] += 1
         return killed
 
-    async def requeue(self, batch_id: str) -> BatchView:
+    async def requeue(self, batch_id: str, *, begun: Callable[[], None] = lambda: None) -> BatchView:
         """Restart what has failed or was killed, and what was killed because of it; what has succeeded is kept.
 
         The callbacks come again for the new generation, once.
+
+        Args:
+            batch_id: which one.
+            begun: called before anything is changed.
 
         Raises:
             NotFoundError: there is no such batch.
@@ -259,9 +273,10 @@ class Batches:
             batch = await self._store.get(batch_id)
             if not await self._store.has_failed(batch_id):
                 raise ConflictError(f"no job of batch {batch_id} has failed or was killed")
-            begun = await self._store.requeue(batch)
-            if begun is not None:
-                await self._completer.finish_batch(begun)
+            begun()
+            next_one = await self._store.requeue(batch)
+            if next_one is not None:
+                await self._completer.finish_batch(next_one)
                 return await self.get(batch_id)
         raise ConflictError(f"batch {batch_id} is changing too quickly to be requeued")
 

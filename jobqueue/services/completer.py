@@ -7,6 +7,7 @@ from its parent's, so that it exists once.
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import DatabaseError, KeyConflictError
@@ -19,6 +20,8 @@ from jobqueue.store.batch_statements import SETTLE
 from jobqueue.store.documents import child_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jobqueue.domain.batch import Batch
     from jobqueue.domain.job import Job, NewJob
     from jobqueue.services.batch_ends import BatchEnds
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 _STUCK_SECONDS: Final = 60.0
-"""For so long the sweep passes over a job that it could not finish, so that many of them do not fill it."""
+"""For so long the sweep passes over what it could not finish, so that many of them do not fill it."""
 _MOST_STUCK: Final = 10_000
 
 
@@ -56,24 +59,29 @@ class Completer:
 
     async def run_once(self) -> None:
         """Do it for all that a crash or an outage has left; what cannot be finished holds up nothing else."""
-        now = time.monotonic()
-        self._stuck = {job_id: until for job_id, until in self._stuck.items() if until > now}
-        for job in await self._jobs.unfired(but=self._stuck):
-            try:
+        stuck = self._passed_over()
+        for job in await self._jobs.unfired(but=stuck):
+            with self._trying("job", job.id):
                 await self.finish(job.id)
-            except DatabaseError:
-                raise
-            except Exception:
-                log.exception("an ended job cannot be finished", job_id=job.id)
-                if len(self._stuck) < _MOST_STUCK:
-                    self._stuck[job.id] = now + _STUCK_SECONDS
-        for batch in await self._batches.left_over():
-            try:
+        for batch in await self._batches.left_over(but=stuck):
+            with self._trying("batch", batch.id):
                 await self.finish_batch(batch)
-            except DatabaseError:
-                raise
-            except Exception:
-                log.exception("a batch cannot be finished", batch_id=batch.id)
+
+    def _passed_over(self) -> list[str]:
+        now = time.monotonic()
+        self._stuck = {one: until for one, until in self._stuck.items() if until > now}
+        return list(self._stuck)
+
+    @contextmanager
+    def _trying(self, kind: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError:
+            raise
+        except Exception:
+            log.exception("what has ended cannot be finished", kind=kind, id=name)
+            if len(self._stuck) < _MOST_STUCK:
+                self._stuck[name] = time.monotonic() + _STUCK_SECONDS
 
     async def finish(self, job_id: str) -> None:
         """Do it for a job that has just ended, or come to wait for others, and for all jobs that end because of it."""

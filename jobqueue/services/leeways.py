@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
 _LONGEST_LEEWAY: Final = timedelta(seconds=10)
 _MOST_FACTOR: Final = 1024.0
-_SHRINKING: Final = 0.98
 
 
 class Leeways:
@@ -28,13 +27,13 @@ class Leeways:
         return min(rate.leeway * self._factors.get(queue, 1), max(rate.leeway, _LONGEST_LEEWAY))
 
     def was_late(self, queue: str, rate: Rate, took: float) -> None:
-        """Note that a start came too late, after its grant took so many seconds: the next one gets twice as long."""
+        """Note that a start came too late, after so many seconds: the next one gets twice as long."""
         longer = max(self._factors.get(queue, 1), took / rate.leeway.total_seconds())
         self._factors[queue] = min(2 * longer, _MOST_FACTOR)
 
-    def was_in_time(self, queue: str) -> None:
-        """Note that a start was in time: the next ones get a little less, down to what the rate says."""
-        if queue in self._factors:
-            self._factors[queue] *= _SHRINKING
-            if self._factors[queue] <= 1:
-                del self._factors[queue]
+    def was_in_time(self, queue: str, rate: Rate, took: float) -> None:
+        """Note that a start was there within so many seconds: the next one gets less, down to twice as long."""
+        factor = self._factors.pop(queue, 1)
+        shorter = max(factor / 2, 2 * took / rate.leeway.total_seconds())
+        if shorter > 1 and factor > 1:
+            self._factors[queue] = min(factor, shorter)

@@ -171,14 +171,15 @@ class Limiter:
         grant = await self._limits.grant(search.queue, key, config.rate, leeway)
         if grant.deadline is None:
             return Held(seconds=grant.wait)
-        took = time.monotonic() - asked_at
         found, taken = await self._claim_one(search, key, choices, grant.deadline)
+        took = time.monotonic() - asked_at
         if found is not None:
-            self._leeways.was_in_time(search.queue)
+            self._leeways.was_in_time(search.queue, config.rate, took)
             return found
         # That nothing was claimed is certain here: whatever is not has raised an error.
         await self._limits.give_back(search.queue, key, grant)
-        if await self._limits.time() > grant.deadline:
+        # As the server may have seen it: less time has passed there.
+        if took > leeway.total_seconds():
             self._leeways.was_late(search.queue, config.rate, took)
             return Held(seconds=_SOON)
         return Held(seconds=_POLL) if taken else None

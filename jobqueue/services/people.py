@@ -56,11 +56,7 @@ class People:
         """Delete a job that is not processing."""
         async with self._audit.noting(("job", job_id), "delete", by) as note:
             note.before = _part(await self._admin.get(job_id), _BRIEF)
-
-            def killed() -> None:
-                note.begun = True
-
-            await self._admin.delete(job_id, killed)
+            await self._admin.delete(job_id, begun=note.begin)
 
     async def seal_batch(self, batch_id: str, *, by: Actor) -> BatchView:
         """Say that no further jobs will come."""
@@ -73,8 +69,7 @@ class People:
         """End the unfinished jobs of a batch; return how many."""
         async with self._audit.noting(("batch", batch_id), "kill", by) as note:
             note.before = {"counts": dict((await self._batches.get(batch_id)).counts)}
-            note.begun = True
-            killed = await self._batches.kill(batch_id, **options)
+            killed = await self._batches.kill(batch_id, **options, begun=note.begin)
             note.after = {"killed": killed}
             return killed
 
@@ -82,8 +77,7 @@ class People:
         """Restart what has failed of a batch."""
         async with self._audit.noting(("batch", batch_id), "requeue", by) as note:
             note.before = {"counts": dict((await self._batches.get(batch_id)).counts)}
-            note.begun = True
-            requeued = await self._batches.requeue(batch_id)
+            requeued = await self._batches.requeue(batch_id, begun=note.begin)
             note.after = {"generation": requeued.batch.generation}
             return requeued
 

@@ -121,7 +121,13 @@ class Schedules:
         return after, before is None
 
     async def set_paused(
-        self, name: str, *, paused: bool, by: Actor | None = None, if_match: frozenset[str] | None = None
+        self,
+        name: str,
+        *,
+        paused: bool,
+        by: Actor | None = None,
+        if_match: frozenset[str] | None = None,
+        scope: Scope = EVERYTHING,
     ) -> Planned:
         """Pause or resume a schedule. What it would have made meanwhile is not made up for.
 
@@ -131,7 +137,7 @@ class Schedules:
         """
 
         def want(before: Planned | None, now: datetime) -> Planned:
-            if before is None or before.schedule is None:
+            if before is None or before.schedule is None or not is_within(before, scope):
                 raise NotFoundError("schedule", name)
             return _planned(replace(before.schedule, paused=paused), before, now)
 
@@ -140,7 +146,14 @@ class Schedules:
             raise NotFoundError("schedule", name)
         return after
 
-    async def delete(self, name: str, *, by: Actor | None = None, if_match: frozenset[str] | None = None) -> None:
+    async def delete(
+        self,
+        name: str,
+        *,
+        by: Actor | None = None,
+        if_match: frozenset[str] | None = None,
+        scope: Scope = EVERYTHING,
+    ) -> None:
         """Take away a schedule; the jobs that it has made are kept.
 
         Raises:
@@ -150,7 +163,7 @@ class Schedules:
 
         def want(before: Planned | None, now: datetime) -> None:
             del now
-            if before is None:
+            if before is None or not is_within(before, scope):
                 raise NotFoundError("schedule", name)
 
         await self._change(name, "delete", want, by, if_match)
@@ -270,7 +283,16 @@ def _planned(schedule: Schedule, before: Planned | None, now: datetime) -> Plann
         next_at = None
     elif old.paused or old.recurrence != schedule.recurrence:
         next_at = schedule.next_after(now, before.created_at)
-    return replace(before, schedule=schedule, revision=before.revision + 1, changed_at=now, next_at=next_at)
+    # What kept a job out of another queue is none of the business of who sees this one.
+    skipped = before.last_skipped if old.job.queue == schedule.job.queue else None
+    return replace(
+        before,
+        schedule=schedule,
+        revision=before.revision + 1,
+        changed_at=now,
+        next_at=next_at,
+        last_skipped=skipped,
+    )
 
 
 def _text(schedule: Schedule) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
@@ -18,11 +19,11 @@ from jobqueue.store.circles import leads_to
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from motor.motor_asyncio import AsyncIOMotorClientSession
 
-    from jobqueue.domain.batch import NewBatch
+    from jobqueue.domain.batch import NewBatch, Place
     from jobqueue.domain.job import Job
     from jobqueue.store.database import Database
     from jobqueue.store.jobs import JobStore
@@ -170,6 +171,18 @@ class BatchStore:
         return [_batch(one) async for one in cursor]
 
     @guarded
+    async def page_from(
+        self, place: Place | None, *, state: str | None, meta: Sequence[tuple[str, Any]], limit: int
+    ) -> list[Batch]:
+        """Return batches, newest first, from a place on; values of ``meta`` leave out most of what is not asked for."""
+        found: Document = {} if state is None else {"state": state}
+        found |= {f"meta.{path}": {"$eq": value} for path, value in meta}
+        if place is not None:
+            found["insertAt"] = {"$lte": datetime.fromtimestamp(place.millisecond / 1000, UTC)}
+        cursor = self.collection.find(found).sort([("insertAt", -1), ("_id", -1)])
+        return [_batch(one) async for one in cursor.skip(place.passed if place else 0).limit(limit)]
+
+    @guarded
     async def counts(self, batch_id: str) -> dict[str, int]:
         """Return how many jobs of a batch are in each state."""
         counts = await asyncio.gather(
@@ -239,9 +252,10 @@ class BatchStore:
         await self.collection.update_one(same, batch_statements.done(name))
 
     @guarded
-    async def left_over(self, most: int = 100) -> list[Batch]:
-        """Return batches for which something is still to be done."""
-        return [_batch(one) async for one in self.collection.find({"outbox": {"$exists": True}}).limit(most)]
+    async def left_over(self, most: int = 100, *, but: Collection[str] = ()) -> list[Batch]:
+        """Return batches for which something is still to be done, but for some."""
+        wanted = {"outbox": {"$exists": True}, "_id": {"$nin": [ObjectId(one) for one in but]}}
+        return [_batch(one) async for one in self.collection.find(wanted).limit(most)]
 
     @guarded
     async def requeue(self, batch: Batch) -> Batch | None:
@@ -269,9 +283,10 @@ class BatchStore:
         return [documents.job(one) async for one in cursor]
 
     @guarded
-    async def unfinished(self, batch_id: str, most: int) -> list[str]:
-        """Return ids of jobs of a batch that have not ended."""
-        found = {"batchId": ObjectId(batch_id), "state": _UNFINISHED}
+    async def unfinished(self, batch_id: str, most: int, *, but: Sequence[str] = ()) -> list[str]:
+        """Return ids of jobs of a batch that have not ended, but for some."""
+        others = {"_id": {"$nin": [ObjectId(one) for one in but]}} if but else {}
+        found = {"batchId": ObjectId(batch_id), "state": _UNFINISHED, **others}
         return [str(one["_id"]) async for one in self._jobs.find(found, {"_id": 1}, hint=_BY_STATE).limit(most)]
 
     @guarded
@@ -319,19 +334,23 @@ def _in_a_circle(job_id: str, blockers: Sequence[ObjectId], members: Sequence[Do
     return InvalidInputError({f"jobs.{place}.blocks": [f"would make job {job_id} wait for itself"]})
 
 
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
 def _batch(document: Mapping[str, Any]) -> Batch:
     get = document.get
     return Batch(
         id=str(document["_id"]),
         meta=get("meta") or {},
-        insert_at=document["insertAt"],
+        insert_at=documents.date_or_none(get("insertAt")) or document["_id"].generation_time,
         sealed=bool(get("sealed")),
         state=str(get("state")),
         end_at=get("endAt"),
         on_complete=documents.children_of(get("onComplete"), "onComplete"),
         on_success=documents.children_of(get("onSuccess"), "onSuccess"),
         on_failure=documents.children_of(get("onFailure"), "onFailure"),
-        generation=int(get("generation") or 0),
-        additions=int(get("additions") or 0),
-        outbox=tuple(map(str, get("outbox") or ())),
+        generation=_whole(get("generation")),
+        additions=_whole(get("additions")),
+        outbox=tuple(map(str, outbox)) if isinstance(outbox := get("outbox"), list) else (),
     )

@@ -163,8 +163,15 @@ class ForeignStore:
                 return False
             document = found
         copy = {name: value for name, value in document[foreign_statements.WAS].items() if name not in {"_id", "run"}}
-        with suppress(DuplicateKeyError):
-            await self.collection.insert_one({"_id": document[foreign_statements.MOVED]} | copy)
+        copied = {"_id": document[foreign_statements.MOVED]}
+        try:
+            await self.collection.insert_one(copied | copy)
+        except DuplicateKeyError:
+            # It is there already, or somebody has its key or its slot meanwhile: without a state it takes neither, and
+            # is looked at like any document of another tool.
+            plain_copy = {name: value for name, value in copy.items() if name not in {"state", "slots"}}
+            with suppress(DuplicateKeyError):
+                await self.collection.insert_one(copied | plain_copy)
         await self.collection.update_one(foreign_statements.hidden(document), foreign_statements.moved())
         return True
 

@@ -51,7 +51,8 @@ def hide(to: ObjectId) -> list[Document]:
 
 def seen(document: Mapping[str, Any]) -> Document:
     """Match a foreign document as `unchanged` does, unless it has been hidden since: hidden again, it would be two."""
-    return unchanged(document) | {"$nor": [{MOVED: {"$type": "objectId"}, WAS: {"$type": "object"}}]}
+    is_hidden = [{"$eq": [{"$type": f"${MOVED}"}, "objectId"]}, {"$eq": [{"$type": f"${WAS}"}, "object"]}]
+    return unchanged(document) | {"$expr": {"$not": [{"$and": is_hidden}]}}
 
 
 def hidden(document: Mapping[str, Any]) -> Document:

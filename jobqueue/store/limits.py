@@ -131,7 +131,8 @@ class LimitStore:
             rate: what is allowed.
             leeway: how long after its grant the start may happen, if not as long as the rate says.
         """
-        leeway = rate.leeway if leeway is None else leeway
+        # As it is stored, or a grant that is given back would not be found.
+        leeway = timedelta(milliseconds=_milliseconds(rate.leeway if leeway is None else leeway))
         window = timedelta(seconds=rate.per)
         update = limit_statements.grant(queue, rate.limit, _milliseconds(window), _milliseconds(leeway), self.now)
         for left in reversed(range(_TRIES)):

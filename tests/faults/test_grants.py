@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.job import NewJob
@@ -95,6 +96,15 @@ async def test_on_a_slow_database_jobs_start_all_the_same_and_never_too_many(
     await eventually(all_have_started)
     starts = [one["startAt"] async for one in idle_runtime.jobs.collection.find({})]
     assert worst_window(starts, 1) <= LIMIT
+
+
+async def test_a_start_that_is_given_back_is_free_whatever_its_leeway(idle_runtime: Runtime) -> None:
+    rate = Rate(limit=1, per=3600)
+    for leeway in (0.0207, 0.0201, 0.8036, 0.25):
+        for _ in range(3):
+            granted = await idle_runtime.limits.grant("default", None, rate, timedelta(seconds=leeway))
+            assert granted.deadline is not None, leeway
+            await idle_runtime.limits.give_back("default", None, granted)
 
 
 async def test_of_two_that_want_the_same_slot_one_gets_it(

@@ -185,7 +185,7 @@ async def test_no_window_has_more_starts_than_the_rate_allows_whatever_happens_t
 async def test_every_user_gets_a_turn_however_many_jobs_another_one_has(
     queue: JobQueue, fleet: Fleet, figures: Figures
 ) -> None:
-    limit, per = 60, 1
+    limit, per = 20, 1
     await configure(queue, concurrency=2, rate={"limit": limit, "per": per}, limitBy="meta.user_id")
     crowd = [NewJob(type="step", data={"n": n, "seconds": 0.02}, meta={"user_id": "crowd"}) for n in range(1000)]
     few = [
@@ -211,14 +211,14 @@ async def test_every_user_gets_a_turn_however_many_jobs_another_one_has(
     # The limits hold for each user, with four places that could be taken.
     fleet._arguments[-1] = "4"
     fleet.start(1)
-    await eventually(lambda: len(fleet.runs()) > len(runs) + 150, within=60)
+    await eventually(lambda: len(fleet.runs()) > len(runs) + 60, within=60)
     for user in ("crowd", "ann", "bob"):
         overlap = most_at_a_time([run for run in fleet.runs() if users[run.job_id] == user])
         figures.most("overshoot of concurrency", max(0, overlap - 2))
         assert overlap <= 2
     worst = worst_window([run_at for run_at, user in await starts_of(queue, users) if user == "crowd"], per)
     figures.most("starts in the worst window, above what is allowed", max(0, worst - limit))
-    assert worst <= limit
+    assert limit * 0.8 <= worst <= limit
 
 
 async def starts_of(queue: JobQueue, users: dict[str, str]) -> list[tuple[datetime, str]]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from bson import ObjectId
 
 from jobqueue.api.app import make_app
 from jobqueue.domain.audit import Actor, AuditQuery
 from jobqueue.domain.batch import Member, NewBatch
-from jobqueue.domain.errors import ConflictError
+from jobqueue.domain.errors import ConflictError, WrongStateError
 from jobqueue.domain.job import NewJob
 from jobqueue.services.runtime import Runtime
 
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
 
 ADMIN = "the-token-of-the-settings"
 BY = Actor(name="test", via="python")
+
+
+class KilledMeanwhileError(ConflictError):
+    """What no loop waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +79,39 @@ async def test_pages_of_batches_are_full_of_own_ones(house: House, token: str) -
         if page["next"] is None:
             break
         assert len(page["items"]) == 5
-        assert page["next"] in own
+        assert not any(one in base64.b64decode(page["next"] + "===").decode() for one in own + foreign)
         cursor = f"&cursor={page['next']}"
     assert seen == own[::-1]
-    told = [await house.ask(token, "GET", f"/v1/batches?cursor={one}") for one in (foreign[0], "0" * 24)]
-    assert [status for status, _ in told] == [422, 422]
-    assert told[0][1]["errors"] == told[1][1]["errors"]
+    for one in (foreign[0], "0" * 24, "x", "cGxhY2U6OTk5OTk5OTk5OTk5OTk5OTk6MQ"):
+        assert (await house.ask(token, "GET", f"/v1/batches?cursor={one}"))[0] == 422
+    assert (await house.ask("admin", "GET", f"/v1/batches?limit=5{cursor}"))[0] == 422
+
+
+async def test_where_too_many_others_lie_a_page_is_short_and_goes_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobqueue.services.batches._LOOKED_AT", 10)
+    monkeypatch.setattr("jobqueue.services.batches._MOST_LOOKED_AT", 20)
+    own = [await batch_of(house, "mine", 7)]
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    for _ in range(35):
+        # All of the same millisecond: none may be passed over, and none looked at for ever.
+        await house.runtime.database.collection("batches").insert_one({"insertAt": moment, "sealed": True, "meta": {}})
+    own.append(await batch_of(house, "mine", 7))
+    await house.runtime.database.collection("batches").update_one(
+        {"_id": ObjectId(own[0])}, {"$set": {"insertAt": moment}}
+    )
+    seen: list[str] = []
+    cursor: str | None = ""
+    pages = 0
+    while cursor is not None:
+        status, page = await house.ask("queue", "GET", f"/v1/batches?{cursor}")
+        assert status == 200
+        seen += [one["id"] for one in page["items"]]
+        cursor = page["next"] and f"cursor={page['next']}"
+        pages += 1
+    assert seen == [own[1], own[0]]
+    assert pages == 2
 
 
 async def test_a_batch_without_jobs_is_that_of_who_has_created_it(house: House) -> None:
@@ -182,14 +216,34 @@ async def test_what_a_person_began_stays_in_the_audit(house: House, monkeypatch:
     job = (await house.runtime.batches._store.unfinished(batch_id, 1))[0]
 
     async def refuse(*_: Any, **__: Any) -> None:
-        raise ConflictError("it does not go on from here")
+        raise KilledMeanwhileError("it does not go on from here")
 
+    with pytest.raises(ConflictError):
+        await house.runtime.people.requeue_batch(batch_id, by=BY)
     monkeypatch.setattr(house.runtime.jobs, "delete", refuse)
-    monkeypatch.setattr(house.runtime.batches, "kill", refuse)
     with pytest.raises(ConflictError):
         await house.runtime.people.delete(job, by=BY)
-    with pytest.raises(ConflictError):
-        await house.runtime.people.kill_batch(batch_id, by=BY)
-    for kind, name, action in (("job", job, "delete"), ("batch", batch_id, "kill")):
+    monkeypatch.setattr(house.runtime.admin, "kill", refuse)
+    other = await batch_of(house, "mine", 7)
+    with pytest.raises(KilledMeanwhileError):
+        await house.runtime.people.kill_batch(other, by=BY)
+    for kind, name, actions in (("job", job, ["delete"]), ("batch", batch_id, []), ("batch", other, ["kill"])):
         found = await house.runtime.audit.page(AuditQuery(kind=kind, name=name))
-        assert [(one.action, one.unconfirmed) for one in found] == [(action, True)]
+        assert [(one.action, one.unconfirmed) for one in found] == [(action, True) for action in actions]
+
+
+async def test_who_falls_with_a_deleted_job_is_in_the_audit_though_it_stays(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await house.runtime.producer.add(NewJob(type="a"))
+    await house.runtime.producer.add(NewJob(type="b", depends_on=(first.id,), dependency_policy="hold"))
+    await house.runtime.admin.kill(first.id)
+
+    async def gone_on(*_: Any) -> bool:
+        return False
+
+    monkeypatch.setattr(house.runtime.jobs, "delete", gone_on)
+    with pytest.raises(WrongStateError):
+        await house.runtime.people.delete(first.id, by=BY)
+    found = await house.runtime.audit.page(AuditQuery(kind="job", name=first.id))
+    assert [(one.action, one.unconfirmed) for one in found] == [("delete", True)]

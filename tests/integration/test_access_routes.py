@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from jobqueue.api.desk import Desk
     from jobqueue.api.operations import Route
+    from jobqueue.services.work import Claimed
     from jobqueue.settings import Settings
 
     Client = TestClient[web.Request, web.Application]
@@ -256,9 +258,7 @@ def desk_of(house: House) -> Desk:
 
 @pytest.mark.parametrize("how", ["revoked", "expired"])
 async def test_what_lasts_ends_when_the_token_does(house: House, how: str) -> None:
-    made, text = await house.runtime.access.create(
-        roles=["read", "work"], by=BY, expires=2 if how == "expired" else None
-    )
+    made, text = await house.runtime.access.create(roles=["read", "work"], by=BY)
     headers = {"Authorization": f"Bearer {text}"}
     job_id = house.ids["jobs"]
     stream = await house.client.get("/v1/events", headers=headers)
@@ -271,9 +271,13 @@ async def test_what_lasts_ends_when_the_token_does(house: House, how: str) -> No
             ("POST", "/v1/queues/empty/claim", {"worker": "w", "wait": 60}),
         )
     ]
-    await eventually(lambda: desk_of(house).waiting == 1)
+    await eventually(lambda: desk_of(house).waiting == 1 and house.runtime.events.readers == 2)
+    await eventually(lambda: house.runtime.logs._waiting)
     if how == "revoked":
         await house.runtime.access.revoke(made.id, by=BY)
+    else:
+        over = {"$set": {"expiresAt": datetime(2020, 1, 1, tzinfo=UTC)}}
+        await house.runtime.database.collection("tokens").update_one({"_id": made.id}, over)
     # Long before the minute that they may wait, and although nothing is to be told.
     async with asyncio.timeout(20):
         assert {answer.status for answer in await asyncio.gather(*waits)} == {401}
@@ -281,7 +285,7 @@ async def test_what_lasts_ends_when_the_token_does(house: House, how: str) -> No
     assert stream.content.at_eof()
 
 
-async def test_a_job_that_is_found_too_late_is_given_back(house: House) -> None:
+async def test_a_job_that_is_found_too_late_is_given_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     made, text = await house.runtime.access.create(roles=["work"], by=BY)
     claim = asyncio.create_task(
         house.client.post(
@@ -290,10 +294,20 @@ async def test_a_job_that_is_found_too_late_is_given_back(house: House) -> None:
     )
     await eventually(lambda: desk_of(house).waiting == 1)
     # Another process revokes it, and this one gets a job before it has looked.
-    house.runtime.access._known.clear()
+    given_back: list[str] = []
+    give_back = desk_of(house).give_back
+
+    def noted(claimed: Claimed) -> None:
+        given_back.append(claimed.job.id)
+        give_back(claimed)
+
+    monkeypatch.setattr(desk_of(house), "give_back", noted)
+    monkeypatch.setattr("jobqueue.api.standing._LOOK_SECONDS", 3600)
     await house.runtime.access._store.revoke(made.id)
+    house.runtime.access._known.clear()
     added = await house.runtime.producer.add(NewJob(type="a", queue="late"))
     assert (await claim).status == 401
+    assert given_back == [added.id]
 
     async def is_pending() -> bool:
         job = await house.runtime.jobs.get(added.id)

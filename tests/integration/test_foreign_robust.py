@@ -101,6 +101,18 @@ async def test_one_that_two_have_seen_is_moved_once(idle_runtime: Runtime) -> No
     assert await jobs.count_documents({}) == 2
 
 
+async def test_one_whose_key_was_taken_while_it_was_moved_is_refused_and_kept(idle_runtime: Runtime) -> None:
+    await insert(idle_runtime, {"_id": 1, "type": "a", "key": "k", "state": "pending", "data": {"n": 1}})
+    hide = foreign_statements.hide(ObjectId())
+    await idle_runtime.jobs.collection.update_one({"_id": 1}, hide)
+    living = await add(idle_runtime, key="k")
+    await adopt_all(idle_runtime)
+    moved = await idle_runtime.jobs.get(str(hide[0]["$replaceWith"]["movedTo"]["$literal"]))
+    assert (moved.state, moved.data) == (State.FAILED, {"n": 1})
+    assert moved.error is not None
+    assert living.id in moved.error.message
+
+
 async def test_a_crash_while_one_is_moved_loses_nothing(idle_runtime: Runtime) -> None:
     await insert(idle_runtime, {"_id": 1, "type": "a", "key": "k", "state": "pending"})
     jobs = idle_runtime.jobs.collection

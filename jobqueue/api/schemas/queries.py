@@ -10,7 +10,8 @@ from marshmallow import ValidationError
 
 from jobqueue.api.schemas import forms
 from jobqueue.api.schemas.fields import Described, Moment, Strict, Text, flattened
-from jobqueue.domain.checks import check_id, check_queue
+from jobqueue.domain.batch import Place
+from jobqueue.domain.checks import check_id, check_queue, is_id
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.projection import SHOWN, Projection
 from jobqueue.domain.query import LONGEST_TEXT, MOST_LISTED
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MOST_QUEUES: Final = 200
 DEFAULT_LIMIT: Final = 50
 ORDERS: Final = tuple(f"{sign}{name}" for name in sorted(SORTS) for sign in ("-", ""))
+_PLACE: Final = re.compile(r"place:([0-9]{1,14}):([0-9]{1,9})", re.ASCII)
 _WHOLE: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -157,6 +159,25 @@ class IdText(Described):
             raise ValidationError(error.problems["id"]) from None
 
 
+class PlaceCursor(Described):
+    """The cursor of a listing of batches: the id of one, or a place that names none."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(spec={"type": "string"}, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str | Place:
+        if is_id(value):
+            return str(value)
+        try:
+            padded = value + "=" * (-len(value) % 4)
+            found = _PLACE.fullmatch(base64.b64decode(padded, altchars="-_", validate=True).decode())
+        except ValueError:
+            found = None
+        if found is None:
+            raise ValidationError("is not a cursor of this listing")
+        return Place(millisecond=int(found[1]), passed=int(found[2]))
+
+
 class NameCursor(Described):
     """The cursor of a listing by name."""
 
@@ -212,7 +233,7 @@ class BatchesQuery(Query):
 
     state = ChoiceText("open", "finished", load_default=absent)
     limit = LimitText(MOST_LISTED)
-    cursor = IdText(load_default=absent)
+    cursor = PlaceCursor(load_default=absent)
 
 
 class NamesQuery(Query):
@@ -251,6 +272,11 @@ class DeleteQueueQuery(Query):
 def name_cursor(name: str) -> str:
     """Return the cursor of a listing by name after this one."""
     return base64.urlsafe_b64encode(name.encode()).decode()
+
+
+def place_cursor(place: Place) -> str:
+    """Return the cursor of a listing of batches from a place on."""
+    return base64.urlsafe_b64encode(f"place:{place.millisecond}:{place.passed}".encode()).decode().rstrip("=")
 
 
 def line_cursor(number: int) -> str:
