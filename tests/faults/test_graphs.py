@@ -45,7 +45,8 @@ async def test_random_graphs_run_in_order_also_when_jobs_fail_are_requeued_and_p
     jobs = {one["_id"]: one for one in await documents(queue, {"type": "step"})}
     for job in jobs.values():
         assert job["state"] in {state.value for state in FINAL}
-        assert all(jobs[other]["endAt"] <= job["startAt"] for other in job["dependsOn"])
+        # Each has looked itself whether those before it had succeeded.
+        assert "die" not in {entry["outcome"] for entry in job["history"]}, job["error"]
     succeeded = Counter(str(one["callbackOf"]["batchId"]) for one in await documents(queue, {"type": "after"}))
     assert succeeded == Counter(batches)
     figures.count("jobs", len(jobs))

@@ -184,7 +184,9 @@ async def test_several_reapers_take_each_abandoned_job_back_once(settings: Setti
         await claim(idle_runtime)
     await idle_runtime.jobs.collection.update_many({}, {"$set": {"resetAt": NOW}})
     async with open_runtime(settings) as other, open_runtime(settings) as third:
-        await asyncio.gather(*(patient_reaper(one).run_once() for one in (idle_runtime, other, third)))
+        # At most five hundred in a round.
+        for _ in range(2):
+            await asyncio.gather(*(patient_reaper(one).run_once() for one in (idle_runtime, other, third)))
     for job in [await idle_runtime.jobs.get(one.id) for one in jobs]:
         assert (job.state, job.attempts_made) == (State.PENDING, 1)
         assert [entry.outcome for entry in job.history] == [Outcome.HANGING]

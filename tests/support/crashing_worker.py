@@ -11,7 +11,8 @@ from typing import Any
 
 from pymongo import monitoring
 
-from jobqueue import JobQueue
+from jobqueue import Die, JobQueue
+from jobqueue.domain.state import State
 
 CRASHED = 77
 WRITES = frozenset({"insert", "update", "findAndModify", "delete", "commitTransaction"})
@@ -45,6 +46,10 @@ async def work(url: str, name: str) -> None:
 
     @queue.handler("step")
     async def step(job: Any) -> int:
+        # Dates do not say what came first: a claim that had to be tried again has that of its beginning.
+        for other in job.job.depends_on:
+            if (await queue.get(other)).state is not State.SUCCESS:
+                raise Die(f"began before job {other} had succeeded")
         if job.data.get("fails") and job.job.run == 0:
             raise RuntimeError("as told")
         return 1
