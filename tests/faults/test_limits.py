@@ -90,6 +90,7 @@ async def test_never_more_jobs_run_at_a_time_than_allowed_also_when_workers_are_
     assert await count(queue, State.SUCCESS) == jobs
     overlap = most_at_a_time(fleet.runs())
     figures.count("jobs", jobs)
+    figures.count("runs", len(fleet.runs()))
     figures.fault("worker killed", KILLS)
     figures.most("overshoot of concurrency", overlap - most)
     # A limit that is never reached would show nothing.
@@ -175,6 +176,7 @@ async def test_no_window_has_more_starts_than_the_rate_allows_whatever_happens_t
     assert len(begun) >= jobs
     worst = worst_window(begun, per)
     figures.count("jobs", jobs)
+    figures.count("runs", len(fleet.runs()))
     figures.fault("worker killed", turns // 3)
     figures.fault("worker frozen", turns - turns // 3)
     figures.most("starts in the worst window, above what is allowed", worst - limit)
@@ -196,6 +198,7 @@ async def test_every_user_gets_a_turn_however_many_jobs_another_one_has(
     users = {job.id: str(job.meta["user_id"]) for job in await queue.add_all(crowd)}
     added = await queue.add_all(few)
     users |= {job.id: str(job.meta["user_id"]) for job in added}
+    figures.count("jobs", len(users))
     # As many places as one user may have: so it takes turns, and is not only that each has slots of its own.
     fleet._arguments[-1] = "1"
     fleet.start(2)
@@ -212,6 +215,7 @@ async def test_every_user_gets_a_turn_however_many_jobs_another_one_has(
     fleet._arguments[-1] = "4"
     fleet.start(1)
     await eventually(lambda: len(fleet.runs()) > len(runs) + 60, within=60)
+    figures.count("runs", len(fleet.runs()))
     for user in ("crowd", "ann", "bob"):
         overlap = most_at_a_time([run for run in fleet.runs() if users[run.job_id] == user])
         figures.most("overshoot of concurrency", max(0, overlap - 2))

@@ -117,6 +117,7 @@ async def test_a_worker_killed_half_way_loses_nothing(
     assert 0 < len(again) <= 2 * PLACES * KILLS
     figures.count("jobs", JOBS)
     figures.count("jobs run again", len(again))
+    figures.count("runs", sum(starts.values()))
     figures.fault("worker killed", KILLS)
     starts = Counter(job_id for event, job_id in journal(tmp_path) if event == "start")
     # A job that was claimed and whose worker died before its first line has a history entry and no start.
