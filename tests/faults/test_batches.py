@@ -50,6 +50,7 @@ async def test_children_and_callbacks_of_batches_exist_exactly_once_whatever_die
     wanted = {(one.batch.id, "complete"): 1 for one in made} | {(one.batch.id, "success"): 2 for one in made}
     assert calls == Counter(wanted)
     figures.count("jobs", len(parents) + len(children) + calls.total())
+    figures.count("runs", sum(len(one["history"]) for one in await documents(queue, {})))
     figures.count("children and callbacks, each exactly once", len(children) + calls.total())
     figures.fault("worker crashed at a write", workers.deaths["crashed"])
     figures.fault("worker killed", workers.deaths["killed"])

@@ -50,6 +50,7 @@ async def test_random_graphs_run_in_order_also_when_jobs_fail_are_requeued_and_p
     succeeded = Counter(str(one["callbackOf"]["batchId"]) for one in await documents(queue, {"type": "after"}))
     assert succeeded == Counter(batches)
     figures.count("jobs", len(jobs))
+    figures.count("runs", sum(len(job["history"]) for job in jobs.values()))
     figures.fault("worker crashed at a write", workers.deaths["crashed"])
     figures.fault("worker killed", workers.deaths["killed"])
 

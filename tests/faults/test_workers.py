@@ -115,11 +115,11 @@ async def test_a_worker_killed_half_way_loses_nothing(
     assert all(set(outcomes[:-1]) == {Outcome.HANGING} for outcomes in again)
     # As many as ran, and as many as were being recorded or claimed.
     assert 0 < len(again) <= 2 * PLACES * KILLS
+    starts = Counter(job_id for event, job_id in journal(tmp_path) if event == "start")
     figures.count("jobs", JOBS)
     figures.count("jobs run again", len(again))
     figures.count("runs", sum(starts.values()))
     figures.fault("worker killed", KILLS)
-    starts = Counter(job_id for event, job_id in journal(tmp_path) if event == "start")
     # A job that was claimed and whose worker died before its first line has a history entry and no start.
     assert sum(starts.values()) <= sum(len(outcomes) for outcomes in recorded)
     assert set(starts) == {job.id for job in added}
