@@ -45,6 +45,7 @@ class Access:
         self._store = store
         self._audit = audit
         self._known: dict[str, _Known] = {}
+        self._reading: dict[str, asyncio.Task[Token | None]] = {}
         self._touched: dict[str, float] = {}
         self._background: set[asyncio.Task[None]] = set()
 
@@ -141,12 +142,26 @@ class Access:
 
     async def drain(self) -> None:
         """Wait for what is being noted."""
-        await asyncio.gather(*self._background)
+        await asyncio.gather(*self._background, *self._reading.values(), return_exceptions=True)
 
     async def _find(self, token_id: str) -> Token | None:
         known = self._known.get(token_id)
         if known is not None and time.monotonic() < known.until:
             return known.token
+        reading = self._reading.get(token_id)
+        if reading is None:
+            # Of all who wait with the same token one asks.
+            reading = self._reading[token_id] = asyncio.create_task(self._read(token_id))
+            reading.add_done_callback(lambda done: self._has_read(token_id, done))
+        return await asyncio.shield(reading)
+
+    def _has_read(self, token_id: str, done: asyncio.Task[Token | None]) -> None:
+        del self._reading[token_id]
+        if not done.cancelled():
+            # Whoever still waits is told; if nobody does, nobody has to be.
+            done.exception()
+
+    async def _read(self, token_id: str) -> Token | None:
         # Counted from before the reading: however long that takes, a token is not relied on for longer.
         until = time.monotonic() + KNOWN_SECONDS
         token = await self._store.find(token_id)

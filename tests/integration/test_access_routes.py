@@ -323,3 +323,24 @@ async def test_a_job_that_is_given_to_another_user_is_not_told_of_any_more(house
     await ask(house, "admin", "PATCH", f"/v1/jobs/{own['id']}", {"meta": {"user_id": 8}})
     await ask(house, "admin", "POST", f"/v1/jobs/{own['id']}/kill")
     assert (await wait)[0] == 404
+
+
+async def test_many_that_wait_with_one_token_read_it_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, text = await house.runtime.access.create(roles=["read"], by=BY)
+    find, reads = house.runtime.access._store.find, 0
+
+    async def counted(token_id: str) -> Any:
+        nonlocal reads
+        reads += 1
+        return await find(token_id)
+
+    monkeypatch.setattr(house.runtime.access._store, "find", counted)
+    callers = await asyncio.gather(*(house.runtime.access.caller(text) for _ in range(50)))
+    assert reads == 1
+    assert {one is not None for one in callers} == {True}
+    # One that gives up takes nothing from the others.
+    house.runtime.access._known.clear()
+    first, second = (asyncio.create_task(house.runtime.access.caller(text)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second is not None
