@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import re
@@ -57,13 +58,19 @@ def run(tests: list[str], seed: int, minutes: float, figures: Path) -> int:
         "JOBQUEUE_TEST_SCALE": "full",
     }
     command = [sys.executable, "-m", "pytest", "-m", "full or not full", "-q", "--durations=5", *tests]
+    # So that whoever ends this ends the tests as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True) as running:
         try:
             return running.wait(OTHERS_SECONDS + minutes * 120)
         except subprocess.TimeoutExpired:
             print("not done in time", file=sys.stderr)
-            os.killpg(running.pid, signal.SIGKILL)
             return 124
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGINT)
+                running.wait(60)
+                os.killpg(running.pid, signal.SIGKILL)
 
 
 def report(figures: Path, seed: int, code: int) -> str:
