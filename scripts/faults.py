@@ -67,10 +67,10 @@ def run(tests: list[str], seed: int, minutes: float, figures: Path) -> int:
             print("not done in time", file=sys.stderr)
             return 124
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(running.pid, signal.SIGINT)
-                running.wait(60)
-                os.killpg(running.pid, signal.SIGKILL)
+            for what in (signal.SIGINT, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                    os.killpg(running.pid, what)
+                    running.wait(20)
 
 
 def report(figures: Path, seed: int, code: int) -> str:
