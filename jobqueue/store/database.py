@@ -57,6 +57,7 @@ _CONNECT_MS: Final = 4_000
 """Milliseconds to connect; so much too late may one of those answers be before all calls leave a server that hangs."""
 _TRANSACTION_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 1.0
+_AGAIN_SECONDS: Final = 0.2
 _RESYNC_SECONDS: Final = 10.0
 _SLIGHT: Final = timedelta(seconds=1)
 _MOST_DOCUMENT: Final = 16 * 1024 * 1024
@@ -214,15 +215,24 @@ class Database:
         except (ConfigurationError, InvalidURI, ValueError) as error:
             raise UnsuitableDatabaseError(f"the MongoDB URL cannot be used: {brief(error)}") from error
         database = cls(client, name, url)
+        until = time.monotonic() + _connect_seconds(url)
         try:
-            with translated():
-                with pymongo.timeout(_connect_seconds(url)):
-                    await database.check()
-                await database.ensure_indexes()
+            while True:
+                try:
+                    with translated():
+                        with pymongo.timeout(max(_ANSWER_SECONDS, until - time.monotonic())):
+                            await database.check()
+                        await database.ensure_indexes()
+                except DatabaseUnavailableError:
+                    # Whoever starts during an election loses a connection, and finds the next primary a moment later.
+                    if time.monotonic() >= until - _ANSWER_SECONDS:
+                        raise
+                    await asyncio.sleep(_AGAIN_SECONDS)
+                else:
+                    return database
         except BaseException:
             client.close()
             raise
-        return database
 
     @property
     def raw(self) -> AsyncIOMotorDatabase[Any]:

@@ -15,6 +15,7 @@ from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import Outcome, State
 from jobqueue.settings import Settings
+from jobqueue.store.database import Database
 from tests.faults.conftest import DATABASE
 from tests.support.factories import add, claim, open_runtime, succeed
 from tests.support.faults.proxy import Proxy
@@ -45,6 +46,16 @@ async def all_of(queue: JobQueue, state: State) -> list[Job]:
     except DatabaseUnavailableError:
         return []
     return found if all(job.state is state and not job.outbox for job in found) else []
+
+
+@pytest.mark.parametrize("command", ["hello", "buildInfo", "createIndexes", "listIndexes"])
+async def test_whoever_starts_while_connections_are_lost_is_there_a_moment_later(
+    one_node: ReplicaSet, command: str
+) -> None:
+    data = {"failCommands": [command], "closeConnection": True, "appName": "jobqueue"}
+    with one_node.fail_point("failCommand", {"times": 1}, **data):
+        database = await Database.connect(one_node.url, "faults")
+        await database.close()
 
 
 async def test_a_claim_whose_reply_is_lost_after_it_was_committed_is_the_same_claim(one_node: ReplicaSet) -> None:
