@@ -161,7 +161,7 @@ class ServerClock:
         base = self._base
         if base is None or self._is_old():
             async with self._reading:
-                base = self._base if self._base is not None and not self._is_old() else await self._read()
+                base = self._base if self._base is not None and not self._is_old() else await self.ask()
         moment = _to_millisecond(base + timedelta(seconds=_steady() - self._read_at))
         if moment < self._last <= moment + _SLIGHT:
             moment = self._last
@@ -171,7 +171,8 @@ class ServerClock:
     def _is_old(self) -> bool:
         return _steady() - self._read_at > _RESYNC_SECONDS
 
-    async def _read(self) -> datetime:
+    async def ask(self) -> datetime:
+        """Return the time that the server says it is, after all that has happened before this is called."""
         hello = await self._database.command("hello")
         base: datetime = hello["localTime"].replace(tzinfo=UTC)
         # The reading may have been on its way for a while: so this time is a little behind the server's, never ahead of

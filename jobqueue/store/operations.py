@@ -51,7 +51,8 @@ class OperationStore:
     @guarded
     async def create(self, new: NewOperation) -> Operation:
         """Add an operation, with an entry in the audit."""
-        began = await self._database.clock.now()
+        # The clock may be a little behind the server's, and what has ended just now would be taken for later.
+        began = await self._database.clock.ask()
         matched, is_exact = await self.count(new, began)
         document = _document(new, began, matched, is_exact=is_exact)
 
@@ -66,7 +67,7 @@ class OperationStore:
     @guarded
     async def preview(self, new: NewOperation, most: int) -> tuple[int | None, bool, list[Job]]:
         """Return how many jobs there are, whether that is all of them, and the first few."""
-        began = await self._database.clock.now()
+        began = await self._database.clock.ask()
         matched, is_exact = await self.count(new, began)
         found = selection.selected(new, began)
 

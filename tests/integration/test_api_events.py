@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -109,7 +111,9 @@ async def test_a_reader_that_takes_nothing_is_cut_off(
             await idle_runtime.producer.add_all([NewJob(type="a" * 200) for _ in range(1000)])
             assert len(reader._items) <= events.MOST_KEPT
         await eventually(lambda: idle_runtime.events.readers == 0)
-        assert not reader._items
+        gone = weakref.ref(reader)
+        del reader
+        await eventually(lambda: gc.collect() >= 0 and gone() is None)
 
 
 async def test_streams_end_when_the_server_stops(idle_runtime: Runtime) -> None:

@@ -157,6 +157,19 @@ async def test_what_fails_again_or_comes_later_is_left_alone(
     assert await states(idle_runtime) == {"failed": 7}
 
 
+async def test_what_has_ended_just_before_is_meant_also_by_a_clock_that_is_behind(idle_runtime: Runtime) -> None:
+    await idle_runtime.database.clock.now()
+    assert idle_runtime.database.clock._base is not None
+    idle_runtime.database.clock._base -= timedelta(milliseconds=500)
+    await job_in(idle_runtime, State.FAILED)
+    asked = new(Action.REQUEUE, filter={"state": "failed"})
+    assert (await idle_runtime.operations.preview(asked))[0] == 1
+    made = await idle_runtime.operations.create(asked)
+    while await idle_runtime.operations.carry_on(made.id):
+        pass
+    assert (await idle_runtime.operations.get(made.id)).done == 1
+
+
 @pytest.mark.parametrize("action", list(Action))
 async def test_what_was_done_and_not_counted_is_counted_by_the_next_and_not_done_twice(
     idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, action: Action
