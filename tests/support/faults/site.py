@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -153,7 +154,11 @@ class Site:
         """Return what a process uses now."""
         process = Path(f"/proc/{self._processes[name].pid}")
         fields = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-        links = [str(link.readlink()) for link in (process / "fd").iterdir() if link.is_symlink()]
+        links = []
+        for link in (process / "fd").iterdir():
+            # It goes on working, and may have closed this one meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                links.append(str(link.readlink()))
         tasks = self.directory / f"{name}.tasks"
         return Vital(
             memory=int(fields["VmRSS"].split()[0]) * 1024,
