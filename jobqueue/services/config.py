@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.queue import QueueConfig
+from jobqueue.store.clock import steady
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,14 +43,14 @@ class QueueConfigs:
 
     async def fresh(self, queue: str) -> QueueConfig:
         """Return a queue's configuration, read anew if the copy is older than `FRESH_SECONDS`."""
-        if time.monotonic() - self._read_at >= FRESH_SECONDS:
+        if steady() - self._read_at >= FRESH_SECONDS:
             async with self._lock:
-                if time.monotonic() - self._read_at >= FRESH_SECONDS:
+                if steady() - self._read_at >= FRESH_SECONDS:
                     await self.refresh()
         return self.of(queue)
 
     async def refresh(self) -> None:
         """Read all configurations."""
-        asked_at = time.monotonic()
+        asked_at = steady()
         self._queues, self.revision = await self._store.all()
         self._read_at = max(self._read_at, asked_at)

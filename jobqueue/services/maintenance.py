@@ -16,6 +16,7 @@ from jobqueue.services.work import reaped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from jobqueue.domain.job import Job
     from jobqueue.services.breakers import Breakers
@@ -94,9 +95,15 @@ class Grace:
         self._gaps: list[tuple[float, float]] = [(float("inf"), now)]
         self._last = now
 
-    def saw_database(self, now: float) -> None:
-        """Note that the database has just answered; ``now`` is of a steady clock, in seconds."""
-        gap = now - self._last
+    def saw_database(self, now: float, passed: float = 0.0) -> None:
+        """Note that the database has just answered.
+
+        Args:
+            now: of a steady clock, in seconds.
+            passed: seconds that have passed by the clock of the database. They are more if that clock was set forward,
+                or if this host slept: then leases have ended of workers that could not renew them, too.
+        """
+        gap = max(now - self._last, passed)
         self._gaps = [*[known for known in self._gaps if known[0] > gap], (gap, now)]
         if len(self._gaps) > _MOST_GAPS:
             (longest, _), (_, ended_at), *rest = self._gaps
@@ -131,12 +138,15 @@ class Reaper:
         self._wakeups = wakeups
         self.metrics: Metrics | None = None
         self._grace = Grace(time.monotonic())
+        self._told_at: datetime | None = None
 
     async def run_once(self) -> float | None:
         """Reap what has expired; return in how many seconds to look again if something may not be reaped yet."""
         expired = await self._jobs.expired(self._grace.patience(time.monotonic()), _AT_ONCE)
+        told_at = await self._jobs.server_time()
         now = time.monotonic()
-        self._grace.saw_database(now)
+        self._grace.saw_database(now, (told_at - (self._told_at or told_at)).total_seconds())
+        self._told_at = told_at
         sooner = None
         for job in expired:
             if self._grace.allows(job.held_lease, now):

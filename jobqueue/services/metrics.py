@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.job import Job
     from jobqueue.domain.state import Transition
     from jobqueue.services.census import Census
-    from jobqueue.store.database import ServerClock
+    from jobqueue.store.clock import ServerClock
 
 MOST_QUEUES: Final = 200
 """Queues that are told apart; the others are one, so that whoever names queues cannot fill the memory of Prometheus."""

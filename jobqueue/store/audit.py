@@ -55,6 +55,7 @@ class AuditStore:
         """
         kind, name = target
         entry = {
+            "_id": await self._clock.new_id(),
             "at": await self._clock.now(),
             "by": note.by.wire(),
             "action": note.action,
@@ -76,7 +77,7 @@ class AuditStore:
             "after": None,
             "unconfirmed": True,
         }
-        made = ObjectId()
+        made = await self._clock.new_id()
         update = [{"$set": {"at": "$$NOW", **{field: {"$literal": value} for field, value in entry.items()}}}]
         await self.collection.update_one({"_id": made}, update, upsert=True)
         return made

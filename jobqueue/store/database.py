@@ -10,7 +10,7 @@ import functools
 import re
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -36,6 +36,7 @@ from pymongo.read_concern import ReadConcern
 
 from jobqueue.domain.errors import DatabaseUnavailableError, NotFoundError, TooLargeError, UnsuitableDatabaseError
 from jobqueue.store import indexes
+from jobqueue.store.clock import ServerClock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
@@ -58,8 +59,6 @@ _CONNECT_MS: Final = 4_000
 _TRANSACTION_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 0.2
-_RESYNC_SECONDS: Final = 10.0
-_SLIGHT: Final = timedelta(seconds=1)
 _MOST_DOCUMENT: Final = 16 * 1024 * 1024
 _AUTHENTICATION: Final = frozenset({13, 18, 8000})
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420})
@@ -140,45 +139,6 @@ def _connect_seconds(url: str) -> float:
 def new_id() -> str:
     """Return a fresh id of 24 hex digits."""
     return str(ObjectId())
-
-
-class ServerClock:
-    """The server's time, carried on by a clock of this host that nobody can set.
-
-    The wall clock of the host is never asked: a wrong one can neither start a job early nor delay it. A new reading
-    that differs by little does not turn the time back, so that what one process adds keeps its order.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._base: datetime | None = None
-        self._read_at = 0.0
-        self._reading = asyncio.Lock()
-        self._last = datetime.min.replace(tzinfo=UTC)
-
-    async def now(self) -> datetime:
-        """Return the server's time, read anew when the last reading is older than ten seconds."""
-        base = self._base
-        if base is None or self._is_old():
-            async with self._reading:
-                base = self._base if self._base is not None and not self._is_old() else await self.ask()
-        moment = _to_millisecond(base + timedelta(seconds=_steady() - self._read_at))
-        if moment < self._last <= moment + _SLIGHT:
-            moment = self._last
-        self._last = moment
-        return moment
-
-    def _is_old(self) -> bool:
-        return _steady() - self._read_at > _RESYNC_SECONDS
-
-    async def ask(self) -> datetime:
-        """Return the time that the server says it is, after all that has happened before this is called."""
-        hello = await self._database.command("hello")
-        base: datetime = hello["localTime"].replace(tzinfo=UTC)
-        # The reading may have been on its way for a while: so this time is a little behind the server's, never ahead of
-        # it, and no job is said to have started before it was added.
-        self._base, self._read_at = base, _steady()
-        return base
 
 
 class Database:
@@ -359,14 +319,3 @@ def is_passing(error: OperationFailure) -> bool:
 def is_duplicate(error: BaseException) -> bool:
     """Tell whether the driver's error is about a unique index."""
     return getattr(error, "code", None) == _DUPLICATE_KEY
-
-
-def _to_millisecond(moment: datetime) -> datetime:
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-
-
-def _steady() -> float:
-    # Goes on while the host is suspended, where the system has such a clock.
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()

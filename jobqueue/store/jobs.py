@@ -231,6 +231,11 @@ class JobStore:
         return float((found["delayTil"] - await self._clock.now()).total_seconds())
 
     @guarded
+    async def server_time(self) -> datetime:
+        """Return the time that the server says it is now."""
+        return await self._clock.ask()
+
+    @guarded
     async def expired(self, patience: float, most: int = 100) -> list[Job]:
         """Return jobs, as `lean`, whose lease has ended and was at most ``patience`` seconds, longest over first."""
         cursor = self.collection.find(statements.expired(self.now, patience), _LEAN).sort("resetAt", 1).limit(most)

@@ -16,7 +16,7 @@ from jobqueue.domain.errors import ConflictError, NotFoundError
 from jobqueue.domain.operation import Action, NewOperation, Operation, Stage
 from jobqueue.store import documents, operation_statements, selection, statements
 from jobqueue.store.audit import AuditStore, Note
-from jobqueue.store.database import guarded, is_too_slow, new_id
+from jobqueue.store.database import guarded, is_too_slow
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -55,6 +55,7 @@ class OperationStore:
         began = await self._database.clock.ask()
         matched, is_exact = await self.count(new, began)
         document = _document(new, began, matched, is_exact=is_exact)
+        document["_id"] = await self._database.clock.new_id()
 
         async def insert(session: AsyncIOMotorClientSession) -> None:
             await self.collection.insert_one(document, session=session)
@@ -229,7 +230,6 @@ async def _within(seconds: float, read: Callable[[], Awaitable[T]]) -> T | None:
 
 def _document(new: NewOperation, began: datetime, matched: int | None, *, is_exact: bool) -> Document:
     return {
-        "_id": ObjectId(new_id()),
         "action": new.action.value,
         # As text: it has names that are commands to MongoDB.
         "filter": json.dumps(new.filter, ensure_ascii=False),

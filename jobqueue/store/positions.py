@@ -27,7 +27,7 @@ _LOOK_SECONDS: Final = 1.0
 _SHARE: Final = 10
 """How many times as long as a costly look takes nobody looks again."""
 _CHEAP_SECONDS: Final = 0.02
-_MARGIN: Final = timedelta(milliseconds=5)
+_MARGIN: Final = timedelta(milliseconds=50)
 """Of two jobs that were added at the same time the one that is stored later may have the earlier time."""
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 Wanted = tuple[str, tuple[str, ...] | None, tuple[str, ...]]

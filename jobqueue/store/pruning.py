@@ -9,6 +9,7 @@ from jobqueue.domain.state import State
 from jobqueue.store import queue_statements, statements
 from jobqueue.store.batch_statements import OPEN
 from jobqueue.store.database import guarded
+from jobqueue.store.rollups import MINUTE
 
 if TYPE_CHECKING:
     from jobqueue.store.database import Database
@@ -30,6 +31,7 @@ class PruningStore:
         self._clock = database.clock
         self._jobs = database.collection("jobs")
         self._batches = database.collection("batches")
+        self._minutes = database.collection("statMinutes")
         self._outside = [database.collection(name) for name in ("logs", "attempts")]
 
     @guarded
@@ -51,7 +53,7 @@ class PruningStore:
         # Where somebody has come to depend on one since, that is noted in it.
         depended_on = [one["_id"] for one in found if one.get("dependents")]
         over["$or"] = [{"dependents": None}, {"_id": {"$in": depended_on}}]
-        since = now - timedelta(seconds=queue_statements.REMEMBERED_SECONDS)
+        since = min(now - timedelta(seconds=queue_statements.REMEMBERED_SECONDS), await self._counted_until(now))
         recent = [one["_id"] for one in found if one["endAt"] > since]
         old = [one for one in found if one["endAt"] <= since]
         born = [one["_id"] for one in old if any(one.get(name) is not None for name in _DERIVED)]
@@ -83,6 +85,18 @@ class PruningStore:
             kept |= awaited
             open_batches |= of_open
         return [], 0
+
+    async def _counted_until(self, now: datetime) -> datetime:
+        """Return until when the statistics know for good what has happened; until now if they know nothing.
+
+        After an outage there are minutes that are still to be counted, or to be counted for the second time.
+        """
+        once = await self._minutes.find_one({"checked": False}, {"_id": 1}, sort=[("_id", 1)])
+        newest = once or await self._minutes.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+        if newest is None:
+            return now
+        minute: datetime = newest["_id"]
+        return minute if once else minute + MINUTE
 
     async def _open(self, batches: set[Any]) -> set[Any]:
         if not batches:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from bson import ObjectId
 
@@ -123,13 +123,15 @@ class QueueStore:
         return dict(zip(states, map(int, found), strict=True))
 
     async def _oldest_ready(self, queue: str, now: datetime) -> float | None:
-        """Look at the jobs that have been there longest: one that was delayed could not be claimed before its time."""
-        cursor = self.collection.find(
-            {"queue": queue, "state": State.PENDING.value}, {"insertAt": 1, "delayTil": 1}, hint=_BY_QUEUE
-        ).sort([("insertAt", 1), ("_id", 1)])
-        since: list[Any] = [
-            max(moment for moment in (one.get("insertAt"), one.get("delayTil")) if isinstance(moment, datetime))
-            async for one in cursor.limit(_HEAD)
-            if isinstance(one.get("insertAt"), datetime)
-        ]
+        """Look at the jobs that have been there longest, and since when each of them could have been claimed."""
+        cursor = self.collection.aggregate(
+            [
+                {"$match": {"queue": queue, "state": State.PENDING.value}},
+                {"$sort": {"insertAt": 1, "_id": 1}},
+                {"$limit": _HEAD},
+                {"$project": {"ready": statements.ready()}},
+            ],
+            hint=_BY_QUEUE,
+        )
+        since = [one["ready"] async for one in cursor if isinstance(one.get("ready"), datetime)]
         return max(0.0, (now - min(since)).total_seconds()) if since else None

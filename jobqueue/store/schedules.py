@@ -48,7 +48,7 @@ class ScheduleStore:
     @guarded
     async def now(self) -> datetime:
         """Return the present."""
-        return self.present or await self._database.clock.now()
+        return self.present or await self._database.clock.ask()
 
     @guarded
     async def find(self, name: str) -> Planned | None:

@@ -79,7 +79,7 @@ def claim(
         "attempt": number,
         "token": {"$literal": token},
         "worker": {"$literal": worker},
-        "readyAt": _ready(),
+        "readyAt": ready(),
         "startAt": now,
         "endAt": None,
         "outcome": None,
@@ -367,7 +367,7 @@ def key_holder(queue: str, key: str) -> Document:
     return {"queue": queue, "key": key, "state": {"$in": sorted(state.value for state in UNFINISHED)}}
 
 
-def _ready() -> Document:
+def ready() -> Document:
     """Return since when a job could have been claimed: created, due, released, or back from its last attempt."""
     return {"$max": ["$insertAt", "$delayTil", "$readyAt", {"$max": "$history.endAt"}]}
 

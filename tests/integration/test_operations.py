@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -159,8 +160,9 @@ async def test_what_fails_again_or_comes_later_is_left_alone(
 
 async def test_what_has_ended_just_before_is_meant_also_by_a_clock_that_is_behind(idle_runtime: Runtime) -> None:
     await idle_runtime.database.clock.now()
-    assert idle_runtime.database.clock._base is not None
-    idle_runtime.database.clock._base -= timedelta(milliseconds=500)
+    known = idle_runtime.database.clock._known
+    assert known is not None
+    idle_runtime.database.clock._known = replace(known, told=known.told - timedelta(milliseconds=500))
     await job_in(idle_runtime, State.FAILED)
     asked = new(Action.REQUEUE, filter={"state": "failed"})
     assert (await idle_runtime.operations.preview(asked))[0] == 1

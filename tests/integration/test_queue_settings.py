@@ -22,7 +22,7 @@ from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import FINAL, State
 from jobqueue.processors import signing
 from jobqueue.store.config import NOTHING
-from tests.support.factories import LONG_AGO, add, claim, claimed_job, job_in, open_runtime
+from tests.support.factories import LONG_AGO, add, claim, claimed_job, fail, job_in, open_runtime, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -121,6 +121,25 @@ async def test_a_job_that_was_delayed_has_waited_since_it_was_due(client: Client
     moments = {"insertAt": LONG_AGO, "delayTil": datetime.now(UTC) - timedelta(seconds=30)}
     await idle_runtime.jobs.collection.update_one({"_id": ObjectId(job.id)}, {"$set": moments})
     assert 29 < (await ask(client, "GET", Q))["oldestPendingAge"] < 60
+
+
+@pytest.mark.parametrize("back", ["requeued", "tried again", "released"])
+async def test_an_old_job_that_can_be_claimed_again_has_waited_since_then(
+    client: Client, idle_runtime: Runtime, back: str
+) -> None:
+    claimed = await claimed_job(idle_runtime, queue="q", attempts=2 if back == "tried again" else 1, backoff=0)
+    job = claimed.job
+    if back == "released":
+        job = await add(idle_runtime, queue="q", depends_on=(job.id,))
+        await succeed(idle_runtime, claimed)
+    else:
+        await fail(idle_runtime, claimed)
+    if back == "requeued":
+        await idle_runtime.admin.requeue(job.id)
+    long_ago = {"$set": {"insertAt": LONG_AGO}}
+    await idle_runtime.jobs.collection.update_one({"_id": ObjectId(job.id), "state": "pending"}, long_ago)
+    assert (await idle_runtime.jobs.get(job.id)).insert_at == LONG_AGO
+    assert (await ask(client, "GET", Q))["oldestPendingAge"] < 60
 
 
 @pytest.mark.parametrize("odd", ["a..b", "", "$where", "a b", 5, None, {"a": 1}])

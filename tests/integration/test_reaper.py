@@ -267,6 +267,28 @@ async def test_after_an_outage_living_workers_are_not_robbed_and_dead_ones_are_n
     assert set(states.values()) == {State.PROCESSING}
 
 
+async def test_after_a_sleep_of_the_host_or_a_step_of_the_servers_clock_living_workers_are_not_robbed(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = await claimed_job(idle_runtime, lease=10)
+    reapings = Reapings(idle_runtime, monkeypatch)
+    for _ in range(10):
+        await reapings.look(after=2)
+    told = await idle_runtime.jobs.server_time() + timedelta(minutes=10)
+
+    async def later() -> datetime:
+        return told
+
+    monkeypatch.setattr(idle_runtime.jobs, "server_time", later)
+    await end_lease(idle_runtime, claimed.job)
+    for _ in range(4):
+        await reapings.look(after=2)
+        assert (await idle_runtime.jobs.get(claimed.job.id)).state is State.PROCESSING
+    await reapings.look(after=2)
+    await reapings.look(after=2)
+    assert (await idle_runtime.jobs.get(claimed.job.id)).state is State.DELAYED
+
+
 async def test_a_job_of_a_worker_that_died_is_run_by_another_soon(settings: Settings, idle_runtime: Runtime) -> None:
     claimed = await claimed_job(idle_runtime, lease=0.3, backoff=0)
     async with open_runtime(settings, started=True) as other:

@@ -280,3 +280,22 @@ async def test_a_kill_while_waiting_is_remembered_through_a_requeue(idle_runtime
     killed = await change.kill(job.id, "$two")
     assert (killed.state, killed.error) == (State.KILLED, JobError(kind="killed", message="$two"))
     assert gist(await today(idle_runtime))["killed"] == 2
+
+
+async def test_what_is_deleted_after_an_outage_and_before_it_is_counted_again_is_still_counted(
+    idle_runtime: Runtime,
+) -> None:
+    ended = NOW - timedelta(hours=2)
+    store, roller, _, clock = make_stats(idle_runtime, ended + timedelta(minutes=3))
+    jobs = [await succeed(idle_runtime, await claimed_job(idle_runtime)) for _ in range(3)]
+    history = {"history.0.startAt": ended, "history.0.endAt": ended}
+    moments = {"insertAt": ended, "startAt": ended, "endAt": ended, **history}
+    await idle_runtime.jobs.collection.update_many({}, {"$set": moments})
+    await caught_up(roller)
+    before = await kept(store, minute_of(ended), minute_of(ended) + MINUTE)
+    assert before
+    clock.moment = idle_runtime.pruning.now = NOW
+    assert await idle_runtime.pruning.prune("default", State.SUCCESS, 3600, 100) == (len(jobs), len(jobs))
+    await caught_up(roller)
+    assert await store.unchecked(NOW - timedelta(minutes=30)) is None
+    assert await kept(store, minute_of(ended), minute_of(ended) + MINUTE) == before
