@@ -337,7 +337,7 @@ def test_a_mongod_that_hangs_is_replaced_only_when_nobody_else_uses_it(layout: L
             EmbeddedMongo.acquire(layout.root, start_timeout=1.0)
         assert guard.running(layout) == Server(started["pid"], int(started["url"].split(":")[2].split("/")[0]))
         owner.kill()
-    with EmbeddedMongo.acquire(layout.root, start_timeout=4.0) as mongo:
+    with EmbeddedMongo.acquire(layout.root, start_timeout=15.0) as mongo:
         assert not mongo.adopted
         assert is_gone(started["pid"])
         assert values(mongo.url) == ["a"]

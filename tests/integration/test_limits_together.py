@@ -67,7 +67,7 @@ async def test_a_lane_that_is_held_back_is_woken_when_another_process_makes_room
             found = await (await queue.open()).explainer.why(added.id)
             assert [reason.kind for reason in found.reasons if reason.kind != "no-worker"] == ["concurrency"]
             hold.set()
-            await eventually(lambda: ran == ["long", "short"], within=5)
+            await eventually(lambda: ran == ["long", "short"], within=15)
 
 
 async def test_jobs_that_began_while_there_was_no_limit_count_when_there_is_the_same_one_again(

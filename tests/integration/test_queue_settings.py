@@ -414,6 +414,6 @@ async def test_what_another_process_has_changed_holds_here(settings: Settings, r
     async with open_runtime(settings) as other:
         await other.queues.put("q", {"attempts": 7, "paused": True})
         await add(other, queue="q")
-        await eventually(lambda: runtime.configs.of("q").attempts == 7, within=5)
+        await eventually(lambda: runtime.configs.of("q").attempts == 7, within=15)
         await other.queues.delete("q", force=True)
-        await eventually(lambda: "q" not in runtime.configs.known, within=5)
+        await eventually(lambda: "q" not in runtime.configs.known, within=15)

@@ -16,7 +16,7 @@ from jobqueue.domain.job import NewJob
 from jobqueue.domain.state import State
 from jobqueue.services import runtime as services
 from tests.support.factories import add, claim, retry
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, has_nothing_to_do
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jobqueue.settings import Settings
 
 SELDOM = 30.0
-SOON = 5.0
+SOON = 15.0
 """Far less than the seconds between two polls, far more than an event takes on a busy machine."""
 
 
@@ -48,10 +48,11 @@ async def working(settings: Settings, ran: Ran, *, poll: float = SELDOM, queue: 
     async with JobQueue(replace(settings, poll_interval=poll)) as worker:
         worker.handler("work", queue=queue)(ran)
         runtime = await worker.open()
-        async with worker.working():
+        async with worker.working() as dispatcher:
             await eventually(runtime.changes.open.is_set)
             first = await worker.add("work", queue=queue)
             await ran.soon(first.id)
+            await eventually(lambda: has_nothing_to_do(dispatcher))
             yield runtime
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from jobqueue.services.dispatcher import Dispatcher
+
 T = TypeVar("T")
 
 
@@ -29,3 +31,8 @@ async def eventually(look: Callable[[], Any], *, within: float = 20, every: floa
             if found:
                 return found
             await asyncio.sleep(every)
+
+
+def has_nothing_to_do(dispatcher: Dispatcher) -> bool:
+    """Tell whether a worker has looked for jobs and will not look again by itself."""
+    return all(one.known == 0 and not one.taken for one in dispatcher._appetites.values())
