@@ -85,13 +85,20 @@ async def _follow(admin: Admin, job_id: str, *, as_json: bool) -> int:
         except NotFoundError:
             if not before.on_success_delete:
                 raise
-            output.note(f"job {job_id} has succeeded and is deleted")
+            _note_deleted(job_id)
             return exits.OK
         seen += len(fresh)
         _print_news(before, job, [line for _, line in fresh], as_json=as_json)
     if as_json:
         output.print_json({"job": wire.job(job)}, indent=None)
+    if job.on_success_delete and job.state is State.SUCCESS:
+        # Its end was seen just before.
+        _note_deleted(job_id)
     return exits.OK if job.state is State.SUCCESS else exits.JOB_FAILED
+
+
+def _note_deleted(job_id: str) -> None:
+    output.note(f"job {job_id} has succeeded and is deleted")
 
 
 def _print_news(before: Job, job: Job, lines: list[LogLine], *, as_json: bool) -> None:

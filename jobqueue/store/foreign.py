@@ -95,7 +95,7 @@ class ForeignStore:
             if document.get(name) is not None:
                 del wanted[name]
         wanted |= _links(document) | _kept(document) | {"attrs": _attributes(document), "run": _run(document)}
-        wanted["insertAt"] = _inserted(document, now)
+        wanted["insertAt"] = _date(document.get("insertAt")) or now
         if notes:
             lines = [_line(now, f"{path} {', '.join(found)}: left out") for path, found in notes.items()]
             wanted |= {"logs": [*wanted["logs"], *lines], "logCount": wanted["logCount"] + len(lines)}
@@ -112,7 +112,7 @@ class ForeignStore:
     async def keep(self, document: Document) -> None:
         """Take over a job that has ended, as it is; what is needed to list it is filled in."""
         now = await self._clock.now()
-        begun = _inserted(document, _date(document.get("endAt")) or now)
+        begun = _date(document.get("insertAt")) or _date(document.get("endAt")) or now
         wanted: Document = {"insertAt": begun, "endAt": _date(document.get("endAt")) or begun}
         wanted |= (
             _kept(document)
@@ -133,7 +133,7 @@ class ForeignStore:
             "state": State.FAILED.value,
             "error": wire.error(JobError(kind=KIND, message=why)),
             "endAt": now,
-            "insertAt": _inserted(document, now),
+            "insertAt": _date(document.get("insertAt")) or now,
             "resetAt": None,
             "delayTil": None,
             "claim": None,
@@ -292,11 +292,6 @@ def _attributes(document: Mapping[str, Any]) -> list[str]:
 
 def _run(document: Mapping[str, Any]) -> int:
     return foreign.count(plain(document.get(foreign_statements.HAD)))
-
-
-def _inserted(document: Document, now: datetime) -> datetime:
-    """Return since when a document has been here, which is not the future, whatever the clock of its tool said."""
-    return min(_date(document.get("insertAt")) or now, now)
 
 
 def _date(value: Any) -> datetime | None:

@@ -266,14 +266,14 @@ def test_what_runs_a_killed_job_is_told(way: Way) -> None:
 
 
 def test_a_run_that_takes_too_long_is_stopped_and_counted(way: Way) -> None:
-    job_id = way.add(["once", ["hold"]], ["result", "quick"], timeout=1, lease=LEASE, backoff=SHORT)
+    job_id = way.add(["once", ["hold"]], ["result", "quick"], timeout=3, lease=LEASE, backoff=SHORT)
     way.held(job_id)
     way.stopped(job_id)
     job = way.ended(job_id)
     assert (job["state"], job["result"], job["attemptsMade"]) == ("success", "quick", 2)
     assert outcomes(job) == ["timeout", "success"]
     assert job["history"][0]["error"]["kind"] == "timeout"
-    assert "1 s" in job["history"][0]["error"]["message"]
+    assert "3 s" in job["history"][0]["error"]["message"]
 
 
 def test_a_job_longer_than_its_lease_is_kept_by_heartbeats(way: Way) -> None:

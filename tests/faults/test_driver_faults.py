@@ -197,4 +197,4 @@ async def test_a_write_that_a_majority_has_confirmed_outlives_the_death_of_the_s
 
 async def _more(acknowledged: list[str], count: int) -> None:
     wanted = len(acknowledged) + count
-    await eventually(lambda: len(acknowledged) >= wanted, within=10)
+    await eventually(lambda: len(acknowledged) >= wanted, within=60)

@@ -50,9 +50,9 @@ async def test_a_start_that_was_held_up_after_its_grant_does_not_happen_in_anoth
     # Each as in a process of its own: they do not wait for each other.
     monkeypatch.setattr(idle_runtime.work._limiter, "_locks", Unlocked())
     monkeypatch.setattr(claims, "claim", slow)
+    granted_at = await idle_runtime.limits.time()
     late = [asyncio.create_task(claim()) for _ in range(LIMIT)]
     await eventually(lambda: waiting == LIMIT)
-    granted_at = await idle_runtime.limits.time()
     monkeypatch.setattr(claims, "claim", search)
 
     async def next_window() -> bool:

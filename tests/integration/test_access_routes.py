@@ -286,6 +286,7 @@ async def test_what_lasts_ends_when_the_token_does(house: House, how: str) -> No
 
 
 async def test_a_job_that_is_found_too_late_is_given_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobqueue.api.standing._LOOK_SECONDS", 3600)
     made, text = await house.runtime.access.create(roles=["work"], by=BY)
     claim = asyncio.create_task(
         house.client.post(
@@ -302,7 +303,6 @@ async def test_a_job_that_is_found_too_late_is_given_back(house: House, monkeypa
         give_back(claimed)
 
     monkeypatch.setattr(desk_of(house), "give_back", noted)
-    monkeypatch.setattr("jobqueue.api.standing._LOOK_SECONDS", 3600)
     await house.runtime.access._store.revoke(made.id)
     house.runtime.access._known.clear()
     added = await house.runtime.producer.add(NewJob(type="a", queue="late"))

@@ -70,6 +70,7 @@ async def test_twenty_at_once_make_one_job(client: Client, runtime: Runtime) -> 
 async def test_while_a_request_is_under_way_its_repetition_is_refused(
     client: Client, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("jobqueue.store.idempotency.BUSY", timedelta(minutes=1))
     begun, go_on = asyncio.Event(), asyncio.Event()
     add = runtime.producer.add
 

@@ -98,7 +98,7 @@ async def test_counts_are_read_from_the_index_alone_and_remembered_for_a_while(i
         "explain", command | {"hint": "newestOfQueue"}, verbosity="queryPlanner"
     )
     assert not set(stages(plan)) & {"COLLSCAN", "FETCH"}
-    census = Census(CensusStore(idle_runtime.database), idle_runtime.figures)
+    census = Census(CensusStore(idle_runtime.database), idle_runtime.figures, fresh=600)
     first = await census.states()
     assert first["default"]["success"] == 100
     await add(idle_runtime)

@@ -290,11 +290,12 @@ async def test_a_better_job_from_another_process_is_seen_within_about_a_second_w
 ) -> None:
     monkeypatch.setattr(positions, "_WARM", 0)
     await idle_runtime.producer.add_all([NewJob(type="work") for _ in range(1000)])
-    await claim(idle_runtime)
+    for _ in range(2):
+        await claim(idle_runtime)
     async with open_runtime(settings) as other:
         better = await add(other, priority=9)
 
     async def comes() -> bool:
         return (await claim(idle_runtime)).job.id == better.id
 
-    await eventually(comes, within=4, every=0.02)
+    await eventually(comes, every=0.02)

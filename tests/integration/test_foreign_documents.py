@@ -30,11 +30,6 @@ for _ in range(100):
     DEEP = {"a": DEEP}
 
 
-async def test_a_job_of_a_tool_whose_clock_is_ahead_is_not_from_the_future(idle_runtime: Runtime) -> None:
-    job = await taken(idle_runtime, {"type": "mail", "insertAt": LATER})
-    assert timedelta() <= await idle_runtime.database.clock.now() - job.insert_at < timedelta(seconds=10)
-
-
 async def test_type_and_data_are_enough_and_the_queue_says_the_rest(idle_runtime: Runtime) -> None:
     await idle_runtime.queues.patch("default", {"attempts": 7, "priority": 4, "backoff": 0, "lease": 33, "timeout": 5})
     await idle_runtime.configs.refresh()

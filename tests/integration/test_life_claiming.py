@@ -12,6 +12,8 @@ from tests.support.factories import add, claim, claimed_job, open_runtime, succe
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from jobqueue.services.runtime import Runtime
     from jobqueue.settings import Settings
 
@@ -29,8 +31,14 @@ async def test_higher_priority_comes_first_and_equal_ones_come_in_the_order_of_a
 async def test_the_order_of_adding_holds_over_processes(settings: Settings, idle_runtime: Runtime) -> None:
     async with open_runtime(settings) as other:
         for number in range(30):
-            await add((idle_runtime, other)[number % 2], data={"name": str(number)})
-            await asyncio.sleep(0.03)  # two processes know the server's time to a few milliseconds only
+            one, next_one = (idle_runtime, other)[:: 1 - 2 * (number % 2)]
+            added = await add(one, data={"name": str(number)})
+
+            async def knows(which: Runtime = next_one, moment: datetime = added.insert_at) -> bool:
+                return await which.database.clock.now() > moment
+
+            # Two processes know the server's time to a few milliseconds only.
+            await eventually(knows, every=0.001)
     assert await claimed_names(idle_runtime, 30) == [str(number) for number in range(30)]
 
 

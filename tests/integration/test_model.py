@@ -62,9 +62,11 @@ class LimitedTwin(Twin):
         has_room = self.most is None or self.running < self.most
         if any(waiting) and has_room and not self.paused and self._may_start():
             # What is known of slots may be some milliseconds old; that they are free is seen then.
+            # It is longer than usual where starts have come late.
+            leeway = None if self.rate is None else self.runtime.work._limiter._leeways.of("default", self.rate)
             await eventually(self._claimed)
-            if self.rate is not None:
-                self.deadlines.append(self.now + self.rate.leeway.total_seconds())
+            if leeway is not None:
+                self.deadlines.append(self.now + leeway.total_seconds())
         else:
             assert await self.runtime.work.claim("default", None, worker="w") is None
 

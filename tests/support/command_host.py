@@ -79,7 +79,7 @@ def fork() -> None:
         os.close(1)
         while os.getppid() == parent:
             time.sleep(0.05)
-        time.sleep(4)
+        time.sleep(20)
         os._exit(0)
 
 

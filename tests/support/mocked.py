@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mongomock_motor import AsyncMongoMockClient
@@ -23,6 +24,15 @@ class MockClient:
         return self._client.get_database(name)
 
 
+class MockDatabase(Database):
+    """Tells the time, which mongomock does not."""
+
+    async def command(self, name: str) -> dict[str, Any]:
+        if name != "hello":
+            return await super().command(name)
+        return {"localTime": datetime.now(UTC).replace(tzinfo=None)}
+
+
 def mocked(settings: Settings) -> Runtime:
     client: Any = MockClient()
-    return Runtime(settings, Database(client, "test", "mongodb://127.0.0.1:1"), None)
+    return Runtime(settings, MockDatabase(client, "test", "mongodb://127.0.0.1:1"), None)

@@ -35,6 +35,8 @@ async def follow(url: str, name: str) -> None:
     try:
         while not stop.is_set():
             await scheduler.run_once()
+            # Others on this machine have work to do, too.
+            await asyncio.sleep(0.005)
     finally:
         await runtime.close()
 
