@@ -95,15 +95,15 @@ class Grace:
         self._gaps: list[tuple[float, float]] = [(float("inf"), now)]
         self._last = now
 
-    def saw_database(self, now: float, passed: float = 0.0) -> None:
+    def saw_database(self, now: float, leap: float = 0.0) -> None:
         """Note that the database has just answered.
 
         Args:
             now: of a steady clock, in seconds.
-            passed: seconds that have passed by the clock of the database. They are more if that clock was set forward,
-                or if this host slept: then leases have ended of workers that could not renew them, too.
+            leap: seconds that have passed by the clock of the database, and not by the steady one: that clock was set
+                forward, or this host slept. Then leases have ended of workers that could not renew them, too.
         """
-        gap = max(now - self._last, passed)
+        gap = max(now - self._last, leap)
         self._gaps = [*[known for known in self._gaps if known[0] > gap], (gap, now)]
         if len(self._gaps) > _MOST_GAPS:
             (longest, _), (_, ended_at), *rest = self._gaps
@@ -138,15 +138,15 @@ class Reaper:
         self._wakeups = wakeups
         self.metrics: Metrics | None = None
         self._grace = Grace(time.monotonic())
-        self._told_at: datetime | None = None
+        self._told: tuple[datetime, float] | None = None
 
     async def run_once(self) -> float | None:
         """Reap what has expired; return in how many seconds to look again if something may not be reaped yet."""
         expired = await self._jobs.expired(self._grace.patience(time.monotonic()), _AT_ONCE)
-        told_at = await self._jobs.server_time()
+        self._grace.saw_database(time.monotonic())
+        leap = await self._leap()
         now = time.monotonic()
-        self._grace.saw_database(now, (told_at - (self._told_at or told_at)).total_seconds())
-        self._told_at = told_at
+        self._grace.saw_database(now, leap)
         sooner = None
         for job in expired:
             if self._grace.allows(job.held_lease, now):
@@ -154,6 +154,17 @@ class Reaper:
             else:
                 sooner = min(sooner or math.inf, self._grace.pace(job.held_lease))
         return sooner
+
+    async def _leap(self) -> float:
+        """Return how many seconds the clock of the database has gone further than the steady one since the last look.
+
+        However long the answers were on their way, they show no leap that there was not.
+        """
+        asked_at = time.monotonic()
+        told_at = await self._jobs.server_time()
+        before, since = self._told or (told_at, asked_at)
+        self._told = told_at, asked_at
+        return (told_at - before).total_seconds() - (time.monotonic() - since)
 
     async def _try_to_reap(self, job: Job) -> None:
         """Reap a job; one that cannot be reaped holds up no other."""

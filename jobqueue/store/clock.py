@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from bson import ObjectId
+from pymongo.errors import PyMongoError
 
 if TYPE_CHECKING:
     from jobqueue.store.database import Database
@@ -87,7 +88,7 @@ class ServerClock:
         return reading.told
 
     async def new_id(self) -> ObjectId:
-        """Return a fresh id; later ones are greater, to the millisecond, whatever the clocks of the hosts say."""
+        """Return a fresh id; later ones are greater but for the time of an answer, whatever the hosts' clocks say."""
         seconds, rest = divmod((await self.now() - _EPOCH) // _MILLISECOND, 1000)
         count = (next(self._count) & 0xFFFFFF).to_bytes(3, "big")
         return ObjectId(struct.pack(">IH", seconds, rest) + count + secrets.token_bytes(3))
@@ -102,12 +103,17 @@ class ServerClock:
         for _ in range(_TRIES - 1):
             if best.took <= _GOOD_SECONDS:
                 break
-            before, another = best, await self._read()
+            try:
+                before, another = best, await self._read()
+            except PyMongoError:
+                # One answer is enough.
+                break
             best = min(best, another, key=lambda one: one.took)
             if another.took > before.took / 2:
                 # The way is that long.
                 break
-        self._known = best
+        if self._known is None or self._known.at < best.at:
+            self._known = best
         return best
 
     async def _read(self) -> _Reading:

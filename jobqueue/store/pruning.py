@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.state import State
 from jobqueue.store import queue_statements, statements
 from jobqueue.store.batch_statements import OPEN
+from jobqueue.store.clock import steady
 from jobqueue.store.database import guarded
 from jobqueue.store.rollups import MINUTE
 
@@ -20,6 +21,7 @@ _DERIVED: Final = ("parentId", "callbackOf", "schedule")
 """Jobs with one of these were created because of something, and might be created again."""
 _READ: Final = dict.fromkeys((*_DERIVED, "endAt", "batchId", "dependents"), 1)
 _MOST_LOOKS: Final = 50
+_ASK_SECONDS: Final = 10.0
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -31,6 +33,7 @@ class PruningStore:
         self._clock = database.clock
         self._jobs = database.collection("jobs")
         self._batches = database.collection("batches")
+        self._counted, self._asked_at = _EPOCH, float("-inf")
         self._minutes = database.collection("statMinutes")
         self._outside = [database.collection(name) for name in ("logs", "attempts")]
 
@@ -53,9 +56,9 @@ class PruningStore:
         # Where somebody has come to depend on one since, that is noted in it.
         depended_on = [one["_id"] for one in found if one.get("dependents")]
         over["$or"] = [{"dependents": None}, {"_id": {"$in": depended_on}}]
-        since = min(now - timedelta(seconds=queue_statements.REMEMBERED_SECONDS), await self._counted_until(now))
-        recent = [one["_id"] for one in found if one["endAt"] > since]
-        old = [one for one in found if one["endAt"] <= since]
+        since = min(now - timedelta(seconds=queue_statements.REMEMBERED_SECONDS), await self._known_until(now))
+        recent = [one["_id"] for one in found if one["endAt"] >= since]
+        old = [one for one in found if one["endAt"] < since]
         born = [one["_id"] for one in old if any(one.get(name) is not None for name in _DERIVED)]
         others = [one["_id"] for one in old if one["_id"] not in set(born)]
         gone = 0
@@ -85,6 +88,12 @@ class PruningStore:
             kept |= awaited
             open_batches |= of_open
         return [], 0
+
+    async def _known_until(self, now: datetime) -> datetime:
+        # An answer of some seconds ago errs to the safe side.
+        if steady() - self._asked_at >= _ASK_SECONDS:
+            self._counted, self._asked_at = await self._counted_until(now), steady()
+        return self._counted
 
     async def _counted_until(self, now: datetime) -> datetime:
         """Return until when the statistics know for good what has happened; until now if they know nothing.

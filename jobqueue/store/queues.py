@@ -123,7 +123,7 @@ class QueueStore:
         return dict(zip(states, map(int, found), strict=True))
 
     async def _oldest_ready(self, queue: str, now: datetime) -> float | None:
-        """Look at the jobs that have been there longest, and since when each of them could have been claimed."""
+        """Look at the hundred that have been there longest, and since when each of them could have been claimed."""
         cursor = self.collection.aggregate(
             [
                 {"$match": {"queue": queue, "state": State.PENDING.value}},

@@ -11,7 +11,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from pymongo import ReplaceOne, UpdateOne
+from pymongo import UpdateOne
 from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
@@ -110,12 +110,15 @@ class RollupStore:
     @guarded
     async def keep(self, since: datetime, until: datetime, found: Mapping[datetime, Tally], *, checked: bool) -> None:
         """Keep the minutes of a span; one that is there already is replaced only by its second counting."""
-        writes: list[UpdateOne | ReplaceOne[Document]] = []
+        writes: list[UpdateOne] = []
         minute = since
         while minute < until:
             document = {"checked": checked, "cells": _cells(found.get(minute, {}))}
             first = UpdateOne({"_id": minute}, {"$setOnInsert": document}, upsert=True)
-            writes.append(ReplaceOne({"_id": minute}, document, upsert=True) if checked else first)
+            if checked:
+                # Once only: whoever is late may find less, as retention deletes what has been counted for good.
+                writes.append(UpdateOne({"_id": minute, "checked": False}, {"$set": document}))
+            writes.append(first)
             minute += MINUTE
         await self.minutes.bulk_write(writes)
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from jobqueue.store import clock
 from jobqueue.store.clock import ServerClock
@@ -30,7 +31,10 @@ class Server:
     async def command(self, _: str) -> dict[str, Any]:
         self.asked += 1
         now = self.time
-        self.passed += self.delays.pop(0) if self.delays else 0.0005
+        delay = self.delays.pop(0) if self.delays else 0.0005
+        if delay < 0:
+            raise AutoReconnect("gone")
+        self.passed += delay
         return {"localTime": now.replace(microsecond=now.microsecond // 1000 * 1000, tzinfo=None)}
 
 
@@ -55,6 +59,11 @@ async def test_an_answer_that_takes_long_is_not_what_counts(
     server.delays = list(delays)
     assert 0 <= behind(server, await known.now()) < 0.003
     assert server.asked == len(delays) + 1
+
+
+async def test_one_answer_is_enough_where_the_next_one_fails(server: Server, known: ServerClock) -> None:
+    server.delays = [0.5, -1.0]
+    assert 0.5 <= behind(server, await known.now()) < 0.503
 
 
 async def test_where_the_way_is_long_it_is_asked_twice_only(server: Server, known: ServerClock) -> None:
