@@ -38,6 +38,7 @@ def explode(job):
 
 @queue.handler("wait")
 async def wait(job):
+    pathlib.Path("begun").touch()
     while not pathlib.Path("go").exists():
         await asyncio.sleep(0.02)
     return "waited"
@@ -62,6 +63,15 @@ async def jobs(mongo_url: str, db_name: str) -> AsyncIterator[JobQueue]:
 
 async def reached(jobs: JobQueue, job_id: str, state: State) -> Job:
     return await eventually(lambda: jobs.get(job_id), lambda job: job.state is state)
+
+
+async def has_begun(cli: Cli) -> None:
+    """Wait until the handler runs: that a job is processing is known a moment before its worker knows it."""
+
+    async def look() -> bool:
+        return (cli.cwd / "begun").exists()
+
+    await eventually(look, bool)
 
 
 async def test_a_worker_runs_what_is_added(cli: Cli) -> None:
@@ -105,7 +115,7 @@ async def test_a_job_that_runs_when_the_worker_is_stopped_is_finished(cli: Cli, 
     with cli.start("worker", "app:queue") as worker:
         worker.ready()
         running = await jobs.add("wait")
-        await reached(jobs, running.id, State.PROCESSING)
+        await has_begun(cli)
         worker.send()
         await worker.logged("waiting for jobs to finish")
         later = await jobs.add("wait")
@@ -135,7 +145,7 @@ async def test_a_second_signal_gives_jobs_back_at_once(cli: Cli, jobs: JobQueue)
     with cli.start("worker", "app:queue", "--drain-timeout", "600") as worker:
         worker.ready()
         running = await jobs.add("wait")
-        await reached(jobs, running.id, State.PROCESSING)
+        await has_begun(cli)
         worker.send()
         await worker.logged("waiting for jobs to finish")
         assert (await jobs.get(running.id)).state is State.PROCESSING

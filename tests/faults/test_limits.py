@@ -123,12 +123,12 @@ async def test_a_limit_that_is_lowered_and_raised_holds_for_whatever_starts_then
 async def test_a_paused_queue_starts_nothing_on_any_process_until_it_is_resumed(queue: JobQueue, fleet: Fleet) -> None:
     fleet.start(WORKERS)
     await eventually(fleet.is_ready, within=30)
-    await add(queue, 2000, seconds=0.02)
+    await add(queue, 4000, seconds=0.02)
     await eventually(lambda: len(fleet.runs()) > 50, within=30)
 
     await configure(queue, paused=True)
-    # A second for every process to follow.
-    settled = time.monotonic_ns() + 1_000_000_000
+    # A second for every process to follow; on a busy machine a claim that is under way may take as long again.
+    settled = time.monotonic_ns() + sized(4, 1) * 1_000_000_000
     await eventually(lambda: time.monotonic_ns() > settled)
     await eventually(lambda: _none_processing(queue), within=30)
     waiting = await count(queue, State.PENDING)
