@@ -54,8 +54,8 @@ class OperationStore:
         # The clock may be a little behind the server's, and what has ended just now would be taken for later.
         began = await self._database.clock.ask()
         matched, is_exact = await self.count(new, began)
-        document = _document(new, began, matched, is_exact=is_exact)
-        document["_id"] = await self._database.clock.new_id()
+        made_id = await self._database.clock.new_id()
+        document = {"_id": made_id, **_document(new, began, matched, is_exact=is_exact)}
 
         async def insert(session: AsyncIOMotorClientSession) -> None:
             await self.collection.insert_one(document, session=session)
