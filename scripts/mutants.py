@@ -8,10 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+GUARDS = ROOT / "scripts" / "guards"
 LIMIT = 300
 """Seconds for the tests of one guard; tests that hang without it count as red."""
 
@@ -31,87 +33,14 @@ class Mutant:
     tests: tuple[str, ...]
 
 
-MUTANTS = (
-    Mutant(
-        guard="token filter of outcomes",
-        changes=(
-            (
-                "jobqueue/store/statements.py",
-                '        found["claim.token"] = transition.token\n',
-                "",
-            ),
-        ),
-        tests=("tests/integration/test_life_outcomes.py", "-k", "stale_worker_changes_nothing"),
-    ),
-    Mutant(
-        guard="token filter of heartbeats",
-        changes=(("jobqueue/store/statements.py", '        "claim.token": token,\n', ""),),
-        tests=("tests/integration/test_life_outcomes.py", "-k", "neither_heartbeat_nor_log"),
-    ),
-    Mutant(
-        guard="grace rule of reapers",
-        changes=(
-            (
-                "jobqueue/services/maintenance.py",
-                "return all(now - ended_at >= lease for gap, ended_at in self._gaps if gap > lease / 2)",
-                "return True",
-            ),
-            ("jobqueue/services/maintenance.py", "return now - self._gaps[0][1]", "return math.inf"),
-        ),
-        tests=("tests/integration/test_reaper.py", "-k", "after_an_outage or after_the_start"),
-    ),
-    Mutant(
-        guard="outbox",
-        changes=(
-            (
-                "jobqueue/store/statements.py",
-                '        changed["outbox"] = list(transition.outbox)\n',
-                "        pass\n",
-            ),
-        ),
-        tests=("tests/faults/test_crash_points.py", "-k", "dies_at_a_certain_write"),
-    ),
-    Mutant(
-        guard="start deadline of rate grants",
-        changes=(
-            (
-                "jobqueue/store/claims.py",
-                "if permit is not None and permit.deadline is not None:",
-                "if permit is not None and permit.deadline is None:",
-            ),
-        ),
-        tests=("tests/faults/test_grants.py",),
-    ),
-    Mutant(
-        guard="unique slots",
-        changes=(
-            (
-                "jobqueue/store/indexes.py",
-                '{"unique": True, **_partial(state="processing"',
-                '{**_partial(state="processing"',
-            ),
-        ),
-        tests=("tests/faults/test_grants.py", "tests/faults/test_limits.py", "-k", "slot or 40"),
-    ),
-    Mutant(
-        guard="self-fencing of a worker that is cut off",
-        changes=(
-            (
-                "jobqueue/store/leases.py",
-                "            if now >= one.until:\n",
-                "            if now >= one.until + 1e9:\n",
-            ),
-        ),
-        tests=("tests/faults/test_outages.py", "-k", "cut_off_alone"),
-    ),
-    Mutant(
-        guard="going on while nobody has a database",
-        changes=(
-            ("jobqueue/store/leases.py", "                one.until = now + one.lease\n", "                pass\n"),
-        ),
-        tests=("tests/faults/test_outages.py", "-k", "hundred_living"),
-    ),
-)
+def load() -> list[Mutant]:
+    """Read the guards of ``scripts/guards``, one a file."""
+    mutants = []
+    for file in sorted(GUARDS.glob("*.toml")):
+        entry = tomllib.loads(file.read_text())
+        changes = tuple((change["file"], change["text"], change["instead"]) for change in entry["changes"])
+        mutants.append(Mutant(guard=entry["guard"], changes=changes, tests=tuple(entry["tests"])))
+    return mutants
 
 
 def main() -> int:
@@ -119,7 +48,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/mutants", description=__doc__)
     parser.add_argument("guards", nargs="*", help="words of the guards' names; all without")
     wanted = parser.parse_args().guards
-    chosen = [one for one in MUTANTS if not wanted or any(word in one.guard for word in wanted)]
+    chosen = [one for one in load() if not wanted or any(word in one.guard for word in wanted)]
     verdicts = []
     for one in chosen:
         began = time.monotonic()
