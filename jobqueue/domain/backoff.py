@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import InvalidInputError
-
-LONGEST: Final = 10 * 365 * 86_400.0
-"""No wait is longer than this many seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import payload
-from jobqueue.domain.backoff import LONGEST, finite
+from jobqueue.domain.backoff import finite
+from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import InvalidInputError, Problems
 
 if TYPE_CHECKING:

@@ -31,8 +31,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from jobqueue.domain.durations import seconds
+from jobqueue.domain.text import told, type_name
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
 
 Problems = dict[str, list[str]]
 """Messages by field path, such as ``{"jobs.3.data.when": ["is not a JSON value"]}``."""
@@ -216,25 +220,55 @@ class MongodNotFoundError(DatabaseError):
 
 
 class Die(Exception):  # noqa: N818 - a verb a handler raises, named by the contract
-    """Raise in a handler: the job becomes `killed` at once, whatever attempts remain."""
+    """Raise in a handler: the job becomes `killed` at once, whatever attempts remain.
 
-    def __init__(self, reason: str = "") -> None:
-        self.reason = reason
-        super().__init__(reason)
+    In an exception group, such as that of a `TaskGroup`, a `Die` decides before a `Retry`, and a `Retry` before any
+    other exception.
+
+    Args:
+        reason: kept as the error of the job; an exception is told by its text, any other object by its ``str``.
+    """
+
+    reason: str = ""
+
+    def __init__(self, reason: object = "") -> None:
+        self.reason = _reason(reason)
+        super().__init__(self.reason)
 
 
 class Retry(Exception):  # noqa: N818 - as Die
-    """Raise in a handler: run the job again, not counted as an attempt.
+    """Raise in a handler: the job runs again, not counted as an attempt.
+
+    In an exception group a `Retry` decides unless the group holds a `Die`; of several the longest delay holds.
 
     Args:
-        reason: kept as the error of this run.
-        delay: seconds to wait first; ``None`` means at once.
+        reason: kept as the error of this run; an exception is told by its text, any other object by its ``str``.
+        delay: wait first, in seconds or as a `timedelta`; ``None`` means no wait, as does a negative one.
+
+    Attributes:
+        delay: in seconds.
+
+    Raises:
+        TypeError: the delay is neither a number nor a `timedelta`.
+        ValueError: the delay is not finite, or longer than ten years.
     """
 
-    def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
-        self.reason, self.delay = reason, delay
-        super().__init__(reason)
+    reason: str = ""
+    delay: float | None = None
+
+    def __init__(self, reason: object = "", *, delay: float | timedelta | None = None) -> None:
+        self.reason, self.delay = _reason(reason), seconds(delay, "delay")
+        super().__init__(self.reason)
 
 
 class JobCancelledError(Exception):
-    """Raised into a handler whose job was killed, or whose lease was lost: whatever it returns is not recorded."""
+    """Raised into a handler whose job was killed, or whose lease was lost: whatever it returns is not recorded.
+
+    A handler that raises it by itself fails: use `Die` to end a job for good.
+    """
+
+
+def _reason(reason: object) -> str:
+    if reason is None:
+        return ""
+    return told(reason) or (type_name(reason) if isinstance(reason, BaseException) else "")

@@ -31,6 +31,7 @@ INLINE_LOGS: Final = 200
 """Log lines kept in the job's document; later ones are documents of their own."""
 LONGEST_LINE: Final = 8 * 1024
 """Bytes of one log line; a longer one is kept as several."""
+LONGEST_KIND: Final = 500
 LONGEST_MESSAGE: Final = 8 * 1024
 LONGEST_TRACE: Final = 16 * 1024
 MOST_CHILDREN: Final = 100
@@ -66,6 +67,7 @@ class JobError:
     trace: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", cut(self.kind, LONGEST_KIND))
         object.__setattr__(self, "message", cut(self.message, LONGEST_MESSAGE))
         if self.trace is not None:
             object.__setattr__(self, "trace", cut(self.trace, LONGEST_TRACE))

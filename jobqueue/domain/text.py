@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 _MARK: Final = " … (cut short)"
+_GAP: Final = "\n… (cut short) …\n"
+_LONGEST_TOLD: Final = 16 * 1024
+_LONGEST_NAME: Final = 200
 
 
 def clean(text: str) -> str:
@@ -31,3 +34,35 @@ def split(text: str, most: int) -> list[str]:
         parts.append(encoded[:end].decode())
         encoded = encoded[end:]
     return [*parts, encoded.decode()]
+
+
+def cut_middle(text: str, most: int) -> str:
+    """Return the text, or its beginning, a mark and its end, in at most ``most`` bytes."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= most:
+        return encoded.decode()
+    room = most - len(_GAP.encode())
+    head, tail = encoded[: room // 2], encoded[len(encoded) - room // 2 :]
+    return head.decode("utf-8", "ignore") + _GAP + tail.decode("utf-8", "ignore")
+
+
+def type_name(value: object) -> str:
+    """Return the qualified name of the value's type, whatever its metaclass says."""
+    return cut(str(type.__dict__["__qualname__"].__get__(type(value))), _LONGEST_NAME)
+
+
+def told(value: object) -> str:
+    """Return the text of any object, at most 16 Ki characters; if its ``__str__`` raises, a text that says so."""
+    try:
+        return _text(value)
+    except BaseException as error:  # noqa: BLE001 - the code of other people may raise anything
+        try:
+            why = f"{type_name(error)}: {_text(error)}"
+        except BaseException:  # noqa: BLE001 - as above
+            why = type_name(error)
+        return f"{type_name(value)}, whose __str__ raised {why}"
+
+
+def _text(value: object) -> str:
+    # A subclass of str may have an `encode` of its own; the slice is a plain str.
+    return clean(str.__getitem__(str(value), slice(_LONGEST_TOLD)))

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.backoff import LONGEST
+from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import InvalidInputError, SettingsError
 from jobqueue.domain.processing import CommandConfig
 from jobqueue.settings.rules import shown

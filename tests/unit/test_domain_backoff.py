@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.domain.backoff import LONGEST, Backoff, Exponential, Fixed, Steps, parse
+from jobqueue.domain.backoff import Backoff, Exponential, Fixed, Steps, parse
+from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import InvalidInputError
 
 from .domain_strategies import HUGE, backoffs, chances, garbage, modest

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from jobqueue.domain import limits
-from jobqueue.domain.backoff import LONGEST
 from jobqueue.domain.batch import MOST_MEMBERS
 from jobqueue.domain.checks import BOUNDS, LONGEST_KEY, LONGEST_TYPE, QUEUE_NAME
+from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.job import MOST_CHILDREN, MOST_DEPENDENCIES, POLICIES
 from jobqueue.domain.state import State
 
