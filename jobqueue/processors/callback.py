@@ -4,57 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextvars
-import inspect
+import os
 import threading
-import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from jobqueue.domain.errors import Die, JobCancelledError, Retry
-from jobqueue.domain.job import JobError
-from jobqueue.domain.verdict import Again, Death, Failure, Success, Verdict
+from jobqueue.domain.errors import JobCancelledError
+from jobqueue.processors.calling import in_loop, in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
-    from types import TracebackType
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from jobqueue.domain.batch import Member
     from jobqueue.domain.job import Job
     from jobqueue.domain.query import Page
-    from jobqueue.domain.verdict import Relatives, Reporter
+    from jobqueue.domain.verdict import Relatives, Reporter, Verdict
+    from jobqueue.processors.handlers import Handler
 
-_HERE: Final = str(Path(__file__))
 _STOP_SECONDS: Final = 5.0
 T = TypeVar("T")
-Function = Callable[[Any], Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handler:
-    """What runs the jobs of one type in one queue; at most ``concurrency`` of them at a time in this process."""
-
-    type: str
-    queue: str
-    function: Function
-    concurrency: int | None = None
-
-    @property
-    def is_async(self) -> bool:
-        """Whether the function is awaited; otherwise it runs in a thread."""
-        called = self.function if inspect.isroutine(self.function) else type(self.function).__call__
-        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(called)
 
 
 class _Running:
-    """What a handler sees of its job."""
+    """The view that a handler has of its job."""
 
     def __init__(self, job: Job, reporter: Reporter, relatives: Relatives) -> None:
         self.job = job
-        self._reporter = reporter
-        self._relatives = relatives
+        self._worker = os.getpid()
+        self._reports = reporter
+        self._family = relatives
+
+    @property
+    def _reporter(self) -> Reporter:
+        self._stay_in_worker()
+        return self._reports
+
+    @property
+    def _relatives(self) -> Relatives:
+        self._stay_in_worker()
+        return self._family
+
+    def _stay_in_worker(self) -> None:
+        """Refuse calls from a forked child: the child shares connections and locks with the worker, but no threads.
+
+        Raises:
+            RuntimeError: the process is a forked one.
+        """
+        if os.getpid() != self._worker:
+            raise RuntimeError(f"job {self.job.id} can only be used in its worker (pid {self._worker}), not in a fork")
 
     @property
     def id(self) -> str:
@@ -176,6 +172,7 @@ class BlockingJob(_Running):
     def __init__(self, job: Job, reporter: Reporter, relatives: Relatives, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(job, reporter, relatives)
         self._loop = loop
+        self._loop_thread = threading.get_ident()
         self._cancelled = threading.Event()
         self._call_under_way: concurrent.futures.Future[Any] | None = None
 
@@ -190,7 +187,7 @@ class BlockingJob(_Running):
         Raises:
             JobCancelledError: the job was killed or its lease was lost.
         """
-        self._call(self._reporter.log(str(line), level))
+        return self._call(self._reporter.log(str(line), level))
 
     def progress(self, percent: float) -> None:
         """Set the progress, 0 to 100.
@@ -198,7 +195,7 @@ class BlockingJob(_Running):
         Raises:
             JobCancelledError: as `log`.
         """
-        self._call(self._reporter.progress(percent))
+        return self._call(self._reporter.progress(percent))
 
     def parent(self) -> Job | None:
         """Return the job whose child this is, with its data and result, or ``None``."""
@@ -230,6 +227,9 @@ class BlockingJob(_Running):
         if self._cancelled.is_set():
             call.close()
             raise JobCancelledError
+        if threading.get_ident() == self._loop_thread:
+            # A plain wrapper of an async function gets this job: the function awaits its calls on the event loop.
+            return call  # type: ignore[return-value]
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         self._call_under_way = future
         if self._cancelled.is_set():
@@ -260,80 +260,13 @@ class CallbackProcessor:
         Cancelling stops an async handler at its next ``await``. A plain one cannot be stopped from outside: its next
         call to the job raises, and this returns when it has ended; cancelling a second time abandons it.
         """
-        handler = self._handlers[job.queue, job.type]
-        try:
-            if handler.is_async:
-                return Success(result=await handler.function(ActiveJob(job, reporter, self._relatives(job))))
-            active = BlockingJob(job, reporter, self._relatives(job), asyncio.get_running_loop())
-            return Success(result=await _in_thread(handler.function, active))
-        except Die as die:
-            return Death(error=_error("die", die.reason, die))
-        except Retry as again:
-            return Again(delay=again.delay, error=_error("retry", again.reason, again))
-        except JobCancelledError:
-            raise asyncio.CancelledError from None
-        except asyncio.CancelledError as cancelled:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return Failure(error=_error("CancelledError", "cancelled by something the handler awaited", cancelled))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a handler raises is the failure of its job
-            return Failure(error=_error(type(error).__qualname__, str(error), error))
-
-
-async def _in_thread(function: Function, active: BlockingJob) -> Any:
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Any] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def finish(result: Any, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(result)
+        handler, loop = self._handlers[job.queue, job.type], asyncio.get_running_loop()
+        if handler.is_async:
+            active = ActiveJob(job, reporter, self._relatives(job))
+            ended = await in_loop(lambda: handler.function(active), f"job-{job.id}")
         else:
-            done.set_exception(error)
-
-    def body() -> None:
-        result: Any = None
-        failure: BaseException | None = None
-        try:
-            result = context.run(function, active)
-        except (StopIteration, KeyboardInterrupt) as error:
-            # A future takes no StopIteration; no signal reaches a thread, so that an interrupt is the handler's own.
-            failure = RuntimeError(f"the handler raised {error!r}").with_traceback(error.__traceback__)
-        except BaseException as error:  # noqa: BLE001 - it belongs to the job, and is raised where the job is awaited
-            failure = error
-        try:
-            loop.call_soon_threadsafe(finish, result, failure)
-        except RuntimeError:
-            return  # the loop is closed: the job was abandoned on shutdown
-
-    threading.Thread(target=body, name=f"job-{active.id}", daemon=True).start()
-    try:
-        return await asyncio.shield(done)
-    except asyncio.CancelledError:
-        if done.done():
-            raise
-        active.cancel()
-        await asyncio.wait({done})
-        done.exception()
-        raise
-
-
-def _error(kind: str, message: str, error: BaseException) -> JobError:
-    return JobError(kind=kind, message=message or type(error).__qualname__, trace=_trace(error))
-
-
-def _trace(error: BaseException) -> str:
-    """Return the traceback from the handler's first frame on, without local values."""
-    kept: TracebackType | None = error.__traceback__
-    while kept is not None and kept.tb_frame.f_code.co_filename == _HERE:
-        kept = kept.tb_next
-    try:
-        return "".join(traceback.format_exception(type(error), error, kept))
-    except Exception:  # noqa: BLE001 - CPython 3.11 may fail to format one while another thread does the same
-        return "".join(
-            f'  File "{frame.filename}", line {frame.lineno}\n'
-            for frame in traceback.StackSummary.extract(traceback.walk_tb(kept), lookup_lines=False)
-        )
+            ended = await in_thread(handler.function, BlockingJob(job, reporter, self._relatives(job), loop))
+        task = asyncio.current_task()
+        if ended.stopped and task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        return ended.verdict

@@ -9,6 +9,7 @@ import stamina
 
 from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, StaleTokenError, TooLargeError
 from jobqueue.domain.job import JobError
+from jobqueue.domain.text import told, type_name
 from jobqueue.domain.verdict import Failure, Processor, Verdict
 from jobqueue.journal import get_logger
 from jobqueue.services.reporter import JobReporter
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 _SETTLE_SECONDS: Final = 3600.0
+_CANCELLED: Final = "the run was cancelled, but not by the queue"
 
 
 class Execution:
@@ -60,6 +62,9 @@ class Execution:
         """Run the job until it ends, its time is over, it is lost, or it is to be given back."""
         try:
             await self._run()
+        except Exception as error:
+            log.exception("run broke", job_id=self.job.id)
+            self._verdict = _broken(error)
         finally:
             self._ended()
 
@@ -79,6 +84,8 @@ class Execution:
             await asyncio.wait({self._task}, timeout=self._processor.stop_seconds)
         elif not self._task.cancelled():
             self._verdict = self._outcome(self._task)
+        elif not (self._lost or self._cut_off or self._leaving):
+            self._verdict = Failure(error=JobError(kind="cancelled", message=_CANCELLED))
 
     async def settle(self) -> None:
         """Record the outcome, or give the job back, however long the database may be away."""
@@ -154,11 +161,15 @@ class Execution:
         if error is None:
             return task.result()
         log.error("a processor broke", job_id=self.job.id, exc_info=error)
-        return Failure(error=JobError(kind=type(error).__qualname__, message=str(error)))
+        return _broken(error)
 
     def _timeout(self) -> Verdict:
         message = f"ran longer than its {self.job.timeout:g} s"
         return Failure(error=JobError(kind="timeout", message=message), timed_out=True)
+
+
+def _broken(error: BaseException) -> Failure:
+    return Failure(error=JobError(kind=type_name(error), message=told(error) or type_name(error)))
 
 
 def _until_the_database_is_back() -> AsyncIterator[stamina.Attempt]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from jobqueue.domain.checks import check_id, check_queue
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.job import DEFAULT_QUEUE, Job, LogLine, NewJob
 from jobqueue.domain.query import JobQuery, Page
-from jobqueue.processors.callback import CallbackProcessor, Handler
+from jobqueue.processors.callback import CallbackProcessor
+from jobqueue.processors.handlers import Handler, refuse_bare
 from jobqueue.services.dispatcher import Lane
 from jobqueue.services.runtime import Runtime
 from jobqueue.settings import Settings
@@ -51,6 +53,8 @@ class JobQueue:
         self._overrides = overrides
         self._runtime: Runtime | None = None
         self._lock = asyncio.Lock()
+        self._process = os.getpid()
+        self._inherited: Runtime | None = None
         self.handlers: dict[tuple[str, str], Handler] = {}
 
     async def __aenter__(self) -> Self:
@@ -69,7 +73,8 @@ class JobQueue:
         return self._settings
 
     async def open(self) -> Runtime:
-        """Connect if not connected yet, and return the services behind this queue."""
+        """Connect if not connected yet, and return the services behind this queue; a forked process connects anew."""
+        self._leave_to_parent()
         if self._runtime is None:
             async with self._lock:
                 if self._runtime is None:
@@ -78,9 +83,17 @@ class JobQueue:
 
     async def close(self) -> None:
         """Close the connection; the next call would open it again."""
+        self._leave_to_parent()
         runtime, self._runtime = self._runtime, None
         if runtime is not None:
             await runtime.close()
+
+    def _leave_to_parent(self) -> None:
+        """In a forked process, leave alone the connection that belongs to the parent."""
+        if self._process != os.getpid():
+            # Kept, as the end of its objects would close sockets that both processes share.
+            self._inherited, self._runtime = self._runtime, None
+            self._process, self._lock = os.getpid(), asyncio.Lock()
 
     def handler(self, kind: str, *, queue: str = DEFAULT_QUEUE, concurrency: int | None = None) -> Callable[[F], F]:
         """Decorate the function that runs jobs of a type: ``async``, or plain and then in a thread.
@@ -92,7 +105,9 @@ class JobQueue:
 
         Raises:
             InvalidInputError: a wrong name or number, or a type that has a handler already.
+            TypeError: the decorator has no type, or the function is a generator or does not take exactly the job.
         """
+        refuse_bare(kind)
         NewJob(type=kind, queue=queue)
         if concurrency is not None and concurrency < 1:
             raise InvalidInputError({"concurrency": ["must be at least 1"]})
