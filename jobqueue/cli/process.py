@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from jobqueue.cli import exits
+from jobqueue.cli.forks import ForkGuard
 from jobqueue.domain.errors import JobQueueError
 from jobqueue.journal import get_logger
 from jobqueue.services.maintenance import Loop
@@ -28,6 +29,7 @@ log = get_logger(__name__)
 _STUCK_SECONDS: Final = 10.0
 """What may pass between giving jobs back and the end of the last handler, before it is abandoned."""
 _MOST_FILES: Final = 65_536
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _EXIT_SECONDS: Final = 5.0
 """What the interpreter may need to end when all work is done; other people's threads can hold it up for ever."""
 
@@ -145,14 +147,17 @@ def run_service(service: Callable[[Stop], Coroutine[None, None, None]]) -> int:
         The exit code; what is wrong has been told. Does not return if a handler's thread would hold up the exit.
     """
     runner = asyncio.Runner(loop_factory=_loop_factory())
+    guard = ForkGuard(_SIGNALS)
     try:
-        runner.run(_under_signals(service))
+        _run(runner.get_loop(), _under_signals(service))
         code = exits.OK
     except JobQueueError as error:
         code = exits.report(error)
     except Exception:
         log.exception("ended by an error")
         code = exits.ERROR
+    finally:
+        guard.end()
     _leave_soon(code)
     runner.close()
     if any(thread.name.startswith("job-") for thread in threading.enumerate()):
@@ -161,13 +166,27 @@ def run_service(service: Callable[[Stop], Coroutine[None, None, None]]) -> int:
     return code
 
 
+def _run(loop: asyncio.AbstractEventLoop, service: Coroutine[None, None, None]) -> None:
+    """Run the event loop until the service ends; an interrupt that a task of a handler raises does not end it.
+
+    Signals never raise an interrupt here. The task that raised it ends with it, as does the handler that awaits it.
+    """
+    task = loop.create_task(service)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (KeyboardInterrupt, SystemExit):
+            if task.done():
+                raise
+            log.exception("interrupt in a task")
+
+
 async def _under_signals(service: Callable[[Stop], Coroutine[None, None, None]]) -> None:
     stop = Stop()
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.signal)
-    loop.add_signal_handler(signal.SIGINT, stop.signal)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        loop.add_signal_handler(signal.SIGHUP, stop.signal)
+    for number in _SIGNALS:
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, stop.signal)
     await service(stop)
 
 
