@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import traceback
+import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -20,11 +21,13 @@ from jobqueue.processors.raised import stems_from_a_stop, verdict_on
 Function = Callable[[Any], Any]
 _MOST_NESTED: Final = 10
 """Awaitables that may come back from each other."""
+_loops: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int]] = weakref.WeakKeyDictionary()
+"""Event loops that run handlers, with their threads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a call ended.
+    """The end of a call.
 
     Attributes:
         verdict: on the job.
@@ -44,7 +47,7 @@ class Cancellable(Protocol):
 
     @property
     def cancelled(self) -> bool:
-        """Whether `cancel` was called."""
+        """True after `cancel`."""
 
     def cancel(self) -> None:
         """Make the next call of the function to its job raise."""
@@ -63,7 +66,9 @@ async def in_loop(start: Callable[[], Any], name: str, *, context: contextvars.C
     """
     # A task that is cancelled by its own last line loses its result, therefore it has none.
     ended: list[Ended] = []
-    task = asyncio.get_running_loop().create_task(_watch(start, ended), name=name, context=context)
+    loop = asyncio.get_running_loop()
+    _loops[loop] = threading.get_ident()
+    task = loop.create_task(_watch(start, ended), name=name, context=context)
     while not task.done():
         try:
             await asyncio.wait({task})
@@ -165,3 +170,13 @@ def _end_fork(process: int, error: BaseException | None = None) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code & 0xFF)
+
+
+def _end_forked_loops() -> None:
+    """End a forked process as soon as it goes on with the event loop of its parent, whose connections it shares."""
+    for loop, thread in list(_loops.items()):
+        if thread == threading.get_ident() and loop.is_running():
+            loop.call_soon(_end_fork, 0, RuntimeError("a forked process cannot await in the event loop of its parent"))
+
+
+os.register_at_fork(after_in_child=_end_forked_loops)

@@ -45,7 +45,7 @@ class Handler:
 
     @property
     def is_async(self) -> bool:
-        """Whether the function is awaited; otherwise it runs in a thread."""
+        """True if the function is awaited; otherwise it runs in a thread."""
         return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(_body(self.function))
 
 

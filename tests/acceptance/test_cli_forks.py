@@ -67,6 +67,14 @@ def at_once(job):
         codes.append(number)
     return len(codes)
 
+@queue.handler("awaits")
+async def awaits(job):
+    child = os.fork()
+    if child == 0:
+        while True:
+            await asyncio.sleep(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
 def add(job_id):
     return asyncio.run(queue.add("added", meta={{"by": job_id}})).id
 
@@ -129,6 +137,7 @@ async def test_processes_that_handlers_fork_and_end_leave_their_worker_alone(cli
             ("process-async", -signal.SIGTERM),
             ("pool", [1, 2]),
             ("at once", 60),
+            ("awaits", 1),
             ("good", "done"),
         ]:
             job = await run(jobs, worker, kind)

@@ -310,10 +310,15 @@ async def test_a_generator_that_a_wrapper_returns_is_a_clear_failure(queue: JobQ
     assert message == "the handler returned a generator, whose body does not run: return its values as a list"
 
 
+FORKS = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+"""Later Pythons warn of forks beside threads."""
+
+
 def exit_code(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@FORKS
 async def test_a_forked_child_cannot_use_the_job_and_ends_with_the_handler(queue: JobQueue) -> None:
     reader, writer = os.pipe()
 
@@ -350,6 +355,7 @@ async def test_a_forked_child_cannot_use_the_job_and_ends_with_the_handler(queue
     os.close(writer)
 
 
+@FORKS
 async def test_a_forked_child_that_returns_from_the_handler_ends(queue: JobQueue) -> None:
     def work(_: Any) -> int:
         child = os.fork()
@@ -357,3 +363,16 @@ async def test_a_forked_child_that_returns_from_the_handler_ends(queue: JobQueue
 
     job = await run(queue, work, attempts=1)
     assert (job.result, len(job.history)) == (0, 1)
+
+
+@FORKS
+async def test_a_forked_child_does_not_go_on_with_the_event_loop_of_its_worker(queue: JobQueue) -> None:
+    async def work(_: Any) -> int:
+        child = os.fork()
+        if child == 0:
+            while True:  # noqa: ASYNC110 - the child must not go on
+                await asyncio.sleep(0)
+        return exit_code(child)
+
+    job = await run(queue, work, attempts=1)
+    assert (job.result, len(job.history)) == (1, 1)
