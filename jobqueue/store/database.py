@@ -6,10 +6,11 @@ Motor is the driver; everything that differs from PyMongo's own asyncio client (
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import random
 import re
 import time
-from contextlib import contextmanager
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -56,13 +57,16 @@ _HEARTBEAT_MS: Final = 2_000
 """Milliseconds between two answers in which a server says how it is."""
 _CONNECT_MS: Final = 4_000
 """Milliseconds to connect; so much too late may one of those answers be before all calls leave a server that hangs."""
-_TRANSACTION_SECONDS: Final = 60.0
+_TRANSACTION_SECONDS: Final = 4.0
+"""Seconds after which a transaction that collides is not begun anew: its caller is told to come back."""
+_PAUSES: Final = (0.01, 0.5)
+"""Seconds between two tries of a transaction: the shortest and the longest."""
 _ANSWER_SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 0.2
 _MOST_DOCUMENT: Final = 16 * 1024 * 1024
 _AUTHENTICATION: Final = frozenset({13, 18, 8000})
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420})
-_DUPLICATE_KEY: Final = 11000
+DUPLICATE_KEY: Final = 11000
 _TOO_COSTLY: Final = frozenset({50, 292})
 _NOT_NOW: Final = frozenset({91, 189, 11600, 11602, 10107, 13435, 13436, 50, 64, 262})
 _WRITES: Final = WriteConcern(w="majority", j=True)
@@ -75,7 +79,7 @@ LENIENT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
 """Reads whatever another tool may have written: one odd document must not spoil the reading of many."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Turn what the driver raises into the errors of this package; a duplicate key passes."""
     try:
@@ -236,33 +240,59 @@ class Database:
             await self.command("ping")
 
     async def in_transaction(
-        self, work: Callable[[AsyncIOMotorClientSession], Coroutine[Any, Any, T]], *, level: str = "majority"
+        self,
+        work: Callable[[AsyncIOMotorClientSession], Coroutine[Any, Any, T]],
+        *,
+        level: str = "majority",
+        session: AsyncIOMotorClientSession | None = None,
     ) -> T:
-        """Do all of it or nothing; begun anew when it collides with somebody else's write.
+        """Do all of it or nothing; begin anew after a pause when it collides with another write.
 
-        The driver's own loop for this gives up when the collision is told at the commit.
+        The driver's own loop pauses nowhere, goes on for two minutes, and gives up when the commit tells the collision.
+        A dead process keeps what its transaction has written until the server ends that transaction: so a transaction
+        writes new documents only.
 
         Args:
-            work: gets the session its calls have to name; may be called several times.
+            work: takes the session that its calls have to name; may be called several times.
             level: of reading; with ``snapshot`` all reads see the database as it was at one moment.
+            session: to be used instead of a fresh one.
+
+        Raises:
+            DatabaseUnavailableError: the collisions go on for `_TRANSACTION_SECONDS`.
         """
-        until = time.monotonic() + _TRANSACTION_SECONDS
-        async with await self._client.start_session() as session:
-            while True:
-                # A transaction does not take over the concerns of the collections in it, nor may the URL weaken them.
-                session.start_transaction(
-                    read_concern=ReadConcern(level), write_concern=_WRITES, max_commit_time_ms=OPERATION_MS
-                )
-                try:
-                    done = await work(session)
-                except BaseException as error:
-                    if session.delegate.in_transaction:
-                        await session.abort_transaction()
-                    if not _is_labelled(error, "TransientTransactionError") or time.monotonic() > until:
-                        raise
-                    continue
-                if await _commit(session, until):
+        if session is None:
+            async with await self.start_session() as session:  # noqa: PLR1704 - the same thing, made here
+                return await self.in_transaction(work, level=level, session=session)
+        until, attempt = time.monotonic() + _TRANSACTION_SECONDS, 0
+        while True:
+            # A transaction does not take over the concerns of the collections in it, nor may the URL weaken them.
+            session.start_transaction(
+                read_concern=ReadConcern(level), write_concern=_WRITES, max_commit_time_ms=OPERATION_MS
+            )
+            try:
+                done = await work(session)
+            except BaseException as error:
+                if session.delegate.in_transaction:
+                    await session.abort_transaction()
+                if not _is_labelled(error, "TransientTransactionError"):
+                    raise
+                trouble = error
+            else:
+                collision = await _commit(session, until)
+                if collision is None:
                     return done
+                trouble = collision
+            await _pause(attempt, until, trouble)
+            attempt += 1
+
+    async def start_session(self) -> AsyncIOMotorClientSession:
+        """Return a session for `in_transaction`, which its caller ends."""
+        return await self._client.start_session()
+
+    async def kill_session(self, session_id: Any) -> None:
+        """End the transaction of a session, if it is one of this user; the server ends it later otherwise."""
+        with contextlib.suppress(PyMongoError), pymongo.timeout(1):
+            await self._client.get_database("admin").command({"killSessions": [{"id": session_id}]})
 
     async def ensure_indexes(self) -> list[str]:
         """Create the declared indexes that are missing; return the names of those that had to be replaced."""
@@ -279,19 +309,34 @@ class Database:
         self._client.close()
 
 
-async def _commit(session: AsyncIOMotorClientSession, until: float) -> bool:
-    """Commit a transaction; tell whether it is committed, or has to be begun anew."""
+async def _commit(session: AsyncIOMotorClientSession, until: float) -> PyMongoError | None:
+    """Commit a transaction; return the collision because of which it has to be begun anew, if there is one."""
+    attempt = 0
     while True:
         try:
             await session.commit_transaction()
         except PyMongoError as error:
-            in_time = time.monotonic() <= until
-            if in_time and _is_labelled(error, "UnknownTransactionCommitResult"):
-                continue
-            if in_time and _is_labelled(error, "TransientTransactionError"):
-                return False
-            raise
-        return True
+            if _is_labelled(error, "TransientTransactionError"):
+                return error
+            if not _is_labelled(error, "UnknownTransactionCommitResult"):
+                raise
+            await _pause(attempt, until, error)
+            attempt += 1
+        else:
+            return None
+
+
+async def _pause(attempt: int, until: float, trouble: BaseException) -> None:
+    """Wait before another try, longer each time and by chance, so that those that collide come apart.
+
+    Raises:
+        DatabaseUnavailableError: there is no time for another try.
+    """
+    shortest, longest = _PAUSES
+    pause = min(longest, shortest * 2**attempt) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+    if time.monotonic() + pause > until:
+        raise DatabaseUnavailableError(f"another write is in the way, or MongoDB hangs: {brief(trouble)}") from trouble
+    await asyncio.sleep(pause)
 
 
 def _is_labelled(error: BaseException, label: str) -> bool:
@@ -318,4 +363,4 @@ def is_passing(error: OperationFailure) -> bool:
 
 def is_duplicate(error: BaseException) -> bool:
     """Tell whether the driver's error is about a unique index."""
-    return getattr(error, "code", None) == _DUPLICATE_KEY
+    return getattr(error, "code", None) == DUPLICATE_KEY

@@ -31,6 +31,8 @@ _SET_NAME: Final = "jobqueue"
 _CACHE_GB: Final = 1
 _OPLOG_MB: Final = 990
 """The least WiredTiger takes; mongod would take a twentieth of the disk."""
+_TRANSACTION_SECONDS: Final = 10
+"""Long enough for ten thousand new jobs on a slow machine."""
 _MOST_LOG: Final = 10_000_000
 _ATTEMPTS: Final = 5
 _LAUNCH_SECONDS: Final = 30.0
@@ -141,6 +143,8 @@ def _command(binary: Path, layout: Layout, port: int) -> list[str]:
         "diagnosticDataCollectionEnabled": "false",
         # Without it, old versions of every document are kept for five minutes.
         "minSnapshotHistoryWindowInSeconds": "0",
+        # A process that was killed keeps what its transaction has written for so long; by default, for a minute.
+        "transactionLifetimeLimitSeconds": str(_TRANSACTION_SECONDS),
     }
     return [
         str(binary),
