@@ -51,6 +51,7 @@ from jobqueue.services.work import Work
 from jobqueue.store.aggregates import AggregateStore
 from jobqueue.store.audit import AuditStore
 from jobqueue.store.batches import BatchStore
+from jobqueue.store.audit_outbox import DRAIN_SECONDS, AuditOutbox
 from jobqueue.store.census import CensusStore
 from jobqueue.store.changes import Changes, Event
 from jobqueue.store.claims import ClaimStore
@@ -224,6 +225,7 @@ class Runtime:
             Loop("reaper", reaper.run_once, every=self.settings.reap_interval),
             Loop("completer", self._sweep, every=_SWEEP_SECONDS),
             Loop("scheduler", self.scheduler.run_once, every=SCHEDULE_SECONDS),
+            Loop("audit", AuditOutbox(self.database).run_once, every=DRAIN_SECONDS),
             Loop("presence", self.presence.run_once, every=SIGN_SECONDS),
             Loop("limit keys", keys.run_once, every=KEY_SECONDS),
             Loop("failures", self.failures.run_once, every=MARK_SECONDS),

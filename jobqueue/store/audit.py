@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import bson
 from bson import ObjectId
 
 from jobqueue.domain.audit import AuditQuery, Entry
+from jobqueue.store.audit_outbox import AuditOutbox
+from jobqueue.store.audit_statements import bounded
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from motor.motor_asyncio import AsyncIOMotorClientSession
-
     from jobqueue.domain.audit import Actor
     from jobqueue.store.database import Database
 
-_MOST_BYTES: Final = 64 * 1024
 _FIND_MS: Final = 5000
 
 
@@ -39,31 +37,7 @@ class AuditStore:
     def __init__(self, database: Database) -> None:
         self.collection = database.collection("audit")
         self._clock = database.clock
-
-    async def add(
-        self,
-        target: tuple[str, str],
-        note: Note,
-        session: AsyncIOMotorClientSession,
-    ) -> None:
-        """Add an entry in the transaction that makes the change.
-
-        Args:
-            target: kind and name of what is changed, such as ``("queue", "media")``.
-            note: what to say of it.
-            session: of the transaction.
-        """
-        kind, name = target
-        entry = {
-            "_id": await self._clock.new_id(),
-            "at": await self._clock.now(),
-            "by": note.by.wire(),
-            "action": note.action,
-            "target": {"kind": kind, "name": name},
-            "before": note.before,
-            "after": note.after,
-        }
-        await self.collection.insert_one(entry, session=session)
+        self._outbox = AuditOutbox(database)
 
     @guarded
     async def begin(self, target: tuple[str, str], action: str, by: Actor) -> Any:
@@ -85,7 +59,7 @@ class AuditStore:
     @guarded
     async def complete(self, entry: Any, before: Any, after: Any) -> None:
         """Note that a change was made, and how; what is too large is left out."""
-        values = {name: _bounded(value) for name, value in (("before", before), ("after", after))}
+        values = {name: bounded(value) for name, value in (("before", before), ("after", after))}
         await self.collection.update_one({"_id": entry}, {"$set": values, "$unset": {"unconfirmed": ""}})
 
     @guarded
@@ -99,7 +73,8 @@ class AuditStore:
 
     @guarded
     async def find(self, query: AuditQuery) -> list[Entry]:
-        """Return changes, newest first."""
+        """Return changes, newest first, also those whose entries have waited elsewhere until now."""
+        await self._outbox.run_once()
         asked = {"target.kind": query.kind, "target.name": query.name, "action": query.action, "by.name": query.actor}
         found: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         times = {"$gte": query.after, "$lt": query.before}
@@ -121,9 +96,3 @@ class AuditStore:
             )
             async for one in cursor.max_time_ms(_FIND_MS)
         ]
-
-
-def _bounded(value: Any) -> Any:
-    """Return a value, or in place of one that is very large only how large it is."""
-    size = len(bson.encode({"value": value}))
-    return value if size <= _MOST_BYTES else {"omitted": f"{size:,} bytes"}

@@ -16,6 +16,7 @@ from pymongo.errors import OperationFailure
 from jobqueue.domain.errors import UnsuitableDatabaseError
 from jobqueue.store import (
     activity_statements,
+    audit_statements,
     failure_statements,
     foreign_statements,
     limit_statements,
@@ -59,6 +60,7 @@ def _declared() -> Sequence[Index]:
     waiting = _partial(state="pending")
     grouped = _partial(state="pending", limitKey={"$gt": ""})
     unfinished = {"$in": ["pending", "delayed", "processing"]}
+    noted, entries = ("schedules", "operations"), _partial(**audit_statements.WAITING)
     # What most lines do not have costs them nothing.
     leveled = _partial(level={"$gt": ""})
     of_jobs: dict[str, tuple[tuple[tuple[str, int], ...], dict[str, Any]]] = {
@@ -119,6 +121,10 @@ def _declared() -> Sequence[Index]:
         Index(collection="audit", name="actor", keys=(("by.name", 1), ("_id", -1))),
         Index(collection="schedules", name="due", keys=(("nextAt", 1),)),
         Index(collection="limits", name="queue", keys=(("queue", 1),)),
+        *(
+            Index(collection=name, name=audit_statements.INDEX, keys=(("audit._id", 1),), options=entries)
+            for name in noted
+        ),
         Index(collection="limits", name="expiry", keys=(("expireAt", 1),), options={"expireAfterSeconds": 0}),
         Index(collection="workers", name="expiry", keys=(("expireAt", 1),), options={"expireAfterSeconds": 0}),
         Index(collection="idempotency", name="expiry", keys=(("at", 1),), options={"expireAfterSeconds": _DAY}),

@@ -15,14 +15,14 @@ from jobqueue.domain.audit import Actor
 from jobqueue.domain.errors import ConflictError, NotFoundError
 from jobqueue.domain.operation import Action, NewOperation, Operation, Stage
 from jobqueue.store import documents, operation_statements, selection, statements
-from jobqueue.store.audit import AuditStore, Note
+from jobqueue.store.audit import Note
+from jobqueue.store.audit_outbox import AuditOutbox, entry_of
+from jobqueue.store.audit_statements import FIELD, with_entry
 from jobqueue.store.database import guarded, is_too_slow
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
-
-    from motor.motor_asyncio import AsyncIOMotorClientSession
 
     from jobqueue.domain.job import Job
     from jobqueue.domain.operation import Tally
@@ -45,7 +45,7 @@ class OperationStore:
         self.now = now
         self.collection = database.collection("operations")
         self._jobs = database.collection("jobs")
-        self._audit = AuditStore(database)
+        self._outbox = AuditOutbox(database)
         self._database = database
 
     @guarded
@@ -56,13 +56,10 @@ class OperationStore:
         matched, is_exact = await self.count(new, began)
         made_id = await self._database.clock.new_id()
         document = {"_id": made_id, **_document(new, began, matched, is_exact=is_exact)}
-
-        async def insert(session: AsyncIOMotorClientSession) -> None:
-            await self.collection.insert_one(document, session=session)
-            note = Note(action=new.action.value, by=new.by, before=None, after=_noted(document))
-            await self._audit.add(("operation", str(document["_id"])), note, session)
-
-        await self._database.in_transaction(insert)
+        note = Note(action=new.action.value, by=new.by, before=None, after=_noted(document))
+        entry = await entry_of(self._database.clock, ("operation", str(made_id)), note)
+        await self.collection.insert_one({**document, FIELD: [entry]})
+        await self._outbox.try_to_drain(self.collection, made_id)
         return _operation(document)
 
     @guarded
@@ -115,21 +112,14 @@ class OperationStore:
             NotFoundError: as `get`.
             ConflictError: it has ended.
         """
-        present = await self.get(operation_id, scope)
-
-        async def stop(session: AsyncIOMotorClientSession) -> bool:
-            ended = await self.collection.update_one(
-                operation_statements.running(operation_id),
-                operation_statements.end(Stage.STOPPED, None, self.now),
-                session=session,
-            )
-            if ended.modified_count:
-                note = Note(action="stop", by=by, before={"state": Stage.RUNNING.value}, after=None)
-                await self._audit.add(("operation", operation_id), note, session)
-            return bool(ended.modified_count)
-
-        if present.stage is not Stage.RUNNING or not await self._database.in_transaction(stop):
+        await self.get(operation_id, scope)
+        note = Note(action="stop", by=by, before={"state": Stage.RUNNING.value}, after=None)
+        entry = await entry_of(self._database.clock, ("operation", operation_id), note)
+        ending = [*operation_statements.end(Stage.STOPPED, None, self.now), {"$set": {FIELD: with_entry(entry)}}]
+        ended = await self.collection.update_one(operation_statements.running(operation_id), ending)
+        if not ended.modified_count:
             raise ConflictError(f"operation {operation_id} has ended already")
+        await self._outbox.try_to_drain(self.collection, ObjectId(operation_id))
         return await self.get(operation_id, scope)
 
     @guarded

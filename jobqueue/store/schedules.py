@@ -9,17 +9,16 @@ from pymongo.errors import DuplicateKeyError
 
 from jobqueue.domain import schedule as schedules
 from jobqueue.domain import wire
-from jobqueue.domain.errors import JobQueueError
+from jobqueue.domain.errors import DatabaseUnavailableError, JobQueueError
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.schedule import Made, Planned, Schedule, Skipped
 from jobqueue.store import documents
-from jobqueue.store.audit import AuditStore
+from jobqueue.store.audit_outbox import AuditOutbox, entry_of
+from jobqueue.store.audit_statements import FEW_ENTRIES, FIELD, GONE, MOST_ENTRIES, with_entry
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from motor.motor_asyncio import AsyncIOMotorClientSession
 
     from jobqueue.domain.cron import Recurrence
     from jobqueue.store.audit import Note
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from jobqueue.store.statements import Document
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_THERE: Final[Document] = {"$nor": [GONE]}
 _DEFINITION: Final = ("cron", "timezone", "every", "job", "missed", "paused")
 
 
@@ -43,7 +43,7 @@ class ScheduleStore:
         self.collection = database.collection("schedules")
         self._jobs = database.collection("jobs")
         self._database = database
-        self._audit = AuditStore(database)
+        self._outbox = AuditOutbox(database)
 
     @guarded
     async def now(self) -> datetime:
@@ -53,13 +53,13 @@ class ScheduleStore:
     @guarded
     async def find(self, name: str) -> Planned | None:
         """Return a schedule, or ``None``."""
-        found = await self.collection.find_one({"_id": name})
+        found = await self.collection.find_one({"_id": name, **_THERE})
         return planned(found) if found else None
 
     @guarded
     async def page(self, after: str, limit: int) -> list[Planned]:
         """Return schedules by name, from the one that follows ``after`` on."""
-        cursor = self.collection.find({"_id": {"$gt": after}}).sort("_id", 1).limit(limit)
+        cursor = self.collection.find({"_id": {"$gt": after}, **_THERE}).sort("_id", 1).limit(limit)
         return [planned(one) async for one in cursor]
 
     @guarded
@@ -88,26 +88,34 @@ class ScheduleStore:
     async def swap(self, name: str, before: Planned | None, after: Planned | None, note: Note) -> bool:
         """Replace a schedule, and note who did it, if it still is what it was before.
 
-        One transaction, as for queues. A tick that comes meanwhile is no change: what the loop writes is not touched,
-        unless the next tick is to be another one.
+        One update of one document, as for queues. A tick that comes meanwhile is no change: what the loop writes is not
+        touched, unless the next tick is to be another one. A deleted schedule leaves a document without a definition
+        until its entries are in the audit.
 
         Args:
             name: of the schedule.
             before: as `find` returned it; ``None`` creates it.
             after: ``None`` deletes it.
             note: for the audit.
+
+        Raises:
+            DatabaseUnavailableError: too many entries wait for the audit.
         """
-
-        async def change(session: AsyncIOMotorClientSession) -> bool:
-            if not await self._write(name, before, after, session):
-                return False
-            await self._audit.add(("schedule", name), note, session)
-            return True
-
+        await self._outbox.try_to_drain(self.collection, name)
+        entry = await entry_of(self._database.clock, ("schedule", name), note)
+        guard = {"_id": name, **GONE} if before is None else _guard(before)
         try:
-            return await self._database.in_transaction(change)
+            done = await self.collection.update_one(
+                guard | FEW_ENTRIES, _change(name, before, after, entry), upsert=before is None
+            )
         except DuplicateKeyError:
-            return False
+            done = None
+        if done is not None and (done.matched_count or done.upserted_id is not None):
+            await self._outbox.try_to_drain(self.collection, name)
+            return True
+        if await self.collection.find_one(guard, {"_id": 1}) is not None:
+            raise DatabaseUnavailableError(f"{MOST_ENTRIES} entries wait for the audit, which takes none now")
+        return False
 
     @guarded
     async def advance(self, seen: Planned, next_at: datetime | None, skipped: Skipped | None) -> bool:
@@ -118,22 +126,19 @@ class ScheduleStore:
         guard = _guard(seen) | {"nextAt": seen.next_at}
         return bool((await self.collection.update_one(guard, {"$set": changed})).matched_count)
 
-    async def _write(
-        self, name: str, before: Planned | None, after: Planned | None, session: AsyncIOMotorClientSession
-    ) -> bool:
-        if before is None:
-            if after is not None:
-                await self.collection.insert_one({"_id": name, **document(after)}, session=session)
-            return after is not None
-        if after is None:
-            return bool((await self.collection.delete_one(_guard(before), session=session)).deleted_count)
-        written = document(after)
-        if after.next_at == before.next_at and _recurrence(after) == _recurrence(before):
-            # The loop may have gone on meanwhile.
-            del written["nextAt"]
-        return bool(
-            (await self.collection.update_one(_guard(before), {"$set": written}, session=session)).matched_count
-        )
+
+def _change(name: str, before: Planned | None, after: Planned | None, entry: Document) -> list[Document]:
+    """Return the update that makes a schedule another one, or takes its definition away."""
+    waiting = with_entry(entry)
+    if after is None:
+        return [{"$replaceWith": {"_id": "$_id", "gone": True, FIELD: waiting}}]
+    written = document(after)
+    if before is None:
+        return [{"$replaceWith": {"$mergeObjects": [{"$literal": {"_id": name, **written}}, {FIELD: waiting}]}}]
+    if after.next_at == before.next_at and _recurrence(after) == _recurrence(before):
+        # The loop may have gone on meanwhile.
+        del written["nextAt"]
+    return [{"$set": {field: {"$literal": value} for field, value in written.items()} | {FIELD: waiting}}]
 
 
 def document(one: Planned) -> Document:
