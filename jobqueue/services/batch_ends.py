@@ -13,7 +13,7 @@ from jobqueue.domain.job import as_tuple
 from jobqueue.domain.state import State
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
-from jobqueue.store.batch_statements import OPEN, SETTLE
+from jobqueue.store.batch_statements import ADDING, OPEN
 from jobqueue.store.documents import callback_of, derived_id
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class BatchEnds:
                 batch = await self._store.get(batch_id)
             except NotFoundError:
                 return []
-            if batch.state != OPEN or not batch.sealed or REQUEUE in batch.outbox:
+            if batch.state != OPEN or not batch.sealed or not {REQUEUE, ADDING}.isdisjoint(batch.outbox):
                 return []
             if await self._store.has_unfinished(batch_id):
                 return []
@@ -82,7 +82,7 @@ class BatchEnds:
 
     async def settled(self, batch: Batch) -> None:
         """Note that somebody has looked whether a batch has finished."""
-        await self._store.done(batch, SETTLE)
+        await self._store.settled(batch)
 
     async def create_callbacks(self, batch_id: str) -> list[str]:
         """Create the callbacks of a batch that are due; return the ids of those that depend on other jobs."""

@@ -147,14 +147,16 @@ class Batches:
             ConflictError: the batch is sealed or has finished.
             StaleTokenError: no running job of the batch has this token.
             NotFoundError: there is no such batch.
+            BusyError: another addition, which excludes this one, does not end.
         """
         if not members:
             raise InvalidInputError({"jobs": ["takes at least one job"]})
         _check_count(members)
         await self._store.get(batch_id)
-        if token is not None and not await self._store.is_run_by(batch_id, token):
+        if token is not None and not await self._store.additions.is_run_by(batch_id, token):
             raise StaleTokenError(batch_id, "a batch without such a running job")
-        ids = numbered_ids(first or new_id(), len(members))
+        first = first or new_id()
+        ids = numbered_ids(first, len(members))
         wanted = {ref for member in members for ref in member.after} | {one.ref for one in members if one.ref}
         there = await self._store.refs(batch_id, sorted(wanted))
         known = {ref: job_id for ref, job_id in there.items() if job_id not in ids}
@@ -164,7 +166,10 @@ class Batches:
             for other in member.blocks:
                 blocked.setdefault(other, []).append(job_id)
         made = await self._documents(batch_id, members, ids, known)
-        await self._store.add(batch_id, made, blocked, token=token)
+        for other in blocked:
+            # It must not be looked at any more for what it waited for before.
+            await self._completer.finish(other)
+        await self._store.additions.add(batch_id, made, blocked, first=first, token=token)
         await self._follow(batch_id, members, _to_check(made))
         return _added(members, ids)
 

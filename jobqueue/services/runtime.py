@@ -48,10 +48,11 @@ from jobqueue.services.stats import Stats
 from jobqueue.services.waiting import Waiting
 from jobqueue.services.wake import Wake, Wakeups
 from jobqueue.services.work import Work
+from jobqueue.store.additions import SWEEP_SECONDS
 from jobqueue.store.aggregates import AggregateStore
 from jobqueue.store.audit import AuditStore
-from jobqueue.store.batches import BatchStore
 from jobqueue.store.audit_outbox import DRAIN_SECONDS, AuditOutbox
+from jobqueue.store.batches import BatchStore
 from jobqueue.store.census import CensusStore
 from jobqueue.store.changes import Changes, Event
 from jobqueue.store.claims import ClaimStore
@@ -114,7 +115,7 @@ class Runtime:
         self.configs = QueueConfigs(self.config_store)
         self._listing = Listing(database)
         dependency_store = DependencyStore(database)
-        batch_store = BatchStore(database, self.jobs)
+        self._batch_store = batch_store = BatchStore(database, self.jobs)
         dependencies = Dependencies(dependency_store, self.jobs, self.wakeups)
         ends = BatchEnds(batch_store, self.jobs, dependency_store, self.configs, self.wakeups)
         self.completer = Completer(self.jobs, self.claims, dependencies, ends, self.configs, self.wakeups)
@@ -226,6 +227,7 @@ class Runtime:
             Loop("completer", self._sweep, every=_SWEEP_SECONDS),
             Loop("scheduler", self.scheduler.run_once, every=SCHEDULE_SECONDS),
             Loop("audit", AuditOutbox(self.database).run_once, every=DRAIN_SECONDS),
+            Loop("additions", self._batch_store.additions.run_once, every=SWEEP_SECONDS),
             Loop("presence", self.presence.run_once, every=SIGN_SECONDS),
             Loop("limit keys", keys.run_once, every=KEY_SECONDS),
             Loop("failures", self.failures.run_once, every=MARK_SECONDS),

@@ -17,6 +17,9 @@ FINISHED = "finished"
 SETTLE = "settle"
 """In an outbox: look whether the batch has finished, as no job of it may end any more to tell."""
 
+ADDING = "adding"
+"""The list of additions that are under way, and what an outbox says meanwhile."""
+
 
 def unchanged(batch: Batch) -> Document:
     """Match a batch that is sealed and to which nothing has happened since it was read."""
@@ -26,7 +29,7 @@ def unchanged(batch: Batch) -> Document:
         "sealed": True,
         "generation": batch.generation,
         "additions": batch.additions,
-        "outbox": {"$ne": "requeue"},
+        "outbox": {"$nin": ["requeue", ADDING]},
     }
 
 

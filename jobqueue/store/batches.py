@@ -11,11 +11,11 @@ from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jobqueue.domain.batch import Batch
-from jobqueue.domain.errors import ConflictError, InvalidInputError, NotFoundError, StaleTokenError
+from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.state import UNFINISHED, State
 from jobqueue.store import batch_statements, documents, statements
-from jobqueue.store.batch_statements import OPEN, SETTLE
-from jobqueue.store.circles import leads_to
+from jobqueue.store.additions import AdditionStore
+from jobqueue.store.batch_statements import ADDING, OPEN, SETTLE
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class BatchStore:
         self._jobs = database.collection("jobs")
         self._database = database
         self._clock = database.clock
+        self.additions = AdditionStore(database, jobs, now)
 
     @guarded
     async def create(self, batch_id: str, new: NewBatch, members: Sequence[Document]) -> Batch:
@@ -86,76 +87,13 @@ class BatchStore:
         return _batch(document)
 
     @guarded
-    async def add(
-        self, batch_id: str, members: Sequence[Document], blocked: Mapping[str, Sequence[str]], *, token: str | None
-    ) -> Batch:
-        """Add jobs to a batch that is open, all or none.
-
-        The batch is written too, so that of this and its end, seen by somebody at the same time, only one can be.
-
-        Args:
-            batch_id: which one.
-            members: the documents of the jobs; adding the same ones again changes nothing.
-            blocked: by the id of a waiting job of the batch, the new jobs that it is to wait for as well.
-            token: the claim of a running job of the batch: then it may be sealed.
-
-        Raises:
-            ConflictError: the batch is sealed or finished, a ref is taken, or a job that is to wait does not wait any
-                more.
-            StaleTokenError: no running job of the batch has this token.
-            InvalidInputError: a job would wait for itself.
-            NotFoundError: there is no such batch.
-        """
-
-        async def insert(session: AsyncIOMotorClientSession) -> Document | None:
-            # Here, so that whoever has lost the claim meanwhile adds nothing, and of two additions one comes first.
-            if token is not None and not await self.is_run_by(batch_id, token, session=session):
-                raise StaleTokenError(batch_id, "a batch without such a running job")
-            found: Document | None = await self.collection.find_one_and_update(
-                batch_statements.accepts(batch_id, sealed_too=token is not None),
-                {"$inc": {"additions": 1}},
-                return_document=ReturnDocument.AFTER,
-                session=session,
-            )
-            if found is None:
-                return None
-            await self._check_refs(batch_id, members, session)
-            for job_id, others in blocked.items():
-                ids = [ObjectId(one) for one in others]
-                if await leads_to(self._jobs, ObjectId(job_id), ids, depends_on, session):
-                    raise _in_a_circle(job_id, ids, members)
-                waiting = {
-                    "_id": ObjectId(job_id),
-                    "batchId": ObjectId(batch_id),
-                    "state": State.DELAYED.value,
-                    "waitsFor": {"$exists": True},
-                }
-                add: Document = {"waitsFor": {"$each": ids}, "dependsOn": {"$each": ids}}
-                if not (await self._jobs.update_one(waiting, {"$addToSet": add}, session=session)).matched_count:
-                    raise ConflictError(f"job {job_id} is no job of the batch that waits for others")
-            await self._jobs.insert_many(members, session=session)
-            return found
-
-        depends_on = {one["_id"]: one["dependsOn"] for one in members}
-        try:
-            found = await self._database.in_transaction(insert)
-        except BulkWriteError as error:
-            await self._job_store.tell_conflict(error, members)
-            return await self.get(batch_id)
-        if found is not None:
-            return _batch(found)
-        batch = await self.get(batch_id)
-        how = "finished" if batch.state != OPEN else "being requeued" if "requeue" in batch.outbox else "sealed"
-        raise ConflictError(f"batch {batch_id} is {how}: no jobs can be added")
-
-    @guarded
     async def get(self, batch_id: str) -> Batch:
         """Return a batch.
 
         Raises:
             NotFoundError: there is none of this id.
         """
-        found = await self.collection.find_one({"_id": ObjectId(batch_id)})
+        found = await self.collection.find_one({"_id": ObjectId(batch_id)}, {ADDING: 0})
         if found is None:
             raise NotFoundError("batch", batch_id)
         return _batch(found)
@@ -252,9 +190,16 @@ class BatchStore:
         await self.collection.update_one(same, batch_statements.done(name))
 
     @guarded
+    async def settled(self, batch: Batch) -> None:
+        """Note that somebody has looked whether a batch has finished, unless jobs were added since it was read."""
+        same = {"_id": ObjectId(batch.id), "generation": batch.generation, "additions": batch.additions}
+        await self.collection.update_one(same, batch_statements.done(SETTLE))
+
+    @guarded
     async def left_over(self, most: int = 100, *, but: Collection[str] = ()) -> list[Batch]:
         """Return batches for which something is still to be done, but for some."""
-        wanted = {"outbox": {"$exists": True}, "_id": {"$nin": [ObjectId(one) for one in but]}}
+        # What is being added is of no concern here.
+        wanted = {"outbox": {"$exists": True, "$ne": [ADDING]}, "_id": {"$nin": [ObjectId(one) for one in but]}}
         return [_batch(one) async for one in self.collection.find(wanted).limit(most)]
 
     @guarded
@@ -311,27 +256,6 @@ class BatchStore:
         """Return the ids of jobs of a batch by their refs."""
         found = {"batchId": ObjectId(batch_id), "ref": {"$in": list(wanted)}}
         return {str(one["ref"]): str(one["_id"]) async for one in self._jobs.find(found, {"ref": 1}, hint="ref")}
-
-    @guarded
-    async def is_run_by(self, batch_id: str, token: str, *, session: AsyncIOMotorClientSession | None = None) -> bool:
-        """Tell whether the claim with this token is that of a running job of a batch."""
-        found = {"batchId": ObjectId(batch_id), "state": State.PROCESSING.value, "claim.token": token}
-        return await self._jobs.find_one(found, {"_id": 1}, hint=_BY_STATE, session=session) is not None
-
-    async def _check_refs(self, batch_id: str, members: Sequence[Document], session: AsyncIOMotorClientSession) -> None:
-        refs = [one["ref"] for one in members if "ref" in one]
-        if not refs:
-            return
-        others = {"$nin": [one["_id"] for one in members]}
-        taken = {"batchId": ObjectId(batch_id), "ref": {"$in": refs}, "_id": others}
-        found = await self._jobs.find_one(taken, {"ref": 1}, hint="ref", session=session)
-        if found is not None:
-            raise ConflictError(f"the ref {found['ref']} is that of another job of the batch")
-
-
-def _in_a_circle(job_id: str, blockers: Sequence[ObjectId], members: Sequence[Document]) -> InvalidInputError:
-    place = next(place for place, one in enumerate(members) if one["_id"] in blockers)
-    return InvalidInputError({f"jobs.{place}.blocks": [f"would make job {job_id} wait for itself"]})
 
 
 def _whole(value: object) -> int:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from bson import ObjectId
-    from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection
+    from motor.motor_asyncio import AsyncIOMotorCollection
 
     from jobqueue.store.statements import Document
 
@@ -20,7 +20,6 @@ async def leads_to(
     waiting: ObjectId,
     others: Iterable[ObjectId],
     new: Mapping[ObjectId, Iterable[ObjectId]],
-    session: AsyncIOMotorClientSession,
 ) -> bool:
     """Tell whether some jobs wait for one, directly or because of what they depend on.
 
@@ -29,7 +28,6 @@ async def leads_to(
         waiting: that one.
         others: the jobs to begin with.
         new: what jobs depend on that are not stored yet.
-        session: of the transaction in which the answer has to hold.
     """
     seen: set[ObjectId] = set()
     front = set(others)
@@ -42,7 +40,7 @@ async def leads_to(
             "state": {"$ne": State.SUCCESS.value},
         }
         if stored["_id"]["$in"]:
-            async for one in jobs.find(stored, {"dependsOn": 1}, session=session):
+            async for one in jobs.find(stored, {"dependsOn": 1}):
                 found.update(one.get("dependsOn") or ())
         front = found - seen
     return waiting in front

@@ -83,7 +83,7 @@ class DependencyStore:
         found = dependency_statements.waiting_for(job_id, None if succeeded else [_RUN])
         if only is not None:
             found["_id"] = ObjectId(only)
-        update = dependency_statements.release(job_id, self.now)
+        update = dependency_statements.release([ObjectId(job_id)], self.now)
         hint = None if only is not None else _INDEX
         return int((await self.collection.update_many(found, update, hint=hint)).modified_count)
 

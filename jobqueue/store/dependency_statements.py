@@ -27,9 +27,9 @@ def waiting_for(job_id: str, policies: Sequence[str | None] | None = None) -> Do
     return found
 
 
-def release(job_id: str, now: Now) -> list[Document]:
-    """Wait for a job no longer; what waits for nothing else may be claimed, or is delayed until its own time."""
-    rest = {"$filter": {"input": "$waitsFor", "cond": {"$ne": ["$$this", ObjectId(job_id)]}}}
+def release(job_ids: Sequence[ObjectId], now: Now) -> list[Document]:
+    """Wait for jobs no longer; what waits for nothing else may be claimed, or is delayed until its own time."""
+    rest = {"$filter": {"input": "$waitsFor", "cond": {"$not": [{"$in": ["$$this", list(job_ids)]}]}}}
     is_free: Any = {"$eq": ["$waitsFor", []]}
     is_early: Any = {"$gt": ["$heldTil", now]}
     return [

@@ -115,16 +115,17 @@ def _declared() -> Sequence[Index]:
         Index(collection="batches", name="newest", keys=_NEWEST),
         Index(collection="batches", name="newestOfState", keys=(("state", 1), *_NEWEST)),
         Index(collection="batches", name="outbox", keys=(("outbox", 1),), options=_partial(outbox={"$exists": True})),
+        Index(collection="additions", name="expiry", keys=(("at", 1),), options={"expireAfterSeconds": _DAY}),
         Index(collection="operations", name="free", keys=(("lease.until", 1),), options=_partial(state="running")),
         Index(collection="operations", name="newestOfState", keys=(("state", 1), ("_id", -1))),
         Index(collection="audit", name="target", keys=(("target.kind", 1), ("target.name", 1), ("_id", -1))),
         Index(collection="audit", name="actor", keys=(("by.name", 1), ("_id", -1))),
         Index(collection="schedules", name="due", keys=(("nextAt", 1),)),
-        Index(collection="limits", name="queue", keys=(("queue", 1),)),
         *(
             Index(collection=name, name=audit_statements.INDEX, keys=(("audit._id", 1),), options=entries)
             for name in noted
         ),
+        Index(collection="limits", name="queue", keys=(("queue", 1),)),
         Index(collection="limits", name="expiry", keys=(("expireAt", 1),), options={"expireAfterSeconds": 0}),
         Index(collection="workers", name="expiry", keys=(("expireAt", 1),), options={"expireAfterSeconds": 0}),
         Index(collection="idempotency", name="expiry", keys=(("at", 1),), options={"expireAfterSeconds": _DAY}),

@@ -14,7 +14,7 @@ from jobqueue import JobQueue, Member, NewBatch, NewJob
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.state import Outcome, State
 from tests.support.aftermath import documents, unfinished
-from tests.support.crashing_worker import CRASHED
+from tests.support.crash_at import KILLED
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
 
@@ -26,7 +26,7 @@ CHILD = NewJob(type="after", **COMMON)
 def crash(url: str, name: str, *how: str) -> None:
     """Run a process until it dies where it is told to."""
     command = [sys.executable, "-m", "tests.support.crash_at", url, name, *how]
-    assert subprocess.run(command, cwd=ROOT, env=environment(), timeout=60, check=False).returncode == CRASHED
+    assert subprocess.run(command, cwd=ROOT, env=environment(), timeout=60, check=False).returncode == KILLED
 
 
 def end_transactions(url: str) -> None:

@@ -13,7 +13,7 @@ from pymongo import MongoClient
 
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.queue import QueueConfig
-from jobqueue.store import dependency_statements, documents
+from jobqueue.store import addition_statements, audit_statements, dependency_statements, documents
 from jobqueue.store.database import Database, new_id
 from tests.support.plans import explain
 
@@ -90,8 +90,21 @@ async def test_jobs_of_a_batch_are_counted_without_reading_them(database: Databa
 @pytest.mark.parametrize("policies", [None, [None, "kill"], ["run"]])
 async def test_releasing_looks_only_at_the_jobs_that_wait(database: Database, policies: list[str | None]) -> None:
     found = dependency_statements.waiting_for(CULPRIT, policies)
-    update = {"q": found, "u": dependency_statements.release(CULPRIT, NOW), "multi": True, "hint": "dependents"}
+    update = {
+        "q": found,
+        "u": dependency_statements.release([ObjectId(CULPRIT)], NOW),
+        "multi": True,
+        "hint": "dependents",
+    }
     await explain(database, {"update": "jobs", "updates": [update]}, keys=4)
+
+
+async def test_looking_for_what_dead_processes_have_left_reads_nothing_else(database: Database) -> None:
+    overdue = addition_statements.overdue(NOW)
+    await explain(database, {"find": "batches", "filter": overdue, "hint": "outbox"}, keys=1)
+    for collection in ("schedules", "operations"):
+        waiting = {"find": collection, "filter": audit_statements.WAITING, "hint": audit_statements.INDEX}
+        await explain(database, waiting, keys=1)
 
 
 async def test_a_ref_is_found_among_those_of_its_batch(database: Database) -> None:
