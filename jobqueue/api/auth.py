@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
+from jobqueue.api import hosts
 from jobqueue.api.keys import CALLER, OPEN_TO_ALL, REMOTE, RUNTIME, THROTTLE
 from jobqueue.api.problems import Problem, ProblemError
 from jobqueue.api.routes import OPEN
@@ -29,10 +30,17 @@ _STRANGER: Final = Caller(name="stranger", roles=frozenset())
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Find out who calls; a token that is sent counts also where none is needed.
 
+    Where nobody needs a token, a request without a valid one must name this server by a name that is its own.
+
     Raises:
-        ProblemError: 401 without a valid token, 429 after too many failed attempts from this address.
+        ProblemError: 401 without a valid token, 403 by a name that is not its own, 429 after too many failed attempts
+            from this address.
     """
-    if _is_open(request):
+    if request.app[OPEN_TO_ALL] and not hosts.is_own(request):
+        if hdrs.AUTHORIZATION not in request.headers:
+            raise hosts.refused()
+        request[CALLER] = await _caller(request)
+    elif _is_open(request):
         request[CALLER] = _STRANGER
     elif hdrs.AUTHORIZATION not in request.headers and request.app[OPEN_TO_ALL]:
         request[CALLER] = _NOBODY

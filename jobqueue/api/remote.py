@@ -22,6 +22,11 @@ def remote(request: web.Request) -> str:
     return origin(request.remote or "", hops, settings.trusted_proxies)
 
 
+def is_proxied(request: web.Request) -> bool:
+    """Tell whether a trusted proxy has passed a request on."""
+    return _within(request.remote or "", request.app[RUNTIME].settings.trusted_proxies)
+
+
 def origin(peer: str, hops: Sequence[str], proxies: Sequence[object]) -> str:
     """Return the last address before the trusted proxies.
 

@@ -30,6 +30,7 @@ _SHAPES: Final = {
     "tls_cert": "FILE",
     "tls_key": "FILE",
     "trusted_proxies": "NETWORKS",
+    "allowed_hosts": "HOSTS",
 }
 
 

@@ -15,6 +15,7 @@ from jobqueue.cli.options import setting_options
     "tls_cert",
     "tls_key",
     "trusted_proxies",
+    "allowed_hosts",
     "mongo_url",
     "db",
     "data_dir",

@@ -15,6 +15,7 @@ Network = IPv4Network | IPv6Network
 
 TOKEN_MINIMUM = 16
 PORT_MAXIMUM = 65_535
+HOST_MAXIMUM = 253
 SHOWN_MAXIMUM = 200
 
 NOUNS = {
@@ -24,6 +25,7 @@ NOUNS = {
     "path": "a path",
     "networks": "a list of networks",
     "ports": "a list of ports",
+    "hosts": "a list of host names",
 }
 TAKES: dict[str, tuple[type, ...]] = {
     "int": (str, int),
@@ -32,6 +34,7 @@ TAKES: dict[str, tuple[type, ...]] = {
     "path": (str, Path),
     "networks": (str, list, tuple),
     "ports": (str, list, tuple),
+    "hosts": (str, list, tuple),
 }
 
 
@@ -134,11 +137,34 @@ def parse_ports(text: str) -> tuple[int, ...]:
     return tuple(int(item) for item in items)
 
 
-LISTS: Mapping[str, Callable[[str], object]] = {"networks": parse_networks, "ports": parse_ports}
+def parse_hosts(text: str) -> tuple[str, ...]:
+    """Return the comma-separated names and addresses of hosts, in lower case, without a last dot and brackets.
+
+    Raises:
+        ValueError: naming the first that is none.
+    """
+    return tuple(_host(item) for item in _items(text))
+
+
+LISTS: Mapping[str, Callable[[str], object]] = {
+    "networks": parse_networks,
+    "ports": parse_ports,
+    "hosts": parse_hosts,
+}
 
 
 def _items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _host(item: str) -> str:
+    name = item.lower().removesuffix(".")
+    try:
+        return str(ip_address(name[1:-1] if re.fullmatch(r"\[.*\]", name) else name))
+    except ValueError:
+        if re.fullmatch(r"(?!-)[a-z0-9_-]+(\.[a-z0-9_-]+)*", name) and len(name) <= HOST_MAXIMUM:
+            return name
+    raise ValueError(f"{shown(item)} is not the name or address of a host, without a port, such as queue.example.org")
 
 
 def _network(item: str) -> Network:

@@ -98,6 +98,14 @@ class Settings:
             "networks", "Networks of proxies whose X-Forwarded-For counts, in CIDR notation, comma-separated"
         ),
     )
+    allowed_hosts: tuple[str, ...] = field(
+        default=(),
+        metadata=_rule(
+            "hosts",
+            "Names besides localhost, without port, by which requests without a token may address a server "
+            "that needs none, comma-separated",
+        ),
+    )
     commands: Path | None = field(
         default=None, metadata=_rule("path", "TOML file with the commands that jobs may run", check=rules.check_path)
     )

@@ -162,7 +162,7 @@ async def test_a_body_over_the_limit_is_refused_however_it_comes(client: Client)
     host, port = client.server.host, client.server.port
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(
-        b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 20000000\r\n\r\n{"
+        b"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nContent-Length: 20000000\r\n\r\n{"
     )
     # The answer comes although only one of twenty million bytes was sent.
     assert b" 413 " in await reader.readline()
@@ -184,7 +184,9 @@ async def test_a_body_over_the_limit_is_refused_however_it_comes(client: Client)
 async def test_a_body_that_does_not_come_is_not_waited_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "READ_SECONDS", 0.05)
     reader, writer = await asyncio.open_connection(client.server.host, client.server.port)
-    writer.write(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{")
+    writer.write(
+        b"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{"
+    )
     assert b" 408 " in await reader.readline()
     writer.close()
 

@@ -68,6 +68,7 @@ def test_without_anything_the_defaults_hold_and_paths_are_absolute(tmp_path: Pat
         ),
         ("webhook_allow", ",", ()),
         ("webhook_ports", "8080, 9000", (8080, 9000)),
+        ("allowed_hosts", "A.example., 10.0.0.1", ("a.example", "10.0.0.1")),
         ("log_level", "WARNING", "warning"),
         ("log_format", "json", None),
     ],
