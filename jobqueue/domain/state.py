@@ -53,6 +53,8 @@ DEPENDENTS: Final = "dependents"
 """In an outbox: jobs that depend on this one are to be released, or to be told that it did not succeed."""
 
 
+BREAKER: Final = "breaker:"
+"""In an outbox, before the token of an attempt: the circuit breaker of the queue has not counted its end yet."""
 _ORDER: Final = ("children", DEPENDENTS, "batch", "delete")
 
 
@@ -89,7 +91,7 @@ class Transition:
         refund: the attempt is not counted.
         expired_only: the lease must have ended by the server's clock.
         outbox: what has to be done afterwards by whoever sees the job: ``children``, ``dependents``, ``batch``,
-            ``delete``.
+            ``delete``; also of an attempt that the job outlives, `BREAKER` and its token.
         fingerprint: of what went wrong, where that is the end of the job.
     """
 
@@ -218,7 +220,8 @@ def kill(job: Job, error: JobError, *, outcome: Outcome = Outcome.KILL) -> Trans
 
 def with_dependents(outbox: tuple[str, ...]) -> tuple[str, ...]:
     """Return what has to be done after a job has ended on which another one depends."""
-    return tuple(name for name in _ORDER if name in {*outbox, DEPENDENTS})
+    others = tuple(name for name in outbox if name not in _ORDER)
+    return others + tuple(name for name in _ORDER if name in {*outbox, DEPENDENTS})
 
 
 def outbox(job: Job, target: State) -> tuple[str, ...]:

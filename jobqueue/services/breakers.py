@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from jobqueue.domain.state import Outcome
+from jobqueue.domain.state import BREAKER, Outcome
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
+from jobqueue.store.limits import End
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from jobqueue.domain.job import Job
+    from jobqueue.domain.job import Attempt, Job
     from jobqueue.domain.limits import Breaker
     from jobqueue.domain.queue import QueueConfig
     from jobqueue.domain.state import Transition
@@ -54,18 +55,36 @@ class Breakers:
         self._configs = configs
         self._wakeups = wakeups
 
-    async def note(self, job: Job, change: Transition) -> None:
-        """Count how an attempt ended. Only its own failing counts: not that it dies, is killed or given back."""
+    def ending(self, job: Job, change: Transition) -> Transition:
+        """Return the end of an attempt with a note in the job's outbox, if the queue's breaker is to count it.
+
+        The same update ends the attempt and leaves the note: so no crash comes between them. Only a success and the
+        attempt's own failing count: not that it dies, is killed or given back.
+        """
+        counts = change.outcome in _FAILED or change.outcome is Outcome.SUCCESS
+        if not counts or change.token is None or self._configs.of(job.queue).breaker is None:
+            return change
+        return replace(change, outbox=(f"{BREAKER}{change.token}", *change.outbox))
+
+    async def count(self, job: Job) -> None:
+        """Count the attempts that a job's outbox names, each once, by when and how its history says that they ended."""
         breaker = self._configs.of(job.queue).breaker
-        if breaker is None:
+        tokens = {name.removeprefix(BREAKER) for name in job.outbox if name.startswith(BREAKER)}
+        if breaker is None or not tokens:
             return
+        for one in job.history:
+            if one.token in tokens and one.end_at is not None:
+                await self._count(job, breaker, one)
+
+    async def _count(self, job: Job, breaker: Breaker, attempt: Attempt) -> None:
         kind = job.type if breaker.per == "type" else None
-        if change.outcome is Outcome.SUCCESS:
-            if await self._limits.attempt_succeeded(job.queue, kind):
+        end = End(token=str(attempt.token), at=attempt.end_at or job.insert_at)
+        if attempt.outcome is Outcome.SUCCESS:
+            if await self._limits.attempt_succeeded(job.queue, kind, breaker, end):
                 log.info("circuit breaker closed", queue=job.queue, type=kind)
                 self._wakeups.tell(Wake(kind="ready", queue=job.queue))
-        elif change.outcome in _FAILED:
-            state = await self._limits.attempt_failed(job.queue, kind, breaker)
+        elif attempt.outcome in _FAILED:
+            state = await self._limits.attempt_failed(job.queue, kind, breaker, end)
             if state.open_until is not None:
                 log.warning(
                     "circuit breaker open", queue=job.queue, type=kind, failures=state.failures, until=state.open_until
@@ -101,9 +120,9 @@ class Breakers:
         by_type = config.breaker.per == "type"
         return [one for one in await self._limits.breakers(queue) if (one.type is not None) == by_type]
 
-    async def close(self, queue: str) -> None:
-        """Let everything start again."""
-        await self._limits.close_breakers(queue)
+    async def close(self, queue: str, *, forget: bool = False) -> None:
+        """Let everything start again; ``forget`` also that there were breakers, as the queue is deleted."""
+        await self._limits.close_breakers(queue, forget=forget)
 
 
 def status(state: BreakerState, breaker: Breaker, now: datetime) -> Status:

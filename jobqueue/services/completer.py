@@ -1,4 +1,4 @@
-"""What follows when a job has ended: its children are created and, if asked for, it is deleted.
+"""What follows when a job, or one of its attempts, has ended: children are created, breakers count, jobs are deleted.
 
 The ended job says itself what is still to be done. Whoever sees it may do it, any number of times: a child's id follows
 from its parent's, so that it exists once.
@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.domain.errors import DatabaseError, KeyConflictError
+from jobqueue.domain.errors import DatabaseError, KeyConflictError, NotFoundError
 from jobqueue.domain.job import as_tuple
 from jobqueue.domain.state import DEPENDENTS, State
 from jobqueue.journal import get_logger
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.batch import Batch
     from jobqueue.domain.job import Job, NewJob
     from jobqueue.services.batch_ends import BatchEnds
+    from jobqueue.services.breakers import Breakers
     from jobqueue.services.config import QueueConfigs
     from jobqueue.services.dependencies import Dependencies
     from jobqueue.services.wake import Wakeups
@@ -46,6 +47,7 @@ class Completer:
         claims: ClaimStore,
         dependencies: Dependencies,
         batches: BatchEnds,
+        breakers: Breakers,
         configs: QueueConfigs,
         wakeups: Wakeups,
     ) -> None:
@@ -53,6 +55,7 @@ class Completer:
         self._claims = claims
         self._dependencies = dependencies
         self._batches = batches
+        self._breakers = breakers
         self._configs = configs
         self._wakeups = wakeups
         self._stuck: dict[str, float] = {}
@@ -87,8 +90,11 @@ class Completer:
         """Do it for a job that has just ended, or come to wait for others, and for all jobs that end because of it."""
         left = [job_id]
         while left:
-            job = await self._jobs.find(left.pop())
-            if job is not None and job.outbox:
+            try:
+                job = await self._jobs.lean(left.pop())
+            except NotFoundError:
+                continue
+            if job.outbox:
                 left += await self.fire(job)
 
     async def forsake(self, job: Job) -> None:
@@ -100,6 +106,7 @@ class Completer:
     async def fire(self, job: Job) -> list[str]:
         """Do what an ended job asks for; return the ids of jobs that ended because of it, or have to be looked at."""
         ended: list[str] = []
+        await self._breakers.count(job)
         if "check" in job.outbox:
             ended += await self._dependencies.check(job)
         if "children" in job.outbox:

@@ -89,10 +89,13 @@ class Limiter:
             held += [Held(seconds=wait) for kind, wait in gate.waits.items() if _takes(search, kind)]
             return min(held, key=lambda one: one.seconds, default=None)
 
-    async def ended(self, job: Job, change: Transition) -> None:
-        """Note how an attempt of this process has ended, and that it has left its slots."""
+    def ending(self, job: Job, change: Transition) -> Transition:
+        """Return the end of an attempt with a note for the circuit breaker of its queue, as `Breakers.ending`."""
+        return self._breakers.ending(job, change)
+
+    def ended(self, job: Job) -> None:
+        """Note that an attempt of this process has left its slots."""
         self._slots.released(job.queue, job.slots)
-        await self._breakers.note(job, change)
 
     async def _from_queue(self, search: Search, config: QueueConfig, slots: tuple[str, ...]) -> Job | Held | None:
         free: Sequence[tuple[str, ...]] = [slots]

@@ -181,13 +181,12 @@ class Reaper:
         if job.claim is None:
             await self._jobs.disown(job)
             return
-        change = reaped(job, job.claim.token)
+        change = self._breakers.ending(job, reaped(job, job.claim.token))
         applied = await self._jobs.apply(job.id, job.queue, change)
         if applied is None:
             # Renewed meanwhile, or spoilt by another tool.
             await self._jobs.disown(job)
             return
-        await self._breakers.note(job, change)
         if self.metrics is not None:
             await self.metrics.ended(job, change)
         log.warning("job reaped", job_id=job.id, queue=job.queue, worker=job.claim.worker, state=change.target.value)

@@ -184,7 +184,7 @@ class Queues:
             await self.set_paused(name, paused=True, by=by)
             left = await self._kill_all(name, f"queue {name} was deleted")
         await self._change(name, "delete", lambda _stored: (None, {}), by, None)
-        await self._breakers.close(name)
+        await self._breakers.close(name, forget=True)
         return left
 
     async def changes(self, name: str, *, before: str | None = None, limit: int = 50) -> list[Entry]:

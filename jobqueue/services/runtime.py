@@ -118,12 +118,14 @@ class Runtime:
         self._batch_store = batch_store = BatchStore(database, self.jobs)
         dependencies = Dependencies(dependency_store, self.jobs, self.wakeups)
         ends = BatchEnds(batch_store, self.jobs, dependency_store, self.configs, self.wakeups)
-        self.completer = Completer(self.jobs, self.claims, dependencies, ends, self.configs, self.wakeups)
+        self.limits = LimitStore(database)
+        self.breakers = Breakers(self.limits, self.configs, self.wakeups)
+        self.completer = Completer(
+            self.jobs, self.claims, dependencies, ends, self.breakers, self.configs, self.wakeups
+        )
         self.producer = Producer(self.jobs, dependencies, self.completer, self.configs, self.wakeups)
         self.logs = Logs(LogStore(database))
         self.adopter = Adopter(ForeignStore(database), dependencies, self.completer, self.configs, self.wakeups)
-        self.limits = LimitStore(database)
-        self.breakers = Breakers(self.limits, self.configs, self.wakeups)
         self.work = Work(
             self.jobs,
             self.claims,

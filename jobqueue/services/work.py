@@ -191,11 +191,12 @@ class Work:
             await asyncio.gather(*self._background, return_exceptions=True)
 
     async def _apply(self, job: Job, change: Transition) -> None:
-        if applied := await self._jobs.apply(job.id, job.queue, change):
+        if applied := await self._jobs.apply(job.id, job.queue, self._limiter.ending(job, change)):
             self._logs.news(job.id)
-            await self._limiter.ended(job, change)
-            if self.metrics is not None:
-                await self.metrics.ended(job, change)
+            if applied.is_new:
+                self._limiter.ended(job)
+                if self.metrics is not None:
+                    await self.metrics.ended(job, change)
             if job.slots:
                 self._wakeups.tell(Wake(kind="room", queue=job.queue, job_id=job.id))
             if applied.outbox:

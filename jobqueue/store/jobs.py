@@ -22,7 +22,7 @@ from jobqueue.store import documents, foreign_statements, queue_statements, stat
 from jobqueue.store.database import guarded, new_id, translated
 from jobqueue.store.grouping import Group
 from jobqueue.store.history import HistoryStore
-from jobqueue.store.transitions import Change, Transitions
+from jobqueue.store.transitions import Applied, Change, Transitions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -59,7 +59,7 @@ class JobStore:
         self._logs = database.collection("logs")
         self.history = HistoryStore(database, now)
         self._insert: Group[Document, None] = Group(self._insert_batch)
-        self._apply: Group[Change, Transition | None] = Group(Transitions(self.collection, lambda: self.now).apply)
+        self._apply: Group[Change, Applied | None] = Group(Transitions(self.collection, lambda: self.now).apply)
 
     @guarded
     async def insert(
@@ -209,8 +209,8 @@ class JobStore:
             raise NotFoundError("job", job_id)
         return documents.job(await self.history.restored(found))
 
-    async def apply(self, job_id: str, queue: str, transition: Transition) -> Transition | None:
-        """Make a transition happen if its guard holds; return it, perhaps with more in its outbox, if it did.
+    async def apply(self, job_id: str, queue: str, transition: Transition) -> Applied | None:
+        """Make a transition happen if its guard holds; ``None`` if nothing happened.
 
         Raises:
             TooLargeError: the document would exceed what MongoDB can store.

@@ -6,22 +6,46 @@ lets no two have the same one. Starts in a window are granted by a document for 
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.state import State
-from jobqueue.store.statements import ADOPTED
+from jobqueue.store.statements import ADOPTED, Document
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from jobqueue.store.claims import Search
-    from jobqueue.store.statements import Document, Now
+    from jobqueue.store.statements import Now
 
 GROUP_INDEX: Final = "claimGroup"
 GROUP_TYPE_INDEX: Final = "claimGroupType"
 _MILLISECONDS: Final = 1000
 _KEPT_MS: Final = 60_000
+_FORGOTTEN_MS: Final = 86_400_000
+MOST_COUNTED: Final = 1000
+"""Failed attempts in a row that a circuit breaker knows one by one; of earlier ones it knows how many there were."""
+_NUMBER: Final[Document] = {"$cond": [{"$isNumber": "$failures"}, "$failures", 0]}
+_COUNTED: Final[Sequence[Document]] = (
+    {
+        "$set": {
+            "failures": _NUMBER,
+            # Version 0.3.0 kept only a number, which another process may still change.
+            "failed": {
+                "$cond": [
+                    {"$and": [{"$isArray": "$failed"}, {"$gt": [_NUMBER, 0]}]},
+                    {"$slice": ["$failed", {"$multiply": [-1, {"$toInt": _NUMBER}]}]},
+                    [],
+                ]
+            },
+            "openUntil": {"$ifNull": ["$openUntil", None]},
+            "closedAt": {"$ifNull": ["$closedAt", None]},
+            "countedTil": {"$ifNull": ["$countedTil", "$at", None]},
+        }
+    },
+)
+"""Stages that give a breaker its fields. A date is greater than ``None``."""
 
 
 def before(deadline: datetime, queue: str, now: Now) -> Document:
@@ -112,31 +136,98 @@ def give_back(deadline: datetime) -> list[Document]:
     return [{"$set": {"grants": {"$let": {"vars": {"place": place}, "in": without}}}}]
 
 
-def breaker_failed(queue: str, kind: str | None, failures: int, cooldown: float, now: Now) -> list[Document]:
-    """Count a failed attempt; with enough of them in a row, open the breaker for ``cooldown`` seconds."""
-    is_open = {"$gt": [{"$ifNull": ["$openUntil", None]}, now]}
-    opened = {"$add": [now, int(cooldown * _MILLISECONDS)]}
+def breakers(queue: str) -> Document:
+    """Match the circuit breakers of a queue."""
+    return {"queue": queue, "$or": [{"failures": {"$exists": True}}, {"closedAt": {"$exists": True}}]}
+
+
+def breaker_failed(
+    queue: str, kind: str | None, failures: int, cooldown: float, token: str, ended_at: datetime
+) -> list[Document]:
+    """Count a failed attempt unless it is counted; with enough of them in a row, open the breaker.
+
+    The order in which attempts are counted does not matter, only when they ended: one that ended before the last
+    success is not counted, and the breaker is open for ``cooldown`` seconds from the end of the last one.
+
+    Args:
+        queue: its name.
+        kind: the type of job that the breaker is for; ``None`` for the whole queue.
+        failures: in a row, that are one too many.
+        cooldown: seconds.
+        token: of the attempt.
+        ended_at: by the server's clock.
+    """
+    is_new = {
+        "$and": [
+            {"$gt": [ended_at, "$closedAt"]},
+            {"$gt": [ended_at, "$countedTil"]},
+            {"$not": [{"$in": [{"$literal": token}, "$failed.token"]}]},
+        ]
+    }
+    one = {"token": {"$literal": token}, "at": ended_at}
+    added = {"$concatArrays": [_failed("$lte", ended_at), [one], _failed("$gt", ended_at)]}
+    is_full = {"$gt": [{"$size": "$failed"}, MOST_COUNTED]}
+    opens = {"$and": ["$isNew", {"$gte": ["$failures", failures]}, {"$gte": [ended_at, "$openUntil"]}]}
+    opened = {"$add": [{"$last": "$failed.at"}, int(cooldown * _MILLISECONDS)]}
     return [
+        {"$set": {"queue": {"$literal": queue}, "type": {"$literal": kind}, "expireAt": "$$REMOVE"}},
+        *_COUNTED,
+        {"$set": {"isNew": is_new}},
         {
             "$set": {
-                "queue": {"$literal": queue},
-                "type": {"$literal": kind},
-                "at": now,
-                "failures": {"$add": [{"$ifNull": ["$failures", 0]}, 1]},
+                "failed": {"$cond": ["$isNew", added, "$failed"]},
+                "failures": {"$cond": ["$isNew", {"$add": ["$failures", 1]}, "$failures"]},
             }
         },
         {
             "$set": {
-                "openUntil": {
-                    "$cond": [
-                        {"$and": [{"$gte": ["$failures", failures]}, {"$not": [is_open]}]},
-                        opened,
-                        {"$ifNull": ["$openUntil", None]},
-                    ]
-                }
+                "countedTil": {"$cond": [is_full, {"$first": "$failed.at"}, "$countedTil"]},
+                "failed": {"$cond": [is_full, {"$slice": ["$failed", -MOST_COUNTED]}, "$failed"]},
+                "openUntil": {"$cond": [opens, opened, "$openUntil"]},
             }
         },
+        {"$unset": "isNew"},
     ]
+
+
+def breaker_behind(name: str, ended_at: datetime) -> Document:
+    """Match a breaker that has to hear of a success: it has counted failures, or knows of no success as late.
+
+    A success that comes within a second of the last one changes nothing where nothing fails.
+    """
+    since = {"closedAt": {"$lt": ended_at - timedelta(seconds=1)}}
+    return {"_id": name, "$or": [{"failures": {"$gt": 0}}, since]}
+
+
+def breaker_succeeded(failures: int, ended_at: datetime) -> list[Document]:
+    """Count no failure any more that ended before a success, and close the breaker if too few are left."""
+    # Of those that are only a number it is known when the last one ended.
+    uncounted = {"$subtract": ["$failures", {"$size": "$failed"}]}
+    later = {"$cond": [{"$gt": ["$countedTil", ended_at]}, uncounted, 0]}
+    return [
+        *_COUNTED,
+        {
+            "$set": {
+                "failed": _failed("$gt", ended_at),
+                "failures": {"$add": [later, {"$size": _failed("$gt", ended_at)}]},
+                "closedAt": {"$max": ["$closedAt", ended_at]},
+                "wasOpen": {"$gt": ["$openUntil", None]},
+            }
+        },
+        {"$set": {"openUntil": {"$cond": [{"$gte": ["$failures", failures]}, "$openUntil", None]}}},
+        {"$set": {"closed": {"$and": ["$wasOpen", {"$eq": ["$openUntil", None]}]}}},
+        {"$unset": "wasOpen"},
+    ]
+
+
+def close_breaker(now: Now, *, forget: bool) -> list[Document]:
+    """Forget all failures by a person's will; what ended before is not counted afterwards either."""
+    changed: Document = {"closedAt": now} | ({"expireAt": {"$add": [now, _FORGOTTEN_MS]}} if forget else {})
+    return [{"$set": changed}, {"$unset": ["failures", "failed", "openUntil", "countedTil", "closed", "at"]}]
+
+
+def _failed(operator: str, ended_at: datetime) -> Document:
+    return {"$filter": {"input": "$failed", "cond": {operator: ["$$this.at", ended_at]}}}
 
 
 def _types(search: Search) -> Document:

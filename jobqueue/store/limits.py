@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from jobqueue.domain.limits import Breaker, Rate
     from jobqueue.store.claims import Search
     from jobqueue.store.database import Database
-    from jobqueue.store.statements import Now
+    from jobqueue.store.statements import Document, Now
 
 _BY_QUEUE: Final = "newestOfQueue"
 _TRIES: Final = 5
 _MOST_AT_ONCE: Final = 500
 _MILLISECONDS: Final = 1000
+_UNCOUNTED: Final = {"failed": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,14 @@ class BreakerState:
     type: str | None
     failures: int
     open_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """The end of an attempt: its token, and the server's time when it was recorded."""
+
+    token: str
+    at: datetime
 
 
 class LimitStore:
@@ -135,17 +144,7 @@ class LimitStore:
         leeway = timedelta(milliseconds=_milliseconds(rate.leeway if leeway is None else leeway))
         window = timedelta(seconds=rate.per)
         update = limit_statements.grant(queue, rate.limit, _milliseconds(window), _milliseconds(leeway), self.now)
-        for left in reversed(range(_TRIES)):
-            try:
-                found = await self.collection.find_one_and_update(
-                    {"_id": _rate_id(queue, key)}, update, upsert=True, return_document=ReturnDocument.AFTER
-                )
-            except DuplicateKeyError:
-                # Two have asked for the first time at the same moment.
-                if not left:
-                    raise
-            else:
-                break
+        found = await self._upsert(_rate_id(queue, key), update)
         if found["granted"]:
             return Grant(at=found["at"], deadline=found["at"] + leeway)
         frees = sorted(found["grants"])[len(found["grants"]) - rate.limit] + window
@@ -171,35 +170,42 @@ class LimitStore:
     @guarded
     async def breakers(self, queue: str) -> list[BreakerState]:
         """Return the circuit breakers of a queue that have counted something."""
-        cursor = self.collection.find({"queue": queue, "failures": {"$exists": True}}).sort("_id", 1)
+        found = {"queue": queue, "failures": {"$exists": True}}
+        cursor = self.collection.find(found, _UNCOUNTED).sort("_id", 1)
         return [
             BreakerState(type=one.get("type"), failures=int(one["failures"]), open_until=one.get("openUntil"))
             async for one in cursor
         ]
 
     @guarded
-    async def attempt_failed(self, queue: str, kind: str | None, breaker: Breaker) -> BreakerState:
-        """Count a failed attempt, and open the breaker if it is one too many."""
-        found = await self.collection.find_one_and_update(
-            {"_id": _breaker_id(queue, kind)},
-            limit_statements.breaker_failed(queue, kind, breaker.failures, breaker.cooldown, self.now),
-            upsert=True,
-            return_document=ReturnDocument.AFTER,
-        )
+    async def attempt_failed(self, queue: str, kind: str | None, breaker: Breaker, end: End) -> BreakerState:
+        """Count a failed attempt once, however often it is told, and open the breaker if it is one too many."""
+        update = limit_statements.breaker_failed(queue, kind, breaker.failures, breaker.cooldown, end.token, end.at)
+        found = await self._upsert(_breaker_id(queue, kind), update)
         return BreakerState(type=kind, failures=int(found["failures"]), open_until=found["openUntil"])
 
     @guarded
-    async def attempt_succeeded(self, queue: str, kind: str | None) -> bool:
-        """Close a breaker and count from nothing; tell whether it was open."""
+    async def attempt_succeeded(self, queue: str, kind: str | None, breaker: Breaker, end: End) -> bool:
+        """Begin the row of failures anew after an attempt that succeeded; tell whether that closes the breaker."""
         found = await self.collection.find_one_and_update(
-            {"_id": _breaker_id(queue, kind), "failures": {"$gt": 0}}, {"$set": {"failures": 0, "openUntil": None}}
+            limit_statements.breaker_behind(_breaker_id(queue, kind), end.at),
+            limit_statements.breaker_succeeded(breaker.failures, end.at),
+            projection=_UNCOUNTED,
+            return_document=ReturnDocument.AFTER,
         )
-        return bool(found and found.get("openUntil"))
+        return bool(found and found.get("closed"))
 
     @guarded
-    async def close_breakers(self, queue: str) -> None:
-        """Forget all failures of a queue."""
-        await self.collection.delete_many({"queue": queue, "failures": {"$exists": True}})
+    async def close_breakers(self, queue: str, *, forget: bool = False) -> None:
+        """Forget all failures of a queue that have ended until now.
+
+        Args:
+            queue: its name.
+            forget: the breakers too, after a day.
+        """
+        await self.collection.update_many(
+            limit_statements.breakers(queue), limit_statements.close_breaker(self.now, forget=forget)
+        )
 
     @guarded
     async def give_keys(self, queue: str, path: str, since: datetime | None) -> int:
@@ -216,6 +222,20 @@ class LimitStore:
             done = await self._jobs.bulk_write([_keyed(one, queue, path) for one in some], ordered=False)
             changed += int(done.modified_count)
         return changed
+
+    async def _upsert(self, name: str, update: list[Document]) -> Document:
+        for left in reversed(range(_TRIES)):
+            try:
+                return dict(
+                    await self.collection.find_one_and_update(
+                        {"_id": name}, update, projection=_UNCOUNTED, upsert=True, return_document=ReturnDocument.AFTER
+                    )
+                )
+            except DuplicateKeyError:
+                # Two have asked for the first time at the same moment.
+                if not left:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
 
 def _keyed(document: Mapping[str, Any], queue: str, path: str) -> UpdateOne:

@@ -56,7 +56,7 @@ def kill_waiting(reason: str, now: Now) -> list[Document]:
                 "state": State.KILLED.value,
                 "endAt": now,
                 "error": {"kind": Outcome.KILL.value + "ed", "message": {"$literal": reason}},
-                "outbox": outbox,
+                "outbox": statements.more_to_do(outbox),
                 "unmet": "$waitsFor",
                 "waitsFor": "$$REMOVE",
                 # Computed afterwards: an update does not know how.

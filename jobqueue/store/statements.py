@@ -174,12 +174,10 @@ def applied(transition: Transition, now: Now) -> Document | list[Document]:
         dates.append("endAt")
     if transition.fingerprint is not None:
         changed["fingerprint"] = transition.fingerprint
-    if transition.outbox:
-        changed["outbox"] = list(transition.outbox)
     if transition.delay is not None:
         return _with_delay(transition, changed, entry, now)
     if transition.token is None and transition.target is State.KILLED:
-        return _while_waiting(changed, now)
+        return _while_waiting(transition, changed, now)
     return _plain(transition, changed, entry, dates, now)
 
 
@@ -199,6 +197,8 @@ def _plain(transition: Transition, changed: Document, entry: Document, dates: li
     if entry:
         dates = [*dates, "history.$.endAt"]
     update: Document = {"$set": changed}
+    if transition.outbox:
+        update["$push"] = {"outbox": {"$each": list(transition.outbox)}}
     if isinstance(now, datetime):
         changed |= dict.fromkeys(dates, now)
     elif dates:
@@ -210,8 +210,18 @@ def _plain(transition: Transition, changed: Document, entry: Document, dates: li
     return update
 
 
-def _while_waiting(changed: Document, now: Now) -> list[Document]:
+def more_to_do(names: Any) -> Document:
+    """Return the outbox with more in it: an earlier attempt may have left something there."""
+    return {"$concatArrays": [_array("$outbox"), names]}
+
+
+def _values(transition: Transition, changed: Document) -> Document:
     values: Document = {name: {"$literal": inner} for name, inner in changed.items()}
+    return values | ({"outbox": more_to_do(list(transition.outbox))} if transition.outbox else {})
+
+
+def _while_waiting(transition: Transition, changed: Document, now: Now) -> list[Document]:
+    values = _values(transition, changed)
     # Should it be started again, it has to be known which of those it depends on had not succeeded.
     values["unmet"] = "$waitsFor"
     return [{"$set": values | {"endAt": now} | killed(now)}, {"$unset": "waitsFor"}]
@@ -223,7 +233,7 @@ def killed(now: Now) -> Document:
 
 
 def _with_delay(transition: Transition, changed: Document, entry: Document, now: Now) -> list[Document]:
-    values: Document = {name: {"$literal": inner} for name, inner in changed.items()}
+    values = _values(transition, changed)
     values["delayTil"] = {"$add": [now, int((transition.delay or 0) * _MILLISECONDS)]}
     if transition.refund:
         values["attemptsMade"] = {"$subtract": ["$attemptsMade", 1]}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, WriteError
 
 from jobqueue.domain.state import DEPENDENTS, FINAL, with_dependents
 from jobqueue.store import statements
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from jobqueue.domain.state import Transition
     from jobqueue.store.statements import Document, Now
 
+_MARK: Final = "mark"
+_BAD_VALUE: Final = 2
+Update = tuple["Document", "Document | list[Document]"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
@@ -30,6 +35,19 @@ class Change:
     transition: Transition
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """A transition that has happened.
+
+    Attributes:
+        outbox: as `Transition` has it, perhaps with more than was asked for.
+        is_new: ``False`` for a report that an earlier call has recorded already.
+    """
+
+    outbox: tuple[str, ...]
+    is_new: bool = True
+
+
 class Transitions:
     """Applies transitions, each by one guarded update."""
 
@@ -37,46 +55,70 @@ class Transitions:
         self._collection = collection
         self._now = now
 
-    async def apply(self, changes: Sequence[Change]) -> list[Transition | BaseException | None]:
+    async def apply(self, changes: Sequence[Change]) -> list[Applied | BaseException | None]:
         """Make transitions happen whose guards hold.
 
         Returns:
-            For each what happened, which may have more in its outbox than was asked for; ``None`` if nothing did; or
-            what went wrong.
+            For each what happened; ``None`` if nothing did; or what went wrong.
         """
-        if len(changes) > 1:
+        done = await self._together(changes) if len(changes) > 1 else [False]
+        results: list[Applied | BaseException | None] = []
+        for change, is_done in zip(changes, done, strict=True):
             try:
-                written = await self._collection.bulk_write(
-                    [UpdateOne(*self._update(one)) for one in changes], ordered=False
-                )
-            except BulkWriteError:
-                pass
-            else:
-                if written.matched_count == len(changes):
-                    return [one.transition for one in changes]
-        results: list[Transition | BaseException | None] = []
-        for one in changes:
-            try:
-                results.append(await self._apply_one(one))
+                results.append(Applied(outbox=change.transition.outbox) if is_done else await self._apply_one(change))
             except Exception as error:  # noqa: BLE001 - each call of the batch gets its own error
                 results.append(error)
         return results
 
-    def _update(self, change: Change) -> tuple[Document, Document | list[Document]]:
-        return (
-            statements.guard(change.job_id, change.queue, change.transition, self._now()),
-            statements.applied(change.transition, self._now()),
-        )
+    async def _together(self, changes: Sequence[Change]) -> list[bool]:
+        """Write changes in one round trip; tell of each whether it was written.
 
-    async def _apply_one(self, change: Change) -> Transition | None:
+        The server counts only how many were. Each leaves a mark of its own in its job, which tells where the count is
+        less: a kill of a waiting job and the end of a lease could not be told from somebody else's.
+        """
+        marks = [secrets.token_hex(6) for _ in changes]
+        updates = [self._update(change, mark) for change, mark in zip(changes, marks, strict=True)]
+        try:
+            written = await self._collection.bulk_write([UpdateOne(*one) for one in updates], ordered=False)
+        except BulkWriteError:
+            pass
+        else:
+            if written.matched_count == len(changes):
+                return [True] * len(changes)
+        wanted = {"_id": {"$in": [ObjectId(one.job_id) for one in changes]}, _MARK: {"$in": marks}}
+        found = {one[_MARK] async for one in self._collection.find(wanted, {_MARK: 1})}
+        return [mark in found for mark in marks]
+
+    def _update(self, change: Change, mark: str | None = None) -> Update:
+        transition, now = change.transition, self._now()
+        update = statements.applied(transition, now)
+        if mark is not None:
+            (update[0] if isinstance(update, list) else update)["$set"][_MARK] = mark
+        return statements.guard(change.job_id, change.queue, transition, now), update
+
+    async def _apply_one(self, change: Change) -> Applied | None:
         wanted = change.transition
-        if (await self._collection.update_one(*self._update(change))).matched_count:
-            return wanted
+        if await self._write(change):
+            return Applied(outbox=wanted.outbox)
         if await self._has_dependents(change):
             wanted = replace(wanted, outbox=with_dependents(wanted.outbox))
-            if (await self._collection.update_one(*self._update(replace(change, transition=wanted)))).matched_count:
-                return wanted
-        return wanted if await self._is_applied(change) else None
+            if await self._write(replace(change, transition=wanted)):
+                return Applied(outbox=wanted.outbox)
+        return Applied(outbox=wanted.outbox, is_new=False) if await self._is_applied(change) else None
+
+    async def _write(self, change: Change) -> bool:
+        found, update = self._update(change)
+        try:
+            return bool((await self._collection.update_one(found, update)).matched_count)
+        except WriteError as error:
+            if error.code != _BAD_VALUE or not await self._mend_outbox(change):
+                raise
+            return bool((await self._collection.update_one(found, update)).matched_count)
+
+    async def _mend_outbox(self, change: Change) -> bool:
+        """Take away an outbox that another tool has made something else than a list; nothing could be added to it."""
+        spoilt = {"_id": ObjectId(change.job_id), "outbox": {"$exists": True, "$not": {"$type": "array"}}}
+        return bool((await self._collection.update_one(spoilt, {"$unset": {"outbox": ""}})).modified_count)
 
     async def _has_dependents(self, change: Change) -> bool:
         """Tell whether a job has come to be depended on, and its end did not reckon with that."""
@@ -87,7 +129,7 @@ class Transitions:
         return found is not None
 
     async def _is_applied(self, change: Change) -> bool:
-        """Tell whether the change is there already: its reply was lost, or it was one of a batch."""
+        """Tell whether an earlier call has recorded the same report of the same attempt."""
         transition = change.transition
         if transition.token is None or transition.expired_only:
             return False

@@ -15,6 +15,7 @@ from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.state import Outcome, State
 from tests.support.aftermath import documents, unfinished
 from tests.support.crash_at import KILLED
+from tests.support.factories import claimed_job, fail
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
 
@@ -74,6 +75,29 @@ async def test_a_worker_that_dies_at_a_certain_write_leaves_nothing_undone_or_do
     assert (str(parent["_id"]), parent["state"]) == (job.id, State.SUCCESS)
     assert [entry["outcome"] for entry in parent["history"]] == outcomes
     assert [str(child["parentId"]) for child in children] == [job.id]
+
+
+@pytest.mark.parametrize("where", [("update", "succeeded"), ("findAndModify", "succeeded", "limits")], ids=str)
+@pytest.mark.parametrize(
+    ("fails", "attempts", "failures"), [(True, 1, 2), (True, 5, 2), (False, 1, 0)], ids=["last", "delayed", "success"]
+)
+async def test_an_attempt_whose_worker_dies_after_its_end_is_counted_once_by_the_breaker(
+    queue: JobQueue, mongo_url: str, db_name: str, where: tuple[str, ...], *, fails: bool, attempts: int, failures: int
+) -> None:
+    runtime = await queue.open()
+    await runtime.queues.put("default", {"breaker": {"failures": 3, "cooldown": 600}})
+    await runtime.configs.refresh()
+    await fail(runtime, await claimed_job(runtime, attempts=1))
+    await queue.add("step", {"fails": fails}, attempts=attempts, backoff=600)
+    crash(mongo_url, db_name, "work", *where)
+
+    async def is_counted() -> bool:
+        return not await documents(queue, {"outbox": {"$exists": True}})
+
+    async with queue.working():
+        await eventually(is_counted, within=30)
+    [breaker] = await runtime.limits.breakers("default")
+    assert breaker.failures == failures
 
 
 @pytest.mark.parametrize("phase", ["started", "succeeded"])

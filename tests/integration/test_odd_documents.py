@@ -15,6 +15,7 @@ from tests.support.factories import LONG_AGO, add, claim, claimed_job, end_lease
 if TYPE_CHECKING:
     from jobqueue.domain.job import Job
     from jobqueue.domain.state import Transition
+    from jobqueue.store.transitions import Applied
     from jobqueue.services.runtime import Runtime
 
 ODD = [
@@ -69,7 +70,7 @@ async def test_a_job_that_cannot_be_reaped_keeps_no_other_from_it(
         await end_lease(idle_runtime, claimed.job)
     apply = idle_runtime.jobs.apply
 
-    async def broken(job_id: str, queue: str, transition: Transition) -> Transition | None:
+    async def broken(job_id: str, queue: str, transition: Transition) -> Applied | None:
         if job_id == first.job.id:
             raise ValueError("no")
         return await apply(job_id, queue, transition)

@@ -21,6 +21,7 @@ from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import FINAL, State
 from jobqueue.services.pruner import Pruner
 from jobqueue.store import queue_statements
+from jobqueue.store.limits import End
 from tests.support.factories import (
     LONG_AGO,
     add,
@@ -389,7 +390,8 @@ async def test_all_reasons_come_in_the_order_in_which_they_stand_in_the_way(
     await claimed_job(idle_runtime, "other")
     await idle_runtime.queues.put("default", limits)
     await idle_runtime.limits.grant("default", None, Rate(limit=1, per=300))
-    await idle_runtime.limits.attempt_failed("default", None, Breaker(failures=1, cooldown=100))
+    end = End(token="t", at=await idle_runtime.jobs.server_time())  # noqa: S106 - no secret
+    await idle_runtime.limits.attempt_failed("default", None, Breaker(failures=1, cooldown=100), end)
     await idle_runtime.queues.set_paused("default", paused=True)
     job = await add(idle_runtime, delay=50)
     rest = ["paused", "no-worker", "breaker", "concurrency", "rate"]
