@@ -24,7 +24,9 @@ LONGEST_RETENTION: Final = 100 * 365 * 86_400
 _LEEWAY: Final = 0.01
 _SHORTEST_LEEWAY: Final = 0.015
 _LONGEST_LEEWAY: Final = 0.25
-_LONGEST_VALUE: Final = 200
+LONGEST_VALUE: Final = 200
+"""Characters of a value as JSON; a longer one stands by its hash."""
+HASHED: Final = "sha256:"
 _PATH: Final = re.compile(r"(?:meta|data)(?:\.[^.=$\x00][^.=\x00]{0,199}){1,10}")
 
 
@@ -135,21 +137,31 @@ def limit_path(given: Any) -> str:
     raise InvalidInputError({"limitBy": ["must be a path below meta or data, such as meta.user_id"]})
 
 
+def limit_value(path: str, data: Any, meta: Any) -> Any:
+    """Return the value that a path leads to, through objects only; ``None`` if there is none."""
+    root, *steps = path.split(".")
+    value = data if root == "data" else meta
+    for step in steps:
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value
+
+
 def limit_key(path: str, data: Any, meta: Any) -> str:
     """Return which group of jobs one belongs to whose queue is limited by a path: ``path=value``, the value as JSON.
 
     What has no such value is a group too. A value that is long or not a scalar stands by its hash.
     """
-    root, *steps = path.split(".")
-    value = data if root == "data" else meta
-    for step in steps:
-        value = value.get(step) if isinstance(value, Mapping) else None
+    return f"{path}={value_text(limit_value(path, data, meta))}"
+
+
+def value_text(value: Any) -> str:
+    """Return a value as it stands in the key of a group."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = json.dumps(value, ensure_ascii=False, default=str, sort_keys=True)
-    if len(text) > _LONGEST_VALUE or isinstance(value, Mapping | list | tuple):
-        text = "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{path}={text}"
+    if len(text) > LONGEST_VALUE or isinstance(value, Mapping | list | tuple):
+        text = HASHED + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return text
 
 
 def _fields(given: Any, *, required: set[str], optional: set[str] | None = None) -> dict[str, Any]:

@@ -75,6 +75,11 @@ class QueueConfig:
         """Whether limits hold for each value of something."""
         return self.limit_by is not None and (self.concurrency is not None or self.rate is not None)
 
+    @property
+    def group_path(self) -> str | None:
+        """The path of the value for each of which limits hold; ``None`` where they do not."""
+        return self.limit_by if self.grouped else None
+
     def processor_for(self, kind: str) -> ProcessorConfig | None:
         """Return what processes jobs of a type, if this queue's configuration says."""
         return self.processors.get(kind) or self.processors.get(ANY_TYPE)

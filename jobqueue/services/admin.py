@@ -15,6 +15,7 @@ from jobqueue.domain.job import JobError, check_content
 from jobqueue.domain.logs import MOST_LINES, LogQuery
 from jobqueue.domain.state import State
 from jobqueue.services.wake import Wake
+from jobqueue.store.limit_key_statements import regrouped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -149,7 +150,8 @@ class Admin:
             job = replace(job, outbox=())
         if job.state in {State.PENDING, State.PROCESSING}:
             raise WrongStateError(job.id, job.state, "requeued")
-        requeued = await self._jobs.requeue(job, {**changes, **await self._group(job, changes)}, operation=operation)
+        group = await self._group(job, changes)
+        requeued = await self._jobs.requeue(job, dict(changes), operation=operation, group=group)
         self._wakeups.tell(Wake(kind="ready", queue=job.queue, job_id=job.id))
         return requeued
 
@@ -163,7 +165,7 @@ class Admin:
         """
         wanted = _checked(changes, PATCHABLE)
         job = await self._jobs.get(job_id)
-        changed = await self._jobs.patch(job, wanted | await self._group(job, wanted))
+        changed = await self._jobs.patch(job, wanted, await self._group(job, wanted))
         kind = "ready" if changed.state is State.PENDING else "delayed"
         self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
         return changed
@@ -208,10 +210,8 @@ class Admin:
         await self._completer.run_once()
 
     async def _group(self, job: Job, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return in which group a job counts for the limits of its queue once it is changed."""
-        config = await self._configs.fresh(job.queue)
-        key = config.limit_key(changes.get("data", job.data), changes.get("meta", job.meta)) if config.grouped else None
-        return {} if key is None or key == job.limit_key else {"limitKey": key}
+        """Return the group in which a job counts for the limits of its queue once it is changed."""
+        return regrouped((await self._configs.fresh(job.queue)).group_path, job, changes)
 
     async def _settled(self, job_id: str) -> Job:
         """Return a job for which nothing is left to fire."""

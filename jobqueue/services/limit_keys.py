@@ -1,7 +1,8 @@
 """Telling waiting jobs in which group they count, where the limits of their queue hold for each value of something.
 
-New jobs know it from the start. Others are told here: those that waited when the limit was configured, those of a
-process that did not know of it yet, and those that another tool has put into the database.
+New jobs know their group from the start, and changed ones from their change. All others are told here: those that
+waited when the limit was configured, those of a process that did not know of the limit yet, and those whose value was
+written or changed with a tool of MongoDB.
 """
 
 from __future__ import annotations
@@ -13,44 +14,66 @@ from typing import TYPE_CHECKING, Final
 from jobqueue.services.wake import Wake
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from jobqueue.services.config import QueueConfigs
     from jobqueue.services.wake import Wakeups
-    from jobqueue.store.limits import LimitStore
+    from jobqueue.store.limit_key_statements import Place
+    from jobqueue.store.limit_keys import LimitKeyStore
 
 KEY_SECONDS: Final = 2.0
-"""Between two looks at what is new."""
+"""Between two looks at what is new, and two steps of a walk."""
 _ALL_SECONDS: Final = 60.0
 _EAGER_SECONDS: Final = 15.0
 _MARGIN: Final = timedelta(seconds=15)
+Limited = tuple[str, str]
+"""A queue, and the path by which it is limited."""
 
 
 class LimitKeys:
-    """Looks at all waiting jobs of a queue when its limits are new and every minute, at new ones every two seconds."""
+    """Compares the keys of waiting jobs with their values: of new jobs every two seconds, of all in walks.
 
-    def __init__(self, configs: QueueConfigs, limits: LimitStore, wakeups: Wakeups) -> None:
+    A walk is done at once while a limit is new. Afterwards one begins a minute after the last one has ended, and takes
+    a step of some thousand jobs every two seconds.
+    """
+
+    def __init__(self, configs: QueueConfigs, keys: LimitKeyStore, wakeups: Wakeups) -> None:
         self._configs = configs
-        self._limits = limits
+        self._keys = keys
         self._wakeups = wakeups
-        self._seen: dict[tuple[str, str], float] = {}
-        self._full: dict[tuple[str, str], float] = {}
+        self._seen: dict[Limited, float] = {}
+        self._walked: dict[Limited, float] = {}
+        self._places: dict[Limited, Place] = {}
 
     async def run_once(self) -> None:
-        """Do it for every queue."""
-        wanted = {
-            (name, config.limit_by): None
-            for name, config in self._configs.known.items()
-            if config.grouped and config.limit_by is not None
-        }
+        """Look at every queue."""
+        known = self._configs.known
+        limited = [(queue, config.group_path) for queue, config in known.items() if config.group_path is not None]
         now = time.monotonic()
-        self._seen = {key: self._seen.get(key, now) for key in wanted}
-        for queue, path in wanted:
+        self._seen = {one: self._seen.get(one, now) for one in limited}
+        for one in limited:
             # Processes that do not know the limit yet may add jobs for a moment.
-            is_new = now - self._seen[queue, path] < _EAGER_SECONDS
-            is_full = is_new or now - self._full.get((queue, path), float("-inf")) >= _ALL_SECONDS
-            since: datetime | None = None if is_full else await self._limits.time() - _MARGIN
-            if await self._limits.give_keys(queue, path, since):
-                self._wakeups.tell(Wake(kind="ready", queue=queue))
-            if is_full:
-                self._full[queue, path] = now
+            is_new = now - self._seen[one] < _EAGER_SECONDS
+            if await (self._walk(one) if is_new else self._look(one, now)):
+                self._wakeups.tell(Wake(kind="ready", queue=one[0]))
+
+    async def _walk(self, limited: Limited) -> int:
+        """Correct all waiting jobs of a queue; return how many were wrong."""
+        changed, place = await self._keys.correct_part(*limited, None)
+        while place is not None:
+            more, place = await self._keys.correct_part(*limited, place)
+            changed += more
+        self._places.pop(limited, None)
+        self._walked[limited] = time.monotonic()
+        return changed
+
+    async def _look(self, limited: Limited, now: float) -> int:
+        """Correct new jobs of a queue, and some of all when it is time for that; return how many were wrong."""
+        changed = await self._keys.correct_new(*limited, await self._keys.time() - _MARGIN)
+        place = self._places.pop(limited, None)
+        if place is None and now - self._walked.get(limited, float("-inf")) < _ALL_SECONDS:
+            return changed
+        more, place = await self._keys.correct_part(*limited, place)
+        if place is not None:
+            self._places[limited] = place
+        else:
+            self._walked[limited] = now
+        return changed + more

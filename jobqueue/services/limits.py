@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jobqueue.services.breakers import Breakers, Gate
     from jobqueue.services.config import QueueConfigs
     from jobqueue.store.claims import ClaimStore, Search
+    from jobqueue.store.limit_keys import LimitKeyStore
     from jobqueue.store.limits import LimitStore, Running
 
 TRIAL: Final = "trial"
@@ -53,8 +54,11 @@ class Held:
 class Limiter:
     """Claims from limited queues, one job at a time for each queue: more would only be in each other's way."""
 
-    def __init__(self, limits: LimitStore, claims: ClaimStore, breakers: Breakers, configs: QueueConfigs) -> None:
+    def __init__(
+        self, limits: LimitStore, keys: LimitKeyStore, claims: ClaimStore, breakers: Breakers, configs: QueueConfigs
+    ) -> None:
         self._limits = limits
+        self._keys = keys
         self._configs = configs
         self._claims = claims
         self._breakers = breakers
@@ -146,6 +150,9 @@ class Limiter:
             found = await self._take(search, config, key, free)
             if not isinstance(found, Held | None):
                 return found
+            if found is None:
+                # Somebody else was faster, or what stands first in this group belongs to another one.
+                await self._keys.correct_group(search.queue, key)
             waits += [found.seconds] if found else []
             passed_over.add(key)
         return Held(seconds=min(waits)) if waits else None

@@ -66,6 +66,7 @@ from jobqueue.store.foreign import ForeignStore
 from jobqueue.store.idempotency import IdempotencyStore
 from jobqueue.store.jobs import JobStore
 from jobqueue.store.leases import LeaseKeeper
+from jobqueue.store.limit_keys import LimitKeyStore
 from jobqueue.store.limits import LimitStore
 from jobqueue.store.listing import Listing
 from jobqueue.store.logs import LogStore
@@ -118,7 +119,7 @@ class Runtime:
         self._batch_store = batch_store = BatchStore(database, self.jobs)
         dependencies = Dependencies(dependency_store, self.jobs, self.wakeups)
         ends = BatchEnds(batch_store, self.jobs, dependency_store, self.configs, self.wakeups)
-        self.limits = LimitStore(database)
+        self.limits, self.limit_keys = LimitStore(database), LimitKeyStore(database)
         self.breakers = Breakers(self.limits, self.configs, self.wakeups)
         self.completer = Completer(
             self.jobs, self.claims, dependencies, ends, self.breakers, self.configs, self.wakeups
@@ -129,7 +130,7 @@ class Runtime:
         self.work = Work(
             self.jobs,
             self.claims,
-            Limiter(self.limits, self.claims, self.breakers, self.configs),
+            Limiter(self.limits, self.limit_keys, self.claims, self.breakers, self.configs),
             dependency_store,
             self.configs,
             self.completer,
@@ -213,7 +214,7 @@ class Runtime:
             return
         await self.configs.refresh()
         promoter = Loop("promoter", Promoter(self.jobs, self.wakeups).run_once, every=_PROMOTE_SECONDS)
-        keys = LimitKeys(self.configs, self.limits, self.wakeups)
+        keys = LimitKeys(self.configs, self.limit_keys, self.wakeups)
         reaper = Reaper(self.jobs, self.completer, self.breakers, self.wakeups)
         reaper.metrics = self.metrics
         configs = Loop("config", self._refresh_configs, every=FRESH_SECONDS / 2)

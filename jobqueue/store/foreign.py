@@ -17,7 +17,7 @@ from jobqueue.domain.backoff import finite
 from jobqueue.domain.errors import KeyConflictError
 from jobqueue.domain.job import DEFAULT_QUEUE, JobError
 from jobqueue.domain.state import State, outbox
-from jobqueue.store import documents, foreign_statements, statements
+from jobqueue.store import documents, foreign_statements, limit_key_statements, statements
 from jobqueue.store.database import guarded, new_id, translated
 from jobqueue.store.grouping import Group
 from jobqueue.store.jobs import FULL_BYTES
@@ -81,7 +81,7 @@ class ForeignStore:
         Args:
             document: as it was found.
             new: what it says, defaults filled in.
-            limit_key: the group in which the job counts.
+            limit_key: the group in which the job counts, as long as the document says so.
             notes: what was left out; that is logged with the job.
 
         Raises:
@@ -100,8 +100,12 @@ class ForeignStore:
             lines = [_line(now, f"{path} {', '.join(found)}: left out") for path, found in notes.items()]
             wanted |= {"logs": [*wanted["logs"], *lines], "logCount": wanted["logCount"] + len(lines)}
         update = foreign_statements.changed(document, wanted, _OF_A_CLAIM)
+        guard = foreign_statements.unchanged(document)
+        if limit_key is not None:
+            path = limit_key_statements.path_of(limit_key)
+            guard["$expr"] = limit_key_statements.same_value(path, document.get("data"), document.get("meta"))
         try:
-            if not await self._update((foreign_statements.unchanged(document), update)):
+            if not await self._update((guard, update)):
                 return None
         except DuplicateKeyError:
             holder = await self.collection.find_one(statements.key_holder(new.queue, str(new.key)), {"_id": 1})

@@ -271,17 +271,19 @@ class JobStore:
         await self.collection.update_one(same, {"$unset": {"outbox": ""}})
 
     @guarded
-    async def requeue(self, job: Job, changes: Document, *, operation: str | None = None) -> Job:
-        """Start a job anew; for an operation only once, and with its id in the history.
+    async def requeue(
+        self, job: Job, changes: Document, *, operation: str | None = None, group: Document | None = None
+    ) -> Job:
+        """Start a job anew; for an operation only once, and with its id in the history; ``group`` as in `regrouped`.
 
         Raises:
             WrongStateError: it is pending, processing, or has changed meanwhile.
             KeyConflictError: another unfinished job has taken its key.
         """
-        was: Document = {name: None for name in changes if name not in {"attrs", "limitKey", "generation"}}
+        was: Document = {name: None for name in changes if name not in {"attrs", "generation"}}
         if job.result is not None:
             was["result"] = None
-        update = statements.requeue(self.now, was, changes, operation)
+        update = statements.requeue(self.now, was, changes, operation, group)
         guard = statements.requeueable(job, FULL_BYTES)
         if operation is not None:
             guard["history.operation"] = {"$ne": ObjectId(operation)}
@@ -296,8 +298,8 @@ class JobStore:
         raise WrongStateError(job.id, (await self.get(job.id)).state, "requeued")
 
     @guarded
-    async def patch(self, job: Job, changes: Document) -> Job:
-        """Change fields of a job that is not processing.
+    async def patch(self, job: Job, changes: Document, group: Document | None = None) -> Job:
+        """Change fields of a job that is not processing; ``group`` as in `regrouped`.
 
         Raises:
             WrongStateError: it is processing, or has ended and was to be delayed.
@@ -313,7 +315,7 @@ class JobStore:
                 raise TooLargeError("data and meta", size, payload.MOST_DATA)
             guard[other] = getattr(job, other)
         found = await self.collection.find_one_and_update(
-            guard, statements.patch(changes, self.now), return_document=ReturnDocument.AFTER
+            guard, statements.patch(changes, self.now, group), return_document=ReturnDocument.AFTER
         )
         if found:
             return documents.job(found)

@@ -7,9 +7,10 @@ lets no two have the same one. Starts in a window are granted by a document for 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.state import State
+from jobqueue.store import limit_key_statements
 from jobqueue.store.statements import ADOPTED, Document
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def before(deadline: datetime, queue: str, now: Now) -> Document:
 def of_group(search: Search, key: str) -> tuple[Document, str]:
     """Return the filter that matches what may be claimed of one group, and the index for it."""
     found: Document = {"queue": search.queue, "state": State.PENDING.value, "limitKey": key, **ADOPTED}
+    # Somebody may have changed the value with a tool of MongoDB: then the job is not of this group.
+    found["$and"] = [limit_key_statements.agrees(key)]
     return found | _types(search), _index(search)
 
 
@@ -244,16 +247,3 @@ def _index(search: Search) -> str:
 def running(queue: str) -> Document:
     """Match the running jobs of a queue."""
     return {"queue": queue, "state": State.PROCESSING.value}
-
-
-def unkeyed(queue: str, path: str, since: datetime | None) -> Document:
-    """Match waiting jobs that do not know yet in which group they count."""
-    first, beyond = bounds(path)
-    found: dict[str, Any] = {
-        "queue": queue,
-        "state": {"$in": [State.DELAYED.value, State.PENDING.value]},
-        "$nor": [{"limitKey": {"$gte": first, "$lt": beyond}}],
-    }
-    if since is not None:
-        found["insertAt"] = {"$gte": since}
-    return found

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from bson import ObjectId
-from pymongo import ReturnDocument, UpdateOne
+from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from jobqueue.domain import limits
-from jobqueue.domain.state import State
 from jobqueue.store import limit_statements, statements
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
     from jobqueue.domain.limits import Breaker, Rate
     from jobqueue.store.claims import Search
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 _BY_QUEUE: Final = "newestOfQueue"
 _TRIES: Final = 5
-_MOST_AT_ONCE: Final = 500
 _MILLISECONDS: Final = 1000
 _UNCOUNTED: Final = {"failed": 0}
 
@@ -207,22 +204,6 @@ class LimitStore:
             limit_statements.breakers(queue), limit_statements.close_breaker(self.now, forget=forget)
         )
 
-    @guarded
-    async def give_keys(self, queue: str, path: str, since: datetime | None) -> int:
-        """Tell waiting jobs in which group they count that do not know it yet; return how many.
-
-        Args:
-            queue: whose jobs.
-            path: by which the queue is limited.
-            since: look only at those inserted since then; ``None`` for all.
-        """
-        cursor = self._jobs.find(limit_statements.unkeyed(queue, path, since), {path: 1}, hint=_BY_QUEUE)
-        changed = 0
-        async for some in _in_parts(cursor, _MOST_AT_ONCE):
-            done = await self._jobs.bulk_write([_keyed(one, queue, path) for one in some], ordered=False)
-            changed += int(done.modified_count)
-        return changed
-
     async def _upsert(self, name: str, update: list[Document]) -> Document:
         for left in reversed(range(_TRIES)):
             try:
@@ -236,23 +217,6 @@ class LimitStore:
                 if not left:
                     raise
         raise AssertionError("the last try returns or raises")
-
-
-def _keyed(document: Mapping[str, Any], queue: str, path: str) -> UpdateOne:
-    key = limits.limit_key(path, document.get("data"), document.get("meta"))
-    waiting = {"$in": [State.DELAYED.value, State.PENDING.value]}
-    return UpdateOne({"_id": ObjectId(document["_id"]), "queue": queue, "state": waiting}, {"$set": {"limitKey": key}})
-
-
-async def _in_parts(cursor: Any, most: int) -> Any:
-    part: list[Mapping[str, Any]] = []
-    async for one in cursor:
-        part.append(one)
-        if len(part) == most:
-            yield part
-            part = []
-    if part:
-        yield part
 
 
 def _rate_id(queue: str, key: str | None) -> str:

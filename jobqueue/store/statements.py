@@ -297,7 +297,9 @@ def requeued(now: Now) -> Document:
     }
 
 
-def requeue(now: Now, was: Document, changes: Document, operation: str | None = None) -> list[Document]:
+def requeue(
+    now: Now, was: Document, changes: Document, operation: str | None = None, group: Document | None = None
+) -> list[Document]:
     """Start a job anew by a person's will: attempts from nothing, history kept, replaced values noted in it."""
     entry = requeued(now)
     if operation is not None:
@@ -308,6 +310,7 @@ def requeue(now: Now, was: Document, changes: Document, operation: str | None = 
         {
             "$set": {
                 **{name: {"$literal": inner} for name, inner in changes.items()},
+                **(group or {}),
                 "state": State.PENDING.value,
                 "attemptsMade": 0,
                 "progress": 0,
@@ -342,12 +345,12 @@ def spillable(job_id: str, state: State, least_bytes: int) -> Document:
     return {"_id": ObjectId(job_id), "state": state.value, "$expr": large}
 
 
-def patch(changes: Document, now: Now) -> list[Document]:
+def patch(changes: Document, now: Now, group: Document | None = None) -> list[Document]:
     """Change fields of a job that is not processing; a waiting one is pending or delayed by its due time.
 
-    One that waits for others keeps waiting for them: no date may start it before.
+    One that waits for others keeps waiting for them: no date may start it before. ``group`` is as in `regrouped`.
     """
-    values: Document = {name: {"$literal": inner} for name, inner in changes.items()}
+    values: Document = {name: {"$literal": inner} for name, inner in changes.items()} | (group or {})
     if "delayTil" not in changes:
         return [{"$set": values}]
     due = values["delayTil"]

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bson import ObjectId
 from pymongo import MongoClient
 
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.queue import QueueConfig
 from jobqueue.domain.state import State
-from jobqueue.store import documents, limit_statements, queue_statements, statements
+from jobqueue.store import documents, limit_key_statements, limit_statements, queue_statements, statements
 from jobqueue.store.claims import Search
 from jobqueue.store.database import Database, new_id
 from tests.support.factories import LONG_AGO
@@ -22,6 +23,7 @@ from tests.support.plans import explain
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from jobqueue.store.limit_key_statements import Place
     from jobqueue.store.statements import Document
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -120,6 +122,23 @@ async def test_the_first_job_of_a_user_is_claimed_in_order(
 ) -> None:
     found, hint = limit_statements.of_group(search(types), key(user))
     await explain(database, claim(found, hint), keys=5)
+
+
+@pytest.mark.parametrize("state", ["delayed", "pending"])
+async def test_keys_are_compared_with_values_in_parts(database: Database, state: str) -> None:
+    def place(seconds: int) -> Place:
+        return state, NOW + timedelta(seconds=seconds), ObjectId("f" * 24)
+
+    start = {"queue": "default", **limit_key_statements.beyond(place(100))}
+    of_index: Any = {"sort": {"insertAt": 1, "_id": 1}, "projection": {"insertAt": 1}, "hint": "newestOfQueue"}
+    await explain(database, {"find": "jobs", "filter": start, "skip": 9, "limit": 1, **of_index}, keys=12)
+    all_of = limit_key_statements.misplaced("default", PATH)
+    for part in (
+        limit_key_statements.between(place(100), place(110)),
+        limit_key_statements.beyond(place(CROWD - 10)),
+        limit_key_statements.newer(NOW + timedelta(seconds=CROWD - 10)),
+    ):
+        await explain(database, {"find": "jobs", "filter": all_of | part, "hint": "newestOfQueue"}, keys=16)
 
 
 async def test_a_claim_whose_deadline_is_over_looks_at_nothing(database: Database) -> None:

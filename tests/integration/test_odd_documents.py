@@ -15,8 +15,8 @@ from tests.support.factories import LONG_AGO, add, claim, claimed_job, end_lease
 if TYPE_CHECKING:
     from jobqueue.domain.job import Job
     from jobqueue.domain.state import Transition
-    from jobqueue.store.transitions import Applied
     from jobqueue.services.runtime import Runtime
+    from jobqueue.store.transitions import Applied
 
 ODD = [
     {"history": "none"},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jobqueue.domain import state
 from jobqueue.domain.job import JobError, NewJob
 from jobqueue.domain.state import FINAL, UNFINISHED, Outcome, State, Transition
-from jobqueue.store import limit_statements, queue_statements, statements
+from jobqueue.store import limit_key_statements, limit_statements, queue_statements, statements
 
 from .domain_strategies import JOB_ID, make_job, modest
 
@@ -49,6 +49,7 @@ def transitions() -> list[Transition]:
 
 def updates(now: Now) -> list[Document | list[Document]]:
     """Return every update, likewise."""
+    grouped = make_job(meta={"x": EVIL})
     return [
         *(statements.applied(one, now) for one in transitions()),
         statements.claim(EVIL, EVIL, now, lease=5, slots=[EVIL]),
@@ -56,6 +57,8 @@ def updates(now: Now) -> list[Document | list[Document]]:
         statements.requeue(now, {"data": None}, {"data": {"value": EVIL}}),
         statements.patch({"data": {"value": EVIL}, "delayTil": NOW}, now),
         statements.patch({"meta": {"value": EVIL}}, now),
+        statements.patch({"priority": 1}, now, limit_key_statements.regrouped("meta.x", grouped, {})),
+        statements.requeue(now, {}, {}, None, limit_key_statements.regrouped("data.x", grouped, {"data": {"x": EVIL}})),
         statements.promote(),
         limit_statements.grant(EVIL, 5, 1000, 50, now),
         limit_statements.give_back(NOW),
