@@ -113,6 +113,17 @@ def held(job_id: str, queue: str, token: str) -> Document:
     }
 
 
+def held_any(claims: Sequence[tuple[str, str, str]]) -> Document:
+    """Match the jobs of which a claim, of the ids, queues and tokens of some, is the current one."""
+    ids, queues, tokens = zip(*claims, strict=True)
+    return {
+        "_id": {"$in": [ObjectId(each) for each in ids]},
+        "queue": {"$in": sorted(set(queues))},
+        "state": State.PROCESSING.value,
+        "claim.token": {"$in": list(tokens)},
+    }
+
+
 def renew(now: Now, progress: float | None = None, lines: Sequence[Document] = ()) -> list[Document]:
     """Extend the lease, at most to the end of the attempt's time; note progress and log lines on the way.
 

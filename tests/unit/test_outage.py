@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.store.leases import Outage
+from jobqueue.store.outage import Outage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

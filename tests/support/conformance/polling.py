@@ -72,7 +72,7 @@ class Run:
     def beat(self, **report: Any) -> None:
         answer = self._api.post(f"/v1/jobs/{self._job.id}/heartbeat", {"token": self._token, **report})
         self._beaten_at = time.monotonic()
-        if answer.status == 409 or answer.body["cancelled"]:
+        if answer.status == 409 or (answer.status == 200 and answer.body["cancelled"]):
             raise StoppedError
 
     def end(self, verb: str, **report: Any) -> Answer:

@@ -88,7 +88,7 @@ class Run:
     async def _beat(self, **report: Any) -> None:
         status, answer = await self._post("heartbeat", report)
         self._beaten_at = time.monotonic()
-        if status == 409 or answer["cancelled"]:
+        if status == 409 or (status == 200 and answer["cancelled"]):
             raise StoppedError
 
     async def _post(self, verb: str, report: dict[str, Any]) -> tuple[int, Any]:

@@ -25,6 +25,7 @@ class Proxy:
     Attributes:
         cuts: share of the chunks at which a connection is cut, after a part of the chunk.
         slowest: seconds; each chunk is late by a random time up to that.
+        late: seconds by which each chunk of a reply is late.
         faults: what has been done so far.
     """
 
@@ -38,6 +39,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self.cuts = 0.0
         self.slowest = 0.0
+        self.late = 0.0
         self.faults: Counter[str] = Counter()
         self.port = 0
 
@@ -83,7 +85,7 @@ class Proxy:
             with contextlib.suppress(OSError):
                 there, back = await asyncio.open_connection("127.0.0.1", self._target)
                 self._writers.add(back)
-                ways = [self._begin(self._pump(reader, back)), self._begin(self._pump(there, writer))]
+                ways = [self._begin(self._pump(reader, back)), self._begin(self._pump(there, writer, is_reply=True))]
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
                 for way in ways:
                     way.cancel()
@@ -97,10 +99,14 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, is_reply: bool = False
+    ) -> None:
         with contextlib.suppress(OSError):
             while chunk := await source.read(_CHUNK):
                 await self._flows.wait()
+                if is_reply and self.late:
+                    await asyncio.sleep(self.late)
                 if self.slowest:
                     await asyncio.sleep(self._rng.uniform(0, self.slowest))
                 if self.cuts and self._rng.random() < self.cuts:
