@@ -34,9 +34,9 @@ def settings(url: str) -> Settings:
     return Settings.load({"mongo_url": url, "db": DATABASE, "reap_interval": "0.2"}, environ={})
 
 
-def failing(one_node: ReplicaSet, times: int, **how: Any) -> Any:
-    """Make the next commands of the product fail, but for those of its heartbeats."""
-    return one_node.fail_point("failCommand", {"times": times}, failCommands=COMMANDS, appName="jobqueue", **how)
+def failing(one_node: ReplicaSet, times: int, *, application: str = "jobqueue", **how: Any) -> Any:
+    """Make the next commands of the product fail: those of its heartbeats or, as here at first, all others."""
+    return one_node.fail_point("failCommand", {"times": times}, failCommands=COMMANDS, appName=application, **how)
 
 
 async def all_of(queue: JobQueue, state: State) -> list[Job]:
@@ -95,13 +95,37 @@ async def test_errors_that_come_again_neither_lose_nor_double_anything(
             assert set(outcomes[:-1]) <= {Outcome.HANGING}
 
 
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.full), 4])
+@pytest.mark.parametrize(
+    "error", [13, 189, 4242, *(pytest.param(code, marks=pytest.mark.full) for code in (18, 8000, 10107))]
+)
+async def test_errors_that_meet_heartbeats_neither_lose_nor_double_anything(
+    one_node: ReplicaSet, error: int, times: int
+) -> None:
+    async with JobQueue(settings(one_node.url)) as queue:
+
+        @queue.handler("work")
+        async def work(_job: Any) -> int:
+            await asyncio.sleep(3)
+            return 1
+
+        await queue.add_all([NewJob(type="work", lease=1, backoff=Fixed(0), attempts=9) for _ in range(10)])
+        with failing(one_node, times, application="jobqueue-leases", errorCode=error):
+            async with queue.working(concurrency=10):
+                done = await eventually(lambda: all_of(queue, State.SUCCESS), within=60)
+        for job in done:
+            outcomes = [entry.outcome for entry in job.history]
+            assert outcomes.count(Outcome.SUCCESS) == 1
+            assert set(outcomes[:-1]) <= {Outcome.HANGING, Outcome.RELEASE}
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("label", [True, False])
 async def test_a_claim_that_was_made_but_not_confirmed_is_taken_up_or_taken_back(
     one_node: ReplicaSet,
     label: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    labels = {"errorLabels": ["RetryableWriteError"]} if label else {"errorLabels": []}
+    labels: dict[str, Any] = {"errorLabels": ["RetryableWriteError"]} if label else {"errorLabels": []}
     async with open_runtime(settings(one_node.url), started=True) as runtime:
         job = await add(runtime, lease=0.5, backoff=0, attempts=9)
         concern = {"code": 91, "codeName": "ShutdownInProgress", "errmsg": "going"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -15,12 +17,14 @@ from jobqueue import JobQueue, NewJob
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.state import State
 from jobqueue.settings import Settings
+from tests.acceptance.cli_process import Cli
 from tests.faults.conftest import DATABASE
 from tests.support.conformance.stage import WAYS, Stage, Way
 from tests.support.factories import open_runtime
 from tests.support.faults.journals import overlaps
 from tests.support.faults.proxy import Proxy
 from tests.support.fleet import Fleet
+from tests.support.readme import blocks
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -128,6 +132,48 @@ def test_each_way_of_processing_keeps_its_leases_when_heartbeats_are_refused(
     for way, job_id in zip(ways, ids, strict=True):
         way.go(job_id)
         assert [entry["outcome"] for entry in way.ended(job_id)["history"]] == ["success"], way.name
+
+
+async def test_the_shell_worker_goes_on_when_heartbeats_are_refused_and_stops_when_its_job_is_killed(
+    one_node: ReplicaSet, frail_queue: JobQueue, tmp_path: Path
+) -> None:
+    script = tmp_path / "poll.sh"
+    script.write_text(blocks("bash")[0].replace("sleep 5", "sleep 0.2"))
+    cli = Cli(tmp_path, {"JOBQUEUE_MONGO_URL": one_node.url, "JOBQUEUE_DB": DATABASE})
+    held, plain = tmp_path / "held", tmp_path / "plain"
+    # Its reader waits until something is written.
+    os.mkfifo(held)
+    plain.write_bytes(b"plain")
+
+    async def add(file: Path) -> str:
+        return (await frail_queue.add("checksum", {"file": str(file)}, queue="files", lease=60, attempts=1)).id
+
+    async def reached(job_id: str, state: State) -> None:
+        async def look() -> bool:
+            return (await frail_queue.get(job_id)).state is state
+
+        await eventually(look)
+
+    with cli.start("serve", "--port", "0") as server:
+        url = server.ready().removeprefix("listening on ").strip()
+        worker = await asyncio.create_subprocess_exec(
+            "bash", script, url, start_new_session=True, stdout=asyncio.subprocess.DEVNULL
+        )
+        try:
+            first = await add(held)
+            await reached(first, State.PROCESSING)
+            names = {"failCommands": ["findAndModify"], "namespace": f"{DATABASE}.jobs", "appName": "jobqueue"}
+            with one_node.fail_point("failCommand", {"times": 3}, errorCode=13, **names):
+                await renewed(one_node, 5)
+            await asyncio.to_thread(held.write_bytes, b"held")
+            await reached(first, State.SUCCESS)
+            second = await add(held)
+            await reached(second, State.PROCESSING)
+            await frail_queue.kill(second)
+            await reached(await add(plain), State.SUCCESS)
+        finally:
+            os.killpg(worker.pid, signal.SIGKILL)
+            await worker.wait()
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from tests.support.factories import claimed_job, document, succeed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from datetime import datetime
 
     from jobqueue.services.runtime import Runtime
@@ -29,8 +29,8 @@ LEASE = 1.0
 
 
 @pytest.fixture
-async def keeper(idle_runtime: Runtime) -> AsyncIterator[LeaseKeeper]:
-    yield idle_runtime.keeper
+def keeper(idle_runtime: Runtime) -> LeaseKeeper:
+    return idle_runtime.keeper
 
 
 def keep(keeper: LeaseKeeper, claimed: Claimed, on_lost: Callable[[Loss], None]) -> None:

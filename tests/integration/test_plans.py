@@ -143,6 +143,16 @@ async def test_a_claim_looks_only_at_waiting_jobs_in_their_order(
         await explain(database, find_and_modify(search, hint, order_of_claims), keys=5)
 
 
+async def test_renewals_look_only_at_the_jobs_that_they_renew(database: Database) -> None:
+    running = await database.collection("jobs").find({"state": State.PROCESSING.value}).to_list(None)
+    claims = [(str(one["_id"]), one["queue"], "t") for one in running]
+    hint = {"_id": 1}
+    search = {"find": "jobs", "filter": statements.held_any(claims), "hint": hint}
+    await explain(database, search, keys=2 * WAITING)
+    renewal = {"q": statements.held(*claims[0]), "u": statements.renew(NOW), "hint": hint}
+    await explain(database, {"update": "jobs", "updates": [renewal]}, keys=2)
+
+
 async def test_the_claim_indexes_hold_only_waiting_jobs(database: Database) -> None:
     counts = (await database.raw.command("validate", "jobs"))["keysPerIndex"]
     assert counts[statements.CLAIM_INDEX] == counts[statements.CLAIM_TYPE_INDEX] == WAITING
