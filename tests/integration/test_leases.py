@@ -292,3 +292,27 @@ async def test_a_database_that_refuses_everything_is_asked_seldom_and_then_for_w
     await eventually(lambda: sum(groups) >= 40, within=40)
     assert len(groups) <= 3
     assert lost == []
+
+
+async def test_claims_that_a_new_primary_takes_for_held_are_asked_for_again_each_alone(
+    idle_runtime: Runtime, keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = [await claimed_job(idle_runtime, queue=f"q{n}", lease=60) for n in range(6)]
+    groups: list[int] = []
+    renew = Link.renew
+
+    def counted(self: Link, leases: Any) -> Any:
+        groups.append(len(leases))
+        return renew(self, leases)
+
+    monkeypatch.setattr(Link, "renew", counted)
+    monkeypatch.setattr(Link, "_held", lambda _self, leases: {one.token for one in leases})
+    await succeed(idle_runtime, claims[0])
+    lost: set[str] = set()
+    now = time.monotonic()
+    for one in claims:
+        # So long ago that all are due at once.
+        keeper.keep(one.job, one.token, lambda _, token=one.token: lost.add(token), since=now - 20)  # type: ignore[misc]
+    await eventually(lambda: lost)
+    assert lost == {claims[0].token}
+    assert groups[-1] == 1
