@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 MOST_TOGETHER: Final = 200
 """Renewals in one round trip: so many take the server a fraction of the shortest useful lease."""
+FIRST_SECONDS: Final = 1.0
+"""How long a lease that may have ended before it was held is held, so that its claim can be asked for."""
 _LONGEST_INTERVAL: Final = 10.0
 _BEATS_PER_LEASE: Final = 4
 _TRIES_PER_LEASE: Final = 16
@@ -118,7 +120,9 @@ class LeaseTable:
         self._alarms: dict[int, float] = {}
 
     def add(self, lease: Lease) -> None:
-        """Hold a lease, and wake whoever would sleep past it."""
+        """Hold a lease, and wake the threads that would sleep past it."""
+        # The reply to a claim may come after a whole lease. Then the first renewal shows whose the job is.
+        lease.until = max(lease.until, time.monotonic() + FIRST_SECONDS)
         with self.changed:
             self._leases[lease.token] = lease
             if min(lease.next_at, lease.until) < max(self._alarms.values(), default=-math.inf):

@@ -223,6 +223,25 @@ async def test_a_job_that_cannot_be_renewed_keeps_no_other_from_being_renewed(
     assert set(lost) == {poison.token}
 
 
+async def test_a_claim_whose_reply_comes_after_a_whole_lease_is_asked_for_before_it_is_given_up(
+    idle_runtime: Runtime, keeper: LeaseKeeper
+) -> None:
+    claims = [await claimed_job(idle_runtime, queue=f"q{n}", lease=60) for n in range(2)]
+    await succeed(idle_runtime, claims[0])
+    lost: list[tuple[str, bool]] = []
+    ends = await end_of_lease(idle_runtime, claims[1])
+    for one in claims:
+        since = time.monotonic() - 100
+        keeper.keep(one.job, one.token, lambda loss, token=one.token: lost.append((token, loss.known)), since=since)  # type: ignore[misc]
+
+    async def is_renewed() -> bool:
+        return await end_of_lease(idle_runtime, claims[1]) > ends
+
+    await eventually(is_renewed)
+    await eventually(lambda: lost)
+    assert lost == [(claims[0].token, True)]
+
+
 async def test_a_check_that_is_asked_for_while_a_renewal_is_on_its_way_is_made(
     idle_runtime: Runtime, keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
