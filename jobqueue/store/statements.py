@@ -116,12 +116,8 @@ def held(job_id: str, queue: str, token: str) -> Document:
 def held_any(claims: Sequence[tuple[str, str, str]]) -> Document:
     """Match the jobs of which a claim, of the ids, queues and tokens of some, is the current one."""
     ids, queues, tokens = zip(*claims, strict=True)
-    return {
-        "_id": {"$in": [ObjectId(each) for each in ids]},
-        "queue": {"$in": sorted(set(queues))},
-        "state": State.PROCESSING.value,
-        "claim.token": {"$in": list(tokens)},
-    }
+    found = {"_id": {"$in": [ObjectId(each) for each in ids]}, "claim.token": {"$in": list(tokens)}}
+    return found | {"queue": {"$in": sorted(set(queues))}, "state": State.PROCESSING.value}
 
 
 def renew(now: Now, progress: float | None = None, lines: Sequence[Document] = ()) -> list[Document]:
