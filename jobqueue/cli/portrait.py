@@ -51,6 +51,7 @@ def _rows(job: Job) -> Iterator[tuple[str, str]]:
     yield "queue", job.queue
     yield "state", job.state.value
     yield "attempts", f"{job.attempts_made} of {job.attempts}"
+    yield "crashes", f"{job.crashes}{', runs alone' if job.is_suspect else ''}" if job.crashes else ""
     yield "progress", f"{job.progress:g} %" if job.progress else ""
     yield "priority", str(job.priority)
     for name, moment in (

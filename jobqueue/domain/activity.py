@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-TIMED: Final = frozenset(Outcome) - {Outcome.HANGING, Outcome.RELEASE, Outcome.REQUEUE}
+TIMED: Final = frozenset(Outcome) - {Outcome.HANGING, Outcome.CRASH, Outcome.RELEASE, Outcome.REQUEUE}
 """Outcomes of attempts whose length says something: not that a worker had gone, or was shut down."""
 ATTEMPTS: Final = tuple(one for one in Outcome if one is not Outcome.REQUEUE)
 PERCENTILES: Final = (0.5, 0.9, 0.99)

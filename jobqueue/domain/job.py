@@ -19,6 +19,7 @@ from jobqueue.domain.checks import (
     check_type,
     gather,
 )
+from jobqueue.domain.crash import SUSPECT_FROM
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
 from jobqueue.domain.text import cut
 
@@ -80,12 +81,14 @@ class Claim:
     Attributes:
         own_lease: seconds, if not the job's own.
         margin: seconds beyond the job's timeout that its worker may need to end the run itself.
+        beside: as in `crash.Neighbour`.
     """
 
     token: str
     worker: str
     own_lease: float | None = None
     margin: float = 0
+    beside: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +208,7 @@ class Job:
         traceparent: the span in which it was added (W3C Trace Context), if that was traced.
         schedule: the name of the schedule that has made it.
         scheduled_at: the tick of the schedule that it was made for.
+        crashes: how often its worker died while it ran beside others; ``None`` for never.
     """
 
     id: str
@@ -253,6 +257,12 @@ class Job:
     parents: tuple[Mapping[str, Any], ...] | None = None
     schedule: str | None = None
     scheduled_at: datetime | None = None
+    crashes: int | None = None
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it has been beside so many crashes that it runs alone."""
+        return (self.crashes or 0) >= SUSPECT_FROM
 
     @property
     def is_derived(self) -> bool:

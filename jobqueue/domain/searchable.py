@@ -45,7 +45,7 @@ def _fields() -> dict[str, Kind]:
         ),
         Kind.NUMBER: (
             "priority attempts attemptsMade delay lease timeout progress logs.attempt history.attempt history.code "
-            "callbackOf.generation"
+            "callbackOf.generation crashes"
         ),
         Kind.DATE: ("insertAt startAt endAt delayTil resetAt scheduledAt logs.t history.startAt history.endAt"),
         Kind.FLAG: "onSuccessDelete",

@@ -16,6 +16,7 @@ from jobqueue.domain.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from jobqueue.domain.job import Job, JobError
 
@@ -67,6 +68,7 @@ class Outcome(StrEnum):
     RETRY = "retry"
     HANGING = "hanging"
     TIMEOUT = "timeout"
+    CRASH = "crash"
     KILL = "kill"
     RELEASE = "release"
     REQUEUE = "requeue"
@@ -90,6 +92,8 @@ class Transition:
         delay: seconds from the server's now until the job is due; ``None`` for no wait.
         refund: the attempt is not counted.
         expired_only: the lease must have ended by the server's clock.
+        unmarked_at: the lease end for which no reaper may have noted that other jobs ran beside.
+        crashes: the new number of crashes of the job; ``None`` leaves it.
         outbox: what has to be done afterwards by whoever sees the job: ``children``, ``dependents``, ``batch``,
             ``delete``; also of an attempt that the job outlives, `BREAKER` and its token.
         fingerprint: of what went wrong, where that is the end of the job.
@@ -105,6 +109,8 @@ class Transition:
     code: int | None = None
     refund: bool = False
     expired_only: bool = False
+    unmarked_at: datetime | None = None
+    crashes: int | None = None
     outbox: tuple[str, ...] = field(default=())
     fingerprint: str | None = None
 
@@ -137,6 +143,7 @@ def fail(
     code: int | None = None,
     outcome: Outcome = Outcome.FAIL,
     expired_only: bool = False,
+    unmarked_at: datetime | None = None,
 ) -> Transition:
     """Count an attempt that did not succeed: wait by the backoff, or end as failed when none is left.
 
@@ -148,6 +155,7 @@ def fail(
         code: the HTTP status or exit code, if there is one.
         outcome: what the history calls it.
         expired_only: let it happen only when the lease has ended.
+        unmarked_at: as in `Transition`.
     """
     last = job.attempts_made >= job.attempts
     delay = None if last else job.backoff.seconds(job.attempts_made, chance=chance)
@@ -161,6 +169,7 @@ def fail(
         code=code,
         delay=delay or None,
         expired_only=expired_only,
+        unmarked_at=unmarked_at,
         outbox=outbox(job, target),
         fingerprint=fingerprint(job.type, error) if last else None,
     )
@@ -191,6 +200,31 @@ def retry(token: str, *, delay: float | None, error: JobError | None, code: int 
         error=error,
         code=code,
         refund=True,
+    )
+
+
+def crash(job: Job, token: str, error: JobError, *, chance: float) -> Transition:
+    """Take a job back whose worker died while other jobs ran beside it: uncounted, and one crash more.
+
+    The job waits as after a failed attempt of the same number.
+
+    Args:
+        job: as claimed.
+        token: of the claim.
+        error: why.
+        chance: as in `fail`.
+    """
+    delay = job.backoff.seconds(job.attempts_made, chance=chance)
+    return Transition(
+        source=State.PROCESSING,
+        token=token,
+        target=State.DELAYED if delay else State.PENDING,
+        outcome=Outcome.CRASH,
+        delay=delay or None,
+        error=error,
+        refund=True,
+        expired_only=True,
+        crashes=(job.crashes or 0) + 1,
     )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MASK: Final = "********"
 INTERNAL: Final = frozenset(
     {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
-    | {"waits_for", "has_dependents", "ready_at"}
+    | {"waits_for", "has_dependents", "ready_at", "beside"}
 )
 _SPARSE: Final = {
     "late",
@@ -37,6 +37,7 @@ _SPARSE: Final = {
 } | {
     "schedule",
     "scheduled_at",
+    "crashes",
 }
 
 

@@ -13,6 +13,7 @@ from jobqueue.domain.state import FINAL, State
 from jobqueue.services.breakers import status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from jobqueue.domain.job import Job
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from jobqueue.services.config import QueueConfigs
     from jobqueue.store.jobs import JobStore
     from jobqueue.store.limits import LimitStore
+    from jobqueue.store.neighbours import NeighbourStore
     from jobqueue.store.queues import QueueStore
     from jobqueue.store.visible import Visible
-    from jobqueue.store.workers import WorkerStore
+    from jobqueue.store.workers import Worker, WorkerStore
 
 _MOST_HOLDERS: Final = 50
 _MOST_DEPENDENCIES: Final = 50
@@ -31,6 +33,7 @@ _WHOLE_QUEUE: Final = {
     "breaker": "too many attempts failed in a row",
     "concurrency": "as many jobs as may run at a time are running",
     "rate": "as many jobs as may start for now have started",
+    "alone": "it runs alone after crashes of its workers, and every worker for it runs another such job",
     "turn": "other jobs of the queue come first",
 }
 """What is said of it to those who see only some jobs of a queue."""
@@ -42,7 +45,7 @@ class Reason:
 
     Attributes:
         kind: ``state``, ``due``, ``dependency``, ``paused``, ``no-worker``, ``breaker``, ``concurrency``, ``rate``,
-            ``turn``.
+            ``alone``, ``turn``.
         message: for people.
         details: for programs, in JSON form.
     """
@@ -79,8 +82,10 @@ class Explainer:
         workers: WorkerStore,
         figures: QueueStore,
         visible: Visible,
+        neighbours: NeighbourStore,
     ) -> None:
         self._visible = visible
+        self._neighbours = neighbours
         self._jobs = jobs
         self._configs = configs
         self._limits = limits
@@ -129,9 +134,11 @@ class Explainer:
             found += await self._delayed(job, now)
         if config.paused:
             found.append((Reason(kind="paused", message=f"queue {job.queue} is paused"), None))
-        found += await self._workless(job, config)
+        alive = await self._workers.alive()
+        found += await self._workless(job, config, alive)
         found += await self._broken(job, config, now)
         found += await self._limited(job, config, now)
+        found += await self._alone(job, alive)
         if not found:
             found += await self._turn(job)
         waits = [wait for _, wait in found if wait is not None]
@@ -152,8 +159,21 @@ class Explainer:
             found.append((Reason(kind="dependency", message=message, details=details), None))
         return found
 
-    async def _workless(self, job: Job, config: QueueConfig) -> list[tuple[Reason, float | None]]:
-        alive = await self._workers.alive()
+    async def _alone(self, job: Job, alive: Sequence[Worker]) -> list[tuple[Reason, float | None]]:
+        """Return the reason of a job that must run alone while every worker for it runs another such job."""
+        takers = sorted(one.name for one in alive if any(post.takes(job.queue, job.type) for post in one.posts))
+        if not job.is_suspect or not takers or not set(takers) <= await self._neighbours.busy_with_suspects():
+            return []
+        details = {"crashes": job.crashes, "workers": takers[:_MOST_HOLDERS]}
+        message = (
+            f"its workers died {job.crashes} times while it ran beside others, so it runs alone: "
+            "every worker for it runs another such job"
+        )
+        return [(Reason(kind="alone", message=message, details=details), None)]
+
+    async def _workless(
+        self, job: Job, config: QueueConfig, alive: Sequence[Worker]
+    ) -> list[tuple[Reason, float | None]]:
         if any(post.takes(job.queue, job.type) for worker in alive for post in worker.posts):
             return []
         if any(one.type == job.type for one in await self._limits.running(job.queue, None)):

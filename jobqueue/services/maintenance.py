@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -12,15 +11,16 @@ from jobqueue.domain.checks import BOUNDS
 from jobqueue.domain.errors import DatabaseError, TooLargeError
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
-from jobqueue.services.work import reaped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from jobqueue.domain.job import Job
+    from jobqueue.domain.state import Transition
     from jobqueue.services.breakers import Breakers
     from jobqueue.services.completer import Completer
+    from jobqueue.services.crashes import Crashes, Inquest
     from jobqueue.services.metrics import Metrics
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.jobs import JobStore
@@ -29,6 +29,8 @@ log = get_logger(__name__)
 _SHORTEST_WAIT: Final = 0.001
 _MOST_GAPS: Final = 100
 _AT_ONCE: Final = 500
+_LISTEN_SECONDS: Final = 1.0
+"""Between looks at a worker whose silence is too short to say that it is gone."""
 _SHORTEST_LEASE: Final = BOUNDS["lease"][0]
 
 
@@ -129,10 +131,13 @@ class Grace:
 
 
 class Reaper:
-    """Takes jobs back whose lease has ended, as one failed attempt."""
+    """Takes jobs back whose lease has ended: as one failed attempt, or as crashed beside others and uncounted."""
 
-    def __init__(self, jobs: JobStore, completer: Completer, breakers: Breakers, wakeups: Wakeups) -> None:
+    def __init__(
+        self, jobs: JobStore, completer: Completer, breakers: Breakers, wakeups: Wakeups, crashes: Crashes
+    ) -> None:
         self._jobs = jobs
+        self._crashes = crashes
         self._completer = completer
         self._breakers = breakers
         self._wakeups = wakeups
@@ -147,13 +152,11 @@ class Reaper:
         leap = await self._leap()
         now = time.monotonic()
         self._grace.saw_database(now, leap)
-        sooner = None
-        for job in expired:
-            if self._grace.allows(job.held_lease, now):
-                await self._try_to_reap(job)
-            else:
-                sooner = min(sooner or math.inf, self._grace.pace(job.held_lease))
-        return sooner
+        allowed = [job for job in expired if self._grace.allows(job.held_lease, now)]
+        waits = [self._grace.pace(job.held_lease) for job in expired if not self._grace.allows(job.held_lease, now)]
+        inquest = await self._crashes.look(allowed)
+        waits += [_LISTEN_SECONDS for job in allowed if not await self._try_to_reap(job, inquest)]
+        return min(waits, default=None)
 
     async def _leap(self) -> float:
         """Return how many seconds the clock of the database has gone further than the steady one since the last look.
@@ -166,33 +169,43 @@ class Reaper:
         self._told = told_at, asked_at
         return (told_at - before).total_seconds() - (time.monotonic() - since)
 
-    async def _try_to_reap(self, job: Job) -> None:
-        """Reap a job; one that cannot be reaped holds up no other."""
+    async def _try_to_reap(self, job: Job, inquest: Inquest) -> bool:
+        """Reap a job; one that cannot be reaped holds up no other. Return False if it has to wait."""
         try:
-            await self._reap(job)
+            return await self._reap(job, inquest)
         except DatabaseError:
             raise
         except TooLargeError:
             await self._jobs.disown(job, any_claim=True)
         except Exception:
             log.exception("a hanging job cannot be reaped", job_id=job.id)
+        return True
 
-    async def _reap(self, job: Job) -> None:
+    async def _reap(self, job: Job, inquest: Inquest) -> bool:
         if job.claim is None:
             await self._jobs.disown(job)
-            return
-        change = self._breakers.ending(job, reaped(job, job.claim.token))
+            return True
+        found = await inquest.verdict(job, job.claim.token)
+        if found is None:
+            return False
+        change = self._breakers.ending(job, found)
         applied = await self._jobs.apply(job.id, job.queue, change)
         if applied is None:
-            # Renewed meanwhile, or spoilt by another tool.
+            # Renewed or noted meanwhile, or spoilt by another tool.
             await self._jobs.disown(job)
-            return
+            return True
+        await self._tell(job, job.claim.worker, change)
+        if applied.outbox:
+            await self._completer.finish(job.id)
+        return True
+
+    async def _tell(self, job: Job, worker: str, change: Transition) -> None:
+        """Tell everybody what became of a job that was reaped."""
         if self.metrics is not None:
             await self.metrics.ended(job, change)
-        log.warning("job reaped", job_id=job.id, queue=job.queue, worker=job.claim.worker, state=change.target.value)
+        told = {"queue": job.queue, "worker": worker, "outcome": change.outcome.value, "state": change.target.value}
+        log.warning("job reaped", job_id=job.id, **told)
         self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
         self._wakeups.tell(Wake(kind="ready" if change.delay is None else "delayed", queue=job.queue))
         if job.slots:
-            self._wakeups.tell(Wake(kind="room", queue=job.queue))
-        if applied.outbox:
-            await self._completer.finish(job.id)
+            self._wakeups.tell(Wake(kind="room", queue=None if job.is_suspect else job.queue))

@@ -50,7 +50,8 @@ class Presence:
     async def run_once(self) -> float | None:
         """Give a sign of life for everybody; return in how many seconds to look again if there was nobody yet."""
         posts: dict[str, Sequence[Post]] = {}
-        if self._name in self._signed and not any(dispatcher.is_running for _, dispatcher in self._held):
+        is_there = any(dispatcher.is_running or dispatcher.running for _, dispatcher in self._held)
+        if self._name in self._signed and not is_there:
             await self.leave()
         mine = [
             Post(queue=lane.queue, types=lane.types, excluded=lane.excluded)
@@ -58,13 +59,14 @@ class Presence:
             if dispatcher.is_running
             for lane in lanes()
         ]
-        if mine:
+        if is_there and (mine or self._name in self._signed):
+            # A process that stops claims nothing, and still runs what it has claimed.
             posts[self._name] = mine
         recent = time.monotonic() - _REMEMBERED_SECONDS
         self._asked = {key: at for key, at in self._asked.items() if at > recent}
         for worker, post in self._asked:
             posts[worker] = [*posts.get(worker, ()), post]
-        await self._store.sign(posts)
+        await self._store.sign(posts, process=self._name)
         self._signed |= posts.keys()
         return None if self._signed else _FIRST_SECONDS
 

@@ -22,6 +22,7 @@ from jobqueue.services.breakers import Breakers
 from jobqueue.services.census import Census
 from jobqueue.services.completer import Completer
 from jobqueue.services.config import FRESH_SECONDS, QueueConfigs
+from jobqueue.services.crashes import Crashes
 from jobqueue.services.dependencies import Dependencies
 from jobqueue.services.dispatcher import Dispatcher
 from jobqueue.services.events import Events
@@ -70,6 +71,7 @@ from jobqueue.store.limit_keys import LimitKeyStore
 from jobqueue.store.limits import LimitStore
 from jobqueue.store.listing import Listing
 from jobqueue.store.logs import LogStore
+from jobqueue.store.neighbours import NeighbourStore
 from jobqueue.store.operations import OperationStore
 from jobqueue.store.pruning import PruningStore
 from jobqueue.store.queues import QueueStore
@@ -156,8 +158,8 @@ class Runtime:
         self.people = People(self.admin, self.batches, self.audit)
         self.failures = Failures(FailureStore(database), self.people)
         self.searches = Searches(found := SearchStore(database), AggregateStore(database, found))
-        self.figures = QueueStore(database)
-        self.pruning = PruningStore(database)
+        self.figures, self.pruning = QueueStore(database), PruningStore(database)
+        self.crashes = Crashes(neighbours := NeighbourStore(database))
         self.queues = Queues(
             self.config_store,
             audit_store,
@@ -174,7 +176,7 @@ class Runtime:
         self.scheduler = Scheduler(scheduled, self.producer)
         self.presence = Presence(workers := WorkerStore(database), self.name)
         self.explainer = Explainer(
-            self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.visible
+            self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.visible, neighbours
         )
         self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
         self.roller = Roller(rollups := RollupStore(database), database.clock)
@@ -215,7 +217,7 @@ class Runtime:
         await self.configs.refresh()
         promoter = Loop("promoter", Promoter(self.jobs, self.wakeups).run_once, every=_PROMOTE_SECONDS)
         keys = LimitKeys(self.configs, self.limit_keys, self.wakeups)
-        reaper = Reaper(self.jobs, self.completer, self.breakers, self.wakeups)
+        reaper = Reaper(self.jobs, self.completer, self.breakers, self.wakeups, self.crashes)
         reaper.metrics = self.metrics
         configs = Loop("config", self._refresh_configs, every=FRESH_SECONDS / 2)
         operations = Loop("operations", self.operations.run_once, every=OPERATE_SECONDS)

@@ -17,12 +17,14 @@ from jobqueue.domain.state import Outcome, Transition
 from jobqueue.domain.text import cut, split
 from jobqueue.domain.verdict import Accepted, Again, Death, Failure, Success, Verdict
 from jobqueue.journal import get_logger
+from jobqueue.services.alone import ASK_SECONDS, Alone
 from jobqueue.services.limits import Held
 from jobqueue.services.wake import Wake
 from jobqueue.store.claims import MOST_HISTORY, Beat, Search
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from jobqueue.domain.job import Job
     from jobqueue.services.completer import Completer
@@ -75,6 +77,7 @@ class Work:
         self._completer = completer
         self._logs = logs
         self._wakeups = wakeups
+        self._alone = Alone(claims)
         self._background: set[asyncio.Task[None]] = set()
         self.metrics: Metrics | None = None
 
@@ -112,10 +115,10 @@ class Work:
             lease=lease,
             excluded=tuple(excluded),
             margin=margin,
+            suspects=await self._alone.may_have(worker),
         )
-        limited = config.limited
         sent_at = time.monotonic()
-        call = asyncio.create_task(self._limiter.claim(search) if limited else self._claims.claim(search))
+        call = asyncio.create_task(self._claim(search, limited=config.limited))
         try:
             job = await asyncio.shield(call)
         except asyncio.CancelledError:
@@ -197,8 +200,12 @@ class Work:
                 self._limiter.ended(job)
                 if self.metrics is not None:
                     await self.metrics.ended(job, change)
+            if job.is_suspect and job.claim is not None:
+                self._alone.ended(job.claim.worker)
             if job.slots:
-                self._wakeups.tell(Wake(kind="room", queue=job.queue, job_id=job.id))
+                # A job that ran alone makes room for others like it in every queue.
+                queue = None if job.is_suspect else job.queue
+                self._wakeups.tell(Wake(kind="room", queue=queue, job_id=job.id))
             if applied.outbox:
                 await self._completer.finish(job.id)
             if change.target in state.WAITING:
@@ -208,6 +215,22 @@ class Work:
         present = await self._jobs.lean(job.id)
         await self._jobs.history.keep_late(job.id, str(change.token), _late(change))
         raise StaleTokenError(job.id, present.state)
+
+    async def _claim(self, search: Search, *, limited: bool) -> Job | Held | None:
+        """Claim a job; give it back at once if it has to run alone and the worker runs another such job."""
+        job = await (self._limiter.claim(search) if limited else self._claims.claim(search))
+        if isinstance(job, Held):
+            return job
+        if job is None:
+            return Held(seconds=ASK_SECONDS) if self._alone.is_busy(search.worker) else None
+        if not job.is_suspect:
+            return job
+        async with self._alone.turn():
+            is_second = await self._alone.is_second(job, search.worker, search.token)
+            if is_second:
+                await self.release(job, search.token)
+        self._alone.note(search.worker)
+        return Held(seconds=ASK_SECONDS) if is_second else job
 
     async def _give_back(self, call: asyncio.Task[Job | Held | None], token: str) -> None:
         with contextlib.suppress(DatabaseUnavailableError):
@@ -221,15 +244,26 @@ class Work:
         task.add_done_callback(self._background.discard)
 
 
-def reaped(job: Job, token: str) -> Transition:
-    """Return the transition of a job whose lease has ended: one failed attempt, whoever notices first."""
+def ran_out(job: Job) -> bool:
+    """Return True if the time of the attempt has made the lease end."""
     margin = job.claim.margin if job.claim else 0
-    timed_out = (
+    return (
         job.timeout is not None
         and job.start_at is not None
         and job.reset_at is not None
         and (job.reset_at - job.start_at).total_seconds() >= job.timeout + margin - 0.001
     )
+
+
+def reaped(job: Job, token: str, *, unmarked_at: datetime | None = None) -> Transition:
+    """Return the transition of a job whose lease has ended: one failed attempt, whoever notices first.
+
+    Args:
+        job: as claimed.
+        token: of the claim.
+        unmarked_at: as in `Transition`.
+    """
+    timed_out = ran_out(job)
     worker = job.claim.worker if job.claim else "?"
     error = (
         JobError(kind="timeout", message=f"ran longer than its {job.timeout:g} s on {worker}")
@@ -243,6 +277,7 @@ def reaped(job: Job, token: str) -> Transition:
         chance=random.random(),  # noqa: S311 - spreads retries
         outcome=Outcome.TIMEOUT if timed_out else Outcome.HANGING,
         expired_only=True,
+        unmarked_at=unmarked_at,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
@@ -11,8 +11,9 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from jobqueue.domain.job import INLINE_LOGS
-from jobqueue.store import documents, foreign_statements, limit_statements, statements
+from jobqueue.store import documents, foreign_statements, limit_statements, statements, suspect_statements
 from jobqueue.store.database import guarded, is_too_large, translated
+from jobqueue.store.holders import Holders
 from jobqueue.store.jobs import FULL_BYTES
 from jobqueue.store.positions import Positions
 
@@ -42,6 +43,7 @@ class Search:
         lease: seconds, instead of the job's own.
         excluded: not these types, when any is taken.
         margin: as in `statements.claim`.
+        suspects: also a job that has to run alone.
     """
 
     queue: str
@@ -51,6 +53,7 @@ class Search:
     lease: float | None = None
     excluded: tuple[str, ...] = ()
     margin: float = 0
+    suspects: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +95,26 @@ class ClaimStore:
         self.collection = database.collection("jobs")
         self._logs = database.collection("logs")
         self._positions = Positions()
+        self.holders = Holders()
 
     async def claim(self, search: Search, permit: Permit | None = None) -> Job | None:
         """Claim the first job in order, or return ``None`` when there is none.
+
+        A worker that runs a job of the queue that has to run alone gets no other such job.
 
         Raises:
             SlotTakenError: a running job has one of the permit's slots.
             DatabaseUnavailableError: it is not known whether a job was claimed; if so, its lease will end.
         """
+        try:
+            return await self._claim_first(search, permit)
+        except SlotTakenError as error:
+            if error.slot != suspect_statements.alone(search.worker):
+                raise
+        self.holders.note(search.worker)
+        return await self._claim_first(replace(search, suspects=False), permit)
+
+    async def _claim_first(self, search: Search, permit: Permit | None) -> Job | None:
         slots = permit.slots if permit else ()
         begin = statements.claim(
             search.token, search.worker, self.now, lease=search.lease, margin=search.margin, slots=slots
@@ -109,8 +124,8 @@ class ClaimStore:
             found = await self._claim(where, search.token, begin, permit)
             return None if found is None else documents.job(found)
         index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
-        base = statements.claimable(search.queue, search.types, search.excluded)
-        position = self._positions.of(search.queue, search.types, search.excluded)
+        base = statements.claimable(search.queue, search.types, search.excluded, suspects=search.suspects)
+        position = self._positions.of(search.queue, search.types, search.excluded, suspects=search.suspects)
         if position.is_due(time.monotonic()):
             await self._look(position, base, index)
         for part, order in position.narrowed():
@@ -120,6 +135,12 @@ class ClaimStore:
                 return documents.job(document)
         position.saw(None)
         return None
+
+    @guarded
+    async def has_another_suspect(self, worker: str, token: str) -> bool:
+        """Return True if a worker runs a job that has to run alone under another claim than this one."""
+        others = suspect_statements.others(worker, token)
+        return await self.collection.find_one(others, {"_id": 1}, hint="lease") is not None
 
     def unsettle(self, queue: str | None, priority: int | None = None) -> None:
         """Make the next claims search from the start if a job may have come before the last position.

@@ -72,6 +72,7 @@ def revive(gone: Sequence[str], generation: int, now: Now) -> list[Document]:
                 "unmet": "$$REMOVE",
                 "generation": generation,
                 "attemptsMade": 0,
+                "crashes": "$$REMOVE",
                 "progress": 0,
                 "error": None,
                 "result": None,

@@ -177,6 +177,7 @@ def job(document: Mapping[str, Any]) -> Job:
         callback_of=_callback_of(get("callbackOf")),
         schedule=_text(get("schedule")),
         scheduled_at=date_or_none(get("scheduledAt")),
+        crashes=int(_number(get("crashes"), 0)) or None,
     )
 
 
@@ -264,7 +265,13 @@ def _claim(given: Mapping[str, Any]) -> Claim | None:
         return None
     lease = _number(given.get("lease"), 0)
     margin = max(_number(given.get("margin"), 0), 0)
-    return Claim(token=token, worker=_text(given.get("worker")) or "", own_lease=lease or None, margin=margin)
+    return Claim(
+        token=token,
+        worker=_text(given.get("worker")) or "",
+        own_lease=lease or None,
+        margin=margin,
+        beside=date_or_none(given.get("beside")),
+    )
 
 
 def _callback_of(given: object) -> dict[str, Any] | None:

@@ -44,6 +44,7 @@ _OF_A_CLAIM: Final = (
     "outbox",
     "expireAt",
     "limitKey",
+    "crashes",
     foreign.ASIDE,
     foreign_statements.HAD,
 )

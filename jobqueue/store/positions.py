@@ -30,13 +30,19 @@ _CHEAP_SECONDS: Final = 0.02
 _MARGIN: Final = timedelta(milliseconds=50)
 """Of two jobs that were added at the same time the one that is stored later may have the earlier time."""
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
-Wanted = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
+Wanted = tuple[str, tuple[str, ...] | None, tuple[str, ...], bool]
 
 
 @dataclass(slots=True)
 class Position:
-    """The place of the last job that was found for one kind of search."""
+    """The place of the last job that was found for one kind of search.
 
+    Attributes:
+        warm: claims after which searches begin at the last place. A search that passes over jobs has to do so at once:
+            these jobs may be many, and stay.
+    """
+
+    warm: int = _WARM
     claims: int = 0
     priority: float | None = None
     insert_at: datetime | None = None
@@ -46,7 +52,7 @@ class Position:
 
     def is_due(self, now: float) -> bool:
         """Tell whether it is time to look for a job before this position; ``now`` is of a steady clock."""
-        if self.claims <= _WARM or self.priority is None:
+        if self.claims <= self.warm or self.priority is None:
             return False
         wait = _SHARE * self.cost if self.cost > _CHEAP_SECONDS else 0
         return now - self.looked_at >= (wait if self.unsettled else max(wait, _LOOK_SECONDS))
@@ -84,7 +90,7 @@ class Position:
         Where the priority is given the order does not name it: with several types the server would sort in memory.
         """
         everything: tuple[Document, list[tuple[str, int]]] = ({}, statements.CLAIM_ORDER)
-        if self.claims <= _WARM or self.priority is None:
+        if self.claims <= self.warm or self.priority is None:
             return (everything,)
         from_here = {"priority": self.priority, "insertAt": {"$gte": (self.insert_at or _EPOCH) - _MARGIN}}
         lower = {"priority": {"$lt": self.priority}}
@@ -97,12 +103,14 @@ class Positions:
     def __init__(self) -> None:
         self._of: dict[Wanted, Position] = {}
 
-    def of(self, queue: str, types: tuple[str, ...] | None, excluded: tuple[str, ...]) -> Position:
+    def of(
+        self, queue: str, types: tuple[str, ...] | None, excluded: tuple[str, ...], *, suspects: bool = True
+    ) -> Position:
         """Return the position of one kind of search."""
-        return self._of.setdefault((queue, types, excluded), Position())
+        return self._of.setdefault((queue, types, excluded, suspects), Position(warm=0 if not suspects else _WARM))
 
     def unsettle(self, queue: str | None, priority: float | None) -> None:
         """Note that a job has come to a queue, or with ``None`` to any."""
-        for (name, _, _), position in self._of.items():
+        for (name, *_), position in self._of.items():
             if queue in {None, name}:
                 position.unsettle(priority)

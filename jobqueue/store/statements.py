@@ -13,6 +13,7 @@ from bson import ObjectId
 from jobqueue.domain import wire
 from jobqueue.domain.job import INLINE_LOGS
 from jobqueue.domain.state import DEPENDENTS, FINAL, UNFINISHED, UNSET, WAITING, State, Transition
+from jobqueue.store import suspect_statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +45,16 @@ def _array(path: str) -> Document:
 _LEASE: Final = _number("$lease", 60)
 
 
-def claimable(queue: str, types: Sequence[str] | None, excluded: Sequence[str] = ()) -> Document:
-    """Match what may be claimed from a queue; ``None`` takes any type but the excluded ones."""
+def claimable(
+    queue: str, types: Sequence[str] | None, excluded: Sequence[str] = (), *, suspects: bool = True
+) -> Document:
+    """Match what may be claimed from a queue; ``None`` takes any type but the excluded ones.
+
+    Without ``suspects`` only jobs match that may run beside a job that runs alone.
+    """
     found: Document = {"queue": queue, "state": State.PENDING.value, **ADOPTED}
+    if not suspects:
+        found |= suspect_statements.NO_SUSPECT
     if types is not None:
         found["type"] = types[0] if len(types) == 1 else {"$in": list(types)}
     elif excluded:
@@ -97,7 +105,7 @@ def claim(
                 "progress": 0,
                 "delayTil": None,
                 "history": {"$concatArrays": [_array("$history"), [entry]]},
-                **({"slots": {"$literal": list(slots)}} if slots else {}),
+                "slots": suspect_statements.slots(worker, slots),
             }
         }
     ]
@@ -159,6 +167,8 @@ def guard(job_id: str, queue: str, transition: Transition, now: Now) -> Document
         found["dependents"] = None
     if transition.expired_only:
         found["$expr"] = {"$lte": ["$resetAt", now]}
+    if transition.unmarked_at is not None:
+        found["claim.beside"] = {"$ne": transition.unmarked_at}
     return found
 
 
@@ -190,6 +200,8 @@ def applied(transition: Transition, now: Now) -> Document | list[Document]:
 
 def _told(transition: Transition) -> Document:
     told: Document = {}
+    if transition.crashes is not None:
+        told["crashes"] = transition.crashes
     if transition.error is not None:
         told["error"] = wire.error(transition.error)
     if transition.result is not UNSET:
@@ -320,6 +332,7 @@ def requeue(
                 **(group or {}),
                 "state": State.PENDING.value,
                 "attemptsMade": 0,
+                "crashes": "$$REMOVE",
                 "progress": 0,
                 "error": None,
                 "result": None,

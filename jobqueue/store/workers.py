@@ -46,18 +46,25 @@ class Worker:
 
 
 class WorkerStore:
-    """Documents ``{_id: name, posts: [{queue, types, excluded}], at, expireAt}``, gone a day after their last sign."""
+    """Documents ``{_id: name, posts: [{queue, types, excluded}], at, expireAt, isProcess?}``.
+
+    They are gone a day after their last sign. A process signs for itself, and also for the workers that poll it: only
+    its own sign says that the worker lives.
+    """
 
     def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
         self.now = now
         self.collection = database.collection("workers")
 
     @guarded
-    async def sign(self, posts: dict[str, Sequence[Post]]) -> None:
-        """Note that these workers are there and what they claim."""
+    async def sign(self, posts: dict[str, Sequence[Post]], *, process: str | None = None) -> None:
+        """Note that these workers are there and what they claim; one of them may be the process that says so."""
         if posts:
             await self.collection.bulk_write(
-                [UpdateOne({"_id": name}, self._update(held), upsert=True) for name, held in posts.items()],
+                [
+                    UpdateOne({"_id": name}, self._update(held, is_process=name == process), upsert=True)
+                    for name, held in posts.items()
+                ],
                 ordered=False,
             )
 
@@ -72,7 +79,7 @@ class WorkerStore:
         recent = {"$gte": ["$at", {"$subtract": [self.now, int(ALIVE_SECONDS * 1000)]}]}
         return [_worker(one) async for one in self.collection.find({"$expr": recent})]
 
-    def _update(self, posts: Sequence[Post]) -> list[dict[str, Any]]:
+    def _update(self, posts: Sequence[Post], *, is_process: bool) -> list[dict[str, Any]]:
         stored = [
             {
                 "queue": post.queue,
@@ -86,6 +93,7 @@ class WorkerStore:
                 "$set": {
                     "posts": {"$literal": stored},
                     "at": self.now,
+                    **({"isProcess": True} if is_process else {}),
                     "expireAt": {"$add": [self.now, _KEPT_MS]},
                 }
             }

@@ -212,7 +212,7 @@ class Reapings:
         self.now = 1000.0
         self.up = True
         monkeypatch.setattr(maintenance, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self._reaper = Reaper(runtime.jobs, runtime.completer, runtime.breakers, runtime.wakeups)
+        self._reaper = Reaper(runtime.jobs, runtime.completer, runtime.breakers, runtime.wakeups, runtime.crashes)
         expired = runtime.jobs.expired
 
         async def look(patience: float, most: int = 100) -> list[Job]:

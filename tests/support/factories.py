@@ -111,12 +111,12 @@ async def end_lease(runtime: Runtime, job: Job) -> None:
 def set_clock(runtime: Runtime, now: datetime) -> None:
     """Make the stores of these services take a fixed date for the present."""
     runtime.jobs.now = runtime.claims.now = runtime.jobs.history._now = now
-    runtime.limits.now = now
+    runtime.limits.now = runtime.crashes.neighbours.now = now
 
 
 def patient_reaper(runtime: Runtime) -> Reaper:
     """Return a reaper that has seen the database all the time for ages."""
-    reaper = Reaper(runtime.jobs, runtime.completer, runtime.breakers, runtime.wakeups)
+    reaper = Reaper(runtime.jobs, runtime.completer, runtime.breakers, runtime.wakeups, runtime.crashes)
     reaper._grace = Grace(time.monotonic() - 1e6)
     reaper._grace._last = time.monotonic()
     return reaper

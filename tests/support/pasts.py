@@ -21,7 +21,7 @@ from jobqueue.store import documents
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_AGAIN: Final = (Outcome.FAIL, Outcome.RETRY, Outcome.HANGING, Outcome.TIMEOUT, Outcome.RELEASE)
+_AGAIN: Final = (Outcome.FAIL, Outcome.RETRY, Outcome.HANGING, Outcome.TIMEOUT, Outcome.CRASH, Outcome.RELEASE)
 _LAST: Final = {
     Outcome.SUCCESS: State.SUCCESS,
     Outcome.DIE: State.KILLED,

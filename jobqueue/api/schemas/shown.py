@@ -63,7 +63,7 @@ class ParentShown(Shown):
 class JobShown(Shown):
     """A job."""
 
-    sparse = frozenset({"dependency_policy", "ref", "callback_of", "parents", "schedule", "scheduled_at"})
+    sparse = frozenset({"dependency_policy", "ref", "callback_of", "parents", "schedule", "scheduled_at", "crashes"})
     id = Text(spec=forms.ID)
     queue = Text()
     type = Text()
@@ -102,6 +102,7 @@ class JobShown(Shown):
     parents = Items(Inner(ParentShown))
     schedule = Text()
     scheduled_at = Moment()
+    crashes = Whole()
 
 
 class PartialJobShown(JobShown):
