@@ -105,8 +105,15 @@ def group(one: Neighbour, others: Sequence[Neighbour]) -> list[Neighbour]:
 
 
 def _silent(one: Neighbour, others: Sequence[Neighbour]) -> list[Neighbour]:
-    """Return the jobs that were claimed before the lease of a job ended, and have given no sign of life since."""
-    return [other for other in others if other.start_at <= one.reset_at and other.heard_at <= one.reset_at]
+    """Return the jobs that can have ended together with a job: those that lasted as long and are silent since.
+
+    A lease that had ended before the job's last sign of life was not lost together with the job.
+    """
+    return [
+        other
+        for other in others
+        if max(other.start_at, other.heard_at) <= one.reset_at and one.heard_at <= other.reset_at
+    ]
 
 
 def _shows_life(other: Neighbour, one: Neighbour) -> bool:

@@ -54,7 +54,9 @@ class Modelled:
     state: State = State.PENDING
     due: float | None = None
     made: int = 0
+    begun: float = 0
     lease_end: float | None = None
+    crashes: int = 0
     token: str | None = None
     history: list[tuple[str | None, Outcome | None]] = field(default_factory=list)
     late: set[str] = field(default_factory=set)
@@ -70,6 +72,24 @@ class Modelled:
         self.close(outcome, State.FAILED)
         if self.made < self.attempts:
             self.wait(now, self.backoff)
+
+    def crash(self, now: float) -> None:
+        self.close(Outcome.CRASH, State.PENDING)
+        self.wait(now, self.backoff)
+        self.made -= 1
+        self.crashes += 1
+
+    def is_beside(self, other: Modelled) -> bool:
+        """Tell whether two jobs of a worker can have lost it at the same moment."""
+        return other.begun <= self.end and self.begun <= other.end and abs(self.end - other.end) <= LEASE
+
+    @property
+    def end(self) -> float:
+        return self.lease_end or 0
+
+    @property
+    def is_suspect(self) -> bool:
+        return self.crashes >= 2
 
     def outcome_of(self, token: str) -> Outcome | None:
         return dict(self.history).get(token)
@@ -92,7 +112,11 @@ class Twin:
 
     async def claim(self) -> None:
         waiting = [job_id for job_id, one in self.jobs.items() if one.state is State.PENDING]
+        if any(one.is_suspect and one.token for one in self.jobs.values()):
+            waiting = [job_id for job_id in waiting if not self.jobs[job_id].is_suspect]
         expected = min(waiting, key=lambda job_id: -self.jobs[job_id].priority, default=None)
+        # A memory that only saves claims that fail, and may be a second old.
+        self.runtime.claims.holders.forget("w")
         claimed = await self.runtime.work.claim("default", None, worker="w")
         assert (claimed.job.id if claimed else None) == expected
         if claimed is None:
@@ -101,7 +125,7 @@ class Twin:
         model = self.jobs[claimed.job.id]
         model.state, model.token, model.due = State.PROCESSING, claimed.token, None
         model.made += 1
-        model.lease_end = self.now + LEASE
+        model.begun, model.lease_end = self.now, self.now + LEASE
         model.history.append((claimed.token, None))
 
     async def settle(self, which: int, outcome: Outcome) -> None:
@@ -167,7 +191,7 @@ class Twin:
         if what == "kill":
             model.close(Outcome.KILL, State.KILLED)
         elif what == "requeue":
-            model.state, model.made, model.due = State.PENDING, 0, None
+            model.state, model.made, model.due, model.crashes = State.PENDING, 0, None, 0
             model.history.append((None, Outcome.REQUEUE))
         else:
             del self.jobs[job_id]
@@ -184,15 +208,38 @@ class Twin:
 
     async def reap(self) -> None:
         await patient_reaper(self.runtime).run_once()
-        for model in self.jobs.values():
-            if model.lease_end is not None and model.lease_end <= self.now:
-                model.fail(Outcome.HANGING, self.now)
+        running = [model for model in self.jobs.values() if model.lease_end is not None]
+        over = [model for model in running if model.end <= self.now]
+        ends = {id(model): self._lost(model, [one for one in running if one is not model]) for model in over}
+        for model in over:
+            match ends[id(model)]:
+                case "worker" if model.attempts > 1 and not model.is_suspect:
+                    model.crash(self.now)
+                case "worker" | "lease":
+                    model.fail(Outcome.HANGING, self.now)
+
+    def _lost(self, model: Modelled, others: list[Modelled]) -> str:
+        """Return what a job has lost: its lease alone, or its worker; or that this is not known yet."""
+        if any(one.begun <= model.end - LEASE and one.end - LEASE > model.end for one in others):
+            return "lease"
+        beside = [one for one in others if model.is_beside(one)]
+        if all(one.end <= self.now for one in beside):
+            return "worker" if beside else "lease"
+        return "unknown"
+
+    async def die(self, claims: int) -> None:
+        """Let the worker claim jobs, and then be silent for ever."""
+        await self.add(2, 0, 0, 0)
+        for _ in range(claims):
+            await self.claim()
+        await self.pass_time(LEASE)
+        await self.reap()
 
     async def compare(self) -> None:
         for job_id, model in self.jobs.items():
             job = await self.runtime.jobs.get(job_id)
             check(job)
-            assert (job.state, job.attempts_made) == (model.state, model.made)
+            assert (job.state, job.attempts_made, job.crashes or 0) == (model.state, model.made, model.crashes)
             assert [(entry.token, entry.outcome) for entry in job.history] == model.history
             assert {entry.token for entry in job.history if entry.late} == model.late
             assert (job.claim.token if job.claim else None) == model.token
@@ -243,6 +290,7 @@ steps = st.one_of(
     st.tuples(st.just("pass_time"), st.sampled_from([1, 4, 5, 6, 10, 11])),
     st.tuples(st.just("promote")),
     st.tuples(st.just("reap")),
+    st.tuples(st.just("die"), st.integers(1, 3)),
 )
 
 

@@ -88,6 +88,12 @@ def test_a_job_that_was_claimed_after_the_lease_had_ended_did_not_run_beside() -
     assert fate(job("a"), [job("b", begun=11)], signed_at=None, now=at(40)) is Fate.COUNTED
 
 
+def test_a_lease_that_had_ended_while_the_job_still_lived_was_not_lost_with_it() -> None:
+    hung, last = job("a"), job("b", heard=11)
+    assert fate(last, [hung], signed_at=None, now=at(21)) is Fate.COUNTED
+    assert fate(hung, [last], signed_at=None, now=at(21)) is Fate.COUNTED
+
+
 def test_a_note_holds_until_the_lease_is_renewed() -> None:
     noted = job("a", beside=at(10))
     assert fate(noted, [], signed_at=None, now=at(10)) is Fate.CRASH
