@@ -12,6 +12,8 @@ from jobqueue import JobQueue, NewJob
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import UNFINISHED, Outcome, State
+from tests.support.factories import patient_reaper
+from tests.support.faults.journals import most_at_a_time
 from tests.support.fleet import Fleet
 from tests.support.waiting import eventually
 
@@ -40,6 +42,13 @@ def outcomes(found: list[Job]) -> list[list[Outcome | None]]:
     return [[entry.outcome for entry in job.history] for job in found]
 
 
+async def is_idle(queue: JobQueue) -> bool:
+    """Take back what was left by workers that died; tell whether nothing runs any more."""
+    runtime = await queue.open()
+    await patient_reaper(runtime).run_once()
+    return not (await queue.list(JobQuery(states=(State.PROCESSING,)))).items
+
+
 async def running(queue: JobQueue, fleet: Fleet, count: int, go: Path) -> None:
     """Start a worker and so many jobs that run until a file is there."""
     fleet.start(1)
@@ -60,7 +69,7 @@ async def test_a_worker_that_was_frozen_for_longer_than_its_lease_changes_nothin
     fleet.send(0, signal.SIGCONT)
     await asyncio.to_thread(fleet.stop)
     after = await ended(queue)
-    assert outcomes(done) == outcomes(after) == [[Outcome.HANGING, Outcome.SUCCESS]] * 10
+    assert outcomes(done) == outcomes(after) == [[Outcome.CRASH, Outcome.SUCCESS]] * 10
     assert [job.end_at for job in after] == [job.end_at for job in done]
     assert {entry.worker for job in after for entry in job.history[1:]} == {done[0].history[1].worker}
 
@@ -78,7 +87,7 @@ async def test_a_worker_that_is_killed_while_it_waits_for_its_jobs_loses_none(
     (tmp_path / "go").touch()
     done = {job.id: job for job in await eventually(lambda: ended(queue), within=30)}
     assert outcomes([done.pop(late.id)]) == [[Outcome.SUCCESS]]
-    assert outcomes(list(done.values())) == [[Outcome.HANGING, Outcome.SUCCESS]] * 10
+    assert outcomes(list(done.values())) == [[Outcome.CRASH, Outcome.SUCCESS]] * 10
 
 
 async def test_a_job_that_kills_its_worker_each_time_ends_and_the_others_go_on(queue: JobQueue, fleet: Fleet) -> None:
@@ -93,8 +102,40 @@ async def test_a_job_that_kills_its_worker_each_time_ends_and_the_others_go_on(q
 
     done = {job.id: job for job in await eventually(look, within=60, every=0.1)}
     dead = done.pop(poison.id)
-    assert (dead.state, outcomes([dead])) == (State.FAILED, [[Outcome.HANGING] * 3])
+    assert (dead.state, dead.attempts_made, dead.error and dead.error.kind) == (State.FAILED, 3, "hanging")
+    (ends,) = outcomes([dead])
+    assert ends.count(Outcome.HANGING) == 3
+    assert ends.count(Outcome.CRASH) == (dead.crashes or 0) <= 2
     assert {job.state for job in done.values()} == {State.SUCCESS}
+
+
+async def test_a_job_that_kills_its_worker_each_time_fails_alone(queue: JobQueue, fleet: Fleet, tmp_path: Path) -> None:
+    bang, go = tmp_path / "bang", tmp_path / "go"
+    poison = await queue.add("step", {"n": 1, "until": str(bang), "poison": True}, **COMMON)
+    healthy = [NewJob(type="step", data={"n": 1, "until": str(go)}, **COMMON) for _ in range(4)]
+    others = [job.id for job in await queue.add_all(healthy)]
+    for death, together in enumerate([5, 5, 1, 1, 1]):
+        fleet.start(1)
+        await eventually(lambda death=death, together=together: len(fleet.runs_of(death)) == together, within=60)  # type: ignore[misc]
+        bang.touch()
+        await eventually(lambda death=death: fleet.has_died(death))  # type: ignore[misc]
+        bang.unlink()
+        # All that ran waits again before the next worker comes.
+        await eventually(lambda: is_idle(queue), within=60)
+    go.touch()
+    fleet.start(1)
+    done = {job.id: job for job in await eventually(lambda: ended(queue), within=60)}
+    dead = done[poison.id]
+    assert (dead.state, dead.attempts_made, dead.crashes, dead.error and dead.error.kind) == (
+        State.FAILED,
+        3,
+        2,
+        "hanging",
+    )
+    assert outcomes([dead]) == [[Outcome.CRASH] * 2 + [Outcome.HANGING] * 3]
+    assert outcomes([done[job_id] for job_id in others]) == [[Outcome.CRASH] * 2 + [Outcome.SUCCESS]] * 4
+    assert {done[job_id].attempts_made for job_id in others} == {1}
+    assert most_at_a_time(fleet.runs_of(5)) == 1
 
 
 @pytest.mark.parametrize("offset", [3600, -3600])

@@ -101,7 +101,7 @@ async def test_a_worker_that_is_cut_off_alone_stops_before_its_jobs_run_elsewher
         done = await eventually(lambda: all_succeeded(frail_queue))
         network.thaw()
         assert overlaps(frail_fleet.runs()) == 0
-        assert outcomes(done) == [[Outcome.HANGING, Outcome.SUCCESS]] * 40
+        assert outcomes(done) == [[Outcome.CRASH, Outcome.SUCCESS]] * 40
         # What it was doing has no effect once it sees the database again, and it works on.
         await add(frail_queue, 10, tmp_path / "go")
         await eventually(lambda: all_succeeded(frail_queue))

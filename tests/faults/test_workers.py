@@ -112,7 +112,7 @@ async def test_a_worker_killed_half_way_loses_nothing(
     recorded = [[entry.outcome for entry in job.history] for job in done]
     assert all(outcomes[-1] is Outcome.SUCCESS and outcomes.count(Outcome.SUCCESS) == 1 for outcomes in recorded)
     again = [outcomes for outcomes in recorded if len(outcomes) > 1]
-    assert all(set(outcomes[:-1]) == {Outcome.HANGING} for outcomes in again)
+    assert all(set(outcomes[:-1]) <= {Outcome.HANGING, Outcome.CRASH} for outcomes in again)
     # As many as ran, and as many as were being recorded or claimed.
     assert 0 < len(again) <= 2 * PLACES * KILLS
     starts = Counter(job_id for event, job_id in journal(tmp_path) if event == "start")

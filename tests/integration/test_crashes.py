@@ -23,8 +23,10 @@ from tests.support.factories import (
     set_clock,
     succeed,
 )
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    from jobqueue import JobQueue
     from jobqueue.domain.job import Job
     from jobqueue.services.runtime import Runtime
     from jobqueue.services.work import Claimed
@@ -254,3 +256,31 @@ async def test_a_failure_after_a_crash_counts_from_where_the_attempts_were(idle_
     assert again.job.id == claimed[0].job.id
     job = await fail(idle_runtime, again)
     assert (job.state, job.attempts_made, job.crashes) == (State.PENDING, 1, 1)
+
+
+async def test_a_process_that_waits_for_its_last_jobs_gives_signs_of_life_until_they_have_ended(
+    queue: JobQueue,
+) -> None:
+    runtime = await queue.open()
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    @queue.handler("work")
+    async def work(_job: Any) -> None:
+        begun.set()
+        await go.wait()
+
+    async def sign() -> dict[str, Any] | None:
+        await runtime.presence.run_once()
+        found = await runtime.database.collection("workers").find_one({"_id": runtime.name})
+        return None if found is None else {"isProcess": found.get("isProcess"), "posts": len(found["posts"])}
+
+    async with queue.working() as dispatcher:
+        await queue.add("work")
+        await begun.wait()
+        assert await sign() == {"isProcess": True, "posts": 1}
+        stopping = asyncio.create_task(dispatcher.stop(60))
+        await eventually(lambda: not dispatcher.is_running)
+        assert await sign() is not None
+        go.set()
+        await stopping
+        assert await sign() is None

@@ -23,7 +23,8 @@ RUNNING = 200
 HEALTHY = 20
 FINISHED = 2000
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-CLAIM: dict[str, Any] = {"token": "t", "worker": "w"}
+TOKEN = "t" * 24
+CLAIM: dict[str, Any] = {"token": TOKEN, "worker": "w"}
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ async def test_a_worker_that_runs_a_suspect_searches_from_its_last_healthy_job_o
 async def test_the_first_search_past_suspects_goes_by_the_order_of_the_index(
     crowded: Runtime, types: tuple[str, ...] | None
 ) -> None:
-    search = Search(queue="default", types=types, token="t", worker="w", suspects=False)
+    search = Search(queue="default", types=types, token=TOKEN, worker="w", suspects=False)
     hint = statements.CLAIM_INDEX if types is None else statements.CLAIM_TYPE_INDEX
     whole = statements.claimable("default", types, suspects=False), hint
     for wanted, index in (whole, limit_statements.of_group(search, "meta.user=x")):
@@ -79,7 +80,7 @@ async def test_the_first_search_past_suspects_goes_by_the_order_of_the_index(
 
 
 async def test_claims_past_thousands_of_suspects_begin_where_the_last_one_ended(crowded: Runtime) -> None:
-    search = Search(queue="default", types=None, token="t", worker="w", suspects=False)
+    search = Search(queue="default", types=None, token=TOKEN, worker="w", suspects=False)
     found = [await crowded.claims.claim(search) for _ in range(HEALTHY + 1)]
     assert [one is not None and not one.is_suspect for one in found] == [True] * HEALTHY + [False]
     assert [one.insert_at for one in found if one] == [NOW + timedelta(seconds=SUSPECTS + n) for n in range(HEALTHY)]

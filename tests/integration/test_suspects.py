@@ -1,4 +1,4 @@
-"""Jobs that run alone: a worker has one of them at a time, and all other jobs go on beside it and past those waiting."""
+"""Jobs that run alone: a worker has one of them at a time, and all other jobs go on beside it."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ async def test_the_next_suspect_comes_as_soon_as_the_one_that_runs_has_ended(idl
     assert await attempt(idle_runtime) is None
 
 
-async def test_claims_of_a_worker_at_the_same_moment_get_one_suspect(
-    settings: Settings, idle_runtime: Runtime
-) -> None:
+async def test_claims_of_a_worker_at_the_same_moment_get_one_suspect(settings: Settings, idle_runtime: Runtime) -> None:
     await suspects(idle_runtime, 30)
     async with open_runtime(settings) as other:
         crowd = [attempt(one) for one in (idle_runtime, other) for _ in range(8)]

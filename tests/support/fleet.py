@@ -104,6 +104,13 @@ class Fleet:
         self._all[number].wait(10)
         self._died[number] = time.monotonic_ns()
 
+    def has_died(self, number: int) -> bool:
+        """Tell whether a worker has ended by itself."""
+        if self._all[number].poll() is None:
+            return False
+        self._died.setdefault(number, time.monotonic_ns())
+        return True
+
     def replace_dead(self) -> None:
         """Start a worker for each that has died by itself."""
         for number, one in enumerate(list(self._all)):

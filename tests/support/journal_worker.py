@@ -42,11 +42,11 @@ def noted(journal: Journal, job: Any) -> Iterator[None]:
 
 async def play(job: Any) -> int:
     """Do what the data say: take some seconds, or until a file exists; fail so often; or end the whole process."""
-    if job.data.get("poison"):
-        os._exit(3)
     if "until" in job.data:
         while not Path(job.data["until"]).exists():  # noqa: ASYNC110, ASYNC240 - it is made by another process
             await asyncio.sleep(0.02)
+    if job.data.get("poison"):
+        os._exit(3)
     await asyncio.sleep(job.data.get("seconds", 0.005))
     if job.attempt <= job.data.get("failures", 0):
         raise RuntimeError("as told")

@@ -89,7 +89,7 @@ def examine(jobs: Collection[dict[str, Any]], died: Mapping[Path, int | None]) -
         found.run_again += len(outcomes) > 1
         found.late += sum("late" in attempt for attempt in one["history"])
         found.orphans += sum(
-            attempt["outcome"] == "hanging" and attempt["token"] not in started for attempt in one["history"]
+            attempt["outcome"] in {"hanging", "crash"} and attempt["token"] not in started for attempt in one["history"]
         )
         found.slots_left += "slots" in one
     good = {
