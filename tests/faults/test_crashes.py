@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
 from typing import TYPE_CHECKING, Any
@@ -82,8 +81,7 @@ class Receiver:
         job_id = (await request.json())["job"]["id"]
         with (self._tmp_path / "started").open("a") as file:
             file.write(f"{job_id}\n")
-        while not (self._tmp_path / "go").exists():
-            await asyncio.sleep(0.05)
+        await eventually((self._tmp_path / "go").exists, within=600)
         return web.json_response({})
 
 

@@ -16,7 +16,6 @@ from tests.support.factories import (
     add,
     claim,
     document,
-    end_lease,
     fail,
     open_runtime,
     patient_reaper,
@@ -198,27 +197,30 @@ async def test_an_attempt_over_its_time_on_a_process_that_died_is_a_crash_too(id
     assert [outcomes(job) for job in await look(idle_runtime, claimed)] == [[Outcome.CRASH]] * 2
 
 
+async def lose_worker(runtime: Runtime) -> None:
+    """Let all leases end together, and take the jobs back."""
+    running = {"state": State.PROCESSING.value}
+    await runtime.jobs.collection.update_many(running, {"$set": {"startAt": NOW, "resetAt": at(LEASE)}})
+    await reap(runtime, LEASE)
+
+
 async def test_two_crashes_are_not_counted_and_the_third_is(idle_runtime: Runtime) -> None:
-    jobs = [await add(idle_runtime, lease=LEASE, backoff=Fixed(0), attempts=2) for _ in range(2)]
-    for _ in range(2):
-        for _ in jobs:
-            await claim(idle_runtime)
-        set_clock(idle_runtime, NOW)
-        await idle_runtime.jobs.collection.update_many({}, {"$set": {"startAt": NOW, "resetAt": at(LEASE)}})
-        await reap(idle_runtime, LEASE)
-    assert [(one.crashes, one.attempts_made) for one in [await idle_runtime.jobs.get(job.id) for job in jobs]] == [
-        (2, 0)
-    ] * 2
-    for state in (State.PENDING, State.FAILED):
-        suspect = await claim(idle_runtime, worker=f"before it has {state}")
-        assert suspect.job.id == jobs[0].id
-        beside = await claim(idle_runtime, worker="elsewhere")
-        await end_lease(idle_runtime, suspect.job)
-        await patient_reaper(idle_runtime).run_once()
-        job = await idle_runtime.jobs.get(suspect.job.id)
-        assert (job.state, job.crashes, outcomes(job)[-1]) == (state, 2, Outcome.HANGING)
-        await idle_runtime.work.release(beside.job, beside.token)
-    assert job.attempts_made == 2
+    first, second = [await add(idle_runtime, lease=LEASE, backoff=Fixed(0), attempts=2) for _ in range(2)]
+    for number in range(2):
+        for _ in range(2):
+            await claim(idle_runtime, worker=f"worker {number}")
+        await lose_worker(idle_runtime)
+    crashed = [await idle_runtime.jobs.get(job.id) for job in (first, second)]
+    assert [(job.crashes, job.attempts_made) for job in crashed] == [(2, 0)] * 2
+    for made, state in ((1, State.PENDING), (2, State.FAILED)):
+        healthy = await add(idle_runtime, lease=LEASE, backoff=Fixed(3600))
+        claimed = [await claim(idle_runtime, worker=f"worker {state}") for _ in range(2)]
+        assert [one.job.id for one in claimed] == [first.id, healthy.id]
+        await lose_worker(idle_runtime)
+        job, beside = await look(idle_runtime, claimed)
+        assert (job.state, job.crashes, job.attempts_made) == (state, 2, made)
+        assert (outcomes(job)[-1], outcomes(beside)) == (Outcome.HANGING, [Outcome.CRASH])
+    assert (await idle_runtime.jobs.get(second.id)).state is State.PENDING
 
 
 async def test_a_persons_requeue_forgets_the_crashes(idle_runtime: Runtime) -> None:
