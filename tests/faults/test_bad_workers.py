@@ -49,6 +49,14 @@ async def is_idle(queue: JobQueue) -> bool:
     return not (await queue.list(JobQuery(states=(State.PROCESSING,)))).items
 
 
+async def until_dead(fleet: Fleet, number: int, together: int, bang: Path) -> None:
+    """Let the poisonous job of a worker end it as soon as so many jobs run there."""
+    await eventually(lambda: len(fleet.runs_of(number)) == together, within=60)
+    bang.touch()  # noqa: ASYNC240 - another process waits for it
+    await eventually(lambda: fleet.has_died(number))
+    bang.unlink()  # noqa: ASYNC240 - as above
+
+
 async def running(queue: JobQueue, fleet: Fleet, count: int, go: Path) -> None:
     """Start a worker and so many jobs that run until a file is there."""
     fleet.start(1)
@@ -116,10 +124,7 @@ async def test_a_job_that_kills_its_worker_each_time_fails_alone(queue: JobQueue
     others = [job.id for job in await queue.add_all(healthy)]
     for death, together in enumerate([5, 5, 1, 1, 1]):
         fleet.start(1)
-        await eventually(lambda death=death, together=together: len(fleet.runs_of(death)) == together, within=60)  # type: ignore[misc]
-        bang.touch()
-        await eventually(lambda death=death: fleet.has_died(death))  # type: ignore[misc]
-        bang.unlink()
+        await until_dead(fleet, death, together, bang)
         # All that ran waits again before the next worker comes.
         await eventually(lambda: is_idle(queue), within=60)
     go.touch()

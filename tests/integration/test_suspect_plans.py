@@ -31,7 +31,7 @@ CLAIM: dict[str, Any] = {"token": TOKEN, "worker": "w"}
 async def crowded(idle_runtime: Runtime) -> Runtime:
     """Give a database in which the jobs that wait to run alone come first."""
     config = QueueConfig()
-    made = []
+    made: list[dict[str, Any]] = []
 
     def put(count: int, **changes: Any) -> None:
         for number in range(count):

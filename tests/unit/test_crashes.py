@@ -26,7 +26,7 @@ def at(seconds: float) -> datetime:
 def job(name: str, *, begun: float = 0, heard: float | None = None, lease: float = 10, **how: Any) -> Neighbour:
     """Return a job that was claimed at a moment and renewed last at another one."""
     reset_at = at((begun if heard is None else heard) + lease)
-    fields = {"job_id": name, "queue": "q", "worker": "w", "token": name, "lease": lease}
+    fields: dict[str, Any] = {"job_id": name, "queue": "q", "worker": "w", "token": name, "lease": lease}
     return Neighbour(**fields, start_at=at(begun), reset_at=reset_at, **how)
 
 
