@@ -20,6 +20,7 @@
     ├── SettingsError              settings, all mistakes at once
     └── DatabaseError              MongoDB cannot do what is needed                503
         ├── DatabaseUnavailableError
+        ├── WriteRefusedError         a write that MongoDB refuses for a reason nobody foresaw
         ├── UnsuitableDatabaseError   a standalone, too old, unsafe write concern
         └── MongodNotFoundError       no mongod to start an embedded MongoDB with
 
@@ -207,6 +208,12 @@ class DatabaseUnavailableError(DatabaseError):
     slug = "database-unavailable"
 
 
+class WriteRefusedError(DatabaseError):
+    """Report that MongoDB refuses a write for a reason nobody foresaw; the reason may pass, or never."""
+
+    slug = "write-refused"
+
+
 class UnsuitableDatabaseError(DatabaseError):
     """Refuse a MongoDB that cannot keep the promises: a standalone, an old server, an unsafe write concern."""
 
@@ -243,7 +250,7 @@ class Retry(Exception):  # noqa: N818 - as Die
 
     Args:
         reason: kept as the error of this run; an exception is told by its text, any other object by its ``str``.
-        delay: wait first, in seconds or as a `timedelta`; ``None`` means no wait, as does a negative one.
+        delay: wait first, in seconds or as a `timedelta`; a job comes back after 1 second at the earliest.
 
     Attributes:
         delay: in seconds.

@@ -21,7 +21,7 @@ from jobqueue.domain.checks import (
 )
 from jobqueue.domain.crash import SUSPECT_FROM
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
-from jobqueue.domain.text import cut
+from jobqueue.domain.text import cut, told
 
 if TYPE_CHECKING:
     from jobqueue.domain.backoff import Backoff
@@ -61,17 +61,28 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobError:
-    """Why an attempt did not succeed; ``trace`` is a traceback or an excerpt of what came back."""
+    """Why an attempt did not succeed; ``trace`` is a traceback or an excerpt of what came back.
+
+    Every part becomes text that MongoDB can keep, whatever it is made of: an outcome is never lost for its reason.
+    """
 
     kind: str
     message: str
     trace: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kind", cut(self.kind, LONGEST_KIND))
-        object.__setattr__(self, "message", cut(self.message, LONGEST_MESSAGE))
+        object.__setattr__(self, "kind", cut(_words(self.kind), LONGEST_KIND))
+        object.__setattr__(self, "message", cut(_words(self.message), LONGEST_MESSAGE))
         if self.trace is not None:
-            object.__setattr__(self, "trace", cut(self.trace, LONGEST_TRACE))
+            object.__setattr__(self, "trace", cut(_words(self.trace), LONGEST_TRACE))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How often a job went back uncounted in a row; ``at`` is when the last of these runs had begun."""
+
+    count: int
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +220,7 @@ class Job:
         schedule: the name of the schedule that has made it.
         scheduled_at: the tick of the schedule that it was made for.
         crashes: how often its worker died while it ran beside others; ``None`` for never.
+        retries: how often it went back uncounted in a row, as far as that may be a loop.
     """
 
     id: str
@@ -258,6 +270,7 @@ class Job:
     schedule: str | None = None
     scheduled_at: datetime | None = None
     crashes: int | None = None
+    retries: Retries | None = None
 
     @property
     def is_suspect(self) -> bool:
@@ -276,8 +289,12 @@ class Job:
         return self.lease if own is None else own
 
 
+def _words(value: object) -> str:
+    return value if type(value) is str else told(value)
+
+
 def check_content(value: Any, name: str) -> dict[str, Any]:
-    """Return a ``data`` or ``meta`` that can be stored and, for ``meta``, searched.
+    """Return a ``data`` or ``meta`` as it can be stored and, for ``meta``, searched.
 
     Raises:
         InvalidInputError: not an object, or as `payload.check`, or too many values to search by.
@@ -285,12 +302,13 @@ def check_content(value: Any, name: str) -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         raise InvalidInputError({name: ["must be an object"]})
-    size = payload.check(value, name, dots=name == "data")
+    content, size = payload.plain(value, name, dots=name == "data")
     if size > payload.MOST_DATA:
         raise TooLargeError(name, size, payload.MOST_DATA)
-    if name == "meta" and sum(1 for _ in attributes.scalars(value)) > attributes.MOST:
+    if name == "meta" and sum(1 for _ in attributes.scalars(content)) > attributes.MOST:
         raise InvalidInputError({name: [f"takes at most {attributes.MOST} values"]})
-    return value
+    found: dict[str, Any] = content
+    return found
 
 
 def children(value: Any, path: str) -> Children:

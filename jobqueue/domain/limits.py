@@ -20,6 +20,9 @@ LONGEST_WINDOW: Final = 31 * 86_400
 SHORTEST_WINDOW: Final = 0.5
 MOST_FAILURES: Final = 10_000
 LONGEST_COOLDOWN: Final = 7 * 86_400
+USUAL_RETRIES: Final = 1000
+"""Uncounted runs in a row that a job may have in a queue that says nothing else."""
+MOST_RETRIES: Final = 1_000_000
 LONGEST_RETENTION: Final = 100 * 365 * 86_400
 _LEEWAY: Final = 0.01
 _SHORTEST_LEEWAY: Final = 0.015
@@ -124,6 +127,17 @@ def retention(given: Any) -> dict[str, float]:
     if problems:
         raise InvalidInputError(problems)
     return {name: seconds for name, seconds in values.items() if seconds is not None}
+
+
+def check_retries(given: Any) -> int:
+    """Return how many uncounted runs in a row a job may have.
+
+    Raises:
+        InvalidInputError: it is not a whole number from 1 to `MOST_RETRIES`.
+    """
+    if _is_whole(given) and 1 <= given <= MOST_RETRIES:
+        return int(given)
+    raise InvalidInputError({"maxRetries": [f"must be a whole number from 1 to {MOST_RETRIES:,}"]})
 
 
 def limit_path(given: Any) -> str:

@@ -1,12 +1,18 @@
-"""What may be stored inside a job: any JSON value that MongoDB can keep and give back unchanged."""
+"""The values a job may hold: any JSON value that MongoDB keeps and gives back unchanged."""
 
 from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
+from jobqueue.domain.text import words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 MOST_DATA: Final = 1024 * 1024
 """Bytes that ``data`` and ``meta`` may take together."""
@@ -21,6 +27,10 @@ _NAMED: Final = 2
 _FRAMED: Final = 5
 """Bytes of a text, list or object in BSON besides what is in it."""
 _MOST_PROBLEMS: Final = 20
+_MOST_WALKED: Final = 2 * MOST_RESULT
+"""Bytes after which a walk ends: a few lists that hold each other many times can make any number of values."""
+_PLAIN: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple, datetime})
+"""Types that the driver writes without asking the value; every other type may run code of its own there."""
 
 
 class _Walk:
@@ -29,13 +39,15 @@ class _Walk:
     def __init__(self, *, dots: bool) -> None:
         self.problems: Problems = {}
         self.size = 0
+        self.is_plain = True
         self._dots = dots
 
     def visit(self, value: Any, path: str, depth: int) -> None:
-        if len(self.problems) >= _MOST_PROBLEMS:
+        if len(self.problems) >= _MOST_PROBLEMS or self.size > _MOST_WALKED:
             # A value that contains itself would go on for ever.
             return
         self.size += _NAMED
+        self.is_plain = self.is_plain and type(value) in _PLAIN
         if isinstance(value, str):
             self.size += _FRAMED
             self._text(value, path)
@@ -75,6 +87,8 @@ class _Walk:
         if not isinstance(key, str):
             self._wrong(path, f"has a key of type {type(key).__name__}, which is not a string")
             return False
+        if type(key) is not str:
+            self.is_plain = False
         shown = f"{path}.{repr(key[:80])[1:-1]}"
         if "\0" in key:
             self._wrong(shown, "has a NUL character in its name")
@@ -96,8 +110,8 @@ class _Walk:
 
     def _date(self, value: datetime, path: str) -> None:
         try:
-            value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC)
-        except OverflowError:
+            _utc(value)
+        except (OverflowError, ValueError, TypeError):
             self._wrong(path, "is a date that UTC does not have")
 
     def _wrong(self, path: str, message: str) -> None:
@@ -110,30 +124,97 @@ def check(value: Any, path: str, *, dots: bool = True) -> int:
 
     Args:
         value: any value.
-        path: what the problems call it.
+        path: the name of the value in the problems.
         dots: allow dots in names.
 
     Returns:
-        How many bytes it takes at most.
+        How many bytes it takes at most; a walk ends at 8 MiB.
 
     Raises:
         InvalidInputError: numbers beyond 64 bit or not finite, lone surrogates, names with NUL or a leading ``$``,
-            nesting beyond `DEEPEST`, or a type JSON does not have.
+            nesting beyond `DEEPEST`, a type JSON does not have, or a value that cannot be read.
     """
-    walk = _Walk(dots=dots)
-    walk.visit(value, path, 0)
-    if walk.problems:
-        raise InvalidInputError(walk.problems)
-    return walk.size
+    return _walked(value, path, dots=dots).size
 
 
-def check_result(result: Any) -> None:
-    """Make sure that a result can be stored.
+def plain(value: Any, path: str, *, dots: bool = True) -> tuple[Any, int]:
+    """Return a value made of Python's own types only, as MongoDB gives it back, and its size as `check`.
+
+    Subclasses of those types become the type itself: no code of theirs runs when the driver writes the value.
+
+    Raises:
+        InvalidInputError: as `check`.
+    """
+    walk = _walked(value, path, dots=dots)
+    if walk.is_plain or walk.size > _MOST_WALKED:
+        return value, walk.size
+    return _read(_plain, value, path), walk.size
+
+
+def check_result(result: Any) -> Any:
+    """Return a result as it can be stored, made of Python's own types.
 
     Raises:
         InvalidInputError: as `check`.
         TooLargeError: over `MOST_RESULT`.
     """
-    size = check(result, "result")
+    stored, size = plain(result, "result")
     if size > MOST_RESULT:
         raise TooLargeError("result", size, MOST_RESULT)
+    return stored
+
+
+def _walked(value: Any, path: str, *, dots: bool) -> _Walk:
+    walk = _Walk(dots=dots)
+    _read(lambda whole: walk.visit(whole, path, 0), value, path)
+    if walk.problems:
+        raise InvalidInputError(walk.problems)
+    return walk
+
+
+def _read(reading: Callable[[Any], T], value: Any, path: str) -> T:
+    """Read a value whose types may have code of their own, which may raise anything."""
+    try:
+        return reading(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever the value's own code raises, the value cannot be stored
+        raise InvalidInputError({path: [f"cannot be read: {words(error)}"]}) from None
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    for kind, as_kind in _SCALARS:
+        if isinstance(value, kind):
+            return as_kind(value)
+    if isinstance(value, dict):
+        return {str.__str__(key): _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value]
+
+
+def _date(value: datetime) -> datetime:
+    moment = _utc(value)
+    return datetime.combine(datetime.date(moment), datetime.timetz(moment))
+
+
+_SCALARS: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
+    (str, str.__str__),
+    (datetime, _date),
+    (int, int.__int__),
+    (float, float.__float__),
+)
+"""The types of scalars, and what makes the very type of a subclass."""
+
+
+def _utc(moment: datetime) -> datetime:
+    """Return a date in UTC.
+
+    Raises:
+        OverflowError: UTC has no such date.
+        ValueError, TypeError: it is none, as pandas' ``NaT``, which is a date by its type only.
+    """
+    found: object = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    if isinstance(found, datetime) and found == found:  # noqa: PLR0124 - as NaN, a date that is none is not itself
+        return found
+    raise ValueError("not a date")

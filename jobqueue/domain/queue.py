@@ -34,6 +34,7 @@ class QueueConfig:
         processors: by job type, `ANY_TYPE` for the rest.
         retention: seconds after which ended jobs are deleted, by state.
         breaker: when to hold back because too much fails.
+        max_retries: how many uncounted runs a job may have in a row, each begun within ten seconds of the one before.
     """
 
     paused: bool = False
@@ -49,6 +50,7 @@ class QueueConfig:
     processors: Mapping[str, ProcessorConfig] = field(default_factory=dict)
     retention: Mapping[str, float] = field(default_factory=dict)
     breaker: Breaker | None = None
+    max_retries: int = limits.USUAL_RETRIES
 
     def __post_init__(self) -> None:
         problems: Problems = {}
@@ -57,6 +59,7 @@ class QueueConfig:
                 gather(problems, check_number, name, getattr(self, name))
         if self.concurrency is not None:
             gather(problems, _check_concurrency, self.concurrency)
+        gather(problems, limits.check_retries, self.max_retries)
         if self.limit_by is not None:
             gather(problems, limits.limit_path, self.limit_by)
         for kind in self.processors:
@@ -194,5 +197,6 @@ FIELDS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "processors": ("processors", _processors),
     "retention": ("retention", _below("retention", limits.retention)),
     "breaker": ("breaker", _below("breaker", limits.breaker)),
+    "maxRetries": ("max_retries", _as_given),
 }
 """By wire name: the attribute, and what reads its value."""

@@ -7,18 +7,21 @@ guarded atomic update, so that of two transitions that race exactly one happens.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.backoff import LONGEST
 from jobqueue.domain.errors import WrongStateError
 from jobqueue.domain.fingerprint import fingerprint
+from jobqueue.domain.job import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from jobqueue.domain.job import Job, JobError
+    from jobqueue.domain.job import Job
 
 
 class State(StrEnum):
@@ -57,6 +60,12 @@ DEPENDENTS: Final = "dependents"
 BREAKER: Final = "breaker:"
 """In an outbox, before the token of an attempt: the circuit breaker of the queue has not counted its end yet."""
 _ORDER: Final = ("children", DEPENDENTS, "batch", "delete")
+SHORTEST_RETRY: Final = 1.0
+"""Seconds after which a job that asks to run again, uncounted, comes back at the earliest."""
+ENDLESS: Final = "endless"
+"""Kind of the error of a job that went back uncounted too often."""
+_LOOP: Final = timedelta(seconds=10)
+"""Two runs that begin within this time of each other may be turns of one loop."""
 
 
 class Outcome(StrEnum):
@@ -97,6 +106,7 @@ class Transition:
         outbox: what has to be done afterwards by whoever sees the job: ``children``, ``dependents``, ``batch``,
             ``delete``; also of an attempt that the job outlives, `BREAKER` and its token.
         fingerprint: of what went wrong, where that is the end of the job.
+        retries: how often the job has gone back uncounted in a row, this time included.
     """
 
     source: State
@@ -113,6 +123,7 @@ class Transition:
     crashes: int | None = None
     outbox: tuple[str, ...] = field(default=())
     fingerprint: str | None = None
+    retries: int | None = None
 
     def __post_init__(self) -> None:
         if self.target not in LEGAL[self.source]:
@@ -189,17 +200,63 @@ def die(job: Job, token: str, error: JobError, *, code: int | None = None) -> Tr
     )
 
 
-def retry(token: str, *, delay: float | None, error: JobError | None, code: int | None = None) -> Transition:
-    """Go back without counting the attempt, after ``delay`` seconds or at once."""
+def retry(
+    job: Job,
+    token: str,
+    *,
+    delay: float | None,
+    error: JobError | None,
+    code: int | None = None,
+    most: int,
+) -> Transition:
+    """Go back without counting the attempt, after ``delay`` seconds and not before `SHORTEST_RETRY`.
+
+    A job that has gone back more than ``most`` times, each run begun within ten seconds of the one before, fails.
+    """
+    count = _retries(job)
+    if count > most:
+        return _endless(job, token, error, code=code, count=count)
     return Transition(
         source=State.PROCESSING,
         token=token,
-        target=State.DELAYED if delay else State.PENDING,
+        target=State.DELAYED,
         outcome=Outcome.RETRY,
-        delay=delay or None,
+        delay=_pause(delay),
         error=error,
         code=code,
         refund=True,
+        retries=count,
+    )
+
+
+def _retries(job: Job) -> int:
+    """Return which uncounted run in a row this is; one that was counted already stays as it was."""
+    last, began = job.retries, job.start_at
+    if last is None or began is None or began - last.at > _LOOP:
+        return 1
+    return last.count + (began != last.at)
+
+
+def _pause(delay: object) -> float:
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or delay != delay:  # noqa: PLR0124 - only NaN
+        return SHORTEST_RETRY
+    return min(max(delay, SHORTEST_RETRY), LONGEST)
+
+
+def _endless(job: Job, token: str, error: JobError | None, *, code: int | None, count: int) -> Transition:
+    """End as failed, whatever attempts remain: the job would run for ever without one of them."""
+    last = f"; the last reason was: {error.message}" if error is not None else ""
+    message = f"retried {count:,} times in a row, uncounted, each time within {_LOOP.seconds} s of the last{last}"
+    endless = JobError(kind=ENDLESS, message=message, trace=error.trace if error is not None else None)
+    return Transition(
+        source=State.PROCESSING,
+        token=token,
+        target=State.FAILED,
+        outcome=Outcome.FAIL,
+        error=endless,
+        code=code,
+        outbox=outbox(job, State.FAILED),
+        fingerprint=fingerprint(job.type, endless),
     )
 
 

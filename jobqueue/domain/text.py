@@ -8,6 +8,7 @@ _MARK: Final = " … (cut short)"
 _GAP: Final = "\n… (cut short) …\n"
 _LONGEST_TOLD: Final = 16 * 1024
 _LONGEST_NAME: Final = 200
+_LONGEST_WORDS: Final = 1000
 
 
 def clean(text: str) -> str:
@@ -66,3 +67,9 @@ def told(value: object) -> str:
 def _text(value: object) -> str:
     # A subclass of str may have an `encode` of its own; the slice is a plain str.
     return clean(str.__getitem__(str(value), slice(_LONGEST_TOLD)))
+
+
+def words(error: BaseException) -> str:
+    """Return the kind and the text of an error, in at most 1,000 bytes."""
+    said, kind = told(error), type_name(error)
+    return cut(f"{kind}: {said}" if said else kind, _LONGEST_WORDS)

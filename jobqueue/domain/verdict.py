@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from jobqueue.domain.job import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jobqueue.domain.batch import Member
-    from jobqueue.domain.job import Job, JobError
+    from jobqueue.domain.job import Job
     from jobqueue.domain.query import Page
+
+INVALID_RESULT: Final = "invalid-result"
+"""Kind of the error of a job whose result cannot be stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,20 @@ class Accepted:
 
 
 Verdict = Success | Failure | Death | Again | Accepted
+
+
+def without_details(verdict: Verdict, message: str) -> Verdict:
+    """Return a verdict of the same kind that says nothing but a message; a success without its result is a failure."""
+    match verdict:
+        case Success():
+            return Failure(error=JobError(kind=INVALID_RESULT, message=message), code=verdict.code)
+        case Failure() | Death():
+            return replace(verdict, error=JobError(kind=verdict.error.kind, message=message))
+        case Again():
+            kind = "retry" if verdict.error is None else verdict.error.kind
+            return replace(verdict, error=JobError(kind=kind, message=message))
+        case Accepted():
+            return verdict
 
 
 class Reporter(Protocol):

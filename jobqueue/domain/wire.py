@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MASK: Final = "********"
 INTERNAL: Final = frozenset(
     {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
-    | {"waits_for", "has_dependents", "ready_at", "beside"}
+    | {"waits_for", "has_dependents", "ready_at", "beside", "retries"}
 )
 _SPARSE: Final = {
     "late",

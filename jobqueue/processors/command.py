@@ -15,6 +15,7 @@ from jobqueue.domain import wire
 from jobqueue.domain.errors import JobCancelledError
 from jobqueue.domain.job import JobError
 from jobqueue.domain.verdict import Again, Death, Failure, Success, Verdict
+from jobqueue.journal import get_logger
 from jobqueue.processors.output import Output
 from jobqueue.processors.program import End, Program
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.verdict import Reporter
     from jobqueue.processors.commands_file import Command
 
+log = get_logger(__name__)
 _END_SECONDS: Final = 6.0
 _INHERITED: Final = re.compile(r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR")
 """What a command has of the server's own environment, where passwords and tokens may be."""
@@ -71,7 +73,7 @@ class CommandProcessor:
         try:
             end = await asyncio.shield(running)
             if end.left:
-                await output.note(f"the program left processes behind, which were ended: {end.left}")
+                await _note(output, f"the program left processes behind, which were ended: {end.left}")
         except asyncio.CancelledError:
             await _stop(program, running)
             raise
@@ -114,6 +116,16 @@ class CommandProcessor:
             return Death(error=JobError(kind="die", message=words or how, trace=output.trace), code=code)
         kind = "signal" if code < 0 else "exit"
         return Failure(error=JobError(kind=kind, message=full, trace=output.trace), code=code)
+
+
+async def _note(output: Output, text: str) -> None:
+    """Add a log line; a line that cannot be stored does not change how the command ended."""
+    try:
+        await output.note(text)
+    except JobCancelledError:
+        raise
+    except Exception:
+        log.exception("log line lost", line=text)
 
 
 async def _stop(program: Program, running: asyncio.Task[End]) -> None:

@@ -1,4 +1,4 @@
-"""What the reply to a webhook says about the job."""
+"""Turn the reply to a webhook into a verdict."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from jobqueue.domain import payload
-from jobqueue.domain.checks import check_number
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.job import JobError
 from jobqueue.domain.verdict import Accepted, Again, Death, Failure, Success, Verdict
+from jobqueue.processors import decisions
 from jobqueue.processors.faults import shown
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MOST_BODY: Final = payload.MOST_RESULT
 """Bytes read of the reply to a job that succeeded."""
-MOST_ERROR_BODY: Final = 64 * 1024
+MOST_ERROR_BODY: Final = 1024 * 1024
 """Bytes read of any other reply."""
 EXCERPT: Final = 2 * 1024
 """Bytes kept of a reply that is not JSON."""
@@ -35,7 +35,8 @@ SHORTEST_WAIT: Final = 1.0
 _ACCEPTED: Final = 202
 _GONE: Final = 410
 _BUSY: Final = frozenset({429, 503})
-_OUTCOMES: Final = frozenset({"fail", "die", "retry", "success"})
+_OUTCOMES: Final = frozenset({"fail", "die", "retry"})
+"""Outcomes that count whatever the status, and whatever else is wrong with the body."""
 _MOST_DIGITS: Final = 9
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 _MOST_WHOLE: Final = 30
@@ -80,17 +81,25 @@ class Reply:
 
 
 def judge(reply: Reply, now: datetime) -> Verdict:
-    """Return what a reply says about the job.
+    """Return the verdict of a reply.
 
     The status decides, unless the body is an object with an ``outcome``; only that of a 2xx may be ``success``.
+    A reason that is no text becomes text, and a delay that is no number becomes the shortest: the outcome counts.
 
     Args:
         reply: what came back, perhaps cut short.
         now: what a date in ``Retry-After`` is compared with, if the reply has no ``Date``.
     """
     value = _json(reply)
-    if isinstance(value, dict) and (decided := _decided(reply, value)) is not None:
+    body = decisions.leading(reply.body) if value is _UNREAD and _is_legible(reply) else value
+    if isinstance(body, dict) and (decided := _decided(reply, body)) is not None:
         return decided
+    if isinstance(value, dict) and value.get("outcome") == "success" and reply.is_success:
+        return _success(reply, value.get("result"))
+    return _by_status(reply, value, now)
+
+
+def _by_status(reply: Reply, value: Any, now: datetime) -> Verdict:
     if reply.status == _ACCEPTED:
         return Accepted(code=reply.status)
     if reply.is_success:
@@ -127,7 +136,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 
 def _json(reply: Reply) -> Any:
     """Return the body's value; `_UNREAD` if it is no JSON, or not whole."""
-    if reply.fault is not None or reply.is_encoded or len(reply.body) > reply.limit or reply.is_redirect:
+    if len(reply.body) > reply.limit or not _is_legible(reply):
         return _UNREAD
     text = reply.body.removeprefix(codecs.BOM_UTF8)
     try:
@@ -136,6 +145,10 @@ def _json(reply: Reply) -> Any:
         return _UNREAD
     # orjson makes floats of whole numbers beyond 64 bit, which would be another result than the one that was sent.
     return json.loads(text, parse_int=_whole) if _LONG_NUMBER.search(text) else value
+
+
+def _is_legible(reply: Reply) -> bool:
+    return reply.fault is None and not reply.is_encoded and not reply.is_redirect
 
 
 def _whole(text: str) -> int:
@@ -147,20 +160,16 @@ def _decided(reply: Reply, body: dict[str, Any]) -> Verdict | None:
     outcome = body.get("outcome")
     if not isinstance(outcome, str) or outcome not in _OUTCOMES:
         return None
-    if outcome == "success":
-        return _success(reply, body.get("result")) if reply.is_success else None
-    reason, delay = body.get("reason"), body.get("delay")
-    if reason is not None and not isinstance(reason, str):
-        return _invalid(reply, f"the webhook answered with the outcome {outcome} and a reason that is not text")
-    error = JobError(kind=outcome, message=reason or f"the webhook answered with the outcome {outcome}")
+    message = decisions.reason(body.get("reason")) or f"the webhook answered with the outcome {outcome}"
+    error = JobError(kind=outcome, message=message)
     if outcome != "retry":
         verdict = Failure if outcome == "fail" else Death
         return verdict(error=error, code=reply.status)
     try:
-        if delay is not None:
-            check_number("delay", delay)
+        delay = decisions.delay(body.get("delay"))
     except InvalidInputError as problem:
-        return _invalid(reply, f"the webhook answered with the outcome retry and an unusable delay: {problem}")
+        error = _error(outcome, f"{message} (the answer has an unusable delay: {problem})", reply)
+        delay = None
     return Again(delay=delay, error=error, code=reply.status)
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 import stamina
 
-from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, StaleTokenError, TooLargeError
+from jobqueue.domain.errors import (
+    DatabaseError,
+    InvalidInputError,
+    StaleTokenError,
+    TooLargeError,
+    WriteRefusedError,
+)
 from jobqueue.domain.job import JobError
 from jobqueue.domain.text import told, type_name
-from jobqueue.domain.verdict import Failure, Processor, Verdict
+from jobqueue.domain.verdict import Failure, Processor, Success, Verdict, without_details
 from jobqueue.journal import get_logger
 from jobqueue.services.reporter import JobReporter
 from jobqueue.services.tracing import run_span
@@ -24,6 +31,9 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 _SETTLE_SECONDS: Final = 3600.0
 _CANCELLED: Final = "the run was cancelled, but not by the queue"
+_MOST_REFUSALS: Final = 8
+"""Refusals of a write, within about 20 seconds, after which its outcome is recorded in plain words instead."""
+_PLAIN: Final = "the outcome cannot be stored"
 
 
 class Execution:
@@ -100,7 +110,7 @@ class Execution:
                 await self._work.release(self.job, self.token)
         except StaleTokenError as error:
             log.warning("outcome came too late", job_id=self.job.id, reason=str(error))
-        except DatabaseUnavailableError as error:
+        except DatabaseError as error:
             log.warning("outcome could not be recorded", job_id=self.job.id, error=str(error))
         finally:
             self._keeper.let_go(self.token)
@@ -140,6 +150,7 @@ class Execution:
                 await self._work.release(self.job, self.token)
 
     async def _record(self, verdict: Verdict) -> None:
+        refusals = 0
         async for attempt in _until_the_database_is_back():
             if (self._lost or self._leaving) and attempt.num > 1:
                 return
@@ -147,10 +158,39 @@ class Execution:
                 log.warning("recording an outcome again", job_id=self.job.id, attempt=attempt.num)
             with attempt:
                 try:
-                    await self._work.settle(self.job, self.token, verdict)
-                except (InvalidInputError, TooLargeError) as error:
-                    refused = JobError(kind="invalid-result", message=f"the result cannot be stored: {error}")
-                    await self._work.settle(self.job, self.token, Failure(error=refused))
+                    await self._settle(verdict)
+                except WriteRefusedError as error:
+                    refusals += 1
+                    if refusals < _MOST_REFUSALS:
+                        raise
+                    await self._settle_plainly(verdict, error)
+                    return
+
+    async def _settle(self, verdict: Verdict) -> None:
+        """Record a verdict; if it cannot be stored, record its kind, and why its details are missing."""
+        try:
+            await self._work.settle(self.job, self.token, verdict)
+        except (InvalidInputError, TooLargeError) as error:
+            subject = "result" if isinstance(verdict, Success) else "reason"
+            message = f"the {subject} cannot be stored: {error}"
+            log.warning("outcome recorded without its details", job_id=self.job.id, reason=message)
+            await self._explain(message)
+            try:
+                await self._work.settle(self.job, self.token, without_details(verdict, message))
+            except (InvalidInputError, TooLargeError):
+                await self._work.settle(self.job, self.token, without_details(verdict, _PLAIN))
+
+    async def _settle_plainly(self, verdict: Verdict, refusal: WriteRefusedError) -> None:
+        """Record the kind of a verdict whose write is refused again and again; give up if that is refused, too."""
+        try:
+            await self._work.settle(self.job, self.token, without_details(verdict, f"{_PLAIN}: {refusal}"))
+        except WriteRefusedError as error:
+            log.warning("outcome could not be recorded", job_id=self.job.id, error=str(error))
+
+    async def _explain(self, message: str) -> None:
+        """Add a line to the job's log; a line that cannot be stored does not hold up the outcome."""
+        with contextlib.suppress(InvalidInputError, TooLargeError):
+            await self._work.report(self.job, self.token, lines=[(message, "error")])
 
     async def _process(self, reporter: JobReporter) -> Verdict:
         with run_span(self.job):
@@ -173,4 +213,4 @@ def _broken(error: BaseException) -> Failure:
 
 
 def _until_the_database_is_back() -> AsyncIterator[stamina.Attempt]:
-    return stamina.retry_context(on=DatabaseUnavailableError, attempts=None, timeout=_SETTLE_SECONDS, wait_max=5.0)
+    return stamina.retry_context(on=DatabaseError, attempts=None, timeout=_SETTLE_SECONDS, wait_max=5.0)

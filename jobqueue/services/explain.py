@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain import wire
 from jobqueue.domain.access import EVERYTHING, Scope
 from jobqueue.domain.limits import limit_key
-from jobqueue.domain.state import FINAL, State
+from jobqueue.domain.state import FINAL, Outcome, State
 from jobqueue.services.breakers import status
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Explainer:
         config = await self._configs.fresh(job.queue)
         found: list[tuple[Reason, float | None]] = []
         if job.state is State.DELAYED:
-            found += await self._delayed(job, now)
+            found += await self._delayed(job, config, now)
         if config.paused:
             found.append((Reason(kind="paused", message=f"queue {job.queue} is paused"), None))
         alive = await self._workers.alive()
@@ -145,13 +145,13 @@ class Explainer:
         next_start_at = now + timedelta(seconds=max(waits)) if waits else None
         return Why(job=job, reasons=tuple(reason for reason, _ in found), next_start_at=next_start_at)
 
-    async def _delayed(self, job: Job, now: datetime) -> list[tuple[Reason, float | None]]:
+    async def _delayed(self, job: Job, config: QueueConfig, now: datetime) -> list[tuple[Reason, float | None]]:
         found: list[tuple[Reason, float | None]] = []
         if job.delay_til is not None:
             wait = max(0.0, (job.delay_til - now).total_seconds())
-            why = f"attempt {job.attempts_made} of {job.attempts} failed" if job.attempts_made else "delayed"
-            message = f"not before {wire.date(job.delay_til)}: {why}"
-            found.append((Reason(kind="due", message=message, details={"at": wire.date(job.delay_til)}), wait))
+            at = wire.date(job.delay_til)
+            message = f"not before {at}: {_why_later(job)}"
+            found.append((Reason(kind="due", message=message, details={"at": at, **_retries(job, config)}), wait))
         if job.waits_for:
             open_ones = await self._figures.unfulfilled(job.waits_for, _MOST_DEPENDENCIES)
             details = {"jobs": [{"id": one, "state": state} for one, state in open_ones]}
@@ -235,6 +235,22 @@ class Explainer:
         count = f"{ahead:,}" if is_exact else f"more than {ahead:,}"
         message = f"{count} jobs of the queue come first"
         return [(Reason(kind="turn", message=message, details={"ahead": ahead, "exact": is_exact}), None)]
+
+
+def _is_retried(job: Job) -> bool:
+    return bool(job.retries and job.history and job.history[-1].outcome is Outcome.RETRY)
+
+
+def _why_later(job: Job) -> str:
+    if job.retries and _is_retried(job):
+        return f"retried {job.retries.count:,} time{'' if job.retries.count == 1 else 's'} in a row, uncounted"
+    return f"attempt {job.attempts_made} of {job.attempts} failed" if job.attempts_made else "delayed"
+
+
+def _retries(job: Job, config: QueueConfig) -> dict[str, Any]:
+    if job.retries and _is_retried(job):
+        return {"retries": {"count": job.retries.count, "most": config.max_retries}}
+    return {}
 
 
 def _by_state(job: Job) -> Reason:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import stamina
 
-from jobqueue.domain.errors import DatabaseUnavailableError, JobCancelledError
+from jobqueue.domain.errors import DatabaseError, JobCancelledError
 from jobqueue.store.grouping import Group
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class JobReporter:
 
     async def _report(self, report: _Report) -> None:
         # A job outlives an outage of the database, as long as its lease allows: then its run is cancelled.
-        async for attempt in stamina.retry_context(on=DatabaseUnavailableError, attempts=None, timeout=None):
+        async for attempt in stamina.retry_context(on=DatabaseError, attempts=None, timeout=None):
             with attempt:
                 held = await self._send(report)
         if not held:

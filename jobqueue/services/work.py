@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import payload, state, wire
-from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, StaleTokenError
+from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, JobQueueError, StaleTokenError
 from jobqueue.domain.job import LONGEST_LINE, JobError
 from jobqueue.domain.state import Outcome, Transition
-from jobqueue.domain.text import cut, split
+from jobqueue.domain.text import cut, split, words
 from jobqueue.domain.verdict import Accepted, Again, Death, Failure, Success, Verdict
 from jobqueue.journal import get_logger
 from jobqueue.services.alone import ASK_SECONDS, Alone
@@ -156,32 +156,19 @@ class Work:
         return beat
 
     async def settle(self, job: Job, token: str, verdict: Verdict) -> None:
-        """Record what a processor says about a job it ran.
+        """Record the verdict of a processor on a job it ran.
 
         Raises:
             StaleTokenError: the claim is not the current one; the report is kept in the history.
-            InvalidInputError, TooLargeError: the result cannot be stored; the job is still processing.
+            InvalidInputError, TooLargeError: the outcome cannot be stored; the job is still processing.
         """
-        match verdict:
-            case Success():
-                payload.check_result(verdict.result)
-                change = state.succeed(job, token, verdict.result, code=verdict.code)
-            case Failure():
-                change = state.fail(
-                    job,
-                    token,
-                    verdict.error,
-                    chance=random.random(),  # noqa: S311 - spreads retries
-                    code=verdict.code,
-                    outcome=Outcome.TIMEOUT if verdict.timed_out else Outcome.FAIL,
-                )
-            case Death():
-                change = state.die(job, token, verdict.error, code=verdict.code)
-            case Again():
-                change = state.retry(token, delay=verdict.delay, error=verdict.error, code=verdict.code)
-            case Accepted():
-                return
-        await self._apply(job, change)
+        if isinstance(verdict, Accepted):
+            return
+        if isinstance(verdict, Again):
+            config = await self._configs.fresh(job.queue)
+            await self._apply(job, _retry(job, token, verdict, config.max_retries))
+            return
+        await self._apply(job, _change(job, token, verdict))
 
     async def release(self, job: Job, token: str) -> None:
         """Give a claimed job back, uncounted, as on shutdown."""
@@ -194,7 +181,7 @@ class Work:
             await asyncio.gather(*self._background, return_exceptions=True)
 
     async def _apply(self, job: Job, change: Transition) -> None:
-        if applied := await self._jobs.apply(job.id, job.queue, self._limiter.ending(job, change)):
+        if applied := await self._write(job, self._limiter.ending(job, change)):
             self._logs.news(job.id)
             if applied.is_new:
                 self._limiter.ended(job)
@@ -232,6 +219,17 @@ class Work:
         self._alone.note(search.worker)
         return Held(seconds=ASK_SECONDS) if is_second else job
 
+    async def _write(self, job: Job, change: Transition) -> Applied | None:
+        """Apply a transition; an error that nobody foresaw says that the outcome cannot be stored."""
+        try:
+            return await self._jobs.apply(job.id, job.queue, change)
+        except JobQueueError:
+            raise
+        except Exception as error:
+            log.exception("outcome cannot be stored", job_id=job.id, outcome=change.outcome.value)
+            field = "result" if change.target is state.State.SUCCESS else "reason"
+            raise InvalidInputError({field: [f"cannot be stored: {words(error)}"]}) from error
+
     async def _give_back(self, call: asyncio.Task[Job | Held | None], token: str) -> None:
         with contextlib.suppress(DatabaseUnavailableError):
             job = await call
@@ -242,6 +240,27 @@ class Work:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _change(job: Job, token: str, verdict: Success | Failure | Death) -> Transition:
+    match verdict:
+        case Success():
+            return state.succeed(job, token, payload.check_result(verdict.result), code=verdict.code)
+        case Failure():
+            return state.fail(
+                job,
+                token,
+                verdict.error,
+                chance=random.random(),  # noqa: S311 - spreads retries
+                code=verdict.code,
+                outcome=Outcome.TIMEOUT if verdict.timed_out else Outcome.FAIL,
+            )
+        case Death():
+            return state.die(job, token, verdict.error, code=verdict.code)
+
+
+def _retry(job: Job, token: str, verdict: Again, most: int) -> Transition:
+    return state.retry(job, token, delay=verdict.delay, error=verdict.error, code=verdict.code, most=most)
 
 
 def ran_out(job: Job) -> bool:

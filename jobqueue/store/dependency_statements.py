@@ -80,6 +80,7 @@ def revive(gone: Sequence[str], generation: int, now: Now) -> list[Document]:
                 "endAt": None,
                 "delayTil": None,
                 "fingerprint": "$$REMOVE",
+                "retries": "$$REMOVE",
                 "run": {"$add": [{"$ifNull": ["$run", 0]}, 1]},
                 "history": {"$concatArrays": [{"$ifNull": ["$history", []]}, [statements.requeued(now)]]},
             }

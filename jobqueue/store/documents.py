@@ -12,7 +12,18 @@ from jobqueue.domain import backoff as backoffs
 from jobqueue.domain import wire
 from jobqueue.domain.attributes import attributes
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
-from jobqueue.domain.job import DEFAULT_QUEUE, Attempt, Children, Claim, Job, JobError, LogLine, NewJob, children
+from jobqueue.domain.job import (
+    DEFAULT_QUEUE,
+    Attempt,
+    Children,
+    Claim,
+    Job,
+    JobError,
+    LogLine,
+    NewJob,
+    Retries,
+    children,
+)
 from jobqueue.domain.queue import QueueConfig
 from jobqueue.domain.state import Outcome, State
 
@@ -178,6 +189,7 @@ def job(document: Mapping[str, Any]) -> Job:
         schedule=_text(get("schedule")),
         scheduled_at=date_or_none(get("scheduledAt")),
         crashes=int(_number(get("crashes"), 0)) or None,
+        retries=_retries(_mapping(get("retries"))),
     )
 
 
@@ -272,6 +284,11 @@ def _claim(given: Mapping[str, Any]) -> Claim | None:
         margin=margin,
         beside=date_or_none(given.get("beside")),
     )
+
+
+def _retries(given: Mapping[str, Any]) -> Retries | None:
+    at = date_or_none(given.get("at"))
+    return None if at is None else Retries(count=int(_number(given.get("count"), 0)), at=at)
 
 
 def _callback_of(given: object) -> dict[str, Any] | None:

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Final
 import bson
 from bson import ObjectId
 from pymongo import ReturnDocument
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from jobqueue.domain import payload
 from jobqueue.domain.errors import (
     KeyConflictError,
     NotFoundError,
     TooLargeError,
+    WriteRefusedError,
     WrongStateError,
 )
 from jobqueue.domain.state import State
 from jobqueue.store import documents, foreign_statements, queue_statements, statements
-from jobqueue.store.database import guarded, new_id, translated
+from jobqueue.store.database import brief, guarded, new_id, translated
 from jobqueue.store.grouping import Group
 from jobqueue.store.history import HistoryStore
 from jobqueue.store.transitions import Applied, Change, Transitions
@@ -214,9 +215,13 @@ class JobStore:
 
         Raises:
             TooLargeError: the document would exceed what MongoDB can store.
+            WriteRefusedError: MongoDB refuses it for a reason that nobody foresaw.
         """
-        with translated():
-            return await self._apply(Change(job_id=job_id, queue=queue, transition=transition))
+        try:
+            with translated():
+                return await self._apply(Change(job_id=job_id, queue=queue, transition=transition))
+        except PyMongoError as error:
+            raise WriteRefusedError(f"MongoDB refuses to store an outcome: {brief(error)}") from error
 
     @guarded
     async def promote_due(self) -> int:

@@ -256,6 +256,9 @@ def _with_delay(transition: Transition, changed: Document, entry: Document, now:
     values["delayTil"] = {"$add": [now, int((transition.delay or 0) * _MILLISECONDS)]}
     if transition.refund:
         values["attemptsMade"] = {"$subtract": ["$attemptsMade", 1]}
+    if transition.retries is not None:
+        # As an expression: a plain object would be merged into whatever another tool has put there.
+        values["retries"] = {"$mergeObjects": [{"count": transition.retries, "at": "$startAt"}]}
     ended = {"$mergeObjects": ["$$this", {"$literal": entry}, {"endAt": now}]}
     values["history"] = {
         "$map": {
@@ -343,6 +346,7 @@ def requeue(
                 "unmet": "$$REMOVE",
                 "heldTil": "$$REMOVE",
                 "fingerprint": "$$REMOVE",
+                "retries": "$$REMOVE",
                 "run": {"$add": [_number("$run", 0), 1]},
                 "history": {"$concatArrays": [_array("$history"), [entry]]},
             }

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError, WriteError
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, WriteError
 
 from jobqueue.domain.state import DEPENDENTS, FINAL, with_dependents
 from jobqueue.store import statements
+from jobqueue.store.database import is_passing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,8 +81,9 @@ class Transitions:
         updates = [self._update(change, mark) for change, mark in zip(changes, marks, strict=True)]
         try:
             written = await self._collection.bulk_write([UpdateOne(*one) for one in updates], ordered=False)
-        except BulkWriteError:
-            pass
+        except Exception as error:
+            if not _is_of_one(error):
+                raise
         else:
             if written.matched_count == len(changes):
                 return [True] * len(changes)
@@ -136,3 +138,10 @@ class Transitions:
         entry = {"$elemMatch": {"token": transition.token, "outcome": transition.outcome.value}}
         found = await self._collection.find_one({"_id": ObjectId(change.job_id), "history": entry}, {"_id": 1})
         return found is not None
+
+
+def _is_of_one(error: Exception) -> bool:
+    """Tell whether an error of several writes may come of a single one: that one must not spoil the others."""
+    if isinstance(error, BulkWriteError) or not isinstance(error, PyMongoError):
+        return True
+    return isinstance(error, OperationFailure) and not is_passing(error)

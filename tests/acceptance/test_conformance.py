@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LEASE = 3.0
 SHORT = 0.3
+SHORTEST_RETRY = 1
 RESULTS: dict[str, Any] = {
     "object": {"width": 320, "sizes": [1, 2.5, None, True]},
     "list": [3, "two", {"one": 1}],
@@ -190,7 +191,20 @@ def test_a_retry_waits_and_is_not_counted(way: Way) -> None:
     assert outcomes(job) == ["retry", "success"]
     first, second = job["history"]
     assert (first["error"]["kind"], first["error"]["message"]) == ("retry", "come back later")
-    assert seconds(first["endAt"], second["startAt"]) >= RETRY_DELAY
+    assert RETRY_DELAY < seconds(first["endAt"], second["startAt"]) >= SHORTEST_RETRY
+
+
+def test_a_retry_without_end_fails_the_job(way: Way) -> None:
+    queue = f"/v1/queues/{way.name}"
+    assert way.stage.api.call("PATCH", queue, {"maxRetries": 2}).status == 200
+    try:
+        job = way.done(["retry", "not ready yet", RETRY_DELAY], attempts=3, onFailure={"type": "none", "queue": "none"})
+    finally:
+        assert way.stage.api.call("PATCH", queue, {"maxRetries": None}).status == 200
+    assert (job["state"], outcomes(job)) == ("failed", ["retry", "retry", "fail"])
+    assert job["error"]["kind"] == "endless"
+    assert job["error"]["message"].endswith("the last reason was: not ready yet")
+    assert until(lambda: way.children(job["id"]), bool)
 
 
 def test_what_nobody_foresaw_is_a_failure(way: Way) -> None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 # Far ahead: what expires by this clock must not be deleted by the server's.
 START: Final = datetime(2126, 1, 1, tzinfo=UTC)
 LEASE: Final = 10
+LOOP: Final = 10
+MOST_RETRIES: Final = 2
 VERDICTS: Final[dict[Outcome, Verdict]] = {
     Outcome.SUCCESS: Success(result=1),
     Outcome.FAIL: Failure(error=ERROR),
@@ -60,6 +62,8 @@ class Modelled:
     token: str | None = None
     history: list[tuple[str | None, Outcome | None]] = field(default_factory=list)
     late: set[str] = field(default_factory=set)
+    retries: int = 0
+    retried_at: float = float("-inf")
 
     def close(self, outcome: Outcome, state: State) -> None:
         self.history = [(token, outcome if token and token == self.token else known) for token, known in self.history]
@@ -91,6 +95,20 @@ class Modelled:
     def is_suspect(self) -> bool:
         return self.crashes >= 2
 
+    def goes_round(self) -> bool:
+        """Tell whether one more retry is one too many."""
+        return self._in_a_row() > MOST_RETRIES
+
+    def go_back(self, now: float, delay: float) -> None:
+        """Go back uncounted; not before a second has passed."""
+        self.retries, self.retried_at = self._in_a_row(), self.begun
+        self.close(Outcome.RETRY, State.DELAYED)
+        self.wait(now, max(delay, 1))
+        self.made -= 1
+
+    def _in_a_row(self) -> int:
+        return self.retries + 1 if self.begun - self.retried_at <= LOOP else 1
+
     def outcome_of(self, token: str) -> Outcome | None:
         return dict(self.history).get(token)
 
@@ -103,6 +121,7 @@ class Twin:
         self.now = 0.0
         self.jobs: dict[str, Modelled] = {}
         self.claims: list[Claimed] = []
+        self.endless: set[str] = set()
 
     async def add(self, attempts: int, backoff: int, priority: int, delay: int) -> None:
         fields: dict[str, Any] = {"attempts": attempts, "backoff": Fixed(backoff), "priority": priority}
@@ -128,20 +147,27 @@ class Twin:
         model.begun, model.lease_end = self.now, self.now + LEASE
         model.history.append((claimed.token, None))
 
-    async def settle(self, which: int, outcome: Outcome) -> None:
+    async def settle(self, which: int, outcome: Outcome, delay: float = 7) -> None:
         claimed = self.claims[which % len(self.claims)]
         model = self.jobs.get(claimed.job.id)
-        expected = self._expected(model, claimed, outcome)
+        wanted, verdict = outcome, VERDICTS[outcome]
+        if outcome is Outcome.RETRY:
+            verdict = Again(delay=delay, error=ERROR)
+            wanted = Outcome.FAIL if claimed.token in self.endless else outcome
+            if model is not None and model.token == claimed.token and model.goes_round():
+                wanted = Outcome.FAIL
+                self.endless.add(claimed.token)
+        expected = self._expected(model, claimed, wanted)
         with pytest.raises(expected) if expected else contextlib.nullcontext():
-            await self.runtime.work.settle(claimed.job, claimed.token, VERDICTS[outcome])
+            await self.runtime.work.settle(claimed.job, claimed.token, verdict)
         if model is None or model.token != claimed.token:
             return
-        if outcome is Outcome.FAIL:
+        if outcome is Outcome.RETRY and wanted is Outcome.FAIL:
+            model.close(wanted, State.FAILED)
+        elif outcome is Outcome.FAIL:
             model.fail(outcome, self.now)
         elif outcome is Outcome.RETRY:
-            model.close(outcome, State.DELAYED)
-            model.wait(self.now, 7)
-            model.made -= 1
+            model.go_back(self.now, delay)
         else:
             model.close(outcome, State.SUCCESS if outcome is Outcome.SUCCESS else State.KILLED)
 
@@ -192,6 +218,7 @@ class Twin:
             model.close(Outcome.KILL, State.KILLED)
         elif what == "requeue":
             model.state, model.made, model.due, model.crashes = State.PENDING, 0, None, 0
+            model.retries, model.retried_at = 0, float("-inf")
             model.history.append((None, Outcome.REQUEUE))
         else:
             del self.jobs[job_id]
@@ -199,6 +226,16 @@ class Twin:
     async def pass_time(self, seconds: float) -> None:
         self.now += seconds
         set_clock(self.runtime, START + timedelta(seconds=self.now))
+
+    async def go_round(self, which: int, delay: float) -> None:
+        """Let a job go back three times, each time as soon as it may."""
+        for _ in range(3):
+            if self.claims:
+                await self.settle(which, Outcome.RETRY, delay)
+            await self.pass_time(max(delay, 1))
+            await self.promote()
+            await self.claim()
+            which = len(self.claims) - 1 if self.claims else 0
 
     async def promote(self) -> None:
         await Promoter(self.runtime.jobs, self.runtime.wakeups).run_once()
@@ -284,6 +321,8 @@ steps = st.one_of(
     st.tuples(st.just("claim")),
     st.tuples(st.just("settle"), numbers, st.sampled_from(list(VERDICTS))),
     st.tuples(st.just("settle"), numbers, st.sampled_from(list(VERDICTS))),
+    st.tuples(st.just("settle"), numbers, st.just(Outcome.RETRY), st.sampled_from([0, 0.2, 1, 7, 11])),
+    st.tuples(st.just("go_round"), numbers, st.sampled_from([0.2, 5, 11])),
     st.tuples(st.just("beat"), numbers),
     st.tuples(st.just("release"), numbers),
     st.tuples(st.just("person"), numbers, st.sampled_from(["kill", "requeue", "requeue", "delete"])),
@@ -317,7 +356,7 @@ def test_jobs_in_the_database_live_as_those_of_a_simple_model(settings: Settings
             runner.run(walk(runtime, chosen))
 
         try:
-            runner.run(runtime.configs.refresh())
+            runner.run(runtime.queues.patch("default", {"maxRetries": MOST_RETRIES}))
             compare()
         finally:
             runner.run(runtime.close())

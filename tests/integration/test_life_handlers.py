@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -138,6 +140,10 @@ async def test_retry_runs_the_job_again_uncounted(queue: JobQueue) -> None:
     job = await run(queue, work, attempts=1)
     assert (job.state, job.result, job.attempts_made, runs) == (State.SUCCESS, "done", 1, [1, 1, 1])
     assert [entry.outcome for entry in job.history] == [Outcome.RETRY, Outcome.RETRY, Outcome.SUCCESS]
+    for entry, following in itertools.pairwise(job.history):
+        assert entry.end_at is not None
+        assert following.start_at is not None
+        assert following.start_at - entry.end_at >= timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("result", [object(), float("nan"), {1: 2}, {"a": "x" * 5_000_000}])

@@ -40,7 +40,7 @@ VERDICTS: list[Verdict] = [
     Again(delay=5, error=ERROR),
     Again(),
 ]
-NAMES = ["success", "fail", "die", "retry later", "retry at once"]
+NAMES = ["success", "fail", "die", "retry later", "retry soon"]
 
 
 def wait_of(job: Job) -> float:
@@ -135,11 +135,13 @@ async def test_a_retry_with_a_delay_is_not_counted(idle_runtime: Runtime) -> Non
     assert [(one.attempt, one.outcome) for one in job.history] == [(1, Outcome.RETRY), (1, Outcome.SUCCESS)]
 
 
-async def test_a_retry_without_a_delay_is_claimable_at_once(idle_runtime: Runtime) -> None:
+async def test_a_retry_without_a_delay_comes_back_after_a_second(idle_runtime: Runtime) -> None:
     await add(idle_runtime)
     for _ in range(5):
         job = await retry(idle_runtime, await claim(idle_runtime))
-        assert (job.state, job.attempts_made, job.delay_til) == (State.PENDING, 0, None)
+        assert (job.state, job.attempts_made) == (State.DELAYED, 0)
+        assert wait_of(job) == pytest.approx(1, abs=0.002)
+        await make_due(idle_runtime, job)
     assert [one.outcome for one in job.history] == [Outcome.RETRY] * 5
 
 
@@ -162,7 +164,7 @@ async def test_a_released_job_goes_back_uncounted_and_in_its_old_place(idle_runt
 
 async def test_an_entry_is_kept_for_every_start(idle_runtime: Runtime) -> None:
     claimed = await claimed_job(idle_runtime, attempts=2, backoff=0)
-    await retry(idle_runtime, claimed)
+    await make_due(idle_runtime, await retry(idle_runtime, claimed))
     await idle_runtime.work.release(*_pair(await claim(idle_runtime)))
     await fail(idle_runtime, await claim(idle_runtime))
     job = await succeed(idle_runtime, await claim(idle_runtime))

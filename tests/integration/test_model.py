@@ -23,9 +23,9 @@ from jobqueue.domain.batch import Member, NewBatch
 from jobqueue.domain.errors import ConflictError
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.limits import Rate
-from jobqueue.domain.state import FINAL, State
+from jobqueue.domain.state import FINAL, Outcome, State
 from jobqueue.services.runtime import Runtime
-from tests.integration.test_invariants import LEASE, VERDICTS, Modelled, Twin
+from tests.integration.test_invariants import LEASE, MOST_RETRIES, VERDICTS, Modelled, Twin
 from tests.support.scale import sized
 from tests.support.waiting import eventually
 
@@ -162,7 +162,7 @@ class Machine(RuleBasedStateMachine):
         for name in ("jobs", "batches", "limits"):
             await self.runtime.database.collection(name).delete_many({})
         self.runtime.claims.unsettle(None)
-        await self.twin.configure(concurrency=None, rate=None, paused=False)
+        await self.twin.configure(concurrency=None, rate=None, paused=False, maxRetries=MOST_RETRIES)
         await self.twin.pass_time(0)
 
     def do(self, what: Coroutine[Any, Any, None]) -> None:
@@ -189,6 +189,11 @@ class Machine(RuleBasedStateMachine):
     @rule(which=numbers, outcome=st.sampled_from(list(VERDICTS)))
     def settle(self, which: int, outcome: Any) -> None:
         self.do(self.twin.settle(which, outcome))
+
+    @precondition(lambda self: self.twin.claims)
+    @rule(which=numbers, delay=st.sampled_from([0, 0.2, 1, 5, 11]))
+    def retry(self, which: int, delay: float) -> None:
+        self.do(self.twin.settle(which, Outcome.RETRY, delay))
 
     @precondition(lambda self: self.twin.claims)
     @rule(which=numbers)

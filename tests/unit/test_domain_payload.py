@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import collections
+import enum
 import math
+import types
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bson
 import pytest
@@ -14,7 +17,10 @@ from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.job import check_content
 from jobqueue.domain.payload import DEEPEST, MOST_DATA, MOST_RESULT, check, check_result
 
-from .domain_strategies import HUGE, garbage, modest, values
+from .domain_strategies import HUGE, LONG_AGO, garbage, modest, values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 AWARE: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
 storable = values()
@@ -134,6 +140,132 @@ def test_several_problems_are_told_together_and_endless_ones_are_not() -> None:
     with pytest.raises(InvalidInputError) as caught:
         check([math.nan] * 100_000, "data")
     assert len(caught.value.problems) == 20
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Kind(enum.StrEnum):
+    RENDER = "render"
+
+
+class Colour(str, enum.Enum):
+    RED = "red"
+
+
+class Celsius(float):
+    """A number of its own kind, as numpy's are."""
+
+    def __float__(self) -> float:
+        raise RuntimeError("never asked")
+
+
+class Stamp(datetime):
+    """A date of its own kind, as that of pandas is."""
+
+
+class NotATime(datetime):
+    """A date by its type only, as ``NaT`` of pandas is."""
+
+    def replace(self, *_: Any, **__: Any) -> Any:
+        return self
+
+    def astimezone(self, *_: Any, **__: Any) -> Any:
+        raise ValueError("NaTType does not support astimezone")
+
+
+class Nowhere(NotATime):
+    def astimezone(self, *_: Any, **__: Any) -> Any:
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Locked(dict[str, Any]):
+    def items(self) -> Any:
+        raise KeyError("locked")
+
+
+class Quitting(dict[str, Any]):
+    def items(self) -> Any:
+        raise SystemExit(3)
+
+
+class Liar:
+    """Say to be a type that it is not."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        return self.kind
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (Level.LOW, 1),
+        (Kind.RENDER, "render"),
+        (Colour.RED, "red"),
+        (Celsius(21.5), 21.5),
+        (Stamp(2026, 1, 1), datetime(2026, 1, 1, tzinfo=UTC)),
+        (Stamp(2026, 1, 1, tzinfo=timezone(timedelta(hours=1))), datetime(2025, 12, 31, 23, tzinfo=UTC)),
+        (collections.OrderedDict(a=1), {"a": 1}),
+        (collections.Counter("aab"), {"a": 2, "b": 1}),
+        ({Kind.RENDER: Level.LOW}, {"render": 1}),
+        ([1, (Level.LOW, None)], [1, [1, None]]),
+    ],
+)
+def test_values_of_types_of_their_own_become_those_of_python(value: Any, stored: Any) -> None:
+    made = check_result({"a": [value]})["a"][0]
+    assert made == stored
+    assert back(made) == stored
+    todo = [made]
+    while todo:
+        one = todo.pop()
+        assert type(one) in {str, int, float, datetime, dict, list, type(None)}
+        todo += [*one, *one.values()] if isinstance(one, dict) else one if isinstance(one, list) else []
+
+
+def test_a_plain_value_is_taken_as_it_is() -> None:
+    value = {"a": [1, "b", None, 2.5, LONG_AGO]}
+    assert check_result(value) is value
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: NotATime(1, 1, 1), "result.a: is a date that UTC does not have"),
+        (lambda: Nowhere(1, 1, 1), "result.a: is a date that UTC does not have"),
+        (lambda: Locked(), "result: cannot be read: KeyError: 'locked'"),
+        (lambda: Quitting(), "result: cannot be read: SystemExit: 3"),
+        (lambda: Liar(dict), "result: cannot be read: AttributeError"),
+        (lambda: Liar(int), "result: cannot be read: TypeError"),
+        (lambda: Liar(str), "result: cannot be read: AttributeError"),
+        (lambda: Liar(datetime), "result: cannot be read: AttributeError"),
+        (lambda: (n for n in [1]), "result.a: is a generator, which is not a JSON value"),
+        (lambda: types.MappingProxyType({}), "result.a: is a mappingproxy, which is not a JSON value"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_refused_as_any_other(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        check_result({"a": make()})
+    assert str(caught.value).startswith(said)
+
+
+def test_lists_that_hold_each_other_many_times_are_too_large_at_once() -> None:
+    value: Any = []
+    for _ in range(60):
+        value = [value, value]
+    with pytest.raises(TooLargeError):
+        check_result(value)
+    with pytest.raises(TooLargeError):
+        check_content({"a": value}, "data")
 
 
 @pytest.mark.parametrize("name", ["a.b", "", "."])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -8,18 +9,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.domain import state
+from jobqueue.domain.backoff import LONGEST
 from jobqueue.domain.errors import WrongStateError
-from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import FINAL, LEGAL, UNFINISHED, UNSET, WAITING, Outcome, State, Transition
+from jobqueue.domain.job import NewJob, Retries
+from jobqueue.domain.state import (
+    FINAL,
+    LEGAL,
+    SHORTEST_RETRY,
+    UNFINISHED,
+    UNSET,
+    WAITING,
+    Outcome,
+    State,
+    Transition,
+)
 
-from .domain_strategies import ERROR, backoffs, chances, make_job, modest
+from .domain_strategies import ERROR, HUGE, LONG_AGO, backoffs, chances, make_job, modest
 
 if TYPE_CHECKING:
     from jobqueue.domain.backoff import Backoff
 
 TOKEN = "t" * 24
+MOST = 20
 CHILD = NewJob(type="child")
 attempts = st.integers(1, 10_000)
+
+
+def looping(count: int) -> dict[str, Any]:
+    """Return the fields of a job that has just gone back so often."""
+    return {"start_at": LONG_AGO + timedelta(seconds=1), "retries": Retries(count=count, at=LONG_AGO)}
 
 
 def every_report(**changes: Any) -> list[Transition]:
@@ -32,7 +50,8 @@ def every_report(**changes: Any) -> list[Transition]:
         state.release(TOKEN),
         state.kill(job, ERROR),
     ]
-    made += [state.retry(TOKEN, delay=delay, error=None) for delay in (None, 0, 0.5, 3600)]
+    made += [state.retry(job, TOKEN, delay=delay, error=None, most=MOST) for delay in (None, 0, 0.5, 3600)]
+    made.append(state.retry(make_job(**changes, **looping(MOST)), TOKEN, delay=5, error=ERROR, most=MOST))
     made += [
         state.fail(job, TOKEN, ERROR, chance=0.5, outcome=outcome, expired_only=expired)
         for outcome, expired in ((Outcome.FAIL, False), (Outcome.HANGING, True), (Outcome.TIMEOUT, True))
@@ -92,11 +111,45 @@ def test_a_failed_attempt_ends_the_job_exactly_when_none_is_left(
 
 
 @modest
-@given(st.none() | st.floats(0, 10**6))
-def test_a_retry_is_not_counted_and_waits_only_if_asked_to(delay: float | None) -> None:
-    change = state.retry(TOKEN, delay=delay, error=ERROR)
-    assert change.refund
-    assert (change.target, change.delay) == ((State.DELAYED, delay) if delay else (State.PENDING, None))
+@given(st.none() | st.floats() | st.integers(-(10**400), 10**400) | st.sampled_from([True, "5", [], HUGE, -HUGE]))
+def test_a_retry_is_not_counted_and_comes_back_after_a_second_at_the_earliest(delay: Any) -> None:
+    change = state.retry(make_job(), TOKEN, delay=delay, error=ERROR, most=MOST)
+    assert (change.target, change.outcome, change.refund) == (State.DELAYED, Outcome.RETRY, True)
+    assert change.delay is not None
+    assert SHORTEST_RETRY <= change.delay <= LONGEST
+    if isinstance(delay, float | int) and not isinstance(delay, bool) and SHORTEST_RETRY <= delay <= LONGEST:
+        assert change.delay == delay
+
+
+@pytest.mark.parametrize(
+    ("last", "began", "count"),
+    [(None, 0, 1), (0, 1, 8), (0, 10, 8), (0, 10.001, 1), (0, 3600, 1), (0, 0, 7), (5, 0, 8)],
+    ids=["first", "soon", "just", "later", "much later", "same run", "clock set back"],
+)
+def test_retries_are_counted_as_long_as_each_run_begins_soon_after_the_one_before(
+    last: float | None, began: float, count: int
+) -> None:
+    retries = None if last is None else Retries(count=7, at=LONG_AGO + timedelta(seconds=last))
+    job = make_job(start_at=LONG_AGO + timedelta(seconds=began), retries=retries)
+    assert state.retry(job, TOKEN, delay=5, error=ERROR, most=MOST).retries == count
+
+
+def test_a_job_that_goes_back_too_often_fails_whatever_attempts_remain() -> None:
+    loop = looping(MOST - 1)
+    assert state.retry(make_job(**loop), TOKEN, delay=5, error=ERROR, most=MOST).target is State.DELAYED
+    job = make_job(attempts=50, attempts_made=1, on_failure=CHILD, **looping(MOST))
+    change = state.retry(job, TOKEN, delay=5, error=ERROR, code=75, most=MOST)
+    assert (change.target, change.outcome, change.refund, change.delay) == (State.FAILED, Outcome.FAIL, False, None)
+    assert (change.outbox, change.code) == (("children",), 75)
+    assert change.error is not None
+    assert (change.error.kind, change.error.trace) == ("endless", ERROR.trace)
+    assert change.error.message == (
+        f"retried 21 times in a row, uncounted, each time within 10 s of the last; the last reason was: {ERROR.message}"
+    )
+    assert change.fingerprint
+    silent = state.retry(job, TOKEN, delay=None, error=None, most=MOST)
+    assert silent.error is not None
+    assert silent.error.message.endswith("of the last")
 
 
 def test_a_release_gives_the_job_back_uncounted_and_says_nothing_else() -> None:

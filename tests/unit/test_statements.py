@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.domain import state
-from jobqueue.domain.job import JobError, NewJob
+from jobqueue.domain.job import JobError, NewJob, Retries
 from jobqueue.domain.state import FINAL, UNFINISHED, Outcome, State, Transition
 from jobqueue.store import limit_key_statements, limit_statements, queue_statements, statements
 
-from .domain_strategies import JOB_ID, make_job, modest
+from .domain_strategies import JOB_ID, LONG_AGO, make_job, modest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,9 @@ ERROR = JobError(kind=EVIL, message=EVIL, trace=EVIL)
 CHILD = NewJob(type="child")
 
 
+LOOPING = make_job(start_at=LONG_AGO, retries=Retries(count=5, at=LONG_AGO - timedelta(seconds=1)))
+
+
 def transitions() -> list[Transition]:
     """Return one of every kind, with a text in each place that looks like an expression."""
     job = make_job(on_complete=CHILD)
@@ -37,9 +40,10 @@ def transitions() -> list[Transition]:
         state.fail(job, TOKEN, ERROR, chance=0.5, outcome=Outcome.HANGING, expired_only=True),
         state.fail(make_job(attempts=1), TOKEN, ERROR, chance=0.5),
         state.die(job, TOKEN, ERROR),
-        state.retry(TOKEN, delay=5, error=ERROR),
-        state.retry(EVIL, delay=5, error=ERROR),
-        state.retry(TOKEN, delay=None, error=ERROR),
+        state.retry(job, TOKEN, delay=5, error=ERROR, most=5),
+        state.retry(job, EVIL, delay=5, error=ERROR, most=5),
+        state.retry(job, TOKEN, delay=None, error=ERROR, most=5),
+        state.retry(LOOPING, TOKEN, delay=None, error=ERROR, most=5),
         state.release(TOKEN),
         state.kill(job, ERROR),
         state.kill(make_job(state=State.PENDING, claim=None), ERROR),

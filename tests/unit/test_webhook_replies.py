@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.domain.job import JobError
+from jobqueue.domain.job import LONGEST_MESSAGE, JobError
 from jobqueue.domain.verdict import Accepted, Again, Death, Failure, Success
 from jobqueue.processors.replies import MOST_BODY, Reply, judge, retry_after
 
 NOW = datetime(2025, 3, 1, 12, 0, 0, tzinfo=UTC)
 CUT = Failure(error=JobError(kind="connection", message="example.com broke off its reply"), code=200)
 JSON = {"content-type": "application/json; charset=utf-8"}
+JSON_NAMED = {"content_type": "application/json"}
 
 
 def verdict(status: int, body: bytes = b"", **headers: str) -> Any:
@@ -142,17 +144,83 @@ def test_an_outcome_needs_neither_reason_nor_delay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "field", "unusable"),
+    ("reason", "said"),
     [
-        *(("fail", "reason", 5), ("die", "reason", {"a": 1}), ("retry", "reason", []), ("retry", "delay", "5")),
-        *(("retry", "delay", True), ("retry", "delay", -1), ("retry", "delay", 1e12), ("retry", "delay", {})),
+        *((5, "5"), (0, "0"), (False, "false"), ({"a": 1}, '{"a": 1}'), ([], "[]"), ("a\0b", "a\0b"), ("é" * 9000, None)),
+        *(("", "the webhook answered with the outcome {}"), (None, "the webhook answered with the outcome {}")),
     ],
 )
-def test_an_outcome_with_unusable_values_fails_and_says_so(outcome: str, field: str, unusable: Any) -> None:
-    failure = verdict(200, orjson.dumps({"outcome": outcome, field: unusable}))
+@pytest.mark.parametrize(("outcome", "kind"), [("fail", Failure), ("die", Death), ("retry", Again)])
+def test_an_outcome_counts_whatever_its_reason_is(outcome: str, kind: type, reason: Any, said: str | None) -> None:
+    decided = verdict(200, orjson.dumps({"outcome": outcome, "reason": reason}))
 
-    assert (failure.error.kind, failure.code) == ("invalid-reply", 200)
-    assert field in failure.error.message
+    assert (type(decided), decided.code, decided.error.kind) == (kind, 200, outcome)
+    if said is not None:
+        assert decided.error.message == said.replace("{}", outcome)
+    assert len(decided.error.message.encode()) <= LONGEST_MESSAGE
+
+
+@pytest.mark.parametrize("unusable", [True, -1, 1e12, 2**70, {}, [5], "soon", "", "nan", "inf"])
+def test_a_retry_with_an_unusable_delay_is_a_retry_that_says_so(unusable: Any) -> None:
+    again = verdict(200, json.dumps({"outcome": "retry", "reason": "busy", "delay": unusable}).encode())
+
+    assert (type(again), again.delay, again.error.kind) == (Again, None, "retry")
+    assert again.error.message.startswith("busy (the answer has an unusable delay: delay: must be ")
+    assert '"delay"' in again.error.trace
+
+
+@pytest.mark.parametrize(("delay", "seconds"), [("60", 60), ("2.5", 2.5), (0, 0), (0.2, 0.2)])
+def test_a_delay_may_be_a_number_in_quotes(delay: Any, seconds: float) -> None:
+    assert verdict(200, json.dumps({"outcome": "retry", "delay": delay}).encode()).delay == seconds
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"outcome": "die", "reason": "a \\ud800 b"}', "a ? b"),
+        (b'{"outcome": "die", "reason": "caf\xe9"}', "caf\ufffd"),
+        (b'{"outcome": "die", "reason": "two\nlines\0"}', "two\nlines\0"),
+        (b'{"outcome": "die", "reason": "x", "score": NaN}', "x"),
+        (b'{"outcome": "die", "reason": "x", "n": %b}' % (b"9" * 5000), "x"),
+        (b'{"outcome": "die", "reason": "x", "deep": %b}' % (b"[" * 100_000), "x"),
+        (b'{"outcome": "die", "reason": "cut sho', "cut sho"),
+        (b'{"outcome": "die", "rea', "the webhook answered with the outcome die"),
+        (b'\xef\xbb\xbf { "outcome" : "die" , ', "the webhook answered with the outcome die"),
+        (b'{"reason": "x", "outcome": "die"}garbage', "x"),
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, JSON])
+def test_an_outcome_counts_in_a_body_that_is_not_quite_json(
+    status: int, body: bytes, said: str, headers: dict[str, str]
+) -> None:
+    decided = judge(Reply(status=status, headers=headers, body=body), NOW)
+
+    assert decided == Death(error=JobError(kind="die", message=said), code=status)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_outcome_counts_with_a_reason_longer_than_what_is_read(status: int) -> None:
+    whole = b'{"outcome": "die", "reason": "' + b"x" * 6_000_000
+    limit = Reply(status=status).limit
+    decided = verdict(status, whole[: limit + 1])
+
+    assert isinstance(decided, Death)
+    assert decided.error.message.startswith("xxx")
+    last = b'{"reason": "' + b"x" * 200_000 + b'", "outcome": "die"}'
+    assert isinstance(verdict(status, last), Death)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b'{"outcome": "di', b'{"outcome"', b"{outcome: die}", b'[{"outcome": "die"', b'{"a": {"outcome": "die"', b"{}}"),
+        *(b'{"outcome": "success", "result": {"n": NaN}}', b'{5: "die"}', b'{"outcome": ["die"], NaN', b"{", b"\xff"),
+    ],
+)
+def test_nothing_is_decided_by_half_an_outcome(body: bytes) -> None:
+    assert verdict(200, body, **JSON_NAMED).error.kind == "invalid-reply"
+    assert verdict(500, body).error.kind == "http"
 
 
 @pytest.mark.parametrize("body", [b"", b"thanks", b'{"id": 5}', b"x" * (MOST_BODY + 1)])

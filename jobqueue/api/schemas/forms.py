@@ -33,6 +33,7 @@ RATE_WINDOW: Final[Form] = {"minimum": limits.SHORTEST_WINDOW, "maximum": limits
 CONCURRENCY: Final[Form] = {"minimum": 1, "maximum": limits.MOST_CONCURRENCY}
 FAILURES: Final[Form] = {"minimum": 1, "maximum": limits.MOST_FAILURES}
 COOLDOWN: Final[Form] = {"exclusiveMinimum": 0, "maximum": limits.LONGEST_COOLDOWN}
+RETRIES: Final[Form] = {"minimum": 1, "maximum": limits.MOST_RETRIES}
 RETENTION: Final[Form] = {"exclusiveMinimum": 0, "maximum": limits.LONGEST_RETENTION}
 _WAIT: Final[Form] = {"type": "number", "minimum": 0, "maximum": LONGEST}
 BACKOFF: Final[Form] = {

@@ -252,6 +252,7 @@ class QueueSchema(Strict):
     processors = Processors()
     retention = Inner(RetentionSchema, allow_none=True)
     breaker = Inner(BreakerSchema, allow_none=True)
+    max_retries = Whole(spec=forms.RETRIES)
 
 
 class RatePatchSchema(RateSchema):

@@ -75,6 +75,7 @@ class QueueConfigShown(Shown):
     processors = Object(spec={"additionalProperties": forms.named("Processor")})
     retention = Inner(RetentionSchema, allow_none=True)
     breaker = Inner(BreakerSchema, allow_none=True)
+    max_retries = Whole()
 
 
 class BreakerShown(Shown):
