@@ -104,7 +104,7 @@ async def die(request: web.Request) -> web.Response:
 
 
 async def retry(request: web.Request) -> web.Response:
-    """Let a job run again, uncounted, after ``delay`` seconds or at once."""
+    """Run a job again, uncounted, after ``delay`` seconds, and after 1 second at the earliest."""
     job_id = path_id(request)
     given = fields.load(_RETRY, await read_object(request))
     delay, reason = given.get("delay"), given.get("reason")

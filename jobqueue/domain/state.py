@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.backoff import LONGEST
+from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import WrongStateError
 from jobqueue.domain.fingerprint import fingerprint
 from jobqueue.domain.job import JobError

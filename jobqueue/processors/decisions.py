@@ -8,7 +8,7 @@ import re
 from typing import Any, Final
 
 from jobqueue.domain.checks import check_number
-from jobqueue.domain.text import text_of
+from jobqueue.domain.text import told
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _DECODER: Final = json.JSONDecoder(strict=False)
@@ -46,7 +46,7 @@ def reason(value: Any) -> str | None:
     try:
         return json.dumps(value, ensure_ascii=False)
     except _TOO_DEEP:
-        return text_of(value)
+        return told(value)
 
 
 def delay(value: Any) -> float | None:

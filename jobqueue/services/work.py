@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from jobqueue.store.claims import ClaimStore
     from jobqueue.store.dependencies import DependencyStore
     from jobqueue.store.jobs import JobStore
+    from jobqueue.store.transitions import Applied
 
 log = get_logger(__name__)
 _KEPT_HISTORY: Final = 50

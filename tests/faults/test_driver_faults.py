@@ -119,6 +119,26 @@ async def test_errors_that_meet_heartbeats_neither_lose_nor_double_anything(
             assert set(outcomes[:-1]) <= {Outcome.HANGING, Outcome.RELEASE}
 
 
+@pytest.mark.parametrize("error", [13, 18, 8000, 175, 11601])
+async def test_an_outcome_survives_errors_that_nobody_takes_for_an_outage(one_node: ReplicaSet, error: int) -> None:
+    """Refused logins (13, 18, 8000) pass as outages do, and so may what no list of errors has."""
+    refused = {"failCommands": ["update"], "appName": "jobqueue", "errorCode": error}
+    async with JobQueue(settings(one_node.url)) as queue:
+        runs: list[int] = []
+        with contextlib.ExitStack() as faults:
+
+            @queue.handler("work")
+            async def work(_job: Any) -> int:
+                runs.append(1)
+                faults.enter_context(one_node.fail_point("failCommand", {"times": 3}, **refused))
+                return 1
+
+            job = await queue.add("work", lease=3600, attempts=1)
+            async with queue.working():
+                (done,) = await eventually(lambda: all_of(queue, State.SUCCESS), within=60)
+        assert (done.id, done.result, runs) == (job.id, 1, [1])
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("label", [True, False])
 async def test_a_claim_that_was_made_but_not_confirmed_is_taken_up_or_taken_back(

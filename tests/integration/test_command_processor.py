@@ -14,11 +14,12 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import bson
 import pytest
 
 import jobqueue
 from jobqueue.domain import wire
-from jobqueue.domain.errors import DatabaseUnavailableError, JobCancelledError
+from jobqueue.domain.errors import DatabaseUnavailableError, JobCancelledError, TooLargeError
 from jobqueue.domain.verdict import Again, Death, Failure, Success, Verdict
 from jobqueue.processors import program as programs
 from jobqueue.processors.command import CommandProcessor
@@ -629,3 +630,24 @@ async def test_closing_the_loop_ends_what_runs() -> None:
     await asyncio.to_thread(asyncio.run, abandon())
 
     assert survivors(mark) == []
+
+
+@pytest.mark.parametrize(("code", "expected"), [(65, Death), (75, Again), (0, Success)])
+async def test_a_line_that_cannot_be_stored_does_not_change_how_a_command_ended(code: int, expected: type) -> None:
+    verdict, _ = await finish(f"setsid sleep 1000 & exit {code}", Recorder(TooLargeError("the job", 2, 1)))
+
+    assert (type(verdict), verdict.code) == (expected, code)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [r"printf '\\000\\377\\355\\240\\200'", "head -c 300000 /dev/zero", r"printf '\\n\\r\\n'", r"printf '$x {a: 1}'"],
+)
+@pytest.mark.parametrize(("code", "expected"), [(65, Death), (75, Again)])
+async def test_what_a_command_decides_counts_whatever_it_says(words: str, code: int, expected: type) -> None:
+    verdict, _ = await finish(f"echo '::result {{]'; {words} >&2; exit {code}")
+
+    assert (type(verdict), verdict.code) == (expected, code)
+    error: Any = verdict.error  # type: ignore[union-attr]
+    assert bson.encode({"error": wire.error(error)})
+    assert error.message

@@ -95,18 +95,16 @@ class Modelled:
     def is_suspect(self) -> bool:
         return self.crashes >= 2
 
-    def goes_round(self) -> bool:
-        """Tell whether one more retry is one too many."""
-        return self._in_a_row() > MOST_RETRIES
-
     def go_back(self, now: float, delay: float) -> None:
         """Go back uncounted; not before a second has passed."""
-        self.retries, self.retried_at = self._in_a_row(), self.begun
+        self.retries, self.retried_at = self.in_a_row, self.begun
         self.close(Outcome.RETRY, State.DELAYED)
         self.wait(now, max(delay, 1))
         self.made -= 1
 
-    def _in_a_row(self) -> int:
+    @property
+    def in_a_row(self) -> int:
+        """How many retries in a row there are when the present run ends with one."""
         return self.retries + 1 if self.begun - self.retried_at <= LOOP else 1
 
     def outcome_of(self, token: str) -> Outcome | None:
@@ -121,7 +119,7 @@ class Twin:
         self.now = 0.0
         self.jobs: dict[str, Modelled] = {}
         self.claims: list[Claimed] = []
-        self.endless: set[str] = set()
+        self.rounds: dict[str, int] = {}
 
     async def add(self, attempts: int, backoff: int, priority: int, delay: int) -> None:
         fields: dict[str, Any] = {"attempts": attempts, "backoff": Fixed(backoff), "priority": priority}
@@ -145,6 +143,7 @@ class Twin:
         model.state, model.token, model.due = State.PROCESSING, claimed.token, None
         model.made += 1
         model.begun, model.lease_end = self.now, self.now + LEASE
+        self.rounds[claimed.token] = model.in_a_row
         model.history.append((claimed.token, None))
 
     async def settle(self, which: int, outcome: Outcome, delay: float = 7) -> None:
@@ -153,10 +152,8 @@ class Twin:
         wanted, verdict = outcome, VERDICTS[outcome]
         if outcome is Outcome.RETRY:
             verdict = Again(delay=delay, error=ERROR)
-            wanted = Outcome.FAIL if claimed.token in self.endless else outcome
-            if model is not None and model.token == claimed.token and model.goes_round():
-                wanted = Outcome.FAIL
-                self.endless.add(claimed.token)
+            # A retry too many is a failure; reported after another failure of the same run, it is a repetition.
+            wanted = Outcome.FAIL if self.rounds[claimed.token] > MOST_RETRIES else outcome
         expected = self._expected(model, claimed, wanted)
         with pytest.raises(expected) if expected else contextlib.nullcontext():
             await self.runtime.work.settle(claimed.job, claimed.token, verdict)

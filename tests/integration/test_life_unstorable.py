@@ -54,8 +54,8 @@ class Locked(dict[str, Any]):
 
 
 class Liar:
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         return dict
 
 
@@ -87,7 +87,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "list that holds itself": ring,
     "many values": laughs,
     "liar": Liar,
-    "generator": numbers,
+    "generator": lambda: {"rows": numbers()},
     "deque": deque,
     "lone surrogate": lambda: "\ud800",
 }
@@ -200,7 +200,7 @@ async def test_an_outcome_that_cannot_be_written_does_not_spoil_those_written_wi
         await add(idle_runtime)
     claims = [await claim(idle_runtime) for _ in range(6)]
     spoilt = Failure(error=poisoned(JobError(kind="Boom", message="no")))
-    verdicts: list[Verdict] = [Success(result=number) for number in range(5)] + [spoilt]
+    verdicts: list[Verdict] = [*(Success(result=number) for number in range(5)), spoilt]
     told = await asyncio.gather(
         *(idle_runtime.work.settle(one.job, one.token, verdict) for one, verdict in zip(claims, verdicts, strict=True)),
         return_exceptions=True,
@@ -229,9 +229,10 @@ async def test_a_write_that_the_server_refuses_again_and_again_is_made_in_plain_
     assert "Document failed validation" in job.error.message
 
 
-async def test_a_write_that_the_server_refuses_for_a_while_is_made_as_it_was(idle_runtime: Runtime) -> None:
+async def test_a_write_that_the_server_refuses_for_a_while_is_made_as_it_was(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await forbid(idle_runtime, state="success")
-    running = asyncio.create_task(executed(idle_runtime, Success(result=1), attempts=1))
     refused = asyncio.Event()
     apply = idle_runtime.jobs.apply
 
@@ -242,7 +243,8 @@ async def test_a_write_that_the_server_refuses_for_a_while_is_made_as_it_was(idl
             refused.set()
             raise
 
-    idle_runtime.jobs.apply = watched  # type: ignore[method-assign]
+    monkeypatch.setattr(idle_runtime.jobs, "apply", watched)
+    running = asyncio.create_task(executed(idle_runtime, Success(result=1), attempts=1))
     await refused.wait()
     await forbid(idle_runtime, state="never")
     job = await running

@@ -150,7 +150,7 @@ class Kind(enum.StrEnum):
     RENDER = "render"
 
 
-class Colour(str, enum.Enum):
+class Colour(enum.StrEnum):
     RED = "red"
 
 
@@ -201,8 +201,8 @@ class Liar:
     def __init__(self, kind: type) -> None:
         self.kind = kind
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         return self.kind
 
 
@@ -242,8 +242,8 @@ def test_a_plain_value_is_taken_as_it_is() -> None:
     [
         (lambda: NotATime(1, 1, 1), "result.a: is a date that UTC does not have"),
         (lambda: Nowhere(1, 1, 1), "result.a: is a date that UTC does not have"),
-        (lambda: Locked(), "result: cannot be read: KeyError: 'locked'"),
-        (lambda: Quitting(), "result: cannot be read: SystemExit: 3"),
+        (Locked, "result: cannot be read: KeyError: 'locked'"),
+        (Quitting, "result: cannot be read: SystemExit: 3"),
         (lambda: Liar(dict), "result: cannot be read: AttributeError"),
         (lambda: Liar(int), "result: cannot be read: TypeError"),
         (lambda: Liar(str), "result: cannot be read: AttributeError"),

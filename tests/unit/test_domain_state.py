@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.domain import state
-from jobqueue.domain.backoff import LONGEST
+from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import WrongStateError
 from jobqueue.domain.job import NewJob, Retries
 from jobqueue.domain.state import (

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
+import bson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.domain.job import LONGEST_MESSAGE, LONGEST_TRACE, JobError
-from jobqueue.domain.text import clean, cut, split
+from jobqueue.domain.job import LONGEST_KIND, LONGEST_MESSAGE, LONGEST_TRACE, JobError
+from jobqueue.domain.text import clean, cut, split, told, words
 
 from .domain_strategies import modest
 
@@ -61,3 +64,49 @@ def test_the_message_and_the_trace_of_an_error_are_bounded_by_bytes(character: s
     error = JobError(kind="x", message=character * 20_000, trace=character * 20_000)
     assert LONGEST_MESSAGE - 4 <= len(error.message.encode()) <= LONGEST_MESSAGE
     assert LONGEST_TRACE - 4 <= len((error.trace or "").encode()) <= LONGEST_TRACE
+
+
+class Mute:
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class Named(str):  # noqa: SLOT000 - as careless as others' types are
+    """Text that is more than text."""
+
+    def encode(self, *_: Any) -> bytes:
+        raise UnicodeError("never asked")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *(("a", "a"), (Named("a"), "a"), (5, "5"), (None, "None"), (["a"], "['a']"), (ValueError("bad"), "bad")),
+        *((Mute(), "Mute, whose __str__ raised SystemExit: 3"), (b"a", "b'a'")),
+    ],
+    ids=repr,
+)
+def test_anything_can_be_the_reason_of_an_outcome(value: Any, text: str) -> None:
+    assert told(value) == text
+    error = JobError(kind=value, message=value, trace=value)
+    assert (error.kind, error.message) == (text, text)
+    assert type(error.message) is str
+    assert bson.encode({"kind": error.kind, "message": error.message, "trace": error.trace})
+
+
+def test_the_kind_of_an_error_is_bounded_and_valid_unicode() -> None:
+    error = JobError(kind="\ud800" + "K" * 10_000, message="")
+    assert len(error.kind.encode()) <= LONGEST_KIND
+    assert error.kind.startswith("?KKK")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("bad"), "ValueError: bad"),
+        (ValueError(), "ValueError"),
+        (ValueError(Mute()), "ValueError: ValueError, whose __str__ raised SystemExit: 3"),
+    ],
+)
+def test_an_error_is_told_by_its_kind_and_its_text(error: BaseException, said: str) -> None:
+    assert words(error) == said

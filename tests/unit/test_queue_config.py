@@ -27,7 +27,7 @@ def test_a_queue_nobody_configured_has_the_documented_defaults() -> None:
     config = QueueConfig()
     assert (config.paused, config.attempts, config.backoff, config.lease) == (False, 3, DEFAULT, 60)
     assert (config.timeout, config.priority, config.on_success_delete) == (None, 0, False)
-    assert config.processors == {}
+    assert (config.processors, config.max_retries) == ({}, 1000)
 
 
 @modest
@@ -50,6 +50,7 @@ def test_a_new_job_keeps_what_it_has_and_gets_the_rest(new: NewJob) -> None:
         ({"lease": math.inf}, "lease"),
         ({"timeout": 0}, "timeout"),
         ({"priority": 1.5}, "priority"),
+        *(({"max_retries": wrong}, "maxRetries") for wrong in (0, -1, 1_000_001, 1.5, True, "5", None)),
         ({"processors": {"": CommandConfig(name="a")}}, "processors."),
         ({"processors": {"$a": CommandConfig(name="a")}}, "processors.$a"),
         ({"processors": {"a\n": CommandConfig(name="a")}}, "processors.a\n"),
@@ -136,7 +137,17 @@ def test_garbage_raises_nothing_but_invalid_input_errors(value: Any) -> None:
             assert error.problems  # noqa: PT017 - only some garbage is refused
 
 
-FIELDS = ["paused", "attempts", "backoff", "lease", "timeout", "priority", "onSuccessDelete", "processors"]
+FIELDS = [
+    "paused",
+    "attempts",
+    "backoff",
+    "lease",
+    "timeout",
+    "priority",
+    "onSuccessDelete",
+    "processors",
+    "maxRetries",
+]
 
 
 @modest

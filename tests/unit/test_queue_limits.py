@@ -34,6 +34,7 @@ WHOLE: dict[str, Any] = {
     "limitBy": "meta.a",
     "retention": {"success": 60.5, "killed": 1},
     "breaker": {"failures": 3, "cooldown": 1.5, "per": "type"},
+    "maxRetries": 7,
 }
 NO_NUMBERS: tuple[Any, ...] = ("5", None, True, [], {}, math.nan, math.inf, -math.inf)
 NO_OBJECTS: tuple[Any, ...] = (5, "5/60", ["type"], True)
@@ -229,7 +230,7 @@ def test_a_spoilt_limit_is_left_out_and_the_others_hold(name: str, value: Any, i
     spoilt = {**WHOLE[name], inner: value} if inner and isinstance(WHOLE[name], dict) else value
     config, whole = read_what_holds(WHOLE | {name: spoilt}), read(WHOLE)
     for other in set(WHOLE) - {name}:
-        attribute = "limit_by" if other == "limitBy" else other
+        attribute = {"limitBy": "limit_by", "maxRetries": "max_retries"}.get(other, other)
         assert getattr(config, attribute) == getattr(whole, attribute)
 
 

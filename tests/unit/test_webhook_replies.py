@@ -146,7 +146,15 @@ def test_an_outcome_needs_neither_reason_nor_delay() -> None:
 @pytest.mark.parametrize(
     ("reason", "said"),
     [
-        *((5, "5"), (0, "0"), (False, "false"), ({"a": 1}, '{"a": 1}'), ([], "[]"), ("a\0b", "a\0b"), ("é" * 9000, None)),
+        *(
+            (5, "5"),
+            (0, "0"),
+            (False, "false"),
+            ({"a": 1}, '{"a": 1}'),
+            ([], "[]"),
+            ("a\0b", "a\0b"),
+            ("é" * 9000, None),
+        ),
         *(("", "the webhook answered with the outcome {}"), (None, "the webhook answered with the outcome {}")),
     ],
 )
@@ -214,7 +222,14 @@ def test_an_outcome_counts_with_a_reason_longer_than_what_is_read(status: int) -
 @pytest.mark.parametrize(
     "body",
     [
-        *(b'{"outcome": "di', b'{"outcome"', b"{outcome: die}", b'[{"outcome": "die"', b'{"a": {"outcome": "die"', b"{}}"),
+        *(
+            b'{"outcome": "di',
+            b'{"outcome"',
+            b"{outcome: die}",
+            b'[{"outcome": "die"',
+            b'{"a": {"outcome": "die"',
+            b"{}}",
+        ),
         *(b'{"outcome": "success", "result": {"n": NaN}}', b'{5: "die"}', b'{"outcome": ["die"], NaN', b"{", b"\xff"),
     ],
 )
