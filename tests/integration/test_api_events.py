@@ -166,7 +166,8 @@ async def test_a_wait_ends_with_the_first_change_wherever_it_was_made(
     assert await next_change(idle_runtime.admin.kill(job.id)) == "killed"
     assert await next_change(idle_runtime.admin.requeue(job.id)) == "pending"
     claimed = await claim(idle_runtime)
-    assert await next_change(retry(idle_runtime, claimed)) == "pending"
+    assert await next_change(retry(idle_runtime, claimed)) == "delayed"
+    assert await next_change(idle_runtime.admin.patch(job.id, {"delay_til": None})) == "pending"
     assert await next_change(claim(idle_runtime)) == "processing"
 
 

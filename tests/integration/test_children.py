@@ -23,7 +23,7 @@ from tests.support.factories import (
     document,
     fail,
     open_runtime,
-    retry,
+    retry_now,
     succeed,
 )
 from tests.support.waiting import eventually
@@ -101,7 +101,7 @@ async def test_a_job_that_was_killed_while_it_waited_has_the_children_of_failure
 async def test_an_attempt_that_is_not_the_last_creates_nothing(idle_runtime: Runtime) -> None:
     job = await add(idle_runtime, attempts=3, backoff=0, **SLOTS)
     await fail(idle_runtime, await claim(idle_runtime))
-    await retry(idle_runtime, await claim(idle_runtime))
+    await retry_now(idle_runtime, await claim(idle_runtime))
     released = await claim(idle_runtime)
     await idle_runtime.work.release(released.job, released.token)
     await idle_runtime.completer.run_once()

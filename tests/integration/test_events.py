@@ -20,7 +20,7 @@ from jobqueue.domain.verdict import Success
 from jobqueue.services import events as module
 from jobqueue.services.events import Beat, Events, Gap, TooManyReadersError
 from jobqueue.store.feed import HistoryLostError, JobFeed, Step
-from tests.support.factories import add, claim, claimed_job, fail, retry, succeed
+from tests.support.factories import add, claim, claimed_job, fail, retry_now, succeed
 from tests.support.pasts import seeded
 from tests.support.waiting import eventually
 
@@ -90,15 +90,15 @@ async def test_the_life_of_a_job_is_told_in_order(idle_runtime: Runtime, listen:
     job = await add(idle_runtime, "render", queue="a:b", attempts=2, backoff=1000)
     claimed = await claim(idle_runtime, "a:b")
     await idle_runtime.work.report(claimed.job, claimed.token, progress=40)
-    await retry(idle_runtime, claimed)
+    await retry_now(idle_runtime, claimed)
     await fail(idle_runtime, await claim(idle_runtime, "a:b"))
     await idle_runtime.admin.kill(job.id, "enough")
     await idle_runtime.admin.requeue(job.id)
     await succeed(idle_runtime, await claim(idle_runtime, "a:b"))
-    told = await everything.hears(9)
-    expected = ["inserted", "started", "ready", "started", "delayed", "killed", "ready", "started", "ended"]
+    told = await everything.hears(10)
+    expected = ["inserted", "started", "delayed", "ready", "started", "delayed", "killed", "ready", "started", "ended"]
     assert everything.kinds == expected
-    await with_progress.hears(10)
+    await with_progress.hears(11)
     assert with_progress.kinds == [*expected[:2], "progress", *expected[2:]]
     assert [one.position for one in told] == sorted({one.position for one in told})
     assert {(one.job_id, one.queue, one.type) for one in told} == {(job.id, "a:b", "render")}
@@ -114,8 +114,8 @@ async def test_the_life_of_a_job_is_told_in_order(idle_runtime: Runtime, listen:
         "progress": None,
         "error": None,
     }
-    assert told[5].error == ("killed", "enough")
-    assert told[8].state is State.SUCCESS
+    assert told[6].error == ("killed", "enough")
+    assert told[9].state is State.SUCCESS
 
 
 async def test_each_hears_what_it_asked_for(idle_runtime: Runtime, listen: Any) -> None:

@@ -18,7 +18,7 @@ from jobqueue.domain.fingerprint import fingerprint
 from jobqueue.domain.job import JobError
 from jobqueue.domain.state import State
 from jobqueue.store import failure_statements, failures, scoping
-from tests.support.factories import add, claim, claimed_job, die, document, end_lease, fail, patient_reaper, retry
+from tests.support.factories import add, claim, claimed_job, die, document, end_lease, fail, patient_reaper, retry_now
 from tests.support.plans import stages
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ async def test_only_how_a_job_has_ended_counts(idle_runtime: Runtime) -> None:
     claimed = await claimed_job(idle_runtime, backoff=0, attempts=2)
     await fail(idle_runtime, claimed)
     claimed = await claim(idle_runtime)
-    await retry(idle_runtime, claimed)
+    await retry_now(idle_runtime, claimed)
     assert await groups(idle_runtime) == []
     await fail(idle_runtime, await claim(idle_runtime), JobError(kind="x", message="at last"))
     assert [one.message for one in await groups(idle_runtime)] == ["at last"]

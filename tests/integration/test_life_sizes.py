@@ -13,7 +13,17 @@ from jobqueue.domain.job import LONGEST_LINE, LONGEST_TRACE, JobError
 from jobqueue.domain.payload import MOST_DATA, MOST_RESULT
 from jobqueue.domain.state import Outcome, State
 from jobqueue.store.claims import MOST_HISTORY
-from tests.support.factories import add, claim, claimed_job, document, end_lease, fail, patient_reaper, retry, succeed
+from tests.support.factories import (
+    add,
+    claim,
+    claimed_job,
+    document,
+    end_lease,
+    fail,
+    patient_reaper,
+    retry_now,
+    succeed,
+)
 
 if TYPE_CHECKING:
     from jobqueue.services.runtime import Runtime
@@ -70,7 +80,7 @@ async def test_the_history_of_300_starts_is_whole_and_in_order_and_the_document_
     for number in range(300):
         claimed = await claim(idle_runtime, worker=f"w{number}")
         assert claimed.job.attempts_made == 1
-        await retry(idle_runtime, claimed)
+        await retry_now(idle_runtime, claimed)
     await succeed(idle_runtime, await claim(idle_runtime, worker="last"))
     whole = await idle_runtime.admin.get(job.id)
     assert [entry.worker for entry in whole.history] == [*(f"w{number}" for number in range(300)), "last"]
@@ -85,7 +95,7 @@ async def test_a_late_report_on_an_attempt_of_long_ago_is_kept_with_it(idle_runt
     first = await claimed_job(idle_runtime)
     await idle_runtime.work.release(first.job, first.token)
     for _ in range(MOST_HISTORY + 5):
-        await retry(idle_runtime, await claim(idle_runtime))
+        await retry_now(idle_runtime, await claim(idle_runtime))
     assert first.token not in {entry.token for entry in (await idle_runtime.jobs.get(first.job.id)).history}
     for _ in range(2):
         await idle_runtime.jobs.history.keep_late(first.job.id, first.token, {"outcome": "success", "result": 7})
@@ -98,7 +108,7 @@ async def test_a_late_report_on_an_attempt_of_long_ago_is_kept_with_it(idle_runt
 async def test_spilling_at_the_same_time_loses_and_doubles_nothing(idle_runtime: Runtime) -> None:
     job = await add(idle_runtime)
     for _ in range(60):
-        await retry(idle_runtime, await claim(idle_runtime))
+        await retry_now(idle_runtime, await claim(idle_runtime))
     tokens = [entry.token for entry in (await idle_runtime.jobs.get(job.id)).history]
     spill = idle_runtime.jobs.history.spill
     await asyncio.gather(*(spill(job.id, keep=keep, state=State.PENDING) for keep in (50, 20, 35, 20, 0, 50)))
@@ -113,7 +123,7 @@ async def test_a_late_report_that_comes_while_its_entry_is_moved_is_not_lost(
 ) -> None:
     job = await add(idle_runtime)
     for _ in range(10):
-        await retry(idle_runtime, await claim(idle_runtime))
+        await retry_now(idle_runtime, await claim(idle_runtime))
     first = (await idle_runtime.jobs.get(job.id)).history[0]
     history = idle_runtime.jobs.history
     move: Any = history._attempts.bulk_write
@@ -137,7 +147,7 @@ async def test_a_late_report_that_comes_while_its_entry_is_moved_is_not_lost(
 async def test_a_deleted_job_takes_its_spilled_history_along(idle_runtime: Runtime) -> None:
     job = await add(idle_runtime)
     for _ in range(MOST_HISTORY + 5):
-        await retry(idle_runtime, await claim(idle_runtime))
+        await retry_now(idle_runtime, await claim(idle_runtime))
     attempts = idle_runtime.database.collection("attempts")
     assert await attempts.count_documents({"jobId": ObjectId(job.id)}) > 0
     await idle_runtime.admin.delete(job.id)

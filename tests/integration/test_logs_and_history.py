@@ -15,7 +15,7 @@ from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import Outcome, State
 from jobqueue.store.claims import MOST_HISTORY
 from jobqueue.store.jobs import FULL_BYTES, MOST_CHILDREN
-from tests.support.factories import add, claim, claimed_job, document, fail, retry, succeed
+from tests.support.factories import add, claim, claimed_job, document, fail, retry_now, succeed
 
 if TYPE_CHECKING:
     from jobqueue.domain.job import Job
@@ -73,7 +73,7 @@ async def test_what_a_worker_of_250_runs_ago_reports_is_kept_with_its_run(idle_r
     claims = []
     for _ in range(250):
         claims.append(await claim(idle_runtime))
-        await retry(idle_runtime, claims[-1])
+        await retry_now(idle_runtime, claims[-1])
         assert len((await document(idle_runtime, claims[0].job.id))["history"]) <= MOST_HISTORY + 1
     with pytest.raises(StaleTokenError):
         await succeed(idle_runtime, claims[0], "very late")

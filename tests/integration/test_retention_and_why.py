@@ -32,7 +32,7 @@ from tests.support.factories import (
     finished_documents,
     job_in,
     open_runtime,
-    retry,
+    retry_now,
     succeed,
 )
 from tests.support.waiting import eventually
@@ -66,7 +66,7 @@ async def wordy(runtime: Runtime, **fields: Any) -> Job:
     """Return a failed job some of whose log lines and attempts lie outside of its document."""
     claimed = await claimed_job(runtime, attempts=1, **fields)
     for _ in range(3):
-        await retry(runtime, claimed)
+        await retry_now(runtime, claimed)
         claimed = await claim(runtime, claimed.job.queue)
     lines = [(f"line {number}", None) for number in range(INLINE_LOGS + 5)]
     await runtime.work.report(claimed.job, claimed.token, lines=lines)

@@ -20,7 +20,18 @@ from jobqueue.services.rollups import Roller, minute_of
 from jobqueue.services.stats import WINDOWS, Asked, Stats
 from jobqueue.store import activity_statements
 from jobqueue.store.rollups import HOUR, MINUTE, RollupStore
-from tests.support.factories import LONG_AGO, add, claim, claimed_job, die, fail, finished_documents, retry, succeed
+from tests.support.factories import (
+    LONG_AGO,
+    add,
+    claim,
+    claimed_job,
+    die,
+    fail,
+    finished_documents,
+    retry,
+    retry_now,
+    succeed,
+)
 from tests.support.pasts import FixedClock, count, nearest_rank, outcomes, past, seeded, times
 from tests.support.plans import explain
 
@@ -169,7 +180,7 @@ async def test_what_a_job_has_been_through_counts_also_after_it_is_requeued_or_d
 async def test_attempts_that_were_moved_out_of_the_document_count_once(idle_runtime: Runtime) -> None:
     claimed = await claimed_job(idle_runtime, attempts=1)
     for _ in range(4):
-        await retry(idle_runtime, claimed)
+        await retry_now(idle_runtime, claimed)
         claimed = await claim(idle_runtime)
     attempts = idle_runtime.database.collection("attempts")
     await idle_runtime.jobs.history.spill(claimed.job.id, keep=2, state=State.PROCESSING)
@@ -190,7 +201,7 @@ async def test_the_wait_counts_from_when_a_job_could_have_been_claimed(idle_runt
     await succeed(idle_runtime, first)
     claimed = await claim(idle_runtime)
     assert claimed.job.id == second.id
-    await retry(idle_runtime, claimed)
+    await retry_now(idle_runtime, claimed)
     await claim(idle_runtime)
     window = await today(idle_runtime, type="second")
     assert window["wait"]["count"] == 2
