@@ -11,14 +11,13 @@ from aiohttp import hdrs
 from jobqueue.api.keys import CALLER, RUNTIME
 from jobqueue.api.problems import Problem, ProblemError
 from jobqueue.domain.errors import DatabaseError
-from jobqueue.journal import get_logger
+from jobqueue.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aiohttp import web
 
-log = get_logger(__name__)
 _LOOK_SECONDS: Final = 1.0
 
 
@@ -70,7 +69,8 @@ async def watched(request: web.Request, *, ending: bool = False) -> AsyncIterato
         yield standing
         return
     limit = asyncio.timeout(None)
-    task = asyncio.create_task(_watch(standing, limit if ending else None))
+    count = request.app[RUNTIME].metrics.loop_failed
+    task = asyncio.create_task(_watch(standing, limit if ending else None, count))
     try:
         async with limit:
             yield standing
@@ -84,16 +84,13 @@ async def watched(request: web.Request, *, ending: bool = False) -> AsyncIterato
         await standing.look()
 
 
-async def _watch(standing: Standing, limit: asyncio.Timeout | None) -> None:
+async def _watch(standing: Standing, limit: asyncio.Timeout | None, count: Callable[[str], None]) -> None:
+    turns = Turns("tokens of waiting requests", count)
     while standing.refusal is None:
-        await asyncio.sleep(_LOOK_SECONDS)
-        try:
+        await asyncio.sleep(max(_LOOK_SECONDS, turns.pause))
+        # While the database is away nobody hears anything of it either.
+        with turns.turn(), contextlib.suppress(DatabaseError, ProblemError):
             await standing.look()
-        except (DatabaseError, ProblemError):
-            # While the database is away nobody hears anything of it either.
-            continue
-        except Exception:
-            log.exception("a token cannot be looked at")
     if limit is not None:
         limit.reschedule(asyncio.get_running_loop().time())
 

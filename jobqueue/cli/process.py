@@ -93,7 +93,9 @@ async def open_runtime(
 async def background(runtime: Runtime) -> AsyncIterator[None]:
     """Do the maintenance, and keep an embedded MongoDB alive, for the time of the block."""
     await runtime.start()
-    reviving = asyncio.create_task(Loop("embedded MongoDB", Revival(runtime).run_once, every=LOOK_SECONDS).run())
+    revival = Loop("embedded MongoDB", Revival(runtime).run_once, every=LOOK_SECONDS)
+    revival.turns.count = runtime.metrics.loop_failed
+    reviving = asyncio.create_task(revival.run())
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ from jobqueue.domain.errors import DatabaseError, DatabaseUnavailableError
 from jobqueue.domain.event import Interest, JobEvent
 from jobqueue.journal import get_logger
 from jobqueue.store.feed import HistoryLostError
+from jobqueue.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -103,6 +104,9 @@ class Events:
         feed: opens streams.
         most_kept: as `MOST_KEPT`.
         beat: as `BEAT_SECONDS`.
+
+    Attributes:
+        turns: survive errors nobody foresaw.
     """
 
     def __init__(self, feed: JobFeed, *, most_kept: int = MOST_KEPT, beat: float = BEAT_SECONDS) -> None:
@@ -117,6 +121,7 @@ class Events:
         self._task: asyncio.Task[None] | None = None
         self._catching_up = asyncio.Semaphore(_MOST_CATCHING_UP)
         self._closing = False
+        self.turns = Turns("events")
 
     @property
     def readers(self) -> int:
@@ -251,19 +256,33 @@ class Events:
         """Read the stream as long as somebody listens, from where it broke off if it does."""
         self._position = None
         while True:
-            try:
-                await self._read()
-            except HistoryLostError as error:
-                log.warning("changes may have been missed", error=str(error)[:200])
-                self._position = None
-                self._opened.clear()
-                for reader in tuple(self._readers):
-                    reader.tell(Gap(position=None))
-            except DatabaseError as error:
-                log.warning("the stream of changes is broken", error=str(error))
-            else:
-                return
-            await asyncio.sleep(_AGAIN_SECONDS)
+            with self.turns.turn():
+                if await self._has_read():
+                    return
+            if self.turns.pause:
+                # The same change may raise the same error again: the stream goes on behind it.
+                self._miss()
+            await asyncio.sleep(max(_AGAIN_SECONDS, self.turns.pause))
+
+    async def _has_read(self) -> bool:
+        """Read until nobody listens any more; tell whether that is so, or the stream has broken off."""
+        try:
+            await self._read()
+        except HistoryLostError as error:
+            log.warning("changes may have been missed", error=str(error)[:200])
+            self._miss()
+        except DatabaseError as error:
+            log.warning("the stream of changes is broken", error=str(error))
+        else:
+            return True
+        return False
+
+    def _miss(self) -> None:
+        """Read on from now, and tell all readers that changes may be missing."""
+        self._position = None
+        self._opened.clear()
+        for reader in tuple(self._readers):
+            reader.tell(Gap(position=None))
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ from jobqueue.domain.checks import BOUNDS
 from jobqueue.domain.errors import DatabaseError, TooLargeError
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
+from jobqueue.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,12 +42,16 @@ class Loop:
         name: for the log.
         run_once: one turn; may return in how many seconds the next one is due, if sooner than ``every``.
         every: seconds between turns.
+
+    Attributes:
+        turns: survive errors nobody foresaw.
     """
 
     def __init__(self, name: str, run_once: Callable[[], Awaitable[float | None]], *, every: float) -> None:
         self._name = name
         self._run_once = run_once
         self._every = every
+        self.turns = Turns(name, longest=every)
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -58,17 +63,21 @@ class Loop:
         while True:
             self._woken.clear()
             wait = self._every
-            try:
-                sooner = await self._run_once()
+            with self.turns.turn():
+                sooner = await self._take_turn()
                 if sooner is not None:
                     wait = min(wait, max(sooner, _SHORTEST_WAIT))
-            except DatabaseError as error:
-                log.warning("maintenance waits for the database", loop=self._name, error=str(error))
-            except Exception:
-                log.exception("maintenance failed", loop=self._name)
+            wait = self.turns.pause or wait
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._woken.wait()
+
+    async def _take_turn(self) -> float | None:
+        try:
+            return await self._run_once()
+        except DatabaseError as error:
+            log.warning("maintenance waits for the database", loop=self._name, error=str(error))
+            return None
 
 
 class Promoter:

@@ -60,6 +60,12 @@ class Metrics:
             buckets=_RUNS,
             registry=registry,
         )
+        self._loop_errors = Counter(
+            "jobqueue_loop_errors",
+            "Unforeseen errors that loops of this process have survived",
+            ["loop"],
+            registry=registry,
+        )
         self._up = Gauge("jobqueue_database_up", "Whether the queues could be looked at", registry=registry)
         self._jobs = Gauge("jobqueue_jobs", "Jobs of all processes", ["queue", "state"], registry=registry)
         self._oldest = Gauge(
@@ -76,6 +82,10 @@ class Metrics:
         ready = job.history[-1].ready_at if job.history else None
         if ready is not None and job.start_at is not None:
             self._waits.labels(queue).observe(max(0.0, (job.start_at - ready).total_seconds()))
+
+    def loop_failed(self, loop: str) -> None:
+        """Count an unforeseen error of an endless loop; from any thread."""
+        self._loop_errors.labels(loop).inc()
 
     async def ended(self, job: Job, change: Transition) -> None:
         """Count the end of an attempt of a claimed job."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jobqueue.turns import Turns
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,10 +32,15 @@ class Wake:
 
 
 class Wakeups:
-    """Hands every wake-up to all listeners, at once; a listener must not block."""
+    """Hands every wake-up to all listeners, at once; a listener must not block.
+
+    Attributes:
+        turns: survive the errors of listeners, so that the others hear.
+    """
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[Wake], None]] = []
+        self.turns = Turns("wake-ups")
 
     def listen(self, listener: Callable[[Wake], None]) -> Callable[[], None]:
         """Call ``listener`` from now on; return how to stop that."""
@@ -43,4 +50,5 @@ class Wakeups:
     def tell(self, wake: Wake) -> None:
         """Wake who waits."""
         for listener in tuple(self._listeners):
-            listener(wake)
+            with self.turns.turn():
+                listener(wake)

@@ -15,6 +15,7 @@ from pymongo.errors import PyMongoError
 
 from jobqueue.journal import get_logger
 from jobqueue.store.database import LENIENT, brief
+from jobqueue.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,12 @@ class Event:
 
 
 class Changes:
-    """Watches the database and calls the listeners for each event; a listener must return at once."""
+    """Watches the database and calls the listeners for each event; a listener must return at once.
+
+    Attributes:
+        open: is set while the stream is open.
+        turns: survive errors nobody foresaw.
+    """
 
     def __init__(self, database: Database) -> None:
         self._url = database.url
@@ -60,6 +66,7 @@ class Changes:
         self._task: asyncio.Task[None] | None = None
         self._client: AsyncIOMotorClient[Any] | None = None
         self.open = asyncio.Event()
+        self.turns = Turns("changes", longest=_LONGEST_WAIT)
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Call ``listener`` for every event from now on; return how to stop that."""
@@ -82,15 +89,19 @@ class Changes:
     async def _run(self) -> None:
         wait = _FIRST_WAIT
         while True:
-            try:
-                await self._watch()
-            except PyMongoError as error:
-                log.warning("change stream broken, polling meanwhile", error=brief(error))
+            with self.turns.turn():
+                await self._watch_once()
             if self.open.is_set():
                 wait = _FIRST_WAIT
             self.open.clear()
-            await asyncio.sleep(wait)
+            await asyncio.sleep(max(wait, self.turns.pause))
             wait = min(wait * 2, _LONGEST_WAIT)
+
+    async def _watch_once(self) -> None:
+        try:
+            await self._watch()
+        except PyMongoError as error:
+            log.warning("change stream broken, polling meanwhile", error=brief(error))
 
     async def _watch(self) -> None:
         if self._client is None:
@@ -105,7 +116,9 @@ class Changes:
 
     def _tell(self, event: Event) -> None:
         for listener in tuple(self._listeners):
-            listener(event)
+            # A listener that fails keeps no other one from hearing.
+            with self.turns.turn():
+                listener(event)
 
 
 def _pipeline() -> list[dict[str, Any]]:

@@ -71,12 +71,15 @@ class Group(Generic[Op, Out]):
             await self._empty()
         finally:
             self._flying -= 1
+            self._take_off()
 
     async def _empty(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             try:
                 results: Sequence[Out | BaseException] = await self._write([call for call, _ in batch])
+                if len(results) != len(batch):
+                    results = [RuntimeError(f"{len(results)} results of {len(batch)} calls")] * len(batch)
             except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
                 results = [error] * len(batch)
             for (_, future), result in zip(batch, results, strict=True):

@@ -285,6 +285,30 @@ async def test_what_lasts_ends_when_the_token_does(house: House, how: str) -> No
     assert stream.content.at_eof()
 
 
+async def test_a_look_at_a_token_that_fails_is_not_the_last(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobqueue.api.standing._LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("jobqueue.turns.FIRST_PAUSE", 0.05)
+    _, text = await house.runtime.access.create(roles=["work"], by=BY)
+    headers = {"Authorization": f"Bearer {text}"}
+    wait = {"worker": "w", "wait": 60}
+    claim = asyncio.create_task(house.client.post("/v1/queues/empty/claim", json=wait, headers=headers))
+    await eventually(lambda: desk_of(house).waiting == 1)
+    broken = True
+
+    async def caller(_: str) -> None:
+        nonlocal broken
+        if broken:
+            broken = False
+            raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(house.runtime.access, "caller", caller)
+    async with asyncio.timeout(20):
+        assert (await claim).status == 401
+    assert not broken
+    counted = {"loop": "tokens of waiting requests"}
+    assert house.runtime.metrics.registry.get_sample_value("jobqueue_loop_errors_total", counted) == 1
+
+
 async def test_a_job_that_is_found_too_late_is_given_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobqueue.api.standing._LOOK_SECONDS", 3600)
     made, text = await house.runtime.access.create(roles=["work"], by=BY)

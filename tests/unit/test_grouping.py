@@ -152,3 +152,21 @@ async def test_many_callers_who_come_and_go_are_all_served() -> None:
         found = await asyncio.gather(*(caller(number) for number in range(30)))
     assert found == [[(number + turn) * 2 for turn in range(20)] for number in range(30)]
     assert sum(map(len, writer.batches)) == 600
+
+
+async def test_calls_whose_results_are_not_all_there_hear_of_it() -> None:
+    gate = asyncio.Event()
+
+    async def short(calls: Sequence[int]) -> list[int | BaseException]:
+        await gate.wait()
+        return list(calls[:1])
+
+    group: Group[int, int] = Group(short)
+    tasks = await begin(group, [1, 2, 3])
+    gate.set()
+    async with asyncio.timeout(LONG):
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert found[0] == 1
+    assert [type(one) for one in found[1:]] == [RuntimeError, RuntimeError]
+    async with asyncio.timeout(LONG):
+        assert await group(4) == 4
