@@ -47,7 +47,6 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
     _refuse_other_methods(app)
     app.on_response_prepare.append(finish)
     app.on_shutdown.append(_close_desk)
-    app.on_cleanup.append(_drain_desk)
     return app
 
 
@@ -78,7 +77,3 @@ async def _close_desk(app: web.Application) -> None:
     app[DESK].close()
     app[RUNTIME].events.close()
     app[RUNTIME].logs.close()
-
-
-async def _drain_desk(app: web.Application) -> None:
-    await app[DESK].drain()

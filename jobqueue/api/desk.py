@@ -8,8 +8,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.domain.errors import JobQueueError
-from jobqueue.journal import get_logger
 from jobqueue.services.limits import Held
 
 if TYPE_CHECKING:
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from jobqueue.services.wake import Wake
     from jobqueue.services.work import Claimed
 
-log = get_logger(__name__)
 MOST_WAITING: Final = 1000
 """Requests that may wait at once in one process."""
 _LOOK_SECONDS: Final = 1.0
@@ -59,7 +56,6 @@ class Desk:
         self._most = most
         self._look = min(_LOOK_SECONDS, runtime.settings.poll_interval)
         self._lines: dict[Key, deque[Place]] = {}
-        self._background: set[asyncio.Task[None]] = set()
         self._closing = False
         self._deafen = runtime.wakeups.listen(self._hear)
 
@@ -95,11 +91,9 @@ class Desk:
             self._leave(wanted, line, place, found=claimed is not None)
         return claimed
 
-    def give_back(self, claimed: Claimed) -> None:
-        """Release a job whose request has gone, in the background."""
-        task = asyncio.create_task(self._release(claimed))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+    def give_back(self, claimed: Claimed, error: BaseException | None = None) -> None:
+        """Give a job back in the background whose request has gone; ``error`` says why it could not be answered."""
+        self._runtime.work.give_back(claimed, error)
 
     def close(self) -> None:
         """Let nobody wait any more."""
@@ -108,10 +102,6 @@ class Desk:
         for line in self._lines.values():
             for place in line:
                 place.set()
-
-    async def drain(self) -> None:
-        """Wait for what goes on in the background."""
-        await asyncio.gather(*self._background)
 
     async def _stand(
         self, wanted: Wanted, line: deque[Place], place: Place, gone: Callable[[], bool]
@@ -151,12 +141,6 @@ class Desk:
 
     async def _attempt(self, wanted: Wanted) -> Claimed | Held | None:
         return await self._runtime.work.attempt(wanted.queue, wanted.types, worker=wanted.worker, lease=wanted.lease)
-
-    async def _release(self, claimed: Claimed) -> None:
-        try:
-            await self._runtime.work.release(claimed.job, claimed.token)
-        except JobQueueError as error:
-            log.warning("a claimed job is left to its lease", job_id=claimed.job.id, reason=str(error))
 
 
 def _claimed(found: Claimed | Held | None) -> Claimed | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -127,15 +126,16 @@ async def _settle(request: web.Request, job_id: str, given: Mapping[str, Any], v
 
 async def _hand_over(request: web.Request, claimed: Claimed) -> web.StreamResponse:
     """Send a claimed job, or give it back if nobody is there to take it."""
-    response = reply({"job": wire.job(claimed.job), "token": claimed.token})
     try:
-        await response.prepare(request)
-        await response.write_eof()
-    except asyncio.CancelledError:
-        request.app[DESK].give_back(claimed)
+        response = reply({"job": wire.job(claimed.job), "token": claimed.token})
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+        except ConnectionError:
+            request.app[DESK].give_back(claimed)
+    except BaseException as error:
+        request.app[DESK].give_back(claimed, error)
         raise
-    except ConnectionError:
-        request.app[DESK].give_back(claimed)
     return response
 
 

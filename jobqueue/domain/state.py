@@ -285,9 +285,17 @@ def crash(job: Job, token: str, error: JobError, *, chance: float) -> Transition
     )
 
 
-def release(token: str) -> Transition:
-    """Give a claimed job back untouched, as a worker does that is being shut down."""
-    return Transition(source=State.PROCESSING, token=token, target=State.PENDING, outcome=Outcome.RELEASE, refund=True)
+def release(token: str, *, delay: float | None = None, error: JobError | None = None) -> Transition:
+    """Give a claimed job back untouched, as a worker does that is being shut down; ``delay`` in seconds."""
+    return Transition(
+        source=State.PROCESSING,
+        token=token,
+        target=State.DELAYED if delay else State.PENDING,
+        outcome=Outcome.RELEASE,
+        delay=delay or None,
+        error=error,
+        refund=True,
+    )
 
 
 def kill(job: Job, error: JobError, *, outcome: Outcome = Outcome.KILL) -> Transition:

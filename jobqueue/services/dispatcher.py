@@ -13,12 +13,12 @@ from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.services.execution import Execution
 from jobqueue.services.limits import Held
+from jobqueue.turns import Turns, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from jobqueue.domain.job import Job
-    from jobqueue.domain.verdict import Processor
+    from jobqueue.services.lanes import Key, Lane
     from jobqueue.services.wake import Wake, Wakeups
     from jobqueue.services.work import Claimed, Work
     from jobqueue.store.leases import LeaseKeeper
@@ -29,31 +29,6 @@ _STOP_SECONDS: Final = 0.5
 _RECORD_SECONDS: Final = 2.0
 _SHORTEST_PATIENCE: Final = 0.01
 _LONGEST_PATIENCE: Final = 0.1
-
-
-Key = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
-    """Jobs that this process can run: of one queue, of some types or (``None``) of any but the excluded ones.
-
-    Attributes:
-        limit: how many of the lane may run at a time in this process.
-        stop_seconds: how long a run of the lane may take to end when its time is over.
-    """
-
-    queue: str
-    types: tuple[str, ...] | None
-    processor: Callable[[Job], Processor]
-    excluded: tuple[str, ...] = ()
-    limit: int | None = None
-    stop_seconds: float = 0
-
-    @property
-    def key(self) -> Key:
-        """What tells this lane from others."""
-        return self.queue, self.types, self.excluded
 
 
 @dataclass(slots=True)
@@ -111,6 +86,7 @@ class Dispatcher:
         concurrency: jobs at a time.
         poll_interval: seconds between looks without a wake-up.
         worker: the name under which jobs are claimed.
+        count: is called with the loop's name for every unforeseen error.
     """
 
     def __init__(
@@ -123,6 +99,7 @@ class Dispatcher:
         concurrency: int,
         poll_interval: float,
         worker: str,
+        count: Callable[[str], None] = ignore,
     ) -> None:
         self._work = work
         self._keeper = keeper
@@ -131,6 +108,7 @@ class Dispatcher:
         self._concurrency = concurrency
         self._poll_interval = poll_interval
         self._worker = worker
+        self._count = count
         self._appetites: dict[Key, _Appetite] = {}
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -162,23 +140,36 @@ class Dispatcher:
         """Claim and run jobs until `stop`."""
         self._ended.clear()
         deaf = self._wakeups.listen(self._hear)
+        turns = Turns("claiming", self._count)
         poll_at = self._clock()
         try:
             while not self._stopping.is_set():
-                self._woken.clear()
-                self._looked_at = self._clock()
-                if self._looked_at >= poll_at:
-                    self._wake_all(ask=False)
-                    poll_at = self._looked_at + self._poll_interval * random.uniform(0.8, 1.2)  # noqa: S311 - spreads polls
-                await self._fill()
-                try:
-                    async with asyncio.timeout_at(self._next_look(poll_at)):
-                        await self._woken.wait()
-                except TimeoutError:
-                    continue
+                with turns.turn():
+                    poll_at = await self._look(poll_at)
+                await self._rest(turns)
         finally:
             deaf()
             self._ended.set()
+
+    async def _look(self, poll_at: float) -> float:
+        """Claim what there is, and wait until there may be more; return when to poll next."""
+        self._woken.clear()
+        self._looked_at = self._clock()
+        if self._looked_at >= poll_at:
+            self._wake_all(ask=False)
+            poll_at = self._looked_at + self._poll_interval * random.uniform(0.8, 1.2)  # noqa: S311 - spreads polls
+        await self._fill()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._next_look(poll_at)):
+                await self._woken.wait()
+        return poll_at
+
+    async def _rest(self, turns: Turns) -> None:
+        """Pause after an error, unless asked to stop."""
+        if turns.pause:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(turns.pause):
+                    await self._stopping.wait()
 
     async def stop(self, grace: float) -> int:
         """Stop claiming, let running jobs finish for ``grace`` seconds, give the others back.
@@ -256,43 +247,59 @@ class Dispatcher:
         burst = 1
         while not self._stopping.is_set() and (free := self._concurrency - self._busy) > 0:
             count = min(burst, free, _MOST_CLAIMS)
-            self._busy += count
-            claims = [await self._claim_next()] if count == 1 else await self._claim_several(count)
-            found = 0
-            for one in claims:
-                if one is None:
-                    self._busy -= 1
-                    continue
-                found += 1
-                task = asyncio.create_task(self._runner(one))
-                self._runners.add(task)
-                task.add_done_callback(self._runners.discard)
-            if not found:
+            found = [await self._begin_one()] if count == 1 else await self._begin_several(count)
+            if not any(found):
                 return
             burst *= 2
 
-    async def _claim_several(self, count: int) -> list[Execution | None]:
-        return await asyncio.gather(*(self._claim_next() for _ in range(count)))
+    async def _begin_several(self, count: int) -> list[bool]:
+        return await asyncio.gather(*(self._begin_one() for _ in range(count)))
 
-    async def _runner(self, execution: Execution | None) -> None:
-        """Run a job, and then others as long as there are any."""
+    async def _begin_one(self) -> bool:
+        """Claim a job and begin to run it; tell whether there was one.
+
+        Each does so by itself, so that an error of one leaves no job of another without a run.
+        """
+        execution = None
+        self._busy += 1
         try:
-            while execution is not None:
-                self._running[execution.token] = execution
-                try:
-                    if not self._stopping.is_set():
-                        await execution.run()
-                finally:
-                    ended = asyncio.create_task(self._settle(execution))
-                if self._stopping.is_set() or execution.job.slots:
-                    # A job that has a slot leaves it only when its outcome is recorded.
-                    await ended
-                if self._stopping.is_set():
-                    return
-                execution, _ = await asyncio.gather(self._claim_next(), ended)
+            execution = await self._claim_next()
+        finally:
+            if execution is None:
+                self._busy -= 1
+        if execution is None:
+            return False
+        task = asyncio.create_task(self._runner(execution))
+        self._runners.add(task)
+        task.add_done_callback(self._runners.discard)
+        return True
+
+    async def _runner(self, execution: Execution) -> None:
+        """Run a job, and then others as long as there are any."""
+        turns = Turns("runs", self._count)
+        try:
+            with turns.turn():
+                await self._run_all(execution)
+            await self._rest(turns)
         finally:
             self._busy -= 1
             self._woken.set()
+
+    async def _run_all(self, first: Execution) -> None:
+        execution: Execution | None = first
+        while execution is not None:
+            self._running[execution.token] = execution
+            try:
+                if not self._stopping.is_set():
+                    await execution.run()
+            finally:
+                ended = asyncio.create_task(self._settle(execution))
+            if self._stopping.is_set() or execution.job.slots:
+                # A job that has a slot leaves it only when its outcome is recorded.
+                await ended
+            if self._stopping.is_set():
+                return
+            execution, _ = await asyncio.gather(self._claim_next(), ended)
 
     async def _settle(self, execution: Execution) -> None:
         try:
@@ -333,6 +340,7 @@ class Dispatcher:
                 worker=self._worker,
                 excluded=lane.excluded,
                 margin=lane.stop_seconds + _RECORD_SECONDS,
+                under=lane.config,
             )
         except DatabaseError as error:
             log.warning("cannot claim", queue=lane.queue, error=str(error))
@@ -354,8 +362,17 @@ class Dispatcher:
             appetite.found_one()
         return claimed
 
-    def _begin(self, claimed: Claimed, lane: Lane, appetite: _Appetite) -> Execution:
+    def _begin(self, claimed: Claimed, lane: Lane, appetite: _Appetite) -> Execution | None:
+        """Return the run of a claimed job; a job that cannot be run goes back, and others are looked for at once."""
+
         def ended() -> None:
             appetite.taken -= 1
 
-        return Execution(claimed, lane.processor(claimed.job), self._work, self._keeper, ended)
+        try:
+            return Execution(claimed, lane.processor(claimed.job), self._work, self._keeper, ended)
+        except Exception as error:
+            log.exception("job without a processor", job_id=claimed.job.id, queue=lane.queue)
+            self._work.give_back(claimed, error)
+            ended()
+            self._woken.set()
+            return None

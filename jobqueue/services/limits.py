@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from jobqueue.services.breakers import OPEN_GATE
 from jobqueue.services.leeways import Leeways
 from jobqueue.services.slots import Slots, free_slots, guesses
-from jobqueue.store.claims import Permit, SlotTakenError
+from jobqueue.store.claims import LateClaimError, Permit, SlotTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,17 +69,24 @@ class Limiter:
         self._found_at: dict[Wanted, float] = {}
         self._streaks: dict[Wanted, int] = {}
 
-    async def claim(self, search: Search) -> Job | Held | None:
+    async def claim(self, search: Search, under: QueueConfig | None = None) -> Job | Held | None:
         """Claim a job as far as the limits allow.
 
+        Args:
+            search: what is wanted.
+            under: as in `Work.attempt`.
+
         Raises:
-            DatabaseUnavailableError: as `ClaimStore.claim`.
+            LateClaimError, DatabaseUnavailableError: as `ClaimStore.claim`.
         """
         async with self._locks.setdefault(search.queue, asyncio.Lock()):
             # Others may have been served first for a while.
             config = await self._configs.fresh(search.queue)
             if config.paused:
                 return None
+            if under is not None and config != under:
+                return Held(seconds=0)
+            search = replace(search, until=self._configs.horizon)
             gate = await self._breakers.gate(search.queue, config) if config.breaker else OPEN_GATE
             if gate.wait > 0:
                 return Held(seconds=gate.wait)
@@ -181,7 +188,11 @@ class Limiter:
         grant = await self._limits.grant(search.queue, key, config.rate, leeway)
         if grant.deadline is None:
             return Held(seconds=grant.wait)
-        found, taken = await self._claim_one(search, key, choices, grant.deadline)
+        try:
+            found, taken = await self._claim_one(search, key, choices, grant.deadline)
+        except LateClaimError:
+            await self._limits.give_back(search.queue, key, grant)
+            raise
         took = time.monotonic() - asked_at
         if found is not None:
             self._leeways.was_in_time(search.queue, config.rate, took)

@@ -10,7 +10,8 @@ from jobqueue.store.workers import Post
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from jobqueue.services.dispatcher import Dispatcher, Lane
+    from jobqueue.services.dispatcher import Dispatcher
+    from jobqueue.services.lanes import Lane
     from jobqueue.store.workers import WorkerStore
 
 SIGN_SECONDS: Final = 5.0

@@ -13,7 +13,7 @@ from jobqueue.domain.job import DEFAULT_QUEUE, Job, LogLine, NewJob
 from jobqueue.domain.query import JobQuery, Page
 from jobqueue.processors.callback import CallbackProcessor
 from jobqueue.processors.handlers import Handler, refuse_bare
-from jobqueue.services.dispatcher import Lane
+from jobqueue.services.lanes import Lane
 from jobqueue.services.runtime import Runtime
 from jobqueue.settings import Settings
 

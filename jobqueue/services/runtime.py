@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jobqueue.domain.job import Job
-    from jobqueue.services.dispatcher import Lane
+    from jobqueue.services.lanes import Lane
     from jobqueue.settings import Settings
 
 log = get_logger(__name__)
@@ -115,7 +115,7 @@ class Runtime:
         self.jobs = JobStore(database)
         self.claims = ClaimStore(database)
         self.config_store = ConfigStore(database)
-        self.configs = QueueConfigs(self.config_store)
+        self.configs = QueueConfigs(self.config_store, lambda: self.wakeups.tell(Wake(kind="config")))
         self._listing = Listing(database)
         dependency_store = DependencyStore(database)
         self._batch_store = batch_store = BatchStore(database, self.jobs)
@@ -186,9 +186,9 @@ class Runtime:
         self.changes = Changes(database)
         self.keeper = LeaseKeeper(database)
         self._told: dict[tuple[str, str | None], float] = {}
-        self.wakeups.listen(self._unsettle)
-        self.wakeups.listen(self._remember)
+        self.wakeups.listen(self._hear)
         self._tasks: list[asyncio.Task[Any]] = []
+        self._starting, self._closing = asyncio.Lock(), False
 
     @classmethod
     async def open(cls, settings: Settings) -> Runtime:
@@ -212,14 +212,19 @@ class Runtime:
 
     async def start(self) -> None:
         """Begin the background work, unless it goes on already."""
-        if self._tasks:
-            return
-        await self.configs.refresh()
+        async with self._starting:
+            if self._tasks:
+                return
+            await self.configs.refresh()
+            if not self._closing:
+                self._begin()
+
+    def _begin(self) -> None:
         promoter = Loop("promoter", Promoter(self.jobs, self.wakeups).run_once, every=_PROMOTE_SECONDS)
         keys = LimitKeys(self.configs, self.limit_keys, self.wakeups)
         reaper = Reaper(self.jobs, self.completer, self.breakers, self.wakeups, self.crashes)
         reaper.metrics = self.metrics
-        configs = Loop("config", self._refresh_configs, every=FRESH_SECONDS / 2)
+        configs = Loop("config", self.configs.refresh, every=FRESH_SECONDS / 2)
         operations = Loop("operations", self.operations.run_once, every=OPERATE_SECONDS)
         self.operations.begun = operations.wake
         adopter = Loop("adopter", self.adopter.run_once, every=ADOPT_SECONDS)
@@ -243,7 +248,11 @@ class Runtime:
         self.changes.listen(self._relay)
         self.changes.listen(lambda event: configs.wake() if event.kind in {"config", "gap"} else None)
         self.changes.listen(lambda event: adopter.wake() if event.foreign or event.kind == "gap" else None)
+        for survivor in (self.changes, self.events, self.wakeups, self.work.give_backs):
+            survivor.turns.count = self.metrics.loop_failed
         self.changes.start()
+        for loop in loops:
+            loop.turns.count = self.metrics.loop_failed
         self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
 
     def relatives(self, job: Job) -> JobRelatives:
@@ -260,12 +269,14 @@ class Runtime:
             concurrency=concurrency or self.settings.concurrency,
             poll_interval=self.settings.poll_interval,
             worker=self.name,
+            count=self.metrics.loop_failed,
         )
         self.presence.hold(lanes, made)
         return made
 
     async def close(self) -> None:
         """Stop the background work, close the connection and let go of the embedded MongoDB."""
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -305,15 +316,10 @@ class Runtime:
         if len(self._told) > _MOST_TOLD:
             self._told.pop(next(iter(self._told)))
 
-    def _unsettle(self, wake: Wake) -> None:
+    def _hear(self, wake: Wake) -> None:
+        self._remember(wake)
         if wake.kind in {"ready", "all"}:
             self.claims.unsettle(wake.queue, wake.priority)
-
-    async def _refresh_configs(self) -> None:
-        before = self.configs.known
-        await self.configs.refresh()
-        if self.configs.known != before:
-            self.wakeups.tell(Wake(kind="config"))
 
     async def _sweep(self) -> None:
         await self.completer.run_once()

@@ -9,7 +9,7 @@ from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.processing import ANY_TYPE, ProcessorConfig, WebhookConfig
 from jobqueue.journal import get_logger
 from jobqueue.processors.command import CommandProcessor
-from jobqueue.services.dispatcher import Lane
+from jobqueue.services.lanes import Lane
 from jobqueue.store.embedded import EmbeddedMongo
 
 if TYPE_CHECKING:
@@ -142,7 +142,9 @@ def lanes(known: Mapping[str, QueueConfig], local: LocalProcessors) -> list[Lane
         excluded = tuple(sorted(others)) if types is None else ()
         slowest = max(local.stop_seconds(config.processors[kind]) for kind in mine)
         maker = _maker(config, local)
-        found.append(Lane(queue=queue, types=types, processor=maker, excluded=excluded, stop_seconds=slowest))
+        found.append(
+            Lane(queue=queue, types=types, processor=maker, excluded=excluded, stop_seconds=slowest, config=config)
+        )
     return found
 
 

@@ -11,22 +11,24 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import payload, state, wire
-from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, JobQueueError, StaleTokenError
+from jobqueue.domain.errors import InvalidInputError, JobQueueError, StaleTokenError
 from jobqueue.domain.job import LONGEST_LINE, JobError
 from jobqueue.domain.state import Outcome, Transition
 from jobqueue.domain.text import cut, split, words
 from jobqueue.domain.verdict import Accepted, Again, Death, Failure, Success, Verdict
 from jobqueue.journal import get_logger
 from jobqueue.services.alone import ASK_SECONDS, Alone
+from jobqueue.services.give_backs import GiveBacks
 from jobqueue.services.limits import Held
 from jobqueue.services.wake import Wake
-from jobqueue.store.claims import MOST_HISTORY, Beat, Search
+from jobqueue.store.claims import MOST_HISTORY, Beat, LateClaimError, Search
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from jobqueue.domain.job import Job
+    from jobqueue.domain.queue import QueueConfig
     from jobqueue.services.completer import Completer
     from jobqueue.services.config import QueueConfigs
     from jobqueue.services.limits import Limiter
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 _KEPT_HISTORY: Final = 50
 _LONGEST_LATE: Final = 16 * 1024
+_TRIES: Final = 3
+_PAUSE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +83,7 @@ class Work:
         self._logs = logs
         self._wakeups = wakeups
         self._alone = Alone(claims)
-        self._background: set[asyncio.Task[None]] = set()
+        self.give_backs = GiveBacks(jobs, claims, self._apply)
         self.metrics: Metrics | None = None
 
     async def claim(self, queue: str, types: Sequence[str] | None, **how: Any) -> Claimed | None:
@@ -96,18 +100,25 @@ class Work:
         lease: float | None = None,
         excluded: Sequence[str] = (),
         margin: float = 0,
+        under: QueueConfig | None = None,
     ) -> Claimed | Held | None:
         """Claim the first waiting job of a queue that its limits let through.
 
-        If the call is cancelled while the claim is under way, the job goes back, uncounted.
+        A claim happens within a second, by the server's clock, after its configuration was read, or not at all. If
+        anything fails once the claim is under way, or the call is cancelled, the job goes back, uncounted.
+
+        Args:
+            queue: its name.
+            types: only these; ``None`` for any but the excluded ones.
+            worker: who claims.
+            lease: seconds, instead of the job's own.
+            excluded: not these types.
+            margin: as in `statements.claim`.
+            under: claim nothing unless this is the queue's present configuration.
 
         Returns:
             The job; `Held` if a limit of the queue holds back what may wait; ``None`` if nothing waits.
         """
-        # Fresh also after this process was stopped for a while: what was configured meanwhile holds.
-        config = await self._configs.fresh(queue)
-        if config.paused or types == ():
-            return None
         search = Search(
             queue=queue,
             types=None if types is None else tuple(types),
@@ -118,22 +129,27 @@ class Work:
             margin=margin,
             suspects=await self._alone.may_have(worker),
         )
-        sent_at = time.monotonic()
-        call = asyncio.create_task(self._claim(search, limited=config.limited))
-        try:
-            job = await asyncio.shield(call)
-        except asyncio.CancelledError:
-            self._later(self._give_back(call, search.token))
-            raise
-        if job is None or isinstance(job, Held):
-            return job
-        if self.metrics is not None:
-            self.metrics.claimed(job)
-        if len(job.history) > MOST_HISTORY:
-            await self._jobs.history.spill(job.id, keep=_KEPT_HISTORY, state=job.state)
-        if job.depends_on:
-            job = replace(job, parents=await self._dependencies.parents(job))
-        return Claimed(job=job, token=search.token, sent_at=sent_at)
+        for turn in range(_TRIES):
+            # Fresh also after this process was stopped for a while: what was configured meanwhile holds.
+            config = await self._configs.fresh(queue)
+            if config.paused or types == ():
+                return None
+            if under is not None and config != under:
+                return Held(seconds=0)
+            horizon = self._configs.horizon
+            try:
+                claimed = await self._claim(replace(search, until=horizon), config, under)
+            except LateClaimError:
+                if turn:
+                    self._configs.was_late(horizon)
+            else:
+                self._configs.was_in_time(horizon)
+                return claimed
+        return Held(seconds=_PAUSE)
+
+    def give_back(self, claimed: Claimed, error: BaseException | None = None) -> None:
+        """Give a job back in the background, uncounted, that was claimed and is not run; ``error`` says why."""
+        self.give_backs.give_back(claimed.job, claimed.token, error)
 
     async def report(
         self,
@@ -177,9 +193,42 @@ class Work:
             await self._apply(job, state.release(token))
 
     async def drain(self) -> None:
-        """Wait for what goes on in the background."""
-        while self._background:
-            await asyncio.gather(*self._background, return_exceptions=True)
+        """Wait for jobs that are being given back, as long as is reasonable."""
+        await self.give_backs.drain()
+
+    async def _claim(self, search: Search, config: QueueConfig, under: QueueConfig | None) -> Claimed | Held | None:
+        sent_at = time.monotonic()
+        call = asyncio.create_task(self._find(search, config, under))
+        try:
+            job = await asyncio.shield(call)
+        except asyncio.CancelledError:
+            self.give_backs.after(call, search)
+            raise
+        except LateClaimError:
+            raise
+        except Exception as error:
+            self.give_backs.look_for(search, error)
+            raise
+        if job is None or isinstance(job, Held):
+            return job
+        try:
+            return Claimed(job=await self._complete(job), token=search.token, sent_at=sent_at)
+        except BaseException as error:
+            self.give_backs.give_back(job, search.token, error)
+            raise
+
+    async def _complete(self, job: Job) -> Job:
+        """Return a claimed job with all that its worker needs."""
+        if self.metrics is not None:
+            try:
+                self.metrics.claimed(job)
+            except Exception:
+                log.exception("claim not counted", job_id=job.id)
+        if len(job.history) > MOST_HISTORY:
+            await self._jobs.history.spill(job.id, keep=_KEPT_HISTORY, state=job.state)
+        if job.depends_on:
+            job = replace(job, parents=await self._dependencies.parents(job))
+        return job
 
     async def _apply(self, job: Job, change: Transition) -> None:
         if applied := await self._write(job, self._limiter.ending(job, change)):
@@ -204,9 +253,9 @@ class Work:
         await self._jobs.history.keep_late(job.id, str(change.token), _late(change))
         raise StaleTokenError(job.id, present.state)
 
-    async def _claim(self, search: Search, *, limited: bool) -> Job | Held | None:
+    async def _find(self, search: Search, config: QueueConfig, under: QueueConfig | None) -> Job | Held | None:
         """Claim a job; give it back at once if it has to run alone and the worker runs another such job."""
-        job = await (self._limiter.claim(search) if limited else self._claims.claim(search))
+        job = await (self._limiter.claim(search, under) if config.limited else self._claims.claim(search))
         if isinstance(job, Held):
             return job
         if job is None:
@@ -230,17 +279,6 @@ class Work:
             log.exception("outcome cannot be stored", job_id=job.id, outcome=change.outcome.value)
             field = "result" if change.target is state.State.SUCCESS else "reason"
             raise InvalidInputError({field: [f"cannot be stored: {words(error)}"]}) from error
-
-    async def _give_back(self, call: asyncio.Task[Job | Held | None], token: str) -> None:
-        with contextlib.suppress(DatabaseUnavailableError):
-            job = await call
-            if job is not None and not isinstance(job, Held):
-                await self.release(job, token)
-
-    def _later(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
 
 
 def _change(job: Job, token: str, verdict: Success | Failure | Death) -> Transition:

@@ -12,6 +12,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from jobqueue.domain.job import INLINE_LOGS
 from jobqueue.store import documents, foreign_statements, limit_statements, statements, suspect_statements
+from jobqueue.store.clock import steady
 from jobqueue.store.database import guarded, is_too_large, translated
 from jobqueue.store.holders import Holders
 from jobqueue.store.jobs import FULL_BYTES
@@ -32,6 +33,29 @@ _COUNTED: Final = {"resetAt": 1, "logCount": 1, "logAt": 1, "attemptsMade": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Horizon:
+    """For how long a configuration decides claims.
+
+    Attributes:
+        at: the end, by the server's clock: no job is claimed later.
+        asked_at: when the configuration was asked for, by the steady clock of this host.
+        seconds: until the end, counted from the server's time of the reading.
+    """
+
+    at: datetime
+    asked_at: float
+    seconds: float
+
+    def age(self) -> float:
+        """Return how many seconds ago the configuration was asked for."""
+        return steady() - self.asked_at
+
+    def may_be_over(self) -> bool:
+        """Tell whether the end may have come: less time has passed at the server than here."""
+        return self.age() > self.seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """Which job to claim, and for whom.
 
@@ -44,6 +68,7 @@ class Search:
         excluded: not these types, when any is taken.
         margin: as in `statements.claim`.
         suspects: also a job that has to run alone.
+        until: for how long the configuration holds by which the job is claimed.
     """
 
     queue: str
@@ -54,6 +79,7 @@ class Search:
     excluded: tuple[str, ...] = ()
     margin: float = 0
     suspects: bool = True
+    until: Horizon | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +103,10 @@ class SlotTakenError(Exception):
     def __init__(self, slot: str) -> None:
         self.slot = slot
         super().__init__(slot)
+
+
+class LateClaimError(Exception):
+    """Tell that a claim has found nothing, perhaps only because its configuration was too old by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +134,8 @@ class ClaimStore:
 
         Raises:
             SlotTakenError: a running job has one of the permit's slots.
-            DatabaseUnavailableError: it is not known whether a job was claimed; if so, its lease will end.
+            LateClaimError: nothing was claimed; with a fresh configuration there may be a job.
+            DatabaseUnavailableError: it is not known whether a job was claimed; `held` finds it later.
         """
         try:
             return await self._claim_first(search, permit)
@@ -119,9 +150,12 @@ class ClaimStore:
         begin = statements.claim(
             search.token, search.worker, self.now, lease=search.lease, margin=search.margin, slots=slots
         )
+        deadline = self._deadline(search, permit)
         if permit is not None and permit.key is not None:
             where = (*limit_statements.of_group(search, permit.key), statements.CLAIM_ORDER)
-            found = await self._claim(where, search.token, begin, permit)
+            found = await self._claim(where, search.token, begin, deadline)
+            if found is None:
+                self._refuse_late(search)
             return None if found is None else documents.job(found)
         index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
         base = statements.claimable(search.queue, search.types, search.excluded, suspects=search.suspects)
@@ -129,10 +163,11 @@ class ClaimStore:
         if position.is_due(time.monotonic()):
             await self._look(position, base, index)
         for part, order in position.narrowed():
-            document = await self._claim((base | part, index, order), search.token, begin, permit)
+            document = await self._claim((base | part, index, order), search.token, begin, deadline)
             if document is not None:
                 position.found(document)
                 return documents.job(document)
+        self._refuse_late(search)
         position.saw(None)
         return None
 
@@ -141,6 +176,13 @@ class ClaimStore:
         """Return True if a worker runs a job that has to run alone under another claim than this one."""
         others = suspect_statements.others(worker, token)
         return await self.collection.find_one(others, {"_id": 1}, hint="lease") is not None
+
+    @guarded
+    async def held(self, tokens: Sequence[str]) -> dict[str, str]:
+        """Return the ids of running jobs by the tokens of their claims."""
+        wanted = {"state": "processing", "claim.token": {"$in": list(tokens)}}
+        cursor = self.collection.find(wanted, {"claim.token": 1}, hint="lease")
+        return {one["claim"]["token"]: str(one["_id"]) async for one in cursor}
 
     def unsettle(self, queue: str | None, priority: int | None = None) -> None:
         """Make the next claims search from the start if a job may have come before the last position.
@@ -214,11 +256,11 @@ class ClaimStore:
         where: tuple[Document, str, list[tuple[str, int]]],
         token: str,
         begin: list[Document],
-        permit: Permit | None,
+        deadline: datetime | None,
     ) -> Document | None:
         search, index, order = where
-        if permit is not None and permit.deadline is not None:
-            search = search | limit_statements.before(permit.deadline, search["queue"], self.now)
+        if deadline is not None:
+            search = search | limit_statements.before(deadline, search["queue"], self.now)
         try:
             found = await self.collection.find_one_and_update(
                 search,
@@ -232,9 +274,22 @@ class ClaimStore:
             raise SlotTakenError(str((error.details or {}).get("keyValue", {}).get("slots"))) from None
         except PyMongoError as error:
             if is_too_large(error) and await self._pass_over(where):
-                return await self._claim(where, token, begin, permit)
+                return await self._claim(where, token, begin, deadline)
             found = await self._look_up(token, error)
         return dict(found) if found is not None else None
+
+    def _deadline(self, search: Search, permit: Permit | None) -> datetime | None:
+        """Return the latest server time at which a job may be claimed; a fixed present makes no claim too late."""
+        ends = []
+        if permit is not None and permit.deadline is not None:
+            ends.append(permit.deadline)
+        if search.until is not None and isinstance(self.now, str):
+            ends.append(search.until.at)
+        return min(ends, default=None)
+
+    def _refuse_late(self, search: Search) -> None:
+        if search.until is not None and isinstance(self.now, str) and search.until.may_be_over():
+            raise LateClaimError
 
     @guarded
     async def _pass_over(self, where: tuple[Document, str, list[tuple[str, int]]]) -> bool:
@@ -253,7 +308,7 @@ class ClaimStore:
         """Find the job that was claimed although its reply was lost.
 
         Raises:
-            DatabaseUnavailableError: there is none yet; a late one is left to its lease.
+            DatabaseUnavailableError: there is none yet; a late one is found by `held`.
         """
         with translated():
             found = await self.collection.find_one({"state": "processing", "claim.token": token}, hint="lease")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import DatabaseUnavailableError
@@ -9,8 +10,12 @@ from jobqueue.domain.queue import read_what_holds
 from jobqueue.store.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.audit_statements import FIELD, HAS_ROOM, MOST_ENTRIES, with_entry
 from jobqueue.store.database import guarded
+from jobqueue.store.statements import SERVER_NOW
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
     from jobqueue.domain.queue import QueueConfig
     from jobqueue.store.audit import Note
     from jobqueue.store.database import Database
@@ -19,6 +24,13 @@ Stored = dict[str, Any]
 _ALL_BUT_ENTRIES: Final = {FIELD: 0}
 _QUEUES: Final = {"$cond": [{"$eq": [{"$type": "$queues"}, "object"]}, "$queues", {"$literal": {}}]}
 _NEXT: Final = {"$add": [{"$cond": [{"$isNumber": "$revision"}, "$revision", 0]}, 1]}
+_WITH_TIME: Final[list[dict[str, Any]]] = [
+    {"$match": {"_id": "config"}},
+    {"$unset": FIELD},
+    {"$facet": {"found": [{"$match": {}}]}},
+    {"$set": {"at": SERVER_NOW}},
+]
+"""Answers also if there is no document: the time is never later than what is read."""
 
 
 class _Nothing:
@@ -26,6 +38,21 @@ class _Nothing:
 
 
 NOTHING: Final = _Nothing()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """All configurations at one moment.
+
+    Attributes:
+        queues: every configured queue.
+        revision: how often anything was changed.
+        at: the server's time of the reading, or a little earlier.
+    """
+
+    queues: Mapping[str, QueueConfig]
+    revision: int
+    at: datetime
 
 
 class ConfigStore:
@@ -40,13 +67,21 @@ class ConfigStore:
         self._outbox = AuditOutbox(database)
 
     @guarded
-    async def all(self) -> tuple[dict[str, QueueConfig], int]:
-        """Return every configured queue, and how often anything was changed."""
-        found = await self.collection.find_one({"_id": "config"}, _ALL_BUT_ENTRIES) or {}
+    async def all(self) -> Reading:
+        """Return every configured queue, how often anything was changed, and the server's time."""
+        answer = await self._answer()
+        found = (answer["found"] or [{}])[0]
         queues, revision = found.get("queues"), found.get("revision")
         known = queues if isinstance(queues, dict) else {}
         configs = {name: read_what_holds(one) for name, one in known.items() if isinstance(one, dict)}
-        return configs, revision if isinstance(revision, int) else 0
+        return Reading(queues=configs, revision=revision if isinstance(revision, int) else 0, at=answer["at"])
+
+    async def _answer(self) -> dict[str, Any]:
+        answers = await self.collection.aggregate(_WITH_TIME).to_list(1)
+        if not answers:
+            # A router answers nothing of a database without collections.
+            answers = [{"found": [], "at": await self._clock.ask()}]
+        return dict(answers[0])
 
     @guarded
     async def stored(self, name: str) -> Any:

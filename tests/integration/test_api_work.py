@@ -220,6 +220,20 @@ async def test_a_job_whose_answer_is_cut_off_goes_back_uncounted(
         await goes_back(runtime, job.id)
 
 
+async def test_a_job_that_cannot_be_written_into_an_answer_goes_back_uncounted(
+    client: Client, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await runtime.producer.add(NewJob(type="a"))
+
+    def broken(_: Any) -> None:
+        raise ValueError("cannot be written")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("jobqueue.api.work.wire.job", broken)
+        assert (await client.post(CLAIM, json={"worker": "w"})).status == 500
+    await goes_back(runtime, job.id)
+
+
 async def test_waiting_requests_end_when_the_server_stops(runtime: Runtime) -> None:
     async with TestClient(TestServer(make_app(runtime))) as client:
         waiting = asyncio.create_task(client.post(CLAIM, json={"worker": "w", "wait": 60}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -123,5 +124,5 @@ async def test_a_claim_that_has_waited_its_turn_does_not_go_by_what_was_configur
         await eventually(lambda: turn._waiters)
         await queues.patch("default", {"paused": True})
         # As if it had waited for longer than a copy counts.
-        idle_runtime.configs._read_at = float("-inf")
+        idle_runtime.configs._copy = replace(idle_runtime.configs._copy, asked_at=float("-inf"))
     assert await claiming is None
