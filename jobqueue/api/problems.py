@@ -18,6 +18,7 @@ from jobqueue.domain.errors import (
     KeyConflictError,
     NotFoundError,
     TooLargeError,
+    WriteRefusedError,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _STATUSES: Final[Mapping[type[JobQueueError], tuple[int, str]]] = {
     ChangedMeanwhileError: (412, "Changed meanwhile"),
     ConflictError: (409, "Conflict with the present state"),
     BusyError: (503, "Too much at once"),
+    WriteRefusedError: (503, "The database refuses the change"),
     DatabaseError: (503, "The database is not available"),
 }
 

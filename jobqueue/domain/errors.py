@@ -18,9 +18,9 @@
     │   └── UnfinishedJobsError    a queue that still has something to do is not deleted
     ├── ChangedMeanwhileError      what was to be changed is not what the caller has seen  412
     ├── SettingsError              settings, all mistakes at once
+    ├── WriteRefusedError          MongoDB refuses a write for a reason nobody foresaw  503
     └── DatabaseError              MongoDB cannot do what is needed                503
         ├── DatabaseUnavailableError
-        ├── WriteRefusedError         a write that MongoDB refuses for a reason nobody foresaw
         ├── UnsuitableDatabaseError   a standalone, too old, unsafe write concern
         └── MongodNotFoundError       no mongod to start an embedded MongoDB with
 
@@ -196,6 +196,12 @@ class SettingsError(JobQueueError):
         super().__init__("settings: " + "; ".join(self.mistakes))
 
 
+class WriteRefusedError(JobQueueError):
+    """Report that MongoDB refuses to change one job for a reason nobody foresaw; the reason may pass, or never."""
+
+    slug = "write-refused"
+
+
 class DatabaseError(JobQueueError):
     """Report that MongoDB could not do what was needed."""
 
@@ -206,12 +212,6 @@ class DatabaseUnavailableError(DatabaseError):
     """Report that MongoDB could not be reached in time; the call may be repeated."""
 
     slug = "database-unavailable"
-
-
-class WriteRefusedError(DatabaseError):
-    """Report that MongoDB refuses a write for a reason nobody foresaw; the reason may pass, or never."""
-
-    slug = "write-refused"
 
 
 class UnsuitableDatabaseError(DatabaseError):

@@ -110,7 +110,7 @@ class Execution:
                 await self._work.release(self.job, self.token)
         except StaleTokenError as error:
             log.warning("outcome came too late", job_id=self.job.id, reason=str(error))
-        except DatabaseError as error:
+        except (DatabaseError, WriteRefusedError) as error:
             log.warning("outcome could not be recorded", job_id=self.job.id, error=str(error))
         finally:
             self._keeper.let_go(self.token)
@@ -213,4 +213,5 @@ def _broken(error: BaseException) -> Failure:
 
 
 def _until_the_database_is_back() -> AsyncIterator[stamina.Attempt]:
-    return stamina.retry_context(on=DatabaseError, attempts=None, timeout=_SETTLE_SECONDS, wait_max=5.0)
+    passing = (DatabaseError, WriteRefusedError)
+    return stamina.retry_context(on=passing, attempts=None, timeout=_SETTLE_SECONDS, wait_max=5.0)

@@ -11,13 +11,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from jobqueue.domain import payload
-from jobqueue.domain.errors import (
-    KeyConflictError,
-    NotFoundError,
-    TooLargeError,
-    WriteRefusedError,
-    WrongStateError,
-)
+from jobqueue.domain.errors import KeyConflictError, NotFoundError, TooLargeError, WriteRefusedError, WrongStateError
 from jobqueue.domain.state import State
 from jobqueue.store import documents, foreign_statements, queue_statements, statements
 from jobqueue.store.database import brief, guarded, new_id, translated
@@ -221,7 +215,7 @@ class JobStore:
             with translated():
                 return await self._apply(Change(job_id=job_id, queue=queue, transition=transition))
         except PyMongoError as error:
-            raise WriteRefusedError(f"MongoDB refuses to store an outcome: {brief(error)}") from error
+            raise WriteRefusedError(f"MongoDB refuses to change job {job_id}: {brief(error)}") from error
 
     @guarded
     async def promote_due(self) -> int:
