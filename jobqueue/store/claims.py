@@ -158,7 +158,8 @@ class ClaimStore:
                 self._refuse_late(search)
             return None if found is None else documents.job(found)
         index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
-        base = statements.claimable(search.queue, search.types, search.excluded, suspects=search.suspects)
+        base = statements.claimable(search.queue, search.types, search.excluded)
+        base |= suspect_statements.allowed(suspects=search.suspects)
         position = self._positions.of(search.queue, search.types, search.excluded, suspects=search.suspects)
         if position.is_due(time.monotonic()):
             await self._look(position, base, index)

@@ -10,9 +10,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.state import State
-from jobqueue.store import limit_key_statements
+from jobqueue.store import limit_key_statements, suspect_statements
 from jobqueue.store.statements import ADOPTED, Document
-from jobqueue.store.suspect_statements import NO_SUSPECT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -236,7 +235,7 @@ def _failed(operator: str, ended_at: datetime) -> Document:
 
 def _types(search: Search) -> Document:
     types: Sequence[str] | None = search.types
-    found: Document = {} if search.suspects else {**NO_SUSPECT}
+    found: Document = suspect_statements.allowed(suspects=search.suspects)
     if types is not None:
         return found | {"type": types[0] if len(types) == 1 else {"$in": list(types)}}
     return found | ({"type": {"$nin": list(search.excluded)}} if search.excluded else {})

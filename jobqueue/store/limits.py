@@ -10,7 +10,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from jobqueue.domain import limits
-from jobqueue.store import limit_statements, statements
+from jobqueue.store import limit_statements, statements, suspect_statements
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ class LimitStore:
     async def something_waits(self, search: Search) -> bool:
         """Tell whether there is a job that a claim could find."""
         index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
-        base = statements.claimable(search.queue, search.types, search.excluded, suspects=search.suspects)
+        base = statements.claimable(search.queue, search.types, search.excluded)
+        base |= suspect_statements.allowed(suspects=search.suspects)
         return await self._jobs.find_one(base, {"_id": 1}, sort=statements.CLAIM_ORDER, hint=index) is not None
 
     @guarded

@@ -45,16 +45,9 @@ def _array(path: str) -> Document:
 _LEASE: Final = _number("$lease", 60)
 
 
-def claimable(
-    queue: str, types: Sequence[str] | None, excluded: Sequence[str] = (), *, suspects: bool = True
-) -> Document:
-    """Match what may be claimed from a queue; ``None`` takes any type but the excluded ones.
-
-    Without ``suspects`` only jobs match that may run beside a job that runs alone.
-    """
+def claimable(queue: str, types: Sequence[str] | None, excluded: Sequence[str] = ()) -> Document:
+    """Match what may be claimed from a queue; ``None`` takes any type but the excluded ones."""
     found: Document = {"queue": queue, "state": State.PENDING.value, **ADOPTED}
-    if not suspects:
-        found |= suspect_statements.NO_SUSPECT
     if types is not None:
         found["type"] = types[0] if len(types) == 1 else {"$in": list(types)}
     elif excluded:

@@ -17,6 +17,11 @@ NO_SUSPECT: Final[dict[str, Any]] = {"crashes": {"$not": SUSPECT["crashes"]}}
 _PROCESSING: Final[dict[str, Any]] = {"state": State.PROCESSING.value}
 
 
+def allowed(*, suspects: bool) -> dict[str, Any]:
+    """Match what a worker may claim: all jobs, or only those that may run beside a job that runs alone."""
+    return {} if suspects else NO_SUSPECT
+
+
 def alone(worker: str) -> str:
     """Return the slot of the one job of a queue that runs alone on a worker."""
     return f"alone:{worker}"

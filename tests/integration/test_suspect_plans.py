@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue.domain.job import NewJob
+from jobqueue.domain.limits import limit_key
 from jobqueue.domain.queue import QueueConfig
 from jobqueue.store import documents, limit_statements, statements, suspect_statements
 from jobqueue.store.claims import Search
@@ -24,6 +25,7 @@ HEALTHY = 20
 FINISHED = 2000
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TOKEN = "t" * 24
+KEY = limit_key("meta.user", {}, {"user": "x"})
 CLAIM: dict[str, Any] = {"token": TOKEN, "worker": "w"}
 
 
@@ -37,7 +39,7 @@ async def crowded(idle_runtime: Runtime) -> Runtime:
         for number in range(count):
             new = config.fill(NewJob(type=f"type{number % 3}", meta={"user": "x"}))
             inserted = NOW + timedelta(seconds=len(made))
-            made.append(documents.new_document(new, job_id=new_id(), now=inserted, limit_key="meta.user=x") | changes)
+            made.append(documents.new_document(new, job_id=new_id(), now=inserted, limit_key=KEY) | changes)
 
     put(SUSPECTS, crashes=2)
     put(HEALTHY)
@@ -56,7 +58,7 @@ async def test_a_worker_that_runs_a_suspect_searches_from_its_last_healthy_job_o
     position = Position(warm=0)
     position.found({"priority": 0, "insertAt": NOW + timedelta(seconds=SUSPECTS)})
     for part, order in position.narrowed()[:2]:
-        search = statements.claimable("default", types, suspects=False) | part
+        search = statements.claimable("default", types) | suspect_statements.NO_SUSPECT | part
         command = {
             "findAndModify": "jobs",
             "query": search,
@@ -73,8 +75,8 @@ async def test_the_first_search_past_suspects_goes_by_the_order_of_the_index(
 ) -> None:
     search = Search(queue="default", types=types, token=TOKEN, worker="w", suspects=False)
     hint = statements.CLAIM_INDEX if types is None else statements.CLAIM_TYPE_INDEX
-    whole = statements.claimable("default", types, suspects=False), hint
-    for wanted, index in (whole, limit_statements.of_group(search, "meta.user=x")):
+    whole = statements.claimable("default", types) | suspect_statements.NO_SUSPECT, hint
+    for wanted, index in (whole, limit_statements.of_group(search, KEY)):
         command = {"find": "jobs", "filter": wanted, "sort": dict(statements.CLAIM_ORDER), "limit": 1, "hint": index}
         await explain(crowded.database, command, keys=SUSPECTS + 3)
 
