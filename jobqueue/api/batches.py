@@ -30,6 +30,7 @@ MOST_READ: Final = 2 * MOST_MEMBERS
 _BATCH: Final = requests.BatchSchema()
 _ADD: Final = requests.BatchAddSchema()
 _KILL: Final = requests.KillSchema()
+_REQUEUE: Final = requests.BatchRequeueSchema()
 _EVENTS: Final = {"on_complete": "onComplete", "on_success": "onSuccess", "on_failure": "onFailure"}
 
 
@@ -119,7 +120,10 @@ async def kill(request: web.Request) -> web.Response:
 
 async def requeue(request: web.Request) -> web.Response:
     """Restart what has failed or was killed, and what was killed because of it."""
-    return reply((await request.app[RUNTIME].people.requeue_batch(path_id(request), by=actor(request))).wire())
+    batch_id = path_id(request)
+    given = fields.load(_REQUEUE, await read_object(request, optional=True))
+    requeued = await request.app[RUNTIME].people.requeue_batch(batch_id, **given, by=actor(request))
+    return reply(requeued.wire())
 
 
 def _members(given: list[Any], reader: JobReader, problems: Problems) -> tuple[Member, ...]:

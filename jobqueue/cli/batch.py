@@ -77,14 +77,15 @@ def show(batch_id: str, *, as_json: bool, **options: Any) -> None:
 
 @batch.command(epilog=exits.epilog())
 @click.argument("batch_id", metavar="ID")
+@click.option("--callbacks", is_flag=True, help="Let onSuccess come again if it came before.")
 @json_option
 @database_options
-def requeue(batch_id: str, *, as_json: bool, **options: Any) -> None:
+def requeue(batch_id: str, *, callbacks: bool, as_json: bool, **options: Any) -> None:
     """Restart what has failed or was killed, and what was killed because of it; what has succeeded is not run again."""
     wanted = check_id(batch_id)
 
     async def use(runtime: Runtime) -> BatchView:
-        return await runtime.people.requeue_batch(wanted, by=person())
+        return await runtime.people.requeue_batch(wanted, callbacks=callbacks, by=person())
 
     _print(with_runtime(database_flags(options), use), as_json=as_json)
 

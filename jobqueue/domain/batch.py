@@ -24,6 +24,9 @@ MOST_MEMBERS: Final = 10_000
 _REF: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}")
 Event = Literal["complete", "success", "failure"]
 _CALLBACKS: Final = {"on_complete": "onComplete", "on_success": "onSuccess", "on_failure": "onFailure"}
+Ending = Literal["success", "failed"]
+SUCCESS: Final = "success"
+FAILED: Final = "failed"
 EVENTS: Final[Mapping[Event, str]] = {"complete": "on_complete", "success": "on_success", "failure": "on_failure"}
 
 
@@ -78,14 +81,39 @@ class NewBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StandIn:
+    """A job that has the key of a callback, and for which that was not created.
+
+    Attributes:
+        event: of the callback.
+        index: of the callback among those of its event.
+        generation: of the batch.
+        key: the key of both.
+        job_id: the job.
+    """
+
+    event: str
+    index: int
+    generation: int
+    key: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """A batch as it is stored.
 
     Attributes:
         state: ``open`` until it is sealed and all of its jobs have ended.
-        generation: how often it was requeued.
-        additions: how often jobs were added to it.
+        generation: how often it was opened again after it had finished.
+        additions: how often jobs were added to it, or requeued.
         outbox: what has to be done for it and is not done yet: callbacks to be created, or its requeue.
+        verdict: the last one whose callbacks fired: ``success`` or ``failed``.
+        failed_in: the last generation whose first failure was told.
+        loud_in: the last generation that a requeue of the whole batch has opened: its callbacks fire in any case.
+        again_in: the last generation for which `on_success` was asked for once more.
+        restarts: how often its failed jobs were restarted as a whole.
+        stand_ins: jobs that have the keys of callbacks.
     """
 
     id: str
@@ -100,6 +128,47 @@ class Batch:
     generation: int = 0
     additions: int = 0
     outbox: tuple[str, ...] = ()
+    verdict: str | None = None
+    failed_in: int | None = None
+    loud_in: int | None = None
+    again_in: int | None = None
+    restarts: int = 0
+    stand_ins: tuple[StandIn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """The end of a generation of a batch.
+
+    Attributes:
+        verdict: the batch's verdict from then on.
+        events: the callbacks that are due; ``failure`` only if the first failure has not been told already.
+    """
+
+    verdict: str | None
+    events: tuple[Event, ...]
+
+
+def closing(batch: Batch, *, failed: bool) -> Closing:
+    """Return how a generation of a batch ends.
+
+    The callbacks fire if the verdict is another one than before, if this generation has told of a failure already, or
+    if a requeue of the whole batch has opened it.
+
+    Args:
+        batch: as it is before.
+        failed: a job of it has failed or was killed.
+    """
+    verdict = FAILED if failed else SUCCESS
+    is_news = batch.verdict != verdict or batch.failed_in == batch.generation
+    if not is_news and batch.loud_in != batch.generation:
+        return Closing(verdict=batch.verdict, events=())
+    events: list[Event] = ["complete"] if batch.on_complete else []
+    if failed and batch.on_failure:
+        events.append("failure")
+    if not failed and batch.on_success and (is_news or batch.again_in == batch.generation):
+        events.append("success")
+    return Closing(verdict=verdict, events=tuple(events))
 
 
 def is_ref(text: object) -> bool:

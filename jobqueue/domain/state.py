@@ -46,7 +46,7 @@ LEGAL: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
         State.DELAYED: frozenset({State.PENDING, State.KILLED}),
         State.PROCESSING: frozenset({State.PENDING, State.DELAYED, State.SUCCESS, State.FAILED, State.KILLED}),
         State.SUCCESS: frozenset({State.PENDING}),
-        State.FAILED: frozenset({State.PENDING}),
+        State.FAILED: frozenset({State.PENDING, State.DELAYED}),
         State.KILLED: frozenset({State.PENDING, State.DELAYED}),
     }
 )
@@ -59,6 +59,14 @@ DEPENDENTS: Final = "dependents"
 
 BREAKER: Final = "breaker:"
 """In an outbox, before the token of an attempt: the circuit breaker of the queue has not counted its end yet."""
+DEPENDENCY: Final = "dependency"
+"""The kind of error of a job that was killed because of another one."""
+REOPEN: Final = "reopen"
+"""In an outbox: the batch of a requeued job is to be opened again, if that has finished."""
+REVIVE: Final = "revive"
+"""In an outbox: jobs that were killed because of this one are to wait again, as it was requeued."""
+NOTES: Final = (REOPEN, REVIVE)
+"""Entries that a requeue writes."""
 _ORDER: Final = ("children", DEPENDENTS, "batch", "delete")
 SHORTEST_RETRY: Final = 1.0
 """Seconds after which a job that asks to run again, uncounted, comes back at the earliest."""
@@ -107,6 +115,7 @@ class Transition:
             ``delete``; also of an attempt that the job outlives, `BREAKER` and its token.
         fingerprint: of what went wrong, where that is the end of the job.
         retries: how often the job has gone back uncounted in a row, this time included.
+        run: how often the job may have been requeued; ``None`` where the claim tells.
     """
 
     source: State
@@ -124,6 +133,7 @@ class Transition:
     outbox: tuple[str, ...] = field(default=())
     fingerprint: str | None = None
     retries: int | None = None
+    run: int | None = None
 
     def __post_init__(self) -> None:
         if self.target not in LEGAL[self.source]:
@@ -314,6 +324,7 @@ def kill(job: Job, error: JobError, *, outcome: Outcome = Outcome.KILL) -> Trans
         error=error,
         outbox=outbox(job, State.KILLED),
         fingerprint=fingerprint(job.type, error),
+        run=None if job.claim else job.run,
     )
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.jobs import JobStore
     from jobqueue.store.listing import Listing
+    from jobqueue.store.requeues import RequeueStore
 
 PATCHABLE: Final = frozenset({"data", "meta", "priority", "delay_til", "attempts", "backoff", "lease", "timeout"})
 REQUEUE_CHANGES: Final = frozenset({"data", "attempts", "backoff", "priority"})
@@ -69,6 +70,7 @@ class Admin:
     def __init__(
         self,
         jobs: JobStore,
+        requeues: RequeueStore,
         logs: Logs,
         listing: Listing,
         configs: QueueConfigs,
@@ -77,6 +79,7 @@ class Admin:
     ) -> None:
         self._configs = configs
         self._jobs = jobs
+        self._requeues = requeues
         self._logs = logs
         self._listing = listing
         self._completer = completer
@@ -151,8 +154,10 @@ class Admin:
         if job.state in {State.PENDING, State.PROCESSING}:
             raise WrongStateError(job.id, job.state, "requeued")
         group = await self._group(job, changes)
-        requeued = await self._jobs.requeue(job, dict(changes), operation=operation, group=group)
+        requeued = await self._requeues.requeue(job, dict(changes), operation=operation, group=group)
         self._wakeups.tell(Wake(kind="ready", queue=job.queue, job_id=job.id))
+        if requeued.outbox:
+            await self._completer.finish(job.id)
         return requeued
 
     async def patch(self, job_id: str, changes: Mapping[str, Any]) -> Job:

@@ -1,4 +1,4 @@
-"""What follows when the jobs of a batch end: it finishes, its callbacks are created, and a requeue is carried out.
+"""What follows for a batch when its jobs end or start again: it finishes, its callbacks are created, it is opened.
 
 Like an ended job a batch says itself what is still to be done for it. Whoever sees it may do it, any number of times.
 """
@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.batch import EVENTS
-from jobqueue.domain.errors import KeyConflictError, NotFoundError, WrongStateError
+from jobqueue.domain.batch import EVENTS, StandIn, closing
+from jobqueue.domain.errors import ConflictError, KeyConflictError, NotFoundError
 from jobqueue.domain.job import as_tuple
-from jobqueue.domain.state import State
+from jobqueue.domain.state import REOPEN, State
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
-from jobqueue.store.batch_statements import ADDING, OPEN
+from jobqueue.store.batch_statements import ADDING, OPEN, REQUEUE
 from jobqueue.store.documents import callback_of, derived_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+    from collections.abc import Collection
 
     from jobqueue.domain.batch import Batch, Event
     from jobqueue.domain.job import Job, NewJob
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.batches import BatchStore
     from jobqueue.store.dependencies import DependencyStore
+    from jobqueue.store.generations import GenerationStore
     from jobqueue.store.jobs import JobStore
+    from jobqueue.store.requeues import RequeueStore
 
 log = get_logger(__name__)
-REQUEUE: Final = "requeue"
 _TRIES: Final = 20
-_AT_ONCE: Final = 500
 
 
 class BatchEnds:
@@ -39,13 +39,17 @@ class BatchEnds:
     def __init__(
         self,
         store: BatchStore,
+        generations: GenerationStore,
         jobs: JobStore,
+        requeues: RequeueStore,
         dependencies: DependencyStore,
         configs: QueueConfigs,
         wakeups: Wakeups,
     ) -> None:
         self._store = store
+        self._generations = generations
         self._jobs = jobs
+        self._requeues = requeues
         self._dependencies = dependencies
         self._configs = configs
         self._wakeups = wakeups
@@ -57,6 +61,39 @@ class BatchEnds:
         to_check = [] if job.state is State.SUCCESS else await self._note_failure(job.batch_id)
         return to_check + await self.settle(job.batch_id)
 
+    async def job_requeued(self, job: Job) -> list[str]:
+        """Open the batch of a requeued job if it has finished, in a new generation; of many who do so one does it.
+
+        Returns:
+            What `create_callbacks` does.
+
+        Raises:
+            ConflictError: the batch changes too quickly.
+        """
+        to_check: list[str] = []
+        if job.batch_id is None:
+            return to_check
+        for _ in range(_TRIES):
+            if await self._generations.join(job.batch_id):
+                return to_check
+            try:
+                batch = await self._store.get(job.batch_id)
+            except NotFoundError:
+                return to_check
+            if batch.state == OPEN:
+                continue
+            # In this order: as long as the job asks for it, its batch cannot have been opened and finished since.
+            if not await self._requeues.asks_for(job, REOPEN):
+                return to_check
+            if batch.outbox:
+                # The callbacks of this generation come first.
+                to_check += await self.create_callbacks(batch.id)
+                await self.settled(batch)
+            elif await self._generations.reopen(batch, await self.told(batch)):
+                log.info("batch opened again", batch_id=batch.id, job_id=job.id, generation=batch.generation + 1)
+                return to_check
+        raise ConflictError(f"batch {job.batch_id} is changing too quickly to be opened again")
+
     async def settle(self, batch_id: str) -> list[str]:
         """Finish a batch if it is sealed and none of its jobs is unfinished, and create the callbacks for that.
 
@@ -65,24 +102,28 @@ class BatchEnds:
         """
         for _ in range(_TRIES):
             try:
-                # Read before its jobs: whoever adds one afterwards changes the batch too, so that it is not ended here.
                 batch = await self._store.get(batch_id)
             except NotFoundError:
                 return []
-            if batch.state != OPEN or not batch.sealed or not {REQUEUE, ADDING}.isdisjoint(batch.outbox):
+            if not _may_finish(batch):
                 return []
-            if await self._store.has_unfinished(batch_id):
+            over = await self._generations.over(batch_id)
+            if over is None or not _may_finish(over[0]):
                 return []
-            events: list[Event] = ["complete"] if batch.on_complete else []
-            if batch.on_success and not await self._store.has_failed(batch_id):
-                events.append("success")
-            if await self._store.finish(batch, events):
+            # Whoever has added a job since, or requeued one, has changed the batch too: then it is not ended here.
+            seen, has_failed = over
+            if await self._generations.finish(seen, closing(seen, failed=has_failed)):
                 return await self.create_callbacks(batch_id)
+        await self._generations.look_again(batch_id)
         return []
 
     async def settled(self, batch: Batch) -> None:
         """Note that somebody has looked whether a batch has finished."""
         await self._store.settled(batch)
+
+    async def told(self, batch: Batch) -> str | None:
+        """Return the last verdict of a batch whose callbacks fired."""
+        return await self._generations.told(batch, _callback_id(batch, "success", 0))
 
     async def create_callbacks(self, batch_id: str) -> list[str]:
         """Create the callbacks of a batch that are due; return the ids of those that depend on other jobs."""
@@ -100,77 +141,60 @@ class BatchEnds:
         """Return batches for which something is still to be done, but for some."""
         return await self._store.left_over(but=but)
 
-    async def requeue(self, batch: Batch, finish: Callable[[str], Awaitable[None]]) -> None:
-        """Restart the jobs of a batch that have failed or were killed; those that depend on others wait for them again.
-
-        Args:
-            batch: in its new generation.
-            finish: does what an ended job, or one that has come to wait, still asks for.
-        """
-        async for job in self._of_before(batch):
-            await finish(job.id)
-            await self._restart(job, batch)
-        # Only now: one that waits for another must not find that one still failed.
-        for job_id in await self._store.waiting(batch):
-            await finish(job_id)
-        await self._store.done(batch, REQUEUE)
-        self._wakeups.tell(Wake(kind="ready"))
-        for job_id in await self.settle(batch.id):
-            await finish(job_id)
-
-    async def _of_before(self, batch: Batch) -> AsyncIterator[Job]:
-        """Yield, once each, jobs that have failed in an earlier generation; whoever takes one makes it of this one."""
-        seen: set[str] = set()
-        while True:
-            found = await self._store.to_requeue(batch, most=_AT_ONCE)
-            fresh = [job for job in found if job.id not in seen]
-            if not fresh:
-                return
-            for job in fresh:
-                seen.add(job.id)
-                yield job
-
-    async def _restart(self, job: Job, batch: Batch) -> None:
-        """Start a job anew, or let it wait again if it depends on others: they may be started anew too."""
-        try:
-            if job.depends_on:
-                await self._dependencies.revive(job, batch.generation)
-            else:
-                await self._jobs.requeue(job, {"generation": batch.generation})
-        except KeyConflictError as conflict:
-            # The living job with this key stands for it, as it does for a child.
-            log.warning("job of a batch not requeued", job_id=job.id, reason=str(conflict))
-            await self._store.pass_over(job, batch.generation)
-        except (WrongStateError, NotFoundError):
-            log.info("job of a batch restarted by somebody else", job_id=job.id)
-
     async def _note_failure(self, batch_id: str) -> list[str]:
         try:
             batch = await self._store.get(batch_id)
         except NotFoundError:
             return []
-        if batch.on_failure and await self._store.note_failure(batch_id, batch.generation):
+        if batch.on_failure and await self._generations.note_failure(batch):
             return await self.create_callbacks(batch_id)
         return []
 
     async def _create(self, batch: Batch, event: Event, index: int, child: NewJob, counts: dict[str, int]) -> list[str]:
-        """Create a callback; return its id if it has to be looked at, because it depends on other jobs."""
+        """Create a callback; return its id if it has to be looked at, because it depends on other jobs.
+
+        A living job that has its key stands in for it: the batch names that.
+        """
+        if any((one.event, one.index, one.generation) == (event, index, batch.generation) for one in batch.stand_ins):
+            return []
         config = await self._configs.fresh(child.queue)
         held: dict[str, Any] = {}
         if child.depends_on:
             await self._dependencies.mark(child.depends_on)
             held["outbox"] = ["check"]
-        slot = f"{batch.id}:{batch.generation}:{event}.{index}"
-        try:
-            made = await self._jobs.insert(
-                config.fill(child),
-                job_id=derived_id(batch.insert_at, slot),
-                limit_key=config.limit_key(child.data, child.meta) if config.grouped else None,
-                extra=held | callback_of(batch.id, event, batch.generation, counts),
-            )
-        except KeyConflictError as conflict:
-            log.warning("callback of a batch not created", batch_id=batch.id, callback=event, reason=str(conflict))
-            return []
+        callback_id = _callback_id(batch, event, index)
+        for attempt in range(_TRIES):
+            try:
+                made = await self._jobs.insert(
+                    config.fill(child),
+                    job_id=callback_id,
+                    limit_key=config.limit_key(child.data, child.meta) if config.grouped else None,
+                    extra=held | callback_of(batch.id, event, batch.generation, counts),
+                )
+            except KeyConflictError as conflict:
+                if not conflict.job_id and attempt < _TRIES - 1:
+                    # The holder of the key has ended at this moment.
+                    continue
+                if not conflict.job_id:
+                    raise
+                if conflict.job_id != callback_id:
+                    await self._stand_in(batch, event, index, conflict)
+                return []
+            break
         kind = "ready" if made.state is State.PENDING else "delayed"
         self._wakeups.tell(Wake(kind=kind, queue=made.queue, job_id=made.id, priority=made.priority))
         return [made.id] if made.outbox else []
+
+    async def _stand_in(self, batch: Batch, event: Event, index: int, conflict: KeyConflictError) -> None:
+        log.warning("callback of a batch not created", batch_id=batch.id, callback=event, reason=str(conflict))
+        named = StandIn(event=event, index=index, generation=batch.generation, key=conflict.key, job_id=conflict.job_id)
+        await self._generations.name_stand_in(batch, named)
+
+
+def _may_finish(batch: Batch) -> bool:
+    return batch.state == OPEN and batch.sealed and {REQUEUE, ADDING}.isdisjoint(batch.outbox)
+
+
+def _callback_id(batch: Batch, event: Event, index: int) -> str:
+    """Return the id of a callback: the same whoever creates it, however often, for one generation."""
+    return derived_id(batch.insert_at, f"{batch.id}:{batch.generation}:{event}.{index}")

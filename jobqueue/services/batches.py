@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import wire
-from jobqueue.domain.batch import MOST_MEMBERS, after_batch, arranged
+from jobqueue.domain.batch import FAILED, MOST_MEMBERS, SUCCESS, after_batch, arranged
 from jobqueue.domain.errors import (
-    ConflictError,
     InvalidInputError,
     NotFoundError,
     StaleTokenError,
@@ -19,6 +18,7 @@ from jobqueue.domain.errors import (
 from jobqueue.domain.state import FINAL, State
 from jobqueue.services.dependencies import missing_ones
 from jobqueue.services.wake import Wake
+from jobqueue.store.batch_statements import OPEN
 from jobqueue.store.database import new_id
 from jobqueue.store.documents import numbered_ids
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from jobqueue.domain.access import Scope
-    from jobqueue.domain.batch import Batch, Member, NewBatch, Place
+    from jobqueue.domain.batch import Batch, Member, NewBatch, Place, StandIn
     from jobqueue.services.admin import Admin
     from jobqueue.services.completer import Completer
     from jobqueue.services.config import QueueConfigs
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from jobqueue.store.visible import Visible
 
 _AT_ONCE: Final = 500
-_TRIES: Final = 50
 _AGAIN: Final = 3
 _TOGETHER: Final = 20
 _LOOKED_AT: Final = 100
@@ -56,6 +55,13 @@ class BatchView:
     counts: Mapping[str, int]
     progress: float
 
+    @property
+    def verdict(self) -> str | None:
+        """The last verdict whose callbacks fired; of a batch that finished with version 0.3.0 that of its jobs."""
+        if self.batch.verdict is not None or self.batch.state == OPEN:
+            return self.batch.verdict
+        return FAILED if self.counts[State.FAILED.value] + self.counts[State.KILLED.value] else SUCCESS
+
     def wire(self) -> dict[str, Any]:
         """Return the form it is shown in."""
         one = self.batch
@@ -67,12 +73,14 @@ class BatchView:
             "total": sum(self.counts.values()),
             "progress": round(self.progress, 1),
             "generation": one.generation,
+            "verdict": self.verdict,
             "meta": wire.value(one.meta),
             "insertAt": wire.date(one.insert_at),
             "endAt": wire.value(one.end_at),
             "onComplete": wire.children(one.on_complete),
             "onSuccess": wire.children(one.on_success),
             "onFailure": wire.children(one.on_failure),
+            "standIns": [_stand_in(each) for each in one.stand_ins],
         }
 
 
@@ -260,30 +268,25 @@ class Batches:
                     tries[job_id] += 1
         return killed
 
-    async def requeue(self, batch_id: str, *, begun: Callable[[], None] = lambda: None) -> BatchView:
+    async def requeue(
+        self, batch_id: str, *, callbacks: bool = False, begun: Callable[[], None] = lambda: None
+    ) -> BatchView:
         """Restart what has failed or was killed, and what was killed because of it; what has succeeded is kept.
 
-        The callbacks come again for the new generation, once.
+        A finished batch begins a new generation with that, whose callbacks come when it finishes, once. If nothing of
+        it has failed, callbacks come that are due and were never created.
 
         Args:
             batch_id: which one.
+            callbacks: let the callbacks for success come again if they came before.
             begun: called before anything is changed.
 
         Raises:
             NotFoundError: there is no such batch.
-            ConflictError: nothing of it has failed.
+            ConflictError: others change it all the time.
         """
-        for _ in range(_TRIES):
-            await self._completer.finish_batch(await self._store.get(batch_id))
-            batch = await self._store.get(batch_id)
-            if not await self._store.has_failed(batch_id):
-                raise ConflictError(f"no job of batch {batch_id} has failed or was killed")
-            begun()
-            next_one = await self._store.requeue(batch)
-            if next_one is not None:
-                await self._completer.finish_batch(next_one)
-                return await self.get(batch_id)
-        raise ConflictError(f"batch {batch_id} is changing too quickly to be requeued")
+        await self._completer.restart_batch(batch_id, callbacks=callbacks, begun=begun)
+        return await self.get(batch_id)
 
     async def _view(self, batch: Batch) -> BatchView:
         counts = await self._store.counts(batch.id)
@@ -332,6 +335,16 @@ class Batches:
         for job_id in to_check:
             await self._completer.finish(job_id)
         await self._completer.finish_batch(await self._store.get(batch_id))
+
+
+def _stand_in(one: StandIn) -> dict[str, Any]:
+    return {
+        "event": one.event,
+        "index": one.index,
+        "generation": one.generation,
+        "key": one.key,
+        "jobId": one.job_id,
+    }
 
 
 def _to_check(documents: Sequence[Mapping[str, Any]]) -> list[str]:

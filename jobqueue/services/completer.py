@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import DatabaseError, KeyConflictError, NotFoundError
 from jobqueue.domain.job import as_tuple
-from jobqueue.domain.state import DEPENDENTS, State
+from jobqueue.domain.state import DEPENDENTS, NOTES, State
 from jobqueue.journal import get_logger
-from jobqueue.services.batch_ends import REQUEUE
 from jobqueue.services.wake import Wake
-from jobqueue.store.batch_statements import SETTLE
+from jobqueue.store.batch_statements import REQUEUE, SETTLE
 from jobqueue.store.documents import child_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from jobqueue.domain.batch import Batch
     from jobqueue.domain.job import Job, NewJob
-    from jobqueue.services.batch_ends import BatchEnds
+    from jobqueue.services.batch_restarts import BatchRestarts
     from jobqueue.services.breakers import Breakers
     from jobqueue.services.config import QueueConfigs
     from jobqueue.services.dependencies import Dependencies
+    from jobqueue.services.revival import Revival
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.claims import ClaimStore
     from jobqueue.store.jobs import JobStore
@@ -36,6 +37,7 @@ log = get_logger(__name__)
 _STUCK_SECONDS: Final = 60.0
 """For so long the sweep passes over what it could not finish, so that many of them do not fill it."""
 _MOST_STUCK: Final = 10_000
+_TRIES: Final = 20
 
 
 class Completer:
@@ -46,7 +48,8 @@ class Completer:
         jobs: JobStore,
         claims: ClaimStore,
         dependencies: Dependencies,
-        batches: BatchEnds,
+        revival: Revival,
+        restarts: BatchRestarts,
         breakers: Breakers,
         configs: QueueConfigs,
         wakeups: Wakeups,
@@ -54,7 +57,9 @@ class Completer:
         self._jobs = jobs
         self._claims = claims
         self._dependencies = dependencies
-        self._batches = batches
+        self._revival = revival
+        self._batches = restarts.ends
+        self._restarts = restarts
         self._breakers = breakers
         self._configs = configs
         self._wakeups = wakeups
@@ -104,9 +109,12 @@ class Completer:
                 await self.finish(job_id)
 
     async def fire(self, job: Job) -> list[str]:
-        """Do what an ended job asks for; return the ids of jobs that ended because of it, or have to be looked at."""
+        """Do what a job asks for that has ended, waits or was requeued; return the ids of jobs to look at then."""
         ended: list[str] = []
         await self._breakers.count(job)
+        if not set(NOTES).isdisjoint(job.outbox):
+            ended += await self._revival.follow(job, self.finish)
+            job = replace(job, outbox=tuple(name for name in job.outbox if name not in NOTES))
         if "check" in job.outbox:
             ended += await self._dependencies.check(job)
         if "children" in job.outbox:
@@ -118,7 +126,7 @@ class Completer:
             ended += await self._batches.job_ended(job)
         if "delete" in job.outbox:
             await self._jobs.delete_fired(job)
-        elif job.id not in ended:
+        elif job.outbox and job.id not in ended:
             await self._jobs.fired(job)
         return ended
 
@@ -132,25 +140,47 @@ class Completer:
         for job_id in to_check:
             await self.finish(job_id)
         if REQUEUE in batch.outbox:
-            await self._batches.requeue(batch, self.finish)
+            await self._restarts.carry_out(batch, self.finish)
+
+    async def restart_batch(
+        self, batch_id: str, *, callbacks: bool = False, begun: Callable[[], None] = lambda: None
+    ) -> None:
+        """Restart what has failed of a batch, as `BatchRestarts.begin` has it.
+
+        Raises:
+            NotFoundError: there is no such batch.
+            ConflictError: others change it all the time.
+        """
+        begin = self._restarts.begin(batch_id, self.finish_batch, callbacks=callbacks, begun=begun)
+        if (batch := await begin) is not None:
+            await self.finish_batch(batch)
 
     async def _create(self, parent: Job, slot: str, child: NewJob) -> list[str]:
         """Create a child; return its id if it has to be looked at, because it depends on other jobs."""
         config = await self._configs.fresh(child.queue)
         await self._dependencies.mark(child.depends_on)
-        try:
-            made = await self._jobs.insert(
-                config.fill(child),
-                job_id=child_id(parent, slot),
-                parent_id=parent.id,
-                limit_key=config.limit_key(child.data, child.meta) if config.grouped else None,
-                extra={"outbox": ["check"]} if child.depends_on else None,
-            )
-        except KeyConflictError as conflict:
-            # The living job with this key stands for the child: that is what a key is for.
-            log.warning("child not created", parent_id=parent.id, slot=slot, reason=str(conflict))
-            await self._claims.note(parent.id, f"{slot} was not created: {conflict}")
-            return []
+        made_id = child_id(parent, slot)
+        for attempt in range(_TRIES):
+            try:
+                made = await self._jobs.insert(
+                    config.fill(child),
+                    job_id=made_id,
+                    parent_id=parent.id,
+                    limit_key=config.limit_key(child.data, child.meta) if config.grouped else None,
+                    extra={"outbox": ["check"]} if child.depends_on else None,
+                )
+            except KeyConflictError as conflict:
+                if not conflict.job_id and attempt < _TRIES - 1:
+                    # The holder of the key has ended at this moment.
+                    continue
+                if not conflict.job_id:
+                    raise
+                if conflict.job_id != made_id:
+                    # The living job with this key stands for the child: that is what a key is for.
+                    log.warning("child not created", parent_id=parent.id, slot=slot, reason=str(conflict))
+                    await self._claims.note(parent.id, f"{slot} was not created: {conflict}")
+                return []
+            break
         kind = "ready" if made.state is State.PENDING else "delayed"
         self._wakeups.tell(Wake(kind=kind, queue=made.queue, job_id=made.id, priority=made.priority))
         return [made.id] if made.outbox else []

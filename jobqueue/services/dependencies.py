@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from jobqueue.domain import state
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.job import POLICIES, JobError
-from jobqueue.domain.state import FINAL, State
+from jobqueue.domain.state import DEPENDENCY, FINAL, State
 from jobqueue.services.wake import Wake
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from jobqueue.store.dependencies import DependencyStore, Known
     from jobqueue.store.jobs import JobStore
 
-DEPENDENCY: Final = "dependency"
-"""The kind of error of a job that was killed because of another one."""
 _KILL, _RUN, _HOLD = POLICIES
 _AT_ONCE: Final = 500
 

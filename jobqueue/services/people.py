@@ -73,11 +73,11 @@ class People:
             note.after = {"killed": killed}
             return killed
 
-    async def requeue_batch(self, batch_id: str, *, by: Actor) -> BatchView:
+    async def requeue_batch(self, batch_id: str, *, by: Actor, **options: Any) -> BatchView:
         """Restart what has failed of a batch."""
         async with self._audit.noting(("batch", batch_id), "requeue", by) as note:
             note.before = {"counts": dict((await self._batches.get(batch_id)).counts)}
-            requeued = await self._batches.requeue(batch_id, begun=note.begin)
+            requeued = await self._batches.requeue(batch_id, **options, begun=note.begin)
             note.after = {"generation": requeued.batch.generation}
             return requeued
 

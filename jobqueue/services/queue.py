@@ -179,9 +179,14 @@ class JobQueue:
         """Say that no further jobs will come."""
         return await (await self.open()).batches.seal(check_id(batch_id))
 
-    async def requeue_batch(self, batch_id: str) -> BatchView:
-        """Restart what has failed or was killed, and what was killed because of it."""
-        return await (await self.open()).batches.requeue(check_id(batch_id))
+    async def requeue_batch(self, batch_id: str, *, callbacks: bool = False) -> BatchView:
+        """Restart what has failed or was killed, and what was killed because of it.
+
+        Args:
+            batch_id: which one.
+            callbacks: let the callbacks for success come again if they came before.
+        """
+        return await (await self.open()).batches.requeue(check_id(batch_id), callbacks=callbacks)
 
     async def kill_batch(self, batch_id: str) -> int:
         """Kill all unfinished jobs of a batch; return how many."""

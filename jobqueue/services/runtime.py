@@ -17,6 +17,7 @@ from jobqueue.services.admin import Admin
 from jobqueue.services.adoption import ADOPT_SECONDS, Adopter
 from jobqueue.services.audit import Audit
 from jobqueue.services.batch_ends import BatchEnds
+from jobqueue.services.batch_restarts import BatchRestarts
 from jobqueue.services.batches import Batches
 from jobqueue.services.breakers import Breakers
 from jobqueue.services.census import Census
@@ -42,6 +43,7 @@ from jobqueue.services.producer import Producer
 from jobqueue.services.pruner import PRUNE_SECONDS, Pruner
 from jobqueue.services.queues import Queues
 from jobqueue.services.relatives import JobRelatives
+from jobqueue.services.revival import Revival
 from jobqueue.services.rollups import ROLL_SECONDS, Roller
 from jobqueue.services.schedules import SCHEDULE_SECONDS, Scheduler, Schedules
 from jobqueue.services.search import Searches
@@ -64,6 +66,7 @@ from jobqueue.store.embedded import EmbeddedMongo
 from jobqueue.store.failures import FailureStore
 from jobqueue.store.feed import JobFeed
 from jobqueue.store.foreign import ForeignStore
+from jobqueue.store.generations import GenerationStore
 from jobqueue.store.idempotency import IdempotencyStore
 from jobqueue.store.jobs import JobStore
 from jobqueue.store.leases import LeaseKeeper
@@ -75,6 +78,7 @@ from jobqueue.store.neighbours import NeighbourStore
 from jobqueue.store.operations import OperationStore
 from jobqueue.store.pruning import PruningStore
 from jobqueue.store.queues import QueueStore
+from jobqueue.store.requeues import RequeueStore
 from jobqueue.store.rollups import RollupStore
 from jobqueue.store.schedules import ScheduleStore
 from jobqueue.store.search import SearchStore
@@ -117,14 +121,22 @@ class Runtime:
         self.config_store = ConfigStore(database)
         self.configs = QueueConfigs(self.config_store, lambda: self.wakeups.tell(Wake(kind="config")))
         self._listing = Listing(database)
-        dependency_store = DependencyStore(database)
+        dependency_store, generations = DependencyStore(database), GenerationStore(database)
         self._batch_store = batch_store = BatchStore(database, self.jobs)
         dependencies = Dependencies(dependency_store, self.jobs, self.wakeups)
-        ends = BatchEnds(batch_store, self.jobs, dependency_store, self.configs, self.wakeups)
+        self.requeues = requeues = RequeueStore(self.jobs)
+        ends = BatchEnds(batch_store, generations, self.jobs, requeues, dependency_store, self.configs, self.wakeups)
         self.limits, self.limit_keys = LimitStore(database), LimitKeyStore(database)
         self.breakers = Breakers(self.limits, self.configs, self.wakeups)
         self.completer = Completer(
-            self.jobs, self.claims, dependencies, ends, self.breakers, self.configs, self.wakeups
+            self.jobs,
+            self.claims,
+            dependencies,
+            Revival(dependency_store, self.jobs, requeues, ends),
+            BatchRestarts(batch_store, generations, requeues, dependency_store, self.claims, ends, self.wakeups),
+            self.breakers,
+            self.configs,
+            self.wakeups,
         )
         self.producer = Producer(self.jobs, dependencies, self.completer, self.configs, self.wakeups)
         self.logs = Logs(LogStore(database))
@@ -139,7 +151,9 @@ class Runtime:
             self.logs,
             self.wakeups,
         )
-        self.admin = Admin(self.jobs, self.logs, self._listing, self.configs, self.completer, self.wakeups)
+        self.admin = Admin(
+            self.jobs, self.requeues, self.logs, self._listing, self.configs, self.completer, self.wakeups
+        )
         self.visible = Visible(database)
         self.batches = Batches(
             batch_store,

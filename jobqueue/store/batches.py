@@ -10,7 +10,7 @@ from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from jobqueue.domain.batch import Batch
+from jobqueue.domain.batch import FAILED, SUCCESS, Batch, StandIn
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.state import UNFINISHED, State
 from jobqueue.store import batch_statements, documents, statements
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorClientSession
 
     from jobqueue.domain.batch import NewBatch, Place
-    from jobqueue.domain.job import Job
     from jobqueue.store.database import Database
     from jobqueue.store.jobs import JobStore
     from jobqueue.store.statements import Document, Now
@@ -84,7 +83,7 @@ class BatchStore:
             await self._job_store.tell_conflict(error, members)
         except DuplicateKeyError:
             return await self.get(batch_id)
-        return _batch(document)
+        return batch_of(document)
 
     @guarded
     async def get(self, batch_id: str) -> Batch:
@@ -96,7 +95,7 @@ class BatchStore:
         found = await self.collection.find_one({"_id": ObjectId(batch_id)}, {ADDING: 0})
         if found is None:
             raise NotFoundError("batch", batch_id)
-        return _batch(found)
+        return batch_of(found)
 
     @guarded
     async def page(self, *, state: str | None, before: Batch | None, limit: int) -> list[Batch]:
@@ -106,7 +105,7 @@ class BatchStore:
             found["insertAt"] = {"$lte": before.insert_at}
             found["$nor"] = [{"insertAt": before.insert_at, "_id": {"$gte": ObjectId(before.id)}}]
         cursor = self.collection.find(found).sort([("insertAt", -1), ("_id", -1)]).limit(limit)
-        return [_batch(one) async for one in cursor]
+        return [batch_of(one) async for one in cursor]
 
     @guarded
     async def page_from(
@@ -118,7 +117,7 @@ class BatchStore:
         if place is not None:
             found["insertAt"] = {"$lte": datetime.fromtimestamp(place.millisecond / 1000, UTC)}
         cursor = self.collection.find(found).sort([("insertAt", -1), ("_id", -1)])
-        return [_batch(one) async for one in cursor.skip(place.passed if place else 0).limit(limit)]
+        return [batch_of(one) async for one in cursor.skip(place.passed if place else 0).limit(limit)]
 
     @guarded
     async def counts(self, batch_id: str) -> dict[str, int]:
@@ -152,7 +151,7 @@ class BatchStore:
         )
         if found is None:
             raise NotFoundError("batch", batch_id)
-        return _batch(found)
+        return batch_of(found)
 
     @guarded
     async def has_unfinished(self, batch_id: str) -> bool:
@@ -165,23 +164,6 @@ class BatchStore:
         """Tell whether a job of a batch has failed or was killed."""
         found = {"batchId": ObjectId(batch_id), "state": _ENDED_BADLY}
         return await self._jobs.find_one(found, {"_id": 1}, hint=_BY_STATE) is not None
-
-    @guarded
-    async def finish(self, batch: Batch, events: Sequence[str]) -> bool:
-        """End a batch and note which callbacks are due, if nothing has happened to it since it was read."""
-        done = await self.collection.update_one(
-            batch_statements.unchanged(batch), batch_statements.finish(events, self.now)
-        )
-        return bool(done.modified_count)
-
-    @guarded
-    async def note_failure(self, batch_id: str, generation: int) -> bool:
-        """Note that a job has failed and the callback for that is due; tell whether it is the first one."""
-        done = await self.collection.update_one(
-            batch_statements.first_failure(batch_id, generation),
-            {"$set": {"failedIn": generation}, "$addToSet": {"outbox": "failure"}},
-        )
-        return bool(done.modified_count)
 
     @guarded
     async def done(self, batch: Batch, name: str) -> None:
@@ -200,32 +182,7 @@ class BatchStore:
         """Return batches for which something is still to be done, but for some."""
         # What is being added is of no concern here.
         wanted = {"outbox": {"$exists": True, "$ne": [ADDING]}, "_id": {"$nin": [ObjectId(one) for one in but]}}
-        return [_batch(one) async for one in self.collection.find(wanted).limit(most)]
-
-    @guarded
-    async def requeue(self, batch: Batch) -> Batch | None:
-        """Begin a new generation, if nothing is left to be done for this one; its jobs follow."""
-        guard = {"_id": ObjectId(batch.id), "generation": batch.generation, "outbox": {"$exists": False}}
-        found = await self.collection.find_one_and_update(
-            guard, batch_statements.requeue(), return_document=ReturnDocument.AFTER
-        )
-        return None if found is None else _batch(found)
-
-    @guarded
-    async def to_requeue(self, batch: Batch, *, most: int) -> list[Job]:
-        """Return jobs, as `lean`, that have failed or were killed in an earlier generation.
-
-        Args:
-            batch: in its present generation.
-            most: how many at most.
-        """
-        found = {
-            "batchId": ObjectId(batch.id),
-            "state": _ENDED_BADLY,
-            "$or": [{"generation": {"$exists": False}}, {"generation": {"$lt": batch.generation}}],
-        }
-        cursor = self._jobs.find(found, _LEAN, hint=_BY_STATE).limit(most)
-        return [documents.job(one) async for one in cursor]
+        return [batch_of(one) async for one in self.collection.find(wanted).limit(most)]
 
     @guarded
     async def unfinished(self, batch_id: str, most: int, *, but: Sequence[str] = ()) -> list[str]:
@@ -233,23 +190,6 @@ class BatchStore:
         others = {"_id": {"$nin": [ObjectId(one) for one in but]}} if but else {}
         found = {"batchId": ObjectId(batch_id), "state": _UNFINISHED, **others}
         return [str(one["_id"]) async for one in self._jobs.find(found, {"_id": 1}, hint=_BY_STATE).limit(most)]
-
-    @guarded
-    async def waiting(self, batch: Batch) -> list[str]:
-        """Return ids of jobs of a batch that wait for others since it was requeued."""
-        found = {
-            "batchId": ObjectId(batch.id),
-            "state": State.DELAYED.value,
-            "waitsFor": {"$exists": True},
-            "generation": batch.generation,
-        }
-        await self._jobs.update_many(found, {"$set": {"outbox": ["check"]}})
-        return [str(one["_id"]) async for one in self._jobs.find(found, {"_id": 1}, hint=_BY_STATE)]
-
-    @guarded
-    async def pass_over(self, job: Job, generation: int) -> None:
-        """Let a job be as it is in this generation."""
-        await self._jobs.update_one({"_id": ObjectId(job.id)}, {"$set": {"generation": generation}})
 
     @guarded
     async def refs(self, batch_id: str, wanted: Sequence[str]) -> dict[str, str]:
@@ -262,7 +202,22 @@ def _whole(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _batch(document: Mapping[str, Any]) -> Batch:
+def _whole_or_none(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _stand_in(document: Mapping[str, Any]) -> StandIn:
+    return StandIn(
+        event=str(document["event"]),
+        index=_whole(document["index"]),
+        generation=_whole(document["generation"]),
+        key=str(document["key"]),
+        job_id=str(document["jobId"]),
+    )
+
+
+def batch_of(document: Mapping[str, Any]) -> Batch:
+    """Return the batch of a document; fields that are missing or odd get their defaults."""
     get = document.get
     return Batch(
         id=str(document["_id"]),
@@ -277,4 +232,10 @@ def _batch(document: Mapping[str, Any]) -> Batch:
         generation=_whole(get("generation")),
         additions=_whole(get("additions")),
         outbox=tuple(map(str, outbox)) if isinstance(outbox := get("outbox"), list) else (),
+        verdict=verdict if (verdict := get("verdict")) in {SUCCESS, FAILED} else None,
+        failed_in=_whole_or_none(get("failedIn")),
+        loud_in=_whole_or_none(get("loudIn")),
+        again_in=_whole_or_none(get("againIn")),
+        restarts=_whole(get("restarts")),
+        stand_ins=tuple(_stand_in(one) for one in stand_ins) if isinstance(stand_ins := get("standIns"), list) else (),
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _KILL, _RUN, _ = POLICIES
 _LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
 _INDEX: Final = "dependents"
+_FALLEN: Final = "unmet"
 MOST_PARENT_BYTES: Final = 8 * 1024 * 1024
 """Results that one job is given of those it depended on."""
 
@@ -101,6 +102,39 @@ class DependencyStore:
         return [documents.job(one) async for one in cursor]
 
     @guarded
+    async def fallen(self, job_id: str, most: int, *, after: str | None = None) -> list[Job]:
+        """Return jobs, without what can be large, that were killed because this one did not succeed.
+
+        Args:
+            job_id: the one that did not.
+            most: how many at most.
+            after: only those whose ids come after this one.
+        """
+        found = dependency_statements.fallen(job_id)
+        if after is not None:
+            found["_id"] = {"$gt": ObjectId(after)}
+        cursor = self.collection.find(found, _LEAN, hint=_FALLEN).sort("_id", 1).limit(most)
+        return [documents.job(one) async for one in cursor]
+
+    @guarded
+    async def culprits(self, job: Job) -> list[str]:
+        """Return the jobs because of which a killed one cannot wait again: failed, killed, or deleted as such."""
+        found = await self.collection.find_one({"_id": ObjectId(job.id)}, {"unmet": 1}) or {}
+        unmet = {str(one) for one in found.get("unmet") or ()}
+        return [
+            one.id
+            for one in await self.known(job.depends_on)
+            if one.state in {State.FAILED, State.KILLED} or (one.state is None and one.id in unmet)
+        ]
+
+    @guarded
+    async def blame(self, job: Job, culprits: Sequence[str]) -> None:
+        """Note further jobs that a killed one needs to have started anew before it can wait again."""
+        guard = statements.same_run(job.id, job.queue, job.run) | {"state": State.KILLED.value}
+        blamed = {"$addToSet": {"unmet": {"$each": [ObjectId(one) for one in culprits]}}}
+        await self.collection.update_one(guard, blamed)
+
+    @guarded
     async def parents(self, job: Job) -> tuple[dict[str, Any], ...]:
         """Return the jobs that one depended on, with their results as far as there is room for them."""
         cursor = self.collection.find(
@@ -118,10 +152,14 @@ class DependencyStore:
         return tuple(found[one] for one in job.depends_on if one in found)
 
     @guarded
-    async def revive(self, job: Job, generation: int) -> bool:
+    async def revive(self, job: Job, *, restart: int | None = None) -> bool:
         """Let a job that has failed or was killed wait again for what it depends on; tell whether it was done.
 
         What has succeeded and was deleted since is not waited for.
+
+        Args:
+            job: as it was read.
+            restart: as `dependency_statements.revive` has it.
 
         Raises:
             KeyConflictError: another unfinished job has taken its key.
@@ -131,7 +169,7 @@ class DependencyStore:
             "outbox": {"$exists": False},
         }
         gone = [one.id for one in await self.known(job.depends_on) if one.state is None]
-        update = dependency_statements.revive(gone, generation, self.now)
+        update = dependency_statements.revive(gone, self.now, restart=restart)
         try:
             return bool((await self.collection.update_one(guard, update)).modified_count)
         except DuplicateKeyError:

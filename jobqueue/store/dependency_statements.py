@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from jobqueue.domain.state import State
-from jobqueue.store import statements
+from jobqueue.domain.state import DEPENDENCY, State
+from jobqueue.store import requeue_statements, statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,16 +53,31 @@ def release(job_ids: Sequence[ObjectId], now: Now) -> list[Document]:
     ]
 
 
-def revive(gone: Sequence[str], generation: int, now: Now) -> list[Document]:
+def fallen(job_id: str) -> Document:
+    """Match the jobs that were killed because a job did not succeed."""
+    return fallen_because_of([ObjectId(job_id)])
+
+
+def fallen_because_of(job_ids: Sequence[ObjectId]) -> Document:
+    """Match the jobs that were killed because one of several did not succeed."""
+    culprits: Any = job_ids[0] if len(job_ids) == 1 else {"$in": list(job_ids)}
+    return {"unmet": culprits, "state": State.KILLED.value, "error.kind": DEPENDENCY}
+
+
+def revive(gone: Sequence[str], now: Now, *, restart: int | None = None) -> list[Document]:
     """Let a job that has ended wait again for what it depends on; whether it has to is looked at afterwards.
 
     Args:
         gone: what does not exist any more; it is waited for only if it had not succeeded.
-        generation: of the batch.
         now: the present.
+        restart: the restart of the whole batch for which that is done. Its own end looks at what is waited for, when
+            all are restarted; without it the job says itself that this, and all that follows, is to be done.
     """
+    follows: Document = requeue_statements.notes(reopen=restart is None)
+    if restart is None:
+        follows["$concatArrays"].append({"$cond": [waits_at_all(), ["check"], []]})
     met = {"$setDifference": [[ObjectId(one) for one in gone], {"$ifNull": ["$unmet", []]}]}
-    waits: Any = {"$gt": ["$waitsFor", []]}
+    waits: Any = waits_at_all()
     return [
         {"$set": {"waitsFor": {"$setDifference": ["$dependsOn", met]}}},
         {
@@ -70,7 +85,7 @@ def revive(gone: Sequence[str], generation: int, now: Now) -> list[Document]:
                 "state": {"$cond": [waits, State.DELAYED.value, State.PENDING.value]},
                 "waitsFor": {"$cond": [waits, "$waitsFor", "$$REMOVE"]},
                 "unmet": "$$REMOVE",
-                "generation": generation,
+                **({} if restart is None else {"restart": restart}),
                 "attemptsMade": 0,
                 "crashes": "$$REMOVE",
                 "progress": 0,
@@ -82,7 +97,14 @@ def revive(gone: Sequence[str], generation: int, now: Now) -> list[Document]:
                 "fingerprint": "$$REMOVE",
                 "retries": "$$REMOVE",
                 "run": {"$add": [{"$ifNull": ["$run", 0]}, 1]},
-                "history": {"$concatArrays": [{"$ifNull": ["$history", []]}, [statements.requeued(now)]]},
+                "history": {"$concatArrays": [{"$ifNull": ["$history", []]}, [requeue_statements.requeued(now)]]},
+                "outbox": follows,
             }
         },
+        statements.drop_empty_outbox(),
     ]
+
+
+def waits_at_all() -> Document:
+    """Return the expression that tells whether a job waits for others."""
+    return {"$gt": ["$waitsFor", []]}

@@ -90,6 +90,7 @@ def _declared() -> Sequence[Index]:
         "batch": ((("batchId", 1), ("state", 1), *_NEWEST), _partial(batchId=_ANY_ID)),
         "ref": ((("batchId", 1), ("ref", 1)), _partial(ref={"$gt": ""})),
         "dependents": ((("waitsFor", 1),), _partial(waitsFor={"$exists": True})),
+        "unmet": ((("unmet", 1), ("_id", 1)), _partial(unmet={"$exists": True})),
         "newestOfParent": ((("parentId", 1), *_NEWEST), _partial(parentId=_ANY_ID)),
         "newestOfSchedule": ((("schedule", 1), *_NEWEST), _partial(schedule={"$gt": ""})),
         "newestOfAttribute": ((("attrs", 1), *_NEWEST), _partial(attrs={"$exists": True})),

@@ -155,7 +155,7 @@ class JobStore:
             return
         if first["code"] != 11000:  # noqa: PLR2004 - MongoDB's DuplicateKey
             raise error
-        await self._conflict(made[first["index"]])
+        await self.conflict(made[first["index"]])
 
     @guarded
     async def find(self, job_id: str) -> Job | None:
@@ -270,33 +270,6 @@ class JobStore:
         await self.collection.update_one(same, {"$unset": {"outbox": ""}})
 
     @guarded
-    async def requeue(
-        self, job: Job, changes: Document, *, operation: str | None = None, group: Document | None = None
-    ) -> Job:
-        """Start a job anew; for an operation only once, and with its id in the history; ``group`` as in `regrouped`.
-
-        Raises:
-            WrongStateError: it is pending, processing, or has changed meanwhile.
-            KeyConflictError: another unfinished job has taken its key.
-        """
-        was: Document = {name: None for name in changes if name not in {"attrs", "generation"}}
-        if job.result is not None:
-            was["result"] = None
-        update = statements.requeue(self.now, was, changes, operation, group)
-        guard = statements.requeueable(job, FULL_BYTES)
-        if operation is not None:
-            guard["history.operation"] = {"$ne": ObjectId(operation)}
-        for _ in range(2):
-            try:
-                found = await self.collection.find_one_and_update(guard, update, return_document=ReturnDocument.AFTER)
-            except DuplicateKeyError:
-                await self._conflict({"_id": ObjectId(job.id), "queue": job.queue, "key": job.key})
-            if found:
-                return documents.job(found)
-            await self.history.spill(job.id, keep=0, state=job.state, least_bytes=FULL_BYTES)
-        raise WrongStateError(job.id, (await self.get(job.id)).state, "requeued")
-
-    @guarded
     async def patch(self, job: Job, changes: Document, group: Document | None = None) -> Job:
         """Change fields of a job that is not processing; ``group`` as in `regrouped`.
 
@@ -355,9 +328,14 @@ class JobStore:
         if (error.details or {}).get("keyPattern", {}).get("_id"):
             found = await self.collection.find_one({"_id": document["_id"]})
             return documents.job(found or document)
-        return await self._conflict(document)
+        return await self.conflict(document)
 
-    async def _conflict(self, document: Document) -> Job:
+    async def conflict(self, document: Document) -> Job:
+        """Say who has the key of a document that could not be written.
+
+        Raises:
+            KeyConflictError: always.
+        """
         queue, key = document["queue"], str(document["key"])
         holder = await self.collection.find_one(statements.key_holder(queue, key), {"_id": 1})
         raise KeyConflictError(queue, key, str(holder["_id"]) if holder else "") from None

@@ -64,7 +64,7 @@ def kill_waiting(reason: str, now: Now) -> list[Document]:
                 **statements.killed(now),
             }
         },
-        {"$set": {"outbox": {"$cond": [{"$eq": ["$outbox", []]}, "$$REMOVE", "$outbox"]}}},
+        statements.drop_empty_outbox(),
     ]
 
 

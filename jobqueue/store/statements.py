@@ -14,11 +14,11 @@ from jobqueue.domain import wire
 from jobqueue.domain.job import INLINE_LOGS
 from jobqueue.domain.state import DEPENDENTS, FINAL, UNFINISHED, UNSET, WAITING, State, Transition
 from jobqueue.store import suspect_statements
+from jobqueue.store.tolerant import array as _array
+from jobqueue.store.tolerant import number as _number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from jobqueue.domain.job import Job
 
 
 Document = dict[str, Any]
@@ -30,16 +30,6 @@ ADOPTED: Final[Document] = {"run": {"$ne": None}}
 CLAIM_INDEX: Final = "claim"
 CLAIM_TYPE_INDEX: Final = "claimType"
 _MILLISECONDS: Final = 1000
-
-
-def _number(path: str, default: Any) -> Document:
-    """Return the number in a field; one that another tool has spoilt must not keep the jobs behind it waiting."""
-    return {"$cond": [{"$isNumber": path}, path, default]}
-
-
-def _array(path: str) -> Document:
-    """Return the list in a field, as `_number`."""
-    return {"$cond": [{"$isArray": path}, path, []]}
 
 
 _LEASE: Final = _number("$lease", 60)
@@ -155,6 +145,9 @@ def guard(job_id: str, queue: str, transition: Transition, now: Now) -> Document
     if transition.token is not None:
         found["claim.token"] = transition.token
         found["history.token"] = transition.token
+    if transition.run is not None:
+        # Not an equality: another tool may have put a text there.
+        found["run"] = {"$not": {"$gt": transition.run}}
     if transition.target in FINAL and DEPENDENTS not in transition.outbox:
         # Since the job was claimed another one may have come to depend on it: then that has to follow too.
         found["dependents"] = None
@@ -298,62 +291,9 @@ def expired(now: Now, patience: float) -> Document:
     }
 
 
-def requeued(now: Now) -> Document:
-    """Return the history entry of a job that is started anew by a person's will."""
-    return {
-        "attempt": _number("$attemptsMade", 0),
-        "token": None,
-        "worker": None,
-        "startAt": None,
-        "endAt": now,
-        "outcome": "requeue",
-        "error": None,
-        "code": None,
-    }
-
-
-def requeue(
-    now: Now, was: Document, changes: Document, operation: str | None = None, group: Document | None = None
-) -> list[Document]:
-    """Start a job anew by a person's will: attempts from nothing, history kept, replaced values noted in it."""
-    entry = requeued(now)
-    if operation is not None:
-        entry["operation"] = ObjectId(operation)
-    if was:
-        entry["was"] = {name: f"${name}" for name in was}
-    return [
-        {
-            "$set": {
-                **{name: {"$literal": inner} for name, inner in changes.items()},
-                **(group or {}),
-                "state": State.PENDING.value,
-                "attemptsMade": 0,
-                "crashes": "$$REMOVE",
-                "progress": 0,
-                "error": None,
-                "result": None,
-                "startAt": None,
-                "endAt": None,
-                "delayTil": None,
-                "waitsFor": "$$REMOVE",
-                "unmet": "$$REMOVE",
-                "heldTil": "$$REMOVE",
-                "fingerprint": "$$REMOVE",
-                "retries": "$$REMOVE",
-                "run": {"$add": [_number("$run", 0), 1]},
-                "history": {"$concatArrays": [_array("$history"), [entry]]},
-            }
-        }
-    ]
-
-
-def requeueable(job: Job, most_bytes: int) -> Document:
-    """Match a job that may be requeued, nobody having done so yet, and whose document has room for what is replaced."""
-    return same_run(job.id, job.queue, job.run) | {
-        "state": job.state.value,
-        "outbox": {"$exists": False},
-        "$expr": {"$lt": [{"$bsonSize": "$$ROOT"}, most_bytes]},
-    }
+def drop_empty_outbox() -> Document:
+    """Return the stage that leaves no empty outbox, so that the index holds only jobs with something to do."""
+    return {"$set": {"outbox": {"$cond": [{"$eq": ["$outbox", []]}, "$$REMOVE", "$outbox"]}}}
 
 
 def spillable(job_id: str, state: State, least_bytes: int) -> Document:

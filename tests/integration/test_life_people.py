@@ -278,6 +278,6 @@ async def test_a_requeue_that_comes_too_late_does_not_disturb_the_run_it_finds(i
     claimed = await claim(idle_runtime)
     before = await document(idle_runtime, seen.id)
     with pytest.raises(WrongStateError, match="is processing"):
-        await idle_runtime.jobs.requeue(seen, {})
+        await idle_runtime.requeues.requeue(seen, {})
     assert await document(idle_runtime, seen.id) == before
     assert (await succeed(idle_runtime, claimed)).state is State.SUCCESS

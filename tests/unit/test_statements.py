@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jobqueue.domain import state
 from jobqueue.domain.job import JobError, NewJob, Retries
 from jobqueue.domain.state import FINAL, UNFINISHED, Outcome, State, Transition
-from jobqueue.store import limit_key_statements, limit_statements, queue_statements, statements
+from jobqueue.store import limit_key_statements, limit_statements, queue_statements, requeue_statements, statements
 
 from .domain_strategies import JOB_ID, LONG_AGO, make_job, modest
 
@@ -58,11 +58,13 @@ def updates(now: Now) -> list[Document | list[Document]]:
         *(statements.applied(one, now) for one in transitions()),
         statements.claim(EVIL, EVIL, now, lease=5, slots=[EVIL]),
         statements.renew(now, 5, [{"m": EVIL, "level": EVIL}]),
-        statements.requeue(now, {"data": None}, {"data": {"value": EVIL}}),
+        requeue_statements.requeue(now, {"data": None}, {"data": {"value": EVIL}}),
         statements.patch({"data": {"value": EVIL}, "delayTil": NOW}, now),
         statements.patch({"meta": {"value": EVIL}}, now),
         statements.patch({"priority": 1}, now, limit_key_statements.regrouped("meta.x", grouped, {})),
-        statements.requeue(now, {}, {}, None, limit_key_statements.regrouped("data.x", grouped, {"data": {"x": EVIL}})),
+        requeue_statements.requeue(
+            now, {}, {}, None, limit_key_statements.regrouped("data.x", grouped, {"data": {"x": EVIL}})
+        ),
         statements.promote(),
         limit_statements.grant(EVIL, 5, 1000, 50, now),
         limit_statements.give_back(NOW),
@@ -181,9 +183,9 @@ def test_only_what_does_not_run_may_be_changed_or_deleted() -> None:
 def test_a_requeue_needs_the_run_and_state_it_was_decided_on_and_an_empty_outbox(
     size: int, run: int, source: State
 ) -> None:
-    guard = statements.requeueable(make_job(state=source, run=run, claim=None), 10**size)
+    guard = requeue_statements.requeueable(make_job(state=source, run=run, claim=None), 10**size)
     assert (guard["state"], guard["run"], guard["outbox"]) == (source, run, {"$exists": False})
-    (update,) = statements.requeue(NOW, {"data": None}, {})
+    update, _ = requeue_statements.requeue(NOW, {"data": None}, {})
     changed = update["$set"]
     assert (changed["state"], changed["attemptsMade"], changed["result"]) == ("pending", 0, None)
     assert changed["history"]["$concatArrays"][1][0]["was"] == {"data": "$data"}

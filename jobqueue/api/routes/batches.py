@@ -77,6 +77,11 @@ ROUTES: Final = (
         "/v1/batches/{id}/requeue",
         batches.requeue,
         "admin",
-        Operation(tag="batches", replies={200: _BATCH}, errors=(404, 409)),
+        Operation(
+            tag="batches",
+            body=Body(requests.BatchRequeueSchema, optional=True, example={"callbacks": True}),
+            replies={200: _BATCH},
+            errors=(404, 409),
+        ),
     ),
 )

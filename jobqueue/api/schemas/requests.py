@@ -134,6 +134,12 @@ class KillSchema(Strict):
     reason = Text()
 
 
+class BatchRequeueSchema(Strict):
+    """How the failed jobs of a batch are restarted."""
+
+    callbacks = Flag()
+
+
 class ClaimSchema(Strict):
     """What a worker wants to run."""
 

@@ -14,6 +14,16 @@ class AddedShown(Shown):
     ref = Text(allow_none=True)
 
 
+class StandInShown(Shown):
+    """A job that has the key of a callback, and for which that was not created."""
+
+    event = Text(spec={"enum": ["complete", "success", "failure"]})
+    index = Whole()
+    generation = Whole()
+    key = Text()
+    job_id = Text(spec=forms.ID)
+
+
 class BatchShown(Shown):
     """A batch."""
 
@@ -24,12 +34,14 @@ class BatchShown(Shown):
     total = Whole()
     progress = Number()
     generation = Whole()
+    verdict = Text(allow_none=True, spec={"enum": ["success", "failed", None]})
     meta = Object()
     insert_at = Moment()
     end_at = Moment(allow_none=True)
     on_complete = Anything(allow_none=True, spec=forms.group())
     on_success = Anything(allow_none=True, spec=forms.group())
     on_failure = Anything(allow_none=True, spec=forms.group())
+    stand_ins = Items(Inner(StandInShown))
 
 
 class NewBatchShown(BatchShown):
