@@ -89,6 +89,9 @@ def test_a_batch_is_waited_for_repaired_and_finished(cli: Cli, worker: subproces
     assert again.out == f"{batch} open: 1 pending, 1 delayed, 3 success\n" or "success" in again.out
     done = cli.run("batch", "wait", batch, "--json")
     assert (done.code, done.json()["counts"]["success"], done.json()["generation"]) == (0, 5, 1)
+    well = cli.run("batch", "requeue", batch, "--callbacks", "--json").json()
+    assert (well["state"], well["generation"], well["verdict"]) == ("finished", 2, "success")
+    assert "verdict     success\n" in cli.run("batch", "show", batch).out.replace('"', "")
     last = next(job for job in cli.run("list", "--batch", batch, "--json").json()["items"] if job.get("ref") == "last")
     assert last["result"] == 7
     assert worker.poll() is None

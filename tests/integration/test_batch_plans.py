@@ -25,6 +25,10 @@ BATCH, OTHER, CULPRIT = ObjectId(), ObjectId(), new_id()
 SIZE = 2000
 
 
+def fallen(culprit: ObjectId) -> dict[str, Any]:
+    return {"state": "killed", "unmet": [culprit], "error": {"kind": "dependency", "message": "it failed"}}
+
+
 def jobs() -> list[dict[str, Any]]:
     """Return a batch of which all jobs but three have ended, and another one."""
     config = QueueConfig()
@@ -41,6 +45,9 @@ def jobs() -> list[dict[str, Any]]:
         *(job(OTHER, number) for number in range(SIZE)),
         *(job(BATCH, SIZE + number, **waiting) for number in range(3)),
         *(job(OTHER, SIZE + number, state="delayed", waitsFor=[ObjectId()]) for number in range(500)),
+        *(job(OTHER, SIZE + 500 + number, **fallen(ObjectId())) for number in range(100)),
+        *(job(BATCH, SIZE + 3 + number, **fallen(ObjectId(CULPRIT))) for number in range(2)),
+        job(BATCH, SIZE + 5, outbox=["reopen"]),
     ]
 
 
@@ -105,6 +112,18 @@ async def test_looking_for_what_dead_processes_have_left_reads_nothing_else(data
     for collection in ("schedules", "operations"):
         waiting = {"find": collection, "filter": audit_statements.WAITING, "hint": audit_statements.INDEX}
         await explain(database, waiting, keys=1)
+
+
+async def test_what_fell_because_of_a_job_is_found_among_what_fell(database: Database) -> None:
+    found = {"find": "jobs", "filter": dependency_statements.fallen(CULPRIT), "hint": "unmet", "sort": {"_id": 1}}
+    await explain(database, found, keys=3)
+    several = dependency_statements.fallen_because_of([ObjectId(CULPRIT), ObjectId()])
+    await explain(database, {"find": "jobs", "filter": several}, keys=5)
+
+
+async def test_whether_a_batch_was_not_told_of_a_requeue_is_one_look_up(database: Database) -> None:
+    found = {"find": "jobs", "filter": {"batchId": BATCH, "outbox": "reopen"}, "limit": 1, "hint": "outbox"}
+    await explain(database, found, keys=2)
 
 
 async def test_a_ref_is_found_among_those_of_its_batch(database: Database) -> None:

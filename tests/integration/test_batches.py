@@ -209,6 +209,21 @@ async def test_a_requeue_that_a_crash_has_interrupted_is_carried_on_by_whoever_c
     assert (await look(client, made["id"]))["state"] == "finished"
 
 
+async def test_the_callbacks_of_a_batch_that_is_well_come_again_only_if_asked_for(
+    client: Client, idle_runtime: Runtime
+) -> None:
+    made = await create(client, {"type": "a"}, **CALLBACKS)
+    assert (made["verdict"], made["standIns"]) == (None, [])
+    await succeed(idle_runtime, await claim(idle_runtime))
+    path = f"/v1/batches/{made['id']}/requeue"
+    for body, generation in (({}, 0), ({"callbacks": False}, 0), ({"callbacks": True}, 1)):
+        again = await (await client.post(path, json=body)).json()
+        assert (again["state"], again["generation"], again["verdict"]) == ("finished", generation, "success")
+    assert await callbacks(idle_runtime, made["id"]) == [("done", 0), ("done", 1), ("good", 0), ("good", 1)]
+    refused = await client.post(path, json={"callbacks": "yes", "more": 1})
+    assert (refused.status, set((await refused.json(content_type=None))["errors"])) == (422, {"callbacks", "more"})
+
+
 async def test_batches_are_listed_newest_first(client: Client) -> None:
     ids = [(await create(client, {"type": "a"}, meta={"n": n}))["id"] for n in range(5)]
     empty = (await create(client))["id"]
