@@ -13,7 +13,7 @@ from jobqueue.domain.checks import check_number
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, WrongStateError
 from jobqueue.domain.job import JobError, check_content
 from jobqueue.domain.logs import MOST_LINES, LogQuery
-from jobqueue.domain.state import State
+from jobqueue.domain.state import DEPENDENCY, State
 from jobqueue.services.wake import Wake
 from jobqueue.store.limit_key_statements import regrouped
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jobqueue.services.config import QueueConfigs
     from jobqueue.services.logs import Logs
     from jobqueue.services.wake import Wakeups
+    from jobqueue.store.dependencies import DependencyStore
     from jobqueue.store.jobs import JobStore
     from jobqueue.store.listing import Listing
     from jobqueue.store.requeues import RequeueStore
@@ -71,6 +72,7 @@ class Admin:
         self,
         jobs: JobStore,
         requeues: RequeueStore,
+        dependencies: DependencyStore,
         logs: Logs,
         listing: Listing,
         configs: QueueConfigs,
@@ -80,6 +82,7 @@ class Admin:
         self._configs = configs
         self._jobs = jobs
         self._requeues = requeues
+        self._dependencies = dependencies
         self._logs = logs
         self._listing = listing
         self._completer = completer
@@ -143,21 +146,30 @@ class Admin:
         Args:
             job: as it was read.
             changes: fields of its document.
-            operation: the id of the operation for which that is done, once.
+            operation: the id of the operation for which that is done, once. A job that fell because of another one
+                waits for that again.
 
         Raises:
-            NotFoundError, WrongStateError, KeyConflictError: as `requeue`.
+            NotFoundError, WrongStateError, KeyConflictError: as `requeue`; also where a job of an operation is kept
+                down by another one that has failed or was killed.
         """
         if job.outbox:
             await self._completer.finish(job.id)
             job = replace(job, outbox=())
         if job.state in {State.PENDING, State.PROCESSING}:
             raise WrongStateError(job.id, job.state, "requeued")
+        waits_for: list[str] = []
+        if operation is not None and job.state is State.KILLED and job.error and job.error.kind == DEPENDENCY:
+            # Among many jobs there are those that it fell because of: it waits for them, and does not run before.
+            if await self._dependencies.is_kept_down(job):
+                raise WrongStateError(job.id, job.state, "requeued before what it depends on")
+            waits_for = await self._dependencies.awaited(job)
         group = await self._group(job, changes)
-        requeued = await self._requeues.requeue(job, dict(changes), operation=operation, group=group)
+        requeued = await self._requeues.requeue(
+            job, dict(changes), operation=operation, group=group, waits_for=waits_for
+        )
         self._wakeups.tell(Wake(kind="ready", queue=job.queue, job_id=job.id))
-        if requeued.outbox:
-            await self._completer.finish(job.id)
+        await self._completer.follow(requeued)
         return requeued
 
     async def patch(self, job_id: str, changes: Mapping[str, Any]) -> Job:

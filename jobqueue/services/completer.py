@@ -102,6 +102,12 @@ class Completer:
             if job.outbox:
                 left += await self.fire(job)
 
+    async def follow(self, job: Job) -> None:
+        """Do what a job asks for that has just been requeued."""
+        if job.outbox:
+            for job_id in await self.fire(job):
+                await self.finish(job_id)
+
     async def forsake(self, job: Job) -> None:
         """Let nobody wait for a job that is being deleted."""
         if job.has_dependents:

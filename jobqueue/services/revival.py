@@ -74,11 +74,8 @@ class Revival:
             fallen = await self._jobs.find(job.id)
         if fallen is None or fallen.outbox or fallen.state is not State.KILLED:
             return False
-        if culprits := await self._store.culprits(fallen):
-            # So that the requeue of each of them, also of one that failed later, comes to look here.
-            await self._store.blame(fallen, culprits)
-            if await self._store.culprits(fallen):
-                return False
+        if await self._store.is_kept_down(fallen):
+            return False
         try:
             return await self._store.revive(fallen)
         except KeyConflictError as conflict:

@@ -152,7 +152,14 @@ class Runtime:
             self.wakeups,
         )
         self.admin = Admin(
-            self.jobs, self.requeues, self.logs, self._listing, self.configs, self.completer, self.wakeups
+            self.jobs,
+            requeues,
+            dependency_store,
+            self.logs,
+            self._listing,
+            self.configs,
+            self.completer,
+            self.wakeups,
         )
         self.visible = Visible(database)
         self.batches = Batches(

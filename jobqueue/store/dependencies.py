@@ -117,7 +117,23 @@ class DependencyStore:
         return [documents.job(one) async for one in cursor]
 
     @guarded
-    async def culprits(self, job: Job) -> list[str]:
+    async def is_kept_down(self, job: Job) -> bool:
+        """Tell whether a fallen job cannot wait again yet; the requeue of each job that keeps it down comes to look."""
+        culprits = await self._culprits(job)
+        if not culprits:
+            return False
+        # Also one that failed after this job had fallen because of another one.
+        guard = statements.same_run(job.id, job.queue, job.run) | {"state": State.KILLED.value}
+        blamed = {"$addToSet": {"unmet": {"$each": [ObjectId(one) for one in culprits]}}}
+        await self.collection.update_one(guard, blamed)
+        return bool(await self._culprits(job))
+
+    @guarded
+    async def awaited(self, job: Job) -> list[str]:
+        """Return what a fallen job waits for when it is started anew: not what succeeded and was deleted."""
+        return [one.id for one in await self.known(job.depends_on) if one.state is not None]
+
+    async def _culprits(self, job: Job) -> list[str]:
         """Return the jobs because of which a killed one cannot wait again: failed, killed, or deleted as such."""
         found = await self.collection.find_one({"_id": ObjectId(job.id)}, {"unmet": 1}) or {}
         unmet = {str(one) for one in found.get("unmet") or ()}
@@ -126,13 +142,6 @@ class DependencyStore:
             for one in await self.known(job.depends_on)
             if one.state in {State.FAILED, State.KILLED} or (one.state is None and one.id in unmet)
         ]
-
-    @guarded
-    async def blame(self, job: Job, culprits: Sequence[str]) -> None:
-        """Note further jobs that a killed one needs to have started anew before it can wait again."""
-        guard = statements.same_run(job.id, job.queue, job.run) | {"state": State.KILLED.value}
-        blamed = {"$addToSet": {"unmet": {"$each": [ObjectId(one) for one in culprits]}}}
-        await self.collection.update_one(guard, blamed)
 
     @guarded
     async def parents(self, job: Job) -> tuple[dict[str, Any], ...]:

@@ -14,6 +14,8 @@ from jobqueue.store.statements import drop_empty_outbox, same_run
 from jobqueue.store.tolerant import array, number
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jobqueue.domain.job import Job
     from jobqueue.store.statements import Document, Now
 
@@ -63,8 +65,10 @@ def requeue(
     group: Document | None = None,
     *,
     reopen: bool = True,
+    waits_for: Sequence[str] = (),
 ) -> list[Document]:
     """Start a job anew by a person's will: attempts from nothing, history kept, replaced values noted in it."""
+    waiting = {"$concatArrays": [notes(reopen=reopen), ["check"]]}
     entry = requeued(now)
     if operation is not None:
         entry["operation"] = ObjectId(operation)
@@ -75,7 +79,7 @@ def requeue(
             "$set": {
                 **{name: {"$literal": inner} for name, inner in changes.items()},
                 **(group or {}),
-                "state": State.PENDING.value,
+                "state": (State.DELAYED if waits_for else State.PENDING).value,
                 "attemptsMade": 0,
                 "crashes": "$$REMOVE",
                 "retries": "$$REMOVE",
@@ -85,13 +89,13 @@ def requeue(
                 "startAt": None,
                 "endAt": None,
                 "delayTil": None,
-                "waitsFor": "$$REMOVE",
+                "waitsFor": [ObjectId(one) for one in waits_for] or "$$REMOVE",
                 "unmet": "$$REMOVE",
                 "heldTil": "$$REMOVE",
                 "fingerprint": "$$REMOVE",
                 "run": {"$add": [number("$run", 0), 1]},
                 "history": {"$concatArrays": [array("$history"), [entry]]},
-                "outbox": notes(reopen=reopen),
+                "outbox": waiting if waits_for else notes(reopen=reopen),
             }
         },
         drop_empty_outbox(),

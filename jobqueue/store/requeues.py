@@ -14,6 +14,8 @@ from jobqueue.store.database import guarded
 from jobqueue.store.jobs import FULL_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jobqueue.domain.job import Job
     from jobqueue.store.jobs import JobStore
     from jobqueue.store.statements import Document
@@ -42,6 +44,7 @@ class RequeueStore:
         operation: str | None = None,
         group: Document | None = None,
         reopen: bool = True,
+        waits_for: Sequence[str] = (),
     ) -> Job:
         """Start a job anew; for an operation only once, and with its id in the history.
 
@@ -51,6 +54,7 @@ class RequeueStore:
             operation: the id of the operation.
             group: as in `limit_key_statements.regrouped`.
             reopen: note that its batch is to be opened; not for a restart of the whole batch.
+            waits_for: the jobs that it waits for again.
 
         Raises:
             WrongStateError: it is pending, processing, or has changed meanwhile.
@@ -59,7 +63,9 @@ class RequeueStore:
         was: Document = {name: None for name in changes if name not in _NOT_KEPT}
         if job.result is not None:
             was["result"] = None
-        update = requeue_statements.requeue(self._jobs.now, was, changes, operation, group, reopen=reopen)
+        update = requeue_statements.requeue(
+            self._jobs.now, was, changes, operation, group, reopen=reopen, waits_for=waits_for
+        )
         guard = requeue_statements.requeueable(job, FULL_BYTES)
         if operation is not None:
             guard["history.operation"] = {"$ne": ObjectId(operation)}

@@ -250,6 +250,30 @@ async def test_what_fell_waits_also_for_what_failed_after_it_had_fallen(idle_run
     assert (await play.look())[2] == "success"
 
 
+@pytest.mark.parametrize("filter_", [{}, {"type": {"$in": ["b", "c"]}}, {"type": "c"}], ids=str)
+async def test_an_operation_lets_what_fell_wait_again_and_runs_nothing_before_what_it_depends_on(
+    idle_runtime: Runtime, filter_: dict[str, Any]
+) -> None:
+    play = Play(idle_runtime)
+    await play.begin(member("a"), member("b", "a"), member("c", "b"))
+    await play.work_off("a")
+    await play.told()
+    wanted = NewOperation(
+        action=Action.REQUEUE, by=BY, filter=filter_, all=not filter_, changes={"attempts": 5}, scope=EVERYTHING
+    )
+    await carry_out(play, wanted)
+    states = [(await idle_runtime.jobs.get(play.ids[ref])).state for ref in "abc"]
+    if filter_:
+        assert states == [State.FAILED, State.KILLED, State.KILLED]
+        await one_job(play, "a")
+    else:
+        assert states == [State.PENDING, State.DELAYED, State.DELAYED]
+    await play.work_off()
+    assert (await play.told(), await play.look()) == ("complete success", ("finished", 1, "success"))
+    started = [(await idle_runtime.jobs.get(play.ids[ref])).start_at for ref in "abc"]
+    assert started == sorted(started, key=str)
+
+
 async def test_what_a_person_has_killed_is_not_revived(idle_runtime: Runtime) -> None:
     play = Play(idle_runtime)
     await play.begin(member("a"), member("b", "a"))
