@@ -14,7 +14,7 @@ from bson import ObjectId
 from jobqueue.api.app import make_app
 from jobqueue.domain.audit import Actor, AuditQuery
 from jobqueue.domain.batch import Member, NewBatch
-from jobqueue.domain.errors import ConflictError, WrongStateError
+from jobqueue.domain.errors import ConflictError, NotFoundError, WrongStateError
 from jobqueue.domain.job import NewJob
 from jobqueue.services.runtime import Runtime
 
@@ -218,8 +218,8 @@ async def test_what_a_person_began_stays_in_the_audit(house: House, monkeypatch:
     async def refuse(*_: Any, **__: Any) -> None:
         raise KilledMeanwhileError("it does not go on from here")
 
-    with pytest.raises(ConflictError):
-        await house.runtime.people.requeue_batch(batch_id, by=BY)
+    with pytest.raises(NotFoundError):
+        await house.runtime.people.requeue_batch("f" * 24, by=BY)
     monkeypatch.setattr(house.runtime.jobs, "delete", refuse)
     with pytest.raises(ConflictError):
         await house.runtime.people.delete(job, by=BY)
@@ -227,7 +227,7 @@ async def test_what_a_person_began_stays_in_the_audit(house: House, monkeypatch:
     other = await batch_of(house, "mine", 7)
     with pytest.raises(KilledMeanwhileError):
         await house.runtime.people.kill_batch(other, by=BY)
-    for kind, name, actions in (("job", job, ["delete"]), ("batch", batch_id, []), ("batch", other, ["kill"])):
+    for kind, name, actions in (("job", job, ["delete"]), ("batch", "f" * 24, []), ("batch", other, ["kill"])):
         found = await house.runtime.audit.page(AuditQuery(kind=kind, name=name))
         assert [(one.action, one.unconfirmed) for one in found] == [(action, True) for action in actions]
 

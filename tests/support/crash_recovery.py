@@ -10,6 +10,7 @@ from bson import ObjectId
 from jobqueue.domain.state import FINAL
 from jobqueue.domain.verdict import Failure, Success
 from jobqueue.services.pruner import Pruner
+from jobqueue.store.audit_outbox import AuditOutbox
 from jobqueue.store.operation_statements import FREE
 from tests.support.factories import ERROR, LONG_AGO, patient_reaper
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 QUEUES = ("default", "other")
 COLLECTIONS = (
     "additions",
-    "auditOutbox",
     "jobs",
     "batches",
     "logs",
@@ -66,6 +66,7 @@ async def recover(runtime: Runtime) -> None:
             {"adding": {"$exists": True}}, {"$set": {"adding.$[].until": LONG_AGO}}
         )
         await runtime._batch_store.additions.run_once()
+        await AuditOutbox(runtime.database).run_once()
         await runtime.scheduler.run_once()
         await runtime.database.collection("operations").update_many(
             {"state": "running"}, {"$set": {"lease.until": FREE}}

@@ -172,7 +172,7 @@ async def requeuing_a_batch_whose_job_ends_meanwhile(runtime: Runtime) -> Scene:
             await work_off(runtime)
             return found
 
-        store.waiting = waiting  # type: ignore[method-assign]
+        store.waiting = waiting  # type: ignore[assignment,method-assign]
         await one.batches.requeue(batch_id)
 
     before = {"a": 1, "complete": 1, "failure": 1}
