@@ -7,7 +7,7 @@ crashes between, somebody finds what is left to be done; doing it twice changes 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import state
 from jobqueue.domain.errors import InvalidInputError, Problems
@@ -35,17 +35,22 @@ class Dependencies:
         self._jobs = jobs
         self._wakeups = wakeups
 
-    async def mark(self, job_ids: Sequence[str]) -> set[str]:
-        """Note that somebody is going to depend on these jobs; return the ids that there is no job of."""
-        return set(await self._store.mark(job_ids)) if job_ids else set()
+    async def mark(self, job_ids: Sequence[str], session: Any = None) -> set[str]:
+        """Note on jobs that others are going to depend on them; return the ids of jobs that do not exist.
 
-    async def mark_for(self, new: NewJob) -> None:
-        """Note that a new job is going to depend on others.
+        Args:
+            job_ids: the jobs.
+            session: a driver session in whose transaction some of the jobs may have been added.
+        """
+        return set(await self._store.mark(job_ids, session)) if job_ids else set()
+
+    async def mark_for(self, new: NewJob, session: Any = None) -> None:
+        """Note on the jobs that a new one depends on that it does; ``session`` as in `mark`.
 
         Raises:
-            InvalidInputError: naming each id that there is no job of.
+            InvalidInputError: naming each id of a job that does not exist.
         """
-        missing = await self.mark(new.depends_on)
+        missing = await self.mark(new.depends_on, session)
         if missing:
             raise InvalidInputError(missing_ones(new, missing))
 
@@ -66,7 +71,7 @@ class Dependencies:
         return await self._kill_all(job, None, holding=True)
 
     async def _kill_all(self, job: Job, how: State | None, *, holding: bool) -> list[str]:
-        why = job.error.message if job.error and how is not None else ""
+        cause = _cause(job.id, job.type, how, job.error)
         seen: set[str] = set()
         killed: list[str] = []
         while True:
@@ -75,7 +80,7 @@ class Dependencies:
             if not fresh:
                 return killed
             seen |= {one.id for one in fresh}
-            killed += [one.id for one in fresh if await self._kill(one, job.id, job.type, how, why)]
+            killed += [one.id for one in fresh if await self._kill(one, cause)]
 
     async def check(self, job: Job) -> list[str]:
         """Look at what a job has come to wait for, which may have ended already; return its id if that ends it."""
@@ -84,13 +89,12 @@ class Dependencies:
                 if await self._store.release(known.id, only=job.id):
                     self._announce()
             elif _is_over(known) and (job.dependency_policy != _HOLD or known.state is None):
-                await self._kill(job, known.id, known.type, known.state, known.reason)
+                await self._kill(job, _cause(known.id, known.type, known.state, known.error))
                 return [job.id]
         return []
 
-    async def _kill(self, job: Job, culprit: str, kind: str, how: State | None, why: str) -> bool:
-        what = f"job {culprit} ({kind}) {_ENDS[how]}" if how is not None else f"job {culprit} does not exist any more"
-        error = JobError(kind=DEPENDENCY, message=f"{what}{': ' + why if why else ''}")
+    async def _kill(self, job: Job, cause: str) -> bool:
+        error = JobError(kind=DEPENDENCY, message=cause)
         if not await self._jobs.apply(job.id, job.queue, state.kill(job, error)):
             return False
         self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
@@ -102,6 +106,24 @@ class Dependencies:
 
 
 _ENDS: Final = {State.FAILED: "has failed", State.KILLED: "was killed"}
+
+
+def _cause(job_id: str, kind: str, how: State | None, error: JobError | None) -> str:
+    """Name the job at which a cascade of kills began, however many jobs lie between.
+
+    Args:
+        job_id: the job that has ended or is deleted.
+        kind: its type.
+        how: the state in which it has ended; ``None`` for a deleted job.
+        error: why. A job that fell because of another quotes that one already.
+    """
+    if how is None:
+        return f"job {job_id} does not exist any more"
+    if error is None:
+        return f"job {job_id} ({kind}) {_ENDS[how]}"
+    if error.kind == DEPENDENCY:
+        return error.message
+    return f"job {job_id} ({kind}) {_ENDS[how]}: {error.message}"
 
 
 def _is_over(known: Known) -> bool:

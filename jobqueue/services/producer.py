@@ -58,7 +58,7 @@ class Producer:
         """
         config = await self._configs.fresh(new.queue)
         key = config.limit_key(new.data, new.meta) if config.grouped else None
-        await self._dependencies.mark_for(new)
+        await self._dependencies.mark_for(new, session)
         job = await self._jobs.insert(
             config.fill(new),
             job_id=job_id,

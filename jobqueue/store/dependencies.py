@@ -17,7 +17,9 @@ from jobqueue.store.database import guarded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jobqueue.domain.job import Job
+    from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection
+
+    from jobqueue.domain.job import Job, JobError
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Now
 
@@ -31,12 +33,19 @@ MOST_PARENT_BYTES: Final = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What a job needs to know of one that it depends on; ``state`` is ``None`` if there is no such job."""
+    """A job that another one depends on, as far as that one has to know it.
+
+    Attributes:
+        id: its id.
+        state: ``None`` if it does not exist.
+        type: its type.
+        error: why it has failed or was killed.
+    """
 
     id: str
     state: State | None
     type: str = ""
-    reason: str = ""
+    error: JobError | None = None
 
 
 class DependencyStore:
@@ -47,26 +56,45 @@ class DependencyStore:
         self.collection = database.collection("jobs")
 
     @guarded
-    async def mark(self, job_ids: Sequence[str]) -> list[str]:
-        """Note that somebody depends on these jobs, before anybody does; return the ids that there are none of."""
-        wanted = [ObjectId(one) for one in job_ids]
-        await self.collection.update_many({"_id": {"$in": wanted}}, {"$set": {"dependents": True}})
-        there = {found.id for found in await self.known(job_ids) if found.state is not None}
-        return [one for one in job_ids if one not in there]
+    async def mark(self, job_ids: Sequence[str], session: AsyncIOMotorClientSession | None = None) -> list[str]:
+        """Note on jobs that others depend on them; return the ids of jobs that do not exist.
+
+        Args:
+            job_ids: the jobs.
+            session: a transaction of the caller's own. Jobs that exist only inside it are marked there. Jobs that
+                others see too are marked outside, so that the transaction holds up no end of a job.
+        """
+        missing = await self._mark(self.collection, job_ids, None)
+        if session is None or not missing:
+            return missing
+        # A session belongs to the client of the caller.
+        theirs = session.client[self.collection.database.name][self.collection.name]
+        return await self._mark(theirs, missing, session)
+
+    async def _mark(
+        self,
+        collection: AsyncIOMotorCollection[Any],
+        job_ids: Sequence[str],
+        session: AsyncIOMotorClientSession | None,
+    ) -> list[str]:
+        named = {"_id": {"$in": [ObjectId(job_id) for job_id in job_ids]}, "state": {"$exists": True}}
+        await collection.update_many(named, {"$set": {"dependents": True}}, session=session)
+        there = {str(job["_id"]) async for job in collection.find(named, {"_id": 1}, session=session)}
+        return [job_id for job_id in job_ids if job_id not in there]
 
     @guarded
     async def known(self, job_ids: Sequence[str]) -> list[Known]:
         """Return what is known of jobs, in their order."""
         cursor = self.collection.find(
             {"_id": {"$in": [ObjectId(one) for one in job_ids]}, "state": {"$exists": True}},
-            {"state": 1, "type": 1, "error.message": 1},
+            {"state": 1, "type": 1, "error.kind": 1, "error.message": 1},
         )
         found = {
             str(one["_id"]): Known(
                 id=str(one["_id"]),
                 state=State(one["state"]),
                 type=str(one.get("type", "")),
-                reason=str((one.get("error") or {}).get("message", "")),
+                error=documents.job_error(one.get("error")),
             )
             async for one in cursor
         }

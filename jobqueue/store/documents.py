@@ -166,7 +166,7 @@ def job(document: Mapping[str, Any]) -> Job:
         progress=_number(get("progress"), 0),
         logs=tuple(log_line(_mapping(line)) for line in _list(get("logs"))),
         result=get("result"),
-        error=_error(get("error")),
+        error=job_error(get("error")),
         history=tuple(attempt(_mapping(entry)) for entry in _list(get("history"))),
         state=_member(State, get("state")) or State.PENDING,
         on_success_delete=bool(get("onSuccessDelete")),
@@ -213,7 +213,7 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
         start_at=date_or_none(get("startAt")),
         end_at=date_or_none(get("endAt")),
         outcome=_member(Outcome, get("outcome")),
-        error=_error(get("error")),
+        error=job_error(get("error")),
         code=None if get("code") is None else int(_number(get("code"), 0)),
         late=get("late") if isinstance(get("late"), dict) else None,
         was=get("was") if isinstance(get("was"), dict) else None,
@@ -260,7 +260,8 @@ def children_of(given: Any, path: str) -> Children:
         return None
 
 
-def _error(given: object) -> JobError | None:
+def job_error(given: object) -> JobError | None:
+    """Return why a job did not succeed, from its stored form."""
     if not given or not isinstance(given, dict):
         return None
     trace = given.get("trace")

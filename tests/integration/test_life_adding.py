@@ -236,6 +236,23 @@ async def test_a_job_added_in_the_callers_transaction_exists_exactly_if_that_com
     assert await count(runtime) == 1
 
 
+async def test_a_job_may_depend_on_jobs_inside_and_outside_of_the_callers_transaction(
+    queue: JobQueue, motor: AsyncIOMotorClient[Any]
+) -> None:
+    outside = await queue.add("before")
+    async with await motor.start_session() as session, session.start_transaction():
+        inside = await queue.add("first", session=session)
+        last = await queue.add("last", depends_on=[inside.id, outside.id], session=session)
+        with pytest.raises(InvalidInputError, match=r"dependsOn\.1"):
+            await queue.add("lost", depends_on=[inside.id, "0" * 24], session=session)
+    runtime = await queue.open()
+    assert (await queue.get(last.id)).state is State.DELAYED
+    for _ in range(2):
+        await succeed(runtime, await claim(runtime))
+    await runtime.completer.run_once()
+    assert (await queue.get(last.id)).state is State.PENDING
+
+
 async def test_a_taken_key_in_the_callers_transaction_is_told_and_rolls_everything_back(
     queue: JobQueue, motor: AsyncIOMotorClient[Any]
 ) -> None:

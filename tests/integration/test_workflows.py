@@ -9,6 +9,7 @@ import pytest
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
 from jobqueue.domain.errors import ConflictError, InvalidInputError, StaleTokenError
+from jobqueue.domain.job import JobError
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import State
 from tests.support.factories import LONG_AGO, add, claim, die, fail, open_runtime, succeed
@@ -198,6 +199,19 @@ async def test_a_long_chain_falls_at_once_when_its_first_job_fails(idle_runtime:
     for n in range(200):
         await run(idle_runtime, ids, f"s{n}")
     assert (await idle_runtime.batches.get(ids["batch"])).batch.state == "finished"
+
+
+async def test_a_cascade_of_kills_quotes_the_job_at_which_it_began_once(idle_runtime: Runtime) -> None:
+    length = 30
+    ids = await create(idle_runtime, step("s0"), *(step(f"s{place}", f"s{place - 1}") for place in range(1, length)))
+    await die(idle_runtime, await claim(idle_runtime), JobError(kind="die", message="x" * 6000 + " and the end"))
+    errors = [(await idle_runtime.jobs.get(ids[f"s{place}"])).error for place in range(1, length)]
+    cause = f"job {ids['s0']} (s0) was killed: {'x' * 6000} and the end"
+    assert {(error.kind, error.message) for error in errors if error} == {("dependency", cause)}
+    late = await add(idle_runtime, "late", depends_on=[ids[f"s{length - 1}"]])
+    error = (await idle_runtime.jobs.get(late.id)).error
+    assert error is not None
+    assert error.message == cause
 
 
 async def test_a_requeue_lets_a_job_wait_again_whose_dependency_is_started_anew(idle_runtime: Runtime) -> None:
