@@ -16,6 +16,7 @@ from jobqueue.services.queue import JobQueue
 from jobqueue.services.runtime import Runtime
 from jobqueue.settings import Settings
 from jobqueue.store.embedded import EmbeddedMongo
+from tests.support.factories import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -64,6 +65,7 @@ def settings(mongo_url: str, db_name: str, tmp_path: Path) -> Settings:
 async def idle_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """Give the services without anything in the background: nothing is promoted, reaped or fired by itself."""
     runtime = await Runtime.open(settings)
+    runtime.completer.patience = PATIENCE
     await runtime.configs.refresh()
     try:
         yield runtime

@@ -124,7 +124,7 @@ class Admin:
                 if job.slots:
                     self._wakeups.tell(Wake(kind="room", queue=job.queue))
                 if applied.outbox:
-                    await self._completer.finish(job.id)
+                    await self._completer.cascade(job.id)
                 return await self._jobs.get(job_id)
         raise WrongStateError(job_id, "changing too quickly", "killed")
 

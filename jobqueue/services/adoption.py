@@ -121,7 +121,7 @@ class Adopter:
 
     async def _announce(self, job: Job) -> None:
         if job.outbox:
-            await self._completer.finish(job.id)
+            await self._completer.cascade(job.id)
         kinds = {State.PENDING: "ready", State.DELAYED: "delayed"}
         if job.state in kinds:
             self._wakeups.tell(Wake(kind=kinds[job.state], queue=job.queue))

@@ -232,7 +232,7 @@ class Batches:
         Raises:
             NotFoundError: there is none of this id.
         """
-        await self._completer.finish_batch(await self._store.seal(batch_id))
+        await self._completer.cascade_batch(await self._store.seal(batch_id))
         return await self.get(batch_id)
 
     async def kill(
@@ -333,8 +333,8 @@ class Batches:
             self._wakeups.tell(Wake(kind="ready", queue=queue))
             self._wakeups.tell(Wake(kind="delayed", queue=queue))
         for job_id in to_check:
-            await self._completer.finish(job_id)
-        await self._completer.finish_batch(await self._store.get(batch_id))
+            await self._completer.cascade(job_id)
+        await self._completer.cascade_batch(await self._store.get(batch_id))
 
 
 def _stand_in(one: StandIn) -> dict[str, Any]:

@@ -6,10 +6,12 @@ from its parent's, so that it exists once.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import DatabaseError, KeyConflictError, NotFoundError
 from jobqueue.domain.job import as_tuple
@@ -20,7 +22,7 @@ from jobqueue.store.batch_statements import REQUEUE, SETTLE
 from jobqueue.store.documents import child_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from jobqueue.domain.batch import Batch
     from jobqueue.domain.job import Job, NewJob
@@ -38,6 +40,9 @@ _STUCK_SECONDS: Final = 60.0
 """For so long the sweep passes over what it could not finish, so that many of them do not fill it."""
 _MOST_STUCK: Final = 10_000
 _TRIES: Final = 20
+_PATIENCE: Final = 0.25
+_DRAIN_SECONDS: Final = 2.0
+_MOST_CASCADES: Final = 100
 
 
 class Completer:
@@ -64,21 +69,26 @@ class Completer:
         self._configs = configs
         self._wakeups = wakeups
         self._stuck: dict[str, float] = {}
+        self._under_way: set[str] = set()
+        self._cascades: set[asyncio.Task[None]] = set()
+        self.patience = _PATIENCE
 
     async def run_once(self) -> None:
-        """Do it for all that a crash or an outage has left; what cannot be finished holds up nothing else."""
-        stuck = self._passed_over()
-        for job in await self._jobs.unfired(but=stuck):
+        """Process outboxes that a crash or an outage has left; one that fails does not block the others."""
+        passed_over = self._passed_over()
+        for job in await self._jobs.unfired(but=passed_over):
+            if len(self._cascades) >= _MOST_CASCADES:
+                return
             with self._trying("job", job.id):
-                await self.finish(job.id)
-        for batch in await self._batches.left_over(but=stuck):
+                await self.cascade(job.id)
+        for batch in await self._batches.left_over(but=passed_over):
             with self._trying("batch", batch.id):
-                await self.finish_batch(batch)
+                await self.cascade_batch(batch)
 
     def _passed_over(self) -> list[str]:
         now = time.monotonic()
         self._stuck = {one: until for one, until in self._stuck.items() if until > now}
-        return list(self._stuck)
+        return [*self._stuck, *self._under_way]
 
     @contextmanager
     def _trying(self, kind: str, name: str) -> Iterator[None]:
@@ -86,27 +96,78 @@ class Completer:
             yield
         except DatabaseError:
             raise
-        except Exception:
-            log.exception("what has ended cannot be finished", kind=kind, id=name)
-            if len(self._stuck) < _MOST_STUCK:
-                self._stuck[name] = time.monotonic() + _STUCK_SECONDS
+        except Exception as error:  # noqa: BLE001 - one outbox must not block the others
+            self._pass_over(kind, name, error)
+
+    def _pass_over(self, kind: str, name: str, error: BaseException) -> None:
+        log.error("outbox not processed", kind=kind, id=name, exc_info=error)
+        if len(self._stuck) < _MOST_STUCK:
+            self._stuck[name] = time.monotonic() + _STUCK_SECONDS
+
+    async def cascade(self, job_id: str) -> None:
+        """Process the outbox of a job, and of all jobs that end because of it, or begin to.
+
+        A long cascade goes on in the background after `patience` seconds, so that it holds up no request and no worker.
+        Whatever a crash interrupts is found by the next sweep of any process.
+        """
+        await self._cascade(self.finish(job_id), "job", job_id)
+
+    async def cascade_batch(self, batch: Batch) -> None:
+        """Process the outbox of a batch, for `patience` seconds at most before it goes on in the background."""
+        await self._cascade(self.finish_batch(batch), "batch", batch.id)
+
+    async def _cascade(self, cascade: Coroutine[Any, Any, None], kind: str, name: str) -> None:
+        task = asyncio.create_task(cascade, name=f"cascade-{name}")
+        self._cascades.add(task)
+        task.add_done_callback(self._cascades.discard)
+        try:
+            await asyncio.wait({task}, timeout=self.patience)
+        finally:
+            if not task.done():
+                task.add_done_callback(partial(self._ended_late, kind, name))
+        if task.done():
+            task.result()
+
+    def _ended_late(self, kind: str, name: str, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, DatabaseError):
+            log.warning("outbox waits for the database", kind=kind, id=name, error=str(error))
+        elif error is not None:
+            self._pass_over(kind, name, error)
+
+    async def drain(self) -> None:
+        """Wait a moment for cascades in the background; the rest is left to the sweep of another process."""
+        if self._cascades:
+            await asyncio.wait(set(self._cascades), timeout=_DRAIN_SECONDS)
+        for task in self._cascades:
+            task.cancel()
+        await asyncio.gather(*self._cascades, return_exceptions=True)
 
     async def finish(self, job_id: str) -> None:
-        """Do it for a job that has just ended, or come to wait for others, and for all jobs that end because of it."""
+        """Process the outbox of a job, and of all jobs that end because of it, to the end."""
         left = [job_id]
-        while left:
-            try:
-                job = await self._jobs.lean(left.pop())
-            except NotFoundError:
-                continue
-            if job.outbox:
-                left += await self.fire(job)
+        self._under_way.add(job_id)
+        try:
+            while left:
+                current = left.pop()
+                following = await self._fire(current)
+                self._under_way.discard(current)
+                self._under_way.update(following)
+                left += following
+        finally:
+            self._under_way.difference_update([job_id, *left])
+
+    async def _fire(self, job_id: str) -> list[str]:
+        try:
+            job = await self._jobs.lean(job_id)
+        except NotFoundError:
+            return []
+        return await self.fire(job) if job.outbox else []
 
     async def follow(self, job: Job) -> None:
-        """Do what a job asks for that has just been requeued."""
+        """Process the outbox of a job that has just been requeued, as `cascade` does."""
         if job.outbox:
-            for job_id in await self.fire(job):
-                await self.finish(job_id)
+            await self.cascade(job.id)
 
     async def forsake(self, job: Job) -> None:
         """Let nobody wait for a job that is being deleted."""
@@ -137,7 +198,14 @@ class Completer:
         return ended
 
     async def finish_batch(self, batch: Batch) -> None:
-        """Do what a batch asks for: create its callbacks, or restart its jobs."""
+        """Process the outbox of a batch: create its callbacks, or restart its jobs."""
+        self._under_way.add(batch.id)
+        try:
+            await self._finish_batch(batch)
+        finally:
+            self._under_way.discard(batch.id)
+
+    async def _finish_batch(self, batch: Batch) -> None:
         to_check: list[str] = []
         if SETTLE in batch.outbox:
             to_check += await self._batches.settle(batch.id)
@@ -159,7 +227,7 @@ class Completer:
         """
         begin = self._restarts.begin(batch_id, self.finish_batch, callbacks=callbacks, begun=begun)
         if (batch := await begin) is not None:
-            await self.finish_batch(batch)
+            await self.cascade_batch(batch)
 
     async def _create(self, parent: Job, slot: str, child: NewJob) -> list[str]:
         """Create a child; return its id if it has to be looked at, because it depends on other jobs."""

@@ -7,6 +7,7 @@ crashes between, somebody finds what is left to be done; doing it twice changes 
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import state
@@ -80,7 +81,9 @@ class Dependencies:
             if not fresh:
                 return killed
             seen |= {one.id for one in fresh}
-            killed += [one.id for one in fresh if await self._kill(one, cause)]
+            # Together: the store writes them in groups.
+            are_killed = await asyncio.gather(*(self._kill(job, cause) for job in fresh))
+            killed += [job.id for job, is_killed in zip(fresh, are_killed, strict=True) if is_killed]
 
     async def check(self, job: Job) -> list[str]:
         """Look at what a job has come to wait for, which may have ended already; return its id if that ends it."""

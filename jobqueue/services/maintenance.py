@@ -205,7 +205,7 @@ class Reaper:
             return True
         await self._tell(job, job.claim.worker, change)
         if applied.outbox:
-            await self._completer.finish(job.id)
+            await self._completer.cascade(job.id)
         return True
 
     async def _tell(self, job: Job, worker: str, change: Transition) -> None:

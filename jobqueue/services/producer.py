@@ -106,7 +106,7 @@ class Producer:
         """Look whether what a new job depends on has ended already."""
         if not job.outbox:
             return job
-        await self._completer.finish(job.id)
+        await self._completer.cascade(job.id)
         return await self._jobs.find(job.id) or job
 
     def _announce(self, job: Job) -> None:

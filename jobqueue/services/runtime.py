@@ -306,6 +306,7 @@ class Runtime:
         await self.changes.stop()
         await self.events.stop()
         await self.work.drain()
+        await self.completer.drain()
         await self.access.drain()
         await asyncio.to_thread(self.keeper.stop)
         await self.database.close()

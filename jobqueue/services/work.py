@@ -244,7 +244,7 @@ class Work:
                 queue = None if job.is_suspect else job.queue
                 self._wakeups.tell(Wake(kind="room", queue=queue, job_id=job.id))
             if applied.outbox:
-                await self._completer.finish(job.id)
+                await self._completer.cascade(job.id)
             if change.target in state.WAITING:
                 kind = "ready" if change.target is state.State.PENDING else "delayed"
                 self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))

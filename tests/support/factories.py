@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from jobqueue.settings import Settings
 
 ERROR: Final = JobError(kind="Boom", message="it broke")
+PATIENCE: Final = 60.0
+"""Seconds that calls wait for the end of a cascade, so that a test sees all of it on a slow machine too."""
 LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -31,6 +33,7 @@ LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
 async def open_runtime(settings: Settings, *, started: bool = False) -> AsyncIterator[Runtime]:
     """Give services of their own, with their own connections, as another process would have."""
     runtime = await Runtime.open(settings)
+    runtime.completer.patience = PATIENCE
     try:
         await runtime.configs.refresh()
         if started:
