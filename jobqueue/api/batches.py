@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.api.actors import actor, admitted_group, admitted_members, caller
+from jobqueue.api.bulk import begun
 from jobqueue.api.jobs import path_id
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.new_jobs import JobReader
@@ -17,6 +18,7 @@ from jobqueue.domain.batch import MOST_MEMBERS, Member, NewBatch, Place, is_ref
 from jobqueue.domain.checks import check_id, gather
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems
 from jobqueue.domain.job import MOST_DEPENDENCIES, NewJob, check_content
+from jobqueue.domain.operation import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,10 +113,13 @@ async def seal(request: web.Request) -> web.Response:
 
 
 async def kill(request: web.Request) -> web.Response:
-    """Kill all unfinished jobs of a batch."""
+    """Kill all unfinished jobs of a batch; many of them in an operation, which goes on after the answer."""
     batch_id = path_id(request)
     given = fields.load(_KILL, await read_object(request, optional=True))
-    killed = await request.app[RUNTIME].people.kill_batch(batch_id, **given, by=actor(request))
+    people, scope = request.app[RUNTIME].people, caller(request).scope
+    killed = await people.kill_batch(batch_id, **given, by=actor(request), scope=scope)
+    if isinstance(killed, Operation):
+        return begun(killed)
     return reply((await request.app[RUNTIME].batches.get(batch_id)).wire() | {"killed": killed})
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from aiohttp import web
     from marshmallow import Schema
 
+    from jobqueue.domain.operation import Operation
+
 _MANY: Final = bulk.ManySchema()
 _REQUEUE: Final = bulk.ManyRequeueSchema()
 _KILL: Final = bulk.ManyKillSchema()
@@ -61,12 +63,16 @@ async def stop(request: web.Request) -> web.Response:
     return reply((await operations.stop(path_id(request), actor(request), scope=caller(request).scope)).wire())
 
 
-async def begun(request: web.Request, new: NewOperation, *, dry_run: bool) -> web.Response:
+def begun(operation: Operation) -> web.Response:
+    """Answer with an operation that goes on."""
+    return reply(operation.wire(), status=202, headers={"Location": f"/v1/operations/{operation.id}"})
+
+
+async def begin(request: web.Request, new: NewOperation, *, dry_run: bool) -> web.Response:
     """Begin an operation, or only say what it would be about."""
     operations = request.app[RUNTIME].operations
     if not dry_run:
-        made = await operations.create(new)
-        return reply(made.wire(), status=202, headers={"Location": f"/v1/operations/{made.id}"})
+        return begun(await operations.create(new))
     matched, is_exact, samples = await operations.preview(new)
     found = {"matched": matched, "isExact": is_exact, "samples": [brief(job) for job in samples]}
     return reply({"action": new.action.value, **found})
@@ -88,4 +94,4 @@ async def _begin(request: web.Request, action: Action, schema: Schema) -> web.Re
         reason=given.get("reason"),
         scope=caller(request).scope,
     )
-    return await begun(request, new, dry_run=given.get("dry_run", False))
+    return await begin(request, new, dry_run=given.get("dry_run", False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.api.actors import actor, caller, shown
-from jobqueue.api.bulk import begun, content
+from jobqueue.api.bulk import begin, content
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
@@ -60,4 +60,4 @@ async def requeue(request: web.Request) -> web.Response:
         changes=requeue_changes(content(given)),
         scope=scope,
     )
-    return await begun(request, new, dry_run=dry_run)
+    return await begin(request, new, dry_run=dry_run)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobqueue.cli import exits, output
+from jobqueue.cli import bulk, exits, output
 from jobqueue.cli.options import database_flags, database_options, json_option
 from jobqueue.cli.queue import person
 from jobqueue.cli.session import with_runtime
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id
+from jobqueue.domain.operation import Operation
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import State
 
@@ -109,15 +110,21 @@ def seal(batch_id: str, *, as_json: bool, **options: Any) -> None:
 @click.option("--reason", default="its batch was killed by a person", show_default=True, help="What their errors say.")
 @json_option
 @database_options
-def kill(batch_id: str, reason: str, *, as_json: bool, **options: Any) -> None:
+def kill(batch_id: str, reason: str, *, as_json: bool, **options: Any) -> int:
     """End all unfinished jobs of a batch."""
     wanted = check_id(batch_id)
 
-    async def use(runtime: Runtime) -> BatchView:
-        await runtime.people.kill_batch(wanted, reason=reason, by=person())
+    async def use(runtime: Runtime) -> BatchView | Operation:
+        killed = await runtime.people.kill_batch(wanted, reason=reason, by=person())
+        if isinstance(killed, Operation):
+            return await bulk.follow(runtime, killed, quiet=as_json)
         return await runtime.batches.get(wanted)
 
-    _print(with_runtime(database_flags(options), use), as_json=as_json)
+    done = with_runtime(database_flags(options), use)
+    if isinstance(done, Operation):
+        return bulk.print_end(done, as_json=as_json)
+    _print(done, as_json=as_json)
+    return exits.OK
 
 
 @batch.command(epilog=exits.epilog("batch wait 65f0c2a4e1b2c3d4e5f60718 && echo all is well"))

@@ -69,7 +69,11 @@ def run(flags: dict[str, object], new: NewOperation, *, dry_run: bool, yes: bool
         if not click.confirm(f"{new.action} {_number(*preview[:2])} jobs?", err=True):
             return exits.ERROR
 
-    ended = with_runtime(flags, lambda runtime: _carry_out(runtime, new, quiet=as_json))
+    return print_end(with_runtime(flags, lambda runtime: _carry_out(runtime, new, quiet=as_json)), as_json=as_json)
+
+
+def print_end(ended: Operation, *, as_json: bool) -> int:
+    """Print what has become of an operation; return the exit code."""
     if as_json:
         output.print_json(ended.wire())
     else:
@@ -84,15 +88,24 @@ def run(flags: dict[str, object], new: NewOperation, *, dry_run: bool, yes: bool
 
 
 async def _carry_out(runtime: Runtime, new: NewOperation, *, quiet: bool) -> Operation:
-    """Carry an operation out, or watch whoever does; an interrupt stops it."""
-    made = await runtime.operations.create(new)
+    return await follow(runtime, await runtime.operations.create(new), quiet=quiet)
+
+
+async def follow(runtime: Runtime, made: Operation, *, quiet: bool) -> Operation:
+    """Carry an operation out, or watch the process that does; an interrupt stops it.
+
+    Args:
+        runtime: the services.
+        made: the operation.
+        quiet: show no progress.
+    """
     interrupted = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted.set)
     shown = ""
     while made.stage is Stage.RUNNING:
         if interrupted.is_set():
             try:
-                await runtime.operations.stop(made.id, new.by)
+                await runtime.operations.stop(made.id, made.new.by)
             except ConflictError:
                 # It has just ended by itself.
                 interrupted.clear()

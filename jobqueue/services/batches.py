@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from jobqueue.store.jobs import JobStore
     from jobqueue.store.visible import Visible
 
+KILLED_BATCH: Final = "its batch was killed by a person"
 _AT_ONCE: Final = 500
+_MANY: Final = 100
 _AGAIN: Final = 3
 _TOGETHER: Final = 20
 _LOOKED_AT: Final = 100
@@ -235,10 +237,14 @@ class Batches:
         await self._completer.cascade_batch(await self._store.seal(batch_id))
         return await self.get(batch_id)
 
+    async def has_many_unfinished(self, batch_id: str) -> bool:
+        """Tell whether killing a batch takes longer than a request should."""
+        return len(await self._store.unfinished(batch_id, _MANY + 1)) > _MANY
+
     async def kill(
         self,
         batch_id: str,
-        reason: str = "its batch was killed by a person",
+        reason: str = KILLED_BATCH,
         *,
         begun: Callable[[], None] = lambda: None,
     ) -> int:

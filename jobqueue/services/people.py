@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import wire
+from jobqueue.domain.access import EVERYTHING, Scope
+from jobqueue.domain.operation import Action, NewOperation
+from jobqueue.services.batches import KILLED_BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.audit import Actor
     from jobqueue.domain.job import Job
+    from jobqueue.domain.operation import Operation
     from jobqueue.services.admin import Admin
     from jobqueue.services.audit import Audit
     from jobqueue.services.batches import Batches, BatchView
+    from jobqueue.services.operations import Operations
 
 _BRIEF: Final = ("queue", "type", "state", "attemptsMade", "meta", "error")
 
@@ -21,9 +26,10 @@ _BRIEF: Final = ("queue", "type", "state", "attemptsMade", "meta", "error")
 class People:
     """Changes jobs and batches on behalf of somebody; raises what `Admin` and `Batches` raise."""
 
-    def __init__(self, admin: Admin, batches: Batches, audit: Audit) -> None:
+    def __init__(self, admin: Admin, batches: Batches, operations: Operations, audit: Audit) -> None:
         self._admin = admin
         self._batches = batches
+        self._operations = operations
         self._audit = audit
 
     async def patch(self, job_id: str, changes: Mapping[str, Any], *, by: Actor) -> Job:
@@ -65,11 +71,30 @@ class People:
             note.after = {"sealed": True}
             return sealed
 
-    async def kill_batch(self, batch_id: str, *, by: Actor, **options: Any) -> int:
-        """End the unfinished jobs of a batch; return how many."""
+    async def kill_batch(
+        self, batch_id: str, *, by: Actor, reason: str = KILLED_BATCH, scope: Scope = EVERYTHING
+    ) -> int | Operation:
+        """End the unfinished jobs of a batch; return how many, or the operation that ends them if they are many.
+
+        Args:
+            batch_id: the batch.
+            by: for the audit.
+            reason: for the errors of the jobs.
+            scope: the jobs that an operation may change.
+
+        Raises:
+            NotFoundError: there is no such batch.
+        """
         async with self._audit.noting(("batch", batch_id), "kill", by) as note:
             note.before = {"counts": dict((await self._batches.get(batch_id)).counts)}
-            killed = await self._batches.kill(batch_id, **options, begun=note.begin)
+            if await self._batches.has_many_unfinished(batch_id):
+                jobs = {"batchId": batch_id}
+                operation = await self._operations.create(
+                    NewOperation(action=Action.KILL, by=by, filter=jobs, reason=reason, scope=scope)
+                )
+                note.after = {"operation": operation.id}
+                return operation
+            killed = await self._batches.kill(batch_id, reason, begun=note.begin)
             note.after = {"killed": killed}
             return killed
 

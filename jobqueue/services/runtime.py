@@ -176,7 +176,7 @@ class Runtime:
         audit_store = AuditStore(database)
         self.audit = Audit(audit_store)
         self.access = Access(TokenStore(database), self.audit)
-        self.people = People(self.admin, self.batches, self.audit)
+        self.people = People(self.admin, self.batches, self.operations, self.audit)
         self.failures = Failures(FailureStore(database), self.people)
         self.searches = Searches(found := SearchStore(database), AggregateStore(database, found))
         self.figures, self.pruning = QueueStore(database), PruningStore(database)

@@ -108,6 +108,20 @@ def test_a_batch_is_sealed_and_killed_and_what_cannot_be_is_told(cli: Cli, tmp_p
     assert cli.run("batch", "requeue", "5").err == "error: id: must be 24 hexadecimal digits\n"
 
 
+def test_a_large_batch_is_killed_with_its_progress_shown(cli: Cli) -> None:
+    async def add() -> str:
+        async with JobQueue(mongo_url=cli.settings["JOBQUEUE_MONGO_URL"], db=cli.settings["JOBQUEUE_DB"]) as queue:
+            members = [Member(job=NewJob(type="none")) for _ in range(120)]
+            view, _ = await queue.add_batch(NewBatch(members=members))
+            return view.batch.id
+
+    batch = asyncio.run(add())
+    killed = cli.run("batch", "kill", batch)
+    assert killed.code == 0, killed.err
+    assert killed.out.endswith(" finished: 120 killed\n")
+    assert cli.run("batch", "show", batch, "--json").json()["counts"]["killed"] == 120
+
+
 def test_a_workflow_runs_over_http_alone(cli: Cli, tmp_path: Path) -> None:
     config = tmp_path / "commands.toml"
     config.write_text(f'[commands.count]\nargv = ["{sys.executable}", "-c", "{PROGRAM}"]\n')

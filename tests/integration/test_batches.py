@@ -12,11 +12,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from bson import ObjectId
 
 from jobqueue.api.app import make_app
+from jobqueue.domain.audit import AuditQuery
 from jobqueue.domain.batch import FAILED, Member, NewBatch
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.state import State
 from jobqueue.store.generations import GenerationStore
-from tests.support.factories import ERROR, claim, die, fail, succeed
+from tests.support.factories import ERROR, claim, die, fail, open_runtime, succeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.job import Job
     from jobqueue.services.runtime import Runtime
+    from jobqueue.settings import Settings
 
     Client = TestClient[web.Request, web.Application]
 
@@ -143,6 +145,31 @@ async def test_a_killed_batch_leaves_no_job_to_run(client: Client, idle_runtime:
     assert (killed["state"], killed["killed"], killed["counts"]["killed"]) == ("finished", 3, 3)
     assert (await idle_runtime.jobs.get(running.job.id)).state is State.KILLED
     assert await callbacks(idle_runtime, made["id"]) == [("bad", 0)]
+
+
+async def test_a_large_batch_is_killed_by_an_operation_that_any_process_carries_on(
+    client: Client, idle_runtime: Runtime, settings: Settings
+) -> None:
+    count = 130
+    made = await create(client, *({"type": "a"} for _ in range(count)), onFailure={"type": "bad"})
+    other = await create(client, {"type": "other"})
+    running = await claim(idle_runtime)
+    answer = await client.post(f"/v1/batches/{made['id']}/kill", json={"reason": "no longer wanted"})
+    operation = await answer.json()
+    assert (answer.status, answer.headers["Location"]) == (202, f"/v1/operations/{operation['id']}")
+    assert (operation["action"], operation["matched"], operation["state"]) == ("kill", count, "running")
+    async with open_runtime(settings) as elsewhere:
+        while await elsewhere.operations.carry_on(operation["id"]):
+            pass
+    ended = await (await client.get(answer.headers["Location"])).json()
+    assert (ended["state"], ended["done"]) == ("finished", count)
+    assert (await look(client, made["id"]))["counts"]["killed"] == count
+    killed = await idle_runtime.jobs.get(running.job.id)
+    assert (killed.state, killed.error and killed.error.message) == (State.KILLED, "no longer wanted")
+    assert await callbacks(idle_runtime, made["id"]) == [("bad", 0)]
+    assert (await look(client, other["id"]))["counts"]["pending"] == 1
+    [note] = await idle_runtime.audit.page(AuditQuery(kind="batch", name=made["id"]))
+    assert note.after == {"operation": operation["id"]}
 
 
 async def test_a_requeue_runs_what_failed_and_what_fell_with_it_and_nothing_else(

@@ -6,7 +6,7 @@ from typing import Final
 
 from jobqueue.api import batches
 from jobqueue.api.operations import MADE_BEFORE, Body, Operation, Reply, Route
-from jobqueue.api.schemas import queries, requests, shown_more
+from jobqueue.api.schemas import bulk, queries, requests, shown_more
 
 _BATCH: Final = Reply(shown_more.BatchShown, "the batch")
 
@@ -68,7 +68,10 @@ ROUTES: Final = (
         Operation(
             tag="batches",
             body=Body(requests.KillSchema, optional=True, example={"reason": "a wrong import"}),
-            replies={200: Reply(shown_more.KilledBatchShown)},
+            replies={
+                200: Reply(shown_more.KilledBatchShown),
+                202: Reply(bulk.OperationShown, "of more than 100 jobs: the operation that ends them", ("Location",)),
+            },
             errors=(404, 409),
         ),
     ),
