@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from jobqueue.domain.batch import Member, NewBatch
-    from jobqueue.domain.errors import Die, JobCancelledError, JobQueueError, Retry
+    from jobqueue.domain.errors import Die, JobCancelledError, JobQueueError, ResultUnavailableError, Retry
     from jobqueue.domain.job import Job, NewJob
     from jobqueue.domain.query import JobQuery
     from jobqueue.domain.state import State
@@ -23,6 +23,7 @@ __all__ = [
     "Member",
     "NewBatch",
     "NewJob",
+    "ResultUnavailableError",
     "Retry",
     "State",
 ]
@@ -38,6 +39,7 @@ _HOMES: Final = {
     "Member": "domain.batch",
     "NewBatch": "domain.batch",
     "NewJob": "domain.job",
+    "ResultUnavailableError": "domain.errors",
     "Retry": "domain.errors",
     "State": "domain.state",
 }

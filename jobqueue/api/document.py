@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
     from jobqueue.api.operations import Operation, Route
 
-_PATHS: Final = {"id": forms.ID, "queue": forms.QUEUE, "name": forms.QUEUE, "fingerprint": bulk.FINGERPRINT}
+_PATHS: Final = {
+    "id": forms.ID,
+    "parent": forms.ID,
+    "queue": forms.QUEUE,
+    "name": forms.QUEUE,
+    "fingerprint": bulk.FINGERPRINT,
+}
 _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Idempotency-Key": {"type": "string", "pattern": "^[\\x20-\\x7e]{1,255}$"},
     "If-Match": {"type": "string"},

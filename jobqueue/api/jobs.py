@@ -84,6 +84,13 @@ async def family(request: web.Request) -> web.Response:
     return reply(_family(found, caller(request).scope))
 
 
+async def parent(request: web.Request) -> web.Response:
+    """Return a job that this one depended on, with its result, however large all results are together."""
+    runtime = request.app[RUNTIME]
+    job = await runtime.jobs.lean(path_id(request))
+    return reply(wire.value(await runtime.dependencies.parent(job, check_id(request.match_info["parent"], "parent"))))
+
+
 async def why(request: web.Request) -> web.Response:
     """Return why a job is not running, in the order in which things stand in its way."""
     return reply((await request.app[RUNTIME].explainer.why(path_id(request), caller(request).scope)).wire())

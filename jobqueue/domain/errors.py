@@ -8,6 +8,7 @@
     │       └── TooSlowError       or has taken too long
     ├── BusyError                  one too many at a time                          503
     ├── TooLargeError              data, meta or result over its limit             413
+    ├── ResultUnavailableError     in a handler: a result has to be loaded, or is lost
     ├── ForbiddenError             the caller may not do this                      403
     ├── NotFoundError              no such job, queue, …                           404
     ├── ConflictError              the request does not fit the present state      409
@@ -99,6 +100,12 @@ class TooLargeError(JobQueueError):
     def __init__(self, field: str, size: int, limit: int) -> None:
         self.field, self.size, self.limit = field, size, limit
         super().__init__(f"{field} takes {size:,} bytes; the limit is {limit:,}")
+
+
+class ResultUnavailableError(JobQueueError):
+    """Say that the result of a job is not at hand: it has to be loaded first, or its job was deleted."""
+
+    slug = "result-unavailable"
 
 
 class ForbiddenError(JobQueueError):

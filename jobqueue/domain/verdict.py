@@ -103,6 +103,13 @@ class Relatives(Protocol):
     async def children(self) -> list[Job]:
         """Return the children of earlier runs of the running job, with their results, oldest first."""
 
+    async def result(self, job_id: str) -> Any:
+        """Return the result of a job that the running one depended on, however large.
+
+        Raises:
+            ResultUnavailableError: the job was deleted.
+        """
+
     async def batch_jobs(self, cursor: str | None, limit: int) -> Page:
         """Return a page of the jobs of the batch it belongs to or is a callback of, oldest first."""
 

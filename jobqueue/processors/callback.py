@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jobqueue.domain.errors import JobCancelledError
+from jobqueue.domain.results import Results
 from jobqueue.processors.calling import in_loop, in_thread
 
 if TYPE_CHECKING:
@@ -89,13 +90,20 @@ class _Running:
 
     @property
     def parents(self) -> Sequence[Mapping[str, Any]]:
-        """The jobs this one depended on: ``{id, type, state, ref?, result}`` each, in the order they were named."""
+        """The jobs this one depended on: ``{id, type, state, ref?, result}`` each, in the order they were named.
+
+        Over 8 MiB of results together some have ``omitted`` in place of ``result``; a deleted job has ``deleted``.
+        """
         return self.job.parents or ()
 
     @property
     def results(self) -> Mapping[str, Any]:
-        """The results of the jobs this one depended on, by ref, or by id where there is none."""
-        return {one.get("ref", one["id"]): one.get("result") for one in self.parents}
+        """The results of the jobs this one depended on, by ref, or by id where there is none.
+
+        Over 8 MiB together some do not come with the claim. Reading such a one raises `ResultUnavailableError` in an
+        async handler, where `ActiveJob.results_of` loads it; in a plain one it is loaded.
+        """
+        return Results(self.parents)
 
     @property
     def callback_of(self) -> Mapping[str, Any] | None:
@@ -130,6 +138,23 @@ class ActiveJob(_Running):
     async def parent(self) -> Job | None:
         """Return the job whose child this is, with its data and result, or ``None``."""
         return await self._relatives.parent()
+
+    async def results_of(self, *names: str) -> dict[str, Any]:
+        """Return results as `results` does, loaded where they did not come with the claim.
+
+        Args:
+            names: refs, or ids of jobs without one; none for all.
+
+        Raises:
+            KeyError: the job depended on no job of such a name.
+            ResultUnavailableError: its job was deleted.
+        """
+        known = Results(self.parents)
+        found = {}
+        for name in names or known:
+            entry = known.entry(name)
+            found[name] = await self._relatives.result(entry["id"]) if entry.get("omitted") else known[name]
+        return found
 
     async def children(self) -> list[Job]:
         """Return the children that earlier runs of this job have created, with their results, oldest first."""
@@ -200,6 +225,16 @@ class BlockingJob(_Running):
     def parent(self) -> Job | None:
         """Return the job whose child this is, with its data and result, or ``None``."""
         return self._call(self._relatives.parent())
+
+    @property
+    def results(self) -> Mapping[str, Any]:
+        """The results of the jobs this one depended on; those that did not come with the claim are loaded when read."""
+        return Results(self.parents, load=lambda job_id: self._call(self._relatives.result(job_id)))
+
+    def results_of(self, *names: str) -> dict[str, Any]:
+        """Return results by name, loaded where need be; as `ActiveJob.results_of`."""
+        results = self.results
+        return {name: results[name] for name in names or results}
 
     def children(self) -> list[Job]:
         """Return the children that earlier runs of this job have created, with their results, oldest first."""

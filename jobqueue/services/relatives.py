@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.batch import Member
-from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.errors import InvalidInputError, NotFoundError, ResultUnavailableError
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery, Page
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.job import Job
     from jobqueue.services.batches import Batches
+    from jobqueue.store.dependencies import DependencyStore
     from jobqueue.store.listing import Listing
 
 MOST_CHILDREN: Final = 1000
@@ -22,8 +23,9 @@ MOST_CHILDREN: Final = 1000
 class JobRelatives:
     """The relatives of one running job."""
 
-    def __init__(self, listing: Listing, batches: Batches, job: Job) -> None:
+    def __init__(self, listing: Listing, dependencies: DependencyStore, batches: Batches, job: Job) -> None:
         self._listing = listing
+        self._dependencies = dependencies
         self._batches = batches
         self._job = job
 
@@ -34,6 +36,17 @@ class JobRelatives:
     async def children(self) -> list[Job]:
         """Return up to 1,000 children, oldest first."""
         return await self._listing.born(self._job, MOST_CHILDREN)
+
+    async def result(self, job_id: str) -> Any:
+        """Return the result of a job that this one depended on, however large.
+
+        Raises:
+            ResultUnavailableError: the job was deleted.
+        """
+        try:
+            return (await self._dependencies.parent(self._job, job_id))["result"]
+        except NotFoundError:
+            raise ResultUnavailableError(f"the result of job {job_id} is lost: the job was deleted") from None
 
     async def batch_jobs(self, cursor: str | None, limit: int) -> Page:
         """Return a page of the jobs of the batch that this job belongs to, or is a callback of, oldest first.

@@ -121,7 +121,8 @@ class Runtime:
         self.config_store = ConfigStore(database)
         self.configs = QueueConfigs(self.config_store, lambda: self.wakeups.tell(Wake(kind="config")))
         self._listing = Listing(database)
-        dependency_store, generations = DependencyStore(database), GenerationStore(database)
+        self.dependencies, generations = DependencyStore(database), GenerationStore(database)
+        dependency_store = self.dependencies
         self._batch_store = batch_store = BatchStore(database, self.jobs)
         dependencies = Dependencies(dependency_store, self.jobs, self.wakeups)
         self.requeues = requeues = RequeueStore(self.jobs)
@@ -278,7 +279,7 @@ class Runtime:
 
     def relatives(self, job: Job) -> JobRelatives:
         """Return where a running job finds its relatives, and adds jobs to its batch."""
-        return JobRelatives(self._listing, self.batches, job)
+        return JobRelatives(self._listing, self.dependencies, self.batches, job)
 
     def dispatcher(self, lanes: Callable[[], Sequence[Lane]], *, concurrency: int | None = None) -> Dispatcher:
         """Return a dispatcher for processors of this process."""

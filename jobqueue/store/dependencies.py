@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
-from jobqueue.domain.errors import KeyConflictError
+from jobqueue.domain.errors import KeyConflictError, NotFoundError
 from jobqueue.domain.job import POLICIES
 from jobqueue.domain.state import State
 from jobqueue.store import dependency_statements, documents, statements
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection
 
@@ -28,7 +28,7 @@ _LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
 _INDEX: Final = "dependents"
 _FALLEN: Final = "unmet"
 MOST_PARENT_BYTES: Final = 8 * 1024 * 1024
-"""Results that one job is given of those it depended on."""
+"""Bytes of results that come with a claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,20 +173,47 @@ class DependencyStore:
 
     @guarded
     async def parents(self, job: Job) -> tuple[dict[str, Any], ...]:
-        """Return the jobs that one depended on, with their results as far as there is room for them."""
-        cursor = self.collection.find(
-            {"_id": {"$in": [ObjectId(one) for one in job.depends_on]}, "state": {"$exists": True}},
-            {"type": 1, "state": 1, "ref": 1, "result": 1, "size": {"$bsonSize": {"r": "$result"}}},
-        ).batch_size(50)
-        found: dict[str, dict[str, Any]] = {}
-        room = MOST_PARENT_BYTES
-        async for one in cursor:
-            room -= int(one["size"])
-            shown = {"id": str(one["_id"]), "type": one.get("type"), "state": one.get("state")}
-            if one.get("ref") is not None:
-                shown["ref"] = one["ref"]
-            found[shown["id"]] = shown | ({"result": one.get("result")} if room >= 0 else {"omitted": True})
-        return tuple(found[one] for one in job.depends_on if one in found)
+        """Return the jobs that one depended on, in their order, with results of `MOST_PARENT_BYTES` together.
+
+        An entry without room for its result says ``omitted`` and where to get it, one of a deleted job ``deleted``.
+        """
+        # What is not larger than its share fits in any case, so that most jobs take one round trip.
+        share = {"$lte": ["$size", MOST_PARENT_BYTES // len(job.depends_on)]}
+        size = {"$bsonSize": {"r": "$result"}}
+        pipeline = [
+            {"$match": _existing(job.depends_on)},
+            {"$project": {"type": 1, "state": 1, "ref": 1, "result": 1, "size": size}},
+            {"$set": {"result": {"$cond": [share, {"r": "$result"}, "$$REMOVE"]}}},
+        ]
+        there = {str(parent["_id"]): parent async for parent in self.collection.aggregate(pipeline)}
+        room = MOST_PARENT_BYTES - sum(int(parent["size"]) for parent in there.values() if "result" in parent)
+        fitting: list[str] = []
+        for job_id in job.depends_on:
+            parent = there.get(job_id)
+            if parent is not None and "result" not in parent and int(parent["size"]) <= room:
+                room -= int(parent["size"])
+                fitting.append(job_id)
+        loaded = await self._results(fitting) if fitting else {}
+        return tuple(_entry(job.id, job_id, there.get(job_id), loaded) for job_id in job.depends_on)
+
+    @guarded
+    async def parent(self, job: Job, parent_id: str) -> dict[str, Any]:
+        """Return one job that another one depended on, with its result, however large.
+
+        Raises:
+            NotFoundError: the job did not depend on it, or it was deleted.
+        """
+        if parent_id not in job.depends_on:
+            raise NotFoundError("job", parent_id)
+        wanted = {"type": 1, "state": 1, "ref": 1, "result": 1}
+        parent = await self.collection.find_one(_existing([parent_id]), wanted)
+        if parent is None:
+            raise NotFoundError("job", parent_id)
+        return _entry(job.id, parent_id, parent | {"result": {"r": parent.get("result")}}, {})
+
+    async def _results(self, job_ids: Sequence[str]) -> dict[str, Any]:
+        cursor = self.collection.find(_existing(job_ids), {"result": 1})
+        return {str(job["_id"]): job.get("result") async for job in cursor}
 
     @guarded
     async def revive(self, job: Job, *, restart: int | None = None) -> bool:
@@ -211,3 +238,29 @@ class DependencyStore:
             return bool((await self.collection.update_one(guard, update)).modified_count)
         except DuplicateKeyError:
             raise KeyConflictError(job.queue, str(job.key), "") from None
+
+
+def _existing(job_ids: Sequence[str]) -> dict[str, Any]:
+    return {"_id": {"$in": [ObjectId(job_id) for job_id in job_ids]}, "state": {"$exists": True}}
+
+
+def _entry(reader: str, job_id: str, parent: Mapping[str, Any] | None, loaded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a job is told of one that it depended on.
+
+    Args:
+        reader: the id of the job.
+        job_id: the id of the one it depended on.
+        parent: as it is stored, its result wrapped as ``{r}``, if there was room for it; ``None`` if it was deleted.
+        loaded: results that were read besides.
+    """
+    if parent is None:
+        return {"id": job_id, "deleted": True}
+    entry = {"id": job_id, "type": parent.get("type"), "state": parent.get("state")}
+    if parent.get("ref") is not None:
+        entry["ref"] = parent["ref"]
+    if "result" in parent:
+        # A result that is missing in the document is null.
+        return entry | {"result": parent["result"].get("r")}
+    if job_id in loaded:
+        return entry | {"result": loaded[job_id]}
+    return entry | {"omitted": True, "url": f"/v1/jobs/{reader}/parents/{job_id}"}

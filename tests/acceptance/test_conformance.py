@@ -245,6 +245,15 @@ def test_a_child_reads_the_result_of_its_parent(way: Way) -> None:
     assert (born["state"], born["result"], born["parentId"]) == ("success", {"size": 3}, job["id"])
 
 
+def test_a_join_gets_all_results_however_large_they_are_together(way: Way) -> None:
+    parts = [way.new(["size", 600_000 + number]) | {"ref": f"part{number}"} for number in range(15)]
+    join = way.new(["join"]) | {"ref": "join", "dependsOn": [part["ref"] for part in parts]}
+    batch = way.stage.api.post("/v1/batches", {"jobs": [join, *parts]})
+    assert batch.status == 201, batch.body
+    joined = way.ended(batch.body["jobs"][0]["id"])
+    assert (joined["state"], joined["result"]) == ("success", [600_000 + number for number in range(15)])
+
+
 def test_a_child_is_created_once(way: Way) -> None:
     job = way.done(["once", ["fail", "no"]], ["result", 1], backoff=SHORT, onSuccess=[way.new(), way.new()])
     token = job["history"][-1]["token"]

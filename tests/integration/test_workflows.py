@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
-from jobqueue.domain.errors import ConflictError, InvalidInputError, StaleTokenError
+from jobqueue.domain.errors import ConflictError, InvalidInputError, ResultUnavailableError, StaleTokenError
 from jobqueue.domain.job import JobError
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import State
+from jobqueue.domain.results import Results
+from jobqueue.domain.state import FINAL, State
 from tests.support.factories import LONG_AGO, add, claim, die, fail, open_runtime, succeed
 from tests.support.scale import sized
 from tests.support.waiting import eventually
@@ -282,6 +283,75 @@ async def test_a_thousand_jobs_may_come_together_in_one(idle_runtime: Runtime) -
     last = await claim(idle_runtime)
     assert last.job.id == ids["end"]
     assert len(last.job.parents or ()) == 1000
+
+
+async def test_results_over_eight_mebibytes_are_loaded_when_they_are_asked_for(queue: JobQueue) -> None:
+    seen: dict[str, Any] = {}
+
+    @queue.handler("part")
+    async def part(job: Any) -> str:
+        return str(job.data["letter"]) * 4_000_000
+
+    @queue.handler("none")
+    async def none(_: Any) -> None:
+        return None
+
+    @queue.handler("join")
+    async def join(job: Any) -> int:
+        seen["omitted"] = [parent["ref"] for parent in job.parents if parent.get("omitted")]
+        with pytest.raises(ResultUnavailableError, match=r"await job\.results_of\('c'\)"):
+            list(job.results.values())
+        assert job.results["n"] is None
+        assert await job.results_of("c") == {"c": "c" * 4_000_000}
+        with pytest.raises(KeyError):
+            await job.results_of("d")
+        return sum(len(result or "") for result in (await job.results_of()).values())
+
+    @queue.handler("plain join")
+    def plain_join(job: Any) -> int:
+        assert job.results_of("c") == {"c": "c" * 4_000_000}
+        return sum(len(result or "") for result in job.results.values())
+
+    parts = [Member(job=NewJob(type="part", data={"letter": ref}), ref=ref) for ref in "abc"]
+    parts.append(Member(job=NewJob(type="none"), ref="n"))
+    joins = [Member(job=NewJob(type=kind, attempts=1), after=tuple("abcn")) for kind in ("join", "plain join")]
+    async with queue.working():
+        _, added = await queue.add_batch(NewBatch(members=[*parts, *joins]))
+        for one in added[-2:]:
+
+            async def has_ended(job_id: str = one.id) -> bool:
+                return (await queue.get(job_id)).state in FINAL
+
+            await eventually(has_ended, within=60)
+            job = await queue.get(one.id)
+            assert (job.state, job.result) == (State.SUCCESS, 12_000_000), job.error
+    assert seen == {"omitted": ["c"]}
+
+
+async def test_a_result_whose_job_was_deleted_by_a_person_is_never_missing_in_silence(queue: JobQueue) -> None:
+    first = await queue.add("first")
+    second = await queue.add("second")
+    runtime = await queue.open()
+    last = await queue.add("last", depends_on=[first.id, second.id])
+    for _ in range(2):
+        await succeed(runtime, await claim(runtime), 1)
+    await queue.delete(first.id)
+    claimed = await claim(runtime)
+    assert claimed.job.id == last.id
+    assert (claimed.job.parents or ())[0] == {"id": first.id, "deleted": True}
+    results = Results(claimed.job.parents or ())
+    assert results[second.id] == 1
+    with pytest.raises(ResultUnavailableError, match="deleted"):
+        sum(results.values())
+
+
+async def test_two_jobs_with_one_ref_both_count(idle_runtime: Runtime) -> None:
+    ids = [await create(idle_runtime, step("part")) for _ in range(2)]
+    await add(idle_runtime, "join", depends_on=[one["part"] for one in ids])
+    for number in range(2):
+        await succeed(idle_runtime, await claim(idle_runtime), number + 1)
+    results = Results((await claim(idle_runtime)).job.parents or ())
+    assert dict(results) == {"part": 1, ids[1]["part"]: 2}
 
 
 async def test_a_waiting_job_that_is_deleted_keeps_nobody_waiting(idle_runtime: Runtime) -> None:

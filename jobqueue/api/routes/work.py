@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from jobqueue.api import work
+from jobqueue.api import jobs, work
 from jobqueue.api.operations import Body, Operation, Reply, Route
 from jobqueue.api.schemas import requests, shown
 
@@ -81,5 +81,12 @@ ROUTES: Final = (
             body=Body(requests.ClaimSchema, example={"worker": "w1", "types": ["thumbnail"]}),
             replies={200: Reply(shown.ClaimedShown, "a job to be run now"), 204: Reply(text="there is none")},
         ),
+    ),
+    Route(
+        "GET",
+        "/v1/jobs/{id}/parents/{parent}",
+        jobs.parent,
+        "work",
+        Operation(tag="work", replies={200: Reply(shown.ParentShown)}, errors=(404,)),
     ),
 )

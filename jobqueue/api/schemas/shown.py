@@ -52,12 +52,15 @@ class AttemptShown(Shown):
 class ParentShown(Shown):
     """A job that another one depended on, with its result."""
 
-    sparse = frozenset({"ref", "result"})
+    sparse = frozenset({"type", "state", "ref", "result", "omitted", "url", "deleted"})
     id = Text(spec=forms.ID)
     type = Text()
     state = Text(spec=forms.STATE)
     ref = Text(allow_none=True)
     result = Anything(allow_none=True, spec={})
+    omitted = Flag(spec={"description": "there was no room for the result: it is at `url`"})
+    url = Text(spec={"description": "where the entry is to be had with its result, below the address of the server"})
+    deleted = Flag(spec={"description": "the job was deleted, and its result with it"})
 
 
 class JobShown(Shown):

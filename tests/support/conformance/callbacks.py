@@ -39,6 +39,8 @@ async def play_async(job: ActiveJob) -> Any:
             case "parent":
                 parent = await job.parent()
                 return None if parent is None else parent.result
+            case "results":
+                return list((await job.results_of()).values())
             case _:
                 await pause()
         return None
@@ -65,6 +67,8 @@ def play_in_a_thread(job: BlockingJob) -> Any:
             case "parent":
                 parent = job.parent()
                 return None if parent is None else parent.result
+            case "results":
+                return list(job.results.values())
             case _:
                 if job.cancelled:
                     raise StoppedError

@@ -6,7 +6,10 @@ import json
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _TIMEOUT = 60
 
@@ -30,6 +33,11 @@ class Api:
 
     def post(self, path: str, body: Any = None) -> Answer:
         return self.call("POST", path, {} if body is None else body)
+
+    def results(self, parents: Iterable[dict[str, Any]]) -> list[Any]:
+        """Return the results of the jobs that a claim names, those too for which it had no room."""
+        whole = (self.get(parent["url"]).body if parent.get("omitted") else parent for parent in parents)
+        return [parent["result"] for parent in whole]
 
     def call(self, method: str, path: str, body: Any = None) -> Answer:
         data = None if body is None else json.dumps(body).encode()

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from typing import Any, NoReturn
 
 from tests.support.conformance.calls import Api
@@ -27,7 +28,7 @@ _API = Api(os.environ["JOBQUEUE_URL"])
 _JOB = f"/v1/jobs/{os.environ['JOBQUEUE_JOB_ID']}"
 
 
-def act(verb: str, *words: Any) -> Any:
+def act(job: Seen, verb: str, *words: Any) -> Any:
     match verb:
         case "log":
             line, level = words
@@ -41,6 +42,8 @@ def act(verb: str, *words: Any) -> Any:
             _print(f"::progress {words[0]}")
         case "parent":
             return _API.get(f"/v1/jobs/{_API.get(_JOB).body['parentId']}").body["result"]
+        case "results":
+            return _API.results(job.parents)
         case _:
             time.sleep(PAUSE)
     return None
@@ -50,7 +53,7 @@ def main() -> int:
     job, ground = Seen.of(json.load(sys.stdin)), Ground.here()
     signal.signal(signal.SIGTERM, _stop)
     try:
-        result = drive(play(job, ground), act)
+        result = drive(play(job, ground), partial(act, job))
     except StoppedError:
         ground.mark(job.id, "stopped")
         return FAIL

@@ -75,21 +75,28 @@ class Seen:
     data: dict[str, Any]
     meta: dict[str, Any]
     attempt: int
+    parents: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def of(cls, sent: dict[str, Any]) -> Seen:
         """Read the JSON that webhooks, commands and polling workers get."""
         job = sent["job"]
-        return cls(job["id"], job["data"], job["meta"], sent.get("attempt", job["attemptsMade"]))
+        parents = tuple(job.get("parents") or ())
+        return cls(job["id"], job["data"], job["meta"], sent.get("attempt", job["attemptsMade"]), parents)
 
 
 def play(job: Seen, ground: Ground) -> Game:
-    """Yield ``log LINE LEVEL``, ``progress PERCENT``, ``pause`` and ``parent``, whose answer is the parent's result."""
+    """Yield ``log LINE LEVEL``, ``progress PERCENT``, ``pause``, ``parent`` and ``results``.
+
+    The answer to ``parent`` is the parent's result, that to ``results`` the results of all jobs it depended on.
+    """
     result: Any = None
     for verb, *words in _steps(job, ground):
         match verb:
             case "parent":
                 result = yield ("parent",)
+            case "join":
+                result = [len(each) for each in (yield ("results",))]
             case "log":
                 yield ("log", *words, *[None] * (2 - len(words)))
             case "count":

@@ -63,6 +63,8 @@ class Run:
                 self.beat(progress=words[0])
             case "parent":
                 return self._api.get(f"/v1/jobs/{self._parent_id}").body["result"]
+            case "results":
+                return self._api.results(self._job.parents)
             case _:
                 if time.monotonic() - self._beaten_at > _BEAT:
                     self.beat()

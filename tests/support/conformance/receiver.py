@@ -77,6 +77,8 @@ class Run:
             case "parent":
                 async with self._session.get(f"/v1/jobs/{self._parent_id}") as answer:
                     return (await answer.json())["result"]
+            case "results":
+                return [await self._result(parent) for parent in self.job.parents]
             case _:
                 while self._ground.has(self._token, "frozen"):
                     await pause()
@@ -84,6 +86,12 @@ class Run:
                     await self._beat()
                 await pause()
         return None
+
+    async def _result(self, parent: dict[str, Any]) -> Any:
+        if not parent.get("omitted"):
+            return parent["result"]
+        async with self._session.get(parent["url"]) as answer:
+            return (await answer.json())["result"]
 
     async def _beat(self, **report: Any) -> None:
         status, answer = await self._post("heartbeat", report)
