@@ -111,7 +111,7 @@ class Explainer:
         found = []
         for one in reasons:
             seen = one
-            if one.kind == "dependency":
+            if one.kind in {"dependency", "unread"}:
                 jobs = one.details["jobs"]
                 hidden = await self._visible.missing([job["id"] for job in jobs], scope)
                 seen = replace(one, details={"jobs": [job for job in jobs if job["id"] not in hidden]})
@@ -127,7 +127,7 @@ class Explainer:
         job = await self._jobs.get(job_id)
         now = await self._limits.time()
         if job.state in FINAL or job.state is State.PROCESSING:
-            return Why(job=job, reasons=(_by_state(job),), next_start_at=None)
+            return Why(job=job, reasons=(_by_state(job), *await self._unread(job)), next_start_at=None)
         config = await self._configs.fresh(job.queue)
         found: list[tuple[Reason, float | None]] = []
         if job.state is State.DELAYED:
@@ -144,6 +144,16 @@ class Explainer:
         waits = [wait for _, wait in found if wait is not None]
         next_start_at = now + timedelta(seconds=max(waits)) if waits else None
         return Why(job=job, reasons=tuple(reason for reason, _ in found), next_start_at=next_start_at)
+
+    async def _unread(self, job: Job) -> list[Reason]:
+        """Return why a job that should be deleted by now is still there."""
+        if job.state is not State.SUCCESS or not job.on_success_delete:
+            return []
+        reason, readers = await self._jobs.readers.readers(job)
+        if reason is None:
+            return []
+        details = {"jobs": [{"id": reader, "state": state} for reader, state in readers]}
+        return [Reason(kind="unread", message=f"it is not deleted yet: {reason}", details=details)]
 
     async def _delayed(self, job: Job, config: QueueConfig, now: datetime) -> list[tuple[Reason, float | None]]:
         found: list[tuple[Reason, float | None]] = []

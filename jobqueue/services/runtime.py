@@ -40,7 +40,7 @@ from jobqueue.services.overview import Overview
 from jobqueue.services.people import People
 from jobqueue.services.presence import SIGN_SECONDS, Presence
 from jobqueue.services.producer import Producer
-from jobqueue.services.pruner import PRUNE_SECONDS, Pruner
+from jobqueue.services.pruner import PRUNE_SECONDS, UNREAD_SECONDS, Pruner, UnreadJobs
 from jobqueue.services.queues import Queues
 from jobqueue.services.relatives import JobRelatives
 from jobqueue.services.revival import Revival
@@ -122,19 +122,18 @@ class Runtime:
         self.configs = QueueConfigs(self.config_store, lambda: self.wakeups.tell(Wake(kind="config")))
         self._listing = Listing(database)
         self.dependencies, generations = DependencyStore(database), GenerationStore(database)
-        dependency_store = self.dependencies
         self._batch_store = batch_store = BatchStore(database, self.jobs)
-        dependencies = Dependencies(dependency_store, self.jobs, self.wakeups)
+        dependencies = Dependencies(self.dependencies, self.jobs, self.wakeups)
         self.requeues = requeues = RequeueStore(self.jobs)
-        ends = BatchEnds(batch_store, generations, self.jobs, requeues, dependency_store, self.configs, self.wakeups)
+        ends = BatchEnds(batch_store, generations, self.jobs, requeues, self.dependencies, self.configs, self.wakeups)
         self.limits, self.limit_keys = LimitStore(database), LimitKeyStore(database)
         self.breakers = Breakers(self.limits, self.configs, self.wakeups)
         self.completer = Completer(
             self.jobs,
             self.claims,
             dependencies,
-            Revival(dependency_store, self.jobs, requeues, ends),
-            BatchRestarts(batch_store, generations, requeues, dependency_store, self.claims, ends, self.wakeups),
+            Revival(self.dependencies, self.jobs, requeues, ends),
+            BatchRestarts(batch_store, generations, requeues, self.dependencies, self.claims, ends, self.wakeups),
             self.breakers,
             self.configs,
             self.wakeups,
@@ -146,7 +145,7 @@ class Runtime:
             self.jobs,
             self.claims,
             Limiter(self.limits, self.limit_keys, self.claims, self.breakers, self.configs),
-            dependency_store,
+            self.dependencies,
             self.configs,
             self.completer,
             self.logs,
@@ -155,7 +154,7 @@ class Runtime:
         self.admin = Admin(
             self.jobs,
             requeues,
-            dependency_store,
+            self.dependencies,
             self.logs,
             self._listing,
             self.configs,
@@ -174,13 +173,12 @@ class Runtime:
             self.visible,
         )
         self.operations = Operations(OperationStore(database), self.jobs, self.admin)
-        audit_store = AuditStore(database)
-        self.audit = Audit(audit_store)
+        self.audit = Audit(audit_store := AuditStore(database))
         self.access = Access(TokenStore(database), self.audit)
         self.people = People(self.admin, self.batches, self.operations, self.audit)
         self.failures = Failures(FailureStore(database), self.people)
         self.searches = Searches(found := SearchStore(database), AggregateStore(database, found))
-        self.figures, self.pruning = QueueStore(database), PruningStore(database)
+        self.figures, self.pruning = QueueStore(database), PruningStore(database, self.jobs.readers)
         self.crashes = Crashes(neighbours := NeighbourStore(database))
         self.queues = Queues(
             self.config_store,
@@ -198,7 +196,14 @@ class Runtime:
         self.scheduler = Scheduler(scheduled, self.producer)
         self.presence = Presence(workers := WorkerStore(database), self.name)
         self.explainer = Explainer(
-            self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.visible, neighbours
+            self.jobs,
+            self.configs,
+            self.limits,
+            self.breakers,
+            workers,
+            self.figures,
+            self.visible,
+            neighbours,
         )
         self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
         self.roller = Roller(rollups := RollupStore(database), database.clock)
@@ -264,6 +269,7 @@ class Runtime:
             Loop("limit keys", keys.run_once, every=KEY_SECONDS),
             Loop("failures", self.failures.run_once, every=MARK_SECONDS),
             Loop("statistics", self.roller.run_once, every=ROLL_SECONDS),
+            Loop("unread jobs", UnreadJobs(self.jobs).run_once, every=UNREAD_SECONDS),
             Loop("pruner", Pruner(self.configs, self.pruning).run_once, every=PRUNE_SECONDS),
         ]
         self.wakeups.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)

@@ -27,6 +27,7 @@ _KILL, _RUN, _ = POLICIES
 _LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
 _INDEX: Final = "dependents"
 _FALLEN: Final = "unmet"
+_MARK: Final = {"$set": {"dependents": True}, "$currentDate": {"dependentsAt": True}}
 MOST_PARENT_BYTES: Final = 8 * 1024 * 1024
 """Bytes of results that come with a claim."""
 
@@ -78,7 +79,7 @@ class DependencyStore:
         session: AsyncIOMotorClientSession | None,
     ) -> list[str]:
         named = {"_id": {"$in": [ObjectId(job_id) for job_id in job_ids]}, "state": {"$exists": True}}
-        await collection.update_many(named, {"$set": {"dependents": True}}, session=session)
+        await collection.update_many(named, _MARK, session=session)
         there = {str(job["_id"]) async for job in collection.find(named, {"_id": 1}, session=session)}
         return [job_id for job_id in job_ids if job_id not in there]
 

@@ -17,6 +17,7 @@ from jobqueue.store import documents, foreign_statements, queue_statements, stat
 from jobqueue.store.database import brief, guarded, new_id, translated
 from jobqueue.store.grouping import Group
 from jobqueue.store.history import HistoryStore
+from jobqueue.store.readers import ReaderStore
 from jobqueue.store.transitions import Applied, Change, Transitions
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class JobStore:
         self.collection = database.collection("jobs")
         self._logs = database.collection("logs")
         self.history = HistoryStore(database, now)
+        self.readers = ReaderStore(database, now)
         self._insert: Group[Document, None] = Group(self._insert_batch)
         self._apply: Group[Change, Applied | None] = Group(Transitions(self.collection, lambda: self.now).apply)
 
@@ -305,8 +307,18 @@ class JobStore:
 
     @guarded
     async def delete_fired(self, job: Job) -> bool:
-        """Delete a job that succeeded and was to be deleted then, its children being created."""
-        guard = statements.same_run(job.id, job.queue, job.run) | {"state": State.SUCCESS.value}
+        """Delete a job that succeeded and was to be deleted then, unless others have to read its result first."""
+        return not await self.readers.keep(job) and await self.delete_read(job, {})
+
+    @guarded
+    async def delete_read(self, job: Job, still: Document) -> bool:
+        """Delete a job that succeeded and whose result all have read.
+
+        Args:
+            job: as it was read.
+            still: what must hold of its document besides.
+        """
+        guard = statements.same_run(job.id, job.queue, job.run) | {"state": State.SUCCESS.value} | still
         return await self._remove(job, guard)
 
     async def document(

@@ -5,22 +5,25 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.state import State
 from jobqueue.store import queue_statements, statements
 from jobqueue.store.batch_statements import OPEN
 from jobqueue.store.clock import steady
 from jobqueue.store.database import guarded
+from jobqueue.store.readers import FIELDS
 from jobqueue.store.rollups import MINUTE
 
 if TYPE_CHECKING:
+    from jobqueue.domain.state import State
     from jobqueue.store.database import Database
+    from jobqueue.store.readers import ReaderStore
     from jobqueue.store.statements import Document, Now
 
 _BY_END: Final = "ended"
 _DERIVED: Final = ("parentId", "callbackOf", "schedule")
 """Jobs with one of these were created because of something, and might be created again."""
-_READ: Final = dict.fromkeys((*_DERIVED, "endAt", "batchId", "dependents"), 1)
+_READ: Final = dict.fromkeys((*_DERIVED, "endAt"), 1) | FIELDS
 _MOST_LOOKS: Final = 50
+_ANEW_SECONDS: Final = 300.0
 _ASK_SECONDS: Final = 10.0
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
@@ -28,8 +31,10 @@ _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 class PruningStore:
     """Deletes what ended long enough ago and has nothing left to be done for it."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+    def __init__(self, database: Database, readers: ReaderStore, now: Now = statements.SERVER_NOW) -> None:
         self.now = now
+        self._readers = readers
+        self._after: dict[tuple[str, State], tuple[datetime, float]] = {}
         self._clock = database.clock
         self._jobs = database.collection("jobs")
         self._batches = database.collection("batches")
@@ -41,21 +46,20 @@ class PruningStore:
     async def prune(self, queue: str, state: State, seconds: float, most: int) -> tuple[int, int]:
         """Delete jobs of a queue that have been in a final state for so many seconds, those that ended first first.
 
-        Jobs of a batch are kept until it has finished: what becomes of it follows from them. So are jobs that others
-        wait for. A child, or the job of a schedule, leaves an empty document behind for an hour, so that a slow process
-        cannot create it a second time; one that ended lately does for the statistics.
+        Jobs of a batch are kept until it has finished: what becomes of it follows from them. So are jobs whose results
+        others have to read (see `readers`). A child, or the job of a schedule, leaves an empty document behind for an
+        hour, so that a slow process cannot create it a second time; one that ended lately does for the statistics.
 
         Returns:
             How many are deleted, and how many were found at last; the others are kept or have changed meanwhile.
         """
         now = await self._clock.now() if isinstance(self.now, str) else self.now
-        over = queue_statements.over(queue, state, _EPOCH, now - timedelta(seconds=seconds))
-        found, count = await self._over(over, most)
+        found, count = await self._over(queue, state, now - timedelta(seconds=seconds), most)
         if not found:
             return 0, count
+        over = queue_statements.over(queue, state, _EPOCH, now - timedelta(seconds=seconds))
         # Where somebody has come to depend on one since, that is noted in it.
-        depended_on = [one["_id"] for one in found if one.get("dependents")]
-        over["$or"] = [{"dependents": None}, {"_id": {"$in": depended_on}}]
+        over["dependentsAt"] = {"$not": {"$gt": now}}
         since = min(now - timedelta(seconds=queue_statements.REMEMBERED_SECONDS), await self._known_until(now))
         recent = [one["_id"] for one in found if one["endAt"] >= since]
         old = [one for one in found if one["endAt"] < since]
@@ -71,23 +75,26 @@ class PruningStore:
         await self._clear([one["_id"] for one in found])
         return gone, count
 
-    async def _over(self, over: Document, most: int) -> tuple[list[Document], int]:
-        """Return jobs whose time is over and that nothing keeps, and how many were looked at last."""
-        kept: set[Any] = set()
-        open_batches: set[Any] = set()
+    async def _over(self, queue: str, state: State, until: datetime, most: int) -> tuple[list[Document], int]:
+        """Return jobs whose time is over and that nothing keeps, and how many were looked at last.
+
+        Kept jobs that were looked at are passed over for some minutes, so that many of them do not cost much each time.
+        """
+        after, anew_at = self._after.get((queue, state), (_EPOCH, 0.0))
+        if steady() >= anew_at:
+            after, anew_at = _EPOCH, steady() + _ANEW_SECONDS
         for _ in range(_MOST_LOOKS):
-            others: list[Document] = [{"_id": {"$in": list(kept)}}, {"batchId": {"$in": list(open_batches)}}]
-            search = over | {"$nor": others}
+            self._after[queue, state] = after, anew_at
+            search = queue_statements.over(queue, state, after, until)
             cursor = self._jobs.find(search, _READ, sort=[("endAt", 1)], hint=_BY_END).limit(most)
             found = [one async for one in cursor]
             of_open = await self._open({one["batchId"] for one in found if one.get("batchId") is not None})
-            awaited = await self._awaited([one["_id"] for one in found if one.get("dependents")])
-            free = [one for one in found if one.get("batchId") not in of_open and one["_id"] not in awaited]
+            kept = await self._readers.kept_for(found)
+            free = [one for one in found if one.get("batchId") not in of_open and one["_id"] not in kept]
             if free or len(found) < most:
                 return free, len(found)
-            kept |= awaited
-            open_batches |= of_open
-        return [], 0
+            after = found[-1]["endAt"]
+        return [], most
 
     async def _known_until(self, now: datetime) -> datetime:
         # An answer of some seconds ago errs to the safe side.
@@ -112,13 +119,6 @@ class PruningStore:
             return set()
         found = self._batches.find({"_id": {"$in": list(batches)}, "state": OPEN}, {"_id": 1})
         return {one["_id"] async for one in found}
-
-    async def _awaited(self, ids: list[Any]) -> set[Any]:
-        if not ids:
-            return set()
-        waiting: Document = {"waitsFor": {"$in": ids}, "state": State.DELAYED.value}
-        found = self._jobs.find(waiting, {"waitsFor": 1}, hint="dependents")
-        return {awaited async for one in found for awaited in one["waitsFor"]}.intersection(ids)
 
     async def _clear(self, ids: list[Any]) -> None:
         """Delete what lies outside the documents of those jobs that are really gone."""

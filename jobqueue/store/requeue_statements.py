@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from jobqueue.domain.state import REOPEN, REVIVE, State
-from jobqueue.store.statements import drop_empty_outbox, same_run
+from jobqueue.store.statements import UNREAD, drop_empty_outbox, same_run
 from jobqueue.store.tolerant import array, number
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def requeue(
                 "unmet": "$$REMOVE",
                 "heldTil": "$$REMOVE",
                 "fingerprint": "$$REMOVE",
+                UNREAD: "$$REMOVE",
                 "run": {"$add": [number("$run", 0), 1]},
                 "history": {"$concatArrays": [array("$history"), [entry]]},
                 "outbox": waiting if waits_for else notes(reopen=reopen),

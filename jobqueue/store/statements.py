@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 Now = str | datetime
 SERVER_NOW: Final = "$$NOW"
+UNREAD: Final = "unread"
+"""The field, and the index, of jobs that are deleted as soon as all have read them."""
 CLAIM_ORDER: Final = [("priority", -1), ("insertAt", 1), ("_id", 1)]
 ADOPTED: Final[Document] = {"run": {"$ne": None}}
 """Match documents that this package has written or taken over, not those another tool has just put there."""

@@ -47,7 +47,9 @@ async def test_jobs_of_a_batch_are_kept_until_it_has_finished(idle_runtime: Runt
     await succeed(idle_runtime, join)
     assert await idle_runtime.work.claim("default", None, worker="w") is None
     assert (await idle_runtime.batches.get(batch_id)).batch.state == "finished"
-    assert await prune(idle_runtime) == 4
+    # The repair of the failed job would bring onSuccess, which reads the others.
+    assert await prune(idle_runtime) == 1
+    assert await prune(idle_runtime) == 3
 
 
 async def test_what_others_wait_for_is_kept(idle_runtime: Runtime) -> None:
@@ -66,6 +68,6 @@ async def test_what_is_kept_does_not_keep_the_rest(idle_runtime: Runtime) -> Non
     for _ in range(5):
         await succeed(idle_runtime, await claim(idle_runtime))
     single = await succeed(idle_runtime, await claimed_job(idle_runtime, "single"))
-    gone, found = await idle_runtime.pruning.prune("default", State.SUCCESS, -60, 2)
-    assert (gone, found) == (1, 1)
+    gone, _ = await idle_runtime.pruning.prune("default", State.SUCCESS, -60, 2)
+    assert gone == 1
     assert await idle_runtime.jobs.find(single.id) is None
