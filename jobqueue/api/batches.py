@@ -15,7 +15,7 @@ from jobqueue.api.replies import reply
 from jobqueue.api.schemas import fields, requests
 from jobqueue.api.schemas.queries import place_cursor
 from jobqueue.domain.batch import MOST_MEMBERS, Member, NewBatch, Place, is_ref
-from jobqueue.domain.checks import check_id, gather
+from jobqueue.domain.checks import gather
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems
 from jobqueue.domain.job import MOST_DEPENDENCIES, NewJob, check_content
 from jobqueue.domain.operation import Operation
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from jobqueue.services.batches import Added
+    from jobqueue.services.batch_members import Added
 
 MOST_READ: Final = 2 * MOST_MEMBERS
 """Jobs in one request, children included."""
@@ -104,7 +104,8 @@ async def add_jobs(request: web.Request) -> web.Response:
         added = await runtime.batches.add(batch_id, members, token=token)
     else:
         added, fresh = await runtime.idempotency.add_to_batch(asked, batch_id, members, token=token)
-    return reply({"id": batch_id, "jobs": _shown(added)}, status=201 if fresh else 200)
+    is_new = fresh and not all(job.existed for job in added)
+    return reply({"id": batch_id, "jobs": _shown(added)}, status=201 if is_new else 200)
 
 
 async def seal(request: web.Request) -> web.Response:
@@ -152,7 +153,7 @@ def _member(given: Any, place: int, reader: JobReader, problems: Problems) -> Me
     job = reader.read({name: inner for name, inner in given.items() if name not in _OWN}, path)
     if not isinstance(job, NewJob):
         return None
-    return Member(job=job, ref=ref, after=after, blocks=tuple(_ids(blocks, f"{path}.blocks", problems)))
+    return Member(job=job, ref=ref, after=after, blocks=blocks)
 
 
 _OWN: Final = frozenset({"ref", "dependsOn", "blocks"})
@@ -167,16 +168,6 @@ def _texts(given: Mapping[str, Any], name: str, path: str, problems: Problems) -
         problems[f"{path}.{name}"] = [f"takes at most {MOST_DEPENDENCIES:,} jobs"]
         return ()
     return tuple(dict.fromkeys(value))
-
-
-def _ids(given: tuple[str, ...], path: str, problems: Problems) -> list[str]:
-    found = []
-    for place, one in enumerate(given):
-        try:
-            found.append(check_id(one))
-        except InvalidInputError:
-            problems[f"{path}.{place}"] = ["must be 24 hexadecimal digits"]
-    return found
 
 
 def _shown(added: list[Added]) -> list[dict[str, Any]]:

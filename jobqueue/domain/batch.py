@@ -38,7 +38,7 @@ class Member:
         job: itself; it may depend on jobs outside of the batch by their ids.
         ref: its name within the batch.
         after: refs of jobs of the batch that have to succeed first, or ids of any jobs.
-        blocks: ids of jobs of the batch that wait for others, and are to wait for this one too.
+        blocks: refs or ids of jobs of the batch that wait for others, and are to wait for this one too.
     """
 
     job: NewJob
@@ -176,6 +176,23 @@ def is_ref(text: object) -> bool:
     return isinstance(text, str) and bool(_REF.fullmatch(text))
 
 
+def check_refs(members: Sequence[Member]) -> None:
+    """Make sure that no two jobs of one request have the same ref.
+
+    Raises:
+        InvalidInputError: naming each ref that comes again.
+    """
+    problems: Problems = {}
+    seen: set[str] = set()
+    for place, member in enumerate(members):
+        if member.ref is not None and member.ref in seen:
+            problems[f"jobs.{place}.ref"] = [f"{member.ref!r} is the ref of another job of this request"]
+        elif member.ref is not None:
+            seen.add(member.ref)
+    if problems:
+        raise InvalidInputError(problems)
+
+
 def arranged(members: Sequence[Member], known: Iterable[str] = ()) -> tuple[Member, ...]:
     """Return the jobs with refs and ids told apart, and make sure that they can run one after the other.
 
@@ -184,17 +201,12 @@ def arranged(members: Sequence[Member], known: Iterable[str] = ()) -> tuple[Memb
         known: refs of jobs that are in the batch already.
 
     Raises:
-        InvalidInputError: naming each ref that is double or unknown, and the jobs of a cycle.
+        InvalidInputError: naming each ref that comes twice or is unknown, and the jobs of a cycle.
     """
+    check_refs(members)
     problems: Problems = {}
-    places: dict[str, int] = {}
     before = set(known)
-    for place, member in enumerate(members):
-        if member.ref is None:
-            continue
-        if member.ref in places or member.ref in before:
-            problems[f"jobs.{place}.ref"] = ["is the ref of another job of the batch"]
-        places.setdefault(member.ref, place)
+    places = {member.ref: place for place, member in enumerate(members) if member.ref is not None}
     found = tuple(_told_apart(member, place, before | places.keys(), problems) for place, member in enumerate(members))
     if problems:
         raise InvalidInputError(problems)
@@ -212,7 +224,8 @@ def _told_apart(member: Member, place: int, refs: AbstractSet[str], problems: Pr
             try:
                 ids.append(check_id(name))
             except InvalidInputError:
-                problems[f"jobs.{place}.dependsOn.{index}"] = ["is neither a ref of this batch nor the id of a job"]
+                message = f"{name!r} is neither a ref of this batch nor the id of a job"
+                problems[f"jobs.{place}.dependsOn.{index}"] = [message]
     if not ids:
         return member
     job = replace(member.job, depends_on=(*member.job.depends_on, *ids))

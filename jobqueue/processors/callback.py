@@ -173,8 +173,9 @@ class ActiveJob(_Running):
             kind: its type.
             data: its input.
             after: refs of jobs of the batch, or ids, that have to succeed first.
-            how: ``ref``; ``blocks``, ids of waiting jobs of the batch that are to wait for it too; and any other field
-                of a new job.
+            how: ``ref``; ``blocks``, refs or ids of waiting jobs of the batch that are to wait for it too; and any
+                other field of a new job. With a ``ref`` that is in the batch already nothing is added: so an attempt
+                that is made again may add its jobs again.
 
         Raises:
             InvalidInputError: naming each unacceptable field.

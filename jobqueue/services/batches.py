@@ -8,16 +8,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import wire
-from jobqueue.domain.batch import FAILED, MOST_MEMBERS, SUCCESS, after_batch, arranged
+from jobqueue.domain.batch import FAILED, SUCCESS, after_batch, arranged, check_refs
 from jobqueue.domain.errors import (
+    ConflictError,
     InvalidInputError,
     NotFoundError,
     StaleTokenError,
     WrongStateError,
 )
 from jobqueue.domain.state import FINAL, State
+from jobqueue.services.batch_members import Added, added_jobs, blocked_jobs, check_count, placed, to_check
 from jobqueue.services.dependencies import missing_ones
 from jobqueue.services.wake import Wake
+from jobqueue.store.additions import RefTakenError
 from jobqueue.store.batch_statements import OPEN
 from jobqueue.store.database import new_id
 from jobqueue.store.documents import numbered_ids
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 KILLED_BATCH: Final = "its batch was killed by a person"
 _AT_ONCE: Final = 500
 _MANY: Final = 100
+_TRIES: Final = 20
 _AGAIN: Final = 3
 _TOGETHER: Final = 20
 _LOOKED_AT: Final = 100
@@ -86,14 +90,6 @@ class BatchView:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Added:
-    """The id and the ref of a job that was added to a batch."""
-
-    id: str
-    ref: str | None
-
-
 class Batches:
     """Creates batches, adds to them, and lets people end and restart them as a whole."""
 
@@ -128,7 +124,7 @@ class Batches:
             InvalidInputError: refs are double or unknown, jobs wait for each other, or there are too many.
             KeyConflictError: the key of one is taken.
         """
-        _check_count(new.members)
+        check_count(new.members)
         arranged_ones = arranged(new.members)
         if any(member.blocks for member in arranged_ones):
             raise InvalidInputError({"jobs": ["can block only jobs of a batch that is there already"]})
@@ -137,16 +133,19 @@ class Batches:
         ids = numbered_ids(batch_id, len(arranged_ones))
         members = await self._documents(batch_id, arranged_ones, ids, {})
         batch = await self._store.create(batch_id, new, members)
-        await self._follow(batch_id, arranged_ones, _to_check(members))
-        return await self.get(batch.id), _added(arranged_ones, ids)
+        await self._follow(batch_id, arranged_ones, to_check(members))
+        return await self.get(batch.id), added_jobs(arranged_ones, ids)
 
     async def add(
         self, batch_id: str, members: Sequence[Member], *, token: str | None = None, first: str | None = None
     ) -> list[Added]:
         """Add jobs to an open batch, all or none.
 
+        A job whose ref is in the batch already is that job, so that a fan-out can be repeated. When all are there,
+        nothing is added, and the batch may be sealed or have finished.
+
         Args:
-            batch_id: which one.
+            batch_id: the batch.
             members: the jobs; their refs may name jobs that are in the batch already.
             token: the claim of a running job of the batch: then it may be sealed.
             first: what the ids of the jobs follow from, if they have to be certain ones: then adding them twice is no
@@ -154,39 +153,53 @@ class Batches:
 
         Raises:
             InvalidInputError: as `create`, or a job would wait for itself.
-            ConflictError: the batch is sealed or has finished.
+            ConflictError: the batch is sealed or has finished, or a job that is blocked does not wait for others.
             StaleTokenError: no running job of the batch has this token.
             NotFoundError: there is no such batch.
             BusyError: another addition, which excludes this one, does not end.
         """
         if not members:
             raise InvalidInputError({"jobs": ["takes at least one job"]})
-        _check_count(members)
+        check_count(members)
+        check_refs(members)
         await self._store.get(batch_id)
         if token is not None and not await self._store.additions.is_run_by(batch_id, token):
             raise StaleTokenError(batch_id, "a batch without such a running job")
         first = first or new_id()
-        ids = numbered_ids(first, len(members))
-        wanted = {ref for member in members for ref in member.after} | {one.ref for one in members if one.ref}
-        there = await self._store.refs(batch_id, sorted(wanted))
-        known = {ref: job_id for ref, job_id in there.items() if job_id not in ids}
-        members = arranged(members, known)
-        blocked: dict[str, list[str]] = {}
-        for member, job_id in zip(members, ids, strict=True):
-            for other in member.blocks:
-                blocked.setdefault(other, []).append(job_id)
-        made = await self._documents(batch_id, members, ids, known)
-        for other in blocked:
-            # It must not be looked at any more for what it waited for before.
-            await self._completer.finish(other)
-        await self._store.additions.add(batch_id, made, blocked, first=first, token=token)
-        await self._follow(batch_id, members, _to_check(made))
-        return _added(members, ids)
+        for _ in range(_TRIES):
+            try:
+                return await self._add(batch_id, members, token, first)
+            except RefTakenError:
+                # Another addition of the same jobs was faster.
+                continue
+        raise ConflictError(f"batch {batch_id} is changing too quickly to be added to")
 
-    @staticmethod
-    def named(members: Sequence[Member], first: str) -> list[Added]:
-        """Return the ids and refs of jobs whose ids follow from a certain one."""
-        return _added(members, numbered_ids(first, len(members)))
+    async def _add(self, batch_id: str, members: Sequence[Member], token: str | None, first: str) -> list[Added]:
+        all_ids = numbered_ids(first, len(members))
+        wanted = {name for member in members for name in (member.ref, *member.after, *member.blocks) if name}
+        there = await self._store.refs(batch_id, sorted(wanted))
+        known = {ref: job_id for ref, job_id in there.items() if job_id not in all_ids}
+        places = [place for place, member in enumerate(members) if member.ref is None or member.ref not in known]
+        fresh, ids = [members[place] for place in places], [all_ids[place] for place in places]
+        if fresh:
+            with placed(places):
+                arranged_ones = arranged(fresh, known)
+                blocked = blocked_jobs(fresh, ids, known)
+                made = await self._documents(batch_id, arranged_ones, ids, known)
+                for other in blocked:
+                    # It must not be looked at any more for what it waited for before.
+                    await self._completer.finish(other)
+                refs = {job_id: ref for ref, job_id in known.items()}
+                await self._store.additions.add(
+                    batch_id, made, blocked, first=first, count=len(members), token=token, refs=refs
+                )
+            await self._follow(batch_id, arranged_ones, to_check(made))
+        return added_jobs(members, all_ids, known)
+
+    async def named(self, batch_id: str, members: Sequence[Member], first: str) -> list[Added]:
+        """Return jobs that were added, by their refs, or by the ids that follow from a certain one."""
+        known = await self._store.refs(batch_id, [member.ref for member in members if member.ref])
+        return added_jobs(members, numbered_ids(first, len(members)), known)
 
     async def get(self, batch_id: str) -> BatchView:
         """Return a batch with the counts and the progress of its jobs.
@@ -351,23 +364,3 @@ def _stand_in(one: StandIn) -> dict[str, Any]:
         "key": one.key,
         "jobId": one.job_id,
     }
-
-
-def _to_check(documents: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [str(one["_id"]) for one in documents if "outbox" in one]
-
-
-def _check_count(members: Sequence[Member]) -> None:
-    if len(members) > MOST_MEMBERS:
-        raise InvalidInputError({"jobs": [f"takes at most {MOST_MEMBERS:,} jobs"]})
-    seen: set[tuple[str, str]] = set()
-    for place, member in enumerate(members):
-        key = member.job.key
-        if key is not None and (member.job.queue, key) in seen:
-            raise InvalidInputError({f"jobs.{place}.key": ["is the key of an earlier job of this request"]})
-        if key is not None:
-            seen.add((member.job.queue, key))
-
-
-def _added(members: Sequence[Member], ids: Sequence[str]) -> list[Added]:
-    return [Added(id=job_id, ref=member.ref) for member, job_id in zip(members, ids, strict=True)]

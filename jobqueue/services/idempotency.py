@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.batch import Member, NewBatch
     from jobqueue.domain.job import Job, NewJob
-    from jobqueue.services.batches import Added, Batches, BatchView
+    from jobqueue.services.batch_members import Added
+    from jobqueue.services.batches import Batches, BatchView
     from jobqueue.services.producer import Producer
     from jobqueue.store.idempotency import IdempotencyStore
     from jobqueue.store.jobs import JobStore
@@ -88,7 +89,7 @@ class Idempotency:
         """
 
         async def again(batch_id: str) -> tuple[BatchView, list[Added]]:
-            return await self._batches.get(batch_id), self._batches.named(new.members, batch_id)
+            return await self._batches.get(batch_id), await self._batches.named(batch_id, new.members, batch_id)
 
         return await self._once(once, lambda batch_id: self._batches.create(new, batch_id=batch_id), again)
 
@@ -102,7 +103,7 @@ class Idempotency:
         """
 
         async def again(first: str) -> list[Added]:
-            return self._batches.named(members, first)
+            return await self._batches.named(batch_id, members, first)
 
         async def make(first: str) -> list[Added]:
             if members and await self._jobs.find(numbered_ids(first, 1)[0]) is not None:

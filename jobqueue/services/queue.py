@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.batch import Member, NewBatch
     from jobqueue.services.admin import Family
-    from jobqueue.services.batches import Added as AddedJob
+    from jobqueue.services.batch_members import Added as AddedJob
     from jobqueue.services.batches import BatchView
     from jobqueue.services.dispatcher import Dispatcher
 

@@ -67,8 +67,8 @@ class JobRelatives:
             kind: its type.
             data: its input.
             after: refs of the batch, or ids, that have to succeed first.
-            how: ``ref``, ``blocks`` (ids of waiting jobs of the batch that are to wait for it too), and any other field
-                of a new job.
+            how: ``ref``, ``blocks`` (refs or ids of waiting jobs of the batch that are to wait for it too), and any
+                other field of a new job. A job whose ref is in the batch already is that job.
 
         Raises:
             InvalidInputError: naming each unacceptable field, or this job belongs to no batch.

@@ -55,6 +55,10 @@ _MOMENT: Final = 3.0
 _AT_ONCE: Final = 100
 
 
+class RefTakenError(ConflictError):
+    """Say that another job of a batch has a ref."""
+
+
 class AdditionStore:
     """Adds jobs to batches, and ends what dead processes have begun to add."""
 
@@ -74,7 +78,9 @@ class AdditionStore:
         blocked: Mapping[str, Sequence[str]],
         *,
         first: str,
+        count: int,
         token: str | None,
+        refs: Mapping[str, str],
     ) -> None:
         """Add jobs to a batch that is open, all or none.
 
@@ -83,11 +89,13 @@ class AdditionStore:
             members: the documents of the jobs; adding the same ones again changes nothing.
             blocked: by the id of a waiting job of the batch, the new jobs that it is to wait for as well.
             first: the id that those of the jobs follow from.
+            count: how many ids follow from it, those of jobs included that are not among these.
             token: the claim of a running job of the batch: then it may be sealed.
+            refs: of present jobs, by their ids, for messages.
 
         Raises:
-            ConflictError: the batch is sealed or finished, a ref is taken, or a job that is to wait does not wait any
-                more.
+            RefTakenError: another job of the batch has one of the refs.
+            ConflictError: the batch is sealed or finished, or a job that is to wait does not wait any more.
             StaleTokenError: no running job of the batch has this token.
             InvalidInputError: a job would wait for itself.
             NotFoundError: there is no such batch.
@@ -97,15 +105,15 @@ class AdditionStore:
         one = Addition(
             id=ObjectId(),
             first=first,
-            count=len(members),
+            count=count,
             refs=tuple(str(member["ref"]) for member in members if "ref" in member),
             blocks=tuple(ObjectId(job_id) for job_id in blocked),
         )
         async with await self._database.start_session() as session:
             await self._reserve(batch_id, one, session, sealed_too=token is not None)
             try:
-                await self._check(batch_id, members, blocked)
-                await self._hold(batch_id, one, blocked)
+                await self._check(batch_id, members, blocked, refs)
+                await self._hold(batch_id, one, blocked, refs)
                 await self._insert(batch_id, one, members, token, session)
             except Exception as error:
                 if await self._try_to_end(batch_id, one, is_done=False):
@@ -151,22 +159,30 @@ class AdditionStore:
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
             pause = min(_PAUSES[1], pause * 2)
 
-    async def _check(self, batch_id: str, members: Sequence[Document], blocked: Mapping[str, Sequence[str]]) -> None:
+    async def _check(
+        self,
+        batch_id: str,
+        members: Sequence[Document],
+        blocked: Mapping[str, Sequence[str]],
+        refs: Mapping[str, str],
+    ) -> None:
         """Make sure that the refs are free and no job would wait for itself; nobody else changes that meanwhile."""
-        refs = [member["ref"] for member in members if "ref" in member]
-        if refs:
+        new_refs = [member["ref"] for member in members if "ref" in member]
+        if new_refs:
             others = {"$nin": [member["_id"] for member in members]}
-            taken = {"batchId": ObjectId(batch_id), "ref": {"$in": refs}, "_id": others}
+            taken = {"batchId": ObjectId(batch_id), "ref": {"$in": new_refs}, "_id": others}
             found = await self._jobs.find_one(taken, {"ref": 1}, hint="ref")
             if found is not None:
-                raise ConflictError(f"the ref {found['ref']} is that of another job of the batch")
+                raise RefTakenError(f"the ref {found['ref']} is that of another job of the batch")
         depends_on = {member["_id"]: member["dependsOn"] for member in members}
         for job_id, others_ids in blocked.items():
             ids = [ObjectId(other) for other in others_ids]
             if await leads_to(self._jobs, ObjectId(job_id), ids, depends_on):
-                raise _in_a_circle(job_id, ids, members)
+                raise _in_a_circle(refs.get(job_id, job_id), ids, members)
 
-    async def _hold(self, batch_id: str, one: Addition, blocked: Mapping[str, Sequence[str]]) -> None:
+    async def _hold(
+        self, batch_id: str, one: Addition, blocked: Mapping[str, Sequence[str]], refs: Mapping[str, str]
+    ) -> None:
         """Let present jobs wait for the new ones, before these are there."""
         if not blocked:
             return
@@ -180,8 +196,8 @@ class AdditionStore:
         if (await self._jobs.bulk_write(writes, ordered=False)).matched_count == len(writes):
             return
         held = {job["_id"] async for job in self._jobs.find(addition_statements.held(one), {"_id": 1})}
-        job_id = next((other for other in one.blocks if other not in held), one.blocks[0])
-        raise ConflictError(f"job {job_id} is no job of the batch that waits for others")
+        job_id = str(next((other for other in one.blocks if other not in held), one.blocks[0]))
+        raise ConflictError(f"job {refs.get(job_id, job_id)} is no job of the batch that waits for others")
 
     async def _insert(
         self,
@@ -268,6 +284,6 @@ def _why_not(batch: Mapping[str, Any]) -> str:
     return "being requeued" if "requeue" in (batch.get("outbox") or ()) else "sealed"
 
 
-def _in_a_circle(job_id: str, blockers: Sequence[ObjectId], members: Sequence[Document]) -> InvalidInputError:
+def _in_a_circle(name: str, blockers: Sequence[ObjectId], members: Sequence[Document]) -> InvalidInputError:
     place = next(place for place, one in enumerate(members) if one["_id"] in blockers)
-    return InvalidInputError({f"jobs.{place}.blocks": [f"would make job {job_id} wait for itself"]})
+    return InvalidInputError({f"jobs.{place}.blocks": [f"would make job {name} wait for itself"]})

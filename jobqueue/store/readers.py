@@ -28,8 +28,9 @@ _READING: Final = {"$exists": True, "$ne": State.SUCCESS.value}
 _BROKEN: Final = {"$in": [State.FAILED.value, State.KILLED.value]}
 _ABOUT_TO_DEPEND: Final = timedelta(seconds=5)
 """For so long after its mark a job may be depended on by one that is not stored yet."""
-FIELDS: Final = dict.fromkeys(("state", "batchId", "dependents", "dependentsAt", *_CALLBACKS), 1)
+FIELDS: Final = dict.fromkeys(("state", "batchId", "ref", "dependents", "dependentsAt", *_CALLBACKS), 1)
 _MOST_NAMED: Final = 20
+_UNFINISHED: Final = "its batch has not finished"
 _LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
 Reason = str | ObjectId
 
@@ -106,12 +107,17 @@ class ReaderStore:
         kept |= await self._first_of("parentId", parents)
         kept |= await self._first_of("dependsOn", [job["_id"] for job in jobs if job.get("dependents")])
         of_batches = {job["batchId"] for job in jobs if isinstance(job.get("batchId"), ObjectId)}
-        batches = await self._kept_batches(of_batches)
+        batches, unfinished = await self._kept_batches(of_batches)
         broken = await self._broken(of_batches - batches.keys())
         for job in jobs:
             batch = job.get("batchId")
+            if job["_id"] in kept:
+                continue
             if batch in batches:
                 kept[job["_id"]] = batches[batch]
+            elif batch in unfinished and job.get("ref") is not None:
+                # Jobs that are still to be added may name it.
+                kept[job["_id"]] = _UNFINISHED
             elif batch in broken and job.get("state") == State.SUCCESS.value:
                 kept[job["_id"]] = "the repair of its batch brings onSuccess"
         return kept
@@ -130,22 +136,30 @@ class ReaderStore:
         ]
         return {found["_id"]: found["reader"] async for found in self._jobs.aggregate(pipeline)}
 
-    async def _kept_batches(self, ids: Collection[ObjectId]) -> dict[ObjectId, Reason]:
-        """Return batches whose jobs are all kept: what becomes of the batch, or its callbacks, may need them."""
+    async def _kept_batches(self, ids: Collection[ObjectId]) -> tuple[dict[ObjectId, Reason], set[ObjectId]]:
+        """Return batches all of whose jobs are kept, as callbacks or later jobs may need them, and unfinished ones."""
         if not ids:
-            return {}
+            return {}, set()
         kept: dict[ObjectId, Reason] = {}
         calling = []
-        wanted = dict.fromkeys(("state", "sealed", "outbox", *_CALLBACKS), 1)
+        unfinished = set()
+        wanted = dict.fromkeys(("state", "sealed", "outbox", "standIns.jobId", *_CALLBACKS), 1)
+        stand_ins: dict[str, ObjectId] = {}
         async for batch in self._batches.find({"_id": {"$in": list(ids)}}, wanted):
             calls = any(batch.get(name) for name in _CALLBACKS)
+            if batch.get("state") == OPEN:
+                unfinished.add(batch["_id"])
             if not batch.get("sealed"):
                 kept[batch["_id"]] = "its batch is not sealed"
             elif calls and (batch.get("state") == OPEN or batch.get("outbox")):
-                kept[batch["_id"]] = "its batch has not finished"
+                kept[batch["_id"]] = _UNFINISHED
             elif calls:
                 calling.append(batch["_id"])
-        return await self._first_of("callbackOf.batchId", calling) | kept
+                stand_ins |= {str(one["jobId"]): batch["_id"] for one in batch.get("standIns") or ()}
+        standing = {"_id": {"$in": [ObjectId(job_id) for job_id in stand_ins]}, "state": _READING}
+        if stand_ins:
+            kept |= {stand_ins[str(job["_id"])]: job["_id"] async for job in self._jobs.find(standing, {"_id": 1})}
+        return await self._first_of("callbackOf.batchId", calling) | kept, unfinished
 
     async def _broken(self, ids: Collection[ObjectId]) -> set[ObjectId]:
         """Return batches of which jobs have failed, and whose repair brings ``onSuccess``."""

@@ -254,6 +254,23 @@ def test_a_join_gets_all_results_however_large_they_are_together(way: Way) -> No
     assert (joined["state"], joined["result"]) == ("success", [600_000 + number for number in range(15)])
 
 
+def test_a_fan_out_that_is_repeated_has_every_part_once(way: Way) -> None:
+    size, count = 600_000, 40
+    half, whole = (["fan", way.name, 0, end, size] for end in (count // 2, count))
+    jobs = [
+        way.new(half, ["once", ["fail", "half-way"]], whole, ["result", "fan"], attempts=3, backoff=SHORT)
+        | {"ref": "fan"},
+        way.new(["join"]) | {"ref": "join", "dependsOn": ["fan"]},
+    ]
+    batch = way.stage.api.post("/v1/batches", {"jobs": jobs})
+    assert batch.status == 201, batch.body
+    joined = way.ended(batch.body["jobs"][1]["id"])
+    assert joined["state"] == "success", joined["error"]
+    assert sorted(joined["result"]) == [3, *(size + place for place in range(count))]
+    assert outcomes(way.get(batch.body["jobs"][0]["id"])) == ["fail", "success"]
+    assert way.stage.api.get(f"/v1/batches/{batch.body['id']}").body["counts"]["success"] == count + 2
+
+
 def test_a_child_is_created_once(way: Way) -> None:
     job = way.done(["once", ["fail", "no"]], ["result", 1], backoff=SHORT, onSuccess=[way.new(), way.new()])
     token = job["history"][-1]["token"]

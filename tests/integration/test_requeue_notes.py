@@ -96,7 +96,7 @@ async def test_whoever_knows_a_job_as_it_was_before_it_was_revived_does_not_kill
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.DELAYED
     # As whoever was slow with what follows from the failure.
     dependencies = idle_runtime.completer._dependencies
-    await dependencies._kill(known, culprit.id, "a", ended.state, "")
+    await dependencies._kill(known, f"job {culprit.id} (a) has {ended.state}")
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.DELAYED
 
 

@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from jobqueue.domain.job import Job
-    from jobqueue.services.batches import Added
+    from jobqueue.services.batch_members import Added
     from jobqueue.services.runtime import Runtime
     from jobqueue.settings import Settings
 

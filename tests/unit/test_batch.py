@@ -41,7 +41,6 @@ def test_a_ref_that_looks_like_an_id_is_a_ref() -> None:
     ("members", "paths"),
     [
         ([member("a"), member("a")], {"jobs.1.ref"}),
-        ([member("old")], {"jobs.0.ref"}),
         ([member("a", "a")], {"jobs.0.dependsOn.0"}),
         ([member(None, "b")], {"jobs.0.dependsOn.0"}),
         ([member("a", "b"), member("b", "a")], {"jobs.0.dependsOn", "jobs.1.dependsOn"}),

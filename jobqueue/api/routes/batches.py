@@ -48,7 +48,10 @@ ROUTES: Final = (
         Operation(
             tag="batches",
             body=Body(requests.BatchAddSchema, example={"jobs": [{"type": "parse"}]}),
-            replies={201: Reply(shown_more.AddedPage, "the new jobs"), 200: Reply(shown_more.AddedPage, MADE_BEFORE)},
+            replies={
+                201: Reply(shown_more.AddedPage, "the new jobs"),
+                200: Reply(shown_more.AddedPage, "the jobs, which were all there already"),
+            },
             errors=(404, 409),
             headers=("Idempotency-Key",),
         ),

@@ -92,7 +92,7 @@ class MemberSchema(NewJobSchema):
 
     ref = Text(allow_none=True, spec=forms.REF)
     depends_on = Items(Text(spec=forms.REF), spec=forms.DEPENDENCIES)
-    blocks = Items(Text(spec=forms.ID), spec=forms.DEPENDENCIES)
+    blocks = Items(Text(), spec=forms.DEPENDENCIES)
 
 
 class BatchSchema(Strict):

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from jobqueue import Die, JobQueue, Retry
+from jobqueue import Die, JobQueue, Member, NewJob, Retry
 from jobqueue.domain.errors import JobCancelledError
 from tests.support.conformance.play import (
     PAUSE,
@@ -41,6 +41,8 @@ async def play_async(job: ActiveJob) -> Any:
                 return None if parent is None else parent.result
             case "results":
                 return list((await job.results_of()).values())
+            case "add":
+                await job.add_all(_members(*words))
             case _:
                 await pause()
         return None
@@ -69,10 +71,10 @@ def play_in_a_thread(job: BlockingJob) -> Any:
                 return None if parent is None else parent.result
             case "results":
                 return list(job.results.values())
+            case "add":
+                job.add_all(_members(*words))
             case _:
-                if job.cancelled:
-                    raise StoppedError
-                time.sleep(PAUSE)
+                _wait(job)
         return None
 
     try:
@@ -84,6 +86,23 @@ def play_in_a_thread(job: BlockingJob) -> Any:
         raise Die(str(error)) from error
     except AgainError as error:
         raise Retry(error.reason, delay=error.delay) from error
+
+
+def _wait(job: BlockingJob) -> None:
+    if job.cancelled:
+        raise StoppedError
+    time.sleep(PAUSE)
+
+
+def _members(jobs: list[dict[str, Any]]) -> list[Member]:
+    return [
+        Member(
+            job=NewJob(type=job["type"], queue=job["queue"], data=job["data"]),
+            ref=job["ref"],
+            blocks=tuple(job["blocks"]),
+        )
+        for job in jobs
+    ]
 
 
 def _seen(job: ActiveJob | BlockingJob) -> Seen:

@@ -34,6 +34,12 @@ class Api:
     def post(self, path: str, body: Any = None) -> Answer:
         return self.call("POST", path, {} if body is None else body)
 
+    def add(self, batch_id: str | None, token: str, jobs: list[dict[str, Any]]) -> None:
+        """Add jobs to the batch of the running job that has this token."""
+        answer = self.post(f"/v1/batches/{batch_id}/jobs", {"jobs": jobs, "token": token})
+        if answer.status not in {200, 201}:
+            raise RuntimeError(answer.body["detail"])
+
     def results(self, parents: Iterable[dict[str, Any]]) -> list[Any]:
         """Return the results of the jobs that a claim names, those too for which it had no room."""
         whole = (self.get(parent["url"]).body if parent.get("omitted") else parent for parent in parents)

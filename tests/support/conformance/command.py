@@ -44,6 +44,8 @@ def act(job: Seen, verb: str, *words: Any) -> Any:
             return _API.get(f"/v1/jobs/{_API.get(_JOB).body['parentId']}").body["result"]
         case "results":
             return _API.results(job.parents)
+        case "add":
+            _API.add(job.batch_id, os.environ["JOBQUEUE_TOKEN"], *words)
         case _:
             time.sleep(PAUSE)
     return None

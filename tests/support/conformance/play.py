@@ -76,17 +76,20 @@ class Seen:
     meta: dict[str, Any]
     attempt: int
     parents: tuple[dict[str, Any], ...] = ()
+    batch_id: str | None = None
 
     @classmethod
     def of(cls, sent: dict[str, Any]) -> Seen:
         """Read the JSON that webhooks, commands and polling workers get."""
         job = sent["job"]
         parents = tuple(job.get("parents") or ())
-        return cls(job["id"], job["data"], job["meta"], sent.get("attempt", job["attemptsMade"]), parents)
+        return cls(
+            job["id"], job["data"], job["meta"], sent.get("attempt", job["attemptsMade"]), parents, job["batchId"]
+        )
 
 
 def play(job: Seen, ground: Ground) -> Game:
-    """Yield ``log LINE LEVEL``, ``progress PERCENT``, ``pause``, ``parent`` and ``results``.
+    """Yield ``log LINE LEVEL``, ``progress PERCENT``, ``pause``, ``parent``, ``results`` and ``add JOBS``.
 
     The answer to ``parent`` is the parent's result, that to ``results`` the results of all jobs it depended on.
     """
@@ -95,8 +98,8 @@ def play(job: Seen, ground: Ground) -> Game:
         match verb:
             case "parent":
                 result = yield ("parent",)
-            case "join":
-                result = [len(each) for each in (yield ("results",))]
+            case "join" | "fan":
+                result = yield from _of_batch(verb, words)
             case "log":
                 yield ("log", *words, *[None] * (2 - len(words)))
             case "count":
@@ -121,6 +124,26 @@ def _steps(job: Seen, ground: Ground) -> Iterator[list[Any]]:
         elif not ground.has(job.id, "once"):
             ground.mark(job.id, "once")
             yield step[1]
+
+
+def _of_batch(verb: str, words: list[Any]) -> Game:
+    if verb == "join":
+        return [len(result) for result in (yield ("results",))]
+    return (yield ("add", _parts(*words)))
+
+
+def _parts(queue: str, start: int, end: int, size: int) -> list[dict[str, Any]]:
+    """Return jobs, each with a result of its own size, for which the job ``join`` of the batch is to wait."""
+    return [
+        {
+            "type": "play",
+            "queue": queue,
+            "ref": f"part{place}",
+            "blocks": ["join"],
+            "data": {"do": [["size", size + place]]},
+        }
+        for place in range(start, end)
+    ]
 
 
 def digest(text: str) -> str:

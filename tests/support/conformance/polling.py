@@ -65,6 +65,8 @@ class Run:
                 return self._api.get(f"/v1/jobs/{self._parent_id}").body["result"]
             case "results":
                 return self._api.results(self._job.parents)
+            case "add":
+                self._api.add(self._job.batch_id, self._token, *words)
             case _:
                 if time.monotonic() - self._beaten_at > _BEAT:
                     self.beat()

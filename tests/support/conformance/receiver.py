@@ -79,6 +79,8 @@ class Run:
                     return (await answer.json())["result"]
             case "results":
                 return [await self._result(parent) for parent in self.job.parents]
+            case "add":
+                await self._add(*words)
             case _:
                 while self._ground.has(self._token, "frozen"):
                     await pause()
@@ -86,6 +88,12 @@ class Run:
                     await self._beat()
                 await pause()
         return None
+
+    async def _add(self, jobs: list[dict[str, Any]]) -> None:
+        body = {"jobs": jobs, "token": self._token}
+        async with self._session.post(f"/v1/batches/{self.job.batch_id}/jobs", json=body) as answer:
+            if answer.status not in {200, 201}:
+                raise RuntimeError(await answer.text())
 
     async def _result(self, parent: dict[str, Any]) -> Any:
         if not parent.get("omitted"):
