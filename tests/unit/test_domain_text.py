@@ -84,7 +84,7 @@ class Named(str):  # noqa: SLOT000 - as careless as others' types are
         *(("a", "a"), (Named("a"), "a"), (5, "5"), (None, "None"), (["a"], "['a']"), (ValueError("bad"), "bad")),
         *((Mute(), "Mute, whose __str__ raised SystemExit: 3"), (b"a", "b'a'")),
     ],
-    ids=repr,
+    ids=lambda part: type(part).__name__,
 )
 def test_anything_can_be_the_reason_of_an_outcome(value: Any, text: str) -> None:
     assert told(value) == text
