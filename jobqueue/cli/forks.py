@@ -29,7 +29,7 @@ class ForkGuard:
         os.register_at_fork(before=self._before, after_in_parent=self._unblock, after_in_child=self._after_in_child)
 
     def end(self) -> None:
-        """Let children have the handlers of this process again."""
+        """Stop guarding: children inherit the handlers of this process again."""
         self._active = False
 
     def _before(self) -> None:

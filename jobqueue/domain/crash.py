@@ -24,7 +24,7 @@ LONGEST_SILENCE: Final = 30.0
 
 
 class Fate(Enum):
-    """What a lease that has ended says of the worker."""
+    """The verdict on a worker whose lease has ended."""
 
     COUNTED = auto()
     """The worker lives, or nothing ran beside the job."""
@@ -59,7 +59,7 @@ class Neighbour:
 
     @property
     def is_marked(self) -> bool:
-        """Whether the note still holds: a lease that was renewed since shows that the worker lives."""
+        """True if the note still holds: a lease that was renewed since shows that the worker lives."""
         return self.beside == self.reset_at
 
 

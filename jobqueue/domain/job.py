@@ -274,7 +274,7 @@ class Job:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether it has been beside so many crashes that it runs alone."""
+        """True if the job has been beside so many crashes that it runs alone."""
         return (self.crashes or 0) >= SUSPECT_FROM
 
     @property

@@ -1,4 +1,4 @@
-"""Let a worker run at most one job at a time that was beside too many crashes."""
+"""Keep a worker from running two jobs at a time that were beside too many crashes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows for a batch when its jobs end or start again: it finishes, its callbacks are created, it is opened.
+"""Finish batches, create their callbacks and open them again, as their jobs end or start again.
 
 Like an ended job a batch says itself what is still to be done for it. Whoever sees it may do it, any number of times.
 """

@@ -84,7 +84,7 @@ def blocked_jobs(members: Sequence[Member], ids: Sequence[str], known: Mapping[s
 
 @contextmanager
 def placed(places: Sequence[int]) -> Iterator[None]:
-    """Let problems name the places of jobs in the request, of which some are there already."""
+    """Translate places in problems to those in the request, of whose jobs some are there already."""
     try:
         yield
     except InvalidInputError as error:

@@ -121,7 +121,7 @@ class Breakers:
         return [one for one in await self._limits.breakers(queue) if (one.type is not None) == by_type]
 
     async def close(self, queue: str, *, forget: bool = False) -> None:
-        """Let everything start again; ``forget`` also that there were breakers, as the queue is deleted."""
+        """Close all breakers of a queue; ``forget`` deletes them, as for a queue that is deleted."""
         await self._limits.close_breakers(queue, forget=forget)
 
 

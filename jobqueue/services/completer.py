@@ -1,4 +1,4 @@
-"""What follows when a job, or one of its attempts, has ended: children are created, breakers count, jobs are deleted.
+"""Process the outboxes of jobs: create children, count attempts at breakers, delete jobs.
 
 The ended job says itself what is still to be done. Whoever sees it may do it, any number of times: a child's id follows
 from its parent's, so that it exists once.
@@ -176,7 +176,7 @@ class Completer:
                 await self.finish(job_id)
 
     async def fire(self, job: Job) -> list[str]:
-        """Do what a job asks for that has ended, waits or was requeued; return the ids of jobs to look at then."""
+        """Process the outbox of a job that has ended, waits or was requeued; return the ids of jobs to look at then."""
         ended: list[str] = []
         await self._breakers.count(job)
         if not set(NOTES).isdisjoint(job.outbox):

@@ -33,7 +33,7 @@ def _no_change() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Copy:
-    """What this process knows; ``asked_at`` and ``had_at`` are when it was asked for and came, by the steady clock."""
+    """The configuration this process knows, asked for at ``asked_at`` and here at ``had_at`` by the steady clock."""
 
     queues: Mapping[str, QueueConfig] = field(default_factory=dict)
     revision: int = 0

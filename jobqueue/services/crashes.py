@@ -32,7 +32,7 @@ class Crashes:
 
 
 class Inquest:
-    """What was seen of some workers in one look."""
+    """The findings about some workers in one look."""
 
     def __init__(self, neighbours: NeighbourStore, company: Company | None) -> None:
         self._neighbours = neighbours

@@ -1,4 +1,4 @@
-"""What follows when a job is requeued: its batch is opened again, and jobs that fell because of it wait again."""
+"""Open the batch of a requeued job again, and revive the jobs that fell because of it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Revival:
         self._batches = batches
 
     async def follow(self, job: Job, finish: Callable[[str], Awaitable[None]]) -> list[str]:
-        """Do what the requeue of a job asks for; return the ids of jobs to be looked at then.
+        """Carry out the notes of a requeued job; return the ids of jobs to look at then.
 
         Args:
             job: the requeued one.

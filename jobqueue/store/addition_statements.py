@@ -158,7 +158,7 @@ def waits(batch_id: str, job_id: ObjectId) -> Document:
 
 
 def hold(addition_id: ObjectId, job_ids: Sequence[ObjectId]) -> Document:
-    """Let a job wait for new ones too, before these are there."""
+    """Return the update that makes a job wait for new ones too, before these are there."""
     each = {"$each": list(job_ids)}
     return {"$addToSet": {"waitsFor": each, "dependsOn": each}, "$set": {"addition": addition_id}}
 
@@ -174,7 +174,7 @@ def still_waiting(one: Addition) -> Document:
 
 
 def let_go(one: Addition, now: Now) -> list[Document]:
-    """Let jobs wait no longer for new ones that were not added."""
+    """Return the update that ends the wait of jobs for new ones that were not added."""
     return dependency_statements.release(one.job_ids, now)
 
 

@@ -183,7 +183,7 @@ class AdditionStore:
     async def _hold(
         self, batch_id: str, one: Addition, blocked: Mapping[str, Sequence[str]], refs: Mapping[str, str]
     ) -> None:
-        """Let present jobs wait for the new ones, before these are there."""
+        """Make present jobs wait for the new ones, before these are there."""
         if not blocked:
             return
         writes = [
@@ -262,7 +262,7 @@ class AdditionStore:
         return False
 
     async def _undo(self, one: Addition) -> None:
-        """Let nobody wait for jobs that were not added; an earlier request may have added the same ones."""
+        """End the wait for jobs that were not added, unless an earlier request has added the same ones."""
         if not one.blocks or await self._jobs.find_one({"_id": {"$in": one.job_ids}}, {"_id": 1}) is not None:
             return
         await self._jobs.update_many(addition_statements.still_waiting(one), addition_statements.let_go(one, self.now))

@@ -184,7 +184,7 @@ class LeaseTable:
                 one.trouble = trouble
 
     def forgive(self) -> None:
-        """Let all leases share round trips again, at once: their renewals were refused for a reason that is gone."""
+        """Renew all leases in groups again, at once: the reason why renewals were refused is gone."""
         now = time.monotonic()
         with self.changed:
             for one in self._leases.values():

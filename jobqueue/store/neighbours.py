@@ -1,4 +1,4 @@
-"""Who runs beside whom: the running jobs of a worker, and the notes that reapers leave on them."""
+"""Find the running jobs of a worker, and keep the notes that reapers leave on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who still has to read the result of a job that is to be deleted.
+"""Find the readers of a result before its job is deleted.
 
 Readers are the jobs that depend on it, its children, and the callbacks of its batch. A reader that has failed may be
 requeued and must read again: so only its success, or its own deletion, frees what it reads.

@@ -55,12 +55,12 @@ class Renewer:
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last renewal got no answer."""
+        """True if the last renewal got no answer."""
         return self._failed_at != -math.inf
 
     @property
     def is_well(self) -> bool:
-        """Whether the thread lives, and does not hang in a call."""
+        """True if the thread lives and does not hang in a call."""
         return self.thread.is_alive() and time.monotonic() < self._busy_until
 
     def dismiss(self) -> None:
