@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,17 +48,24 @@ def main() -> int:
     """Run what the command line asks for; return 1 if a guard could be taken away without a test going red."""
     parser = argparse.ArgumentParser(prog="scripts/mutants", description=__doc__)
     parser.add_argument("guards", nargs="*", help="words of the guards' names; all without")
-    wanted = parser.parse_args().guards
-    chosen = [one for one in load() if not wanted or any(word in one.guard for word in wanted)]
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="guards at a time; 1 if not given")
+    options = parser.parse_args()
+    chosen = [one for one in load() if not options.guards or any(word in one.guard for word in options.guards)]
     verdicts = []
-    for one in chosen:
-        began = time.monotonic()
-        verdicts.append((one.guard, judge(one), time.monotonic() - began, " ".join(one.tests)))
-        print(*verdicts[-1], flush=True)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for verdict in pool.map(timed, chosen):
+            verdicts.append(verdict)
+            print(*verdict, flush=True)
     print("\n| without | tests are | seconds | tests |\n| --- | --- | --- | --- |")
     for guard, verdict, seconds, tests in verdicts:
         print(f"| {guard} | {verdict} | {seconds:.0f} | `{tests}` |")
     return 0 if all(verdict == "red" for _, verdict, _, _ in verdicts) else 1
+
+
+def timed(one: Mutant) -> tuple[str, str, float, str]:
+    """Return the guard, the verdict on it, how many seconds that took, and the tests."""
+    began = time.monotonic()
+    return one.guard, judge(one), time.monotonic() - began, " ".join(one.tests)
 
 
 def judge(one: Mutant) -> str:
