@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 SLOW, IDLE = (int(number) for number in os.environ.get("JOBQUEUE_HELD", "100,300").split(","))
 _SLOW_HEAD: Final = (
-    b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+    b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
 )
-_HALF_HEAD: Final = b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\nX-Slow: "
+_HALF_HEAD: Final = b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 Held = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 JOB = b'{"type": "a"}'
 JSON = {"Content-Type": "application/json"}
-CHUNKED = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture
@@ -72,10 +72,10 @@ REFUSED: list[tuple[int, bytes]] = [
     (400, request("GET", "/v1/jobs", headers={"X": "a\0b"})),
     (400, request("FOO", "/v1/jobs")),
     (400, request("GET", "http://[/v1")),
-    (400, b"GET /v1/queues/\xff HTTP/1.1\r\nHost: x\r\n\r\n"),
-    (400, b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
-    (400, b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: -2\r\n\r\n{}"),
-    (400, b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n{}"),
+    (400, b"GET /v1/queues/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    (400, b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
+    (400, b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: -2\r\n\r\n{}"),
+    (400, b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n{}"),
     (413, request("POST", "/v1/jobs", headers={**JSON, "Content-Length": "99999999999"})),
     (400, CHUNKED + b"zz\r\nabc\r\n"),
     (400, CHUNKED + b"2\r\n{}\r\nQQ\r\n\r\n"),
@@ -144,7 +144,7 @@ async def closed(port: int, sent: bytes) -> bool:
 async def test_a_connection_on_which_no_request_comes_is_closed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
     assert await closed(port, b"")
-    assert await closed(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: a")
+    assert await closed(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: a")
 
 
 async def test_a_connection_on_which_no_further_request_comes_is_closed(

@@ -104,7 +104,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off(
     with socket.socket() as lazy:
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         lazy.connect((client.host, client.port))
-        lazy.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        lazy.sendall(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await eventually(lambda: idle_runtime.events.readers == 1)
         [reader] = idle_runtime.events._readers
         for _ in range(3):
