@@ -11,7 +11,7 @@ from jobqueue.domain import state
 from jobqueue.domain.errors import DatabaseError, NotFoundError, StaleTokenError
 from jobqueue.domain.job import Job, JobError
 from jobqueue.domain.state import Outcome
-from jobqueue.domain.text import cut
+from jobqueue.domain.text import cut, told, type_name
 from jobqueue.journal import get_logger
 from jobqueue.store.claims import LateClaimError
 from jobqueue.store.clock import steady
@@ -195,9 +195,9 @@ def given_back(job: Job, token: str, error: BaseException | None) -> Transition:
         before += 1
     if not isinstance(error, Exception) or not before:
         return state.release(token)
-    message = cut(f"claimed and not begun: {error}", _LONGEST_MESSAGE)
+    message = cut(f"claimed and not begun: {told(error)}", _LONGEST_MESSAGE)
     return state.release(
         token,
         delay=min(2.0 ** min(before - 1, 10), _LONGEST_DELAY),
-        error=JobError(kind=type(error).__qualname__, message=message),
+        error=JobError(kind=type_name(error), message=message),
     )

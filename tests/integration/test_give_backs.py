@@ -257,3 +257,21 @@ async def test_a_job_for_which_no_processor_can_be_made_goes_back_and_others_run
             assert not any(one.taken for one in working._appetites.values())
         for job in jobs:
             assert (await runtime.jobs.get(job.id)).attempts_made == 1
+
+
+class Mute(Exception):
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+async def test_a_job_goes_back_whatever_the_error_is_that_kept_it_from_being_begun(idle_runtime: Runtime) -> None:
+    job = await add(idle_runtime)
+    for _ in range(2):
+        idle_runtime.work.give_back(await claim(idle_runtime), Mute())
+        await idle_runtime.work.drain()
+    waits = await idle_runtime.jobs.get(job.id)
+    assert (waits.state, waits.attempts_made) == (State.DELAYED, 0)
+    assert waits.error is not None
+    assert waits.error.message == "claimed and not begun: Mute, whose __str__ raised ValueError: no text"
