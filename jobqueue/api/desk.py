@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -40,7 +41,14 @@ class Wanted:
 
 
 Key = tuple[str, tuple[str, ...] | None]
-Place = asyncio.Event
+
+
+class Place(asyncio.Event):
+    """The place of a request in its line; set when it is to look for a job."""
+
+    def __init__(self, worker: str) -> None:
+        super().__init__()
+        self.worker = worker
 
 
 class Desk:
@@ -48,7 +56,8 @@ class Desk:
 
     Requests for the same queue and types stand in one line. Only the first of a line looks for jobs: when it is woken
     and, should a change be missed, every second. Whoever gets a job wakes the next one, who may find another. So a new
-    job costs one look for each line, however many requests wait.
+    job costs one look for each line, however many requests wait. Only a worker that runs a job alone may get nothing
+    where others get a job: then one of another worker looks, too.
     """
 
     def __init__(self, runtime: Runtime, *, most: int = MOST_WAITING) -> None:
@@ -81,7 +90,7 @@ class Desk:
         if self.waiting >= self._most:
             raise DeskFullError
         line = self._lines.setdefault((wanted.queue, wanted.types), deque())
-        place = Place()
+        place = Place(wanted.worker)
         place.set()
         line.append(place)
         claimed = None
@@ -117,6 +126,8 @@ class Desk:
                     look = min(look, max(claimed.seconds, _SHORTEST_LOOK))
                 elif claimed is not None:
                     return claimed
+                if self._runtime.work.alone.is_busy(wanted.worker):
+                    self._pass_by(line, place)
             left = deadline - loop.time()
             if left <= 0:
                 return None
@@ -124,6 +135,13 @@ class Desk:
                 async with asyncio.timeout(min(left, look)):
                     await place.wait()
         return None
+
+    def _pass_by(self, line: deque[Place], place: Place) -> None:
+        """Let the next request look whose worker may get a job that this one's worker may not."""
+        behind = itertools.islice(line, line.index(place) + 1, None)
+        others = (one for one in behind if not self._runtime.work.alone.was_busy_just_now(one.worker))
+        if (following := next((one for one in others if one.worker != place.worker), None)) is not None:
+            following.set()
 
     def _leave(self, wanted: Wanted, line: deque[Place], place: Place, *, found: bool) -> None:
         pass_on = found or place.is_set() or line[0] is place

@@ -45,6 +45,10 @@ class Alone:
         """Return True if the last claim of a worker passed over jobs that run alone."""
         return self._holders.knows(worker)
 
+    def was_busy_just_now(self, worker: str) -> bool:
+        """Return True if a worker was seen within the last second to run a job alone."""
+        return self._holders.knows(worker) and not self._holders.is_due(worker)
+
     async def is_second(self, job: Job, worker: str, token: str) -> bool:
         """Return True if a job that runs alone was claimed by a worker that runs another such job.
 

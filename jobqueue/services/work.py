@@ -82,7 +82,7 @@ class Work:
         self._completer = completer
         self._logs = logs
         self._wakeups = wakeups
-        self._alone = Alone(claims)
+        self.alone = Alone(claims)
         self.give_backs = GiveBacks(jobs, claims, self._apply)
         self.metrics: Metrics | None = None
 
@@ -127,7 +127,7 @@ class Work:
             lease=lease,
             excluded=tuple(excluded),
             margin=margin,
-            suspects=await self._alone.may_have(worker),
+            suspects=await self.alone.may_have(worker),
         )
         for turn in range(_TRIES):
             # Fresh also after this process was stopped for a while: what was configured meanwhile holds.
@@ -238,7 +238,7 @@ class Work:
                 if self.metrics is not None:
                     await self.metrics.ended(job, change)
             if job.is_suspect and job.claim is not None:
-                self._alone.ended(job.claim.worker)
+                self.alone.ended(job.claim.worker)
             if job.slots:
                 # A job that ran alone makes room for others like it in every queue.
                 queue = None if job.is_suspect else job.queue
@@ -259,14 +259,14 @@ class Work:
         if isinstance(job, Held):
             return job
         if job is None:
-            return Held(seconds=ASK_SECONDS) if self._alone.is_busy(search.worker) else None
+            return Held(seconds=ASK_SECONDS) if self.alone.is_busy(search.worker) else None
         if not job.is_suspect:
             return job
-        async with self._alone.turn():
-            is_second = await self._alone.is_second(job, search.worker, search.token)
+        async with self.alone.turn():
+            is_second = await self.alone.is_second(job, search.worker, search.token)
             if is_second:
                 await self.release(job, search.token)
-        self._alone.note(search.worker)
+        self.alone.note(search.worker)
         return Held(seconds=ASK_SECONDS) if is_second else job
 
     async def _write(self, job: Job, change: Transition) -> Applied | None:

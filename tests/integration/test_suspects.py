@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
+from jobqueue.api.desk import Desk, Wanted
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.state import Outcome, State
 from jobqueue.services.limits import Held
@@ -185,3 +186,33 @@ async def test_a_worker_with_places_runs_suspects_one_after_the_other_beside_hea
         assert running == {ObjectId(job.id) for job in beside}
         release.set()
     assert most == 1
+
+
+async def test_a_request_of_a_worker_that_has_a_suspect_does_not_stand_in_the_way_of_other_workers(
+    idle_runtime: Runtime,
+) -> None:
+    (first,) = await suspects(idle_runtime, 1)
+    second = await add(idle_runtime, delay=3600)
+    await idle_runtime.jobs.collection.update_one({"_id": ObjectId(second.id)}, {"$set": {"crashes": 2}})
+    assert (await claim(idle_runtime, worker="one")).job.id == first.id
+    desk = Desk(idle_runtime)
+
+    def stand(worker: str) -> asyncio.Task[Claimed | None]:
+        wanted = Wanted(queue="default", types=None, worker=worker, lease=None, wait=60)
+        return asyncio.create_task(desk.claim(wanted, lambda: False))
+
+    line = [stand(worker) for worker in ("one", "one", "two")]
+
+    def all_have_looked() -> bool:
+        places = [place for waiting in desk._lines.values() for place in waiting]
+        return len(places) == len(line) and not any(place.is_set() for place in places)
+
+    await eventually(all_have_looked)
+    await idle_runtime.admin.patch(second.id, {"delay_til": None})
+    done, waiting = await asyncio.wait(line, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    desk.close()
+    await asyncio.gather(*waiting)
+    (found,) = [one.result() for one in done]
+    assert found is not None
+    assert found.job.claim is not None
+    assert (found.job.id, found.job.claim.worker) == (second.id, "two")
