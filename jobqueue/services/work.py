@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import secrets
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -183,7 +184,7 @@ class Work:
             return
         if isinstance(verdict, Again):
             config = await self._configs.fresh(job.queue)
-            await self._apply(job, _retry(job, token, verdict, config.max_retries))
+            await self._apply(job, _retry(job, token, verdict, _most_retries(job, token, config.max_retries)))
             return
         await self._apply(job, _change(job, token, verdict))
 
@@ -300,6 +301,16 @@ def _change(job: Job, token: str, verdict: Success | Failure | Death) -> Transit
 
 def _retry(job: Job, token: str, verdict: Again, most: int) -> Transition:
     return state.retry(job, token, delay=verdict.delay, error=verdict.error, code=verdict.code, most=most)
+
+
+def _most_retries(job: Job, token: str, most: int) -> int:
+    """Return how often a job may go back uncounted, so that a report that is repeated asks for what it led to."""
+    for one in reversed(job.history):
+        if one.token == token and one.outcome is Outcome.RETRY:
+            return sys.maxsize
+        if one.token == token and one.error is not None and one.error.kind == state.ENDLESS:
+            return -1
+    return most
 
 
 def ran_out(job: Job) -> bool:

@@ -89,6 +89,30 @@ async def test_a_job_that_goes_back_again_and_again_fails_as_endless(loop: Loop)
     assert group.sample.error.kind == "endless"
 
 
+async def test_the_last_retry_that_is_allowed_may_be_reported_again_in_the_next_run(loop: Loop) -> None:
+    for _ in range(MOST - 1):
+        await loop.turn()
+    last = await loop.begin()
+    await retry(loop.runtime, last)
+    await loop.begin()
+    before = await document(loop.runtime, loop.job.id)
+    again = Again(delay=None, error=ERROR)
+    await loop.runtime.work.settle(await loop.runtime.jobs.lean(loop.job.id), last.token, again)
+    assert await document(loop.runtime, loop.job.id) == before
+
+
+async def test_the_retry_that_ends_a_job_may_be_reported_again_after_a_requeue(loop: Loop) -> None:
+    for _ in range(MOST):
+        await loop.turn()
+    last = await loop.begin()
+    assert (await retry(loop.runtime, last)).state is State.FAILED
+    await loop.runtime.admin.requeue(loop.job.id)
+    before = await document(loop.runtime, loop.job.id)
+    again = Again(delay=None, error=ERROR)
+    await loop.runtime.work.settle(await loop.runtime.jobs.lean(loop.job.id), last.token, again)
+    assert await document(loop.runtime, loop.job.id) == before
+
+
 async def test_a_job_that_polls_for_a_day_is_no_loop(loop: Loop) -> None:
     for _ in range(4 * MOST):
         assert (await loop.turn(after=60, delay=60)).state is State.DELAYED
