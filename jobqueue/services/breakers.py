@@ -68,9 +68,10 @@ class Breakers:
 
     async def count(self, job: Job) -> None:
         """Count the attempts that a job's outbox names, each once, by when and how its history says that they ended."""
-        breaker = self._configs.of(job.queue).breaker
         tokens = {name.removeprefix(BREAKER) for name in job.outbox if name.startswith(BREAKER)}
-        if breaker is None or not tokens:
+        # A process that only requeues a job has read no configuration yet, and takes the note off all the same.
+        breaker = (await self._configs.fresh(job.queue)).breaker if tokens else None
+        if breaker is None:
             return
         for one in job.history:
             if one.token in tokens and one.end_at is not None:

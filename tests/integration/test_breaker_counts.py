@@ -19,6 +19,7 @@ from jobqueue.domain.limits import Breaker
 from jobqueue.domain.state import State
 from jobqueue.domain.verdict import Failure, Success
 from jobqueue.services.limits import Held
+from jobqueue.services.runtime import Runtime
 from jobqueue.store import limit_statements
 from jobqueue.store.limits import BreakerState, End
 from tests.support.factories import (
@@ -34,8 +35,8 @@ from tests.support.factories import (
 )
 
 if TYPE_CHECKING:
-    from jobqueue.services.runtime import Runtime
     from jobqueue.services.work import Claimed
+    from jobqueue.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -260,3 +261,25 @@ async def test_a_breaker_stays_small_however_many_failures_it_counts(
     last = End(token="s", at=NOW + timedelta(seconds=17))  # noqa: S106 - no secret
     assert await idle_runtime.limits.attempt_succeeded("default", None, BREAKER, last)
     assert await state(idle_runtime) == (2, False)
+
+
+@pytest.mark.parametrize("call", ["requeue", "delete"])
+async def test_a_failure_is_counted_also_by_a_process_that_has_read_no_configuration(
+    settings: Settings, idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    await configure(idle_runtime, 1)
+    claimed = await claimed_job(idle_runtime, attempts=1)
+
+    async def cut_off(*_: Any, **__: Any) -> None:
+        raise AutoReconnect("lost")
+
+    monkeypatch.setattr(idle_runtime.limits.collection, "find_one_and_update", cut_off)
+    with pytest.raises(DatabaseUnavailableError):
+        await fail(idle_runtime, claimed)
+    monkeypatch.undo()
+    other = await Runtime.open(settings)
+    try:
+        await getattr(other.admin, call)(claimed.job.id)
+    finally:
+        await other.close()
+    assert await state(idle_runtime) == (1, True)
