@@ -259,7 +259,7 @@ async def test_a_job_for_which_no_processor_can_be_made_goes_back_and_others_run
             assert (await runtime.jobs.get(job.id)).attempts_made == 1
 
 
-class Mute(Exception):
+class MuteError(Exception):
     """Has no text."""
 
     def __str__(self) -> str:
@@ -269,9 +269,9 @@ class Mute(Exception):
 async def test_a_job_goes_back_whatever_the_error_is_that_kept_it_from_being_begun(idle_runtime: Runtime) -> None:
     job = await add(idle_runtime)
     for _ in range(2):
-        idle_runtime.work.give_back(await claim(idle_runtime), Mute())
+        idle_runtime.work.give_back(await claim(idle_runtime), MuteError())
         await idle_runtime.work.drain()
     waits = await idle_runtime.jobs.get(job.id)
     assert (waits.state, waits.attempts_made) == (State.DELAYED, 0)
     assert waits.error is not None
-    assert waits.error.message == "claimed and not begun: Mute, whose __str__ raised ValueError: no text"
+    assert waits.error.message == "claimed and not begun: MuteError, whose __str__ raised ValueError: no text"
