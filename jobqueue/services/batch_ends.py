@@ -58,7 +58,7 @@ class BatchEnds:
         """Do what follows from the end of one job of a batch; return what `create_callbacks` does."""
         if job.batch_id is None:
             return []
-        to_check = [] if job.state is State.SUCCESS else await self._note_failure(job.batch_id)
+        to_check = [] if job.state is State.SUCCESS else await self._note_failure(job, job.batch_id)
         return to_check + await self.settle(job.batch_id)
 
     async def job_requeued(self, job: Job) -> list[str]:
@@ -141,12 +141,15 @@ class BatchEnds:
         """Return batches for which something is still to be done, but for some."""
         return await self._store.left_over(but=but)
 
-    async def _note_failure(self, batch_id: str) -> list[str]:
+    async def _note_failure(self, job: Job, batch_id: str) -> list[str]:
         try:
             batch = await self._store.get(batch_id)
         except NotFoundError:
             return []
-        if batch.on_failure and await self._generations.note_failure(batch):
+        # In this order: as long as the job asks for it, it has failed in no earlier generation than this.
+        if not batch.on_failure or not await self._generations.tells(job, batch):
+            return []
+        if await self._generations.note_failure(batch):
             return await self.create_callbacks(batch_id)
         return []
 

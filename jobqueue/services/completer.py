@@ -149,13 +149,13 @@ class Completer:
         self._under_way.add(job_id)
         try:
             while left:
-                current = left.pop()
-                following = await self._fire(current)
-                self._under_way.discard(current)
+                # It stays among those that are left until it is done: an error must not keep it from the sweep.
+                following = await self._fire(left[-1])
+                self._under_way.discard(left.pop())
                 self._under_way.update(following)
                 left += following
         finally:
-            self._under_way.difference_update([job_id, *left])
+            self._under_way.difference_update(left)
 
     async def _fire(self, job_id: str) -> list[str]:
         try:

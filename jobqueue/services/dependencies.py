@@ -56,7 +56,12 @@ class Dependencies:
             raise InvalidInputError(missing_ones(new, missing))
 
     async def ended(self, job: Job) -> list[str]:
-        """Do what follows from a job's end for those that wait for it; return the ids of jobs that it ends."""
+        """Do what follows from a job's end for those that wait for it; return the ids of jobs that it ends.
+
+        Nothing follows any more when somebody else has seen to it: the job may have been started anew since.
+        """
+        if not await self._store.asks(job):
+            return []
         succeeded = job.state is State.SUCCESS
         if await self._store.release(job.id, succeeded=succeeded):
             self._announce()
@@ -67,7 +72,8 @@ class Dependencies:
     async def forsake(self, job: Job) -> list[str]:
         """Let nothing wait for a job that is being deleted; return the ids of the jobs that this ends."""
         if job.state is State.SUCCESS:
-            await self.ended(job)
+            if await self._store.release(job.id):
+                self._announce()
             return []
         return await self._kill_all(job, None, holding=True)
 
@@ -78,8 +84,9 @@ class Dependencies:
         while True:
             doomed = await self._store.doomed(job.id, _AT_ONCE, holding=holding)
             fresh = [one for one in doomed if one.id not in seen]
-            if not fresh:
-                return killed
+            # In this order: what waits for the next run of the job is not among these.
+            if not fresh or (how is not None and not await self._store.asks(job)):
+                return [*killed, *await self._started_since(job.id)] if killed else []
             seen |= {one.id for one in fresh}
             # Together: the store writes them in groups.
             are_killed = await asyncio.gather(*(self._kill(job, cause) for job in fresh))
@@ -93,8 +100,12 @@ class Dependencies:
                     self._announce()
             elif _is_over(known) and (job.dependency_policy != _HOLD or known.state is None):
                 await self._kill(job, _cause(known.id, known.type, known.state, known.error))
-                return [job.id]
+                return [job.id, *await self._started_since(known.id)]
         return []
+
+    async def _started_since(self, job_id: str) -> list[str]:
+        """Have a job look for those that fell because of it, if it was started anew before they fell; return its id."""
+        return [job_id] if await self._store.revive_again(job_id) else []
 
     async def _kill(self, job: Job, cause: str) -> bool:
         error = JobError(kind=DEPENDENCY, message=cause)

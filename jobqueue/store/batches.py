@@ -173,8 +173,16 @@ class BatchStore:
 
     @guarded
     async def settled(self, batch: Batch) -> None:
-        """Note that somebody has looked whether a batch has finished, unless jobs were added since it was read."""
-        same = {"_id": ObjectId(batch.id), "generation": batch.generation, "additions": batch.additions}
+        """Note that somebody has looked whether a batch has finished.
+
+        Not if jobs were added, or it was sealed, since it was read.
+        """
+        same = {
+            "_id": ObjectId(batch.id),
+            "generation": batch.generation,
+            "additions": batch.additions,
+            "sealed": True if batch.sealed else {"$ne": True},
+        }
         await self.collection.update_one(same, batch_statements.done(SETTLE))
 
     @guarded

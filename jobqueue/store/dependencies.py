@@ -10,8 +10,8 @@ from pymongo.errors import DuplicateKeyError
 
 from jobqueue.domain.errors import KeyConflictError, NotFoundError
 from jobqueue.domain.job import POLICIES
-from jobqueue.domain.state import State
-from jobqueue.store import dependency_statements, documents, statements
+from jobqueue.domain.state import DEPENDENTS, REVIVE, State
+from jobqueue.store import dependency_statements, documents, requeue_statements, statements
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
@@ -116,6 +116,17 @@ class DependencyStore:
         update = dependency_statements.release([ObjectId(job_id)], self.now)
         hint = None if only is not None else _INDEX
         return int((await self.collection.update_many(found, update, hint=hint)).modified_count)
+
+    @guarded
+    async def asks(self, job: Job) -> bool:
+        """Tell whether an ended job still asks for what follows for those that wait for it."""
+        return await self.collection.find_one(requeue_statements.asking(job, DEPENDENTS), {"_id": 1}) is not None
+
+    @guarded
+    async def revive_again(self, job_id: str) -> bool:
+        """Note on a job that those which fell because of it are to wait again, unless it is still down; tell if so."""
+        up = {"_id": ObjectId(job_id), "state": {"$exists": True, "$nin": [State.FAILED.value, State.KILLED.value]}}
+        return bool((await self.collection.update_one(up, {"$addToSet": {"outbox": REVIVE}})).matched_count)
 
     @guarded
     async def doomed(self, job_id: str, most: int, *, holding: bool = False) -> list[Job]:

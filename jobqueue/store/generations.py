@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _BY_STATE: Final = "batch"
 _OUTBOX: Final = "outbox"
+_HEARS: Final = "batch"
+"""In the outbox of an ended job: its batch has to hear of it."""
 _AT_ONCE: Final = 500
 _LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
 _ENDED_BADLY: Final = {"$in": [State.FAILED.value, State.KILLED.value]}
@@ -78,6 +80,19 @@ class GenerationStore:
     async def look_again(self, batch_id: str) -> None:
         """Note that somebody has to look whether a batch has finished."""
         await self.collection.update_one({"_id": ObjectId(batch_id)}, {"$addToSet": {"outbox": SETTLE}})
+
+    @guarded
+    async def tells(self, job: Job, batch: Batch) -> bool:
+        """Tell whether a job that has failed still asks to tell its batch, and not of a failure before its restart.
+
+        Args:
+            job: as it was read.
+            batch: as it was read after that.
+        """
+        asking = requeue_statements.asking(job, _HEARS)
+        if REQUEUE in batch.outbox:
+            asking["restart"] = {"$gte": batch.restarts}
+        return await self._jobs.find_one(asking, {"_id": 1}) is not None
 
     @guarded
     async def note_failure(self, batch: Batch) -> bool:
