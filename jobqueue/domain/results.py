@@ -6,11 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.errors import ResultUnavailableError
+from jobqueue.domain.state import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Entry = Mapping[str, Any]
+
+
+def is_unfinished(entry: Entry) -> bool:
+    """Tell whether a job that another one depended on has no result, as it was started anew since."""
+    return entry.get("state") in UNFINISHED
 
 
 class Results(Mapping[str, Any]):
@@ -27,18 +33,22 @@ class Results(Mapping[str, Any]):
     def __init__(self, parents: Sequence[Entry], load: Callable[[str], Any] | None = None) -> None:
         self._load = load
         self._entries: dict[str, Entry] = {}
+        ids = {entry["id"] for entry in parents}
         for entry in parents:
             ref = entry.get("ref", entry["id"])
-            self._entries[entry["id"] if ref in self._entries else ref] = entry
+            is_taken = ref in self._entries or ref in ids
+            self._entries[entry["id"] if is_taken else ref] = entry
 
     def __getitem__(self, name: str) -> Any:
         """Return a result.
 
         Raises:
             KeyError: the job depended on no job of this name.
-            ResultUnavailableError: the result has to be loaded first, or its job was deleted.
+            ResultUnavailableError: the result has to be loaded first, or its job was deleted or started anew.
         """
         entry = self._entries[name]
+        if is_unfinished(entry):
+            raise ResultUnavailableError(f"the result of {name!r} is not there: its job was started anew")
         if "result" in entry:
             return entry["result"]
         if entry.get("deleted"):

@@ -8,6 +8,7 @@ from jobqueue.domain.batch import Member
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, ResultUnavailableError
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery, Page
+from jobqueue.domain.results import is_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,12 +42,15 @@ class JobRelatives:
         """Return the result of a job that this one depended on, however large.
 
         Raises:
-            ResultUnavailableError: the job was deleted.
+            ResultUnavailableError: the job was deleted, or started anew.
         """
         try:
-            return (await self._dependencies.parent(self._job, job_id))["result"]
+            entry = await self._dependencies.parent(self._job, job_id)
         except NotFoundError:
             raise ResultUnavailableError(f"the result of job {job_id} is lost: the job was deleted") from None
+        if is_unfinished(entry):
+            raise ResultUnavailableError(f"the result of job {job_id} is not there: the job was started anew")
+        return entry["result"]
 
     async def batch_jobs(self, cursor: str | None, limit: int) -> Page:
         """Return a page of the jobs of the batch that this job belongs to, or is a callback of, oldest first.

@@ -308,7 +308,8 @@ class JobStore:
     @guarded
     async def delete_fired(self, job: Job) -> bool:
         """Delete a job that succeeded and was to be deleted then, unless others have to read its result first."""
-        return not await self.readers.keep(job) and await self.delete_read(job, {})
+        still = await self.readers.keep(job)
+        return still is not None and await self.delete_read(job, still)
 
     @guarded
     async def delete_read(self, job: Job, still: Document) -> bool:

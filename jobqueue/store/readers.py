@@ -45,17 +45,22 @@ class ReaderStore:
         self._batches = database.collection("batches")
 
     @guarded
-    async def keep(self, job: Job) -> bool:
-        """Keep a job that succeeded and is to be deleted until all have read its result; return ``False`` if all have.
+    async def keep(self, job: Job) -> Document | None:
+        """Keep a job that succeeded and is to be deleted until all have read its result.
 
         The note that it is to be deleted leaves its outbox, so that it fills no sweep while it is kept.
+
+        Returns:
+            ``None`` for a kept job; a guard for its deletion, as `read` has it, if all have read.
         """
         document = await self._jobs.find_one({"_id": ObjectId(job.id)}, FIELDS)
-        if document is None or not await self.kept_for([document]):
-            return False
+        if document is None:
+            return {}
+        if not await self.kept_for([document]):
+            return {"dependentsAt": document.get("dependentsAt")}
         same = statements.same_run(job.id, job.queue, job.run) | {"outbox": list(job.outbox)}
         await self._jobs.update_one(same, {"$unset": {"outbox": ""}, "$set": {statements.UNREAD: True}})
-        return True
+        return None
 
     @guarded
     async def page(self, after: str | None, most: int) -> list[Job]:
@@ -119,7 +124,7 @@ class ReaderStore:
                 # Jobs that are still to be added may name it.
                 kept[job["_id"]] = _UNFINISHED
             elif batch in broken and job.get("state") == State.SUCCESS.value:
-                kept[job["_id"]] = "the repair of its batch brings onSuccess"
+                kept[job["_id"]] = "the repair of its batch brings callbacks"
         return kept
 
     async def _first_of(self, field: str, ids: Collection[ObjectId]) -> dict[ObjectId, Reason]:
@@ -144,7 +149,7 @@ class ReaderStore:
         calling = []
         unfinished = set()
         wanted = dict.fromkeys(("state", "sealed", "outbox", "standIns.jobId", *_CALLBACKS), 1)
-        stand_ins: dict[str, ObjectId] = {}
+        stand_ins: dict[str, list[ObjectId]] = {}
         async for batch in self._batches.find({"_id": {"$in": list(ids)}}, wanted):
             calls = any(batch.get(name) for name in _CALLBACKS)
             if batch.get("state") == OPEN:
@@ -155,17 +160,20 @@ class ReaderStore:
                 kept[batch["_id"]] = _UNFINISHED
             elif calls:
                 calling.append(batch["_id"])
-                stand_ins |= {str(one["jobId"]): batch["_id"] for one in batch.get("standIns") or ()}
+                for one in batch.get("standIns") or ():
+                    stand_ins.setdefault(str(one["jobId"]), []).append(batch["_id"])
         standing = {"_id": {"$in": [ObjectId(job_id) for job_id in stand_ins]}, "state": _READING}
         if stand_ins:
-            kept |= {stand_ins[str(job["_id"])]: job["_id"] async for job in self._jobs.find(standing, {"_id": 1})}
+            async for job in self._jobs.find(standing, {"_id": 1}):
+                kept |= dict.fromkeys(stand_ins[str(job["_id"])], job["_id"])
         return await self._first_of("callbackOf.batchId", calling) | kept, unfinished
 
     async def _broken(self, ids: Collection[ObjectId]) -> set[ObjectId]:
-        """Return batches of which jobs have failed, and whose repair brings ``onSuccess``."""
+        """Return batches of which jobs have failed, and whose repair brings ``onSuccess`` or ``onComplete``."""
         if not ids:
             return set()
-        asking = {"_id": {"$in": list(ids)}, "onSuccess": {"$ne": None}}
+        calls = [{name: {"$ne": None}} for name in ("onSuccess", "onComplete")]
+        asking = {"_id": {"$in": list(ids)}, "$or": calls}
         batches = [batch["_id"] async for batch in self._batches.find(asking, {"_id": 1})]
         if not batches:
             return set()
