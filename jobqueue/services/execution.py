@@ -94,6 +94,9 @@ class Execution:
             await asyncio.wait({self._task}, timeout=self._processor.stop_seconds)
         elif not self._task.cancelled():
             self._verdict = self._outcome(self._task)
+            if self._lost and isinstance(self._verdict, Failure):
+                # A handler that was told to stop has stopped in a way of its own.
+                self._verdict = None
         elif not (self._lost or self._cut_off or self._leaving):
             self._verdict = Failure(error=JobError(kind="cancelled", message=_CANCELLED))
 

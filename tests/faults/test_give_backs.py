@@ -37,7 +37,7 @@ async def test_a_read_that_fails_after_the_claim_costs_no_attempt(one_node: Repl
         await succeed(runtime, await claim(runtime))
         await runtime.configs.refresh()
         # The server has killed the plan of the query: nothing that is tried again by itself.
-        fault = {"failCommands": ["find"], "errorCode": 175, "appName": "jobqueue"}
+        fault = {"failCommands": ["aggregate"], "errorCode": 175, "appName": "jobqueue"}
         with one_node.fail_point("failCommand", {"times": 1}, **fault), pytest.raises(PyMongoError):
             await claim(runtime)
         await eventually(lambda: waits_uncounted(runtime, job))

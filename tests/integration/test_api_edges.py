@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 JOB = b'{"type": "a"}'
 JSON = {"Content-Type": "application/json"}
-CHUNKED = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = (
+    b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ async def port(idle_runtime: Runtime) -> AsyncIterator[int]:
 
 
 def request(method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = JSON) -> bytes:
-    given = {"Host": "x", "Content-Length": str(len(body)), **headers}
+    given = {"Host": "localhost", "Content-Length": str(len(body)), **headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
     return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
 

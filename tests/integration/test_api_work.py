@@ -52,7 +52,8 @@ async def serving(runtime: Runtime, *, cancels: bool) -> AsyncIterator[tuple[web
 async def raw_claim(port: int, **fields: Any) -> asyncio.StreamWriter:
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     given = json.dumps({"worker": "gone", **fields}).encode()
-    head = f"POST {CLAIM} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(given)}\r\n\r\n"
+    fields_of_head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(given)}"
+    head = f"POST {CLAIM} HTTP/1.1\r\n{fields_of_head}\r\n\r\n"
     writer.write(head.encode() + given)
     return writer
 
