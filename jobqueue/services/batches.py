@@ -21,7 +21,7 @@ from jobqueue.services.batch_members import Added, added_jobs, blocked_jobs, che
 from jobqueue.services.dependencies import missing_ones
 from jobqueue.services.wake import Wake
 from jobqueue.store.additions import RefTakenError
-from jobqueue.store.batch_statements import OPEN
+from jobqueue.store.batch_statements import OPEN, REQUEUE
 from jobqueue.store.database import new_id
 from jobqueue.store.documents import numbered_ids
 
@@ -251,8 +251,19 @@ class Batches:
         return await self.get(batch_id)
 
     async def has_many_unfinished(self, batch_id: str) -> bool:
-        """Tell whether killing a batch takes longer than a request should."""
+        """Tell whether killing a batch takes longer than a request should; its restart is carried out first.
+
+        Raises:
+            NotFoundError: there is no such batch.
+        """
+        await self._carry_out_restart(batch_id)
         return len(await self._store.unfinished(batch_id, _MANY + 1)) > _MANY
+
+    async def _carry_out_restart(self, batch_id: str) -> None:
+        """Wait for a restart that goes on: otherwise it would start jobs again after the rest was killed."""
+        batch = await self._store.get(batch_id)
+        if REQUEUE in batch.outbox:
+            await self._completer.finish_batch(batch)
 
     async def kill(
         self,
@@ -271,7 +282,7 @@ class Batches:
         Raises:
             NotFoundError: there is no such batch.
         """
-        await self._store.get(batch_id)
+        await self._carry_out_restart(batch_id)
         killed, tries = 0, Counter[str]()
         while left := await self._store.unfinished(
             batch_id, _AT_ONCE, but=[one for one in tries if tries[one] > _AGAIN]

@@ -170,3 +170,26 @@ async def test_what_falls_while_its_culprit_is_requeued_waits_again(
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.DELAYED
     await succeed(idle_runtime, await claim(idle_runtime))
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.PENDING
+
+
+async def test_a_batch_that_is_killed_while_it_is_restarted_leaves_nothing_to_run(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, _ = await idle_runtime.batches.create(
+        NewBatch(members=[Member(job=NewJob(type="a", attempts=1)) for _ in range(6)])
+    )
+    for _ in range(6):
+        await fail(idle_runtime, await claim(idle_runtime))
+    restarts = idle_runtime.completer._restarts
+    restart, seen = restarts._restart, []
+
+    async def interrupted(job: Job, *others: Any) -> None:
+        seen.append(job.id)
+        if len(seen) == 3:
+            await idle_runtime.batches.kill(view.batch.id)
+        await restart(job, *others)
+
+    monkeypatch.setattr(restarts, "_restart", interrupted)
+    await idle_runtime.batches.requeue(view.batch.id)
+    counts = (await idle_runtime.batches.get(view.batch.id)).counts
+    assert (counts["killed"], counts["pending"]) == (6, 0)
