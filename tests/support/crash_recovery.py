@@ -9,7 +9,7 @@ from bson import ObjectId
 
 from jobqueue.domain.state import FINAL
 from jobqueue.domain.verdict import Failure, Success
-from jobqueue.services.pruner import Pruner
+from jobqueue.services.pruner import Pruner, UnreadJobs
 from jobqueue.store.audit_outbox import AuditOutbox
 from jobqueue.store.operation_statements import FREE
 from tests.support.factories import ERROR, LONG_AGO, patient_reaper
@@ -78,6 +78,7 @@ async def recover(runtime: Runtime) -> None:
         await jobs.update_many({"delayTil": {"$type": "date"}}, {"$set": {"delayTil": LONG_AGO}})
         await work_off(runtime)
         await Pruner(runtime.configs, runtime.pruning).run_once()
+        await UnreadJobs(runtime.jobs).run_once()
     runtime.claims.unsettle(None)
     await runtime.completer.run_once()
 
