@@ -147,7 +147,7 @@ async def test_every_route_is_closed_to_a_foreign_name(method: str, path: str) -
 @pytest.mark.parametrize("host", [EVIL, "", "localhost"])
 async def test_a_valid_token_is_enough_whatever_the_name(host: str) -> None:
     async with serving(admin_token=TOKEN, open_to_all=True) as server:
-        for path in ("/healthz", "/v1/queues"):
+        for path in ("/healthz", "/v1/schedules"):
             right = [f"Host: {host}", f"Authorization: Bearer {TOKEN}"]
             assert (await ask(server, right, target=path))[0] == 200
 
