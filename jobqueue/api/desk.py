@@ -137,7 +137,7 @@ class Desk:
         return None
 
     def _pass_by(self, line: deque[Place], place: Place) -> None:
-        """Let the next request look whose worker may get a job that this one's worker may not."""
+        """Wake the next request of another worker, which may get a job that this worker may not."""
         behind = itertools.islice(line, line.index(place) + 1, None)
         others = (one for one in behind if not self._runtime.work.alone.was_busy_just_now(one.worker))
         if (following := next((one for one in others if one.worker != place.worker), None)) is not None:

@@ -56,7 +56,7 @@ class Dependencies:
             raise InvalidInputError(missing_ones(new, missing))
 
     async def ended(self, job: Job) -> list[str]:
-        """Do what follows from a job's end for those that wait for it; return the ids of jobs that it ends.
+        """Release or kill the jobs that wait for a job that has ended; return the ids of jobs that this ends.
 
         Nothing follows any more when somebody else has seen to it: the job may have been started anew since.
         """

@@ -35,5 +35,5 @@ class Lane:
 
     @property
     def key(self) -> Key:
-        """What tells this lane from others."""
+        """The queue and types by which lanes differ."""
         return self.queue, self.types, self.excluded

@@ -50,7 +50,7 @@ async def is_idle(queue: JobQueue) -> bool:
 
 
 async def until_dead(fleet: Fleet, number: int, together: int, bang: Path) -> None:
-    """Let the poisonous job of a worker end it as soon as so many jobs run there."""
+    """End a worker by its poisonous job as soon as so many jobs run there."""
     await eventually(lambda: len(fleet.runs_of(number)) == together, within=60)
     bang.touch()  # noqa: ASYNC240 - another process waits for it
     await eventually(lambda: fleet.has_died(number))

@@ -53,11 +53,11 @@ MOMENTS = [
     ("extend", "commitTransaction", "succeeded", "jobs", 1),
     ("extend", "update", "started", "batches", 2),
 ]
-"""Who is killed at which command: a write on which collection, and the how manyth of them."""
+"""The command at which a process is killed: its collection and its number."""
 
 
 def change(queue: JobQueue, role: str, *how: Any) -> bool:
-    """Let a server make a change; return whether it was killed where it is told to, or has come to the end."""
+    """Make a change in a server of its own; return True if that was killed before it came to the end."""
     settings = queue.settle_for({})
     command = [sys.executable, "-m", "tests.support.crash_at", settings.mongo_url or "", settings.db, role]
     done = subprocess.run([*command, *map(str, how)], cwd=ROOT, env=environment(), timeout=60, check=False)

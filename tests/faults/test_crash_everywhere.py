@@ -50,7 +50,7 @@ async def test_whoever_dies_at_any_write_leaves_nothing_undone_or_done_twice(
 
 
 async def play(runtime: Runtime, settings: Settings, scene: Scene, mortal: Mortal, reaper: Reaping) -> list[str]:
-    """Let a process die, and the next one see to the rest; say what is not as promised."""
+    """Crash a process, recover in the next one, and return what is not as promised."""
     async with process(settings, mortal) as dying:
         with reaper.watching(mortal), contextlib.suppress(Crash):
             await scene.act(dying)

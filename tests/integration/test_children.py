@@ -240,7 +240,7 @@ async def test_a_process_that_saw_the_run_before_does_not_disturb_the_next(idle_
 
 
 async def read_by_children(runtime: Runtime) -> None:
-    """Let all children succeed, in whatever queue, and delete what they have read."""
+    """Run all children to success, in whatever queue, and delete what they have read."""
     while child := await runtime.jobs.collection.find_one({"state": "pending", "parentId": {"$ne": None}}):
         await succeed(runtime, await claim(runtime, child["queue"]))
     await UnreadJobs(runtime.jobs).run_once()
