@@ -127,7 +127,7 @@ class Explainer:
         job = await self._jobs.get(job_id)
         now = await self._limits.time()
         if job.state in FINAL or job.state is State.PROCESSING:
-            return Why(job=job, reasons=(_by_state(job), *await self._unread(job)), next_start_at=None)
+            return Why(job=job, reasons=(_by_state(job), *await self._unread(job, now)), next_start_at=None)
         config = await self._configs.fresh(job.queue)
         found: list[tuple[Reason, float | None]] = []
         if job.state is State.DELAYED:
@@ -145,9 +145,11 @@ class Explainer:
         next_start_at = now + timedelta(seconds=max(waits)) if waits else None
         return Why(job=job, reasons=tuple(reason for reason, _ in found), next_start_at=next_start_at)
 
-    async def _unread(self, job: Job) -> list[Reason]:
+    async def _unread(self, job: Job, now: datetime) -> list[Reason]:
         """Return why a job that should be deleted by now is still there."""
-        if job.state is not State.SUCCESS or not job.on_success_delete:
+        seconds = (await self._configs.fresh(job.queue)).retention.get(job.state.value)
+        is_over = seconds is not None and job.end_at is not None and job.end_at + timedelta(seconds=seconds) <= now
+        if not is_over and not (job.state is State.SUCCESS and job.on_success_delete):
             return []
         reason, readers = await self._jobs.readers.readers(job)
         if reason is None:

@@ -204,6 +204,9 @@ async def test_retention_waits_for_readers_likewise(idle_runtime: Runtime) -> No
     await die(idle_runtime, await claim(idle_runtime), ERROR)
     gone, _ = await idle_runtime.pruning.prune("default", State.SUCCESS, -60, 500)
     assert gone == 0
+    assert await why(idle_runtime, ids["part"]) == {}
+    await idle_runtime.queues.patch("default", {"retention": {"success": 0.001}})
+    assert [job["id"] for job in (await why(idle_runtime, ids["part"]))["jobs"]] == [ids["join"]]
     await idle_runtime.admin.requeue(ids["join"])
     join = await claim(idle_runtime)
     assert dict(Results(join.job.parents or ())) == {"part": 7}
