@@ -94,6 +94,16 @@ async def test_two_processes_that_answer_one_polling_worker_give_it_one_suspect(
     assert len(await processing(idle_runtime)) <= 1
 
 
+async def test_a_second_suspect_of_a_queue_is_not_even_claimed_by_a_process_that_knows_nothing_of_the_first(
+    settings: Settings, idle_runtime: Runtime
+) -> None:
+    _, second = await suspects(idle_runtime, 2)
+    await claim(idle_runtime)
+    async with open_runtime(settings) as other:
+        assert isinstance(await attempt(other), Held)
+    assert (await idle_runtime.jobs.get(second.id)).history == ()
+
+
 async def test_a_suspect_that_is_taken_back_by_another_process_lets_the_next_one_start(
     settings: Settings, idle_runtime: Runtime
 ) -> None:
