@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 from jobqueue.store.mongod_binary import find_mongod  # noqa: E402 - the path has to be set first
 from tests.support.faults.figures import total  # noqa: E402 - as above
 
+_OPTIONS = ("-m", "full or not full", "-q", "--tb=short", "--durations=5")
 OTHERS_SECONDS = 30 * 60
 """What all but the soak may take, on a busy machine."""
 
@@ -57,7 +58,7 @@ def run(tests: list[str], seed: int, minutes: float, figures: Path) -> int:
         "FAULTS_FIGURES": str(figures),
         "JOBQUEUE_TEST_SCALE": "full",
     }
-    command = [sys.executable, "-m", "pytest", "-m", "full or not full", "-q", "--durations=5", *tests]
+    command = [sys.executable, "-m", "pytest", "-p", "tests.support.faults.tell", *_OPTIONS, *tests]
     # So that whoever ends this ends the tests as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True) as running:
