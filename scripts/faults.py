@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 from jobqueue.store.mongod_binary import find_mongod  # noqa: E402 - the path has to be set first
 from tests.support.faults.figures import total  # noqa: E402 - as above
 
-_OPTIONS = ("-m", "full or not full", "-q", "--tb=short", "--durations=5")
+_OPTIONS = ("-m", "full or not full", "-q", "--tb=short", "--durations=5", "--timeout=600")
 OTHERS_SECONDS = 30 * 60
 """What all but the soak may take, on a busy machine."""
 
