@@ -6,6 +6,7 @@ was killed while it waited. So whoever looks, and however often, finds the same;
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,19 +69,24 @@ def running() -> list[Document]:
     ]
 
 
-def everything(since: datetime, until: datetime, *, with_running: bool = False) -> list[Document]:
-    """Return all of it, each group with ``what`` it is, as one command: so nothing is seen at different moments."""
-    first, *others = _sources(since, until, with_running=with_running)
-    what, _, pipeline = first
-    united = [
-        {"$unionWith": {"coll": collection, "pipeline": [*inner, {"$set": {"what": name}}]}}
-        for name, collection, inner in others
-    ]
-    return [*pipeline, {"$set": {"what": what}}, *united]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One kind of activity and the pipeline that groups it.
+
+    Attributes:
+        what: the activity: ``attempts``, ``added``, ``killed`` or ``running``.
+        collection: the collection that the pipeline reads.
+        pipeline: the pipeline, which returns a document a group.
+    """
+
+    what: str
+    collection: str
+    pipeline: list[Document]
 
 
-def _sources(since: datetime, until: datetime, *, with_running: bool) -> list[tuple[str, str, list[Document]]]:
-    return [
+def sources(since: datetime, until: datetime, *, with_running: bool = False) -> list[Source]:
+    """Return all kinds of activity within a span; the first source reads `jobs`."""
+    found = [
         ("attempts", "jobs", living_attempts(since, until)),
         ("added", "jobs", living_added(since, until)),
         ("killed", "jobs", living_killed(since, until)),
@@ -88,6 +94,20 @@ def _sources(since: datetime, until: datetime, *, with_running: bool) -> list[tu
         *((what, "jobs", pipeline) for what, pipeline in gone(since, until).items()),
         *([("running", "jobs", running())] if with_running else []),
     ]
+    return [Source(what=what, collection=collection, pipeline=pipeline) for what, collection, pipeline in found]
+
+
+def united(parts: Sequence[Source]) -> list[Document]:
+    """Return one pipeline on `jobs` for several sources: so nothing is seen at different moments.
+
+    Each group names its source as ``what``.
+    """
+    first, *others = parts
+    unions: list[Document] = [
+        {"$unionWith": {"coll": part.collection, "pipeline": [*part.pipeline, {"$set": {"what": part.what}}]}}
+        for part in others
+    ]
+    return [*first.pipeline, {"$set": {"what": first.what}}, *unions]
 
 
 def gone(since: datetime, until: datetime) -> dict[str, list[Document]]:

@@ -7,6 +7,7 @@ again changes nothing. All reads for it see the database as it was at one moment
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from motor.motor_asyncio import AsyncIOMotorClientSession
 
+    from jobqueue.store.activity_statements import Source
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Document
 
@@ -35,7 +37,8 @@ MOST_KEYS: Final = 2000
 """Pairs of queue and type that are told apart in one document."""
 _NEWEST: Final = "newest"
 _AT_ONCE: Final = 20_000
-_TRIES: Final = 5
+TRIES: Final = 5
+"""Readings at one moment that may fail before a transaction reads."""
 _AGAIN_SECONDS: Final = 0.05
 _TOO_OLD: Final = frozenset({239, 246})
 """SnapshotTooOld and SnapshotUnavailable."""
@@ -59,33 +62,40 @@ class RollupStore:
         Returns:
             The minutes in which something happened; and, if asked for, the attempts that go on, as starts.
         """
-        pipeline = activity_statements.everything(since, until, with_running=with_running)
+        sources = activity_statements.sources(since, until, with_running=with_running)
         minutes: dict[datetime, Tally] = {}
         present: Tally = {}
-        for row in await self._at_one_moment(pipeline):
+        for row in await self._at_one_moment(sources):
             what = row["what"]
             _count(present if what == "running" else minutes.setdefault(row["_id"]["m"], {}), what, row)
         return minutes, present
 
-    async def _at_one_moment(self, pipeline: list[Document]) -> list[Document]:
-        """Return what a pipeline finds in the database as it was at one moment.
+    async def _at_one_moment(self, sources: Sequence[Source]) -> list[Document]:
+        """Return the groups of all sources in the database as it was at one moment, each with the name of its source.
 
-        A transaction would do that too, but one whose process dies keeps others from changing indexes for a minute: so
-        it is only for servers that cannot keep the moment long enough otherwise.
+        A transaction whose process dies keeps others from changing indexes for up to a minute. So it is only for
+        servers that cannot keep the moment long enough otherwise.
         """
         still = self._jobs.with_options(read_concern=ReadConcern("snapshot"))
-        for _ in range(_TRIES):
+        pipeline = activity_statements.united(sources)
+        for _ in range(TRIES):
             try:
                 return [row async for row in still.aggregate(pipeline, batchSize=_AT_ONCE)]
             except OperationFailure as error:
                 if error.code not in _TOO_OLD:
                     raise
             await asyncio.sleep(_AGAIN_SECONDS)
+        return await self._database.in_transaction(functools.partial(self._one_by_one, sources), level="snapshot")
 
-        async def work(session: AsyncIOMotorClientSession) -> list[Document]:
-            return [row async for row in self._jobs.aggregate(pipeline, session=session)]
-
-        return await self._database.in_transaction(work, level="snapshot")
+    async def _one_by_one(self, sources: Sequence[Source], session: AsyncIOMotorClientSession) -> list[Document]:
+        """Return the groups of all sources; a transaction refuses the union of pipelines, but not their succession."""
+        rows: list[Document] = []
+        for source in sources:
+            groups = self._database.collection(source.collection).aggregate(
+                source.pipeline, session=session, batchSize=_AT_ONCE
+            )
+            rows += [row | {"what": source.what} async for row in groups]
+        return rows
 
     @guarded
     async def newest(self) -> datetime | None:
