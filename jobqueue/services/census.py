@@ -18,15 +18,15 @@ FRESH_SECONDS: Final = 5.0
 """How old counts may be."""
 _WORTH: Final = 50
 _LONGEST_SECONDS: Final = 60.0
-_MOST_OLDEST: Final = 200
+_MOST_OLDEST: Final = 2_000
 _AT_ONCE: Final = 10
 
 
 class Census:
     """Remembers counts for a while.
 
-    Ended jobs may be very many: where counting them takes long, it is done less often, so that it takes at most 2 % of
-    the time, but at least once a minute.
+    Ended jobs may be very many, and so may queues: where looking at them takes long, it is done less often, so that it
+    takes at most 2 % of the time, but at least once a minute.
     """
 
     every_state: Final = tuple(state.value for state in State)
@@ -47,16 +47,22 @@ class Census:
         return {name: {state: counts.get((name, state), 0) for state in self.every_state} for name in names}
 
     async def oldest_ready(self) -> dict[str, float]:
-        """Return for queues with jobs that can be claimed since how many seconds the oldest one could."""
-        waiting = [name for name, counts in (await self.states()).items() if counts[State.PENDING]]
+        """Return for queues with jobs that can be claimed since how many seconds the oldest one could.
+
+        Of very many queues, those are looked at in which most jobs wait.
+        """
+        states = await self.states()
+        waiting = [name for name, counts in states.items() if counts[State.PENDING]]
+        waiting.sort(key=lambda name: -states[name][State.PENDING])
         async with self._counting:
-            if self._oldest[0] < time.monotonic():
+            began = time.monotonic()
+            if self._oldest[0] < began:
                 found: dict[str, float] = {}
                 for start in range(0, min(len(waiting), _MOST_OLDEST), _AT_ONCE):
                     part = waiting[start : start + _AT_ONCE]
                     ages = await asyncio.gather(*(self._figures.oldest_ready(name) for name in part))
                     found |= {name: age for name, age in zip(part, ages, strict=True) if age is not None}
-                self._oldest = (time.monotonic() + self._fresh, found)
+                self._oldest = (self._until(began), found)
             return self._oldest[1]
 
     async def _count(self, states: frozenset[State]) -> dict[tuple[str, str], int]:
@@ -64,7 +70,10 @@ class Census:
         began = time.monotonic()
         if until < began:
             counts = await self._store.count(states)
-            now = time.monotonic()
-            fresh = max(self._fresh, min(_LONGEST_SECONDS, (now - began) * _WORTH))
-            self._counts[states] = (now + fresh, counts)
+            self._counts[states] = (self._until(began), counts)
         return counts
+
+    def _until(self, began: float) -> float:
+        """Return until when to remember what has just been looked at since a moment."""
+        now = time.monotonic()
+        return now + max(self._fresh, min(_LONGEST_SECONDS, (now - began) * _WORTH))

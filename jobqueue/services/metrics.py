@@ -118,10 +118,14 @@ class Metrics:
         self._up.set(1)
         self._jobs.clear()
         self._oldest.clear()
-        for queue, counts in _few(states).items():
+        shown = _few(states)
+        for queue, counts in shown.items():
             for state, count in counts.items():
                 self._jobs.labels(queue, state).set(count)
             self._oldest.labels(queue).set(oldest.get(queue, 0.0))
+        if OTHERS in shown:
+            others = (age for queue, age in oldest.items() if queue not in shown)
+            self._oldest.labels(OTHERS).set(max(others, default=0.0))
 
     def _label(self, queue: str) -> str:
         if queue in self._named:

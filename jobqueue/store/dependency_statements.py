@@ -83,6 +83,7 @@ def revive(gone: Sequence[str], now: Now, *, restart: int | None = None) -> list
         {
             "$set": {
                 "state": {"$cond": [waits, State.DELAYED.value, State.PENDING.value]},
+                "readyAt": {"$cond": [waits, "$readyAt", now]},
                 "waitsFor": {"$cond": [waits, "$waitsFor", "$$REMOVE"]},
                 "unmet": "$$REMOVE",
                 **({} if restart is None else {"restart": restart}),

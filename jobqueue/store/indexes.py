@@ -66,6 +66,7 @@ def _declared() -> Sequence[Index]:
     of_jobs: dict[str, tuple[tuple[tuple[str, int], ...], dict[str, Any]]] = {
         statements.CLAIM_INDEX: ((("queue", 1), *statements.CLAIM_ORDER), waiting),
         statements.CLAIM_TYPE_INDEX: ((("queue", 1), ("type", 1), *statements.CLAIM_ORDER), waiting),
+        statements.READY_INDEX: ((("queue", 1), ("readyAt", 1), ("insertAt", 1)), waiting),
         limit_statements.GROUP_INDEX: ((("queue", 1), *_GROUPED), grouped),
         limit_statements.GROUP_TYPE_INDEX: ((("queue", 1), ("type", 1), *_GROUPED), grouped),
         "slots": (

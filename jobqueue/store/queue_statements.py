@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from bson import ObjectId
@@ -10,11 +11,10 @@ from jobqueue.domain.state import DEPENDENTS, WAITING, Outcome, State
 from jobqueue.store import statements
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from jobqueue.domain.job import Job
     from jobqueue.store.statements import Document, Now
 
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 STONE_MS: Final = 3_600_000
 """How long a tombstone stays."""
 REMEMBERED_SECONDS: Final = 1200.0
@@ -26,6 +26,16 @@ _REMEMBERED_OF_ATTEMPTS: Final = ("token", "readyAt", "startAt", "endAt", "outco
 def waiting(queue: str) -> Document:
     """Match the jobs of a queue that wait."""
     return {"queue": queue, "state": {"$in": sorted(state.value for state in WAITING)}}
+
+
+def oldest(queue: str) -> list[tuple[Document, str]]:
+    """Return searches that together pass all waiting jobs of a queue, each with the field that it is ordered by.
+
+    The field is no later than `statements.ready`. So a search is over at the first job whose field is later than the
+    earliest `statements.ready` so far: at once, unless another tool or an older version has written the jobs.
+    """
+    pending: Document = {"queue": queue, "state": State.PENDING.value}
+    return [(pending | {"readyAt": None}, "insertAt"), (pending | {"readyAt": {"$gt": _EPOCH}}, "readyAt")]
 
 
 def ahead_of(job: Job) -> Document:

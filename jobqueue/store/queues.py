@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.job import Job
     from jobqueue.store.database import Database
-    from jobqueue.store.statements import Now
+    from jobqueue.store.statements import Document, Now
 
 _BY_QUEUE: Final = "newestOfQueue"
 _BY_END: Final = "ended"
-_HEAD: Final = 100
+_FIRST_LOOKS: Final = 20
+_MOST_LOOKS: Final = 5_000
+"""Waiting jobs that are looked at where another tool or an older version has written them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,7 @@ class QueueFigures:
 
     Attributes:
         counts: jobs by state.
-        oldest_ready: seconds for which the job at its head could have been claimed; ``None`` if none waits.
+        oldest_ready: seconds for which the job that waits longest could have been claimed; ``None`` if none waits.
         ended: by state, how many jobs have ended within the last minute and hour.
     """
 
@@ -68,7 +70,7 @@ class QueueStore:
 
     @guarded
     async def oldest_ready(self, queue: str) -> float | None:
-        """Return for how many seconds the job at the head of a queue could have been claimed, if one waits."""
+        """Return for how many seconds the job that waits longest could have been claimed, if one waits."""
         return await self._oldest_ready(queue, await self._clock.now())
 
     @guarded
@@ -123,15 +125,28 @@ class QueueStore:
         return dict(zip(states, map(int, found), strict=True))
 
     async def _oldest_ready(self, queue: str, now: datetime) -> float | None:
-        """Look at the hundred that have been there longest, and since when each of them could have been claimed."""
-        cursor = self.collection.aggregate(
-            [
-                {"$match": {"queue": queue, "state": State.PENDING.value}},
-                {"$sort": {"insertAt": 1, "_id": 1}},
-                {"$limit": _HEAD},
-                {"$project": {"ready": statements.ready()}},
-            ],
-            hint=_BY_QUEUE,
+        """Return for how many seconds the job that waits longest could have been claimed."""
+        searches = queue_statements.oldest(queue)
+        found = await asyncio.gather(*(self._earliest(search, field) for search, field in searches))
+        since = min((moment for moment in found if moment is not None), default=None)
+        return None if since is None else max(0.0, (now - since).total_seconds())
+
+    async def _earliest(self, search: Document, field: str) -> datetime | None:
+        """Return since when the job could have been claimed that waits longest, of a search as in `oldest`."""
+        cursor = (
+            self.collection.find(search, {"at": f"${field}", "ready": statements.ready()}, hint=statements.READY_INDEX)
+            .sort(field, 1)
+            .limit(_MOST_LOOKS)
+            .batch_size(_FIRST_LOOKS)
         )
-        since = [one["ready"] async for one in cursor if isinstance(one.get("ready"), datetime)]
-        return max(0.0, (now - min(since)).total_seconds()) if since else None
+        earliest: datetime | None = None
+        try:
+            async for one in cursor:
+                at, ready = one.get("at"), one.get("ready")
+                if earliest is not None and isinstance(at, datetime) and at >= earliest:
+                    break
+                if isinstance(ready, datetime) and (earliest is None or ready < earliest):
+                    earliest = ready
+        finally:
+            await cursor.close()
+        return earliest

@@ -80,6 +80,7 @@ def requeue(
                 **{name: {"$literal": inner} for name, inner in changes.items()},
                 **(group or {}),
                 "state": (State.DELAYED if waits_for else State.PENDING).value,
+                **({} if waits_for else {"readyAt": now}),
                 "attemptsMade": 0,
                 "crashes": "$$REMOVE",
                 "retries": "$$REMOVE",

@@ -31,6 +31,7 @@ ADOPTED: Final[Document] = {"run": {"$ne": None}}
 """Match documents that this package has written or taken over, not those another tool has just put there."""
 CLAIM_INDEX: Final = "claim"
 CLAIM_TYPE_INDEX: Final = "claimType"
+READY_INDEX: Final = "ready"
 _MILLISECONDS: Final = 1000
 
 
@@ -177,6 +178,8 @@ def applied(transition: Transition, now: Now) -> Document | list[Document]:
             entry["error"] = wire.error(transition.error)
     if transition.target not in UNFINISHED:
         dates.append("endAt")
+    if transition.target is State.PENDING:
+        dates.append("readyAt")
     if transition.fingerprint is not None:
         changed["fingerprint"] = transition.fingerprint
     if transition.delay is not None:
@@ -276,9 +279,11 @@ def due(now: Now) -> Document:
     }
 
 
-def promote() -> Document:
+def promote() -> list[Document]:
     """Make due jobs claimable."""
-    return {"$set": {"state": State.PENDING.value}}
+    # An index takes no two lists of a document: a field of another tool may be one, and would hold up all due jobs.
+    is_date = {"$eq": [{"$type": ready()}, "date"]}
+    return [{"$set": {"state": State.PENDING.value, "readyAt": {"$cond": [is_date, ready(), "$$REMOVE"]}}}]
 
 
 def expired(now: Now, patience: float) -> Document:
@@ -319,6 +324,8 @@ def patch(changes: Document, now: Now, group: Document | None = None) -> list[Do
     values["state"] = {"$cond": [waits, "$state", by_date]}
     values["delayTil"] = {"$cond": [waits, None, due]}
     values["heldTil"] = {"$cond": [waits, due, "$$REMOVE"]}
+    is_freed = {"$and": [{"$ne": ["$state", State.PENDING.value]}, {"$not": [waits]}, {"$not": [later]}]}
+    values["readyAt"] = {"$cond": [is_freed, now, "$readyAt"]}
     return [{"$set": values}]
 
 
@@ -340,7 +347,11 @@ def key_holder(queue: str, key: str) -> Document:
 
 
 def ready() -> Document:
-    """Return since when a job could have been claimed: created, due, released, or back from its last attempt."""
+    """Return since when a job could have been claimed: created, due, released, or back from its last attempt.
+
+    Whatever makes a job pending that was not created so writes the same into ``readyAt``. So among the waiting jobs of
+    a queue an index names those that wait longest: see `queue_statements.oldest`.
+    """
     return {"$max": ["$insertAt", "$delayTil", "$readyAt", {"$max": "$history.endAt"}]}
 
 

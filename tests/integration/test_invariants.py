@@ -23,6 +23,7 @@ from jobqueue.domain.state import FINAL, UNFINISHED, Outcome, State
 from jobqueue.domain.verdict import Again, Death, Failure, Success
 from jobqueue.services.maintenance import Promoter
 from jobqueue.services.runtime import Runtime
+from jobqueue.store import statements
 from jobqueue.store.documents import child_id
 from tests.support.factories import ERROR, end_lease, open_runtime, patient_reaper, set_clock
 
@@ -281,6 +282,9 @@ class Twin:
                 assert job.delay_til == START + timedelta(seconds=model.due or 0)
             if model.lease_end is not None:
                 assert job.reset_at == START + timedelta(seconds=model.lease_end)
+        known = {"$ifNull": ["$readyAt", {"$max": ["$insertAt", "$delayTil"]}]}
+        odd = {"state": "pending", "$expr": {"$ne": [known, statements.ready()]}}
+        assert await self.runtime.jobs.collection.find_one(odd) is None
         own = {"state": {"$exists": True}, "callbackOf": {"$exists": False}}
         assert await self.runtime.jobs.collection.count_documents(own) == len(self.jobs)
 
