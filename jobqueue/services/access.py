@@ -14,6 +14,7 @@ from jobqueue.domain import token as tokens
 from jobqueue.domain.errors import DatabaseError, NotFoundError
 from jobqueue.domain.token import Token
 from jobqueue.journal import get_logger
+from jobqueue.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,7 @@ class Access:
         self._audit = audit
         self._known: dict[str, _Known] = {}
         self._reading: dict[str, asyncio.Task[Token | None]] = {}
-        self._touched: dict[str, float] = {}
+        self._touched: Recent[str, float] = Recent(_MOST_KNOWN)
         self._background: set[asyncio.Task[None]] = set()
 
     async def create(
@@ -175,9 +176,10 @@ class Access:
 
     def _note_use(self, token_id: str) -> None:
         now = time.monotonic()
-        if now - self._touched.get(token_id, -1e9) < USED_APART.total_seconds():
+        touched_at = self._touched.get(token_id)
+        if touched_at is not None and now - touched_at < USED_APART.total_seconds():
             return
-        self._touched[token_id] = now
+        self._touched.keep(token_id, now)
         task = asyncio.create_task(self._touch(token_id))
         self._background.add(task)
         task.add_done_callback(self._background.discard)

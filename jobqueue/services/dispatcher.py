@@ -231,8 +231,12 @@ class Dispatcher:
                 appetite.wake(1 if wake.job_id else math.inf, now + share * appetite.patience)
 
     def _wake_all(self, *, ask: bool = True) -> None:
-        for lane in self._lanes():
-            appetite = self._appetites.setdefault(lane.key, _Appetite())
+        lanes = self._lanes()
+        keys = {lane.key for lane in lanes}
+        # Lanes come and go with the configuration of queues; jobs of a lane that has gone may still run.
+        self._appetites = {key: one for key, one in self._appetites.items() if key in keys or one.taken}
+        for key in keys:
+            appetite = self._appetites.setdefault(key, _Appetite())
             appetite.wake(math.inf, 0 if ask else appetite.held_until)
 
     def _next_look(self, poll_at: float) -> float:

@@ -49,6 +49,8 @@ class LimitKeys:
         limited = [(queue, config.group_path) for queue, config in known.items() if config.group_path is not None]
         now = time.monotonic()
         self._seen = {one: self._seen.get(one, now) for one in limited}
+        self._walked = {one: at for one, at in self._walked.items() if one in self._seen}
+        self._places = {one: place for one, place in self._places.items() if one in self._seen}
         for one in limited:
             # Processes that do not know the limit yet may add jobs for a moment.
             is_new = now - self._seen[one] < _EAGER_SECONDS

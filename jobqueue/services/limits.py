@@ -10,10 +10,12 @@ import asyncio
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
+from jobqueue.recent import Recent
 from jobqueue.services.breakers import OPEN_GATE
 from jobqueue.services.leeways import Leeways
-from jobqueue.services.slots import Slots, free_slots, guesses
+from jobqueue.services.slots import MOST_REMEMBERED, Slots, free_slots, guesses
 from jobqueue.store.claims import LateClaimError, Permit, SlotTakenError
 
 if TYPE_CHECKING:
@@ -62,12 +64,13 @@ class Limiter:
         self._configs = configs
         self._claims = claims
         self._breakers = breakers
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._turns: dict[tuple[str, str], str] = {}
+        # A lock is there as long as somebody holds it or waits for it.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns: Recent[tuple[str, str], str] = Recent(MOST_REMEMBERED)
         self._slots = Slots(limits)
         self._leeways = Leeways()
-        self._found_at: dict[Wanted, float] = {}
-        self._streaks: dict[Wanted, int] = {}
+        self._found_at: Recent[Wanted, float] = Recent(MOST_REMEMBERED)
+        self._streaks: Recent[Wanted, int] = Recent(MOST_REMEMBERED)
 
     async def claim(self, search: Search, under: QueueConfig | None = None) -> Job | Held | None:
         """Claim a job as far as the limits allow.
@@ -79,7 +82,8 @@ class Limiter:
         Raises:
             LateClaimError, DatabaseUnavailableError: as `ClaimStore.claim`.
         """
-        async with self._locks.setdefault(search.queue, asyncio.Lock()):
+        turn = self._locks.setdefault(search.queue, asyncio.Lock())
+        async with turn:
             # Others may have been served first for a while.
             config = await self._configs.fresh(search.queue)
             if config.paused:
@@ -124,16 +128,17 @@ class Limiter:
     async def _is_turn_of_others(self, search: Search) -> bool:
         """Tell whether to let workers for other types have a slot that this process would take again and again."""
         wanted = (search.queue, search.types, search.excluded)
-        if search.types is None or self._streaks.get(wanted, 0) < _LONGEST_STREAK:
+        if search.types is None or (self._streaks.get(wanted) or 0) < _LONGEST_STREAK:
             return False
-        self._streaks[wanted] = 0
+        self._streaks.forget(wanted)
         first = await self._limits.type_of_first(search.queue)
         return first is not None and first not in search.types
 
     async def _something_waits(self, search: Search) -> bool:
         """Look whether a start has to be asked for at all; while jobs are found again and again, it has."""
         wanted = (search.queue, search.types, search.excluded)
-        if time.monotonic() - self._found_at.get(wanted, float("-inf")) < _FLOWING_SECONDS:
+        found_at = self._found_at.get(wanted)
+        if found_at is not None and time.monotonic() - found_at < _FLOWING_SECONDS:
             return True
         return await self._limits.something_waits(search)
 
@@ -171,7 +176,7 @@ class Limiter:
         if key is None and last is not None:
             key = await self._limits.next_group(search, path, None, passed_over)
         if key is not None:
-            self._turns[turn] = key
+            self._turns.keep(turn, key)
         return key
 
     async def _take(
@@ -219,10 +224,11 @@ class Limiter:
                     break
                 continue
             if job is None:
-                self._found_at.pop(wanted, None)
+                self._found_at.forget(wanted)
                 return None, False
-            self._found_at[wanted] = time.monotonic()
-            self._streaks[wanted] = self._streaks.get(wanted, 0) + 1
+            self._found_at.keep(wanted, time.monotonic())
+            if search.types is not None:
+                self._streaks.keep(wanted, (self._streaks.get(wanted) or 0) + 1)
             for slot in slots:
                 self._slots.taken(search.queue, slot)
             return job, False

@@ -34,7 +34,7 @@ class Presence:
         self._name = name
         self._held: list[tuple[Callable[[], Sequence[Lane]], Dispatcher]] = []
         self._asked: dict[tuple[str, Post], float] = {}
-        self._signed: set[str] = set()
+        self._is_signed = self._have_others = False
 
     def hold(self, lanes: Callable[[], Sequence[Lane]], dispatcher: Dispatcher) -> None:
         """Say, as long as a dispatcher runs, that this process claims what these lanes are for."""
@@ -52,7 +52,7 @@ class Presence:
         """Give a sign of life for everybody; return in how many seconds to look again if there was nobody yet."""
         posts: dict[str, Sequence[Post]] = {}
         is_there = any(dispatcher.is_running or dispatcher.running for _, dispatcher in self._held)
-        if self._name in self._signed and not is_there:
+        if self._is_signed and not is_there:
             await self.leave()
         mine = [
             Post(queue=lane.queue, types=lane.types, excluded=lane.excluded)
@@ -60,7 +60,7 @@ class Presence:
             if dispatcher.is_running
             for lane in lanes()
         ]
-        if is_there and (mine or self._name in self._signed):
+        if is_there and (mine or self._is_signed):
             # A process that stops claims nothing, and still runs what it has claimed.
             posts[self._name] = mine
         recent = time.monotonic() - _REMEMBERED_SECONDS
@@ -68,11 +68,12 @@ class Presence:
         for worker, post in self._asked:
             posts[worker] = [*posts.get(worker, ()), post]
         await self._store.sign(posts, process=self._name)
-        self._signed |= posts.keys()
-        return None if self._signed else _FIRST_SECONDS
+        self._is_signed = self._is_signed or self._name in posts
+        self._have_others = self._have_others or bool(self._asked)
+        return None if self._is_signed or self._have_others else _FIRST_SECONDS
 
     async def leave(self) -> None:
         """Say that this process claims nothing any more. Workers that poll may ask another process."""
-        if self._name in self._signed:
+        if self._is_signed:
             await self._store.leave([self._name])
-            self._signed.discard(self._name)
+            self._is_signed = False

@@ -212,7 +212,9 @@ class Scheduler:
         """Make what is due; return in how many seconds the next tick will come."""
         now = await self._store.now()
         stuck = False
-        for one in await self._store.due(now, _AT_ONCE):
+        planned = await self._store.due(now, _AT_ONCE)
+        self._spoilt &= {one.name for one in planned}
+        for one in planned:
             try:
                 stuck = not await self._run(one, now) or stuck
             except DatabaseError:

@@ -7,11 +7,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.recent import Recent
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from jobqueue.store.limits import LimitStore, Running
 
+MOST_REMEMBERED: Final = 2_000
+"""Queues, or kinds of search, of which a process remembers what saves questions to the database."""
 _MOST_GUESSES: Final = 4
 _SETTLED_SECONDS: Final = 2.0
 """How long after a limit was seen first other processes may still go by another one."""
@@ -46,7 +50,7 @@ class Slots:
 
     def __init__(self, limits: LimitStore) -> None:
         self._limits = limits
-        self._known: dict[str, _Known] = {}
+        self._known: Recent[str, _Known] = Recent(MOST_REMEMBERED)
 
     async def offer(self, queue: str, most: int, revision: int) -> list[str]:
         """Return some slots that seem to be free.
@@ -59,7 +63,8 @@ class Slots:
         now = time.monotonic()
         known = self._known.get(queue)
         if known is None or (known.most, known.revision) != (most, revision):
-            known = self._known[queue] = _Known(most=most, revision=revision, seen_at=now)
+            known = _Known(most=most, revision=revision, seen_at=now)
+            self._known.keep(queue, known)
         if not known.is_usable(now) or (not known.free and now - known.read_at > _PAUSE_SECONDS):
             known.read_at = now
             running = await self._limits.running(queue, None)
@@ -69,8 +74,9 @@ class Slots:
 
     def taken(self, queue: str, slot: str) -> None:
         """Note that a slot is not free, whoever has it."""
-        if queue in self._known:
-            self._known[queue].free.discard(slot)
+        known = self._known.get(queue)
+        if known is not None:
+            known.free.discard(slot)
 
     def released(self, queue: str, slots: Iterable[str]) -> None:
         """Note that a job of this process has left its slots."""

@@ -160,13 +160,14 @@ class ClaimStore:
         index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
         base = statements.claimable(search.queue, search.types, search.excluded)
         base |= suspect_statements.allowed(suspects=search.suspects)
-        position = self._positions.of(search.queue, search.types, search.excluded, suspects=search.suspects)
+        wanted = search.queue, search.types, search.excluded, search.suspects
+        position = self._positions.of(wanted)
         if position.is_due(time.monotonic()):
             await self._look(position, base, index)
         for part, order in position.narrowed():
             document = await self._claim((base | part, index, order), search.token, begin, deadline)
             if document is not None:
-                position.found(document)
+                self._positions.found(wanted, document)
                 return documents.job(document)
         self._refuse_late(search)
         position.saw(None)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.recent import Recent
 from jobqueue.store import statements
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from jobqueue.store.statements import Document
 
+MOST: Final = 2_000
+"""Kinds of search whose positions are remembered."""
 _WARM: Final = 1000
 _LOOK_SECONDS: Final = 1.0
 _SHARE: Final = 10
@@ -31,6 +34,7 @@ _MARGIN: Final = timedelta(milliseconds=50)
 """Of two jobs that were added at the same time the one that is stored later may have the earlier time."""
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 Wanted = tuple[str, tuple[str, ...] | None, tuple[str, ...], bool]
+"""A queue, the types and the excluded types of a search, and whether it takes jobs that have to run alone."""
 
 
 @dataclass(slots=True)
@@ -98,19 +102,43 @@ class Position:
 
 
 class Positions:
-    """The positions of all kinds of search that this process makes."""
+    """The positions of the kinds of search with which this process has lately found jobs.
+
+    A search that finds nothing has no position. So names of queues and types that are made up leave nothing behind.
+    """
 
     def __init__(self) -> None:
-        self._of: dict[Wanted, Position] = {}
+        self._of: Recent[Wanted, Position] = Recent(MOST)
+        self._by_queue: dict[str, set[Wanted]] = {}
 
-    def of(
-        self, queue: str, types: tuple[str, ...] | None, excluded: tuple[str, ...], *, suspects: bool = True
-    ) -> Position:
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def of(self, wanted: Wanted) -> Position:
         """Return the position of one kind of search."""
-        return self._of.setdefault((queue, types, excluded, suspects), Position(warm=0 if not suspects else _WARM))
+        return self._of.get(wanted) or _first(wanted)
+
+    def found(self, wanted: Wanted, document: Mapping[str, Any]) -> None:
+        """Take over the place of a job that was claimed.
+
+        The position of a search that was forgotten meanwhile begins anew: nobody has told it of jobs that came.
+        """
+        position = self._of.get(wanted) or _first(wanted)
+        position.found(document)
+        forgotten = self._of.keep(wanted, position)
+        self._by_queue.setdefault(wanted[0], set()).add(wanted)
+        if forgotten is not None:
+            others = self._by_queue[forgotten[0]]
+            others.remove(forgotten)
+            if not others:
+                del self._by_queue[forgotten[0]]
 
     def unsettle(self, queue: str | None, priority: float | None) -> None:
         """Note that a job has come to a queue, or with ``None`` to any."""
-        for (name, *_), position in self._of.items():
-            if queue in {None, name}:
-                position.unsettle(priority)
+        for wanted in self._of if queue is None else self._by_queue.get(queue, ()):
+            self._of.peek(wanted).unsettle(priority)
+
+
+def _first(wanted: Wanted) -> Position:
+    *_, suspects = wanted
+    return Position(warm=_WARM if suspects else 0)

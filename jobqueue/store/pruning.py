@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.recent import Recent
 from jobqueue.store import queue_statements, statements
 from jobqueue.store.batch_statements import OPEN
 from jobqueue.store.clock import steady
@@ -23,6 +24,7 @@ _DERIVED: Final = ("parentId", "callbackOf", "schedule")
 """Jobs with one of these were created because of something, and might be created again."""
 _READ: Final = dict.fromkeys((*_DERIVED, "endAt"), 1) | FIELDS
 _MOST_LOOKS: Final = 50
+_MOST_REMEMBERED: Final = 2_000
 _ANEW_SECONDS: Final = 300.0
 _ASK_SECONDS: Final = 10.0
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
@@ -34,7 +36,7 @@ class PruningStore:
     def __init__(self, database: Database, readers: ReaderStore, now: Now = statements.SERVER_NOW) -> None:
         self.now = now
         self._readers = readers
-        self._after: dict[tuple[str, State], tuple[datetime, float]] = {}
+        self._after: Recent[tuple[str, State], tuple[datetime, float]] = Recent(_MOST_REMEMBERED)
         self._clock = database.clock
         self._jobs = database.collection("jobs")
         self._batches = database.collection("batches")
@@ -80,11 +82,11 @@ class PruningStore:
 
         Kept jobs that were looked at are passed over for some minutes, so that many of them do not cost much each time.
         """
-        after, anew_at = self._after.get((queue, state), (_EPOCH, 0.0))
+        after, anew_at = self._after.get((queue, state)) or (_EPOCH, 0.0)
         if steady() >= anew_at:
             after, anew_at = _EPOCH, steady() + _ANEW_SECONDS
         for _ in range(_MOST_LOOKS):
-            self._after[queue, state] = after, anew_at
+            self._after.keep((queue, state), (after, anew_at))
             search = queue_statements.over(queue, state, after, until)
             cursor = self._jobs.find(search, _READ, sort=[("endAt", 1)], hint=_BY_END).limit(most)
             found = [one async for one in cursor]
