@@ -225,7 +225,7 @@ async def test_many_kept_jobs_hold_up_neither_others_nor_the_pruner(idle_runtime
     assert gone == 1
     assert await idle_runtime.jobs.find(single.id) is None
     # The next look begins where only kept ones lay before.
-    after, _ = idle_runtime.pruning._after["default", State.SUCCESS]
+    after, _ = idle_runtime.pruning._after.peek(("default", State.SUCCESS))
     assert after > readers_began(after)
 
 
