@@ -19,8 +19,9 @@ from jobqueue.api.standing import watched
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_number, check_type, gather
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, StaleTokenError
-from jobqueue.domain.job import JobError
+from jobqueue.domain.job import LONGEST_TRACE, JobError
 from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.text import cut_middle
 from jobqueue.domain.verdict import Again, Death, Failure, Success
 
 if TYPE_CHECKING:
@@ -91,7 +92,10 @@ async def fail(request: web.Request) -> web.Response:
     """Count an attempt that did not succeed."""
     job_id = path_id(request)
     given = fields.load(_FAIL, await read_object(request))
-    error = JobError(kind="fail", message=given["reason"], trace=given.get("trace"))
+    trace = given.get("trace")
+    # The end of a long traceback tells where the error came up.
+    kept = None if trace is None else cut_middle(trace, LONGEST_TRACE)
+    error = JobError(kind="fail", message=given["reason"], trace=kept)
     return await _settle(request, job_id, given, Failure(error=error))
 
 

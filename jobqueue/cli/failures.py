@@ -102,6 +102,7 @@ def _query(options: dict[str, Any], now: datetime | None) -> FailureQuery:
 
 def _row(one: FailureGroup, now: datetime) -> list[str]:
     kind = f"{one.sample.error.kind}: " if one.sample.error else ""
+    place = f" ({one.place})" if one.place else ""
     last = output.duration((now - one.last_at).total_seconds()) if one.last_at else ""
     return [
         one.fingerprint,
@@ -109,5 +110,5 @@ def _row(one: FailureGroup, now: datetime) -> list[str]:
         last,
         one.sample.type,
         ",".join(one.queues),
-        f"{kind}{one.message}"[:200],
+        f"{kind}{one.message}"[:200] + place,
     ]

@@ -115,6 +115,7 @@ class FailureGroup:
 
     Attributes:
         message: what their errors have in common.
+        place: the file and the function of the user's own code where they came up; ``None`` if no trace tells.
         states: jobs by state.
         first_at: when the first of them ended, as far as that is known.
         queues: where they are; only some, if there are many.
@@ -122,6 +123,7 @@ class FailureGroup:
 
     fingerprint: str
     message: str
+    place: str | None
     count: int
     states: Mapping[str, int]
     first_at: datetime | None
@@ -137,6 +139,7 @@ class FailureGroup:
             "type": sample.type,
             "kind": error.kind if error else None,
             "message": self.message,
+            "place": self.place,
             "count": self.count,
             "states": dict(self.states),
             "firstAt": wire.value(self.first_at),

@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.failure import FailureGroup, Sample
-from jobqueue.domain.fingerprint import fingerprint, template
+from jobqueue.domain.fingerprint import fingerprint, summary
 from jobqueue.store import documents, failure_statements, scoping
 from jobqueue.store.database import guarded, is_too_slow
 
@@ -95,9 +95,14 @@ class FailureStore:
 
 
 def _group(one: Document, sample: Sample) -> FailureGroup:
+    message, place = summary(sample.error) if sample.error else ("", None)
+    if fingerprint(sample.type, sample.error) != one["_id"]:
+        # An older version did not look at the place: other jobs of the group may have another one.
+        place = None
     return FailureGroup(
         fingerprint=one["_id"],
-        message=template(sample.error.message) if sample.error else "",
+        message=message,
+        place=place,
         count=one["count"],
         states={state: one[state] for state in failure_statements.STATES if one[state]},
         first_at=one["firstAt"] if isinstance(one["firstAt"], datetime) else None,

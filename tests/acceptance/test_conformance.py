@@ -212,6 +212,19 @@ def test_what_nobody_foresaw_is_a_failure(way: Way) -> None:
     assert job["history"][0]["error"]["message"]
 
 
+def test_failures_of_one_mistake_are_one_group_and_others_are_not(way: Way) -> None:
+    hosts = [
+        "GET https://a.example.com/1 said 500",
+        "GET https://a.example.com/22 said 501",
+        "GET https://b.example.com/3",
+    ]
+    keys = ["KeyError: 'vat_id'", "KeyError: 'iban'", "KeyError: 'iban'"]
+    jobs = [way.done(["fail", reason], attempts=1, meta={"mistake": True}) for reason in (*hosts, *keys)]
+    groups = way.stage.api.get(f"/v1/failures?queue={way.name}&insertedAfter={jobs[0]['insertAt']}").body["items"]
+    mine = {job["id"] for job in jobs}
+    assert sorted(group["count"] for group in groups if group["sample"]["id"] in mine) == [1, 1, 2, 2]
+
+
 @pytest.mark.parametrize("kind", UNSTORABLE)
 def test_a_result_that_cannot_be_stored_is_a_failure(way: Way, kind: str) -> None:
     job = way.done(UNSTORABLE[kind], attempts=1)

@@ -320,6 +320,19 @@ async def test_failures_are_counted_until_none_is_left(client: Client, runtime: 
     ]
 
 
+async def test_a_long_trace_keeps_its_end_which_tells_the_place(client: Client, runtime: Runtime) -> None:
+    path, token = await claimed(client, runtime, attempts=1)
+    frame = '  File "/srv/app/{}.py", line 3, in run\n'
+    trace = "".join(
+        ["Traceback (most recent call last):\n", *[frame.format("main")] * 1000, frame.format("deep"), "E: 1"]
+    )
+    report = {"token": token, "reason": "it broke", "trace": trace}
+    await body(await client.post(f"{path}/fail", json=report), 200)
+    assert (await body(await client.get(path), 200))["error"]["trace"].endswith("E: 1")
+    (group,) = (await body(await client.get("/v1/failures"), 200))["items"]
+    assert group["place"] == "deep.py in run"
+
+
 async def test_die_and_retry_decide_otherwise(client: Client, runtime: Runtime) -> None:
     path, token = await claimed(client, runtime)
     later = await body(await client.post(f"{path}/retry", json={"token": token, "reason": "busy", "delay": 3600}), 200)

@@ -132,6 +132,26 @@ async def test_a_job_that_was_started_again_meanwhile_gets_no_fingerprint(
     assert "fingerprint" not in await document(idle_runtime, job_id)
 
 
+async def test_a_group_tells_the_place_in_the_code(idle_runtime: Runtime) -> None:
+    for number, function in enumerate(("charge", "charge", "refund")):
+        claimed = await claimed_job(idle_runtime, attempts=1)
+        trace = f'Traceback (most recent call last):\n  File "/srv/{number}/bill.py", line 7, in {function}\nBoom: no\n'
+        await fail(idle_runtime, claimed, JobError(kind="Boom", message="no", trace=trace))
+    found = [(one.count, one.message, one.wire()["place"]) for one in await groups(idle_runtime)]
+    assert found == [(2, "no", "bill.py in charge"), (1, "no", "bill.py in refund")]
+
+
+async def test_a_group_of_an_older_version_stays_and_claims_no_place(idle_runtime: Runtime) -> None:
+    claimed = await claimed_job(idle_runtime, attempts=1)
+    trace = 'Traceback (most recent call last):\n  File "/srv/bill.py", line 7, in charge\nKeyError: 7\n'
+    await fail(idle_runtime, claimed, JobError(kind="KeyError", message="7", trace=trace))
+    old = {"$set": {"fingerprint": "0" * 16}}
+    await idle_runtime.jobs.collection.update_one({"_id": ObjectId(claimed.job.id)}, old)
+    await idle_runtime.failures.run_once()
+    (group,) = await groups(idle_runtime)
+    assert (group.fingerprint, group.message, group.place) == ("0" * 16, "<n>", None)
+
+
 async def test_groups_are_narrowed_ordered_and_paged(idle_runtime: Runtime) -> None:
     await insert(idle_runtime, 4, what="cat", type="a")
     await insert(idle_runtime, 4, what="dog", type="b", queue="r")

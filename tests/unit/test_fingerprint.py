@@ -23,7 +23,7 @@ from jobqueue.domain.job import JobError
         ("read/write and n/a stay", "read/write and n/a stay"),
         ("column \"price\" of `orders` and 'x y'", "column <text> of <text> and <text>"),
         ("can't find it, doesn't matter", "can't find it, doesn't matter"),
-        ("GET https://example.com/a?b=1 said 503", "GET <url> said <n>"),
+        ("GET https://example.com/a?b=1 said 503", "GET <url example.com> said <n>"),
         ("mail to ann.b+c@example.co.uk bounced", "mail to <email> bounced"),
         ("not before 2026-01-31T12:00:00.123Z!", "not before <time>!"),
         ("token abc_DEF_0123456789_xyz refused", "token <id> refused"),

@@ -121,6 +121,7 @@ class FailureShown(Shown):
     type = Text()
     kind = Text(allow_none=True)
     message = Text()
+    place = Text(allow_none=True, spec={"description": "file and function of your own code, where a trace tells"})
     count = Whole()
     states = Object(spec=forms.COUNTS)
     first_at = Moment(allow_none=True)

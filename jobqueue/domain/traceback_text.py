@@ -1,0 +1,166 @@
+"""The text of a Python traceback, read for the place in a user's own code where an error came up.
+
+A trace may come from any program: text of another language, and text that is nothing of the kind, has no such place.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_FRAME: Final = re.compile(r' *File "([^"]+)", line \d+, in (\S.*)')
+_HEADER: Final = re.compile(r"Traceback \(most recent call last\):")
+_GROUP: Final = re.compile(r" +\+ Exception Group Traceback \(most recent call last\):")
+_GROUP_LINE: Final = re.compile(r" *(?:\+ |\| ?)")
+_MEMBER: Final = re.compile(r" *\+-(?:\+-+ 1 -+|-+(?: (?:\d+|\.\.\.) -+)?)")
+_FIRST_MEMBER: Final = re.compile(r" *\+-\+-")
+_ERROR: Final = re.compile(r"([A-Za-z_][\w.<>]*)(?:: ?(.*))?")
+_CAUSE: Final = "The above exception was the direct cause of the following exception:"
+_CONTEXT: Final = "During handling of the above exception, another exception occurred:"
+_FOREIGN_CODE: Final = re.compile(
+    r"""
+    ^<
+  | (?:^|/)(?:site-packages|dist-packages|__pypackages__)/
+  | (?:^|/)lib(?:32|64)?/(?:python|pypy)\d[^/]*/
+  | ^[A-Za-z]:/(?:.*/)?(?:[Pp]ython[\d.]*|\w*conda\d*)/(?:envs/[^/]+/)?Lib/
+  | (?:^|/)python\d+\.zip/
+  | \.(?:egg|whl)/
+  | (?:^|/)jobqueue/(?:api|cli|client|dashboard|domain|processors|services|settings|store)/
+  | (?:^|/)jobqueue/(?:__init__|__main__|journal|turns)\.py$
+  | \.(?:pyx|pxd|pxi|c|cc|cpp|rs)$
+    """,
+    re.VERBOSE,
+)
+"""Paths of the standard library, of installed packages, of compiled modules and of this package."""
+_INLINED: Final = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
+"""Newer versions of Python run these in the frame of the function around them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The place where the error of a traceback came up, and the exception that did.
+
+    Attributes:
+        raised: the class of the error itself, without its module; ``""`` if the text does not name it.
+        error: the class of the exception that came up there: the error itself, its cause, or a member of a group.
+        message: the first line of the message of that exception.
+        file: the name of the file without its directories, but for the package of an ``__init__.py``.
+        function: as the traceback names it.
+    """
+
+    raised: str
+    error: str
+    message: str
+    file: str
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The traceback of one exception of a chain."""
+
+    lines: Sequence[str]
+    is_cause: bool = False
+
+
+def origin(trace: str, kind: str) -> Origin | None:
+    """Return where the error of a trace came up, or ``None`` if no frame of the user's own code tells.
+
+    That is its innermost frame. An exception that was raised ``from`` another one came up where that one did, a group
+    of exceptions where its first member did.
+
+    Args:
+        trace: a text of bounded length.
+        kind: of the error that the trace belongs to.
+    """
+    parts = _parts(trace.splitlines())
+    if not _belongs(trace, kind, parts[-1]):
+        return None
+    place = _deepest(parts, _place)
+    return None if place is None else replace(place, raised=_error(parts[-1].lines)[0])
+
+
+def _deepest(parts: Sequence[_Part], look: Callable[[Sequence[str]], Origin | None]) -> Origin | None:
+    """Return the first place among the causes of the last part, the deepest cause first, and that part itself."""
+    first = len(parts) - 1
+    while first and parts[first - 1].is_cause:
+        first -= 1
+    return next((place for part in parts[first:] if (place := look(part.lines)) is not None), None)
+
+
+def _parts(lines: Sequence[str]) -> list[_Part]:
+    """Return the parts of a chain of exceptions, the last of which is the error itself."""
+    parts, begin = [], 0
+    for index, line in enumerate(lines):
+        if line in {_CAUSE, _CONTEXT}:
+            parts.append(_Part(lines[begin:index], line == _CAUSE))
+            begin = index + 1
+    return [*parts, _Part(lines[begin:])]
+
+
+def _belongs(trace: str, kind: str, last: _Part) -> bool:
+    """Tell whether a trace is of its error: an output may also have one of an error that did no harm."""
+    text = trace.lstrip()
+    if text.startswith(("Traceback (", "+ Exception Group", 'File "')):
+        return True
+    error, _, rest = _error(last.lines)
+    is_at_end = not any(line.strip() and not _GROUP_LINE.match(line) and not _MEMBER.match(line) for line in rest)
+    return bool(error) and (is_at_end or error.lower() == kind.rpartition(".")[2].lower())
+
+
+def _place(lines: Sequence[str]) -> Origin | None:
+    """Return the place that one exception of a chain tells, of a group that of its first member if it has any."""
+    if not any(_GROUP.fullmatch(line) for line in lines):
+        return _own(lines)
+    above, member = _group(lines)
+    return _deepest(_parts(member), _own) or _own(above)
+
+
+def _own(lines: Sequence[str]) -> Origin | None:
+    error, message, _ = _error(lines)
+    frames = [found for line in _last_traceback(lines) if (found := _FRAME.fullmatch(line))]
+    for frame in reversed(frames):
+        path, function = frame[1].replace("\\", "/"), frame[2].strip()
+        if function not in _INLINED and not _FOREIGN_CODE.search(path):
+            return Origin(raised="", error=error, message=message, file=_file(path), function=function)
+    return None
+
+
+def _last_traceback(lines: Sequence[str]) -> Sequence[str]:
+    begin = max((index for index, line in enumerate(lines) if _HEADER.fullmatch(line.strip())), default=0)
+    return lines[begin:]
+
+
+def _error(lines: Sequence[str]) -> tuple[str, str, Sequence[str]]:
+    """Return the class and the message that follow the last frame, and the lines after them."""
+    last = max((index for index, line in enumerate(lines) if _FRAME.fullmatch(line)), default=-1)
+    for index in range(last + 1, len(lines)):
+        line = lines[index]
+        if line[:1].strip() and not _HEADER.fullmatch(line):
+            found = _ERROR.fullmatch(line)
+            return (found[1].rpartition(".")[2], found[2] or "", lines[index + 1 :]) if found else ("", "", ())
+    return "", "", ()
+
+
+def _group(lines: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the traceback of a group, and that of its first exception that is no group, without their margins."""
+    above: list[str] = []
+    member: list[str] | None = None
+    for line in lines:
+        if not _MEMBER.fullmatch(line):
+            (above if member is None else member).append(_GROUP_LINE.sub("", line, count=1))
+        elif _FIRST_MEMBER.match(line):
+            member = []
+        elif member is not None:
+            break
+    return above, member or []
+
+
+def _file(path: str) -> str:
+    """Return the part of a path that stays the same wherever the code is deployed."""
+    *directories, name = path.split("/")
+    return f"{directories[-1]}/{name}" if name == "__init__.py" and directories and directories[-1] else name
