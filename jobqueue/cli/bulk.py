@@ -102,8 +102,9 @@ async def follow(runtime: Runtime, made: Operation, *, quiet: bool) -> Operation
     interrupted = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted.set)
     shown = ""
-    while made.stage is Stage.RUNNING:
-        if interrupted.is_set():
+    # What was being changed when it was stopped is still to be counted.
+    while made.stage is Stage.RUNNING or made.chosen:
+        if interrupted.is_set() and made.stage is Stage.RUNNING:
             try:
                 await runtime.operations.stop(made.id, made.new.by)
             except ConflictError:

@@ -117,7 +117,9 @@ class Operation:
         failed: jobs that could not be changed; ``failures`` says why of the first `MOST_FAILURES`.
         error: why the whole operation could not go on.
         position: the date and the id of the last job that was chosen.
-        chosen: jobs whose turn it is.
+        chosen: jobs whose turn it is; they are still to be counted, also when it was stopped meanwhile.
+        ahead: its turn have jobs that are dated ahead of the present; those of the past follow.
+        soon: the end of the present at which the jobs were chosen; ``None`` before, and in an older version.
     """
 
     id: str
@@ -135,6 +137,8 @@ class Operation:
     error: str | None = None
     position: tuple[datetime, str] | None = None
     chosen: tuple[str, ...] = ()
+    ahead: bool = False
+    soon: datetime | None = None
 
     @property
     def reason(self) -> str:

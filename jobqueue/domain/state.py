@@ -116,6 +116,7 @@ class Transition:
         fingerprint: of what went wrong, where that is the end of the job.
         retries: how often the job has gone back uncounted in a row, this time included.
         run: how often the job may have been requeued; ``None`` where the claim tells.
+        operation: the id of the operation that makes it, once, and that is noted in the job.
     """
 
     source: State
@@ -134,6 +135,7 @@ class Transition:
     fingerprint: str | None = None
     retries: int | None = None
     run: int | None = None
+    operation: str | None = None
 
     def __post_init__(self) -> None:
         if self.target not in LEGAL[self.source]:
@@ -308,8 +310,14 @@ def release(token: str, *, delay: float | None = None, error: JobError | None = 
     )
 
 
-def kill(job: Job, error: JobError, *, outcome: Outcome = Outcome.KILL) -> Transition:
+def kill(job: Job, error: JobError, *, outcome: Outcome = Outcome.KILL, operation: str | None = None) -> Transition:
     """End an unfinished job by a person's will, or because one that it depends on did not succeed.
+
+    Args:
+        job: as it was read.
+        error: why.
+        outcome: what the history calls it.
+        operation: as in `Transition`.
 
     Raises:
         WrongStateError: the job has ended already.
@@ -325,6 +333,7 @@ def kill(job: Job, error: JobError, *, outcome: Outcome = Outcome.KILL) -> Trans
         outbox=outbox(job, State.KILLED),
         fingerprint=fingerprint(job.type, error),
         run=None if job.claim else job.run,
+        operation=operation,
     )
 
 

@@ -37,6 +37,8 @@ PATCHABLE: Final = frozenset({"data", "meta", "priority", "delay_til", "attempts
 REQUEUE_CHANGES: Final = frozenset({"data", "attempts", "backoff", "priority"})
 MOST_RELATIVES: Final = 1000
 MOST_ANCESTORS: Final = 100
+DELETED: Final = "deleted by a person"
+"""The error of a waiting job that is killed to be deleted."""
 _TRIES: Final = 10
 
 
@@ -109,8 +111,13 @@ class Admin:
                 break
         return found[:limit]
 
-    async def kill(self, job_id: str, reason: str = "killed by a person") -> Job:
+    async def kill(self, job_id: str, reason: str = "killed by a person", *, operation: str | None = None) -> Job:
         """End an unfinished job; one that runs is told through its heartbeat.
+
+        Args:
+            job_id: of the job.
+            reason: for its error.
+            operation: the id of the operation for which that is done, once.
 
         Raises:
             NotFoundError: there is none of this id.
@@ -118,7 +125,7 @@ class Admin:
         """
         for _ in range(_TRIES):
             job = await self._jobs.get(job_id)
-            change = state.kill(job, JobError(kind="killed", message=reason))
+            change = state.kill(job, JobError(kind="killed", message=reason), operation=operation)
             if applied := await self._jobs.apply(job.id, job.queue, change):
                 self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
                 if job.slots:
@@ -187,7 +194,9 @@ class Admin:
         self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
         return changed
 
-    async def delete(self, job_id: str, *, begun: Callable[[], None] = lambda: None) -> None:
+    async def delete(
+        self, job_id: str, *, begun: Callable[[], None] = lambda: None, operation: str | None = None
+    ) -> None:
         """Delete a job that is not processing, with its logs.
 
         One that has not ended is killed first if others wait for it, or it belongs to a batch: so they hear of it.
@@ -196,6 +205,7 @@ class Admin:
         Args:
             job_id: of the job.
             begun: called before it, or those that wait for it, are killed: that stays done if it cannot be deleted.
+            operation: the id of the operation for which that is done.
 
         Raises:
             NotFoundError: there is none of this id.
@@ -204,13 +214,13 @@ class Admin:
         job = await self._settled(job_id)
         if job.state in state.WAITING and (job.has_dependents or job.batch_id is not None):
             begun()
-            await self.kill(job_id, "deleted by a person")
+            await self.kill(job_id, DELETED, operation=operation)
             job = await self._settled(job_id)
         if job.state in state.FINAL:
             if job.has_dependents:
                 begun()
             await self._completer.forsake(job)
-        if not await self._jobs.delete(job):
+        if not await self._jobs.delete(job, operation=operation):
             raise WrongStateError(job_id, (await self._jobs.get(job_id)).state, "deleted")
         # Somebody may have come to wait for it in between.
         await self._completer.forsake(job)

@@ -39,6 +39,7 @@ _TOGETHER: Final = 10
 _SLICE_SECONDS: Final = 2.0
 """After so long another operation has its turn."""
 _LONGEST_REASON: Final = 500
+INTERNAL: Final = "an internal error: the server's log tells more"
 
 
 class Operations:
@@ -118,7 +119,7 @@ class Operations:
             await self._store.give_up(taken, token, str(error))
         except Exception:
             log.exception("an operation cannot go on", operation_id=taken.id)
-            await self._store.give_up(taken, token, "an internal error: the server's log tells more")
+            await self._store.give_up(taken, token, INTERNAL)
         finally:
             with contextlib.suppress(DatabaseError):
                 await asyncio.shield(self._store.release(taken.id, token))
@@ -131,11 +132,11 @@ class Operations:
         operation: Operation | None = taken
         inherited = bool(taken.chosen)
         while operation is not None:
-            if not operation.chosen:
+            if not operation.chosen and operation.stage is Stage.RUNNING:
                 if clock() >= until:
                     return
                 operation = await self._store.choose(operation, token, _AT_ONCE)
-            if operation is not None and operation.stage is not Stage.RUNNING:
+            if operation is not None and not operation.chosen and operation.stage is not Stage.RUNNING:
                 log.info("operation ends", operation_id=operation.id, done=operation.done, failed=operation.failed)
                 return
             if operation is not None and operation.chosen:
@@ -154,28 +155,43 @@ class Operations:
                     return None
                 renewed_at = clock()
             part = operation.chosen[start : start + _TOGETHER]
-            await asyncio.gather(*(self._change_one(operation, one, tally, inherited=inherited) for one in part))
+            changes = [self._change_one(operation, one, tally, inherited=inherited) for one in part]
+            # Also when one fails the others end before somebody else goes on.
+            for error in await asyncio.gather(*changes, return_exceptions=True):
+                if error is not None:
+                    raise error
         return tally
 
     async def _change_one(self, operation: Operation, job_id: str, tally: Tally, *, inherited: bool) -> None:
+        if inherited and await self._is_done(operation, job_id):
+            tally.done += 1
+        elif operation.stage is Stage.RUNNING:
+            await self._try(operation, job_id, tally)
+
+    async def _try(self, operation: Operation, job_id: str, tally: Tally) -> None:
+        """Change a job, and count what became of it; an error may also come after the change."""
+        reason = None
         try:
             job = await self._store.job_of(operation, job_id)
-            did_it = job is not None and await self._apply(operation, job)
-            if not did_it and inherited:
-                did_it = await self._is_done(operation, job_id)
+            if job is not None and await self._apply(operation, job):
+                tally.done += 1
+                return
         except DatabaseError:
             raise
         except KeyConflictError as error:
             # Which one may be none of the business of who has asked for this.
-            short = f"an unfinished job has the key {error.key!r}"
-            reason = str(error) if operation.new.scope.is_everything else short
-            tally.failures.append({"id": job_id, "reason": reason[:_LONGEST_REASON]})
-            return
+            reason = str(error) if operation.new.scope.is_everything else f"an unfinished job has the key {error.key!r}"
         except JobQueueError as error:
-            tally.failures.append({"id": job_id, "reason": str(error)[:_LONGEST_REASON]})
-            return
-        tally.done += did_it
-        tally.skipped += not did_it
+            reason = str(error)
+        except Exception:
+            log.exception("an operation cannot change a job", operation_id=operation.id, job_id=job_id)
+            reason = INTERNAL
+        if await self._is_done(operation, job_id):
+            tally.done += 1
+        elif reason is None:
+            tally.skipped += 1
+        else:
+            tally.failures.append({"id": job_id, "reason": reason[:_LONGEST_REASON]})
 
     async def _apply(self, operation: Operation, job: Job) -> bool:
         """Do to a job what a person would; tell whether it was still what is asked for.
@@ -188,22 +204,23 @@ class Operations:
                 case Action.REQUEUE:
                     await self._admin.restart(job, operation.new.changes, operation=operation.id)
                 case Action.KILL:
-                    await self._admin.kill(job.id, operation.reason)
+                    await self._admin.kill(job.id, operation.reason, operation=operation.id)
                 case Action.DELETE:
-                    await self._admin.delete(job.id)
+                    await self._admin.delete(job.id, operation=operation.id)
         except (NotFoundError, WrongStateError):
             return False
         return True
 
     async def _is_done(self, operation: Operation, job_id: str) -> bool:
-        """Tell whether whoever carried the operation on before has changed a job, and not come to count it."""
+        """Tell whether the operation has changed a chosen job, and nobody has come to count it."""
+        if await self._store.has_changed(operation, job_id):
+            return True
+        if operation.soon is not None or operation.new.action is not Action.KILL:
+            return False
+        # An older version has chosen it, which notes no operation in the jobs that it kills.
         job = await self._jobs.find(job_id)
-        if job is None:
-            return operation.new.action is Action.DELETE
-        if operation.new.action is Action.REQUEUE:
-            return any(one.operation == operation.id for one in job.history)
         return (
-            operation.new.action is Action.KILL
+            job is not None
             and job.state is State.KILLED
             and job.end_at is not None
             and job.end_at >= operation.insert_at

@@ -234,7 +234,7 @@ def needs_moving(document: Document) -> bool:
 def is_remains(document: Document) -> bool:
     """Tell whether a document is what a deleted job leaves behind for an hour."""
     return (
-        set(document) <= {"_id", "queue", "expireAt", "gone"}
+        set(document) <= {"_id", "queue", "expireAt", "gone", statements.OPERATIONS}
         and documents.date_or_none(document.get("expireAt")) is not None
     )
 

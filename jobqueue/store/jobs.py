@@ -296,14 +296,15 @@ class JobStore:
         raise WrongStateError(job.id, (await self.get(job.id)).state, "changed")
 
     @guarded
-    async def delete(self, job: Job) -> bool:
+    async def delete(self, job: Job, *, operation: str | None = None) -> bool:
         """Delete a job that is not processing, with its logs; say whether it was there to be deleted.
 
         A child, a batch's callback, or a job of a schedule leaves an empty document behind for an hour, so that a slow
-        process cannot create it a second time; one to which something happened lately does for the statistics.
+        process cannot create it a second time; one to which something happened lately does for the statistics, and one
+        that an operation deletes for its count.
         """
         guard = statements.deletable(job.id, job.queue)
-        return await self._remove(job, guard)
+        return await self._remove(job, guard, operation)
 
     @guarded
     async def delete_fired(self, job: Job) -> bool:
@@ -353,11 +354,11 @@ class JobStore:
         holder = await self.collection.find_one(statements.key_holder(queue, key), {"_id": 1})
         raise KeyConflictError(queue, key, str(holder["_id"]) if holder else "") from None
 
-    async def _remove(self, job: Job, guard: Document) -> bool:
+    async def _remove(self, job: Job, guard: Document, operation: str | None = None) -> bool:
         now = await self._clock.now() if isinstance(self.now, str) else self.now
         recent = _latest(job) > now - timedelta(seconds=queue_statements.REMEMBERED_SECONDS)
-        if recent or job.is_derived:
-            stone = queue_statements.tombstone(self.now, remembered=recent)
+        if recent or job.is_derived or operation is not None:
+            stone = queue_statements.tombstone(self.now, remembered=recent, operation=operation)
             gone = (await self.collection.update_one(guard, stone)).modified_count
         else:
             gone = (await self.collection.delete_one(guard)).deleted_count

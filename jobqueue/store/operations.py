@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pymongo
@@ -13,8 +15,8 @@ from pymongo.errors import PyMongoError
 from jobqueue.domain.access import Scope
 from jobqueue.domain.audit import Actor
 from jobqueue.domain.errors import ConflictError, NotFoundError
-from jobqueue.domain.operation import Action, NewOperation, Operation, Stage
-from jobqueue.store import documents, operation_statements, selection, statements
+from jobqueue.domain.operation import Action, NewOperation, Operation, Stage, Tally
+from jobqueue.store import documents, operation_statements, queue_statements, selection, statements
 from jobqueue.store.audit import Note
 from jobqueue.store.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.audit_statements import FIELD, with_entry
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.job import Job
-    from jobqueue.domain.operation import Tally
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Document, Now
 
@@ -35,6 +36,7 @@ COUNT_SECONDS: Final = 2.0
 SELECT_SECONDS: Final = 2.0
 """How long the next jobs are looked for among all there are; then only among a part at a time."""
 WINDOW: Final = 20_000
+_EVIDENCE: Final = {"state": 1, statements.OPERATIONS: 1, "history.operation": 1}
 _NEWEST: Final = [("_id", -1)]
 
 
@@ -67,20 +69,27 @@ class OperationStore:
         """Return how many jobs there are, whether that is all of them, and the first few."""
         began = await self._database.clock.ask()
         matched, is_exact = await self.count(new, began)
-        found = selection.selected(new, began)
 
         async def read() -> list[Job]:
-            cursor = self._find(new, found, {"logs": 0, "result": 0, "data": 0}).limit(most)
-            return [documents.job(one) async for one in cursor]
+            samples: list[Job] = []
+            for found in _everything(new, began):
+                cursor = self._find(new, found, {"logs": 0, "result": 0, "data": 0}).limit(most)
+                samples += [documents.job(one) async for one in cursor]
+            return samples[:most]
 
         return matched, is_exact, await _within(COUNT_SECONDS, read) or []
 
     async def count(self, new: NewOperation, began: datetime) -> tuple[int | None, bool]:
         """Return how many jobs there are, at most `MOST_COUNTED`, or ``None`` if it takes too long to count them."""
-        found = selection.selected(new, began)
-        options: Any = {} if selection.hint(new) is None else {"hint": selection.hint(new)}
-        counted = await _within(COUNT_SECONDS, lambda: self._jobs.count_documents(found, limit=MOST_COUNTED, **options))
-        return counted, counted is not None and counted < MOST_COUNTED
+        options: Any = {"limit": MOST_COUNTED}
+        if selection.hint(new) is not None:
+            options["hint"] = selection.hint(new)
+
+        async def read() -> int:
+            return sum([await self._jobs.count_documents(found, **options) for found in _everything(new, began)])
+
+        counted = await _within(COUNT_SECONDS, read)
+        return counted and min(counted, MOST_COUNTED), counted is not None and counted < MOST_COUNTED
 
     @guarded
     async def get(self, operation_id: str, scope: Scope) -> Operation:
@@ -106,7 +115,7 @@ class OperationStore:
 
     @guarded
     async def stop(self, operation_id: str, by: Actor, scope: Scope) -> Operation:
-        """End an operation that has not ended.
+        """End an operation that has not ended; jobs that are being changed are counted all the same.
 
         Raises:
             NotFoundError: as `get`.
@@ -115,7 +124,8 @@ class OperationStore:
         await self.get(operation_id, scope)
         note = Note(action="stop", by=by, before={"state": Stage.RUNNING.value}, after=None)
         entry = await entry_of(self._database.clock, ("operation", operation_id), note)
-        ending = [*operation_statements.end(Stage.STOPPED, None, self.now), {"$set": {FIELD: with_entry(entry)}}]
+        ended_by = {"$set": {FIELD: with_entry(entry)}}
+        ending = [*operation_statements.end_counted(Stage.STOPPED, None, self.now), ended_by]
         ended = await self.collection.update_one(operation_statements.running(operation_id), ending)
         if not ended.modified_count:
             raise ConflictError(f"operation {operation_id} has ended already")
@@ -130,14 +140,23 @@ class OperationStore:
 
     @guarded
     async def choose(self, operation: Operation, token: str, most: int) -> Operation | None:
-        """Write down which jobs come next; none if it has ended with that, ``None`` if it is not held any more."""
-        ids, position = await self._next(operation, most)
+        """Write down which jobs come next; none if it has ended with that, ``None`` if it is not held any more.
+
+        What another tool has dated ahead of the present comes first, as it cannot be told from new jobs later.
+        """
+        soon = await self._database.clock.ask() + selection.AHEAD
+        at = replace(operation, soon=soon)
+        ids, position = await self._next(at, most)
+        if position is None and at.ahead:
+            at = replace(at, ahead=False, position=None)
+            ids, position = await self._next(at, most)
+        held = operation_statements.going_on(operation.id, token)
         if position is None:
-            ended = operation_statements.end(Stage.FINISHED, None, self.now)
-            return await self._update(operation_statements.held(operation.id, token), ended)
+            return await self._update(held, operation_statements.end(Stage.FINISHED, None, self.now))
         place: Document = {"insertAt": position[0], "id": ObjectId(position[1])}
-        chosen = operation_statements.choose([ObjectId(one) for one in ids], place, self.now)
-        return await self._update(operation_statements.held(operation.id, token), chosen)
+        ids_chosen = [ObjectId(one) for one in ids]
+        chosen = operation_statements.choose(ids_chosen, place, self.now, ahead=at.ahead, soon=soon)
+        return await self._update(held, chosen)
 
     @guarded
     async def count_off(self, operation: Operation, token: str, tally: Tally) -> Operation | None:
@@ -160,26 +179,49 @@ class OperationStore:
 
     @guarded
     async def give_up(self, operation: Operation, token: str, why: str) -> None:
-        """End an operation that cannot go on."""
-        held = operation_statements.held(operation.id, token)
-        await self.collection.update_one(held, operation_statements.end(Stage.FAILED, why, self.now))
+        """End an operation that cannot go on; what it has changed is counted before, unless that was tried already."""
+        held = operation_statements.going_on(operation.id, token)
+        ending = operation_statements.end_counted(Stage.FAILED, why, self.now)
+        if not (await self.collection.update_one(held, ending)).matched_count:
+            uncounted = [{"$set": {"chosen": []}}, *operation_statements.count(Tally(), self.now)]
+            await self.collection.update_one(operation_statements.held(operation.id, token), uncounted)
 
     @guarded
     async def job_of(self, operation: Operation, job_id: str) -> Job | None:
-        """Return a job if it is still what the operation is about."""
-        found = selection.selected(operation.new, operation.insert_at) | {"_id": ObjectId(job_id)}
-        one = await self._jobs.find_one(found, {"logs": 0})
+        """Return a chosen job, without its logs, if it is still what the operation is about."""
+        one = await self._jobs.find_one(selection.chosen(operation, job_id), {"logs": 0})
         return None if one is None else documents.job(one)
+
+    @guarded
+    async def has_changed(self, operation: Operation, job_id: str) -> bool:
+        """Tell whether an operation has changed a job that it has chosen, whatever became of the job since."""
+        one = await self._jobs.find_one({"_id": ObjectId(job_id)}, _EVIDENCE)
+        if operation.new.action is Action.DELETE and (one is None or "state" in one):
+            return one is None and await self._may_have_deleted(operation)
+        if one is None:
+            return False
+        mark = ObjectId(operation.id)
+        is_noted = mark in _list(one, statements.OPERATIONS)
+        return is_noted or any(
+            isinstance(entry, dict) and entry.get("operation") == mark for entry in _list(one, "history")
+        )
+
+    async def _may_have_deleted(self, operation: Operation) -> bool:
+        """Tell whether what a job would have left behind may be gone, as its hour is over."""
+        if operation.soon is None:
+            return True
+        stays = timedelta(milliseconds=queue_statements.STONE_MS)
+        return await self._database.clock.ask() > operation.soon - selection.AHEAD + stays
 
     async def _next(self, operation: Operation, most: int) -> tuple[list[str], tuple[datetime, str] | None]:
         """Return the jobs whose turn it is, and the place after them; ``None`` if there are no more."""
         new, position = operation.new, operation.position
-        found = selection.selected(new, operation.insert_at)
+        found = selection.selected(new, operation.insert_at, soon=operation.soon, ahead=operation.ahead)
         page = await _within(SELECT_SECONDS, lambda: self._page(new, selection.beyond(found, position), most))
         if page is not None:
             return [one for _, one in page], page[-1] if page else None
         # Few of very many jobs are meant, and no index tells which: then a part of all jobs at a time.
-        edge = await self._edge(position, operation.insert_at)
+        edge = await self._edge(position, found["insertAt"])
         page = await self._page(new, selection.beyond(found, position, edge and edge[0]), most)
         place = page[-1] if len(page) == most else edge or (page[-1] if page else None)
         return [one for _, one in page], place
@@ -188,9 +230,9 @@ class OperationStore:
         cursor = self._find(new, found, {"insertAt": 1}).limit(most)
         return [(one["insertAt"], str(one["_id"])) async for one in cursor]
 
-    async def _edge(self, position: tuple[datetime, str] | None, began: datetime) -> tuple[datetime, str] | None:
-        """Return the end of the next part of all jobs, or ``None`` if it is the last one."""
-        part = selection.beyond({"insertAt": {"$lte": began}}, position)
+    async def _edge(self, position: tuple[datetime, str] | None, dated: Document) -> tuple[datetime, str] | None:
+        """Return the end of the next part of all jobs of these dates, or ``None`` if it is the last one."""
+        part = selection.beyond({"insertAt": dated}, position)
         cursor = self._jobs.find(part, {"insertAt": 1}, sort=selection.ORDER, hint="newest").skip(WINDOW).limit(1)
         found = [(one["insertAt"], "f" * 24) async for one in cursor]
         return found[0] if found else None
@@ -241,6 +283,8 @@ def _document(new: NewOperation, began: datetime, matched: int | None, *, is_exa
         "error": None,
         "position": None,
         "chosen": [],
+        "ahead": True,
+        "soon": None,
         "lease": {"token": None, "until": operation_statements.FREE},
     }
 
@@ -258,7 +302,21 @@ def _of(scope: Scope) -> Document:
     return {} if scope.is_everything else {"scope": _scope(scope)}
 
 
+def _everything(new: NewOperation, began: datetime) -> tuple[Document, Document]:
+    """Match the jobs that an operation which begins now is about: those of the past, and those dated ahead."""
+    soon = began + selection.AHEAD
+    return selection.selected(new, began, soon=soon), selection.selected(new, began, soon=soon, ahead=True)
+
+
+def _list(document: Document, name: str) -> list[Any]:
+    given = document.get(name)
+    return given if isinstance(given, list) else []
+
+
 def _operation(document: Document) -> Operation:
+    ending = document.get("ending")
+    if ending:
+        document = document | {"state": ending["state"], "endAt": ending["at"], "error": ending["error"]}
     by, scope, position = document["by"], document["scope"], document["position"]
     new = NewOperation(
         action=Action(document["action"]),
@@ -286,4 +344,6 @@ def _operation(document: Document) -> Operation:
         error=document["error"],
         position=None if position is None else (position["insertAt"], str(position["id"])),
         chosen=tuple(str(one) for one in document["chosen"]),
+        ahead=document.get("ahead", False),
+        soon=document.get("soon"),
     )

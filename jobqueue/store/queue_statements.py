@@ -88,9 +88,17 @@ def over(queue: str, state: State, after: datetime, until: datetime) -> Document
     }
 
 
-def tombstone(now: Now, *, remembered: bool) -> list[Document]:
-    """Leave of a job only that its id is taken, for an hour, and what statistics and events have to know of it."""
+def tombstone(now: Now, *, remembered: bool, operation: str | None = None) -> list[Document]:
+    """Leave of a job only that its id is taken, for an hour, and what others have to know of it.
+
+    Args:
+        now: as in `statements`.
+        remembered: with what statistics and events have to know.
+        operation: the id of the operation that deletes it; operations tell by it what they have changed.
+    """
     stone: Document = {"_id": "$_id", "queue": "$queue", "run": 0, "expireAt": {"$add": [now, STONE_MS]}}
+    known: Document = {"$ifNull": [f"${statements.OPERATIONS}", "$$REMOVE"]}
+    stone[statements.OPERATIONS] = known if operation is None else statements.marked(operation)
     if remembered:
         is_list = {"$isArray": "$history"}
         entries = {"$map": {"input": "$history", "in": {name: f"$$this.{name}" for name in _REMEMBERED_OF_ATTEMPTS}}}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from jobqueue.domain.state import REOPEN, REVIVE, State
-from jobqueue.store.statements import UNREAD, drop_empty_outbox, same_run
+from jobqueue.store.statements import OPERATIONS, UNREAD, drop_empty_outbox, marked, same_run
 from jobqueue.store.tolerant import array, number
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def requeue(
                 "run": {"$add": [number("$run", 0), 1]},
                 "history": {"$concatArrays": [array("$history"), [entry]]},
                 "outbox": waiting if waits_for else notes(reopen=reopen),
+                **({} if operation is None else {OPERATIONS: marked(operation)}),
             }
         },
         drop_empty_outbox(),

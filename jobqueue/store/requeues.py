@@ -12,6 +12,7 @@ from jobqueue.domain.errors import WrongStateError
 from jobqueue.store import documents, requeue_statements
 from jobqueue.store.database import guarded
 from jobqueue.store.jobs import FULL_BYTES
+from jobqueue.store.statements import OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,8 @@ class RequeueStore:
         )
         guard = requeue_statements.requeueable(job, FULL_BYTES)
         if operation is not None:
-            guard["history.operation"] = {"$ne": ObjectId(operation)}
+            # The history of a large job may lie elsewhere, and a version before this one notes it only there.
+            guard |= {"history.operation": {"$ne": ObjectId(operation)}, OPERATIONS: {"$ne": ObjectId(operation)}}
         for _ in range(2):
             try:
                 found = await self._collection.find_one_and_update(guard, update, return_document=ReturnDocument.AFTER)

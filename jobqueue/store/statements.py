@@ -26,6 +26,9 @@ Now = str | datetime
 SERVER_NOW: Final = "$$NOW"
 UNREAD: Final = "unread"
 """The field, and the index, of jobs that are deleted as soon as all have read them."""
+OPERATIONS: Final = "inOperations"
+"""The field with the ids of the last operations that have changed a job, also in what a deleted job leaves behind."""
+_MOST_OPERATIONS: Final = 20
 CLAIM_ORDER: Final = [("priority", -1), ("insertAt", 1), ("_id", 1)]
 ADOPTED: Final[Document] = {"run": {"$ne": None}}
 """Match documents that this package has written or taken over, not those another tool has just put there."""
@@ -154,6 +157,8 @@ def guard(job_id: str, queue: str, transition: Transition, now: Now) -> Document
     if transition.target in FINAL and DEPENDENTS not in transition.outbox:
         # Since the job was claimed another one may have come to depend on it: then that has to follow too.
         found["dependents"] = None
+    if transition.operation is not None:
+        found[OPERATIONS] = {"$ne": ObjectId(transition.operation)}
     if transition.expired_only:
         found["$expr"] = {"$lte": ["$resetAt", now]}
     if transition.unmarked_at is not None:
@@ -209,6 +214,9 @@ def _plain(transition: Transition, changed: Document, entry: Document, dates: li
     update: Document = {"$set": changed}
     if transition.outbox:
         update["$push"] = {"outbox": {"$each": list(transition.outbox)}}
+    if transition.operation is not None:
+        mark = {"$each": [ObjectId(transition.operation)], "$slice": -_MOST_OPERATIONS}
+        update.setdefault("$push", {})[OPERATIONS] = mark
     if isinstance(now, datetime):
         changed |= dict.fromkeys(dates, now)
     elif dates:
@@ -234,7 +242,14 @@ def _while_waiting(transition: Transition, changed: Document, now: Now) -> list[
     values = _values(transition, changed)
     # Should it be started again, it has to be known which of those it depends on had not succeeded.
     values["unmet"] = "$waitsFor"
+    if transition.operation is not None:
+        values[OPERATIONS] = marked(transition.operation)
     return [{"$set": values | {"endAt": now} | killed(now)}, {"$unset": "waitsFor"}]
+
+
+def marked(operation: str) -> Document:
+    """Return the operations that have changed a job, with this one as the last: so none changes a job twice."""
+    return {"$slice": [{"$concatArrays": [_array(f"${OPERATIONS}"), [ObjectId(operation)]]}, -_MOST_OPERATIONS]}
 
 
 def killed(now: Now) -> Document:

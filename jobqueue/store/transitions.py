@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _MARK: Final = "mark"
 _BAD_VALUE: Final = 2
+_LISTS: Final = ("outbox", statements.OPERATIONS)
 Update = tuple["Document", "Document | list[Document]"]
 
 
@@ -113,14 +114,17 @@ class Transitions:
         try:
             return bool((await self._collection.update_one(found, update)).matched_count)
         except WriteError as error:
-            if error.code != _BAD_VALUE or not await self._mend_outbox(change):
+            if error.code != _BAD_VALUE or not await self._mend_lists(change):
                 raise
             return bool((await self._collection.update_one(found, update)).matched_count)
 
-    async def _mend_outbox(self, change: Change) -> bool:
-        """Take away an outbox that another tool has made something else than a list; nothing could be added to it."""
-        spoilt = {"_id": ObjectId(change.job_id), "outbox": {"$exists": True, "$not": {"$type": "array"}}}
-        return bool((await self._collection.update_one(spoilt, {"$unset": {"outbox": ""}})).modified_count)
+    async def _mend_lists(self, change: Change) -> bool:
+        """Take away lists that another tool has made something else; nothing could be added to them."""
+        mended = 0
+        for name in _LISTS:
+            spoilt = {"_id": ObjectId(change.job_id), name: {"$exists": True, "$not": {"$type": "array"}}}
+            mended += (await self._collection.update_one(spoilt, {"$unset": {name: ""}})).modified_count
+        return bool(mended)
 
     async def _has_dependents(self, change: Change) -> bool:
         """Tell whether a job has come to be depended on, and its end did not reckon with that."""
@@ -142,6 +146,9 @@ class Transitions:
 
 def _is_of_one(error: Exception) -> bool:
     """Tell whether an error of several writes may come of a single one: that one must not spoil the others."""
-    if isinstance(error, BulkWriteError) or not isinstance(error, PyMongoError):
+    if isinstance(error, BulkWriteError):
+        # What is not replicated yet, nobody may see who asks which of the writes were made.
+        return not error.details["writeConcernErrors"]
+    if not isinstance(error, PyMongoError):
         return True
     return isinstance(error, OperationFailure) and not is_passing(error)

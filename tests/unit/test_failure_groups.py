@@ -16,11 +16,13 @@ from jobqueue.domain.fingerprint import fingerprint, summary
 from jobqueue.domain.job import LONGEST_TRACE, JobError
 from jobqueue.domain.text import cut_middle
 from jobqueue.domain.traceback_text import _FOREIGN_CODE, origin
+from jobqueue.domain.verdict import Failure
 from jobqueue.processors.calling import in_loop, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+EMPTY: dict[str, Any] = {}
 CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
 JAVASCRIPT = "TypeError: x is undefined\n    at {0} (/srv/app/{0}.js:3:7)\n    at /srv/app/main.js:9:1"
@@ -277,11 +279,11 @@ def test_the_place_in_the_code_is_shown() -> None:
 
 
 def vat(_: Any) -> Any:
-    return {}["vat_id"]  # type: ignore[var-annotated]
+    return EMPTY["vat_id"]
 
 
 def iban(_: Any) -> Any:
-    return {}["iban"]  # type: ignore[var-annotated]
+    return EMPTY["iban"]
 
 
 def parsed(_: Any) -> Any:
@@ -289,7 +291,7 @@ def parsed(_: Any) -> Any:
 
 
 def chosen(_: Any) -> Any:
-    return [{}[name] for name in ("vat_id",)]  # type: ignore[var-annotated]
+    return [EMPTY[name] for name in ("vat_id",)]
 
 
 async def grouped(job: Any) -> Any:
@@ -321,8 +323,8 @@ class Job:
 
 async def failed(function: Callable[[Any], Any], *, thread: bool = False) -> JobError:
     ended = await (in_thread(function, Job()) if thread else in_loop(lambda: function(None), "job"))
-    found: JobError = ended.verdict.error  # type: ignore[union-attr]
-    return found
+    assert isinstance(ended.verdict, Failure)
+    return ended.verdict.error
 
 
 @pytest.mark.parametrize("thread", [False, True])
