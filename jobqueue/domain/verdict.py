@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from jobqueue.domain.job import JobError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from jobqueue.domain.batch import Member
     from jobqueue.domain.job import Job
@@ -100,8 +100,21 @@ class Relatives(Protocol):
     async def parent(self) -> Job | None:
         """Return the job whose child the running one is, with its data and result."""
 
-    async def children(self) -> list[Job]:
-        """Return the children of earlier runs of the running job, with their results, oldest first."""
+    async def children(self, load: Callable[[str], Any] | None = None) -> list[Job]:
+        """Return the children of earlier runs of the running job, oldest first.
+
+        Results that take over 8 MiB together are late, as `LateJob` has it.
+
+        Args:
+            load: loads a late result by the id of its job, for handlers that may block.
+        """
+
+    async def child_result(self, child_id: str) -> Any:
+        """Return the result of a child of the running job, however large.
+
+        Raises:
+            ResultUnavailableError: it has no such child.
+        """
 
     async def result(self, job_id: str) -> Any:
         """Return the result of a job that the running one depended on, however large.

@@ -157,8 +157,20 @@ class ActiveJob(_Running):
         return found
 
     async def children(self) -> list[Job]:
-        """Return the children that earlier runs of this job have created, with their results, oldest first."""
+        """Return the children that earlier runs of this job have created, with their results, oldest first.
+
+        Over 8 MiB of results together some are not read. Reading such a ``result`` raises `ResultUnavailableError`:
+        `child_result` loads it.
+        """
         return await self._relatives.children()
+
+    async def child_result(self, child_id: str) -> Any:
+        """Return the result of a child, however large.
+
+        Raises:
+            ResultUnavailableError: the job has no such child, or it was deleted.
+        """
+        return await self._relatives.child_result(child_id)
 
     async def batch_jobs(self, cursor: str | None = None, *, limit: int = 100) -> Page:
         """Return a page of the jobs, with their results, of the batch this one belongs to or is a callback of."""
@@ -238,8 +250,15 @@ class BlockingJob(_Running):
         return {name: results[name] for name in names or results}
 
     def children(self) -> list[Job]:
-        """Return the children that earlier runs of this job have created, with their results, oldest first."""
-        return self._call(self._relatives.children())
+        """Return the children that earlier runs of this job have created, oldest first.
+
+        Over 8 MiB of results together some are loaded when they are read.
+        """
+        return self._call(self._relatives.children(self.child_result))
+
+    def child_result(self, child_id: str) -> Any:
+        """Return the result of a child, however large; as `ActiveJob.child_result`."""
+        return self._call(self._relatives.child_result(child_id))
 
     def batch_jobs(self, cursor: str | None = None, *, limit: int = 100) -> Page:
         """Return a page of the jobs of its batch; as `ActiveJob.batch_jobs`."""

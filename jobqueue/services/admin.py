@@ -10,7 +10,7 @@ from jobqueue.domain import state, wire
 from jobqueue.domain.access import EVERYTHING
 from jobqueue.domain.attributes import attributes
 from jobqueue.domain.checks import check_number
-from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, WrongStateError
+from jobqueue.domain.errors import InvalidInputError, Problems, WrongStateError
 from jobqueue.domain.job import JobError, check_content
 from jobqueue.domain.logs import MOST_LINES, LogQuery
 from jobqueue.domain.state import DEPENDENCY, State
@@ -252,9 +252,8 @@ class Admin:
         found: list[Job] = []
         parent_id = job.parent_id
         while parent_id is not None and len(found) < MOST_ANCESTORS:
-            try:
-                parent = await self._jobs.get(parent_id)
-            except NotFoundError:
+            parent = await self._listing.ancestor(parent_id)
+            if parent is None:
                 break
             found.insert(0, parent)
             parent_id = parent.parent_id

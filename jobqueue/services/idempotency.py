@@ -62,12 +62,17 @@ class Idempotency:
         """
 
         async def again(job_id: str) -> Job:
-            return (await self._several([job_id]))[0]
+            job = await self._jobs.find(job_id)
+            if job is None:
+                raise _deleted(job_id)
+            return job
 
         return await self._once(once, lambda job_id: self._producer.add(new, job_id=job_id), again)
 
     async def add_all(self, once: Once, new: Sequence[NewJob]) -> tuple[list[Job], bool]:
         """Add jobs, all or none, or return those this key has made, and whether the key is new.
+
+        Jobs that were made before come without their results, logs and histories.
 
         Raises:
             JobQueueError: as `add`.
@@ -135,5 +140,9 @@ class Idempotency:
         found = {job.id: job for job in await self._jobs.several(job_ids)}
         gone = [job_id for job_id in job_ids if job_id not in found]
         if gone:
-            raise ConflictError(f"job {gone[0]}, which this Idempotency-Key has made, has been deleted")
+            raise _deleted(gone[0])
         return [found[job_id] for job_id in job_ids]
+
+
+def _deleted(job_id: str) -> ConflictError:
+    return ConflictError(f"job {job_id}, which this Idempotency-Key has made, has been deleted")

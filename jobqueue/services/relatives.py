@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.batch import Member
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, ResultUnavailableError
 from jobqueue.domain.job import NewJob
+from jobqueue.domain.late import LateJob
 from jobqueue.domain.query import JobQuery, Page
 from jobqueue.domain.results import is_unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from jobqueue.domain.job import Job
     from jobqueue.services.batches import Batches
@@ -34,9 +35,21 @@ class JobRelatives:
         """Return the job whose child this one is, or ``None``."""
         return await self._listing.parent(self._job)
 
-    async def children(self) -> list[Job]:
-        """Return up to 1,000 children, oldest first."""
-        return await self._listing.born(self._job, MOST_CHILDREN)
+    async def children(self, load: Callable[[str], Any] | None = None) -> list[Job]:
+        """Return up to 1,000 children, oldest first; ``load`` is as in `Relatives`."""
+        born, late = await self._listing.born(self._job, MOST_CHILDREN)
+        return [LateJob.of(child, load) if child.id in late else child for child in born]
+
+    async def child_result(self, child_id: str) -> Any:
+        """Return the result of a child, however large.
+
+        Raises:
+            ResultUnavailableError: the job has no such child, or it was deleted.
+        """
+        try:
+            return await self._listing.child_result(self._job, child_id)
+        except NotFoundError:
+            raise ResultUnavailableError(f"job {self._job.id} has no child {child_id}, or it was deleted") from None
 
     async def result(self, job_id: str) -> Any:
         """Return the result of a job that this one depended on, however large.

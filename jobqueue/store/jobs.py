@@ -38,6 +38,8 @@ MOST_CHILDREN: Final = payload.MOST_DATA + 64 * 1024
 _CHILDREN: Final = ("onComplete", "onSuccess", "onFailure")
 _LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
 
+_AS_ADDED: Final = {"result": 0, "logs": 0, "history": 0}
+
 
 class JobStore:
     """Jobs as documents.
@@ -167,9 +169,9 @@ class JobStore:
 
     @guarded
     async def several(self, job_ids: Sequence[str]) -> list[Job]:
-        """Return jobs, in any order; those that there are."""
-        found = self.collection.find({"_id": {"$in": [ObjectId(one) for one in job_ids]}, "state": {"$exists": True}})
-        return [documents.job(one) async for one in found]
+        """Return jobs, in any order, those that there are, without their results, logs and histories."""
+        wanted = {"_id": {"$in": [ObjectId(one) for one in job_ids]}, "state": {"$exists": True}}
+        return [documents.job(one) async for one in self.collection.find(wanted, _AS_ADDED)]
 
     @guarded
     async def lean(self, job_id: str) -> Job:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
 from jobqueue.domain.access import EVERYTHING
+from jobqueue.domain.errors import NotFoundError
 from jobqueue.store import documents
 from jobqueue.store.database import guarded
+from jobqueue.store.dependencies import MOST_PARENT_BYTES
 from jobqueue.store.search import SearchStore
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from jobqueue.domain.job import Job
     from jobqueue.domain.query import JobQuery, Page
     from jobqueue.store.database import Database
+
+_SHOWN: Final = {"logs": 0, "result": 0, "history": 0, "data": 0}
 
 
 class Listing:
@@ -32,9 +36,7 @@ class Listing:
     @guarded
     async def children(self, parents: list[str], most: int) -> list[Job]:
         """Return the children of jobs, oldest first, without their logs and results."""
-        cursor = self.collection.find(
-            {"parentId": {"$in": [ObjectId(one) for one in parents]}}, {"logs": 0, "result": 0, "history": 0, "data": 0}
-        )
+        cursor = self.collection.find({"parentId": {"$in": [ObjectId(one) for one in parents]}}, _SHOWN)
         return [documents.job(one) async for one in cursor.sort([("insertAt", 1), ("_id", 1)]).limit(most)]
 
     @guarded
@@ -48,10 +50,50 @@ class Listing:
         return documents.job(found) if found else None
 
     @guarded
-    async def born(self, job: Job, most: int) -> list[Job]:
-        """Return the children of a job with their results, oldest first, without their logs."""
-        cursor = self.collection.find({"parentId": ObjectId(job.id)}, {"logs": 0, "history": 0})
-        return [documents.job(one) async for one in cursor.sort([("insertAt", 1), ("_id", 1)]).limit(most)]
+    async def ancestor(self, job_id: str) -> Job | None:
+        """Return a job as a relative is shown: without its data, result, logs and history."""
+        found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}}, _SHOWN)
+        return documents.job(found) if found else None
+
+    @guarded
+    async def born(self, job: Job, most: int) -> tuple[list[Job], set[str]]:
+        """Return the children of a job, oldest first, without their logs, and the ids of those without their results.
+
+        Results are read up to `MOST_PARENT_BYTES` together.
+        """
+        share = {"$lte": ["$size", MOST_PARENT_BYTES // most]}
+        pipeline: list[dict[str, Any]] = [
+            {"$match": {"parentId": ObjectId(job.id)}},
+            {"$sort": {"insertAt": 1, "_id": 1}},
+            {"$limit": most},
+            {"$set": {"size": {"$bsonSize": {"r": "$result"}}}},
+            {"$set": {"isIn": share, "result": {"$cond": [share, "$result", None]}}},
+            {"$unset": ["logs", "history"]},
+        ]
+        born = [one async for one in self.collection.aggregate(pipeline)]
+        room = MOST_PARENT_BYTES - sum(one["size"] for one in born if one["isIn"])
+        fitting = []
+        for one in born:
+            if not one["isIn"] and one["size"] <= room:
+                room -= one["size"]
+                fitting.append(one["_id"])
+        cursor = self.collection.find({"_id": {"$in": fitting}, "state": {"$exists": True}}, {"result": 1})
+        loaded = {one["_id"]: one.get("result") async for one in cursor} if fitting else {}
+        late = {str(one["_id"]) for one in born if not one["isIn"] and one["_id"] not in loaded}
+        return [documents.job(one | {"result": loaded.get(one["_id"], one["result"])}) for one in born], late
+
+    @guarded
+    async def child_result(self, job: Job, child_id: str) -> Any:
+        """Return the result of a child of a job.
+
+        Raises:
+            NotFoundError: the job has no child of this id.
+        """
+        wanted = {"_id": ObjectId(child_id), "parentId": ObjectId(job.id), "state": {"$exists": True}}
+        child = await self.collection.find_one(wanted, {"result": 1})
+        if child is None:
+            raise NotFoundError("job", child_id)
+        return child.get("result")
 
     @guarded
     async def in_batch(self, batch_id: str) -> dict[str, int]:

@@ -188,8 +188,9 @@ class OperationStore:
 
     @guarded
     async def job_of(self, operation: Operation, job_id: str) -> Job | None:
-        """Return a chosen job, without its logs, if it is still what the operation is about."""
-        one = await self._jobs.find_one(selection.chosen(operation, job_id), {"logs": 0})
+        """Return a chosen job if it is still what the operation is about; only its id unless it is to be requeued."""
+        wanted = {"logs": 0} if operation.new.action is Action.REQUEUE else {"_id": 1}
+        one = await self._jobs.find_one(selection.chosen(operation, job_id), wanted)
         return None if one is None else documents.job(one)
 
     @guarded

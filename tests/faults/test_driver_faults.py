@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import JobQueue, NewJob
+from jobqueue.domain.audit import Actor
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.errors import DatabaseUnavailableError
+from jobqueue.domain.operation import Action, NewOperation, Stage
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import Outcome, State
 from jobqueue.settings import Settings
 from jobqueue.store.database import Database
 from tests.faults.conftest import DATABASE
-from tests.support.factories import add, claim, open_runtime, succeed
+from tests.support.factories import add, claim, job_in, open_runtime, succeed
 from tests.support.faults.proxy import Proxy
 from tests.support.waiting import eventually
 
@@ -137,6 +139,40 @@ async def test_an_outcome_survives_errors_that_nobody_takes_for_an_outage(one_no
             async with queue.working():
                 (done,) = await eventually(lambda: all_of(queue, State.SUCCESS), within=60)
         assert (done.id, done.result, runs) == (job.id, 1, [1])
+
+
+@pytest.mark.parametrize("action", list(Action))
+async def test_an_operation_whose_writes_are_not_confirmed_counts_them_all(
+    one_node: ReplicaSet, action: Action
+) -> None:
+    state = State.PENDING if action is Action.KILL else State.FAILED
+    async with open_runtime(settings(one_node.url)) as runtime:
+        for _ in range(12):
+            await job_in(runtime, state)
+        wanted = NewOperation(action=action, by=Actor(name="ann", via="http"), all=True)
+        made = await runtime.operations.create(wanted)
+        concern = {"code": 64, "codeName": "WriteConcernFailed", "errmsg": "waiting for replication timed out"}
+        # First the operation is held and its jobs are chosen.
+        with (
+            one_node.fail_point(
+                "failCommand",
+                {"skip": 2},
+                failCommands=["findAndModify", "update", "delete"],
+                appName="jobqueue",
+                writeConcernError=concern,
+            ),
+            pytest.raises(DatabaseUnavailableError),
+        ):
+            await runtime.operations.carry_on(made.id)
+
+        async def has_ended() -> bool:
+            with contextlib.suppress(DatabaseUnavailableError):
+                await runtime.operations.carry_on()
+            return (await runtime.operations.get(made.id)).stage is not Stage.RUNNING
+
+        await eventually(has_ended)
+        ended = await runtime.operations.get(made.id)
+        assert (ended.done, ended.skipped, ended.failed) == (12, 0, 0)
 
 
 @pytest.mark.full

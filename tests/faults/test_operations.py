@@ -99,6 +99,45 @@ async def test_each_job_is_requeued_once_whoever_is_killed(idle_runtime: Runtime
     assert entries == [["requeue", "fail"]] * JOBS
 
 
+async def test_each_job_is_killed_and_counted_once_whoever_is_killed(
+    idle_runtime: Runtime, start: Callable[[], Process]
+) -> None:
+    await insert_failed(idle_runtime)
+    await idle_runtime.jobs.collection.update_many({}, {"$set": {"state": "pending", "endAt": None}})
+    made = await idle_runtime.operations.create(NewOperation(action=Action.KILL, by=ANN, all=True))
+    mark = {"inOperations": ObjectId(made.id)}
+
+    async def requeue_all() -> None:
+        """Start all jobs anew, as a person may, when they are killed and perhaps not counted yet."""
+        while True:
+            async for one in idle_runtime.jobs.collection.find({"state": "killed"}, {"_id": 1}).limit(20):
+                await idle_runtime.admin.requeue(str(one["_id"]))
+            await asyncio.sleep(0.01)
+
+    async def killed(count: int) -> bool:
+        return bool(await idle_runtime.jobs.collection.count_documents(mark) >= count)
+
+    requeuing = asyncio.create_task(requeue_all())
+    alive = start()
+    for kill in range(KILLS):
+        await eventually(lambda count=(kill + 1) * JOBS // (KILLS + 2): killed(count), every=0)  # type: ignore[misc]
+        alive.kill()
+        alive.wait(10)
+        alive = start()
+
+    async def has_ended() -> bool:
+        ended = (await idle_runtime.operations.get(made.id)).stage is not Stage.RUNNING
+        return ended and not await idle_runtime.jobs.collection.count_documents({"state": "killed"})
+
+    await eventually(has_ended)
+    requeuing.cancel()
+    await asyncio.gather(requeuing, return_exceptions=True)
+    ended = await idle_runtime.operations.get(made.id)
+    assert (ended.stage, ended.done, ended.skipped, ended.failed) == (Stage.FINISHED, JOBS, 0, 0)
+    outcomes = [[entry["outcome"] for entry in one["history"]] async for one in idle_runtime.jobs.collection.find({})]
+    assert outcomes == [["requeue"]] * JOBS
+
+
 async def test_each_job_is_deleted_and_counted_once_whoever_is_killed(
     idle_runtime: Runtime, start: Callable[[], Process]
 ) -> None:

@@ -114,10 +114,16 @@ class PartialJobShown(JobShown):
     sparse = frozenset(set(JobShown._declared_fields) - {"id"})  # noqa: SLF001 - marshmallow has no public name for it
 
 
+class AddedShown(JobShown):
+    """A job that was added with others; a repeated request is not told its result, logs and history."""
+
+    sparse = JobShown.sparse | {"result", "logs", "history"}
+
+
 class JobsShown(Shown):
     """Jobs that were added together."""
 
-    items = Items(Inner(JobShown))
+    items = Items(Inner(AddedShown))
 
 
 class JobPage(Shown):
