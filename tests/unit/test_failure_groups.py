@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,13 +12,7 @@ from jobqueue.domain.fingerprint import fingerprint, summary
 from jobqueue.domain.job import LONGEST_TRACE, JobError
 from jobqueue.domain.text import cut_middle
 from jobqueue.domain.traceback_text import _FOREIGN_CODE, origin
-from jobqueue.domain.verdict import Failure
-from jobqueue.processors.calling import in_loop, in_thread
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-EMPTY: dict[str, Any] = {}
 CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
 JAVASCRIPT = "TypeError: x is undefined\n    at {0} (/srv/app/{0}.js:3:7)\n    at /srv/app/main.js:9:1"
@@ -276,81 +266,6 @@ def test_the_place_in_the_code_is_shown() -> None:
         "billing.py in charge",
     )
     assert summary(error("fail", at=JAVASCRIPT.format("load"))) == ("it broke", None)
-
-
-def vat(_: Any) -> Any:
-    return EMPTY["vat_id"]
-
-
-def iban(_: Any) -> Any:
-    return EMPTY["iban"]
-
-
-def parsed(_: Any) -> Any:
-    return json.loads("{")
-
-
-def chosen(_: Any) -> Any:
-    return [EMPTY[name] for name in ("vat_id",)]
-
-
-async def grouped(job: Any) -> Any:
-    async with asyncio.TaskGroup() as group:
-        group.create_task(asyncio.to_thread(vat, job))
-
-
-async def pooled(job: Any) -> Any:
-    with concurrent.futures.ProcessPoolExecutor(1) as pool:
-        await asyncio.get_running_loop().run_in_executor(pool, vat, job)
-
-
-async def wrapped(job: Any) -> Any:
-    try:
-        vat(job)
-    except KeyError as cause:
-        raise RuntimeError("it broke") from cause
-
-
-class Job:
-    """A job of a function that runs in a thread."""
-
-    id = "1"
-    cancelled = False
-
-    def cancel(self) -> None:
-        raise AssertionError
-
-
-async def failed(function: Callable[[Any], Any], *, thread: bool = False) -> JobError:
-    ended = await (in_thread(function, Job()) if thread else in_loop(lambda: function(None), "job"))
-    assert isinstance(ended.verdict, Failure)
-    return ended.verdict.error
-
-
-@pytest.mark.parametrize("thread", [False, True])
-@pytest.mark.parametrize(
-    ("function", "place"),
-    [
-        (vat, "vat"),
-        (iban, "iban"),
-        (parsed, "parsed"),
-        (chosen, "chosen"),
-        (grouped, "vat"),
-        (pooled, "vat"),
-        (wrapped, "vat"),
-    ],
-)
-async def test_tracebacks_of_callbacks_tell_the_place(
-    function: Callable[[Any], Any], place: str, *, thread: bool
-) -> None:
-    error = await failed(function, thread=thread)
-    assert summary(error)[1] == f"{Path(__file__).name} in {place}"
-
-
-async def test_keys_of_callbacks_are_told_apart_and_both_kinds_of_functions_are_not() -> None:
-    first, second = await failed(vat), await failed(iban)
-    assert of(first) != of(second)
-    assert of(first) == of(await failed(vat, thread=True))
 
 
 def test_the_frames_of_this_package_are_known_as_such() -> None:

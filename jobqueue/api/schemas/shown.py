@@ -114,7 +114,7 @@ class PartialJobShown(JobShown):
     sparse = frozenset(set(JobShown._declared_fields) - {"id"})  # noqa: SLF001 - marshmallow has no public name for it
 
 
-class AddedShown(JobShown):
+class AddedJobShown(JobShown):
     """A job that was added with others; a repeated request is not told its result, logs and history."""
 
     sparse = JobShown.sparse | {"result", "logs", "history"}
@@ -123,7 +123,7 @@ class AddedShown(JobShown):
 class JobsShown(Shown):
     """Jobs that were added together."""
 
-    items = Items(Inner(AddedShown))
+    items = Items(Inner(AddedJobShown))
 
 
 class JobPage(Shown):
