@@ -17,6 +17,7 @@ from jobqueue.domain.errors import (
     JobQueueError,
     KeyConflictError,
     NotFoundError,
+    NotReadyError,
     TooLargeError,
     WriteRefusedError,
 )
@@ -39,6 +40,7 @@ _STATUSES: Final[Mapping[type[JobQueueError], tuple[int, str]]] = {
     ChangedMeanwhileError: (412, "Changed meanwhile"),
     ConflictError: (409, "Conflict with the present state"),
     BusyError: (503, "Too much at once"),
+    NotReadyError: (503, "Not ready"),
     WriteRefusedError: (503, "The database refuses the change"),
     DatabaseError: (503, "The database is not available"),
 }

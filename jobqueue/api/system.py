@@ -25,6 +25,6 @@ async def healthz(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Tell that MongoDB answers."""
-    await request.app[RUNTIME].database.ping()
+    """Tell that requests can be served: MongoDB lets this server read and write, and a majority confirms writes."""
+    await request.app[RUNTIME].readiness.check()
     return reply({"status": "ready"})

@@ -19,6 +19,7 @@
     │   └── UnfinishedJobsError    a queue that still has something to do is not deleted
     ├── ChangedMeanwhileError      what was to be changed is not what the caller has seen  412
     ├── SettingsError              settings, all mistakes at once
+    ├── NotReadyError              no request can be served at the moment          503
     ├── WriteRefusedError          MongoDB refuses a write for a reason nobody foresaw  503
     └── DatabaseError              MongoDB cannot do what is needed                503
         ├── DatabaseUnavailableError
@@ -201,6 +202,20 @@ class SettingsError(JobQueueError):
     def __init__(self, mistakes: Sequence[str]) -> None:
         self.mistakes = list(mistakes)
         super().__init__("settings: " + "; ".join(self.mistakes))
+
+
+class NotReadyError(JobQueueError):
+    """Say why no request can be served at the moment, in words that anybody may read.
+
+    Attributes:
+        cause: the words of the driver, which are for the log.
+    """
+
+    slug = "not-ready"
+
+    def __init__(self, reason: str, cause: str = "") -> None:
+        self.cause = cause
+        super().__init__(reason)
 
 
 class WriteRefusedError(JobQueueError):

@@ -42,6 +42,7 @@ from jobqueue.services.presence import SIGN_SECONDS, Presence
 from jobqueue.services.producer import Producer
 from jobqueue.services.pruner import PRUNE_SECONDS, UNREAD_SECONDS, Pruner, UnreadJobs
 from jobqueue.services.queues import Queues
+from jobqueue.services.readiness import Readiness
 from jobqueue.services.relatives import JobRelatives
 from jobqueue.services.revival import Revival
 from jobqueue.services.rollups import ROLL_SECONDS, Roller
@@ -78,6 +79,7 @@ from jobqueue.store.neighbours import NeighbourStore
 from jobqueue.store.operations import OperationStore
 from jobqueue.store.pruning import PruningStore
 from jobqueue.store.queues import QueueStore
+from jobqueue.store.readiness import check as check_readiness
 from jobqueue.store.requeues import RequeueStore
 from jobqueue.store.rollups import RollupStore
 from jobqueue.store.schedules import ScheduleStore
@@ -210,8 +212,8 @@ class Runtime:
         self.census = Census(CensusStore(database), self.figures)
         self.metrics = self.work.metrics = Metrics(self.census, database.clock)
         self.stats = Stats(rollups, self.roller, self.census, database.clock)
-        self.changes = Changes(database)
-        self.keeper = LeaseKeeper(database)
+        self.readiness = Readiness(lambda: check_readiness(database))
+        self.changes, self.keeper = Changes(database), LeaseKeeper(database)
         self._told: dict[tuple[str, str | None], float] = {}
         self.wakeups.listen(self._hear)
         self._tasks: list[asyncio.Task[Any]] = []

@@ -64,7 +64,8 @@ _PAUSES: Final = (0.01, 0.5)
 _ANSWER_SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 0.2
 _MOST_DOCUMENT: Final = 16 * 1024 * 1024
-_AUTHENTICATION: Final = frozenset({13, 18, 8000})
+AUTHENTICATION: Final = frozenset({13, 18, 8000})
+"""Codes of errors of a user without rights, or with a wrong password."""
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420})
 DUPLICATE_KEY: Final = 11000
 _TOO_COSTLY: Final = frozenset({50, 292})
@@ -91,7 +92,7 @@ def translated() -> Iterator[None]:
     except (ConnectionFailure, AutoReconnect, ExecutionTimeout, WTimeoutError) as error:
         raise DatabaseUnavailableError(f"MongoDB cannot be reached: {brief(error)}") from error
     except OperationFailure as error:
-        if error.code in _AUTHENTICATION:
+        if error.code in AUTHENTICATION:
             raise UnsuitableDatabaseError(f"MongoDB refuses access: {brief(error)}") from error
         if error.code in _TOO_LARGE:
             raise TooLargeError("the job", _MOST_DOCUMENT, _MOST_DOCUMENT) from error
@@ -230,6 +231,10 @@ class Database:
         answer = await self._client.get_database("admin").command(name)
         return dict(answer)
 
+    def has_members(self) -> bool:
+        """Tell whether any member of the replica set answers, be it the primary or not."""
+        return bool(self._client.topology_description.has_readable_server(pymongo.ReadPreference.SECONDARY_PREFERRED))
+
     async def ping(self) -> None:
         """Make sure that the primary answers.
 
@@ -358,7 +363,7 @@ def is_too_large(error: BaseException) -> bool:
 
 def is_passing(error: OperationFailure) -> bool:
     """Tell whether the same call may well succeed a little later, or fails for who calls."""
-    return bool(error.timeout) or error.code in _NOT_NOW | _AUTHENTICATION
+    return bool(error.timeout) or error.code in _NOT_NOW | AUTHENTICATION
 
 
 def is_duplicate(error: BaseException) -> bool:

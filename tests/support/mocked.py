@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mongomock_motor import AsyncMongoMockClient
 
+from jobqueue.services.readiness import Readiness
 from jobqueue.services.runtime import Runtime
 from jobqueue.store.database import Database
 
@@ -35,4 +36,6 @@ class MockDatabase(Database):
 
 def mocked(settings: Settings) -> Runtime:
     client: Any = MockClient()
-    return Runtime(settings, MockDatabase(client, "test", "mongodb://127.0.0.1:1"), None)
+    runtime = Runtime(settings, MockDatabase(client, "test", "mongodb://127.0.0.1:1"), None)
+    runtime.readiness = Readiness(runtime.database.ping)
+    return runtime

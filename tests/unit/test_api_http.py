@@ -264,11 +264,11 @@ async def test_a_mistake_in_the_program_is_logged_and_not_shown(
 async def test_a_database_that_is_away_is_a_503_that_names_no_host(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away() -> None:
+    async def away(_job_id: str) -> None:
         raise DatabaseUnavailableError("MongoDB cannot be reached: db.internal:27017")
 
-    monkeypatch.setattr(client.app[RUNTIME].database, "ping", away)
-    response = await client.get("/readyz")
+    monkeypatch.setattr(client.app[RUNTIME].admin, "get", away)
+    response = await client.get(f"/v1/jobs/{ID}")
     await problem(response, 503, "database-unavailable")
     assert response.headers["Retry-After"] == "2"
     assert "internal:27017" not in await response.text()

@@ -1,0 +1,61 @@
+"""Readiness of this process, asked of MongoDB no more often than is useful."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.errors import NotReadyError
+from jobqueue.journal import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+log = get_logger(__name__)
+FRESH_SECONDS: Final = 1.0
+"""Seconds for which an answer holds, whether good or bad."""
+
+
+class Readiness:
+    """Remembers for a moment whether requests can be served; probes that arrive together share one question.
+
+    Args:
+        ask: asks MongoDB; raises `NotReadyError`.
+        clock: steady seconds.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[None]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._asking = asyncio.Lock()
+        self._until = float("-inf")
+        self._trouble: NotReadyError | None = None
+
+    async def check(self) -> None:
+        """Make sure that requests can be served.
+
+        Raises:
+            NotReadyError: they cannot; the message says why.
+        """
+        async with self._asking:
+            if self._clock() >= self._until:
+                self._note(await self._answer())
+                self._until = self._clock() + FRESH_SECONDS
+        if self._trouble is not None:
+            raise NotReadyError(str(self._trouble), self._trouble.cause)
+
+    async def _answer(self) -> NotReadyError | None:
+        try:
+            await self._ask()
+        except NotReadyError as error:
+            return error
+        return None
+
+    def _note(self, trouble: NotReadyError | None) -> None:
+        """Log a change once, however many probes there are."""
+        if trouble is not None and str(trouble) != str(self._trouble):
+            log.warning("not ready", reason=str(trouble), error=trouble.cause)
+        elif trouble is None and self._trouble is not None:
+            log.info("ready again")
+        self._trouble = trouble
