@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
 
 class ForkGuard:
@@ -19,11 +19,11 @@ class ForkGuard:
     so that none reaches the child before the guard is done.
 
     Args:
-        signals: that the service is going to handle. Their present handlers are the ones that a child gets.
+        handlers: of the signals that the service is going to handle: those that a child gets.
     """
 
-    def __init__(self, signals: Iterable[signal.Signals]) -> None:
-        self._handlers: dict[signal.Signals, Any] = {one: signal.getsignal(one) for one in signals}
+    def __init__(self, handlers: Mapping[signal.Signals, Any]) -> None:
+        self._handlers = dict(handlers)
         self._blocked = threading.local()
         self._active = True
         os.register_at_fork(before=self._before, after_in_parent=self._unblock, after_in_child=self._after_in_child)

@@ -11,9 +11,9 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from jobqueue.cli import exits
+from jobqueue.cli import early, exits
 from jobqueue.cli.forks import ForkGuard
-from jobqueue.domain.errors import JobQueueError
+from jobqueue.domain.errors import DatabaseError, JobQueueError
 from jobqueue.journal import get_logger
 from jobqueue.services.maintenance import Loop
 from jobqueue.services.server import LOOK_SECONDS, Revival
@@ -29,7 +29,6 @@ log = get_logger(__name__)
 _STUCK_SECONDS: Final = 10.0
 """What may pass between giving jobs back and the end of the last handler, before it is abandoned."""
 _MOST_FILES: Final = 65_536
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _EXIT_SECONDS: Final = 5.0
 """What the interpreter may need to end when all work is done; other people's threads can hold it up for ever."""
 
@@ -149,7 +148,7 @@ def run_service(service: Callable[[Stop], Coroutine[None, None, None]]) -> int:
         The exit code; what is wrong has been told. Does not return if a handler's thread would hold up the exit.
     """
     runner = asyncio.Runner(loop_factory=_loop_factory())
-    guard = ForkGuard(_SIGNALS)
+    guard = ForkGuard(early.hand_over())
     try:
         _run(runner.get_loop(), _under_signals(service))
         code = exits.OK
@@ -186,10 +185,16 @@ def _run(loop: asyncio.AbstractEventLoop, service: Coroutine[None, None, None]) 
 async def _under_signals(service: Callable[[Stop], Coroutine[None, None, None]]) -> None:
     stop = Stop()
     loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
+    for number in early.SIGNALS:
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, stop.signal)
-    await service(stop)
+    try:
+        await service(stop)
+    except DatabaseError as error:
+        if not stop.asked.is_set():
+            raise
+        # Who stops everything at once stops the database, too.
+        log.warning("stopped without a database", error=str(error))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
