@@ -18,6 +18,6 @@ USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ.get('JOBQUEUE_PORT', '8080') + '/healthz', timeout=3)"]
+    CMD ["jobqueue", "health"]
 ENTRYPOINT ["jobqueue"]
 CMD ["serve", "--host", "0.0.0.0"]

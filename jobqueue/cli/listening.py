@@ -95,7 +95,12 @@ def url(host: str, one: socket.socket, *, tls: bool = False) -> str:
 
 def local_url(host: str, one: socket.socket, *, tls: bool = False) -> str:
     """Return the URL under which programs on this machine reach a socket."""
-    return url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), one, tls=tls)  # noqa: S104 - compared with, not bound to
+    return url(local_host(host), one, tls=tls)
+
+
+def local_host(host: str) -> str:
+    """Return the host under which programs on this machine reach a server that listens on ``host``."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared with, not bound to
 
 
 def tls(settings: Settings) -> ssl.SSLContext | None:

@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "token": Entry("jobqueue.cli.token:token", "Make, list and revoke tokens of the HTTP API."),
     "audit": Entry("jobqueue.cli.audit:audit", "List what people have changed."),
     "settings": Entry("jobqueue.cli.settings:settings", "Show every setting and where its value is from."),
+    "health": Entry("jobqueue.cli.health:health", "Ask the server of this machine how it is."),
     "doctor": Entry("jobqueue.cli.doctor:doctor", "Check that everything needed is there, and say what to do if not."),
     "demo": Entry("jobqueue.cli.demo:demo", "Show what jobqueue does, on jobs of its own."),
 }
