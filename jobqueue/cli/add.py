@@ -67,7 +67,7 @@ def add(kind: str | None, bulk: str | None, *, as_json: bool, **options: Any) ->
     async def use(runtime: Runtime) -> Job:
         return await runtime.producer.add(new)
 
-    job = with_runtime(flags, use)
+    job = with_runtime(flags, use, creates=True)
     if as_json:
         output.print_json(wire.job(job))
     else:
@@ -78,7 +78,7 @@ def _add_all(new: list[NewJob], flags: dict[str, object], *, as_json: bool) -> N
     async def use(runtime: Runtime) -> list[Job]:
         return await runtime.producer.add_all(new)
 
-    jobs = with_runtime(flags, use)
+    jobs = with_runtime(flags, use, creates=True)
     if as_json:
         output.print_json({"items": [wire.job(job) for job in jobs]})
         return

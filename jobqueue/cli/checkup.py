@@ -13,10 +13,12 @@ from jobqueue.domain.errors import (
     DatabaseUnavailableError,
     JobQueueError,
     MongodNotFoundError,
+    NoDatabaseError,
     SettingsError,
 )
 from jobqueue.domain.job import NewJob
 from jobqueue.settings import Settings, mask_url
+from jobqueue.store.embedded import EmbeddedMongo
 from jobqueue.store.mongod_binary import find_mongod
 
 if TYPE_CHECKING:
@@ -66,7 +68,10 @@ def _mongod(settings: Settings) -> Finding:
 def _data_dir(settings: Settings) -> Finding:
     path = settings.data_dir
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        EmbeddedMongo.check_there(path)
+    except NoDatabaseError as error:
+        return Finding("data directory", "FAIL", str(error))
+    try:
         with tempfile.TemporaryFile(dir=path):
             return Finding("data directory", "ok", f"{path} is writable")
     except OSError as error:
@@ -77,11 +82,13 @@ def _data_dir(settings: Settings) -> Finding:
 async def _database(settings: Settings) -> list[Finding]:
     where = "the embedded MongoDB" if settings.mongo_url is None else mask_url(settings.mongo_url)
     try:
-        async with session.connected(settings) as runtime:
+        async with session.connected(settings, creates=True) as runtime:
             return [Finding("connection", "ok", where), *await _server(runtime)]
     except DatabaseUnavailableError as error:
         return [Finding("connection", "FAIL", f"{error}; start it, or correct JOBQUEUE_MONGO_URL ({where})")]
     except DatabaseError as error:
+        if settings.mongo_url is None:
+            return [Finding("connection", "FAIL", str(error))]
         return [Finding("connection", "ok", where), Finding("server", "FAIL", str(error))]
 
 

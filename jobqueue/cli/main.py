@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from importlib import import_module
@@ -15,6 +16,9 @@ from jobqueue.domain.errors import JobQueueError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 class Entry(NamedTuple):
@@ -112,6 +116,14 @@ def main(args: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except BrokenPipeError:
         _mute(sys.stdout)
+        return exits.ERROR
+    except OSError as error:
+        if error.filename is not None or error.errno not in _UNWRITABLE:
+            raise
+        # Whatever waits to be written would fail again when the interpreter ends.
+        _mute(sys.stdout)
+        with contextlib.suppress(OSError):
+            click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
         return exits.ERROR
     return code
 

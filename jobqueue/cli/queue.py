@@ -71,7 +71,7 @@ def set_config(name: str, config: tuple[str, ...], *, as_json: bool, **options: 
         change = runtime.queues.put if is_whole else runtime.queues.patch
         return await change(name, given, by=person())
 
-    _print_changed(with_runtime(database_flags(options), use), as_json=as_json)
+    _print_changed(with_runtime(database_flags(options), use, creates=True), as_json=as_json)
 
 
 @queue.command(name="rotate-secret", epilog=exits.epilog())
@@ -180,7 +180,7 @@ def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bo
     async def use(runtime: Runtime) -> QueueConfig:
         return await runtime.queues.set_paused(name, paused=paused, by=person())
 
-    config = with_runtime(database_flags(options), use)
+    config = with_runtime(database_flags(options), use, creates=True)
     if as_json:
         output.print_json(wire.queue(config))
     else:

@@ -92,7 +92,7 @@ def set_definition(name: str, definition: str, *, as_json: bool, **options: Any)
         made, _ = await runtime.schedules.put(wanted, by=person())
         return await runtime.schedules.view(made)
 
-    _print(with_runtime(database_flags(options), use), as_json=as_json)
+    _print(with_runtime(database_flags(options), use, creates=True), as_json=as_json)
 
 
 @schedule.command(epilog=exits.epilog())

@@ -17,23 +17,29 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def with_runtime(flags: Mapping[str, object], use: Callable[[Runtime], Awaitable[T]]) -> T:
+def with_runtime(flags: Mapping[str, object], use: Callable[[Runtime], Awaitable[T]], *, creates: bool = False) -> T:
     """Connect as the settings say, and return what ``use`` makes of the services.
 
+    Args:
+        flags: of the command.
+        use: the command.
+        creates: make the database if it is not there, which a command that only reads or changes never does.
+
     Raises:
+        NoDatabaseError: there is none, and none is to be made.
         SettingsError: with every mistake.
         DatabaseError: from connecting or from ``use``.
     """
 
     async def run() -> T:
-        async with connected(Settings.load(flags)) as runtime:
+        async with connected(Settings.load(flags), creates=creates) as runtime:
             return await use(runtime)
 
     return asyncio.run(run())
 
 
 @contextlib.asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[Runtime]:
+async def connected(settings: Settings, *, creates: bool) -> AsyncIterator[Runtime]:
     """Open the services for the time of the block.
 
     An embedded MongoDB that was started for it outlives it a little: another command may follow.
@@ -41,7 +47,7 @@ async def connected(settings: Settings) -> AsyncIterator[Runtime]:
     from jobqueue.services.runtime import Runtime  # noqa: PLC0415 - the driver takes 0.2 s to import, --help must not
 
     logs.configure(settings, service=False)
-    runtime = await Runtime.open(settings)
+    runtime = await Runtime.open(settings, creates=creates)
     try:
         yield runtime
     finally:

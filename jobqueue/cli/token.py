@@ -60,7 +60,7 @@ def create(
         )
         return made.wire() | {"token": text}
 
-    shown = with_runtime(database_flags(options), use)
+    shown = with_runtime(database_flags(options), use, creates=True)
     if as_json:
         output.print_json(shown)
     else:

@@ -24,6 +24,7 @@
     └── DatabaseError              MongoDB cannot do what is needed                503
         ├── DatabaseUnavailableError
         ├── UnsuitableDatabaseError   a standalone, too old, unsafe write concern
+        ├── NoDatabaseError           nothing is there to be read
         └── MongodNotFoundError       no mongod to start an embedded MongoDB with
 
 Raised *by handlers* to decide a job's outcome, and therefore outside the tree: `Die`, `Retry`.
@@ -240,6 +241,12 @@ class UnsuitableDatabaseError(DatabaseError):
     """Refuse a MongoDB that cannot keep the promises: a standalone, an old server, an unsafe write concern."""
 
     slug = "unsuitable-database"
+
+
+class NoDatabaseError(DatabaseError):
+    """Say that there is no database to read from, and how to name another."""
+
+    slug = "no-database"
 
 
 class MongodNotFoundError(DatabaseError):

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -16,6 +17,7 @@ from jobqueue.domain.errors import JobCancelledError
 from jobqueue.domain.job import JobError
 from jobqueue.domain.verdict import Again, Death, Failure, Success, Verdict
 from jobqueue.journal import get_logger
+from jobqueue.processors import scripts
 from jobqueue.processors.output import Output
 from jobqueue.processors.program import End, Program
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 _END_SECONDS: Final = 6.0
+_NOT_FOUND: Final = frozenset({126, 127})
+"""Exit codes of ``env`` and of shells that cannot run a program."""
 _INHERITED: Final = re.compile(r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR")
 """What a command has of the server's own environment, where passwords and tokens may be."""
 
@@ -109,6 +113,8 @@ class CommandProcessor:
         if code < 0:
             how = f"killed by {_name(-code)}"
         full = f"{how}: {words}" if words else how
+        if code in _NOT_FOUND and (fault := scripts.fault(Path(self._command.argv[0]))):
+            full = f"{full}; the script {fault}"
         if code in self._command.retry_exit:
             error = JobError(kind="retry", message=words or how, trace=output.trace)
             return Again(delay=self._command.retry_delay, error=error, code=code)

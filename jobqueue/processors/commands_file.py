@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import InvalidInputError, SettingsError
 from jobqueue.domain.processing import CommandConfig
+from jobqueue.processors import scripts
 from jobqueue.settings.rules import shown
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def load_commands(path: Path) -> Mapping[str, Command]:
         SettingsError: with every mistake, each naming where it is.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from error
     except (ValueError, RecursionError) as error:
@@ -205,7 +206,9 @@ def _object_to_program(program: Path) -> str:
             return "does not exist"
     except OSError as error:
         return f"cannot be reached: {error.strerror}"
-    return "" if program.is_file() and os.access(program, os.X_OK) else "is not an executable file"
+    if not program.is_file() or not os.access(program, os.X_OK):
+        return "is not an executable file"
+    return scripts.fault(program) or ""
 
 
 def _is_text(value: Any) -> bool:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import JobCancelledError
 from jobqueue.journal import get_logger
+from jobqueue.processors import scripts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -292,7 +293,10 @@ class Program:
         subject = _WHAT.get(what, self._command.argv[0])
         if what == "cwd":
             subject = f"{subject} {self._command.cwd}"
-        return f"{subject}: {os.strerror(code) if code else 'not enough memory'}{_HINTS.get(code, '')}"
+        told = f"{subject}: {os.strerror(code) if code else 'not enough memory'}"
+        if what == "program" and (fault := scripts.fault(Path(self._command.argv[0]))):
+            return f"{told}; the script {fault}"
+        return f"{told}{_HINTS.get(code, '')}"
 
 
 def _order(command: Command, environment: Mapping[str, str]) -> bytes:

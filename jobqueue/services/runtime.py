@@ -220,19 +220,26 @@ class Runtime:
         self._starting, self._closing = asyncio.Lock(), False
 
     @classmethod
-    async def open(cls, settings: Settings) -> Runtime:
+    async def open(cls, settings: Settings, *, creates: bool = True) -> Runtime:
         """Connect to the MongoDB of the settings, or to the embedded one, which is started if need be.
 
+        Args:
+            settings: of the process.
+            creates: make the database if it is not there.
+
         Raises:
+            NoDatabaseError: it is not there, and not to be made.
             DatabaseError: it cannot be reached, is not suitable, or cannot be started.
         """
         embedded = None
         url = settings.mongo_url
         if url is None:
+            if not creates:
+                await asyncio.to_thread(EmbeddedMongo.check_there, settings.data_dir)
             embedded = await asyncio.to_thread(EmbeddedMongo.acquire, settings.data_dir, mongod=settings.mongod)
             url = embedded.url
         try:
-            database = await Database.connect(url, settings.db)
+            database = await Database.connect(url, settings.db, creates=creates)
         except BaseException:
             if embedded is not None:
                 await asyncio.to_thread(embedded.release)

@@ -75,7 +75,7 @@ def from_file(
     path = cwd / (named or FILE_NAME)
     title = shown(named, "") if named else FILE_NAME
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         if named:
             mistakes.append(f"{_CONFIG} (environment): there is no file {title}")
@@ -153,7 +153,7 @@ def _is_ours(key: str, value: str) -> bool:
 def _read_secret(cwd: Path, file_name: str, where: str, mistakes: list[str]) -> str:
     name = shown(file_name)
     try:
-        with (cwd / file_name).open(encoding="utf-8") as file:
+        with (cwd / file_name).open(encoding="utf-8-sig") as file:
             text = file.read(SECRET_LIMIT).strip()
     except OSError as error:
         mistakes.append(f"{where}: {name} cannot be read: {error.strerror}")

@@ -35,7 +35,13 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
-from jobqueue.domain.errors import DatabaseUnavailableError, NotFoundError, TooLargeError, UnsuitableDatabaseError
+from jobqueue.domain.errors import (
+    DatabaseUnavailableError,
+    NoDatabaseError,
+    NotFoundError,
+    TooLargeError,
+    UnsuitableDatabaseError,
+)
 from jobqueue.store import indexes
 from jobqueue.store.clock import ServerClock
 
@@ -70,6 +76,7 @@ _TOO_LARGE: Final = frozenset({10334, 17419, 17420})
 DUPLICATE_KEY: Final = 11000
 _TOO_COSTLY: Final = frozenset({50, 292})
 _NOT_NOW: Final = frozenset({91, 189, 11600, 11602, 10107, 13435, 13436, 50, 64, 262})
+_OTHERWISE: Final = "correct --db or JOBQUEUE_DB; the first jobqueue serve, worker or add makes it"
 _WRITES: Final = WriteConcern(w="majority", j=True)
 LENIENT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     tz_aware=True,
@@ -163,11 +170,14 @@ class Database:
         self.clock = ServerClock(self)
 
     @classmethod
-    async def connect(cls, url: str, name: str, *, application: str = "jobqueue") -> Database:
+    async def connect(cls, url: str, name: str, *, application: str = "jobqueue", creates: bool = True) -> Database:
         """Connect, make sure that the server is suitable, and create the declared indexes.
+
+        Without ``creates`` the database has to be there, and the right to create indexes is not needed.
 
         Raises:
             DatabaseUnavailableError: nothing answers.
+            NoDatabaseError: there is no such database, and none is to be made.
             UnsuitableDatabaseError: the URL is wrong, access is refused, or the server is a standalone or too old.
         """
         try:
@@ -188,7 +198,7 @@ class Database:
                     with translated():
                         with pymongo.timeout(max(_ANSWER_SECONDS, until - time.monotonic())):
                             await database.check()
-                        await database.ensure_indexes()
+                        await database.ensure_indexes(creates=creates)
                 except DatabaseUnavailableError:
                     # Whoever starts during an election loses a connection, and finds the next primary a moment later.
                     if time.monotonic() >= until - _ANSWER_SECONDS:
@@ -299,10 +309,26 @@ class Database:
         with contextlib.suppress(PyMongoError), pymongo.timeout(1):
             await self._client.get_database("admin").command({"killSessions": [{"id": session_id}]})
 
-    async def ensure_indexes(self) -> list[str]:
-        """Create the declared indexes that are missing; return the names of those that had to be replaced."""
+    async def ensure_indexes(self, *, creates: bool = True) -> list[str]:
+        """Create the declared indexes that are missing; return the names of those that had to be replaced.
+
+        Args:
+            creates: make the database if it is not there; otherwise a user may lack the right to create indexes.
+
+        Raises:
+            NoDatabaseError: it is not there, and not to be made.
+        """
         with translated():
-            return await indexes.ensure(self._database)
+            if creates:
+                return await indexes.ensure(self._database)
+            if not await self._database.list_collection_names(filter={"name": "jobs"}, authorizedCollections=True):
+                raise NoDatabaseError(f"there is no database {self.name} on this MongoDB: {_OTHERWISE}")
+            try:
+                return await indexes.ensure(self._database)
+            except OperationFailure as error:
+                if error.code in AUTHENTICATION:
+                    return []
+                raise
 
     async def index_differences(self) -> list[str]:
         """Say where the indexes are not as declared."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from pymongo.errors import PyMongoError
 
-from jobqueue.domain.errors import DatabaseError, DatabaseUnavailableError
+from jobqueue.domain.errors import DatabaseError, DatabaseUnavailableError, NoDatabaseError
 from jobqueue.store import embedded_guard as guard
 from jobqueue.store import embedded_start as starting
 from jobqueue.store.embedded_guard import Layout, Lock
@@ -75,6 +75,25 @@ class EmbeddedMongo:
                 plan = starting.Plan(layout=layout, mongod=mongod, timeout=start_timeout, grace=grace)
                 server, adopted = _adopted_or_started(plan, alone=user.was_alone)
         return cls(url=starting.url(server), pid=server.pid, adopted=adopted, _layout=layout, _user=user)
+
+    @staticmethod
+    def check_there(data_dir: Path) -> None:
+        """Make sure that a directory has data of a mongod; a directory that cannot be looked into may have.
+
+        Raises:
+            NoDatabaseError: there are none.
+        """
+        try:
+            if any(Layout(data_dir.expanduser().resolve()).db.iterdir()):
+                return
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        raise NoDatabaseError(
+            f"there is no database in {data_dir}: name another by --mongo-url or JOBQUEUE_MONGO_URL, or by --data-dir "
+            "or JOBQUEUE_DATA_DIR; the first jobqueue serve, worker or add makes one here"
+        )
 
     def release(self, *, linger: bool = False) -> None:
         """Stop using mongod; the last user stops it and returns when it has ended. A second call does nothing.

@@ -31,10 +31,17 @@ _PACKAGES: Final = {
 _OTHERWISE: Final = "or set JOBQUEUE_MONGOD to another mongod, or JOBQUEUE_MONGO_URL to a MongoDB that runs"
 _MISSING_LIBRARY: Final = re.compile(r"(?:error while loading shared libraries|Library not loaded): ([^\s:]+)")
 _OTHER_VERSION: Final = re.compile(
-    r"UPGRADE PROBLEM|invalid featureCompatibilityVersion|"
-    r"unsupported WiredTiger file version|under any compatibility version",
+    r"UPGRADE PROBLEM|invalid featureCompatibilityVersion|unsupported WiredTiger file version", re.IGNORECASE
+)
+_ANY_VERSION: Final = "under any compatibility version"
+"""Said of data files of another version, and of damaged ones."""
+_DAMAGE: Final = re.compile(
+    r"is corrupted|turtle file read error|data corruption|does not appear to be a WiredTiger file|checksum error|"
+    r"WT_TRY_SALVAGE|WT_PANIC|WT_ERROR|\.(?:wt|turtle): (?:handle-)?open: (?:open: )?No such file|CursorNotFound",
     re.IGNORECASE,
 )
+_CHATTER: Final = re.compile(r"Fatal assertion|\*\*\*aborting|Writing fatal message|Please read the documentation for")
+"""What mongod says of every end, whatever the reason."""
 PORT_TAKEN: Final = "Address already in use"
 """What the log says when another program has the port."""
 _MOST_LINES: Final = 3
@@ -117,23 +124,43 @@ def start_failure(binary: Path, data_dir: Path, output: str, log: str, log_path:
             f"the data directory {data_dir} is used by a mongod that jobqueue did not start: stop that one, "
             "or choose another directory by --data-dir or JOBQUEUE_DATA_DIR"
         )
+    return _refusal(binary, data_dir, told, detail) or DatabaseError(f"mongod ended while it started ({detail})")
+
+
+def _refusal(binary: Path, data_dir: Path, told: str, detail: str) -> DatabaseError | None:
+    """Return why mongod does not take the data files, if it is because of them."""
     if _OTHER_VERSION.search(told):
-        return UnsuitableDatabaseError(
-            f"{binary} refuses the data files in {data_dir}, which seem to be of another version of MongoDB: set "
-            f"JOBQUEUE_MONGOD to a mongod of that version, or choose another directory by --data-dir ({detail})"
-        )
+        return _other_version(binary, data_dir, detail)
     if "No space left on device" in told or _is_full(data_dir):
         return DatabaseError(f"the disk of the data directory {data_dir} is full: make room ({detail})")
-    return DatabaseError(f"mongod ended while it started ({detail})")
+    if "Permission denied" in told:
+        return DatabaseError(
+            f"mongod may not read and write its files in {data_dir}/db: give them to the user that runs jobqueue, "
+            f"or choose another directory by --data-dir or JOBQUEUE_DATA_DIR ({detail})"
+        )
+    if _DAMAGE.search(told):
+        return DatabaseError(
+            f"the data files in {data_dir}/db are damaged: restore a copy of them, try {binary} --repair --dbpath "
+            f"{data_dir}/db on a copy, or choose another directory by --data-dir or JOBQUEUE_DATA_DIR ({detail})"
+        )
+    return _other_version(binary, data_dir, detail) if _ANY_VERSION in told else None
+
+
+def _other_version(binary: Path, data_dir: Path, detail: str) -> DatabaseError:
+    return UnsuitableDatabaseError(
+        f"{binary} refuses the data files in {data_dir}, which seem to be of another version of MongoDB: set "
+        f"JOBQUEUE_MONGOD to a mongod of that version, or choose another directory by --data-dir ({detail})"
+    )
 
 
 def last_words(output: str, log: str) -> str:
     """Return the last relevant lines of what a mongod printed and logged, as one line."""
     entries = [entry for line in log.splitlines() if (entry := _parsed(line))]
     serious = [entry for entry in entries if entry.get("s") in {"E", "F"}]
-    chosen = [_sentence(entry) for entry in serious[-_MOST_LINES:]] or [
-        str(entry.get("msg", "")) for entry in entries[-_MOST_LINES:]
-    ]
+    telling = [one for entry in serious if not _CHATTER.search(one := _sentence(entry))]
+    # mongod tries the same with the settings of several versions.
+    told = list(dict.fromkeys(telling or map(_sentence, serious)))
+    chosen = told[-_MOST_LINES:] or [str(entry.get("msg", "")) for entry in entries[-_MOST_LINES:]]
     printed = [line.strip() for line in output.splitlines() if line.strip() and not line.startswith(("{", "BACKTRACE"))]
     return " | ".join(map(_cut, [*printed[-_MOST_LINES:], *chosen]))
 
@@ -163,6 +190,9 @@ def _sentence(entry: dict[str, Any]) -> str:
     attributes = entry.get("attr")
     detail = ""
     if isinstance(attributes, dict) and attributes:
+        inner = attributes.get("message")
+        if isinstance(inner, dict):
+            attributes = {"message": ": ".join(str(inner[key]) for key in ("msg", "error_str") if key in inner)}
         told = [value for key in ("error", "message") if isinstance(value := attributes.get(key), str)]
         detail = ": " + (told[0] if told else json.dumps(attributes))
-    return f"{entry.get('msg', '')}{detail}"
+    return " ".join(f"{entry.get('msg', '')}{detail}".split())

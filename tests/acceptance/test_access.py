@@ -118,6 +118,7 @@ async def test_a_server_that_others_can_reach_does_not_start_without_a_token(idl
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(cli: Cli, words: list[str], code: int) -> None:
+    assert cli.run("add", "a").code == 0
     done = cli.run("token", *words)
     assert done.code == code
     assert len([line for line in done.err.splitlines() if line]) <= 3

@@ -163,6 +163,7 @@ def test_many_jobs_are_requeued_and_killed_by_a_filter(here: Callable[..., Ran],
     ],
 )
 def test_what_is_not_clear_is_refused_in_one_line(here: Callable[..., Ran], words: list[str]) -> None:
+    here("add", "a")
     refused = here(*words)
     assert (refused.code, refused.out) == (2, "")
     assert len(refused.err.splitlines()) == 1

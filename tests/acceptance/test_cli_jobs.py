@@ -232,6 +232,7 @@ def test_the_next_times_of_an_expression_need_no_database(tmp_path: Path) -> Non
     ],
 )
 def test_a_wrong_change_of_a_queue_is_told_in_one_line(here: Here, words: list[str], told: str) -> None:
+    here.run("add", "resize")
     ran = here.run("queue", *words)
     assert ran.code in {2, 4}
     assert ran.out == ""

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -88,7 +88,7 @@ class Process:
                 stderr=log,
             )
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -151,6 +151,10 @@ async def test_a_service_that_still_imports_is_stopped(
     assert not (tmp_path / "jobqueue-data").exists()
 
 
+def data_of(directory: Path) -> Layout:
+    return Layout(directory.resolve() / "jobqueue-data")
+
+
 def _has(layout: Layout, name: str) -> Callable[[], bool]:
     def look() -> bool:
         path = layout.root / name
@@ -172,7 +176,7 @@ def _has(layout: Layout, name: str) -> Callable[[], bool]:
 async def test_a_service_whose_mongod_starts_is_stopped_and_leaves_none(
     words: tuple[str, ...], moment: str, tmp_path: Path
 ) -> None:
-    layout = Layout(tmp_path.resolve() / "jobqueue-data")
+    layout = data_of(tmp_path)
     is_there = (layout.root / moment).exists if moment.endswith(".lock") else _has(layout, moment)
     with Process(tmp_path, words) as process:
         await reaches(tmp_path, process, is_there)
@@ -184,7 +188,7 @@ async def test_a_service_whose_mongod_starts_is_stopped_and_leaves_none(
 
 
 async def test_a_service_that_is_stopped_together_with_its_mongod_ends_well(tmp_path: Path) -> None:
-    layout = Layout(tmp_path.resolve() / "jobqueue-data")
+    layout = data_of(tmp_path)
     with Process(tmp_path, _SERVE) as process:
         await reaches(tmp_path, process, _has(layout, "db/WiredTiger.wt"))
         server = guard.recorded(layout)

@@ -217,6 +217,36 @@ async def test_a_program_that_cannot_be_started_is_a_failure(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("first", "kind", "code", "told"),
+    [
+        (b"#!/bin/sh\r\n", "start", None, ": No such file or directory; the script has a carriage return (\\r)"),
+        (
+            b"#!/usr/bin/env bash\r\n",
+            "exit",
+            127,
+            "; the script has a carriage return (\\r) in its first line",
+        ),
+        (
+            b"#!/no/such\n",
+            "start",
+            None,
+            "; the script names an interpreter in its first line that does not exist: /no/such",
+        ),
+    ],
+)
+async def test_a_script_spoilt_after_the_start_says_what_is_wrong_with_its_first_line(
+    first: bytes, kind: str, code: int | None, told: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "script"
+    script.write_bytes(first + b"echo hello\n")
+    script.chmod(0o755)
+    verdict, _ = await finish(Command(name="x", argv=(str(script),)))
+    assert isinstance(verdict, Failure)
+    assert (verdict.error.kind, verdict.code) == (kind, code)
+    assert told in verdict.error.message
+
+
 async def test_a_missing_interpreter_is_a_failure_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/python")
 

@@ -145,7 +145,7 @@ def test_every_mistake_in_the_settings_is_a_line(
 
 def test_without_a_mongod_the_fix_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("JOBQUEUE_MONGOD", "/nowhere/mongod")
-    assert main(["list"]) == 3
+    assert main(["add", "x"]) == 3
     assert capsys.readouterr().err == "error: JOBQUEUE_MONGOD is /nowhere/mongod, which is no executable file\n"
     assert main(["doctor"]) == 1
     assert "FAIL  mongod: JOBQUEUE_MONGOD is /nowhere/mongod" in capsys.readouterr().out

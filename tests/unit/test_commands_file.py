@@ -158,3 +158,48 @@ def test_the_file_of_the_documentation_is_right_but_for_its_program(tmp_path: Pa
         'commands.thumbnail.argv: "/usr/local/bin/thumbnail" does not exist',
         'commands.thumbnail.cwd: "/var/lib/thumbnails" is not a directory',
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "objection"),
+    [
+        (b"#!/usr/bin/env bash\r\n", "has a carriage return (\\r) in its first line"),
+        (b"#!/bin/sh\r\n", "has a carriage return (\\r) in its first line"),
+        (b"#!/bin/sh\r", "has a carriage return (\\r) in its first line"),
+        (b"\xef\xbb\xbf#!/bin/sh\n", "begins with a byte order mark in front of #!"),
+        (
+            b"#! /no/such/interpreter -x\n",
+            "names an interpreter in its first line that does not exist: /no/such/interp",
+        ),
+    ],
+)
+def test_a_script_that_cannot_run_because_of_its_first_line_is_named(
+    first: bytes, objection: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "script"
+    script.write_bytes(first + b"echo hello\n")
+    script.chmod(0o755)
+    [told] = mistakes(tmp_path, f'[commands.a]\nargv = ["{script}"]\n')
+    assert told.startswith(f'commands.a.argv: "{script}" {objection}')
+
+
+@pytest.mark.parametrize("first", [b"#!/bin/sh\n", b"#!/usr/bin/env bash\n", b"#!sh\n", b"#!\n", b"", b"\x7fELF\r\n"])
+def test_other_first_lines_are_left_to_the_system(first: bytes, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_bytes(first)
+    script.chmod(0o755)
+    assert load_commands(written(tmp_path, f'[commands.a]\nargv = ["{script}"]\n'))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['[commands.a]\r\nargv = ["/bin/true"]\r\n', '\ufeff[commands.a]\nargv = ["/bin/true"]\n'],
+    ids=["CRLF", "BOM"],
+)
+def test_files_of_editors_on_windows_are_read(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "commands.toml"
+    path.write_bytes(text.encode())
+    assert load_commands(path) == {"a": Command(name="a", argv=("/bin/true",))}
+    path.write_bytes(text.encode("utf-16"))
+    with pytest.raises(SettingsError, match="is not TOML in UTF-8"):
+        load_commands(path)

@@ -182,6 +182,27 @@ def _logged(severity: str, text: str, /, **attributes: object) -> str:
             UnsuitableDatabaseError,
             ["another version", "Terminating."],
         ),
+        (
+            "",
+            _logged("E", "WiredTiger error message", error=-31809, message={"msg": "WiredTiger.wt is corrupted"})
+            + _logged("W", "Failed to start up WiredTiger under any compatibility version.")
+            + _logged("F", "Please read the documentation for starting MongoDB with --repair here: http://x")
+            + _logged("F", "Fatal assertion", msgid=50944)
+            + _logged("F", "\n\n***aborting after fassert() failure\n\n"),
+            DatabaseError,
+            [
+                "the data files in /data/db are damaged: restore a copy",
+                "--repair --dbpath /data/db",
+                "(WiredTiger error message: WiredTiger.wt is corrupted; log: /data/mongod.log)",
+            ],
+        ),
+        (
+            "",
+            _logged("E", "WiredTiger error message", message="WiredTiger.wt: handle-open: open: Permission denied")
+            + _logged("W", "Failed to start up WiredTiger under any compatibility version."),
+            DatabaseError,
+            ["mongod may not read and write its files in /data/db", "--data-dir"],
+        ),
         ("", "", DatabaseError, ["ended while it started (log: /data/mongod.log)"]),
         ("Error parsing command line\n", "", DatabaseError, ["Error parsing command line"]),
     ],
