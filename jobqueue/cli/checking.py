@@ -49,7 +49,7 @@ def ask(flags: Mapping[str, str | None], *, ready: bool, timeout: float) -> str:
     except TimeoutError:
         raise UnwellError(f"{where} does not answer within {timeout:g} seconds") from None
     except (OSError, http.client.HTTPException) as error:
-        raise UnwellError(f"{where} does not answer: {error or type(error).__name__}") from None
+        raise UnwellError(f"{where} does not answer: {str(error) or type(error).__name__}") from None
     told = _told(body)
     if status != _OK:
         raise UnwellError(f"{where} is not well: {told.get('detail') or f'it answers with status {status}'}")

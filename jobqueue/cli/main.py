@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from jobqueue.cli import exits
+from jobqueue.cli import exits, output
 from jobqueue.domain.errors import JobQueueError
 
 if TYPE_CHECKING:
@@ -115,13 +114,13 @@ def main(args: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        _mute(sys.stdout)
+        output.mute(sys.stdout)
         return exits.ERROR
     except OSError as error:
         if error.filename is not None or error.errno not in _UNWRITABLE:
             raise
         # Whatever waits to be written would fail again when the interpreter ends.
-        _mute(sys.stdout)
+        output.mute(sys.stdout)
         with contextlib.suppress(OSError):
             click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
         return exits.ERROR
@@ -141,11 +140,3 @@ def _run(args: Sequence[str] | None) -> int:
     except JobQueueError as error:
         return exits.report(error)
     return returned if isinstance(returned, int) else exits.OK
-
-
-def _mute(stream: Any) -> None:
-    """Let the interpreter's own flush at the end go nowhere: nobody reads any more."""
-    with contextlib.suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,6 +53,22 @@ def duration(seconds: float) -> str:
 def print_line(text: str = "") -> None:
     """Print a line of data; what the terminal's encoding does not have is escaped."""
     click.echo(text.encode(_encoding(), "backslashreplace").decode(_encoding()))
+
+
+def announce(text: str) -> None:
+    """Print a line of a service that is ready; the service goes on if nobody can take the line."""
+    try:
+        print_line(text)
+    except OSError:
+        mute(sys.stdout)
+
+
+def mute(stream: Any) -> None:
+    """Let all that is written to a stream go nowhere, and what waits to be written, too."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def note(text: str) -> None:

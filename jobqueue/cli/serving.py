@@ -12,7 +12,7 @@ from aiohttp import web
 from jobqueue.api.app import make_app
 from jobqueue.api.connection import Runner
 from jobqueue.cli import listening, logs, process
-from jobqueue.cli.output import print_line
+from jobqueue.cli.output import announce
 from jobqueue.domain.errors import SettingsError
 from jobqueue.journal import get_logger
 from jobqueue.processors.commands_file import load_commands
@@ -106,7 +106,7 @@ async def _serve(
         dispatcher = runtime.dispatcher(ConfiguredLanes(runtime.configs, local))
         claiming = asyncio.create_task(dispatcher.run(), name="claiming")
         try:
-            print_line(f"listening on {url}")
+            announce(f"listening on {url}")
             log.info("serving", worker=runtime.name, database=runtime.database.name)
             await process.first(claiming, stop.asked)
         finally:

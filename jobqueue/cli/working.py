@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobqueue.cli import exits, logs, process
-from jobqueue.cli.output import print_line
+from jobqueue.cli.output import announce
 from jobqueue.journal import get_logger
 from jobqueue.services.queue import JobQueue
 from jobqueue.settings import Settings
@@ -78,7 +78,7 @@ async def _work(queue: JobQueue, settings: Settings, stop: Stop) -> None:
             dispatcher = runtime.dispatcher(queue.lanes(runtime))
             claiming = asyncio.create_task(dispatcher.run(), name="claiming")
             try:
-                print_line(f"worker {runtime.name} ready: {', '.join('/'.join(one) for one in sorted(queue.handlers))}")
+                announce(f"worker {runtime.name} ready: {', '.join('/'.join(one) for one in sorted(queue.handlers))}")
                 await process.first(claiming, stop.asked)
             finally:
                 log.info("stopping")

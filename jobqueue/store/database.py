@@ -243,7 +243,9 @@ class Database:
 
     def has_members(self) -> bool:
         """Tell whether any member of the replica set answers, be it the primary or not."""
-        return bool(self._client.topology_description.has_readable_server(pymongo.ReadPreference.SECONDARY_PREFERRED))
+        return bool(
+            self._client.delegate.topology_description.has_readable_server(pymongo.ReadPreference.SECONDARY_PREFERRED)
+        )
 
     async def ping(self) -> None:
         """Make sure that the primary answers.

@@ -19,7 +19,7 @@ SECONDS: Final = 2.0
 """Seconds within which MongoDB has to answer."""
 _CONFIRM_MS: Final = 1500
 _CREDENTIALS: Final = frozenset({18, 8000})
-_QUESTION: Final[Mapping[str, Any]] = {
+_QUESTION: Final[dict[str, Any]] = {
     "findAndModify": "jobs",
     # Nothing is in an empty list: no document matches. Routers of a sharded cluster want the queue.
     "query": {"queue": "readiness", "_id": {"$in": []}},
@@ -55,12 +55,12 @@ async def check(database: Database) -> None:
 
 async def _ask(database: Database) -> Mapping[str, Any]:
     try:
-        return dict(await database.raw.command(_QUESTION))
+        return dict(await database.raw.command({**_QUESTION}))
     except ServerSelectionTimeoutError:
         raise
     except AutoReconnect:
         # As every request does, which finds the next primary in this way.
-        return dict(await database.raw.command(_QUESTION))
+        return dict(await database.raw.command({**_QUESTION}))
 
 
 def _reason(database: Database, error: PyMongoError) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from pymongo import MongoClient
 from jobqueue.cli.main import cli as command_line
 from jobqueue.cli.main import main
 
-from .cli_process import Cli
+from .cli_process import Cli, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,3 +181,39 @@ def test_a_reader_that_has_gone_is_no_reason_to_complain(
         check=False,
     )
     assert (done.stdout.strip() in {"0", "1"}, done.stderr) == (True, "")
+
+
+def started(cli: Cli, broken: str) -> subprocess.Popen[bytes]:
+    """Start a server whose output nobody can take."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        with Path("/dev/full").open("wb") as full, (cli.cwd / "log").open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "jobqueue", "serve", "--port", "0"],
+                cwd=cli.cwd,
+                env=cli._environ(),
+                stdout=full if broken == "full disk" else writer,
+                stderr=log,
+            )
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize("broken", ["full disk", "closed pipe"])
+async def test_a_service_goes_on_when_nobody_can_take_the_line_that_it_is_ready(
+    broken: str, tmp_path: Path, mongo_url: str, db_name: str
+) -> None:
+    service = started(Cli(tmp_path, {"JOBQUEUE_MONGO_URL": mongo_url, "JOBQUEUE_DB": db_name}), broken)
+
+    async def look() -> str:
+        return (tmp_path / "log").read_text()
+
+    try:
+        await eventually(look, lambda told: '"serving"' in told)
+        service.terminate()
+        assert await asyncio.to_thread(service.wait, 60) == 0
+        assert "Traceback" not in await look()
+    finally:
+        service.kill()
+        service.wait()

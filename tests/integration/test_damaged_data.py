@@ -67,7 +67,10 @@ def run(layout: Layout, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def garbage(name: str) -> Callable[[Layout], None]:
-    return lambda layout: (layout.db / name).write_bytes(os.urandom(20_000)) and None
+    def spoil(layout: Layout) -> None:
+        (layout.db / name).write_bytes(os.urandom(20_000))
+
+    return spoil
 
 
 def no_right(layout: Layout) -> None:

@@ -71,7 +71,7 @@ async def becomes(client: Client, status: int) -> dict[str, Any]:
         seen, body = await readiness(client)
         return body if seen == status else None
 
-    found = await eventually(look, within=60)
+    found: dict[str, Any] | None = await eventually(look, within=60)
     assert found is not None
     return found
 
