@@ -20,10 +20,15 @@ INVALID_RESULT: Final = "invalid-result"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Success:
-    """It is done; ``code`` is the HTTP status or exit code, if there is one."""
+    """It is done; ``code`` is the HTTP status or exit code, if there is one.
+
+    Attributes:
+        warning: why the result is not what the job's program has answered, but its text; for the log of the job.
+    """
 
     result: Any = None
     code: int | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

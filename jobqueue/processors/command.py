@@ -38,8 +38,8 @@ class CommandProcessor:
     """Runs claimed jobs by one command, each job once.
 
     What the program writes to its standard output becomes log lines, but for ``::progress 40``, which sets the
-    progress, and ``::result {"a": 1}``, which sets the result. Lines of its standard error output have the level
-    ``stderr``.
+    progress, and ``::result {"a": 1}``, which sets the result. A result that cannot be stored becomes its text. Lines
+    of the standard error output have the level ``stderr``.
 
     Args:
         command: what to run.
@@ -103,8 +103,6 @@ class CommandProcessor:
             message = "the process that watches over the command was killed, and the command with it"
             return Failure(error=JobError(kind="lost", message=message, trace=output.trace))
         if end.code == 0:
-            if output.objection is not None:
-                return Failure(error=JobError(kind="invalid-result", message=output.objection), code=0)
             return Success(result=output.result, code=0)
         return self._explain(end.code, output)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.checks import check_number
 from jobqueue.domain.text import told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _DECODER: Final = json.JSONDecoder(strict=False)
@@ -22,7 +25,21 @@ def leading(body: bytes) -> dict[str, Any]:
     counts as far as it goes.
     """
     text = body.decode("utf-8-sig", "replace")
-    found: dict[str, Any] = {}
+    return {name: value for name, value, _ in _members(text)}
+
+
+def member(body: bytes, name: str) -> str | None:
+    """Return the text of a member of a JSON object, as its sender wrote the member; the last of several."""
+    text = body.decode("utf-8-sig", "replace")
+    found: str | None = None
+    for one, _, part in _members(text):
+        if one == name:
+            found = text[part]
+    return found
+
+
+def _members(text: str) -> Iterator[tuple[str, Any, slice]]:
+    """Yield names, values and places of the members that `leading` returns."""
     at, opening = _skip(text, 0), "{"
     while text.startswith(opening, at):
         try:
@@ -30,13 +47,13 @@ def leading(body: bytes) -> dict[str, Any]:
             at = _skip(text, at)
             if not isinstance(name, str) or not text.startswith(":", at):
                 break
-            value, end = _value(text, _skip(text, at + 1))
+            begin = _skip(text, at + 1)
+            value, end = _value(text, begin)
         except _TOO_DEEP:
             break
         at, opening = _skip(text, end), ","
         if at < len(text) or isinstance(value, str):
-            found[name] = value
-    return found
+            yield name, value, slice(begin, end)
 
 
 def reason(value: Any) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -13,6 +12,7 @@ from jobqueue.domain import payload
 from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, TooLargeError
 from jobqueue.domain.text import cut
 from jobqueue.processors.lines import Lines
+from jobqueue.processors.written import as_text, read, storable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,13 +45,11 @@ class Output:
         most: bytes that are kept as log lines, each counted with 64 more for its keeping.
 
     Attributes:
-        result: of the last ``::result`` line.
-        objection: why that line is none, if so.
+        result: of the last ``::result`` line; its text, if it cannot be stored as it is.
     """
 
     def __init__(self, reporter: Reporter, most: int) -> None:
         self.result: Any = None
-        self.objection: str | None = None
         self._reporter = reporter
         self._most = most
         self._room = most
@@ -133,26 +131,23 @@ class Output:
         try:
             if len(line) > _LONGEST_RESULT:
                 raise TooLargeError("result", len(line), payload.MOST_RESULT)  # noqa: TRY301 - it is one of those below
-            self.result, self.objection = _read_result(text), None
-        except (ValueError, RecursionError) as error:
-            self.objection = f"the ::result is not JSON: {cut(str(error), _LONGEST_WORDS)}"
+            self.result = _stored(text)
         except (InvalidInputError, TooLargeError) as error:
-            self.objection = f"the ::result cannot be stored: {cut(str(error), _LONGEST_WORDS)}"
-        return [] if self.objection is None else [self._note(self.objection)]
+            self.result = as_text(text) or None
+            problem = cut(str(error), _LONGEST_WORDS)
+            return [self._note(f"the ::result cannot be stored as it is, so its text is the result: {problem}")]
+        return []
 
 
-def _read_result(text: bytes) -> Any:
-    result = json.loads(text.decode(), parse_constant=_refuse)
-    payload.check_result(result)
-    return result
+def _stored(text: bytes) -> Any:
+    written = read(text)
+    if written is None:
+        raise InvalidInputError({"result": ["is not JSON"]})
+    return storable(written)
 
 
 def _text(line: bytes) -> str:
     return line.decode("utf-8", "replace")
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
 
 
 async def _make(calls: Sequence[Call]) -> None:

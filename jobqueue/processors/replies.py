@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import codecs
-import json
-import re
-from dataclasses import dataclass, field
+import base64
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from jobqueue.domain import payload
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.job import JobError
+from jobqueue.domain.text import cut
 from jobqueue.domain.verdict import Accepted, Again, Death, Failure, Success, Verdict
 from jobqueue.processors import decisions
+from jobqueue.processors.encodings import unpack
 from jobqueue.processors.faults import shown
+from jobqueue.processors.written import Written, as_text, read, storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +26,7 @@ MOST_BODY: Final = payload.MOST_RESULT
 MOST_ERROR_BODY: Final = 1024 * 1024
 """Bytes read of any other reply."""
 EXCERPT: Final = 2 * 1024
-"""Bytes kept of a reply that is not JSON."""
+"""Bytes kept of a reply to a job that did not succeed."""
 LONGEST_WAIT: Final = 3600.0
 """Seconds that a ``Retry-After`` may ask for."""
 SHORTEST_WAIT: Final = 1.0
@@ -38,9 +37,8 @@ _BUSY: Final = frozenset({429, 503})
 _OUTCOMES: Final = frozenset({"fail", "die", "retry"})
 """Outcomes that count whatever the status, and whatever else is wrong with the body."""
 _MOST_DIGITS: Final = 9
-_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
-_MOST_WHOLE: Final = 30
-_UNREAD: Final = object()
+_LONGEST_WARNING: Final = 2000
+_NOT_JSON: Final = "it is meant as JSON and is not"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,25 +83,28 @@ def judge(reply: Reply, now: datetime) -> Verdict:
 
     The status decides, unless the body is an object with an ``outcome``; only that of a 2xx may be ``success``.
     A reason that is no text becomes text, and a delay that is no number becomes the shortest: the outcome counts.
+    A whole reply of a 2xx is a success whatever its body is: a body that cannot be stored as it is becomes text.
 
     Args:
         reply: what came back, perhaps cut short.
         now: what a date in ``Retry-After`` is compared with, if the reply has no ``Date``.
     """
-    value = _json(reply)
-    body = decisions.leading(reply.body) if value is _UNREAD and _is_legible(reply) else value
+    reply = _unpacked(reply)
+    written = _json(reply)
+    value = None if written is None else written.value
+    body = decisions.leading(reply.body) if written is None and _is_legible(reply) else value
     if isinstance(body, dict) and (decided := _decided(reply, body)) is not None:
         return decided
-    if isinstance(value, dict) and value.get("outcome") == "success" and reply.is_success:
-        return _success(reply, value.get("result"))
-    return _by_status(reply, value, now)
+    if isinstance(body, dict) and body.get("outcome") == "success" and reply.is_success:
+        return _with_result(reply, body, written)
+    return _by_status(reply, written, now)
 
 
-def _by_status(reply: Reply, value: Any, now: datetime) -> Verdict:
+def _by_status(reply: Reply, written: Written | None, now: datetime) -> Verdict:
     if reply.status == _ACCEPTED:
         return Accepted(code=reply.status)
     if reply.is_success:
-        return _succeeded(reply, value)
+        return _succeeded(reply, written)
     error = _http_error(reply)
     if reply.status == _GONE:
         return Death(error=error, code=reply.status)
@@ -134,26 +135,26 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     return min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT)
 
 
-def _json(reply: Reply) -> Any:
-    """Return the body's value; `_UNREAD` if it is no JSON, or not whole."""
+def _unpacked(reply: Reply) -> Reply:
+    """Return the reply with a plain body, where its encoding can be undone."""
+    if not reply.is_encoded or reply.fault is not None:
+        return reply
+    body = unpack(reply.body, reply.headers["content-encoding"].strip().lower(), reply.limit)
+    if body is None:
+        return reply
+    plain = {name: value for name, value in reply.headers.items() if name != "content-encoding"}
+    return replace(reply, body=body, headers=plain)
+
+
+def _json(reply: Reply) -> Written | None:
+    """Return the value of the body; ``None`` if the body is no JSON, or not whole."""
     if len(reply.body) > reply.limit or not _is_legible(reply):
-        return _UNREAD
-    text = reply.body.removeprefix(codecs.BOM_UTF8)
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return _UNREAD
-    # orjson makes floats of whole numbers beyond 64 bit, which would be another result than the one that was sent.
-    return json.loads(text, parse_int=_whole) if _LONG_NUMBER.search(text) else value
+        return None
+    return read(reply.body)
 
 
 def _is_legible(reply: Reply) -> bool:
     return reply.fault is None and not reply.is_encoded and not reply.is_redirect
-
-
-def _whole(text: str) -> int:
-    """Return a whole number; one that is far beyond 64 bit may become another one that is."""
-    return int(text[:_MOST_WHOLE])
 
 
 def _decided(reply: Reply, body: dict[str, Any]) -> Verdict | None:
@@ -173,37 +174,56 @@ def _decided(reply: Reply, body: dict[str, Any]) -> Verdict | None:
     return Again(delay=delay, error=error, code=reply.status)
 
 
-def _succeeded(reply: Reply, value: Any) -> Verdict:
+def _succeeded(reply: Reply, written: Written | None) -> Verdict:
     if reply.fault is not None:
         return reply.fault
-    if value is not _UNREAD:
-        return _success(reply, value)
-    if problem := _unreadable(reply):
-        return problem
-    return Success(result=_excerpt(reply) or None, code=reply.status)
-
-
-def _unreadable(reply: Reply) -> Failure | None:
-    if len(reply.body) > reply.limit:
-        message = f"the webhook answered with more than {reply.limit // 2**20} MiB, the most a result may take"
-        return Failure(error=_error("too-large-reply", message, reply), code=reply.status)
+    if written is not None:
+        return _success(reply, written, reply.body)
     if not reply.body.strip():
-        return None
+        return Success(code=reply.status)
     if reply.is_encoded:
         encoding = shown(reply.headers["content-encoding"])
-        return _invalid(reply, f"the webhook answered with the encoding {encoding}; the request asked for identity")
-    if _is_declared_json(reply):
-        return _invalid(reply, "the webhook answered with a body that is declared as JSON and is not")
-    return None
+        problem = f"its encoding, {encoding}, cannot be undone, and the request asked for none; the text is its base64"
+        return _as_text(reply, base64.b64encode(reply.body), problem)
+    return _as_text(reply, reply.body, _objection(reply))
 
 
-def _success(reply: Reply, result: Any) -> Verdict:
+def _with_result(reply: Reply, body: dict[str, Any], written: Written | None) -> Success:
+    """Return a success with the member ``result`` of a body, which may be no whole JSON."""
+    text = decisions.member(reply.body, "result")
+    own = None if text is None else read(text)
+    if own is not None and text is not None:
+        return _success(reply, own, text.encode())
+    if written is not None:
+        return _success(reply, Written(value=body.get("result")), reply.body)
+    return _as_text(reply, reply.body if text is None else text.encode(), _objection(reply) or _NOT_JSON)
+
+
+def _success(reply: Reply, written: Written, text: bytes) -> Success:
+    """Return a success with a result, or with its text if the result cannot be stored."""
     try:
-        payload.check_result(result)
+        return Success(result=storable(written), code=reply.status)
     except (InvalidInputError, TooLargeError) as problem:
-        message = f"the webhook answered with a result that cannot be stored: {problem}"
-        return Failure(error=_error("invalid-result", message, reply), code=reply.status)
-    return Success(result=result, code=reply.status)
+        return _as_text(reply, text, str(problem))
+
+
+def _as_text(reply: Reply, text: bytes, problem: str | None) -> Success:
+    kept = "the reply cannot be stored as it is, so the result is its text: "
+    warning = None if problem is None else cut(kept + problem, _LONGEST_WARNING)
+    return Success(result=as_text(text), code=reply.status, warning=warning)
+
+
+def _objection(reply: Reply) -> str | None:
+    """Return why a body that is no JSON is not what its sender has meant; ``None`` for plain text."""
+    if len(reply.body) > reply.limit:
+        return f"it takes more than {reply.limit:,} bytes, the most a result may take; the rest is cut off"
+    if _is_declared_json(reply):
+        return _NOT_JSON
+    try:
+        reply.body.decode()
+    except UnicodeDecodeError:
+        return "it is not UTF-8"
+    return None
 
 
 def _is_declared_json(reply: Reply) -> bool:
@@ -216,10 +236,6 @@ def _http_error(reply: Reply) -> JobError:
     if reply.is_redirect and "location" in reply.headers:
         message += f" to {shown(reply.headers['location'])}; redirects are not followed"
     return _error("http", message, reply)
-
-
-def _invalid(reply: Reply, message: str) -> Failure:
-    return Failure(error=_error("invalid-reply", message, reply), code=reply.status)
 
 
 def _error(kind: str, message: str, reply: Reply) -> JobError:

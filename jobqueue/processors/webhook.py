@@ -42,6 +42,9 @@ def _version() -> str:
 _USER_AGENT: Final = f"jobqueue/{_version()}"
 _MISHAPS: Final = (aiohttp.ClientError, OSError, ValueError)
 _STOP_SECONDS: Final = 5.0
+_LONGEST_HEADER: Final = 100 * 1024
+"""Bytes of one header of a reply; the client gives up beyond, and then nobody knows the status."""
+_MOST_HEADERS: Final = 1000
 
 
 class WebhookClient:
@@ -92,6 +95,9 @@ class WebhookClient:
                 trust_env=False,
                 auto_decompress=False,
                 raise_for_status=False,
+                max_line_size=_LONGEST_HEADER,
+                max_field_size=_LONGEST_HEADER,
+                max_headers=_MOST_HEADERS,
             )
 
     async def close(self) -> None:

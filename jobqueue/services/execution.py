@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import stamina
 
+from jobqueue.domain import result_text
 from jobqueue.domain.errors import (
     DatabaseError,
     InvalidInputError,
@@ -67,6 +69,7 @@ class Execution:
         self._cut_off = False
         self._leaving = False
         self._verdict: Verdict | None = None
+        self._explained: set[str] = set()
 
     async def run(self) -> None:
         """Run the job until it ends, its time is over, it is lost, or it is to be given back."""
@@ -170,16 +173,16 @@ class Execution:
                     return
 
     async def _settle(self, verdict: Verdict) -> None:
-        """Record a verdict; if it cannot be stored, record its kind, and why its details are missing."""
+        """Record a verdict; one that cannot be stored becomes another, and the log of the job says why."""
+        if isinstance(verdict, Success) and verdict.warning is not None:
+            await self._explain(verdict.warning, "warning")
         try:
             await self._work.settle(self.job, self.token, verdict)
         except (InvalidInputError, TooLargeError) as error:
-            subject = "result" if isinstance(verdict, Success) else "reason"
-            message = f"the {subject} cannot be stored: {error}"
-            log.warning("outcome recorded without its details", job_id=self.job.id, reason=message)
-            await self._explain(message)
+            instead, message, level = _instead(verdict, error)
+            await self._explain(message, level)
             try:
-                await self._work.settle(self.job, self.token, without_details(verdict, message))
+                await self._work.settle(self.job, self.token, instead)
             except (InvalidInputError, TooLargeError):
                 await self._work.settle(self.job, self.token, without_details(verdict, _PLAIN))
 
@@ -190,10 +193,14 @@ class Execution:
         except WriteRefusedError as error:
             log.warning("outcome could not be recorded", job_id=self.job.id, error=str(error))
 
-    async def _explain(self, message: str) -> None:
-        """Add a line to the job's log; a line that cannot be stored does not hold up the outcome."""
+    async def _explain(self, message: str, level: str) -> None:
+        """Add a line to the job's log, once; a line that cannot be stored does not hold up the outcome."""
+        if message in self._explained:
+            return
+        log.warning("outcome recorded otherwise", job_id=self.job.id, reason=message)
         with contextlib.suppress(InvalidInputError, TooLargeError):
-            await self._work.report(self.job, self.token, lines=[(message, "error")])
+            await self._work.report(self.job, self.token, lines=[(message, level)])
+        self._explained.add(message)
 
     async def _process(self, reporter: JobReporter) -> Verdict:
         with run_span(self.job):
@@ -209,6 +216,20 @@ class Execution:
     def _timeout(self) -> Verdict:
         message = f"ran longer than its {self.job.timeout:g} s"
         return Failure(error=JobError(kind="timeout", message=message), timed_out=True)
+
+
+def _instead(verdict: Verdict, error: InvalidInputError | TooLargeError) -> tuple[Verdict, str, str]:
+    """Return the verdict that is recorded for an unstorable one, and the line that says so, with its level.
+
+    A result becomes its text, as far as the text fits. A result that is no data, such as an object, is a failure.
+    """
+    if isinstance(verdict, Success):
+        with contextlib.suppress(InvalidInputError):
+            as_text = replace(verdict, result=result_text.of(verdict.result))
+            return as_text, f"the result cannot be stored as it is, so its text is the result: {error}", "warning"
+    subject = "result" if isinstance(verdict, Success) else "reason"
+    message = f"the {subject} cannot be stored: {error}"
+    return without_details(verdict, message), message, "error"
 
 
 def _broken(error: BaseException) -> Failure:

@@ -146,8 +146,8 @@ async def test_retry_runs_the_job_again_uncounted(queue: JobQueue) -> None:
         assert following.start_at - entry.end_at >= timedelta(seconds=1)
 
 
-@pytest.mark.parametrize("result", [object(), float("nan"), {1: 2}, {"a": "x" * 5_000_000}])
-async def test_a_result_that_cannot_be_stored_is_a_failed_attempt_that_says_so(queue: JobQueue, result: Any) -> None:
+@pytest.mark.parametrize("result", [object(), {1, 2}, {"a": b"bytes"}, {(1, 2): 3}])
+async def test_a_result_that_is_no_data_is_a_failed_attempt_that_says_so(queue: JobQueue, result: Any) -> None:
     async def work(_: Any) -> Any:
         return result
 

@@ -36,6 +36,9 @@ class NotATime(datetime):
     def astimezone(self, *_: Any, **__: Any) -> Any:
         raise ValueError("NaTType does not support astimezone")
 
+    def isoformat(self, *_: Any, **__: Any) -> str:
+        return "NaT"
+
 
 class Level(enum.Enum):
     HIGH = "high"
@@ -79,17 +82,25 @@ def numbers() -> Iterator[int]:
 
 
 RESULTS: dict[str, Callable[[], Any]] = {
-    "date that is none": lambda: {"rows": [{"paid": NotATime(1, 1, 1)}]},
-    "huge number": lambda: 10**400,
     "member of an enum": lambda: Level.HIGH,
     "scalar": Scalar,
     "mapping whose keys raise": lambda: {"a": Locked(b=1)},
     "list that holds itself": ring,
-    "many values": laughs,
     "liar": Liar,
     "generator": lambda: {"rows": numbers()},
     "deque": deque,
-    "lone surrogate": lambda: "\ud800",
+}
+TEXTS: dict[str, tuple[Callable[[], Any], str]] = {
+    "date that is none": (lambda: {"rows": [{"paid": NotATime(1, 1, 1)}]}, '{"rows": [{"paid": "NaT"}]}'),
+    "huge number": (lambda: {"n": 10**400}, f'{{"n": {10**400}}}'),
+    "no number": (lambda: [float("nan"), float("-inf")], "[NaN, -Infinity]"),
+    "lone surrogate": (lambda: "\ud800 é", '"\\ud800 é"'),
+    "name of MongoDB": (lambda: {"$ref": (1, None, True)}, '{"$ref": [1, null, true]}'),
+    "name that is a number": (lambda: {1: 2}, '{"1": 2}'),
+}
+LONG: dict[str, tuple[Callable[[], Any], str]] = {
+    "many values": (laughs, "[" * 50),
+    "long text": (lambda: {"a": "x" * 5_000_000}, '{"a": "xxx'),
 }
 
 
@@ -101,10 +112,35 @@ async def ended(queue: JobQueue, job: Job) -> Job:
     return await queue.get(job.id)
 
 
+@pytest.mark.parametrize("name", [*TEXTS, *LONG])
+async def test_a_result_that_can_be_told_is_kept_as_its_text(queue: JobQueue, name: str) -> None:
+    make, text = (TEXTS | LONG)[name]
+
+    @queue.handler("work")
+    def work(_: Any) -> Any:
+        return make()
+
+    async with queue.working():
+        done = await ended(queue, await queue.add("work", attempts=1, lease=3600))
+    assert (done.state, done.attempts_made, [one.outcome for one in done.history]) == (
+        *(State.SUCCESS, 1),
+        [Outcome.SUCCESS],
+    )
+    assert done.result == text if name in TEXTS else done.result.startswith(text)
+    assert done.result.endswith(" … (cut short)") == (name in LONG)
+    ((line, level),) = [(line.m, line.level) for line in done.logs]
+    assert level == "warning"
+    assert line.startswith("the result cannot be stored as it is, so its text is the result: result")
+
+
+async def test_a_warning_of_a_success_is_logged_once(idle_runtime: Runtime) -> None:
+    job = await executed(idle_runtime, Success(result="text", warning="why it is text"))
+    assert (job.state, job.result) == (State.SUCCESS, "text")
+    assert [(line.m, line.level) for line in job.logs] == [("why it is text", "warning")]
+
+
 @pytest.mark.parametrize("is_async", [True, False], ids=["async", "thread"])
-async def test_a_result_that_cannot_be_stored_fails_its_job_at_once_and_no_other(
-    queue: JobQueue, *, is_async: bool
-) -> None:
+async def test_a_result_that_is_no_data_fails_its_job_at_once_and_no_other(queue: JobQueue, *, is_async: bool) -> None:
     runs: list[str] = []
 
     def make(job: Any) -> Any:
@@ -133,7 +169,7 @@ async def test_a_result_that_cannot_be_stored_fails_its_job_at_once_and_no_other
 
 
 async def test_the_attempts_that_are_left_are_made_after_the_backoff(queue: JobQueue) -> None:
-    results = [NotATime(1, 1, 1), 5]
+    results = [Level.HIGH, 5]
 
     @queue.handler("work")
     def work(_: Any) -> Any:

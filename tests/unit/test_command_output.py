@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from jobqueue.domain import payload
 from jobqueue.domain.errors import DatabaseUnavailableError, JobCancelledError
 from jobqueue.processors.output import STDERR, Output
 
@@ -88,36 +89,62 @@ async def test_of_many_steps_at_once_the_last_is_reported() -> None:
 async def test_a_result_line_sets_the_result(text: str, result: Any) -> None:
     output, recorder = await taken(f"::result {text}\n".encode())
 
-    assert (output.result, output.objection, recorder.lines) == (result, None, [])
+    assert (output.result, recorder.lines) == (result, [])
 
 
 @pytest.mark.parametrize(
-    ("text", "objection"),
+    ("text", "problem"),
     [
-        (b" {width: 320}", "is not JSON"),
-        (b"", "is not JSON"),
-        (b" NaN", "NaN is no number in JSON"),
-        (b' "\xff"', "is not JSON"),
-        (b" " + b"[" * 100_000, "is not JSON"),
-        (b" 18446744073709551616", "beyond 64 bit"),
-        (b' {"$set": 1}', "begins with $"),
-        (b" " + b'"' + b"x" * 5_000_000 + b'"', "the limit is 4,194,304"),
-        (b" " + b'"' + b"x" * 20_000_000 + b'"', "the limit is 4,194,304"),
+        (b"{width: 320}", "is not JSON"),
+        (b"NaN", "is not a finite number"),
+        (b'"\\ud800"', "has a lone surrogate"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"18446744073709551616", "beyond 64 bit"),
+        (b'{"$set": 1}', "begins with $"),
+        (b'{"a": 1, "a": 2}', "has the name a twice"),
     ],
 )
-async def test_a_result_that_is_none_is_told_about(text: bytes, objection: str) -> None:
-    line = b"::result" + text + b"\n"
+async def test_a_result_that_cannot_be_stored_is_kept_as_its_text(text: bytes, problem: str) -> None:
+    line = b"::result " + text + b"\n"
     output, recorder = await taken(*(line[start : start + 65536] for start in range(0, len(line), 65536)))
 
-    assert output.objection is not None
-    assert objection in output.objection
-    assert recorder.lines == [(output.objection, "warning")]
+    assert output.result == text.decode()
+    ((told, level),) = recorder.lines
+    assert (told.startswith("the ::result cannot be stored as it is"), problem in told, level) == (
+        True,
+        True,
+        "warning",
+    )
+
+
+@pytest.mark.parametrize("size", [5_000_000, 20_000_000])
+async def test_a_result_that_is_too_long_is_cut(size: int) -> None:
+    line = b'::result "' + b"x" * size + b'"\n'
+    output, recorder = await taken(*(line[start : start + 65536] for start in range(0, len(line), 65536)))
+
+    assert payload.check_result(output.result) == output.result
+    assert output.result.startswith('"xxx')
+    assert output.result.endswith(" … (cut short)")
+    assert "the limit is 4,194,304" in recorder.lines[0][0]
+
+
+async def test_a_result_that_is_no_utf_8_shows_each_byte() -> None:
+    output, _ = await taken(b'::result "caf\xe9"\n')
+
+    assert output.result == '"caf\\xe9"'
+
+
+async def test_a_result_line_without_a_result_is_told_about() -> None:
+    output, recorder = await taken(b"::result\n")
+
+    assert output.result is None
+    assert [level for _, level in recorder.lines] == ["warning"]
 
 
 async def test_the_last_result_counts() -> None:
     assert (await taken(b"::result 1\n::result 2\n"))[0].result == 2
-    assert (await taken(b"::result x\n::result 2\n"))[0].objection is None
-    assert (await taken(b"::result 1\n::result x\n"))[0].objection is not None
+    assert (await taken(b"::result x\n::result 2\n"))[0].result == 2
+    assert (await taken(b"::result 1\n::result x\n"))[0].result == "x"
 
 
 async def test_a_result_of_the_size_allowed_is_taken_also_in_ascii() -> None:

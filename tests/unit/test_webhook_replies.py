@@ -1,23 +1,30 @@
 from __future__ import annotations
 
+import base64
 import gzip
 import json
+import zlib
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobqueue.domain import payload
 from jobqueue.domain.job import LONGEST_MESSAGE, JobError
 from jobqueue.domain.verdict import Accepted, Again, Death, Failure, Success
 from jobqueue.processors.replies import MOST_BODY, Reply, judge, retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOW = datetime(2025, 3, 1, 12, 0, 0, tzinfo=UTC)
 CUT = Failure(error=JobError(kind="connection", message="example.com broke off its reply"), code=200)
 JSON = {"content-type": "application/json; charset=utf-8"}
 JSON_NAMED = {"content_type": "application/json"}
+NO_JSON = "it is meant as JSON and is not"
 
 
 def verdict(status: int, body: bytes = b"", **headers: str) -> Any:
@@ -43,13 +50,6 @@ def test_a_2xx_succeeds_with_its_json_body(status: int, body: bytes, result: Any
     assert verdict(status, body) == Success(result=result, code=status)
 
 
-@pytest.mark.parametrize("number", [str(2**63), str(-(2**63) - 1), str(2**64), "1" * 29, "-" + "1" * 200])
-def test_a_2xx_with_a_whole_number_that_cannot_be_kept_fails(number: str) -> None:
-    failure = verdict(200, f'{{"n": {number}}}'.encode())
-    assert failure.error.kind == "invalid-result"
-    assert "result.n: is a whole number beyond 64 bit" in failure.error.message
-
-
 @pytest.mark.parametrize("number", [2**63 - 1, -(2**63), 2**53 + 1])
 def test_a_2xx_keeps_large_whole_numbers_exactly(number: int) -> None:
     assert verdict(200, f'{{"n": {number}, "text": "{2**70}"}}'.encode()) == Success(
@@ -63,50 +63,143 @@ def test_a_2xx_without_a_body_succeeds_without_a_result(body: bytes, headers: di
     assert judge(Reply(status=204, headers=headers, body=body), NOW) == Success(code=204)
 
 
-def test_a_2xx_with_text_succeeds_with_the_beginning_of_it() -> None:
-    assert verdict(200, b"OK\n", content_type="text/plain") == Success(result="OK", code=200)
-    assert verdict(200, b"\xff\x00ok") == Success(result="\ufffd\x00ok", code=200)
-    assert verdict(200, b"x" * 5000) == Success(result="x" * 2048 + " …", code=200)
+def kept(given: Any, text: str, *why: str) -> None:
+    """Check that a reply is a success with a text as its result, and that the warning says why."""
+    assert isinstance(given, Success)
+    assert (given.result, given.code) == (text, 200)
+    assert given.warning is not None
+    assert given.warning.startswith("the reply cannot be stored as it is, so the result is its text: ")
+    assert all(word in given.warning for word in why), given.warning
+    assert payload.check_result(given.result) == given.result
 
 
-@pytest.mark.parametrize("kind", ["application/json", "Application/Problem+JSON; charset=utf-8"])
-@pytest.mark.parametrize("body", [b'{"outcome": "fai', b"NaN", b"OK", b"[1e999]", b'"\xff"', b"[" * 5000])
-def test_a_2xx_that_claims_to_be_json_and_is_not_fails(kind: str, body: bytes) -> None:
-    failure = verdict(200, body, content_type=kind)
-
-    assert (failure.error.kind, failure.code) == ("invalid-reply", 200)
-    assert "JSON" in failure.error.message
-
-
-def test_a_compressed_2xx_fails_and_says_so() -> None:
-    failure = verdict(200, gzip.compress(b'{"outcome": "fail"}'), content_encoding="gzip")
-
-    assert failure.error.kind == "invalid-reply"
-    assert "gzip" in failure.error.message
-
-
-def test_a_2xx_with_too_long_a_body_fails() -> None:
-    failure = verdict(200, b'"' + b"x" * MOST_BODY)
-
-    assert (failure.error.kind, failure.code) == ("too-large-reply", 200)
-    assert "4 MiB" in failure.error.message
+@pytest.mark.parametrize("body", ["OK\n", "x" * 50_000, "<p>nul \0 \u2028</p>"])
+def test_a_2xx_with_text_succeeds_with_all_of_it(body: str) -> None:
+    assert verdict(200, body.encode(), content_type="text/plain") == Success(result=body.strip(), code=200)
+    assert verdict(200, body.encode()) == Success(result=body.strip(), code=200)
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("text", "problem"),
     [
-        b"9223372036854775808",
-        b'{"$where": 1}',
-        b'{"a\\u0000": 1}',
-        b"[" * 70 + b"]" * 70,
-        b"[0" + b",0" * 600_000 + b"]",
+        (str(2**63), "is a whole number beyond 64 bit"),
+        (str(-(2**63) - 1), "is a whole number beyond 64 bit"),
+        ("1" * 29, "is a whole number beyond 64 bit"),
+        ("-" + "1" * 5000, "is a whole number beyond 64 bit"),
+        ('{"$ref": 1}', "result.$ref: has a name that begins with $"),
+        ('{"a": {"$where": 1}}', "result.a.$where: has a name that begins with $"),
+        ('{"a\\u0000": 1}', "has a NUL character in its name"),
+        ("NaN", "is not a finite number"),
+        ('{"a": [Infinity, -Infinity]}', "result.a.1: is not a finite number"),
+        ("[1e999]", "is not a finite number"),
+        ('"\\ud800"', "has a lone surrogate"),
+        ("[" * 70 + "]" * 70, "is nested deeper than 64 levels"),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "has the name c twice in one object"),
+        ("[0" + ",0" * 600_000 + "]", "result takes "),
     ],
 )
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_a_result_that_cannot_be_stored_fails(body: bytes, *, wrapped: bool) -> None:
-    failure = verdict(200, b'{"outcome": "success", "result": %b}' % body if wrapped else body)
+@pytest.mark.parametrize("headers", [{}, JSON_NAMED])
+def test_a_2xx_with_json_that_cannot_be_stored_succeeds_with_its_text(
+    text: str, problem: str, headers: dict[str, str]
+) -> None:
+    kept(verdict(200, text.encode(), **headers), text, problem)
+    wrapped = f'{{"result" : {text} ,"outcome": "success"}}'.encode()
+    given = verdict(200, wrapped, **headers)
+    assert given.result in {text, wrapped.decode()}
+    kept(given, given.result, problem)
 
-    assert (failure.error.kind, failure.code) == ("invalid-result", 200)
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'{"outcome": "fai', '{"outcome": "fai'),
+        (b"OK", "OK"),
+        (b'{"caf\xe9": "\xff"}', '{"caf\\xe9": "\\xff"}'),
+        (b'"two\nlines"', '"two\nlines"'),
+        (b"[" * 100_000, "[" * 100_000),
+    ],
+)
+@pytest.mark.parametrize("kind", ["application/json", "Application/Problem+JSON; charset=utf-8"])
+def test_a_2xx_that_claims_to_be_json_and_is_not_succeeds_with_its_text(kind: str, body: bytes, text: str) -> None:
+    kept(verdict(200, body, content_type=kind), text, NO_JSON)
+
+
+def test_a_2xx_that_is_no_utf_8_succeeds_and_shows_each_byte() -> None:
+    kept(verdict(200, b"\xff\x00ok"), "\\xff\x00ok", "it is not UTF-8")
+
+
+@pytest.mark.parametrize("name", ["a.b", "", ".", "a."])
+def test_a_name_with_a_dot_is_kept_as_it_is(name: str) -> None:
+    assert verdict(200, orjson.dumps({name: 1})) == Success(result={name: 1}, code=200)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("X-GZIP", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", lambda body: zlib.compress(body, wbits=-15)),
+        ("gzip", bytes),
+        ("br", bytes),
+    ],
+)
+def test_an_encoded_body_counts_although_nobody_has_asked_for_the_encoding(
+    encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    def of(status: int, body: bytes) -> Any:
+        return verdict(status, pack(body), content_encoding=encoding, content_type="application/json")
+
+    assert of(200, b'{"n": 1}') == Success(result={"n": 1}, code=200)
+    assert of(200, b'{"outcome": "fail", "reason": "no"}').error.message == "no"
+    assert isinstance(of(500, b'{"outcome": "die"}'), Death)
+    assert of(500, b"Oops").error.trace == "HTTP 500 Because\n\nOops"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, br"])
+@pytest.mark.parametrize("body", [b"\x1f\x8b", gzip.compress(b"abc" * 100)[:20], b"\xff" * 50])
+def test_a_2xx_whose_encoding_cannot_be_undone_succeeds_with_its_bytes(encoding: str, body: bytes) -> None:
+    given = verdict(200, body, content_encoding=encoding)
+
+    kept(given, base64.b64encode(body).decode(), f"its encoding, {encoding}, cannot be undone")
+
+
+def test_a_body_that_unpacks_to_very_much_is_cut() -> None:
+    given = verdict(200, gzip.compress(b"x" * 50_000_000), content_encoding="gzip")
+
+    kept(given, "x" * (payload.LONGEST_TEXT - len(" … (cut short)".encode())) + " … (cut short)", "4,194,304 bytes")
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'{"outcome": "success", "result": "' + b"x" * MOST_BODY, '"xxx'),
+        (b'{"outcome": "success", "result": [' + b"1," * MOST_BODY, '{"outcome": "success", "result": [1'),
+        (b'{"outcome": "success", "result": "half', '"half'),
+        (b'{"outcome": "success", ', '{"outcome": "success",'),
+    ],
+)
+def test_the_outcome_success_counts_in_a_body_that_is_not_whole(body: bytes, text: str) -> None:
+    given = verdict(200, body)
+
+    assert given.result.startswith(text)
+    kept(given, given.result)
+
+
+def test_the_outcome_success_has_its_result_though_the_rest_is_broken() -> None:
+    assert verdict(200, b'{"outcome": "success", "result": {"a": 1}, oops') == Success(result={"a": 1}, code=200)
+    large = b'{"n": %b, "outcome": "success", "result": {"a": 1}}' % (b"9" * 5000)
+    assert verdict(200, large) == Success(result={"a": 1}, code=200)
+
+
+@pytest.mark.parametrize("headers", [{}, JSON_NAMED])
+@pytest.mark.parametrize("part", [b"x", "é".encode(), b"\xff", b"\0"])
+def test_a_2xx_with_too_long_a_body_succeeds_with_as_much_as_fits(part: bytes, headers: dict[str, str]) -> None:
+    given = verdict(200, b'"' + part * (MOST_BODY + 5), **headers)
+
+    kept(given, given.result, "it takes more than 4,194,304 bytes", "the rest is cut off")
+    assert given.result.endswith(" … (cut short)")
+    assert payload.LONGEST_TEXT - 4 <= len(given.result.encode()) <= payload.LONGEST_TEXT
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 400, 404, 410, 500, 503])
@@ -234,7 +327,7 @@ def test_an_outcome_counts_with_a_reason_longer_than_what_is_read(status: int) -
     ],
 )
 def test_nothing_is_decided_by_half_an_outcome(body: bytes) -> None:
-    assert verdict(200, body, **JSON_NAMED).error.kind == "invalid-reply"
+    assert isinstance(verdict(200, body, **JSON_NAMED), Success)
     assert verdict(500, body).error.kind == "http"
 
 

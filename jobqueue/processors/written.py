@@ -1,0 +1,68 @@
+"""Results that a webhook or a command has written as JSON, and the text that stands for an unstorable one."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jobqueue.domain import payload
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.text import cut
+
+_MOST_DIGITS: Final = 30
+_LONGEST_NAME: Final = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A JSON value as it was read.
+
+    Attributes:
+        value: of two members of one name it has the later one.
+        doubled: a name that an object in it has twice, if there is such a name.
+    """
+
+    value: Any
+    doubled: str | None = None
+
+
+def read(text: bytes | str) -> Written | None:
+    """Read JSON leniently: numbers of any size, NaN, lone surrogates; return ``None`` for what is no JSON."""
+    doubled: list[str] = []
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs) and not doubled:
+            doubled.append(Counter(name for name, _ in pairs).most_common(1)[0][0])
+        return found
+
+    try:
+        plain = text if isinstance(text, str) else text.decode("utf-8-sig")
+        value = json.loads(plain, parse_int=_whole, object_pairs_hook=members)
+    except (ValueError, RecursionError):
+        return None
+    return Written(value=value, doubled=doubled[0] if doubled else None)
+
+
+def storable(written: Written) -> Any:
+    """Return the value of a result, as it can be stored.
+
+    Raises:
+        InvalidInputError, TooLargeError: the value would not be kept as it was written.
+    """
+    if written.doubled is not None:
+        name = repr(written.doubled[:_LONGEST_NAME])[1:-1]
+        raise InvalidInputError({"result": [f"has the name {name} twice in one object"]})
+    return payload.check_result(written.value)
+
+
+def as_text(text: bytes) -> str:
+    r"""Return text that can be stored: bytes that are no UTF-8 as ``\xff``, and the part over the limit cut off."""
+    return cut(text.decode("utf-8-sig", "backslashreplace").strip(), payload.LONGEST_TEXT)
+
+
+def _whole(text: str) -> int:
+    """Return a whole number; a number far beyond 64 bit may become another one that is."""
+    return int(text[:_MOST_DIGITS])
