@@ -6,10 +6,13 @@ been resolved to one: neither odd literals nor a name that changes its mind (DNS
 
 from __future__ import annotations
 
+import re
 import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
+
+from yarl import URL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +29,8 @@ _UNICAST: Final = IPv6Network("2000::/3")
 # relays (RFC 7526), the host agent of Azure's virtual machines.
 _LOCAL: Final = tuple(map(IPv4Network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")))
 _LOW_32: Final = 0xFFFF_FFFF
+_PARTS: Final = re.compile(r"(?P<scheme>\w+)://(?P<netloc>[^/?#]*)(?P<rest>[^#]*)(#.*)?")
+_ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class BlockedAddressError(OSError):
@@ -104,6 +109,31 @@ def check_url(url: str) -> str:
     if "@" in parts.netloc:
         raise UnusableURLError("it must not carry a user name or password; use a header")
     return host
+
+
+def request_target(url: str) -> URL:
+    """Return a URL to send a webhook to, whose path and query are those of the text, byte by byte.
+
+    Only the host is put into the form that is looked up, and characters beyond ASCII are percent-encoded, as HTTP takes
+    no others. The fragment stays here.
+
+    Raises:
+        UnusableURLError: as `check_url`; or the host is none, or the text has a space or a control character.
+    """
+    check_url(url)
+    if " " in url or not url.isprintable():
+        raise UnusableURLError("it has a space or a control character")
+    found = _PARTS.fullmatch(url)
+    if found is None or found["netloc"] != urlsplit(url).netloc:
+        raise UnusableURLError("it cannot be read")
+    try:
+        origin = URL(f"{found['scheme']}://{found['netloc']}")
+    except ValueError as error:
+        raise UnusableURLError(str(error)) from None
+    rest = quote(found["rest"], safe=_ASCII)
+    # The query stands in the path: yarl would drop the question mark of an empty query.
+    path = rest if rest.startswith("/") else f"/{rest}"
+    return URL.build(scheme=origin.scheme, authority=origin.raw_authority, path=path, encoded=True)
 
 
 def _targets(address: Address) -> tuple[Address, ...]:

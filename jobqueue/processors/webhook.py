@@ -16,7 +16,7 @@ from jobqueue.domain import wire
 from jobqueue.domain.job import JobError
 from jobqueue.domain.verdict import Failure, Verdict
 from jobqueue.processors import replies, signing
-from jobqueue.processors.addresses import AddressGuard, check_url
+from jobqueue.processors.addresses import AddressGuard, check_url, request_target
 from jobqueue.processors.faults import CONNECT_SECONDS, fault
 from jobqueue.processors.replies import Reply
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aiohttp.abc import AbstractResolver
+    from yarl import URL
 
     from jobqueue.domain.job import Job
     from jobqueue.domain.processing import WebhookConfig
@@ -143,18 +144,19 @@ class WebhookProcessor:
         until = asyncio.get_running_loop().time() + self._config.timeout
         try:
             host = check_url(self._config.url)
+            target = request_target(self._config.url)
             body = orjson.dumps({"job": wire.job(job), "token": self._token, "attempt": job.attempts_made})
             signature = signing.headers(secrets, signing.message_id(job), datetime.now(UTC), body)
             async with asyncio.timeout_at(until):
-                response = await self._send(body, self._headers(signature))
+                response = await self._send(target, body, self._headers(signature))
         except _MISHAPS as error:
             return fault(error, host, self._config.timeout)
         return await self._judge(response, host, until)
 
-    async def _send(self, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
+    async def _send(self, target: URL, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
         # As a file: aiohttp warns of bytes beyond 1 MiB, and sends them in one piece.
         return await self._session.post(
-            self._config.url,
+            target,
             data=io.BytesIO(body),
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT_SECONDS, self._config.timeout)),

@@ -49,6 +49,7 @@ _TLS_HANDSHAKE = b"\x16"
 class Request:
     headers: dict[str, str]
     body: bytes
+    line: str = ""
 
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -233,6 +234,6 @@ async def _read_request(reader: asyncio.StreamReader) -> Request:
     first = await reader.readexactly(1)
     if first == _TLS_HANDSHAKE:
         return Request({}, first)
-    _, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
+    line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-    return Request(headers, await reader.readexactly(int(headers["content-length"])))
+    return Request(headers, await reader.readexactly(int(headers["content-length"])), first.decode() + line)
