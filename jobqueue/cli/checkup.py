@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.services.runtime import Runtime
+    from jobqueue.store.changes import Event
 
 _MOST_SKEW: Final = 2.0
+_STREAM_SECONDS: Final = 10.0
 _PROBE: Final = NewJob(type="doctor", queue="doctor", delay=86_400)
 
 
@@ -99,6 +101,7 @@ async def _server(runtime: Runtime) -> list[Finding]:
         Finding("server", "ok", f"MongoDB {hello['version']}, {kind}"),
         _clock(hello),
         await _write(runtime),
+        await _stream(runtime),
         await _indexes(runtime),
     ]
 
@@ -120,6 +123,32 @@ async def _write(runtime: Runtime) -> Finding:
     except JobQueueError as error:
         return Finding("majority write", "FAIL", f"{error}; a majority of the members must run and be reachable")
     return Finding("majority write", "ok", "a job was added and deleted")
+
+
+async def _stream(runtime: Runtime) -> Finding:
+    """Open the change stream, and wait until it tells of a job that is added and deleted again."""
+    heard: set[str | None] = set()
+    told = asyncio.Event()
+
+    def hear(event: Event) -> None:
+        heard.add(event.job_id)
+        told.set()
+
+    runtime.changes.listen(hear)
+    try:
+        runtime.changes.start()
+        async with asyncio.timeout(_STREAM_SECONDS):
+            await runtime.changes.open.wait()
+            job = await runtime.producer.add(_PROBE)
+            await runtime.admin.delete(job.id)
+            while job.id not in heard:
+                told.clear()
+                await told.wait()
+    except (TimeoutError, JobQueueError) as error:
+        why = runtime.changes.trouble or str(error) or f"no change was told within {_STREAM_SECONDS:g} s"
+        fix = "workers find jobs by polling only; the user needs the right changeStream on the database"
+        return Finding("change stream", "FAIL", f"{why}; {fix}")
+    return Finding("change stream", "ok", "a change was told")
 
 
 async def _indexes(runtime: Runtime) -> Finding:

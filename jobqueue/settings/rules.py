@@ -48,7 +48,7 @@ class Rule:
         secret: never shown, and readable from a file named by ``JOBQUEUE_X_FILE``.
         bounds: least and greatest number.
         choices: the only texts accepted, in any case.
-        check: returns its objection to the parsed value, or an empty text.
+        check: returns its objection to the parsed value, or several; an empty text or list for none.
     """
 
     help: str
@@ -56,7 +56,7 @@ class Rule:
     secret: bool = False
     bounds: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
-    check: Callable[[Any], str] | None = None
+    check: Callable[[Any], str | list[str]] | None = None
 
 
 def shown(text: str, quote: str = '"') -> str:
@@ -86,22 +86,6 @@ def check_token(text: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]*", text):
         return "may have only printable ASCII characters, without spaces: it travels in an HTTP header"
     return "" if len(text) >= TOKEN_MINIMUM else f"has {len(text)} characters; at least {TOKEN_MINIMUM} are needed"
-
-
-def check_mongo_url(text: str) -> str:
-    """Object to what is no MongoDB URL, and to options under which acknowledged writes get lost."""
-    if not re.match(r"mongodb(\+srv)?://[^/?]", text):
-        return "does not begin with mongodb:// or mongodb+srv:// and a host"
-    if " " in text or not text.isprintable():
-        return "has a space or a control character: write it as %20 and the like"
-    _, _, query = text.partition("?")
-    for option in re.split("[&;]", query):
-        name, _, value = option.lower().partition("=")
-        weak = name == "w" and re.fullmatch(r"[+-]?\d+", value) and int(value[:9]) <= 1
-        off = name in {"retrywrites", "journal", "j"} and value == "false"
-        if weak or off:
-            return f"sets {option}, but jobqueue needs majority writes: remove it"
-    return ""
 
 
 def check_path(value: Path) -> str:

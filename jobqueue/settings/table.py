@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jobqueue.domain.errors import SettingsError
-from jobqueue.settings import rules
-from jobqueue.settings.layers import MASK, env_name, from_environment, from_file, from_flags, mask_url
+from jobqueue.settings import mongo_url, rules
+from jobqueue.settings.layers import MASK, Found, env_name, from_environment, from_file, from_flags, mask_url
 from jobqueue.settings.rules import Network, Rule
 
 if TYPE_CHECKING:
@@ -55,10 +55,15 @@ class Settings:
             "str",
             "MongoDB to use, a replica set or sharded cluster; without one, jobqueue starts its own",
             secret=True,
-            check=rules.check_mongo_url,
+            check=mongo_url.mistakes,
         ),
     )
-    db: str = field(default="jobqueue", metadata=_rule("str", "Name of the database", check=rules.check_db))
+    db: str = field(
+        default="jobqueue",
+        metadata=_rule(
+            "str", "Name of the database; without one, that in the path of `mongo_url`", check=rules.check_db
+        ),
+    )
     data_dir: Path = field(
         default=Path("jobqueue-data"),
         metadata=_rule("path", "Where a MongoDB started by jobqueue keeps its data", check=rules.check_path),
@@ -177,6 +182,7 @@ class Settings:
             **from_environment(_rules(), environ, cwd, mistakes),
             **from_flags(_rules(), flags or {}, cwd, mistakes),
         }
+        found = _with_database_of_url(found)
         values: dict[str, Any] = {}
         if found:
             from jobqueue.settings.parsing import parse  # noqa: PLC0415 - environs takes 0.1 s to import
@@ -200,6 +206,16 @@ def describe() -> list[Described]:
         Described(name, env_name(name), "none" if defaults[name] in (None, []) else str(defaults[name]), rule.help)
         for name, rule in _rules().items()
     ]
+
+
+def _with_database_of_url(found: dict[str, Found]) -> dict[str, Found]:
+    """Take the name of the database from the path of the MongoDB URL, if nothing else gives one."""
+    url = found.get("mongo_url")
+    name = None if url is None or "db" in found else mongo_url.database(url.text)
+    if url is None or name is None:
+        return found
+    where, source = f"database in the path of {url.where}", f"mongo_url, {url.source}"
+    return {**found, "db": Found(text=name, where=where, source=source, base=url.base)}
 
 
 @cache

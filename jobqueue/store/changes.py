@@ -10,15 +10,17 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import PyMongoError
 
 from jobqueue.journal import get_logger
+from jobqueue.store import connections
 from jobqueue.store.database import LENIENT, brief
 from jobqueue.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from motor.motor_asyncio import AsyncIOMotorClient
 
     from jobqueue.store.database import Database
 
@@ -56,6 +58,7 @@ class Changes:
 
     Attributes:
         open: is set while the stream is open.
+        trouble: why the stream broke last, if it did.
         turns: survive errors nobody foresaw.
     """
 
@@ -66,6 +69,7 @@ class Changes:
         self._task: asyncio.Task[None] | None = None
         self._client: AsyncIOMotorClient[Any] | None = None
         self.open = asyncio.Event()
+        self.trouble: str | None = None
         self.turns = Turns("changes", longest=_LONGEST_WAIT)
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
@@ -75,7 +79,7 @@ class Changes:
 
     def start(self) -> None:
         """Begin to watch, in the background."""
-        self._client = AsyncIOMotorClient(self._url, maxPoolSize=2, appname="jobqueue-changes")
+        self._client = connections.stream(self._url, "jobqueue-changes", 2)
         self._task = asyncio.create_task(self._run(), name="changes")
 
     async def stop(self) -> None:
@@ -101,7 +105,8 @@ class Changes:
         try:
             await self._watch()
         except PyMongoError as error:
-            log.warning("change stream broken, polling meanwhile", error=brief(error))
+            self.trouble = brief(error)
+            log.warning("change stream broken, polling meanwhile", error=self.trouble)
 
     async def _watch(self) -> None:
         if self._client is None:

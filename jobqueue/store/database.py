@@ -13,21 +13,17 @@ import re
 import time
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
-from urllib.parse import parse_qs, urlsplit
 
 import pymongo
 from bson import CodecOptions, ObjectId
 from bson.codec_options import DatetimeConversion
 from bson.errors import InvalidId
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import WriteConcern
 from pymongo.errors import (
     AutoReconnect,
-    ConfigurationError,
     ConnectionFailure,
     DocumentTooLarge,
     ExecutionTimeout,
-    InvalidURI,
     OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
@@ -37,37 +33,35 @@ from pymongo.read_concern import ReadConcern
 
 from jobqueue.domain.errors import (
     DatabaseUnavailableError,
+    JobQueueError,
     NoDatabaseError,
     NotFoundError,
     TooLargeError,
     UnsuitableDatabaseError,
 )
-from jobqueue.store import indexes
+from jobqueue.settings.mongo_url import without_password
+from jobqueue.store import connections, indexes
 from jobqueue.store.clock import ServerClock
+from jobqueue.store.connections import ANSWER_SECONDS, OPERATION_MS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 
-    from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection, AsyncIOMotorDatabase
+    from motor.motor_asyncio import (
+        AsyncIOMotorClient,
+        AsyncIOMotorClientSession,
+        AsyncIOMotorCollection,
+        AsyncIOMotorDatabase,
+    )
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 OLDEST_SERVER: Final = (6, 0)
-OPERATION_MS: Final = 20_000
-"""Milliseconds one call may take, the driver's own retries included."""
-CONNECT_SECONDS: Final = 10.0
-"""Seconds within which a server has to be found and answer at first."""
-_SELECTION_MS: Final = 8_000
-_HEARTBEAT_MS: Final = 2_000
-"""Milliseconds between two answers in which a server says how it is."""
-_CONNECT_MS: Final = 4_000
-"""Milliseconds to connect; so much too late may one of those answers be before all calls leave a server that hangs."""
 _TRANSACTION_SECONDS: Final = 4.0
 """Seconds after which a transaction that collides is not begun anew: its caller is told to come back."""
 _PAUSES: Final = (0.01, 0.5)
 """Seconds between two tries of a transaction: the shortest and the longest."""
-_ANSWER_SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 0.2
 _MOST_DOCUMENT: Final = 16 * 1024 * 1024
 AUTHENTICATION: Final = frozenset({13, 18, 8000})
@@ -75,9 +69,11 @@ AUTHENTICATION: Final = frozenset({13, 18, 8000})
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420})
 DUPLICATE_KEY: Final = 11000
 _TOO_COSTLY: Final = frozenset({50, 292})
+_OTHER_CASE: Final = 13297
 _NOT_NOW: Final = frozenset({91, 189, 11600, 11602, 10107, 13435, 13436, 50, 64, 262})
 _OTHERWISE: Final = "correct --db or JOBQUEUE_DB; the first jobqueue serve, worker or add makes it"
 _WRITES: Final = WriteConcern(w="majority", j=True)
+_PLAIN: Final[CodecOptions[dict[str, Any]]] = CodecOptions()
 LENIENT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     tz_aware=True,
     tzinfo=UTC,
@@ -99,17 +95,27 @@ def translated() -> Iterator[None]:
     except (ConnectionFailure, AutoReconnect, ExecutionTimeout, WTimeoutError) as error:
         raise DatabaseUnavailableError(f"MongoDB cannot be reached: {brief(error)}") from error
     except OperationFailure as error:
-        if error.code in AUTHENTICATION:
-            raise UnsuitableDatabaseError(f"MongoDB refuses access: {brief(error)}") from error
-        if error.code in _TOO_LARGE:
-            raise TooLargeError("the job", _MOST_DOCUMENT, _MOST_DOCUMENT) from error
-        if error.code in _NOT_NOW or error.timeout or (error.details or {}).get("writeConcernErrors"):
-            raise DatabaseUnavailableError(f"MongoDB cannot answer now: {brief(error)}") from error
+        if (known := _known_failure(error)) is not None:
+            raise known from error
         raise
     except PyMongoError as error:
         if error.timeout:
             raise DatabaseUnavailableError(f"MongoDB did not answer in time: {brief(error)}") from error
         raise
+
+
+def _known_failure(error: OperationFailure) -> JobQueueError | None:
+    """Return the error of this package that stands for a refusal of the server, if there is one."""
+    if error.code in AUTHENTICATION:
+        return UnsuitableDatabaseError(f"MongoDB refuses access: {brief(error)}")
+    if error.code in _TOO_LARGE:
+        return TooLargeError("the job", _MOST_DOCUMENT, _MOST_DOCUMENT)
+    if error.code == _OTHER_CASE:
+        fix = "MongoDB has no two databases whose names differ by case only: correct --db"
+        return UnsuitableDatabaseError(f"{brief(error)}; {fix}")
+    if error.code in _NOT_NOW or error.timeout or (error.details or {}).get("writeConcernErrors"):
+        return DatabaseUnavailableError(f"MongoDB cannot answer now: {brief(error)}")
+    return None
 
 
 def guarded(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
@@ -127,25 +133,6 @@ def brief(error: BaseException) -> str:
     """Return one line of a driver's error, without its dump of the topology and without credentials."""
     line = re.split(r", Timeout:|, full error:|\(configured timeouts:", str(error))[0].splitlines()
     return re.sub(r"://[^@/\s]*@", "://***@", line[0].strip() if line else type(error).__name__)[:300]
-
-
-def _timeouts(url: str) -> dict[str, Any]:
-    """Return the driver's time limits, but for those the URL sets itself."""
-    given = {name.lower() for name in parse_qs(urlsplit(url).query)}
-    limits = {
-        "timeoutMS": OPERATION_MS,
-        "serverSelectionTimeoutMS": _SELECTION_MS,
-        "heartbeatFrequencyMS": _HEARTBEAT_MS,
-        "connectTimeoutMS": _CONNECT_MS,
-    }
-    return {name: limit for name, limit in limits.items() if name.lower() not in given}
-
-
-def _connect_seconds(url: str) -> float:
-    """Return how long the first answer may take: a shorter time for finding a server, set in the URL, counts."""
-    given = {name.lower(): values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
-    selection = given.get("serverselectiontimeoutms", "")
-    return min(CONNECT_SECONDS, int(selection) / 1000 + _ANSWER_SECONDS) if selection.isdecimal() else CONNECT_SECONDS
 
 
 def new_id() -> str:
@@ -181,27 +168,27 @@ class Database:
             UnsuitableDatabaseError: the URL is wrong, access is refused, or the server is a standalone or too old.
         """
         try:
-            client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(
-                url,
-                appname=application,
-                retryWrites=True,
-                uuidRepresentation="standard",
-                **_timeouts(url),
-            )
-        except (ConfigurationError, InvalidURI, ValueError) as error:
-            raise UnsuitableDatabaseError(f"the MongoDB URL cannot be used: {brief(error)}") from error
+            connections.check(url)
+            client = connections.main(url, application)
+        except (PyMongoError, ValueError, TypeError, OSError) as error:
+            raise UnsuitableDatabaseError(
+                f"the MongoDB URL cannot be used: {without_password(brief(error), url)}"
+            ) from error
         database = cls(client, name, url)
-        until = time.monotonic() + _connect_seconds(url)
+        until = time.monotonic() + connections.first_answer_seconds(url)
         try:
             while True:
                 try:
                     with translated():
-                        with pymongo.timeout(max(_ANSWER_SECONDS, until - time.monotonic())):
+                        with pymongo.timeout(max(ANSWER_SECONDS, until - time.monotonic())):
                             await database.check()
                         await database.ensure_indexes(creates=creates)
+                except PyMongoError as error:
+                    told = without_password(brief(error), url)
+                    raise UnsuitableDatabaseError(f"MongoDB cannot be used: {told}") from error
                 except DatabaseUnavailableError:
                     # Whoever starts during an election loses a connection, and finds the next primary a moment later.
-                    if time.monotonic() >= until - _ANSWER_SECONDS:
+                    if time.monotonic() >= until - ANSWER_SECONDS:
                         raise
                     await asyncio.sleep(_AGAIN_SECONDS)
                 else:
@@ -238,7 +225,7 @@ class Database:
 
     async def command(self, name: str) -> dict[str, Any]:
         """Run a command without arguments on the server."""
-        answer = await self._client.get_database("admin").command(name)
+        answer = await self._client.get_database("admin", codec_options=_PLAIN).command(name)
         return dict(answer)
 
     def has_members(self) -> bool:

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import OperationFailure
 
 from jobqueue.domain.event import INSERTED, PROGRESS, JobEvent, kind_of
 from jobqueue.domain.state import State
 from jobqueue.domain.text import cut
+from jobqueue.store import connections
 from jobqueue.store.database import LENIENT, is_passing, translated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
+
+    from motor.motor_asyncio import AsyncIOMotorClient
 
     from jobqueue.store.database import Database
 
@@ -70,7 +72,7 @@ class JobFeed:
             DatabaseUnavailableError: the database cannot be reached.
         """
         if self._client is None:
-            self._client = AsyncIOMotorClient(self._url, maxPoolSize=_MOST_CONNECTIONS, appname="jobqueue-events")
+            self._client = connections.stream(self._url, "jobqueue-events", _MOST_CONNECTIONS)
         jobs = self._client.get_database(self._name, codec_options=LENIENT).get_collection("jobs")
         start: dict[str, Any] = {} if after is None else {"resume_after": {"_data": after}}
         wait = _QUICK_MS if quick else _LOOK_MS

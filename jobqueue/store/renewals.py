@@ -10,7 +10,7 @@ from pymongo import MongoClient, ReadPreference, UpdateOne, WriteConcern
 from pymongo.errors import BulkWriteError
 from pymongo.read_concern import ReadConcern
 
-from jobqueue.store import statements
+from jobqueue.store import connections, statements
 from jobqueue.store.outage import Outage
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Link:
 
     def __init__(self, url: str, name: str) -> None:
         self._client: MongoClient[Any] = MongoClient(
-            url,
+            connections.aside(url),
             maxPoolSize=1,
             timeoutMS=int(CALL_SECONDS * 1000),
             appname="jobqueue-leases",

@@ -154,7 +154,7 @@ def test_without_a_mongod_the_fix_is_named(monkeypatch: pytest.MonkeyPatch, caps
 def test_a_database_that_is_away_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("jobqueue.store.database.OPERATION_MS", 300)
+    monkeypatch.setattr("jobqueue.store.connections.OPERATION_MS", 300)
     monkeypatch.setenv(
         "JOBQUEUE_MONGO_URL", "mongodb://me:secret@127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=300"
     )
