@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
+from aiohttp import hdrs
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
@@ -31,21 +33,27 @@ _PATHS: Final = {
 }
 _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Idempotency-Key": {"type": "string", "pattern": "^[\\x20-\\x7e]{1,255}$"},
-    "If-Match": {"type": "string"},
-    "If-None-Match": {"type": "string"},
     "Last-Event-ID": {"type": "string"},
-    "ETag": {"type": "string"},
     "Location": {"type": "string", "format": "uri-reference"},
 }
+_TAG_LIST: Final = r'^[ \t]*(\*|[ \t,]*(W/)?"[^"\x00-\x20\x7f]*"([ \t]*,[ \t,]*(W/)?"[^"\x00-\x20\x7f]*")*[ \t,]*)[ \t]*$'
+_CONDITIONS: Final = {
+    "If-Match": "Do it only if the present `ETag` is one of these; `*` for any. Weak ones never match.",
+    "If-None-Match": (
+        "Do it only if the present `ETag` is none of these; `*` only if nothing is there. A GET answers 304 otherwise."
+    ),
+}
+_ETAG: Final[dict[str, Any]] = {"schema": {"type": "string"}, "description": "for `If-Match` and `If-None-Match`"}
+_UNCHANGED: Final = "the caller has what `If-None-Match` names already"
 _TITLES: Final = {
-    400: "the body is not JSON that can be understood",
+    400: "the body is not JSON that can be understood, or a header cannot be understood",
     401: "a valid token is missing",
     403: "the token has not the role for this",
     404: "it is not there",
     408: "the body comes too slowly",
     409: "the present state does not allow it",
     410: "it is gone",
-    412: "it was changed meanwhile",
+    412: "a condition of `If-Match` or `If-None-Match` does not hold",
     413: "it is too large",
     415: "the body is not declared as JSON",
     422: "values are not acceptable; `errors` names them",
@@ -141,7 +149,8 @@ def _operation(route: Route) -> dict[str, Any]:
         content: dict[str, Any] = {"schema": operation.body.schema}
         if operation.body.example is not None:
             content["example"] = operation.body.example
-        made["requestBody"] = {"required": not operation.body.optional, "content": {JSON: content}}
+        contents = dict.fromkeys(operation.body.media_types, content)
+        made["requestBody"] = {"required": not operation.body.optional, "content": contents}
     return made
 
 
@@ -165,6 +174,10 @@ def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
             yield _open_parameter(operation.query.prefix)
     for name in operation.headers:
         yield {"in": "header", "name": name, "required": False, "schema": _HEADERS[name]}
+    if operation.has_etag:
+        for name, text in _CONDITIONS.items():
+            schema = {"type": "string", "pattern": _TAG_LIST}
+            yield {"in": "header", "name": name, "required": False, "description": text, "schema": schema}
 
 
 def _open_parameter(prefix: str) -> dict[str, Any]:
@@ -198,8 +211,12 @@ def _responses(route: Route) -> dict[str, Any]:
             answer["content"] = {one.media_type: {"schema": {"type": "string"}}}
         if one.headers:
             answer["headers"] = {name: {"schema": _HEADERS[name]} for name in one.headers}
+        if operation.has_etag and one.schema is not None and status < HTTPStatus.ACCEPTED:
+            answer.setdefault("headers", {})["ETag"] = _ETAG
         made[str(status)] = answer
-    for status in operations.errors(operation, route.path, has_role=route.role is not None):
+    if operation.has_etag and route.method == hdrs.METH_GET:
+        made["304"] = {"description": _UNCHANGED, "headers": {"ETag": _ETAG}}
+    for status in operations.errors(route):
         made[str(status)] = {
             "description": _TITLES[status],
             "content": {MEDIA_TYPE: {"schema": shown_more.ProblemShown}},

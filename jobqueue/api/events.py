@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from aiohttp import hdrs, web
 
 from jobqueue.api.actors import caller, shown
-from jobqueue.api.conditions import if_none_match
+from jobqueue.api.conditions import answered, etag, preconditions
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.problems import Problem, ProblemError
-from jobqueue.api.replies import reply
 from jobqueue.api.standing import watched
 from jobqueue.domain.checks import check_id
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.event import Interest, JobEvent, check_position
 from jobqueue.services.events import Beat, TooManyReadersError
-from jobqueue.services.waiting import TooManyWaitingError, tag
+from jobqueue.services.job_tags import phase, phase_of, tag
+from jobqueue.services.waiting import TooManyWaitingError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -71,10 +72,11 @@ async def show(request: web.Request) -> web.Response:
     """Return a job, at once or as soon as it has changed."""
     job_id, seconds = check_id(request.match_info["id"]), request[QUERY]["wait"]
     runtime = request.app[RUNTIME]
+    only = preconditions(request)
     if not seconds:
         job = await runtime.admin.get(job_id)
-        return reply(shown(request, job), headers={hdrs.ETAG: _etag(tag(job))})
-    known = if_none_match(request)
+        return answered(("job", job_id), tag(job), only, shown(request, job))
+    known = only.none_match
     try:
         async with watched(request, ending=True) as standing:
             job = await runtime.waiting.changed(job_id, seconds, known, standing.gone)
@@ -83,10 +85,10 @@ async def show(request: web.Request) -> web.Response:
     if not caller(request).scope.has(job):
         # It has been given another meta meanwhile.
         raise NotFoundError("job", job_id)
-    headers: dict[str, str] = {hdrs.ETAG: _etag(tag(job))}
-    if known is not None and tag(job) in known:
-        return web.Response(status=304, headers=headers)
-    return reply(shown(request, job), headers=headers)
+    if known is not None and phase(job) in map(phase_of, known):
+        # Log lines and the end of the lease are no change that is waited for.
+        return web.Response(status=304, headers=etag(tag(job)))
+    return answered(("job", job_id), tag(job), replace(only, none_match=None), shown(request, job))
 
 
 def written(item: Item) -> bytes:
@@ -117,11 +119,6 @@ async def _bounded(request: web.Request, sending: Awaitable[None]) -> None:
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionError("the reader takes nothing") from None
-
-
-def _etag(text: str) -> str:
-    # Weak: log lines and the end of the lease change without it.
-    return f'W/"{text}"'
 
 
 def _crowded(detail: str) -> ProblemError:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs
 
+from jobqueue.api.conditions import refuse_conditions
 from jobqueue.api.keys import CALLER, QUERY, RUNTIME
 from jobqueue.api.schemas import queries
 from jobqueue.domain.checks import check_id, check_queue
@@ -38,6 +39,8 @@ def guarded(route: Route) -> Handler:
             if not caller.scope.is_everything:
                 await _check_scope(request, route.path, caller.scope)
             request[QUERY] = queries.load(schema, request.query)
+            if route.refuses_conditions:
+                refuse_conditions(request)
         return await route.handler(request)
 
     return handle

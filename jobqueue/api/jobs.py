@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from jobqueue.api.actors import actor, admitted, caller, shown
+from jobqueue.api.conditions import etag, preconditions
 from jobqueue.api.keys import RUNTIME
 from jobqueue.api.new_jobs import JobReader, new_job
 from jobqueue.api.once import once
@@ -17,6 +18,7 @@ from jobqueue.api.schemas import fields, requests
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.services.job_tags import tag
 from jobqueue.services.producer import MOST_AT_ONCE
 
 if TYPE_CHECKING:
@@ -74,12 +76,14 @@ async def patch(request: web.Request) -> web.Response:
         raise InvalidInputError({"body": ["must have at least one field to change"]})
     if "meta" in changes and not caller(request).scope.is_everything:
         changes["meta"] = caller(request).scope.fill(changes["meta"])
-    return reply(shown(request, await request.app[RUNTIME].people.patch(job_id, changes, by=actor(request))))
+    people, only = request.app[RUNTIME].people, preconditions(request)
+    return _changed(request, await people.patch(job_id, changes, by=actor(request), only=only))
 
 
 async def delete(request: web.Request) -> web.Response:
     """Delete a job that is not processing."""
-    await request.app[RUNTIME].people.delete(path_id(request), by=actor(request))
+    people = request.app[RUNTIME].people
+    await people.delete(path_id(request), by=actor(request), only=preconditions(request))
     return web.Response(status=204)
 
 
@@ -105,14 +109,16 @@ async def requeue(request: web.Request) -> web.Response:
     """Start an ended or delayed job anew, possibly with other data, attempts, backoff or priority."""
     job_id = path_id(request)
     changes = fields.load(_REQUEUE, await read_object(request, optional=True))
-    return reply(shown(request, await request.app[RUNTIME].people.requeue(job_id, changes, by=actor(request))))
+    people, only = request.app[RUNTIME].people, preconditions(request)
+    return _changed(request, await people.requeue(job_id, changes, by=actor(request), only=only))
 
 
 async def kill(request: web.Request) -> web.Response:
     """End an unfinished job; one that runs is told through its heartbeat."""
     job_id = path_id(request)
     given = fields.load(_KILL, await read_object(request, optional=True))
-    return reply(shown(request, await request.app[RUNTIME].people.kill(job_id, **given, by=actor(request))))
+    people, only = request.app[RUNTIME].people, preconditions(request)
+    return _changed(request, await people.kill(job_id, **given, by=actor(request), only=only))
 
 
 def path_id(request: web.Request) -> str:
@@ -140,6 +146,10 @@ async def _read_many(given: list[Any]) -> list[NewJob]:
 
 def _created(request: web.Request, job: Job) -> web.Response:
     return reply(shown(request, job), status=201, headers={"Location": f"/v1/jobs/{job.id}"})
+
+
+def _changed(request: web.Request, job: Job) -> web.Response:
+    return reply(shown(request, job), headers=etag(tag(job)))
 
 
 def _family(found: Family, scope: Scope) -> dict[str, Any]:

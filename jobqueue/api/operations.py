@@ -10,7 +10,8 @@ To add a route:
    ``Route("GET", "/v1/things", things.show, "read", Operation(tag="things",
    query=ThingsQuery, replies={200: Reply(ThingsShown)}, errors=(404,)))``. ``errors`` are those that do not follow
    from the rest: what has a role can be 401, 403 and 429, what is read 422, what has a body 400, 408, 413 and 415,
-   and everything 500 and 503.
+   what may have conditions 400 and 412, and everything 500 and 503. With ``has_etag`` the document also tells of the
+   headers of conditions, of the ``ETag`` in answers, and of 304; the handler reads ``conditions.preconditions``.
 4. Say in the README's table what it is for. A test compares both.
 """
 
@@ -18,6 +19,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from aiohttp import hdrs
 
 from jobqueue.api.replies import JSON
 
@@ -30,17 +33,18 @@ if TYPE_CHECKING:
     from jobqueue.api.schemas.queries import Query
     from jobqueue.domain.access import Role
 
-Header = Literal["Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "ETag", "Location"]
+Header = Literal["Idempotency-Key", "Last-Event-ID", "Location"]
 Tag = Literal["jobs", "work", "batches", "queues", "schedules", "history", "access", "system"]
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A request body of JSON; an optional one may be left out altogether."""
+    """A request body of JSON, declared as one of some media types; an optional one may be left out altogether."""
 
     schema: type[Schema]
     optional: bool = False
     example: Any = None
+    media_types: tuple[str, ...] = (JSON,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Operation:
         replies: by status.
         errors: statuses that do not follow from the rest.
         headers: of the request.
+        has_etag: what it is about has an ``ETag``: the conditions of RFC 9110 hold for it.
     """
 
     tag: Tag
@@ -72,6 +77,7 @@ class Operation:
     body: Body | None = None
     errors: tuple[int, ...] = ()
     headers: tuple[Header, ...] = field(default=())
+    has_etag: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +90,31 @@ class Route:
     role: Role | None
     operation: Operation
 
+    @property
+    def refuses_conditions(self) -> bool:
+        """Return True if it changes something that has no ``ETag``: no condition on that can hold."""
+        return self.method != hdrs.METH_GET and "{" in self.path and not self.operation.has_etag
+
 
 MADE_BEFORE: Final = "what the same request has made before"
 """The text of the answer to a request that is repeated under its ``Idempotency-Key``."""
 ROLED: Final = (401, 403, 429)
 READ: Final = (422,)
+CONDITIONAL: Final = (400, 412)
 BODIED: Final = (400, 408, 413, 415)
 ALWAYS: Final = (500, 503)
 
 
-def errors(operation: Operation, path: str, *, has_role: bool) -> list[int]:
-    """Return the statuses of all problems that an operation can answer with."""
+def errors(route: Route) -> list[int]:
+    """Return the statuses of all problems that a route can answer with."""
+    operation, has_role = route.operation, route.role is not None
     found = {*operation.errors, *ALWAYS}
     if has_role:
         found.update(ROLED)
-    if operation.query is not None or operation.body is not None or has_role or "{" in path:
+    if operation.query is not None or operation.body is not None or has_role or "{" in route.path:
         found.update(READ)
+    if operation.has_etag or route.refuses_conditions:
+        found.update(CONDITIONAL)
     if operation.body is not None:
         found.update(BODIED)
     return sorted(found)

@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import hdrs, web
-
 from jobqueue.api.actors import actor, caller
-from jobqueue.api.conditions import if_match
+from jobqueue.api.conditions import answered, etag, preconditions
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.reading import read_object
-from jobqueue.api.replies import reply
+from jobqueue.api.replies import JSON, MERGE_PATCH, reply
 from jobqueue.api.schemas import fields, requests
 from jobqueue.api.schemas.queries import name_cursor
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_queue
+from jobqueue.services.queues import DEFAULT_TAG
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
+
+    from aiohttp import web
 
     from jobqueue.domain.queue import QueueConfig
 
+PATCHES: Final = (JSON, MERGE_PATCH)
+"""The media types of a change of a queue."""
 _QUEUE: Final = requests.QueueSchema()
 _ROTATE: Final = requests.RotateSchema()
 _READ_ONLY: Final = frozenset({"name", "counts", "oldestPendingAge", "ended", "breakers"})
@@ -40,8 +43,9 @@ async def list_queues(request: web.Request) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     """Return a queue's configuration, its secrets masked, and how it is doing; nobody need have configured it."""
-    item, tag = await request.app[RUNTIME].overview.of(path_queue(request))
-    return reply(item, headers={hdrs.ETAG: f'"{tag}"'})
+    name = path_queue(request)
+    item, tag = await request.app[RUNTIME].overview.of(name)
+    return answered(("queue", name), tag, preconditions(request), item, exists=tag != DEFAULT_TAG)
 
 
 async def put(request: web.Request) -> web.Response:
@@ -50,16 +54,16 @@ async def put(request: web.Request) -> web.Response:
     given = await _read(request)
     fields.load(_QUEUE, given)
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.put(name, given, by=actor(request), if_match=if_match(request))
+    config, secrets = await queues.put(name, given, by=actor(request), only=preconditions(request))
     return await _changed(request, name, config, secrets)
 
 
 async def patch(request: web.Request) -> web.Response:
     """Change a queue's configuration by a JSON Merge Patch (RFC 7396); ``null`` gives the default."""
     name = path_queue(request)
-    given = await _read(request)
+    given = await _read(request, media_types=PATCHES)
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.patch(name, given, by=actor(request), if_match=if_match(request))
+    config, secrets = await queues.patch(name, given, by=actor(request), only=preconditions(request))
     return await _changed(request, name, config, secrets)
 
 
@@ -67,7 +71,7 @@ async def delete(request: web.Request) -> web.Response:
     """Take away a queue's configuration; unfinished jobs prevent that, or are killed with ``force``."""
     name = path_queue(request)
     queues = request.app[RUNTIME].queues
-    killed = await queues.delete(name, force=request[QUERY]["force"], by=actor(request), if_match=if_match(request))
+    killed = await queues.delete(name, force=request[QUERY]["force"], by=actor(request), only=preconditions(request))
     return reply({"name": name, "killed": killed})
 
 
@@ -76,7 +80,7 @@ async def rotate_secret(request: web.Request) -> web.Response:
     name = path_queue(request)
     given = fields.load(_ROTATE, await read_object(request))
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.rotate(name, given["type"], by=actor(request), if_match=if_match(request))
+    config, secrets = await queues.rotate(name, given["type"], by=actor(request), only=preconditions(request))
     return await _changed(request, name, config, secrets)
 
 
@@ -108,15 +112,16 @@ def path_queue(request: web.Request) -> str:
     return check_queue(request.match_info["queue"])
 
 
-async def _read(request: web.Request) -> dict[str, Any]:
+async def _read(request: web.Request, media_types: Collection[str] = (JSON,)) -> dict[str, Any]:
     """Return what a queue is to be configured to; what only `show` tells may be sent back, and says nothing."""
-    return {name: value for name, value in (await read_object(request)).items() if name not in _READ_ONLY}
+    given = await read_object(request, media_types=media_types)
+    return {name: value for name, value in given.items() if name not in _READ_ONLY}
 
 
 async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
     name = path_queue(request)
     queues = request.app[RUNTIME].queues
-    config = await queues.set_paused(name, paused=paused, by=actor(request), if_match=if_match(request))
+    config = await queues.set_paused(name, paused=paused, by=actor(request), only=preconditions(request))
     return await _changed(request, name, config, {})
 
 
@@ -125,5 +130,6 @@ async def _changed(request: web.Request, name: str, config: QueueConfig, secrets
     shown = wire.queue(config)
     for kind, secret in secrets.items():
         shown["processors"][kind]["secret"] = secret
-    _, tag = await request.app[RUNTIME].queues.tagged(name)
-    return reply({"name": name, **shown}, headers={hdrs.ETAG: f'"{tag}"'})
+    present, tag = await request.app[RUNTIME].queues.tagged(name)
+    # The tag of what somebody else has written meanwhile would let the caller overwrite that unseen.
+    return reply({"name": name, **shown}, headers=etag(tag) if present == config else {})

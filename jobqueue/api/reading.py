@@ -7,13 +7,17 @@ import json
 import math
 import re
 from itertools import accumulate
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from jobqueue.api.problems import Problem, ProblemError
+from jobqueue.api.replies import JSON
 from jobqueue.domain.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 MOST_BODY: Final = 8 * 1024 * 1024
 """Bytes of a request body, after decompression."""
@@ -33,13 +37,16 @@ _BETWEEN_BRACKETS: Final = (ord("[") + ord("]")) // 2
 _NO_BRACKETS: Final = bytes(code for code in range(256) if code not in b"[]{}")
 
 
-async def read_object(request: web.Request, *, optional: bool = False, most: int = MOST_BODY) -> dict[str, Any]:
+async def read_object(
+    request: web.Request, *, optional: bool = False, most: int = MOST_BODY, media_types: Collection[str] = (JSON,)
+) -> dict[str, Any]:
     """Return the JSON object in a request's body.
 
     Args:
         request: whose body is read.
         optional: no body at all is an empty object.
         most: bytes that it may take.
+        media_types: as which it may be declared.
 
     Raises:
         ProblemError: 400 not JSON, or JSON that could be understood in two ways; 408 it comes too slowly; 413 it is too
@@ -52,7 +59,7 @@ async def read_object(request: web.Request, *, optional: bool = False, most: int
         if optional:
             return {}
         raise _bad("is empty; send a JSON object")
-    _check_media_type(request)
+    _check_media_type(request, media_types)
     body = await _read(request, most)
     # A large body takes a second to parse: other requests have their turn meanwhile.
     given = parse(body) if len(body) < _LARGE_BODY else await asyncio.to_thread(parse, body)
@@ -110,14 +117,14 @@ async def _read(request: web.Request, most: int) -> bytes:
         raise _bad("could not be read: it is cut off, or its transfer or content encoding is broken") from None
 
 
-def _check_media_type(request: web.Request) -> None:
+def _check_media_type(request: web.Request, media_types: Collection[str]) -> None:
     given = request.headers.getall("Content-Type", [])
     encodings = {one.strip().lower() for one in request.headers.get("Content-Encoding", "").split(",")}
     if not encodings <= _ENCODINGS:
         raise _unsupported("the body may be encoded with gzip or deflate, or not at all")
     name, *parameters = (part.strip().lower() for part in (given[0] if len(given) == 1 else "").split(";"))
-    if name != "application/json" or any(one not in {"charset=utf-8", 'charset="utf-8"'} for one in parameters):
-        raise _unsupported("the body must be JSON in UTF-8: send Content-Type: application/json")
+    if name not in media_types or any(one not in {"charset=utf-8", 'charset="utf-8"'} for one in parameters):
+        raise _unsupported(f"the body must be JSON in UTF-8: send Content-Type: {' or '.join(media_types)}")
 
 
 def _check_depth(body: bytes) -> None:

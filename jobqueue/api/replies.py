@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 def reply(

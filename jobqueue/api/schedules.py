@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from jobqueue.api.actors import actor, admitted, caller
-from jobqueue.api.conditions import if_match
+from jobqueue.api.conditions import answered, etag, preconditions
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.new_jobs import JobReader
 from jobqueue.api.reading import read_object
@@ -41,7 +41,10 @@ async def list_schedules(request: web.Request) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     """Return a schedule, with its next and its last runs."""
-    return await _answer(request, await request.app[RUNTIME].schedules.get(path_name(request)))
+    service = request.app[RUNTIME].schedules
+    one = await service.get(path_name(request))
+    body = await service.view(one, caller(request).scope)
+    return answered(("schedule", one.name), one.tag, preconditions(request), body)
 
 
 async def put(request: web.Request) -> web.Response:
@@ -52,7 +55,7 @@ async def put(request: web.Request) -> web.Response:
     schedule = await asyncio.to_thread(schedules.read, name, given, _read_job)
     schedule = replace(schedule, job=(await admitted(request, [schedule.job]))[0])
     service, scope = request.app[RUNTIME].schedules, caller(request).scope
-    made, new = await service.put(schedule, by=actor(request), if_match=if_match(request), scope=scope)
+    made, new = await service.put(schedule, by=actor(request), only=preconditions(request), scope=scope)
     return await _answer(request, made, status=201 if new else 200)
 
 
@@ -60,7 +63,7 @@ async def delete(request: web.Request) -> web.Response:
     """Take away a schedule; the jobs that it has made are kept."""
     name = path_name(request)
     service, scope = request.app[RUNTIME].schedules, caller(request).scope
-    await service.delete(name, by=actor(request), if_match=if_match(request), scope=scope)
+    await service.delete(name, by=actor(request), only=preconditions(request), scope=scope)
     return web.Response(status=204)
 
 
@@ -89,14 +92,14 @@ async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
     return await _answer(
         request,
         await service.set_paused(
-            name, paused=paused, by=actor(request), if_match=if_match(request), scope=caller(request).scope
+            name, paused=paused, by=actor(request), only=preconditions(request), scope=caller(request).scope
         ),
     )
 
 
 async def _answer(request: web.Request, one: Planned, *, status: int = 200) -> web.Response:
     shown = await request.app[RUNTIME].schedules.view(one, caller(request).scope)
-    return reply(shown, status=status, headers={hdrs.ETAG: f'"{one.tag}"'})
+    return reply(shown, status=status, headers=etag(one.tag))
 
 
 def _read_job(given: Any, path: str) -> NewJob:

@@ -18,6 +18,7 @@
     │   ├── InFlightError          a request with this Idempotency-Key is under way
     │   └── UnfinishedJobsError    a queue that still has something to do is not deleted
     ├── ChangedMeanwhileError      what was to be changed is not what the caller has seen  412
+    │   └── EditionChangedError    it was changed between the look and the write
     ├── SettingsError              settings, all mistakes at once
     ├── NotReadyError              no request can be served at the moment          503
     ├── WriteRefusedError          MongoDB refuses a write for a reason nobody foresaw  503
@@ -186,13 +187,21 @@ class UnfinishedJobsError(ConflictError):
 
 
 class ChangedMeanwhileError(JobQueueError):
-    """Refuse a change of something that is not any more what the caller has seen."""
+    """Refuse a change of something that is not any more what the caller has seen, or is what the caller excludes."""
 
     slug = "changed-meanwhile"
 
-    def __init__(self, kind: str, name: str) -> None:
+    def __init__(self, kind: str, name: str, *, excluded: bool = False) -> None:
         self.kind, self.name = kind, name
-        super().__init__(f"{kind} {name} was changed meanwhile: read it again")
+        super().__init__(
+            f"{kind} {name} is there, which If-None-Match excludes"
+            if excluded
+            else f"{kind} {name} was changed meanwhile: read it again"
+        )
+
+
+class EditionChangedError(ChangedMeanwhileError):
+    """Tell that a document was changed between the look at it and the write: the look may be repeated."""
 
 
 class SettingsError(JobQueueError):

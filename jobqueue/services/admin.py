@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jobqueue.domain import backoff as backoffs
 from jobqueue.domain import state, wire
 from jobqueue.domain.access import EVERYTHING
 from jobqueue.domain.attributes import attributes
 from jobqueue.domain.checks import check_number
-from jobqueue.domain.errors import InvalidInputError, Problems, WrongStateError
+from jobqueue.domain.errors import EditionChangedError, InvalidInputError, NotFoundError, Problems, WrongStateError
 from jobqueue.domain.job import JobError, check_content
 from jobqueue.domain.logs import MOST_LINES, LogQuery
+from jobqueue.domain.preconditions import NONE, Preconditions
 from jobqueue.domain.state import DEPENDENCY, State
+from jobqueue.services.job_tags import tag
 from jobqueue.services.wake import Wake
 from jobqueue.store.limit_key_statements import regrouped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
 
     from jobqueue.domain.access import Scope
@@ -40,6 +43,7 @@ MOST_ANCESTORS: Final = 100
 DELETED: Final = "deleted by a person"
 """The error of a waiting job that is killed to be deleted."""
 _TRIES: Final = 10
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,22 +115,32 @@ class Admin:
                 break
         return found[:limit]
 
-    async def kill(self, job_id: str, reason: str = "killed by a person", *, operation: str | None = None) -> Job:
+    async def kill(
+        self,
+        job_id: str,
+        reason: str = "killed by a person",
+        *,
+        operation: str | None = None,
+        only: Preconditions = NONE,
+    ) -> Job:
         """End an unfinished job; one that runs is told through its heartbeat.
 
         Args:
             job_id: of the job.
             reason: for its error.
             operation: the id of the operation for which that is done, once.
+            only: conditions on its `job_tags.tag`.
 
         Raises:
             NotFoundError: there is none of this id.
+            ChangedMeanwhileError: a condition does not hold.
             WrongStateError: it has ended already.
         """
         for _ in range(_TRIES):
-            job = await self._jobs.get(job_id)
+            job, same = await self._seen(job_id, only)
             change = state.kill(job, JobError(kind="killed", message=reason), operation=operation)
-            if applied := await self._jobs.apply(job.id, job.queue, change):
+            applied = await self._jobs.apply(job.id, job.queue, change, same)
+            if applied and (applied.is_new or same is None):
                 self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
                 if job.slots:
                     self._wakeups.tell(Wake(kind="room", queue=job.queue))
@@ -135,19 +149,42 @@ class Admin:
                 return await self._jobs.get(job_id)
         raise WrongStateError(job_id, "changing too quickly", "killed")
 
-    async def requeue(self, job_id: str, changes: Mapping[str, Any] | None = None) -> Job:
+    async def requeue(
+        self, job_id: str, changes: Mapping[str, Any] | None = None, *, only: Preconditions = NONE
+    ) -> Job:
         """Start an ended or delayed job anew, possibly with other data, attempts, backoff or priority.
+
+        Args:
+            job_id: of the job.
+            changes: other values of `REQUEUE_CHANGES`.
+            only: conditions on its `job_tags.tag`.
 
         Raises:
             NotFoundError: there is none of this id.
+            ChangedMeanwhileError: a condition does not hold.
             WrongStateError: it is pending or processing.
             KeyConflictError: another unfinished job has taken its key.
             InvalidInputError: a change is not acceptable.
         """
         wanted = requeue_changes(changes or {})
-        return await self.restart(await self._settled(job_id), wanted)
 
-    async def restart(self, job: Job, changes: Mapping[str, Any], *, operation: str | None = None) -> Job:
+        async def restart() -> Job:
+            job = await self._settled(job_id)
+            same = None
+            if not only.is_empty:
+                job, same = await self._seen(job_id, only)
+            return await self.restart(job, wanted, same=same)
+
+        return await _while_unchanged(restart, only)
+
+    async def restart(
+        self,
+        job: Job,
+        changes: Mapping[str, Any],
+        *,
+        operation: str | None = None,
+        same: Mapping[str, Any] | None = None,
+    ) -> Job:
         """Start a job anew as it was read; nothing happens if it has changed since.
 
         Args:
@@ -155,8 +192,10 @@ class Admin:
             changes: fields of its document.
             operation: the id of the operation for which that is done, once. A job that fell because of another one
                 waits for that again.
+            same: what must still hold of its document.
 
         Raises:
+            ChangedMeanwhileError: the document is not the same any more.
             NotFoundError, WrongStateError, KeyConflictError: as `requeue`; also where a job of an operation is kept
                 down by another one that has failed or was killed.
         """
@@ -173,29 +212,44 @@ class Admin:
             waits_for = await self._dependencies.awaited(job)
         group = await self._group(job, changes)
         requeued = await self._requeues.requeue(
-            job, dict(changes), operation=operation, group=group, waits_for=waits_for
+            job, dict(changes), operation=operation, group=group, waits_for=waits_for, same=same
         )
         self._wakeups.tell(Wake(kind="ready", queue=job.queue, job_id=job.id))
         await self._completer.follow(requeued)
         return requeued
 
-    async def patch(self, job_id: str, changes: Mapping[str, Any]) -> Job:
+    async def patch(self, job_id: str, changes: Mapping[str, Any], *, only: Preconditions = NONE) -> Job:
         """Change fields of a job that is not processing.
+
+        Args:
+            job_id: of the job.
+            changes: other values of `PATCHABLE` fields.
+            only: conditions on its `job_tags.tag`.
 
         Raises:
             NotFoundError: there is none of this id.
+            ChangedMeanwhileError: a condition does not hold.
             WrongStateError: it is processing, or has ended and was to be delayed.
             InvalidInputError: a change is not acceptable.
         """
         wanted = _checked(changes, PATCHABLE)
-        job = await self._jobs.get(job_id)
-        changed = await self._jobs.patch(job, wanted, await self._group(job, wanted))
+
+        async def patch() -> Job:
+            job, same = await self._seen(job_id, only)
+            return await self._jobs.editions.patch(job, wanted, await self._group(job, wanted), same)
+
+        changed = await _while_unchanged(patch, only)
         kind = "ready" if changed.state is State.PENDING else "delayed"
-        self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
+        self._wakeups.tell(Wake(kind=kind, queue=changed.queue, job_id=changed.id))
         return changed
 
     async def delete(
-        self, job_id: str, *, begun: Callable[[], None] = lambda: None, operation: str | None = None
+        self,
+        job_id: str,
+        *,
+        begun: Callable[[], None] = lambda: None,
+        operation: str | None = None,
+        only: Preconditions = NONE,
     ) -> None:
         """Delete a job that is not processing, with its logs.
 
@@ -206,22 +260,33 @@ class Admin:
             job_id: of the job.
             begun: called before it, or those that wait for it, are killed: that stays done if it cannot be deleted.
             operation: the id of the operation for which that is done.
+            only: conditions on its `job_tags.tag`.
 
         Raises:
             NotFoundError: there is none of this id.
+            ChangedMeanwhileError: a condition does not hold.
             WrongStateError: it is processing.
         """
-        job = await self._settled(job_id)
+        await _while_unchanged(lambda: self._delete(job_id, begun, only, operation), only)
+
+    async def _delete(
+        self, job_id: str, begun: Callable[[], None], only: Preconditions, operation: str | None
+    ) -> None:
+        job, same = await self._settled(job_id), None
+        if not only.is_empty:
+            job, same = await self._seen(job_id, only)
         if job.state in state.WAITING and (job.has_dependents or job.batch_id is not None):
+            if only.is_empty:
+                begun()
+            await self.kill(job_id, DELETED, operation=operation, only=only)
             begun()
-            await self.kill(job_id, DELETED, operation=operation)
-            job = await self._settled(job_id)
+            job, same = await self._settled(job_id), None
         if job.state in state.FINAL:
             if job.has_dependents:
                 begun()
             await self._completer.forsake(job)
-        if not await self._jobs.delete(job, operation=operation):
-            raise WrongStateError(job_id, (await self._jobs.get(job_id)).state, "deleted")
+        if not await self._jobs.delete(job, same, operation=operation):
+            raise await self._jobs.editions.refusal(job, "deleted", same)
         # Somebody may have come to wait for it in between.
         await self._completer.forsake(job)
 
@@ -239,6 +304,19 @@ class Admin:
     async def _group(self, job: Job, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the group in which a job counts for the limits of its queue once it is changed."""
         return regrouped((await self._configs.fresh(job.queue)).group_path, job, changes)
+
+    async def _seen(self, job_id: str, only: Preconditions) -> tuple[Job, Mapping[str, Any] | None]:
+        """Return a job for which conditions hold, and the filter that tells whether it is still the same.
+
+        Raises:
+            NotFoundError: there is none of this id.
+            ChangedMeanwhileError: a condition does not hold.
+        """
+        if only.is_empty:
+            return await self._jobs.get(job_id), None
+        job, same = await self._jobs.editions.seen(job_id)
+        only.check("job", job_id, tag(job))
+        return job, same
 
     async def _settled(self, job_id: str) -> Job:
         """Return a job for which nothing is left to fire."""
@@ -268,6 +346,18 @@ class Admin:
                 by_parent.setdefault(str(child.parent_id), []).append(child)
             generation, count = [child.id for child in born], count + len(born)
         return _tree(job, by_parent), count > MOST_RELATIVES
+
+
+async def _while_unchanged(change: Callable[[], Awaitable[T]], only: Preconditions) -> T:
+    """Make a change that compares before it writes, again where only something that has no tag was changed meanwhile.
+
+    Raises:
+        ChangedMeanwhileError: a condition does not hold, or others change the same all the time.
+    """
+    for _ in range(_TRIES if not only.is_empty else 0):
+        with contextlib.suppress(EditionChangedError):
+            return await change()
+    return await change()
 
 
 def _tree(job: Job, by_parent: Mapping[str, list[Job]]) -> Relative:

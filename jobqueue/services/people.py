@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain import wire
 from jobqueue.domain.access import EVERYTHING, Scope
 from jobqueue.domain.operation import Action, NewOperation
+from jobqueue.domain.preconditions import NONE, Preconditions
 from jobqueue.services.batches import KILLED_BATCH
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _BRIEF: Final = ("queue", "type", "state", "attemptsMade", "meta", "error")
 
 
 class People:
-    """Changes jobs and batches on behalf of somebody; raises what `Admin` and `Batches` raise."""
+    """Changes jobs and batches on behalf of somebody; takes and raises what `Admin` and `Batches` do."""
 
     def __init__(self, admin: Admin, batches: Batches, operations: Operations, audit: Audit) -> None:
         self._admin = admin
@@ -32,37 +33,41 @@ class People:
         self._operations = operations
         self._audit = audit
 
-    async def patch(self, job_id: str, changes: Mapping[str, Any], *, by: Actor) -> Job:
+    async def patch(self, job_id: str, changes: Mapping[str, Any], *, by: Actor, only: Preconditions = NONE) -> Job:
         """Change fields of a job that is not processing."""
         async with self._audit.noting(("job", job_id), "patch", by) as note:
             before = await self._admin.get(job_id)
-            changed = await self._admin.patch(job_id, changes)
+            changed = await self._admin.patch(job_id, changes, only=only)
             names = [wire.camel(name) for name in changes]
             note.before, note.after = _part(before, names), _part(changed, names)
             return changed
 
-    async def requeue(self, job_id: str, changes: Mapping[str, Any] | None = None, *, by: Actor) -> Job:
+    async def requeue(
+        self, job_id: str, changes: Mapping[str, Any] | None = None, *, by: Actor, only: Preconditions = NONE
+    ) -> Job:
         """Start a job anew."""
         async with self._audit.noting(("job", job_id), "requeue", by) as note:
             before = await self._admin.get(job_id)
-            requeued = await self._admin.requeue(job_id, changes)
+            requeued = await self._admin.requeue(job_id, changes, only=only)
             names = ["state", "attemptsMade", *(wire.camel(name) for name in changes or ())]
             note.before, note.after = _part(before, names), _part(requeued, names)
             return requeued
 
-    async def kill(self, job_id: str, reason: str = "killed by a person", *, by: Actor) -> Job:
+    async def kill(
+        self, job_id: str, reason: str = "killed by a person", *, by: Actor, only: Preconditions = NONE
+    ) -> Job:
         """End an unfinished job."""
         async with self._audit.noting(("job", job_id), "kill", by) as note:
             before = await self._admin.get(job_id)
-            killed = await self._admin.kill(job_id, reason)
+            killed = await self._admin.kill(job_id, reason, only=only)
             note.before, note.after = _part(before, ["state"]), {"state": killed.state.value, "reason": reason}
             return killed
 
-    async def delete(self, job_id: str, *, by: Actor) -> None:
+    async def delete(self, job_id: str, *, by: Actor, only: Preconditions = NONE) -> None:
         """Delete a job that is not processing."""
         async with self._audit.noting(("job", job_id), "delete", by) as note:
             note.before = _part(await self._admin.get(job_id), _BRIEF)
-            await self._admin.delete(job_id, begun=note.begin)
+            await self._admin.delete(job_id, begun=note.begin, only=only)
 
     async def seal_batch(self, batch_id: str, *, by: Actor) -> BatchView:
         """Say that no further jobs will come."""

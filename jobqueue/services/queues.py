@@ -15,6 +15,7 @@ from jobqueue.domain import queue as queues
 from jobqueue.domain import wire
 from jobqueue.domain.audit import Actor
 from jobqueue.domain.errors import ChangedMeanwhileError, NotFoundError, UnfinishedJobsError, WrongStateError
+from jobqueue.domain.preconditions import NONE, Preconditions
 from jobqueue.domain.processing import MOST_PREVIOUS, WebhookConfig
 from jobqueue.services.merging import merged, unmasked
 from jobqueue.services.wake import Wake
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from jobqueue.store.config import ConfigStore
     from jobqueue.store.queues import QueueStore
 
+DEFAULT_TAG: Final = "default"
+"""The `etag` of a queue that nobody has configured."""
 _SECRET_BYTES: Final = 32
 _TRIES: Final = 20
 _SWEPT: Final = 100
@@ -45,8 +48,8 @@ class Queues:
     """Reads and changes the configuration of queues.
 
     Every change is compared and swapped, noted in the audit with who made it, and holds on every process within a
-    second. ``if_match`` are the `etag`
-    values of the configurations that the caller wants to change; ``None`` for any.
+    second. ``only`` are conditions on the `etag` of the present configuration; for ``*`` a queue is there if it is
+    configured.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class Queues:
         return _config(stored), etag(stored)
 
     async def put(
-        self, name: str, given: Mapping[str, Any], *, by: Actor | None = None, if_match: frozenset[str] | None = None
+        self, name: str, given: Mapping[str, Any], *, by: Actor | None = None, only: Preconditions = NONE
     ) -> tuple[QueueConfig, dict[str, str]]:
         """Replace the whole configuration of a queue.
 
@@ -88,19 +91,19 @@ class Queues:
             name: a checked queue name.
             given: wire form, only the fields that are to differ from the defaults.
             by: who does it.
-            if_match: change only this configuration.
+            only: conditions on the present configuration.
 
         Returns:
             The configuration, and by job type the secrets that were made now: they are not shown again.
 
         Raises:
             InvalidInputError: naming each unacceptable field.
-            ChangedMeanwhileError: the configuration is another one.
+            ChangedMeanwhileError: a condition does not hold.
         """
-        return await self._change(name, "put", lambda stored: _wanted(given, _config(stored)), by, if_match)
+        return await self._change(name, "put", lambda stored: _wanted(given, _config(stored)), by, only)
 
     async def patch(
-        self, name: str, changes: Mapping[str, Any], *, by: Actor | None = None, if_match: frozenset[str] | None = None
+        self, name: str, changes: Mapping[str, Any], *, by: Actor | None = None, only: Preconditions = NONE
     ) -> tuple[QueueConfig, dict[str, str]]:
         """Change some fields of a configuration as by JSON Merge Patch (RFC 7396): ``null`` gives the default.
 
@@ -113,10 +116,10 @@ class Queues:
             known = {field: value for field, value in shown.items() if field in _fields(stored)}
             return _wanted(merged(known, changes), present)
 
-        return await self._change(name, "patch", want, by, if_match)
+        return await self._change(name, "patch", want, by, only)
 
     async def rotate(
-        self, name: str, kind: str, *, by: Actor | None = None, if_match: frozenset[str] | None = None
+        self, name: str, kind: str, *, by: Actor | None = None, only: Preconditions = NONE
     ) -> tuple[QueueConfig, dict[str, str]]:
         """Give a webhook a new secret; the present one goes on signing, until `put` or `patch` take it away.
 
@@ -136,24 +139,24 @@ class Queues:
             made = {} if new.secret is None else {kind: new.secret}
             return {**_fields(stored), "processors": changed["processors"]}, made
 
-        return await self._change(name, "rotate", want, by, if_match)
+        return await self._change(name, "rotate", want, by, only)
 
     async def set_paused(
-        self, name: str, *, paused: bool, by: Actor | None = None, if_match: frozenset[str] | None = None
+        self, name: str, *, paused: bool, by: Actor | None = None, only: Preconditions = NONE
     ) -> QueueConfig:
         """Pause or resume a queue, and close its circuit breakers then; nothing else of it changes."""
 
         def want(stored: Any) -> Wanted:
             return {**_fields(stored), "paused": paused}, {}
 
-        config, _ = await self._change(name, "pause" if paused else "resume", want, by, if_match)
+        config, _ = await self._change(name, "pause" if paused else "resume", want, by, only)
         if not paused:
             await self._breakers.close(name)
             self._wakeups.tell(Wake(kind="ready", queue=name))
         return config
 
     async def delete(
-        self, name: str, *, force: bool = False, by: Actor | None = None, if_match: frozenset[str] | None = None
+        self, name: str, *, force: bool = False, by: Actor | None = None, only: Preconditions = NONE
     ) -> int:
         """Take away the configuration of a queue; its ended jobs are kept.
 
@@ -161,7 +164,7 @@ class Queues:
             name: a checked queue name.
             force: kill its unfinished jobs first.
             by: who does it.
-            if_match: delete only this configuration.
+            only: conditions on the present configuration.
 
         Returns:
             How many jobs were killed.
@@ -169,21 +172,21 @@ class Queues:
         Raises:
             UnfinishedJobsError: it has some, and nobody forces it.
             NotFoundError: there is nothing to delete.
-            ChangedMeanwhileError: the configuration is another one.
+            ChangedMeanwhileError: a condition does not hold.
         """
         stored = await self._store.stored(name)
-        if if_match is not None and etag(stored) not in if_match:
-            raise ChangedMeanwhileError("queue", name)
         left = await self._jobs.count_unfinished(name)
-        if left and not force:
-            raise UnfinishedJobsError(name, left)
         if stored is NOTHING and not left:
             raise NotFoundError("configuration of queue", name)
+        _check(name, stored, only)
+        if left and not force:
+            raise UnfinishedJobsError(name, left)
         if left:
             # What is not killed yet must not begin to run under the defaults.
-            await self.set_paused(name, paused=True, by=by)
+            await self.set_paused(name, paused=True, by=by, only=only)
+            only = NONE
             left = await self._kill_all(name, f"queue {name} was deleted")
-        await self._change(name, "delete", lambda _stored: (None, {}), by, None)
+        await self._change(name, "delete", lambda _stored: (None, {}), by, only)
         await self._breakers.close(name, forget=True)
         return left
 
@@ -208,12 +211,11 @@ class Queues:
         return killed
 
     async def _change(
-        self, name: str, action: str, want: Callable[[Any], Wanted], by: Actor | None, if_match: frozenset[str] | None
+        self, name: str, action: str, want: Callable[[Any], Wanted], by: Actor | None, only: Preconditions
     ) -> tuple[QueueConfig, dict[str, str]]:
         for _ in range(_TRIES):
             stored = await self._store.stored(name)
-            if if_match is not None and etag(stored) not in if_match:
-                raise ChangedMeanwhileError("queue", name)
+            _check(name, stored, only)
             after, made = want(stored)
             if after == stored or (after is None and stored is NOTHING):
                 return _config(stored), made
@@ -228,8 +230,12 @@ class Queues:
 def etag(stored: Any) -> str:
     """Return what tells one stored configuration from another, for ``ETag`` and ``If-Match`` (RFC 9110)."""
     if stored is NOTHING:
-        return "default"
+        return DEFAULT_TAG
     return hashlib.sha256(json.dumps(stored, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _check(name: str, stored: Any, only: Preconditions) -> None:
+    only.check("queue", name, etag(stored), exists=stored is not NOTHING)
 
 
 def new_secret() -> str:

@@ -20,6 +20,7 @@ from jobqueue.domain.errors import (
     NotFoundError,
     TooLargeError,
 )
+from jobqueue.domain.preconditions import NONE, Preconditions
 from jobqueue.domain.schedule import Planned, Schedule, Skipped, due
 from jobqueue.journal import get_logger
 from jobqueue.services.queues import somebody
@@ -89,7 +90,7 @@ class Schedules:
         schedule: Schedule,
         *,
         by: Actor | None = None,
-        if_match: frozenset[str] | None = None,
+        only: Preconditions = NONE,
         scope: Scope = EVERYTHING,
     ) -> tuple[Planned, bool]:
         """Create or replace a schedule; the same definition again changes nothing.
@@ -99,14 +100,14 @@ class Schedules:
         Args:
             schedule: the definition.
             by: who does it.
-            if_match: replace only one that has one of these `Planned.tag`.
+            only: conditions on the `Planned.tag` of the present one.
             scope: replace only one that makes jobs in it.
 
         Returns:
             The schedule, and whether it is a new one.
 
         Raises:
-            ChangedMeanwhileError: it is another one.
+            ChangedMeanwhileError: a condition does not hold.
             ForbiddenError: one of this name is outside of the scope.
         """
 
@@ -115,7 +116,7 @@ class Schedules:
                 raise ForbiddenError("a schedule of this name belongs to others")
             return _planned(schedule, before, now)
 
-        before, after = await self._change(schedule.name, "put", want, by, if_match)
+        before, after = await self._change(schedule.name, "put", want, by, only)
         if after is None:
             raise ChangedMeanwhileError("schedule", schedule.name)
         return after, before is None
@@ -126,14 +127,14 @@ class Schedules:
         *,
         paused: bool,
         by: Actor | None = None,
-        if_match: frozenset[str] | None = None,
+        only: Preconditions = NONE,
         scope: Scope = EVERYTHING,
     ) -> Planned:
         """Pause or resume a schedule. What it would have made meanwhile is not made up for.
 
         Raises:
             NotFoundError: there is none.
-            ChangedMeanwhileError: it is another one than ``if_match`` says.
+            ChangedMeanwhileError: a condition does not hold.
         """
 
         def want(before: Planned | None, now: datetime) -> Planned:
@@ -141,7 +142,7 @@ class Schedules:
                 raise NotFoundError("schedule", name)
             return _planned(replace(before.schedule, paused=paused), before, now)
 
-        _, after = await self._change(name, "pause" if paused else "resume", want, by, if_match)
+        _, after = await self._change(name, "pause" if paused else "resume", want, by, only)
         if after is None:
             raise NotFoundError("schedule", name)
         return after
@@ -151,14 +152,14 @@ class Schedules:
         name: str,
         *,
         by: Actor | None = None,
-        if_match: frozenset[str] | None = None,
+        only: Preconditions = NONE,
         scope: Scope = EVERYTHING,
     ) -> None:
         """Take away a schedule; the jobs that it has made are kept.
 
         Raises:
             NotFoundError: there is none.
-            ChangedMeanwhileError: it is another one than ``if_match`` says.
+            ChangedMeanwhileError: a condition does not hold.
         """
 
         def want(before: Planned | None, now: datetime) -> None:
@@ -166,7 +167,7 @@ class Schedules:
             if before is None or not is_within(before, scope):
                 raise NotFoundError("schedule", name)
 
-        await self._change(name, "delete", want, by, if_match)
+        await self._change(name, "delete", want, by, only)
 
     async def _change(
         self,
@@ -174,14 +175,13 @@ class Schedules:
         action: str,
         want: Callable[[Planned | None, datetime], Planned | None],
         by: Actor | None,
-        if_match: frozenset[str] | None,
+        only: Preconditions,
     ) -> tuple[Planned | None, Planned | None]:
         """Change a schedule; return what it was and what it is."""
         for _ in range(_TRIES):
             before = await self._store.find(name)
             after = want(before, await self._store.now())
-            if if_match is not None and (before is None or before.tag not in if_match):
-                raise ChangedMeanwhileError("schedule", name)
+            only.check("schedule", name, before.tag if before else "", exists=before is not None)
             if after is not None and before is not None and after is before:
                 return before, before
             note = Note(action=action, by=by or somebody(), before=_shown(before), after=_shown(after))

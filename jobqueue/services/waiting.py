@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.event import Interest
+from jobqueue.services.job_tags import phase, phase_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,18 +38,17 @@ class Waiting:
         Args:
             job_id: of the job.
             seconds: how long to wait.
-            known: tags of what the caller knows; ``None`` for the job as it is now.
+            known: `job_tags.tag` of what the caller knows; ``None`` for the job as it is now.
             gone: tells whether nobody listens any more.
 
         Raises:
             NotFoundError: there is none of this id, or it has been deleted.
             TooManyWaitingError: too many wait already.
-            DatabaseUnavailableError: changes cannot be watched now.
+            DatabaseUnavailableError: changes cannot be phase now.
         """
         job = await self._admin.get(job_id)
-        if known is None:
-            known = frozenset({tag(job)})
-        if tag(job) not in known:
+        known = frozenset({phase(job)} if known is None else map(phase_of, known))
+        if phase(job) not in known:
             return job
         if self._waiting >= MOST_WAITING:
             raise TooManyWaitingError
@@ -66,13 +65,7 @@ class Waiting:
             while True:
                 job = await self._admin.get(job.id)
                 left = until - loop.time()
-                if tag(job) not in known or left <= 0 or reader.is_over or gone():
+                if phase(job) not in known or left <= 0 or reader.is_over or gone():
                     return job
                 # Looks by itself too: nothing that must be right depends on being told.
                 await reader.take(min(left, _LOOK_SECONDS))
-
-
-def tag(job: Job) -> str:
-    """Return what differs whenever the job has got into another state, attempt or progress."""
-    parts = (job.id, job.run, job.state.value, job.attempts_made, len(job.history), job.progress)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import bson
 from bson import ObjectId
-from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from jobqueue.domain import payload
-from jobqueue.domain.errors import KeyConflictError, NotFoundError, TooLargeError, WriteRefusedError, WrongStateError
+from jobqueue.domain.errors import KeyConflictError, NotFoundError, TooLargeError, WriteRefusedError
 from jobqueue.domain.state import State
-from jobqueue.store import documents, foreign_statements, queue_statements, statements
+from jobqueue.store import documents, edition_statements, foreign_statements, queue_statements, statements
 from jobqueue.store.database import brief, guarded, new_id, translated
+from jobqueue.store.editions import EditionStore
 from jobqueue.store.grouping import Group
 from jobqueue.store.history import HistoryStore
 from jobqueue.store.readers import ReaderStore
 from jobqueue.store.transitions import Applied, Change, Transitions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from motor.motor_asyncio import AsyncIOMotorClientSession
@@ -56,6 +56,7 @@ class JobStore:
         self.collection = database.collection("jobs")
         self._logs = database.collection("logs")
         self.history = HistoryStore(database, now)
+        self.editions = EditionStore(database, self.history, now)
         self.readers = ReaderStore(database, now)
         self._insert: Group[Document, None] = Group(self._insert_batch)
         self._apply: Group[Change, Applied | None] = Group(Transitions(self.collection, lambda: self.now).apply)
@@ -208,8 +209,10 @@ class JobStore:
             raise NotFoundError("job", job_id)
         return documents.job(await self.history.restored(found))
 
-    async def apply(self, job_id: str, queue: str, transition: Transition) -> Applied | None:
-        """Make a transition happen if its guard holds; ``None`` if nothing happened.
+    async def apply(
+        self, job_id: str, queue: str, transition: Transition, same: Mapping[str, Any] | None = None
+    ) -> Applied | None:
+        """Make a transition happen if its guard, and ``same``, hold; ``None`` if nothing happened.
 
         Raises:
             TooLargeError: the document would exceed what MongoDB can store.
@@ -217,7 +220,7 @@ class JobStore:
         """
         try:
             with translated():
-                return await self._apply(Change(job_id=job_id, queue=queue, transition=transition))
+                return await self._apply(Change(job_id=job_id, queue=queue, transition=transition, same=same))
         except PyMongoError as error:
             raise WriteRefusedError(f"MongoDB refuses to change job {job_id}: {brief(error)}") from error
 
@@ -274,38 +277,18 @@ class JobStore:
         await self.collection.update_one(same, {"$unset": {"outbox": ""}})
 
     @guarded
-    async def patch(self, job: Job, changes: Document, group: Document | None = None) -> Job:
-        """Change fields of a job that is not processing; ``group`` as in `regrouped`.
-
-        Raises:
-            WrongStateError: it is processing, or has ended and was to be delayed.
-            TooLargeError: data and meta are over their limit together.
-        """
-        guard = statements.patchable(job.id, job.queue, waiting_only="delayTil" in changes)
-        if ("data" in changes) != ("meta" in changes):
-            other = "meta" if "data" in changes else "data"
-            size = payload.check(changes.get("data", changes.get("meta")), "data") + payload.check(
-                dict(getattr(job, other)), other
-            )
-            if size > payload.MOST_DATA:
-                raise TooLargeError("data and meta", size, payload.MOST_DATA)
-            guard[other] = getattr(job, other)
-        found = await self.collection.find_one_and_update(
-            guard, statements.patch(changes, self.now, group), return_document=ReturnDocument.AFTER
-        )
-        if found:
-            return documents.job(found)
-        raise WrongStateError(job.id, (await self.get(job.id)).state, "changed")
-
-    @guarded
-    async def delete(self, job: Job, *, operation: str | None = None) -> bool:
+    async def delete(
+        self, job: Job, same: Mapping[str, Any] | None = None, *, operation: str | None = None
+    ) -> bool:
         """Delete a job that is not processing, with its logs; say whether it was there to be deleted.
+
+        ``same`` must still hold of its document.
 
         A child, a batch's callback, or a job of a schedule leaves an empty document behind for an hour, so that a slow
         process cannot create it a second time; one to which something happened lately does for the statistics, and one
         that an operation deletes for its count.
         """
-        guard = statements.deletable(job.id, job.queue)
+        guard = edition_statements.both(statements.deletable(job.id, job.queue), same)
         return await self._remove(job, guard, operation)
 
     @guarded

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from jobqueue.domain.errors import WrongStateError
 from jobqueue.store import documents, requeue_statements
 from jobqueue.store.database import guarded
+from jobqueue.store.edition_statements import both
 from jobqueue.store.jobs import FULL_BYTES
 from jobqueue.store.statements import OPERATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from jobqueue.domain.job import Job
     from jobqueue.store.jobs import JobStore
@@ -46,6 +46,7 @@ class RequeueStore:
         group: Document | None = None,
         reopen: bool = True,
         waits_for: Sequence[str] = (),
+        same: Mapping[str, Any] | None = None,
     ) -> Job:
         """Start a job anew; for an operation only once, and with its id in the history.
 
@@ -56,8 +57,10 @@ class RequeueStore:
             group: as in `limit_key_statements.regrouped`.
             reopen: note that its batch is to be opened; not for a restart of the whole batch.
             waits_for: the jobs that it waits for again.
+            same: what must still hold of its document.
 
         Raises:
+            EditionChangedError: the document is not the same any more.
             WrongStateError: it is pending, processing, or has changed meanwhile.
             KeyConflictError: another unfinished job has taken its key.
         """
@@ -71,6 +74,7 @@ class RequeueStore:
         if operation is not None:
             # The history of a large job may lie elsewhere, and a version before this one notes it only there.
             guard |= {"history.operation": {"$ne": ObjectId(operation)}, OPERATIONS: {"$ne": ObjectId(operation)}}
+        guard = both(guard, same)
         for _ in range(2):
             try:
                 found = await self._collection.find_one_and_update(guard, update, return_document=ReturnDocument.AFTER)
@@ -79,7 +83,7 @@ class RequeueStore:
             if found:
                 return documents.job(found)
             await self._jobs.history.spill(job.id, keep=0, state=job.state, least_bytes=FULL_BYTES)
-        raise WrongStateError(job.id, (await self._jobs.get(job.id)).state, "requeued")
+        raise await self._jobs.editions.refusal(job, "requeued", same)
 
     @guarded
     async def asks_for(self, job: Job, note: str) -> bool:

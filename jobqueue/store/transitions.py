@@ -11,11 +11,11 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, WriteError
 
 from jobqueue.domain.state import DEPENDENTS, FINAL, with_dependents
-from jobqueue.store import statements
+from jobqueue.store import edition_statements, statements
 from jobqueue.store.database import is_passing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from motor.motor_asyncio import AsyncIOMotorCollection
 
@@ -30,11 +30,16 @@ Update = tuple["Document", "Document | list[Document]"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A transition of one job."""
+    """A transition of one job.
+
+    Attributes:
+        same: what must hold of its document besides.
+    """
 
     job_id: str
     queue: str
     transition: Transition
+    same: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +102,8 @@ class Transitions:
         update = statements.applied(transition, now)
         if mark is not None:
             (update[0] if isinstance(update, list) else update)["$set"][_MARK] = mark
-        return statements.guard(change.job_id, change.queue, transition, now), update
+        guard = statements.guard(change.job_id, change.queue, transition, now)
+        return edition_statements.both(guard, change.same), update
 
     async def _apply_one(self, change: Change) -> Applied | None:
         wanted = change.transition

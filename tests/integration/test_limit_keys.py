@@ -148,7 +148,7 @@ async def test_a_change_without_meta_takes_away_a_key_that_is_not_of_the_value_a
     read = await idle_runtime.jobs.get(job.id)
     await idle_runtime.admin.patch(job.id, {"meta": {"user": "bob"}})
     # As read before: the other change came in between.
-    await idle_runtime.jobs.patch(read, {"priority": 1}, limit_key_statements.regrouped("meta.user", read, {}))
+    await idle_runtime.jobs.editions.patch(read, {"priority": 1}, limit_key_statements.regrouped("meta.user", read, {}))
     assert "limitKey" not in await document(idle_runtime, job.id)
     await idle_runtime.admin.patch(job.id, {"priority": 2})
     assert (await document(idle_runtime, job.id))["limitKey"] == 'meta.user="bob"'

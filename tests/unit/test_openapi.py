@@ -40,7 +40,7 @@ def test_every_route_is_documented_with_what_it_answers(route: Route) -> None:
     assert any(int(status) < 300 for status in made["responses"])
     for status, one in route.operation.replies.items():
         assert one.schema is not None or one.text or status == 204
-    wanted = operations.errors(route.operation, route.path, has_role=route.role is not None)
+    wanted = operations.errors(route)
     assert {str(status) for status in wanted} <= made["responses"].keys()
     assert {500, 503} <= set(wanted)
     assert route.operation.body is None or made["requestBody"]["content"]["application/json"]["example"] is not None

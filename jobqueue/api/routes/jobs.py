@@ -92,11 +92,10 @@ ROUTES: Final = (
             tag="jobs",
             query=watching.WaitQuery,
             replies={
-                200: Reply(shown.JobShown, headers=("ETag",)),
-                304: Reply(text="it has not changed within the time", headers=("ETag",)),
+                200: Reply(shown.JobShown),
             },
             errors=(404,),
-            headers=("If-None-Match",),
+            has_etag=True,
         ),
     ),
     Route(
@@ -109,6 +108,7 @@ ROUTES: Final = (
             body=Body(requests.PatchSchema, example={"priority": 5}),
             replies={200: _TAKEN},
             errors=(404, 409),
+            has_etag=True,
         ),
     ),
     Route(
@@ -116,7 +116,7 @@ ROUTES: Final = (
         "/v1/jobs/{id}",
         jobs.delete,
         "admin",
-        Operation(tag="jobs", replies={204: _NOTHING}, errors=(404, 409)),
+        Operation(tag="jobs", replies={204: _NOTHING}, errors=(404, 409), has_etag=True),
     ),
     Route(
         "GET",
@@ -149,6 +149,7 @@ ROUTES: Final = (
             body=Body(requests.ContentSchema, optional=True, example={"attempts": 3}),
             replies={200: _TAKEN},
             errors=(404, 409),
+            has_etag=True,
         ),
     ),
     Route(
@@ -161,6 +162,7 @@ ROUTES: Final = (
             body=Body(requests.KillSchema, optional=True, example={"reason": "not needed any more"}),
             replies={200: _TAKEN},
             errors=(404, 409),
+            has_etag=True,
         ),
     ),
 )

@@ -8,7 +8,7 @@ from jobqueue.api import queues
 from jobqueue.api.operations import Body, Operation, Reply, Route
 from jobqueue.api.schemas import queries, requests, shown_more
 
-_QUEUE: Final = Reply(shown_more.QueueConfigShown, "the configuration as it is now", ("ETag",))
+_QUEUE: Final = Reply(shown_more.QueueConfigShown, "the configuration as it is now")
 
 ROUTES: Final = (
     Route(
@@ -23,7 +23,7 @@ ROUTES: Final = (
         "/v1/queues/{queue}",
         queues.show,
         "read",
-        Operation(tag="queues", replies={200: Reply(shown_more.QueueShown, headers=("ETag",))}),
+        Operation(tag="queues", replies={200: Reply(shown_more.QueueShown)}, has_etag=True),
     ),
     Route(
         "PUT",
@@ -34,8 +34,7 @@ ROUTES: Final = (
             tag="queues",
             body=Body(requests.QueueSchema, example={"concurrency": 5, "rate": {"limit": 100, "per": 60}}),
             replies={200: _QUEUE},
-            errors=(412,),
-            headers=("If-Match",),
+            has_etag=True,
         ),
     ),
     Route(
@@ -45,10 +44,9 @@ ROUTES: Final = (
         "admin",
         Operation(
             tag="queues",
-            body=Body(requests.QueuePatchSchema, example={"concurrency": None}),
+            body=Body(requests.QueuePatchSchema, example={"concurrency": None}, media_types=queues.PATCHES),
             replies={200: _QUEUE},
-            errors=(412,),
-            headers=("If-Match",),
+            has_etag=True,
         ),
     ),
     Route(
@@ -60,8 +58,8 @@ ROUTES: Final = (
             tag="queues",
             query=queries.DeleteQueueQuery,
             replies={200: Reply(shown_more.DeletedQueueShown)},
-            errors=(404, 409, 412),
-            headers=("If-Match",),
+            errors=(404, 409),
+            has_etag=True,
         ),
     ),
     Route(
@@ -80,8 +78,8 @@ ROUTES: Final = (
             tag="queues",
             body=Body(requests.RotateSchema, example={"type": "thumbnail"}),
             replies={200: _QUEUE},
-            errors=(404, 409, 412),
-            headers=("If-Match",),
+            errors=(404, 409),
+            has_etag=True,
         ),
     ),
     Route(
@@ -89,13 +87,13 @@ ROUTES: Final = (
         "/v1/queues/{queue}/pause",
         queues.pause,
         "admin",
-        Operation(tag="queues", replies={200: _QUEUE}, errors=(412,), headers=("If-Match",)),
+        Operation(tag="queues", replies={200: _QUEUE}, has_etag=True),
     ),
     Route(
         "POST",
         "/v1/queues/{queue}/resume",
         queues.resume,
         "admin",
-        Operation(tag="queues", replies={200: _QUEUE}, errors=(412,), headers=("If-Match",)),
+        Operation(tag="queues", replies={200: _QUEUE}, has_etag=True),
     ),
 )

@@ -8,7 +8,7 @@ from jobqueue.api import schedules
 from jobqueue.api.operations import Body, Operation, Reply, Route
 from jobqueue.api.schemas import queries, requests, shown_more
 
-_SCHEDULE: Final = Reply(shown_more.ScheduleShown, "the schedule as it is now", ("ETag",))
+_SCHEDULE: Final = Reply(shown_more.ScheduleShown, "the schedule as it is now")
 _NOTHING: Final = Reply(text="done")
 
 ROUTES: Final = (
@@ -24,7 +24,7 @@ ROUTES: Final = (
         "/v1/schedules/{name}",
         schedules.show,
         "read",
-        Operation(tag="schedules", replies={200: _SCHEDULE}, errors=(404,)),
+        Operation(tag="schedules", replies={200: _SCHEDULE}, errors=(404,), has_etag=True),
     ),
     Route(
         "PUT",
@@ -37,9 +37,8 @@ ROUTES: Final = (
                 requests.ScheduleSchema,
                 example={"cron": "0 6 * * *", "timezone": "Europe/Berlin", "job": {"type": "report"}},
             ),
-            replies={200: _SCHEDULE, 201: Reply(shown_more.ScheduleShown, "the new schedule", ("ETag",))},
-            errors=(412,),
-            headers=("If-Match",),
+            replies={200: _SCHEDULE, 201: Reply(shown_more.ScheduleShown, "the new schedule")},
+            has_etag=True,
         ),
     ),
     Route(
@@ -47,20 +46,20 @@ ROUTES: Final = (
         "/v1/schedules/{name}",
         schedules.delete,
         "admin",
-        Operation(tag="schedules", replies={204: _NOTHING}, errors=(404, 412), headers=("If-Match",)),
+        Operation(tag="schedules", replies={204: _NOTHING}, errors=(404,), has_etag=True),
     ),
     Route(
         "POST",
         "/v1/schedules/{name}/pause",
         schedules.pause,
         "admin",
-        Operation(tag="schedules", replies={200: _SCHEDULE}, errors=(404, 409, 412), headers=("If-Match",)),
+        Operation(tag="schedules", replies={200: _SCHEDULE}, errors=(404, 409), has_etag=True),
     ),
     Route(
         "POST",
         "/v1/schedules/{name}/resume",
         schedules.resume,
         "admin",
-        Operation(tag="schedules", replies={200: _SCHEDULE}, errors=(404, 409, 412), headers=("If-Match",)),
+        Operation(tag="schedules", replies={200: _SCHEDULE}, errors=(404, 409), has_etag=True),
     ),
 )
