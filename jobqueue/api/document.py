@@ -36,7 +36,8 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Last-Event-ID": {"type": "string"},
     "Location": {"type": "string", "format": "uri-reference"},
 }
-_TAG_LIST: Final = r'^[ \t]*(\*|[ \t,]*(W/)?"[^"\x00-\x20\x7f]*"([ \t]*,[ \t,]*(W/)?"[^"\x00-\x20\x7f]*")*[ \t,]*)[ \t]*$'
+_TAG: Final = r'(W/)?"[^"\x00-\x20\x7f]*"'
+_TAG_LIST: Final = rf"^(\*|[ \t,]*{_TAG}([ \t]*,[ \t,]*{_TAG})*[ \t,]*)$"
 _CONDITIONS: Final = {
     "If-Match": "Do it only if the present `ETag` is one of these; `*` for any. Weak ones never match.",
     "If-None-Match": (

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from jobqueue.domain import wire
+from jobqueue.domain import moments, wire
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.job import children as read_children
@@ -139,16 +139,15 @@ def scalar(text: str) -> Any:
 
 
 def moment(text: str, field: str) -> datetime:
-    """Return an ISO 8601 date; one without a zone is UTC.
+    """Return a date as `moments.moment`.
 
     Raises:
         InvalidInputError: it is none.
     """
     try:
-        read = datetime.fromisoformat(text)
-        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidInputError({field: [f"{text!r} is not an ISO 8601 date such as 2031-05-01T12:00:00Z"]}) from None
+        return moments.moment(text)
+    except ValueError as error:
+        raise InvalidInputError({field: [f"{text!r} {error}"]}) from None
 
 
 def duration(text: str, field: str) -> float:
@@ -176,9 +175,10 @@ def since(text: str, now: datetime, field: str = "since") -> datetime:
         except OverflowError:
             return datetime.min.replace(tzinfo=UTC)
     try:
-        return moment(text, field)
-    except InvalidInputError:
-        raise InvalidInputError({field: [f"{text!r} is neither a time ago such as 2h nor a date"]}) from None
+        return moments.moment(text)
+    except ValueError as error:
+        what = "is neither a time ago such as 2h nor a date" if str(error) == moments.NO_DATE else str(error)
+        raise InvalidInputError({field: [f"{text!r} {what}"]}) from None
 
 
 def new_job(given: Any, path: str) -> NewJob:

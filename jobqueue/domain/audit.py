@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain import wire
+from jobqueue.domain.moments import check_aware
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,3 +76,6 @@ class AuditQuery:
     before: datetime | None = None
     cursor: str | None = None
     limit: int = 50
+
+    def __post_init__(self) -> None:
+        check_aware(after=self.after, before=self.before)

@@ -12,6 +12,7 @@ from jobqueue.domain import wire
 from jobqueue.domain.checks import check_queue, check_type, gather
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.fingerprint import LENGTH
+from jobqueue.domain.moments import aware
 from jobqueue.domain.state import State
 from jobqueue.domain.text import cut
 
@@ -89,6 +90,10 @@ class FailureQuery:
             problems["state"] = [f"must be {' or '.join(FAILURES)}"]
         if self.fingerprint is not None:
             gather(problems, check_fingerprint, self.fingerprint)
+        dates = {"insertedAfter": self.inserted_after, "insertedBefore": self.inserted_before}
+        for name, value in (dates | {"endedAfter": self.ended_after}).items():
+            if value is not None:
+                gather(problems, aware, value, name)
         if self.sort not in {BY_COUNT, BY_LAST}:
             problems["sort"] = [f"must be {BY_COUNT} or {BY_LAST}"]
         if not 1 <= self.limit <= MOST_GROUPS:

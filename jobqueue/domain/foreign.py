@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain import attributes, payload, wire
+from jobqueue.domain import attributes, moments, payload, wire
 from jobqueue.domain import backoff as backoffs
 from jobqueue.domain.batch import is_ref
 from jobqueue.domain.checks import check_flag, check_id, check_number
@@ -62,7 +61,11 @@ def read(given: Mapping[str, Any], size: int) -> Reading:
         problems["type"] = ["is required"]
     if "delay_til" in fields:
         fields.pop("delay", None)
-        fields["delay_til"] = moment(fields["delay_til"])
+        try:
+            fields["delay_til"] = moment(fields["delay_til"])
+        except ValueError as error:
+            problems["delayTil"] = [str(error)]
+            del fields["delay_til"]
     new = None
     try:
         new = NewJob(**({"type": "unknown"} | fields | defaulted))
@@ -88,14 +91,12 @@ def is_over(given: Mapping[str, Any]) -> bool:
 
 
 def moment(value: Any) -> Any:
-    """Return a date that was written as text as such, and everything else as it is."""
-    if not isinstance(value, str):
-        return value
-    try:
-        read_date = datetime.fromisoformat(value)
-        return (read_date if read_date.tzinfo else read_date.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return value
+    """Return a date that was written as text as such, and everything else but text as it is.
+
+    Raises:
+        ValueError: the text is no date, or a time without a zone.
+    """
+    return moments.moment(value) if isinstance(value, str) else value
 
 
 def count(value: Any) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import attributes, payload
@@ -21,9 +20,12 @@ from jobqueue.domain.checks import (
 )
 from jobqueue.domain.crash import SUSPECT_FROM
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
+from jobqueue.domain.moments import aware
 from jobqueue.domain.text import cut, told
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from jobqueue.domain.backoff import Backoff
     from jobqueue.domain.state import Outcome, State
 
@@ -379,11 +381,7 @@ def _read_backoff(value: Any) -> Backoff | None:
 def _due(delay: Any, moment: Any) -> datetime | None:
     if moment is None:
         return None
-    if not isinstance(moment, datetime):
-        raise InvalidInputError({"delayTil": ["must be a date"]})
+    due = aware(moment, "delayTil")
     if delay is not None:
         raise InvalidInputError({"delayTil": ["cannot be given together with delay"]})
-    try:
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except OverflowError:
-        raise InvalidInputError({"delayTil": ["is a date that UTC does not have"]}) from None
+    return due

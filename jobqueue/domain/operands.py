@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.checks import check_id
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.moments import moment
+from jobqueue.domain.moments import NO_DATE, aware, moment
 from jobqueue.domain.searchable import Kind, is_text
 from jobqueue.domain.state import State
 
@@ -73,6 +73,8 @@ def operand(given: Any, kind: Kind, at: str) -> Value:
             raise InvalidInputError({at: [f"must be one of {', '.join(State)}"]})
     elif isinstance(read, int | float):
         _check_number(read, at)
+    elif isinstance(read, datetime):
+        read = aware(read, at)
     found: Value = read
     return found
 
@@ -151,9 +153,12 @@ def _date(given: Any, at: str) -> datetime:
     try:
         if isinstance(given, int) and not isinstance(given, bool):
             return _EPOCH + timedelta(milliseconds=given)
+    except OverflowError:
+        raise InvalidInputError({at: [NO_DATE]}) from None
+    try:
         read = moment(given)
-    except (ValueError, OverflowError):
-        raise InvalidInputError({at: ["must be an ISO 8601 date such as 2030-01-31T12:00:00Z"]}) from None
+    except ValueError as error:
+        raise InvalidInputError({at: [str(error)]}) from None
     return read.replace(microsecond=read.microsecond // 1000 * 1000)
 
 

@@ -38,11 +38,12 @@ _PLAIN: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple,
 class _Walk:
     """Measure a value and gather what is wrong with it, in one pass."""
 
-    def __init__(self, *, dots: bool) -> None:
+    def __init__(self, *, dots: bool, naive: bool = False) -> None:
         self.problems: Problems = {}
         self.size = 0
         self.is_plain = True
         self._dots = dots
+        self._naive = naive
 
     def visit(self, value: Any, path: str, depth: int) -> None:
         if len(self.problems) >= _MOST_PROBLEMS or self.size > _MOST_WALKED:
@@ -113,6 +114,8 @@ class _Walk:
     def _date(self, value: datetime, path: str) -> None:
         try:
             _utc(value)
+            if not self._naive and value.utcoffset() is None:
+                self._wrong(path, "is a date without a time zone, which says no moment")
         except (OverflowError, ValueError, TypeError):
             self._wrong(path, "is a date that UTC does not have")
 
@@ -121,13 +124,14 @@ class _Walk:
             self.problems.setdefault(path, []).append(message)
 
 
-def check(value: Any, path: str, *, dots: bool = True) -> int:
+def check(value: Any, path: str, *, dots: bool = True, naive: bool = False) -> int:
     """Make sure that a value can be stored.
 
     Args:
         value: any value.
         path: the name of the value in the problems.
         dots: allow dots in names.
+        naive: take dates without a time zone for UTC.
 
     Returns:
         How many bytes it takes at most; a walk ends at 8 MiB.
@@ -136,10 +140,10 @@ def check(value: Any, path: str, *, dots: bool = True) -> int:
         InvalidInputError: numbers beyond 64 bit or not finite, lone surrogates, names with NUL or a leading ``$``,
             nesting beyond `DEEPEST`, a type JSON does not have, or a value that cannot be read.
     """
-    return _walked(value, path, dots=dots).size
+    return _walked(value, path, dots=dots, naive=naive).size
 
 
-def plain(value: Any, path: str, *, dots: bool = True) -> tuple[Any, int]:
+def plain(value: Any, path: str, *, dots: bool = True, naive: bool = False) -> tuple[Any, int]:
     """Return a value made of Python's own types only, as MongoDB gives it back, and its size as `check`.
 
     Subclasses of those types become the type itself: no code of theirs runs when the driver writes the value.
@@ -147,7 +151,7 @@ def plain(value: Any, path: str, *, dots: bool = True) -> tuple[Any, int]:
     Raises:
         InvalidInputError: as `check`.
     """
-    walk = _walked(value, path, dots=dots)
+    walk = _walked(value, path, dots=dots, naive=naive)
     if walk.is_plain or walk.size > _MOST_WALKED:
         return value, walk.size
     return _read(_plain, value, path), walk.size
@@ -156,18 +160,20 @@ def plain(value: Any, path: str, *, dots: bool = True) -> tuple[Any, int]:
 def check_result(result: Any) -> Any:
     """Return a result as it can be stored, made of Python's own types.
 
+    A date without a time zone is taken for UTC: the work is done, and must not be lost for that.
+
     Raises:
         InvalidInputError: as `check`.
         TooLargeError: over `MOST_RESULT`.
     """
-    stored, size = plain(result, "result")
+    stored, size = plain(result, "result", naive=True)
     if size > MOST_RESULT:
         raise TooLargeError("result", size, MOST_RESULT)
     return stored
 
 
-def _walked(value: Any, path: str, *, dots: bool) -> _Walk:
-    walk = _Walk(dots=dots)
+def _walked(value: Any, path: str, *, dots: bool, naive: bool) -> _Walk:
+    walk = _Walk(dots=dots, naive=naive)
     _read(lambda whole: walk.visit(whole, path, 0), value, path)
     if walk.problems:
         raise InvalidInputError(walk.problems)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.checks import check_id, check_queue
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.filters import Comparison, Filter, Group, every
+from jobqueue.domain.moments import check_aware
 from jobqueue.domain.operands import Id, Pattern
 from jobqueue.domain.search import Search
 from jobqueue.domain.searchable import is_text
@@ -65,6 +66,7 @@ class JobQuery:
         for path, value in (("batchId", self.batch_id), ("parentId", self.parent_id)):
             if value is not None:
                 check_id(value, path)
+        check_aware(insertedAfter=self.inserted_after, insertedBefore=self.inserted_before)
         if type(self.limit) is not int or not 1 <= self.limit <= MOST_LISTED:
             raise InvalidInputError({"limit": [f"must be from 1 to {MOST_LISTED}"]})
         if self.text is not None and not (1 <= len(self.text) <= LONGEST_TEXT and "\0" not in self.text):

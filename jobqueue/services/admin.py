@@ -14,6 +14,7 @@ from jobqueue.domain.checks import check_number
 from jobqueue.domain.errors import EditionChangedError, InvalidInputError, NotFoundError, Problems, WrongStateError
 from jobqueue.domain.job import JobError, check_content
 from jobqueue.domain.logs import MOST_LINES, LogQuery
+from jobqueue.domain.moments import aware
 from jobqueue.domain.preconditions import NONE, Preconditions
 from jobqueue.domain.state import DEPENDENCY, State
 from jobqueue.services.job_tags import tag
@@ -22,7 +23,6 @@ from jobqueue.store.limit_key_statements import regrouped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from datetime import datetime
 
     from jobqueue.domain.access import Scope
     from jobqueue.domain.job import Job, LogLine
@@ -403,8 +403,7 @@ def _value(name: str, value: Any) -> Any:
     if name == "backoff":
         return backoffs.parse(value).wire()
     if name == "delay_til":
-        moment: datetime | None = value
-        return moment
+        return None if value is None else aware(value, "delayTil")
     if value is not None or name != "timeout":
         check_number(name, value)
     return value

@@ -355,7 +355,7 @@ def _late(change: Transition) -> dict[str, Any]:
     if change.error is not None:
         report["error"] = wire.error(change.error)
     if change.result is not state.UNSET:
-        small = payload.check(change.result, "result") <= _LONGEST_LATE
+        small = payload.check(change.result, "result", naive=True) <= _LONGEST_LATE
         report["result"] = change.result if small else cut(str(change.result), _LONGEST_LATE)
     if change.code is not None:
         report["code"] = change.code

@@ -300,7 +300,9 @@ def _run(document: Mapping[str, Any]) -> int:
 
 
 def _date(value: Any) -> datetime | None:
-    return documents.date_or_none(foreign.moment(value))
+    with suppress(ValueError):
+        return documents.date_or_none(foreign.moment(value))
+    return None
 
 
 def _line(now: datetime, text: str) -> Document:

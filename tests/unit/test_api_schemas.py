@@ -1,16 +1,28 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import pytest
+from multidict import MultiDict
 
 from jobqueue.api.new_jobs import MOST_JOBS, JobReader, new_job
+from jobqueue.api.routes import ROUTES
+from jobqueue.api.schemas.bulk import FailuresQuery, LogsQuery
 from jobqueue.api.schemas.fields import load
+from jobqueue.api.schemas.queries import JobsQuery, Query, Several
+from jobqueue.api.schemas.queries import load as load_query
 from jobqueue.api.schemas.requests import BulkSchema, HeartbeatSchema, PatchSchema, QueueSchema
+from jobqueue.api.schemas.watching import EventsQuery, StatsQuery
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.moments import moment
+from jobqueue.domain.moments import LOST_PLUS, NO_DATE, NO_ZONE, moment
+from jobqueue.domain.state import State
+
+if TYPE_CHECKING:
+    from jobqueue.api.operations import Route
 
 
 def problems(given: dict[str, Any]) -> dict[str, list[str]]:
@@ -137,12 +149,12 @@ def test_numbers_keep_their_kind_and_null_is_taken_where_a_job_can_have_it() -> 
     [
         ("2030-01-31T12:00:00Z", 12),
         ("2030-01-31t12:00:00.123z", 12),
-        ("2030-01-31 12:00", 12),
+        ("2030-01-31 12:00Z", 12),
         ("2030-01-31T12:00:00+0200", 10),
         ("2030-01-31", 0),
     ],
 )
-def test_dates_are_iso_8601_and_utc_without_an_offset(text: str, hour: int) -> None:
+def test_dates_are_iso_8601_and_a_day_begins_in_utc(text: str, hour: int) -> None:
     read = moment(text)
     assert (read.year, read.day, read.hour, read.tzinfo) == (2030, 31, hour, UTC)
 
@@ -151,5 +163,58 @@ def test_dates_are_iso_8601_and_utc_without_an_offset(text: str, hour: int) -> N
     "text", ["", "2030", "2030-W01-1", "20300131", "2030-02-31", "2030-01-31T25:00", "now", 5, None]
 )
 def test_what_is_no_date_is_refused(text: object) -> None:
-    with pytest.raises(ValueError, match=r"not a date|must be|out of range"):
+    with pytest.raises(ValueError, match=NO_DATE):
         moment(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("2030-01-31T12:00:00", NO_ZONE),
+        ("2030-01-31t12:00", NO_ZONE),
+        ("2030-01-31 12:00:00.5", NO_ZONE),
+        ("2030-02-31T12:00:00", NO_DATE),
+        ("2030-01-31T12:00:00 02:00", LOST_PLUS),
+        ("2030-01-31T12:00:00.123 0200", LOST_PLUS),
+    ],
+)
+def test_a_time_without_a_zone_is_refused_with_the_reason(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        moment(text)
+
+
+@pytest.mark.parametrize(
+    ("schema", "query", "read"),
+    [
+        (JobsQuery(), "state=failed&state=killed", {"state": (State.FAILED, State.KILLED)}),
+        (JobsQuery(), "state=failed,killed&state=failed&fields=id", {"state": (State.FAILED, State.KILLED)}),
+        (JobsQuery(), "fields=id&fields=data.n,type", {"fields_": ["id", "data.n", "type"]}),
+        (EventsQuery(), "state=failed&state=killed", {"state": (State.FAILED, State.KILLED)}),
+        (FailuresQuery(), "state=killed&state=failed", {"state": (State.KILLED, State.FAILED)}),
+        (StatsQuery(), "window=5m&window=1h", {"window": ("5m", "1h")}),
+        (LogsQuery(), "level=error&level=warning", {"level": ("error", "warning")}),
+    ],
+)
+def test_a_list_may_have_commas_or_be_repeated(schema: Query, query: str, read: dict[str, Any]) -> None:
+    loaded = load_query(schema, MultiDict(parse_qsl(query)))
+    assert {name: loaded[name] for name in read} == read
+    commas = {
+        name: ",".join(inner for other, inner in parse_qsl(query) if other == name) for name, _ in parse_qsl(query)
+    }
+    assert load_query(schema, MultiDict(commas)) == loaded
+
+
+QUERIES = [route for route in ROUTES if route.operation.query is not None]
+
+
+@pytest.mark.parametrize("route", QUERIES, ids=lambda route: f"{route.method} {route.path}")
+def test_a_single_value_that_is_repeated_is_refused_by_its_name(route: Route) -> None:
+    assert route.operation.query is not None
+    schema = route.operation.query()
+    for field in schema.fields.values():
+        name = str(field.data_key)
+        if isinstance(field, Several):
+            continue
+        with pytest.raises(InvalidInputError) as caught:
+            load_query(schema, MultiDict([(name, "?"), (name, "?")]))
+        assert caught.value.problems[name] == ["is given more than once"]

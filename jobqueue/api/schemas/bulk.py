@@ -16,6 +16,7 @@ from jobqueue.api.schemas.queries import (
     MomentText,
     Query,
     SecondsText,
+    Several,
     StatesText,
     absent,
     whole,
@@ -33,7 +34,7 @@ _REASON: Final[forms.Form] = {"minLength": 1, "maxLength": LONGEST_REASON}
 _STAGE: Final[forms.Form] = {"type": "string", "enum": [stage.value for stage in Stage]}
 
 
-class LevelsText(Described):
+class LevelsText(Several):
     """One or more levels of log lines, with commas between them."""
 
     def __init__(self, **options: Any) -> None:

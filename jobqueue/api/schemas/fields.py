@@ -11,7 +11,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields
 
 from jobqueue.domain import wire
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.moments import moment
+from jobqueue.domain.moments import NO_DATE, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,15 +75,15 @@ class Flag(Described, fields.Boolean):
 
 
 class Moment(Described, fields.DateTime):
-    """A date in ISO 8601; without an offset it is UTC."""
+    """A date in ISO 8601: a time with its zone, or a day."""
 
-    must = "must be an ISO 8601 date such as 2030-01-31T12:00:00Z"
+    must = NO_DATE
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> datetime:
         try:
             return moment(value)
-        except ValueError:
-            raise self.make_error("invalid") from None
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
 
 
 class Object(Described, fields.Dict):

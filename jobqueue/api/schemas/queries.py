@@ -45,6 +45,10 @@ class Query(Strict):
     prefix: ClassVar[str] = ""
 
 
+class Several(Described):
+    """One or more values, with commas between them; a parameter that is repeated gives several, too."""
+
+
 class LimitText(Described):
     """How many items a page may have."""
 
@@ -99,7 +103,7 @@ class ChoiceText(Described):
         return str(value)
 
 
-class StatesText(Described):
+class StatesText(Several):
     """One or more states, with commas between them."""
 
     def __init__(self, **options: Any) -> None:
@@ -126,7 +130,7 @@ class SortText(Described):
         return value.lstrip("-"), value.startswith("-")
 
 
-class FieldsText(Described):
+class FieldsText(Several):
     """Names of fields of a job, dotted ones too, with commas between them."""
 
     def __init__(self, **options: Any) -> None:
@@ -304,10 +308,12 @@ def load(schema: Query | None, given: MultiMapping[str]) -> dict[str, Any]:
     problems: Problems = {}
     plain: dict[str, str] = {}
     gathered: list[tuple[str, str]] = []
-    known = {one.data_key for one in schema.fields.values()} if schema else set()
+    known = {one.data_key: one for one in schema.fields.values()} if schema else {}
     prefix = schema.prefix if schema else ""
     for name in dict.fromkeys(given):
-        if len(given.getall(name)) > 1:
+        if name in known and isinstance(known[name], Several):
+            plain[name] = ",".join(given.getall(name))
+        elif len(given.getall(name)) > 1:
             problems[name] = ["is given more than once"]
         elif name in known:
             plain[name] = given[name]

@@ -7,15 +7,15 @@ from typing import Any, Final
 from marshmallow import ValidationError
 
 from jobqueue.api.schemas import forms
-from jobqueue.api.schemas.fields import Described, Inner, Items, Moment, Number, Object, Shown, Text, Whole
-from jobqueue.api.schemas.queries import FlagText, IdText, Query, SecondsText, StatesText, absent
+from jobqueue.api.schemas.fields import Inner, Items, Moment, Number, Object, Shown, Text, Whole
+from jobqueue.api.schemas.queries import FlagText, IdText, Query, SecondsText, Several, StatesText, absent
 from jobqueue.services.stats import WINDOWS
 
 LONGEST_WAIT: Final = 60
 _SECONDS: Final = {"minimum": 0}
 
 
-class WindowsText(Described):
+class WindowsText(Several):
     """One or more windows of time, with commas between them; without it all of them."""
 
     def __init__(self, **options: Any) -> None:
