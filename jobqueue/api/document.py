@@ -176,9 +176,9 @@ def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
     for name in operation.headers:
         yield {"in": "header", "name": name, "required": False, "schema": _HEADERS[name]}
     if operation.has_etag:
-        for name, text in _CONDITIONS.items():
+        for condition, text in _CONDITIONS.items():
             schema = {"type": "string", "pattern": _TAG_LIST}
-            yield {"in": "header", "name": name, "required": False, "description": text, "schema": schema}
+            yield {"in": "header", "name": condition, "required": False, "description": text, "schema": schema}
 
 
 def _open_parameter(prefix: str) -> dict[str, Any]:

@@ -138,6 +138,10 @@ class Admin:
         """
         for _ in range(_TRIES):
             job, same = await self._seen(job_id, only)
+            if job.state is State.PROCESSING and job.claim is None:
+                # Another tool has taken its claim away: looked at like a foreign document, it waits again.
+                await self._jobs.disown(job)
+                break
             change = state.kill(job, JobError(kind="killed", message=reason), operation=operation)
             applied = await self._jobs.apply(job.id, job.queue, change, same)
             if applied and (applied.is_new or same is None):

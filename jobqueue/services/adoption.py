@@ -1,7 +1,8 @@
 """Taking over the jobs that other tools have put into the database.
 
 A document with a type is enough: it gets the defaults of its queue and runs. One that cannot be understood becomes a
-failed job that says why. Until then nobody claims it, so that it is in nobody's way.
+failed job that says why, and so does a job that somebody has spoilt with another tool afterwards. Until then nobody
+claims it, so that it is in nobody's way.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from jobqueue.domain.state import State
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
 from jobqueue.store import foreign as documents
+from jobqueue.store import unsound
 from jobqueue.store.jobs import FULL_BYTES
+from jobqueue.store.unsound_statements import SPOILT
 
 if TYPE_CHECKING:
+    from jobqueue.domain.errors import Problems
     from jobqueue.domain.job import Job, NewJob
     from jobqueue.services.completer import Completer
     from jobqueue.services.config import QueueConfigs
@@ -54,6 +58,7 @@ class Adopter:
             No seconds at all if there is more to do now.
         """
         more = False
+        await self._store.mark_spoilt()
         async for some in self._store.found():
             done = await asyncio.gather(*(self._take(one) for one in some), return_exceptions=True)
             for one in done:
@@ -97,6 +102,9 @@ class Adopter:
         return False
 
     async def _adopt(self, document: dict[str, Any]) -> None:
+        if document.get(SPOILT) and (faults := unsound.faults(document)):
+            await self._refuse(document, faults)
+            return
         found = foreign.read(documents.plain(document), documents.content_size(document))
         problems = found.problems
         job = None
@@ -108,8 +116,13 @@ class Adopter:
             except KeyConflictError as error:
                 problems = {"key": [f"is held: {error}"]}
         if problems:
-            job = await self._store.refuse(document, foreign.reason(problems))
-            log.warning("document refused", id=str(document["_id"]), reason=foreign.reason(problems))
+            await self._refuse(document, problems)
+        elif job is not None:
+            await self._announce(job)
+
+    async def _refuse(self, document: dict[str, Any], problems: Problems) -> None:
+        job = await self._store.refuse(document, foreign.reason(problems))
+        log.warning("document refused", id=str(document["_id"]), reason=foreign.reason(problems))
         if job is not None:
             await self._announce(job)
 

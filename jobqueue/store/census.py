@@ -38,5 +38,5 @@ class CensusStore:
         return {
             (one["_id"]["queue"], one["_id"]["state"]): int(one["count"])
             async for one in found
-            if isinstance(one["_id"].get("queue"), str)
+            if isinstance(one["_id"].get("queue"), str) and isinstance(one["_id"].get("state"), str)
         }

@@ -93,7 +93,7 @@ class DependencyStore:
         found = {
             str(one["_id"]): Known(
                 id=str(one["_id"]),
-                state=State(one["state"]),
+                state=documents.state(one["state"]),
                 type=str(one.get("type", "")),
                 error=documents.job_error(one.get("error")),
             )

@@ -162,13 +162,13 @@ def job(document: Mapping[str, Any]) -> Job:
         reset_at=date_or_none(get("resetAt")),
         batch_id=_id(get("batchId")),
         parent_id=_id(get("parentId")),
-        depends_on=tuple(str(one) for one in _list(get("dependsOn"))),
+        depends_on=_ids(get("dependsOn")),
         progress=_number(get("progress"), 0),
         logs=tuple(log_line(_mapping(line)) for line in _list(get("logs"))),
         result=get("result"),
         error=job_error(get("error")),
         history=tuple(attempt(_mapping(entry)) for entry in _list(get("history"))),
-        state=_member(State, get("state")) or State.PENDING,
+        state=state(get("state")),
         on_success_delete=bool(get("onSuccessDelete")),
         on_complete=children_of(get("onComplete"), "onComplete"),
         on_success=children_of(get("onSuccess"), "onSuccess"),
@@ -183,7 +183,7 @@ def job(document: Mapping[str, Any]) -> Job:
         limit_key=_text(get("limitKey")),
         dependency_policy=_text(get("dependencyPolicy")),
         ref=_text(get("ref")),
-        waits_for=tuple(str(one) for one in _list(get("waitsFor"))),
+        waits_for=_ids(get("waitsFor")),
         has_dependents=bool(get("dependents")),
         callback_of=_callback_of(get("callbackOf")),
         schedule=_text(get("schedule")),
@@ -309,6 +309,11 @@ def _member(kind: type[Kind], given: object) -> Kind | None:
     return kind(given) if isinstance(given, str) and given in kind.__members__.values() else None
 
 
+def state(given: object) -> State:
+    """Return the state of a job; whatever another tool has made of that, the job is not over."""
+    return _member(State, given) or State.PENDING
+
+
 def date_or_none(given: object) -> datetime | None:
     """Return a date, or ``None`` for what is none or beyond what Python knows."""
     return given if isinstance(given, datetime) else None
@@ -323,7 +328,11 @@ def _list(given: object) -> list[Any]:
 
 
 def _id(given: object) -> str | None:
-    return None if given is None else str(given)
+    return str(given) if isinstance(given, str | ObjectId) and ObjectId.is_valid(given) else None
+
+
+def _ids(given: object) -> tuple[str, ...]:
+    return tuple(text for one in _list(given) if (text := _id(one)) is not None)
 
 
 def _mapping(given: object) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pymongo import ReturnDocument
 
 from jobqueue.domain import payload
 from jobqueue.domain.errors import EditionChangedError, NotFoundError, TooLargeError, WrongStateError
-from jobqueue.store import documents, edition_statements, statements
+from jobqueue.store import documents, edition_statements, statements, unsound_statements
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class EditionStore:
             )
             if size > payload.MOST_DATA:
                 raise TooLargeError("data and meta", size, payload.MOST_DATA)
-            guard[other] = getattr(job, other)
+            guard |= unsound_statements.content(other, getattr(job, other))
         found = await self._collection.find_one_and_update(
             edition_statements.both(guard, same),
             statements.patch(changes, self._now, group),

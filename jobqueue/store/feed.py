@@ -124,7 +124,8 @@ def pipeline() -> list[dict[str, Any]]:
 
 
 def _event(change: Mapping[str, Any]) -> JobEvent:
-    state = State(change["state"]) if change.get("state") in set(State) else None
+    told = change.get("state")
+    state = State(told) if isinstance(told, str) and told in set(State) else None
     kind = INSERTED if change["operationType"] == "insert" else PROGRESS if state is None else kind_of(state)
     get = change.get
     moment = get("wallTime")

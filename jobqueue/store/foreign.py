@@ -17,10 +17,11 @@ from jobqueue.domain.backoff import finite
 from jobqueue.domain.errors import KeyConflictError
 from jobqueue.domain.job import DEFAULT_QUEUE, JobError
 from jobqueue.domain.state import State, outbox
-from jobqueue.store import documents, foreign_statements, limit_key_statements, statements
+from jobqueue.store import documents, foreign_statements, limit_key_statements, statements, unsound, unsound_statements
 from jobqueue.store.database import guarded, new_id, translated
 from jobqueue.store.grouping import Group
 from jobqueue.store.jobs import FULL_BYTES
+from jobqueue.store.unsound_statements import HAD, SPOILT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -46,7 +47,8 @@ _OF_A_CLAIM: Final = (
     "limitKey",
     "crashes",
     foreign.ASIDE,
-    foreign_statements.HAD,
+    HAD,
+    SPOILT,
 )
 _LINKS: Final = ("batchId", "parentId")
 
@@ -74,6 +76,18 @@ class ForeignStore:
                     some, size = [], 0
             if some:
                 yield some
+
+    @guarded
+    async def mark_spoilt(self) -> None:
+        """Have all jobs looked at like foreign ones that somebody has spoilt with another tool, some at a time."""
+        wanted = unsound_statements.spoilt()
+        while True:
+            cursor = self.collection.find(wanted, {"_id": 1}, hint=unsound_statements.INDEX).limit(_AT_ONCE)
+            some = [each["_id"] async for each in cursor]
+            if some:
+                await self.collection.update_many(wanted | {"_id": {"$in": some}}, unsound_statements.mark())
+            if len(some) < _AT_ONCE:
+                return
 
     @guarded
     async def adopt(self, document: Document, new: NewJob, limit_key: str | None, notes: Problems) -> Job | None:
@@ -125,9 +139,7 @@ class ForeignStore:
             | _sound_queue(document)
             | {"attrs": _attributes(document), "run": _run(document)}
         )
-        update = foreign_statements.changed(
-            document, wanted, ("slots", "waitsFor", "heldTil", "expireAt", foreign_statements.HAD)
-        )
+        update = foreign_statements.changed(document, wanted, ("slots", "waitsFor", "heldTil", "expireAt", HAD, SPOILT))
         await self._update((foreign_statements.unchanged(document), update))
 
     @guarded
@@ -147,6 +159,8 @@ class ForeignStore:
             "run": _run(document),
         }
         wanted |= _kept(document) | _links(document) | _sound_queue(document)
+        if document.get(SPOILT):
+            wanted |= unsound.mended(document)
         if follows := outbox(documents.job(document | wanted), State.FAILED):
             wanted["outbox"] = list(follows)
         update = foreign_statements.changed(document, wanted, _OF_A_CLAIM)
@@ -287,7 +301,8 @@ def _kept(document: Mapping[str, Any]) -> Document:
 
 def _sound_queue(document: Mapping[str, Any]) -> Document:
     """Return the queue of a document; what is no text could not be found again."""
-    return {} if isinstance(document.get("queue"), str) else {"queue": DEFAULT_QUEUE}
+    queue = document.get("queue")
+    return {} if isinstance(queue, str) and queue else {"queue": DEFAULT_QUEUE}
 
 
 def _attributes(document: Mapping[str, Any]) -> list[str]:
@@ -296,7 +311,7 @@ def _attributes(document: Mapping[str, Any]) -> list[str]:
 
 
 def _run(document: Mapping[str, Any]) -> int:
-    return foreign.count(plain(document.get(foreign_statements.HAD)))
+    return foreign.count(plain(document.get(HAD)))
 
 
 def _date(value: Any) -> datetime | None:

@@ -11,6 +11,7 @@ from bson import ObjectId
 
 from jobqueue.domain.state import State
 from jobqueue.store.statements import ADOPTED
+from jobqueue.store.unsound_statements import HAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 INDEX: Final = "foreign"
 MOVED: Final = "movedTo"
 WAS: Final = "was"
-HAD: Final = "had"
-"""What `run` is called meanwhile: no longer, as there may be no room for more."""
 
 
 def foreign() -> Document:

@@ -21,6 +21,7 @@ from jobqueue.store import (
     foreign_statements,
     limit_statements,
     statements,
+    unsound_statements,
 )
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ def _declared() -> Sequence[Index]:
         "outbox": ((("outbox", 1),), _partial(outbox={"$exists": True})),
         # Null matches a missing field: so it holds what another tool has put there, and nothing else.
         foreign_statements.INDEX: ((("run", 1),), _partial(run=None)),
+        unsound_statements.INDEX: (
+            (("state", 1),),
+            {"partialFilterExpression": unsound_statements.unsound()},
+        ),
         "key": (
             (("queue", 1), ("key", 1)),
             {"unique": True, **_partial(key={"$gt": ""}, state=unfinished)},

@@ -95,7 +95,7 @@ class LogStore:
         fresh = isinstance(at, datetime) and await self._clock.now() - at <= STORED_AFTER
         return _Head(
             id=found["_id"],
-            ended=found["state"] in FINAL,
+            ended=isinstance(found["state"], str) and found["state"] in FINAL,
             inline=tuple(documents.log_line(one) for one in inline if isinstance(one, dict))
             if isinstance(inline, list)
             else (),

@@ -13,7 +13,7 @@ from bson import ObjectId
 from jobqueue.domain import wire
 from jobqueue.domain.job import INLINE_LOGS
 from jobqueue.domain.state import DEPENDENTS, FINAL, UNFINISHED, UNSET, WAITING, State, Transition
-from jobqueue.store import suspect_statements
+from jobqueue.store import suspect_statements, unsound_statements
 from jobqueue.store.tolerant import array as _array
 from jobqueue.store.tolerant import number as _number
 
@@ -32,6 +32,8 @@ _MOST_OPERATIONS: Final = 20
 CLAIM_ORDER: Final = [("priority", -1), ("insertAt", 1), ("_id", 1)]
 ADOPTED: Final[Document] = {"run": {"$ne": None}}
 """Match documents that this package has written or taken over, not those another tool has just put there."""
+SOUND: Final[Document] = {"$nor": unsound_statements.waiting_faults()}
+"""Match waiting jobs that nobody has spoilt with another tool: the others are to fail, and never to run."""
 CLAIM_INDEX: Final = "claim"
 CLAIM_TYPE_INDEX: Final = "claimType"
 READY_INDEX: Final = "ready"
@@ -43,7 +45,7 @@ _LEASE: Final = _number("$lease", 60)
 
 def claimable(queue: str, types: Sequence[str] | None, excluded: Sequence[str] = ()) -> Document:
     """Match what may be claimed from a queue; ``None`` takes any type but the excluded ones."""
-    found: Document = {"queue": queue, "state": State.PENDING.value, **ADOPTED}
+    found: Document = {"queue": queue, "state": State.PENDING.value, **ADOPTED, **SOUND}
     if types is not None:
         found["type"] = types[0] if len(types) == 1 else {"$in": list(types)}
     elif excluded:

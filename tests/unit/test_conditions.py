@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
@@ -13,7 +13,9 @@ from multidict import CIMultiDict
 from jobqueue.api.conditions import preconditions
 from jobqueue.api.problems import ProblemError
 from jobqueue.domain.errors import ChangedMeanwhileError
-from jobqueue.domain.preconditions import Preconditions
+
+if TYPE_CHECKING:
+    from jobqueue.domain.preconditions import Preconditions
 
 
 def read(*headers: tuple[str, str]) -> Preconditions:
@@ -91,4 +93,4 @@ def test_a_header_that_is_no_list_of_tags_is_refused_by_its_name(name: str, valu
 def test_every_list_of_tags_is_read(tags: list[tuple[bool, str]], data: Any) -> None:
     between = data.draw(st.sampled_from([",", ", ", " , ", ",,", "\t,"]))
     only = read(("If-Match", between.join(f'{"W/" * weak}"{tag}"' for weak, tag in tags)))
-    assert only.match == {tag for weak, tag in tags if not weak}
+    assert only.match == frozenset(tag for weak, tag in tags if not weak)

@@ -66,3 +66,10 @@ def test_what_is_as_it_should_be_is_read_as_it_is() -> None:
     assert (job.logs[0].m, job.logs[0].level, job.logs[0].attempt) == ("line", "info", 1)
     assert job.outbox == ("children",)
     assert job.on_complete == NewJob(type="child")
+
+
+@pytest.mark.parametrize("told", ["Failed", ["pending"], {"a": 1}, 5, None])
+def test_a_change_to_a_state_that_nobody_knows_breaks_no_stream_of_changes(told: object) -> None:
+    change = {"_id": {"_data": "1"}, "operationType": "update", "documentKey": {"_id": 1}, "state": told, "wallTime": NOW}
+    assert feed._event(change).state in {None, State.PROCESSING}
+    assert documents.state(told) is State.PENDING

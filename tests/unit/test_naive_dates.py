@@ -87,6 +87,12 @@ def test_a_zone_that_knows_no_offset_is_none() -> None:
         def utcoffset(self, _: datetime | None) -> None:
             return None
 
+        def dst(self, _: datetime | None) -> None:
+            return None
+
+        def tzname(self, _: datetime | None) -> None:
+            return None
+
     nowhere = NAIVE.replace(tzinfo=Nowhere())
     assert "time zone" in problems(lambda: NewJob(type="a", delay_til=nowhere))["delayTil"][0]
     assert "time zone" in problems(lambda: NewJob(type="a", data={"a": nowhere}))["data.a"][0]

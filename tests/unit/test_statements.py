@@ -155,7 +155,7 @@ def test_a_change_sets_the_target_lets_go_of_the_claim_and_touches_nothing_a_per
 
 
 def test_what_may_be_claimed_is_pending_and_of_the_wanted_types() -> None:
-    base = {"queue": "q", "state": "pending", "run": {"$ne": None}}
+    base = {"queue": "q", "state": "pending", "run": {"$ne": None}} | statements.SOUND
     assert statements.claimable("q", None) == base
     assert statements.claimable("q", ["a"]) == base | {"type": "a"}
     assert statements.claimable("q", ["a", "b"]) == base | {"type": {"$in": ["a", "b"]}}
