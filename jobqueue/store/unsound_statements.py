@@ -96,7 +96,7 @@ def _unheard_of_states() -> list[Document]:
 
 def unsound() -> Document:
     """Match jobs that are not over, or in no known state, and have a field that no job has."""
-    waits_for_nothing = {"delayTil": None, "waitsFor": {"$in": [None, []]}, "wait": None}
+    waits_for_nothing: Document = {"delayTil": None, "waitsFor": {"$in": [None, []]}, "wait": None}
     unfinished = {"$in": sorted(state.value for state in UNFINISHED)}
     waiting = {"$in": sorted(state.value for state in WAITING)}
     return {

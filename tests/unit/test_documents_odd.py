@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
 from hypothesis import given
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from jobqueue.domain import wire
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.queue import QueueConfig
-from jobqueue.store import documents
+from jobqueue.domain.state import State
+from jobqueue.store import documents, feed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WHOLE = documents.new_document(QueueConfig().fill(NewJob(type="work")), job_id="a" * 24, now=NOW)
@@ -70,6 +72,12 @@ def test_what_is_as_it_should_be_is_read_as_it_is() -> None:
 
 @pytest.mark.parametrize("told", ["Failed", ["pending"], {"a": 1}, 5, None])
 def test_a_change_to_a_state_that_nobody_knows_breaks_no_stream_of_changes(told: object) -> None:
-    change = {"_id": {"_data": "1"}, "operationType": "update", "documentKey": {"_id": 1}, "state": told, "wallTime": NOW}
+    change = {
+        "_id": {"_data": "1"},
+        "operationType": "update",
+        "documentKey": {"_id": 1},
+        "state": told,
+        "wallTime": NOW,
+    }
     assert feed._event(change).state in {None, State.PROCESSING}
     assert documents.state(told) is State.PENDING
