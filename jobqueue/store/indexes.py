@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import bson
 from bson import ObjectId
 from pymongo.errors import OperationFailure
 
@@ -185,7 +186,14 @@ async def differences(database: AsyncIOMotorDatabase[Any]) -> list[str]:
 def _is(there: Mapping[str, Any], index: Index) -> bool:
     """Tell whether an index that is there, under whatever name, is what is declared."""
     options = {name: there[name] for name in _TELLING if name in there and there[name] is not False}
-    return tuple(there["key"].items()) == index.keys and options == index.options
+    return tuple(there["key"].items()) == index.keys and (
+        options == index.options or _encoded(options) == _encoded(index.options)
+    )
+
+
+def _encoded(options: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return options in a form in which a NaN among them equals itself."""
+    return {name: bson.encode({"": value}) for name, value in options.items()}
 
 
 async def _create(database: AsyncIOMotorDatabase[Any], index: Index) -> bool:

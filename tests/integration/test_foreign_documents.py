@@ -131,7 +131,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"data": DEEP}, "data is nested deeper than 64 levels"),
     ({"data": {"x": "x" * 1024 * 1024}}, "data and meta take 1,048,600 bytes; the limit is 1,048,576"),
     ({"meta": {f"k{n}": n for n in range(101)}}, "meta takes at most 100 values"),
-    ({"delayTil": "tomorrow"}, "delayTil must be a date"),
+    ({"delayTil": "tomorrow"}, "delayTil must be an ISO 8601 date such as 2030-01-31T12:00:00Z"),
     ({"delayTil": DatetimeMS(2**60)}, "delayTil must be a date"),
     ({"delay": "long"}, "delay must be a number of seconds"),
     ({"key": 5}, "key must be 1 to 500 characters"),

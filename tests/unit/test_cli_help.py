@@ -71,7 +71,7 @@ def test_no_command_is_a_question_for_help(capsys: pytest.CaptureFixture[str]) -
         (["add", "x", "[1]"], "data: must be an object"),
         (["add", "x", "--delay", "soon"], "Invalid value for '--delay': 'soon' is not a number"),
         (["add", "x", "--delay", "nan"], "delay: must be a number of seconds"),
-        (["add", "x", "--delay-til", "soon"], "delayTil: 'soon' is not an ISO 8601 date such as 2031-05-01T12:00:00Z"),
+        (["add", "x", "--delay-til", "soon"], "delayTil: 'soon' must be an ISO 8601 date such as 2030-01-31T12:00:00Z"),
         (["add", "x", "--meta", "a"], "meta: 'a' is not KEY=VALUE"),
         (["add", "x", "--meta", "a=1", "--meta", "a.b=2"], "meta.a.b: is both a value and an object"),
         (["add", "x", "--on-failure", '{"typ": "y"}'], "onFailure.typ: is not a known field"),
