@@ -52,7 +52,7 @@ class JobEvent:
         position: where in the order of all changes it is; later ones are greater as texts.
         kind: one of `KINDS`.
         queue: ``None``, as are type and batch, if the job was deleted long before anybody asked.
-        attrs: what its ``meta`` can be searched by.
+        attrs: what its ``meta`` could be searched by when it was looked at.
         attempt: how many attempts were counted when it was looked at.
     """
 

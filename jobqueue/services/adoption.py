@@ -17,6 +17,7 @@ from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
 from jobqueue.store import foreign as documents
 from jobqueue.store import unsound
+from jobqueue.store.attributes import plain
 from jobqueue.store.jobs import FULL_BYTES
 from jobqueue.store.unsound_statements import SPOILT
 
@@ -105,7 +106,7 @@ class Adopter:
         if document.get(SPOILT) and (faults := unsound.faults(document)):
             await self._refuse(document, faults)
             return
-        found = foreign.read(documents.plain(document), documents.content_size(document))
+        found = foreign.read(plain(document), documents.content_size(document))
         problems = found.problems
         job = None
         if found.new is not None:

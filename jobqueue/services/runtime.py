@@ -26,6 +26,7 @@ from jobqueue.services.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.crashes import Crashes
 from jobqueue.services.dependencies import Dependencies
 from jobqueue.services.dispatcher import Dispatcher
+from jobqueue.services.edits import EDIT_SECONDS, EditFollower
 from jobqueue.services.events import Events
 from jobqueue.services.explain import Explainer
 from jobqueue.services.failures import MARK_SECONDS, Failures
@@ -63,6 +64,7 @@ from jobqueue.store.claims import ClaimStore
 from jobqueue.store.config import ConfigStore
 from jobqueue.store.database import Database
 from jobqueue.store.dependencies import DependencyStore
+from jobqueue.store.edits import EditStore
 from jobqueue.store.embedded import EmbeddedMongo
 from jobqueue.store.failures import FailureStore
 from jobqueue.store.feed import JobFeed
@@ -128,7 +130,7 @@ class Runtime:
         dependencies = Dependencies(self.dependencies, self.jobs, self.wakeups)
         self.requeues = requeues = RequeueStore(self.jobs)
         ends = BatchEnds(batch_store, generations, self.jobs, requeues, self.dependencies, self.configs, self.wakeups)
-        self.limits, self.limit_keys = LimitStore(database), LimitKeyStore(database)
+        self.limits, self.limit_keys, self.edits = LimitStore(database), LimitKeyStore(database), EditStore(database)
         self.breakers = Breakers(self.limits, self.configs, self.wakeups)
         self.completer = Completer(
             self.jobs,
@@ -258,6 +260,7 @@ class Runtime:
     def _begin(self) -> None:
         promoter = Loop("promoter", Promoter(self.jobs, self.wakeups).run_once, every=_PROMOTE_SECONDS)
         keys = LimitKeys(self.configs, self.limit_keys, self.wakeups)
+        edits = EditFollower(self.edits, self.configs, self.limit_keys, self.wakeups)
         reaper = Reaper(self.jobs, self.completer, self.breakers, self.wakeups, self.crashes)
         reaper.metrics = self.metrics
         configs = Loop("config", self.configs.refresh, every=FRESH_SECONDS / 2)
@@ -276,6 +279,7 @@ class Runtime:
             Loop("additions", self._batch_store.additions.run_once, every=SWEEP_SECONDS),
             Loop("presence", self.presence.run_once, every=SIGN_SECONDS),
             Loop("limit keys", keys.run_once, every=KEY_SECONDS),
+            Loop("edits", edits.run_once, every=EDIT_SECONDS),
             Loop("failures", self.failures.run_once, every=MARK_SECONDS),
             Loop("statistics", self.roller.run_once, every=ROLL_SECONDS),
             Loop("unread jobs", UnreadJobs(self.jobs).run_once, every=UNREAD_SECONDS),
@@ -321,6 +325,7 @@ class Runtime:
             await self.presence.leave()
         await self.changes.stop()
         await self.events.stop()
+        self.edits.close()
         await self.work.drain()
         await self.completer.drain()
         await self.access.drain()

@@ -229,7 +229,7 @@ def batch_of(document: Mapping[str, Any]) -> Batch:
     get = document.get
     return Batch(
         id=str(document["_id"]),
-        meta=get("meta") or {},
+        meta=documents.mapping(get("meta")),
         insert_at=documents.date_or_none(get("insertAt")) or document["_id"].generation_time,
         sealed=bool(get("sealed")),
         state=str(get("state")),

@@ -146,8 +146,8 @@ def job(document: Mapping[str, Any]) -> Job:
         id=str(document["_id"]),
         queue=_text(get("queue")) or DEFAULT_QUEUE,
         type=str(get("type", "")),
-        data=_mapping(get("data")),
-        meta=_mapping(get("meta")),
+        data=mapping(get("data")),
+        meta=mapping(get("meta")),
         priority=int(_number(get("priority"), _DEFAULTS.priority)),
         attempts=int(_number(get("attempts"), _DEFAULTS.attempts)),
         attempts_made=int(_number(get("attemptsMade"), 0)),
@@ -164,17 +164,17 @@ def job(document: Mapping[str, Any]) -> Job:
         parent_id=_id(get("parentId")),
         depends_on=_ids(get("dependsOn")),
         progress=_number(get("progress"), 0),
-        logs=tuple(log_line(_mapping(line)) for line in _list(get("logs"))),
+        logs=tuple(log_line(mapping(line)) for line in _list(get("logs"))),
         result=get("result"),
         error=job_error(get("error")),
-        history=tuple(attempt(_mapping(entry)) for entry in _list(get("history"))),
+        history=tuple(attempt(mapping(entry)) for entry in _list(get("history"))),
         state=state(get("state")),
         on_success_delete=bool(get("onSuccessDelete")),
         on_complete=children_of(get("onComplete"), "onComplete"),
         on_success=children_of(get("onSuccess"), "onSuccess"),
         on_failure=children_of(get("onFailure"), "onFailure"),
         key=_text(get("key")),
-        claim=_claim(_mapping(get("claim"))),
+        claim=_claim(mapping(get("claim"))),
         run=int(_number(get("run"), 0)),
         log_count=int(_number(get("logCount"), len(_list(get("logs"))))),
         outbox=tuple(str(one) for one in _list(get("outbox"))),
@@ -189,7 +189,7 @@ def job(document: Mapping[str, Any]) -> Job:
         schedule=_text(get("schedule")),
         scheduled_at=date_or_none(get("scheduledAt")),
         crashes=int(_number(get("crashes"), 0)) or None,
-        retries=_retries(_mapping(get("retries"))),
+        retries=_retries(mapping(get("retries"))),
     )
 
 
@@ -335,7 +335,8 @@ def _ids(given: object) -> tuple[str, ...]:
     return tuple(text for one in _list(given) if (text := _id(one)) is not None)
 
 
-def _mapping(given: object) -> dict[str, Any]:
+def mapping(given: object) -> dict[str, Any]:
+    """Return an object as it is, and an empty one for anything else."""
     return given if isinstance(given, dict) else {}
 
 

@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 from jobqueue.domain.event import INSERTED, PROGRESS, JobEvent, kind_of
 from jobqueue.domain.state import State
 from jobqueue.domain.text import cut
-from jobqueue.store import connections
+from jobqueue.store import attributes, connections
 from jobqueue.store.database import LENIENT, is_passing, translated
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ def pipeline() -> list[dict[str, Any]]:
         "type": {"$ifNull": ["$fullDocument.type", "$fullDocument.gone.type"]},
         "batchId": {"$ifNull": ["$fullDocument.batchId", "$fullDocument.gone.batchId"]},
         "attempt": {"$ifNull": ["$fullDocument.attemptsMade", "$fullDocument.gone.attemptsMade"]},
-        "attrs": "$fullDocument.attrs",
+        # The attributes that are stored may be older than this.
+        "meta": "$fullDocument.meta",
     }
     return [{"$match": {"$or": told}}, {"$project": kept}]
 
@@ -141,7 +142,7 @@ def _event(change: Mapping[str, Any]) -> JobEvent:
         attempt=_number(get("attempt")),
         progress=_number(get("progress")),
         error=_error(get("error")) if state in _WITH_ERROR else None,
-        attrs=frozenset(one for one in _list(get("attrs")) if isinstance(one, str)),
+        attrs=frozenset(attributes.derived(get("meta"))),
     )
 
 
@@ -157,7 +158,3 @@ def _text(given: Any) -> str | None:
 
 def _number(given: Any) -> Any:
     return given if isinstance(given, int | float) and not isinstance(given, bool) else None
-
-
-def _list(given: Any) -> list[Any]:
-    return given if isinstance(given, list) else []

@@ -15,6 +15,7 @@ from jobqueue.domain.access import EVERYTHING
 from jobqueue.domain.filters import Comparison, Element, Filter, Group, conjuncts
 from jobqueue.domain.operands import Id, Pattern
 from jobqueue.store import scoping
+from jobqueue.store.attributes import stored
 
 if TYPE_CHECKING:
     from jobqueue.domain.access import Scope
@@ -26,11 +27,21 @@ _META: Final = "meta."
 _BY_ATTRIBUTE: Final = frozenset({"$eq", "$in", "$all", "$has"})
 
 
-def matching(wanted: Filter, scope: Scope = EVERYTHING) -> Document:
-    """Return what finds the jobs that a filter asks for within a scope, and nothing but jobs."""
+def matching(wanted: Filter, scope: Scope = EVERYTHING, *, by_index: bool = False) -> Document:
+    """Return what finds the jobs that a filter asks for within a scope, and nothing but jobs.
+
+    Args:
+        wanted: a compiled filter.
+        scope: of the caller.
+        by_index: as in `scoping.clauses`.
+    """
     # What is left of a deleted job for a while has no such date.
     parts = [{"insertAt": {"$gte": FIRST_DATE}}] if not _has_bound(wanted) else []
-    return merged([*scoping.clauses(scope), *(document(part) for part in conjuncts(wanted)), *parts])
+    asked = [
+        (attribute(part) if by_index and isinstance(part, Comparison) else None) or document(part)
+        for part in conjuncts(wanted)
+    ]
+    return merged([*scoping.clauses(scope, by_index=by_index), *asked, *parts])
 
 
 def document(wanted: Filter, *, exact: bool = True, of_jobs: bool = True) -> Document:
@@ -50,7 +61,7 @@ def document(wanted: Filter, *, exact: bool = True, of_jobs: bool = True) -> Doc
         case Comparison(_, "$text", text):
             return _text(text)
         case Comparison():
-            found = attribute(wanted) if exact else None
+            found = _by_attribute(wanted) if exact else None
             return found or {name(wanted.path) if of_jobs else wanted.path: _comparison(wanted)}
 
 
@@ -117,6 +128,21 @@ def attribute(one: Comparison) -> Document | None:
     if len(encoded) == 1:
         return {"attrs": encoded[0]}
     return {"attrs": {"$all" if one.operator == "$all" else "$in": encoded}}
+
+
+def _by_attribute(one: Comparison) -> Document | None:
+    """Return a test of ``meta`` that the index of attributes leads to; ``meta`` decides where those are older."""
+    found = attribute(one)
+    if found is None:
+        return None
+    path = one.path.removeprefix(_META)
+    values = one.value if isinstance(one.value, tuple) else (one.value,)
+    if any(part.isdecimal() for part in path.split(".")):
+        # There MongoDB has the places in lists, too.
+        return found
+    if one.operator != "$all" or len(values) == 1:
+        return found | stored(path, values)
+    return found | {"$and": [stored(path, (each,)) for each in values]}
 
 
 def _text(given: Any) -> Document:

@@ -6,18 +6,25 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import bson
-from bson import Decimal128, ObjectId
-from bson.int64 import Int64
+from bson import ObjectId
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jobqueue.domain import foreign, wire
-from jobqueue.domain.attributes import attributes
 from jobqueue.domain.backoff import finite
 from jobqueue.domain.errors import KeyConflictError
 from jobqueue.domain.job import DEFAULT_QUEUE, JobError
 from jobqueue.domain.state import State, outbox
-from jobqueue.store import documents, foreign_statements, limit_key_statements, statements, unsound, unsound_statements
+from jobqueue.store import (
+    attributes,
+    documents,
+    foreign_statements,
+    limit_key_statements,
+    statements,
+    unsound,
+    unsound_statements,
+)
+from jobqueue.store.attributes import plain
 from jobqueue.store.database import guarded, new_id, translated
 from jobqueue.store.grouping import Group
 from jobqueue.store.jobs import FULL_BYTES
@@ -36,7 +43,6 @@ KIND: Final = "document"
 """The kind of error of a job whose document cannot be understood."""
 _AT_ONCE: Final = 100
 _LONGEST_NAME: Final = 200
-_LARGEST_WHOLE: Final = 2**63
 _KEPT: Final = {"attemptsMade": int, "progress": (int, float), "logs": list, "logCount": int, "history": list}
 _OF_A_CLAIM: Final = (
     "slots",
@@ -109,7 +115,11 @@ class ForeignStore:
         for name in ("data", "meta"):
             if document.get(name) is not None:
                 del wanted[name]
-        wanted |= _links(document) | _kept(document) | {"attrs": _attributes(document), "run": _run(document)}
+        wanted |= (
+            _links(document)
+            | _kept(document)
+            | {"attrs": attributes.derived(document.get("meta")), "run": _run(document)}
+        )
         wanted["insertAt"] = _date(document.get("insertAt")) or now
         if notes:
             lines = [_line(now, f"{path} {', '.join(found)}: left out") for path, found in notes.items()]
@@ -137,7 +147,7 @@ class ForeignStore:
             _kept(document)
             | _links(document)
             | _sound_queue(document)
-            | {"attrs": _attributes(document), "run": _run(document)}
+            | {"attrs": attributes.derived(document.get("meta")), "run": _run(document)}
         )
         update = foreign_statements.changed(document, wanted, ("slots", "waitsFor", "heldTil", "expireAt", HAD, SPOILT))
         await self._update((foreign_statements.unchanged(document), update))
@@ -155,7 +165,7 @@ class ForeignStore:
             "delayTil": None,
             "claim": None,
             "dependsOn": [],
-            "attrs": _attributes(document),
+            "attrs": attributes.derived(document.get("meta")),
             "run": _run(document),
         }
         wanted |= _kept(document) | _links(document) | _sound_queue(document)
@@ -253,26 +263,6 @@ def is_remains(document: Document) -> bool:
     )
 
 
-def plain(value: Any) -> Any:
-    """Return a value with ids as text and numbers as Python's own; whole numbers as such, as some shells have none."""
-    if isinstance(value, ObjectId):
-        return str(value)
-    if isinstance(value, Int64):
-        return int(value)
-    if isinstance(value, Decimal128):
-        value = _of_decimal(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_WHOLE:
-        return int(value)
-    if isinstance(value, dict):
-        return {name: plain(inner) for name, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _of_decimal(value: Decimal128) -> float:
-    number = value.to_decimal()
-    return float(number) if number.is_finite() else float("nan")
-
-
 def _is_hidden(document: Mapping[str, Any]) -> bool:
     return isinstance(document.get(foreign_statements.MOVED), ObjectId) and isinstance(
         document.get(foreign_statements.WAS), dict
@@ -303,11 +293,6 @@ def _sound_queue(document: Mapping[str, Any]) -> Document:
     """Return the queue of a document; what is no text could not be found again."""
     queue = document.get("queue")
     return {} if isinstance(queue, str) and queue else {"queue": DEFAULT_QUEUE}
-
-
-def _attributes(document: Mapping[str, Any]) -> list[str]:
-    meta = document.get("meta")
-    return attributes(plain(meta)) if isinstance(meta, dict) and foreign.has_few_values(meta) else []
 
 
 def _run(document: Mapping[str, Any]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 from pymongo import UpdateOne
@@ -14,6 +14,8 @@ from jobqueue.store.database import guarded
 from jobqueue.store.limit_key_statements import KEY, STATES, Place
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Document
 
@@ -68,6 +70,12 @@ class LimitKeyStore:
         group: Document = {"state": State.PENDING.value, KEY: key}
         path = limit_key_statements.path_of(key)
         return await self._correct(queue, path, group, limit_statements.GROUP_INDEX, most=_AT_ONCE)
+
+    @guarded
+    async def correct_some(self, queue: str, path: str, ids: Sequence[Any]) -> int:
+        """Correct those of some jobs of a queue that wait; return how many were wrong."""
+        part: Document = {"_id": {"$in": list(ids)}, "state": {"$in": list(limit_key_statements.STATES)}}
+        return await self._correct(queue, path, part, "_id_")
 
     async def _edge(self, queue: str, place: Place) -> Place | None:
         found = {"queue": queue, **limit_key_statements.beyond(place)}

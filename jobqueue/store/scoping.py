@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.domain import attributes
+from jobqueue.store import attributes
 
 if TYPE_CHECKING:
     from jobqueue.domain.access import Scope
@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 _WILD: Final = re.compile(r"[*?]")
 
 
-def clauses(scope: Scope) -> list[Document]:
-    """Return what a job must match, all of it, to be in a scope; for an ``$and`` beside what a caller asks for."""
+def clauses(scope: Scope, *, by_index: bool = False) -> list[Document]:
+    """Return what a job must match, all of it, to be in a scope; for an ``$and`` beside what a caller asks for.
+
+    Args:
+        scope: of the caller.
+        by_index: only what an index tells, to estimate the cost. No job may be shown or changed by that.
+    """
     found: list[Document] = []
     if scope.queues:
         plain = [glob for glob in scope.queues if not _WILD.search(glob)]
@@ -23,8 +28,8 @@ def clauses(scope: Scope) -> list[Document]:
         exact: list[Document] = [{"queue": plain[0] if len(plain) == 1 else {"$in": plain}}] if plain else []
         ways = [*exact, *wild]
         found.append(ways[0] if len(ways) == 1 else {"$or": ways})
-    found += [{"attrs": attributes.encode(path, value)} for path, value in scope.meta]
-    return found
+    having = attributes.indexed if by_index else attributes.having
+    return found + [having(path, value) for path, value in scope.meta]
 
 
 def is_wild(scope: Scope) -> bool:

@@ -89,7 +89,7 @@ def candidates(wanted: Filter, scope: Scope = EVERYTHING) -> tuple[Document, boo
     """
     parts = list(conjuncts(wanted))
     served = [one for one in parts if _is_indexed(one)]
-    return filters.matching(every(*served), scope), len(served) == len(parts)
+    return filters.matching(every(*served), scope, by_index=True), len(served) == len(parts)
 
 
 class SearchStore:

@@ -50,7 +50,7 @@ class Visible:
         """
         wanted = {"meta": 1, "queues": 1, **dict.fromkeys(_CALLBACKS, 1)}
         found = await self._batches.find_one({"_id": ObjectId(batch_id)}, wanted)
-        if found is None or not scope.has_meta(found.get("meta") or {}):
+        if found is None or not scope.has_meta(documents.mapping(found.get("meta"))):
             return False
         callbacks = [documents.children_of(found[name], name) for name in _CALLBACKS if found.get(name)]
         if not all(one is not None and scope.holds(one) for one in callbacks):

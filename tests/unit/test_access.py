@@ -44,9 +44,10 @@ def test_a_scope_holds_jobs_by_what_is_attached_to_them(meta: dict[str, Any], *,
 
 def test_a_scope_is_asked_for_by_attributes_that_have_an_index() -> None:
     assert scoping.clauses(Scope(meta=(("user.id", 7), ("team", "a")))) == [
-        {"attrs": "user.id=7"},
-        {"attrs": 'team="a"'},
+        {"attrs": "user.id=7", "meta": {"$not": {"$type": "array"}}, "meta.user.id": {"$eq": 7}},
+        {"attrs": 'team="a"', "meta": {"$not": {"$type": "array"}}, "meta.team": {"$eq": "a"}},
     ]
+    assert scoping.clauses(Scope(meta=(("team", "a"),)), by_index=True) == [{"attrs": 'team="a"'}]
     assert scoping.clauses(EVERYTHING) == []
 
 

@@ -39,9 +39,19 @@ EACH = 20
             {"priority": {"$gte": 5, "$lt": {"$numberLong": "9"}}},
             {"$and": [{"priority": {"$gte": 5}}, {"priority": {"$lt": 9}}]},
         ),
-        ({"meta.user_id": 42}, {"attrs": "user_id=42"}),
-        ({"meta.user.id": {"$in": [1, "a"]}}, {"attrs": {"$in": ["user.id=1", 'user.id="a"']}}),
-        ({"meta.tags": {"$all": ["a", "b"]}}, {"attrs": {"$all": ['tags="a"', 'tags="b"']}}),
+        ({"meta.user_id": 42}, {"attrs": "user_id=42", "meta.user_id": {"$eq": 42}}),
+        (
+            {"meta.user.id": {"$in": [1, "a"]}},
+            {"attrs": {"$in": ["user.id=1", 'user.id="a"']}, "meta.user.id": {"$in": [1, "a"]}},
+        ),
+        (
+            {"meta.tags": {"$all": ["a", "b"]}},
+            {
+                "attrs": {"$all": ['tags="a"', 'tags="b"']},
+                "$and": [{"meta.tags": {"$eq": "a"}}, {"meta.tags": {"$eq": "b"}}],
+            },
+        ),
+        ({"meta.owner": HEX}, {"attrs": f'owner="{HEX}"', "meta.owner": {"$in": [HEX, ObjectId(HEX)]}}),
         ({"meta.user_id": None}, {"meta.user_id": {"$eq": None}}),
         ({"meta.list.0": 1}, {"meta.list.0": {"$eq": 1}}),
         ({"meta.text": "x" * 500}, {"meta.text": {"$eq": "x" * 500}}),

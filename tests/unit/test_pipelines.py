@@ -85,6 +85,7 @@ def test_the_first_filters_are_one_by_index_within_the_scope() -> None:
     assert first["$match"] == {
         "queue": "media",
         "attrs": "user_id=42",
+        "meta.user_id": {"$eq": 42},
         "state": {"$eq": "failed"},
         "insertAt": {"$gte": FIRST_DATE},
     }
