@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from jobqueue.api.keys import CALLER, REMOTE, RUNTIME
 from jobqueue.domain import wire
-from jobqueue.domain.access import CHILD_FIELDS
+from jobqueue.domain.access import CHILD_FIELDS, NOBODY
 from jobqueue.domain.audit import Actor
 from jobqueue.domain.checks import is_id
-from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.errors import ConflictError, InvalidInputError
 from jobqueue.domain.job import NewJob
 
 if TYPE_CHECKING:
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 def caller(request: web.Request) -> Caller:
     """Return who makes a request: ``admin`` with the admin token, ``nobody`` where none is needed."""
     return request[CALLER]
+
+
+def insistent(request: web.Request) -> str | None:
+    """Return whose searches that insist are counted together; ``None`` for a caller who needs no token."""
+    who = caller(request)
+    if who.token_id is not None:
+        return f"token {who.token_id}"
+    return None if who.name == NOBODY else who.name
 
 
 def actor(request: web.Request) -> Actor:
@@ -71,6 +79,17 @@ async def admitted_members(request: web.Request, members: Sequence[Member]) -> t
     ids = [after for one in made for after in one.after if after not in named and is_id(after)]
     await _check_awaited(request, [*ids, *(one for member in made for one in awaited(member.job))])
     return made
+
+
+async def check_made(request: web.Request, job_ids: Sequence[str]) -> None:
+    """Make sure that the caller may still see the jobs that an ``Idempotency-Key`` has made before.
+
+    Raises:
+        ConflictError: a job has been given another ``meta`` since.
+    """
+    scope = caller(request).scope
+    if not scope.is_everything and await request.app[RUNTIME].visible.missing(job_ids, scope):
+        raise ConflictError("what this Idempotency-Key has made has been changed, and is not for this token any more")
 
 
 def awaited(group: Children) -> Iterator[str]:

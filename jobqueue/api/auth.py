@@ -13,7 +13,7 @@ from jobqueue.api.keys import CALLER, OPEN_TO_ALL, REMOTE, RUNTIME, THROTTLE
 from jobqueue.api.problems import Problem, ProblemError
 from jobqueue.api.routes import OPEN
 from jobqueue.api.standing import bearer, unauthorized
-from jobqueue.domain.access import Caller
+from jobqueue.domain.access import NOBODY, Caller
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SAFE: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
 _ADMIN: Final = Caller(name="admin", roles=frozenset({"admin"}))
-_NOBODY: Final = Caller(name="nobody", roles=frozenset({"admin"}))
+_NOBODY: Final = Caller(name=NOBODY, roles=frozenset({"admin"}))
 _STRANGER: Final = Caller(name="stranger", roles=frozenset())
 
 

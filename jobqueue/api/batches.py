@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.api.actors import actor, admitted_group, admitted_members, caller
+from jobqueue.api.actors import actor, admitted_group, admitted_members, caller, check_made
 from jobqueue.api.bulk import begun
 from jobqueue.api.jobs import path_id
 from jobqueue.api.keys import QUERY, RUNTIME
@@ -62,6 +62,7 @@ async def create(request: web.Request) -> web.Response:
         view, added = await runtime.batches.create(new)
     else:
         (view, added), fresh = await runtime.idempotency.create_batch(asked, new)
+        await check_made(request, [] if fresh else [one.id for one in added])
     shown = view.wire() | {"jobs": _shown(added)}
     return reply(shown, status=201 if fresh else 200, headers={"Location": f"/v1/batches/{shown['id']}"})
 

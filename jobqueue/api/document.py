@@ -58,7 +58,7 @@ _TITLES: Final = {
     413: "it is too large",
     415: "the body is not declared as JSON",
     422: "values are not acceptable; `errors` names them",
-    429: "too many failed attempts from this address",
+    429: "too many failed attempts from this address, or a second search that insists",
     500: "the server made a mistake",
     503: "the database or the server cannot answer now",
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from jobqueue.api.actors import actor, admitted, caller, shown
+from jobqueue.api.actors import actor, admitted, caller, check_made, shown
 from jobqueue.api.conditions import etag, preconditions
 from jobqueue.api.keys import RUNTIME
 from jobqueue.api.new_jobs import JobReader, new_job
@@ -17,7 +17,7 @@ from jobqueue.api.replies import reply
 from jobqueue.api.schemas import fields, requests
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id
-from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.errors import InvalidInputError, NotFoundError
 from jobqueue.services.job_tags import tag
 from jobqueue.services.producer import MOST_AT_ONCE
 
@@ -48,6 +48,7 @@ async def create(request: web.Request) -> web.Response:
     if asked is None:
         return _created(request, await runtime.producer.add(new))
     job, fresh = await runtime.idempotency.add(asked, new)
+    await check_made(request, [] if fresh else [job.id])
     return _created(request, job) if fresh else reply(shown(request, job))
 
 
@@ -62,6 +63,7 @@ async def create_many(request: web.Request) -> web.Response:
         jobs = await runtime.producer.add_all(new)
     else:
         jobs, fresh = await runtime.idempotency.add_all(asked, new)
+        await check_made(request, [] if fresh else [job.id for job in jobs])
     items = [shown(request, job) for job in jobs]
     if not fresh:
         items = [{name: item[name] for name in item if name not in _NOT_AGAIN} for item in items]
@@ -95,9 +97,11 @@ async def family(request: web.Request) -> web.Response:
 
 async def parent(request: web.Request) -> web.Response:
     """Return a job that this one depended on, with its result, however large all results are together."""
-    runtime = request.app[RUNTIME]
-    job = await runtime.jobs.lean(path_id(request))
-    return reply(wire.value(await runtime.dependencies.parent(job, check_id(request.match_info["parent"], "parent"))))
+    runtime, scope = request.app[RUNTIME], caller(request).scope
+    job, parent_id = await runtime.jobs.lean(path_id(request)), check_id(request.match_info["parent"], "parent")
+    if scope.meta and not await runtime.visible.has_job(parent_id, scope):
+        raise NotFoundError("job", parent_id)
+    return reply(wire.value(await runtime.dependencies.parent(job, parent_id)))
 
 
 async def why(request: web.Request) -> web.Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.api.actors import caller, shown
+from jobqueue.api.actors import caller, insistent, shown
 from jobqueue.api.keys import QUERY, RUNTIME
 from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
@@ -49,8 +49,8 @@ async def aggregate(request: web.Request) -> web.Response:
     """Make something of the jobs by a pipeline in MongoDB's language."""
     given = fields.load(_AGGREGATE, await read_object(request))
     pipeline = compile_pipeline(given["pipeline"])
-    searches = request.app[RUNTIME].searches
-    rows = await searches.aggregate(pipeline, scope=caller(request).scope, slow=given.get("slow", False))
+    searches, scope, slow = request.app[RUNTIME].searches, caller(request).scope, given.get("slow", False)
+    rows = await searches.aggregate(pipeline, scope=scope, caller=insistent(request), slow=slow)
     return reply({"items": [wire.value(row) for row in rows.items], "truncated": rows.truncated})
 
 
@@ -83,6 +83,7 @@ def listing(given: dict[str, Any]) -> Search:
 
 
 async def _page(request: web.Request, asked: Search) -> web.Response:
-    page = await request.app[RUNTIME].searches.page(asked, scope=caller(request).scope)
+    searches, scope = request.app[RUNTIME].searches, caller(request).scope
+    page = await searches.page(asked, scope=scope, caller=insistent(request))
     items = [asked.projection.pick(shown(request, job)) for job in page.items]
     return reply({"items": items, "next": page.next})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ from jobqueue.domain.errors import (
     KeyConflictError,
     NotFoundError,
     NotReadyError,
+    OneAtATimeError,
     TooLargeError,
     WriteRefusedError,
 )
@@ -39,6 +41,7 @@ _STATUSES: Final[Mapping[type[JobQueueError], tuple[int, str]]] = {
     NotFoundError: (404, "Not found"),
     ChangedMeanwhileError: (412, "Changed meanwhile"),
     ConflictError: (409, "Conflict with the present state"),
+    OneAtATimeError: (429, "One at a time"),
     BusyError: (503, "Too much at once"),
     NotReadyError: (503, "Not ready"),
     WriteRefusedError: (503, "The database refuses the change"),
@@ -87,9 +90,15 @@ def of_error(error: JobQueueError) -> Problem:
                 title=title,
                 detail=_detail(error),
                 extra=_extra(error),
-                headers={"Retry-After": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {},
+                headers=_headers(error, status),
             )
     return internal()
+
+
+def _headers(error: JobQueueError, status: int) -> dict[str, str]:
+    if isinstance(error, OneAtATimeError):
+        return {"Retry-After": str(max(1, math.ceil(error.seconds)))}
+    return {"Retry-After": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
 
 
 def of_http(error: web.HTTPException) -> Problem:

@@ -36,15 +36,15 @@ async def list_queues(request: web.Request) -> web.Response:
     overview = request.app[RUNTIME].overview
     scope = caller(request).scope
     names = [name for name in await overview.names(after=after) if scope.has_queue(name)]
-    items = await asyncio.gather(*(overview.of(name) for name in names[:most]))
+    items = await asyncio.gather(*(overview.of(name, urls=_urls(request)) for name in names[:most]))
     more = name_cursor(names[most - 1]) if len(names) > most else None
     return reply({"items": [item for item, _ in items], "next": more})
 
 
 async def show(request: web.Request) -> web.Response:
-    """Return a queue's configuration, its secrets masked, and how it is doing; nobody need have configured it."""
+    """Return a queue's configuration, with masks, and how it is doing; nobody need have configured it."""
     name = path_queue(request)
-    item, tag = await request.app[RUNTIME].overview.of(name)
+    item, tag = await request.app[RUNTIME].overview.of(name, urls=_urls(request))
     return answered(("queue", name), tag, preconditions(request), item, exists=tag != DEFAULT_TAG)
 
 
@@ -125,9 +125,14 @@ async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
     return await _changed(request, name, config, {})
 
 
+def _urls(request: web.Request) -> bool:
+    """Return true if the caller may read the whole URLs of webhooks."""
+    return caller(request).may("admin")
+
+
 async def _changed(request: web.Request, name: str, config: QueueConfig, secrets: Mapping[str, str]) -> web.Response:
     """Answer with the configuration as it was written, and with the secrets that were made for it."""
-    shown = wire.queue(config)
+    shown = wire.queue(config, urls=_urls(request))
     for kind, secret in secrets.items():
         shown["processors"][kind]["secret"] = secret
     present, tag = await request.app[RUNTIME].queues.tagged(name)

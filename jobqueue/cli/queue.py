@@ -47,7 +47,7 @@ def show(name: str, *, as_json: bool, **options: Any) -> None:
     check_queue(name)
 
     async def use(runtime: Runtime) -> dict[str, Any]:
-        return (await runtime.overview.of(name))[0]
+        return (await runtime.overview.of(name, urls=True))[0]
 
     _print(with_runtime(database_flags(options), use), as_json=as_json)
 
@@ -182,14 +182,14 @@ def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bo
 
     config = with_runtime(database_flags(options), use, creates=True)
     if as_json:
-        output.print_json(wire.queue(config))
+        output.print_json(wire.queue(config, urls=True))
     else:
         output.print_line(f"{name} {'paused' if config.paused else 'resumed'}")
 
 
 def _print_changed(changed: Changed, *, as_json: bool) -> None:
     config, made = changed
-    shown = wire.queue(config)
+    shown = wire.queue(config, urls=True)
     for kind, secret in made.items():
         shown["processors"][kind]["secret"] = secret
         output.note(f"the secret of processor {kind} is shown only this once")

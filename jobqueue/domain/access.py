@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Role = Literal["read", "enqueue", "work", "admin"]
 CHILD_FIELDS: Final = ("on_complete", "on_success", "on_failure")
+NOBODY: Final = "nobody"
+"""The name of a caller where no token is needed."""
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 

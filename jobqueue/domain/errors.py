@@ -7,6 +7,7 @@
     │   └── TooCostlyError         a search that would look at too much
     │       └── TooSlowError       or has taken too long
     ├── BusyError                  one too many at a time                          503
+    │   └── OneAtATimeError        this caller may have one at a time              429
     ├── TooLargeError              data, meta or result over its limit             413
     ├── ResultUnavailableError     in a handler: a result has to be loaded, or is lost
     ├── ForbiddenError             the caller may not do this                      403
@@ -93,6 +94,20 @@ class BusyError(JobQueueError):
     """Refuse for the moment what would be one too many at a time; the call may be repeated."""
 
     slug = "busy"
+
+
+class OneAtATimeError(BusyError):
+    """Refuse a second call of a caller who may have one at a time.
+
+    Attributes:
+        seconds: within which the first call ends.
+    """
+
+    slug = "one-at-a-time"
+
+    def __init__(self, message: str, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(message)
 
 
 class TooLargeError(JobQueueError):

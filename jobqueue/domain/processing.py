@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.masking import MASK
 
 ANY_TYPE: Final = "*"
 MOST_PREVIOUS: Final = 4
@@ -110,6 +111,8 @@ def _check_url(url: object, problems: Problems) -> None:
         parts = usable = None
     if not usable or not parts:
         problems["url"] = ["must be an absolute http or https URL"]
+    elif MASK in str(url):
+        problems["url"] = ["has the mask that is shown instead of a part of it: send the whole URL, or none"]
     elif parts.username is not None or parts.password is not None:
         problems["url"] = ["must not carry a user name or password; use a header"]
 
@@ -156,5 +159,7 @@ def _check_header(name: object, value: object, problems: Problems) -> None:
         problems[path] = ["is not the name of an HTTP header"]
     elif name.lower() in _DENIED_HEADERS or name.lower().startswith("webhook-"):
         problems[path] = ["is set by the sender itself"]
+    elif value == MASK:
+        problems[path] = ["is the mask that is shown instead of the value: send the value"]
     elif not isinstance(value, str) or not value.isascii() or not (value == "" or value.isprintable()):
         problems[path] = ["must be printable ASCII text"]

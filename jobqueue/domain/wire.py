@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain import masking
 from jobqueue.domain.backoff import Exponential, Fixed, Steps
 from jobqueue.domain.job import Attempt, Children, Claim, Job, JobError, LogLine, NewJob
 from jobqueue.domain.processing import CommandConfig, WebhookConfig
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.queue import QueueConfig
 
-MASK: Final = "********"
+MASK: Final = masking.MASK
 INTERNAL: Final = frozenset(
     {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
     | {"waits_for", "has_dependents", "ready_at", "beside", "retries"}
@@ -113,22 +114,29 @@ def error(one: JobError) -> dict[str, Any]:
     return {"kind": one.kind, "message": one.message} | ({"trace": one.trace} if one.trace is not None else {})
 
 
-def queue(config: QueueConfig, *, secrets: bool = False) -> dict[str, Any]:
-    """Return a queue's configuration as JSON, its secrets masked unless asked for."""
+def queue(config: QueueConfig, *, secrets: bool = False, urls: bool = False) -> dict[str, Any]:
+    """Return a queue's configuration as JSON, with masks.
+
+    Args:
+        config: of the queue.
+        secrets: mask nothing.
+        urls: do not mask the URLs of webhooks, as for an administrator.
+    """
     shown = {camel(item.name): getattr(config, item.name) for item in fields(config)}
     shown["backoff"] = config.backoff.wire()
     shown["rate"] = config.rate and config.rate.wire()
     shown["breaker"] = config.breaker and config.breaker.wire()
     shown["retention"] = dict(config.retention) or None
-    shown["processors"] = {kind: processor(one, secrets=secrets) for kind, one in config.processors.items()}
+    shown["processors"] = {kind: processor(one, secrets=secrets, urls=urls) for kind, one in config.processors.items()}
     return shown
 
 
-def processor(one: WebhookConfig | CommandConfig, *, secrets: bool = False) -> dict[str, Any]:
-    """Return a processor's configuration as JSON, its secret masked unless asked for."""
+def processor(one: WebhookConfig | CommandConfig, *, secrets: bool = False, urls: bool = False) -> dict[str, Any]:
+    """Return a processor's configuration as JSON, with masks as in `queue`."""
     if isinstance(one, CommandConfig):
         return {"kind": "command", "name": one.name}
-    shown: dict[str, Any] = {"kind": "webhook", "url": one.url, "timeout": one.timeout}
+    url = one.url if secrets or urls else masking.masked_url(one.url)
+    shown: dict[str, Any] = {"kind": "webhook", "url": url, "timeout": one.timeout}
     if one.secret is not None:
         shown["secret"] = one.secret if secrets else MASK
     if one.previous_secrets:

@@ -8,6 +8,7 @@ from typing import Final
 import aiohttp
 
 from jobqueue.domain.job import JobError
+from jobqueue.domain.masking import masked_text
 from jobqueue.domain.verdict import Failure
 from jobqueue.processors.addresses import BlockedAddressError, BlockedPortError, UnusableURLError
 
@@ -39,7 +40,7 @@ def shown(text: str) -> str:
 def _explain(error: Exception, host: str, timeout: float) -> tuple[str, str]:
     match error:
         case UnusableURLError() | aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            said = "invalid-url", f"the webhook's URL cannot be used: {shown(str(error))}"
+            said = "invalid-url", f"the webhook's URL cannot be used: {shown(_said(error))}"
         case aiohttp.ClientConnectorError(os_error=BlockedAddressError() as cause):
             said = "blocked-address", _blocked(host, cause)
         case aiohttp.ConnectionTimeoutError():
@@ -47,10 +48,17 @@ def _explain(error: Exception, host: str, timeout: float) -> tuple[str, str]:
         case TimeoutError():
             said = "timeout", f"no whole reply from {host} within {timeout:g} s"
         case aiohttp.ClientResponseError():
-            said = "invalid-reply", f"{host} did not answer in HTTP: {shown(_first_line(error.message))}"
+            said = "invalid-reply", f"{host} did not answer in HTTP: {shown(masked_text(_first_line(error.message)))}"
         case _:
             said = "connection", _disconnected(host, error)
     return said
+
+
+def _said(error: Exception) -> str:
+    """Return what is wrong with a URL, without the URL: its query may be a secret."""
+    if isinstance(error, UnusableURLError):
+        return str(error)
+    return getattr(error, "description", None) or "it cannot be read"
 
 
 def _first_line(text: str) -> str:
@@ -83,5 +91,5 @@ def _disconnected(host: str, error: Exception) -> str:
         case aiohttp.ClientConnectionError():
             said = f"{host} broke off the connection"
         case _:
-            said = f"the request to {host} could not be made: {shown(str(error))}"
+            said = f"the request to {host} could not be made: {shown(masked_text(str(error)))}"
     return said

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain import payload
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.job import JobError
+from jobqueue.domain.masking import masked_url
 from jobqueue.domain.text import cut
 from jobqueue.domain.verdict import Accepted, Again, Death, Failure, Success, Verdict
 from jobqueue.processors import decisions
@@ -234,7 +235,7 @@ def _is_declared_json(reply: Reply) -> bool:
 def _http_error(reply: Reply) -> JobError:
     message = f"the webhook answered {_status(reply)}"
     if reply.is_redirect and "location" in reply.headers:
-        message += f" to {shown(reply.headers['location'])}; redirects are not followed"
+        message += f" to {shown(masked_url(reply.headers['location']))}; redirects are not followed"
     return _error("http", message, reply)
 
 

@@ -14,7 +14,8 @@ import orjson
 
 from jobqueue.domain import wire
 from jobqueue.domain.job import JobError
-from jobqueue.domain.verdict import Failure, Verdict
+from jobqueue.domain.masking import without_query
+from jobqueue.domain.verdict import Accepted, Failure, Success, Verdict
 from jobqueue.processors import replies, signing
 from jobqueue.processors.addresses import AddressGuard, check_url, request_target
 from jobqueue.processors.faults import CONNECT_SECONDS, fault
@@ -134,8 +135,12 @@ class WebhookProcessor:
     async def run(self, job: Job, reporter: Reporter) -> Verdict:  # noqa: ARG002 - the receiver logs over the API
         """Send the job and turn the reply, or its absence, into a verdict.
 
-        Every mishap on the way is a `Failure`; cancelling closes the connection.
+        Every mishap on the way is a `Failure`; cancelling closes the connection. The query of the URL, which may be a
+        secret, stands in no error, also where the receiver quotes it.
         """
+        return _without_query(await self._run(job), self._config.url)
+
+    async def _run(self, job: Job) -> Verdict:
         secrets = self._config.secrets
         if not secrets:
             message = "the webhook has no secret to sign with; configure it again and one is made"
@@ -188,6 +193,14 @@ class WebhookProcessor:
         given = {name: value for name, value in self._config.headers.items() if name.lower() not in taken}
         agent = {} if any(name.lower() == "user-agent" for name in given) else {"User-Agent": _USER_AGENT}
         return {**given, **agent, **own}
+
+
+def _without_query(verdict: Verdict, url: str) -> Verdict:
+    if isinstance(verdict, Success | Accepted) or verdict.error is None:
+        return verdict
+    error = verdict.error
+    trace = None if error.trace is None else without_query(error.trace, url)
+    return replace(verdict, error=replace(error, message=without_query(error.message, url), trace=trace))
 
 
 async def _read(response: aiohttp.ClientResponse, received: bytearray, limit: int) -> None:

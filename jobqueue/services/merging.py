@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain import wire
+from jobqueue.domain.masking import masked_url
 from jobqueue.domain.processing import WebhookConfig
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def _merged(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def unmasked(given: Mapping[str, Any], present: QueueConfig) -> dict[str, Any]:
-    """Return a configuration with the present secrets in place of their masks."""
+    """Return a configuration with the present secrets and URLs in place of their masks."""
     processors = given.get("processors")
     if not isinstance(processors, dict):
         return dict(given)
@@ -57,6 +58,8 @@ def _processor(given: Mapping[str, Any], present: ProcessorConfig | None) -> dic
         wanted.pop("secret", None)
         if old is not None and old.secret is not None and wanted.get("kind") == "webhook":
             wanted["secret"] = old.secret
+    if old is not None and wanted.get("url") == masked_url(old.url):
+        wanted["url"] = old.url
     if isinstance(wanted.get("previousSecrets"), list) and old is not None:
         wanted["previousSecrets"] = [
             old.previous_secrets[place] if one == wire.MASK and place < len(old.previous_secrets) else one

@@ -33,8 +33,10 @@ class Overview:
         await self._configs.refresh()
         return sorted(name for name in {*self._configs.known, *await self._figures.names()} if name > after)
 
-    async def of(self, name: str) -> tuple[dict[str, Any], str]:
+    async def of(self, name: str, *, urls: bool = False) -> tuple[dict[str, Any], str]:
         """Return a queue's configuration with its figures, as JSON, and the tag of the configuration.
+
+        The secrets are masked, and the URLs of webhooks unless ``urls`` asks for those.
 
         ``counts`` has jobs by state; ``oldestPendingAge`` is how many seconds the longest waiting job could have been
         claimed; ``ended`` counts jobs by state within the last minute and hour.
@@ -53,7 +55,7 @@ class Overview:
         ]
         shown = {
             "name": name,
-            **wire.queue(config),
+            **wire.queue(config, urls=urls),
             "counts": figures.counts,
             "oldestPendingAge": figures.oldest_ready,
             "ended": figures.ended,

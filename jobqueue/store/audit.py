@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 
 from jobqueue.domain.audit import AuditQuery, Entry
+from jobqueue.domain.masking import masked_queue
 from jobqueue.store.audit_outbox import AuditOutbox
 from jobqueue.store.audit_statements import bounded
 from jobqueue.store.database import guarded
@@ -83,16 +84,23 @@ class AuditStore:
         if query.cursor is not None:
             found["_id"] = {"$lt": ObjectId(query.cursor)}
         cursor = self.collection.find(found).sort("_id", -1).limit(query.limit)
-        return [
-            Entry(
-                id=str(one["_id"]),
-                at=one["at"],
-                by=one["by"],
-                action=one["action"],
-                before=one["before"],
-                after=one["after"],
-                target=one["target"],
-                unconfirmed=bool(one.get("unconfirmed")),
-            )
-            async for one in cursor.max_time_ms(_FIND_MS)
-        ]
+        return [_entry(one) async for one in cursor.max_time_ms(_FIND_MS)]
+
+
+def _entry(one: Mapping[str, Any]) -> Entry:
+    # Entries of earlier versions have whole URLs of webhooks.
+    shown = masked_queue if one["target"].get("kind") == "queue" else _same
+    return Entry(
+        id=str(one["_id"]),
+        at=one["at"],
+        by=one["by"],
+        action=one["action"],
+        before=shown(one["before"]),
+        after=shown(one["after"]),
+        target=one["target"],
+        unconfirmed=bool(one.get("unconfirmed")),
+    )
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -73,7 +73,7 @@ async def stored(runtime: Runtime) -> dict[str, Any]:
     """Return what is stored of the position."""
     found = await runtime.database.collection("streams").find_one({"_id": "edits"})
     assert found is not None
-    return found
+    return dict(found)
 
 
 async def has_no_walk(runtime: Runtime) -> bool:

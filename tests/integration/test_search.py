@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from pymongo.errors import OperationFailure
 
 from jobqueue.api.app import make_app
-from jobqueue.domain.access import Caller, Scope
+from jobqueue.domain.access import EVERYTHING, Caller, Scope
 from jobqueue.domain.errors import BusyError, DatabaseUnavailableError, InvalidInputError, TooCostlyError
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
@@ -79,7 +79,7 @@ async def found(runtime: Runtime, asked: Search, scope: Scope | None = None) -> 
     items: list[Any] = []
     cursor = None
     while True:
-        page = await runtime.searches.page(asked.at(cursor), **({"scope": scope} if scope else {}))
+        page = await runtime.searches.page(asked.at(cursor), scope=scope or EVERYTHING)
         items += page.items
         if (cursor := page.next) is None:
             return items

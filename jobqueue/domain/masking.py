@@ -1,0 +1,53 @@
+"""Masks in place of what only administrators may read: secrets, and the parts of a URL that often are secrets."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+MASK: Final = "********"
+_URL: Final = re.compile(r"https?://[^\s\"'<>\\]+", re.IGNORECASE)
+
+
+def masked_url(url: str) -> str:
+    """Return a URL with a mask in place of its user name and password, its query and its fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return MASK
+    at = parts.netloc.rpartition("@")
+    netloc = f"{MASK}@{at[2]}" if at[1] else parts.netloc
+    query, fragment = (MASK if one else "" for one in (parts.query, parts.fragment))
+    if netloc == parts.netloc and not query and not fragment:
+        return url
+    return urlunsplit((parts.scheme, netloc, parts.path, query, fragment))
+
+
+def masked_text(text: str) -> str:
+    """Return a text with all URLs in it masked."""
+    return _URL.sub(lambda found: masked_url(found[0]), text)
+
+
+def without_query(text: str, url: str) -> str:
+    """Return a text that may quote a request to a URL, with a mask in place of the query of that."""
+    query = url.partition("#")[0].partition("?")[2]
+    for form in {query, html.escape(query)} - {""}:
+        text = text.replace(f"?{form}", f"?{MASK}")
+    return text
+
+
+def masked_queue(config: Any) -> Any:
+    """Return a queue's configuration in its wire form with the URLs of its webhooks masked."""
+    processors = config.get("processors") if isinstance(config, Mapping) else None
+    if not isinstance(processors, Mapping):
+        return config
+    return {**config, "processors": {kind: _processor(one) for kind, one in processors.items()}}
+
+
+def _processor(one: Any) -> Any:
+    if not isinstance(one, Mapping) or not isinstance(one.get("url"), str):
+        return one
+    return {**one, "url": masked_url(one["url"])}
