@@ -46,20 +46,26 @@ def having(path: str, value: Any) -> Document:
     """
     steps = path.split(".")
     lists = {".".join(("meta", *steps[:place])): _NOT_A_LIST for place, step in enumerate(steps) if step.isdecimal()}
-    return {**indexed(path, value), "meta": _NOT_A_LIST, **lists, **stored(path, (value,))}
+    # An object in a list that lacks the name has no null there.
+    there = {f"meta.{path}": {"$type": "null"}} if value is None else stored(path, (value,))
+    return {**indexed(path, value), "meta": _NOT_A_LIST, **lists, **there}
 
 
 def stored(path: str, values: Sequence[Any]) -> Document:
     """Match the jobs whose ``meta`` has one of several scalars at a path, as far as a filter without ``attrs`` can."""
-    name = f"meta.{path}"
-    ways = [way for value in values if value is not None for way in _ways(value)]
-    parts: list[Document] = []
-    if ways:
-        parts.append({name: {"$eq": ways[0]} if len(ways) == 1 else {"$in": ways}})
+    ways = [way for value in values for way in _ways(value)]
     if None in values:
         # Compared with null, what is not there at all would match.
-        parts.append({name: {"$type": "null"}})
-    return parts[0] if len(parts) == 1 else {"$or": parts}
+        return {f"meta.{path}": {"$in": ways, "$exists": True}}
+    return {f"meta.{path}": {"$eq": ways[0]} if len(ways) == 1 else {"$in": ways}}
+
+
+def stored_all(path: str, values: Sequence[Any]) -> Document:
+    """Match the jobs whose ``meta`` has all of several scalars in a list at a path."""
+    alike = [value for value in values if len(_ways(value)) == 1]
+    found: Document = {f"meta.{path}": {"$all": alike}} if alike else {}
+    others = [stored(path, (value,)) for value in values if value not in alike]
+    return found | ({"$and": others} if others else {})
 
 
 def plain(value: Any) -> Any:

@@ -90,7 +90,6 @@ class EditStore:
     def __init__(self, database: Database) -> None:
         self._streams = database.collection("streams")
         self._jobs = database.collection("jobs")
-        self._raw = self._jobs.with_options(codec_options=_RAW)
         self._url, self._name = database.url, database.name
         self._client: AsyncIOMotorClient[Any] | None = None
 
@@ -167,20 +166,32 @@ class EditStore:
     @guarded
     async def derive(self, ids: Sequence[Any]) -> list[tuple[Any, str]]:
         """Derive the attributes of jobs anew; return the ids and queues of those that are there."""
-        cursor = self._raw.find(edit_statements.jobs(ids), edit_statements.READ).batch_size(_BATCH)
-        return (await self._derive(cursor))[0]
+        left, there = dict.fromkeys(ids), []
+        while left:
+            seen, is_all = await self._derive(self._read(edit_statements.jobs(list(left))))
+            there += seen
+            if is_all:
+                break
+            for job_id, _ in seen:
+                del left[job_id]
+        return there
 
     @guarded
     async def step(self, walk: Walk) -> Walk | None:
         """Derive the attributes of the next jobs of a walk; return how far it is now, or ``None`` at its end."""
-        cursor = self._raw.find(edit_statements.beyond(walk.last), edit_statements.READ, sort=edit_statements.ORDER)
-        seen, is_all = await self._derive(cursor.limit(MOST).batch_size(_BATCH))
+        cursor = self._read(edit_statements.beyond(walk.last), sort=edit_statements.ORDER, limit=MOST)
+        seen, is_all = await self._derive(cursor)
         place = walk if is_all and len(seen) < MOST else Walk(id=walk.id, last=seen[-1][0])
         is_over = place is walk
         found = {"_id": _ID, "walk.id": walk.id, "walk.last": {"$eq": walk.last}}
         moved: Document = {"$unset": {"walk": ""}} if is_over else {"$set": {"walk.last": place.last}}
         await self._streams.update_one(found, moved)
         return None if is_over else place
+
+    def _read(self, found: Document, **more: Any) -> Any:
+        """Return a cursor of jobs byte by byte, as they are stored: any `meta` can be compared with itself."""
+        raw = self._jobs.with_options(codec_options=_RAW)
+        return raw.find(found, edit_statements.READ, **more).batch_size(_BATCH)
 
     async def _present(self) -> str | None:
         """Return the present position, if the server tells it."""

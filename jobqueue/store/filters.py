@@ -15,7 +15,7 @@ from jobqueue.domain.access import EVERYTHING
 from jobqueue.domain.filters import Comparison, Element, Filter, Group, conjuncts
 from jobqueue.domain.operands import Id, Pattern
 from jobqueue.store import scoping
-from jobqueue.store.attributes import stored
+from jobqueue.store.attributes import stored, stored_all
 
 if TYPE_CHECKING:
     from jobqueue.domain.access import Scope
@@ -140,9 +140,7 @@ def _by_attribute(one: Comparison) -> Document | None:
     if any(part.isdecimal() for part in path.split(".")):
         # There MongoDB has the places in lists, too.
         return found
-    if one.operator != "$all" or len(values) == 1:
-        return found | stored(path, values)
-    return found | {"$and": [stored(path, (each,)) for each in values]}
+    return found | (stored_all if one.operator == "$all" else stored)(path, values)
 
 
 def _text(given: Any) -> Document:

@@ -153,6 +153,22 @@ async def test_where_the_position_is_of_no_use_a_walk_derives_all_anew(
     assert (await document(idle_runtime, jobs[0].id))["attrs"] == ["user=3"]
 
 
+async def test_large_jobs_are_looked_at_some_at_a_time_and_none_is_passed_over(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edits, "MOST_BYTES", 100)
+    jobs = [await add(idle_runtime, meta={"user": 1, "long": "x" * 100}) for _ in range(10)]
+    await follow(idle_runtime)
+    for job in jobs:
+        await edit(idle_runtime, job, {"$set": {"meta.user": 2}})
+    await follow(idle_runtime)
+    assert await stale(idle_runtime) == []
+    await idle_runtime.jobs.collection.update_many({}, {"$unset": {"attrs": ""}})
+    await idle_runtime.database.collection("streams").delete_many({})
+    await follow(idle_runtime)
+    assert await stale(idle_runtime) == []
+
+
 async def test_the_first_process_with_a_position_derives_what_earlier_ones_have_missed(idle_runtime: Runtime) -> None:
     job = await add(idle_runtime, meta={"user": 1})
     await edit(idle_runtime, job, {"$set": {"meta.user": 2}})

@@ -95,7 +95,9 @@ def test_every_scalar_that_meta_may_hold_is_found_by_its_json(meta: dict[str, An
     ],
 )
 def test_a_text_that_could_be_a_value_finds_both(text: str, expected: object) -> None:
-    assert searched("a", text) == {"attrs": expected}
+    found = searched("a", text)
+    assert found["attrs"] == expected
+    assert set(found) == {"attrs", "meta.a"}
 
 
 @pytest.mark.parametrize("text", ["9" * 5000, "[" * 100_000, "1e999", "NaN", "-", '"'])

@@ -48,7 +48,15 @@ EACH = 20
             {"meta.tags": {"$all": ["a", "b"]}},
             {
                 "attrs": {"$all": ['tags="a"', 'tags="b"']},
-                "$and": [{"meta.tags": {"$eq": "a"}}, {"meta.tags": {"$eq": "b"}}],
+                "meta.tags": {"$all": ["a", "b"]},
+            },
+        ),
+        (
+            {"meta.tags": {"$all": ["a", HEX]}},
+            {
+                "attrs": {"$all": ['tags="a"', f'tags="{HEX}"']},
+                "meta.tags": {"$all": ["a"]},
+                "$and": [{"meta.tags": {"$in": [HEX, ObjectId(HEX)]}}],
             },
         ),
         ({"meta.owner": HEX}, {"attrs": f'owner="{HEX}"', "meta.owner": {"$in": [HEX, ObjectId(HEX)]}}),
