@@ -8,11 +8,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from bson import ObjectId
 from pymongo import UpdateOne
 
 from jobqueue.domain.job import NewJob
+from jobqueue.services.edits import EditFollower
+from jobqueue.settings import Settings
 from jobqueue.store import attributes
+from tests.support.factories import add, open_runtime
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
 
@@ -20,8 +24,10 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
 
     from jobqueue.services.runtime import Runtime
+    from tests.support.faults.replica_set import ReplicaSet
 
 ROOT = Path(__file__).parents[2]
+HISTORY_LOST, NOT_PRIMARY = 286, 10107
 JOBS = 200
 KILLS = 4
 
@@ -85,3 +91,27 @@ async def test_no_edit_is_lost_when_processes_that_follow_them_are_killed(
             one.terminate()
         codes = [await one.wait() for one in running]
     assert codes == [0, 0]
+
+
+@pytest.mark.parametrize("code", [HISTORY_LOST, NOT_PRIMARY])
+async def test_only_where_the_history_is_lost_all_jobs_are_walked_over(
+    one_node: ReplicaSet, tmp_path: Path, code: int
+) -> None:
+    settings = Settings.load({"mongo_url": one_node.url, "db": "faults"}, environ={}, cwd=tmp_path)
+    async with open_runtime(settings) as runtime:
+        follower = EditFollower(runtime.edits, runtime.configs, runtime.limit_keys, runtime.wakeups)
+        job = await add(runtime, meta={"user": 1})
+        await runtime.edits.begin(None)
+        streams = runtime.database.collection("streams")
+        await streams.update_one({}, {"$unset": {"walk": "", "at": ""}})
+        await runtime.jobs.collection.update_one({"_id": ObjectId(job.id)}, {"$set": {"meta.user": 2}})
+        fault = {"failCommands": ["aggregate"], "errorCode": code, "appName": "jobqueue-edits"}
+        with one_node.fail_point("failCommand", {"times": 1}, **fault):
+            await follower.run_once()
+        stored: Any = await streams.find_one({})
+        assert ("walk" in stored) == (code == HISTORY_LOST)
+        await streams.update_one({}, {"$unset": {"at": ""}})
+        while await follower.run_once() is not None:
+            await streams.update_one({}, {"$unset": {"at": ""}})
+        found: Any = await runtime.jobs.collection.find_one({"_id": ObjectId(job.id)})
+        assert found["attrs"] == ["user=2"]
