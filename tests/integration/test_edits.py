@@ -287,7 +287,7 @@ async def test_a_document_taken_over_as_it_was_before_an_edit_is_derived_anew(
     idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await follow(idle_runtime)
-    made = await insert(idle_runtime, {"type": "a", "meta": {"user": 1}})
+    made = await insert(idle_runtime, {"type": "a", "data": {}, "meta": {"user": 1}})
     store: Any = idle_runtime.adopter._store
     adopt = store.adopt
 

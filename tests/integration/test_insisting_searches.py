@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import ClientTimeout
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from jobqueue.settings import Settings
 
 ADMIN = "the-token-of-the-settings"
+PATIENCE = ClientTimeout(total=30)
 COUNT = {"pipeline": [{"$count": "n"}]}
 
 
@@ -37,7 +39,7 @@ class House:
     async def ask(self, token: str | None, path: str = "search", body: Any = None) -> tuple[int, str | None, Any]:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         body = {"slow": True, **(body or {"filter": {"data.n": 1}})}
-        async with self.client.post(f"/v1/jobs/{path}", json=body, headers=headers) as answer:
+        async with self.client.post(f"/v1/jobs/{path}", json=body, headers=headers, timeout=PATIENCE) as answer:
             return answer.status, answer.headers.get("Retry-After"), await answer.json()
 
     async def runs(self, count: int) -> None:
