@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jobqueue.settings import Settings
 
 ADMIN = "the-token-of-the-settings"
-PATIENCE = ClientTimeout(total=30)
+PATIENCE = ClientTimeout(total=15)
 COUNT = {"pipeline": [{"$count": "n"}]}
 
 
@@ -63,6 +63,7 @@ async def house(
 
             monkeypatch.setattr(store, name, hold)
         yield made
+        made.let_go.set()
     await runtime.close()
 
 
