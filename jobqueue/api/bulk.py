@@ -11,7 +11,7 @@ from jobqueue.api.reading import read_object
 from jobqueue.api.replies import reply
 from jobqueue.api.schemas import bulk, fields
 from jobqueue.domain.operation import Action, NewOperation
-from jobqueue.services.admin import REQUEUE_CHANGES, requeue_changes
+from jobqueue.services.job_changes import REQUEUE_CHANGES, requeue_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from jobqueue.api.schemas import bulk, fields
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.failure import FailureQuery, check_fingerprint
 from jobqueue.domain.operation import Action, NewOperation
-from jobqueue.services.admin import requeue_changes
+from jobqueue.services.job_changes import requeue_changes
 
 if TYPE_CHECKING:
     from aiohttp import web

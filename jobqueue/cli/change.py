@@ -15,7 +15,7 @@ from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id
 from jobqueue.domain.errors import ConflictError, NotFoundError
 from jobqueue.domain.operation import Action, NewOperation
-from jobqueue.services.admin import requeue_changes
+from jobqueue.services.job_changes import requeue_changes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -6,17 +6,14 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from jobqueue.domain import backoff as backoffs
-from jobqueue.domain import state, wire
+from jobqueue.domain import state
 from jobqueue.domain.access import EVERYTHING
-from jobqueue.domain.attributes import attributes
-from jobqueue.domain.checks import check_number
-from jobqueue.domain.errors import EditionChangedError, InvalidInputError, NotFoundError, Problems, WrongStateError
-from jobqueue.domain.job import JobError, check_content
+from jobqueue.domain.errors import EditionChangedError, WrongStateError
+from jobqueue.domain.job import JobError
 from jobqueue.domain.logs import MOST_LINES, LogQuery
-from jobqueue.domain.moments import aware
 from jobqueue.domain.preconditions import NONE, Preconditions
 from jobqueue.domain.state import DEPENDENCY, State
+from jobqueue.services.job_changes import PATCHABLE, checked, requeue_changes
 from jobqueue.services.job_tags import tag
 from jobqueue.services.wake import Wake
 from jobqueue.store.limit_key_statements import regrouped
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
     from jobqueue.store.listing import Listing
     from jobqueue.store.requeues import RequeueStore
 
-PATCHABLE: Final = frozenset({"data", "meta", "priority", "delay_til", "attempts", "backoff", "lease", "timeout"})
-REQUEUE_CHANGES: Final = frozenset({"data", "attempts", "backoff", "priority"})
 MOST_RELATIVES: Final = 1000
 MOST_ANCESTORS: Final = 100
 DELETED: Final = "deleted by a person"
@@ -236,7 +231,7 @@ class Admin:
             WrongStateError: it is processing, or has ended and was to be delayed.
             InvalidInputError: a change is not acceptable.
         """
-        wanted = _checked(changes, PATCHABLE)
+        wanted = checked(changes, PATCHABLE)
 
         async def patch() -> Job:
             job, same = await self._seen(job_id, only)
@@ -273,9 +268,7 @@ class Admin:
         """
         await _while_unchanged(lambda: self._delete(job_id, begun, only, operation), only)
 
-    async def _delete(
-        self, job_id: str, begun: Callable[[], None], only: Preconditions, operation: str | None
-    ) -> None:
+    async def _delete(self, job_id: str, begun: Callable[[], None], only: Preconditions, operation: str | None) -> None:
         job, same = await self._settled(job_id), None
         if not only.is_empty:
             job, same = await self._seen(job_id, only)
@@ -366,48 +359,3 @@ async def _while_unchanged(change: Callable[[], Awaitable[T]], only: Preconditio
 
 def _tree(job: Job, by_parent: Mapping[str, list[Job]]) -> Relative:
     return Relative(job=job, children=tuple(_tree(child, by_parent) for child in by_parent.get(job.id, ())))
-
-
-def requeue_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a requeue replaces as fields of the job's document.
-
-    Raises:
-        InvalidInputError: naming each unacceptable field.
-        TooLargeError: the data is over its limit.
-    """
-    return _checked(changes, REQUEUE_CHANGES)
-
-
-def _checked(changes: Mapping[str, Any], allowed: frozenset[str]) -> dict[str, Any]:
-    """Return changes as document fields.
-
-    Raises:
-        InvalidInputError: naming each field.
-        TooLargeError: data or meta are over their limit.
-    """
-    problems: Problems = {wire.camel(name): ["cannot be changed"] for name in changes if name not in allowed}
-    wanted: dict[str, Any] = {}
-    for name, value in changes.items():
-        if name not in allowed:
-            continue
-        try:
-            wanted[wire.camel(name)] = _value(name, value)
-        except InvalidInputError as error:
-            problems.update(error.problems)
-    if problems:
-        raise InvalidInputError(problems)
-    if "meta" in wanted:
-        wanted["attrs"] = attributes(wanted["meta"])
-    return wanted
-
-
-def _value(name: str, value: Any) -> Any:
-    if name in {"data", "meta"}:
-        return check_content(value, name)
-    if name == "backoff":
-        return backoffs.parse(value).wire()
-    if name == "delay_til":
-        return None if value is None else aware(value, "delayTil")
-    if value is not None or name != "timeout":
-        check_number(name, value)
-    return value

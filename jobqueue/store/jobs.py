@@ -277,9 +277,7 @@ class JobStore:
         await self.collection.update_one(same, {"$unset": {"outbox": ""}})
 
     @guarded
-    async def delete(
-        self, job: Job, same: Mapping[str, Any] | None = None, *, operation: str | None = None
-    ) -> bool:
+    async def delete(self, job: Job, same: Mapping[str, Any] | None = None, *, operation: str | None = None) -> bool:
         """Delete a job that is not processing, with its logs; say whether it was there to be deleted.
 
         ``same`` must still hold of its document.

@@ -17,7 +17,7 @@ from jobqueue.domain.fingerprint import fingerprint
 from jobqueue.domain.operation import Action, NewOperation, Operation, Stage
 from jobqueue.domain.state import State
 from jobqueue.services import operations
-from jobqueue.services.admin import requeue_changes
+from jobqueue.services.job_changes import requeue_changes
 from jobqueue.store import operation_statements, selection
 from jobqueue.store import operations as store
 from tests.support.factories import ERROR, add, claim, fail, finished_documents, job_in, open_runtime
