@@ -33,11 +33,11 @@ _NUMBERS: Final = {
     **dict.fromkeys(("maxPoolSize", "minPoolSize", "localThresholdMS", "srvMaxHosts", "wTimeoutMS", "wtimeout"), 0),
     **dict.fromkeys(("maxAdaptiveRetries", "socketTimeoutMS", "waitQueueMultiple", "waitQueueTimeoutMS"), 0),
     "heartbeatFrequencyMS": 500,
-    "timeoutMS": 1000,
+    "timeoutMS": 100,
     "maxStalenessSeconds": -1,
     "zlibCompressionLevel": -1,
 }
-"""The least value of each option that is a number; a limit for whole operations below a second fails them all."""
+"""The least value of each option that is a number; a few milliseconds for a whole operation fail everything."""
 _TEXTS: Final = (
     *("appName", "authMechanism", "authMechanismProperties", "authSource", "compressors", "datetime_conversion"),
     *("readConcernLevel", "readPreference", "readPreferenceTags", "replicaSet", "serverMonitoringMode", "w"),

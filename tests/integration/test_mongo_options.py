@@ -27,7 +27,7 @@ WORKING = [
     *(f"readConcernLevel={level}" for level in ("local", "available", "majority", "linearizable", "snapshot")),
     *("w=majority", "w=2", "w=3", "w=tag", "wTimeoutMS=1", "wtimeout=1", "journal=true", "j=true"),
     *("retryWrites=true", "retryReads=false", "retryReads=true", "connect=false", "appName=other"),
-    *("timeoutMS=20000", "timeoutMS=1000", "socketTimeoutMS=1", "socketTimeoutMS=100", "connectTimeoutMS=2000"),
+    *("timeoutMS=20000", "timeoutMS=2000", "socketTimeoutMS=1", "socketTimeoutMS=100", "connectTimeoutMS=2000"),
     *("serverSelectionTimeoutMS=2000", "heartbeatFrequencyMS=500", "localThresholdMS=0", "waitQueueTimeoutMS=5000"),
     *("compressors=zlib&zlibCompressionLevel=9", "compressors=snappy,zstd,zlib", "waitQueueMultiple=1"),
     *("directConnection=true", "directConnection=false", "loadBalanced=false"),
