@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 _READ_AT_ONCE: Final = 100
 _DEEPEST_TREE: Final = 50
 _BRIEF: Final = ("id", "type", "queue", "state", "progress", "insertAt", "startAt", "endAt", "parentId", "error")
-_NOT_AGAIN: Final = frozenset({"result", "logs", "history"})
-"""Fields of many jobs that a repeated request is not told: they may be large together."""
 _BULK: Final = requests.BulkSchema()
 _PATCH: Final = requests.PatchSchema()
 _REQUEUE: Final = requests.ContentSchema()
@@ -64,10 +62,7 @@ async def create_many(request: web.Request) -> web.Response:
     else:
         jobs, fresh = await runtime.idempotency.add_all(asked, new)
         await check_made(request, [] if fresh else [job.id for job in jobs])
-    items = [shown(request, job) for job in jobs]
-    if not fresh:
-        items = [{name: item[name] for name in item if name not in _NOT_AGAIN} for item in items]
-    return reply({"items": items}, status=201 if fresh else 200)
+    return reply({"items": [shown(request, job) for job in jobs]}, status=201 if fresh else 200)
 
 
 async def patch(request: web.Request) -> web.Response:

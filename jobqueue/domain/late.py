@@ -1,15 +1,29 @@
-"""Jobs that were read without their results, for want of room."""
+"""Jobs of which not all was read, for want of room."""
 
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import ResultUnavailableError
 from jobqueue.domain.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+LEFT_OUT: Final = ("result", "logs", "history")
+
+
+class PartialJob(Job):
+    """A job that was read without its result, logs and history: they look empty, and its JSON lacks them."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, job: Job) -> PartialJob:
+        """Return a job as one of which that was left out."""
+        return cls(**{item.name: getattr(job, item.name) for item in fields(Job)})
 
 
 class LateJob(Job):

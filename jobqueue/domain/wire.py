@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain import masking
 from jobqueue.domain.backoff import Exponential, Fixed, Steps
 from jobqueue.domain.job import Attempt, Children, Claim, Job, JobError, LogLine, NewJob
+from jobqueue.domain.late import LEFT_OUT, PartialJob
 from jobqueue.domain.processing import CommandConfig, WebhookConfig
 
 if TYPE_CHECKING:
@@ -159,10 +160,11 @@ def _plain(thing: Any) -> Any:
             for attribute, name in _NAMES[kind]
             if (inner := _convert(getattr(thing, attribute))) is not None
         }
+    left_out = LEFT_OUT if isinstance(thing, PartialJob) else ()
     return {
         name: _convert(getattr(thing, attribute))
-        for attribute, name in _NAMES[kind]
-        if attribute not in _SPARSE or getattr(thing, attribute) is not None
+        for attribute, name in _NAMES.get(kind, _NAMES[Job])
+        if attribute not in left_out and (attribute not in _SPARSE or getattr(thing, attribute) is not None)
     }
 
 

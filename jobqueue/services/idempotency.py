@@ -72,7 +72,7 @@ class Idempotency:
     async def add_all(self, once: Once, new: Sequence[NewJob]) -> tuple[list[Job], bool]:
         """Add jobs, all or none, or return those this key has made, and whether the key is new.
 
-        Jobs that were made before come without their results, logs and histories.
+        Of jobs that were made before some may be a `PartialJob`.
 
         Raises:
             JobQueueError: as `add`.

@@ -12,7 +12,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from jobqueue.domain import payload
 from jobqueue.domain.errors import KeyConflictError, NotFoundError, TooLargeError, WriteRefusedError
 from jobqueue.domain.state import State
-from jobqueue.store import documents, edition_statements, foreign_statements, queue_statements, statements
+from jobqueue.store import documents, edition_statements, foreign_statements, partial, queue_statements, statements
 from jobqueue.store.database import brief, guarded, new_id, translated
 from jobqueue.store.editions import EditionStore
 from jobqueue.store.grouping import Group
@@ -37,8 +37,6 @@ MOST_CHILDREN: Final = payload.MOST_DATA + 64 * 1024
 """Bytes that all the children described in a job may take, so that it has room for what it will get itself."""
 _CHILDREN: Final = ("onComplete", "onSuccess", "onFailure")
 _LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
-
-_AS_ADDED: Final = {"result": 0, "logs": 0, "history": 0}
 
 
 class JobStore:
@@ -170,9 +168,8 @@ class JobStore:
 
     @guarded
     async def several(self, job_ids: Sequence[str]) -> list[Job]:
-        """Return jobs, in any order, those that there are, without their results, logs and histories."""
-        wanted = {"_id": {"$in": [ObjectId(one) for one in job_ids]}, "state": {"$exists": True}}
-        return [documents.job(one) async for one in self.collection.find(wanted, _AS_ADDED)]
+        """Return jobs, in any order, those that there are; a `PartialJob` for each with too much in it."""
+        return [partial.job(one) async for one in self.collection.aggregate(partial.pipeline(job_ids))]
 
     @guarded
     async def lean(self, job_id: str) -> Job:

@@ -115,7 +115,7 @@ class PartialJobShown(JobShown):
 
 
 class AddedJobShown(JobShown):
-    """A job that was added with others; a repeated request is not told its result, logs and history."""
+    """A job that was added with others; without its result, logs and history if a repeated request finds much there."""
 
     sparse = JobShown.sparse | {"result", "logs", "history"}
 
