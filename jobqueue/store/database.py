@@ -311,13 +311,22 @@ class Database:
             if creates:
                 return await indexes.ensure(self._database)
             if not await self._database.list_collection_names(filter={"name": "jobs"}, authorizedCollections=True):
-                raise NoDatabaseError(f"there is no database {self.name} on this MongoDB: {_OTHERWISE}")
+                other = await self._name_in_other_case()
+                there = f", but {other}, a name in different case" if other else ""
+                raise NoDatabaseError(f"there is no database {self.name} on this MongoDB{there}: {_OTHERWISE}")
             try:
                 return await indexes.ensure(self._database)
             except OperationFailure as error:
                 if error.code in AUTHENTICATION:
                     return []
                 raise
+
+    async def _name_in_other_case(self) -> str | None:
+        """Return the name of a database that differs from this one's by case only, if the user may know of it."""
+        with contextlib.suppress(OperationFailure):
+            names = await self._client.list_database_names()
+            return next((name for name in names if name.lower() == self.name.lower()), None)
+        return None
 
     async def index_differences(self) -> list[str]:
         """Say where the indexes are not as declared."""

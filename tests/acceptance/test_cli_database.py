@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ID = "0" * 24
-NO_DATABASE = {"settings"}
+NO_DATABASE = {"settings", "health"}
 WORDS: dict[str, list[list[str]]] = {
     "serve": [["--port", "0"]],
     "worker": [["app:queue"]],

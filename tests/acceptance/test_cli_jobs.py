@@ -104,7 +104,8 @@ def test_a_queue_is_configured_and_its_secret_shown_only_once(here: Here) -> Non
 def test_the_doctor_finds_nothing_wrong(here: Here) -> None:
     found = here.run("doctor", "--json").json()
     assert {one["verdict"] for one in found} == {"ok"}
-    assert [one["check"] for one in found] == ["settings", "connection", "server", "clock", "majority write", "indexes"]
+    checks = ["settings", "connection", "server", "clock", "majority write", "change stream", "indexes"]
+    assert [one["check"] for one in found] == checks
     assert here.run("list", "--json").json()["items"] == []
 
 
