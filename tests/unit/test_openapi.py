@@ -73,3 +73,11 @@ async def test_the_page_of_the_api_needs_nothing_from_elsewhere() -> None:
         assert shown == json.loads(json.dumps(DOCUMENT))
         assert (await client.get("/docs/../pyproject.toml")).status == 404
         assert (await client.get("/docs/nothing")).status == 404
+
+
+def test_a_group_that_is_requeued_is_answered_with_a_trial_or_a_preview() -> None:
+    answers = DOCUMENT["paths"]["/v1/failures/{fingerprint}/requeue"]["post"]["responses"]
+    reference = answers["200"]["content"]["application/json"]["schema"]["$ref"]
+    schema = DOCUMENT["components"]["schemas"][reference.rpartition("/")[2]]
+    assert {"job", "matched", "isExact", "samples"} <= set(schema["properties"])
+    assert not schema.get("required")

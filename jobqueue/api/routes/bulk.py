@@ -12,6 +12,7 @@ _BEGUN: Final = {
     202: Reply(schemas.OperationShown, "the operation, which goes on", ("Location",)),
     200: Reply(schemas.PreviewShown, "with `dryRun`: how many jobs are meant, and some of them"),
 }
+_TRIED: Final = "with `trial`: the one job that is tried again; with `dryRun`: how many jobs are meant"
 _FILTER: Final = {"queue": "media", "state": "failed"}
 
 ROUTES: Final = (
@@ -74,7 +75,7 @@ ROUTES: Final = (
         Operation(
             tag="history",
             body=Body(schemas.FailureRequeueSchema, optional=True, example={"trial": True}),
-            replies={**_BEGUN, 200: Reply(schemas.TrialShown, "with `trial`: the one job that is tried again")},
+            replies={**_BEGUN, 200: Reply(schemas.TrialShown, _TRIED)},
             errors=(404, 409),
         ),
     ),

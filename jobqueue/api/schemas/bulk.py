@@ -146,12 +146,6 @@ class FailureRequeueSchema(ContentSchema):
     dry_run = Flag()
 
 
-class TrialShown(Shown):
-    """The one job that is tried again."""
-
-    job = Inner(JobShown)
-
-
 class ManySchema(Strict):
     """Which jobs are meant."""
 
@@ -177,6 +171,13 @@ class PreviewShown(Shown):
     matched = Whole(allow_none=True)
     is_exact = Flag()
     samples = Items(Inner(BriefShown))
+
+
+class TrialShown(PreviewShown):
+    """The one job that is tried again, or how many jobs are meant and the first few of them."""
+
+    sparse = frozenset({"job", "action", "matched", "is_exact", "samples"})
+    job = Inner(JobShown)
 
 
 class RefusedShown(Shown):
