@@ -20,7 +20,7 @@ from pymongo import MongoClient, WriteConcern
 
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.queue import QueueConfig
-from jobqueue.store import documents
+from jobqueue.store import documents, indexes
 from jobqueue.store.database import Database
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def generate(url: str, name: str, count: int) -> dict[str, Any]:
     written = time.perf_counter()
 
     async def ensure() -> None:
-        database = await Database.connect(url, name)
+        database = await Database.connect(url, name, prepare=indexes.ensure)
         await database.close()
 
     asyncio.run(ensure())

@@ -18,6 +18,7 @@ from jobqueue.domain.errors import (
 )
 from jobqueue.domain.job import NewJob
 from jobqueue.settings import Settings, mask_url
+from jobqueue.store import indexes
 from jobqueue.store.embedded import EmbeddedMongo
 from jobqueue.store.mongod_binary import find_mongod
 
@@ -152,7 +153,7 @@ async def _stream(runtime: Runtime) -> Finding:
 
 
 async def _indexes(runtime: Runtime) -> Finding:
-    differences = await runtime.database.index_differences()
+    differences = await indexes.differences(runtime.database)
     if not differences:
         return Finding("indexes", "ok", "as declared")
     fix = "drop what differs; the next start makes it anew"

@@ -79,3 +79,13 @@ class AuditQuery:
 
     def __post_init__(self) -> None:
         check_aware(after=self.after, before=self.before)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What the audit says of a change; ``before`` and ``after`` have their secrets masked."""
+
+    action: str
+    by: Actor
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import queue as queues
 from jobqueue.domain import wire
-from jobqueue.domain.audit import Actor
+from jobqueue.domain.audit import Actor, Note
 from jobqueue.domain.errors import ChangedMeanwhileError, NotFoundError, UnfinishedJobsError, WrongStateError
 from jobqueue.domain.preconditions import NONE, Preconditions
 from jobqueue.domain.processing import MOST_PREVIOUS, WebhookConfig
 from jobqueue.services.merging import merged, unmasked
 from jobqueue.services.wake import Wake
-from jobqueue.store.audit import Note
 from jobqueue.store.config import NOTHING
 
 if TYPE_CHECKING:

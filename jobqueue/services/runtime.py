@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.errors import DatabaseError
@@ -53,6 +54,7 @@ from jobqueue.services.stats import Stats
 from jobqueue.services.waiting import Waiting
 from jobqueue.services.wake import Wake, Wakeups
 from jobqueue.services.work import Work
+from jobqueue.store import indexes
 from jobqueue.store.additions import SWEEP_SECONDS
 from jobqueue.store.aggregates import AggregateStore
 from jobqueue.store.audit import AuditStore
@@ -241,7 +243,7 @@ class Runtime:
             embedded = await asyncio.to_thread(EmbeddedMongo.acquire, settings.data_dir, mongod=settings.mongod)
             url = embedded.url
         try:
-            database = await Database.connect(url, settings.db, creates=creates)
+            database = await Database.connect(url, settings.db, prepare=partial(indexes.ensure, creates=creates))
         except BaseException:
             if embedded is not None:
                 await asyncio.to_thread(embedded.release)

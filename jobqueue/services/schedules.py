@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import wire
 from jobqueue.domain.access import EVERYTHING, Scope
+from jobqueue.domain.audit import Note
 from jobqueue.domain.errors import (
     ChangedMeanwhileError,
     DatabaseError,
@@ -24,7 +25,6 @@ from jobqueue.domain.preconditions import NONE, Preconditions
 from jobqueue.domain.schedule import Planned, Schedule, Skipped, due
 from jobqueue.journal import get_logger
 from jobqueue.services.queues import somebody
-from jobqueue.store.audit import Note
 from jobqueue.store.documents import tick_id
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
@@ -20,16 +19,6 @@ if TYPE_CHECKING:
     from jobqueue.store.database import Database
 
 _FIND_MS: Final = 5000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """What the audit says of a change; ``before`` and ``after`` have their secrets masked."""
-
-    action: str
-    by: Actor
-    before: Mapping[str, Any] | None
-    after: Mapping[str, Any] | None
 
 
 class AuditStore:

@@ -19,7 +19,7 @@ from jobqueue.store.database import DUPLICATE_KEY, guarded
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection
 
-    from jobqueue.store.audit import Note
+    from jobqueue.domain.audit import Note
     from jobqueue.store.clock import ServerClock
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Document

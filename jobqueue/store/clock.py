@@ -9,13 +9,13 @@ import struct
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 if TYPE_CHECKING:
-    from jobqueue.store.database import Database
+    from collections.abc import Awaitable, Callable, Mapping
 
 _RESYNC_SECONDS: Final = 10.0
 _SLIGHT: Final = timedelta(seconds=1)
@@ -58,8 +58,8 @@ class ServerClock:
     that differs by little does not turn the time back, so that what one process adds keeps its order.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, hello: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
+        self._hello = hello
         self._known: _Reading | None = None
         self._lock = asyncio.Lock()
         self._last = datetime.min.replace(tzinfo=UTC)
@@ -118,7 +118,7 @@ class ServerClock:
 
     async def _read(self) -> _Reading:
         sent = steady()
-        hello = await self._database.command("hello")
+        hello = await self._hello()
         at = steady()
         return _Reading(told=hello["localTime"].replace(tzinfo=UTC), took=at - sent, at=at)
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from jobqueue.domain.audit import Note
     from jobqueue.domain.queue import QueueConfig
-    from jobqueue.store.audit import Note
     from jobqueue.store.database import Database
 
 Stored = dict[str, Any]

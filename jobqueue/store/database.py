@@ -34,13 +34,12 @@ from pymongo.read_concern import ReadConcern
 from jobqueue.domain.errors import (
     DatabaseUnavailableError,
     JobQueueError,
-    NoDatabaseError,
     NotFoundError,
     TooLargeError,
     UnsuitableDatabaseError,
 )
 from jobqueue.settings.mongo_url import without_password
-from jobqueue.store import connections, indexes
+from jobqueue.store import connections
 from jobqueue.store.clock import ServerClock
 from jobqueue.store.connections import ANSWER_SECONDS, OPERATION_MS
 
@@ -71,7 +70,6 @@ DUPLICATE_KEY: Final = 11000
 _TOO_COSTLY: Final = frozenset({50, 292})
 _OTHER_CASE: Final = 13297
 _NOT_NOW: Final = frozenset({91, 189, 11600, 11602, 10107, 13435, 13436, 50, 64, 262})
-_OTHERWISE: Final = "correct --db or JOBQUEUE_DB; the first jobqueue serve, worker or add makes it"
 _WRITES: Final = WriteConcern(w="majority", j=True)
 _PLAIN: Final[CodecOptions[dict[str, Any]]] = CodecOptions()
 LENIENT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
@@ -154,13 +152,24 @@ class Database:
         )
         self.name = name
         self.url = url
-        self.clock = ServerClock(self)
+        self.clock = ServerClock(lambda: self.command("hello"))
 
     @classmethod
-    async def connect(cls, url: str, name: str, *, application: str = "jobqueue", creates: bool = True) -> Database:
-        """Connect, make sure that the server is suitable, and create the declared indexes.
+    async def connect(
+        cls,
+        url: str,
+        name: str,
+        *,
+        application: str = "jobqueue",
+        prepare: Callable[[Database], Awaitable[object]] | None = None,
+    ) -> Database:
+        """Connect, check that the server is suitable, and prepare the database.
 
-        Without ``creates`` the database has to be there, and the right to create indexes is not needed.
+        Args:
+            url: of the MongoDB deployment.
+            name: of the database.
+            application: the name under which the server lists the connections.
+            prepare: creates indexes, for example; an election meanwhile repeats it.
 
         Raises:
             DatabaseUnavailableError: nothing answers.
@@ -182,7 +191,8 @@ class Database:
                     with translated():
                         with pymongo.timeout(max(ANSWER_SECONDS, until - time.monotonic())):
                             await database.check()
-                        await database.ensure_indexes(creates=creates)
+                        if prepare is not None:
+                            await prepare(database)
                 except PyMongoError as error:
                     told = without_password(brief(error), url)
                     raise UnsuitableDatabaseError(f"MongoDB cannot be used: {told}") from error
@@ -298,40 +308,12 @@ class Database:
         with contextlib.suppress(PyMongoError), pymongo.timeout(1):
             await self._client.get_database("admin").command({"killSessions": [{"id": session_id}]})
 
-    async def ensure_indexes(self, *, creates: bool = True) -> list[str]:
-        """Create the declared indexes that are missing; return the names of those that had to be replaced.
-
-        Args:
-            creates: make the database if it is not there; otherwise a user may lack the right to create indexes.
-
-        Raises:
-            NoDatabaseError: it is not there, and not to be made.
-        """
-        with translated():
-            if creates:
-                return await indexes.ensure(self._database)
-            if not await self._database.list_collection_names(filter={"name": "jobs"}, authorizedCollections=True):
-                other = await self._name_in_other_case()
-                there = f", but {other}, a name in different case" if other else ""
-                raise NoDatabaseError(f"there is no database {self.name} on this MongoDB{there}: {_OTHERWISE}")
-            try:
-                return await indexes.ensure(self._database)
-            except OperationFailure as error:
-                if error.code in AUTHENTICATION:
-                    return []
-                raise
-
-    async def _name_in_other_case(self) -> str | None:
+    async def name_in_other_case(self) -> str | None:
         """Return the name of a database that differs from this one's by case only, if the user may know of it."""
         with contextlib.suppress(OperationFailure):
             names = await self._client.list_database_names()
             return next((name for name in names if name.lower() == self.name.lower()), None)
         return None
-
-    async def index_differences(self) -> list[str]:
-        """Say where the indexes are not as declared."""
-        with translated():
-            return await indexes.differences(self._database)
 
     async def close(self) -> None:
         """Close all connections."""

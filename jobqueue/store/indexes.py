@@ -14,7 +14,7 @@ import bson
 from bson import ObjectId
 from pymongo.errors import OperationFailure
 
-from jobqueue.domain.errors import UnsuitableDatabaseError
+from jobqueue.domain.errors import NoDatabaseError, UnsuitableDatabaseError
 from jobqueue.store import (
     activity_statements,
     audit_statements,
@@ -24,11 +24,12 @@ from jobqueue.store import (
     statements,
     unsound_statements,
 )
+from jobqueue.store.database import AUTHENTICATION, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from motor.motor_asyncio import AsyncIOMotorDatabase
+    from jobqueue.store.database import Database
 
 # An equality is known to imply a comparison, but not a $type: only so does the server use the partial index.
 _ANY_ID: Final = {"$gte": ObjectId("0" * 24)}
@@ -42,6 +43,7 @@ _DUPLICATE_KEY: Final = 11000
 _TELLING: Final = ("unique", "sparse", "hidden", "partialFilterExpression", "expireAfterSeconds", "collation")
 _TRIES: Final = 3
 _DAY: Final = 86_400
+_OTHERWISE: Final = "correct --db or JOBQUEUE_DB; the first jobqueue serve, worker or add makes it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +148,33 @@ def _declared() -> Sequence[Index]:
 DECLARED: Final = _declared()
 
 
-async def ensure(database: AsyncIOMotorDatabase[Any]) -> list[str]:
+@guarded
+async def ensure(database: Database, *, creates: bool = True) -> list[str]:
+    """Create the declared indexes that are missing; return the names of those that had to be replaced.
+
+    Args:
+        database: whose indexes.
+        creates: make the database if it is not there; otherwise a user may lack the right to create indexes.
+
+    Raises:
+        NoDatabaseError: it is not there, and not to be made.
+        UnsuitableDatabaseError: the documents that are there break a unique index.
+    """
+    if creates:
+        return await _ensure(database)
+    if not await database.raw.list_collection_names(filter={"name": "jobs"}, authorizedCollections=True):
+        other = await database.name_in_other_case()
+        there = f", but {other}, a name in different case" if other else ""
+        raise NoDatabaseError(f"there is no database {database.name} on this MongoDB{there}: {_OTHERWISE}")
+    try:
+        return await _ensure(database)
+    except OperationFailure as error:
+        if error.code in AUTHENTICATION:
+            return []
+        raise
+
+
+async def _ensure(database: Database) -> list[str]:
     """Create what is missing, and replace what stands in the way of it.
 
     Returns:
@@ -167,11 +195,12 @@ async def ensure(database: AsyncIOMotorDatabase[Any]) -> list[str]:
     return replaced
 
 
-async def differences(database: AsyncIOMotorDatabase[Any]) -> list[str]:
+@guarded
+async def differences(database: Database) -> list[str]:
     """Say what is missing or different from the declaration, a line each; an empty list is good."""
     found: dict[str, dict[str, Any]] = {}
     for collection in {index.collection for index in DECLARED}:
-        async for one in database[collection].list_indexes():
+        async for one in database.collection(collection).list_indexes():
             found[f"{collection}.{one['name']}"] = dict(one)
     lines = []
     for index in DECLARED:
@@ -196,10 +225,10 @@ def _encoded(options: Mapping[str, Any]) -> dict[str, bytes]:
     return {name: bson.encode({"": value}) for name, value in options.items()}
 
 
-async def _create(database: AsyncIOMotorDatabase[Any], index: Index) -> bool:
+async def _create(database: Database, index: Index) -> bool:
     """Create an index unless it is there; return ``False`` if another one stands in its way."""
     try:
-        await database[index.collection].create_index(list(index.keys), name=index.name, **index.options)
+        await database.collection(index.collection).create_index(list(index.keys), name=index.name, **index.options)
     except OperationFailure as error:
         if error.code in _INDEX_CONFLICTS:
             return False
@@ -213,9 +242,9 @@ async def _create(database: AsyncIOMotorDatabase[Any], index: Index) -> bool:
     return True
 
 
-async def _clear(database: AsyncIOMotorDatabase[Any], index: Index) -> None:
+async def _clear(database: Database, index: Index) -> None:
     """Drop what has the name of an index, or its definition under another name."""
-    collection = database[index.collection]
+    collection = database.collection(index.collection)
     for one in [one async for one in collection.list_indexes()]:
         if one["name"] == index.name or _is(one, index):
             try:

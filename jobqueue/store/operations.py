@@ -13,11 +13,10 @@ from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError
 
 from jobqueue.domain.access import Scope
-from jobqueue.domain.audit import Actor
+from jobqueue.domain.audit import Actor, Note
 from jobqueue.domain.errors import ConflictError, NotFoundError
 from jobqueue.domain.operation import Action, NewOperation, Operation, Stage, Tally
 from jobqueue.store import documents, operation_statements, queue_statements, selection, statements
-from jobqueue.store.audit import Note
 from jobqueue.store.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.audit_statements import FIELD, with_entry
 from jobqueue.store.database import guarded, is_too_slow

@@ -20,8 +20,8 @@ from jobqueue.store.database import guarded
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobqueue.domain.audit import Note
     from jobqueue.domain.cron import Recurrence
-    from jobqueue.store.audit import Note
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Document
 

@@ -17,6 +17,7 @@ from jobqueue.domain.operation import Action, NewOperation, Stage
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import Outcome, State
 from jobqueue.settings import Settings
+from jobqueue.store import indexes
 from jobqueue.store.database import Database
 from tests.faults.conftest import DATABASE
 from tests.support.factories import add, claim, job_in, open_runtime, succeed
@@ -56,7 +57,7 @@ async def test_whoever_starts_while_connections_are_lost_is_there_a_moment_later
 ) -> None:
     data = {"failCommands": [command], "closeConnection": True, "appName": "jobqueue"}
     with one_node.fail_point("failCommand", {"times": 1}, **data):
-        database = await Database.connect(one_node.url, "faults")
+        database = await Database.connect(one_node.url, "faults", prepare=indexes.ensure)
         await database.close()
 
 

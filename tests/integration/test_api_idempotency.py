@@ -11,6 +11,7 @@ from jobqueue.api import once
 from jobqueue.api.app import make_app
 from jobqueue.domain.access import Caller
 from jobqueue.domain.errors import DatabaseUnavailableError
+from jobqueue.store import indexes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -195,4 +196,4 @@ async def test_keys_are_kept_a_day(client: Client, runtime: Runtime) -> None:
     record = await runtime.database.collection("idempotency").find_one({})
     assert record is not None
     assert abs((record["at"] - await runtime.database.clock.now()).total_seconds()) < 10
-    assert await runtime.database.index_differences() == []
+    assert await indexes.differences(runtime.database) == []

@@ -13,7 +13,7 @@ from pymongo import MongoClient
 
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.queue import QueueConfig
-from jobqueue.store import addition_statements, audit_statements, dependency_statements, documents
+from jobqueue.store import addition_statements, audit_statements, dependency_statements, documents, indexes
 from jobqueue.store.database import Database, new_id
 from tests.support.plans import explain
 
@@ -56,7 +56,7 @@ def crowd(mongo_url: str) -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"
 
     async def fill() -> None:
-        opened = await Database.connect(mongo_url, name)
+        opened = await Database.connect(mongo_url, name, prepare=indexes.ensure)
         await opened.collection("jobs").insert_many(jobs())
         await opened.close()
 
@@ -70,7 +70,7 @@ def crowd(mongo_url: str) -> Iterator[str]:
 
 @pytest.fixture
 async def database(mongo_url: str, crowd: str) -> AsyncIterator[Database]:
-    opened = await Database.connect(mongo_url, crowd)
+    opened = await Database.connect(mongo_url, crowd, prepare=indexes.ensure)
     try:
         yield opened
     finally:

@@ -19,7 +19,7 @@ from jobqueue.domain import wire
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.state import UNFINISHED, State
 from jobqueue.services import runtime as runtimes
-from jobqueue.store import foreign_statements
+from jobqueue.store import foreign_statements, indexes
 from tests.support.factories import LONG_AGO, add, claim, claimed_job, end_lease, open_runtime, patient_reaper, succeed
 from tests.support.foreign import adopt_all, insert, others_go_on, taken
 from tests.support.plans import explain
@@ -72,7 +72,7 @@ async def test_they_are_found_by_an_index_that_holds_nothing_else(idle_runtime: 
     await insert(idle_runtime, {"type": "a"})
     find = {"find": "jobs", "filter": foreign_statements.foreign(), "hint": foreign_statements.INDEX}
     await explain(idle_runtime.database, find, keys=1)
-    assert await idle_runtime.database.index_differences() == []
+    assert await indexes.differences(idle_runtime.database) == []
 
 
 async def test_four_that_look_at_once_take_each_over_once(settings: Settings, idle_runtime: Runtime) -> None:

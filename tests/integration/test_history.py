@@ -18,7 +18,7 @@ from jobqueue.domain.query import JobQuery
 from jobqueue.domain.search import Search, search
 from jobqueue.domain.state import State
 from jobqueue.services import search as service
-from jobqueue.store import aggregates
+from jobqueue.store import aggregates, indexes
 from jobqueue.store import search as store
 from jobqueue.store.database import Database
 from jobqueue.store.indexes import DECLARED
@@ -50,7 +50,7 @@ def history(mongo_url: str) -> Iterator[str]:
 
 @pytest.fixture
 async def database(mongo_url: str, history: str) -> AsyncIterator[Database]:
-    opened = await Database.connect(mongo_url, history)
+    opened = await Database.connect(mongo_url, history, prepare=indexes.ensure)
     try:
         yield opened
     finally:

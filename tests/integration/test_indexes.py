@@ -11,6 +11,7 @@ import pytest
 
 from jobqueue.domain.errors import DatabaseUnavailableError, UnsuitableDatabaseError
 from jobqueue.domain.state import State
+from jobqueue.store import indexes
 from jobqueue.store.database import Database
 from jobqueue.store.indexes import DECLARED
 from tests.support.factories import add
@@ -33,19 +34,19 @@ async def test_there_are_the_declared_indexes_and_no_others(idle_runtime: Runtim
     for collection in ("jobs", "logs", "attempts", "idempotency"):
         declared = {index.name for index in DECLARED if index.collection == collection}
         assert await names(database, collection) == declared | {"_id_"}
-    assert await database.index_differences() == []
+    assert await indexes.differences(database) == []
 
 
 async def test_ensuring_again_changes_nothing(idle_runtime: Runtime) -> None:
     # Encoded: a NaN in a filter would not equal itself.
     before = [bson.encode(one) async for one in idle_runtime.jobs.collection.list_indexes()]
-    assert await idle_runtime.database.ensure_indexes() == []
+    assert await indexes.ensure(idle_runtime.database) == []
     assert [bson.encode(one) async for one in idle_runtime.jobs.collection.list_indexes()] == before
 
 
 async def test_many_processes_may_start_on_a_fresh_database_at_once(mongo_url: str, db_name: str) -> None:
-    opened = await asyncio.gather(*(Database.connect(mongo_url, db_name) for _ in range(6)))
-    assert await opened[0].index_differences() == []
+    opened = await asyncio.gather(*(Database.connect(mongo_url, db_name, prepare=indexes.ensure) for _ in range(6)))
+    assert await indexes.differences(opened[0]) == []
     for database in opened:
         await database.close()
 
@@ -68,11 +69,11 @@ async def test_an_index_with_another_definition_is_told_and_replaced(
     database = idle_runtime.database
     collection = changed_like(database, name)
     await collection.drop_index(name)
-    assert await database.index_differences() == [f"index {name} of {collection.name} is missing"]
+    assert await indexes.differences(database) == [f"index {name} of {collection.name} is missing"]
     await collection.create_index(keys, name=name, **options)
-    assert await database.index_differences() == [f"index {name} of {collection.name} is not as declared"]
-    assert await database.ensure_indexes() == [name]
-    assert await database.index_differences() == []
+    assert await indexes.differences(database) == [f"index {name} of {collection.name} is not as declared"]
+    assert await indexes.ensure(database) == [name]
+    assert await indexes.differences(database) == []
 
 
 @pytest.mark.parametrize("name", ["newest", "claim", "line", "expiry"])
@@ -82,16 +83,16 @@ async def test_a_declared_index_under_another_name_is_replaced(idle_runtime: Run
     collection = changed_like(database, name)
     await collection.drop_index(name)
     await collection.create_index(list(index.keys), name="mine", **index.options)
-    assert await database.ensure_indexes() == [name]
-    assert await database.index_differences() == []
+    assert await indexes.ensure(database) == [name]
+    assert await indexes.differences(database) == []
     assert "mine" not in await names(database, index.collection)
 
 
 async def test_indexes_of_somebody_else_stay(idle_runtime: Runtime) -> None:
     await idle_runtime.jobs.collection.create_index([("data.order", 1)], name="theirs")
-    assert await idle_runtime.database.ensure_indexes() == []
+    assert await indexes.ensure(idle_runtime.database) == []
     assert "theirs" in await names(idle_runtime.database, "jobs")
-    assert await idle_runtime.database.index_differences() == []
+    assert await indexes.differences(idle_runtime.database) == []
 
 
 async def test_processes_that_replace_an_index_at_once_do_not_trip_over_each_other(
@@ -101,8 +102,8 @@ async def test_processes_that_replace_an_index_at_once_do_not_trip_over_each_oth
     for name in ("due", "outbox", "newest"):
         await jobs.drop_index(name)
         await jobs.create_index([(f"old.{name}", 1)], name=name)
-    opened = await asyncio.gather(*(Database.connect(mongo_url, db_name) for _ in range(4)))
-    assert await idle_runtime.database.index_differences() == []
+    opened = await asyncio.gather(*(Database.connect(mongo_url, db_name, prepare=indexes.ensure) for _ in range(4)))
+    assert await indexes.differences(idle_runtime.database) == []
     for database in opened:
         await database.close()
 
@@ -112,12 +113,12 @@ async def test_duplicates_from_a_time_without_the_unique_index_are_told_with_the
     await jobs.drop_index("key")
     first, second = await add(idle_runtime, key="twice"), await add(idle_runtime, key="twice")
     with pytest.raises(UnsuitableDatabaseError, match="unique index key of jobs") as caught:
-        await idle_runtime.database.ensure_indexes()
+        await indexes.ensure(idle_runtime.database)
     assert "twice" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     await idle_runtime.admin.kill(second.id)
-    await idle_runtime.database.ensure_indexes()
-    assert await idle_runtime.database.index_differences() == []
+    await indexes.ensure(idle_runtime.database)
+    assert await indexes.differences(idle_runtime.database) == []
     assert (await idle_runtime.jobs.get(first.id)).state is State.PENDING
 
 

@@ -14,7 +14,7 @@ from pymongo import MongoClient
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.queue import QueueConfig
 from jobqueue.domain.state import State
-from jobqueue.store import documents, limit_key_statements, limit_statements, queue_statements, statements
+from jobqueue.store import documents, indexes, limit_key_statements, limit_statements, queue_statements, statements
 from jobqueue.store.claims import Search
 from jobqueue.store.database import Database, new_id
 from tests.support.factories import LONG_AGO
@@ -58,7 +58,7 @@ def crowd(mongo_url: str) -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"
 
     async def fill() -> None:
-        opened = await Database.connect(mongo_url, name)
+        opened = await Database.connect(mongo_url, name, prepare=indexes.ensure)
         await opened.collection("jobs").insert_many(jobs())
         await opened.close()
 
@@ -72,7 +72,7 @@ def crowd(mongo_url: str) -> Iterator[str]:
 
 @pytest.fixture
 async def database(mongo_url: str, crowd: str) -> AsyncIterator[Database]:
-    opened = await Database.connect(mongo_url, crowd)
+    opened = await Database.connect(mongo_url, crowd, prepare=indexes.ensure)
     try:
         yield opened
     finally:

@@ -17,7 +17,7 @@ from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.queue import QueueConfig
 from jobqueue.domain.state import State
-from jobqueue.store import documents, statements
+from jobqueue.store import documents, indexes, statements
 from jobqueue.store.database import Database, new_id
 from jobqueue.store.indexes import DECLARED
 from jobqueue.store.positions import Position
@@ -73,7 +73,7 @@ def history(mongo_url: str) -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"
 
     async def fill() -> None:
-        opened = await Database.connect(mongo_url, name)
+        opened = await Database.connect(mongo_url, name, prepare=indexes.ensure)
         await opened.collection("jobs").insert_many(long_history())
         await opened.close()
 
@@ -87,7 +87,7 @@ def history(mongo_url: str) -> Iterator[str]:
 @pytest.fixture
 async def database(mongo_url: str, history: str) -> AsyncIterator[Database]:
     """Give a connection to the long history."""
-    opened = await Database.connect(mongo_url, history)
+    opened = await Database.connect(mongo_url, history, prepare=indexes.ensure)
     try:
         yield opened
     finally:
@@ -321,18 +321,18 @@ def test_every_unique_index_on_jobs_begins_with_the_queue() -> None:
 
 async def test_the_indexes_are_as_declared_and_a_wrong_one_is_replaced(idle_runtime: Runtime) -> None:
     database = idle_runtime.database
-    assert await database.index_differences() == []
+    assert await indexes.differences(database) == []
     jobs = database.collection("jobs")
     await jobs.drop_index("due")
     await jobs.create_index([("delayTil", -1)], name="due")
     await jobs.drop_index("outbox")
-    assert await database.index_differences() == [
+    assert await indexes.differences(database) == [
         "index due of jobs is not as declared",
         "index outbox of jobs is missing",
     ]
-    assert await database.ensure_indexes() == ["due"]
-    assert await database.index_differences() == []
-    assert await database.ensure_indexes() == []
+    assert await indexes.ensure(database) == ["due"]
+    assert await indexes.differences(database) == []
+    assert await indexes.ensure(database) == []
 
 
 async def test_an_index_that_is_not_unique_or_not_partial_any_more_is_noticed(idle_runtime: Runtime) -> None:
@@ -345,13 +345,13 @@ async def test_an_index_that_is_not_unique_or_not_partial_any_more_is_noticed(id
     for name, keys in wrong.items():
         await jobs.drop_index(name)
         await jobs.create_index(keys, name=name)
-        assert await database.index_differences() == [f"index {name} of jobs is not as declared"]
-        assert await database.ensure_indexes() == [name]
-    assert await database.index_differences() == []
+        assert await indexes.differences(database) == [f"index {name} of jobs is not as declared"]
+        assert await indexes.ensure(database) == [name]
+    assert await indexes.differences(database) == []
 
 
 async def test_several_processes_may_create_the_indexes_at_once(idle_runtime: Runtime) -> None:
     database = idle_runtime.database
     await database.collection("jobs").drop()
-    await asyncio.gather(*(database.ensure_indexes() for _ in range(4)))
-    assert await database.index_differences() == []
+    await asyncio.gather(*(indexes.ensure(database) for _ in range(4)))
+    assert await indexes.differences(database) == []

@@ -15,6 +15,7 @@ from jobqueue import JobQueue
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.state import State
 from jobqueue.services import runtime as services
+from jobqueue.store import indexes
 from tests.support.factories import add, claim, retry
 from tests.support.waiting import eventually, has_nothing_to_do
 
@@ -192,5 +193,5 @@ async def test_after_the_stream_was_ended_by_the_server_it_is_opened_again(
     async with working(settings, ran) as runtime:
         await idle_runtime.database.raw.command("dropDatabase")
         await eventually(lambda: not runtime.changes.open.is_set(), within=10)
-        await idle_runtime.database.ensure_indexes()
+        await indexes.ensure(idle_runtime.database)
         await ran.soon((await add(idle_runtime)).id, within=15)

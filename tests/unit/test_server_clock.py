@@ -28,7 +28,7 @@ class Server:
     def time(self) -> datetime:
         return START + self.step + timedelta(seconds=self.passed - 1000)
 
-    async def command(self, _: str) -> dict[str, Any]:
+    async def hello(self) -> dict[str, Any]:
         self.asked += 1
         now = self.time
         delay = self.delays.pop(0) if self.delays else 0.0005
@@ -45,7 +45,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
 @pytest.fixture
 def known(server: Server) -> ServerClock:
-    return ServerClock(server)  # type: ignore[arg-type]
+    return ServerClock(server.hello)
 
 
 def behind(server: Server, moment: datetime) -> float:
@@ -109,7 +109,7 @@ async def test_time_does_not_go_back_by_little(server: Server, known: ServerCloc
 
 
 async def test_ids_are_in_the_order_of_the_servers_time_over_processes(server: Server, known: ServerClock) -> None:
-    other = ServerClock(server)  # type: ignore[arg-type]
+    other = ServerClock(server.hello)
     made = []
     for number in range(50):
         made.append(await (known if number % 2 else other).new_id())
