@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.queue import QueueConfig
 from jobqueue.journal import get_logger
-from jobqueue.store.claims import Horizon
+from jobqueue.store.claim_search import Horizon
 from jobqueue.store.clock import steady
 
 if TYPE_CHECKING:

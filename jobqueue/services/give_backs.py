@@ -13,7 +13,7 @@ from jobqueue.domain.job import Job, JobError
 from jobqueue.domain.state import Outcome
 from jobqueue.domain.text import cut, told, type_name
 from jobqueue.journal import get_logger
-from jobqueue.store.claims import LateClaimError
+from jobqueue.store.claim_search import LateClaimError
 from jobqueue.store.clock import steady
 from jobqueue.turns import Turns
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from jobqueue.domain.state import Transition
-    from jobqueue.store.claims import ClaimStore, Search
+    from jobqueue.store.claim_search import Search
+    from jobqueue.store.claims import ClaimStore
     from jobqueue.store.jobs import JobStore
 
 log = get_logger(__name__)

@@ -16,7 +16,7 @@ from jobqueue.recent import Recent
 from jobqueue.services.breakers import OPEN_GATE
 from jobqueue.services.leeways import Leeways
 from jobqueue.services.slots import MOST_REMEMBERED, Slots, free_slots, guesses
-from jobqueue.store.claims import LateClaimError, Permit, SlotTakenError
+from jobqueue.store.claim_search import LateClaimError, Permit, SlotTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from jobqueue.domain.state import Transition
     from jobqueue.services.breakers import Breakers, Gate
     from jobqueue.services.config import QueueConfigs
-    from jobqueue.store.claims import ClaimStore, Search
+    from jobqueue.store.claim_search import Search
+    from jobqueue.store.claims import ClaimStore
     from jobqueue.store.limit_keys import LimitKeyStore
     from jobqueue.store.limits import LimitStore, Running
 

@@ -22,7 +22,8 @@ from jobqueue.services.alone import ASK_SECONDS, Alone
 from jobqueue.services.give_backs import GiveBacks
 from jobqueue.services.limits import Held
 from jobqueue.services.wake import Wake
-from jobqueue.store.claims import MOST_HISTORY, Beat, LateClaimError, Search
+from jobqueue.store.claim_search import LateClaimError, Search
+from jobqueue.store.claims import MOST_HISTORY, Beat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

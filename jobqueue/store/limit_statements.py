@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
-    from jobqueue.store.claims import Search
+    from jobqueue.store.claim_search import Search
     from jobqueue.store.statements import Now
 
 GROUP_INDEX: Final = "claimGroup"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from jobqueue.domain.limits import Breaker, Rate
-    from jobqueue.store.claims import Search
+    from jobqueue.store.claim_search import Search
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Document, Now
 

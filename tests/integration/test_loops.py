@@ -31,7 +31,8 @@ from jobqueue.services.schedules import Scheduler
 from jobqueue.services.server import Revival
 from jobqueue.services.wake import Wake
 from jobqueue.store.changes import Changes, Event
-from jobqueue.store.claims import ClaimStore, Search
+from jobqueue.store.claim_search import Search
+from jobqueue.store.claims import ClaimStore
 from tests.support.factories import add, open_runtime
 from tests.support.waiting import eventually
 

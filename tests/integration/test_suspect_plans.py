@@ -11,7 +11,7 @@ from jobqueue.domain.job import NewJob
 from jobqueue.domain.limits import limit_key
 from jobqueue.domain.queue import QueueConfig
 from jobqueue.store import documents, limit_statements, statements, suspect_statements
-from jobqueue.store.claims import Search
+from jobqueue.store.claim_search import Search
 from jobqueue.store.database import new_id
 from jobqueue.store.positions import Position
 from tests.support.plans import explain

@@ -16,7 +16,8 @@ from tests.support.factories import open_runtime
 
 if TYPE_CHECKING:
     from jobqueue.domain.job import Job
-    from jobqueue.store.claims import ClaimStore, Permit, Search
+    from jobqueue.store.claim_search import Permit, Search
+    from jobqueue.store.claims import ClaimStore
 
 
 class Stopping:

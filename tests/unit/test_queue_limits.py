@@ -21,7 +21,7 @@ from jobqueue.services import limits as limiting
 from jobqueue.services.breakers import OPEN_GATE, Gate, status
 from jobqueue.services.merging import merged, unmasked
 from jobqueue.services.slots import free_slots
-from jobqueue.store.claims import Search
+from jobqueue.store.claim_search import Search
 from jobqueue.store.limits import BreakerState, Running
 
 from .domain_strategies import HUGE, LONG_AGO, garbage, modest, values
