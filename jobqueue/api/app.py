@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, NoReturn
 from aiohttp import hdrs, web
 
 from jobqueue.api.auth import authenticate, refuse_foreign_pages
-from jobqueue.api.desk import Desk
+from jobqueue.api.desk import DESK, Desk
+from jobqueue.api.document import DESCRIPTION, Description
 from jobqueue.api.gate import guarded
-from jobqueue.api.keys import DESK, OPEN_TO_ALL, RUNTIME, THROTTLE
+from jobqueue.api.keys import OPEN_TO_ALL, ROUTE_TABLE, RUNTIME
 from jobqueue.api.middleware import answer_problems, expect, finish, note
 from jobqueue.api.reading import MOST_BODY
-from jobqueue.api.routes import ROUTES
-from jobqueue.api.throttle import Throttle
+from jobqueue.api.route_table import ROUTES
+from jobqueue.api.throttle import THROTTLE, Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,6 +37,8 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
         client_max_size=MOST_BODY, middlewares=[note, answer_problems, refuse_foreign_pages, authenticate]
     )
     app[RUNTIME] = runtime
+    app[ROUTE_TABLE] = ROUTES
+    app[DESCRIPTION] = Description(ROUTES)
     app[DESK] = Desk(runtime)
     app[THROTTLE] = Throttle(time.monotonic)
     app[OPEN_TO_ALL] = runtime.settings.admin_token is None if open_to_all is None else open_to_all

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from jobqueue.api import hosts
-from jobqueue.api.keys import CALLER, OPEN_TO_ALL, REMOTE, RUNTIME, THROTTLE
+from jobqueue.api.keys import CALLER, OPEN_TO_ALL, REMOTE, ROUTE_TABLE, RUNTIME
 from jobqueue.api.problems import Problem, ProblemError
-from jobqueue.api.routes import OPEN
 from jobqueue.api.standing import bearer, unauthorized
+from jobqueue.api.throttle import THROTTLE
 from jobqueue.domain.access import NOBODY, Caller
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _is_open(request: web.Request) -> bool:
     if resource is None:
         # Nothing is there to be protected: the answer is 404 or 405.
         return not request.path.startswith("/v1/")
-    return resource.canonical in OPEN
+    return any(route.path == resource.canonical and route.role is None for route in request.app[ROUTE_TABLE])
 
 
 def _is_foreign(request: web.Request) -> bool:

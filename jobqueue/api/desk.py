@@ -9,6 +9,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from aiohttp import web
+
 from jobqueue.services.limits import Held
 
 if TYPE_CHECKING:
@@ -159,6 +161,9 @@ class Desk:
 
     async def _attempt(self, wanted: Wanted) -> Claimed | Held | None:
         return await self._runtime.work.attempt(wanted.queue, wanted.types, worker=wanted.worker, lease=wanted.lease)
+
+
+DESK: Final = web.AppKey("desk", Desk)
 
 
 def _claimed(found: Claimed | Held | None) -> Claimed | None:

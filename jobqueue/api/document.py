@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cached_property
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import hdrs
+from aiohttp import hdrs, web
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
@@ -19,7 +19,6 @@ from jobqueue.api.schemas import bulk, fields, forms, requests, shown, shown_mor
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aiohttp import web
     from marshmallow import Schema
 
     from jobqueue.api.operations import Operation, Route
@@ -69,16 +68,24 @@ _DESCRIPTION: Final = (
 )
 
 
-async def openapi(_request: web.Request) -> web.Response:
+async def openapi(request: web.Request) -> web.Response:
     """Return this API as an OpenAPI 3.1 document."""
-    return reply(_document())
+    return reply(request.app[DESCRIPTION].document)
 
 
-@cache
-def _document() -> dict[str, Any]:
-    from jobqueue.api.routes import ROUTES  # noqa: PLC0415 - the table names a handler of this module
+class Description:
+    """The OpenAPI document of a table of routes, made when it is first asked for."""
 
-    return document(ROUTES)
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes = routes
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The document."""
+        return document(self._routes)
+
+
+DESCRIPTION: Final = web.AppKey("description", Description)
 
 
 def document(routes: Iterable[Route]) -> dict[str, Any]:

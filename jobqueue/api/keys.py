@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from jobqueue.api.desk import Desk
-from jobqueue.api.throttle import Throttle
+from jobqueue.api.operations import Route
 from jobqueue.domain.access import Caller
 from jobqueue.services.runtime import Runtime
 
@@ -15,10 +14,9 @@ if TYPE_CHECKING:
     from typing import Final
 
 RUNTIME: Final = web.AppKey("runtime", Runtime)
-DESK: Final = web.AppKey("desk", Desk)
-THROTTLE: Final = web.AppKey("throttle", Throttle)
 OPEN_TO_ALL: Final = web.AppKey("open_to_all", bool)
 """Whether requests without a token may do anything."""
+ROUTE_TABLE: Final = web.AppKey("route_table", tuple[Route, ...])
 CALLER: Final = web.RequestKey("caller", Caller)
 REMOTE: Final = web.RequestKey("remote", str)
 """The address that a request comes from, proxies looked through."""

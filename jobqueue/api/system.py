@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobqueue.api.keys import RUNTIME
+from jobqueue.api.keys import ROUTE_TABLE, RUNTIME
 from jobqueue.api.replies import reply
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 
-async def index(_request: web.Request) -> web.Response:
+async def index(request: web.Request) -> web.Response:
     """Name the routes."""
-    from jobqueue.api.routes import ROUTES  # noqa: PLC0415 - the table names this handler
-
-    routes = [f"{route.method} {route.path}" for route in ROUTES]
+    routes = [f"{route.method} {route.path}" for route in request.app[ROUTE_TABLE]]
     return reply({"name": "jobqueue", "routes": routes})
 
 

@@ -8,6 +8,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from aiohttp import web
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -81,3 +83,6 @@ def _network(address: str) -> str:
         return address
     mapped = read.ipv4_mapped
     return str(mapped) if mapped else str(ipaddress.ip_network((int(read), 64), strict=False))
+
+
+THROTTLE: Final = web.AppKey("throttle", Throttle)

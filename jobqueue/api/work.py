@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from jobqueue.api.desk import DeskFullError, Wanted
+from jobqueue.api.desk import DESK, DeskFullError, Wanted
 from jobqueue.api.jobs import path_id
-from jobqueue.api.keys import DESK, RUNTIME
+from jobqueue.api.keys import RUNTIME
 from jobqueue.api.problems import Problem, ProblemError
 from jobqueue.api.queues import path_queue
 from jobqueue.api.reading import read_object

@@ -12,8 +12,8 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
-from jobqueue.api.keys import DESK
-from jobqueue.api.routes import ROUTES
+from jobqueue.api.desk import DESK
+from jobqueue.api.route_table import ROUTES
 from jobqueue.domain.access import ROLES
 from jobqueue.domain.audit import Actor
 from jobqueue.domain.job import NewJob

@@ -10,8 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
-from jobqueue.api.desk import Desk
-from jobqueue.api.keys import DESK
+from jobqueue.api.desk import DESK, Desk
 from jobqueue.domain.job import NewJob
 from tests.support.waiting import eventually
 

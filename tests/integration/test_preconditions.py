@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from bson import ObjectId
 
 from jobqueue.api.app import make_app
-from jobqueue.api.routes import ROUTES
+from jobqueue.api.route_table import ROUTES
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
 from tests.support.factories import add, claimed_job, fail, succeed

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from hypothesis import strategies as st
 
-from jobqueue.api.routes import ROUTES
+from jobqueue.api.route_table import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

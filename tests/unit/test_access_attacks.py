@@ -7,9 +7,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.api import auth
-from jobqueue.api.keys import OPEN_TO_ALL, REMOTE, RUNTIME, THROTTLE
+from jobqueue.api.keys import OPEN_TO_ALL, REMOTE, ROUTE_TABLE, RUNTIME
 from jobqueue.api.problems import ProblemError
-from jobqueue.api.throttle import BURST, Throttle
+from jobqueue.api.route_table import ROUTES
+from jobqueue.api.throttle import BURST, THROTTLE, Throttle
 from jobqueue.domain import token as tokens
 from jobqueue.domain.access import Scope
 from jobqueue.domain.token import Token
@@ -75,7 +76,7 @@ class Door:
         monkeypatch.setattr(access, "time", SimpleNamespace(monotonic=self.time))
         self.access = Access(shelf, SimpleNamespace())  # type: ignore[arg-type]
         runtime = SimpleNamespace(settings=SimpleNamespace(admin_token=None), access=self.access)
-        self._app = {RUNTIME: runtime, THROTTLE: Throttle(self.time), OPEN_TO_ALL: False}
+        self._app = {RUNTIME: runtime, THROTTLE: Throttle(self.time), OPEN_TO_ALL: False, ROUTE_TABLE: ROUTES}
 
     async def ask(self, text: str, address: str = "1.1.1.1") -> int:
         """Return the status with which a token is answered."""

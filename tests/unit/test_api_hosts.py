@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 
 from jobqueue.api.app import make_app
 from jobqueue.api.hosts import is_allowed
-from jobqueue.api.routes import ROUTES
+from jobqueue.api.route_table import ROUTES
 from jobqueue.settings import Settings
 from tests.support.mocked import mocked
 

@@ -15,7 +15,7 @@ from bson import ObjectId
 from jobqueue.api import reading
 from jobqueue.api.app import make_app
 from jobqueue.api.keys import RUNTIME
-from jobqueue.api.routes import ROUTES
+from jobqueue.api.route_table import ROUTES
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.settings import Settings
 from tests.support.mocked import mocked

@@ -9,7 +9,7 @@ import pytest
 from multidict import MultiDict
 
 from jobqueue.api.new_jobs import MOST_JOBS, JobReader, new_job
-from jobqueue.api.routes import ROUTES
+from jobqueue.api.route_table import ROUTES
 from jobqueue.api.schemas.bulk import FailuresQuery, LogsQuery
 from jobqueue.api.schemas.fields import load
 from jobqueue.api.schemas.queries import JobsQuery, Query, Several

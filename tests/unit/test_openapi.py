@@ -14,7 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from jobqueue.api import operations
 from jobqueue.api.app import make_app
 from jobqueue.api.document import document
-from jobqueue.api.routes import ROUTES
+from jobqueue.api.route_table import ROUTES
 from jobqueue.settings import Settings
 from tests.support.mocked import mocked
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jobqueue.api.routes import ROUTES
+from jobqueue.api.route_table import ROUTES
 from jobqueue.cli.main import COMMANDS
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.queue import QueueConfig
