@@ -12,7 +12,7 @@ from jobqueue.api.reading import read_object
 from jobqueue.api.replies import JSON, MERGE_PATCH, reply
 from jobqueue.api.schemas import fields, requests
 from jobqueue.api.schemas.queries import name_cursor
-from jobqueue.domain import wire
+from jobqueue.domain import queue_form
 from jobqueue.domain.checks import check_queue
 from jobqueue.services.queues import DEFAULT_TAG
 
@@ -132,7 +132,7 @@ def _urls(request: web.Request) -> bool:
 
 async def _changed(request: web.Request, name: str, config: QueueConfig, secrets: Mapping[str, str]) -> web.Response:
     """Answer with the configuration as it was written, and with the secrets that were made for it."""
-    shown = wire.queue(config, urls=_urls(request))
+    shown = queue_form.queue(config, urls=_urls(request))
     for kind, secret in secrets.items():
         shown["processors"][kind]["secret"] = secret
     present, tag = await request.app[RUNTIME].queues.tagged(name)

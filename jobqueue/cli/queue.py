@@ -11,7 +11,7 @@ import click
 from jobqueue.cli import exits, output, values
 from jobqueue.cli.options import database_flags, database_options, json_option
 from jobqueue.cli.session import with_runtime
-from jobqueue.domain import wire
+from jobqueue.domain import queue_form, wire
 from jobqueue.domain.audit import Actor
 from jobqueue.domain.checks import check_queue
 from jobqueue.domain.errors import InvalidInputError
@@ -182,14 +182,14 @@ def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bo
 
     config = with_runtime(database_flags(options), use, creates=True)
     if as_json:
-        output.print_json(wire.queue(config, urls=True))
+        output.print_json(queue_form.queue(config, urls=True))
     else:
         output.print_line(f"{name} {'paused' if config.paused else 'resumed'}")
 
 
 def _print_changed(changed: Changed, *, as_json: bool) -> None:
     config, made = changed
-    shown = wire.queue(config, urls=True)
+    shown = queue_form.queue(config, urls=True)
     for kind, secret in made.items():
         shown["processors"][kind]["secret"] = secret
         output.note(f"the secret of processor {kind} is shown only this once")

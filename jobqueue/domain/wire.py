@@ -14,12 +14,10 @@ from jobqueue.domain import masking
 from jobqueue.domain.backoff import Exponential, Fixed, Steps
 from jobqueue.domain.job import Attempt, Children, Claim, Job, JobError, LogLine, NewJob
 from jobqueue.domain.late import LEFT_OUT, PartialJob
-from jobqueue.domain.processing import CommandConfig, WebhookConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobqueue.domain.queue import QueueConfig
 
 MASK: Final = masking.MASK
 INTERNAL: Final = frozenset(
@@ -113,38 +111,6 @@ def log_line(line: LogLine) -> dict[str, Any]:
 def error(one: JobError) -> dict[str, Any]:
     """Return an error as JSON."""
     return {"kind": one.kind, "message": one.message} | ({"trace": one.trace} if one.trace is not None else {})
-
-
-def queue(config: QueueConfig, *, secrets: bool = False, urls: bool = False) -> dict[str, Any]:
-    """Return a queue's configuration as JSON, with masks.
-
-    Args:
-        config: of the queue.
-        secrets: mask nothing.
-        urls: do not mask the URLs of webhooks, as for an administrator.
-    """
-    shown = {camel(item.name): getattr(config, item.name) for item in fields(config)}
-    shown["backoff"] = config.backoff.wire()
-    shown["rate"] = config.rate and config.rate.wire()
-    shown["breaker"] = config.breaker and config.breaker.wire()
-    shown["retention"] = dict(config.retention) or None
-    shown["processors"] = {kind: processor(one, secrets=secrets, urls=urls) for kind, one in config.processors.items()}
-    return shown
-
-
-def processor(one: WebhookConfig | CommandConfig, *, secrets: bool = False, urls: bool = False) -> dict[str, Any]:
-    """Return a processor's configuration as JSON, with masks as in `queue`."""
-    if isinstance(one, CommandConfig):
-        return {"kind": "command", "name": one.name}
-    url = one.url if secrets or urls else masking.masked_url(one.url)
-    shown: dict[str, Any] = {"kind": "webhook", "url": url, "timeout": one.timeout}
-    if one.secret is not None:
-        shown["secret"] = one.secret if secrets else MASK
-    if one.previous_secrets:
-        shown["previousSecrets"] = [held if secrets else MASK for held in one.previous_secrets]
-    if one.headers:
-        shown["headers"] = {name: held if secrets else MASK for name, held in one.headers.items()}
-    return shown
 
 
 def children(given: Children) -> Any:

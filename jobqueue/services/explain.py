@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain import wire
+from jobqueue.domain import queue_form, wire
 from jobqueue.domain.access import EVERYTHING, Scope
 from jobqueue.domain.limits import limit_key
 from jobqueue.domain.state import FINAL, Outcome, State
@@ -194,7 +194,7 @@ class Explainer:
         wanted = config.processor_for(job.type)
         message = f"no worker for jobs of type {job.type} of queue {job.queue} was heard of lately"
         if wanted is not None:
-            kind = wire.processor(wanted)["kind"]
+            kind = queue_form.processor(wanted)["kind"]
             message = f"no server that can run this {kind} was heard of lately"
         return [(Reason(kind="no-worker", message=message), None)]
 

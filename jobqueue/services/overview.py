@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain import wire
+from jobqueue.domain import queue_form, wire
 from jobqueue.services.breakers import status
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Overview:
         ]
         shown = {
             "name": name,
-            **wire.queue(config, urls=urls),
+            **queue_form.queue(config, urls=urls),
             "counts": figures.counts,
             "oldestPendingAge": figures.oldest_ready,
             "ended": figures.ended,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import queue as queues
-from jobqueue.domain import wire
+from jobqueue.domain import queue_form
 from jobqueue.domain.audit import Actor, Note
 from jobqueue.domain.errors import ChangedMeanwhileError, NotFoundError, UnfinishedJobsError, WrongStateError
 from jobqueue.domain.preconditions import NONE, Preconditions
@@ -111,7 +111,7 @@ class Queues:
 
         def want(stored: Any) -> Wanted:
             present = _config(stored)
-            shown = wire.queue(present, secrets=True)
+            shown = queue_form.queue(present, secrets=True)
             known = {field: value for field, value in shown.items() if field in _fields(stored)}
             return _wanted(merged(known, changes), present)
 
@@ -134,7 +134,7 @@ class Queues:
             if not isinstance(old, WebhookConfig):
                 raise NotFoundError("webhook for jobs of type", kind)
             new = replace(old, secret=new_secret(), previous_secrets=old.secrets[:MOST_PREVIOUS])
-            changed = wire.queue(replace(present, processors={**present.processors, kind: new}), secrets=True)
+            changed = queue_form.queue(replace(present, processors={**present.processors, kind: new}), secrets=True)
             made = {} if new.secret is None else {kind: new.secret}
             return {**_fields(stored), "processors": changed["processors"]}, made
 
@@ -259,7 +259,7 @@ def _wanted(given: Mapping[str, Any], present: QueueConfig) -> Wanted:
         if isinstance(one, WebhookConfig) and one.secret is None:
             made[kind] = new_secret()
             processors[kind] = replace(one, secret=made[kind])
-    shown = wire.queue(replace(config, processors=processors), secrets=True)
+    shown = queue_form.queue(replace(config, processors=processors), secrets=True)
     return {field: value for field, value in shown.items() if given.get(field) is not None}, made
 
 
@@ -267,7 +267,7 @@ def _shown(stored: Any) -> dict[str, Any] | None:
     """Return a stored configuration as the audit keeps it: without secrets."""
     if stored is NOTHING or stored is None:
         return None
-    masked = wire.queue(_config(stored))
+    masked = queue_form.queue(_config(stored))
     return {field: value for field, value in masked.items() if field in _fields(stored)}
 
 

@@ -10,8 +10,9 @@ from multidict import MultiDict
 
 from jobqueue.api.new_jobs import MOST_JOBS, JobReader, new_job
 from jobqueue.api.route_table import ROUTES
-from jobqueue.api.schemas.bulk import FailuresQuery, LogsQuery
+from jobqueue.api.schemas.bulk import FailuresQuery
 from jobqueue.api.schemas.fields import load
+from jobqueue.api.schemas.job_logs import LogsQuery
 from jobqueue.api.schemas.queries import JobsQuery, Query, Several
 from jobqueue.api.schemas.queries import load as load_query
 from jobqueue.api.schemas.requests import BulkSchema, HeartbeatSchema, PatchSchema, QueueSchema

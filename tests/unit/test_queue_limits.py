@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.domain import wire
+from jobqueue.domain import queue_form, wire
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.limits import Breaker, Rate, breaker, limit_key, limit_path, rate, retention
 from jobqueue.domain.processing import CommandConfig, WebhookConfig
@@ -63,9 +63,9 @@ def test_limits_are_read_and_shown_in_the_same_form() -> None:
     config = read(WHOLE)
     assert (config.rate, config.breaker) == (Rate(limit=5, per=60), Breaker(failures=3, cooldown=1.5, per="type"))
     assert (config.limited, config.grouped) == (True, True)
-    assert {name: inner for name, inner in wire.queue(config).items() if name in WHOLE} == WHOLE
-    assert read(wire.queue(config)) == config
-    assert read_what_holds(wire.queue(config)) == config
+    assert {name: inner for name, inner in queue_form.queue(config).items() if name in WHOLE} == WHOLE
+    assert read(queue_form.queue(config)) == config
+    assert read_what_holds(queue_form.queue(config)) == config
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_only_concurrency_and_rate_hold_for_each_value(form: dict[str, Any], *, 
 
 
 def test_null_means_the_default_everywhere() -> None:
-    assert read(dict.fromkeys(wire.queue(QueueConfig()))) == QueueConfig()
+    assert read(dict.fromkeys(queue_form.queue(QueueConfig()))) == QueueConfig()
     assert retention({"success": None, "failed": 5, "killed": None}) == {"failed": 5}
     assert breaker({"failures": 1}) == Breaker(failures=1, cooldown=60, per="queue")
 
@@ -378,7 +378,7 @@ def put_back(one: dict[str, Any], kind: str = "a") -> Any:
 
 
 def test_what_is_shown_can_be_sent_back() -> None:
-    assert read(unmasked(wire.queue(hooked()), hooked())) == hooked()
+    assert read(unmasked(queue_form.queue(hooked()), hooked())) == hooked()
     assert unmasked({"attempts": 2}, hooked()) == {"attempts": 2}
     wrong: list[Any] = [5, None, [], {"a": 5}, {"a": None}]
     for one in wrong:

@@ -12,7 +12,7 @@ from bson import CodecOptions, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.domain import wire
+from jobqueue.domain import queue_form, wire
 from jobqueue.domain.job import Attempt, Claim, JobError, LogLine, NewJob
 from jobqueue.domain.processing import CommandConfig, WebhookConfig
 from jobqueue.domain.queue import QueueConfig, read_what_holds
@@ -166,8 +166,8 @@ def test_a_queue_configuration_comes_back_from_its_document(
     made: dict[str, Any],
 ) -> None:
     config = QueueConfig(backoff=backoff, paused=paused, attempts=attempts, timeout=timeout, processors=made)
-    assert read_what_holds(stored(wire.queue(config, secrets=True))) == config
-    shown = wire.queue(config)["processors"]
+    assert read_what_holds(stored(queue_form.queue(config, secrets=True))) == config
+    shown = queue_form.queue(config)["processors"]
     assert "whsec_" not in json.dumps(shown)
     for kind, one in made.items():
         if isinstance(one, WebhookConfig):

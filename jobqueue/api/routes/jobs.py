@@ -6,7 +6,7 @@ from typing import Final
 
 from jobqueue.api import events, jobs, listing, logs
 from jobqueue.api.operations import MADE_BEFORE, Body, Operation, Reply, Route
-from jobqueue.api.schemas import bulk, queries, requests, shown, watching
+from jobqueue.api.schemas import job_logs, queries, requests, shown
 from jobqueue.api.schemas.search import AggregateSchema, RowsShown, SearchSchema
 
 _NEW: Final = {"type": "thumbnail", "queue": "media", "data": {"src": "a.png"}, "meta": {"user_id": 42}, "attempts": 5}
@@ -90,7 +90,7 @@ ROUTES: Final = (
         "read",
         Operation(
             tag="jobs",
-            query=watching.WaitQuery,
+            query=queries.WaitQuery,
             replies={
                 200: Reply(shown.JobShown),
             },
@@ -123,7 +123,7 @@ ROUTES: Final = (
         "/v1/jobs/{id}/logs",
         logs.logs,
         "read",
-        Operation(tag="jobs", query=bulk.LogsQuery, replies={200: Reply(bulk.LogPage)}, errors=(404,)),
+        Operation(tag="jobs", query=job_logs.LogsQuery, replies={200: Reply(job_logs.LogPage)}, errors=(404,)),
     ),
     Route(
         "GET",

@@ -7,52 +7,26 @@ from typing import Any, Final
 from marshmallow import ValidationError
 
 from jobqueue.api.schemas import forms
-from jobqueue.api.schemas.fields import Described, Flag, Inner, Items, Moment, Object, Shown, Strict, Text, Whole
+from jobqueue.api.schemas.fields import Flag, Inner, Items, Moment, Object, Shown, Strict, Text, Whole
 from jobqueue.api.schemas.queries import (
     ChoiceText,
     IdText,
     LimitText,
-    LineCursor,
     MomentText,
     Query,
-    SecondsText,
-    Several,
     StatesText,
     absent,
-    whole,
 )
-from jobqueue.api.schemas.requests import LONGEST_WAIT, ContentSchema
-from jobqueue.api.schemas.shown import BriefShown, JobShown, LogLineShown
+from jobqueue.api.schemas.requests import ContentSchema
+from jobqueue.api.schemas.shown import BriefShown, JobShown
 from jobqueue.domain.failure import BY_COUNT, BY_LAST, FAILURES, MOST_GROUPS
 from jobqueue.domain.fingerprint import LENGTH
-from jobqueue.domain.logs import LONGEST_LEVEL, MOST_LINES
 from jobqueue.domain.operation import LONGEST_REASON, Action, Stage
 from jobqueue.domain.query import MOST_LISTED
 
 FINGERPRINT: Final[forms.Form] = {"type": "string", "pattern": f"^[0-9a-f]{{{LENGTH}}}$"}
 _REASON: Final[forms.Form] = {"minLength": 1, "maxLength": LONGEST_REASON}
 _STAGE: Final[forms.Form] = {"type": "string", "enum": [stage.value for stage in Stage]}
-
-
-class LevelsText(Several):
-    """One or more levels of log lines, with commas between them."""
-
-    def __init__(self, **options: Any) -> None:
-        form = {"type": "string", "pattern": f"^[^,]{{1,{LONGEST_LEVEL}}}(,[^,]{{1,{LONGEST_LEVEL}}})*$"}
-        super().__init__(load_default=tuple, spec=form, **options)
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(value.split(",")))
-
-
-class NumberText(Described):
-    """A whole number."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(spec={"type": "integer", "minimum": 0, "maximum": 999_999_999}, **options)
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
-        return whole(value)
 
 
 class FailuresText(StatesText):
@@ -68,26 +42,6 @@ class FailuresText(StatesText):
         if not set(value.split(",")) <= set(FAILURES):
             raise ValidationError(f"must be one or more of {', '.join(FAILURES)}, with commas between them")
         return super()._deserialize(value, *arguments, **options)
-
-
-class LogsQuery(Query):
-    """Which part of a log."""
-
-    limit = LimitText(MOST_LINES, MOST_LINES)
-    cursor = LineCursor()
-    level = LevelsText()
-    attempt = NumberText()
-    wait = SecondsText(LONGEST_WAIT)
-    format = ChoiceText("json", "text", load_default=absent)
-
-
-class LogPage(Shown):
-    """A page of log lines; ``resume`` is the cursor after the last of them, ``ended`` that no more will come."""
-
-    items = Items(Inner(LogLineShown))
-    next = Text(allow_none=True)
-    resume = Text()
-    ended = Flag()
 
 
 class FailuresQuery(Query):

@@ -10,6 +10,7 @@ from marshmallow import ValidationError
 
 from jobqueue.api.schemas import forms
 from jobqueue.api.schemas.fields import Described, Moment, Strict, Text, flattened
+from jobqueue.api.schemas.requests import LONGEST_WAIT
 from jobqueue.domain.batch import Place
 from jobqueue.domain.checks import check_id, check_queue, is_id
 from jobqueue.domain.errors import InvalidInputError, Problems
@@ -265,6 +266,12 @@ class AuditQueryString(Query):
     before = MomentText(load_default=absent)
     limit = LimitText(MOST_LISTED)
     cursor = IdText(load_default=absent)
+
+
+class WaitQuery(Query):
+    """How long to wait for a change."""
+
+    wait = SecondsText(LONGEST_WAIT)
 
 
 class DeleteQueueQuery(Query):

@@ -8,10 +8,9 @@ from marshmallow import ValidationError
 
 from jobqueue.api.schemas import forms
 from jobqueue.api.schemas.fields import Inner, Items, Moment, Number, Object, Shown, Text, Whole
-from jobqueue.api.schemas.queries import FlagText, IdText, Query, SecondsText, Several, StatesText, absent
+from jobqueue.api.schemas.queries import FlagText, IdText, Query, Several, StatesText, absent
 from jobqueue.services.stats import WINDOWS
 
-LONGEST_WAIT: Final = 60
 _SECONDS: Final = {"minimum": 0}
 
 
@@ -47,12 +46,6 @@ class EventsQuery(Query):
     batch = IdText(load_default=absent)
     state = StatesText()
     progress = FlagText()
-
-
-class WaitQuery(Query):
-    """How long to wait for a change."""
-
-    wait = SecondsText(LONGEST_WAIT)
 
 
 class RatesShown(Shown):
