@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.errors import Die, JobCancelledError, JobQueueError, ResultUnavailableError, Retry
     from jobqueue.domain.job import Job, NewJob
     from jobqueue.domain.query import JobQuery
-    from jobqueue.domain.state import State
+    from jobqueue.domain.states import State
     from jobqueue.services.queue import JobQueue
 
 __all__ = [

@@ -17,10 +17,10 @@ from jobqueue.api.schemas import fields, requests
 from jobqueue.api.schemas.requests import LONGEST_LEVEL, LONGEST_WAIT, LONGEST_WORKER, MOST_LINES, MOST_TYPES
 from jobqueue.api.standing import watched
 from jobqueue.domain import wire
+from jobqueue.domain.attempt import LONGEST_TRACE, JobError
 from jobqueue.domain.checks import check_number, check_type, gather
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, StaleTokenError
-from jobqueue.domain.job import LONGEST_TRACE, JobError
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.domain.text import cut_middle
 from jobqueue.domain.verdict import Again, Death, Failure, Success
 

@@ -16,7 +16,7 @@ from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id
 from jobqueue.domain.operation import Operation
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 
 if TYPE_CHECKING:
     from jobqueue.services.batches import BatchView

@@ -11,7 +11,7 @@ from jobqueue.cli.options import database_flags, database_options, json_option
 from jobqueue.cli.session import with_runtime
 from jobqueue.domain import wire
 from jobqueue.domain.query import MOST_LISTED, JobQuery
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,8 @@ from jobqueue.domain import wire
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jobqueue.domain.job import Attempt, Job, JobError, LogLine
+    from jobqueue.domain.attempt import Attempt, JobError, LogLine
+    from jobqueue.domain.job import Job
 
 
 def print_job(job: Job, lines: Sequence[LogLine]) -> None:

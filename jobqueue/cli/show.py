@@ -13,10 +13,11 @@ from jobqueue.cli.session import with_runtime
 from jobqueue.domain import wire
 from jobqueue.domain.checks import check_id
 from jobqueue.domain.errors import NotFoundError
-from jobqueue.domain.state import FINAL, State
+from jobqueue.domain.states import FINAL, State
 
 if TYPE_CHECKING:
-    from jobqueue.domain.job import Job, LogLine
+    from jobqueue.domain.attempt import LogLine
+    from jobqueue.domain.job import Job
     from jobqueue.services.admin import Admin
     from jobqueue.services.runtime import Runtime
 

@@ -7,7 +7,7 @@ import platform
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 
 if TYPE_CHECKING:
     from datetime import datetime

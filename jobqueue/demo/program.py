@@ -22,7 +22,7 @@ from rich.console import Console
 from jobqueue.demo import summary
 from jobqueue.demo.display import display
 from jobqueue.demo.run import Order, Run
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.services.queue import JobQueue
 
 if TYPE_CHECKING:

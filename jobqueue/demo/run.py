@@ -20,7 +20,7 @@ from jobqueue.domain.errors import (
     NotFoundError,
     WrongStateError,
 )
-from jobqueue.domain.state import FINAL, State
+from jobqueue.domain.states import FINAL, State
 
 if TYPE_CHECKING:
     from jobqueue.demo.display import Display

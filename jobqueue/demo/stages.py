@@ -15,7 +15,7 @@ from jobqueue.domain.batch import Member, NewBatch
 from jobqueue.domain.errors import Die
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import MOST_LISTED, JobQuery
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.histogram import percentile
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain import attributes, wire
 from jobqueue.domain.access import EVERYTHING, Scope
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 
 if TYPE_CHECKING:
     from datetime import datetime

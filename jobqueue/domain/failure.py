@@ -13,13 +13,13 @@ from jobqueue.domain.checks import check_queue, check_type, gather
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.fingerprint import LENGTH
 from jobqueue.domain.moments import aware
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.domain.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobqueue.domain.job import JobError
+    from jobqueue.domain.attempt import JobError
 
 FAILURES: Final = (State.FAILED, State.KILLED)
 MOST_GROUPS: Final = 200

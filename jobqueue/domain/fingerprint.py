@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from jobqueue.domain.traceback_text import origin
 
 if TYPE_CHECKING:
-    from jobqueue.domain.job import JobError
+    from jobqueue.domain.attempt import JobError
     from jobqueue.domain.traceback_text import Origin
 
 LENGTH: Final = 16

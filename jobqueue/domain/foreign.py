@@ -16,7 +16,7 @@ from jobqueue.domain.batch import is_ref
 from jobqueue.domain.checks import check_flag, check_id, check_number
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import FINAL
+from jobqueue.domain.states import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from jobqueue.domain import wire
 from jobqueue.domain.errors import InvalidInputError, Problems
 
 if TYPE_CHECKING:
-    from jobqueue.domain.job import LogLine
+    from jobqueue.domain.attempt import LogLine
 
 MOST_LINES: Final = 1000
 """Lines of one page."""

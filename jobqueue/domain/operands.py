@@ -15,7 +15,7 @@ from jobqueue.domain.checks import check_id
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.moments import NO_DATE, aware, moment
 from jobqueue.domain.searchable import Kind, is_text
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -14,7 +14,7 @@ from jobqueue.domain.checks import gather
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.failure import FAILURES
 from jobqueue.domain.filters import compile_filter
-from jobqueue.domain.state import FINAL, UNFINISHED, WAITING, State
+from jobqueue.domain.states import FINAL, UNFINISHED, WAITING, State
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.job import Job
-    from jobqueue.domain.state import State
+    from jobqueue.domain.states import State
 
 MOST_LISTED: Final = 200
 LONGEST_TEXT: Final = 200

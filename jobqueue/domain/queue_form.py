@@ -6,8 +6,9 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain import masking
+from jobqueue.domain.masking import MASK
 from jobqueue.domain.processing import CommandConfig, WebhookConfig
-from jobqueue.domain.wire import MASK, camel
+from jobqueue.domain.wire import camel
 
 if TYPE_CHECKING:
     from jobqueue.domain.queue import QueueConfig

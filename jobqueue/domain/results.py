@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.errors import ResultUnavailableError
-from jobqueue.domain.state import UNFINISHED
+from jobqueue.domain.states import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from jobqueue.domain.job import NewJob
-    from jobqueue.domain.state import State
+    from jobqueue.domain.states import State
 
 Missed = Literal["skip", "one", "all"]
 MOST_AT_ONCE: Final = 1000

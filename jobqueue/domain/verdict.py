@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from jobqueue.domain.job import JobError
+from jobqueue.domain.attempt import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

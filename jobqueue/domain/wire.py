@@ -10,16 +10,15 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain import masking
+from jobqueue.domain.attempt import Attempt, Claim, JobError, LogLine
 from jobqueue.domain.backoff import Exponential, Fixed, Steps
-from jobqueue.domain.job import Attempt, Children, Claim, Job, JobError, LogLine, NewJob
+from jobqueue.domain.job import Children, Job, NewJob
 from jobqueue.domain.late import LEFT_OUT, PartialJob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-MASK: Final = masking.MASK
 INTERNAL: Final = frozenset(
     {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
     | {"waits_for", "has_dependents", "ready_at", "beside", "retries"}

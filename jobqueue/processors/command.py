@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from jobqueue.domain import wire
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.errors import JobCancelledError
-from jobqueue.domain.job import JobError
 from jobqueue.domain.verdict import Again, Death, Failure, Success, Verdict
 from jobqueue.journal import get_logger
 from jobqueue.processors import scripts

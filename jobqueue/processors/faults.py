@@ -7,7 +7,7 @@ from typing import Final
 
 import aiohttp
 
-from jobqueue.domain.job import JobError
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.masking import masked_text
 from jobqueue.domain.verdict import Failure
 from jobqueue.processors.addresses import BlockedAddressError, BlockedPortError, UnusableURLError

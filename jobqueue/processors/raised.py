@@ -7,9 +7,9 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.domain.attempt import LONGEST_TRACE, JobError
 from jobqueue.domain.durations import seconds
 from jobqueue.domain.errors import Die, JobCancelledError, Retry
-from jobqueue.domain.job import LONGEST_TRACE, JobError
 from jobqueue.domain.text import cut_middle, told, type_name
 from jobqueue.domain.verdict import Again, Death, Failure, Verdict
 

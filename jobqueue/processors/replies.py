@@ -9,8 +9,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import payload
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
-from jobqueue.domain.job import JobError
 from jobqueue.domain.masking import masked_url
 from jobqueue.domain.text import cut
 from jobqueue.domain.verdict import Accepted, Again, Death, Failure, Success, Verdict

@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 
 from jobqueue.domain import wire
-from jobqueue.domain.job import JobError
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.masking import without_query
 from jobqueue.domain.verdict import Accepted, Failure, Success, Verdict
 from jobqueue.processors import replies, signing

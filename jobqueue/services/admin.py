@@ -6,13 +6,14 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from jobqueue.domain import state
+from jobqueue.domain import states, transitions
 from jobqueue.domain.access import EVERYTHING
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.errors import EditionChangedError, WrongStateError
-from jobqueue.domain.job import JobError
 from jobqueue.domain.logs import MOST_LINES, LogQuery
 from jobqueue.domain.preconditions import NONE, Preconditions
-from jobqueue.domain.state import DEPENDENCY, State
+from jobqueue.domain.states import State
+from jobqueue.domain.transitions import DEPENDENCY
 from jobqueue.services.job_changes import PATCHABLE, checked, requeue_changes
 from jobqueue.services.job_tags import tag
 from jobqueue.services.wake import Wake
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from jobqueue.domain.access import Scope
-    from jobqueue.domain.job import Job, LogLine
+    from jobqueue.domain.attempt import LogLine
+    from jobqueue.domain.job import Job
     from jobqueue.domain.query import JobQuery, Page
     from jobqueue.services.completer import Completer
     from jobqueue.services.config import QueueConfigs
@@ -137,7 +139,7 @@ class Admin:
                 # Another tool has taken its claim away: looked at like a foreign document, it waits again.
                 await self._jobs.disown(job)
                 break
-            change = state.kill(job, JobError(kind="killed", message=reason), operation=operation)
+            change = transitions.kill(job, JobError(kind="killed", message=reason), operation=operation)
             applied = await self._jobs.apply(job.id, job.queue, change, same)
             if applied and (applied.is_new or same is None):
                 self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
@@ -272,13 +274,13 @@ class Admin:
         job, same = await self._settled(job_id), None
         if not only.is_empty:
             job, same = await self._seen(job_id, only)
-        if job.state in state.WAITING and (job.has_dependents or job.batch_id is not None):
+        if job.state in states.WAITING and (job.has_dependents or job.batch_id is not None):
             if only.is_empty:
                 begun()
             await self.kill(job_id, DELETED, operation=operation, only=only)
             begun()
             job, same = await self._settled(job_id), None
-        if job.state in state.FINAL:
+        if job.state in states.FINAL:
             if job.has_dependents:
                 begun()
             await self._completer.forsake(job)

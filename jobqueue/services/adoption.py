@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import foreign
 from jobqueue.domain.errors import DatabaseError, InvalidInputError, KeyConflictError
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
 from jobqueue.store import foreign as documents

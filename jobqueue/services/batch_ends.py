@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.batch import EVENTS, StandIn, closing
 from jobqueue.domain.errors import ConflictError, KeyConflictError, NotFoundError
 from jobqueue.domain.job import as_tuple
-from jobqueue.domain.state import REOPEN, State
+from jobqueue.domain.states import State
+from jobqueue.domain.transitions import REOPEN
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
 from jobqueue.store.batch_statements import ADDING, OPEN, REQUEUE

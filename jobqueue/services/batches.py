@@ -16,7 +16,7 @@ from jobqueue.domain.errors import (
     StaleTokenError,
     WrongStateError,
 )
-from jobqueue.domain.state import FINAL, State
+from jobqueue.domain.states import FINAL, State
 from jobqueue.services.batch_members import Added, added_jobs, blocked_jobs, check_count, placed, to_check
 from jobqueue.services.dependencies import missing_ones
 from jobqueue.services.wake import Wake

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from jobqueue.domain.state import BREAKER, Outcome
+from jobqueue.domain.states import Outcome
+from jobqueue.domain.transitions import BREAKER
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
 from jobqueue.store.limits import End
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from jobqueue.domain.job import Attempt, Job
+    from jobqueue.domain.attempt import Attempt
+    from jobqueue.domain.job import Job
     from jobqueue.domain.limits import Breaker
     from jobqueue.domain.queue import QueueConfig
-    from jobqueue.domain.state import Transition
+    from jobqueue.domain.transitions import Transition
     from jobqueue.services.config import QueueConfigs
     from jobqueue.services.wake import Wakeups
     from jobqueue.store.limits import BreakerState, LimitStore

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import DatabaseError, KeyConflictError, NotFoundError
 from jobqueue.domain.job import as_tuple
-from jobqueue.domain.state import DEPENDENTS, NOTES, State
+from jobqueue.domain.states import State
+from jobqueue.domain.transitions import DEPENDENTS, NOTES
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
 from jobqueue.store.batch_statements import REQUEUE, SETTLE

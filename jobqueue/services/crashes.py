@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from jobqueue.domain import crash, state
+from jobqueue.domain import crash, transitions
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.crash import Fate
-from jobqueue.domain.job import JobError
 from jobqueue.services.work import ran_out, reaped
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.crash import Neighbour
     from jobqueue.domain.job import Job
-    from jobqueue.domain.state import Transition
+    from jobqueue.domain.transitions import Transition
     from jobqueue.store.neighbours import Company, NeighbourStore
 
 
@@ -83,7 +83,7 @@ class Inquest:
 def _crashed(job: Job, token: str) -> Transition:
     worker = job.claim.worker if job.claim else "?"
     message = f"worker {worker} died while this job ran beside others; the attempt does not count"
-    return state.crash(
+    return transitions.crash(
         job,
         token,
         JobError(kind="crash", message=message),

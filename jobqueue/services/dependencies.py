@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain import state
+from jobqueue.domain import transitions
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.job import POLICIES, JobError
-from jobqueue.domain.state import DEPENDENCY, FINAL, State
+from jobqueue.domain.job import POLICIES
+from jobqueue.domain.states import FINAL, State
+from jobqueue.domain.transitions import DEPENDENCY
 from jobqueue.services.wake import Wake
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ class Dependencies:
 
     async def _kill(self, job: Job, cause: str) -> bool:
         error = JobError(kind=DEPENDENCY, message=cause)
-        if not await self._jobs.apply(job.id, job.queue, state.kill(job, error)):
+        if not await self._jobs.apply(job.id, job.queue, transitions.kill(job, error)):
             return False
         self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
         return True

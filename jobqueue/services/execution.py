@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import stamina
 
 from jobqueue.domain import result_text
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.errors import (
     DatabaseError,
     InvalidInputError,
@@ -17,7 +18,6 @@ from jobqueue.domain.errors import (
     TooLargeError,
     WriteRefusedError,
 )
-from jobqueue.domain.job import JobError
 from jobqueue.domain.text import told, type_name
 from jobqueue.domain.verdict import Failure, Processor, Success, Verdict, without_details
 from jobqueue.journal import get_logger

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain import queue_form, wire
 from jobqueue.domain.access import EVERYTHING, Scope
 from jobqueue.domain.limits import limit_key
-from jobqueue.domain.state import FINAL, Outcome, State
+from jobqueue.domain.states import FINAL, Outcome, State
 from jobqueue.services.breakers import status
 
 if TYPE_CHECKING:

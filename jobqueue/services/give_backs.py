@@ -7,10 +7,11 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain import state
+from jobqueue.domain import transitions
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.errors import DatabaseError, NotFoundError, StaleTokenError
-from jobqueue.domain.job import Job, JobError
-from jobqueue.domain.state import Outcome
+from jobqueue.domain.job import Job
+from jobqueue.domain.states import Outcome
 from jobqueue.domain.text import cut, told, type_name
 from jobqueue.journal import get_logger
 from jobqueue.store.claim_search import LateClaimError
@@ -20,7 +21,7 @@ from jobqueue.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from jobqueue.domain.state import Transition
+    from jobqueue.domain.transitions import Transition
     from jobqueue.store.claim_search import Search
     from jobqueue.store.claims import ClaimStore
     from jobqueue.store.jobs import JobStore
@@ -195,9 +196,9 @@ def given_back(job: Job, token: str, error: BaseException | None) -> Transition:
             break
         before += 1
     if not isinstance(error, Exception) or not before:
-        return state.release(token)
+        return transitions.release(token)
     message = cut(f"claimed and not begun: {told(error)}", _LONGEST_MESSAGE)
-    return state.release(
+    return transitions.release(
         token,
         delay=min(2.0 ** min(before - 1, 10), _LONGEST_DELAY),
         error=JobError(kind=type_name(error), message=message),

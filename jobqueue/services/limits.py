@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.job import Job
     from jobqueue.domain.queue import QueueConfig
-    from jobqueue.domain.state import Transition
+    from jobqueue.domain.transitions import Transition
     from jobqueue.services.breakers import Breakers, Gate
     from jobqueue.services.config import QueueConfigs
     from jobqueue.store.claim_search import Search

@@ -12,7 +12,7 @@ from jobqueue.domain.access import EVERYTHING, Scope
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from jobqueue.domain.job import LogLine
+    from jobqueue.domain.attempt import LogLine
     from jobqueue.domain.logs import LogPage, LogQuery
     from jobqueue.store.logs import LogStore
 

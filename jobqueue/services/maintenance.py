@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.job import Job
-    from jobqueue.domain.state import Transition
+    from jobqueue.domain.transitions import Transition
     from jobqueue.services.breakers import Breakers
     from jobqueue.services.completer import Completer
     from jobqueue.services.crashes import Crashes, Inquest

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain import wire
-from jobqueue.domain.masking import masked_url
+from jobqueue.domain.masking import MASK, masked_url
 from jobqueue.domain.processing import WebhookConfig
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def unmasked(given: Mapping[str, Any], present: QueueConfig) -> dict[str, Any]:
 def _processor(given: Mapping[str, Any], present: ProcessorConfig | None) -> dict[str, Any]:
     wanted = dict(given)
     old = present if isinstance(present, WebhookConfig) else None
-    if wanted.get("secret", wire.MASK) in (None, wire.MASK):
+    if wanted.get("secret", MASK) in (None, MASK):
         wanted.pop("secret", None)
         if old is not None and old.secret is not None and wanted.get("kind") == "webhook":
             wanted["secret"] = old.secret
@@ -62,12 +61,11 @@ def _processor(given: Mapping[str, Any], present: ProcessorConfig | None) -> dic
         wanted["url"] = old.url
     if isinstance(wanted.get("previousSecrets"), list) and old is not None:
         wanted["previousSecrets"] = [
-            old.previous_secrets[place] if one == wire.MASK and place < len(old.previous_secrets) else one
+            old.previous_secrets[place] if one == MASK and place < len(old.previous_secrets) else one
             for place, one in enumerate(wanted["previousSecrets"])
         ]
     if isinstance(wanted.get("headers"), dict) and old is not None:
         wanted["headers"] = {
-            name: old.headers.get(name, value) if value == wire.MASK else value
-            for name, value in wanted["headers"].items()
+            name: old.headers.get(name, value) if value == MASK else value for name, value in wanted["headers"].items()
         }
     return wanted

@@ -11,13 +11,13 @@ from prometheus_client.exposition import choose_encoder
 
 from jobqueue.domain.activity import TIMED
 from jobqueue.domain.errors import DatabaseError
-from jobqueue.domain.state import FINAL
+from jobqueue.domain.states import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.job import Job
-    from jobqueue.domain.state import Transition
+    from jobqueue.domain.transitions import Transition
     from jobqueue.services.census import Census
     from jobqueue.store.clock import ServerClock
 

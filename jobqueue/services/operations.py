@@ -16,7 +16,7 @@ from jobqueue.domain.errors import (
     WrongStateError,
 )
 from jobqueue.domain.operation import Action, Operation, Stage, Tally
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.journal import get_logger
 from jobqueue.store.operation_statements import LEASE_SECONDS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.services.tracing import traceparent
 from jobqueue.services.wake import Wake
 

@@ -7,9 +7,10 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from jobqueue.domain.attempt import LogLine
 from jobqueue.domain.checks import check_id, check_queue
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.job import DEFAULT_QUEUE, Job, LogLine, NewJob
+from jobqueue.domain.job import DEFAULT_QUEUE, Job, NewJob
 from jobqueue.domain.query import JobQuery, Page
 from jobqueue.processors.callback import CallbackProcessor
 from jobqueue.processors.handlers import Handler, refuse_bare

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import KeyConflictError
-from jobqueue.domain.state import REOPEN, REVIVE, State
+from jobqueue.domain.states import State
+from jobqueue.domain.transitions import REOPEN, REVIVE
 from jobqueue.journal import get_logger
 
 if TYPE_CHECKING:

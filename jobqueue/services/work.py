@@ -11,10 +11,11 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain import payload, state, wire
+from jobqueue.domain import payload, states, transitions, wire
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.errors import InvalidInputError, JobQueueError, StaleTokenError
-from jobqueue.domain.job import LONGEST_LINE, JobError
-from jobqueue.domain.state import Outcome, Transition
+from jobqueue.domain.job import LONGEST_LINE
+from jobqueue.domain.states import Outcome
 from jobqueue.domain.text import cut, split, words
 from jobqueue.domain.verdict import Accepted, Again, Death, Failure, Success, Verdict
 from jobqueue.journal import get_logger
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.job import Job
     from jobqueue.domain.queue import QueueConfig
+    from jobqueue.domain.transitions import Transition
     from jobqueue.services.completer import Completer
     from jobqueue.services.config import QueueConfigs
     from jobqueue.services.limits import Limiter
@@ -192,7 +194,7 @@ class Work:
     async def release(self, job: Job, token: str) -> None:
         """Give a claimed job back, uncounted, as on shutdown."""
         with contextlib.suppress(StaleTokenError):
-            await self._apply(job, state.release(token))
+            await self._apply(job, transitions.release(token))
 
     async def drain(self) -> None:
         """Wait for jobs that are being given back, as long as is reasonable."""
@@ -247,8 +249,8 @@ class Work:
                 self._wakeups.tell(Wake(kind="room", queue=queue, job_id=job.id))
             if applied.outbox:
                 await self._completer.cascade(job.id)
-            if change.target in state.WAITING:
-                kind = "ready" if change.target is state.State.PENDING else "delayed"
+            if change.target in states.WAITING:
+                kind = "ready" if change.target is states.State.PENDING else "delayed"
                 self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
             return
         present = await self._jobs.lean(job.id)
@@ -279,16 +281,16 @@ class Work:
             raise
         except Exception as error:
             log.exception("outcome cannot be stored", job_id=job.id, outcome=change.outcome.value)
-            field = "result" if change.target is state.State.SUCCESS else "reason"
+            field = "result" if change.target is states.State.SUCCESS else "reason"
             raise InvalidInputError({field: [f"cannot be stored: {words(error)}"]}) from error
 
 
 def _change(job: Job, token: str, verdict: Success | Failure | Death) -> Transition:
     match verdict:
         case Success():
-            return state.succeed(job, token, payload.check_result(verdict.result), code=verdict.code)
+            return transitions.succeed(job, token, payload.check_result(verdict.result), code=verdict.code)
         case Failure():
-            return state.fail(
+            return transitions.fail(
                 job,
                 token,
                 verdict.error,
@@ -297,11 +299,11 @@ def _change(job: Job, token: str, verdict: Success | Failure | Death) -> Transit
                 outcome=Outcome.TIMEOUT if verdict.timed_out else Outcome.FAIL,
             )
         case Death():
-            return state.die(job, token, verdict.error, code=verdict.code)
+            return transitions.die(job, token, verdict.error, code=verdict.code)
 
 
 def _retry(job: Job, token: str, verdict: Again, most: int) -> Transition:
-    return state.retry(job, token, delay=verdict.delay, error=verdict.error, code=verdict.code, most=most)
+    return transitions.retry(job, token, delay=verdict.delay, error=verdict.error, code=verdict.code, most=most)
 
 
 def _most_retries(job: Job, token: str, most: int) -> int:
@@ -309,7 +311,7 @@ def _most_retries(job: Job, token: str, most: int) -> int:
     for one in reversed(job.history):
         if one.token == token and one.outcome is Outcome.RETRY:
             return sys.maxsize
-        if one.token == token and one.error is not None and one.error.kind == state.ENDLESS:
+        if one.token == token and one.error is not None and one.error.kind == transitions.ENDLESS:
             return -1
     return most
 
@@ -340,7 +342,7 @@ def reaped(job: Job, token: str, *, unmarked_at: datetime | None = None) -> Tran
         if timed_out
         else JobError(kind="hanging", message=f"no heartbeat from {worker} for {job.held_lease:g} s")
     )
-    return state.fail(
+    return transitions.fail(
         job,
         token,
         error,
@@ -355,7 +357,7 @@ def _late(change: Transition) -> dict[str, Any]:
     report: dict[str, Any] = {"outcome": change.outcome.value}
     if change.error is not None:
         report["error"] = wire.error(change.error)
-    if change.result is not state.UNSET:
+    if change.result is not transitions.UNSET:
         small = payload.check(change.result, "result", naive=True) <= _LONGEST_LATE
         report["result"] = change.result if small else cut(str(change.result), _LONGEST_LATE)
     if change.code is not None:

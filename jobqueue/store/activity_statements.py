@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.activity import TIMED
 from jobqueue.domain.histogram import GROWTH
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.store import queue_statements
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import batch_statements, dependency_statements
 from jobqueue.store.batch_statements import ADDING, SETTLE
 from jobqueue.store.documents import numbered_ids

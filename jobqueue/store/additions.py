@@ -28,7 +28,7 @@ from jobqueue.domain.errors import (
     NotFoundError,
     StaleTokenError,
 )
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.journal import get_logger
 from jobqueue.store import addition_statements, statements
 from jobqueue.store.addition_statements import Addition

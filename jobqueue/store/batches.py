@@ -12,7 +12,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jobqueue.domain.batch import FAILED, SUCCESS, Batch, StandIn
 from jobqueue.domain.errors import NotFoundError
-from jobqueue.domain.state import UNFINISHED, State
+from jobqueue.domain.states import UNFINISHED, State
 from jobqueue.store import batch_statements, documents, statements
 from jobqueue.store.additions import AdditionStore
 from jobqueue.store.batch_statements import ADDING, OPEN, SETTLE

@@ -9,7 +9,7 @@ from jobqueue.store.database import guarded
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jobqueue.domain.state import State
+    from jobqueue.domain.states import State
     from jobqueue.store.database import Database
 
 _BY_QUEUE: Final = "newestOfQueue"

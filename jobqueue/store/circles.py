@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

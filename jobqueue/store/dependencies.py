@@ -10,7 +10,8 @@ from pymongo.errors import DuplicateKeyError
 
 from jobqueue.domain.errors import KeyConflictError, NotFoundError
 from jobqueue.domain.job import POLICIES
-from jobqueue.domain.state import DEPENDENTS, REVIVE, State
+from jobqueue.domain.states import State
+from jobqueue.domain.transitions import DEPENDENTS, REVIVE
 from jobqueue.store import dependency_statements, documents, requeue_statements, statements
 from jobqueue.store.database import guarded
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection
 
-    from jobqueue.domain.job import Job, JobError
+    from jobqueue.domain.attempt import JobError
+    from jobqueue.domain.job import Job
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Now
 

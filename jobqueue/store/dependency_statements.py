@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from jobqueue.domain.state import DEPENDENCY, State
+from jobqueue.domain.states import State
+from jobqueue.domain.transitions import DEPENDENCY
 from jobqueue.store import requeue_statements, statements
 
 if TYPE_CHECKING:

@@ -10,22 +10,12 @@ from bson import ObjectId
 
 from jobqueue.domain import backoff as backoffs
 from jobqueue.domain import wire
+from jobqueue.domain.attempt import Attempt, Claim, JobError, LogLine, Retries
 from jobqueue.domain.attributes import attributes
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
-from jobqueue.domain.job import (
-    DEFAULT_QUEUE,
-    Attempt,
-    Children,
-    Claim,
-    Job,
-    JobError,
-    LogLine,
-    NewJob,
-    Retries,
-    children,
-)
+from jobqueue.domain.job import DEFAULT_QUEUE, Children, Job, NewJob, children
 from jobqueue.domain.queue import QueueConfig
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

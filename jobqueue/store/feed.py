@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pymongo.errors import OperationFailure
 
 from jobqueue.domain.event import INSERTED, PROGRESS, JobEvent, kind_of
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.domain.text import cut
 from jobqueue.store import attributes, connections
 from jobqueue.store.database import LENIENT, is_passing, translated

@@ -11,10 +11,12 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jobqueue.domain import foreign, wire
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.backoff import finite
 from jobqueue.domain.errors import KeyConflictError
-from jobqueue.domain.job import DEFAULT_QUEUE, JobError
-from jobqueue.domain.state import State, outbox
+from jobqueue.domain.job import DEFAULT_QUEUE
+from jobqueue.domain.states import State
+from jobqueue.domain.transitions import outbox
 from jobqueue.store import (
     attributes,
     documents,

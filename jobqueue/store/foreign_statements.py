@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store.statements import ADOPTED
 from jobqueue.store.unsound_statements import HAD
 

@@ -8,7 +8,8 @@ from bson import ObjectId
 from pymongo import ReturnDocument
 
 from jobqueue.domain.batch import FAILED, SUCCESS
-from jobqueue.domain.state import REOPEN, REVIVE, UNFINISHED, State
+from jobqueue.domain.states import UNFINISHED, State
+from jobqueue.domain.transitions import REOPEN, REVIVE
 from jobqueue.store import batch_statements, dependency_statements, documents, requeue_statements, statements
 from jobqueue.store.batch_statements import ADDING, FINISHED, OPEN, REQUEUE, SETTLE
 from jobqueue.store.batches import batch_of

@@ -13,7 +13,7 @@ from jobqueue.store.database import guarded
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobqueue.domain.state import State
+    from jobqueue.domain.states import State
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Document, Now
 

@@ -11,7 +11,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from jobqueue.domain import payload
 from jobqueue.domain.errors import KeyConflictError, NotFoundError, TooLargeError, WriteRefusedError
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import documents, edition_statements, foreign_statements, partial, queue_statements, statements
 from jobqueue.store.database import brief, guarded, new_id, translated
 from jobqueue.store.editions import EditionStore
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorClientSession
 
     from jobqueue.domain.job import Job, NewJob
-    from jobqueue.domain.state import Transition
+    from jobqueue.domain.transitions import Transition
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Document, Now
 

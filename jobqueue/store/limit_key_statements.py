@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import limits
-from jobqueue.domain.state import WAITING
+from jobqueue.domain.states import WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 from pymongo import UpdateOne
 
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import limit_key_statements, limit_statements
 from jobqueue.store.database import guarded
 from jobqueue.store.limit_key_statements import KEY, STATES, Place

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import limit_key_statements, suspect_statements
 from jobqueue.store.statements import ADOPTED, Document
 

@@ -18,12 +18,12 @@ from jobqueue.domain.access import EVERYTHING, Scope
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.job import INLINE_LOGS
 from jobqueue.domain.logs import LogPage, LogQuery
-from jobqueue.domain.state import FINAL
+from jobqueue.domain.states import FINAL
 from jobqueue.store import documents, scoping
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:
-    from jobqueue.domain.job import LogLine
+    from jobqueue.domain.attempt import LogLine
     from jobqueue.store.database import Database
     from jobqueue.store.statements import Document
 

@@ -14,7 +14,7 @@ from jobqueue.store.readers import FIELDS
 from jobqueue.store.rollups import MINUTE
 
 if TYPE_CHECKING:
-    from jobqueue.domain.state import State
+    from jobqueue.domain.states import State
     from jobqueue.store.database import Database
     from jobqueue.store.readers import ReaderStore
     from jobqueue.store.statements import Document, Now

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.state import DEPENDENTS, WAITING, Outcome, State
+from jobqueue.domain.states import WAITING, Outcome, State
+from jobqueue.domain.transitions import DEPENDENTS
 from jobqueue.store import statements
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.state import FINAL, UNFINISHED, State
+from jobqueue.domain.states import FINAL, UNFINISHED, State
 from jobqueue.store import queue_statements, statements
 from jobqueue.store.database import guarded
 

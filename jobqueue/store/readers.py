@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import documents, statements
 from jobqueue.store.batch_statements import OPEN
 from jobqueue.store.database import guarded

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from jobqueue.domain.state import REOPEN, REVIVE, State
+from jobqueue.domain.states import State
+from jobqueue.domain.transitions import REOPEN, REVIVE
 from jobqueue.store.statements import OPERATIONS, UNREAD, drop_empty_outbox, marked, same_run
 from jobqueue.store.tolerant import array, number
 

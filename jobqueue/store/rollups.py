@@ -17,7 +17,7 @@ from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from jobqueue.domain.activity import Activity, Starts, Tally, add_to, by_hour, condensed
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.store import activity_statements
 from jobqueue.store.database import guarded
 

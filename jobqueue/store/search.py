@@ -14,7 +14,7 @@ from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, 
 from jobqueue.domain.filters import Comparison, Filter, Group, conjuncts, every
 from jobqueue.domain.query import Page
 from jobqueue.domain.searchable import FREE
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import documents, filters, scoping
 from jobqueue.store.database import brief, guarded
 

@@ -9,7 +9,7 @@ from bson import ObjectId
 
 from jobqueue.domain.filters import compile_filter, conjuncts
 from jobqueue.domain.operation import Action
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import failure_statements, filters, scoping, statements
 
 if TYPE_CHECKING:

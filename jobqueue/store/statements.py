@@ -12,7 +12,8 @@ from bson import ObjectId
 
 from jobqueue.domain import wire
 from jobqueue.domain.job import INLINE_LOGS
-from jobqueue.domain.state import DEPENDENTS, FINAL, UNFINISHED, UNSET, WAITING, State, Transition
+from jobqueue.domain.states import FINAL, UNFINISHED, WAITING, State
+from jobqueue.domain.transitions import DEPENDENTS, UNSET, Transition
 from jobqueue.store import suspect_statements, unsound_statements
 from jobqueue.store.tolerant import array as _array
 from jobqueue.store.tolerant import number as _number

@@ -10,7 +10,8 @@ from bson import ObjectId
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, WriteError
 
-from jobqueue.domain.state import DEPENDENTS, FINAL, with_dependents
+from jobqueue.domain.states import FINAL
+from jobqueue.domain.transitions import DEPENDENTS, with_dependents
 from jobqueue.store import edition_statements, statements
 from jobqueue.store.database import is_passing
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from motor.motor_asyncio import AsyncIOMotorCollection
 
-    from jobqueue.domain.state import Transition
+    from jobqueue.domain.transitions import Transition
     from jobqueue.store.statements import Document, Now
 
 _MARK: Final = "mark"

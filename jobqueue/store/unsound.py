@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import DatetimeMS, ObjectId
 
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.domain.text import cut
 from jobqueue.store.unsound_statements import BOUNDED, HAD, MOST, OF_UNFINISHED, OF_WAITING
 

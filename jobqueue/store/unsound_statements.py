@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any, Final
 
-from jobqueue.domain.state import UNFINISHED, WAITING, State
+from jobqueue.domain.states import UNFINISHED, WAITING, State
 
 Document = dict[str, Any]
 INDEX: Final = "unsound"

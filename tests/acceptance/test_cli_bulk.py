@@ -14,9 +14,9 @@ import pytest
 from jobqueue.cli import bulk
 from jobqueue.cli.main import main
 from jobqueue.cli.queue import person
-from jobqueue.domain.job import JobError
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.operation import Action, NewOperation, Stage
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from tests.support.factories import claimed_job, fail, open_runtime, succeed
 
 from .cli_process import Cli, Ran

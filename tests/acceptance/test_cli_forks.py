@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobqueue import JobQueue, State
-from jobqueue.domain.state import FINAL
+from jobqueue.domain.states import FINAL
 
 from .cli_process import Cli, Service, eventually
 

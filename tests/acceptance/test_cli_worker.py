@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobqueue import JobQueue, State
-from jobqueue.domain.state import Outcome
+from jobqueue.domain.states import Outcome
 
 from .cli_process import Cli, eventually
 

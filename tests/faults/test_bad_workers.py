@@ -11,7 +11,7 @@ import pytest
 from jobqueue import JobQueue, NewJob
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import UNFINISHED, Outcome, State
+from jobqueue.domain.states import UNFINISHED, Outcome, State
 from tests.support.factories import patient_reaper
 from tests.support.faults.journals import most_at_a_time
 from tests.support.fleet import Fleet

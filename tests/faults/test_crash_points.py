@@ -12,7 +12,7 @@ from pymongo import MongoClient
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
 from jobqueue.domain.backoff import Fixed
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from tests.support.aftermath import documents, unfinished
 from tests.support.crash_at import KILLED
 from tests.support.factories import claimed_job, fail

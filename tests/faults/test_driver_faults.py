@@ -15,7 +15,7 @@ from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.operation import Action, NewOperation, Stage
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.settings import Settings
 from jobqueue.store import indexes
 from jobqueue.store.database import Database

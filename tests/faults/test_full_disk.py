@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
 from jobqueue.domain.errors import DatabaseUnavailableError
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store.database import translated
 from tests.support.faults.replica_set import ReplicaSet
 from tests.support.waiting import eventually

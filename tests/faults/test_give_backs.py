@@ -8,7 +8,7 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from jobqueue.domain.errors import DatabaseError
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.settings import Settings
 from tests.support.factories import add, claim, open_runtime, succeed
 from tests.support.waiting import eventually

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.limits import Rate
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.services import slots
 from tests.support.factories import add, open_runtime
 from tests.support.faults.checker import worst_window

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
 from jobqueue.domain.backoff import Fixed
-from jobqueue.domain.state import FINAL
+from jobqueue.domain.states import FINAL
 from tests.support.aftermath import documents, unfinished, work_off
 from tests.support.mortals import mortals
 from tests.support.scale import sized

@@ -15,7 +15,7 @@ import pytest
 
 from jobqueue import JobQueue, NewJob
 from jobqueue.domain.backoff import Fixed
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.settings import Settings
 from tests.acceptance.cli_process import Cli
 from tests.faults.conftest import DATABASE

@@ -13,7 +13,7 @@ import pytest
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from tests.support.faults.checker import worst_window
 from tests.support.faults.journals import most_at_a_time
 from tests.support.fleet import Fleet

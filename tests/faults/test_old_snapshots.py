@@ -9,7 +9,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.services.rollups import Roller, minute_of
 from jobqueue.settings import Settings
 from jobqueue.store.rollups import MINUTE, TRIES, RollupStore

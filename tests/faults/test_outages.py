@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jobqueue import JobQueue, NewJob
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from tests.support.faults.journals import overlaps
 from tests.support.faults.proxy import Proxy
 from tests.support.waiting import eventually

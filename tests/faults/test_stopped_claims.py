@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.services.config import FRESH_SECONDS
 from tests.support.factories import add, claim, succeed
 from tests.support.unmeasured import environment

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from tests.support.scale import sized
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually

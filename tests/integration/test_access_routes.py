@@ -17,7 +17,7 @@ from jobqueue.api.route_table import ROUTES
 from jobqueue.domain.access import ROLES
 from jobqueue.domain.audit import Actor
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.services.runtime import Runtime
 from tests.support.waiting import eventually
 

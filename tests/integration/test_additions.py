@@ -13,7 +13,7 @@ from jobqueue.domain.batch import Member, NewBatch
 from jobqueue.domain.errors import BusyError, ConflictError, DatabaseUnavailableError, InvalidInputError
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import additions
 from jobqueue.store.additions import AdditionStore
 from jobqueue.store.documents import numbered_ids

@@ -10,10 +10,10 @@ from aiohttp import ClientPayloadError
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.audit import Actor
 from jobqueue.domain.errors import DatabaseUnavailableError
-from jobqueue.domain.job import JobError
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from tests.support.factories import add, claimed_job, fail, job_in, succeed
 from tests.support.waiting import eventually
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from jobqueue.api.app import make_app
 from jobqueue.cli.main import cli
 from jobqueue.domain.access import Scope
-from jobqueue.domain.state import FINAL
+from jobqueue.domain.states import FINAL
 from jobqueue.services.census import Census
 from jobqueue.services.stats import Asked
 from jobqueue.store.census import CensusStore, by_queue

@@ -15,7 +15,7 @@ from jobqueue.api.app import make_app
 from jobqueue.domain.audit import AuditQuery
 from jobqueue.domain.batch import FAILED, Member, NewBatch
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store.generations import GenerationStore
 from tests.support.factories import ERROR, claim, die, fail, open_runtime, succeed
 

@@ -16,7 +16,7 @@ from jobqueue.api.app import make_app
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.limits import Breaker
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.domain.verdict import Failure, Success
 from jobqueue.services.limits import Held
 from jobqueue.services.runtime import Runtime

@@ -14,7 +14,7 @@ from jobqueue.api.app import make_app
 from jobqueue.domain import wire
 from jobqueue.domain.errors import StaleTokenError, WrongStateError
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.domain.verdict import Failure
 from jobqueue.services.limits import Held
 from tests.support.factories import (

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain import state
-from jobqueue.domain.job import JobError, NewJob
-from jobqueue.domain.state import State
+from jobqueue.domain import transitions
+from jobqueue.domain.attempt import JobError
+from jobqueue.domain.job import NewJob
+from jobqueue.domain.states import State
 from jobqueue.services.work import reaped
 from jobqueue.store.transitions import Applied
 from tests.support.factories import add, claim, claimed_job, end_lease, fail, patient_reaper
@@ -23,7 +24,7 @@ WHY = JobError(kind="killed", message="by me")
 async def test_kills_together_are_told_though_a_worker_takes_a_job_of_them_meanwhile(idle_runtime: Runtime) -> None:
     jobs = [await add(idle_runtime, priority=9 if number == 5 else 0) for number in range(10)]
     await claim(idle_runtime)
-    kills = [idle_runtime.jobs.apply(one.id, one.queue, state.kill(one, WHY)) for one in jobs]
+    kills = [idle_runtime.jobs.apply(one.id, one.queue, transitions.kill(one, WHY)) for one in jobs]
     found = await asyncio.gather(*kills)
     new = Applied(outbox=(), is_new=True)
     assert found == [None if number == 5 else new for number in range(10)]
@@ -84,7 +85,7 @@ async def test_ends_together_are_new_and_their_repeats_are_not(idle_runtime: Run
     await fail(idle_runtime, first)
 
     async def end(one: Any) -> Applied | None:
-        change = state.fail(one.job, one.token, WHY, chance=0)
+        change = transitions.fail(one.job, one.token, WHY, chance=0)
         return await idle_runtime.jobs.apply(one.job.id, one.job.queue, change)
 
     found = await asyncio.gather(*(end(one) for one in [running[0], first, *running[1:]]))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.domain import state
+from jobqueue.domain import transitions
 from jobqueue.domain.errors import DatabaseUnavailableError, NotFoundError
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.domain.verdict import Success
 from jobqueue.services.pruner import UnreadJobs
 from jobqueue.store.documents import child_id
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobqueue.domain.job import Job
-    from jobqueue.domain.state import Transition
+    from jobqueue.domain.transitions import Transition
     from jobqueue.services.runtime import Runtime
     from jobqueue.services.work import Claimed
     from jobqueue.settings import Settings
@@ -58,7 +58,7 @@ async def types(runtime: Runtime, parent: Job) -> list[str]:
 async def ended(runtime: Runtime, change: Callable[[Claimed], Transition] | None = None, **fields: Any) -> Job:
     """Return a job that ended in a process that died right then, before it saw to anything that follows."""
     claimed = await claimed_job(runtime, **fields)
-    made = change(claimed) if change else state.succeed(claimed.job, claimed.token, None)
+    made = change(claimed) if change else transitions.succeed(claimed.job, claimed.token, None)
     assert await runtime.jobs.apply(claimed.job.id, claimed.job.queue, made)
     job = await runtime.jobs.find(claimed.job.id)
     assert job is not None
@@ -115,10 +115,10 @@ async def test_children_are_created_once_by_whoever_finds_a_job_that_ended_just_
 ) -> None:
     def change(claimed: Claimed) -> Transition:
         if kind == "success":
-            return state.succeed(claimed.job, claimed.token, None)
+            return transitions.succeed(claimed.job, claimed.token, None)
         if kind == "fail":
-            return state.fail(claimed.job, claimed.token, ERROR, chance=0)
-        return state.die(claimed.job, claimed.token, ERROR)
+            return transitions.fail(claimed.job, claimed.token, ERROR, chance=0)
+        return transitions.die(claimed.job, claimed.token, ERROR)
 
     parents = [await ended(idle_runtime, change, attempts=1, **SLOTS) for _ in range(10)]
     async with open_runtime(settings) as other, open_runtime(settings) as third:
@@ -231,7 +231,7 @@ async def test_a_process_that_saw_the_run_before_does_not_disturb_the_next(idle_
     seen = await ended(idle_runtime, on_success=NewJob(type="child", queue="q"))
     await idle_runtime.admin.requeue(seen.id)
     claimed = await claim(idle_runtime)
-    change = state.succeed(claimed.job, claimed.token, None)
+    change = transitions.succeed(claimed.job, claimed.token, None)
     assert await idle_runtime.jobs.apply(claimed.job.id, "default", change)
     await idle_runtime.completer.fire(seen)
     assert (await idle_runtime.jobs.get(seen.id)).outbox == ("children",)

@@ -12,7 +12,7 @@ from pymongo.errors import AutoReconnect, NetworkTimeout, NotPrimaryError
 
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.services.maintenance import Promoter
 from jobqueue.store import positions
 from jobqueue.store.statements import CLAIM_ORDER

@@ -11,7 +11,7 @@ from bson import ObjectId
 
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from tests.support.factories import (
     add,
     claim,

@@ -15,7 +15,7 @@ from jobqueue.domain.batch import Member, NewBatch
 from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError
 from jobqueue.domain.event import Interest, JobEvent, check_position
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.domain.verdict import Success
 from jobqueue.services import events as module
 from jobqueue.services.events import Beat, Events, Gap, TooManyReadersError

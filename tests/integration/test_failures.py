@@ -11,12 +11,12 @@ import pytest
 from bson import ObjectId
 
 from jobqueue.domain.access import Scope
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.audit import Actor
 from jobqueue.domain.errors import InvalidInputError, NotFoundError
 from jobqueue.domain.failure import BY_LAST, FailureQuery
 from jobqueue.domain.fingerprint import fingerprint
-from jobqueue.domain.job import JobError
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import failure_statements, failures, scoping
 from tests.support.factories import add, claim, claimed_job, die, document, end_lease, fail, patient_reaper, retry_now
 from tests.support.plans import stages

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from jobqueue import JobQueue, Member, NewBatch, NewJob
 from jobqueue.api.app import make_app
 from jobqueue.domain.errors import ConflictError, InvalidInputError
-from jobqueue.domain.state import FINAL, State
+from jobqueue.domain.states import FINAL, State
 from tests.support.factories import claim, open_runtime, succeed
 from tests.support.waiting import eventually
 

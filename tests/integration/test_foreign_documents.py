@@ -16,7 +16,7 @@ from jobqueue.domain import wire
 from jobqueue.domain.backoff import DEFAULT, Fixed
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from tests.support.factories import add, claim, document, fail, succeed
 from tests.support.foreign import adopt_all, insert, others_go_on, taken
 from tests.support.readme import TEXT

@@ -17,7 +17,7 @@ from pymongo.errors import WriteError
 
 from jobqueue.domain import wire
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import UNFINISHED, State
+from jobqueue.domain.states import UNFINISHED, State
 from jobqueue.services import runtime as runtimes
 from jobqueue.store import foreign_statements, indexes
 from tests.support.factories import LONG_AGO, add, claim, claimed_job, end_lease, open_runtime, patient_reaper, succeed

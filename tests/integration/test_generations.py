@@ -13,7 +13,7 @@ from jobqueue.domain.audit import Actor
 from jobqueue.domain.batch import Member, NewBatch
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.operation import Action, NewOperation
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from tests.support.factories import add, claim, document, fail, open_runtime, succeed
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pymongo.errors import NetworkTimeout
 
 from jobqueue import JobQueue
 from jobqueue.domain.errors import DatabaseUnavailableError
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.services import dispatcher
 from jobqueue.services.execution import Execution
 from jobqueue.services.maintenance import Promoter

@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from jobqueue.domain import filters, operands, pipelines, searchable
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.search import Search, search
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.services import search as service
 from jobqueue.store import aggregates, indexes
 from jobqueue.store import search as store

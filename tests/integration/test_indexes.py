@@ -10,7 +10,7 @@ import bson
 import pytest
 
 from jobqueue.domain.errors import DatabaseUnavailableError, UnsuitableDatabaseError
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import indexes
 from jobqueue.store.database import Database
 from jobqueue.store.indexes import DECLARED

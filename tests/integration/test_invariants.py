@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.errors import ConflictError, NotFoundError, StaleTokenError, WrongStateError
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import FINAL, UNFINISHED, Outcome, State
+from jobqueue.domain.states import FINAL, UNFINISHED, Outcome, State
 from jobqueue.domain.verdict import Again, Death, Failure, Success
 from jobqueue.services.maintenance import Promoter
 from jobqueue.services.runtime import Runtime

@@ -10,7 +10,7 @@ from bson import ObjectId
 from jobqueue.domain.batch import Member, NewBatch
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from tests.support.factories import add, claim, document, fail, succeed
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from jobqueue.domain.errors import InvalidInputError, KeyConflictError
 from jobqueue.domain.job import Job, NewJob
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from tests.support.factories import add, claim, die, fail, job_in, open_runtime, succeed
 from tests.support.waiting import eventually
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from tests.support.factories import add, claim, claimed_job, open_runtime, succeed
 from tests.support.waiting import eventually
 

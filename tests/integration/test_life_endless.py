@@ -13,7 +13,7 @@ from jobqueue import Retry
 from jobqueue.domain.errors import StaleTokenError
 from jobqueue.domain.failure import FailureQuery
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.domain.verdict import Again
 from tests.support.factories import ERROR, add, claim, document, retry, set_clock
 from tests.support.waiting import eventually

@@ -14,7 +14,7 @@ import pytest
 from jobqueue import Die, JobQueue, Retry
 from jobqueue.domain.errors import InvalidInputError, JobCancelledError
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import FINAL, Outcome, State
+from jobqueue.domain.states import FINAL, Outcome, State
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.queue import QueueConfig
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import documents
 from jobqueue.store.database import new_id
 from jobqueue.store.search import MOST_BYTES

@@ -14,7 +14,8 @@ from jobqueue.services.reporter import JobReporter
 from tests.support.factories import add, claim, claimed_job, document, fail, succeed
 
 if TYPE_CHECKING:
-    from jobqueue.domain.job import Job, LogLine
+    from jobqueue.domain.attempt import LogLine
+    from jobqueue.domain.job import Job
     from jobqueue.services.runtime import Runtime
     from jobqueue.services.work import Claimed
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.errors import NotFoundError, StaleTokenError
-from jobqueue.domain.job import JobError
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.domain.verdict import Again, Death, Failure, Success
 from tests.support.factories import (
     ERROR,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from bson import ObjectId
 
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.errors import (
     InvalidInputError,
     KeyConflictError,
@@ -17,9 +18,8 @@ from jobqueue.domain.errors import (
     TooLargeError,
     WrongStateError,
 )
-from jobqueue.domain.job import JobError
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from tests.support.factories import add, claim, claimed_job, document, fail, job_in, retry, succeed
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import BSON, ObjectId
 
+from jobqueue.domain.attempt import LONGEST_TRACE, JobError
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
-from jobqueue.domain.job import LONGEST_LINE, LONGEST_TRACE, JobError
+from jobqueue.domain.job import LONGEST_LINE
 from jobqueue.domain.payload import MOST_DATA, MOST_RESULT
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.store.claims import MOST_HISTORY
 from tests.support.factories import (
     add,

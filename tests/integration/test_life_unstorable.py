@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.errors import InvalidInputError, WriteRefusedError
-from jobqueue.domain.job import JobError
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.domain.verdict import Again, Death, Failure, Success, Verdict
 from jobqueue.services import execution
 from jobqueue.services.execution import Execution

@@ -13,7 +13,7 @@ from pymongo import MongoClient
 
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.queue import QueueConfig
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import documents, indexes, limit_key_statements, limit_statements, queue_statements, statements
 from jobqueue.store.claim_search import Search
 from jobqueue.store.database import Database, new_id

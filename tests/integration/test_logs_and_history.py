@@ -8,11 +8,12 @@ import bson
 import pytest
 from bson import ObjectId
 
+from jobqueue.domain.attempt import LONGEST_MESSAGE, LONGEST_TRACE, JobError
 from jobqueue.domain.errors import StaleTokenError, TooLargeError
-from jobqueue.domain.job import INLINE_LOGS, LONGEST_LINE, LONGEST_MESSAGE, LONGEST_TRACE, JobError, NewJob
+from jobqueue.domain.job import INLINE_LOGS, LONGEST_LINE, NewJob
 from jobqueue.domain.payload import MOST_DATA, MOST_RESULT, check
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.store.claims import MOST_HISTORY
 from jobqueue.store.jobs import FULL_BYTES, MOST_CHILDREN
 from tests.support.factories import add, claim, claimed_job, document, fail, retry_now, succeed

@@ -13,7 +13,7 @@ from bson import ObjectId
 from jobqueue.domain.access import EVERYTHING
 from jobqueue.domain.job import INLINE_LOGS
 from jobqueue.domain.logs import LogQuery
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.services import logs as log_services
 from jobqueue.services.logs import TooManyFollowingError
 from jobqueue.store import logs, statements

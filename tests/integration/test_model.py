@@ -23,7 +23,7 @@ from jobqueue.domain.batch import Member, NewBatch
 from jobqueue.domain.errors import ConflictError
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.limits import Rate
-from jobqueue.domain.state import FINAL, Outcome, State
+from jobqueue.domain.states import FINAL, Outcome, State
 from jobqueue.services.runtime import Runtime
 from tests.integration.test_invariants import LEASE, MOST_RETRIES, VERDICTS, Modelled, Twin
 from tests.support.scale import sized

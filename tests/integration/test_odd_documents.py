@@ -9,12 +9,12 @@ from bson import ObjectId
 
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from tests.support.factories import LONG_AGO, add, claim, claimed_job, end_lease, patient_reaper, succeed
 
 if TYPE_CHECKING:
     from jobqueue.domain.job import Job
-    from jobqueue.domain.state import Transition
+    from jobqueue.domain.transitions import Transition
     from jobqueue.services.runtime import Runtime
     from jobqueue.store.transitions import Applied
 

@@ -17,7 +17,7 @@ from jobqueue.api.app import make_app
 from jobqueue.cli.main import cli
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.services import metrics
 from jobqueue.services.census import Census
 from jobqueue.services.metrics import OTHERS, Metrics

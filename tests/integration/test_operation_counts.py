@@ -10,7 +10,7 @@ from bson import ObjectId
 
 from jobqueue.domain.errors import DatabaseUnavailableError, WrongStateError
 from jobqueue.domain.operation import Action, Stage
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.services import operations
 from jobqueue.store import operations as store
 from jobqueue.store import queue_statements

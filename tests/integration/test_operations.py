@@ -15,7 +15,7 @@ from jobqueue.domain.audit import Actor
 from jobqueue.domain.errors import ConflictError, DatabaseUnavailableError, InvalidInputError, NotFoundError
 from jobqueue.domain.fingerprint import fingerprint
 from jobqueue.domain.operation import Action, NewOperation, Operation, Stage
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.services import operations
 from jobqueue.services.job_changes import requeue_changes
 from jobqueue.store import operation_statements, selection

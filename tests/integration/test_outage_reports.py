@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.errors import DatabaseUnavailableError, JobCancelledError
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.services.reporter import JobReporter
 from tests.support.factories import claimed_job
 from tests.support.waiting import eventually

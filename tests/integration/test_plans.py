@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.queue import QueueConfig
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import documents, indexes, statements
 from jobqueue.store.database import Database, new_id
 from jobqueue.store.indexes import DECLARED

@@ -14,12 +14,12 @@ from bson import ObjectId
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from jobqueue.api.app import make_app
-from jobqueue.domain import wire
 from jobqueue.domain.audit import Actor
 from jobqueue.domain.job import NewJob
+from jobqueue.domain.masking import MASK
 from jobqueue.domain.processing import WebhookConfig
 from jobqueue.domain.query import JobQuery
-from jobqueue.domain.state import FINAL, State
+from jobqueue.domain.states import FINAL, State
 from jobqueue.processors import signing
 from jobqueue.store.config import NOTHING
 from tests.support.factories import LONG_AGO, add, claim, claimed_job, fail, job_in, open_runtime, succeed
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Q = "/v1/queues/q"
 HOOK = {"kind": "webhook", "url": "https://example.com/hook", "headers": {"Authorization": "Bearer x", "X-A": "1"}}
 COMMAND = {"kind": "command", "name": "report"}
-MASK = wire.MASK
+MASK = MASK
 
 
 @pytest.fixture

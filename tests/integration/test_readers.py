@@ -9,7 +9,7 @@ from bson import ObjectId
 
 from jobqueue import Member, NewBatch, NewJob
 from jobqueue.domain.results import Results
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.domain.verdict import Success
 from jobqueue.services.pruner import UnreadJobs
 from jobqueue.store import readers

@@ -13,7 +13,7 @@ from bson import ObjectId
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.services import maintenance
 from jobqueue.services.maintenance import Promoter, Reaper
 from jobqueue.services.work import reaped

@@ -8,7 +8,8 @@ from bson import ObjectId
 
 from jobqueue.domain.batch import Member, NewBatch
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import REOPEN, REVIVE, State
+from jobqueue.domain.states import State
+from jobqueue.domain.transitions import REOPEN, REVIVE
 from tests.support.factories import add, claim, document, fail, succeed
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from bson import ObjectId
 
 from jobqueue.api.app import make_app
-from jobqueue.domain import state, wire
+from jobqueue.domain import transitions, wire
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.job import INLINE_LOGS, NewJob
 from jobqueue.domain.limits import Breaker, Rate
-from jobqueue.domain.state import FINAL, State
+from jobqueue.domain.states import FINAL, State
 from jobqueue.services.pruner import Pruner
 from jobqueue.store import queue_statements
 from jobqueue.store.limits import End
@@ -106,7 +106,7 @@ async def test_a_job_that_does_not_know_when_it_ended_is_kept(idle_runtime: Runt
 
 async def test_a_job_whose_children_are_still_to_be_created_is_kept_until_they_are(idle_runtime: Runtime) -> None:
     claimed = await claimed_job(idle_runtime, on_success=NewJob(type="child"))
-    change = state.succeed(claimed.job, claimed.token, None)
+    change = transitions.succeed(claimed.job, claimed.token, None)
     assert await idle_runtime.jobs.apply(claimed.job.id, "default", change)
     idle_runtime.pruning.now = datetime.now(UTC) + timedelta(days=2)
     assert await idle_runtime.pruning.prune("default", State.SUCCESS, DAY, 100) == (0, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobqueue import Member, NewBatch, NewJob
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from tests.support.factories import add, claim, claimed_job, fail, succeed
 
 if TYPE_CHECKING:

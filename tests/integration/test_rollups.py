@@ -12,9 +12,10 @@ from bson import ObjectId
 
 from jobqueue.domain.access import EVERYTHING
 from jobqueue.domain.activity import Tally, total
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.histogram import RELATIVE_ERROR
-from jobqueue.domain.job import JobError, NewJob
-from jobqueue.domain.state import State
+from jobqueue.domain.job import NewJob
+from jobqueue.domain.states import State
 from jobqueue.domain.verdict import Success
 from jobqueue.services.rollups import Roller, minute_of
 from jobqueue.services.stats import WINDOWS, Asked, Stats

@@ -15,7 +15,7 @@ from jobqueue.domain.cron import Cron, Every
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.schedule import Schedule
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.domain.verdict import Success
 from jobqueue.services.schedules import Scheduler, Schedules
 from jobqueue.store.schedules import ScheduleStore

@@ -12,7 +12,7 @@ from bson import Decimal128, ObjectId, Regex
 from jobqueue.api.app import make_app
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import unsound_statements
 from jobqueue.store.unsound import faults
 from tests.support.factories import LONG_AGO, add, claim, claimed_job, fail, patient_reaper, succeed

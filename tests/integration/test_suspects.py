@@ -10,7 +10,7 @@ from bson import ObjectId
 
 from jobqueue.api.desk import Desk, Wanted
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.services.limits import Held
 from jobqueue.store.workers import Post
 from tests.support.factories import add, claim, fail, open_runtime, succeed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from bson import ObjectId
 
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.services.work import reaped
 from tests.support.factories import LONG_AGO, add, claim, set_clock, succeed
 

@@ -13,7 +13,7 @@ from pymongo import MongoClient
 
 from jobqueue import JobQueue
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.services import runtime as services
 from jobqueue.store import indexes
 from tests.support.factories import add, claim, retry

@@ -14,7 +14,7 @@ from pymongo import MongoClient
 
 from jobqueue import JobQueue
 from jobqueue.domain.errors import JobCancelledError
-from jobqueue.domain.state import FINAL, Outcome, State
+from jobqueue.domain.states import FINAL, Outcome, State
 from tests.support.factories import add, claim, open_runtime, succeed
 from tests.support.waiting import eventually, has_nothing_to_do
 

@@ -10,7 +10,7 @@ from bson import ObjectId
 
 from jobqueue import Member, NewBatch, NewJob
 from jobqueue.domain.errors import InvalidInputError, StaleTokenError
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.domain.verdict import Success
 from jobqueue.store.database import new_id
 from tests.support.factories import add, claim, claimed_job, document, fail, open_runtime, succeed

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jobqueue.domain.batch import Member, NewBatch
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.services.runtime import Runtime
 from jobqueue.store.database import new_id
 from tests.support.factories import die, fail, succeed

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.errors import ConflictError, InvalidInputError, ResultUnavailableError, StaleTokenError
-from jobqueue.domain.job import JobError
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.results import Results
-from jobqueue.domain.state import FINAL, State
+from jobqueue.domain.states import FINAL, State
 from tests.support.factories import LONG_AGO, add, claim, die, fail, open_runtime, succeed
 from tests.support.scale import sized
 from tests.support.waiting import eventually

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain.state import UNFINISHED
+from jobqueue.domain.states import UNFINISHED
 from tests.support.scale import sized
 from tests.support.waiting import eventually
 

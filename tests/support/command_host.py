@@ -17,7 +17,7 @@ from typing import Any
 
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.job import Job
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.processors.command import CommandProcessor
 from jobqueue.processors.commands_file import Command
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from jobqueue.domain.state import FINAL
+from jobqueue.domain.states import FINAL
 from jobqueue.domain.verdict import Failure, Success
 from jobqueue.services.pruner import Pruner, UnreadJobs
 from jobqueue.store.audit_outbox import AuditOutbox

@@ -12,7 +12,7 @@ from typing import Any
 from pymongo import monitoring
 
 from jobqueue import Die, JobQueue
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 
 CRASHED = 77
 WRITES = frozenset({"insert", "update", "findAndModify", "delete", "commitTransaction"})

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.job import JobError, NewJob
-from jobqueue.domain.state import State
+from jobqueue.domain.attempt import JobError
+from jobqueue.domain.job import NewJob
+from jobqueue.domain.states import State
 from jobqueue.domain.verdict import Again, Death, Failure, Success
 from jobqueue.services.maintenance import Grace, Reaper
 from jobqueue.services.runtime import Runtime

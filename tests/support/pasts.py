@@ -14,7 +14,7 @@ from bson import ObjectId
 from jobqueue.domain import histogram
 from jobqueue.domain.activity import TIMED, Activity, Starts, Tally
 from jobqueue.domain.job import NewJob
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.services.rollups import minute_of
 from jobqueue.store import documents
 

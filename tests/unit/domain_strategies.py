@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from jobqueue.domain.attempt import Attempt, Claim, JobError
 from jobqueue.domain.backoff import Exponential, Fixed, Steps
-from jobqueue.domain.job import Attempt, Claim, Job, JobError, NewJob
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.job import Job, NewJob
+from jobqueue.domain.states import Outcome, State
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy

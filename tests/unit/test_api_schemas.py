@@ -20,7 +20,7 @@ from jobqueue.api.schemas.watching import EventsQuery, StatsQuery
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.moments import LOST_PLUS, NO_DATE, NO_ZONE, moment
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 
 if TYPE_CHECKING:
     from jobqueue.api.operations import Route

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from jobqueue.domain import state, wire
+from jobqueue.domain import transitions, wire
 from jobqueue.domain.backoff import Fixed
 from jobqueue.domain.crash import Fate, Neighbour, fate, group
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.store import documents, statements
 
 from .domain_strategies import ERROR, make_job
@@ -105,11 +105,11 @@ def test_a_note_holds_until_the_lease_is_renewed() -> None:
 @pytest.mark.parametrize("wait", [0, 7])
 def test_a_crash_beside_others_is_not_counted_as_an_attempt_and_waits_like_a_failure(made: int, wait: int) -> None:
     one = make_job(attempts_made=made, attempts=3, backoff=Fixed(wait), crashes=None)
-    change = state.crash(one, TOKEN, ERROR, chance=0.5)
+    change = transitions.crash(one, TOKEN, ERROR, chance=0.5)
     assert (change.outcome, change.refund, change.crashes, change.expired_only) == (Outcome.CRASH, True, 1, True)
     assert (change.target, change.delay) == ((State.DELAYED, wait) if wait else (State.PENDING, None))
     assert (change.outbox, change.fingerprint) == ((), None)
-    assert state.crash(make_job(crashes=1), TOKEN, ERROR, chance=0.5).crashes == 2
+    assert transitions.crash(make_job(crashes=1), TOKEN, ERROR, chance=0.5).crashes == 2
 
 
 def test_a_job_is_a_suspect_from_two_crashes_on() -> None:
@@ -129,5 +129,5 @@ def test_crashes_that_another_tool_has_spoilt_are_none(stored: Any, read: int | 
 
 
 def test_a_transition_can_ask_for_a_job_without_a_note_of_its_present_lease() -> None:
-    change = state.fail(make_job(), TOKEN, ERROR, chance=0.5, expired_only=True, unmarked_at=at(3))
+    change = transitions.fail(make_job(), TOKEN, ERROR, chance=0.5, expired_only=True, unmarked_at=at(3))
     assert statements.guard("a" * 24, "q", change, "$$NOW")["claim.beside"] == {"$ne": at(3)}

@@ -11,8 +11,8 @@ from jobqueue.demo import summary
 from jobqueue.demo.display import LiveDisplay, PlainDisplay, display
 from jobqueue.demo.findings import Findings
 from jobqueue.demo.tally import Snapshot
-from jobqueue.domain.job import JobError
-from jobqueue.domain.state import State
+from jobqueue.domain.attempt import JobError
+from jobqueue.domain.states import State
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = Snapshot(total=10, done=3, failed=1, retried=2, running=4, rate=12.4, line="a\x1b[2J.py: 1 lines")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobqueue.domain import wire
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.queue import QueueConfig
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import documents, feed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.query import MOST_LISTED, JobQuery
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 
 from .domain_strategies import JOB_ID, garbage, make_job, modest, moments
 

@@ -8,21 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.domain import state
+from jobqueue.domain import transitions
+from jobqueue.domain.attempt import Retries
 from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import WrongStateError
-from jobqueue.domain.job import NewJob, Retries
-from jobqueue.domain.state import (
-    FINAL,
-    LEGAL,
-    SHORTEST_RETRY,
-    UNFINISHED,
-    UNSET,
-    WAITING,
-    Outcome,
-    State,
-    Transition,
-)
+from jobqueue.domain.job import NewJob
+from jobqueue.domain.states import FINAL, LEGAL, UNFINISHED, WAITING, Outcome, State
+from jobqueue.domain.transitions import SHORTEST_RETRY, UNSET, Transition
 
 from .domain_strategies import ERROR, HUGE, LONG_AGO, backoffs, chances, make_job, modest
 
@@ -44,16 +36,16 @@ def every_report(**changes: Any) -> list[Transition]:
     """Return every transition that a worker, the reaper or a person may ask for a job being processed."""
     job = make_job(**changes)
     made = [
-        state.succeed(job, TOKEN, {"n": 1}, code=200),
-        state.succeed(job, TOKEN, None),
-        state.die(job, TOKEN, ERROR, code=65),
-        state.release(TOKEN),
-        state.kill(job, ERROR),
+        transitions.succeed(job, TOKEN, {"n": 1}, code=200),
+        transitions.succeed(job, TOKEN, None),
+        transitions.die(job, TOKEN, ERROR, code=65),
+        transitions.release(TOKEN),
+        transitions.kill(job, ERROR),
     ]
-    made += [state.retry(job, TOKEN, delay=delay, error=None, most=MOST) for delay in (None, 0, 0.5, 3600)]
-    made.append(state.retry(make_job(**changes, **looping(MOST)), TOKEN, delay=5, error=ERROR, most=MOST))
+    made += [transitions.retry(job, TOKEN, delay=delay, error=None, most=MOST) for delay in (None, 0, 0.5, 3600)]
+    made.append(transitions.retry(make_job(**changes, **looping(MOST)), TOKEN, delay=5, error=ERROR, most=MOST))
     made += [
-        state.fail(job, TOKEN, ERROR, chance=0.5, outcome=outcome, expired_only=expired)
+        transitions.fail(job, TOKEN, ERROR, chance=0.5, outcome=outcome, expired_only=expired)
         for outcome, expired in ((Outcome.FAIL, False), (Outcome.HANGING, True), (Outcome.TIMEOUT, True))
     ]
     return made
@@ -100,7 +92,7 @@ def test_a_failed_attempt_ends_the_job_exactly_when_none_is_left(
     made: int, allowed: int, backoff: Backoff, chance: float
 ) -> None:
     job = make_job(attempts_made=made, attempts=allowed, backoff=backoff)
-    change = state.fail(job, TOKEN, ERROR, chance=chance)
+    change = transitions.fail(job, TOKEN, ERROR, chance=chance)
     assert (change.target is State.FAILED) == (made >= allowed)
     if change.target is State.DELAYED:
         assert change.delay == backoff.seconds(made, chance=chance)
@@ -113,7 +105,7 @@ def test_a_failed_attempt_ends_the_job_exactly_when_none_is_left(
 @modest
 @given(st.none() | st.floats() | st.integers(-(10**400), 10**400) | st.sampled_from([True, "5", [], HUGE, -HUGE]))
 def test_a_retry_is_not_counted_and_comes_back_after_a_second_at_the_earliest(delay: Any) -> None:
-    change = state.retry(make_job(), TOKEN, delay=delay, error=ERROR, most=MOST)
+    change = transitions.retry(make_job(), TOKEN, delay=delay, error=ERROR, most=MOST)
     assert (change.target, change.outcome, change.refund) == (State.DELAYED, Outcome.RETRY, True)
     assert change.delay is not None
     assert SHORTEST_RETRY <= change.delay <= LONGEST
@@ -131,14 +123,14 @@ def test_retries_are_counted_as_long_as_each_run_begins_soon_after_the_one_befor
 ) -> None:
     retries = None if last is None else Retries(count=7, at=LONG_AGO + timedelta(seconds=last))
     job = make_job(start_at=LONG_AGO + timedelta(seconds=began), retries=retries)
-    assert state.retry(job, TOKEN, delay=5, error=ERROR, most=MOST).retries == count
+    assert transitions.retry(job, TOKEN, delay=5, error=ERROR, most=MOST).retries == count
 
 
 def test_a_job_that_goes_back_too_often_fails_whatever_attempts_remain() -> None:
     loop = looping(MOST - 1)
-    assert state.retry(make_job(**loop), TOKEN, delay=5, error=ERROR, most=MOST).target is State.DELAYED
+    assert transitions.retry(make_job(**loop), TOKEN, delay=5, error=ERROR, most=MOST).target is State.DELAYED
     job = make_job(attempts=50, attempts_made=1, on_failure=CHILD, **looping(MOST))
-    change = state.retry(job, TOKEN, delay=5, error=ERROR, code=75, most=MOST)
+    change = transitions.retry(job, TOKEN, delay=5, error=ERROR, code=75, most=MOST)
     assert (change.target, change.outcome, change.refund, change.delay) == (State.FAILED, Outcome.FAIL, False, None)
     assert (change.outbox, change.code) == (("children",), 75)
     assert change.error is not None
@@ -147,19 +139,19 @@ def test_a_job_that_goes_back_too_often_fails_whatever_attempts_remain() -> None
         f"retried 21 times in a row, uncounted, each time within 10 s of the last; the last reason was: {ERROR.message}"
     )
     assert change.fingerprint
-    silent = state.retry(job, TOKEN, delay=None, error=None, most=MOST)
+    silent = transitions.retry(job, TOKEN, delay=None, error=None, most=MOST)
     assert silent.error is not None
     assert silent.error.message.endswith("of the last")
 
 
 def test_a_release_gives_the_job_back_uncounted_and_says_nothing_else() -> None:
-    change = state.release(TOKEN)
+    change = transitions.release(TOKEN)
     assert (change.target, change.refund, change.delay, change.error) == (State.PENDING, True, None, None)
     assert change.result is UNSET
 
 
 def test_a_result_of_none_is_a_result() -> None:
-    assert state.succeed(make_job(), TOKEN, None).result is None
+    assert transitions.succeed(make_job(), TOKEN, None).result is None
     assert all(one.result is UNSET for one in every_report() if one.target is not State.SUCCESS)
 
 
@@ -169,13 +161,13 @@ def test_only_the_reaper_asks_for_the_lease_to_have_ended() -> None:
 
 
 def test_a_person_can_kill_whatever_has_not_ended() -> None:
-    waiting = state.kill(make_job(state=State.PENDING, claim=None), ERROR)
+    waiting = transitions.kill(make_job(state=State.PENDING, claim=None), ERROR)
     assert (waiting.source, waiting.token) == (State.PENDING, None)
-    delayed = state.kill(make_job(state=State.DELAYED, claim=None), ERROR)
+    delayed = transitions.kill(make_job(state=State.DELAYED, claim=None), ERROR)
     assert (delayed.source, delayed.token) == (State.DELAYED, None)
     job = make_job()
     assert job.claim is not None
-    processing = state.kill(job, ERROR)
+    processing = transitions.kill(job, ERROR)
     assert (processing.source, processing.token) == (State.PROCESSING, job.claim.token)
     assert {one.target for one in (waiting, delayed, processing)} == {State.KILLED}
 
@@ -183,7 +175,7 @@ def test_a_person_can_kill_whatever_has_not_ended() -> None:
 @pytest.mark.parametrize("ended", sorted(FINAL))
 def test_what_has_ended_cannot_be_killed(ended: State) -> None:
     with pytest.raises(WrongStateError) as caught:
-        state.kill(make_job(state=ended, claim=None), ERROR)
+        transitions.kill(make_job(state=ended, claim=None), ERROR)
     assert (caught.value.state, caught.value.verb) == (ended, "killed")
 
 

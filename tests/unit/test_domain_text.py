@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.domain.job import LONGEST_KIND, LONGEST_MESSAGE, LONGEST_TRACE, JobError
+from jobqueue.domain.attempt import LONGEST_KIND, LONGEST_MESSAGE, LONGEST_TRACE, JobError
 from jobqueue.domain.text import clean, cut, split, told, words
 
 from .domain_strategies import modest

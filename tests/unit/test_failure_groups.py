@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import jobqueue
+from jobqueue.domain.attempt import LONGEST_TRACE, JobError
 from jobqueue.domain.fingerprint import fingerprint, summary
-from jobqueue.domain.job import LONGEST_TRACE, JobError
 from jobqueue.domain.text import cut_middle
 from jobqueue.domain.traceback_text import _FOREIGN_CODE, origin
 

@@ -17,7 +17,7 @@ from jobqueue.processors.calling import in_loop, in_thread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jobqueue.domain.job import JobError
+    from jobqueue.domain.attempt import JobError
 
 EMPTY: dict[str, Any] = {}
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.fingerprint import LENGTH, fingerprint, template
-from jobqueue.domain.job import JobError
 
 
 @pytest.mark.parametrize(

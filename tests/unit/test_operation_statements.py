@@ -9,7 +9,7 @@ from jobqueue.domain.access import Scope
 from jobqueue.domain.audit import Actor
 from jobqueue.domain.failure import FailureQuery
 from jobqueue.domain.operation import Action, NewOperation, Stage, Tally
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import failure_statements, operation_statements, selection
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

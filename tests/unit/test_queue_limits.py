@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.domain import queue_form, wire
+from jobqueue.domain import queue_form
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.limits import Breaker, Rate, breaker, limit_key, limit_path, rate, retention
+from jobqueue.domain.masking import MASK
 from jobqueue.domain.processing import CommandConfig, WebhookConfig
 from jobqueue.domain.queue import QueueConfig, read, read_what_holds
 from jobqueue.services import limits as limiting
@@ -387,17 +388,17 @@ def test_what_is_shown_can_be_sent_back() -> None:
 
 def test_masks_are_replaced_by_what_they_stand_for_and_new_values_stay() -> None:
     hook = {"kind": "webhook", "url": URL}
-    assert put_back(hook)["secret"] == put_back({**hook, "secret": wire.MASK})["secret"] == SECRETS[0]
+    assert put_back(hook)["secret"] == put_back({**hook, "secret": MASK})["secret"] == SECRETS[0]
     assert put_back({**hook, "secret": None})["secret"] == SECRETS[0]
     assert put_back({**hook, "secret": SECRETS[2]})["secret"] == SECRETS[2]
-    headers = {"A": wire.MASK, "B": "new", "C": wire.MASK}
-    assert put_back({**hook, "headers": headers})["headers"] == {"A": "1", "B": "new", "C": wire.MASK}
-    previous = [wire.MASK, SECRETS[0], wire.MASK]
-    assert put_back({**hook, "previousSecrets": previous})["previousSecrets"] == [SECRETS[1], SECRETS[0], wire.MASK]
+    headers = {"A": MASK, "B": "new", "C": MASK}
+    assert put_back({**hook, "headers": headers})["headers"] == {"A": "1", "B": "new", "C": MASK}
+    previous = [MASK, SECRETS[0], MASK]
+    assert put_back({**hook, "previousSecrets": previous})["previousSecrets"] == [SECRETS[1], SECRETS[0], MASK]
     assert put_back({**hook, "previousSecrets": []})["previousSecrets"] == []
 
 
 def test_no_secret_goes_to_another_processor() -> None:
-    hook = {"kind": "webhook", "url": URL, "secret": wire.MASK}
+    hook = {"kind": "webhook", "url": URL, "secret": MASK}
     assert put_back(hook, "b") == put_back(hook, "c") == {"kind": "webhook", "url": URL}
     assert put_back({"kind": "command", "name": "x"}) == {"kind": "command", "name": "x"}

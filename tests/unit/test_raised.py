@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 from jobqueue import Die, JobCancelledError, Retry
-from jobqueue.domain.job import LONGEST_MESSAGE, LONGEST_TRACE, JobError
+from jobqueue.domain.attempt import LONGEST_MESSAGE, LONGEST_TRACE, JobError
 from jobqueue.domain.verdict import Again, Death, Failure
 from jobqueue.processors.raised import stems_from_a_stop, verdict_on
 

@@ -13,7 +13,7 @@ from mongomock_motor import AsyncMongoMockClient
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.query import JobQuery
 from jobqueue.domain.queue import QueueConfig
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.store import documents
 from jobqueue.store.search import order, statement
 

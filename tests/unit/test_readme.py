@@ -14,7 +14,7 @@ from jobqueue.cli.main import COMMANDS
 from jobqueue.domain.job import NewJob
 from jobqueue.domain.queue import QueueConfig
 from jobqueue.domain.queue_form import queue as wire_queue
-from jobqueue.domain.state import LEGAL, Outcome
+from jobqueue.domain.states import LEGAL, Outcome
 from jobqueue.domain.wire import job as wire_job
 from jobqueue.settings import describe
 from jobqueue.store.documents import job as read

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.domain import state
-from jobqueue.domain.job import JobError, NewJob, Retries
-from jobqueue.domain.state import FINAL, UNFINISHED, Outcome, State, Transition
+from jobqueue.domain import transitions
+from jobqueue.domain.attempt import JobError, Retries
+from jobqueue.domain.job import NewJob
+from jobqueue.domain.states import FINAL, UNFINISHED, Outcome, State
 from jobqueue.store import limit_key_statements, limit_statements, queue_statements, requeue_statements, statements
 
 from .domain_strategies import JOB_ID, LONG_AGO, make_job, modest
@@ -19,6 +20,7 @@ from .domain_strategies import JOB_ID, LONG_AGO, make_job, modest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from jobqueue.domain.transitions import Transition
     from jobqueue.store.statements import Document, Now
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,23 +33,23 @@ CHILD = NewJob(type="child")
 LOOPING = make_job(start_at=LONG_AGO, retries=Retries(count=5, at=LONG_AGO - timedelta(seconds=1)))
 
 
-def transitions() -> list[Transition]:
+def every_transition() -> list[Transition]:
     """Return one of every kind, with a text in each place that looks like an expression."""
     job = make_job(on_complete=CHILD)
     return [
-        state.succeed(job, TOKEN, {"value": EVIL}, code=200),
-        state.fail(job, TOKEN, ERROR, chance=0.5, code=1),
-        state.fail(job, TOKEN, ERROR, chance=0.5, outcome=Outcome.HANGING, expired_only=True),
-        state.fail(make_job(attempts=1), TOKEN, ERROR, chance=0.5),
-        state.die(job, TOKEN, ERROR),
-        state.retry(job, TOKEN, delay=5, error=ERROR, most=5),
-        state.retry(job, EVIL, delay=5, error=ERROR, most=5),
-        state.retry(job, TOKEN, delay=None, error=ERROR, most=5),
-        state.retry(LOOPING, TOKEN, delay=None, error=ERROR, most=5),
-        state.release(TOKEN),
-        state.kill(job, ERROR),
-        state.kill(make_job(state=State.PENDING, claim=None), ERROR),
-        state.kill(make_job(state=State.DELAYED, claim=None), ERROR),
+        transitions.succeed(job, TOKEN, {"value": EVIL}, code=200),
+        transitions.fail(job, TOKEN, ERROR, chance=0.5, code=1),
+        transitions.fail(job, TOKEN, ERROR, chance=0.5, outcome=Outcome.HANGING, expired_only=True),
+        transitions.fail(make_job(attempts=1), TOKEN, ERROR, chance=0.5),
+        transitions.die(job, TOKEN, ERROR),
+        transitions.retry(job, TOKEN, delay=5, error=ERROR, most=5),
+        transitions.retry(job, EVIL, delay=5, error=ERROR, most=5),
+        transitions.retry(job, TOKEN, delay=None, error=ERROR, most=5),
+        transitions.retry(LOOPING, TOKEN, delay=None, error=ERROR, most=5),
+        transitions.release(TOKEN),
+        transitions.kill(job, ERROR),
+        transitions.kill(make_job(state=State.PENDING, claim=None), ERROR),
+        transitions.kill(make_job(state=State.DELAYED, claim=None), ERROR),
     ]
 
 
@@ -55,7 +57,7 @@ def updates(now: Now) -> list[Document | list[Document]]:
     """Return every update, likewise."""
     grouped = make_job(meta={"x": EVIL})
     return [
-        *(statements.applied(one, now) for one in transitions()),
+        *(statements.applied(one, now) for one in every_transition()),
         statements.claim(EVIL, EVIL, now, lease=5, slots=[EVIL]),
         statements.renew(now, 5, [{"m": EVIL, "level": EVIL}]),
         requeue_statements.requeue(now, {"data": None}, {"data": {"value": EVIL}}),
@@ -117,11 +119,11 @@ def test_in_production_only_the_servers_clock_counts() -> None:
     for update in updates(statements.SERVER_NOW):
         assert {one for one in leaves(update) if isinstance(one, datetime)} <= given_dates
     filters = [statements.due(statements.SERVER_NOW), statements.expired(statements.SERVER_NOW, 60)]
-    filters += [statements.guard(JOB_ID, "default", one, statements.SERVER_NOW) for one in transitions()]
+    filters += [statements.guard(JOB_ID, "default", one, statements.SERVER_NOW) for one in every_transition()]
     assert not any(isinstance(one, datetime) for found in filters for one in leaves(found))
 
 
-@pytest.mark.parametrize("transition", transitions(), ids=lambda one: f"{one.source}-{one.outcome}-{one.target}")
+@pytest.mark.parametrize("transition", every_transition(), ids=lambda one: f"{one.source}-{one.outcome}-{one.target}")
 def test_every_change_is_guarded_by_the_state_it_starts_from_and_the_claim(transition: Transition) -> None:
     guard = statements.guard(JOB_ID, "default", transition, NOW)
     assert guard["state"] == transition.source
@@ -131,7 +133,7 @@ def test_every_change_is_guarded_by_the_state_it_starts_from_and_the_claim(trans
     assert ("$expr" in guard) == transition.expired_only
 
 
-@pytest.mark.parametrize("transition", transitions(), ids=lambda one: f"{one.source}-{one.outcome}-{one.target}")
+@pytest.mark.parametrize("transition", every_transition(), ids=lambda one: f"{one.source}-{one.outcome}-{one.target}")
 def test_a_change_sets_the_target_lets_go_of_the_claim_and_touches_nothing_a_person_gave(
     transition: Transition,
 ) -> None:

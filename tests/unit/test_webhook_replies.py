@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.domain import payload
-from jobqueue.domain.job import LONGEST_MESSAGE, JobError
+from jobqueue.domain.attempt import LONGEST_MESSAGE, JobError
 from jobqueue.domain.verdict import Accepted, Again, Death, Failure, Success
 from jobqueue.processors.replies import MOST_BODY, Reply, judge, retry_after
 

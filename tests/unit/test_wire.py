@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.domain import queue_form, wire
-from jobqueue.domain.job import Attempt, Claim, JobError, LogLine, NewJob
+from jobqueue.domain.attempt import Attempt, Claim, JobError, LogLine
+from jobqueue.domain.job import NewJob
+from jobqueue.domain.masking import MASK
 from jobqueue.domain.processing import CommandConfig, WebhookConfig
 from jobqueue.domain.queue import QueueConfig, read_what_holds
-from jobqueue.domain.state import Outcome, State
+from jobqueue.domain.states import Outcome, State
 from jobqueue.store import documents
 
 from .domain_strategies import JOB_ID, LONG_AGO, backoffs, garbage, make_job, modest, moments, new_jobs
@@ -171,7 +173,7 @@ def test_a_queue_configuration_comes_back_from_its_document(
     assert "whsec_" not in json.dumps(shown)
     for kind, one in made.items():
         if isinstance(one, WebhookConfig):
-            assert shown[kind].get("headers", {}) == dict.fromkeys(one.headers, wire.MASK)
+            assert shown[kind].get("headers", {}) == dict.fromkeys(one.headers, MASK)
 
 
 def test_a_job_somebody_wrote_by_hand_gets_the_defaults() -> None:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from jobqueue.domain.attempt import Claim
 from jobqueue.domain.backoff import Fixed
-from jobqueue.domain.job import Claim, Job
+from jobqueue.domain.job import Job
 from jobqueue.domain.processing import WebhookConfig
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 from jobqueue.domain.verdict import Failure
 
 if TYPE_CHECKING:

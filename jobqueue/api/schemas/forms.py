@@ -9,7 +9,7 @@ from jobqueue.domain.batch import MOST_MEMBERS
 from jobqueue.domain.checks import BOUNDS, LONGEST_KEY, LONGEST_TYPE, QUEUE_NAME
 from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.job import MOST_CHILDREN, MOST_DEPENDENCIES, POLICIES
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 
 Form = dict[str, Any]
 

@@ -17,7 +17,7 @@ from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.projection import SHOWN, Projection
 from jobqueue.domain.query import LONGEST_TEXT, MOST_LISTED
 from jobqueue.domain.searchable import SORTS
-from jobqueue.domain.state import State
+from jobqueue.domain.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

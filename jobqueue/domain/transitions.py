@@ -1,4 +1,4 @@
-"""The states of a job, which may become which, and the named transitions between them.
+"""The named transitions between the states of a job.
 
 A transition is a value: what to change, and the state and claim it may start from. Only the store applies it, as one
 guarded atomic update, so that of two transitions that race exactly one happens.
@@ -8,49 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import StrEnum
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.attempt import JobError
 from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import WrongStateError
 from jobqueue.domain.fingerprint import fingerprint
-from jobqueue.domain.job import JobError
+from jobqueue.domain.states import FINAL, LEGAL, Outcome, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from jobqueue.domain.job import Job
-
-
-class State(StrEnum):
-    """The six states of a job."""
-
-    PENDING = "pending"
-    PROCESSING = "processing"
-    DELAYED = "delayed"
-    SUCCESS = "success"
-    FAILED = "failed"
-    KILLED = "killed"
-
-
-FINAL: Final = frozenset({State.SUCCESS, State.FAILED, State.KILLED})
-"""States in which nothing more happens unless a person requeues the job."""
-WAITING: Final = frozenset({State.PENDING, State.DELAYED})
-UNFINISHED: Final = WAITING | {State.PROCESSING}
-
-LEGAL: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
-    {
-        State.PENDING: frozenset({State.PROCESSING, State.DELAYED, State.KILLED}),
-        State.DELAYED: frozenset({State.PENDING, State.KILLED}),
-        State.PROCESSING: frozenset({State.PENDING, State.DELAYED, State.SUCCESS, State.FAILED, State.KILLED}),
-        State.SUCCESS: frozenset({State.PENDING}),
-        State.FAILED: frozenset({State.PENDING, State.DELAYED}),
-        State.KILLED: frozenset({State.PENDING, State.DELAYED}),
-    }
-)
-"""Which state may become which; everything else is a mistake."""
 
 
 DEPENDENTS: Final = "dependents"
@@ -59,36 +28,37 @@ DEPENDENTS: Final = "dependents"
 
 BREAKER: Final = "breaker:"
 """In an outbox, before the token of an attempt: the circuit breaker of the queue has not counted its end yet."""
+
+
 DEPENDENCY: Final = "dependency"
 """The kind of error of a job that was killed because of another one."""
+
+
 REOPEN: Final = "reopen"
 """In an outbox: the batch of a requeued job is to be opened again, if that has finished."""
+
+
 REVIVE: Final = "revive"
 """In an outbox: jobs that were killed because of this one are to wait again, as it was requeued."""
+
+
 NOTES: Final = (REOPEN, REVIVE)
 """Entries that a requeue writes."""
+
+
 _ORDER: Final = ("children", DEPENDENTS, "batch", "delete")
+
+
 SHORTEST_RETRY: Final = 1.0
 """Seconds after which a job that asks to run again, uncounted, comes back at the earliest."""
+
+
 ENDLESS: Final = "endless"
 """Kind of the error of a job that went back uncounted too often."""
+
+
 _LOOP: Final = timedelta(seconds=10)
 """Two runs that begin within this time of each other may be turns of one loop."""
-
-
-class Outcome(StrEnum):
-    """How one attempt ended, as kept in the history."""
-
-    SUCCESS = "success"
-    FAIL = "fail"
-    DIE = "die"
-    RETRY = "retry"
-    HANGING = "hanging"
-    TIMEOUT = "timeout"
-    CRASH = "crash"
-    KILL = "kill"
-    RELEASE = "release"
-    REQUEUE = "requeue"
 
 
 class _Unset:

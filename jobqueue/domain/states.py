@@ -1,0 +1,59 @@
+"""The states of a job, which may become which, and the outcomes of its attempts."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class State(StrEnum):
+    """The six states of a job."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    DELAYED = "delayed"
+    SUCCESS = "success"
+    FAILED = "failed"
+    KILLED = "killed"
+
+
+FINAL: Final = frozenset({State.SUCCESS, State.FAILED, State.KILLED})
+"""States in which nothing more happens unless a person requeues the job."""
+
+
+WAITING: Final = frozenset({State.PENDING, State.DELAYED})
+
+
+UNFINISHED: Final = WAITING | {State.PROCESSING}
+
+
+LEGAL: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
+    {
+        State.PENDING: frozenset({State.PROCESSING, State.DELAYED, State.KILLED}),
+        State.DELAYED: frozenset({State.PENDING, State.KILLED}),
+        State.PROCESSING: frozenset({State.PENDING, State.DELAYED, State.SUCCESS, State.FAILED, State.KILLED}),
+        State.SUCCESS: frozenset({State.PENDING}),
+        State.FAILED: frozenset({State.PENDING, State.DELAYED}),
+        State.KILLED: frozenset({State.PENDING, State.DELAYED}),
+    }
+)
+"""Which state may become which; everything else is a mistake."""
+
+
+class Outcome(StrEnum):
+    """How one attempt ended, as kept in the history."""
+
+    SUCCESS = "success"
+    FAIL = "fail"
+    DIE = "die"
+    RETRY = "retry"
+    HANGING = "hanging"
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+    KILL = "kill"
+    RELEASE = "release"
+    REQUEUE = "requeue"
