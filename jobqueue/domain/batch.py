@@ -29,6 +29,9 @@ SUCCESS: Final = "success"
 FAILED: Final = "failed"
 EVENTS: Final[Mapping[Event, str]] = {"complete": "on_complete", "success": "on_success", "failure": "on_failure"}
 
+OPEN = "open"
+FINISHED = "finished"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:

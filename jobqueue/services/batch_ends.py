@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.batch import EVENTS, StandIn, closing
+from jobqueue.domain.batch import EVENTS, OPEN, StandIn, closing
 from jobqueue.domain.errors import ConflictError, KeyConflictError, NotFoundError
 from jobqueue.domain.job import as_tuple
 from jobqueue.domain.states import State
 from jobqueue.domain.transitions import REOPEN
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
-from jobqueue.store.batch_statements import ADDING, OPEN, REQUEUE
+from jobqueue.store.batch_statements import ADDING, REQUEUE
 from jobqueue.store.documents import callback_of, derived_id
 
 if TYPE_CHECKING:

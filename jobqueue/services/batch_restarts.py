@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.domain.batch import SUCCESS
+from jobqueue.domain.batch import FINISHED, SUCCESS
 from jobqueue.domain.errors import ConflictError, KeyConflictError, NotFoundError, WrongStateError
 from jobqueue.journal import get_logger
 from jobqueue.services.wake import Wake
-from jobqueue.store.batch_statements import FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain import wire
-from jobqueue.domain.batch import FAILED, SUCCESS, after_batch, arranged, check_refs
+from jobqueue.domain.batch import FAILED, OPEN, SUCCESS, after_batch, arranged, check_refs
 from jobqueue.domain.errors import (
     ConflictError,
     InvalidInputError,
@@ -21,7 +21,7 @@ from jobqueue.services.batch_members import Added, added_jobs, blocked_jobs, che
 from jobqueue.services.dependencies import missing_ones
 from jobqueue.services.wake import Wake
 from jobqueue.store.additions import RefTakenError
-from jobqueue.store.batch_statements import OPEN, REQUEUE
+from jobqueue.store.batch_statements import REQUEUE
 from jobqueue.store.database import new_id
 from jobqueue.store.documents import numbered_ids
 

@@ -20,6 +20,7 @@ from bson import ObjectId
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
+from jobqueue.domain.batch import OPEN
 from jobqueue.domain.errors import (
     BusyError,
     ConflictError,
@@ -32,7 +33,7 @@ from jobqueue.domain.states import State
 from jobqueue.journal import get_logger
 from jobqueue.store import addition_statements, statements
 from jobqueue.store.addition_statements import Addition
-from jobqueue.store.batch_statements import ADDING, OPEN
+from jobqueue.store.batch_statements import ADDING
 from jobqueue.store.circles import leads_to
 from jobqueue.store.database import guarded
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from jobqueue.domain.batch import FAILED
+from jobqueue.domain.batch import FAILED, FINISHED, OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from jobqueue.domain.batch import Batch, Closing, StandIn
     from jobqueue.store.statements import Document, Now
 
-OPEN = "open"
-FINISHED = "finished"
 SETTLE = "settle"
 """In an outbox: look whether the batch has finished, as no job of it may end any more to tell."""
 REQUEUE = "requeue"

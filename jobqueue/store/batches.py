@@ -10,12 +10,12 @@ from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from jobqueue.domain.batch import FAILED, SUCCESS, Batch, StandIn
+from jobqueue.domain.batch import FAILED, OPEN, SUCCESS, Batch, StandIn
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.states import UNFINISHED, State
 from jobqueue.store import batch_statements, documents, statements
 from jobqueue.store.additions import AdditionStore
-from jobqueue.store.batch_statements import ADDING, OPEN, SETTLE
+from jobqueue.store.batch_statements import ADDING, SETTLE
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 from pymongo import ReturnDocument
 
-from jobqueue.domain.batch import FAILED, SUCCESS
+from jobqueue.domain.batch import FAILED, FINISHED, OPEN, SUCCESS
 from jobqueue.domain.states import UNFINISHED, State
 from jobqueue.domain.transitions import REOPEN, REVIVE
 from jobqueue.store import batch_statements, dependency_statements, documents, requeue_statements, statements
-from jobqueue.store.batch_statements import ADDING, FINISHED, OPEN, REQUEUE, SETTLE
+from jobqueue.store.batch_statements import ADDING, REQUEUE, SETTLE
 from jobqueue.store.batches import batch_of
 from jobqueue.store.database import guarded
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.batch import OPEN
 from jobqueue.recent import Recent
 from jobqueue.store import queue_statements, statements
-from jobqueue.store.batch_statements import OPEN
 from jobqueue.store.clock import steady
 from jobqueue.store.database import guarded
 from jobqueue.store.readers import FIELDS

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from bson import ObjectId
 
+from jobqueue.domain.batch import OPEN
 from jobqueue.domain.states import State
 from jobqueue.store import documents, statements
-from jobqueue.store.batch_statements import OPEN
 from jobqueue.store.database import guarded
 
 if TYPE_CHECKING:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 Q = "/v1/queues/q"
 HOOK = {"kind": "webhook", "url": "https://example.com/hook", "headers": {"Authorization": "Bearer x", "X-A": "1"}}
 COMMAND = {"kind": "command", "name": "report"}
-MASK = MASK
 
 
 @pytest.fixture
