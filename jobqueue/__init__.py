@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from jobqueue.domain.batch import Member, NewBatch
     from jobqueue.domain.errors import Die, JobCancelledError, JobQueueError, ResultUnavailableError, Retry
-    from jobqueue.domain.job import Job, NewJob
-    from jobqueue.domain.query import JobQuery
-    from jobqueue.domain.states import State
+    from jobqueue.domain.jobs.job import Job, NewJob
+    from jobqueue.domain.jobs.states import State
+    from jobqueue.domain.search.query import JobQuery
+    from jobqueue.domain.workflow.batch import Member, NewBatch
     from jobqueue.services.queue import JobQueue
 
 __all__ = [

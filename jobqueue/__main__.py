@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from jobqueue.cli.entry import main
+from jobqueue.cli.process.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

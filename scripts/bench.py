@@ -24,8 +24,8 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import WriteConcern
 
 from jobqueue import JobQueue
-from jobqueue.domain.verdict import Success
-from jobqueue.store.embedded import EmbeddedMongo
+from jobqueue.domain.work.verdict import Success
+from jobqueue.store.embedded.lifecycle import EmbeddedMongo
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

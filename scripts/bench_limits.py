@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from jobqueue import JobQueue, NewJob
-from jobqueue.store.embedded import EmbeddedMongo
+from jobqueue.store.embedded.lifecycle import EmbeddedMongo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

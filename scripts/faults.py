@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from jobqueue.store.mongod_binary import find_mongod  # noqa: E402 - the path has to be set first
+from jobqueue.store.embedded.mongod_binary import find_mongod  # noqa: E402 - the path has to be set first
 from tests.support.faults.figures import total  # noqa: E402 - as above
 
 _OPTIONS = ("-m", "full or not full", "-q", "--tb=short", "--durations=5", "--timeout=600")

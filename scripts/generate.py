@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 from pymongo import MongoClient, WriteConcern
 
-from jobqueue.domain.job import NewJob
-from jobqueue.domain.queue import QueueConfig
-from jobqueue.store import documents, indexes
-from jobqueue.store.database import Database
+from jobqueue.domain.jobs.job import NewJob
+from jobqueue.domain.queues.queue import QueueConfig
+from jobqueue.store import indexes
+from jobqueue.store.documents import documents
+from jobqueue.store.mongo.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

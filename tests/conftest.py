@@ -12,10 +12,10 @@ import hypothesis
 import pytest
 from pymongo import MongoClient
 
+from jobqueue.services.application import Runtime
 from jobqueue.services.queue import JobQueue
-from jobqueue.services.runtime import Runtime
 from jobqueue.settings import Settings
-from jobqueue.store.embedded import EmbeddedMongo
+from jobqueue.store.embedded.lifecycle import EmbeddedMongo
 from tests.support.factories import PATIENCE
 
 if TYPE_CHECKING:

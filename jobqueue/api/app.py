@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import hdrs, web
 
-from jobqueue.api.auth import authenticate, refuse_foreign_pages
-from jobqueue.api.desk import DESK, Desk
-from jobqueue.api.document import DESCRIPTION, Description
-from jobqueue.api.gate import guarded
-from jobqueue.api.keys import OPEN_TO_ALL, ROUTE_TABLE, RUNTIME
-from jobqueue.api.middleware import answer_problems, expect, finish, note
-from jobqueue.api.reading import MOST_BODY
+from jobqueue.api.description.openapi import DESCRIPTION, Description
+from jobqueue.api.http.json_body import MOST_BODY
+from jobqueue.api.http.keys import OPEN_TO_ALL, ROUTE_TABLE, RUNTIME
+from jobqueue.api.http.middleware import answer_problems, expect, finish, note
 from jobqueue.api.route_table import ROUTES
-from jobqueue.api.throttle import THROTTLE, Throttle
+from jobqueue.api.security.authentication import authenticate, refuse_foreign_pages
+from jobqueue.api.security.authorization import guarded
+from jobqueue.api.security.throttle import THROTTLE, Throttle
+from jobqueue.api.work.long_poll import DESK, Desk
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from jobqueue.api.operations import Route
-    from jobqueue.services.runtime import Runtime
+    from jobqueue.api.http.route_spec import Route
+    from jobqueue.services.application import Runtime
 
 
 def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Application:

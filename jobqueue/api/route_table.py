@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.api.routes import access, batches, bulk, jobs, queues, schedules, system, watching, work
+from jobqueue.api.access import routes as access
+from jobqueue.api.bulk import routes as bulk
+from jobqueue.api.insight import routes as watching
+from jobqueue.api.jobs import routes as jobs
+from jobqueue.api.queues import routes as queues
+from jobqueue.api.schedules import routes as schedules
+from jobqueue.api.system import routes as system
+from jobqueue.api.work import routes as work
+from jobqueue.api.workflow import routes as batches
 
 if TYPE_CHECKING:
-    from jobqueue.api.operations import Route
+    from jobqueue.api.http.route_spec import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *system.ROUTES,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from jobqueue.cli import exits, output
+from jobqueue.cli.render import errors, output
 from jobqueue.domain.errors import JobQueueError
 
 if TYPE_CHECKING:
@@ -28,28 +28,34 @@ class Entry(NamedTuple):
 
 
 COMMANDS: Final = {
-    "serve": Entry("jobqueue.cli.serve:serve", "Serve the HTTP API, run webhooks and do the maintenance."),
-    "worker": Entry("jobqueue.cli.worker:worker", "Run the Python handlers of a JobQueue object."),
-    "add": Entry("jobqueue.cli.add:add", "Add a job, or many."),
-    "list": Entry("jobqueue.cli.listing:list_jobs", "List jobs, newest first."),
-    "search": Entry("jobqueue.cli.search:search_jobs", "Find jobs by a filter."),
-    "show": Entry("jobqueue.cli.show:show", "Show all about one job."),
-    "logs": Entry("jobqueue.cli.job_logs:logs", "Print what a job has logged, and what it logs until it ends."),
-    "failures": Entry("jobqueue.cli.failures:failures", "List what goes wrong, in groups, and start a group again."),
-    "requeue": Entry("jobqueue.cli.change:requeue", "Start ended or delayed jobs anew."),
-    "kill": Entry("jobqueue.cli.change:kill", "End unfinished jobs."),
-    "batch": Entry("jobqueue.cli.batch:batch", "Look at batches, wait for them, start them again, end them."),
-    "why": Entry("jobqueue.cli.why:why", "Say why a job is not running."),
-    "queues": Entry("jobqueue.cli.queues:queues", "List queues and how they are doing."),
-    "queue": Entry("jobqueue.cli.queue:queue", "Show, configure, pause, resume and delete queues."),
-    "stats": Entry("jobqueue.cli.stats:stats", "Show how many jobs are in which state, throughput and times."),
-    "schedule": Entry("jobqueue.cli.schedule:schedule", "List, show, set, pause, resume and delete schedules."),
-    "token": Entry("jobqueue.cli.token:token", "Make, list and revoke tokens of the HTTP API."),
-    "audit": Entry("jobqueue.cli.audit:audit", "List what people have changed."),
-    "settings": Entry("jobqueue.cli.settings:settings", "Show every setting and where its value is from."),
-    "health": Entry("jobqueue.cli.health:health", "Ask the server of this machine how it is."),
-    "doctor": Entry("jobqueue.cli.doctor:doctor", "Check that everything needed is there, and say what to do if not."),
-    "demo": Entry("jobqueue.cli.demo:demo", "Show what jobqueue does, on jobs of its own."),
+    "serve": Entry("jobqueue.cli.process.serve:serve", "Serve the HTTP API, run webhooks and do the maintenance."),
+    "worker": Entry("jobqueue.cli.process.worker:worker", "Run the Python handlers of a JobQueue object."),
+    "add": Entry("jobqueue.cli.jobs.add:add", "Add a job, or many."),
+    "list": Entry("jobqueue.cli.jobs.listing:list_jobs", "List jobs, newest first."),
+    "search": Entry("jobqueue.cli.jobs.search:search_jobs", "Find jobs by a filter."),
+    "show": Entry("jobqueue.cli.jobs.show:show", "Show all about one job."),
+    "logs": Entry("jobqueue.cli.jobs.logs:logs", "Print what a job has logged, and what it logs until it ends."),
+    "failures": Entry(
+        "jobqueue.cli.bulk.failures:failures", "List what goes wrong, in groups, and start a group again."
+    ),
+    "requeue": Entry("jobqueue.cli.jobs.requeue_kill:requeue", "Start ended or delayed jobs anew."),
+    "kill": Entry("jobqueue.cli.jobs.requeue_kill:kill", "End unfinished jobs."),
+    "batch": Entry("jobqueue.cli.workflow.batch:batch", "Look at batches, wait for them, start them again, end them."),
+    "why": Entry("jobqueue.cli.jobs.why:why", "Say why a job is not running."),
+    "queues": Entry("jobqueue.cli.queues.queues:queues", "List queues and how they are doing."),
+    "queue": Entry("jobqueue.cli.queues.queue:queue", "Show, configure, pause, resume and delete queues."),
+    "stats": Entry("jobqueue.cli.insight.stats:stats", "Show how many jobs are in which state, throughput and times."),
+    "schedule": Entry(
+        "jobqueue.cli.schedules.schedule:schedule", "List, show, set, pause, resume and delete schedules."
+    ),
+    "token": Entry("jobqueue.cli.access.token:token", "Make, list and revoke tokens of the HTTP API."),
+    "audit": Entry("jobqueue.cli.insight.audit:audit", "List what people have changed."),
+    "settings": Entry("jobqueue.cli.checks.settings:settings", "Show every setting and where its value is from."),
+    "health": Entry("jobqueue.cli.checks.health:health", "Ask the server of this machine how it is."),
+    "doctor": Entry(
+        "jobqueue.cli.checks.doctor:doctor", "Check that everything needed is there, and say what to do if not."
+    ),
+    "demo": Entry("jobqueue.cli.demo.demo:demo", "Show what jobqueue does, on jobs of its own."),
 }
 
 
@@ -87,7 +93,7 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
-    epilog=exits.epilog("serve", "worker app:queue", 'add thumbnail \'{"src": "a.png"}\''),
+    epilog=errors.epilog("serve", "worker app:queue", 'add thumbnail \'{"src": "a.png"}\''),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="jobqueue", message="%(prog)s %(version)s")
@@ -115,7 +121,7 @@ def main(args: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except BrokenPipeError:
         output.mute(sys.stdout)
-        return exits.ERROR
+        return errors.ERROR
     except OSError as error:
         if error.filename is not None or error.errno not in _UNWRITABLE:
             raise
@@ -123,7 +129,7 @@ def main(args: Sequence[str] | None = None) -> int:
         output.mute(sys.stdout)
         with contextlib.suppress(OSError):
             click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
-        return exits.ERROR
+        return errors.ERROR
     return code
 
 
@@ -131,12 +137,12 @@ def _run(args: Sequence[str] | None) -> int:
     try:
         returned: Any = cli.main(args=args, prog_name="jobqueue", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
-        return exits.INTERRUPTED
+        return errors.INTERRUPTED
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        return exits.USAGE
+        return errors.USAGE
     except click.ClickException as error:
-        return exits.report_usage(error)
+        return errors.report_usage(error)
     except JobQueueError as error:
-        return exits.report(error)
-    return returned if isinstance(returned, int) else exits.OK
+        return errors.report(error)
+    return returned if isinstance(returned, int) else errors.OK

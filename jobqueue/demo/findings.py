@@ -7,12 +7,12 @@ import platform
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.states import State
+from jobqueue.domain.jobs.states import State
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from jobqueue.domain.job import Job
+    from jobqueue.domain.jobs.job import Job
 
 _LISTED: Final = 10
 _SAMPLES: Final = 3

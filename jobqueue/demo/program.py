@@ -22,15 +22,15 @@ from rich.console import Console
 from jobqueue.demo import summary
 from jobqueue.demo.display import display
 from jobqueue.demo.run import Order, Run
-from jobqueue.domain.states import State
+from jobqueue.domain.jobs.states import State
 from jobqueue.services.queue import JobQueue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from jobqueue.domain.job import Job
-    from jobqueue.services.dispatcher import Dispatcher
-    from jobqueue.services.runtime import Runtime
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.application import Runtime
+    from jobqueue.services.work.dispatcher import Dispatcher
     from jobqueue.settings import Settings
 
 _HOST: Final = "127.0.0.1"

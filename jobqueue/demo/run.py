@@ -20,11 +20,11 @@ from jobqueue.domain.errors import (
     NotFoundError,
     WrongStateError,
 )
-from jobqueue.domain.states import FINAL, State
+from jobqueue.domain.jobs.states import FINAL, State
 
 if TYPE_CHECKING:
     from jobqueue.demo.display import Display
-    from jobqueue.domain.job import Job
+    from jobqueue.domain.jobs.job import Job
     from jobqueue.services.queue import JobQueue
 
 _TICK_SECONDS: Final = 0.25

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.demo import sources
 from jobqueue.demo.analysis import analyse
 from jobqueue.demo.findings import Findings
-from jobqueue.domain.backoff import Fixed, Steps
-from jobqueue.domain.batch import Member, NewBatch
 from jobqueue.domain.errors import Die
-from jobqueue.domain.job import NewJob
-from jobqueue.domain.query import MOST_LISTED, JobQuery
-from jobqueue.domain.states import State
+from jobqueue.domain.jobs.backoff import Fixed, Steps
+from jobqueue.domain.jobs.job import NewJob
+from jobqueue.domain.jobs.states import State
+from jobqueue.domain.search.query import MOST_LISTED, JobQuery
+from jobqueue.domain.workflow.batch import Member, NewBatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from jobqueue.demo.tally import Tally
-    from jobqueue.domain.job import Job
-    from jobqueue.processors.callback import ActiveJob, BlockingJob
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
     from jobqueue.services.queue import JobQueue
 
 FIND: Final = "demo.find"

@@ -14,7 +14,7 @@ from jobqueue.domain.errors import Die, JobCancelledError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from jobqueue.domain.job import Job
+    from jobqueue.domain.jobs.job import Job
 
 _WINDOW_SECONDS: Final = 5.0
 

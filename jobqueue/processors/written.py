@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobqueue.domain import payload
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs import payload
 from jobqueue.domain.text import cut
 
 _MOST_DIGITS: Final = 30

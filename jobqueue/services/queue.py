@@ -7,26 +7,26 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from jobqueue.domain.attempt import LogLine
-from jobqueue.domain.checks import check_id, check_queue
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.job import DEFAULT_QUEUE, Job, NewJob
-from jobqueue.domain.query import JobQuery, Page
-from jobqueue.processors.callback import CallbackProcessor
-from jobqueue.processors.handlers import Handler, refuse_bare
-from jobqueue.services.lanes import Lane
-from jobqueue.services.runtime import Runtime
+from jobqueue.domain.jobs.attempt import LogLine
+from jobqueue.domain.jobs.checks import check_id, check_queue
+from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Job, NewJob
+from jobqueue.domain.search.query import JobQuery, Page
+from jobqueue.processors.callbacks.callback import CallbackProcessor
+from jobqueue.processors.callbacks.handlers import Handler, refuse_bare
+from jobqueue.services.application import Runtime
+from jobqueue.services.work.lanes import Lane
 from jobqueue.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from types import TracebackType
 
-    from jobqueue.domain.batch import Member, NewBatch
-    from jobqueue.services.admin import Family
-    from jobqueue.services.batch_members import Added as AddedJob
-    from jobqueue.services.batches import BatchView
-    from jobqueue.services.dispatcher import Dispatcher
+    from jobqueue.domain.workflow.batch import Member, NewBatch
+    from jobqueue.services.jobs.manage import Family
+    from jobqueue.services.work.dispatcher import Dispatcher
+    from jobqueue.services.workflow.batch_members import Added as AddedJob
+    from jobqueue.services.workflow.batches import BatchView
 
 F = TypeVar("F", bound="Callable[..., Any]")
 Jobs = list[Job]

@@ -6,21 +6,21 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from jobqueue.domain.errors import DatabaseUnavailableError
-from jobqueue.domain.processing import ANY_TYPE, ProcessorConfig, WebhookConfig
+from jobqueue.domain.work.processing import ANY_TYPE, ProcessorConfig, WebhookConfig
 from jobqueue.journal import get_logger
-from jobqueue.processors.command import CommandProcessor
-from jobqueue.services.lanes import Lane
-from jobqueue.store.embedded import EmbeddedMongo
+from jobqueue.processors.commands.command import CommandProcessor
+from jobqueue.services.work.lanes import Lane
+from jobqueue.store.embedded.lifecycle import EmbeddedMongo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from jobqueue.domain.job import Job
-    from jobqueue.domain.queue import QueueConfig
-    from jobqueue.domain.verdict import Processor
-    from jobqueue.processors.commands_file import Command
-    from jobqueue.services.config import QueueConfigs
-    from jobqueue.services.runtime import Runtime
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.queues.queue import QueueConfig
+    from jobqueue.domain.work.verdict import Processor
+    from jobqueue.processors.commands.commands_file import Command
+    from jobqueue.services.application import Runtime
+    from jobqueue.services.signals.config import QueueConfigs
 
 log = get_logger(__name__)
 LOOK_SECONDS: Final = 2.0

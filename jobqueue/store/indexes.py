@@ -15,21 +15,16 @@ from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from jobqueue.domain.errors import NoDatabaseError, UnsuitableDatabaseError
-from jobqueue.store import (
-    activity_statements,
-    audit_statements,
-    failure_statements,
-    foreign_statements,
-    limit_statements,
-    statements,
-    unsound_statements,
-)
-from jobqueue.store.database import AUTHENTICATION, guarded
+from jobqueue.store.bulk import failure_statements
+from jobqueue.store.documents import external_statements, statements, unsound_statements
+from jobqueue.store.insight import activity_statements, audit_statements
+from jobqueue.store.limits import limit_statements
+from jobqueue.store.mongo.database import AUTHENTICATION, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jobqueue.store.database import Database
+    from jobqueue.store.mongo.database import Database
 
 # An equality is known to imply a comparison, but not a $type: only so does the server use the partial index.
 _ANY_ID: Final = {"$gte": ObjectId("0" * 24)}
@@ -81,7 +76,7 @@ def _declared() -> Sequence[Index]:
         "lease": ((("resetAt", 1),), _partial(state="processing")),
         "outbox": ((("outbox", 1),), _partial(outbox={"$exists": True})),
         # Null matches a missing field: so it holds what another tool has put there, and nothing else.
-        foreign_statements.INDEX: ((("run", 1),), _partial(run=None)),
+        external_statements.INDEX: ((("run", 1),), _partial(run=None)),
         unsound_statements.INDEX: (
             (("state", 1),),
             {"partialFilterExpression": unsound_statements.unsound()},

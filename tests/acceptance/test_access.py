@@ -12,16 +12,15 @@ import aiohttp
 import pytest
 from pymongo import MongoClient
 
-from jobqueue.cli.serving import Door, check_token
-from jobqueue.domain.audit import Actor
+from jobqueue.cli.process.serving import Door, check_token
 from jobqueue.domain.errors import SettingsError
-
-from .cli_process import Cli, Service, eventually
+from jobqueue.domain.insight.audit import Actor
+from tests.acceptance.cli.cli_process import Cli, Service, eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from jobqueue.services.runtime import Runtime
+    from jobqueue.services.application import Runtime
 
 CANARY = "canary-7f3a9c51e2"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .cli_process import Cli
+from tests.acceptance.cli.cli_process import Cli
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,10 +10,9 @@ import aiohttp
 import pytest
 
 from jobqueue import JobQueue
-from tests.support.sse import Source
+from tests.acceptance.cli.cli_process import Cli, Service
+from tests.support.http.sse import Source
 from tests.support.waiting import eventually
-
-from .cli_process import Cli, Service
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.acceptance.cli.cli_process import Cli
 from tests.support.schema_fuzz import fuzz
-
-from .cli_process import Cli
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,8 @@ import sys
 import urllib.request
 from typing import TYPE_CHECKING
 
+from tests.acceptance.cli.cli_process import Cli
 from tests.support.schema_fuzz import ROOT
-
-from .cli_process import Cli
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 import pytest
 
-from .cli_process import Cli
+from tests.acceptance.cli.cli_process import Cli
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ async def test_a_request_is_answered_while_others_hold_their_connections(cli: Cl
 
 def test_a_service_may_have_as_many_connections_as_the_system_allows() -> None:
     code = (
-        "import resource; from jobqueue.cli.process import raise_file_limit\n"
+        "import resource; from jobqueue.cli.process.process import raise_file_limit\n"
         "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))\n"
         "raise_file_limit(); print(*resource.getrlimit(resource.RLIMIT_NOFILE))"

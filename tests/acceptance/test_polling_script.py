@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.acceptance.cli_process import Cli
-from tests.support.readme import blocks
+from tests.acceptance.cli.cli_process import Cli
+from tests.support.docs.readme import blocks
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.acceptance.cli_process import Cli
+from tests.acceptance.cli.cli_process import Cli
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

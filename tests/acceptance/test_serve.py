@@ -15,8 +15,7 @@ import pytest
 from aiohttp import web
 
 from jobqueue import JobQueue, State
-
-from .cli_process import Cli, Service, eventually
+from tests.acceptance.cli.cli_process import Cli, Service, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jobqueue.domain.backoff import Fixed
-from jobqueue.domain.job import Job
-from jobqueue.domain.states import State
-from jobqueue.processors.command import CommandProcessor
-from jobqueue.processors.commands_file import Command
+from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.job import Job
+from jobqueue.domain.jobs.states import State
+from jobqueue.processors.commands.command import CommandProcessor
+from jobqueue.processors.commands.commands_file import Command
 
 MARK = "JOBQUEUE_TEST_MARK"
 

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.attempt import JobError
-from jobqueue.domain.job import NewJob
-from jobqueue.domain.states import State
-from jobqueue.domain.verdict import Again, Death, Failure, Success
-from jobqueue.services.maintenance import Grace, Reaper
-from jobqueue.services.runtime import Runtime
-from jobqueue.store import documents
+from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.jobs.job import NewJob
+from jobqueue.domain.jobs.states import State
+from jobqueue.domain.work.verdict import Again, Death, Failure, Success
+from jobqueue.services.application import Runtime
+from jobqueue.services.work.loops import Grace, Reaper
+from jobqueue.store.documents import documents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from jobqueue.domain.job import Job
-    from jobqueue.services.work import Claimed
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.work.attempts import Claimed
     from jobqueue.settings import Settings
 
 ERROR: Final = JobError(kind="Boom", message="it broke")

@@ -59,7 +59,7 @@ class Fleet:
         *,
         seed: int | None = None,
         url: str | None = None,
-        program: str = "tests.support.journal_worker",
+        program: str = "tests.support.workers.journal_worker",
         first: Sequence[str] = (),
     ) -> None:
         """Start workers.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain.states import State
+from jobqueue.domain.jobs.states import State
 from tests.support.factories import add, claim, succeed
 
 if TYPE_CHECKING:
-    from jobqueue.domain.job import Job
-    from jobqueue.services.runtime import Runtime
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.application import Runtime
 
 
 async def insert(runtime: Runtime, document: dict[str, Any]) -> Any:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from mongomock_motor import AsyncMongoMockClient
 
-from jobqueue.services.readiness import Readiness
-from jobqueue.services.runtime import Runtime
-from jobqueue.store.database import Database
+from jobqueue.services.application import Runtime
+from jobqueue.services.insight.readiness import Readiness
+from jobqueue.store.mongo.database import Database
 
 if TYPE_CHECKING:
     from jobqueue.settings import Settings

@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.crashing_worker import CRASHED
 from tests.support.unmeasured import environment
+from tests.support.workers.crashing_worker import CRASHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain import histogram
-from jobqueue.domain.activity import TIMED, Activity, Starts, Tally
-from jobqueue.domain.job import NewJob
-from jobqueue.domain.states import Outcome, State
-from jobqueue.services.rollups import minute_of
-from jobqueue.store import documents
+from jobqueue.domain.insight import histogram
+from jobqueue.domain.insight.activity import TIMED, Activity, Starts, Tally
+from jobqueue.domain.jobs.job import NewJob
+from jobqueue.domain.jobs.states import Outcome, State
+from jobqueue.services.insight.rollups import minute_of
+from jobqueue.store.documents import documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

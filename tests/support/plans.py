@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.store.search import order, statement
+from jobqueue.store.search.search import order, statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jobqueue.domain.search import Search
-    from jobqueue.store.database import Database
+    from jobqueue.domain.search.search import Search
+    from jobqueue.store.mongo.database import Database
 
 
 def stages(plan: Any) -> Iterator[str]:

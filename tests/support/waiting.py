@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from jobqueue.services.dispatcher import Dispatcher
+    from jobqueue.services.work.dispatcher import Dispatcher
 
 T = TypeVar("T")
 

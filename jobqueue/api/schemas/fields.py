@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields
 
-from jobqueue.domain import wire
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.moments import NO_DATE, moment
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.iso8601 import NO_DATE, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,7 +131,7 @@ class Strict(Schema):
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         """Give a field its JSON name."""
-        field_obj.data_key = wire.camel(field_obj.data_key or field_name)
+        field_obj.data_key = json_form.camel(field_obj.data_key or field_name)
 
 
 class Shown(Strict):

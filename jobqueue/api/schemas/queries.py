@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from marshmallow import ValidationError
 
-from jobqueue.api.schemas import forms
+from jobqueue.api.schemas import json_types
 from jobqueue.api.schemas.fields import Described, Moment, Strict, Text, flattened
 from jobqueue.api.schemas.requests import LONGEST_WAIT
-from jobqueue.domain.batch import Place
-from jobqueue.domain.checks import check_id, check_queue, is_id
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.projection import SHOWN, Projection
-from jobqueue.domain.query import LONGEST_TEXT, MOST_LISTED
-from jobqueue.domain.searchable import SORTS
-from jobqueue.domain.states import State
+from jobqueue.domain.jobs.checks import check_id, check_queue, is_id
+from jobqueue.domain.jobs.states import State
+from jobqueue.domain.search.fields import SORTS
+from jobqueue.domain.search.projection import SHOWN, Projection
+from jobqueue.domain.search.query import LONGEST_TEXT, MOST_LISTED
+from jobqueue.domain.workflow.batch import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,7 +155,7 @@ class IdText(Described):
     """An id of 24 hex digits."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(spec=forms.ID, **options)
+        super().__init__(spec=json_types.ID, **options)
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
         try:
@@ -187,7 +187,7 @@ class NameCursor(Described):
     """The cursor of a listing by name."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(load_default=str, spec=forms.CURSOR, **options)
+        super().__init__(load_default=str, spec=json_types.CURSOR, **options)
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
         try:
@@ -200,7 +200,7 @@ class LineCursor(Described):
     """The cursor of a log."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(load_default=int, spec=forms.CURSOR, **options)
+        super().__init__(load_default=int, spec=json_types.CURSOR, **options)
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
         try:
@@ -217,11 +217,11 @@ class JobsQuery(Query):
     """Which jobs to list."""
 
     prefix = "meta."
-    queue = Text(spec=forms.QUEUE)
+    queue = Text(spec=json_types.QUEUE)
     type = Text()
     state = StatesText()
-    batch_id = Text(spec=forms.ID)
-    parent_id = Text(spec=forms.ID)
+    batch_id = Text(spec=json_types.ID)
+    parent_id = Text(spec=json_types.ID)
     schedule = Text()
     inserted_after = MomentText()
     inserted_before = MomentText()

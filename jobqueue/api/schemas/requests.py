@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, get_args
 
 from marshmallow import ValidationError, fields
 
-from jobqueue.api.schemas import forms
+from jobqueue.api.schemas import json_types
 from jobqueue.api.schemas.fields import (
     Anything,
     Described,
@@ -21,10 +21,10 @@ from jobqueue.api.schemas.fields import (
     Text,
     Whole,
 )
-from jobqueue.domain.cron import LONGEST_EVERY, SHORTEST_EVERY
-from jobqueue.domain.processing import LONGEST_TIMEOUT, MOST_PREVIOUS
-from jobqueue.domain.schedule import Missed
-from jobqueue.services.producer import MOST_AT_ONCE
+from jobqueue.domain.schedules.cron import LONGEST_EVERY, SHORTEST_EVERY
+from jobqueue.domain.schedules.schedule import Missed
+from jobqueue.domain.work.processing import LONGEST_TIMEOUT, MOST_PREVIOUS
+from jobqueue.services.jobs.producer import MOST_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Line(Described, fields.Raw):
     """A log line: text, or an object with ``m`` and perhaps ``level``; becomes a pair of text and level."""
 
     must = "must be text or an object with m and level"
-    form: ClassVar[forms.Form] = {"anyOf": [{"type": "string"}, forms.named("Line")]}
+    form: ClassVar[json_types.Form] = {"anyOf": [{"type": "string"}, json_types.named("Line")]}
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, str | None]:
         if isinstance(value, str):
@@ -62,70 +62,72 @@ class LineSchema(Strict):
 class ContentSchema(Strict):
     """What a person may change about a job and start it again."""
 
-    data = Object(spec=forms.CONTENT)
-    priority = Whole(spec=forms.bounds("priority"))
-    attempts = Whole(spec=forms.bounds("attempts"))
-    backoff = Anything(spec=forms.BACKOFF)
+    data = Object(spec=json_types.CONTENT)
+    priority = Whole(spec=json_types.bounds("priority"))
+    attempts = Whole(spec=json_types.bounds("attempts"))
+    backoff = Anything(spec=json_types.BACKOFF)
 
 
 class NewJobSchema(ContentSchema):
     """A job to be added."""
 
-    type = Text(required=True, spec=forms.TYPE)
-    queue = Text(spec=forms.QUEUE)
-    meta = Object(spec=forms.META)
-    delay = Number(spec=forms.bounds("delay"))
+    type = Text(required=True, spec=json_types.TYPE)
+    queue = Text(spec=json_types.QUEUE)
+    meta = Object(spec=json_types.META)
+    delay = Number(spec=json_types.bounds("delay"))
     delay_til = Moment(allow_none=True)
-    lease = Number(spec=forms.bounds("lease"))
-    timeout = Number(allow_none=True, spec=forms.bounds("timeout"))
-    key = Text(allow_none=True, spec=forms.KEY)
-    depends_on = Items(Text(spec=forms.ID), spec=forms.DEPENDENCIES)
-    dependency_policy = Text(allow_none=True, spec=forms.POLICY)
+    lease = Number(spec=json_types.bounds("lease"))
+    timeout = Number(allow_none=True, spec=json_types.bounds("timeout"))
+    key = Text(allow_none=True, spec=json_types.KEY)
+    depends_on = Items(Text(spec=json_types.ID), spec=json_types.DEPENDENCIES)
+    dependency_policy = Text(allow_none=True, spec=json_types.POLICY)
     on_success_delete = Flag()
-    on_complete = Group(allow_none=True, spec=forms.group())
-    on_success = Group(allow_none=True, spec=forms.group())
-    on_failure = Group(allow_none=True, spec=forms.group())
+    on_complete = Group(allow_none=True, spec=json_types.group())
+    on_success = Group(allow_none=True, spec=json_types.group())
+    on_failure = Group(allow_none=True, spec=json_types.group())
 
 
 class MemberSchema(NewJobSchema):
     """A job to be added to a batch; what it depends on may be refs of the batch or ids of any jobs."""
 
-    ref = Text(allow_none=True, spec=forms.REF)
-    depends_on = Items(Text(spec=forms.REF), spec=forms.DEPENDENCIES)
-    blocks = Items(Text(), spec=forms.DEPENDENCIES)
+    ref = Text(allow_none=True, spec=json_types.REF)
+    depends_on = Items(Text(spec=json_types.REF), spec=json_types.DEPENDENCIES)
+    blocks = Items(Text(), spec=json_types.DEPENDENCIES)
 
 
 class BatchSchema(Strict):
     """A batch to be created; its jobs are read one by one."""
 
-    jobs = Items(Anything(spec=forms.named("Member")), spec=forms.MEMBERS)
-    meta = Object(spec=forms.META)
+    jobs = Items(Anything(spec=json_types.named("Member")), spec=json_types.MEMBERS)
+    meta = Object(spec=json_types.META)
     sealed = Flag()
-    on_complete = Group(allow_none=True, spec=forms.group())
-    on_success = Group(allow_none=True, spec=forms.group())
-    on_failure = Group(allow_none=True, spec=forms.group())
+    on_complete = Group(allow_none=True, spec=json_types.group())
+    on_success = Group(allow_none=True, spec=json_types.group())
+    on_failure = Group(allow_none=True, spec=json_types.group())
 
 
 class BatchAddSchema(Strict):
     """Jobs to be added to a batch, perhaps by a running job of it."""
 
-    jobs = Items(Anything(spec=forms.named("Member")), required=True, spec=forms.MEMBERS)
+    jobs = Items(Anything(spec=json_types.named("Member")), required=True, spec=json_types.MEMBERS)
     token = Text()
 
 
 class BulkSchema(Strict):
     """Many jobs to be added."""
 
-    jobs = Items(Anything(spec=forms.named("NewJob")), required=True, spec={"minItems": 1, "maxItems": MOST_AT_ONCE})
+    jobs = Items(
+        Anything(spec=json_types.named("NewJob")), required=True, spec={"minItems": 1, "maxItems": MOST_AT_ONCE}
+    )
 
 
 class PatchSchema(ContentSchema):
     """What may be changed about a job that is not processing."""
 
-    meta = Object(spec=forms.META)
+    meta = Object(spec=json_types.META)
     delay_til = Moment(allow_none=True)
-    lease = Number(spec=forms.bounds("lease"))
-    timeout = Number(allow_none=True, spec=forms.bounds("timeout"))
+    lease = Number(spec=json_types.bounds("lease"))
+    timeout = Number(allow_none=True, spec=json_types.bounds("timeout"))
 
 
 class KillSchema(Strict):
@@ -144,9 +146,9 @@ class ClaimSchema(Strict):
     """What a worker wants to run."""
 
     worker = Text(required=True, spec={"minLength": 1, "maxLength": LONGEST_WORKER})
-    types = Items(Text(spec=forms.TYPE), allow_none=True, spec={"minItems": 1, "maxItems": MOST_TYPES})
+    types = Items(Text(spec=json_types.TYPE), allow_none=True, spec={"minItems": 1, "maxItems": MOST_TYPES})
     wait = Number(spec={"minimum": 0, "maximum": LONGEST_WAIT})
-    lease = Number(allow_none=True, spec=forms.bounds("lease"))
+    lease = Number(allow_none=True, spec=json_types.bounds("lease"))
 
 
 class TokenSchema(Strict):
@@ -184,7 +186,7 @@ class RetrySchema(TokenSchema):
     """The job is to run again, uncounted."""
 
     reason = Text(allow_none=True)
-    delay = Number(allow_none=True, spec=forms.bounds("delay"))
+    delay = Number(allow_none=True, spec=json_types.bounds("delay"))
 
 
 class ProcessorSchema(Strict):
@@ -202,7 +204,7 @@ class ProcessorSchema(Strict):
 class Processors(Described, fields.Raw):
     """Processors by job type."""
 
-    form: ClassVar[forms.Form] = {"type": "object", "additionalProperties": forms.named("Processor")}
+    form: ClassVar[json_types.Form] = {"type": "object", "additionalProperties": json_types.named("Processor")}
     must = "must be an object"
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
@@ -222,50 +224,50 @@ class Processors(Described, fields.Raw):
 class RateSchema(Strict):
     """So many starts in a window."""
 
-    limit = Whole(required=True, spec=forms.RATE_LIMIT)
-    per = Number(required=True, spec=forms.RATE_WINDOW)
+    limit = Whole(required=True, spec=json_types.RATE_LIMIT)
+    per = Number(required=True, spec=json_types.RATE_WINDOW)
 
 
 class BreakerSchema(Strict):
     """When to hold back because too much fails."""
 
-    failures = Whole(spec=forms.FAILURES)
-    cooldown = Number(spec=forms.COOLDOWN)
+    failures = Whole(spec=json_types.FAILURES)
+    cooldown = Number(spec=json_types.COOLDOWN)
     per = Text(spec={"enum": ["queue", "type"]})
 
 
 class RetentionSchema(Strict):
     """For how many seconds ended jobs are kept, by state."""
 
-    success = Number(allow_none=True, spec=forms.RETENTION)
-    failed = Number(allow_none=True, spec=forms.RETENTION)
-    killed = Number(allow_none=True, spec=forms.RETENTION)
+    success = Number(allow_none=True, spec=json_types.RETENTION)
+    failed = Number(allow_none=True, spec=json_types.RETENTION)
+    killed = Number(allow_none=True, spec=json_types.RETENTION)
 
 
 class QueueSchema(Strict):
     """The configuration of a queue."""
 
     paused = Flag()
-    concurrency = Whole(allow_none=True, spec=forms.CONCURRENCY)
+    concurrency = Whole(allow_none=True, spec=json_types.CONCURRENCY)
     rate = Inner(RateSchema, allow_none=True)
     limit_by = Text(allow_none=True)
-    attempts = Whole(spec=forms.bounds("attempts"))
-    backoff = Anything(spec=forms.BACKOFF)
-    lease = Number(spec=forms.bounds("lease"))
-    timeout = Number(allow_none=True, spec=forms.bounds("timeout"))
-    priority = Whole(spec=forms.bounds("priority"))
+    attempts = Whole(spec=json_types.bounds("attempts"))
+    backoff = Anything(spec=json_types.BACKOFF)
+    lease = Number(spec=json_types.bounds("lease"))
+    timeout = Number(allow_none=True, spec=json_types.bounds("timeout"))
+    priority = Whole(spec=json_types.bounds("priority"))
     on_success_delete = Flag()
     processors = Processors()
     retention = Inner(RetentionSchema, allow_none=True)
     breaker = Inner(BreakerSchema, allow_none=True)
-    max_retries = Whole(spec=forms.RETRIES)
+    max_retries = Whole(spec=json_types.RETRIES)
 
 
 class RatePatchSchema(RateSchema):
     """What is to be changed about a rate."""
 
-    limit = Whole(allow_none=True, spec=forms.RATE_LIMIT)
-    per = Number(allow_none=True, spec=forms.RATE_WINDOW)
+    limit = Whole(allow_none=True, spec=json_types.RATE_LIMIT)
+    per = Number(allow_none=True, spec=json_types.RATE_WINDOW)
 
 
 class QueuePatchSchema(QueueSchema):
@@ -293,7 +295,7 @@ class ScheduleSchema(Strict):
 class RotateSchema(Strict):
     """Which webhook gets a new secret."""
 
-    type = Text(required=True, spec=forms.TYPE)
+    type = Text(required=True, spec=json_types.TYPE)
 
 
 LINE: Final = LineSchema()

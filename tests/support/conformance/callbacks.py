@@ -22,7 +22,7 @@ from tests.support.conformance.play import (
 )
 
 if TYPE_CHECKING:
-    from jobqueue.processors.callback import ActiveJob, BlockingJob
+    from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
 
 queue = JobQueue()
 _ground = Ground.here()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from tests.acceptance.cli_process import Cli, Service
+from tests.acceptance.cli.cli_process import Cli, Service
 from tests.support.conformance.calls import Answer, Api
 from tests.support.conformance.play import DIRECTORY, Ground
 

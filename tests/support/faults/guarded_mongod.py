@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from jobqueue.store.mongod_binary import find_mongod
+from jobqueue.store.embedded.mongod_binary import find_mongod
 
 if TYPE_CHECKING:
     from types import TracebackType

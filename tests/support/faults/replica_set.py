@@ -21,7 +21,7 @@ import pymongo
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from jobqueue.store.mongod_binary import find_mongod
+from jobqueue.store.embedded.mongod_binary import find_mongod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -107,7 +107,7 @@ class Site:
                 arguments = ["jobqueue", "serve", "--port", str(self._ports[place]), "--concurrency", "8"]
             case "worker":
                 path = str(self._journal(f"{name}-{number}"))
-                arguments = ["tests.support.journal_worker", path, self._url, DATABASE, "10"]
+                arguments = ["tests.support.workers.journal_worker", path, self._url, DATABASE, "10"]
             case "poller":
                 path = str(self._journal(f"{name}-{number}"))
                 arguments = ["tests.support.faults.polling_worker", path, "poll", *self.urls]

@@ -1,0 +1,1 @@
+"""The HTTP API: operations on many jobs, and groups of failures."""

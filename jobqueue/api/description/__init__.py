@@ -1,0 +1,1 @@
+"""The HTTP API: the OpenAPI document and its pages."""

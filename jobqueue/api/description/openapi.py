@@ -1,0 +1,233 @@
+"""The OpenAPI 3.1 document, made of the table of routes and the schemas that read and describe everything."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import hdrs, web
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+
+from jobqueue.api.bulk import schemas
+from jobqueue.api.http import route_spec
+from jobqueue.api.http.json_reply import JSON, reply
+from jobqueue.api.http.problems import MEDIA_TYPE
+from jobqueue.api.schemas import fields, json_types, more_responses, requests, responses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from marshmallow import Schema
+
+    from jobqueue.api.http.route_spec import Operation, Route
+
+_PATHS: Final = {
+    "id": json_types.ID,
+    "parent": json_types.ID,
+    "queue": json_types.QUEUE,
+    "name": json_types.QUEUE,
+    "fingerprint": schemas.FINGERPRINT,
+}
+_HEADERS: Final[dict[str, dict[str, Any]]] = {
+    "Idempotency-Key": {"type": "string", "pattern": "^[\\x20-\\x7e]{1,255}$"},
+    "Last-Event-ID": {"type": "string"},
+    "Location": {"type": "string", "format": "uri-reference"},
+}
+_TAG: Final = r'(W/)?"[^"\x00-\x20\x7f]*"'
+_TAG_LIST: Final = rf"^(\*|[ \t,]*{_TAG}([ \t]*,[ \t,]*{_TAG})*[ \t,]*)$"
+_CONDITIONS: Final = {
+    "If-Match": "Do it only if the present `ETag` is one of these; `*` for any. Weak ones never match.",
+    "If-None-Match": (
+        "Do it only if the present `ETag` is none of these; `*` only if nothing is there. A GET answers 304 otherwise."
+    ),
+}
+_ETAG: Final[dict[str, Any]] = {"schema": {"type": "string"}, "description": "for `If-Match` and `If-None-Match`"}
+_UNCHANGED: Final = "the caller has what `If-None-Match` names already"
+_TITLES: Final = {
+    400: "the body is not JSON that can be understood, or a header cannot be understood",
+    401: "a valid token is missing",
+    403: "the token has not the role for this",
+    404: "it is not there",
+    408: "the body comes too slowly",
+    409: "the present state does not allow it",
+    410: "it is gone",
+    412: "a condition of `If-Match` or `If-None-Match` does not hold",
+    413: "it is too large",
+    415: "the body is not declared as JSON",
+    422: "values are not acceptable; `errors` names them",
+    429: "too many failed attempts from this address, or a second search that insists",
+    500: "the server made a mistake",
+    503: "the database or the server cannot answer now",
+}
+_PARTS: Final = (requests.NewJobSchema, requests.MemberSchema, requests.ProcessorSchema, requests.LineSchema)
+_DESCRIPTION: Final = (
+    "Durations are seconds, dates ISO 8601 in UTC. Lists are `items` and `next`, a cursor or null. "
+    "Errors are `application/problem+json` (RFC 9457)."
+)
+
+
+async def openapi(request: web.Request) -> web.Response:
+    """Return this API as an OpenAPI 3.1 document."""
+    return reply(request.app[DESCRIPTION].document)
+
+
+class Description:
+    """The OpenAPI document of a table of routes, made when it is first asked for."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes = routes
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The document."""
+        return document(self._routes)
+
+
+DESCRIPTION: Final = web.AppKey("description", Description)
+
+
+def document(routes: Iterable[Route]) -> dict[str, Any]:
+    """Return the OpenAPI document of some routes."""
+    plugin = MarshmallowPlugin(schema_name_resolver=_name)
+    spec = APISpec(
+        title="jobqueue",
+        version=version("jobqueue"),
+        openapi_version="3.1.0",
+        info={"description": _DESCRIPTION},
+        plugins=[plugin],
+        security=[{"token": []}],
+    )
+    if plugin.converter is None:
+        raise RuntimeError("apispec has not set up its plugin")
+    plugin.converter.add_attribute_function(_described)  # type: ignore[no-untyped-call]  # apispec leaves it untyped
+    spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
+    for schema in (*_PARTS, responses.RelativeShown, more_responses.ProblemShown):
+        spec.components.schema(_name(schema), schema=schema)
+    by_path: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        by_path.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    for path, made in by_path.items():
+        spec.path(path=path, operations=made, parameters=_path_parameters(path))
+    made_document: dict[str, Any] = spec.to_dict()
+    return made_document
+
+
+def _name(schema: type[Schema] | Schema) -> str:
+    kind = schema if isinstance(schema, type) else type(schema)
+    name = kind.__name__
+    if kind not in _PARTS and name.endswith("Schema"):
+        return name.removesuffix("Schema") + "Input"
+    return name.removesuffix("Schema").removesuffix("Shown")
+
+
+def _described(_converter: Any, field: Any, ret: dict[str, Any], **_options: Any) -> dict[str, Any]:
+    """Return the keywords that a field of ours adds to what apispec has found out about it."""
+    if not isinstance(field, fields.Described):
+        return {}
+    spec = dict(getattr(field, "form", {})) | dict(field.spec)
+    if field.allow_none and "anyOf" in spec:
+        return spec | {"anyOf": [*spec["anyOf"], json_types.NULL]}
+    if field.allow_none and ("oneOf" in spec or "$ref" in spec):
+        return {"anyOf": [spec, json_types.NULL]}
+    if field.allow_none and "enum" in spec:
+        spec["enum"] = [*spec["enum"], None]
+    if "type" in spec and "type" in ret:
+        # apispec knows whether it may be null.
+        del spec["type"]
+    return spec
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    operation = route.operation
+    lines = (route.handler.__doc__ or "").strip().splitlines()
+    made: dict[str, Any] = {
+        "operationId": _operation_id(route),
+        "summary": lines[0].replace("``", "") if lines else route.path,
+        "tags": [operation.tag],
+        "parameters": [*_parameters(operation)],
+        "responses": _responses(route),
+    }
+    if route.role is None:
+        made["security"] = []
+    else:
+        made["description"] = f"Needs the role `{route.role}`."
+    if operation.body is not None:
+        content: dict[str, Any] = {"schema": operation.body.schema}
+        if operation.body.example is not None:
+            content["example"] = operation.body.example
+        contents = dict.fromkeys(operation.body.media_types, content)
+        made["requestBody"] = {"required": not operation.body.optional, "content": contents}
+    return made
+
+
+def _operation_id(route: Route) -> str:
+    """Return what generated clients call an operation: of the method and the path, which stay when the code moves."""
+    words = [part.strip("{}") for part in route.path.removeprefix("/v1").replace("-", "_").split("/") if part]
+    return "_".join([route.method.lower(), *(word.replace(".", "_") for word in words or ["index"])])
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    names = [part.strip("{}") for part in path.split("/") if part.startswith("{")]
+    return [
+        {"in": "path", "name": name, "required": True, "schema": _PATHS.get(name, {"type": "string"})} for name in names
+    ]
+
+
+def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
+    if operation.query is not None:
+        yield {"in": "query", "schema": operation.query}
+        if operation.query.prefix:
+            yield _open_parameter(operation.query.prefix)
+    for name in operation.headers:
+        yield {"in": "header", "name": name, "required": False, "schema": _HEADERS[name]}
+    if operation.has_etag:
+        for condition, text in _CONDITIONS.items():
+            schema = {"type": "string", "pattern": _TAG_LIST}
+            yield {"in": "header", "name": condition, "required": False, "description": text, "schema": schema}
+
+
+def _open_parameter(prefix: str) -> dict[str, Any]:
+    """Return the parameter for any name that begins with a prefix: an object whose members are parameters."""
+    form = {
+        "type": "object",
+        "propertyNames": {"pattern": f"^{prefix.replace('.', '[.]')}[A-Za-z0-9_]+$"},
+        "additionalProperties": {"type": "string"},
+    }
+    return {
+        "in": "query",
+        "name": prefix.rstrip("."),
+        "style": "form",
+        "explode": True,
+        "required": False,
+        "schema": form,
+    }
+
+
+def _responses(route: Route) -> dict[str, Any]:
+    operation = route.operation
+    made: dict[str, Any] = {}
+    for status, one in operation.replies.items():
+        answer: dict[str, Any] = {"description": one.text}
+        if one.schema is not None:
+            content: dict[str, Any] = {"schema": one.schema}
+            if one.example is not None:
+                content["example"] = one.example
+            answer["content"] = {one.media_type: content}
+        elif one.media_type != JSON:
+            answer["content"] = {one.media_type: {"schema": {"type": "string"}}}
+        if one.headers:
+            answer["headers"] = {name: {"schema": _HEADERS[name]} for name in one.headers}
+        if operation.has_etag and one.schema is not None and status < HTTPStatus.ACCEPTED:
+            answer.setdefault("headers", {})["ETag"] = _ETAG
+        made[str(status)] = answer
+    if operation.has_etag and route.method == hdrs.METH_GET:
+        made["304"] = {"description": _UNCHANGED, "headers": {"ETag": _ETAG}}
+    for status in route_spec.errors(route):
+        made[str(status)] = {
+            "description": _TITLES[status],
+            "content": {MEDIA_TYPE: {"schema": more_responses.ProblemShown}},
+        }
+    return made

@@ -1,0 +1,25 @@
+"""Under which keys the application and its requests carry what handlers need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from jobqueue.api.http.route_spec import Route
+from jobqueue.domain.access.access import Caller
+from jobqueue.services.application import Runtime
+
+if TYPE_CHECKING:
+    from typing import Final
+
+RUNTIME: Final = web.AppKey("runtime", Runtime)
+OPEN_TO_ALL: Final = web.AppKey("open_to_all", bool)
+"""Whether requests without a token may do anything."""
+ROUTE_TABLE: Final = web.AppKey("route_table", tuple[Route, ...])
+CALLER: Final = web.RequestKey("caller", Caller)
+REMOTE: Final = web.RequestKey("remote", str)
+"""The address that a request comes from, proxies looked through."""
+QUERY: Final = web.RequestKey("query", dict[str, Any])
+"""The query string as the schema of the route has read it."""
+REQUEST_ID: Final = web.RequestKey("request_id", str)

@@ -1,0 +1,110 @@
+"""What happens around every handler: a request id, a line in the log, errors as problems, careful headers."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import HttpVersion11, hdrs, web
+
+from jobqueue.api.http import problems
+from jobqueue.api.http.keys import CALLER, REMOTE, REQUEST_ID, RUNTIME
+from jobqueue.api.http.proxies import remote
+from jobqueue.domain.errors import DatabaseError, JobQueueError, KeyConflictError
+from jobqueue.journal import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = get_logger(__name__)
+REQUEST_ID_HEADER: Final = "X-Request-Id"
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_QUIET: Final = frozenset({"/healthz", "/readyz"})
+_FIRST_ERROR: Final = 400
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+@web.middleware
+async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Name the request and log how it went; health checks that went well are logged for debugging only."""
+    given = request.headers.get(REQUEST_ID_HEADER, "")
+    request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    request[REMOTE] = remote(request)
+    began = time.perf_counter()
+    response = await handler(request)
+    quiet = request.path in _QUIET and response.status < _FIRST_ERROR
+    (log.debug if quiet else log.info)(
+        "request",
+        method=request.method,
+        path=request.path,
+        status=response.status,
+        ms=round((time.perf_counter() - began) * 1000, 1),
+        remote=request[REMOTE],
+        request_id=request[REQUEST_ID],
+    )
+    return response
+
+
+@web.middleware
+async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into a problem; what was not foreseen is logged and not shown."""
+    try:
+        return await handler(request)
+    except problems.ProblemError as error:
+        return error.problem.response()
+    except JobQueueError as error:
+        if isinstance(error, DatabaseError):
+            log.warning("request failed", request_id=request[REQUEST_ID], error=str(error))
+        return problems.of_error(await _fit_to_be_seen(request, error)).response()
+    except web.HTTPException as error:
+        if error.status < _FIRST_ERROR:
+            raise
+        return problems.of_http(error).response()
+    except Exception:
+        log.exception("request broke", method=request.method, path=request.path, request_id=request[REQUEST_ID])
+        return problems.internal().response()
+
+
+async def _fit_to_be_seen(request: web.Request, error: JobQueueError) -> JobQueueError:
+    """Return an error that names no job outside of the caller's scope."""
+    if not isinstance(error, KeyConflictError) or not error.job_id or request[CALLER].scope.is_everything:
+        return error
+    if await request.app[RUNTIME].visible.has_job(error.job_id, request[CALLER].scope):
+        return error
+    return KeyConflictError(error.queue, error.key, "")
+
+
+async def expect(request: web.Request) -> web.StreamResponse | None:
+    """Answer ``Expect: 100-continue`` before the body is sent; nothing else can be expected (RFC 9110, 10.1.1)."""
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        if request.version >= HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # What was written is no part of the answer.
+            request.writer.output_size = 0
+        return None
+    return problems.expectation_failed().response()
+
+
+def harden(response: web.StreamResponse, *, secure: bool) -> None:
+    """Give a response the headers all have, unless it has its own."""
+    response.headers["Server"] = "jobqueue"
+    if secure:
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+async def finish(request: web.Request, response: web.StreamResponse) -> None:
+    """Give a response its headers before it is sent."""
+    harden(response, secure=request.secure)
+    if REQUEST_ID in request:
+        response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]

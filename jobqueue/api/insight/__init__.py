@@ -1,0 +1,1 @@
+"""The HTTP API: statistics, events, metrics and the audit."""

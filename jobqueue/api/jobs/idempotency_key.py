@@ -1,0 +1,42 @@
+"""The ``Idempotency-Key`` of a request (draft-ietf-httpapi-idempotency-key-header-07)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.api.security.caller import caller
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.services.workflow.idempotency import Once
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp import web
+
+HEADER: Final = "Idempotency-Key"
+_FORM: Final = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+async def once(request: web.Request, given: Mapping[str, Any]) -> Once | None:
+    """Return what tells a request with this body from any other, or ``None`` if it has no key.
+
+    Raises:
+        InvalidInputError: the key has another form.
+    """
+    keys = request.headers.getall(HEADER, [])
+    if not keys:
+        return None
+    if len(keys) > 1 or not _FORM.fullmatch(keys[0]):
+        raise InvalidInputError({HEADER: ["must be 1 to 255 printable ASCII characters"]})
+    # A large body takes a while: other requests have their turn meanwhile.
+    digest = await asyncio.to_thread(_digest, request.path, given)
+    who = caller(request)
+    return Once(key=f"{who.token_id or who.name}\n{keys[0]}", digest=digest)
+
+
+def _digest(path: str, given: Mapping[str, Any]) -> str:
+    return hashlib.sha256(f"{path}\n{json.dumps(given, sort_keys=True)}".encode()).hexdigest()

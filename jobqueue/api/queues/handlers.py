@@ -1,0 +1,140 @@
+"""Queues: how they are configured and how they are doing; pause and resume."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.api.http.json_body import read_object
+from jobqueue.api.http.json_reply import JSON, MERGE_PATCH, reply
+from jobqueue.api.http.keys import QUERY, RUNTIME
+from jobqueue.api.http.preconditions import answered, etag, preconditions
+from jobqueue.api.schemas import fields, requests
+from jobqueue.api.schemas.queries import name_cursor
+from jobqueue.api.security.caller import actor, caller
+from jobqueue.domain.jobs.checks import check_queue
+from jobqueue.domain.queues import queue_form
+from jobqueue.services.queues.queues import DEFAULT_TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from aiohttp import web
+
+    from jobqueue.domain.queues.queue import QueueConfig
+
+PATCHES: Final = (JSON, MERGE_PATCH)
+"""The media types of a change of a queue."""
+_QUEUE: Final = requests.QueueSchema()
+_ROTATE: Final = requests.RotateSchema()
+_READ_ONLY: Final = frozenset({"name", "counts", "oldestPendingAge", "ended", "breakers"})
+
+
+async def list_queues(request: web.Request) -> web.Response:
+    """Return all queues that are configured or have jobs, by name."""
+    most, after = request[QUERY]["limit"], request[QUERY]["cursor"]
+    overview = request.app[RUNTIME].overview
+    scope = caller(request).scope
+    names = [name for name in await overview.names(after=after) if scope.has_queue(name)]
+    items = await asyncio.gather(*(overview.of(name, urls=_urls(request)) for name in names[:most]))
+    more = name_cursor(names[most - 1]) if len(names) > most else None
+    return reply({"items": [item for item, _ in items], "next": more})
+
+
+async def show(request: web.Request) -> web.Response:
+    """Return a queue's configuration, with masks, and how it is doing; nobody need have configured it."""
+    name = path_queue(request)
+    item, tag = await request.app[RUNTIME].overview.of(name, urls=_urls(request))
+    return answered(("queue", name), tag, preconditions(request), item, exists=tag != DEFAULT_TAG)
+
+
+async def put(request: web.Request) -> web.Response:
+    """Replace a queue's configuration; a secret made now is shown in this answer and never again."""
+    name = path_queue(request)
+    given = await _read(request)
+    fields.load(_QUEUE, given)
+    queues = request.app[RUNTIME].queues
+    config, secrets = await queues.put(name, given, by=actor(request), only=preconditions(request))
+    return await _changed(request, name, config, secrets)
+
+
+async def patch(request: web.Request) -> web.Response:
+    """Change a queue's configuration by a JSON Merge Patch (RFC 7396); ``null`` gives the default."""
+    name = path_queue(request)
+    given = await _read(request, media_types=PATCHES)
+    queues = request.app[RUNTIME].queues
+    config, secrets = await queues.patch(name, given, by=actor(request), only=preconditions(request))
+    return await _changed(request, name, config, secrets)
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Take away a queue's configuration; unfinished jobs prevent that, or are killed with ``force``."""
+    name = path_queue(request)
+    queues = request.app[RUNTIME].queues
+    killed = await queues.delete(name, force=request[QUERY]["force"], by=actor(request), only=preconditions(request))
+    return reply({"name": name, "killed": killed})
+
+
+async def rotate_secret(request: web.Request) -> web.Response:
+    """Give a webhook a new secret, shown only now; the present one goes on signing beside it."""
+    name = path_queue(request)
+    given = fields.load(_ROTATE, await read_object(request))
+    queues = request.app[RUNTIME].queues
+    config, secrets = await queues.rotate(name, given["type"], by=actor(request), only=preconditions(request))
+    return await _changed(request, name, config, secrets)
+
+
+async def changes(request: web.Request) -> web.Response:
+    """Return who changed a queue's configuration, when and how, newest first."""
+    name = path_queue(request)
+    most, before = request[QUERY]["limit"], request[QUERY]["cursor"]
+    found = await request.app[RUNTIME].queues.changes(name, before=before, limit=most + 1)
+    items = [one.wire() for one in found[:most]]
+    return reply({"items": items, "next": items[-1]["id"] if len(found) > most else None})
+
+
+async def pause(request: web.Request) -> web.Response:
+    """Let nothing be claimed from a queue."""
+    return await _set_paused(request, paused=True)
+
+
+async def resume(request: web.Request) -> web.Response:
+    """Let jobs be claimed from a queue again, and close its circuit breakers."""
+    return await _set_paused(request, paused=False)
+
+
+def path_queue(request: web.Request) -> str:
+    """Return the queue name in the path.
+
+    Raises:
+        InvalidInputError: it cannot be one.
+    """
+    return check_queue(request.match_info["queue"])
+
+
+async def _read(request: web.Request, media_types: Collection[str] = (JSON,)) -> dict[str, Any]:
+    """Return what a queue is to be configured to; what only `show` tells may be sent back, and says nothing."""
+    given = await read_object(request, media_types=media_types)
+    return {name: value for name, value in given.items() if name not in _READ_ONLY}
+
+
+async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
+    name = path_queue(request)
+    queues = request.app[RUNTIME].queues
+    config = await queues.set_paused(name, paused=paused, by=actor(request), only=preconditions(request))
+    return await _changed(request, name, config, {})
+
+
+def _urls(request: web.Request) -> bool:
+    """Return true if the caller may read the whole URLs of webhooks."""
+    return caller(request).may("admin")
+
+
+async def _changed(request: web.Request, name: str, config: QueueConfig, secrets: Mapping[str, str]) -> web.Response:
+    """Answer with the configuration as it was written, and with the secrets that were made for it."""
+    shown = queue_form.queue(config, urls=_urls(request))
+    for kind, secret in secrets.items():
+        shown["processors"][kind]["secret"] = secret
+    present, tag = await request.app[RUNTIME].queues.tagged(name)
+    # The tag of what somebody else has written meanwhile would let the caller overwrite that unseen.
+    return reply({"name": name, **shown}, headers=etag(tag) if present == config else {})

@@ -1,0 +1,74 @@
+"""Keywords of JSON Schema that say what the domain accepts, from the domain's own limits."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from jobqueue.domain.durations import LONGEST
+from jobqueue.domain.jobs.checks import BOUNDS, LONGEST_KEY, LONGEST_TYPE, QUEUE_NAME
+from jobqueue.domain.jobs.job import MOST_CHILDREN, MOST_DEPENDENCIES, POLICIES
+from jobqueue.domain.jobs.states import State
+from jobqueue.domain.limits import limits
+from jobqueue.domain.workflow.batch import MOST_MEMBERS
+
+Form = dict[str, Any]
+
+NULL: Final[Form] = {"type": "null"}
+DATE: Final[Form] = {"type": "string", "format": "date-time"}
+ID: Final[Form] = {"type": "string", "pattern": "^[0-9a-fA-F]{24}$"}
+TYPE: Final[Form] = {"type": "string", "minLength": 1, "maxLength": LONGEST_TYPE, "pattern": "^([^$*]|[*].)"}
+QUEUE: Final[Form] = {"type": "string", "pattern": f"^{QUEUE_NAME.pattern}$"}
+KEY: Final[Form] = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}
+REF: Final[Form] = {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$"}
+STATE: Final[Form] = {"type": "string", "enum": [state.value for state in State]}
+POLICY: Final[Form] = {"type": "string", "enum": list(POLICIES)}
+CONTENT: Final[Form] = {"type": "object", "propertyNames": {"pattern": "^[^$\\x00]?[^\\x00]*$"}}
+META: Final[Form] = {"type": "object", "propertyNames": {"pattern": "^[^.$\\x00][^.\\x00]*$"}}
+COUNTS: Final[Form] = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
+CURSOR: Final[Form] = {"type": "string"}
+DEPENDENCIES: Final[Form] = {"maxItems": MOST_DEPENDENCIES}
+MEMBERS: Final[Form] = {"maxItems": MOST_MEMBERS}
+RATE_LIMIT: Final[Form] = {"minimum": 1, "maximum": limits.MOST_STARTS}
+RATE_WINDOW: Final[Form] = {"minimum": limits.SHORTEST_WINDOW, "maximum": limits.LONGEST_WINDOW}
+CONCURRENCY: Final[Form] = {"minimum": 1, "maximum": limits.MOST_CONCURRENCY}
+FAILURES: Final[Form] = {"minimum": 1, "maximum": limits.MOST_FAILURES}
+COOLDOWN: Final[Form] = {"exclusiveMinimum": 0, "maximum": limits.LONGEST_COOLDOWN}
+RETRIES: Final[Form] = {"minimum": 1, "maximum": limits.MOST_RETRIES}
+RETENTION: Final[Form] = {"exclusiveMinimum": 0, "maximum": limits.LONGEST_RETENTION}
+_WAIT: Final[Form] = {"type": "number", "minimum": 0, "maximum": LONGEST}
+BACKOFF: Final[Form] = {
+    "description": "seconds; a list of them, the last of which repeats; or exponentially growing",
+    "oneOf": [
+        _WAIT,
+        {"type": "array", "items": _WAIT, "minItems": 1, "maxItems": 1000},
+        {
+            "type": "object",
+            "required": ["kind"],
+            "additionalProperties": False,
+            "properties": {
+                "kind": {"const": "exponential"},
+                "base": _WAIT,
+                "factor": {"type": "number", "minimum": 1, "maximum": 1000},
+                "max": _WAIT,
+                "jitter": {"type": "number", "minimum": 0, "maximum": 1},
+            },
+        },
+    ],
+}
+
+
+def bounds(name: str) -> Form:
+    """Return the limits of one of the numeric fields of a job."""
+    low, high = BOUNDS[name]
+    return {"minimum": low, "maximum": high}
+
+
+def named(schema: str) -> Form:
+    """Return a reference to a schema of the document."""
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def group(schema: str = "NewJob") -> Form:
+    """Return one or several jobs."""
+    one = named(schema)
+    return {"anyOf": [one, {"type": "array", "items": one, "maxItems": MOST_CHILDREN}]}

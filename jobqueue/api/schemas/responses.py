@@ -1,0 +1,201 @@
+"""What goes out about jobs and the work on them."""
+
+from __future__ import annotations
+
+from jobqueue.api.schemas import json_types
+from jobqueue.api.schemas.fields import Anything, Flag, Inner, Items, Moment, Number, Object, Shown, Text, Whole
+
+
+class LogLineShown(Shown):
+    """A line that a job wrote."""
+
+    sparse = frozenset({"level", "attempt"})
+    t = Moment()
+    m = Text()
+    level = Text()
+    attempt = Whole()
+
+
+class ErrorShown(Shown):
+    """Why an attempt did not succeed."""
+
+    sparse = frozenset({"trace"})
+    kind = Text()
+    message = Text()
+    trace = Text()
+
+
+class ClaimShown(Shown):
+    """Who runs a job."""
+
+    token = Text(allow_none=True)
+    worker = Text()
+
+
+class AttemptShown(Shown):
+    """An entry of a job's history: a start, or a requeue by a person."""
+
+    sparse = frozenset({"late", "was", "operation"})
+    attempt = Whole()
+    token = Text(allow_none=True)
+    worker = Text(allow_none=True)
+    start_at = Moment(allow_none=True)
+    end_at = Moment(allow_none=True)
+    outcome = Text(allow_none=True)
+    error = Inner(ErrorShown, allow_none=True)
+    code = Whole(allow_none=True)
+    late = Object()
+    was = Object()
+    operation = Text(spec=json_types.ID)
+
+
+class ParentShown(Shown):
+    """A job that another one depended on, with its result."""
+
+    sparse = frozenset({"type", "state", "ref", "result", "omitted", "url", "deleted"})
+    id = Text(spec=json_types.ID)
+    type = Text()
+    state = Text(spec=json_types.STATE)
+    ref = Text(allow_none=True)
+    result = Anything(allow_none=True, spec={})
+    omitted = Flag(spec={"description": "there was no room for the result: it is at `url`"})
+    url = Text(spec={"description": "where the entry is to be had with its result, below the address of the server"})
+    deleted = Flag(spec={"description": "the job was deleted, and its result with it"})
+
+
+class JobShown(Shown):
+    """A job."""
+
+    sparse = frozenset({"dependency_policy", "ref", "callback_of", "parents", "schedule", "scheduled_at", "crashes"})
+    id = Text(spec=json_types.ID)
+    queue = Text()
+    type = Text()
+    data = Object()
+    meta = Object()
+    priority = Whole()
+    attempts = Whole()
+    attempts_made = Whole()
+    backoff = Anything(spec=json_types.BACKOFF)
+    delay = Number()
+    lease = Number()
+    timeout = Number(allow_none=True)
+    insert_at = Moment()
+    start_at = Moment(allow_none=True)
+    end_at = Moment(allow_none=True)
+    delay_til = Moment(allow_none=True)
+    reset_at = Moment(allow_none=True)
+    batch_id = Text(allow_none=True)
+    parent_id = Text(allow_none=True)
+    depends_on = Items(Text(spec=json_types.ID))
+    progress = Number()
+    logs = Items(Inner(LogLineShown))
+    result = Anything(allow_none=True, spec={})
+    error = Inner(ErrorShown, allow_none=True)
+    history = Items(Inner(AttemptShown))
+    state = Text(spec=json_types.STATE)
+    on_success_delete = Flag()
+    on_complete = Anything(allow_none=True, spec=json_types.group())
+    on_success = Anything(allow_none=True, spec=json_types.group())
+    on_failure = Anything(allow_none=True, spec=json_types.group())
+    key = Text(allow_none=True)
+    claim = Inner(ClaimShown, allow_none=True)
+    dependency_policy = Text()
+    ref = Text()
+    callback_of = Object()
+    parents = Items(Inner(ParentShown))
+    schedule = Text()
+    scheduled_at = Moment()
+    crashes = Whole()
+
+
+class PartialJobShown(JobShown):
+    """A job, or the fields of it that were asked for."""
+
+    sparse = frozenset(set(JobShown._declared_fields) - {"id"})  # noqa: SLF001 - marshmallow has no public name for it
+
+
+class AddedJobShown(JobShown):
+    """A job that was added with others; without its result, logs and history if a repeated request finds much there."""
+
+    sparse = JobShown.sparse | {"result", "logs", "history"}
+
+
+class JobsShown(Shown):
+    """Jobs that were added together."""
+
+    items = Items(Inner(AddedJobShown))
+
+
+class JobPage(Shown):
+    """A page of jobs."""
+
+    items = Items(Inner(PartialJobShown))
+    next = Text(allow_none=True)
+
+
+class BriefShown(Shown):
+    """A relative of a job."""
+
+    id = Text(spec=json_types.ID)
+    type = Text()
+    queue = Text()
+    state = Text(spec=json_types.STATE)
+    progress = Number()
+    insert_at = Moment()
+    start_at = Moment(allow_none=True)
+    end_at = Moment(allow_none=True)
+    parent_id = Text(allow_none=True)
+    error = Inner(ErrorShown, allow_none=True)
+
+
+class RelativeShown(BriefShown):
+    """A job with its children."""
+
+    children = Items(Anything(spec=json_types.named("Relative")))
+
+
+class BatchBriefShown(Shown):
+    """The batch of a job."""
+
+    id = Text(spec=json_types.ID)
+    counts = Object(spec=json_types.COUNTS)
+
+
+class FamilyShown(Shown):
+    """The relatives of a job."""
+
+    ancestors = Items(Inner(BriefShown))
+    job = Inner(RelativeShown)
+    batch = Inner(BatchBriefShown, allow_none=True)
+    truncated = Flag()
+
+
+class WhyShown(Shown):
+    """Why a job is not running; each reason has a kind, a message and details."""
+
+    id = Text(spec=json_types.ID)
+    state = Text(spec=json_types.STATE)
+    reasons = Items(Object(spec={"required": ["kind", "message"]}))
+    next_start_at = Moment(allow_none=True)
+
+
+class ClaimedShown(Shown):
+    """A claimed job, and the token to report with."""
+
+    job = Inner(JobShown)
+    token = Text()
+
+
+class BeatShown(Shown):
+    """Until when the lease lasts, and whether the job was killed."""
+
+    reset_at = Moment(allow_none=True)
+    cancelled = Flag()
+
+
+class SettledShown(Shown):
+    """What became of a job."""
+
+    id = Text(spec=json_types.ID)
+    state = Text(spec=json_types.STATE)
+    delay_til = Moment(allow_none=True)

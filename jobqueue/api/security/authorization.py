@@ -1,0 +1,96 @@
+"""What every route asks of a caller: a role, and that what its path names is there for this caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import hdrs
+
+from jobqueue.api.http.keys import CALLER, QUERY, RUNTIME
+from jobqueue.api.http.preconditions import refuse_conditions
+from jobqueue.api.schemas import queries
+from jobqueue.domain.errors import ForbiddenError, NotFoundError
+from jobqueue.domain.jobs.checks import check_id, check_queue
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from aiohttp import web
+
+    from jobqueue.api.http.route_spec import Route
+    from jobqueue.domain.access.access import Scope
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_SHARED: Final = ("/v1/queues", "/v1/schedules", "/v1/audit", "/v1/stats", "/metrics")
+"""Paths of what is about whole queues, or about everything."""
+_GLOBAL: Final = ("/v1/audit", "/metrics")
+
+
+def guarded(route: Route) -> Handler:
+    """Return a route's handler behind its gate; what comes through has its query string read."""
+    schema = route.operation.query() if route.operation.query is not None else None
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if route.role is not None:
+            caller = request[CALLER]
+            if not caller.may(route.role):
+                raise ForbiddenError(f"this needs the role {route.role}")
+            if not caller.scope.is_everything:
+                await _check_scope(request, route.path, caller.scope)
+            request[QUERY] = queries.load(schema, request.query)
+            if route.refuses_conditions:
+                refuse_conditions(request)
+        return await route.handler(request)
+
+    return handle
+
+
+async def _check_scope(request: web.Request, path: str, scope: Scope) -> None:
+    """Refuse what lies outside of the caller's part of all jobs.
+
+    Raises:
+        NotFoundError: what the path names is not in it.
+        ForbiddenError: it is about whole queues, and the caller is limited to a value of meta.
+    """
+    if scope.meta and path.startswith(_SHARED):
+        raise ForbiddenError("this is about whole queues, and the token is limited to a value of meta")
+    if path.startswith(_GLOBAL) and not scope.is_everything:
+        raise ForbiddenError("this is about all queues, and the token is limited to some")
+    for prefix, check in _CHECKS.items():
+        if path.startswith(prefix):
+            await check(request, scope)
+
+
+async def _check_job(request: web.Request, scope: Scope) -> None:
+    job_id = check_id(request.match_info["id"])
+    if not await request.app[RUNTIME].visible.has_job(job_id, scope):
+        raise NotFoundError("job", job_id)
+
+
+async def _check_batch(request: web.Request, scope: Scope) -> None:
+    batch_id = check_id(request.match_info["id"])
+    if not await request.app[RUNTIME].visible.has_batch(batch_id, scope):
+        raise NotFoundError("batch", batch_id)
+
+
+async def _check_queue(request: web.Request, scope: Scope) -> None:
+    queue = check_queue(request.match_info["queue"])
+    if not scope.has_queue(queue):
+        raise NotFoundError("queue", queue)
+
+
+async def _check_schedule(request: web.Request, scope: Scope) -> None:
+    name = check_queue(request.match_info["name"], "schedule")
+    # A new one may be put: its handler looks at what is there under its name.
+    if request.method != hdrs.METH_PUT and not await request.app[RUNTIME].visible.has_schedule(name, scope):
+        raise NotFoundError("schedule", name)
+
+
+_CHECKS: Final[Mapping[str, Callable[[web.Request, Scope], Awaitable[None]]]] = {
+    "/v1/jobs/{id}": _check_job,
+    "/v1/batches/{id}": _check_batch,
+    "/v1/queues/{queue}": _check_queue,
+    "/v1/schedules/{name}": _check_schedule,
+}
+"""By the beginning of a path: what it names must be in the caller's scope."""

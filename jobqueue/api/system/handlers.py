@@ -1,0 +1,28 @@
+"""Health, and what there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobqueue.api.http.json_reply import reply
+from jobqueue.api.http.keys import ROUTE_TABLE, RUNTIME
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+async def index(request: web.Request) -> web.Response:
+    """Name the routes."""
+    routes = [f"{route.method} {route.path}" for route in request.app[ROUTE_TABLE]]
+    return reply({"name": "jobqueue", "routes": routes})
+
+
+async def healthz(_request: web.Request) -> web.Response:
+    """Tell that the process lives."""
+    return reply({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """Tell that requests can be served: MongoDB lets this server read and write, and a majority confirms writes."""
+    await request.app[RUNTIME].readiness.check()
+    return reply({"status": "ready"})

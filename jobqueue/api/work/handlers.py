@@ -1,0 +1,180 @@
+"""The worker's side over HTTP: claim a job, keep it, and say how it ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from jobqueue.api.http.json_body import read_object
+from jobqueue.api.http.json_reply import reply
+from jobqueue.api.http.keys import RUNTIME
+from jobqueue.api.http.problems import Problem, ProblemError
+from jobqueue.api.jobs.handlers import path_id
+from jobqueue.api.queues.handlers import path_queue
+from jobqueue.api.schemas import fields, requests
+from jobqueue.api.schemas.requests import LONGEST_LEVEL, LONGEST_WAIT, LONGEST_WORKER, MOST_LINES, MOST_TYPES
+from jobqueue.api.security.token_watch import watched
+from jobqueue.api.work.long_poll import DESK, DeskFullError, Wanted
+from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, StaleTokenError
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.attempt import LONGEST_TRACE, JobError
+from jobqueue.domain.jobs.checks import check_number, check_type, gather
+from jobqueue.domain.jobs.states import Outcome, State
+from jobqueue.domain.text import cut_middle
+from jobqueue.domain.work.verdict import Again, Death, Failure, Success
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobqueue.domain.work.verdict import Verdict
+    from jobqueue.services.work.attempts import Claimed
+
+_CLAIM: Final = requests.ClaimSchema()
+_HEARTBEAT: Final = requests.HeartbeatSchema()
+_SUCCEED: Final = requests.SucceedSchema()
+_FAIL: Final = requests.FailSchema()
+_DIE: Final = requests.DieSchema()
+_RETRY: Final = requests.RetrySchema()
+
+
+async def claim(request: web.Request) -> web.StreamResponse:
+    """Claim a job of a queue, waiting up to ``wait`` seconds for one; 204 if there is none."""
+    wanted = _wanted(path_queue(request), await read_object(request))
+    claimed = None
+    try:
+        async with watched(request) as standing:
+            claimed = await request.app[DESK].claim(wanted, standing.gone)
+    except DeskFullError:
+        raise ProblemError(
+            Problem(
+                status=503,
+                slug="too-many-waiting",
+                title="Too many requests wait for jobs",
+                detail="this process lets no more requests wait; try again, or ask another one",
+                headers={"Retry-After": "1"},
+            )
+        ) from None
+    except BaseException:
+        if claimed is not None:
+            request.app[DESK].give_back(claimed)
+        raise
+    if claimed is None:
+        return web.Response(status=204)
+    return await _hand_over(request, claimed)
+
+
+async def heartbeat(request: web.Request) -> web.Response:
+    """Renew a lease, with progress and log lines; tell whether the job was killed by a person."""
+    job_id = path_id(request)
+    given = fields.load(_HEARTBEAT, await read_object(request))
+    token, progress, lines = given["token"], given.get("progress"), given.get("logs", [])
+    _check_heartbeat(progress, lines)
+    runtime = request.app[RUNTIME]
+    job = await runtime.jobs.lean(job_id)
+    beat = await runtime.work.report(job, token, progress=progress, lines=lines)
+    if beat is not None:
+        return reply({"resetAt": json_form.date(beat.reset_at), "cancelled": False})
+    present = await runtime.jobs.lean(job_id)
+    if any(one.token == token and one.outcome is Outcome.KILL for one in present.history):
+        return reply({"resetAt": None, "cancelled": True})
+    raise StaleTokenError(job_id, present.state)
+
+
+async def succeed(request: web.Request) -> web.Response:
+    """End a job with a result."""
+    job_id = path_id(request)
+    given = fields.load(_SUCCEED, await read_object(request))
+    return await _settle(request, job_id, given, Success(result=given.get("result")))
+
+
+async def fail(request: web.Request) -> web.Response:
+    """Count an attempt that did not succeed."""
+    job_id = path_id(request)
+    given = fields.load(_FAIL, await read_object(request))
+    trace = given.get("trace")
+    # The end of a long traceback tells where the error came up.
+    kept = None if trace is None else cut_middle(trace, LONGEST_TRACE)
+    error = JobError(kind="fail", message=given["reason"], trace=kept)
+    return await _settle(request, job_id, given, Failure(error=error))
+
+
+async def die(request: web.Request) -> web.Response:
+    """End a job that can never succeed."""
+    job_id = path_id(request)
+    given = fields.load(_DIE, await read_object(request))
+    return await _settle(request, job_id, given, Death(error=JobError(kind="die", message=given["reason"])))
+
+
+async def retry(request: web.Request) -> web.Response:
+    """Run a job again, uncounted, after ``delay`` seconds, and after 1 second at the earliest."""
+    job_id = path_id(request)
+    given = fields.load(_RETRY, await read_object(request))
+    delay, reason = given.get("delay"), given.get("reason")
+    if delay is not None:
+        check_number("delay", delay)
+    error = None if reason is None else JobError(kind="retry", message=reason)
+    return await _settle(request, job_id, given, Again(delay=delay, error=error))
+
+
+async def _settle(request: web.Request, job_id: str, given: Mapping[str, Any], verdict: Verdict) -> web.Response:
+    runtime = request.app[RUNTIME]
+    await runtime.work.settle(await runtime.jobs.lean(job_id), given["token"], verdict)
+    try:
+        present = await runtime.jobs.lean(job_id)
+    except NotFoundError:
+        # Only a job that is to be deleted when it succeeds can be gone by now.
+        return reply({"id": job_id, "state": State.SUCCESS, "delayTil": None})
+    return reply({"id": job_id, "state": present.state, "delayTil": json_form.value(present.delay_til)})
+
+
+async def _hand_over(request: web.Request, claimed: Claimed) -> web.StreamResponse:
+    """Send a claimed job, or give it back if nobody is there to take it."""
+    try:
+        response = reply({"job": json_form.job(claimed.job), "token": claimed.token})
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+        except ConnectionError:
+            request.app[DESK].give_back(claimed)
+    except BaseException as error:
+        request.app[DESK].give_back(claimed, error)
+        raise
+    return response
+
+
+def _wanted(queue: str, given: Mapping[str, Any]) -> Wanted:
+    values, problems = fields.sift(_CLAIM, given)
+    worker, types, wait = values.get("worker", "?"), values.get("types"), values.get("wait", 0)
+    if not 1 <= len(worker) <= LONGEST_WORKER or not worker.isprintable():
+        problems["worker"] = [f"must be 1 to {LONGEST_WORKER} printable characters"]
+    if not 0 <= wait <= LONGEST_WAIT:
+        problems["wait"] = [f"must be from 0 to {LONGEST_WAIT} seconds"]
+    if values.get("lease") is not None:
+        gather(problems, check_number, "lease", values["lease"])
+    if types is not None and "types" not in problems:
+        _check_types(types, problems)
+    if problems:
+        raise InvalidInputError(problems)
+    chosen = None if types is None else tuple(sorted(set(types)))
+    return Wanted(queue=queue, types=chosen, worker=worker, lease=values.get("lease"), wait=wait)
+
+
+def _check_types(types: list[str], problems: Problems) -> None:
+    if not 1 <= len(types) <= MOST_TYPES:
+        problems["types"] = [f"takes 1 to {MOST_TYPES} types; leave it out to take any"]
+    for index, kind in enumerate(types[:MOST_TYPES]):
+        gather(problems, check_type, kind, f"types.{index}")
+
+
+def _check_heartbeat(progress: float | None, lines: list[tuple[str, str | None]]) -> None:
+    problems: Problems = {}
+    if progress is not None and not 0 <= progress <= 100:  # noqa: PLR2004 - said in the message
+        problems["progress"] = ["must be from 0 to 100"]
+    if len(lines) > MOST_LINES:
+        problems["logs"] = [f"takes at most {MOST_LINES:,} lines at a time"]
+    for index, (_, level) in enumerate(lines[:MOST_LINES]):
+        if level is not None and not (1 <= len(level) <= LONGEST_LEVEL and level.isprintable()):
+            problems[f"logs.{index}.level"] = [f"must be 1 to {LONGEST_LEVEL} printable characters"]
+    if problems:
+        raise InvalidInputError(problems)

@@ -1,0 +1,1 @@
+"""The command line: tokens, roles and scopes."""

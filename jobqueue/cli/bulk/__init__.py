@@ -1,0 +1,1 @@
+"""The command line: operations on many jobs, and groups of failures."""

@@ -1,0 +1,26 @@
+"""``jobqueue health``: ask the server of this machine how it is."""
+
+from __future__ import annotations
+
+import click
+
+from jobqueue.cli.render import errors, output
+from jobqueue.cli.render.options import setting_options
+
+
+@click.command(epilog=errors.epilog("health", "health --ready", "health --port 9000"))
+@click.option("--ready", is_flag=True, help="Ask whether requests can be served, not only whether the process lives.")
+@click.option(
+    "--timeout", default=3.0, show_default=True, type=click.FloatRange(0.1, 60), help="Seconds it has to answer."
+)
+@setting_options("host", "port", "tls_cert", "tls_key")
+def health(*, ready: bool, timeout: float, **flags: str | None) -> int:
+    """Ask the server of this machine how it is, and exit 1 if it is not well.
+
+    It takes the settings of serve. In a container it also takes the flags of the serve that is process 1. A health
+    check of an image can therefore call it without any flag.
+    """
+    from jobqueue.cli.checks.checking import ask  # noqa: PLC0415 - an HTTP client is not needed for --help
+
+    output.print_line(ask(flags, ready=ready, timeout=timeout))
+    return errors.OK

@@ -1,0 +1,45 @@
+"""``jobqueue settings``: every setting, its value, and where that is from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from jobqueue.cli.render import errors, output
+from jobqueue.cli.render.options import json_option
+from jobqueue.settings import Settings, describe
+
+
+@click.command(epilog=errors.epilog())
+@json_option
+def settings(*, as_json: bool) -> None:
+    """Show every setting, its value with secrets masked, and where that is from.
+
+    Flags win over JOBQUEUE_* environment variables, those over jobqueue.toml (or the file JOBQUEUE_CONFIG names), and
+    that over the defaults. JOBQUEUE_X_FILE reads a secret from a file.
+    """
+    loaded = Settings.load()
+    values = loaded.masked()
+    rows: list[dict[str, Any]] = [
+        {
+            "name": row.name,
+            "value": values[row.name],
+            "source": loaded.sources[row.name],
+            "env": row.env,
+            "help": row.help,
+        }
+        for row in describe()
+    ]
+    if as_json:
+        output.print_json(rows)
+        return
+    output.print_table(
+        ["SETTING", "VALUE", "SOURCE"], [[row["name"], _shown(row["value"]), row["source"]] for row in rows]
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "-"
+    return "-" if value is None else str(value)

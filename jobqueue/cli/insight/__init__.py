@@ -1,0 +1,1 @@
+"""The command line: statistics, events, metrics and the audit."""

@@ -1,0 +1,137 @@
+"""``jobqueue add``: add a job, or many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.checks import gather
+from jobqueue.domain.jobs.job import DEFAULT_QUEUE, NewJob
+
+if TYPE_CHECKING:
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.application import Runtime
+
+_CHILDREN: Final = ("on_complete", "on_success", "on_failure")
+_MOST_TOLD: Final = 20
+_EPILOG: Final = errors.epilog(
+    """add thumbnail '{"src": "a.png"}' --queue media --meta user_id=42""",
+    "add import @order.json --attempts 5 --backoff '[10, 60, 600]'",
+    "add --bulk jobs.jsonl",
+)
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("kind", metavar="TYPE", required=False)
+@click.argument("data", metavar="[DATA]", type=values.JsonText(), required=False)
+@click.option("--queue", metavar="NAME", help=f"Queue to put it in.  [default: {DEFAULT_QUEUE}]")
+@click.option(
+    "--meta", multiple=True, metavar="KEY=VALUE", help="Attach a value to search by: JSON or text; repeatable."
+)
+@click.option("--priority", type=int, help="Higher runs first.")
+@click.option("--attempts", type=int, help="How many attempts are allowed.")
+@click.option("--backoff", type=values.JsonText(source=False), help="Wait between attempts: 60, [10, 60], {…}.")
+@click.option("--delay", type=values.Number(), metavar="SECONDS", help="Wait before the first attempt.")
+@click.option("--delay-til", metavar="DATE", help="Not before this time, ISO 8601.")
+@click.option("--lease", type=values.Number(), metavar="SECONDS", help="How long a claim lasts without a heartbeat.")
+@click.option("--timeout", type=values.Number(), metavar="SECONDS", help="Longest an attempt may run.")
+@click.option("--key", help="Unique among the unfinished jobs of the queue.")
+@click.option("--on-success-delete", is_flag=True, default=None, help="Delete the job when it succeeds.")
+@click.option("--on-complete", type=values.JsonText(), help="Job or list of jobs to create when it ends.")
+@click.option("--on-success", type=values.JsonText(), help="Likewise when it succeeds.")
+@click.option("--on-failure", type=values.JsonText(), help="Likewise when it fails or is killed.")
+@click.option("--bulk", metavar="FILE", help="Add the jobs of a file, one JSON object a line, all or none; - is stdin.")
+@json_option
+@database_options
+def add(kind: str | None, bulk: str | None, *, as_json: bool, **options: Any) -> None:
+    """Add a job of TYPE and print its id.
+
+    DATA is its input, a JSON object, @FILE to read it from, or - for stdin.
+    """
+    flags = database_flags(options)
+    if bulk is not None:
+        if kind is not None or any(value not in (None, ()) for value in options.values()):
+            raise click.UsageError("--bulk goes with no other job: the lines of the file say everything")
+        _add_all(_read_lines(bulk), flags, as_json=as_json)
+        return
+    if kind is None:
+        raise click.UsageError("say which TYPE of job to add, or --bulk FILE")
+    new = _read(kind, options)
+
+    async def use(runtime: Runtime) -> Job:
+        return await runtime.producer.add(new)
+
+    job = with_runtime(flags, use, creates=True)
+    if as_json:
+        output.print_json(json_form.job(job))
+    else:
+        output.print_line(job.id)
+
+
+def _add_all(new: list[NewJob], flags: dict[str, object], *, as_json: bool) -> None:
+    async def use(runtime: Runtime) -> list[Job]:
+        return await runtime.producer.add_all(new)
+
+    jobs = with_runtime(flags, use, creates=True)
+    if as_json:
+        output.print_json({"items": [json_form.job(job) for job in jobs]})
+        return
+    for job in jobs:
+        output.print_line(job.id)
+
+
+def _read(kind: str, options: dict[str, Any]) -> NewJob:
+    """Return the job that the command line describes.
+
+    Raises:
+        InvalidInputError: naming each unacceptable field.
+    """
+    problems: Problems = {}
+    fields = {name: value for name, value in options.items() if value not in (None, ())}
+    fields |= {name: value.value for name, value in fields.items() if isinstance(value, values.Given)}
+    if "meta" in fields:
+        fields["meta"] = gather(problems, _meta, fields["meta"]) or {}
+    if "delay_til" in fields:
+        fields["delay_til"] = gather(problems, values.moment, fields["delay_til"], "delayTil")
+    for name in _CHILDREN:
+        if name in fields:
+            fields[name] = gather(problems, values.family, fields[name], json_form.camel(name))
+    new: NewJob | None = gather(problems, lambda: NewJob(type=kind, **fields))
+    if problems or new is None:
+        raise InvalidInputError(problems)
+    return new
+
+
+def _meta(pairs: tuple[str, ...]) -> dict[str, Any]:
+    return values.nested([values.pair(text, "meta") for text in pairs])
+
+
+def _read_lines(name: str) -> list[NewJob]:
+    text = values.read_source("-") if name == "-" else values.read_file(name.removeprefix("@"))
+    problems: Problems = {}
+    jobs = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        new = gather(problems, _read_line, line, f"line {number}")
+        if new is not None:
+            jobs.append(new)
+        if len(problems) >= _MOST_TOLD:
+            break
+    if problems:
+        raise InvalidInputError(problems)
+    return jobs
+
+
+def _read_line(line: str, path: str) -> NewJob:
+    try:
+        given = values.parse_json(line)
+    except ValueError as error:
+        raise InvalidInputError({path: [f"is not JSON: {error}"]}) from None
+    return values.new_job(given, path)

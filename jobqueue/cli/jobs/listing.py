@@ -1,0 +1,106 @@
+"""``jobqueue list``: list jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.states import State
+from jobqueue.domain.search.query import MOST_LISTED, JobQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.search.query import Page
+    from jobqueue.services.application import Runtime
+
+
+@click.command(name="list", epilog=errors.epilog("list --state failed --since 2h", "list --meta user_id=42 --json"))
+@click.option("--queue", metavar="NAME", help="Jobs of this queue.")
+@click.option("--type", "kind", metavar="TYPE", help="Jobs of this type.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([state.value for state in State]),
+    help="In this state; repeatable.",
+)
+@click.option("--meta", multiple=True, metavar="KEY=VALUE", help="With this value in meta; repeatable.")
+@click.option("--batch", metavar="ID", help="Jobs of this batch.")
+@click.option("--parent", metavar="ID", help="Children of this job.")
+@click.option("--schedule", metavar="NAME", help="Made by this schedule.")
+@click.option("--since", metavar="TIME", help="Created since then: a time ago such as 15m, 2h, 7d, or a date.")
+@click.option("--limit", type=int, default=50, show_default=True, help=f"How many, at most {MOST_LISTED}.")
+@click.option("--cursor", metavar="CURSOR", help="Go on where a listing before ended.")
+@click.option("--oldest-first", is_flag=True, help="Oldest first instead of newest first.")
+@json_option
+@database_options
+def list_jobs(*, as_json: bool, cursor: str | None, **options: Any) -> None:
+    """List jobs, newest first."""
+    flags = database_flags(options)
+    _query(options, None)
+
+    async def use(runtime: Runtime) -> tuple[Page, datetime]:
+        now = await runtime.database.clock.now()
+        return await runtime.admin.page(_query(options, now).at(cursor)), now
+
+    page, now = with_runtime(flags, use)
+    if as_json:
+        output.print_json({"items": [json_form.job(job) for job in page.items], "next": page.next})
+        return
+    print_jobs(page.items, now)
+    if page.next is not None:
+        output.note(f"there are more: --cursor {page.next}")
+
+
+def print_jobs(jobs: Sequence[Job], now: datetime) -> None:
+    """Print a table of jobs as they are at this time."""
+    output.print_table(["ID", "STATE", "QUEUE", "TYPE", "ATTEMPTS", "AGE", "ABOUT"], [_row(job, now) for job in jobs])
+
+
+def _query(options: dict[str, Any], now: datetime | None) -> JobQuery:
+    """Return what is asked for; ``None`` for the time now only checks it.
+
+    Raises:
+        InvalidInputError: naming what is not acceptable.
+    """
+    since = options["since"]
+    return JobQuery(
+        queue=options["queue"],
+        type=options["kind"],
+        states=tuple(State(one) for one in options["states"]),
+        batch_id=options["batch"],
+        parent_id=options["parent"],
+        schedule=options["schedule"],
+        meta=tuple(values.pair(text, "meta") for text in options["meta"]),
+        inserted_after=None if since is None else values.since(since, now or values.EPOCH),
+        oldest_first=options["oldest_first"],
+        limit=options["limit"],
+    )
+
+
+def _row(job: Job, now: datetime) -> list[str]:
+    about = ""
+    if job.state is State.PROCESSING:
+        about = f"{job.progress:.0f} %"
+    elif job.state is State.DELAYED and job.delay_til is not None:
+        about = f"due in {output.duration((job.delay_til - now).total_seconds())}"
+    if job.error is not None and job.state is not State.SUCCESS:
+        about = f"{about} {job.error.kind}: {job.error.message}".strip()
+    attempts = f"{job.attempts_made}/{job.attempts}"
+    return [
+        job.id,
+        job.state.value,
+        job.queue,
+        job.type,
+        attempts,
+        output.duration((now - job.insert_at).total_seconds()),
+        about[:200],
+    ]

@@ -1,0 +1,56 @@
+"""``jobqueue logs``: print what a job has logged, and what it logs until it ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.render import errors, output
+from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.work.logs import LogQuery, text
+
+if TYPE_CHECKING:
+    from jobqueue.domain.work.logs import LogPage
+    from jobqueue.services.application import Runtime
+
+_WAIT_SECONDS: Final = 60
+
+
+@click.command(
+    epilog=errors.epilog("logs 65f0c2a4e1b2c3d4e5f60718 -f", "logs 65f0c2a4e1b2c3d4e5f60718 --level error,warning")
+)
+@click.argument("job_id", metavar="ID")
+@click.option("--follow", "-f", is_flag=True, help="Go on printing until the job has ended.")
+@click.option("--level", metavar="LEVEL", help="Only lines of this level; several with commas.")
+@click.option("--attempt", type=int, help="Only lines of this attempt.")
+@json_option
+@database_options
+def logs(job_id: str, *, follow: bool, level: str | None, attempt: int | None, as_json: bool, **options: Any) -> None:
+    """Print the log of a job: time, number of the attempt, level, message. With --json each line is an object."""
+    wanted = check_id(job_id)
+    levels = () if level is None else tuple(dict.fromkeys(level.split(",")))
+    query = LogQuery(levels=levels, attempt=attempt)
+
+    async def use(runtime: Runtime) -> None:
+        page = await runtime.logs.page(wanted, query)
+        while True:
+            _print(page, as_json=as_json)
+            if page.ended or not (follow or page.more):
+                return
+            rest = replace(query, after=page.resume)
+            page = await runtime.logs.following(wanted, rest, _WAIT_SECONDS if follow else 0)
+
+    with_runtime(database_flags(options), use)
+
+
+def _print(page: LogPage, *, as_json: bool) -> None:
+    for _, line in page.lines:
+        if as_json:
+            output.print_json(json_form.log_line(line), indent=None)
+        else:
+            output.print_line(output.plain(text(line)))

@@ -1,0 +1,127 @@
+"""``jobqueue requeue`` and ``jobqueue kill``: what a person does to jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobqueue.cli.bulk import bulk
+from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.queues.queue import person
+from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.domain.bulk.operation import Action, NewOperation
+from jobqueue.domain.errors import ConflictError, NotFoundError
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.checks import check_id
+from jobqueue.services.jobs.job_changes import requeue_changes
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.application import Runtime
+
+
+@click.command(epilog=errors.epilog())
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--data", type=values.JsonText(), help="Other input: JSON, @FILE or -.")
+@click.option("--attempts", type=int, help="Other number of attempts.")
+@click.option("--backoff", type=values.JsonText(source=False), help="Other wait between attempts.")
+@click.option("--priority", type=int, help="Other priority.")
+@bulk.many_options
+@json_option
+@database_options
+def requeue(ids: tuple[str, ...], *, as_json: bool, **options: Any) -> int:
+    """Start ended or delayed jobs anew, with all their attempts; their history is kept.
+
+    Of the jobs that a filter finds only those that failed or were killed, unless it says something about their state.
+    """
+    flags, many = database_flags(options), _many(ids, options)
+    given = {name: value for name, value in options.items() if value is not None}
+    changes = {name: value.value if isinstance(value, values.Given) else value for name, value in given.items()}
+    if many is not None:
+        new = many.operation(Action.REQUEUE, changes=requeue_changes(changes))
+        return bulk.run(flags, new, dry_run=many.dry_run, yes=many.yes, as_json=as_json)
+    return _each(
+        ids, flags, lambda runtime, job_id: runtime.people.requeue(job_id, changes, by=person()), as_json=as_json
+    )
+
+
+@click.command(epilog=errors.epilog())
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--reason", default="killed by a person", show_default=True, help="What its error says.")
+@bulk.many_options
+@json_option
+@database_options
+def kill(ids: tuple[str, ...], reason: str, *, as_json: bool, **options: Any) -> int:
+    """End unfinished jobs; one that runs is told at once."""
+    flags, many = database_flags(options), _many(ids, options)
+    if many is not None:
+        new = many.operation(Action.KILL, reason=reason)
+        return bulk.run(flags, new, dry_run=many.dry_run, yes=many.yes, as_json=as_json)
+    return _each(ids, flags, lambda runtime, job_id: runtime.people.kill(job_id, reason, by=person()), as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Many:
+    """Jobs that are meant by a filter."""
+
+    filter: dict[str, Any]
+    all: bool
+    dry_run: bool
+    yes: bool
+
+    def operation(self, action: Action, **more: Any) -> NewOperation:
+        """Return what is to be done to them."""
+        return NewOperation(action=action, by=person(), filter=self.filter, all=self.all, **more)
+
+
+def _many(ids: tuple[str, ...], options: dict[str, Any]) -> _Many | None:
+    """Take what means many jobs out of a command's options; ``None`` if ids are given.
+
+    Raises:
+        click.UsageError: nothing is meant, or ids and a filter are.
+    """
+    wanted, everything = options.pop("wanted"), options.pop("everything")
+    how = {name: options.pop(name) for name in ("dry_run", "yes")}
+    by_filter = wanted is not None or everything
+    if by_filter == bool(ids):
+        raise click.UsageError("say which jobs are meant: by their IDs, or by --filter or --all")
+    if not by_filter:
+        if how["dry_run"]:
+            raise click.UsageError("--dry-run goes with --filter or --all")
+        return None
+    return _Many(filter=bulk.filter_of(wanted), all=everything, **how)
+
+
+def _each(
+    ids: tuple[str, ...],
+    flags: dict[str, object],
+    change: Callable[[Runtime, str], Awaitable[Job]],
+    *,
+    as_json: bool,
+) -> int:
+    """Change one job after the other; tell which could not be changed, and return the code of the first of them."""
+    wanted = list(dict.fromkeys(check_id(one) for one in ids))
+    code = errors.OK
+    changed: list[Job] = []
+
+    async def use(runtime: Runtime) -> None:
+        nonlocal code
+        for job_id in wanted:
+            try:
+                changed.append(await change(runtime, job_id))
+            except (NotFoundError, ConflictError) as error:
+                code = code or errors.code_of(error)
+                errors.report(error)
+
+    with_runtime(flags, use)
+    if as_json:
+        output.print_json({"items": [json_form.job(job) for job in changed]})
+    else:
+        for job in changed:
+            output.print_line(f"{job.id} {job.state.value}")
+    return code

@@ -1,0 +1,131 @@
+"""``jobqueue search``: find jobs by a filter."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from jobqueue.cli.jobs.listing import print_jobs
+from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.search.fields import JOB, SORTS, Kind
+from jobqueue.domain.search.search import MOST_FOUND, search
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from jobqueue.domain.search.query import Page
+    from jobqueue.domain.search.search import Search
+    from jobqueue.services.application import Runtime
+
+_TERM: Final = re.compile(r"([^=<>!~]+)(!=|>=|<=|=|>|<|~)(.*)", re.DOTALL)
+_OPERATORS: Final = {"=": "$eq", "!=": "$ne", ">=": "$gte", "<=": "$lte", ">": "$gt", "<": "$lt", "~": "$regex"}
+_SEVERAL: Final = {"$eq": "$in", "$ne": "$nin"}
+_EXAMPLES: Final = (
+    "search state=failed,killed meta.user_id=42",
+    "search 'insertAt>=2h' 'error.message~time.?out' --fields type,data.src",
+    """search '{"data.n": {"$gt": 5}}' --sort=-endAt --limit 500 --json""",
+)
+
+
+@click.command(name="search", epilog=errors.epilog(*_EXAMPLES))
+@click.argument("terms", metavar="[FILTER | FIELD=VALUE ...]", nargs=-1)
+@click.option("--sort", default="-insertAt", show_default=True, metavar="FIELD", help="By what; - is highest first.")
+@click.option("--fields", metavar="NAMES", help="Only these fields, with commas between them, such as type,data.n.")
+@click.option("--limit", type=int, default=50, show_default=True, help=f"How many, at most {MOST_FOUND}.")
+@click.option("--cursor", metavar="CURSOR", help="Go on where a search before ended.")
+@click.option("--slow", is_flag=True, help="Insist, though no index helps.")
+@json_option
+@database_options
+def search_jobs(*, terms: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Find jobs by a filter in MongoDB's language, or by fields: = != > >= < <= and ~ for a regular expression.
+
+    Values are JSON if they can be, and else text. Dates may be times ago, such as 15m, 2h or 7d; states may be several,
+    with commas between them.
+    """
+    flags = database_flags(options)
+    _search(terms, options, values.EPOCH)
+
+    async def use(runtime: Runtime) -> tuple[Page, Search, datetime]:
+        now = await runtime.database.clock.now()
+        asked = _search(terms, options, now)
+        return await runtime.searches.page(asked), asked, now
+
+    page, asked, now = with_runtime(flags, use)
+    items = [asked.projection.pick(json_form.job(job)) for job in page.items]
+    if as_json:
+        output.print_json({"items": items, "next": page.next})
+        return
+    if asked.projection.paths:
+        paths = asked.projection.paths
+        output.print_table([path.upper() for path in paths], [[_cell(one, path) for path in paths] for one in items])
+    else:
+        print_jobs(page.items, now)
+    if page.next is not None:
+        output.note(f"there are more: --cursor {page.next}")
+
+
+def _search(terms: tuple[str, ...], options: dict[str, Any], now: datetime) -> Search:
+    """Return what is asked for.
+
+    Raises:
+        InvalidInputError: naming what is not acceptable.
+    """
+    parts = [_filter(term, now) for term in terms]
+    name = options["sort"].removeprefix("-")
+    if name not in SORTS:
+        raise InvalidInputError({"sort": [f"must be by one of {', '.join(sorted(SORTS))}, with - before it or not"]})
+    return search(
+        {"$and": parts} if len(parts) > 1 else parts[0] if parts else {},
+        sort={name: -1 if options["sort"].startswith("-") else 1},
+        fields=None if options["fields"] is None else options["fields"].split(","),
+        limit=options["limit"],
+        cursor=options["cursor"],
+        slow=options["slow"],
+    )
+
+
+def _filter(term: str, now: datetime) -> Any:
+    if term.lstrip().startswith("{"):
+        try:
+            return values.parse_json(term)
+        except ValueError as error:
+            raise InvalidInputError({"filter": [f"is not JSON: {error}"]}) from None
+    found = _TERM.fullmatch(term)
+    if found is None:
+        raise InvalidInputError({"filter": [f"{term!a:.80} is neither JSON nor FIELD=VALUE"]})
+    name, sign, text = found.groups()
+    _, kind = JOB.kind(name, f"filter.{name}")
+    operator = _OPERATORS[sign]
+    if operator == "$regex":
+        return {name: {"$regex": text}}
+    given = _value(kind, text, name, now)
+    if isinstance(given, list):
+        return {name: {_SEVERAL[operator]: given} if operator in _SEVERAL else {operator: given[0]}}
+    return {name: {operator: given}}
+
+
+def _value(kind: Kind, text: str, name: str, now: datetime) -> Any:
+    """Return a value of the kind that the field has; of what may be text or not, both."""
+    if text == "null":
+        return None
+    if kind is Kind.STATE and "," in text:
+        return text.split(",")
+    if kind is Kind.DATE:
+        return json_form.date(values.since(text, now, name))
+    if kind in {Kind.TEXT, Kind.STATE, Kind.ID, Kind.IDS}:
+        return text
+    read = values.scalar(text)
+    return [read, text] if kind is Kind.ANY and isinstance(read, bool | int | float) else read
+
+
+def _cell(item: dict[str, Any], path: str) -> str:
+    found: Any = item
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, dict) else found
+    return "" if found is None else output.compact(found)

@@ -1,0 +1,120 @@
+"""``jobqueue show``: all about one job, and what it does until it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.render import errors, job_text, output
+from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.domain.errors import NotFoundError
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.jobs.states import FINAL, State
+
+if TYPE_CHECKING:
+    from jobqueue.domain.jobs.attempt import LogLine
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.application import Runtime
+    from jobqueue.services.jobs.manage import Admin
+
+_LOOK_SECONDS: Final = 0.5
+_PAGE: Final = 1000
+
+
+@click.command(epilog=errors.epilog("show 65f0c2a4e1b2c3d4e5f60718 --follow"))
+@click.argument("job_id", metavar="ID")
+@click.option(
+    "--follow", "-f", is_flag=True, help="Print what it logs until it ends; exit 6 if it failed or was killed."
+)
+@json_option
+@database_options
+def show(job_id: str, *, follow: bool, as_json: bool, **options: Any) -> int:
+    """Show all about one job: state, times, input, result, every attempt and its error, and what it logged.
+
+    With --follow and --json each log line and each step of the progress is an object on a line of its own, and the last
+    line is the job.
+    """
+    wanted = check_id(job_id)
+    flags = database_flags(options)
+
+    async def use(runtime: Runtime) -> int:
+        if follow:
+            return await _follow(runtime.admin, wanted, as_json=as_json)
+        job, lines = await _read(runtime.admin, wanted)
+        if as_json:
+            output.print_json(json_form.job(job) | {"logs": [json_form.log_line(line) for line in lines]})
+        else:
+            job_text.print_job(job, lines)
+        return errors.OK
+
+    return with_runtime(flags, use)
+
+
+async def _read(admin: Admin, job_id: str) -> tuple[Job, list[LogLine]]:
+    job = await admin.get(job_id)
+    return job, [line for _, line in await _lines(admin, job_id, 0)]
+
+
+async def _lines(admin: Admin, job_id: str, after: int) -> list[tuple[int, LogLine]]:
+    """Return all log lines from a number on."""
+    found: list[tuple[int, LogLine]] = []
+    while page := await admin.logs(job_id, after=after, limit=_PAGE):
+        found += page
+        after = page[-1][0] + 1
+    return found
+
+
+async def _follow(admin: Admin, job_id: str, *, as_json: bool) -> int:
+    """Print a job as it is, then what becomes of it, and return the exit code that says how it ended."""
+    job, lines = await _read(admin, job_id)
+    if as_json:
+        for line in lines:
+            output.print_json(json_form.log_line(line), indent=None)
+    else:
+        job_text.print_job(job, lines)
+    seen = len(lines)
+    while job.state not in FINAL:
+        await asyncio.sleep(_LOOK_SECONDS)
+        before = job
+        try:
+            job = await admin.get(job_id)
+            fresh = await _lines(admin, job_id, seen)
+        except NotFoundError:
+            if not before.on_success_delete:
+                raise
+            _note_deleted(job_id)
+            return errors.OK
+        seen += len(fresh)
+        _print_news(before, job, [line for _, line in fresh], as_json=as_json)
+    if as_json:
+        output.print_json({"job": json_form.job(job)}, indent=None)
+    if job.on_success_delete and job.state is State.SUCCESS:
+        # Its end was seen just before.
+        _note_deleted(job_id)
+    return errors.OK if job.state is State.SUCCESS else errors.JOB_FAILED
+
+
+def _note_deleted(job_id: str) -> None:
+    output.note(f"job {job_id} has succeeded and is deleted")
+
+
+def _print_news(before: Job, job: Job, lines: list[LogLine], *, as_json: bool) -> None:
+    for line in lines:
+        if as_json:
+            output.print_json(json_form.log_line(line), indent=None)
+        else:
+            job_text.print_log(line)
+    if job.progress != before.progress:
+        if as_json:
+            output.print_json({"progress": job.progress}, indent=None)
+        else:
+            output.print_line(f"progress {job.progress:g} %")
+    if job.state is not before.state:
+        if as_json:
+            output.print_json({"state": job.state.value}, indent=None)
+        else:
+            job_text.print_state(job)

@@ -1,0 +1,1 @@
+"""The command line: services and workers as processes."""

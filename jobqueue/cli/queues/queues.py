@@ -1,0 +1,55 @@
+"""``jobqueue queues``: all queues and how they are doing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.render import errors, output
+from jobqueue.cli.render.options import database_flags, database_options, json_option
+
+if TYPE_CHECKING:
+    from jobqueue.services.application import Runtime
+
+_STATES: Final = ("pending", "processing", "delayed", "success", "failed", "killed")
+
+
+@click.command(epilog=errors.epilog())
+@json_option
+@database_options
+def queues(*, as_json: bool, **options: Any) -> None:
+    """List all queues that are configured or have jobs: their jobs by state, what waits longest, and their limits."""
+
+    async def use(runtime: Runtime) -> list[dict[str, Any]]:
+        return [(await runtime.overview.of(name, urls=True))[0] for name in await runtime.overview.names()]
+
+    found = with_runtime(database_flags(options), use)
+    if as_json:
+        output.print_json({"items": found})
+        return
+    headings = ["QUEUE", *(state.upper() for state in _STATES), "OLDEST", "LAST HOUR", "ABOUT"]
+    output.print_table(headings, [_row(one) for one in found])
+
+
+def _row(queue: dict[str, Any]) -> list[str]:
+    oldest = queue["oldestPendingAge"]
+    return [
+        queue["name"],
+        *(str(queue["counts"][state]) for state in _STATES),
+        "-" if oldest is None else output.duration(oldest),
+        str(sum(queue["ended"]["hour"].values())),
+        ", ".join(_about(queue)),
+    ]
+
+
+def _about(queue: dict[str, Any]) -> list[str]:
+    rate = queue["rate"]
+    where = f" for each {queue['limitBy']}" if queue["limitBy"] else ""
+    return [
+        *(["paused"] if queue["paused"] else []),
+        *([f"{queue['concurrency']} at a time{where}"] if queue["concurrency"] else []),
+        *([f"{rate['limit']} in {rate['per']:g} s{where}"] if rate else []),
+        *(f"breaker {one['state']}" for one in queue["breakers"] if one["state"] != "closed"),
+    ]

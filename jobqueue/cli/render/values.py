@@ -1,0 +1,249 @@
+"""Read what people type: JSON, files of it, KEY=VALUE, times, and jobs."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+
+from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.jobs import iso8601, json_form
+from jobqueue.domain.jobs.job import NewJob
+from jobqueue.domain.jobs.job import children as read_children
+
+EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_AGO: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhdw])")
+_LONGEST: Final = 100 * 365 * 86_400
+_FAMILY: Final = frozenset({"onComplete", "onSuccess", "onFailure"})
+_FIELDS: Final = {json_form.camel(name): name for name in NewJob.__dataclass_fields__}
+
+
+class JsonText(click.ParamType[Any]):
+    """A JSON value, ``@FILE`` or ``-`` for stdin; with ``source=False`` a value only."""
+
+    name = "json"
+
+    def __init__(self, *, source: bool = True) -> None:
+        self._source = source
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value, wrapped so that ``null`` is not taken for an option that is not given."""
+        if isinstance(value, Given):
+            return value
+        text = read_source(value) if self._source else value
+        try:
+            return Given(parse_json(text))
+        except ValueError as error:
+            self.fail(f"is not JSON: {error}", param, ctx)
+
+
+class Number(click.ParamType[Any]):
+    """A whole number, or one with a fraction; kept as it is written."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
+        """Return the number."""
+        try:
+            return int(value) if re.fullmatch(r"[+-]?\d{1,18}", str(value)) else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
+
+
+class Given:
+    """A value that was given, whatever it is."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: it is none; the message is one line.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_source(text: str) -> str:
+    """Return the text itself, that of a file (``@FILE``), or stdin (``-``).
+
+    Raises:
+        click.ClickException: the file cannot be read.
+    """
+    if text == "-":
+        return _text(sys.stdin.buffer.read(), "stdin")
+    return read_file(text[1:]) if text.startswith("@") else text
+
+
+def read_file(name: str) -> str:
+    """Return the text of a file.
+
+    Raises:
+        click.ClickException: it cannot be read.
+    """
+    try:
+        return _text(Path(name).read_bytes(), name)
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"{name} cannot be read: {getattr(error, 'strerror', error)}") from None
+
+
+def pair(text: str, option: str) -> tuple[str, str]:
+    """Return the two sides of KEY=VALUE.
+
+    Raises:
+        InvalidInputError: there is no ``=``, or nothing before it.
+    """
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise InvalidInputError({option: [f"{text!r} is not KEY=VALUE"]})
+    return key, value
+
+
+def nested(pairs: list[tuple[str, str]], field: str = "meta") -> dict[str, Any]:
+    """Return KEY=VALUE pairs as an object: ``user.id=42`` is ``{"user": {"id": 42}}``; values are JSON if they can be.
+
+    Raises:
+        InvalidInputError: a key is given as a value and as an object.
+    """
+    found: dict[str, Any] = {}
+    for key, text in pairs:
+        inner: Any = found
+        *path, last = key.split(".")
+        for name in path:
+            inner = inner.setdefault(name, {})
+            if not isinstance(inner, dict):
+                raise InvalidInputError({f"{field}.{key}": ["is both a value and an object"]})
+        if last in inner:
+            raise InvalidInputError({f"{field}.{key}": ["is given twice"]})
+        inner[last] = scalar(text)
+    return found
+
+
+def scalar(text: str) -> Any:
+    """Return a text's JSON value, or the text itself if it has none."""
+    try:
+        return parse_json(text)
+    except ValueError:
+        return text
+
+
+def moment(text: str, field: str) -> datetime:
+    """Return a date as `moments.moment`.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    try:
+        return iso8601.moment(text)
+    except ValueError as error:
+        raise InvalidInputError({field: [f"{text!r} {error}"]}) from None
+
+
+def duration(text: str, field: str) -> float:
+    """Return the seconds of a time span such as ``90s``, ``12h`` or ``30d``.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    found = _AGO.fullmatch(text)
+    seconds = float(found[1]) * _UNITS[found[2]] if found else 0
+    if not 0 < seconds <= _LONGEST:
+        raise InvalidInputError({field: ["must be a number and s, m, h, d or w, such as 30d, of at most 100 years"]})
+    return seconds
+
+
+def since(text: str, now: datetime, field: str = "since") -> datetime:
+    """Return a date, given as such or as a time ago: ``90s``, ``15m``, ``2h``, ``7d``, ``4w``.
+
+    Raises:
+        InvalidInputError: it is neither.
+    """
+    if ago := _AGO.fullmatch(text):
+        try:
+            return now - timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])
+        except OverflowError:
+            return datetime.min.replace(tzinfo=UTC)
+    try:
+        return iso8601.moment(text)
+    except ValueError as error:
+        what = "is neither a time ago such as 2h nor a date" if str(error) == iso8601.NO_DATE else str(error)
+        raise InvalidInputError({field: [f"{text!r} {what}"]}) from None
+
+
+def new_job(given: Any, path: str) -> NewJob:
+    """Return a new job from its JSON.
+
+    Raises:
+        InvalidInputError: naming each unacceptable field below ``path``.
+    """
+    problems: Problems = {}
+    read = _snake(given, path, problems)
+    if problems:
+        raise InvalidInputError(problems)
+    made = read_children(read, path)
+    if not isinstance(made, NewJob):
+        raise InvalidInputError({path: ["must be a job"]})
+    return made
+
+
+def family(given: Any, path: str) -> Any:
+    """Return child jobs, one or a list, from their JSON, as the fields of a `NewJob` take them.
+
+    Raises:
+        InvalidInputError: naming each unacceptable field below ``path``.
+    """
+    problems: Problems = {}
+    read = _children(given, path, problems)
+    if problems:
+        raise InvalidInputError(problems)
+    return read_children(read, path)
+
+
+def _snake(given: Any, path: str, problems: Problems) -> Any:
+    """Return a job's JSON with Python's names and dates."""
+    if not isinstance(given, dict):
+        problems[path] = ["must be a job"]
+        return {}
+    read: dict[str, Any] = {}
+    for name, value in given.items():
+        at = f"{path}.{name}"
+        if name not in _FIELDS:
+            problems[at] = ["is not a known field"]
+        elif name in _FAMILY:
+            read[_FIELDS[name]] = _children(value, at, problems)
+        elif name == "delayTil" and isinstance(value, str):
+            try:
+                read["delay_til"] = moment(value, at)
+            except InvalidInputError as error:
+                problems.update(error.problems)
+        else:
+            read[_FIELDS[name]] = value
+    return read
+
+
+def _children(given: Any, path: str, problems: Problems) -> Any:
+    if isinstance(given, list):
+        return [_snake(one, f"{path}.{index}", problems) for index, one in enumerate(given)]
+    return None if given is None else _snake(given, path, problems)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON value")
+
+
+def _text(raw: bytes, name: str) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{name} is not text in UTF-8") from None

@@ -1,0 +1,1 @@
+"""The domain: operations on many jobs, and groups of failures."""

@@ -1,0 +1,184 @@
+"""What a person does to many jobs at once, and how far that has come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.checks import gather
+from jobqueue.domain.jobs.states import FINAL, UNFINISHED, WAITING, State
+from jobqueue.domain.search.filters import compile_filter
+from jobqueue.domain.work.failure import FAILURES
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from jobqueue.domain.insight.audit import Actor
+
+MOST_FAILURES: Final = 100
+"""Jobs that could not be changed, of which an operation tells why."""
+LONGEST_REASON: Final = 1000
+
+
+class Action(StrEnum):
+    """What is done to each job."""
+
+    REQUEUE = "requeue"
+    KILL = "kill"
+    DELETE = "delete"
+
+
+class Stage(StrEnum):
+    """How far an operation has come."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+_TAKES: Final[Mapping[Action, frozenset[State]]] = MappingProxyType(
+    {
+        Action.REQUEUE: FINAL | {State.DELAYED},
+        Action.KILL: UNFINISHED,
+        Action.DELETE: FINAL | WAITING,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOperation:
+    """What is to be done, to which jobs, and by whom.
+
+    Attributes:
+        filter: a MongoDB filter as JSON.
+        fingerprint: only failures of this group.
+        all: an empty filter is meant.
+        changes: fields of the job that a requeue replaces, as in its document.
+        reason: why jobs are killed.
+        scope: the jobs that whoever asks for it can see.
+    """
+
+    action: Action
+    by: Actor
+    filter: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str | None = None
+    all: bool = False
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    scope: Scope = EVERYTHING
+
+    def check(self) -> None:
+        """Make sure that it can be begun; one that was begun is read as it is, whatever is acceptable by then.
+
+        Raises:
+            InvalidInputError: the filter is not acceptable, or empty without being meant; or something does not go
+                with the action.
+        """
+        problems: Problems = {}
+        gather(problems, compile_filter, dict(self.filter))
+        if not self.filter and self.fingerprint is None and not self.all:
+            problems["filter"] = ['is empty, which is all jobs: say "all": true if that is meant']
+        if self.filter and self.all:
+            problems["all"] = ["is said together with a filter: leave one of them out"]
+        if self.action is not Action.REQUEUE:
+            problems |= {name: [f"cannot be given to {self.action}"] for name in self.changes}
+        if self.reason is not None and self.action is not Action.KILL:
+            problems["reason"] = [f"cannot be given to {self.action}"]
+        elif self.reason is not None and not 1 <= len(self.reason) <= LONGEST_REASON:
+            problems["reason"] = [f"must be 1 to {LONGEST_REASON} characters"]
+        if problems:
+            raise InvalidInputError(problems)
+
+    @property
+    def states(self) -> frozenset[State]:
+        """In which states jobs are changed: unless the filter says so, what has succeeded or waits is not run again."""
+        if self.action is Action.REQUEUE and not _names(self.filter, "state"):
+            return frozenset(FAILURES)
+        return _TAKES[self.action]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An operation as it is stored.
+
+    Attributes:
+        by: who asked for it.
+        matched: jobs that it was about when it began, as far as they were counted; ``None`` if that took too long.
+        is_exact: there were no more.
+        done: jobs that were changed.
+        skipped: jobs that were not any more what was asked for when their turn came.
+        failed: jobs that could not be changed; ``failures`` says why of the first `MOST_FAILURES`.
+        error: why the whole operation could not go on.
+        position: the date and the id of the last job that was chosen.
+        chosen: jobs whose turn it is; they are still to be counted, also when it was stopped meanwhile.
+        ahead: its turn have jobs that are dated ahead of the present; those of the past follow.
+        soon: the end of the present at which the jobs were chosen; ``None`` before, and in an older version.
+    """
+
+    id: str
+    new: NewOperation
+    by: Mapping[str, Any]
+    insert_at: datetime
+    end_at: datetime | None
+    stage: Stage
+    matched: int | None
+    is_exact: bool
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    failures: tuple[Mapping[str, Any], ...] = ()
+    error: str | None = None
+    position: tuple[datetime, str] | None = None
+    chosen: tuple[str, ...] = ()
+    ahead: bool = False
+    soon: datetime | None = None
+
+    @property
+    def reason(self) -> str:
+        """What the error of a job says that it kills."""
+        return self.new.reason or "killed by a person"
+
+    def wire(self) -> dict[str, Any]:
+        """Return the form it is shown in."""
+        return {
+            "id": self.id,
+            "action": self.new.action.value,
+            "filter": json_form.value(self.new.filter),
+            "fingerprint": self.new.fingerprint,
+            "changes": json_form.value(self.new.changes),
+            "reason": self.new.reason,
+            "by": dict(self.by),
+            "insertAt": json_form.date(self.insert_at),
+            "endAt": json_form.value(self.end_at),
+            "state": self.stage.value,
+            "matched": self.matched,
+            "isExact": self.is_exact,
+            "done": self.done,
+            "skipped": self.skipped,
+            "failed": self.failed,
+            "failures": [dict(one) for one in self.failures],
+            "error": self.error,
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What became of some jobs of an operation."""
+
+    done: int = 0
+    skipped: int = 0
+    failures: list[dict[str, str]] = field(default_factory=list)
+
+
+def _names(value: Any, name: str) -> bool:
+    """Tell whether a filter says something about a field, wherever in it."""
+    if isinstance(value, Mapping):
+        return name in value or any(_names(inner, name) for inner in value.values())
+    return isinstance(value, list | tuple) and any(_names(inner, name) for inner in value)

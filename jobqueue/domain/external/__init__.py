@@ -1,0 +1,1 @@
+"""The domain: documents that other tools write."""

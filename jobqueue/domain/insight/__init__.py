@@ -1,0 +1,1 @@
+"""The domain: statistics, events, metrics and the audit."""

@@ -1,0 +1,115 @@
+"""Checks of single values, shared by whatever takes them from outside."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.durations import LONGEST
+from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.jobs import payload
+from jobqueue.domain.jobs.backoff import finite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_:-]{0,99}")
+_ID: Final = re.compile(r"[0-9a-f]{24}")
+LONGEST_TYPE: Final = 200
+LONGEST_KEY: Final = 500
+BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+    "priority": (-1_000_000_000, 1_000_000_000),
+    "attempts": (1, 10_000),
+    "delay": (0, LONGEST),
+    "lease": (0.2, 7 * 86_400),
+    "timeout": (0.05, 365 * 86_400),
+}
+"""Lowest and highest value of the numeric fields; durations in seconds."""
+_WHOLE: Final = frozenset({"priority", "attempts"})
+
+
+def is_id(value: str) -> bool:
+    """Tell whether a text has the form of an id."""
+    return _ID.fullmatch(value.lower()) is not None
+
+
+def check_id(value: Any, path: str = "id") -> str:
+    """Return the id in lower case.
+
+    Raises:
+        InvalidInputError: it is not 24 hex digits.
+    """
+    if isinstance(value, str) and _ID.fullmatch(value.lower()):
+        return value.lower()
+    raise InvalidInputError({path: ["must be 24 hexadecimal digits"]})
+
+
+def check_queue(value: Any, path: str = "queue") -> str:
+    """Return the queue name.
+
+    Raises:
+        InvalidInputError: it is not 1 to 100 of ``A-Z a-z 0-9 _ : -``.
+    """
+    if isinstance(value, str) and QUEUE_NAME.fullmatch(value):
+        return value
+    raise InvalidInputError({path: ["must be 1 to 100 letters, digits, _ : or -, and begin with a letter, digit or _"]})
+
+
+def check_type(value: Any, path: str = "type") -> str:
+    """Return the job type.
+
+    Raises:
+        InvalidInputError: it is not 1 to 200 printable characters, or ``*``, or begins with ``$``.
+    """
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_TYPE or not value.isprintable():
+        raise InvalidInputError({path: [f"must be 1 to {LONGEST_TYPE} printable characters"]})
+    if value == "*" or value.startswith("$"):
+        raise InvalidInputError({path: ['must not be "*" or begin with $']})
+    return value
+
+
+def check_key(value: Any, path: str = "key") -> str:
+    """Return the key.
+
+    Raises:
+        InvalidInputError: it is not 1 to 500 characters of Unicode text.
+    """
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_KEY:
+        raise InvalidInputError({path: [f"must be 1 to {LONGEST_KEY} characters"]})
+    payload.check(value, path)
+    return value
+
+
+def check_flag(value: Any, path: str) -> bool:
+    """Return the truth value.
+
+    Raises:
+        InvalidInputError: it is neither true nor false.
+    """
+    if isinstance(value, bool):
+        return value
+    raise InvalidInputError({path: ["must be true or false"]})
+
+
+def check_number(name: str, value: Any) -> None:
+    """Make sure that a numeric field is within its `BOUNDS`.
+
+    Raises:
+        InvalidInputError: it is not.
+    """
+    low, high = BOUNDS[name]
+    kinds = (int,) if name in _WHOLE else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not finite(value):
+        raise InvalidInputError({name: ["must be a whole number" if name in _WHOLE else "must be a number of seconds"]})
+    if not low <= value <= high:
+        raise InvalidInputError({name: [f"must be from {low:.15g} to {high:.15g}"]})
+
+
+def gather(problems: Problems, check: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a check returns, or ``None`` and its problems added to the others."""
+    try:
+        return check(*arguments)
+    except InvalidInputError as error:
+        for path, messages in error.problems.items():
+            problems.setdefault(path, []).extend(messages)
+        return None

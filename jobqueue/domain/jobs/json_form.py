@@ -1,0 +1,160 @@
+"""The JSON form of what the domain knows: camelCase names, ISO 8601 dates with milliseconds and Z.
+
+The one place where snake_case becomes camelCase; the HTTP API, webhooks, the command line and the store share it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine
+from jobqueue.domain.jobs.backoff import Exponential, Fixed, Steps
+from jobqueue.domain.jobs.job import Children, Job, NewJob
+from jobqueue.domain.jobs.late import LEFT_OUT, PartialJob
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+INTERNAL: Final = frozenset(
+    {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
+    | {"waits_for", "has_dependents", "ready_at", "beside", "retries"}
+)
+_SPARSE: Final = {
+    "late",
+    "was",
+    "operation",
+    "trace",
+    "level",
+    "dependency_policy",
+    "ref",
+    "callback_of",
+    "parents",
+} | {
+    "schedule",
+    "scheduled_at",
+    "crashes",
+}
+
+
+@cache
+def camel(name: str) -> str:
+    """Return the JSON name of a Python one: ``on_success_delete`` is ``onSuccessDelete``."""
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+_NAMES: Final = {
+    kind: tuple((item.name, camel(item.name)) for item in fields(kind) if item.name not in INTERNAL)
+    for kind in (Job, NewJob, Attempt, Claim, JobError, LogLine)
+}
+
+
+def date(value: datetime) -> str:
+    """Return a date as ISO 8601 with milliseconds and ``Z``."""
+    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def value(any_value: Any) -> Any:
+    """Return any stored value as JSON; what JSON does not have becomes its text."""
+    if any_value is None or isinstance(any_value, str | bool | int | float):
+        return any_value
+    if isinstance(any_value, datetime):
+        return date(any_value)
+    if isinstance(any_value, dict):
+        return {str(key): value(inner) for key, inner in any_value.items()}
+    if isinstance(any_value, list | tuple):
+        return [value(inner) for inner in any_value]
+    return str(any_value)
+
+
+def job(one: Job) -> dict[str, Any]:
+    """Return a job as JSON."""
+    shown: dict[str, Any] = _plain(one)
+    return shown
+
+
+def without_tokens(shown: dict[str, Any]) -> dict[str, Any]:
+    """Return a job's JSON without the tokens of its claims."""
+    hidden: dict[str, Any] = {}
+    if shown.get("claim"):
+        hidden["claim"] = {**shown["claim"], "token": None}
+    if shown.get("history"):
+        hidden["history"] = [{**entry, "token": None} for entry in shown["history"]]
+    return {**shown, **hidden}
+
+
+def attribute(one: Job, name: str) -> Any:
+    """Return what a job has under a JSON name, as it is."""
+    return getattr(one, next(attribute for attribute, known in _NAMES[Job] if known == name))
+
+
+def new_job(new: NewJob) -> dict[str, Any]:
+    """Return a new job as JSON, only with the fields that were given."""
+    return {
+        name: inner
+        for name, inner in _plain(new).items()
+        if inner is not None and (inner or name not in {"data", "meta", "dependsOn"})
+    }
+
+
+def log_line(line: LogLine) -> dict[str, Any]:
+    """Return a log line as JSON, only with the fields it has."""
+    return {name: inner for name, inner in _plain(line).items() if inner is not None}
+
+
+def error(one: JobError) -> dict[str, Any]:
+    """Return an error as JSON."""
+    return {"kind": one.kind, "message": one.message} | ({"trace": one.trace} if one.trace is not None else {})
+
+
+def children(given: Children) -> Any:
+    """Return child jobs as JSON: one, a list, or ``None``."""
+    return _convert(given)
+
+
+def _plain(thing: Any) -> Any:
+    kind = type(thing)
+    if kind is NewJob:
+        return {
+            name: inner
+            for attribute, name in _NAMES[kind]
+            if (inner := _convert(getattr(thing, attribute))) is not None
+        }
+    left_out = LEFT_OUT if isinstance(thing, PartialJob) else ()
+    return {
+        name: _convert(getattr(thing, attribute))
+        for attribute, name in _NAMES.get(kind, _NAMES[Job])
+        if attribute not in left_out and (attribute not in _SPARSE or getattr(thing, attribute) is not None)
+    }
+
+
+def _convert(inner: Any) -> Any:
+    if isinstance(inner, Fixed | Steps | Exponential):
+        return inner.wire()
+    if isinstance(inner, NewJob):
+        return new_job(inner)
+    if isinstance(inner, Attempt | Claim | JobError | LogLine):
+        return _plain(inner)
+    if isinstance(inner, tuple):
+        return [_convert(item) for item in inner]
+    return value(inner)
+
+
+def snake_children(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a child job's JSON with its names in snake_case, its own children included."""
+    known = {name: attribute for attribute, name in _NAMES[NewJob]}
+    return {
+        known.get(name, name): _children(inner) if name in {"onComplete", "onSuccess", "onFailure"} else inner
+        for name, inner in given.items()
+    }
+
+
+def _children(given: Any) -> Any:
+    if isinstance(given, list):
+        return [_children(item) for item in given]
+    return snake_children(given) if isinstance(given, dict) else given

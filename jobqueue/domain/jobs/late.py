@@ -1,0 +1,65 @@
+"""Jobs of which not all was read, for want of room."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import ResultUnavailableError
+from jobqueue.domain.jobs.job import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+LEFT_OUT: Final = ("result", "logs", "history")
+
+
+class PartialJob(Job):
+    """A job that was read without its result, logs and history: they look empty, and its JSON lacks them."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, job: Job) -> PartialJob:
+        """Return a job as one of which that was left out."""
+        return cls(**{item.name: getattr(job, item.name) for item in fields(Job)})
+
+
+class LateJob(Job):
+    """A job whose result is loaded when it is read, or raises where the reader cannot wait; it is never ``None``."""
+
+    __slots__ = ("_load",)
+    _load: Callable[[str], Any] | None
+
+    @classmethod
+    def of(cls, job: Job, load: Callable[[str], Any] | None) -> LateJob:
+        """Return a job that loads its result.
+
+        Args:
+            job: without its result.
+            load: returns the result by the id of the job; ``None`` where nobody can wait for it.
+        """
+        late = object.__new__(cls)
+        for item in fields(Job):
+            if item.name != "result":
+                object.__setattr__(late, item.name, getattr(job, item.name))
+        object.__setattr__(late, "_load", load)
+        return late
+
+    @property
+    def result(self) -> Any:
+        """The result of the job.
+
+        Raises:
+            ResultUnavailableError: it has to be loaded first, or its job was deleted.
+        """
+        if self._load is None:
+            raise ResultUnavailableError(
+                f"the result of job {self.id} did not come with the others, as all results are over 8 MiB together: "
+                f"await job.child_result({self.id!r})"
+            )
+        return self._load(self.id)
+
+    def __repr__(self) -> str:
+        return f"LateJob(id={self.id!r}, type={self.type!r}, state={self.state.value!r})"

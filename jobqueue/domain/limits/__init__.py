@@ -1,0 +1,1 @@
+"""The domain: concurrency, rates and circuit breakers."""

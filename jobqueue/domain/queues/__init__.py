@@ -1,0 +1,1 @@
+"""The domain: queues and their configuration."""

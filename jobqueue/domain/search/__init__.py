@@ -1,0 +1,1 @@
+"""The domain: filters, pipelines and listings."""

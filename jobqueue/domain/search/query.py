@@ -1,0 +1,154 @@
+"""What a listing of jobs asks for, and its cursor."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs.checks import check_id, check_queue
+from jobqueue.domain.jobs.iso8601 import check_aware
+from jobqueue.domain.search.fields import is_text
+from jobqueue.domain.search.filters import Comparison, Filter, Group, every
+from jobqueue.domain.search.search import Search
+from jobqueue.domain.search.values import Id, Pattern
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.states import State
+
+MOST_LISTED: Final = 200
+LONGEST_TEXT: Final = 200
+"""Characters to look for in the texts of a job."""
+META_PATH: Final = re.compile(r"[^.$\0][^.\0]*(\.[^.$\0][^.\0]*){0,9}")
+_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
+_SEARCHED: Final = ("type", "key", "error.kind", "error.message")
+_LOWEST: Final = -(2**63)
+_HIGHEST: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobQuery:
+    """Which jobs to list, newest first unless said otherwise.
+
+    Attributes:
+        meta: pairs of a dotted path below ``meta`` and the text of a value: ``42`` finds the number and the text.
+        text: what the type, the key, the error or a text in ``meta`` has in it, in upper or lower case; of a whole id
+            the job itself, its children and the jobs of its batch are found.
+        slow: look for as long as it takes, up to a hard limit.
+        after: where the page before ended: the date and the id of its last job.
+    """
+
+    queue: str | None = None
+    type: str | None = None
+    states: tuple[State, ...] = ()
+    batch_id: str | None = None
+    parent_id: str | None = None
+    schedule: str | None = None
+    meta: tuple[tuple[str, str], ...] = ()
+    inserted_after: datetime | None = None
+    inserted_before: datetime | None = None
+    text: str | None = None
+    oldest_first: bool = False
+    slow: bool = False
+    limit: int = 50
+    after: tuple[datetime, str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.queue is not None:
+            check_queue(self.queue)
+        if self.schedule is not None:
+            check_queue(self.schedule, "schedule")
+        for path, value in (("batchId", self.batch_id), ("parentId", self.parent_id)):
+            if value is not None:
+                check_id(value, path)
+        check_aware(insertedAfter=self.inserted_after, insertedBefore=self.inserted_before)
+        if type(self.limit) is not int or not 1 <= self.limit <= MOST_LISTED:
+            raise InvalidInputError({"limit": [f"must be from 1 to {MOST_LISTED}"]})
+        if self.text is not None and not (1 <= len(self.text) <= LONGEST_TEXT and "\0" not in self.text):
+            raise InvalidInputError({"q": [f"must be 1 to {LONGEST_TEXT} characters other than NUL"]})
+        texts = {"q": self.text, "type": self.type} | {f"meta.{path}": value for path, value in self.meta}
+        if wrong := [path for path, value in texts.items() if isinstance(value, str) and not is_text(value)]:
+            raise InvalidInputError({path: ["has a lone surrogate, which is not Unicode text"] for path in wrong})
+        for path, _ in self.meta:
+            if not META_PATH.fullmatch(path):
+                raise InvalidInputError({f"meta.{path}": ["is not a path of names with dots between them"]})
+
+    @property
+    def filter(self) -> Filter:
+        """What a job must have to be listed."""
+        parts: list[Filter] = [
+            Comparison(name, "$eq", value)
+            for name, value in (
+                ("queue", self.queue),
+                ("type", self.type),
+                ("batchId", self.batch_id and Id(self.batch_id.lower())),
+                ("parentId", self.parent_id and Id(self.parent_id.lower())),
+                ("schedule", self.schedule),
+            )
+            if value is not None
+        ]
+        if self.states:
+            parts.append(Comparison("state", "$in", tuple(state.value for state in self.states)))
+        if self.inserted_after is not None:
+            parts.append(Comparison("insertAt", "$gte", self.inserted_after))
+        if self.inserted_before is not None:
+            parts.append(Comparison("insertAt", "$lt", self.inserted_before))
+        parts += [Comparison(f"meta.{path}", "$has", _values(text)) for path, text in self.meta]
+        if self.text is not None:
+            parts.append(_anywhere(self.text))
+        return every(*parts)
+
+    def search(self) -> Search:
+        """Return the search that lists them."""
+        return Search(
+            filter=self.filter, descending=not self.oldest_first, limit=self.limit, after=self.after, slow=self.slow
+        )
+
+    def cursor(self, last: Job) -> str:
+        """Return the cursor for the page after the one that ends with ``last``."""
+        return self.search().cursor(last)
+
+    def at(self, cursor: str | None) -> JobQuery:
+        """Return this query continued at a cursor of the same query.
+
+        Raises:
+            InvalidInputError: it is none, or one of another query.
+        """
+        after: Any = self.search().at(cursor).after
+        return replace(self, after=after)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of jobs, and the cursor of the next one if there is more."""
+
+    items: tuple[Job, ...]
+    next: str | None
+
+
+def _values(text: str) -> tuple[Any, ...]:
+    """Return what the text of a value may stand for."""
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        return (text,)
+    if isinstance(read, str):
+        return (read,)
+    if isinstance(read, int) and not _LOWEST <= read <= _HIGHEST:
+        # MongoDB has no such number: it is the value of no job.
+        return (text,)
+    return (text, read) if read is None or isinstance(read, bool | int | float) else (text,)
+
+
+def _anywhere(text: str) -> Filter:
+    if _ID.fullmatch(text):
+        return Group("$or", tuple(Comparison(name, "$eq", Id(text.lower())) for name in ("id", "batchId", "parentId")))
+    pattern = Pattern(re.escape(text), "i")
+    return Group(
+        "$or", (*(Comparison(name, "$regex", pattern) for name in _SEARCHED), Comparison("meta", "$text", text))
+    )

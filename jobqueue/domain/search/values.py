@@ -1,0 +1,220 @@
+"""Values to compare with: JSON scalars, and dates, ids and numbers as MongoDB's Extended JSON has them.
+
+Nothing else becomes a value: an object where a scalar belongs could carry operators of the database.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.jobs.iso8601 import NO_DATE, aware, moment
+from jobqueue.domain.jobs.states import State
+from jobqueue.domain.search.fields import Kind, is_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+LONGEST_TEXT: Final = 4096
+"""Characters of a text to compare with."""
+LONGEST_PATTERN: Final = 128
+MOST_WILD: Final = 6
+"""Repetitions in a regular expression that know no end."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_HIGH: Final = 2**63
+_WHOLE: Final = re.compile(r"-?\d{1,19}", re.ASCII)
+_OPTIONS: Final = re.compile(r"[ims]{0,3}")
+_UNBOUNDED: Final = re.compile(r"[*+]|\{\d*,\}|\{\d{3,}|\{\d*,\d{3,}")
+_ESCAPED: Final = re.compile(r"\\[^a-zA-Z0-9]", re.DOTALL)
+_FOREIGN: Final = re.compile(r"\\(?![dDwWsSbBtnr])")
+_SET: Final = re.compile(r"\[\^?\]?[^\]]*\]")
+_REPEATED: Final = re.compile(r"[*+?{]")
+
+
+@dataclass(frozen=True, slots=True)
+class Id:
+    """An id, 24 hex digits."""
+
+    hex: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A regular expression that cannot take long on any text."""
+
+    text: str
+    options: str = ""
+
+
+Value = str | int | float | bool | datetime | Id | None
+
+
+def operand(given: Any, kind: Kind, at: str) -> Value:
+    """Return a value to compare a field of this kind with.
+
+    Raises:
+        InvalidInputError: it is no scalar, or none that such a field can have.
+    """
+    read: Any = _unwrapped(given, at) if isinstance(given, dict) else given
+    if read is None:
+        return None
+    if isinstance(read, str) and (kind is Kind.DATE or kind in {Kind.ID, Kind.IDS}):
+        read = _date(read, at) if kind is Kind.DATE else Id(check_id(read, at))
+    if not _fits(read, kind):
+        raise InvalidInputError({at: [f"must be {_SHOWN.get(kind, kind.value)}"]})
+    if isinstance(read, str):
+        _check_text(read, at)
+        if kind is Kind.STATE and read not in set(State):
+            raise InvalidInputError({at: [f"must be one of {', '.join(State)}"]})
+    elif isinstance(read, int | float):
+        _check_number(read, at)
+    elif isinstance(read, datetime):
+        read = aware(read, at)
+    found: Value = read
+    return found
+
+
+def _fits(value: object, kind: Kind) -> bool:
+    return isinstance(value, _TYPES[kind]) and not (isinstance(value, bool) and kind is Kind.NUMBER)
+
+
+def pattern(text: Any, options: Any, at: str) -> Pattern:
+    """Return a regular expression.
+
+    Raises:
+        InvalidInputError: it is too long, or of a form that might take for ever: groups that are repeated and have
+            repetitions inside, references, and the extensions that begin with ``(?``.
+    """
+    if not (isinstance(text, str) and isinstance(options, str)):
+        raise InvalidInputError({at: ["must be text"]})
+    _check_text(text, at)
+    wrong = _pattern_problem(text)
+    if wrong is None and not _OPTIONS.fullmatch(options):
+        wrong = "has options other than i, m and s"
+    if wrong is not None:
+        raise InvalidInputError({at: [wrong]})
+    return Pattern(text, "".join(sorted(set(options))))
+
+
+def _pattern_problem(text: str) -> str | None:
+    plain = _ESCAPED.sub("_", text)
+    tight = _SET.sub("_", plain.replace("\\", ""))
+    for refused, why in (
+        (len(text) > LONGEST_PATTERN, f"is longer than {LONGEST_PATTERN} characters"),
+        ("\0" in text, "has a NUL character in it"),
+        (_FOREIGN.search(plain), "has a reference or an escape other than of d D w W s S b B t n r"),
+        ("[" in tight or "(?" in tight or "(*" in tight, "has an endless set, or a group that begins with (? or (*"),
+        (not _is_linear(tight), "repeats a group that has a repetition or a choice in it"),
+        (len(_UNBOUNDED.findall(tight)) > MOST_WILD, f"has more than {MOST_WILD} repetitions that know no end"),
+    ):
+        if refused:
+            return why
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError):
+        return "is not a regular expression"
+    return None
+
+
+def _is_linear(plain: str) -> bool:
+    """Tell whether no group that is repeated has a repetition or a choice in it."""
+    groups: list[bool] = []
+    for index, char in enumerate(plain):
+        if char == "(":
+            groups.append(False)
+        elif char == ")" and groups:
+            restless = groups.pop()
+            repeated = bool(_REPEATED.match(plain[index + 1 : index + 2]))
+            if restless and repeated:
+                return False
+            if groups:
+                groups[-1] = groups[-1] or restless or repeated
+        elif groups and (char == "|" or _REPEATED.match(char)):
+            groups[-1] = True
+    return True
+
+
+def _unwrapped(given: Mapping[str, Any], at: str) -> Value:
+    if len(given) == 1:
+        ((name, inner),) = given.items()
+        if name in _EXTENDED:
+            return _EXTENDED[name](inner, f"{at}.{name}")
+    raise InvalidInputError({at: ['must be a value; an object is none, but for {"$date": …} and {"$oid": …}']})
+
+
+def _date(given: Any, at: str) -> datetime:
+    if isinstance(given, dict) and set(given) == {"$numberLong"}:
+        given = _whole(given["$numberLong"], at)
+    try:
+        if isinstance(given, int) and not isinstance(given, bool):
+            return _EPOCH + timedelta(milliseconds=given)
+    except OverflowError:
+        raise InvalidInputError({at: [NO_DATE]}) from None
+    try:
+        read = moment(given)
+    except ValueError as error:
+        raise InvalidInputError({at: [str(error)]}) from None
+    return read.replace(microsecond=read.microsecond // 1000 * 1000)
+
+
+def _whole(given: Any, at: str) -> int:
+    if isinstance(given, str) and _WHOLE.fullmatch(given):
+        return int(given)
+    raise InvalidInputError({at: ["must be a whole number as text"]})
+
+
+def _double(given: Any, at: str) -> float:
+    try:
+        return float(given) if isinstance(given, str) else math.nan
+    except ValueError:
+        raise InvalidInputError({at: ["must be a number as text"]}) from None
+
+
+_EXTENDED: Final[Mapping[str, Callable[[Any, str], Value]]] = {
+    "$date": _date,
+    "$oid": lambda given, at: Id(check_id(given, at)),
+    "$numberInt": _whole,
+    "$numberLong": _whole,
+    "$numberDouble": _double,
+}
+_ANY: Final = (str, bool, int, float, datetime, Id)
+_TYPES: Final[Mapping[Kind, tuple[type, ...]]] = {
+    Kind.TEXT: (str,),
+    Kind.STATE: (str,),
+    Kind.NUMBER: (int, float),
+    Kind.DATE: (datetime,),
+    Kind.ID: (Id,),
+    Kind.IDS: (Id,),
+    Kind.FLAG: (bool,),
+    Kind.ANY: _ANY,
+    Kind.LIST: (),
+    Kind.PART: (),
+}
+_SHOWN: Final = {
+    Kind.ID: "an id, 24 hexadecimal digits",
+    Kind.IDS: "an id, 24 hexadecimal digits",
+    Kind.TEXT: "text",
+    Kind.ANY: "a value",
+    Kind.DATE: "an ISO 8601 date such as 2030-01-31T12:00:00Z",
+    Kind.LIST: "null, or compared with $size, $exists or $elemMatch",
+    Kind.PART: "null, or compared with $exists",
+}
+
+
+def _check_text(text: str, at: str) -> None:
+    if len(text) > LONGEST_TEXT:
+        raise InvalidInputError({at: [f"is longer than {LONGEST_TEXT:,} characters"]})
+    if not is_text(text):
+        raise InvalidInputError({at: ["has a lone surrogate, which is not Unicode text"]})
+
+
+def _check_number(number: Any, at: str) -> None:
+    if isinstance(number, float) and not math.isfinite(number):
+        raise InvalidInputError({at: ["is not a finite number"]})
+    if isinstance(number, int) and not -_HIGH <= number < _HIGH:
+        raise InvalidInputError({at: ["is a whole number beyond 64 bit"]})

@@ -1,0 +1,1 @@
+"""The domain: claims, attempts, leases and workers."""

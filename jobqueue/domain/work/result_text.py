@@ -1,0 +1,124 @@
+"""The text of a result that cannot be stored as it is."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs import payload
+from jobqueue.domain.text import cut, type_name, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LONG_NUMBER: Final = 10_000
+"""Bits of a whole number that Python writes in decimal digits without fail."""
+
+_MOST_PARTS: Final = 1_200_000
+"""Parts of the text after which it ends; a value within the limit of results has fewer."""
+
+
+def of(result: Any) -> str:
+    """Return the JSON of a result as far as it fits, with dates in ISO 8601, NaN, and numbers of any size.
+
+    Raises:
+        InvalidInputError: a part of the result is of a type that JSON does not have, contains itself, or cannot be
+            read.
+    """
+    try:
+        return _json(result)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the code of a value of other people may raise anything
+        raise InvalidInputError({"result": [f"cannot be made text: {words(error)}"]}) from None
+
+
+def _json(result: Any) -> str:
+    parts: list[str] = []
+    size = 0
+    room = payload.LONGEST_TEXT
+    for part in _parts(result):
+        parts.append(part)
+        size += len(part)
+        if size > room or len(parts) > _MOST_PARTS:
+            room = min(room, size - 1)
+            break
+    # A lone surrogate becomes its escape, as JSON has it.
+    text = "".join(parts).encode("utf-8", "backslashreplace").decode()
+    return cut(text, room)
+
+
+def _parts(result: Any) -> Iterator[str]:
+    """Yield the JSON part by part: a few lists that hold each other many times can make any number of values."""
+    open_ones: list[_Open] = []
+    inside: set[int] = set()
+    value = result
+    while True:
+        if isinstance(value, dict | list | tuple):
+            if id(value) in inside:
+                raise ValueError("it contains itself")
+            inside.add(id(value))
+            open_ones.append(_Open(value))
+            yield open_ones[-1].opening
+        else:
+            yield _scalar(value)
+        while open_ones and open_ones[-1].is_over():
+            inside.remove(id(open_ones[-1].whole))
+            yield open_ones.pop().closing
+        if not open_ones:
+            return
+        yield open_ones[-1].lead
+        value = open_ones[-1].value
+
+
+class _Open:
+    """An object or a list of which a part is written.
+
+    Attributes:
+        lead: text before the next value.
+        value: the next value.
+    """
+
+    __slots__ = ("_items", "_separator", "closing", "lead", "opening", "value", "whole")
+
+    def __init__(self, whole: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> None:
+        self.whole = whole
+        self.lead, self._separator, self.value = "", "", None
+        if isinstance(whole, dict):
+            self.opening, self.closing = "{", "}"
+            self._items = ((f"{_name(name)}: ", value) for name, value in whole.items())
+        else:
+            self.opening, self.closing = "[", "]"
+            self._items = (("", value) for value in whole)
+
+    def is_over(self) -> bool:
+        """Go to the next value; return ``True`` if there is none."""
+        item = next(self._items, None)
+        if item is None:
+            return True
+        self.lead, self.value = self._separator + item[0], item[1]
+        self._separator = ", "
+        return False
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str | int | float | None):
+        raise TypeError(f"a {type_name(name)} is not the name of a JSON value")
+    return _scalar(name) if isinstance(name, str) else f'"{_scalar(name)}"'
+
+
+def _scalar(value: object) -> str:
+    match value:
+        case str():
+            return json.dumps(str.__str__(value), ensure_ascii=False)
+        case bool() | None:
+            return json.dumps(value)
+        case int():
+            return int.__repr__(value) if value.bit_length() < _LONG_NUMBER else int.__format__(value, "#x")
+        case float():
+            return json.dumps(float.__float__(value))
+        case datetime():
+            return json.dumps(str.__str__(value.isoformat()))
+    raise TypeError(f"a {type_name(value)} is not a JSON value")

@@ -1,0 +1,327 @@
+"""Running a job by a Python function: async, or plain and then in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from jobqueue.domain.errors import JobCancelledError
+from jobqueue.domain.work.results import Results
+from jobqueue.processors.callbacks.calling import in_loop, in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.search.query import Page
+    from jobqueue.domain.work.verdict import Relatives, Reporter, Verdict
+    from jobqueue.domain.workflow.batch import Member
+    from jobqueue.processors.callbacks.handlers import Handler
+
+_STOP_SECONDS: Final = 5.0
+T = TypeVar("T")
+
+
+class _Running:
+    """The view that a handler has of its job."""
+
+    def __init__(self, job: Job, reporter: Reporter, relatives: Relatives) -> None:
+        self.job = job
+        self._worker = os.getpid()
+        self._reports = reporter
+        self._family = relatives
+
+    @property
+    def _reporter(self) -> Reporter:
+        self._stay_in_worker()
+        return self._reports
+
+    @property
+    def _relatives(self) -> Relatives:
+        self._stay_in_worker()
+        return self._family
+
+    def _stay_in_worker(self) -> None:
+        """Refuse calls from a forked child: the child shares connections and locks with the worker, but no threads.
+
+        Raises:
+            RuntimeError: the process is a forked one.
+        """
+        if os.getpid() != self._worker:
+            raise RuntimeError(f"job {self.job.id} can only be used in its worker (pid {self._worker}), not in a fork")
+
+    @property
+    def id(self) -> str:
+        """The job's id, 24 hex digits."""
+        return self.job.id
+
+    @property
+    def type(self) -> str:
+        """The job's type."""
+        return self.job.type
+
+    @property
+    def queue(self) -> str:
+        """The queue it is in."""
+        return self.job.queue
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The job's input."""
+        return self.job.data
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What is attached to the job."""
+        return self.job.meta
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+        return self.job.attempts_made
+
+    @property
+    def parent_id(self) -> str | None:
+        """The id of the job whose child this is."""
+        return self.job.parent_id
+
+    @property
+    def parents(self) -> Sequence[Mapping[str, Any]]:
+        """The jobs this one depended on: ``{id, type, state, ref?, result}`` each, in the order they were named.
+
+        Over 8 MiB of results together some have ``omitted`` in place of ``result``; a deleted job has ``deleted``.
+        """
+        return self.job.parents or ()
+
+    @property
+    def results(self) -> Mapping[str, Any]:
+        """The results of the jobs this one depended on, by ref, or by id where there is none.
+
+        Over 8 MiB together some do not come with the claim. Reading such a one raises `ResultUnavailableError` in an
+        async handler, where `ActiveJob.results_of` loads it; in a plain one it is loaded.
+        """
+        return Results(self.parents)
+
+    @property
+    def callback_of(self) -> Mapping[str, Any] | None:
+        """For the callback of a batch: ``{batchId, event, generation, counts}``."""
+        return self.job.callback_of
+
+    @property
+    def batch_id(self) -> str | None:
+        """The id of the batch the job belongs to."""
+        return self.job.batch_id
+
+
+class ActiveJob(_Running):
+    """The job an async handler gets."""
+
+    async def log(self, line: str, level: str | None = None) -> None:
+        """Add a line to the job's log; it is stored when this returns.
+
+        Raises:
+            JobCancelledError: the job was killed or its lease was lost.
+        """
+        await self._reporter.log(str(line), level)
+
+    async def progress(self, percent: float) -> None:
+        """Set the progress, 0 to 100.
+
+        Raises:
+            JobCancelledError: as `log`.
+        """
+        await self._reporter.progress(percent)
+
+    async def parent(self) -> Job | None:
+        """Return the job whose child this is, with its data and result, or ``None``."""
+        return await self._relatives.parent()
+
+    async def results_of(self, *names: str) -> dict[str, Any]:
+        """Return results as `results` does, loaded where they did not come with the claim.
+
+        Args:
+            names: refs, or ids of jobs without one; none for all.
+
+        Raises:
+            KeyError: the job depended on no job of such a name.
+            ResultUnavailableError: its job was deleted.
+        """
+        known = Results(self.parents)
+        found = {}
+        for name in names or known:
+            entry = known.entry(name)
+            found[name] = await self._relatives.result(entry["id"]) if entry.get("omitted") else known[name]
+        return found
+
+    async def children(self) -> list[Job]:
+        """Return the children that earlier runs of this job have created, with their results, oldest first.
+
+        Over 8 MiB of results together some are not read. Reading such a ``result`` raises `ResultUnavailableError`:
+        `child_result` loads it.
+        """
+        return await self._relatives.children()
+
+    async def child_result(self, child_id: str) -> Any:
+        """Return the result of a child, however large.
+
+        Raises:
+            ResultUnavailableError: the job has no such child, or it was deleted.
+        """
+        return await self._relatives.child_result(child_id)
+
+    async def batch_jobs(self, cursor: str | None = None, *, limit: int = 100) -> Page:
+        """Return a page of the jobs, with their results, of the batch this one belongs to or is a callback of."""
+        return await self._relatives.batch_jobs(cursor, limit)
+
+    async def add(
+        self, kind: str, data: Mapping[str, Any] | None = None, *, after: Sequence[str] = (), **how: Any
+    ) -> str:
+        """Add a job to the batch of this one, and to its queue unless told otherwise; return its id.
+
+        Args:
+            kind: its type.
+            data: its input.
+            after: refs of jobs of the batch, or ids, that have to succeed first.
+            how: ``ref``; ``blocks``, refs or ids of waiting jobs of the batch that are to wait for it too; and any
+                other field of a new job. With a ``ref`` that is in the batch already nothing is added: so an attempt
+                that is made again may add its jobs again.
+
+        Raises:
+            InvalidInputError: naming each unacceptable field.
+            ConflictError: the claim of this job is lost.
+        """
+        return await self._relatives.add(kind, data, after, how)
+
+    async def add_all(self, members: Sequence[Member]) -> list[str]:
+        """Add up to 10,000 jobs to the batch of this one, all or none; return their ids in their order.
+
+        Raises:
+            InvalidInputError, ConflictError: as `add`.
+        """
+        return await self._relatives.add_all(members)
+
+
+class BlockingJob(_Running):
+    """The job a plain handler gets: the same calls, without ``await``."""
+
+    def __init__(self, job: Job, reporter: Reporter, relatives: Relatives, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(job, reporter, relatives)
+        self._loop = loop
+        self._loop_thread = threading.get_ident()
+        self._cancelled = threading.Event()
+        self._call_under_way: concurrent.futures.Future[Any] | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job was killed or its lease was lost: what the function does from now on is in vain."""
+        return self._cancelled.is_set()
+
+    def log(self, line: str, level: str | None = None) -> None:
+        """Add a line to the job's log; it is stored when this returns.
+
+        Raises:
+            JobCancelledError: the job was killed or its lease was lost.
+        """
+        return self._call(self._reporter.log(str(line), level))
+
+    def progress(self, percent: float) -> None:
+        """Set the progress, 0 to 100.
+
+        Raises:
+            JobCancelledError: as `log`.
+        """
+        return self._call(self._reporter.progress(percent))
+
+    def parent(self) -> Job | None:
+        """Return the job whose child this is, with its data and result, or ``None``."""
+        return self._call(self._relatives.parent())
+
+    @property
+    def results(self) -> Mapping[str, Any]:
+        """The results of the jobs this one depended on; those that did not come with the claim are loaded when read."""
+        return Results(self.parents, load=lambda job_id: self._call(self._relatives.result(job_id)))
+
+    def results_of(self, *names: str) -> dict[str, Any]:
+        """Return results by name, loaded where need be; as `ActiveJob.results_of`."""
+        results = self.results
+        return {name: results[name] for name in names or results}
+
+    def children(self) -> list[Job]:
+        """Return the children that earlier runs of this job have created, oldest first.
+
+        Over 8 MiB of results together some are loaded when they are read.
+        """
+        return self._call(self._relatives.children(self.child_result))
+
+    def child_result(self, child_id: str) -> Any:
+        """Return the result of a child, however large; as `ActiveJob.child_result`."""
+        return self._call(self._relatives.child_result(child_id))
+
+    def batch_jobs(self, cursor: str | None = None, *, limit: int = 100) -> Page:
+        """Return a page of the jobs of its batch; as `ActiveJob.batch_jobs`."""
+        return self._call(self._relatives.batch_jobs(cursor, limit))
+
+    def add(self, kind: str, data: Mapping[str, Any] | None = None, *, after: Sequence[str] = (), **how: Any) -> str:
+        """Add a job to the batch of this one; as `ActiveJob.add`."""
+        return self._call(self._relatives.add(kind, data, after, how))
+
+    def add_all(self, members: Sequence[Member]) -> list[str]:
+        """Add jobs to the batch of this one, all or none; as `ActiveJob.add_all`."""
+        return self._call(self._relatives.add_all(members))
+
+    def cancel(self) -> None:
+        """Make the call from the function that is under way, or else the next one, raise."""
+        self._cancelled.set()
+        if self._call_under_way is not None:
+            self._call_under_way.cancel()
+
+    def _call(self, call: Coroutine[Any, Any, T]) -> T:
+        if self._cancelled.is_set():
+            call.close()
+            raise JobCancelledError
+        if threading.get_ident() == self._loop_thread:
+            # A plain wrapper of an async function gets this job: the function awaits its calls on the event loop.
+            return call  # type: ignore[return-value]
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        self._call_under_way = future
+        if self._cancelled.is_set():
+            # It was cancelled before it could know of this call.
+            future.cancel()
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise JobCancelledError from None
+
+
+class CallbackProcessor:
+    """Runs jobs by the handlers of this process.
+
+    Args:
+        handlers: by queue and type.
+        relatives: where the parent and the children of a job are found.
+    """
+
+    def __init__(self, handlers: Mapping[tuple[str, str], Handler], relatives: Callable[[Job], Relatives]) -> None:
+        self._handlers = handlers
+        self._relatives = relatives
+        self.stop_seconds = _STOP_SECONDS
+
+    async def run(self, job: Job, reporter: Reporter) -> Verdict:
+        """Run the handler of the job's type and turn what it returns or raises into a verdict.
+
+        Cancelling stops an async handler at its next ``await``. A plain one cannot be stopped from outside: its next
+        call to the job raises, and this returns when it has ended; cancelling a second time abandons it.
+        """
+        handler, loop = self._handlers[job.queue, job.type], asyncio.get_running_loop()
+        if handler.is_async:
+            active = ActiveJob(job, reporter, self._relatives(job))
+            ended = await in_loop(lambda: handler.function(active), f"job-{job.id}")
+        else:
+            ended = await in_thread(handler.function, BlockingJob(job, reporter, self._relatives(job), loop))
+        task = asyncio.current_task()
+        if ended.stopped and task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        return ended.verdict

@@ -1,0 +1,182 @@
+"""Call the function of a handler, on the event loop or in a thread of its own, and catch whatever ends the call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import inspect
+import os
+import sys
+import threading
+import traceback
+import weakref
+from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from jobqueue.domain.work.verdict import Success, Verdict
+from jobqueue.processors.callbacks.raised import stems_from_a_stop, verdict_on
+
+Function = Callable[[Any], Any]
+_MOST_NESTED: Final = 10
+"""Awaitables that may come back from each other."""
+_loops: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int]] = weakref.WeakKeyDictionary()
+"""Event loops that run handlers, with their threads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The end of a call.
+
+    Attributes:
+        verdict: on the job.
+        stopped: the call ended as a call does that is asked to stop.
+    """
+
+    verdict: Verdict
+    stopped: bool = False
+
+
+class Cancellable(Protocol):
+    """The job of a function that runs in a thread."""
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+
+    @property
+    def cancelled(self) -> bool:
+        """True after `cancel`."""
+
+    def cancel(self) -> None:
+        """Make the next call of the function to its job raise."""
+
+
+async def in_loop(start: Callable[[], Any], name: str, *, context: contextvars.Context | None = None) -> Ended:
+    """Call a function on the event loop, await what it returns, and return how that ended.
+
+    The call has a task of its own, so that a handler that cancels its task does not cancel the caller. Cancelling the
+    caller cancels the call, each time anew; this returns when the call has ended.
+
+    Args:
+        start: returns an awaitable, or the result.
+        name: of the task.
+        context: in which the task runs; ``None`` for a copy of the present one.
+    """
+    # A task that is cancelled by its own last line loses its result, therefore it has none.
+    ended: list[Ended] = []
+    loop = asyncio.get_running_loop()
+    _loops[loop] = threading.get_ident()
+    task = loop.create_task(_watch(start, ended), name=name, context=context)
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+    return ended[0] if ended else _stopped()
+
+
+async def in_thread(function: Function, active: Cancellable) -> Ended:
+    """Call a function in a thread, await what it returns if that is awaitable, and return how all that ended.
+
+    Cancelling makes the next call of the function to its job raise; this returns when the function has ended.
+
+    Raises:
+        CancelledError: the caller was cancelled a second time; the thread is abandoned.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[tuple[Any, Ended | None]] = loop.create_future()
+    context = contextvars.copy_context()
+    process = os.getpid()
+
+    def body() -> None:
+        returned: Any = None
+        ended: Ended | None = None
+        try:
+            returned = context.run(function, active)
+            if not inspect.isawaitable(returned):
+                ended = _returned(returned)
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises belongs to its job
+            _end_fork(process, error)
+            ended = _raised(error)
+        _end_fork(process)
+        # The loop is closed if the job was abandoned on shutdown.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_deliver, done, returned, ended)
+
+    threading.Thread(target=body, name=f"job-{active.id}", daemon=True).start()
+    while not done.done():
+        try:
+            await asyncio.wait({done})
+        except asyncio.CancelledError:
+            if active.cancelled:
+                raise
+            active.cancel()
+    returned, ended = done.result()
+    if ended is not None:
+        return ended
+    if active.cancelled:
+        if inspect.iscoroutine(returned):
+            returned.close()
+        return _stopped()
+    return await in_loop(lambda: returned, f"job-{active.id}", context=context)
+
+
+async def _watch(start: Callable[[], Any], ended: list[Ended]) -> None:
+    process = os.getpid()
+    try:
+        returned = start()
+        for _ in range(_MOST_NESTED):
+            if not inspect.isawaitable(returned):
+                break
+            returned = await returned
+        _end_fork(process)
+        ended.append(_returned(returned))
+    except BaseException as error:  # noqa: BLE001 - an interrupt that left this task would end the event loop
+        _end_fork(process, error)
+        ended.append(_raised(error))
+
+
+def _deliver(done: asyncio.Future[tuple[Any, Ended | None]], returned: Any, ended: Ended | None) -> None:
+    if not done.done():
+        done.set_result((returned, ended))
+
+
+def _returned(result: Any) -> Ended:
+    if isinstance(result, Generator | AsyncGenerator):
+        raise TypeError("the handler returned a generator, whose body does not run: return its values as a list")
+    return Ended(verdict=Success(result=result))
+
+
+def _raised(error: BaseException) -> Ended:
+    return Ended(verdict=verdict_on(error), stopped=stems_from_a_stop(error))
+
+
+def _stopped() -> Ended:
+    return _raised(asyncio.CancelledError())
+
+
+def _end_fork(process: int, error: BaseException | None = None) -> None:
+    """End a process that a handler has forked and that returns from the handler: the job belongs to the parent."""
+    if os.getpid() == process:
+        return
+    code = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    with contextlib.suppress(BaseException):
+        if error is not None and not isinstance(error, SystemExit):
+            traceback.print_exception(error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code & 0xFF)
+
+
+def _end_forked_loops() -> None:
+    """End a forked process as soon as it goes on with the event loop of its parent, whose connections it shares."""
+    for loop, thread in list(_loops.items()):
+        if thread == threading.get_ident() and loop.is_running():
+            loop.call_soon(_end_fork, 0, RuntimeError("a forked process cannot await in the event loop of its parent"))
+
+
+os.register_at_fork(after_in_child=_end_forked_loops)

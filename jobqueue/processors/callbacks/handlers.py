@@ -1,0 +1,94 @@
+"""Check the functions that are registered as handlers."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.text import told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobqueue.processors.callbacks.calling import Function
+
+_MOST_WRAPPED: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """A function that runs the jobs of one type in one queue.
+
+    Attributes:
+        concurrency: how many of these jobs run at a time in this process; ``None`` for as many as the worker takes.
+
+    Raises:
+        TypeError: the function is none, is a generator function, or cannot be called with the job alone.
+    """
+
+    type: str
+    queue: str
+    function: Function
+    concurrency: int | None = None
+
+    def __post_init__(self) -> None:
+        name = _name(self.function)
+        if not callable(self.function):
+            raise TypeError(f"a handler must be a function, not {name}")
+        body = _body(self.function)
+        if inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body):
+            raise TypeError(f"{name} is a generator function, whose body would not run: remove yield, return a list")
+        if (wrong := _signature_fault(self.function)) is not None:
+            raise TypeError(f"{name} must take exactly one argument, the job: {wrong}")
+
+    @property
+    def is_async(self) -> bool:
+        """True if the function is awaited; otherwise it runs in a thread."""
+        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(_body(self.function))
+
+
+def refuse_bare(kind: object) -> None:
+    """Refuse a function where the type of the jobs is due.
+
+    Raises:
+        TypeError: the decorator was used without parentheses.
+    """
+    if callable(kind):
+        name = _name(kind)
+        raise TypeError(f'a handler needs the type of its jobs: write @queue.handler("TYPE") above {name}')
+
+
+def _body(function: Any) -> Any:
+    """Return the function behind partial objects, bound and static methods, and objects that can be called."""
+    for _ in range(_MOST_WRAPPED):
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, staticmethod) or inspect.ismethod(function):
+            function = function.__func__
+        elif not inspect.isroutine(function) and not inspect.isclass(function):
+            function = type(function).__call__
+        else:
+            break
+    return function
+
+
+def _signature_fault(function: Callable[..., Any]) -> str | None:
+    """Return why a function cannot be called with the job alone, where that is certain."""
+    if hasattr(function, "__wrapped__") or hasattr(function, "__signature__"):
+        # The signature of a wrapper may be that of the wrapped function.
+        return None
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+    try:
+        signature.bind(object())
+    except TypeError as error:
+        return str(error)
+    return None
+
+
+def _name(function: object) -> str:
+    return told(getattr(function, "__qualname__", None) or function)

@@ -1,0 +1,117 @@
+"""Turn an exception that ended a handler into a verdict, however odd the exception is."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.durations import seconds
+from jobqueue.domain.errors import Die, JobCancelledError, Retry
+from jobqueue.domain.jobs.attempt import LONGEST_TRACE, JobError
+from jobqueue.domain.text import cut_middle, told, type_name
+from jobqueue.domain.work.verdict import Again, Death, Failure, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+_HERE: Final = str(Path(__file__).parents[1])
+_MOST_LINKS: Final = 1000
+
+
+def verdict_on(error: BaseException) -> Verdict:
+    """Return the verdict on a job whose handler raised an exception; never raise.
+
+    A `Die` anywhere in an exception group ends the job, or else a `Retry` runs it again; all other exceptions fail it.
+    """
+    try:
+        return _judge(error)
+    except BaseException:  # noqa: BLE001 - an exception of other people may raise anything when it is looked at
+        return Failure(error=_told(type_name(error), "", error))
+
+
+def stems_from_a_stop(error: BaseException) -> bool:
+    """Tell whether an exception is the end of a run that was asked to stop, or was raised while one ended."""
+    try:
+        return any(isinstance(one, asyncio.CancelledError | JobCancelledError) for one in _links(error))
+    except BaseException:  # noqa: BLE001 - as above
+        return False
+
+
+def _judge(error: BaseException) -> Verdict:
+    decisions = [one for one in _leaves(error) if isinstance(one, Die | Retry)]
+    for one in decisions:
+        if isinstance(one, Die):
+            return Death(error=_told("die", told(one.reason) or told(one), error))
+    retries = [one for one in decisions if isinstance(one, Retry)]
+    if not retries:
+        return Failure(error=_told(type_name(error), told(error) or _meaning(error), error))
+    try:
+        # A subclass may set the attribute itself.
+        delays = [seconds(one.delay, "delay") for one in retries]
+    except (TypeError, ValueError) as wrong:
+        return Failure(error=_told(type_name(wrong), f"Retry: {told(wrong)}", error))
+    delay = max((one for one in delays if one is not None), default=None)
+    return Again(delay=delay, error=_told("retry", told(retries[0].reason) or told(retries[0]), error))
+
+
+def _meaning(error: BaseException) -> str:
+    """Return what an exception without a text means."""
+    if isinstance(error, JobCancelledError):
+        return "the handler raised JobCancelledError, but the queue has not cancelled the job"
+    if isinstance(error, asyncio.CancelledError):
+        return "the handler or an operation that it awaited was cancelled, but not by the queue"
+    return ""
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions of a group and of the groups in it, in their order; or else the exception itself."""
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseExceptionGroup):
+            waiting += reversed(one.exceptions)
+        else:
+            yield one
+
+
+def _links(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, what caused it, and the exceptions of groups among these."""
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting and len(seen) < _MOST_LINKS:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [one.__context__, one.__cause__]
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
+
+
+def _told(kind: str, message: str, error: BaseException) -> JobError:
+    return JobError(kind=kind, message=message or type_name(error), trace=_trace(error))
+
+
+def _trace(error: BaseException) -> str | None:
+    """Return the traceback from the handler's first frame on, without local values."""
+    kept: TracebackType | None = None
+    try:
+        kept = error.__traceback__
+        while kept is not None and kept.tb_frame.f_code.co_filename.startswith(_HERE):
+            kept = kept.tb_next
+        return cut_middle("".join(traceback.format_exception(type(error), error, kept)), LONGEST_TRACE)
+    except BaseException:  # noqa: BLE001 - the exception may be odd; CPython 3.11 may fail while another thread formats
+        return _frames(kept)
+
+
+def _frames(trace: TracebackType | None) -> str | None:
+    try:
+        frames = traceback.StackSummary.extract(traceback.walk_tb(trace), lookup_lines=False)
+        lines = [f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}\n' for frame in frames]
+        return cut_middle("".join(lines), LONGEST_TRACE) or None
+    except BaseException:  # noqa: BLE001 - as above
+        return None

@@ -1,0 +1,1 @@
+"""Processors: commands of the server."""

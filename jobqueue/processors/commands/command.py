@@ -1,0 +1,150 @@
+"""Running a job by a program of the operator's: the job on its standard input, log lines from its outputs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from jobqueue.domain.errors import JobCancelledError
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.work.verdict import Again, Death, Failure, Success, Verdict
+from jobqueue.journal import get_logger
+from jobqueue.processors.commands import scripts
+from jobqueue.processors.commands.output import Output
+from jobqueue.processors.commands.program import End, Program
+
+if TYPE_CHECKING:
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.work.verdict import Reporter
+    from jobqueue.processors.commands.commands_file import Command
+
+log = get_logger(__name__)
+_END_SECONDS: Final = 6.0
+_NOT_FOUND: Final = frozenset({126, 127})
+"""Exit codes of ``env`` and of shells that cannot run a program."""
+_INHERITED: Final = re.compile(r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR")
+"""What a command has of the server's own environment, where passwords and tokens may be."""
+
+
+class CommandProcessor:
+    """Runs claimed jobs by one command, each job once.
+
+    What the program writes to its standard output becomes log lines, but for ``::progress 40``, which sets the
+    progress, and ``::result {"a": 1}``, which sets the result. A result that cannot be stored becomes its text. Lines
+    of the standard error output have the level ``stderr``.
+
+    Args:
+        command: what to run.
+        token: of the claim; the program may use it to report over the API.
+        url: of the API; ``None`` if it cannot be reached.
+    """
+
+    def __init__(self, command: Command, *, token: str, url: str | None) -> None:
+        self._command = command
+        self._token = token
+        self._url = url
+        self.stop_seconds = self.slowest_end(command)
+
+    @staticmethod
+    def slowest_end(command: Command) -> float:
+        """Return how many seconds a command may take to end: TERM, its grace, KILL, and until its tree is gone."""
+        return command.kill_after + _END_SECONDS
+
+    async def run(self, job: Job, reporter: Reporter) -> Verdict:
+        """Run the program and turn its exit code into a verdict.
+
+        When it has ended, whatever it started and left behind is ended too. Cancelling sends TERM to all of it and,
+        after the command's grace, KILL; this returns when nothing is left. Cancelling again sends KILL at once.
+        """
+        output = Output(reporter, self._command.max_output)
+        body = {"job": json_form.job(job), "token": self._token, "attempt": job.attempts_made}
+        program = Program(
+            self._command,
+            self._environment(job),
+            marks=f"JOBQUEUE_TOKEN={self._token}",
+            body=orjson.dumps(body),
+            sinks=(output.out, output.err),
+        )
+        running = asyncio.create_task(program.run(), name=f"command-{job.id}")
+        try:
+            end = await asyncio.shield(running)
+            if end.left:
+                await _note(output, f"the program left processes behind, which were ended: {end.left}")
+        except asyncio.CancelledError:
+            await _stop(program, running)
+            raise
+        except JobCancelledError:
+            raise asyncio.CancelledError from None
+        return self._judge(end, output)
+
+    def _environment(self, job: Job) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
+        own = {
+            "JOBQUEUE_JOB_ID": job.id,
+            "JOBQUEUE_TOKEN": self._token,
+            "JOBQUEUE_ATTEMPT": str(job.attempts_made),
+        }
+        if self._url is not None:
+            own["JOBQUEUE_URL"] = self._url
+        return {**inherited, **self._command.env, **own}
+
+    def _judge(self, end: End, output: Output) -> Verdict:
+        if end.fault is not None:
+            return Failure(error=JobError(kind="start", message=f"the command cannot be started: {end.fault}"))
+        if end.code is None:
+            message = "the process that watches over the command was killed, and the command with it"
+            return Failure(error=JobError(kind="lost", message=message, trace=output.trace))
+        if end.code == 0:
+            return Success(result=output.result, code=0)
+        return self._explain(end.code, output)
+
+    def _explain(self, code: int, output: Output) -> Verdict:
+        words, how = output.last_words, f"exit code {code}"
+        if code < 0:
+            how = f"killed by {_name(-code)}"
+        full = f"{how}: {words}" if words else how
+        if code in _NOT_FOUND and (fault := scripts.fault(Path(self._command.argv[0]))):
+            full = f"{full}; the script {fault}"
+        if code in self._command.retry_exit:
+            error = JobError(kind="retry", message=words or how, trace=output.trace)
+            return Again(delay=self._command.retry_delay, error=error, code=code)
+        if code in self._command.die_exit:
+            return Death(error=JobError(kind="die", message=words or how, trace=output.trace), code=code)
+        kind = "signal" if code < 0 else "exit"
+        return Failure(error=JobError(kind=kind, message=full, trace=output.trace), code=code)
+
+
+async def _note(output: Output, text: str) -> None:
+    """Add a log line; a line that cannot be stored does not change how the command ended."""
+    try:
+        await output.note(text)
+    except JobCancelledError:
+        raise
+    except Exception:
+        log.exception("log line lost", line=text)
+
+
+async def _stop(program: Program, running: asyncio.Task[End]) -> None:
+    program.terminate()
+    try:
+        await asyncio.wait({running})
+    except asyncio.CancelledError:
+        program.kill()
+        await asyncio.wait({running})
+    # What it says does not count any more, but an exception that nobody looks at would be reported as one.
+    if not running.cancelled():
+        running.exception()
+
+
+def _name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return f"{signal.Signals(number).name} ({number})"
+    return f"signal {number}"

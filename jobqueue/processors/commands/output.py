@@ -1,0 +1,170 @@
+"""What a command prints: log lines, progress, its result, and the words to explain a failure with."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, TooLargeError
+from jobqueue.domain.jobs import payload
+from jobqueue.domain.text import cut
+from jobqueue.processors.commands.lines import Lines
+from jobqueue.processors.written import as_text, read, storable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobqueue.domain.work.verdict import Reporter
+
+STDERR: Final = "stderr"
+"""Level of the log lines that come from the standard error output."""
+_LONGEST_RESULT: Final = 3 * payload.MOST_RESULT + 64 * 1024
+"""Bytes of JSON; written in ASCII, a result within its limit takes up to three times as much."""
+_LONGEST_WORDS: Final = 1000
+_TAIL: Final = 2048
+_LINE_COST: Final = 64
+_SLICE: Final = 500
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 2.0
+_DIRECTIVE: Final = b"::"
+_RESULT: Final = re.compile(rb"::result(?:[ \t]+(.*))?", re.DOTALL)
+_PROGRESS: Final = re.compile(rb"::progress[ \t]+([0-9]{1,3}(?:\.[0-9]{1,20})?)[ \t]*")
+_COMPLETE: Final = 100
+
+Call = Callable[[], Awaitable[None]]
+
+
+class Output:
+    """Reports what a command prints, as it is printed and in order; a chunk is reported before the next is taken.
+
+    Args:
+        reporter: of the job.
+        most: bytes that are kept as log lines, each counted with 64 more for its keeping.
+
+    Attributes:
+        result: of the last ``::result`` line; its text, if it cannot be stored as it is.
+    """
+
+    def __init__(self, reporter: Reporter, most: int) -> None:
+        self.result: Any = None
+        self._reporter = reporter
+        self._most = most
+        self._room = most
+        self._told = False
+        self._lines = Lines(b"::result", _LONGEST_RESULT)
+        self._errors = Lines()
+        self._tail = b""
+
+    async def out(self, chunk: bytes) -> None:
+        """Take a chunk of the standard output; an empty one is its end.
+
+        Raises:
+            JobCancelledError: the job was killed or its lease was lost.
+        """
+        calls: list[Call] = []
+        progress: float | None = None
+        for line in self._cut(self._lines, chunk):
+            if line.startswith(_DIRECTIVE):
+                if found := _PROGRESS.fullmatch(line):
+                    percent = float(found[1])
+                    if percent <= _COMPLETE:
+                        progress = percent
+                        continue
+                if found := _RESULT.fullmatch(line):
+                    calls += self._take_result(line, found[1] or b"")
+                    continue
+            calls += self._log(line, None)
+        if progress is not None:
+            calls.append(partial(self._reporter.progress, progress))
+        await _make(calls)
+
+    async def err(self, chunk: bytes) -> None:
+        """Take a chunk of the standard error output; as `out`, but for the lines with a meaning."""
+        self._tail = (self._tail + chunk)[-_TAIL:]
+        await _make([call for line in self._cut(self._errors, chunk) for call in self._log(line, STDERR)])
+
+    async def note(self, text: str) -> None:
+        """Add a log line of the queue's own.
+
+        Raises:
+            JobCancelledError: as `out`.
+        """
+        await _make([self._note(text)])
+
+    @property
+    def last_words(self) -> str:
+        """The last line of the standard error output that is not blank, or its end if it is long."""
+        for line in reversed(re.split(rb"[\r\n]", self._tail)):
+            if words := line.strip():
+                return cut(_text(words), _LONGEST_WORDS)
+        return ""
+
+    @property
+    def trace(self) -> str | None:
+        """The end of the standard error output, from the beginning of a line on."""
+        tail = self._tail
+        if len(tail) == _TAIL:
+            tail = tail.partition(b"\n")[2] or tail
+        return _text(tail).strip() or None
+
+    def _cut(self, lines: Lines, chunk: bytes) -> list[bytes]:
+        if not chunk:
+            return lines.finish()
+        return lines.skip(chunk) if self._told else lines.feed(chunk)
+
+    def _log(self, line: bytes, level: str | None) -> list[Call]:
+        if self._told:
+            return []
+        self._room -= len(line) + _LINE_COST
+        if self._room >= 0:
+            return [partial(self._reporter.log, _text(line), level)]
+        self._told = True
+        return [self._note(f"the output is over its limit of {self._most} bytes: what follows is not kept")]
+
+    def _note(self, text: str) -> Call:
+        return partial(self._reporter.log, text, "warning")
+
+    def _take_result(self, line: bytes, text: bytes) -> list[Call]:
+        try:
+            if len(line) > _LONGEST_RESULT:
+                raise TooLargeError("result", len(line), payload.MOST_RESULT)  # noqa: TRY301 - it is one of those below
+            self.result = _stored(text)
+        except (InvalidInputError, TooLargeError) as error:
+            self.result = as_text(text) or None
+            problem = cut(str(error), _LONGEST_WORDS)
+            return [self._note(f"the ::result cannot be stored as it is, so its text is the result: {problem}")]
+        return []
+
+
+def _stored(text: bytes) -> Any:
+    written = read(text)
+    if written is None:
+        raise InvalidInputError({"result": ["is not JSON"]})
+    return storable(written)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace")
+
+
+async def _make(calls: Sequence[Call]) -> None:
+    """Make calls to the reporter at once, so that it can group them; again, as long as the database is away."""
+    for start in range(0, len(calls), _SLICE):
+        waiting = calls[start : start + _SLICE]
+        pause = _FIRST_PAUSE
+        while waiting:
+            outcomes = await asyncio.gather(*(call() for call in waiting), return_exceptions=True)
+            waiting = [
+                call
+                for call, outcome in zip(waiting, outcomes, strict=True)
+                if isinstance(outcome, DatabaseUnavailableError)
+            ]
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException) and not isinstance(outcome, DatabaseUnavailableError):
+                    raise outcome
+            if waiting:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)

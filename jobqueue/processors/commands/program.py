@@ -1,0 +1,328 @@
+"""A program that runs under a shim: its pipes, its end, and how to bring that about.
+
+The pipes are plain pipes, read and written without a buffer of our own: as long as a chunk is being reported, the
+program has to wait. What the shim says is in `jobqueue.processors.commands.supervisor`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import JobCancelledError
+from jobqueue.journal import get_logger
+from jobqueue.processors.commands import scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jobqueue.processors.commands.commands_file import Command
+
+log = get_logger(__name__)
+_SHIM: Final = Path(__file__).with_name("supervisor.py")
+_CHUNK: Final = 64 * 1024
+_SLACK: Final = 2.0
+_FLUSH: Final = 1.0
+_PAUSE: Final = 0.005
+_STRAY_SECONDS: Final = 2.0
+_WHAT: Final = {"cwd": "its working directory", "limits": "its limits"}
+_HINTS: Final = {errno.ENOEXEC: "; a script has to begin with a line such as #!/bin/sh"}
+Sink = Callable[[bytes], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a program ended.
+
+    Attributes:
+        code: exit code, or minus the number of the signal that killed it; ``None`` if that is not known.
+        fault: why it could not be started.
+        left: how many processes it left behind, which were ended.
+    """
+
+    code: int | None = None
+    fault: str | None = None
+    left: int = 0
+
+
+class Program:
+    """Runs a command once, with everything it starts.
+
+    Args:
+        command: what to run.
+        environment: all of its environment.
+        marks: ``NAME=VALUE`` of a variable there that no other process has.
+        body: its standard input.
+        sinks: take the chunks of its two outputs, each taken before the next is read; an empty one is the end.
+    """
+
+    def __init__(
+        self,
+        command: Command,
+        environment: Mapping[str, str],
+        *,
+        marks: str,
+        body: bytes,
+        sinks: tuple[Sink, Sink],
+    ) -> None:
+        self._command = command
+        self._marks = marks.encode("utf-8", "surrogateescape")
+        self._body = body
+        self._sinks = sinks
+        self._loop = asyncio.get_running_loop()
+        self._orders: asyncio.Queue[bytes] = asyncio.Queue()
+        self._orders.put_nowait(_order(command, environment))
+        self._stopping: asyncio.Future[None] = self._loop.create_future()
+        self._failure: Exception | None = None
+        self._shim: subprocess.Popen[bytes] | None = None
+        self._limit: asyncio.TimerHandle | None = None
+        self._over = False
+        self._wakes: set[asyncio.Future[None]] = set()
+
+    def terminate(self) -> None:
+        """Send TERM to all that runs and, after the command's grace, KILL; `run` returns soon after that."""
+        if not self._stopping.done():
+            self._stop(b"T", self._command.kill_after + _SLACK)
+
+    def kill(self) -> None:
+        """Kill all that runs; `run` returns soon."""
+        self._stop(b"K", _SLACK)
+
+    async def run(self) -> End:
+        """Run it to its end: nothing of it is left, and all it printed has been taken.
+
+        Cancelling kills it within a second.
+
+        Raises:
+            Exception: what a sink raised; the program was terminated for it.
+        """
+        try:
+            with contextlib.ExitStack() as stack:
+                end = await self._run(stack)
+        finally:
+            await self._reap()
+        if self._failure is not None:
+            raise self._failure
+        return end
+
+    async def _run(self, stack: contextlib.ExitStack) -> End:
+        try:
+            control, pipes = self._launch(stack)
+        except OSError as error:
+            return End(fault=f"its shim {sys.executable} cannot be started: {error.strerror}")
+        telling = asyncio.create_task(self._tell(control))
+        pumping: asyncio.Future[Any] = asyncio.gather(self._feed(pipes[0]), *map(self._pump, pipes[1:], self._sinks))
+        try:
+            said = await self._hear(control)
+            if "gone" not in said:
+                await self._kill_strays(said)
+            self._finish()
+            ends: set[asyncio.Future[Any]] = {pumping, self._stopping}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({pumping}, timeout=_FLUSH)
+        finally:
+            telling.cancel()
+            pumping.cancel()
+            # The pipes may only be closed when nobody waits for them any more.
+            await asyncio.gather(telling, pumping, return_exceptions=True)
+        return self._end(said)
+
+    def _launch(self, stack: contextlib.ExitStack) -> tuple[socket.socket, list[io.FileIO]]:
+        """Start the shim; return our ends of its socket and of the three pipes.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        control, theirs = socket.socketpair()
+        stack.callback(control.close)
+        ours, streams = [], []
+        with contextlib.ExitStack() as given:
+            given.callback(theirs.close)
+            for mode in ("wb", "rb", "rb"):
+                reader, writer = os.pipe()
+                own, other = (writer, reader) if mode == "wb" else (reader, writer)
+                given.callback(os.close, other)
+                os.set_blocking(own, False)
+                ours.append(stack.enter_context(io.FileIO(own, mode)))
+                streams.append(other)
+            self._shim = subprocess.Popen(  # noqa: S603 - our own interpreter and script, no shell
+                [sys.executable, "-I", "-S", "-X", "utf8", str(_SHIM), str(theirs.fileno())],
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
+                pass_fds=(theirs.fileno(),),
+                env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
+                start_new_session=True,
+            )
+        control.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        return control, ours
+
+    async def _tell(self, control: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                await self._loop.sock_sendall(control, await self._orders.get())
+
+    async def _hear(self, control: socket.socket) -> dict[str, list[str]]:
+        """Return what the shim said until it ended, by the first word of each line."""
+        heard = b""
+        with contextlib.suppress(OSError):
+            while data := await self._loop.sock_recv(control, 4096):
+                heard += data
+        lines = [line.split() for line in heard.decode().splitlines()]
+        return {word: rest for word, *rest in reversed(lines)}
+
+    async def _feed(self, pipe: io.FileIO) -> None:
+        body = memoryview(self._body)
+        # What a program does not read is no concern of ours.
+        with contextlib.suppress(BrokenPipeError):
+            while body and not self._over:
+                written = pipe.write(body)
+                if written is None:
+                    await self._wait(self._loop.add_writer, self._loop.remove_writer, pipe)
+                else:
+                    body = body[written:]
+        pipe.close()
+
+    async def _pump(self, pipe: io.FileIO, sink: Sink) -> None:
+        while True:
+            chunk = await self._read(pipe)
+            if self._failure is None:
+                await self._sink(sink, chunk)
+            if not chunk:
+                return
+            # A program that prints without a pause must not have this loop for itself.
+            await asyncio.sleep(0)
+
+    async def _sink(self, sink: Sink, chunk: bytes) -> None:
+        try:
+            await sink(chunk)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._failure = JobCancelledError()
+        except Exception as error:  # noqa: BLE001 - `run` raises it when the program has ended
+            self._failure = error
+        if self._failure is not None:
+            self.terminate()
+
+    async def _read(self, pipe: io.FileIO) -> bytes:
+        while (chunk := pipe.read(_CHUNK)) is None:
+            if self._over:
+                return b""
+            await self._wait(self._loop.add_reader, self._loop.remove_reader, pipe)
+        return chunk
+
+    async def _wait(self, add: Callable[..., object], remove: Callable[[io.FileIO], object], pipe: io.FileIO) -> None:
+        """Wait until a pipe is ready, or nobody is left at its other end."""
+        wake: asyncio.Future[None] = self._loop.create_future()
+        self._wakes.add(wake)
+        add(pipe, _settle, wake)
+        try:
+            await wake
+        finally:
+            remove(pipe)
+            self._wakes.discard(wake)
+
+    def _finish(self) -> None:
+        """Let the pumps end when they have what is in the pipes, whoever else may hold those open."""
+        self._over = True
+        for wake in self._wakes:
+            _settle(wake)
+
+    def _stop(self, letter: bytes, limit: float) -> None:
+        _settle(self._stopping)
+        self._orders.put_nowait(letter)
+        if self._limit is not None:
+            self._limit.cancel()
+        self._limit = self._loop.call_later(limit, self._kill_shim)
+
+    def _kill_shim(self) -> None:
+        if self._shim is not None:
+            self._shim.kill()
+
+    async def _reap(self) -> None:
+        if self._shim is None:
+            return
+        if self._limit is not None:
+            self._limit.cancel()
+        # Our end of the socket is closed: the shim ends, and what it runs.
+        self._limit = self._loop.call_later(_SLACK, self._kill_shim)
+        try:
+            while self._shim.poll() is None:  # noqa: ASYNC110 - without a thread, nothing tells of a child's end
+                await asyncio.sleep(_PAUSE)
+        finally:
+            self._limit.cancel()
+
+    async def _kill_strays(self, said: Mapping[str, Sequence[str]]) -> None:
+        """Do what the shim cannot any more."""
+        session = int(said["started"][0]) if "started" in said else None
+        log.warning("the shim of a command was killed", command=self._command.name)
+        deadline = time.monotonic() + _STRAY_SECONDS
+        while time.monotonic() < deadline and (found := _strays(session, self._marks)):
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(_PAUSE)
+
+    def _end(self, said: Mapping[str, Sequence[str]]) -> End:
+        left = int(said["left"][0]) if "left" in said else 0
+        if "failed" in said:
+            return End(fault=self._explain(*said["failed"]))
+        if "exit" in said:
+            return End(code=int(said["exit"][0]), left=left)
+        if "signal" in said:
+            return End(code=-int(said["signal"][0]), left=left)
+        return End(fault=None if "started" in said else "its shim ended too early")
+
+    def _explain(self, what: str, number: str) -> str:
+        code = int(number)
+        subject = _WHAT.get(what, self._command.argv[0])
+        if what == "cwd":
+            subject = f"{subject} {self._command.cwd}"
+        told = f"{subject}: {os.strerror(code) if code else 'not enough memory'}"
+        if what == "program" and (fault := scripts.fault(Path(self._command.argv[0]))):
+            return f"{told}; the script {fault}"
+        return f"{told}{_HINTS.get(code, '')}"
+
+
+def _order(command: Command, environment: Mapping[str, str]) -> bytes:
+    limits = {"memory": command.max_memory, "cpu": command.max_cpu}
+    order = {
+        "argv": command.argv,
+        "env": dict(environment),
+        "cwd": None if command.cwd is None else str(command.cwd),
+        "grace": command.kill_after,
+        "limits": {name: most for name, most in limits.items() if most is not None},
+    }
+    return json.dumps(order).encode() + b"\n"
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _strays(session: int | None, marks: bytes) -> list[int]:
+    """Return what runs in a session, or has a variable in the environment it began with."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            state, _, _, its_session, *_ = (entry / "stat").read_bytes().rpartition(b")")[2].split()
+            ours = int(its_session) == session or marks in (entry / "environ").read_bytes().split(b"\0")
+            if ours and state != b"Z":
+                found.append(int(entry.name))
+    return found

@@ -1,0 +1,262 @@
+"""Turn the reply to a webhook into a verdict."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.access.masking import masked_url
+from jobqueue.domain.errors import InvalidInputError, TooLargeError
+from jobqueue.domain.jobs import payload
+from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.text import cut
+from jobqueue.domain.work.verdict import Accepted, Again, Death, Failure, Success, Verdict
+from jobqueue.processors.webhooks import decisions
+from jobqueue.processors.webhooks.encodings import unpack
+from jobqueue.processors.webhooks.webhook_errors import shown
+from jobqueue.processors.written import Written, as_text, read, storable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MOST_BODY: Final = payload.MOST_RESULT
+"""Bytes read of the reply to a job that succeeded."""
+MOST_ERROR_BODY: Final = 1024 * 1024
+"""Bytes read of any other reply."""
+EXCERPT: Final = 2 * 1024
+"""Bytes kept of a reply to a job that did not succeed."""
+LONGEST_WAIT: Final = 3600.0
+"""Seconds that a ``Retry-After`` may ask for."""
+SHORTEST_WAIT: Final = 1.0
+"""Seconds waited at least: these runs are not counted, so ``Retry-After: 0`` would go round and round."""
+_ACCEPTED: Final = 202
+_GONE: Final = 410
+_BUSY: Final = frozenset({429, 503})
+_OUTCOMES: Final = frozenset({"fail", "die", "retry"})
+"""Outcomes that count whatever the status, and whatever else is wrong with the body."""
+_MOST_DIGITS: Final = 9
+_LONGEST_WARNING: Final = 2000
+_NOT_JSON: Final = "it is meant as JSON and is not"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came back.
+
+    Attributes:
+        headers: by their names in lower case.
+        body: as it came, up to `limit` bytes and one more.
+        fault: why the body ended early, if it did.
+    """
+
+    status: int
+    reason: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    fault: Failure | None = None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is one of 200 to 299."""
+        return self.status // 100 == 2  # noqa: PLR2004 - the class of statuses
+
+    @property
+    def is_redirect(self) -> bool:
+        """Whether the status is one of 300 to 399."""
+        return self.status // 100 == 3  # noqa: PLR2004 - as above
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the body is compressed, although the request asked for plain bytes."""
+        return self.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}
+
+    @property
+    def limit(self) -> int:
+        """How many bytes of the body are of interest."""
+        return MOST_BODY if self.is_success else MOST_ERROR_BODY
+
+
+def judge(reply: Reply, now: datetime) -> Verdict:
+    """Return the verdict of a reply.
+
+    The status decides, unless the body is an object with an ``outcome``; only that of a 2xx may be ``success``.
+    A reason that is no text becomes text, and a delay that is no number becomes the shortest: the outcome counts.
+    A whole reply of a 2xx is a success whatever its body is: a body that cannot be stored as it is becomes text.
+
+    Args:
+        reply: what came back, perhaps cut short.
+        now: what a date in ``Retry-After`` is compared with, if the reply has no ``Date``.
+    """
+    reply = _unpacked(reply)
+    written = _json(reply)
+    value = None if written is None else written.value
+    body = decisions.leading(reply.body) if written is None and _is_legible(reply) else value
+    if isinstance(body, dict) and (decided := _decided(reply, body)) is not None:
+        return decided
+    if isinstance(body, dict) and body.get("outcome") == "success" and reply.is_success:
+        return _with_result(reply, body, written)
+    return _by_status(reply, written, now)
+
+
+def _by_status(reply: Reply, written: Written | None, now: datetime) -> Verdict:
+    if reply.status == _ACCEPTED:
+        return Accepted(code=reply.status)
+    if reply.is_success:
+        return _succeeded(reply, written)
+    error = _http_error(reply)
+    if reply.status == _GONE:
+        return Death(error=error, code=reply.status)
+    delay = retry_after(reply.headers, now) if reply.status in _BUSY else None
+    if delay is not None:
+        return Again(delay=delay, error=error, code=reply.status)
+    return Failure(error=error, code=reply.status)
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Return the seconds that ``Retry-After`` (RFC 9110, 10.2.3) asks for, within `SHORTEST_WAIT` and `LONGEST_WAIT`.
+
+    Args:
+        headers: of the reply, with names in lower case.
+        now: the time, should the reply not tell its own: clocks differ.
+
+    Returns:
+        The seconds, or ``None`` if the header is missing or neither a whole number nor a date.
+    """
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text) if len(text) <= _MOST_DIGITS else LONGEST_WAIT
+    else:
+        until = _date(text)
+        if until is None:
+            return None
+        seconds = (until - (_date(headers.get("date", "")) or now)).total_seconds()
+    return min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT)
+
+
+def _unpacked(reply: Reply) -> Reply:
+    """Return the reply with a plain body, where its encoding can be undone."""
+    if not reply.is_encoded or reply.fault is not None:
+        return reply
+    body = unpack(reply.body, reply.headers["content-encoding"].strip().lower(), reply.limit)
+    if body is None:
+        return reply
+    plain = {name: value for name, value in reply.headers.items() if name != "content-encoding"}
+    return replace(reply, body=body, headers=plain)
+
+
+def _json(reply: Reply) -> Written | None:
+    """Return the value of the body; ``None`` if the body is no JSON, or not whole."""
+    if len(reply.body) > reply.limit or not _is_legible(reply):
+        return None
+    return read(reply.body)
+
+
+def _is_legible(reply: Reply) -> bool:
+    return reply.fault is None and not reply.is_encoded and not reply.is_redirect
+
+
+def _decided(reply: Reply, body: dict[str, Any]) -> Verdict | None:
+    outcome = body.get("outcome")
+    if not isinstance(outcome, str) or outcome not in _OUTCOMES:
+        return None
+    message = decisions.reason(body.get("reason")) or f"the webhook answered with the outcome {outcome}"
+    error = JobError(kind=outcome, message=message)
+    if outcome != "retry":
+        verdict = Failure if outcome == "fail" else Death
+        return verdict(error=error, code=reply.status)
+    try:
+        delay = decisions.delay(body.get("delay"))
+    except InvalidInputError as problem:
+        error = _error(outcome, f"{message} (the answer has an unusable delay: {problem})", reply)
+        delay = None
+    return Again(delay=delay, error=error, code=reply.status)
+
+
+def _succeeded(reply: Reply, written: Written | None) -> Verdict:
+    if reply.fault is not None:
+        return reply.fault
+    if written is not None:
+        return _success(reply, written, reply.body)
+    if not reply.body.strip():
+        return Success(code=reply.status)
+    if reply.is_encoded:
+        encoding = shown(reply.headers["content-encoding"])
+        problem = f"its encoding, {encoding}, cannot be undone, and the request asked for none; the text is its base64"
+        return _as_text(reply, base64.b64encode(reply.body), problem)
+    return _as_text(reply, reply.body, _objection(reply))
+
+
+def _with_result(reply: Reply, body: dict[str, Any], written: Written | None) -> Success:
+    """Return a success with the member ``result`` of a body, which may be no whole JSON."""
+    text = decisions.member(reply.body, "result")
+    own = None if text is None else read(text)
+    if own is not None and text is not None:
+        return _success(reply, own, text.encode())
+    if written is not None:
+        return _success(reply, Written(value=body.get("result")), reply.body)
+    return _as_text(reply, reply.body if text is None else text.encode(), _objection(reply) or _NOT_JSON)
+
+
+def _success(reply: Reply, written: Written, text: bytes) -> Success:
+    """Return a success with a result, or with its text if the result cannot be stored."""
+    try:
+        return Success(result=storable(written), code=reply.status)
+    except (InvalidInputError, TooLargeError) as problem:
+        return _as_text(reply, text, str(problem))
+
+
+def _as_text(reply: Reply, text: bytes, problem: str | None) -> Success:
+    kept = "the reply cannot be stored as it is, so the result is its text: "
+    warning = None if problem is None else cut(kept + problem, _LONGEST_WARNING)
+    return Success(result=as_text(text), code=reply.status, warning=warning)
+
+
+def _objection(reply: Reply) -> str | None:
+    """Return why a body that is no JSON is not what its sender has meant; ``None`` for plain text."""
+    if len(reply.body) > reply.limit:
+        return f"it takes more than {reply.limit:,} bytes, the most a result may take; the rest is cut off"
+    if _is_declared_json(reply):
+        return _NOT_JSON
+    try:
+        reply.body.decode()
+    except UnicodeDecodeError:
+        return "it is not UTF-8"
+    return None
+
+
+def _is_declared_json(reply: Reply) -> bool:
+    kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def _http_error(reply: Reply) -> JobError:
+    message = f"the webhook answered {_status(reply)}"
+    if reply.is_redirect and "location" in reply.headers:
+        message += f" to {shown(masked_url(reply.headers['location']))}; redirects are not followed"
+    return _error("http", message, reply)
+
+
+def _error(kind: str, message: str, reply: Reply) -> JobError:
+    return JobError(kind=kind, message=message, trace=f"HTTP {_status(reply)}\n\n{_excerpt(reply)}".rstrip())
+
+
+def _status(reply: Reply) -> str:
+    return f"{reply.status} {shown(reply.reason)}".rstrip()
+
+
+def _excerpt(reply: Reply) -> str:
+    if reply.is_encoded and reply.body.strip():
+        return f"({shown(reply.headers['content-encoding'])}, not decoded)"
+    text = reply.body[:EXCERPT].decode("utf-8", "replace").strip()
+    return text + " …" if len(reply.body) > EXCERPT else text
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

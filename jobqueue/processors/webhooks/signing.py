@@ -1,0 +1,53 @@
+"""Signing what is sent, by Standard Webhooks 1.0.0 (https://www.standardwebhooks.com)."""
+
+from __future__ import annotations
+
+import binascii
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
+
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.work.processing import SECRET_FORM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobqueue.domain.jobs.job import Job
+
+
+def message_id(job: Job) -> str:
+    """Return the ``webhook-id``: the same for all attempts of a job, another one after a requeue."""
+    return f"msg_{job.id}_{job.run}"
+
+
+def headers(secrets: Sequence[str], identifier: str, at: datetime, body: bytes) -> dict[str, str]:
+    """Return the three headers that let the receiver check who sent a body, and when.
+
+    Args:
+        secrets: ``whsec_`` and the base64 of the key shared with the receiver; one, or several during a rotation: the
+            header then has a signature of each, of which the receiver needs to know one.
+        identifier: the ``webhook-id``.
+        at: the time of this attempt, aware.
+        body: exactly the bytes that are sent; UTF-8.
+
+    Raises:
+        InvalidInputError: a secret is none.
+        ValueError: the time is naive, or the body is not UTF-8.
+    """
+    if at.tzinfo is None:
+        raise ValueError("a signature needs an aware time")
+    seconds = int(at.timestamp())
+    try:
+        keys = [Webhook(secret) for secret in secrets]
+    except (binascii.Error, ValueError, EmptyWebhookSecretError):
+        raise InvalidInputError({"secret": [SECRET_FORM]}) from None
+    # The package takes the fields of any time for UTC, and would sign the repr of bytes.
+    moment, text = datetime.fromtimestamp(seconds, UTC), body.decode()
+    signatures = [key.sign(identifier, moment, text) for key in keys]
+    return {
+        "webhook-id": identifier,
+        "webhook-timestamp": str(seconds),
+        "webhook-signature": " ".join(signatures),
+    }

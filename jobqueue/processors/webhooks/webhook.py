@@ -1,0 +1,211 @@
+"""Running a job by a POST to a URL; the reply says how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import TYPE_CHECKING, Final, Self
+
+import aiohttp
+import orjson
+
+from jobqueue.domain.access.masking import without_query
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.work.verdict import Accepted, Failure, Success, Verdict
+from jobqueue.processors.webhooks import replies, signing
+from jobqueue.processors.webhooks.addresses import AddressGuard, check_url, request_target
+from jobqueue.processors.webhooks.replies import Reply
+from jobqueue.processors.webhooks.webhook_errors import CONNECT_SECONDS, fault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from aiohttp.abc import AbstractResolver
+    from yarl import URL
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.work.processing import WebhookConfig
+    from jobqueue.domain.work.verdict import Reporter
+    from jobqueue.processors.webhooks.addresses import Network
+
+
+def _version() -> str:
+    try:
+        return metadata.version("jobqueue")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+_USER_AGENT: Final = f"jobqueue/{_version()}"
+_MISHAPS: Final = (aiohttp.ClientError, OSError, ValueError)
+_STOP_SECONDS: Final = 5.0
+_LONGEST_HEADER: Final = 100 * 1024
+"""Bytes of one header of a reply; the client gives up beyond, and then nobody knows the status."""
+_MOST_HEADERS: Final = 1000
+
+
+class WebhookClient:
+    """Sends the webhooks of one process, each over a connection of its own.
+
+    Cookies, proxies and credentials from the environment are not used, redirects not followed, and every connection
+    passes an `AddressGuard`.
+    """
+
+    def __init__(
+        self, *, allow: Sequence[Network] = (), ports: Sequence[int] = (), resolver: AbstractResolver | None = None
+    ) -> None:
+        """Take what the operator allows.
+
+        Args:
+            allow: networks that may be reached on any port although they are not public.
+            ports: of public addresses that may be reached besides 80 and 443.
+            resolver: turns names into addresses; the system's if not given.
+        """
+        self.stop_seconds = _STOP_SECONDS
+        self._guard = AddressGuard(allow=allow, ports=ports)
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Make it usable in the running event loop; once is enough."""
+        if self._session is None:
+            # The dispatcher bounds how many jobs run; a limit here would let requests time out while they queue.
+            connector = aiohttp.TCPConnector(
+                socket_factory=self._guard.open_socket,
+                resolver=self._resolver or aiohttp.ThreadedResolver(),
+                use_dns_cache=False,
+                force_close=True,
+                limit=0,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+                raise_for_status=False,
+                max_line_size=_LONGEST_HEADER,
+                max_field_size=_LONGEST_HEADER,
+                max_headers=_MOST_HEADERS,
+            )
+
+    async def close(self) -> None:
+        """Close every connection; requests under way fail."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def processor(self, config: WebhookConfig, token: str) -> WebhookProcessor:
+        """Return what runs one claimed job.
+
+        Args:
+            config: where to, and how.
+            token: of the claim; whoever has it can finish the job.
+
+        Raises:
+            RuntimeError: the client is not started.
+        """
+        if self._session is None:
+            raise RuntimeError("the webhook client is not started")
+        return WebhookProcessor(self._session, config, token)
+
+
+class WebhookProcessor:
+    """Runs one claimed job by one request."""
+
+    def __init__(self, session: aiohttp.ClientSession, config: WebhookConfig, token: str) -> None:
+        self._session = session
+        self._config = config
+        self._token = token
+        self.stop_seconds = _STOP_SECONDS
+
+    async def run(self, job: Job, reporter: Reporter) -> Verdict:  # noqa: ARG002 - the receiver logs over the API
+        """Send the job and turn the reply, or its absence, into a verdict.
+
+        Every mishap on the way is a `Failure`; cancelling closes the connection. The query of the URL, which may be a
+        secret, stands in no error, also where the receiver quotes it.
+        """
+        return _without_query(await self._run(job), self._config.url)
+
+    async def _run(self, job: Job) -> Verdict:
+        secrets = self._config.secrets
+        if not secrets:
+            message = "the webhook has no secret to sign with; configure it again and one is made"
+            return Failure(error=JobError(kind="no-secret", message=message))
+        host = "the host"
+        until = asyncio.get_running_loop().time() + self._config.timeout
+        try:
+            host = check_url(self._config.url)
+            target = request_target(self._config.url)
+            body = orjson.dumps({"job": json_form.job(job), "token": self._token, "attempt": job.attempts_made})
+            signature = signing.headers(secrets, signing.message_id(job), datetime.now(UTC), body)
+            async with asyncio.timeout_at(until):
+                response = await self._send(target, body, self._headers(signature))
+        except _MISHAPS as error:
+            return fault(error, host, self._config.timeout)
+        return await self._judge(response, host, until)
+
+    async def _send(self, target: URL, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        # As a file: aiohttp warns of bytes beyond 1 MiB, and sends them in one piece.
+        return await self._session.post(
+            target,
+            data=io.BytesIO(body),
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT_SECONDS, self._config.timeout)),
+            allow_redirects=False,
+        )
+
+    async def _judge(self, response: aiohttp.ClientResponse, host: str, until: float) -> Verdict:
+        received = bytearray()
+        reply = Reply(
+            status=response.status,
+            reason=response.reason or "",
+            # Of a header that comes twice, the first one counts.
+            headers={name.lower(): value for name, value in reversed(list(response.headers.items()))},
+        )
+        try:
+            async with asyncio.timeout_at(until):
+                await _read(response, received, reply.limit)
+        except _MISHAPS as error:
+            broken = fault(error, host, self._config.timeout)
+            reply = replace(reply, fault=replace(broken, code=response.status))
+        finally:
+            response.close()
+        return replies.judge(replace(reply, body=bytes(received)), datetime.now(UTC))
+
+    def _headers(self, signature: dict[str, str]) -> dict[str, str]:
+        """Return the headers to send; none of the configured ones may replace what the exchange depends on."""
+        own = {"Content-Type": "application/json", "Accept-Encoding": "identity", **signature}
+        taken = {name.lower() for name in own}
+        given = {name: value for name, value in self._config.headers.items() if name.lower() not in taken}
+        agent = {} if any(name.lower() == "user-agent" for name in given) else {"User-Agent": _USER_AGENT}
+        return {**given, **agent, **own}
+
+
+def _without_query(verdict: Verdict, url: str) -> Verdict:
+    if isinstance(verdict, Success | Accepted) or verdict.error is None:
+        return verdict
+    error = verdict.error
+    trace = None if error.trace is None else without_query(error.trace, url)
+    return replace(verdict, error=replace(error, message=without_query(error.message, url), trace=trace))
+
+
+async def _read(response: aiohttp.ClientResponse, received: bytearray, limit: int) -> None:
+    """Add the body to what was received, until it is longer than the limit: a reply that breaks off counts too."""
+    async for chunk in response.content.iter_any():
+        received += chunk
+        if len(received) > limit:
+            return

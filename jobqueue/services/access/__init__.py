@@ -1,0 +1,1 @@
+"""Services: tokens, roles and scopes."""

@@ -1,0 +1,370 @@
+"""Everything one process needs, put together and taken apart again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from jobqueue.domain.errors import DatabaseError
+from jobqueue.journal import get_logger
+from jobqueue.services.access.access import Access
+from jobqueue.services.bulk.failures import MARK_SECONDS, Failures
+from jobqueue.services.bulk.operations import OPERATE_SECONDS, Operations
+from jobqueue.services.bulk.people import People
+from jobqueue.services.insight.audit import Audit
+from jobqueue.services.insight.events import Events
+from jobqueue.services.insight.job_counts import Census
+from jobqueue.services.insight.metrics import Metrics
+from jobqueue.services.insight.readiness import Readiness
+from jobqueue.services.insight.rollups import ROLL_SECONDS, Roller
+from jobqueue.services.insight.search import Searches
+from jobqueue.services.insight.stats import Stats
+from jobqueue.services.jobs.adopt import ADOPT_SECONDS, Adopter
+from jobqueue.services.jobs.edits import EDIT_SECONDS, EditFollower
+from jobqueue.services.jobs.manage import Admin
+from jobqueue.services.jobs.producer import Producer
+from jobqueue.services.jobs.retention import PRUNE_SECONDS, UNREAD_SECONDS, Pruner, UnreadJobs
+from jobqueue.services.jobs.watch import Waiting
+from jobqueue.services.limits.breakers import Breakers
+from jobqueue.services.limits.group_keys import KEY_SECONDS, LimitKeys
+from jobqueue.services.limits.limiter import Limiter
+from jobqueue.services.outbox.batch_ends import BatchEnds
+from jobqueue.services.outbox.batch_restarts import BatchRestarts
+from jobqueue.services.outbox.dependencies import Dependencies
+from jobqueue.services.outbox.outbox import Completer
+from jobqueue.services.outbox.revival import Revival
+from jobqueue.services.queues.explain import Explainer
+from jobqueue.services.queues.queues import Queues
+from jobqueue.services.queues.status import Overview
+from jobqueue.services.schedules.schedules import SCHEDULE_SECONDS, Scheduler, Schedules
+from jobqueue.services.signals.config import FRESH_SECONDS, QueueConfigs
+from jobqueue.services.signals.log_signals import Logs
+from jobqueue.services.signals.notifier import Wake, Wakeups
+from jobqueue.services.work.attempts import Work
+from jobqueue.services.work.context import JobRelatives
+from jobqueue.services.work.crashes import Crashes
+from jobqueue.services.work.dispatcher import Dispatcher
+from jobqueue.services.work.loops import Loop, Promoter, Reaper
+from jobqueue.services.work.worker_registry import SIGN_SECONDS, Presence
+from jobqueue.services.workflow.batches import Batches
+from jobqueue.services.workflow.idempotency import Idempotency
+from jobqueue.store import indexes
+from jobqueue.store.access.scope_checks import Visible
+from jobqueue.store.access.tokens import TokenStore
+from jobqueue.store.bulk.failures import FailureStore
+from jobqueue.store.bulk.operations import OperationStore
+from jobqueue.store.edits.edits import EditStore
+from jobqueue.store.embedded.lifecycle import EmbeddedMongo
+from jobqueue.store.external.adoption import ForeignStore
+from jobqueue.store.insight.audit import AuditStore
+from jobqueue.store.insight.audit_outbox import DRAIN_SECONDS, AuditOutbox
+from jobqueue.store.insight.job_stream import JobFeed
+from jobqueue.store.insight.rollups import RollupStore
+from jobqueue.store.insight.wakeup_stream import Changes, Event
+from jobqueue.store.jobs.jobs import JobStore
+from jobqueue.store.jobs.logs import LogStore
+from jobqueue.store.limits.group_keys import LimitKeyStore
+from jobqueue.store.limits.limits import LimitStore
+from jobqueue.store.mongo.database import Database
+from jobqueue.store.mongo.readiness import check as check_readiness
+from jobqueue.store.queues.config import ConfigStore
+from jobqueue.store.queues.job_counts import CensusStore
+from jobqueue.store.queues.queues import QueueStore
+from jobqueue.store.retention.pruning import PruningStore
+from jobqueue.store.schedules.schedules import ScheduleStore
+from jobqueue.store.search.aggregates import AggregateStore
+from jobqueue.store.search.listings import Listing
+from jobqueue.store.search.search import SearchStore
+from jobqueue.store.work.claims import ClaimStore
+from jobqueue.store.work.leases import LeaseKeeper
+from jobqueue.store.work.neighbours import NeighbourStore
+from jobqueue.store.work.workers import WorkerStore
+from jobqueue.store.workflow.additions import SWEEP_SECONDS
+from jobqueue.store.workflow.batches import BatchStore
+from jobqueue.store.workflow.dependencies import DependencyStore
+from jobqueue.store.workflow.generations import GenerationStore
+from jobqueue.store.workflow.idempotency import IdempotencyStore
+from jobqueue.store.workflow.requeues import RequeueStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.work.lanes import Lane
+    from jobqueue.settings import Settings
+
+log = get_logger(__name__)
+_PROMOTE_SECONDS = 1.0
+_SWEEP_SECONDS = 2.0
+_TOLD_SECONDS = 1.0
+_MOST_TOLD = 10_000
+_KINDS = {"pending": "ready", "delayed": "delayed", "killed": "killed"}
+
+
+def worker_name() -> str:
+    """Return a name for this process under which it claims jobs: host, pid and a random part."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+class Runtime:
+    """The services of one process on one database.
+
+    `open` gives the use cases; `start` adds what runs in the background: the change stream and the maintenance.
+    """
+
+    def __init__(self, settings: Settings, database: Database, embedded: EmbeddedMongo | None) -> None:
+        self.settings, self.database, self.embedded = settings, database, embedded
+        self.name = worker_name()
+        self.wakeups = Wakeups()
+        self.jobs = JobStore(database)
+        self.claims = ClaimStore(database)
+        self.config_store = ConfigStore(database)
+        self.configs = QueueConfigs(self.config_store, lambda: self.wakeups.tell(Wake(kind="config")))
+        self._listing = Listing(database)
+        self.dependencies, generations = DependencyStore(database), GenerationStore(database)
+        self._batch_store = batch_store = BatchStore(database, self.jobs)
+        dependencies = Dependencies(self.dependencies, self.jobs, self.wakeups)
+        self.requeues = requeues = RequeueStore(self.jobs)
+        ends = BatchEnds(batch_store, generations, self.jobs, requeues, self.dependencies, self.configs, self.wakeups)
+        self.limits, self.limit_keys, self.edits = LimitStore(database), LimitKeyStore(database), EditStore(database)
+        self.breakers = Breakers(self.limits, self.configs, self.wakeups)
+        self.completer = Completer(
+            self.jobs,
+            self.claims,
+            dependencies,
+            Revival(self.dependencies, self.jobs, requeues, ends),
+            BatchRestarts(batch_store, generations, requeues, self.dependencies, self.claims, ends, self.wakeups),
+            self.breakers,
+            self.configs,
+            self.wakeups,
+        )
+        self.producer = Producer(self.jobs, dependencies, self.completer, self.configs, self.wakeups)
+        self.logs = Logs(LogStore(database))
+        self.adopter = Adopter(ForeignStore(database), dependencies, self.completer, self.configs, self.wakeups)
+        self.work = Work(
+            self.jobs,
+            self.claims,
+            Limiter(self.limits, self.limit_keys, self.claims, self.breakers, self.configs),
+            self.dependencies,
+            self.configs,
+            self.completer,
+            self.logs,
+            self.wakeups,
+        )
+        self.admin = Admin(
+            self.jobs,
+            requeues,
+            self.dependencies,
+            self.logs,
+            self._listing,
+            self.configs,
+            self.completer,
+            self.wakeups,
+        )
+        self.visible = Visible(database)
+        self.batches = Batches(
+            batch_store,
+            self.jobs,
+            dependencies,
+            self.completer,
+            self.admin,
+            self.configs,
+            self.wakeups,
+            self.visible,
+        )
+        self.operations = Operations(OperationStore(database), self.jobs, self.admin)
+        self.audit = Audit(audit_store := AuditStore(database))
+        self.access = Access(TokenStore(database), self.audit)
+        self.people = People(self.admin, self.batches, self.operations, self.audit)
+        self.failures = Failures(FailureStore(database), self.people)
+        self.searches = Searches(found := SearchStore(database), AggregateStore(database, found))
+        self.figures, self.pruning = QueueStore(database), PruningStore(database, self.jobs.readers)
+        self.crashes = Crashes(neighbours := NeighbourStore(database))
+        self.queues = Queues(
+            self.config_store,
+            audit_store,
+            self.figures,
+            self.admin,
+            self.breakers,
+            self.configs,
+            self.wakeups,
+        )
+        self.overview = Overview(self.queues, self.configs, self.figures, self.breakers, self.limits)
+        self.schedules = Schedules(scheduled := ScheduleStore(database))
+        self.events = Events(JobFeed(database))
+        self.waiting = Waiting(self.admin, self.events)
+        self.scheduler = Scheduler(scheduled, self.producer)
+        self.presence = Presence(workers := WorkerStore(database), self.name)
+        self.explainer = Explainer(
+            self.jobs,
+            self.configs,
+            self.limits,
+            self.breakers,
+            workers,
+            self.figures,
+            self.visible,
+            neighbours,
+        )
+        self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
+        self.roller = Roller(rollups := RollupStore(database), database.clock)
+        self.census = Census(CensusStore(database), self.figures)
+        self.metrics = self.work.metrics = Metrics(self.census, database.clock)
+        self.stats = Stats(rollups, self.roller, self.census, database.clock)
+        self.readiness = Readiness(lambda: check_readiness(database))
+        self.changes, self.keeper = Changes(database), LeaseKeeper(database)
+        self._told: dict[tuple[str, str | None], float] = {}
+        self.wakeups.listen(self._hear)
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._starting, self._closing = asyncio.Lock(), False
+
+    @classmethod
+    async def open(cls, settings: Settings, *, creates: bool = True) -> Runtime:
+        """Connect to the MongoDB of the settings, or to the embedded one, which is started if need be.
+
+        Args:
+            settings: of the process.
+            creates: make the database if it is not there.
+
+        Raises:
+            NoDatabaseError: it is not there, and not to be made.
+            DatabaseError: it cannot be reached, is not suitable, or cannot be started.
+        """
+        embedded = None
+        url = settings.mongo_url
+        if url is None:
+            if not creates:
+                await asyncio.to_thread(EmbeddedMongo.check_there, settings.data_dir)
+            embedded = await asyncio.to_thread(EmbeddedMongo.acquire, settings.data_dir, mongod=settings.mongod)
+            url = embedded.url
+        try:
+            database = await Database.connect(url, settings.db, prepare=partial(indexes.ensure, creates=creates))
+        except BaseException:
+            if embedded is not None:
+                await asyncio.to_thread(embedded.release)
+            raise
+        return cls(settings, database, embedded)
+
+    async def start(self) -> None:
+        """Begin the background work, unless it goes on already."""
+        async with self._starting:
+            if self._tasks:
+                return
+            await self.configs.refresh()
+            if not self._closing:
+                self._begin()
+
+    def _begin(self) -> None:
+        promoter = Loop("promoter", Promoter(self.jobs, self.wakeups).run_once, every=_PROMOTE_SECONDS)
+        keys = LimitKeys(self.configs, self.limit_keys, self.wakeups)
+        edits = EditFollower(self.edits, self.configs, self.limit_keys, self.wakeups)
+        reaper = Reaper(self.jobs, self.completer, self.breakers, self.wakeups, self.crashes)
+        reaper.metrics = self.metrics
+        configs = Loop("config", self.configs.refresh, every=FRESH_SECONDS / 2)
+        operations = Loop("operations", self.operations.run_once, every=OPERATE_SECONDS)
+        self.operations.begun = operations.wake
+        adopter = Loop("adopter", self.adopter.run_once, every=ADOPT_SECONDS)
+        loops = [
+            promoter,
+            operations,
+            configs,
+            adopter,
+            Loop("reaper", reaper.run_once, every=self.settings.reap_interval),
+            Loop("completer", self._sweep, every=_SWEEP_SECONDS),
+            Loop("scheduler", self.scheduler.run_once, every=SCHEDULE_SECONDS),
+            Loop("audit", AuditOutbox(self.database).run_once, every=DRAIN_SECONDS),
+            Loop("additions", self._batch_store.additions.run_once, every=SWEEP_SECONDS),
+            Loop("presence", self.presence.run_once, every=SIGN_SECONDS),
+            Loop("limit keys", keys.run_once, every=KEY_SECONDS),
+            Loop("edits", edits.run_once, every=EDIT_SECONDS),
+            Loop("failures", self.failures.run_once, every=MARK_SECONDS),
+            Loop("statistics", self.roller.run_once, every=ROLL_SECONDS),
+            Loop("unread jobs", UnreadJobs(self.jobs).run_once, every=UNREAD_SECONDS),
+            Loop("pruner", Pruner(self.configs, self.pruning).run_once, every=PRUNE_SECONDS),
+        ]
+        self.wakeups.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)
+        self.changes.listen(self._relay)
+        self.changes.listen(lambda event: configs.wake() if event.kind in {"config", "gap"} else None)
+        self.changes.listen(lambda event: adopter.wake() if event.foreign or event.kind == "gap" else None)
+        for survivor in (self.changes, self.events, self.wakeups, self.work.give_backs):
+            survivor.turns.count = self.metrics.loop_failed
+        self.changes.start()
+        for loop in loops:
+            loop.turns.count = self.metrics.loop_failed
+        self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
+
+    def relatives(self, job: Job) -> JobRelatives:
+        """Return where a running job finds its relatives, and adds jobs to its batch."""
+        return JobRelatives(self._listing, self.dependencies, self.batches, job)
+
+    def dispatcher(self, lanes: Callable[[], Sequence[Lane]], *, concurrency: int | None = None) -> Dispatcher:
+        """Return a dispatcher for processors of this process."""
+        made = Dispatcher(
+            work=self.work,
+            keeper=self.keeper,
+            wakeups=self.wakeups,
+            lanes=lanes,
+            concurrency=concurrency or self.settings.concurrency,
+            poll_interval=self.settings.poll_interval,
+            worker=self.name,
+            count=self.metrics.loop_failed,
+        )
+        self.presence.hold(lanes, made)
+        return made
+
+    async def close(self) -> None:
+        """Stop the background work, close the connection and let go of the embedded MongoDB."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(DatabaseError):
+            await self.presence.leave()
+        await self.changes.stop()
+        await self.events.stop()
+        self.edits.close()
+        await self.work.drain()
+        await self.completer.drain()
+        await self.access.drain()
+        await asyncio.to_thread(self.keeper.stop)
+        await self.database.close()
+        if self.embedded is not None:
+            await asyncio.to_thread(self.embedded.release)
+
+    def _relay(self, event: Event) -> None:
+        """Turn what the database tells into wake-ups of this process, but for what this process has told itself."""
+        kind = _KINDS.get(event.state or "", "all")
+        if event.kind == "gap":
+            self.wakeups.tell(Wake(kind="all", relayed=True))
+        if event.kind != "job":
+            return
+        if event.room and self._is_news("room", event.job_id):
+            self.wakeups.tell(Wake(kind="room", job_id=event.job_id, relayed=True))
+        is_about_more = event.state in _KINDS or not event.room
+        if is_about_more and self._is_news(kind, event.job_id):
+            wake = Wake(kind=kind, queue=event.queue, job_id=event.job_id, priority=event.priority, relayed=True)
+            self.wakeups.tell(wake)
+
+    def _is_news(self, kind: str, job_id: str | None) -> bool:
+        return self._told.pop((kind, job_id), 0.0) < time.monotonic()
+
+    def _remember(self, wake: Wake) -> None:
+        """Note what this process tells itself: the database will tell the same in a moment."""
+        if wake.relayed or wake.job_id is None or not self._tasks:
+            return
+        self._told[wake.kind, wake.job_id] = time.monotonic() + _TOLD_SECONDS
+        if len(self._told) > _MOST_TOLD:
+            self._told.pop(next(iter(self._told)))
+
+    def _hear(self, wake: Wake) -> None:
+        self._remember(wake)
+        if wake.kind in {"ready", "all"}:
+            self.claims.unsettle(wake.queue, wake.priority)
+
+    async def _sweep(self) -> None:
+        await self.completer.run_once()

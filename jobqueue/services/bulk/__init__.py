@@ -1,0 +1,1 @@
+"""Services: operations on many jobs, and groups of failures."""

@@ -1,0 +1,229 @@
+"""What people do to many jobs at once: asked for by one process, carried on by any, each job changed once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.bulk.operation import Action, Operation, Stage, Tally
+from jobqueue.domain.errors import (
+    DatabaseError,
+    JobQueueError,
+    KeyConflictError,
+    NotFoundError,
+    WrongStateError,
+)
+from jobqueue.domain.jobs.states import State
+from jobqueue.journal import get_logger
+from jobqueue.store.bulk.operation_statements import LEASE_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobqueue.domain.bulk.operation import NewOperation
+    from jobqueue.domain.insight.audit import Actor
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.jobs.manage import Admin
+    from jobqueue.store.bulk.operations import OperationStore
+    from jobqueue.store.jobs.jobs import JobStore
+
+log = get_logger(__name__)
+OPERATE_SECONDS: Final = 1.0
+"""Longest time between two looks for operations that nobody carries on."""
+MOST_SAMPLES: Final = 5
+_AT_ONCE: Final = 100
+_TOGETHER: Final = 10
+_SLICE_SECONDS: Final = 2.0
+"""After so long another operation has its turn."""
+_LONGEST_REASON: Final = 500
+INTERNAL: Final = "an internal error: the server's log tells more"
+
+
+class Operations:
+    """Takes, shows, stops and carries on what is done to many jobs."""
+
+    def __init__(self, store: OperationStore, jobs: JobStore, admin: Admin) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._admin = admin
+        self.begun: Callable[[], None] = lambda: None
+        """Called when there is something new to carry on."""
+
+    async def create(self, new: NewOperation) -> Operation:
+        """Begin an operation.
+
+        Raises:
+            InvalidInputError: as `NewOperation.check`.
+        """
+        new.check()
+        made = await self._store.create(new)
+        log.info("operation begins", operation_id=made.id, action=new.action.value, matched=made.matched)
+        self.begun()
+        return made
+
+    async def preview(self, new: NewOperation) -> tuple[int | None, bool, list[Job]]:
+        """Return how many jobs an operation would be about, whether those are all, and the first few of them.
+
+        Raises:
+            InvalidInputError: as `NewOperation.check`.
+        """
+        new.check()
+        return await self._store.preview(new, MOST_SAMPLES)
+
+    async def get(self, operation_id: str, *, scope: Scope = EVERYTHING) -> Operation:
+        """Return an operation.
+
+        Raises:
+            NotFoundError: there is none of this id that a caller of this scope may see.
+        """
+        return await self._store.get(operation_id, scope)
+
+    async def page(
+        self, *, scope: Scope = EVERYTHING, state: str | None = None, before: str | None = None, limit: int = 50
+    ) -> list[Operation]:
+        """Return operations, newest first, older than the one of the id ``before``."""
+        return await self._store.page(scope, state=state, before=before, limit=limit)
+
+    async def stop(self, operation_id: str, by: Actor, *, scope: Scope = EVERYTHING) -> Operation:
+        """End an operation; jobs whose turn it is at this moment may still be changed.
+
+        Raises:
+            NotFoundError: as `get`.
+            ConflictError: it has ended.
+        """
+        return await self._store.stop(operation_id, by, scope)
+
+    async def run_once(self) -> float | None:
+        """Carry one operation on for a while; return in how many seconds to look again if there may be more to do."""
+        return 0.0 if await self.carry_on() else None
+
+    async def carry_on(self, operation_id: str | None = None) -> bool:
+        """Carry an operation on for a while; tell whether there was one that nobody else carries on.
+
+        Args:
+            operation_id: a certain one.
+        """
+        token = secrets.token_hex(12)
+        taken = await self._store.take(token, operation_id)
+        if taken is None:
+            return False
+        try:
+            await self._carry(taken, token)
+        except DatabaseError:
+            # It is not known what has happened: whoever takes it next finds out.
+            raise
+        except JobQueueError as error:
+            await self._store.give_up(taken, token, str(error))
+        except Exception:
+            log.exception("an operation cannot go on", operation_id=taken.id)
+            await self._store.give_up(taken, token, INTERNAL)
+        finally:
+            with contextlib.suppress(DatabaseError):
+                await asyncio.shield(self._store.release(taken.id, token))
+        return True
+
+    async def _carry(self, taken: Operation, token: str) -> None:
+        """Choose jobs, change them and count them, again and again, until all are done or the time is over."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + _SLICE_SECONDS
+        operation: Operation | None = taken
+        inherited = bool(taken.chosen)
+        while operation is not None:
+            if not operation.chosen and operation.stage is Stage.RUNNING:
+                if clock() >= until:
+                    return
+                operation = await self._store.choose(operation, token, _AT_ONCE)
+            if operation is not None and not operation.chosen and operation.stage is not Stage.RUNNING:
+                log.info("operation ends", operation_id=operation.id, done=operation.done, failed=operation.failed)
+                return
+            if operation is not None and operation.chosen:
+                tally = await self._change(operation, token, inherited=inherited)
+                operation = None if tally is None else await self._store.count_off(operation, token, tally)
+            inherited = False
+
+    async def _change(self, operation: Operation, token: str, *, inherited: bool) -> Tally | None:
+        """Change the chosen jobs, some at a time; ``None`` if the operation is not held any more."""
+        tally = Tally()
+        clock = asyncio.get_running_loop().time
+        renewed_at = clock()
+        for start in range(0, len(operation.chosen), _TOGETHER):
+            if clock() - renewed_at > LEASE_SECONDS / 3:
+                if not await self._store.renew(operation, token):
+                    return None
+                renewed_at = clock()
+            part = operation.chosen[start : start + _TOGETHER]
+            changes = [self._change_one(operation, one, tally, inherited=inherited) for one in part]
+            # Also when one fails the others end before somebody else goes on.
+            for error in await asyncio.gather(*changes, return_exceptions=True):
+                if error is not None:
+                    raise error
+        return tally
+
+    async def _change_one(self, operation: Operation, job_id: str, tally: Tally, *, inherited: bool) -> None:
+        if inherited and await self._is_done(operation, job_id):
+            tally.done += 1
+        elif operation.stage is Stage.RUNNING:
+            await self._try(operation, job_id, tally)
+
+    async def _try(self, operation: Operation, job_id: str, tally: Tally) -> None:
+        """Change a job, and count what became of it; an error may also come after the change."""
+        reason = None
+        try:
+            job = await self._store.job_of(operation, job_id)
+            if job is not None and await self._apply(operation, job):
+                tally.done += 1
+                return
+        except DatabaseError:
+            raise
+        except KeyConflictError as error:
+            # Which one may be none of the business of who has asked for this.
+            reason = str(error) if operation.new.scope.is_everything else f"an unfinished job has the key {error.key!r}"
+        except JobQueueError as error:
+            reason = str(error)
+        except Exception:
+            log.exception("an operation cannot change a job", operation_id=operation.id, job_id=job_id)
+            reason = INTERNAL
+        if await self._is_done(operation, job_id):
+            tally.done += 1
+        elif reason is None:
+            tally.skipped += 1
+        else:
+            tally.failures.append({"id": job_id, "reason": reason[:_LONGEST_REASON]})
+
+    async def _apply(self, operation: Operation, job: Job) -> bool:
+        """Do to a job what a person would; tell whether it was still what is asked for.
+
+        Raises:
+            JobQueueError: it cannot be done.
+        """
+        try:
+            match operation.new.action:
+                case Action.REQUEUE:
+                    await self._admin.restart(job, operation.new.changes, operation=operation.id)
+                case Action.KILL:
+                    await self._admin.kill(job.id, operation.reason, operation=operation.id)
+                case Action.DELETE:
+                    await self._admin.delete(job.id, operation=operation.id)
+        except (NotFoundError, WrongStateError):
+            return False
+        return True
+
+    async def _is_done(self, operation: Operation, job_id: str) -> bool:
+        """Tell whether the operation has changed a chosen job, and nobody has come to count it."""
+        if await self._store.has_changed(operation, job_id):
+            return True
+        if operation.soon is not None or operation.new.action is not Action.KILL:
+            return False
+        # An older version has chosen it, which notes no operation in the jobs that it kills.
+        job = await self._jobs.find(job_id)
+        return (
+            job is not None
+            and job.state is State.KILLED
+            and job.end_at is not None
+            and job.end_at >= operation.insert_at
+            and job.error is not None
+            and job.error.message == operation.reason
+        )

@@ -1,0 +1,1 @@
+"""Services: statistics, events, metrics and the audit."""

@@ -1,0 +1,168 @@
+"""How things are going: jobs by state, and throughput and times of the last minutes, hours and days."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.insight import activity
+from jobqueue.domain.insight.activity import Activity, Tally, add_to, summed
+from jobqueue.domain.insight.histogram import RELATIVE_ERROR
+from jobqueue.domain.jobs import json_form
+from jobqueue.services.insight.rollups import hour_of, minute_of
+from jobqueue.store.insight.rollups import HOUR, MINUTE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from jobqueue.domain.access.access import Scope
+    from jobqueue.services.insight.job_counts import Census
+    from jobqueue.services.insight.rollups import Clock, Roller
+    from jobqueue.store.insight.rollups import RollupStore
+
+WINDOWS: Final = {
+    "5m": timedelta(minutes=5),
+    "1h": timedelta(hours=1),
+    "24h": timedelta(hours=24),
+    "7d": timedelta(days=7),
+}
+_LONG: Final = timedelta(hours=24)
+_FRESH_SECONDS: Final = 2.0
+_BEHIND: Final = timedelta(minutes=5)
+_MOST_TURNS: Final = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What happened from a moment on until another one."""
+
+    since: datetime
+    until: datetime
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which statistics: of these windows, of one queue or type or of all."""
+
+    windows: tuple[str, ...] = tuple(WINDOWS)
+    queue: str | None = None
+    type: str | None = None
+
+
+class Stats:
+    """Puts together what is kept and what is not yet."""
+
+    def __init__(self, store: RollupStore, roller: Roller, census: Census, clock: Clock) -> None:
+        self._store = store
+        self._roller = roller
+        self._census = census
+        self._clock = clock
+        self._known: dict[str, tuple[float, Window]] = {}
+        self._reading = asyncio.Lock()
+
+    async def view(self, asked: Asked, scope: Scope) -> dict[str, Any]:
+        """Return statistics as JSON, of the queues in a scope."""
+        windows = await self.windows(asked.windows)
+        states = await self._census.states()
+
+        def is_wanted(queue: str | None) -> bool:
+            if asked.queue is not None and queue != asked.queue:
+                return False
+            return scope.is_everything if queue is None else scope.has_queue(queue)
+
+        shown: dict[str, Any] = {
+            "at": json_form.date(await self._clock.now()),
+            "relativeError": RELATIVE_ERROR,
+            "windows": {name: _window(one, asked.type, is_wanted) for name, one in windows.items()},
+        }
+        if asked.type is None:
+            by_queue = {queue: dict(counts) for queue, counts in sorted(states.items()) if is_wanted(queue)}
+            shown["counts"] = {
+                "total": {
+                    state: sum(counts[state] for counts in by_queue.values()) for state in self._census.every_state
+                },
+                "queues": by_queue,
+            }
+        return shown
+
+    async def windows(self, names: Sequence[str]) -> dict[str, Window]:
+        """Return what happened within windows up to now, at most two seconds old."""
+        async with self._reading:
+            stale = [name for name in names if self._known.get(name, (0.0,))[0] < time.monotonic()]
+            if stale:
+                await self._read(stale)
+            return {name: self._known[name][1] for name in names}
+
+    async def _read(self, names: Sequence[str]) -> None:
+        now = await self._clock.now()
+        edge = await self._edge(now)
+        # The server may be a little ahead of what is known of its time.
+        minutes, running = await self._store.read(edge, now + MINUTE, with_running=True)
+        for name in names:
+            length = WINDOWS[name]
+            since = hour_of(now - length) if length >= _LONG else minute_of(now - length)
+            tally = await self._kept(since, edge, long=length >= _LONG)
+            for minute, part in minutes.items():
+                if minute >= since:
+                    add_to(tally, part)
+            add_to(tally, running)
+            self._known[name] = (time.monotonic() + _FRESH_SECONDS, Window(since=since, until=now, tally=tally))
+
+    async def _edge(self, now: datetime) -> datetime:
+        """Return the first minute that is not kept; if there are many, let them be kept first."""
+        newest = await self._store.newest()
+        if newest is None or newest < now - _BEHIND:
+            for _ in range(_MOST_TURNS):
+                if await self._roller.run_once() is None:
+                    break
+            newest = await self._store.newest()
+        return minute_of(now) if newest is None else min(newest + MINUTE, minute_of(now))
+
+    async def _kept(self, since: datetime, edge: datetime, *, long: bool) -> Tally:
+        if not long:
+            return await self._store.tally(since, edge)
+        newest = await self._store.newest_hour()
+        border = since if newest is None else max(since, newest + HOUR)
+        found = await self._store.tally(since, border, hours=True)
+        add_to(found, await self._store.tally(border, edge))
+        return found
+
+
+def _window(window: Window, kind: str | None, is_wanted: Callable[[str | None], bool]) -> dict[str, Any]:
+    seconds = (window.until - window.since).total_seconds()
+
+    def shown(one: Activity) -> dict[str, Any]:
+        return activity.shown(one, window.since, seconds)
+
+    queues: dict[str | None, dict[str | None, Activity]] = {}
+    for (queue, type_), one in window.tally.items():
+        if is_wanted(queue) and (kind is None or type_ == kind) and not _is_empty(one, window.since):
+            queues.setdefault(queue, {})[type_] = one
+    every = [one for types in queues.values() for one in types.values()]
+    return {
+        "from": json_form.date(window.since),
+        "to": json_form.date(window.until),
+        "seconds": round(seconds, 3),
+        **shown(summed(every)),
+        "queues": [
+            {
+                "queue": queue,
+                **shown(summed(types.values())),
+                "types": [{"type": type_, **shown(one)} for type_, one in sorted(types.items(), key=_by_name)],
+            }
+            for queue, types in sorted(queues.items(), key=_by_name)
+        ],
+    }
+
+
+def _is_empty(one: Activity, since: datetime) -> bool:
+    return not one.size and not one.started_since(since).count
+
+
+def _by_name(item: tuple[str | None, Any]) -> tuple[bool, str]:
+    return item[0] is None, item[0] or ""

@@ -1,0 +1,83 @@
+"""Following the changes of `data` and `meta` that are made with a tool of MongoDB.
+
+What jobs are searched by is derived from `meta`, and the group in which a job counts from `data` or `meta`. A tool
+changes neither, so both are derived anew here, for every job that the change stream names. The database keeps the
+position in the stream. Where changes may have been missed, a paced walk goes over all jobs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.journal import get_logger
+from jobqueue.services.signals.notifier import Wake
+from jobqueue.store.edits.edits import EditsLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobqueue.services.signals.config import QueueConfigs
+    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.store.edits.edits import EditStore, Progress
+    from jobqueue.store.limits.group_keys import LimitKeyStore
+
+log = get_logger(__name__)
+EDIT_SECONDS: Final = 1.0
+"""Between two looks at the changes, over all processes."""
+WALK_SECONDS: Final = 0.2
+"""Between two steps of a walk, over all processes."""
+_SLACK: Final = 0.9
+
+
+class EditFollower:
+    """Derives anew what another tool has made stale; any number of processes may do it at any time."""
+
+    def __init__(self, edits: EditStore, configs: QueueConfigs, limit_keys: LimitKeyStore, wakeups: Wakeups) -> None:
+        self._edits = edits
+        self._configs = configs
+        self._limit_keys = limit_keys
+        self._wakeups = wakeups
+
+    async def run_once(self) -> float | None:
+        """Follow the changes since the stored position, and take a step of the walk if there is one.
+
+        Returns:
+            In how many seconds to go on with a walk.
+        """
+        progress = await self._edits.progress()
+        every = WALK_SECONDS if progress.walk else EDIT_SECONDS
+        if progress.idle < every * _SLACK:
+            # Another process has just done it.
+            return every
+        if not await self._follow(progress):
+            return WALK_SECONDS
+        if progress.walk is not None and await self._edits.step(progress.walk):
+            return WALK_SECONDS
+        return None
+
+    async def _follow(self, progress: Progress) -> bool:
+        """Follow the changes up to now; return false if they are followed from now on only, and a walk is due."""
+        position = progress.position
+        try:
+            while True:
+                edits = await self._edits.next(position)
+                await self._derive(edits.ids)
+                await self._edits.advance(edits.position)
+                position = edits.position
+                if not edits.more:
+                    return True
+        except EditsLostError as error:
+            log.info("jobs are walked over, since changes may have been missed", error=str(error)[:200])
+            await self._edits.begin(position)
+            return False
+
+    async def _derive(self, ids: Sequence[Any]) -> None:
+        if not ids:
+            return
+        queues: dict[str, list[Any]] = {}
+        for job_id, queue in await self._edits.derive(ids):
+            queues.setdefault(queue, []).append(job_id)
+        for queue, jobs in queues.items():
+            path = (await self._configs.fresh(queue)).group_path
+            if path is not None and await self._limit_keys.correct_some(queue, path, jobs):
+                self._wakeups.tell(Wake(kind="ready", queue=queue))

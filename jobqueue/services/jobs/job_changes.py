@@ -1,0 +1,67 @@
+"""Changes that people make to the fields of a job, checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.jobs import backoff as backoffs
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.attributes import attributes
+from jobqueue.domain.jobs.checks import check_number
+from jobqueue.domain.jobs.iso8601 import aware
+from jobqueue.domain.jobs.job import check_content
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+PATCHABLE: Final = frozenset({"data", "meta", "priority", "delay_til", "attempts", "backoff", "lease", "timeout"})
+
+
+REQUEUE_CHANGES: Final = frozenset({"data", "attempts", "backoff", "priority"})
+
+
+def requeue_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a requeue replaces as fields of the job's document.
+
+    Raises:
+        InvalidInputError: naming each unacceptable field.
+        TooLargeError: the data is over its limit.
+    """
+    return checked(changes, REQUEUE_CHANGES)
+
+
+def checked(changes: Mapping[str, Any], allowed: frozenset[str]) -> dict[str, Any]:
+    """Return changes as document fields.
+
+    Raises:
+        InvalidInputError: naming each field.
+        TooLargeError: data or meta are over their limit.
+    """
+    problems: Problems = {json_form.camel(name): ["cannot be changed"] for name in changes if name not in allowed}
+    wanted: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in allowed:
+            continue
+        try:
+            wanted[json_form.camel(name)] = _value(name, value)
+        except InvalidInputError as error:
+            problems.update(error.problems)
+    if problems:
+        raise InvalidInputError(problems)
+    if "meta" in wanted:
+        wanted["attrs"] = attributes(wanted["meta"])
+    return wanted
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in {"data", "meta"}:
+        return check_content(value, name)
+    if name == "backoff":
+        return backoffs.parse(value).wire()
+    if name == "delay_til":
+        return None if value is None else aware(value, "delayTil")
+    if value is not None or name != "timeout":
+        check_number(name, value)
+    return value

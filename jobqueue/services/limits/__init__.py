@@ -1,0 +1,1 @@
+"""Services: concurrency, rates and circuit breakers."""

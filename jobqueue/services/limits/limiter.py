@@ -1,0 +1,254 @@
+"""Claiming from queues with limits: so many at a time, so many in a window, each perhaps for every value of something.
+
+The limits hold over all processes, because only the database decides: a slot belongs to one running job at most, and a
+start is granted before it happens. What is read here first only saves asking in vain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
+
+from jobqueue.recent import Recent
+from jobqueue.services.limits.breakers import OPEN_GATE
+from jobqueue.services.limits.grant_leeway import Leeways
+from jobqueue.services.limits.slots import MOST_REMEMBERED, Slots, free_slots, guesses
+from jobqueue.store.documents.claim_search import LateClaimError, Permit, SlotTakenError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.transitions import Transition
+    from jobqueue.domain.queues.queue import QueueConfig
+    from jobqueue.services.limits.breakers import Breakers, Gate
+    from jobqueue.services.signals.config import QueueConfigs
+    from jobqueue.store.documents.claim_search import Search
+    from jobqueue.store.limits.group_keys import LimitKeyStore
+    from jobqueue.store.limits.limits import LimitStore, Running
+    from jobqueue.store.work.claims import ClaimStore
+
+TRIAL: Final = "trial"
+"""The slot of the one job that may run while a circuit breaker is half-open."""
+_MOST_GROUPS: Final = 1000
+_SOON: Final = 0.02
+_POLL: Final = 1.0
+_LONGEST_STREAK: Final = 8
+_PAUSE: Final = 0.05
+Wanted = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
+_FLOWING_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Jobs may wait, and a limit holds them back.
+
+    Attributes:
+        seconds: when to ask again, should nobody say sooner that there is room.
+    """
+
+    seconds: float
+
+
+class Limiter:
+    """Claims from limited queues, one job at a time for each queue: more would only be in each other's way."""
+
+    def __init__(
+        self, limits: LimitStore, keys: LimitKeyStore, claims: ClaimStore, breakers: Breakers, configs: QueueConfigs
+    ) -> None:
+        self._limits = limits
+        self._keys = keys
+        self._configs = configs
+        self._claims = claims
+        self._breakers = breakers
+        # A lock is there as long as somebody holds it or waits for it.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns: Recent[tuple[str, str], str] = Recent(MOST_REMEMBERED)
+        self._slots = Slots(limits)
+        self._leeways = Leeways()
+        self._found_at: Recent[Wanted, float] = Recent(MOST_REMEMBERED)
+        self._streaks: Recent[Wanted, int] = Recent(MOST_REMEMBERED)
+
+    async def claim(self, search: Search, under: QueueConfig | None = None) -> Job | Held | None:
+        """Claim a job as far as the limits allow.
+
+        Args:
+            search: what is wanted.
+            under: as in `Work.attempt`.
+
+        Raises:
+            LateClaimError, DatabaseUnavailableError: as `ClaimStore.claim`.
+        """
+        turn = self._locks.setdefault(search.queue, asyncio.Lock())
+        async with turn:
+            # Others may have been served first for a while.
+            config = await self._configs.fresh(search.queue)
+            if config.paused:
+                return None
+            if under is not None and config != under:
+                return Held(seconds=0)
+            search = replace(search, until=self._configs.horizon)
+            gate = await self._breakers.gate(search.queue, config) if config.breaker else OPEN_GATE
+            if gate.wait > 0:
+                return Held(seconds=gate.wait)
+            trial = (TRIAL,) if gate.trial else ()
+            held: list[Held] = []
+            for wanted, slots in _searches(search, gate, trial):
+                found = await (self._from_groups if config.grouped else self._from_queue)(wanted, config, slots)
+                if not isinstance(found, Held | None):
+                    return found
+                held += [found] if found else []
+            held += [Held(seconds=wait) for kind, wait in gate.waits.items() if _takes(search, kind)]
+            return min(held, key=lambda one: one.seconds, default=None)
+
+    def ending(self, job: Job, change: Transition) -> Transition:
+        """Return the end of an attempt with a note for the circuit breaker of its queue, as `Breakers.ending`."""
+        return self._breakers.ending(job, change)
+
+    def ended(self, job: Job) -> None:
+        """Note that an attempt of this process has left its slots."""
+        self._slots.released(job.queue, job.slots)
+
+    async def _from_queue(self, search: Search, config: QueueConfig, slots: tuple[str, ...]) -> Job | Held | None:
+        free: Sequence[tuple[str, ...]] = [slots]
+        if config.concurrency is not None and await self._is_turn_of_others(search):
+            return Held(seconds=_PAUSE)
+        if config.concurrency is not None:
+            free = [
+                (*slots, one)
+                for one in await self._slots.offer(search.queue, config.concurrency, self._configs.revision)
+            ]
+        if free and config.rate is not None and not await self._something_waits(search):
+            return None
+        return await self._take(search, config, None, free)
+
+    async def _is_turn_of_others(self, search: Search) -> bool:
+        """Tell whether to let workers for other types have a slot that this process would take again and again."""
+        wanted = (search.queue, search.types, search.excluded)
+        if search.types is None or (self._streaks.get(wanted) or 0) < _LONGEST_STREAK:
+            return False
+        self._streaks.forget(wanted)
+        first = await self._limits.type_of_first(search.queue)
+        return first is not None and first not in search.types
+
+    async def _something_waits(self, search: Search) -> bool:
+        """Look whether a start has to be asked for at all; while jobs are found again and again, it has."""
+        wanted = (search.queue, search.types, search.excluded)
+        found_at = self._found_at.get(wanted)
+        if found_at is not None and time.monotonic() - found_at < _FLOWING_SECONDS:
+            return True
+        return await self._limits.something_waits(search)
+
+    async def _from_groups(self, search: Search, config: QueueConfig, slots: tuple[str, ...]) -> Job | Held | None:
+        """Claim from the group whose turn it is: they take turns in the order of their keys."""
+        path = config.limit_by or ""
+        by_group: dict[str | None, list[Running]] = {}
+        if config.concurrency is not None:
+            for one in await self._limits.running(search.queue, path):
+                by_group.setdefault(one.key, []).append(one)
+        most = config.concurrency
+        passed_over = {key for key, jobs in by_group.items() if key is not None and most and len(jobs) >= most}
+        waits = [_POLL] if passed_over else []
+        for _ in range(_MOST_GROUPS):
+            key = await self._next_group(search, path, passed_over)
+            if key is None:
+                break
+            free: Sequence[tuple[str, ...]] = [slots]
+            if most is not None:
+                free = [(*slots, one) for one in guesses(free_slots(key, most, by_group.get(key, ())))]
+            found = await self._take(search, config, key, free)
+            if not isinstance(found, Held | None):
+                return found
+            if found is None:
+                # Somebody else was faster, or what stands first in this group belongs to another one.
+                await self._keys.correct_group(search.queue, key)
+            waits += [found.seconds] if found else []
+            passed_over.add(key)
+        return Held(seconds=min(waits)) if waits else None
+
+    async def _next_group(self, search: Search, path: str, passed_over: set[str]) -> str | None:
+        turn = (search.queue, path)
+        last = self._turns.get(turn)
+        key = await self._limits.next_group(search, path, last, passed_over)
+        if key is None and last is not None:
+            key = await self._limits.next_group(search, path, None, passed_over)
+        if key is not None:
+            self._turns.keep(turn, key)
+        return key
+
+    async def _take(
+        self, search: Search, config: QueueConfig, key: str | None, choices: Sequence[tuple[str, ...]]
+    ) -> Job | Held | None:
+        """Claim with one of several sets of slots, after a start was granted if the queue has a rate."""
+        if not choices:
+            return Held(seconds=_POLL)
+        if config.rate is None:
+            found, taken = await self._claim_one(search, key, choices, None)
+            return found or (Held(seconds=_POLL) if taken else None)
+        asked_at = time.monotonic()
+        leeway = self._leeways.of(search.queue, config.rate)
+        grant = await self._limits.grant(search.queue, key, config.rate, leeway)
+        if grant.deadline is None:
+            return Held(seconds=grant.wait)
+        try:
+            found, taken = await self._claim_one(search, key, choices, grant.deadline)
+        except LateClaimError:
+            await self._limits.give_back(search.queue, key, grant)
+            raise
+        took = time.monotonic() - asked_at
+        if found is not None:
+            self._leeways.was_in_time(search.queue, config.rate, took)
+            return found
+        # That nothing was claimed is certain here: whatever is not has raised an error.
+        await self._limits.give_back(search.queue, key, grant)
+        # As the server may have seen it: less time has passed there.
+        if took > leeway.total_seconds():
+            self._leeways.was_late(search.queue, config.rate, took)
+            return Held(seconds=_SOON)
+        return Held(seconds=_POLL) if taken else None
+
+    async def _claim_one(
+        self, search: Search, key: str | None, choices: Sequence[tuple[str, ...]], deadline: datetime | None
+    ) -> tuple[Job | None, bool]:
+        """Claim with the first set of slots that nobody has; tell also whether none was left."""
+        wanted = (search.queue, search.types, search.excluded)
+        for slots in choices:
+            try:
+                job = await self._claims.claim(search, Permit(slots=slots, deadline=deadline, key=key))
+            except SlotTakenError as error:
+                self._slots.taken(search.queue, error.slot)
+                if error.slot.startswith(TRIAL):
+                    break
+                continue
+            if job is None:
+                self._found_at.forget(wanted)
+                return None, False
+            self._found_at.keep(wanted, time.monotonic())
+            if search.types is not None:
+                self._streaks.keep(wanted, (self._streaks.get(wanted) or 0) + 1)
+            for slot in slots:
+                self._slots.taken(search.queue, slot)
+            return job, False
+        return None, True
+
+
+def _searches(search: Search, gate: Gate, trial: tuple[str, ...]) -> list[tuple[Search, tuple[str, ...]]]:
+    """Return what to look for, and with which slots: first what no breaker holds back, then single jobs on trial."""
+    held_back = gate.trials | gate.waits.keys()
+    if not held_back:
+        return [(search, trial)]
+    if search.types is None:
+        first = replace(search, excluded=tuple(sorted({*search.excluded, *held_back})))
+    else:
+        first = replace(search, types=tuple(kind for kind in search.types if kind not in held_back))
+    found = [] if first.types == () else [(first, trial)]
+    on_trial = [kind for kind in sorted(gate.trials) if _takes(search, kind)]
+    return found + [(replace(search, types=(kind,), excluded=()), (*trial, f"{TRIAL}:{kind}")) for kind in on_trial]
+
+
+def _takes(search: Search, kind: str) -> bool:
+    return kind in search.types if search.types is not None else kind not in search.excluded

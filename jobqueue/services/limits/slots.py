@@ -1,0 +1,120 @@
+"""Which slots of a queue's concurrency seem to be free, without asking the database for each claim."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.recent import Recent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from jobqueue.store.limits.limits import LimitStore, Running
+
+MOST_REMEMBERED: Final = 2_000
+"""Queues, or kinds of search, of which a process remembers what saves questions to the database."""
+_MOST_GUESSES: Final = 4
+_SETTLED_SECONDS: Final = 2.0
+"""How long after a limit was seen first other processes may still go by another one."""
+_PAUSE_SECONDS: Final = 0.01
+
+
+@dataclass(slots=True)
+class _Known:
+    """What was read of one limit, and what has become known since.
+
+    Attributes:
+        most: the limit.
+        revision: of the configuration that says so: between two of them there may have been another limit, or none.
+        seen_at: when it was seen first; times are of a steady clock.
+        read_at: when its slots were read last.
+        exact: all running jobs had one of these slots then.
+    """
+
+    most: int
+    revision: int
+    seen_at: float
+    read_at: float = float("-inf")
+    exact: bool = False
+    free: set[str] = field(default_factory=set)
+
+    def is_usable(self, now: float) -> bool:
+        return self.exact and now - self.seen_at > _SETTLED_SECONDS
+
+
+class Slots:
+    """What this process believes of the slots of whole queues; only a claim that takes one shows that it was free."""
+
+    def __init__(self, limits: LimitStore) -> None:
+        self._limits = limits
+        self._known: Recent[str, _Known] = Recent(MOST_REMEMBERED)
+
+    async def offer(self, queue: str, most: int, revision: int) -> list[str]:
+        """Return some slots that seem to be free.
+
+        Args:
+            queue: whose.
+            most: its limit.
+            revision: of the configuration.
+        """
+        now = time.monotonic()
+        known = self._known.get(queue)
+        if known is None or (known.most, known.revision) != (most, revision):
+            known = _Known(most=most, revision=revision, seen_at=now)
+            self._known.keep(queue, known)
+        if not known.is_usable(now) or (not known.free and now - known.read_at > _PAUSE_SECONDS):
+            known.read_at = now
+            running = await self._limits.running(queue, None)
+            known.free = set(free_slots("", most, running))
+            known.exact = not _in_use("", most, running)[1]
+        return guesses(sorted(known.free))
+
+    def taken(self, queue: str, slot: str) -> None:
+        """Note that a slot is not free, whoever has it."""
+        known = self._known.get(queue)
+        if known is not None:
+            known.free.discard(slot)
+
+    def released(self, queue: str, slots: Iterable[str]) -> None:
+        """Note that a job of this process has left its slots."""
+        known = self._known.get(queue)
+        if known is not None and known.exact:
+            known.free |= {slot for slot in slots if is_slot(slot, "#") and int(slot[1:]) < known.most}
+
+
+def free_slots(key: str, most: int, running: Iterable[Running]) -> list[str]:
+    """Return the slots of a group, or with an empty key of the whole queue, that may be given away.
+
+    A running job that has none of the first ``most`` slots, because the limit was higher or another one when it began,
+    makes one slot fewer to be given away, and of those that are free always the first are: so starts that nobody knew
+    of each other never exceed a limit that was lowered.
+    """
+    used, others = _in_use(key, most, running)
+    unused = [number for number in range(most) if number not in used]
+    return [f"{key}#{number}" for number in unused[: max(0, most - others - len(used))]]
+
+
+def _in_use(key: str, most: int, running: Iterable[Running]) -> tuple[set[int], int]:
+    """Return which of the first slots are taken, and how many running jobs have none of them."""
+    prefix = f"{key}#"
+    used: set[int] = set()
+    others = 0
+    for job in running:
+        numbers = [int(slot.removeprefix(prefix)) for slot in job.slots if is_slot(slot, prefix)]
+        mine = [number for number in numbers if number < most]
+        used.update(mine)
+        others += not mine
+    return used, others
+
+
+def is_slot(slot: str, prefix: str) -> bool:
+    """Tell whether a slot is one of the numbered ones with this prefix."""
+    return slot.startswith(prefix) and slot.removeprefix(prefix).isdecimal()
+
+
+def guesses(free: Sequence[str]) -> list[str]:
+    """Return some slots at random: processes that choose alike are in each other's way."""
+    return random.sample(free, min(len(free), _MOST_GUESSES))

@@ -1,0 +1,1 @@
+"""Services: the work that follows the end of a job."""

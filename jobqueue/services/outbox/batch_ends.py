@@ -1,0 +1,204 @@
+"""Finish batches, create their callbacks and open them again, as their jobs end or start again.
+
+Like an ended job a batch says itself what is still to be done for it. Whoever sees it may do it, any number of times.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import ConflictError, KeyConflictError, NotFoundError
+from jobqueue.domain.jobs.job import as_tuple
+from jobqueue.domain.jobs.states import State
+from jobqueue.domain.jobs.transitions import REOPEN
+from jobqueue.domain.workflow.batch import EVENTS, OPEN, StandIn, closing
+from jobqueue.journal import get_logger
+from jobqueue.services.signals.notifier import Wake
+from jobqueue.store.documents.documents import callback_of, derived_id
+from jobqueue.store.workflow.batch_statements import ADDING, REQUEUE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from jobqueue.domain.jobs.job import Job, NewJob
+    from jobqueue.domain.workflow.batch import Batch, Event
+    from jobqueue.services.signals.config import QueueConfigs
+    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.store.jobs.jobs import JobStore
+    from jobqueue.store.workflow.batches import BatchStore
+    from jobqueue.store.workflow.dependencies import DependencyStore
+    from jobqueue.store.workflow.generations import GenerationStore
+    from jobqueue.store.workflow.requeues import RequeueStore
+
+log = get_logger(__name__)
+_TRIES: Final = 20
+
+
+class BatchEnds:
+    """Does what batches ask for."""
+
+    def __init__(
+        self,
+        store: BatchStore,
+        generations: GenerationStore,
+        jobs: JobStore,
+        requeues: RequeueStore,
+        dependencies: DependencyStore,
+        configs: QueueConfigs,
+        wakeups: Wakeups,
+    ) -> None:
+        self._store = store
+        self._generations = generations
+        self._jobs = jobs
+        self._requeues = requeues
+        self._dependencies = dependencies
+        self._configs = configs
+        self._wakeups = wakeups
+
+    async def job_ended(self, job: Job) -> list[str]:
+        """Do what follows from the end of one job of a batch; return what `create_callbacks` does."""
+        if job.batch_id is None:
+            return []
+        to_check = [] if job.state is State.SUCCESS else await self._note_failure(job, job.batch_id)
+        return to_check + await self.settle(job.batch_id)
+
+    async def job_requeued(self, job: Job) -> list[str]:
+        """Open the batch of a requeued job if it has finished, in a new generation; of many who do so one does it.
+
+        Returns:
+            What `create_callbacks` does.
+
+        Raises:
+            ConflictError: the batch changes too quickly.
+        """
+        to_check: list[str] = []
+        if job.batch_id is None:
+            return to_check
+        for _ in range(_TRIES):
+            if await self._generations.join(job.batch_id):
+                return to_check
+            try:
+                batch = await self._store.get(job.batch_id)
+            except NotFoundError:
+                return to_check
+            if batch.state == OPEN:
+                continue
+            # In this order: as long as the job asks for it, its batch cannot have been opened and finished since.
+            if not await self._requeues.asks_for(job, REOPEN):
+                return to_check
+            if batch.outbox:
+                # The callbacks of this generation come first.
+                to_check += await self.create_callbacks(batch.id)
+                await self.settled(batch)
+            elif await self._generations.reopen(batch, await self.told(batch)):
+                log.info("batch opened again", batch_id=batch.id, job_id=job.id, generation=batch.generation + 1)
+                return to_check
+        raise ConflictError(f"batch {job.batch_id} is changing too quickly to be opened again")
+
+    async def settle(self, batch_id: str) -> list[str]:
+        """Finish a batch if it is sealed and none of its jobs is unfinished, and create the callbacks for that.
+
+        Returns:
+            What `create_callbacks` does.
+        """
+        for _ in range(_TRIES):
+            try:
+                batch = await self._store.get(batch_id)
+            except NotFoundError:
+                return []
+            if not _may_finish(batch):
+                return []
+            over = await self._generations.over(batch_id)
+            if over is None or not _may_finish(over[0]):
+                return []
+            # Whoever has added a job since, or requeued one, has changed the batch too: then it is not ended here.
+            seen, has_failed = over
+            if await self._generations.finish(seen, closing(seen, failed=has_failed)):
+                return await self.create_callbacks(batch_id)
+        await self._generations.look_again(batch_id)
+        return []
+
+    async def settled(self, batch: Batch) -> None:
+        """Note that somebody has looked whether a batch has finished."""
+        await self._store.settled(batch)
+
+    async def told(self, batch: Batch) -> str | None:
+        """Return the last verdict of a batch whose callbacks fired."""
+        return await self._generations.told(batch, _callback_id(batch, "success", 0))
+
+    async def create_callbacks(self, batch_id: str) -> list[str]:
+        """Create the callbacks of a batch that are due; return the ids of those that depend on other jobs."""
+        batch = await self._store.get(batch_id)
+        to_check: list[str] = []
+        for event, attribute in EVENTS.items():
+            if event in batch.outbox:
+                counts = await self._store.counts(batch_id)
+                for index, child in enumerate(as_tuple(getattr(batch, attribute))):
+                    to_check += await self._create(batch, event, index, child, counts)
+                await self._store.done(batch, event)
+        return to_check
+
+    async def left_over(self, but: Collection[str]) -> list[Batch]:
+        """Return batches for which something is still to be done, but for some."""
+        return await self._store.left_over(but=but)
+
+    async def _note_failure(self, job: Job, batch_id: str) -> list[str]:
+        try:
+            batch = await self._store.get(batch_id)
+        except NotFoundError:
+            return []
+        # In this order: as long as the job asks for it, it has failed in no earlier generation than this.
+        if not batch.on_failure or not await self._generations.tells(job, batch):
+            return []
+        if await self._generations.note_failure(batch):
+            return await self.create_callbacks(batch_id)
+        return []
+
+    async def _create(self, batch: Batch, event: Event, index: int, child: NewJob, counts: dict[str, int]) -> list[str]:
+        """Create a callback; return its id if it has to be looked at, because it depends on other jobs.
+
+        A living job that has its key stands in for it: the batch names that.
+        """
+        if any((one.event, one.index, one.generation) == (event, index, batch.generation) for one in batch.stand_ins):
+            return []
+        config = await self._configs.fresh(child.queue)
+        held: dict[str, Any] = {}
+        if child.depends_on:
+            await self._dependencies.mark(child.depends_on)
+            held["outbox"] = ["check"]
+        callback_id = _callback_id(batch, event, index)
+        for attempt in range(_TRIES):
+            try:
+                made = await self._jobs.insert(
+                    config.fill(child),
+                    job_id=callback_id,
+                    limit_key=config.limit_key(child.data, child.meta) if config.grouped else None,
+                    extra=held | callback_of(batch.id, event, batch.generation, counts),
+                )
+            except KeyConflictError as conflict:
+                if not conflict.job_id and attempt < _TRIES - 1:
+                    # The holder of the key has ended at this moment.
+                    continue
+                if not conflict.job_id:
+                    raise
+                if conflict.job_id != callback_id:
+                    await self._stand_in(batch, event, index, conflict)
+                return []
+            break
+        kind = "ready" if made.state is State.PENDING else "delayed"
+        self._wakeups.tell(Wake(kind=kind, queue=made.queue, job_id=made.id, priority=made.priority))
+        return [made.id] if made.outbox else []
+
+    async def _stand_in(self, batch: Batch, event: Event, index: int, conflict: KeyConflictError) -> None:
+        log.warning("callback of a batch not created", batch_id=batch.id, callback=event, reason=str(conflict))
+        named = StandIn(event=event, index=index, generation=batch.generation, key=conflict.key, job_id=conflict.job_id)
+        await self._generations.name_stand_in(batch, named)
+
+
+def _may_finish(batch: Batch) -> bool:
+    return batch.state == OPEN and batch.sealed and {REQUEUE, ADDING}.isdisjoint(batch.outbox)
+
+
+def _callback_id(batch: Batch, event: Event, index: int) -> str:
+    """Return the id of a callback: the same whoever creates it, however often, for one generation."""
+    return derived_id(batch.insert_at, f"{batch.id}:{batch.generation}:{event}.{index}")

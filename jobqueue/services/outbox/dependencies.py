@@ -1,0 +1,152 @@
+"""Jobs that run after others: what follows for them when one of those ends.
+
+Before anybody depends on a job it is marked, so that its end is written together with the note that others wait for
+it. A job that comes to wait for others is written with the note that they have still to be looked at. So whatever
+crashes between, somebody finds what is left to be done; doing it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.jobs import transitions
+from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.jobs.job import POLICIES
+from jobqueue.domain.jobs.states import FINAL, State
+from jobqueue.domain.jobs.transitions import DEPENDENCY
+from jobqueue.services.signals.notifier import Wake
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from jobqueue.domain.jobs.job import Job, NewJob
+    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.store.jobs.jobs import JobStore
+    from jobqueue.store.workflow.dependencies import DependencyStore, Known
+
+_KILL, _RUN, _HOLD = POLICIES
+_AT_ONCE: Final = 500
+
+
+class Dependencies:
+    """Releases jobs that wait for others, and kills those that wait in vain."""
+
+    def __init__(self, store: DependencyStore, jobs: JobStore, wakeups: Wakeups) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._wakeups = wakeups
+
+    async def mark(self, job_ids: Sequence[str], session: Any = None) -> set[str]:
+        """Note on jobs that others are going to depend on them; return the ids of jobs that do not exist.
+
+        Args:
+            job_ids: the jobs.
+            session: a driver session in whose transaction some of the jobs may have been added.
+        """
+        return set(await self._store.mark(job_ids, session)) if job_ids else set()
+
+    async def mark_for(self, new: NewJob, session: Any = None) -> None:
+        """Note on the jobs that a new one depends on that it does; ``session`` as in `mark`.
+
+        Raises:
+            InvalidInputError: naming each id of a job that does not exist.
+        """
+        missing = await self.mark(new.depends_on, session)
+        if missing:
+            raise InvalidInputError(missing_ones(new, missing))
+
+    async def ended(self, job: Job) -> list[str]:
+        """Release or kill the jobs that wait for a job that has ended; return the ids of jobs that this ends.
+
+        Nothing follows any more when somebody else has seen to it: the job may have been started anew since.
+        """
+        if not await self._store.asks(job):
+            return []
+        succeeded = job.state is State.SUCCESS
+        if await self._store.release(job.id, succeeded=succeeded):
+            self._announce()
+        if succeeded:
+            return []
+        return await self._kill_all(job, job.state, holding=False)
+
+    async def forsake(self, job: Job) -> list[str]:
+        """Let nothing wait for a job that is being deleted; return the ids of the jobs that this ends."""
+        if job.state is State.SUCCESS:
+            if await self._store.release(job.id):
+                self._announce()
+            return []
+        return await self._kill_all(job, None, holding=True)
+
+    async def _kill_all(self, job: Job, how: State | None, *, holding: bool) -> list[str]:
+        cause = _cause(job.id, job.type, how, job.error)
+        seen: set[str] = set()
+        killed: list[str] = []
+        while True:
+            doomed = await self._store.doomed(job.id, _AT_ONCE, holding=holding)
+            fresh = [one for one in doomed if one.id not in seen]
+            # In this order: what waits for the next run of the job is not among these.
+            if not fresh or (how is not None and not await self._store.asks(job)):
+                return [*killed, *await self._started_since(job.id)] if killed else []
+            seen |= {one.id for one in fresh}
+            # Together: the store writes them in groups.
+            are_killed = await asyncio.gather(*(self._kill(job, cause) for job in fresh))
+            killed += [job.id for job, is_killed in zip(fresh, are_killed, strict=True) if is_killed]
+
+    async def check(self, job: Job) -> list[str]:
+        """Look at what a job has come to wait for, which may have ended already; return its id if that ends it."""
+        for known in await self._store.known(job.waits_for):
+            if known.state is State.SUCCESS or (job.dependency_policy == _RUN and _is_over(known)):
+                if await self._store.release(known.id, only=job.id):
+                    self._announce()
+            elif _is_over(known) and (job.dependency_policy != _HOLD or known.state is None):
+                await self._kill(job, _cause(known.id, known.type, known.state, known.error))
+                return [job.id, *await self._started_since(known.id)]
+        return []
+
+    async def _started_since(self, job_id: str) -> list[str]:
+        """Have a job look for those that fell because of it, if it was started anew before they fell; return its id."""
+        return [job_id] if await self._store.revive_again(job_id) else []
+
+    async def _kill(self, job: Job, cause: str) -> bool:
+        error = JobError(kind=DEPENDENCY, message=cause)
+        if not await self._jobs.apply(job.id, job.queue, transitions.kill(job, error)):
+            return False
+        self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
+        return True
+
+    def _announce(self) -> None:
+        self._wakeups.tell(Wake(kind="ready"))
+        self._wakeups.tell(Wake(kind="delayed"))
+
+
+_ENDS: Final = {State.FAILED: "has failed", State.KILLED: "was killed"}
+
+
+def _cause(job_id: str, kind: str, how: State | None, error: JobError | None) -> str:
+    """Name the job at which a cascade of kills began, however many jobs lie between.
+
+    Args:
+        job_id: the job that has ended or is deleted.
+        kind: its type.
+        how: the state in which it has ended; ``None`` for a deleted job.
+        error: why. A job that fell because of another quotes that one already.
+    """
+    if how is None:
+        return f"job {job_id} does not exist any more"
+    if error is None:
+        return f"job {job_id} ({kind}) {_ENDS[how]}"
+    if error.kind == DEPENDENCY:
+        return error.message
+    return f"job {job_id} ({kind}) {_ENDS[how]}: {error.message}"
+
+
+def _is_over(known: Known) -> bool:
+    return known.state is None or known.state in FINAL
+
+
+def missing_ones(new: NewJob, missing: Collection[str]) -> Problems:
+    """Say which of the jobs that a new one depends on do not exist."""
+    places = [place for place, one in enumerate(new.depends_on) if one in missing]
+    return {f"dependsOn.{place}": ["is not the id of a job"] for place in places}

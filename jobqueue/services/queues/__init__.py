@@ -1,0 +1,1 @@
+"""Services: queues and their configuration."""

@@ -1,0 +1,279 @@
+"""Configuring queues at run time."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import getpass
+import hashlib
+import json
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.access.preconditions import NONE, Preconditions
+from jobqueue.domain.errors import ChangedMeanwhileError, NotFoundError, UnfinishedJobsError, WrongStateError
+from jobqueue.domain.insight.audit import Actor, Note
+from jobqueue.domain.queues import queue as queues
+from jobqueue.domain.queues import queue_form
+from jobqueue.domain.work.processing import MOST_PREVIOUS, WebhookConfig
+from jobqueue.services.queues.merge_patch import merged, unmasked
+from jobqueue.services.signals.notifier import Wake
+from jobqueue.store.queues.config import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jobqueue.domain.insight.audit import Entry
+    from jobqueue.domain.queues.queue import QueueConfig
+    from jobqueue.services.jobs.manage import Admin
+    from jobqueue.services.limits.breakers import Breakers
+    from jobqueue.services.signals.config import QueueConfigs
+    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.store.insight.audit import AuditStore
+    from jobqueue.store.queues.config import ConfigStore
+    from jobqueue.store.queues.queues import QueueStore
+
+DEFAULT_TAG: Final = "default"
+"""The `etag` of a queue that nobody has configured."""
+_SECRET_BYTES: Final = 32
+_TRIES: Final = 20
+_SWEPT: Final = 100
+Wanted = tuple[dict[str, Any] | None, dict[str, str]]
+"""What is to be stored, and the secrets that were made for it, by job type."""
+
+
+class Queues:
+    """Reads and changes the configuration of queues.
+
+    Every change is compared and swapped, noted in the audit with who made it, and holds on every process within a
+    second. ``only`` are conditions on the `etag` of the present configuration; for ``*`` a queue is there if it is
+    configured.
+    """
+
+    def __init__(
+        self,
+        store: ConfigStore,
+        audit: AuditStore,
+        jobs: QueueStore,
+        admin: Admin,
+        breakers: Breakers,
+        configs: QueueConfigs,
+        wakeups: Wakeups,
+    ) -> None:
+        self._store = store
+        self._audit = audit
+        self._jobs = jobs
+        self._admin = admin
+        self._breakers = breakers
+        self._configs = configs
+        self._wakeups = wakeups
+
+    async def get(self, name: str) -> QueueConfig:
+        """Return a queue's configuration; one that nobody configured has the defaults."""
+        return _config(await self._store.stored(name))
+
+    async def tagged(self, name: str) -> tuple[QueueConfig, str]:
+        """Return a queue's configuration and its `etag`."""
+        stored = await self._store.stored(name)
+        return _config(stored), etag(stored)
+
+    async def put(
+        self, name: str, given: Mapping[str, Any], *, by: Actor | None = None, only: Preconditions = NONE
+    ) -> tuple[QueueConfig, dict[str, str]]:
+        """Replace the whole configuration of a queue.
+
+        A webhook without a secret, or with the mask that is shown instead of one, keeps the secret it has, and gets a
+        new one if it has none.
+
+        Args:
+            name: a checked queue name.
+            given: wire form, only the fields that are to differ from the defaults.
+            by: who does it.
+            only: conditions on the present configuration.
+
+        Returns:
+            The configuration, and by job type the secrets that were made now: they are not shown again.
+
+        Raises:
+            InvalidInputError: naming each unacceptable field.
+            ChangedMeanwhileError: a condition does not hold.
+        """
+        return await self._change(name, "put", lambda stored: _wanted(given, _config(stored)), by, only)
+
+    async def patch(
+        self, name: str, changes: Mapping[str, Any], *, by: Actor | None = None, only: Preconditions = NONE
+    ) -> tuple[QueueConfig, dict[str, str]]:
+        """Change some fields of a configuration as by JSON Merge Patch (RFC 7396): ``null`` gives the default.
+
+        Returns and raises what `put` does.
+        """
+
+        def want(stored: Any) -> Wanted:
+            present = _config(stored)
+            shown = queue_form.queue(present, secrets=True)
+            known = {field: value for field, value in shown.items() if field in _fields(stored)}
+            return _wanted(merged(known, changes), present)
+
+        return await self._change(name, "patch", want, by, only)
+
+    async def rotate(
+        self, name: str, kind: str, *, by: Actor | None = None, only: Preconditions = NONE
+    ) -> tuple[QueueConfig, dict[str, str]]:
+        """Give a webhook a new secret; the present one goes on signing, until `put` or `patch` take it away.
+
+        Returns and raises what `put` does.
+
+        Raises:
+            NotFoundError: no webhook is configured for the job type.
+        """
+
+        def want(stored: Any) -> Wanted:
+            present = _config(stored)
+            old = present.processors.get(kind)
+            if not isinstance(old, WebhookConfig):
+                raise NotFoundError("webhook for jobs of type", kind)
+            new = replace(old, secret=new_secret(), previous_secrets=old.secrets[:MOST_PREVIOUS])
+            changed = queue_form.queue(replace(present, processors={**present.processors, kind: new}), secrets=True)
+            made = {} if new.secret is None else {kind: new.secret}
+            return {**_fields(stored), "processors": changed["processors"]}, made
+
+        return await self._change(name, "rotate", want, by, only)
+
+    async def set_paused(
+        self, name: str, *, paused: bool, by: Actor | None = None, only: Preconditions = NONE
+    ) -> QueueConfig:
+        """Pause or resume a queue, and close its circuit breakers then; nothing else of it changes."""
+
+        def want(stored: Any) -> Wanted:
+            return {**_fields(stored), "paused": paused}, {}
+
+        config, _ = await self._change(name, "pause" if paused else "resume", want, by, only)
+        if not paused:
+            await self._breakers.close(name)
+            self._wakeups.tell(Wake(kind="ready", queue=name))
+        return config
+
+    async def delete(
+        self, name: str, *, force: bool = False, by: Actor | None = None, only: Preconditions = NONE
+    ) -> int:
+        """Take away the configuration of a queue; its ended jobs are kept.
+
+        Args:
+            name: a checked queue name.
+            force: kill its unfinished jobs first.
+            by: who does it.
+            only: conditions on the present configuration.
+
+        Returns:
+            How many jobs were killed.
+
+        Raises:
+            UnfinishedJobsError: it has some, and nobody forces it.
+            NotFoundError: there is nothing to delete.
+            ChangedMeanwhileError: a condition does not hold.
+        """
+        stored = await self._store.stored(name)
+        left = await self._jobs.count_unfinished(name)
+        if stored is NOTHING and not left:
+            raise NotFoundError("configuration of queue", name)
+        _check(name, stored, only)
+        if left and not force:
+            raise UnfinishedJobsError(name, left)
+        if left:
+            # What is not killed yet must not begin to run under the defaults.
+            await self.set_paused(name, paused=True, by=by, only=only)
+            only = NONE
+            left = await self._kill_all(name, f"queue {name} was deleted")
+        await self._change(name, "delete", lambda _stored: (None, {}), by, only)
+        await self._breakers.close(name, forget=True)
+        return left
+
+    async def changes(self, name: str, *, before: str | None = None, limit: int = 50) -> list[Entry]:
+        """Return who changed the configuration of a queue and how, newest first."""
+        return await self._audit.page("queue", name, before=before, limit=limit)
+
+    async def _kill_all(self, name: str, reason: str) -> int:
+        killed = 0
+        while await self._jobs.count_unfinished(name):
+            ended = await self._jobs.kill_waiting(name, reason)
+            killed += ended
+            for job_id in await self._jobs.running(name):
+                # It may end, or go, by itself meanwhile.
+                with contextlib.suppress(WrongStateError, NotFoundError):
+                    await self._admin.kill(job_id, reason)
+                    killed += 1
+            # Their children may belong to this queue too, and are not to run once it has its defaults.
+            for _ in range(1 + ended // _SWEPT):
+                await self._admin.settle_left_over()
+        self._wakeups.tell(Wake(kind="all"))
+        return killed
+
+    async def _change(
+        self, name: str, action: str, want: Callable[[Any], Wanted], by: Actor | None, only: Preconditions
+    ) -> tuple[QueueConfig, dict[str, str]]:
+        for _ in range(_TRIES):
+            stored = await self._store.stored(name)
+            _check(name, stored, only)
+            after, made = want(stored)
+            if after == stored or (after is None and stored is NOTHING):
+                return _config(stored), made
+            note = Note(action=action, by=by or somebody(), before=_shown(stored), after=_shown(after))
+            if await self._store.swap(name, stored, after, note):
+                await self._configs.refresh()
+                self._wakeups.tell(Wake(kind="config"))
+                return _config(after), made
+        raise ChangedMeanwhileError("queue", name)
+
+
+def etag(stored: Any) -> str:
+    """Return what tells one stored configuration from another, for ``ETag`` and ``If-Match`` (RFC 9110)."""
+    if stored is NOTHING:
+        return DEFAULT_TAG
+    return hashlib.sha256(json.dumps(stored, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _check(name: str, stored: Any, only: Preconditions) -> None:
+    only.check("queue", name, etag(stored), exists=stored is not NOTHING)
+
+
+def new_secret() -> str:
+    """Return a fresh secret for a webhook."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+
+
+def _config(stored: Any) -> QueueConfig:
+    return queues.read_what_holds(_fields(stored))
+
+
+def _fields(stored: Any) -> dict[str, Any]:
+    """Return what is stored as an object, whatever somebody has made of it."""
+    return stored if isinstance(stored, dict) else {}
+
+
+def _wanted(given: Mapping[str, Any], present: QueueConfig) -> Wanted:
+    config = queues.read(unmasked(given, present))
+    made: dict[str, str] = {}
+    processors = dict(config.processors)
+    for kind, one in processors.items():
+        if isinstance(one, WebhookConfig) and one.secret is None:
+            made[kind] = new_secret()
+            processors[kind] = replace(one, secret=made[kind])
+    shown = queue_form.queue(replace(config, processors=processors), secrets=True)
+    return {field: value for field, value in shown.items() if given.get(field) is not None}, made
+
+
+def _shown(stored: Any) -> dict[str, Any] | None:
+    """Return a stored configuration as the audit keeps it: without secrets."""
+    if stored is NOTHING or stored is None:
+        return None
+    masked = queue_form.queue(_config(stored))
+    return {field: value for field, value in masked.items() if field in _fields(stored)}
+
+
+def somebody() -> Actor:
+    """Return the user of this process, for the audit."""
+    try:
+        return Actor(name=getpass.getuser(), via="python")
+    except (OSError, KeyError):
+        return Actor(name="unknown", via="python")

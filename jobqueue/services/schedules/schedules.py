@@ -1,0 +1,306 @@
+"""Schedules: defining them, and making their jobs when the time has come."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.access.preconditions import NONE, Preconditions
+from jobqueue.domain.errors import (
+    ChangedMeanwhileError,
+    DatabaseError,
+    ForbiddenError,
+    InvalidInputError,
+    KeyConflictError,
+    NotFoundError,
+    TooLargeError,
+)
+from jobqueue.domain.insight.audit import Note
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.schedules.schedule import Planned, Schedule, Skipped, due
+from jobqueue.journal import get_logger
+from jobqueue.services.queues.queues import somebody
+from jobqueue.store.documents.documents import tick_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from jobqueue.domain.insight.audit import Actor
+    from jobqueue.services.jobs.producer import Producer
+    from jobqueue.store.schedules.schedules import ScheduleStore
+
+log = get_logger(__name__)
+SCHEDULE_SECONDS: Final = 1.0
+"""Longest time between two looks at what is due: as long may a change made by another process go unseen."""
+_TRIES: Final = 20
+_RUNS: Final = 10
+_AT_ONCE: Final = 200
+_TOGETHER: Final = 100
+_STALE: Final = timedelta(seconds=60)
+"""What was read longer ago decides nothing: a job that was made for it may have been deleted and forgotten since."""
+
+
+class Schedules:
+    """Reads and changes schedules; every change is compared and swapped, and noted in the audit with who made it."""
+
+    def __init__(self, store: ScheduleStore) -> None:
+        self._store = store
+
+    async def get(self, name: str) -> Planned:
+        """Return a schedule.
+
+        Raises:
+            NotFoundError: there is none, or what is there has been spoilt by hand.
+        """
+        found = await self._store.find(name)
+        if found is None or found.schedule is None:
+            raise NotFoundError("schedule" if found is None else "readable schedule", name)
+        return found
+
+    async def page(self, after: str, limit: int) -> list[Planned]:
+        """Return schedules by name, from the one that follows ``after`` on."""
+        return await self._store.page(after, limit)
+
+    async def view(self, one: Planned, scope: Scope = EVERYTHING) -> dict[str, Any]:
+        """Return a schedule as JSON, with its next runs and those of its last ones that are within a scope."""
+        last = [made for made in await self._store.made(one.name, _RUNS) if scope.has_queue(made.queue)]
+        schedule, skipped = one.schedule, one.last_skipped
+        ticks = [] if schedule is None or one.next_at is None else [one.next_at]
+        if schedule is not None and ticks:
+            ticks += schedule.upcoming(ticks[0], one.created_at, count=4)
+        return {
+            "name": one.name,
+            **(schedule.wire() if schedule else {}),
+            "nextAt": json_form.date(one.next_at) if one.next_at else None,
+            "nextRuns": [json_form.date(tick) for tick in ticks],
+            "lastRuns": [{"id": made.id, "at": json_form.date(made.at), "state": made.state.value} for made in last],
+            "lastSkipped": {"at": json_form.date(skipped.at), "reason": skipped.reason} if skipped else None,
+            "createdAt": json_form.date(one.created_at),
+            "changedAt": json_form.date(one.changed_at),
+        }
+
+    async def put(
+        self,
+        schedule: Schedule,
+        *,
+        by: Actor | None = None,
+        only: Preconditions = NONE,
+        scope: Scope = EVERYTHING,
+    ) -> tuple[Planned, bool]:
+        """Create or replace a schedule; the same definition again changes nothing.
+
+        The next tick is counted from now on if the definition says other times than before, or if it was paused.
+
+        Args:
+            schedule: the definition.
+            by: who does it.
+            only: conditions on the `Planned.tag` of the present one.
+            scope: replace only one that makes jobs in it.
+
+        Returns:
+            The schedule, and whether it is a new one.
+
+        Raises:
+            ChangedMeanwhileError: a condition does not hold.
+            ForbiddenError: one of this name is outside of the scope.
+        """
+
+        def want(before: Planned | None, now: datetime) -> Planned:
+            if before is not None and not is_within(before, scope):
+                raise ForbiddenError("a schedule of this name belongs to others")
+            return _planned(schedule, before, now)
+
+        before, after = await self._change(schedule.name, "put", want, by, only)
+        if after is None:
+            raise ChangedMeanwhileError("schedule", schedule.name)
+        return after, before is None
+
+    async def set_paused(
+        self,
+        name: str,
+        *,
+        paused: bool,
+        by: Actor | None = None,
+        only: Preconditions = NONE,
+        scope: Scope = EVERYTHING,
+    ) -> Planned:
+        """Pause or resume a schedule. What it would have made meanwhile is not made up for.
+
+        Raises:
+            NotFoundError: there is none.
+            ChangedMeanwhileError: a condition does not hold.
+        """
+
+        def want(before: Planned | None, now: datetime) -> Planned:
+            if before is None or before.schedule is None or not is_within(before, scope):
+                raise NotFoundError("schedule", name)
+            return _planned(replace(before.schedule, paused=paused), before, now)
+
+        _, after = await self._change(name, "pause" if paused else "resume", want, by, only)
+        if after is None:
+            raise NotFoundError("schedule", name)
+        return after
+
+    async def delete(
+        self,
+        name: str,
+        *,
+        by: Actor | None = None,
+        only: Preconditions = NONE,
+        scope: Scope = EVERYTHING,
+    ) -> None:
+        """Take away a schedule; the jobs that it has made are kept.
+
+        Raises:
+            NotFoundError: there is none.
+            ChangedMeanwhileError: a condition does not hold.
+        """
+
+        def want(before: Planned | None, now: datetime) -> None:
+            del now
+            if before is None or not is_within(before, scope):
+                raise NotFoundError("schedule", name)
+
+        await self._change(name, "delete", want, by, only)
+
+    async def _change(
+        self,
+        name: str,
+        action: str,
+        want: Callable[[Planned | None, datetime], Planned | None],
+        by: Actor | None,
+        only: Preconditions,
+    ) -> tuple[Planned | None, Planned | None]:
+        """Change a schedule; return what it was and what it is."""
+        for _ in range(_TRIES):
+            before = await self._store.find(name)
+            after = want(before, await self._store.now())
+            only.check("schedule", name, before.tag if before else "", exists=before is not None)
+            if after is not None and before is not None and after is before:
+                return before, before
+            note = Note(action=action, by=by or somebody(), before=_shown(before), after=_shown(after))
+            if await self._store.swap(name, before, after, note):
+                return before, after
+        raise ChangedMeanwhileError("schedule", name)
+
+
+def is_within(one: Planned, scope: Scope) -> bool:
+    """Tell whether a schedule makes jobs within a scope; one that cannot be read is in none but that of everything."""
+    job = one.schedule.job if one.schedule is not None else None
+    return scope.is_everything or (job is not None and scope.holds(job))
+
+
+class Scheduler:
+    """Makes the jobs of schedules: any number of processes at once, and one job for each tick.
+
+    The id of a job follows from the tick, so that it exists once, whoever makes it and however often. Whoever has made
+    it goes on to the next tick, if nobody else has; whoever is killed in between is repeated by others.
+    """
+
+    def __init__(self, store: ScheduleStore, producer: Producer) -> None:
+        self._store = store
+        self._producer = producer
+        self._spoilt: set[str] = set()
+
+    async def run_once(self) -> float | None:
+        """Make what is due; return in how many seconds the next tick will come."""
+        now = await self._store.now()
+        stuck = False
+        planned = await self._store.due(now, _AT_ONCE)
+        self._spoilt &= {one.name for one in planned}
+        for one in planned:
+            try:
+                stuck = not await self._run(one, now) or stuck
+            except DatabaseError:
+                raise
+            except Exception:
+                log.exception("a schedule cannot be followed", schedule=one.name)
+                stuck = True
+        # One that cannot be followed is due for ever.
+        return None if stuck else await self._store.seconds_to_next()
+
+    async def _run(self, one: Planned, now: datetime) -> bool:
+        """Make what is due for a schedule, as far as it can be understood; say whether it can."""
+        schedule, next_at = one.schedule, one.next_at
+        if schedule is None or next_at is None:
+            if one.name not in self._spoilt:
+                log.error("a schedule cannot be understood: delete it, or put it anew", schedule=one.name)
+            self._spoilt.add(one.name)
+            return False
+        todo = due(schedule, next_at, now, one.created_at)
+        skipped = Skipped(at=todo.missed, reason="it was missed: no process was there") if todo.missed else None
+        for start in range(0, len(todo.ticks), _TOGETHER):
+            if await self._store.now() - now > _STALE:
+                todo = replace(todo, next_at=todo.ticks[start])
+                break
+            part = todo.ticks[start : start + _TOGETHER]
+            results = await asyncio.gather(*(self._make(one, schedule, tick) for tick in part))
+            skipped = next((found for found in reversed(results) if found), skipped)
+        await self._store.advance(one, todo.next_at, skipped)
+        return True
+
+    async def _make(self, one: Planned, schedule: Schedule, tick: datetime) -> Skipped | None:
+        """Make the job for a tick, unless it is there already; return why if it cannot be made."""
+        job_id = tick_id(one.incarnation, tick)
+        try:
+            await self._producer.add(schedule.job, job_id=job_id, tick=(schedule.name, tick))
+        except KeyConflictError as conflict:
+            if conflict.job_id == job_id:
+                return None
+            # The living job with this key stands for it: that is what a key is for.
+            return self._skip(schedule, tick, str(conflict))
+        except (TooLargeError, InvalidInputError) as error:
+            # The latter where a job that it depends on has been deleted.
+            return self._skip(schedule, tick, str(error))
+        return None
+
+    def _skip(self, schedule: Schedule, tick: datetime, reason: str) -> Skipped:
+        log.warning("no job made for a tick", schedule=schedule.name, tick=json_form.date(tick), reason=reason)
+        return Skipped(at=tick, reason=reason)
+
+
+def _planned(schedule: Schedule, before: Planned | None, now: datetime) -> Planned:
+    """Return a schedule as it is to be stored; the same one if nothing changes."""
+    old = before.schedule if before is not None else None
+    if before is None or old is None:
+        return Planned(
+            name=schedule.name,
+            schedule=schedule,
+            incarnation=secrets.token_hex(8),
+            revision=1,
+            created_at=now,
+            changed_at=now,
+            next_at=None if schedule.paused else schedule.next_after(now, now),
+        )
+    if _text(old) == _text(schedule):
+        return before
+    next_at = before.next_at
+    if schedule.paused:
+        next_at = None
+    elif old.paused or old.recurrence != schedule.recurrence:
+        next_at = schedule.next_after(now, before.created_at)
+    # What kept a job out of another queue is none of the business of who sees this one.
+    skipped = before.last_skipped if old.job.queue == schedule.job.queue else None
+    return replace(
+        before,
+        schedule=schedule,
+        revision=before.revision + 1,
+        changed_at=now,
+        next_at=next_at,
+        last_skipped=skipped,
+    )
+
+
+def _text(schedule: Schedule) -> str:
+    # In Python 1 equals True: in what a job is given, it does not.
+    return json.dumps(schedule.wire(), sort_keys=True)
+
+
+def _shown(one: Planned | None) -> dict[str, Any] | None:
+    return None if one is None or one.schedule is None else one.schedule.wire()

@@ -1,0 +1,1 @@
+"""Services: wake-ups, configuration, traces and logs."""

@@ -1,0 +1,125 @@
+"""Queue configurations as this process knows them, never older than a second where it matters."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.queues.queue import QueueConfig
+from jobqueue.journal import get_logger
+from jobqueue.store.documents.claim_search import Horizon
+from jobqueue.store.mongo.clock import steady
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jobqueue.store.queues.config import ConfigStore, Reading
+
+log = get_logger(__name__)
+FRESH_SECONDS: Final = 1.0
+"""For so long after it was read, by the server's clock, a configuration decides claims."""
+_STALE_SECONDS: Final = 0.75 * FRESH_SECONDS
+"""A copy older than this is read anew, so that a claim reaches the server before its configuration is too old."""
+_LONGEST_WINDOW: Final = 10.0
+_DEFAULT: Final = QueueConfig()
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+def _no_change() -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Copy:
+    """The configuration this process knows, asked for at ``asked_at`` and here at ``had_at`` by the steady clock."""
+
+    queues: Mapping[str, QueueConfig] = field(default_factory=dict)
+    revision: int = 0
+    at: datetime = _NEVER
+    asked_at: float = float("-inf")
+    had_at: float = float("-inf")
+
+    def is_overtaken_by(self, answer: Reading, asked_at: float) -> bool:
+        """Tell whether an answer is newer than this copy.
+
+        An answer that was asked for after this copy had come is newer, whatever its revision: a database may have been
+        restored. Of two answers that were under way together, revision and server time decide.
+        """
+        return asked_at >= self.had_at or (answer.revision, answer.at) > (self.revision, self.at)
+
+
+class QueueConfigs:
+    """The present configuration of all queues.
+
+    Args:
+        store: where it is.
+        changed: is called whenever a configuration differs from the one before.
+    """
+
+    def __init__(self, store: ConfigStore, changed: Callable[[], None] = _no_change) -> None:
+        self._store = store
+        self._copy = _Copy()
+        self._window = FRESH_SECONDS
+        self._lock = asyncio.Lock()
+        self._changed = changed
+
+    @property
+    def known(self) -> Mapping[str, QueueConfig]:
+        """Every configured queue, as last read."""
+        return self._copy.queues
+
+    @property
+    def revision(self) -> int:
+        """Grows with every change, also with a change that was taken back before it was seen here."""
+        return self._copy.revision
+
+    @property
+    def horizon(self) -> Horizon:
+        """Until when the present copy decides claims."""
+        copy = self._copy
+        return Horizon(at=copy.at + timedelta(seconds=self._window), asked_at=copy.asked_at, seconds=self._window)
+
+    def of(self, queue: str) -> QueueConfig:
+        """Return a queue's configuration as last read; a queue nobody configured has the defaults."""
+        return self._copy.queues.get(queue, _DEFAULT)
+
+    async def fresh(self, queue: str) -> QueueConfig:
+        """Return a queue's configuration, read anew if the copy is getting older than `FRESH_SECONDS`."""
+        wanted_at = steady()
+        if self._is_stale(wanted_at):
+            async with self._lock:
+                # An answer that others have asked for meanwhile is as good.
+                if self._is_stale(wanted_at):
+                    await self.refresh()
+        return self.of(queue)
+
+    async def refresh(self) -> None:
+        """Read all configurations; an answer that a newer one has overtaken changes nothing."""
+        asked_at = steady()
+        answer = await self._store.all()
+        before = self._copy
+        if not before.is_overtaken_by(answer, asked_at):
+            return
+        self._copy = _Copy(
+            queues=answer.queues, revision=answer.revision, at=answer.at, asked_at=asked_at, had_at=steady()
+        )
+        if answer.queues != before.queues:
+            self._changed()
+
+    def was_late(self, horizon: Horizon) -> None:
+        """Note that a claim came too late although its configuration had just been read: give the next ones longer.
+
+        Where the way to the database takes that long, no claim would ever be in time otherwise.
+        """
+        self._window = min(max(self._window, 2 * horizon.age()), _LONGEST_WINDOW)
+        log.warning("claims take long to reach the database", seconds=round(horizon.age(), 1), allowed=self._window)
+
+    def was_in_time(self, horizon: Horizon) -> None:
+        """Note that a claim was answered: the next ones get less time again, down to `FRESH_SECONDS`."""
+        if self._window > FRESH_SECONDS:
+            self._window = max(FRESH_SECONDS, min(self._window, max(self._window / 2, 2 * horizon.age())))
+
+    def _is_stale(self, wanted_at: float) -> bool:
+        return wanted_at - self._copy.asked_at >= _STALE_SECONDS

@@ -1,0 +1,127 @@
+"""Reading the logs of jobs, also as they are written."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.access.access import EVERYTHING, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from jobqueue.domain.jobs.attempt import LogLine
+    from jobqueue.domain.work.logs import LogPage, LogQuery
+    from jobqueue.store.jobs.logs import LogStore
+
+MOST_FOLLOWING: Final = 1000
+"""Readers that may wait for new lines at once in one process."""
+_LOOK_SECONDS: Final = 0.5
+_LONGEST_LOOK: Final = 2.0
+_SLOWER: Final = 1.25
+
+
+class TooManyFollowingError(Exception):
+    """Refuse to let one more reader wait."""
+
+
+class Logs:
+    """Gives readers the lines of a job's log.
+
+    Whoever waits for new lines is woken by what this process is told of the job, and looks by itself for what others
+    are told: twice a second at first, more seldom when nothing comes.
+    """
+
+    def __init__(self, store: LogStore) -> None:
+        self._store = store
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._closing = False
+
+    def news(self, job_id: str) -> None:
+        """Wake whoever waits for lines of a job: there are some, or it has ended."""
+        for event in self._waiting.get(job_id, ()):
+            event.set()
+
+    async def page(self, job_id: str, query: LogQuery, *, scope: Scope = EVERYTHING) -> LogPage:
+        """Return a page of a log.
+
+        Raises:
+            NotFoundError: there is no such job in the scope.
+        """
+        return await self._store.page(job_id, query, scope)
+
+    async def following(
+        self,
+        job_id: str,
+        query: LogQuery,
+        wait: float,
+        *,
+        scope: Scope = EVERYTHING,
+        gone: Callable[[], bool] = lambda: False,
+    ) -> LogPage:
+        """Return a page, waiting up to ``wait`` seconds for lines if there are none yet and the job has not ended.
+
+        Args:
+            job_id: whose log.
+            query: which lines.
+            wait: seconds.
+            scope: of the reader.
+            gone: tells whether nobody listens any more.
+
+        Raises:
+            NotFoundError: there is no such job in the scope.
+            TooManyFollowingError: too many wait already.
+        """
+        with self._place(job_id, wait) as news:
+            until = asyncio.get_running_loop().time() + wait
+            look = _LOOK_SECONDS
+            while True:
+                page = await self._store.page(job_id, query, scope)
+                left = until - asyncio.get_running_loop().time()
+                if page.lines or page.more or page.ended or left <= 0 or self._closing or gone():
+                    return page
+                query = replace(query, after=page.resume)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, look)):
+                        await news.wait()
+                look = _LOOK_SECONDS if news.is_set() else min(look * _SLOWER, _LONGEST_LOOK)
+                news.clear()
+
+    async def all(
+        self, job_id: str, query: LogQuery, *, scope: Scope = EVERYTHING
+    ) -> AsyncIterator[tuple[tuple[int, LogLine], ...]]:
+        """Yield all lines there are at present, in parts.
+
+        Raises:
+            NotFoundError: there is no such job in the scope.
+        """
+        while True:
+            page = await self._store.page(job_id, query, scope)
+            yield page.lines
+            if not page.more:
+                return
+            query = replace(query, after=page.resume)
+
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        self._closing = True
+        for job_id in self._waiting:
+            self.news(job_id)
+
+    @contextlib.contextmanager
+    def _place(self, job_id: str, wait: float) -> Iterator[asyncio.Event]:
+        event = asyncio.Event()
+        if wait <= 0:
+            yield event
+            return
+        if sum(map(len, self._waiting.values())) >= MOST_FOLLOWING:
+            raise TooManyFollowingError
+        self._waiting.setdefault(job_id, set()).add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[job_id].remove(event)
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]

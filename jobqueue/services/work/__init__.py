@@ -1,0 +1,1 @@
+"""Services: claims, attempts, leases and workers."""

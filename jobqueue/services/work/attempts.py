@@ -1,0 +1,365 @@
+"""What a worker does with jobs: claim, renew, report, and say how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import InvalidInputError, JobQueueError, StaleTokenError
+from jobqueue.domain.jobs import json_form, payload, states, transitions
+from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.jobs.job import LONGEST_LINE
+from jobqueue.domain.jobs.states import Outcome
+from jobqueue.domain.text import cut, split, words
+from jobqueue.domain.work.verdict import Accepted, Again, Death, Failure, Success, Verdict
+from jobqueue.journal import get_logger
+from jobqueue.services.limits.limiter import Held
+from jobqueue.services.signals.notifier import Wake
+from jobqueue.services.work.alone import ASK_SECONDS, Alone
+from jobqueue.services.work.give_backs import GiveBacks
+from jobqueue.store.documents.claim_search import LateClaimError, Search
+from jobqueue.store.work.claims import MOST_HISTORY, Beat
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.transitions import Transition
+    from jobqueue.domain.queues.queue import QueueConfig
+    from jobqueue.services.insight.metrics import Metrics
+    from jobqueue.services.limits.limiter import Limiter
+    from jobqueue.services.outbox.outbox import Completer
+    from jobqueue.services.signals.config import QueueConfigs
+    from jobqueue.services.signals.log_signals import Logs
+    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.store.jobs.jobs import JobStore
+    from jobqueue.store.jobs.transitions import Applied
+    from jobqueue.store.work.claims import ClaimStore
+    from jobqueue.store.workflow.dependencies import DependencyStore
+
+log = get_logger(__name__)
+_KEPT_HISTORY: Final = 50
+_LONGEST_LATE: Final = 16 * 1024
+_TRIES: Final = 3
+_PAUSE: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A job and the token under which its worker reports.
+
+    Attributes:
+        sent_at: when the claim was sent, by the steady clock of this host.
+    """
+
+    job: Job
+    token: str
+    sent_at: float = field(default_factory=time.monotonic)
+
+
+class Work:
+    """The worker's side of the life of a job."""
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        claims: ClaimStore,
+        limiter: Limiter,
+        dependencies: DependencyStore,
+        configs: QueueConfigs,
+        completer: Completer,
+        logs: Logs,
+        wakeups: Wakeups,
+    ) -> None:
+        self._jobs = jobs
+        self._claims = claims
+        self._limiter = limiter
+        self._dependencies = dependencies
+        self._configs = configs
+        self._completer = completer
+        self._logs = logs
+        self._wakeups = wakeups
+        self.alone = Alone(claims)
+        self.give_backs = GiveBacks(jobs, claims, self._apply)
+        self.metrics: Metrics | None = None
+
+    async def claim(self, queue: str, types: Sequence[str] | None, **how: Any) -> Claimed | None:
+        """Do what `attempt` does, and do not tell a queue that holds its jobs back from one that has none."""
+        claimed = await self.attempt(queue, types, **how)
+        return None if isinstance(claimed, Held) else claimed
+
+    async def attempt(
+        self,
+        queue: str,
+        types: Sequence[str] | None,
+        *,
+        worker: str,
+        lease: float | None = None,
+        excluded: Sequence[str] = (),
+        margin: float = 0,
+        under: QueueConfig | None = None,
+    ) -> Claimed | Held | None:
+        """Claim the first waiting job of a queue that its limits let through.
+
+        A claim happens within a second, by the server's clock, after its configuration was read, or not at all. If
+        anything fails once the claim is under way, or the call is cancelled, the job goes back, uncounted.
+
+        Args:
+            queue: its name.
+            types: only these; ``None`` for any but the excluded ones.
+            worker: who claims.
+            lease: seconds, instead of the job's own.
+            excluded: not these types.
+            margin: as in `statements.claim`.
+            under: claim nothing unless this is the queue's present configuration.
+
+        Returns:
+            The job; `Held` if a limit of the queue holds back what may wait; ``None`` if nothing waits.
+        """
+        search = Search(
+            queue=queue,
+            types=None if types is None else tuple(types),
+            token=secrets.token_hex(12),
+            worker=worker,
+            lease=lease,
+            excluded=tuple(excluded),
+            margin=margin,
+            suspects=await self.alone.may_have(worker),
+        )
+        for turn in range(_TRIES):
+            # Fresh also after this process was stopped for a while: what was configured meanwhile holds.
+            config = await self._configs.fresh(queue)
+            if config.paused or types == ():
+                return None
+            if under is not None and config != under:
+                return Held(seconds=0)
+            horizon = self._configs.horizon
+            try:
+                claimed = await self._claim(replace(search, until=horizon), config, under)
+            except LateClaimError:
+                if turn:
+                    self._configs.was_late(horizon)
+            else:
+                self._configs.was_in_time(horizon)
+                return claimed
+        return Held(seconds=_PAUSE)
+
+    def give_back(self, claimed: Claimed, error: BaseException | None = None) -> None:
+        """Give a job back in the background, uncounted, that was claimed and is not run; ``error`` says why."""
+        self.give_backs.give_back(claimed.job, claimed.token, error)
+
+    async def report(
+        self,
+        job: Job,
+        token: str,
+        *,
+        progress: float | None = None,
+        lines: Sequence[tuple[str, str | None]] = (),
+    ) -> Beat | None:
+        """Renew the lease and keep progress and log lines (text and level); ``None`` if the claim is lost."""
+        if progress is not None and not 0 <= progress <= 100:  # noqa: PLR2004 - said in the message
+            raise InvalidInputError({"progress": ["must be from 0 to 100"]})
+        kept = [
+            {"m": part} | ({"level": level} if level else {})
+            for line, level in lines
+            for part in split(line, LONGEST_LINE)
+        ]
+        beat = await self._claims.renew(job.id, job.queue, token, progress=progress, lines=kept)
+        if kept:
+            self._logs.news(job.id)
+        return beat
+
+    async def settle(self, job: Job, token: str, verdict: Verdict) -> None:
+        """Record the verdict of a processor on a job it ran.
+
+        Raises:
+            StaleTokenError: the claim is not the current one; the report is kept in the history.
+            InvalidInputError, TooLargeError: the outcome cannot be stored; the job is still processing.
+        """
+        if isinstance(verdict, Accepted):
+            return
+        if isinstance(verdict, Again):
+            config = await self._configs.fresh(job.queue)
+            await self._apply(job, _retry(job, token, verdict, _most_retries(job, token, config.max_retries)))
+            return
+        await self._apply(job, _change(job, token, verdict))
+
+    async def release(self, job: Job, token: str) -> None:
+        """Give a claimed job back, uncounted, as on shutdown."""
+        with contextlib.suppress(StaleTokenError):
+            await self._apply(job, transitions.release(token))
+
+    async def drain(self) -> None:
+        """Wait for jobs that are being given back, as long as is reasonable."""
+        await self.give_backs.drain()
+
+    async def _claim(self, search: Search, config: QueueConfig, under: QueueConfig | None) -> Claimed | Held | None:
+        sent_at = time.monotonic()
+        call = asyncio.create_task(self._find(search, config, under))
+        try:
+            job = await asyncio.shield(call)
+        except asyncio.CancelledError:
+            self.give_backs.after(call, search)
+            raise
+        except LateClaimError:
+            raise
+        except Exception as error:
+            self.give_backs.look_for(search, error)
+            raise
+        if job is None or isinstance(job, Held):
+            return job
+        try:
+            return Claimed(job=await self._complete(job), token=search.token, sent_at=sent_at)
+        except BaseException as error:
+            self.give_backs.give_back(job, search.token, error)
+            raise
+
+    async def _complete(self, job: Job) -> Job:
+        """Return a claimed job with all that its worker needs."""
+        if self.metrics is not None:
+            try:
+                self.metrics.claimed(job)
+            except Exception:
+                log.exception("claim not counted", job_id=job.id)
+        if len(job.history) > MOST_HISTORY:
+            await self._jobs.history.spill(job.id, keep=_KEPT_HISTORY, state=job.state)
+        if job.depends_on:
+            job = replace(job, parents=await self._dependencies.parents(job))
+        return job
+
+    async def _apply(self, job: Job, change: Transition) -> None:
+        if applied := await self._write(job, self._limiter.ending(job, change)):
+            self._logs.news(job.id)
+            if applied.is_new:
+                self._limiter.ended(job)
+                if self.metrics is not None:
+                    await self.metrics.ended(job, change)
+            if job.is_suspect and job.claim is not None:
+                self.alone.ended(job.claim.worker)
+            if job.slots:
+                # A job that ran alone makes room for others like it in every queue.
+                queue = None if job.is_suspect else job.queue
+                self._wakeups.tell(Wake(kind="room", queue=queue, job_id=job.id))
+            if applied.outbox:
+                await self._completer.cascade(job.id)
+            if change.target in states.WAITING:
+                kind = "ready" if change.target is states.State.PENDING else "delayed"
+                self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
+            return
+        present = await self._jobs.lean(job.id)
+        await self._jobs.history.keep_late(job.id, str(change.token), _late(change))
+        raise StaleTokenError(job.id, present.state)
+
+    async def _find(self, search: Search, config: QueueConfig, under: QueueConfig | None) -> Job | Held | None:
+        """Claim a job; give it back at once if it has to run alone and the worker runs another such job."""
+        job = await (self._limiter.claim(search, under) if config.limited else self._claims.claim(search))
+        if isinstance(job, Held):
+            return job
+        if job is None:
+            return Held(seconds=ASK_SECONDS) if self.alone.is_busy(search.worker) else None
+        if not job.is_suspect:
+            return job
+        async with self.alone.turn():
+            is_second = await self.alone.is_second(job, search.worker, search.token)
+            if is_second:
+                await self.release(job, search.token)
+        self.alone.note(search.worker)
+        return Held(seconds=ASK_SECONDS) if is_second else job
+
+    async def _write(self, job: Job, change: Transition) -> Applied | None:
+        """Apply a transition; an error that nobody foresaw says that the outcome cannot be stored."""
+        try:
+            return await self._jobs.apply(job.id, job.queue, change)
+        except JobQueueError:
+            raise
+        except Exception as error:
+            log.exception("outcome cannot be stored", job_id=job.id, outcome=change.outcome.value)
+            field = "result" if change.target is states.State.SUCCESS else "reason"
+            raise InvalidInputError({field: [f"cannot be stored: {words(error)}"]}) from error
+
+
+def _change(job: Job, token: str, verdict: Success | Failure | Death) -> Transition:
+    match verdict:
+        case Success():
+            return transitions.succeed(job, token, payload.check_result(verdict.result), code=verdict.code)
+        case Failure():
+            return transitions.fail(
+                job,
+                token,
+                verdict.error,
+                chance=random.random(),  # noqa: S311 - spreads retries
+                code=verdict.code,
+                outcome=Outcome.TIMEOUT if verdict.timed_out else Outcome.FAIL,
+            )
+        case Death():
+            return transitions.die(job, token, verdict.error, code=verdict.code)
+
+
+def _retry(job: Job, token: str, verdict: Again, most: int) -> Transition:
+    return transitions.retry(job, token, delay=verdict.delay, error=verdict.error, code=verdict.code, most=most)
+
+
+def _most_retries(job: Job, token: str, most: int) -> int:
+    """Return how often a job may go back uncounted, so that a report that is repeated asks for what it led to."""
+    for one in reversed(job.history):
+        if one.token == token and one.outcome is Outcome.RETRY:
+            return sys.maxsize
+        if one.token == token and one.error is not None and one.error.kind == transitions.ENDLESS:
+            return -1
+    return most
+
+
+def ran_out(job: Job) -> bool:
+    """Return True if the time of the attempt has made the lease end."""
+    margin = job.claim.margin if job.claim else 0
+    return (
+        job.timeout is not None
+        and job.start_at is not None
+        and job.reset_at is not None
+        and (job.reset_at - job.start_at).total_seconds() >= job.timeout + margin - 0.001
+    )
+
+
+def reaped(job: Job, token: str, *, unmarked_at: datetime | None = None) -> Transition:
+    """Return the transition of a job whose lease has ended: one failed attempt, whoever notices first.
+
+    Args:
+        job: as claimed.
+        token: of the claim.
+        unmarked_at: as in `Transition`.
+    """
+    timed_out = ran_out(job)
+    worker = job.claim.worker if job.claim else "?"
+    error = (
+        JobError(kind="timeout", message=f"ran longer than its {job.timeout:g} s on {worker}")
+        if timed_out
+        else JobError(kind="hanging", message=f"no heartbeat from {worker} for {job.held_lease:g} s")
+    )
+    return transitions.fail(
+        job,
+        token,
+        error,
+        chance=random.random(),  # noqa: S311 - spreads retries
+        outcome=Outcome.TIMEOUT if timed_out else Outcome.HANGING,
+        expired_only=True,
+        unmarked_at=unmarked_at,
+    )
+
+
+def _late(change: Transition) -> dict[str, Any]:
+    report: dict[str, Any] = {"outcome": change.outcome.value}
+    if change.error is not None:
+        report["error"] = json_form.error(change.error)
+    if change.result is not transitions.UNSET:
+        small = payload.check(change.result, "result", naive=True) <= _LONGEST_LATE
+        report["result"] = change.result if small else cut(str(change.result), _LONGEST_LATE)
+    if change.code is not None:
+        report["code"] = change.code
+    return report

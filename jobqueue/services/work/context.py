@@ -1,0 +1,116 @@
+"""The jobs that a running one is related to, and those it adds to its batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import InvalidInputError, NotFoundError, ResultUnavailableError
+from jobqueue.domain.jobs.job import NewJob
+from jobqueue.domain.jobs.late import LateJob
+from jobqueue.domain.search.query import JobQuery, Page
+from jobqueue.domain.work.results import is_unfinished
+from jobqueue.domain.workflow.batch import Member
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.workflow.batches import Batches
+    from jobqueue.store.search.listings import Listing
+    from jobqueue.store.workflow.dependencies import DependencyStore
+
+MOST_CHILDREN: Final = 1000
+
+
+class JobRelatives:
+    """The relatives of one running job."""
+
+    def __init__(self, listing: Listing, dependencies: DependencyStore, batches: Batches, job: Job) -> None:
+        self._listing = listing
+        self._dependencies = dependencies
+        self._batches = batches
+        self._job = job
+
+    async def parent(self) -> Job | None:
+        """Return the job whose child this one is, or ``None``."""
+        return await self._listing.parent(self._job)
+
+    async def children(self, load: Callable[[str], Any] | None = None) -> list[Job]:
+        """Return up to 1,000 children, oldest first; ``load`` is as in `Relatives`."""
+        born, late = await self._listing.born(self._job, MOST_CHILDREN)
+        return [LateJob.of(child, load) if child.id in late else child for child in born]
+
+    async def child_result(self, child_id: str) -> Any:
+        """Return the result of a child, however large.
+
+        Raises:
+            ResultUnavailableError: the job has no such child, or it was deleted.
+        """
+        try:
+            return await self._listing.child_result(self._job, child_id)
+        except NotFoundError:
+            raise ResultUnavailableError(f"job {self._job.id} has no child {child_id}, or it was deleted") from None
+
+    async def result(self, job_id: str) -> Any:
+        """Return the result of a job that this one depended on, however large.
+
+        Raises:
+            ResultUnavailableError: the job was deleted, or started anew.
+        """
+        try:
+            entry = await self._dependencies.parent(self._job, job_id)
+        except NotFoundError:
+            raise ResultUnavailableError(f"the result of job {job_id} is lost: the job was deleted") from None
+        if is_unfinished(entry):
+            raise ResultUnavailableError(f"the result of job {job_id} is not there: the job was started anew")
+        return entry["result"]
+
+    async def batch_jobs(self, cursor: str | None, limit: int) -> Page:
+        """Return a page of the jobs of the batch that this job belongs to, or is a callback of, oldest first.
+
+        Raises:
+            InvalidInputError: there is no such batch.
+        """
+        batch_id = self._job.batch_id or (self._job.callback_of or {}).get("batchId")
+        if batch_id is None:
+            raise InvalidInputError({"batchId": ["the job neither belongs to a batch nor is the callback of one"]})
+        query = JobQuery(batch_id=str(batch_id), oldest_first=True, limit=limit)
+        return await self._listing.page(query.at(cursor))
+
+    async def add(self, kind: str, data: Mapping[str, Any] | None, after: Sequence[str], how: Mapping[str, Any]) -> str:
+        """Add a job to the batch of this one, also if that is sealed; return its id.
+
+        Args:
+            kind: its type.
+            data: its input.
+            after: refs of the batch, or ids, that have to succeed first.
+            how: ``ref``, ``blocks`` (refs or ids of waiting jobs of the batch that are to wait for it too), and any
+                other field of a new job. A job whose ref is in the batch already is that job.
+
+        Raises:
+            InvalidInputError: naming each unacceptable field, or this job belongs to no batch.
+            ConflictError: this job is not running any more.
+        """
+        fields = {"queue": self._job.queue} | {name: inner for name, inner in how.items() if name not in _OWN}
+        member = Member(
+            job=NewJob(type=kind, data={} if data is None else data, **fields),
+            ref=how.get("ref"),
+            after=tuple(after),
+            blocks=tuple(how.get("blocks", ())),
+        )
+        return (await self.add_all([member]))[0]
+
+    async def add_all(self, members: Sequence[Member]) -> list[str]:
+        """Add jobs to the batch of this one, all or none; return their ids in their order.
+
+        Raises:
+            InvalidInputError: naming each unacceptable one, or this job belongs to no batch.
+            ConflictError: this job is not running any more.
+        """
+        if self._job.batch_id is None or self._job.claim is None:
+            raise InvalidInputError({"batchId": ["the job belongs to no batch"]})
+        added = await self._batches.add(self._job.batch_id, members, token=self._job.claim.token)
+        return [one.id for one in added]
+
+
+_OWN: Final = frozenset({"ref", "blocks"})

@@ -1,0 +1,91 @@
+"""Decide whether a lease that has ended is a failed attempt of its job, or the crash of a worker that ran several."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from jobqueue.domain.jobs import crash, transitions
+from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.jobs.crash import Fate
+from jobqueue.services.work.attempts import ran_out, reaped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobqueue.domain.jobs.crash import Neighbour
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.transitions import Transition
+    from jobqueue.store.work.neighbours import Company, NeighbourStore
+
+
+class Crashes:
+    """Looks at the workers of jobs whose leases have ended."""
+
+    def __init__(self, neighbours: NeighbourStore) -> None:
+        self.neighbours = neighbours
+
+    async def look(self, jobs: Sequence[Job]) -> Inquest:
+        """Read what runs on the workers of some jobs."""
+        workers = {job.claim.worker for job in jobs if job.claim is not None}
+        return Inquest(self.neighbours, await self.neighbours.of(workers) if workers else None)
+
+
+class Inquest:
+    """The findings about some workers in one look."""
+
+    def __init__(self, neighbours: NeighbourStore, company: Company | None) -> None:
+        self._neighbours = neighbours
+        self._company = company
+        self._marked: set[str] = set()
+
+    async def verdict(self, job: Job, token: str) -> Transition | None:
+        """Return what becomes of a job whose lease has ended; ``None`` while the silence of its worker is too short.
+
+        Before the first job of a worker that is gone gets a transition, all jobs that ran beside it get a note. So a
+        reaper that sees only the last of them, because others or it itself took the rest back, still knows.
+        """
+        one = self._find(job, token)
+        if one is None:
+            # Renewed or ended meanwhile: the guard of the transition says so.
+            return reaped(job, token)
+        fate = await self._fate(job, one)
+        if fate is Fate.OPEN:
+            return None
+        if fate is Fate.COUNTED:
+            return reaped(job, token, unmarked_at=one.reset_at)
+        return reaped(job, token) if job.attempts <= 1 or job.is_suspect else _crashed(job, token)
+
+    async def _fate(self, job: Job, one: Neighbour) -> Fate:
+        if self._company is None or self._company.now is None or one.token in self._marked:
+            return Fate.CRASH
+        others = [other for other in self._company.jobs[one.worker] if other.token != one.token]
+        found = crash.fate(
+            one,
+            others,
+            signed_at=self._company.signed_at.get(one.worker),
+            now=self._company.now,
+            timed_out=ran_out(job),
+        )
+        if found is Fate.CRASH and not one.is_marked:
+            together = crash.group(one, others)
+            await self._neighbours.mark(together)
+            self._marked |= {other.token for other in together}
+        return found
+
+    def _find(self, job: Job, token: str) -> Neighbour | None:
+        if self._company is None or job.claim is None:
+            return None
+        running = self._company.jobs.get(job.claim.worker, ())
+        return next((one for one in running if one.token == token and one.job_id == job.id), None)
+
+
+def _crashed(job: Job, token: str) -> Transition:
+    worker = job.claim.worker if job.claim else "?"
+    message = f"worker {worker} died while this job ran beside others; the attempt does not count"
+    return transitions.crash(
+        job,
+        token,
+        JobError(kind="crash", message=message),
+        chance=random.random(),  # noqa: S311 - spreads retries
+    )

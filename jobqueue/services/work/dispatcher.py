@@ -1,0 +1,382 @@
+"""Claims jobs for the processors of this process and runs them, so many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.errors import DatabaseError
+from jobqueue.journal import get_logger
+from jobqueue.services.limits.limiter import Held
+from jobqueue.services.work.execution import Execution
+from jobqueue.turns import Turns, ignore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jobqueue.services.signals.notifier import Wake, Wakeups
+    from jobqueue.services.work.attempts import Claimed, Work
+    from jobqueue.services.work.lanes import Key, Lane
+    from jobqueue.store.work.leases import LeaseKeeper
+
+log = get_logger(__name__)
+_MOST_CLAIMS: Final = 16
+_STOP_SECONDS: Final = 0.5
+_RECORD_SECONDS: Final = 2.0
+_SHORTEST_PATIENCE: Final = 0.01
+_LONGEST_PATIENCE: Final = 0.1
+
+
+@dataclass(slots=True)
+class _Appetite:
+    """How many jobs of a lane may wait: exactly as many claims are made, and none that must find nothing.
+
+    Attributes:
+        taken: claims under way and jobs running.
+        held_until: when to ask again, as a limit of the queue holds the jobs back; a reading of the loop's clock.
+        patience: how long, in seconds, to let others go first that have heard the same.
+    """
+
+    known: float = math.inf
+    heard: int = 0
+    taken: int = 0
+    held_until: float = 0
+    patience: float = _SHORTEST_PATIENCE
+
+    def wants(self, limit: int | None, now: float) -> bool:
+        return self.known >= 1 and (limit is None or self.taken < limit) and self.held_until <= now
+
+    def wake(self, count: float, ask_at: float = 0) -> None:
+        self.known += count
+        self.heard += 1
+        self.ask(ask_at)
+
+    def ask(self, at: float) -> None:
+        self.held_until = min(self.held_until, at)
+
+    def hold(self, until: float, heard_before: int) -> None:
+        self.patience = min(self.patience * 2, _LONGEST_PATIENCE)
+        if self.heard == heard_before:
+            self.held_until = until
+
+    def found_one(self) -> None:
+        self.patience = _SHORTEST_PATIENCE
+        self.known = max(0, self.known - 1)
+
+    def found_nothing(self, heard_before: int) -> None:
+        if self.heard == heard_before:
+            self.known = 0
+
+
+class Dispatcher:
+    """Keeps up to ``concurrency`` jobs running as long as there are any.
+
+    One claim is under way when idle; each job found doubles them while there is a backlog, and a run that ends claims
+    the next job while its outcome is being recorded.
+
+    Args:
+        work: the life of jobs.
+        keeper: renews leases.
+        wakeups: tell of new work; the poll is the safety net.
+        lanes: what this process can run at present.
+        concurrency: jobs at a time.
+        poll_interval: seconds between looks without a wake-up.
+        worker: the name under which jobs are claimed.
+        count: is called with the loop's name for every unforeseen error.
+    """
+
+    def __init__(
+        self,
+        *,
+        work: Work,
+        keeper: LeaseKeeper,
+        wakeups: Wakeups,
+        lanes: Callable[[], Sequence[Lane]],
+        concurrency: int,
+        poll_interval: float,
+        worker: str,
+        count: Callable[[str], None] = ignore,
+    ) -> None:
+        self._work = work
+        self._keeper = keeper
+        self._wakeups = wakeups
+        self._lanes = lanes
+        self._concurrency = concurrency
+        self._poll_interval = poll_interval
+        self._worker = worker
+        self._count = count
+        self._appetites: dict[Key, _Appetite] = {}
+        self._woken = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._ended.set()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._claiming = 0
+        self._busy = 0
+        self._turn = 0
+        self._looked_at = 0.0
+        self._runners: set[asyncio.Task[None]] = set()
+        self._running: dict[str, Execution] = {}
+
+    @property
+    def running(self) -> int:
+        """How many jobs run now."""
+        return len(self._running)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it claims jobs."""
+        return not self._ended.is_set() and not self._stopping.is_set()
+
+    def _clock(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def run(self) -> None:
+        """Claim and run jobs until `stop`."""
+        self._ended.clear()
+        deaf = self._wakeups.listen(self._hear)
+        turns = Turns("claiming", self._count)
+        poll_at = self._clock()
+        try:
+            while not self._stopping.is_set():
+                with turns.turn():
+                    poll_at = await self._look(poll_at)
+                await self._rest(turns)
+        finally:
+            deaf()
+            self._ended.set()
+
+    async def _look(self, poll_at: float) -> float:
+        """Claim what there is, and wait until there may be more; return when to poll next."""
+        self._woken.clear()
+        self._looked_at = self._clock()
+        if self._looked_at >= poll_at:
+            self._wake_all(ask=False)
+            poll_at = self._looked_at + self._poll_interval * random.uniform(0.8, 1.2)  # noqa: S311 - spreads polls
+        await self._fill()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._next_look(poll_at)):
+                await self._woken.wait()
+        return poll_at
+
+    async def _rest(self, turns: Turns) -> None:
+        """Pause after an error, unless asked to stop."""
+        if turns.pause:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(turns.pause):
+                    await self._stopping.wait()
+
+    async def stop(self, grace: float) -> int:
+        """Stop claiming, let running jobs finish for ``grace`` seconds, give the others back.
+
+        Returns:
+            How many were given back.
+        """
+        self._stopping.set()
+        self._woken.set()
+        if self._runners:
+            await asyncio.wait(set(self._runners), timeout=grace)
+        # A claim that is still under way would take the very job that is given back, only to give it back again.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._quiet.wait()
+        left = list(self._running.values())
+        for execution in left:
+            execution.release()
+        await self._ended.wait()
+        if self._runners:
+            await asyncio.wait(set(self._runners), timeout=_STOP_SECONDS)
+            for execution in list(self._running.values()):
+                execution.release()
+            await asyncio.gather(*self._runners, return_exceptions=True)
+        return len(left)
+
+    def _hear(self, wake: Wake) -> None:
+        if wake.kind == "killed":
+            for execution in self._running.values():
+                if execution.job.id == wake.job_id:
+                    execution.check_claim()
+            return
+        if wake.kind == "delayed":
+            return
+        if wake.kind in {"all", "config"} or (wake.queue is None and wake.kind != "room"):
+            self._wake_all()
+        else:
+            self._wake_some(wake)
+        if wake.kind == "room" and any(one.job.id == wake.job_id for one in self._running.values()):
+            # Whoever ran it here looks for the next job at once.
+            return
+        self._woken.set()
+
+    def _wake_some(self, wake: Wake) -> None:
+        """Note what one queue, or any queue that has room now, may have.
+
+        What another process tells, all others hear at the same moment: those that are held back ask a little later,
+        each at its own time, and once for all they hear until then.
+        """
+        now = self._clock()
+        share = random.uniform(0.5, 1) if wake.relayed or wake.kind == "ready" else 0  # noqa: S311 - as above
+        for (queue, _, _), appetite in self._appetites.items():
+            if wake.queue not in {None, queue}:
+                continue
+            if wake.kind == "room":
+                appetite.heard += 1
+                appetite.ask(now + share * appetite.patience)
+            else:
+                appetite.wake(1 if wake.job_id else math.inf, now + share * appetite.patience)
+
+    def _wake_all(self, *, ask: bool = True) -> None:
+        lanes = self._lanes()
+        keys = {lane.key for lane in lanes}
+        # Lanes come and go with the configuration of queues; jobs of a lane that has gone may still run.
+        self._appetites = {key: one for key, one in self._appetites.items() if key in keys or one.taken}
+        for key in keys:
+            appetite = self._appetites.setdefault(key, _Appetite())
+            appetite.wake(math.inf, 0 if ask else appetite.held_until)
+
+    def _next_look(self, poll_at: float) -> float:
+        """Return when to look for work without being woken: at the next poll, or when a limit lets a job start."""
+        if self._busy >= self._concurrency:
+            return poll_at
+        held = [appetite.held_until for appetite in self._appetites.values() if appetite.known >= 1]
+        return min([poll_at, *(until for until in held if until > self._looked_at)])
+
+    async def _fill(self) -> None:
+        """Claim as long as there are free places and something is found."""
+        burst = 1
+        while not self._stopping.is_set() and (free := self._concurrency - self._busy) > 0:
+            count = min(burst, free, _MOST_CLAIMS)
+            found = [await self._begin_one()] if count == 1 else await self._begin_several(count)
+            if not any(found):
+                return
+            burst *= 2
+
+    async def _begin_several(self, count: int) -> list[bool]:
+        return await asyncio.gather(*(self._begin_one() for _ in range(count)))
+
+    async def _begin_one(self) -> bool:
+        """Claim a job and begin to run it; tell whether there was one.
+
+        Each does so by itself, so that an error of one leaves no job of another without a run.
+        """
+        execution = None
+        self._busy += 1
+        try:
+            execution = await self._claim_next()
+        finally:
+            if execution is None:
+                self._busy -= 1
+        if execution is None:
+            return False
+        task = asyncio.create_task(self._runner(execution))
+        self._runners.add(task)
+        task.add_done_callback(self._runners.discard)
+        return True
+
+    async def _runner(self, execution: Execution) -> None:
+        """Run a job, and then others as long as there are any."""
+        turns = Turns("runs", self._count)
+        try:
+            with turns.turn():
+                await self._run_all(execution)
+            await self._rest(turns)
+        finally:
+            self._busy -= 1
+            self._woken.set()
+
+    async def _run_all(self, first: Execution) -> None:
+        execution: Execution | None = first
+        while execution is not None:
+            self._running[execution.token] = execution
+            try:
+                if not self._stopping.is_set():
+                    await execution.run()
+            finally:
+                ended = asyncio.create_task(self._settle(execution))
+            if self._stopping.is_set() or execution.job.slots:
+                # A job that has a slot leaves it only when its outcome is recorded.
+                await ended
+            if self._stopping.is_set():
+                return
+            execution, _ = await asyncio.gather(self._claim_next(), ended)
+
+    async def _settle(self, execution: Execution) -> None:
+        try:
+            await execution.settle()
+        except Exception:
+            log.exception("outcome could not be recorded", job_id=execution.job.id)
+        finally:
+            self._running.pop(execution.token, None)
+
+    async def _claim_next(self) -> Execution | None:
+        """Claim a job from the next lane in turn that may have one."""
+        lanes = self._lanes()
+        self._turn += 1
+        for step in range(len(lanes)):
+            lane = lanes[(self._turn + step) % len(lanes)]
+            appetite = self._appetites.setdefault(lane.key, _Appetite())
+            if self._stopping.is_set() or not appetite.wants(lane.limit, self._clock()):
+                continue
+            appetite.taken += 1
+            claimed = None
+            try:
+                claimed = await self._claim(lane, appetite)
+            finally:
+                if claimed is None:
+                    appetite.taken -= 1
+            if claimed is not None:
+                return self._begin(claimed, lane, appetite)
+        return None
+
+    async def _claim(self, lane: Lane, appetite: _Appetite) -> Claimed | None:
+        heard = appetite.heard
+        self._claiming += 1
+        self._quiet.clear()
+        try:
+            claimed = await self._work.attempt(
+                lane.queue,
+                lane.types,
+                worker=self._worker,
+                excluded=lane.excluded,
+                margin=lane.stop_seconds + _RECORD_SECONDS,
+                under=lane.config,
+            )
+        except DatabaseError as error:
+            log.warning("cannot claim", queue=lane.queue, error=str(error))
+            claimed = None
+        except Exception:
+            # Whatever it is, the other lanes go on, and this one at the next poll.
+            log.exception("cannot claim", queue=lane.queue)
+            claimed = None
+        finally:
+            self._claiming -= 1
+            if not self._claiming:
+                self._quiet.set()
+        if isinstance(claimed, Held):
+            appetite.hold(self._clock() + claimed.seconds, heard)
+            return None
+        if claimed is None:
+            appetite.found_nothing(heard)
+        else:
+            appetite.found_one()
+        return claimed
+
+    def _begin(self, claimed: Claimed, lane: Lane, appetite: _Appetite) -> Execution | None:
+        """Return the run of a claimed job; a job that cannot be run goes back, and others are looked for at once."""
+
+        def ended() -> None:
+            appetite.taken -= 1
+
+        try:
+            return Execution(claimed, lane.processor(claimed.job), self._work, self._keeper, ended)
+        except Exception as error:
+            log.exception("job without a processor", job_id=claimed.job.id, queue=lane.queue)
+            self._work.give_back(claimed, error)
+            ended()
+            self._woken.set()
+            return None

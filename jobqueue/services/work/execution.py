@@ -1,0 +1,241 @@
+"""One run of one claimed job: under its lease, its time limit, and whoever may stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import stamina
+
+from jobqueue.domain.errors import (
+    DatabaseError,
+    InvalidInputError,
+    StaleTokenError,
+    TooLargeError,
+    WriteRefusedError,
+)
+from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.text import told, type_name
+from jobqueue.domain.work import result_text
+from jobqueue.domain.work.verdict import Failure, Processor, Success, Verdict, without_details
+from jobqueue.journal import get_logger
+from jobqueue.services.signals.tracing import run_span
+from jobqueue.services.work.reporter import JobReporter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from jobqueue.services.work.attempts import Claimed, Work
+    from jobqueue.store.work.leases import LeaseKeeper, Loss
+
+log = get_logger(__name__)
+_SETTLE_SECONDS: Final = 3600.0
+_CANCELLED: Final = "the run was cancelled, but not by the queue"
+_MOST_REFUSALS: Final = 8
+"""Refusals of a write, within about 20 seconds, after which its outcome is recorded in plain words instead."""
+_PLAIN: Final = "the outcome cannot be stored"
+
+
+class Execution:
+    """Runs a claimed job, then records how it ended. `run` and `settle` are called once each, in this order.
+
+    Args:
+        claimed: the job.
+        processor: runs it.
+        work: takes reports and the outcome.
+        keeper: renews the lease.
+        ended: called when the run has ended, before its outcome is recorded.
+    """
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        processor: Processor,
+        work: Work,
+        keeper: LeaseKeeper,
+        ended: Callable[[], None],
+    ) -> None:
+        self.job = claimed.job
+        self.token = claimed.token
+        self._claimed_at = claimed.sent_at
+        self._processor = processor
+        self._work = work
+        self._keeper = keeper
+        self._ended = ended
+        self._task: asyncio.Task[Verdict] | None = None
+        self._lost = False
+        self._cut_off = False
+        self._leaving = False
+        self._verdict: Verdict | None = None
+        self._explained: set[str] = set()
+
+    async def run(self) -> None:
+        """Run the job until it ends, its time is over, it is lost, or it is to be given back."""
+        try:
+            await self._run()
+        except Exception as error:
+            log.exception("run broke", job_id=self.job.id)
+            self._verdict = _broken(error)
+        finally:
+            self._ended()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def lost(loss: Loss) -> None:
+            loop.call_soon_threadsafe(self.lose if loss.known else self._lose_touch, loss.reason)
+
+        reporter = JobReporter(self._work, self.job, self.token, self.lose)
+        self._keeper.keep(self.job, self.token, lost, since=self._claimed_at)
+        self._task = asyncio.create_task(self._process(reporter), name=f"job-{self.job.id}")
+        done, _ = await asyncio.wait({self._task}, timeout=self.job.timeout)
+        if not done:
+            self._verdict = self._timeout()
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=self._processor.stop_seconds)
+        elif not self._task.cancelled():
+            self._verdict = self._outcome(self._task)
+            if self._lost and isinstance(self._verdict, Failure):
+                # A handler that was told to stop has stopped in a way of its own.
+                self._verdict = None
+        elif not (self._lost or self._cut_off or self._leaving):
+            self._verdict = Failure(error=JobError(kind="cancelled", message=_CANCELLED))
+
+    async def settle(self) -> None:
+        """Record the outcome, or give the job back, however long the database may be away."""
+        try:
+            if self._verdict is not None:
+                await self._record(self._verdict)
+            elif self._lost:
+                log.warning("job lost while it ran", job_id=self.job.id)
+            elif self._cut_off:
+                await self._give_back()
+            else:
+                await self._work.release(self.job, self.token)
+        except StaleTokenError as error:
+            log.warning("outcome came too late", job_id=self.job.id, reason=str(error))
+        except (DatabaseError, WriteRefusedError) as error:
+            log.warning("outcome could not be recorded", job_id=self.job.id, error=str(error))
+        finally:
+            self._keeper.let_go(self.token)
+
+    def lose(self, reason: str) -> None:
+        """Stop the run: its claim is lost, so that nothing it does counts any more."""
+        if not self._lost:
+            self._lost = True
+            log.info("stopping a job", job_id=self.job.id, reason=reason)
+            self._cancel()
+
+    def _lose_touch(self, reason: str) -> None:
+        """Stop the run: somebody else may run the job from now on. If nobody does, it is given back, uncounted."""
+        if not self._lost and not self._cut_off:
+            self._cut_off = True
+            log.warning("stopping a job", job_id=self.job.id, reason=reason)
+            self._cancel()
+
+    def release(self) -> None:
+        """Stop the run and give the job back, uncounted; asked a second time, do not wait for it to stop."""
+        self._leaving = True
+        self._cancel()
+
+    def check_claim(self) -> None:
+        """Ask the database at once whether the claim still holds."""
+        self._keeper.check(self.token)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _give_back(self) -> None:
+        async for attempt in _until_the_database_is_back():
+            if self._leaving and attempt.num > 1:
+                return
+            with attempt:
+                await self._work.release(self.job, self.token)
+
+    async def _record(self, verdict: Verdict) -> None:
+        refusals = 0
+        async for attempt in _until_the_database_is_back():
+            if (self._lost or self._leaving) and attempt.num > 1:
+                return
+            if attempt.num > 1:
+                log.warning("recording an outcome again", job_id=self.job.id, attempt=attempt.num)
+            with attempt:
+                try:
+                    await self._settle(verdict)
+                except WriteRefusedError as error:
+                    refusals += 1
+                    if refusals < _MOST_REFUSALS:
+                        raise
+                    await self._settle_plainly(verdict, error)
+                    return
+
+    async def _settle(self, verdict: Verdict) -> None:
+        """Record a verdict; one that cannot be stored becomes another, and the log of the job says why."""
+        if isinstance(verdict, Success) and verdict.warning is not None:
+            await self._explain(verdict.warning, "warning")
+        try:
+            await self._work.settle(self.job, self.token, verdict)
+        except (InvalidInputError, TooLargeError) as error:
+            instead, message, level = _instead(verdict, error)
+            await self._explain(message, level)
+            try:
+                await self._work.settle(self.job, self.token, instead)
+            except (InvalidInputError, TooLargeError):
+                await self._work.settle(self.job, self.token, without_details(verdict, _PLAIN))
+
+    async def _settle_plainly(self, verdict: Verdict, refusal: WriteRefusedError) -> None:
+        """Record the kind of a verdict whose write is refused again and again; give up if that is refused, too."""
+        try:
+            await self._work.settle(self.job, self.token, without_details(verdict, f"{_PLAIN}: {refusal}"))
+        except WriteRefusedError as error:
+            log.warning("outcome could not be recorded", job_id=self.job.id, error=str(error))
+
+    async def _explain(self, message: str, level: str) -> None:
+        """Add a line to the job's log, once; a line that cannot be stored does not hold up the outcome."""
+        if message in self._explained:
+            return
+        log.warning("outcome recorded otherwise", job_id=self.job.id, reason=message)
+        with contextlib.suppress(InvalidInputError, TooLargeError):
+            await self._work.report(self.job, self.token, lines=[(message, level)])
+        self._explained.add(message)
+
+    async def _process(self, reporter: JobReporter) -> Verdict:
+        with run_span(self.job):
+            return await self._processor.run(self.job, reporter)
+
+    def _outcome(self, task: asyncio.Task[Verdict]) -> Verdict | None:
+        error = task.exception()
+        if error is None:
+            return task.result()
+        log.error("a processor broke", job_id=self.job.id, exc_info=error)
+        return _broken(error)
+
+    def _timeout(self) -> Verdict:
+        message = f"ran longer than its {self.job.timeout:g} s"
+        return Failure(error=JobError(kind="timeout", message=message), timed_out=True)
+
+
+def _instead(verdict: Verdict, error: InvalidInputError | TooLargeError) -> tuple[Verdict, str, str]:
+    """Return the verdict that is recorded for an unstorable one, and the line that says so, with its level.
+
+    A result becomes its text, as far as the text fits. A result that is no data, such as an object, is a failure.
+    """
+    if isinstance(verdict, Success):
+        with contextlib.suppress(InvalidInputError):
+            as_text = replace(verdict, result=result_text.of(verdict.result))
+            return as_text, f"the result cannot be stored as it is, so its text is the result: {error}", "warning"
+    subject = "result" if isinstance(verdict, Success) else "reason"
+    message = f"the {subject} cannot be stored: {error}"
+    return without_details(verdict, message), message, "error"
+
+
+def _broken(error: BaseException) -> Failure:
+    return Failure(error=JobError(kind=type_name(error), message=told(error) or type_name(error)))
+
+
+def _until_the_database_is_back() -> AsyncIterator[stamina.Attempt]:
+    passing = (DatabaseError, WriteRefusedError)
+    return stamina.retry_context(on=passing, attempts=None, timeout=_SETTLE_SECONDS, wait_max=5.0)

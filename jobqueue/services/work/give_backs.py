@@ -1,0 +1,205 @@
+"""Give claimed jobs back that nobody runs: their worker has failed, or is gone, before it began."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import DatabaseError, NotFoundError, StaleTokenError
+from jobqueue.domain.jobs import transitions
+from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.jobs.job import Job
+from jobqueue.domain.jobs.states import Outcome
+from jobqueue.domain.text import cut, told, type_name
+from jobqueue.journal import get_logger
+from jobqueue.store.documents.claim_search import LateClaimError
+from jobqueue.store.mongo.clock import steady
+from jobqueue.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from jobqueue.domain.jobs.transitions import Transition
+    from jobqueue.store.documents.claim_search import Search
+    from jobqueue.store.jobs.jobs import JobStore
+    from jobqueue.store.work.claims import ClaimStore
+
+log = get_logger(__name__)
+DRAIN_SECONDS: Final = 5.0
+"""How long a process that stops waits for its give-backs; then it leaves the jobs to their leases."""
+_LEASE_SECONDS: Final = 60.0
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 5.0
+_LONGEST_DELAY: Final = 60.0
+_LONGEST_MESSAGE: Final = 1000
+_MOST_UNKNOWN: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unknown:
+    """A claim whose outcome is not known; times are of the steady clock.
+
+    Attributes:
+        error: why not.
+        settled_at: a look later than this finds the job, unless the server was held up.
+        until: how long to look.
+    """
+
+    error: BaseException
+    settled_at: float
+    until: float
+
+
+class GiveBacks:
+    """Give claimed jobs back in the background, uncounted.
+
+    A job that is claimed and never begun would hold its place until its lease ends, and lose an attempt.
+
+    Args:
+        jobs: for a look at a job.
+        claims: for a look for the token of a claim.
+        apply: makes a transition happen, with all its consequences.
+
+    Attributes:
+        turns: survive errors nobody foresaw.
+    """
+
+    def __init__(self, jobs: JobStore, claims: ClaimStore, apply: Callable[[Job, Transition], Awaitable[None]]) -> None:
+        self._jobs = jobs
+        self._claims = claims
+        self._apply = apply
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unknown: dict[str, _Unknown] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._hurried = asyncio.Event()
+        self._draining = False
+        self.turns = Turns("give-backs", longest=_LONGEST_PAUSE)
+
+    def give_back(self, job: Job, token: str, error: BaseException | None = None) -> None:
+        """Give a job back that was claimed and is not run; ``error`` says why, if something went wrong."""
+        self._later(self._give_back(job, token, error))
+
+    def after(self, call: asyncio.Task[Any], search: Search) -> None:
+        """Give back whatever a claim finds that is still under way."""
+        self._later(self._after(call, search))
+
+    def look_for(self, search: Search, error: BaseException) -> None:
+        """Look for the job of a claim that has failed: the server may have made it, or make it yet."""
+        now = steady()
+        settled_at = now if search.until is None else max(now, search.until.asked_at + search.until.seconds)
+        until = now + (search.lease or _LEASE_SECONDS)
+        self._unknown[search.token] = _Unknown(error=error, settled_at=settled_at, until=until)
+        if len(self._unknown) > _MOST_UNKNOWN:
+            self._unknown.pop(next(iter(self._unknown)))
+        self._hurried.set()
+        if self._looking is None or self._looking.done():
+            self._looking = self._later(self._look())
+
+    async def drain(self, within: float = DRAIN_SECONDS) -> None:
+        """Wait for what goes on in the background, for ``within`` seconds; then leave the jobs to their leases."""
+        self._draining = True
+        self._hurried.set()
+        try:
+            async with asyncio.timeout(within):
+                while self._tasks:
+                    await asyncio.wait(set(self._tasks))
+        except TimeoutError:
+            left = set(self._tasks)
+            log.warning("claimed jobs are left to their leases", count=len(left))
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+        finally:
+            self._draining = False
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _after(self, call: asyncio.Task[Any], search: Search) -> None:
+        await asyncio.wait({call})
+        error = asyncio.CancelledError() if call.cancelled() else call.exception()
+        if error is None and isinstance(found := call.result(), Job):
+            await self._give_back(found, search.token, None)
+        elif error is not None and not isinstance(error, LateClaimError):
+            self.look_for(search, error)
+
+    async def _give_back(self, job: Job, token: str, error: BaseException | None) -> None:
+        """Try until the job is given back or its lease has ended."""
+        change = given_back(job, token, error)
+        until = steady() + job.held_lease
+        pause = _FIRST_PAUSE
+        while True:
+            with self.turns.turn():
+                if await self._has_given_back(job, change):
+                    return
+            if steady() + pause > until:
+                log.warning("a claimed job is left to its lease", job_id=job.id)
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _has_given_back(self, job: Job, change: Transition) -> bool:
+        try:
+            await self._apply(job, change)
+        except (StaleTokenError, NotFoundError):
+            # It has ended, or is claimed anew: there is nothing to give back.
+            return True
+        except DatabaseError as error:
+            log.warning("a claimed job is not given back yet", job_id=job.id, error=str(error))
+            return False
+        return True
+
+    async def _look(self) -> None:
+        """Look for the jobs of unknown claims, often at first, as long as there are any."""
+        pause = _FIRST_PAUSE
+        while self._unknown:
+            if self._hurried.is_set():
+                pause = _FIRST_PAUSE
+                self._hurried.clear()
+            with self.turns.turn(), contextlib.suppress(DatabaseError):
+                await self._look_once()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(pause, self.turns.pause)):
+                    await self._hurried.wait()
+            pause = _FIRST_PAUSE if self._draining else min(1.5 * pause, _LONGEST_PAUSE)
+
+    async def _look_once(self) -> None:
+        asked_at = steady()
+        tokens = list(self._unknown)
+        found = await self._claims.held(tokens)
+        for token, job_id in found.items():
+            with contextlib.suppress(NotFoundError):
+                job = await self._jobs.lean(job_id)
+                log.info("a claim of unknown outcome is found", job_id=job_id)
+                self.give_back(job, token, self._unknown[token].error)
+            self._unknown.pop(token, None)
+        for token in tokens:
+            one = self._unknown.get(token)
+            if one is not None and asked_at > (one.settled_at if self._draining else one.until):
+                del self._unknown[token]
+
+
+def given_back(job: Job, token: str, error: BaseException | None) -> Transition:
+    """Return the transition of a claimed job that was not run, uncounted.
+
+    A job that cannot be begun again and again waits longer each time, so that it holds up no other job. A cancelled
+    call says nothing about the job.
+    """
+    before = 0
+    for entry in reversed(job.history[:-1]):
+        if entry.outcome is not Outcome.RELEASE:
+            break
+        before += 1
+    if not isinstance(error, Exception) or not before:
+        return transitions.release(token)
+    message = cut(f"claimed and not begun: {told(error)}", _LONGEST_MESSAGE)
+    return transitions.release(
+        token,
+        delay=min(2.0 ** min(before - 1, 10), _LONGEST_DELAY),
+        error=JobError(kind=type_name(error), message=message),
+    )

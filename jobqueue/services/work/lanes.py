@@ -1,0 +1,39 @@
+"""Jobs that a process can run, by queue and type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.queues.queue import QueueConfig
+    from jobqueue.domain.work.verdict import Processor
+
+Key = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """Jobs that this process can run: of one queue, of some types or (``None``) of any but the excluded ones.
+
+    Attributes:
+        limit: how many of the lane may run at a time in this process.
+        stop_seconds: how long a run of the lane may take to end when its time is over.
+        config: the queue's configuration that asks for the lane, if one does: under another the lane claims nothing.
+    """
+
+    queue: str
+    types: tuple[str, ...] | None
+    processor: Callable[[Job], Processor]
+    excluded: tuple[str, ...] = ()
+    limit: int | None = None
+    stop_seconds: float = 0
+    config: QueueConfig | None = None
+
+    @property
+    def key(self) -> Key:
+        """The queue and types by which lanes differ."""
+        return self.queue, self.types, self.excluded

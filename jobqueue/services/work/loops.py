@@ -1,0 +1,220 @@
+"""Background work that any process may do at any time: promote due jobs, reap hanging ones, fire what is left over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.errors import DatabaseError, TooLargeError
+from jobqueue.domain.jobs.checks import BOUNDS
+from jobqueue.journal import get_logger
+from jobqueue.services.signals.notifier import Wake
+from jobqueue.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.transitions import Transition
+    from jobqueue.services.insight.metrics import Metrics
+    from jobqueue.services.limits.breakers import Breakers
+    from jobqueue.services.outbox.outbox import Completer
+    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.services.work.crashes import Crashes, Inquest
+    from jobqueue.store.jobs.jobs import JobStore
+
+log = get_logger(__name__)
+_SHORTEST_WAIT: Final = 0.001
+_MOST_GAPS: Final = 100
+_AT_ONCE: Final = 500
+_LISTEN_SECONDS: Final = 1.0
+"""Between looks at a worker whose silence is too short to say that it is gone."""
+_SHORTEST_LEASE: Final = BOUNDS["lease"][0]
+
+
+class Loop:
+    """Does something again and again, until cancelled; an error is logged and the next turn tries anew.
+
+    Args:
+        name: for the log.
+        run_once: one turn; may return in how many seconds the next one is due, if sooner than ``every``.
+        every: seconds between turns.
+
+    Attributes:
+        turns: survive errors nobody foresaw.
+    """
+
+    def __init__(self, name: str, run_once: Callable[[], Awaitable[float | None]], *, every: float) -> None:
+        self._name = name
+        self._run_once = run_once
+        self._every = every
+        self.turns = Turns(name, longest=every)
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Begin the next turn at once."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Take turns for ever."""
+        while True:
+            self._woken.clear()
+            wait = self._every
+            with self.turns.turn():
+                sooner = await self._take_turn()
+                if sooner is not None:
+                    wait = min(wait, max(sooner, _SHORTEST_WAIT))
+            wait = self.turns.pause or wait
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._woken.wait()
+
+    async def _take_turn(self) -> float | None:
+        try:
+            return await self._run_once()
+        except DatabaseError as error:
+            log.warning("maintenance waits for the database", loop=self._name, error=str(error))
+            return None
+
+
+class Promoter:
+    """Makes delayed jobs claimable when their time has come."""
+
+    def __init__(self, jobs: JobStore, wakeups: Wakeups) -> None:
+        self._jobs = jobs
+        self._wakeups = wakeups
+
+    async def run_once(self) -> float | None:
+        """Promote what is due; return in how many seconds the next job will be."""
+        if await self._jobs.promote_due():
+            self._wakeups.tell(Wake(kind="ready"))
+        return await self._jobs.seconds_to_next_due()
+
+
+class Grace:
+    """Decides whose missing heartbeats count.
+
+    After an outage of the database every living worker's lease has ended, and each needs the chance to renew it. So a
+    job is reaped only if this process has seen the database without a gap of more than half the job's lease for at
+    least one whole lease. The start of the process is the end of a gap too.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._gaps: list[tuple[float, float]] = [(float("inf"), now)]
+        self._last = now
+
+    def saw_database(self, now: float, leap: float = 0.0) -> None:
+        """Note that the database has just answered.
+
+        Args:
+            now: of a steady clock, in seconds.
+            leap: seconds that have passed by the clock of the database, and not by the steady one: that clock was set
+                forward, or this host slept. Then leases have ended of workers that could not renew them, too.
+        """
+        gap = max(now - self._last, leap)
+        self._gaps = [*[known for known in self._gaps if known[0] > gap], (gap, now)]
+        if len(self._gaps) > _MOST_GAPS:
+            (longest, _), (_, ended_at), *rest = self._gaps
+            self._gaps = [(longest, ended_at), *rest]
+        self._last = now
+
+    def patience(self, now: float) -> float:
+        """Return the longest lease that may be reaped at all."""
+        return now - self._gaps[0][1]
+
+    def allows(self, lease: float, now: float) -> bool:
+        """Tell whether a job with this lease in seconds may be reaped."""
+        lease = max(lease, _SHORTEST_LEASE)
+        return all(now - ended_at >= lease for gap, ended_at in self._gaps if gap > lease / 2)
+
+    def pace(self, lease: float) -> float:
+        """Return how often, in seconds, the database has to be seen so that a job with this lease will be allowed.
+
+        Looks that are further apart are gaps themselves: without this, no lease shorter than twice the usual interval
+        would ever count as ended.
+        """
+        return max(lease, _SHORTEST_LEASE) / 4
+
+
+class Reaper:
+    """Takes jobs back whose lease has ended: as one failed attempt, or as crashed beside others and uncounted."""
+
+    def __init__(
+        self, jobs: JobStore, completer: Completer, breakers: Breakers, wakeups: Wakeups, crashes: Crashes
+    ) -> None:
+        self._jobs = jobs
+        self._crashes = crashes
+        self._completer = completer
+        self._breakers = breakers
+        self._wakeups = wakeups
+        self.metrics: Metrics | None = None
+        self._grace = Grace(time.monotonic())
+        self._told: tuple[datetime, float] | None = None
+
+    async def run_once(self) -> float | None:
+        """Reap what has expired; return in how many seconds to look again if something may not be reaped yet."""
+        expired = await self._jobs.expired(self._grace.patience(time.monotonic()), _AT_ONCE)
+        self._grace.saw_database(time.monotonic())
+        leap = await self._leap()
+        now = time.monotonic()
+        self._grace.saw_database(now, leap)
+        allowed = [job for job in expired if self._grace.allows(job.held_lease, now)]
+        waits = [self._grace.pace(job.held_lease) for job in expired if not self._grace.allows(job.held_lease, now)]
+        inquest = await self._crashes.look(allowed)
+        waits += [_LISTEN_SECONDS for job in allowed if not await self._try_to_reap(job, inquest)]
+        return min(waits, default=None)
+
+    async def _leap(self) -> float:
+        """Return how many seconds the clock of the database has gone further than the steady one since the last look.
+
+        However long the answers were on their way, they show no leap that there was not.
+        """
+        asked_at = time.monotonic()
+        told_at = await self._jobs.server_time()
+        before, since = self._told or (told_at, asked_at)
+        self._told = told_at, asked_at
+        return (told_at - before).total_seconds() - (time.monotonic() - since)
+
+    async def _try_to_reap(self, job: Job, inquest: Inquest) -> bool:
+        """Reap a job; one that cannot be reaped holds up no other. Return False if it has to wait."""
+        try:
+            return await self._reap(job, inquest)
+        except DatabaseError:
+            raise
+        except TooLargeError:
+            await self._jobs.disown(job, any_claim=True)
+        except Exception:
+            log.exception("a hanging job cannot be reaped", job_id=job.id)
+        return True
+
+    async def _reap(self, job: Job, inquest: Inquest) -> bool:
+        if job.claim is None:
+            await self._jobs.disown(job)
+            return True
+        found = await inquest.verdict(job, job.claim.token)
+        if found is None:
+            return False
+        change = self._breakers.ending(job, found)
+        applied = await self._jobs.apply(job.id, job.queue, change)
+        if applied is None:
+            # Renewed or noted meanwhile, or spoilt by another tool.
+            await self._jobs.disown(job)
+            return True
+        await self._tell(job, job.claim.worker, change)
+        if applied.outbox:
+            await self._completer.cascade(job.id)
+        return True
+
+    async def _tell(self, job: Job, worker: str, change: Transition) -> None:
+        """Tell everybody what became of a job that was reaped."""
+        if self.metrics is not None:
+            await self.metrics.ended(job, change)
+        told = {"queue": job.queue, "worker": worker, "outcome": change.outcome.value, "state": change.target.value}
+        log.warning("job reaped", job_id=job.id, **told)
+        self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
+        self._wakeups.tell(Wake(kind="ready" if change.delay is None else "delayed", queue=job.queue))
+        if job.slots:
+            self._wakeups.tell(Wake(kind="room", queue=None if job.is_suspect else job.queue))

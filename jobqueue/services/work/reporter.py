@@ -1,0 +1,80 @@
+"""What a running job reports: log lines and progress, grouped into as few writes as possible."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import stamina
+
+from jobqueue.domain.errors import DatabaseError, JobCancelledError
+from jobqueue.store.mongo.group_commit import Group
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.work.attempts import Work
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    line: tuple[str, str | None] | None = None
+    progress: float | None = None
+
+
+class JobReporter:
+    """Reports on one running job under its claim.
+
+    Args:
+        work: takes the reports.
+        job: the job.
+        token: its claim.
+        on_lost: called when the claim turns out to be lost.
+    """
+
+    def __init__(self, work: Work, job: Job, token: str, on_lost: Callable[[str], None]) -> None:
+        self._work = work
+        self._job = job
+        self._token = token
+        self._on_lost = on_lost
+        self._send: Group[_Report, bool] = Group(self._write, most=500)
+
+    async def log(self, line: str, level: str | None = None) -> None:
+        """Add a log line; it is stored when this returns.
+
+        Raises:
+            JobCancelledError: the job was killed or its lease was lost.
+        """
+        await self._report(_Report(line=(line, level)))
+
+    async def progress(self, percent: float) -> None:
+        """Set the progress; what lies outside 0 to 100 becomes the nearer end.
+
+        Raises:
+            JobCancelledError: as `log`.
+            ValueError: not a number.
+        """
+        await self._report(_Report(progress=_percent(percent)))
+
+    async def _report(self, report: _Report) -> None:
+        # A job outlives an outage of the database, as long as its lease allows: then its run is cancelled.
+        async for attempt in stamina.retry_context(on=DatabaseError, attempts=None, timeout=None):
+            with attempt:
+                held = await self._send(report)
+        if not held:
+            self._on_lost("the claim is not held any more")
+            raise JobCancelledError
+
+    async def _write(self, reports: Sequence[_Report]) -> list[bool | BaseException]:
+        lines = [report.line for report in reports if report.line is not None]
+        steps = [report.progress for report in reports if report.progress is not None]
+        beat = await self._work.report(self._job, self._token, progress=steps[-1] if steps else None, lines=lines)
+        return [beat is not None] * len(reports)
+
+
+def _percent(value: object) -> float:
+    if not isinstance(value, int | float) or math.isnan(value):
+        raise ValueError(f"progress is a number from 0 to 100, not {value!r}")
+    return min(max(value, 0), 100)

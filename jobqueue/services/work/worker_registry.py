@@ -1,0 +1,79 @@
+"""Letting all processes know which workers there are, so that a job can say that nobody is there to run it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.store.work.workers import Post
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jobqueue.services.work.dispatcher import Dispatcher
+    from jobqueue.services.work.lanes import Lane
+    from jobqueue.store.work.workers import WorkerStore
+
+SIGN_SECONDS: Final = 5.0
+"""Between two signs of life."""
+_FIRST_SECONDS: Final = 0.2
+_REMEMBERED_SECONDS: Final = 60.0
+_MOST_REMEMBERED: Final = 2_000
+
+
+class Presence:
+    """What this process claims, and what the workers that poll it have asked for within the last minute.
+
+    Args:
+        store: where all processes look.
+        name: of this process.
+    """
+
+    def __init__(self, store: WorkerStore, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._held: list[tuple[Callable[[], Sequence[Lane]], Dispatcher]] = []
+        self._asked: dict[tuple[str, Post], float] = {}
+        self._is_signed = self._have_others = False
+
+    def hold(self, lanes: Callable[[], Sequence[Lane]], dispatcher: Dispatcher) -> None:
+        """Say, as long as a dispatcher runs, that this process claims what these lanes are for."""
+        self._held.append((lanes, dispatcher))
+
+    def heard(self, worker: str, queue: str, types: tuple[str, ...] | None) -> None:
+        """Note that a worker has asked for a job."""
+        key = worker, Post(queue=queue, types=types)
+        self._asked.pop(key, None)
+        self._asked[key] = time.monotonic()
+        if len(self._asked) > _MOST_REMEMBERED:
+            self._asked.pop(next(iter(self._asked)))
+
+    async def run_once(self) -> float | None:
+        """Give a sign of life for everybody; return in how many seconds to look again if there was nobody yet."""
+        posts: dict[str, Sequence[Post]] = {}
+        is_there = any(dispatcher.is_running or dispatcher.running for _, dispatcher in self._held)
+        if self._is_signed and not is_there:
+            await self.leave()
+        mine = [
+            Post(queue=lane.queue, types=lane.types, excluded=lane.excluded)
+            for lanes, dispatcher in self._held
+            if dispatcher.is_running
+            for lane in lanes()
+        ]
+        if is_there and (mine or self._is_signed):
+            # A process that stops claims nothing, and still runs what it has claimed.
+            posts[self._name] = mine
+        recent = time.monotonic() - _REMEMBERED_SECONDS
+        self._asked = {key: at for key, at in self._asked.items() if at > recent}
+        for worker, post in self._asked:
+            posts[worker] = [*posts.get(worker, ()), post]
+        await self._store.sign(posts, process=self._name)
+        self._is_signed = self._is_signed or self._name in posts
+        self._have_others = self._have_others or bool(self._asked)
+        return None if self._is_signed or self._have_others else _FIRST_SECONDS
+
+    async def leave(self) -> None:
+        """Say that this process claims nothing any more. Workers that poll may ask another process."""
+        if self._is_signed:
+            await self._store.leave([self._name])
+            self._is_signed = False

@@ -1,0 +1,1 @@
+"""Services: batches and dependencies."""

@@ -1,0 +1,96 @@
+"""The jobs of one request to a batch: their ids, the jobs they block, and the places by which problems name them."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.workflow.batch import MOST_MEMBERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from jobqueue.domain.workflow.batch import Member
+
+_PLACE: Final = re.compile(r"^jobs\.(\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """The id and the ref of a job that was added to a batch; ``existed`` if it was there already."""
+
+    id: str
+    ref: str | None
+    existed: bool = False
+
+
+def to_check(documents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the ids of new jobs that depend on jobs which may have ended already."""
+    return [str(one["_id"]) for one in documents if "outbox" in one]
+
+
+def check_count(members: Sequence[Member]) -> None:
+    """Make sure that there are not too many jobs, and no key comes twice.
+
+    Raises:
+        InvalidInputError: naming what is wrong.
+    """
+    if len(members) > MOST_MEMBERS:
+        raise InvalidInputError({"jobs": [f"takes at most {MOST_MEMBERS:,} jobs"]})
+    seen: set[tuple[str, str]] = set()
+    for place, member in enumerate(members):
+        key = member.job.key
+        if key is not None and (member.job.queue, key) in seen:
+            raise InvalidInputError({f"jobs.{place}.key": ["is the key of an earlier job of this request"]})
+        if key is not None:
+            seen.add((member.job.queue, key))
+
+
+def added_jobs(members: Sequence[Member], ids: Sequence[str], known: Mapping[str, str] | None = None) -> list[Added]:
+    """Return the jobs of a request, those by their own ids that were in the batch already."""
+    there = known or {}
+    return [
+        Added(id=there[member.ref], ref=member.ref, existed=True)
+        if member.ref is not None and member.ref in there
+        else Added(id=job_id, ref=member.ref)
+        for member, job_id in zip(members, ids, strict=True)
+    ]
+
+
+def blocked_jobs(members: Sequence[Member], ids: Sequence[str], known: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return by the id of each job that is to wait the new jobs that it waits for.
+
+    Raises:
+        InvalidInputError: naming each text that is neither a ref of the batch nor an id.
+    """
+    blocked: dict[str, list[str]] = {}
+    problems: Problems = {}
+    for place, (member, job_id) in enumerate(zip(members, ids, strict=True)):
+        for index, name in enumerate(member.blocks):
+            try:
+                other = known.get(name) or check_id(name)
+            except InvalidInputError:
+                problems[f"jobs.{place}.blocks.{index}"] = [f"{name!r} is neither a ref of this batch nor an id"]
+            else:
+                blocked.setdefault(other, []).append(job_id)
+    if problems:
+        raise InvalidInputError(problems)
+    return blocked
+
+
+@contextmanager
+def placed(places: Sequence[int]) -> Iterator[None]:
+    """Translate places in problems to those in the request, of whose jobs some are there already."""
+    try:
+        yield
+    except InvalidInputError as error:
+
+        def place(found: re.Match[str]) -> str:
+            return f"jobs.{places[int(found[1])]}"
+
+        problems = {_PLACE.sub(place, path): messages for path, messages in error.problems.items()}
+        raise InvalidInputError(problems) from None

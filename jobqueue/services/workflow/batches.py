@@ -1,0 +1,377 @@
+"""Batches: jobs that are created together or one after the other, and what follows when all of them have ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    StaleTokenError,
+    WrongStateError,
+)
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.states import FINAL, State
+from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, after_batch, arranged, check_refs
+from jobqueue.services.outbox.dependencies import missing_ones
+from jobqueue.services.signals.notifier import Wake
+from jobqueue.services.workflow.batch_members import Added, added_jobs, blocked_jobs, check_count, placed, to_check
+from jobqueue.store.documents.documents import numbered_ids
+from jobqueue.store.mongo.database import new_id
+from jobqueue.store.workflow.additions import RefTakenError
+from jobqueue.store.workflow.batch_statements import REQUEUE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from jobqueue.domain.access.access import Scope
+    from jobqueue.domain.workflow.batch import Batch, Member, NewBatch, Place, StandIn
+    from jobqueue.services.jobs.manage import Admin
+    from jobqueue.services.outbox.dependencies import Dependencies
+    from jobqueue.services.outbox.outbox import Completer
+    from jobqueue.services.signals.config import QueueConfigs
+    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.store.access.scope_checks import Visible
+    from jobqueue.store.jobs.jobs import JobStore
+    from jobqueue.store.workflow.batches import BatchStore
+
+KILLED_BATCH: Final = "its batch was killed by a person"
+_AT_ONCE: Final = 500
+_MANY: Final = 100
+_TRIES: Final = 20
+_AGAIN: Final = 3
+_TOGETHER: Final = 20
+_LOOKED_AT: Final = 100
+_MOST_LOOKED_AT: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchView:
+    """A batch with what its jobs say of it.
+
+    Attributes:
+        counts: jobs by state.
+    """
+
+    batch: Batch
+    counts: Mapping[str, int]
+    progress: float
+
+    @property
+    def verdict(self) -> str | None:
+        """The last verdict whose callbacks fired; of a batch that finished with version 0.3.0 that of its jobs."""
+        if self.batch.verdict is not None or self.batch.state == OPEN:
+            return self.batch.verdict
+        return FAILED if self.counts[State.FAILED.value] + self.counts[State.KILLED.value] else SUCCESS
+
+    def wire(self) -> dict[str, Any]:
+        """Return the form it is shown in."""
+        one = self.batch
+        return {
+            "id": one.id,
+            "state": one.state,
+            "sealed": one.sealed,
+            "counts": dict(self.counts),
+            "total": sum(self.counts.values()),
+            "progress": round(self.progress, 1),
+            "generation": one.generation,
+            "verdict": self.verdict,
+            "meta": json_form.value(one.meta),
+            "insertAt": json_form.date(one.insert_at),
+            "endAt": json_form.value(one.end_at),
+            "onComplete": json_form.children(one.on_complete),
+            "onSuccess": json_form.children(one.on_success),
+            "onFailure": json_form.children(one.on_failure),
+            "standIns": [_stand_in(each) for each in one.stand_ins],
+        }
+
+
+class Batches:
+    """Creates batches, adds to them, and lets people end and restart them as a whole."""
+
+    def __init__(
+        self,
+        store: BatchStore,
+        jobs: JobStore,
+        dependencies: Dependencies,
+        completer: Completer,
+        admin: Admin,
+        configs: QueueConfigs,
+        wakeups: Wakeups,
+        visible: Visible,
+    ) -> None:
+        self._visible = visible
+        self._store = store
+        self._jobs = jobs
+        self._dependencies = dependencies
+        self._completer = completer
+        self._admin = admin
+        self._configs = configs
+        self._wakeups = wakeups
+
+    async def create(self, new: NewBatch, *, batch_id: str | None = None) -> tuple[BatchView, list[Added]]:
+        """Create a batch and its jobs, all or nothing.
+
+        Args:
+            new: the batch.
+            batch_id: its id, if it has to be a certain one: then creating it twice is no error.
+
+        Raises:
+            InvalidInputError: refs are double or unknown, jobs wait for each other, or there are too many.
+            KeyConflictError: the key of one is taken.
+        """
+        check_count(new.members)
+        arranged_ones = arranged(new.members)
+        if any(member.blocks for member in arranged_ones):
+            raise InvalidInputError({"jobs": ["can block only jobs of a batch that is there already"]})
+        if batch_id is None:
+            batch_id = new_id()
+        ids = numbered_ids(batch_id, len(arranged_ones))
+        members = await self._documents(batch_id, arranged_ones, ids, {})
+        batch = await self._store.create(batch_id, new, members)
+        await self._follow(batch_id, arranged_ones, to_check(members))
+        return await self.get(batch.id), added_jobs(arranged_ones, ids)
+
+    async def add(
+        self, batch_id: str, members: Sequence[Member], *, token: str | None = None, first: str | None = None
+    ) -> list[Added]:
+        """Add jobs to an open batch, all or none.
+
+        A job whose ref is in the batch already is that job, so that a fan-out can be repeated. When all are there,
+        nothing is added, and the batch may be sealed or have finished.
+
+        Args:
+            batch_id: the batch.
+            members: the jobs; their refs may name jobs that are in the batch already.
+            token: the claim of a running job of the batch: then it may be sealed.
+            first: what the ids of the jobs follow from, if they have to be certain ones: then adding them twice is no
+                error.
+
+        Raises:
+            InvalidInputError: as `create`, or a job would wait for itself.
+            ConflictError: the batch is sealed or has finished, or a job that is blocked does not wait for others.
+            StaleTokenError: no running job of the batch has this token.
+            NotFoundError: there is no such batch.
+            BusyError: another addition, which excludes this one, does not end.
+        """
+        if not members:
+            raise InvalidInputError({"jobs": ["takes at least one job"]})
+        check_count(members)
+        check_refs(members)
+        await self._store.get(batch_id)
+        if token is not None and not await self._store.additions.is_run_by(batch_id, token):
+            raise StaleTokenError(batch_id, "a batch without such a running job")
+        first = first or new_id()
+        for _ in range(_TRIES):
+            try:
+                return await self._add(batch_id, members, token, first)
+            except RefTakenError:
+                # Another addition of the same jobs was faster.
+                continue
+        raise ConflictError(f"batch {batch_id} is changing too quickly to be added to")
+
+    async def _add(self, batch_id: str, members: Sequence[Member], token: str | None, first: str) -> list[Added]:
+        all_ids = numbered_ids(first, len(members))
+        wanted = {name for member in members for name in (member.ref, *member.after, *member.blocks) if name}
+        there = await self._store.refs(batch_id, sorted(wanted))
+        known = {ref: job_id for ref, job_id in there.items() if job_id not in all_ids}
+        places = [place for place, member in enumerate(members) if member.ref is None or member.ref not in known]
+        fresh, ids = [members[place] for place in places], [all_ids[place] for place in places]
+        if fresh:
+            with placed(places):
+                arranged_ones = arranged(fresh, known)
+                blocked = blocked_jobs(fresh, ids, known)
+                made = await self._documents(batch_id, arranged_ones, ids, known)
+                for other in blocked:
+                    # It must not be looked at any more for what it waited for before.
+                    await self._completer.finish(other)
+                refs = {job_id: ref for ref, job_id in known.items()}
+                await self._store.additions.add(
+                    batch_id, made, blocked, first=first, count=len(members), token=token, refs=refs
+                )
+            await self._follow(batch_id, arranged_ones, to_check(made))
+        return added_jobs(members, all_ids, known)
+
+    async def named(self, batch_id: str, members: Sequence[Member], first: str) -> list[Added]:
+        """Return jobs that were added, by their refs, or by the ids that follow from a certain one."""
+        known = await self._store.refs(batch_id, [member.ref for member in members if member.ref])
+        return added_jobs(members, numbered_ids(first, len(members)), known)
+
+    async def get(self, batch_id: str) -> BatchView:
+        """Return a batch with the counts and the progress of its jobs.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        return await self._view(await self._store.get(batch_id))
+
+    async def page(self, *, state: str | None = None, after: str | None = None, limit: int = 50) -> list[BatchView]:
+        """Return batches, newest first, those that come after one in this order.
+
+        Raises:
+            NotFoundError: that one is gone.
+        """
+        before = None if after is None else await self._store.get(after)
+        return [await self._view(one) for one in await self._store.page(state=state, before=before, limit=limit)]
+
+    async def page_within(
+        self, scope: Scope, *, state: str | None = None, after: Place | None = None, limit: int = 50
+    ) -> tuple[list[BatchView], Place | None]:
+        """Return batches within a scope, newest first, and where to go on; few, or none, where too many others lie."""
+        found: list[Batch] = []
+        place, end = after, None
+        for _ in range(_MOST_LOOKED_AT // _LOOKED_AT):
+            some = await self._store.page_from(place, state=state, meta=scope.meta, limit=_LOOKED_AT)
+            for start in range(0, len(some), _TOGETHER):
+                part = some[start : start + _TOGETHER]
+                seen = await asyncio.gather(*(self._visible.has_batch(one.id, scope) for one in part))
+                for one, is_seen in zip(part, seen, strict=True):
+                    if is_seen and len(found) == limit:
+                        return [await self._view(each) for each in found], end
+                    place = after_batch(one, place)
+                    if is_seen:
+                        found.append(one)
+                        end = place
+            if len(some) < _LOOKED_AT:
+                place = None
+                break
+        return [await self._view(one) for one in found], place
+
+    async def seal(self, batch_id: str) -> BatchView:
+        """Say that no further jobs will come: so the batch finishes when all have ended, at once if there are none.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        await self._completer.cascade_batch(await self._store.seal(batch_id))
+        return await self.get(batch_id)
+
+    async def has_many_unfinished(self, batch_id: str) -> bool:
+        """Tell whether killing a batch takes longer than a request should; its restart is carried out first.
+
+        Raises:
+            NotFoundError: there is no such batch.
+        """
+        await self._carry_out_restart(batch_id)
+        return len(await self._store.unfinished(batch_id, _MANY + 1)) > _MANY
+
+    async def _carry_out_restart(self, batch_id: str) -> None:
+        """Wait for a restart that goes on: otherwise it would start jobs again after the rest was killed."""
+        batch = await self._store.get(batch_id)
+        if REQUEUE in batch.outbox:
+            await self._completer.finish_batch(batch)
+
+    async def kill(
+        self,
+        batch_id: str,
+        reason: str = KILLED_BATCH,
+        *,
+        begun: Callable[[], None] = lambda: None,
+    ) -> int:
+        """Kill all unfinished jobs of a batch; return how many.
+
+        Args:
+            batch_id: which one.
+            reason: for their errors.
+            begun: called before the first one is killed.
+
+        Raises:
+            NotFoundError: there is no such batch.
+        """
+        await self._carry_out_restart(batch_id)
+        killed, tries = 0, Counter[str]()
+        while left := await self._store.unfinished(
+            batch_id, _AT_ONCE, but=[one for one in tries if tries[one] > _AGAIN]
+        ):
+            begun()
+            for job_id in left:
+                try:
+                    await self._admin.kill(job_id, reason)
+                    killed += 1
+                except (WrongStateError, NotFoundError):
+                    # It has ended by itself meanwhile, or because of another one. What is still there the next time
+                    # may be a document of another tool, which nobody can kill.
+                    tries[job_id] += 1
+        return killed
+
+    async def requeue(
+        self, batch_id: str, *, callbacks: bool = False, begun: Callable[[], None] = lambda: None
+    ) -> BatchView:
+        """Restart what has failed or was killed, and what was killed because of it; what has succeeded is kept.
+
+        A finished batch begins a new generation with that, whose callbacks come when it finishes, once. If nothing of
+        it has failed, callbacks come that are due and were never created.
+
+        Args:
+            batch_id: which one.
+            callbacks: let the callbacks for success come again if they came before.
+            begun: called before anything is changed.
+
+        Raises:
+            NotFoundError: there is no such batch.
+            ConflictError: others change it all the time.
+        """
+        await self._completer.restart_batch(batch_id, callbacks=callbacks, begun=begun)
+        return await self.get(batch_id)
+
+    async def _view(self, batch: Batch) -> BatchView:
+        counts = await self._store.counts(batch.id)
+        total = sum(counts.values())
+        ended = sum(counts[state.value] for state in FINAL)
+        running = counts[State.PROCESSING.value]
+        partly = await self._store.progress_of_running(batch.id) if running else 0
+        progress = (100 * ended + partly) / total if total else 100.0 if batch.sealed else 0.0
+        return BatchView(batch=batch, counts=counts, progress=progress)
+
+    async def _documents(
+        self, batch_id: str, members: Sequence[Member], ids: Sequence[str], known: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
+        """Return the documents of new jobs, with ids in place of refs, and mark what they depend on."""
+        named = dict(known) | {one.ref: job_id for one, job_id in zip(members, ids, strict=True) if one.ref}
+        awaited = {named[ref] for member in members for ref in member.after}
+        outside = sorted({other for member in members for other in member.job.depends_on} | (awaited - set(ids)))
+        missing = await self._dependencies.mark(outside)
+        if missing:
+            raise InvalidInputError(
+                {
+                    f"jobs.{place}.{path}": messages
+                    for place, member in enumerate(members)
+                    for path, messages in missing_ones(member.job, missing).items()
+                }
+            )
+        made = []
+        for member, job_id in zip(members, ids, strict=True):
+            config = await self._configs.fresh(member.job.queue)
+            after = tuple(dict.fromkeys([*(named[ref] for ref in member.after), *member.job.depends_on]))
+            job = replace(config.fill(member.job), depends_on=after)
+            extra: dict[str, Any] = {} if member.ref is None else {"ref": member.ref}
+            if job_id in awaited or member.blocks:
+                extra["dependents"] = True
+            if any(other not in ids for other in after):
+                extra["outbox"] = ["check"]
+            key = config.limit_key(job.data, job.meta) if config.grouped else None
+            made.append(await self._jobs.document(job, job_id=job_id, batch_id=batch_id, limit_key=key, extra=extra))
+        return made
+
+    async def _follow(self, batch_id: str, members: Sequence[Member], to_check: Sequence[str]) -> None:
+        """Do what follows from new jobs: some depend on jobs that may have ended already."""
+        for queue in {member.job.queue for member in members}:
+            self._wakeups.tell(Wake(kind="ready", queue=queue))
+            self._wakeups.tell(Wake(kind="delayed", queue=queue))
+        for job_id in to_check:
+            await self._completer.cascade(job_id)
+        await self._completer.cascade_batch(await self._store.get(batch_id))
+
+
+def _stand_in(one: StandIn) -> dict[str, Any]:
+    return {
+        "event": one.event,
+        "index": one.index,
+        "generation": one.generation,
+        "key": one.key,
+        "jobId": one.job_id,
+    }

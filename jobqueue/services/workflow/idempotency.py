@@ -1,0 +1,148 @@
+"""Adding something once, however often the request is repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from jobqueue.domain.errors import ConflictError, InFlightError, InvalidInputError, JobQueueError
+from jobqueue.store.documents.documents import numbered_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from jobqueue.domain.jobs.job import Job, NewJob
+    from jobqueue.domain.workflow.batch import Member, NewBatch
+    from jobqueue.services.jobs.producer import Producer
+    from jobqueue.services.workflow.batch_members import Added
+    from jobqueue.services.workflow.batches import Batches, BatchView
+    from jobqueue.store.jobs.jobs import JobStore
+    from jobqueue.store.workflow.idempotency import IdempotencyStore
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Once:
+    """A request that is to have its effect once.
+
+    Attributes:
+        key: chosen by the caller; nobody else can mean the same one.
+        digest: of all that it asks for.
+    """
+
+    key: str
+    digest: str
+
+
+class Idempotency:
+    """Adds jobs and batches under keys that callers chose.
+
+    The key is stored first, together with the ids of what will be made, and making the same ids twice is making them
+    once. So whatever is cut off in between, the next request with this key completes; while one is at it, another one
+    is refused.
+    """
+
+    def __init__(self, store: IdempotencyStore, jobs: JobStore, producer: Producer, batches: Batches) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._producer = producer
+        self._batches = batches
+
+    async def add(self, once: Once, new: NewJob) -> tuple[Job, bool]:
+        """Add a job, or return the one this key has made, and whether the key is new.
+
+        Raises:
+            InvalidInputError: the key came with another request before.
+            InFlightError: a request with this key is under way.
+            ConflictError: what this key has made has been deleted.
+            KeyConflictError: as `Producer.add`; the same request may be repeated later.
+        """
+
+        async def again(job_id: str) -> Job:
+            job = await self._jobs.find(job_id)
+            if job is None:
+                raise _deleted(job_id)
+            return job
+
+        return await self._once(once, lambda job_id: self._producer.add(new, job_id=job_id), again)
+
+    async def add_all(self, once: Once, new: Sequence[NewJob]) -> tuple[list[Job], bool]:
+        """Add jobs, all or none, or return those this key has made, and whether the key is new.
+
+        Of jobs that were made before some may be a `PartialJob`.
+
+        Raises:
+            JobQueueError: as `add`.
+        """
+
+        async def make(first: str) -> list[Job]:
+            ids = numbered_ids(first, len(new))
+            if await self._jobs.find(ids[0]) is not None:
+                return await self._several(ids)
+            return await self._producer.add_all(new, job_ids=ids)
+
+        return await self._once(once, make, lambda first: self._several(numbered_ids(first, len(new))))
+
+    async def create_batch(self, once: Once, new: NewBatch) -> tuple[tuple[BatchView, list[Added]], bool]:
+        """Create a batch, or return the one this key has made, and whether the key is new.
+
+        Raises:
+            JobQueueError: as `add`, and as `Batches.create`.
+        """
+
+        async def again(batch_id: str) -> tuple[BatchView, list[Added]]:
+            return await self._batches.get(batch_id), await self._batches.named(batch_id, new.members, batch_id)
+
+        return await self._once(once, lambda batch_id: self._batches.create(new, batch_id=batch_id), again)
+
+    async def add_to_batch(
+        self, once: Once, batch_id: str, members: Sequence[Member], *, token: str | None
+    ) -> tuple[list[Added], bool]:
+        """Add jobs to a batch, or return those this key has made, and whether the key is new.
+
+        Raises:
+            JobQueueError: as `add`, and as `Batches.add`.
+        """
+
+        async def again(first: str) -> list[Added]:
+            return await self._batches.named(batch_id, members, first)
+
+        async def make(first: str) -> list[Added]:
+            if members and await self._jobs.find(numbered_ids(first, 1)[0]) is not None:
+                return await again(first)
+            return await self._batches.add(batch_id, members, token=token, first=first)
+
+        return await self._once(once, make, again)
+
+    async def _once(
+        self, once: Once, make: Callable[[str], Awaitable[T]], again: Callable[[str], Awaitable[T]]
+    ) -> tuple[T, bool]:
+        record = await self._store.begin(once.key, once.digest)
+        if record.digest != once.digest:
+            raise InvalidInputError({"Idempotency-Key": ["was used for another request within the last 24 hours"]})
+        if record.busy:
+            raise InFlightError
+        if record.made:
+            return await again(record.made_id), False
+        try:
+            made = await make(record.made_id)
+        except BaseException:
+            with contextlib.suppress(JobQueueError):
+                await asyncio.shield(self._store.let_go(once.key))
+            raise
+        await self._store.note_made(once.key)
+        return made, record.fresh
+
+    async def _several(self, job_ids: Sequence[str]) -> list[Job]:
+        found = {job.id: job for job in await self._jobs.several(job_ids)}
+        gone = [job_id for job_id in job_ids if job_id not in found]
+        if gone:
+            raise _deleted(gone[0])
+        return [found[job_id] for job_id in job_ids]
+
+
+def _deleted(job_id: str) -> ConflictError:
+    return ConflictError(f"job {job_id}, which this Idempotency-Key has made, has been deleted")

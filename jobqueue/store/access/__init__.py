@@ -1,0 +1,1 @@
+"""Storage: tokens, roles and scopes."""

@@ -1,0 +1,93 @@
+"""The `tokens` collection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pymongo.errors import DuplicateKeyError
+
+from jobqueue.domain.access.access import ROLES, Scope
+from jobqueue.domain.access.token import Token
+from jobqueue.store.mongo.database import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+
+    from jobqueue.store.mongo.database import Database
+
+
+class TokenStore:
+    """Tokens as documents; a revoked one is kept, so that it can be told who it was."""
+
+    def __init__(self, database: Database) -> None:
+        self.collection = database.collection("tokens")
+        self._clock = database.clock
+
+    @guarded
+    async def insert(self, token: Token) -> bool:
+        """Add a token; return ``False`` if its id is taken."""
+        document = {
+            "_id": token.id,
+            "digest": token.digest,
+            "name": token.name,
+            "roles": sorted(token.roles),
+            "queues": list(token.scope.queues),
+            "meta": [{"path": path, "value": value} for path, value in token.scope.meta],
+            "insertAt": token.insert_at,
+            "expiresAt": token.expires_at,
+            "lastUsedAt": None,
+            "revokedAt": None,
+        }
+        try:
+            await self.collection.insert_one(document)
+        except DuplicateKeyError:
+            return False
+        return True
+
+    @guarded
+    async def find(self, token_id: str) -> Token | None:
+        """Return a token, revoked and expired ones too."""
+        found = await self.collection.find_one({"_id": token_id})
+        return _token(found) if found else None
+
+    @guarded
+    async def all(self) -> list[Token]:
+        """Return all tokens, newest first."""
+        return [_token(one) async for one in self.collection.find().sort([("insertAt", -1), ("_id", 1)])]
+
+    @guarded
+    async def revoke(self, token_id: str) -> Token | None:
+        """Note that a token is not valid any more; return it as it was before, or ``None`` if there is none."""
+        found = await self.collection.find_one_and_update({"_id": token_id}, [{"$set": {"revokedAt": _FIRST}}])
+        return _token(found) if found else None
+
+    @guarded
+    async def used(self, token_id: str, now: datetime, apart: timedelta) -> None:
+        """Note that a token was used, unless that was noted within a time."""
+        stale = {"_id": token_id, "$or": [{"lastUsedAt": None}, {"lastUsedAt": {"$lt": now - apart}}]}
+        await self.collection.update_one(stale, {"$set": {"lastUsedAt": now}})
+
+    async def now(self) -> datetime:
+        """Return the server's time."""
+        return await self._clock.now()
+
+
+_FIRST = {"$ifNull": ["$revokedAt", "$$NOW"]}
+
+
+def _token(found: Mapping[str, Any]) -> Token:
+    return Token(
+        id=str(found["_id"]),
+        digest=str(found["digest"]),
+        name=str(found.get("name") or ""),
+        roles=frozenset(role for role in ROLES if role in found.get("roles", ())),
+        scope=Scope(
+            queues=tuple(str(one) for one in found.get("queues", ())),
+            meta=tuple((str(one["path"]), one["value"]) for one in found.get("meta", ())),
+        ),
+        insert_at=found["insertAt"],
+        expires_at=found.get("expiresAt"),
+        last_used_at=found.get("lastUsedAt"),
+        revoked_at=found.get("revokedAt"),
+    )

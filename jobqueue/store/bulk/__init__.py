@@ -1,0 +1,1 @@
+"""Storage: operations on many jobs, and groups of failures."""

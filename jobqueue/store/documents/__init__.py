@@ -1,0 +1,1 @@
+"""Storage: job documents, and statements about them."""

@@ -1,0 +1,339 @@
+"""Documents of the `jobs` and `config` collections from and to what the domain knows."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from bson import ObjectId
+
+from jobqueue.domain.errors import InvalidInputError, TooLargeError
+from jobqueue.domain.jobs import backoff as backoffs
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine, Retries
+from jobqueue.domain.jobs.attributes import attributes
+from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Children, Job, NewJob, children
+from jobqueue.domain.jobs.states import Outcome, State
+from jobqueue.domain.queues.queue import QueueConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobqueue.domain.jobs.backoff import Backoff
+
+Document = dict[str, Any]
+Tick = tuple[str, datetime]
+"""The name of a schedule, and the moment for which it makes a job."""
+Kind = TypeVar("Kind", State, Outcome)
+_DEFAULTS: Final = QueueConfig()
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
+
+def new_document(
+    new: NewJob,
+    *,
+    job_id: str,
+    now: datetime,
+    parent_id: str | None = None,
+    batch_id: str | None = None,
+    limit_key: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Document:
+    """Return the document of a new job whose defaults are filled in.
+
+    Args:
+        new: every field that has a queue default is set.
+        job_id: 24 hex digits.
+        now: the server's time.
+        parent_id: the job this one is a child of.
+        batch_id: the batch it belongs to.
+        limit_key: the group in which it counts, if the limits of its queue hold for groups.
+        extra: fields that only some jobs have, as they are stored.
+    """
+    due = new.delay_til or (now + timedelta(seconds=new.delay) if new.delay else None)
+    more = dict(extra or {})
+    if new.depends_on:
+        # It may be due before what it depends on has succeeded: then nothing but that is to start it.
+        more = {"waitsFor": [ObjectId(one) for one in new.depends_on], "heldTil": due} | more
+        if new.dependency_policy is not None:
+            more["dependencyPolicy"] = new.dependency_policy
+    return {
+        "_id": ObjectId(job_id),
+        "queue": new.queue,
+        "type": new.type,
+        "state": (State.DELAYED if new.depends_on or (due and due > now) else State.PENDING).value,
+        "priority": new.priority,
+        "data": dict(new.data),
+        "meta": dict(new.meta),
+        "attrs": attributes(new.meta),
+        "attempts": new.attempts,
+        "attemptsMade": 0,
+        "backoff": (new.backoff or backoffs.DEFAULT).wire(),
+        "delay": new.delay or 0,
+        "lease": new.lease,
+        "timeout": new.timeout,
+        "insertAt": now,
+        "startAt": None,
+        "endAt": None,
+        "delayTil": None if new.depends_on else due,
+        "resetAt": None,
+        "batchId": ObjectId(batch_id) if batch_id else None,
+        "parentId": ObjectId(parent_id) if parent_id else None,
+        "dependsOn": [ObjectId(one) for one in new.depends_on],
+        "progress": 0,
+        "logs": [],
+        "logCount": 0,
+        "result": None,
+        "error": None,
+        "history": [],
+        "onSuccessDelete": bool(new.on_success_delete),
+        "onComplete": children_document(new.on_complete),
+        "onSuccess": children_document(new.on_success),
+        "onFailure": children_document(new.on_failure),
+        "key": new.key,
+        "claim": None,
+        "run": 0,
+        **({"limitKey": limit_key} if limit_key is not None else {}),
+        **more,
+    }
+
+
+def child_id(parent: Job, slot: str) -> str:
+    """Return the id of a child: the same whoever creates it, however often, for one run of the parent."""
+    return derived_id(parent.end_at or parent.insert_at, f"{parent.id}:{parent.run}:{slot}")
+
+
+def derived_id(moment: datetime, text: str) -> str:
+    """Return the id of a job that is created because of something: the same for the same thing."""
+    seconds = int(moment.timestamp()).to_bytes(4, "big")
+    return (seconds + hashlib.sha256(text.encode()).digest()[:8]).hex()
+
+
+def numbered_ids(first: str, count: int) -> list[str]:
+    """Return ids in ascending order: the same ones for the same first id, which is none of them."""
+    stem = bytes.fromhex(first)[:4] + hashlib.sha256(first.encode()).digest()[:5]
+    return [(stem + place.to_bytes(3, "big")).hex() for place in range(count)]
+
+
+def callback_of(batch_id: str, event: str, generation: int, counts: Mapping[str, int]) -> Document:
+    """Return the fields that only a job has that a batch asked for."""
+    held = {"batchId": ObjectId(batch_id), "event": event, "generation": generation, "counts": dict(counts)}
+    return {"callbackOf": held}
+
+
+def tick_id(incarnation: str, tick: datetime) -> str:
+    """Return the id of the job for one tick of one incarnation of a schedule: the same whoever makes it."""
+    moment = round(tick.timestamp() * 1000)
+    digest = hashlib.sha256(f"{incarnation}:{moment}".encode()).digest()
+    return ((moment // 1000 % 2**32).to_bytes(4, "big") + digest[:8]).hex()
+
+
+def job(document: Mapping[str, Any]) -> Job:
+    """Return the job of a document; fields that are missing or odd get their defaults."""
+    get = document.get
+    return Job(
+        id=str(document["_id"]),
+        queue=_text(get("queue")) or DEFAULT_QUEUE,
+        type=str(get("type", "")),
+        data=mapping(get("data")),
+        meta=mapping(get("meta")),
+        priority=int(_number(get("priority"), _DEFAULTS.priority)),
+        attempts=int(_number(get("attempts"), _DEFAULTS.attempts)),
+        attempts_made=int(_number(get("attemptsMade"), 0)),
+        backoff=_backoff(get("backoff")),
+        delay=_number(get("delay"), 0),
+        lease=_number(get("lease"), _DEFAULTS.lease),
+        timeout=None if get("timeout") is None else _number(get("timeout"), 0),
+        insert_at=date_or_none(get("insertAt")) or _EPOCH,
+        start_at=date_or_none(get("startAt")),
+        end_at=date_or_none(get("endAt")),
+        delay_til=date_or_none(get("delayTil")),
+        reset_at=date_or_none(get("resetAt")),
+        batch_id=_id(get("batchId")),
+        parent_id=_id(get("parentId")),
+        depends_on=_ids(get("dependsOn")),
+        progress=_number(get("progress"), 0),
+        logs=tuple(log_line(mapping(line)) for line in _list(get("logs"))),
+        result=get("result"),
+        error=job_error(get("error")),
+        history=tuple(attempt(mapping(entry)) for entry in _list(get("history"))),
+        state=state(get("state")),
+        on_success_delete=bool(get("onSuccessDelete")),
+        on_complete=children_of(get("onComplete"), "onComplete"),
+        on_success=children_of(get("onSuccess"), "onSuccess"),
+        on_failure=children_of(get("onFailure"), "onFailure"),
+        key=_text(get("key")),
+        claim=_claim(mapping(get("claim"))),
+        run=int(_number(get("run"), 0)),
+        log_count=int(_number(get("logCount"), len(_list(get("logs"))))),
+        outbox=tuple(str(one) for one in _list(get("outbox"))),
+        traceparent=_text(get("traceparent")),
+        slots=tuple(str(one) for one in _list(get("slots"))),
+        limit_key=_text(get("limitKey")),
+        dependency_policy=_text(get("dependencyPolicy")),
+        ref=_text(get("ref")),
+        waits_for=_ids(get("waitsFor")),
+        has_dependents=bool(get("dependents")),
+        callback_of=_callback_of(get("callbackOf")),
+        schedule=_text(get("schedule")),
+        scheduled_at=date_or_none(get("scheduledAt")),
+        crashes=int(_number(get("crashes"), 0)) or None,
+        retries=_retries(mapping(get("retries"))),
+    )
+
+
+def log_line(line: Mapping[str, Any]) -> LogLine:
+    """Return the log line of a document."""
+    return LogLine(
+        t=date_or_none(line.get("t")) or _EPOCH,
+        m=str(line.get("m", "")),
+        level=_text(line.get("level")),
+        attempt=None if line.get("attempt") is None else int(_number(line["attempt"], 0)),
+    )
+
+
+def attempt(entry: Mapping[str, Any]) -> Attempt:
+    """Return the history entry of a document."""
+    get = entry.get
+    return Attempt(
+        attempt=int(_number(get("attempt"), 0)),
+        token=_text(get("token")),
+        worker=_text(get("worker")),
+        start_at=date_or_none(get("startAt")),
+        end_at=date_or_none(get("endAt")),
+        outcome=_member(Outcome, get("outcome")),
+        error=job_error(get("error")),
+        code=None if get("code") is None else int(_number(get("code"), 0)),
+        late=get("late") if isinstance(get("late"), dict) else None,
+        was=get("was") if isinstance(get("was"), dict) else None,
+        operation=_id(get("operation")),
+        ready_at=date_or_none(get("readyAt")),
+    )
+
+
+def children_document(given: Children) -> Any:
+    """Return child jobs as they are stored."""
+    if given is None or isinstance(given, NewJob):
+        return None if given is None else plain(given)
+    return [plain(one) for one in given]
+
+
+def plain(new: NewJob) -> Document:
+    """Return the document that describes a job to be made later."""
+    shown = json_form.new_job(new)
+    if new.data:
+        shown["data"] = dict(new.data)
+    if new.meta:
+        shown["meta"] = dict(new.meta)
+    if new.delay_til:
+        shown["delayTil"] = new.delay_til
+    for name, given in (
+        ("onComplete", new.on_complete),
+        ("onSuccess", new.on_success),
+        ("onFailure", new.on_failure),
+    ):
+        if given is not None:
+            shown[name] = children_document(given)
+    return shown
+
+
+def children_of(given: Any, path: str) -> Children:
+    """Return child jobs from how they are stored, none if that cannot be understood."""
+    if not given:
+        return None
+    try:
+        return children(
+            [json_form.snake_children(one) for one in given]
+            if isinstance(given, list)
+            else json_form.snake_children(given),
+            path,
+        )
+    except (InvalidInputError, TooLargeError, AttributeError, TypeError):
+        return None
+
+
+def job_error(given: object) -> JobError | None:
+    """Return why a job did not succeed, from its stored form."""
+    if not given or not isinstance(given, dict):
+        return None
+    trace = given.get("trace")
+    return JobError(
+        kind=str(given.get("kind", "")),
+        message=str(given.get("message", "")),
+        trace=None if trace is None else str(trace),
+    )
+
+
+def _claim(given: Mapping[str, Any]) -> Claim | None:
+    token = _text(given.get("token"))
+    if token is None:
+        return None
+    lease = _number(given.get("lease"), 0)
+    margin = max(_number(given.get("margin"), 0), 0)
+    return Claim(
+        token=token,
+        worker=_text(given.get("worker")) or "",
+        own_lease=lease or None,
+        margin=margin,
+        beside=date_or_none(given.get("beside")),
+    )
+
+
+def _retries(given: Mapping[str, Any]) -> Retries | None:
+    at = date_or_none(given.get("at"))
+    return None if at is None else Retries(count=int(_number(given.get("count"), 0)), at=at)
+
+
+def _callback_of(given: object) -> dict[str, Any] | None:
+    if not isinstance(given, dict):
+        return None
+    return {name: str(inner) if isinstance(inner, ObjectId) else inner for name, inner in given.items()}
+
+
+def _backoff(given: object) -> Backoff:
+    try:
+        return backoffs.DEFAULT if given is None else backoffs.parse(given)
+    except InvalidInputError:
+        return backoffs.DEFAULT
+
+
+def _member(kind: type[Kind], given: object) -> Kind | None:
+    return kind(given) if isinstance(given, str) and given in kind.__members__.values() else None
+
+
+def state(given: object) -> State:
+    """Return the state of a job; whatever another tool has made of that, the job is not over."""
+    return _member(State, given) or State.PENDING
+
+
+def date_or_none(given: object) -> datetime | None:
+    """Return a date, or ``None`` for what is none or beyond what Python knows."""
+    return given if isinstance(given, datetime) else None
+
+
+def _text(given: object) -> str | None:
+    return given if isinstance(given, str) else None
+
+
+def _list(given: object) -> list[Any]:
+    return given if isinstance(given, list) else []
+
+
+def _id(given: object) -> str | None:
+    return str(given) if isinstance(given, str | ObjectId) and ObjectId.is_valid(given) else None
+
+
+def _ids(given: object) -> tuple[str, ...]:
+    return tuple(text for one in _list(given) if (text := _id(one)) is not None)
+
+
+def mapping(given: object) -> dict[str, Any]:
+    """Return an object as it is, and an empty one for anything else."""
+    return given if isinstance(given, dict) else {}
+
+
+def _number(given: object, default: float) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not backoffs.finite(given):
+        return default
+    return given

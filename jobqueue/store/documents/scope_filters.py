@@ -1,0 +1,49 @@
+"""Filters that keep a caller to its part of all jobs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.store.documents import attributes
+
+if TYPE_CHECKING:
+    from jobqueue.domain.access.access import Scope
+    from jobqueue.store.documents.statements import Document
+
+_WILD: Final = re.compile(r"[*?]")
+
+
+def clauses(scope: Scope, *, by_index: bool = False) -> list[Document]:
+    """Return what a job must match, all of it, to be in a scope; for an ``$and`` beside what a caller asks for.
+
+    Args:
+        scope: of the caller.
+        by_index: only what an index tells, to estimate the cost. No job may be shown or changed by that.
+    """
+    found: list[Document] = []
+    if scope.queues:
+        plain = [glob for glob in scope.queues if not _WILD.search(glob)]
+        wild = [{"queue": {"$regex": _anchored(glob)}} for glob in scope.queues if _WILD.search(glob)]
+        exact: list[Document] = [{"queue": plain[0] if len(plain) == 1 else {"$in": plain}}] if plain else []
+        ways = [*exact, *wild]
+        found.append(ways[0] if len(ways) == 1 else {"$or": ways})
+    having = attributes.indexed if by_index else attributes.having
+    return found + [having(path, value) for path, value in scope.meta]
+
+
+def is_wild(scope: Scope) -> bool:
+    """Tell whether a scope has patterns for names of queues."""
+    return any(_WILD.search(glob) for glob in scope.queues)
+
+
+def within(found: Document, scope: Scope) -> Document:
+    """Return a filter narrowed to a scope."""
+    narrowing = clauses(scope)
+    return {**found, "$and": [*found.get("$and", []), *narrowing]} if narrowing else found
+
+
+def _anchored(glob: str) -> str:
+    """Return a pattern for MongoDB that begins with what an index can be searched by."""
+    body = re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".")
+    return f"^{body}$"

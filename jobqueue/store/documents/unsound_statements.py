@@ -1,0 +1,128 @@
+"""Filters and updates for jobs that somebody has spoilt with another tool, as named pure functions.
+
+An index holds exactly those: its filter says what a job that is not over must not be. So they are found at once,
+however many others there are, and also when no process ran while they were changed. A field that is missing has its
+default. MongoDB compares the kinds of the members of a list too: so a list of objects cannot be told from an object.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Final
+
+from jobqueue.domain.jobs.states import UNFINISHED, WAITING, State
+
+Document = dict[str, Any]
+INDEX: Final = "unsound"
+SPOILT: Final = "spoilt"
+"""The field that marks a document that was spoilt: what is wrong with it is said, and nothing is guessed."""
+HAD: Final = "had"
+"""What `run` is called meanwhile: no longer, as there may be no room for more."""
+_NUMBERS: Final = ("double", "int", "long")
+_KINDS: Final = (
+    *_NUMBERS,
+    *("string", "object", "array", "binData", "undefined", "objectId", "bool", "date", "null", "regex", "dbPointer"),
+    *("javascript", "symbol", "javascriptWithScope", "timestamp", "decimal", "minKey", "maxKey"),
+)
+OF_UNFINISHED: Final[dict[str, tuple[str, ...]]] = {"queue": ("string",), "run": (*_NUMBERS, "null")}
+"""Fields of every job that is not over, and the kinds of values that MongoDB may have there; missing ones are fine."""
+OF_WAITING: Final[dict[str, tuple[str, ...]]] = {
+    "type": ("string",),
+    "data": ("object",),
+    "meta": ("object",),
+    "priority": _NUMBERS,
+    "attempts": _NUMBERS,
+    "attemptsMade": _NUMBERS,
+    "backoff": (*_NUMBERS, "object", "array"),
+    "delay": _NUMBERS,
+    "lease": _NUMBERS,
+    "timeout": (*_NUMBERS, "null"),
+    "insertAt": ("date",),
+    "delayTil": ("date", "null"),
+    "key": ("string", "null"),
+    "batchId": ("objectId", "null"),
+    "parentId": ("objectId", "null"),
+    "dependsOn": ("array", "objectId"),
+    "waitsFor": ("array", "objectId"),
+    "history": ("array", "object"),
+    "logs": ("array", "object"),
+    "outbox": ("array", "string"),
+    "onSuccessDelete": ("bool",),
+    "onComplete": ("object", "array", "null"),
+    "onSuccess": ("object", "array", "null"),
+    "onFailure": ("object", "array", "null"),
+}
+"""The same of jobs that wait."""
+MOST: Final = 1e12
+"""No number of a job is larger, and MongoDB has dates that are so many seconds away from now."""
+BOUNDED: Final = ("priority", "attempts", "attemptsMade", "lease", "timeout")
+
+
+def _other_than(name: str, kinds: tuple[str, ...]) -> Document:
+    return {name: {"$type": [kind for kind in _KINDS if kind not in kinds]}}
+
+
+def _out_of_bounds() -> list[Document]:
+    nan = float("nan")
+    wrong: list[Document] = [{name: {"$gt": MOST}} for name in BOUNDED]
+    wrong += [{name: {"$lt": -MOST}} for name in BOUNDED]
+    wrong += [{name: nan} for name in BOUNDED]
+    return [*wrong, {"attempts": {"$lt": 1}}, {"lease": {"$lte": 0}}, {"timeout": {"$lte": 0}}]
+
+
+def waiting_faults() -> list[Document]:
+    """Return filters of which a job that waits matches none."""
+    return [
+        *(_other_than(name, kinds) for name, kinds in (OF_UNFINISHED | OF_WAITING).items()),
+        # A list of states is found by each of them.
+        _other_than("state", ("string",)),
+        *_out_of_bounds(),
+        {"queue": ""},
+        {"type": ""},
+        {"type": None},
+    ]
+
+
+def _unheard_of_states() -> list[Document]:
+    known = sorted(state.value for state in State)
+    gaps = [{"state": {"$gt": low, "$lt": high}} for low, high in pairwise(known)]
+    return [
+        {"state": {"$lt": known[0]}},
+        *gaps,
+        {"state": {"$gt": known[-1]}},
+        _other_than("state", ("string", "null")),
+    ]
+
+
+def unsound() -> Document:
+    """Match jobs that are not over, or in no known state, and have a field that no job has."""
+    waits_for_nothing: Document = {"delayTil": None, "waitsFor": {"$in": [None, []]}, "wait": None}
+    unfinished = {"$in": sorted(state.value for state in UNFINISHED)}
+    waiting = {"$in": sorted(state.value for state in WAITING)}
+    return {
+        "$or": [
+            *_unheard_of_states(),
+            {"state": None, "type": {"$exists": True}, "run": {"$exists": True}},
+            *({"state": unfinished} | _other_than(name, kinds) for name, kinds in OF_UNFINISHED.items()),
+            {"state": unfinished, "queue": ""},
+            *({"state": waiting} | fault for fault in waiting_faults()),
+            {"state": State.DELAYED.value} | waits_for_nothing,
+            {"state": State.PROCESSING.value} | _other_than("resetAt", ("date",)),
+            {"state": State.PROCESSING.value, "resetAt": None},
+        ]
+    }
+
+
+def spoilt() -> Document:
+    """Match unsound jobs that are not marked yet."""
+    return unsound() | {"run": {"$ne": None}}
+
+
+def content(name: str, value: Any) -> Document:
+    """Match a job with this ``data`` or ``meta``; an empty value stands for what is no object, too."""
+    return {name: value} if value else {"$or": [{name: {}}, {name: None}, _other_than(name, ("object",))]}
+
+
+def mark() -> Document:
+    """Have a job looked at as if another tool had put it there, and said what is wrong with it."""
+    return {"$rename": {"run": HAD}, "$set": {SPOILT: True}}

@@ -1,0 +1,1 @@
+"""Storage: changes of jobs with other tools."""

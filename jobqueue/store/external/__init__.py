@@ -1,0 +1,1 @@
+"""Storage: documents that other tools write."""

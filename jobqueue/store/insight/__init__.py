@@ -1,0 +1,1 @@
+"""Storage: statistics, events, metrics and the audit."""

@@ -1,0 +1,212 @@
+"""Pipelines that read out of the documents of jobs what has happened within a span of time, by minute.
+
+Everything is read from what never changes again: the creation of a job, the ended attempts in its history, and when it
+was killed while it waited. So whoever looks, and however often, finds the same; also in what deleted jobs have left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.insight.activity import TIMED
+from jobqueue.domain.insight.histogram import GROWTH
+from jobqueue.domain.jobs.states import Outcome, State
+from jobqueue.store.documents import queue_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobqueue.store.documents.statements import Document
+
+ATTEMPTS_INDEX: Final = "attemptsEnded"
+KILLED_INDEX: Final = "killedWaiting"
+EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_SKEW: Final = timedelta(seconds=60)
+_UNDECIDED: Final = [Outcome.FAIL.value, Outcome.HANGING.value, Outcome.TIMEOUT.value]
+_FINAL_OF: Final = {
+    Outcome.SUCCESS: State.SUCCESS,
+    Outcome.DIE: State.KILLED,
+    Outcome.KILL: State.KILLED,
+}
+
+
+def within(since: datetime, until: datetime) -> Document:
+    """Return the condition that a date lies in a span, its end excluded."""
+    return {"$gte": since, "$lt": until}
+
+
+def living_attempts(since: datetime, until: datetime) -> list[Document]:
+    """Return the ended attempts in the documents of jobs."""
+    matched = {
+        "history.endAt": {"$gt": EPOCH},
+        "history": {"$elemMatch": {"endAt": within(since, until)}},
+    }
+    return [{"$match": matched}, *_attempts(since, until)]
+
+
+def living_added(since: datetime, until: datetime) -> list[Document]:
+    """Return the created jobs that exist."""
+    matched: Document = {"insertAt": within(since, until), "state": {"$exists": True}}
+    return [{"$match": matched}, *_added()]
+
+
+def living_killed(since: datetime, until: datetime) -> list[Document]:
+    """Return the jobs that were killed while they waited."""
+    matched = {"killedAt": {"$gt": EPOCH, "$elemMatch": within(since, until)}}
+    return [{"$match": matched}, *_killed(since, until)]
+
+
+def running() -> list[Document]:
+    """Return the attempts that go on, by the minute in which they were started."""
+    current = {"$last": {"$cond": [{"$isArray": "$history"}, "$history", []]}}
+    return [
+        {"$match": {"state": State.PROCESSING.value}},
+        {"$project": {"queue": 1, "type": 1, "h": current}},
+        {"$match": {"h.startAt": {"$type": "date"}}},
+        {"$group": {"_id": _of_start(), "n": {"$sum": 1}}},
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One kind of activity and the pipeline that groups it.
+
+    Attributes:
+        what: the activity: ``attempts``, ``added``, ``killed`` or ``running``.
+        collection: the collection that the pipeline reads.
+        pipeline: the pipeline, which returns a document a group.
+    """
+
+    what: str
+    collection: str
+    pipeline: list[Document]
+
+
+def sources(since: datetime, until: datetime, *, with_running: bool = False) -> list[Source]:
+    """Return all kinds of activity within a span; the first source reads `jobs`."""
+    found = [
+        ("attempts", "jobs", living_attempts(since, until)),
+        ("added", "jobs", living_added(since, until)),
+        ("killed", "jobs", living_killed(since, until)),
+        ("attempts", "attempts", moved_attempts(since, until)),
+        *((what, "jobs", pipeline) for what, pipeline in gone(since, until).items()),
+        *([("running", "jobs", running())] if with_running else []),
+    ]
+    return [Source(what=what, collection=collection, pipeline=pipeline) for what, collection, pipeline in found]
+
+
+def united(parts: Sequence[Source]) -> list[Document]:
+    """Return one pipeline on `jobs` for several sources: so nothing is seen at different moments.
+
+    Each group names its source as ``what``.
+    """
+    first, *others = parts
+    unions: list[Document] = [
+        {"$unionWith": {"coll": part.collection, "pipeline": [*part.pipeline, {"$set": {"what": part.what}}]}}
+        for part in others
+    ]
+    return [*first.pipeline, {"$set": {"what": first.what}}, *unions]
+
+
+def gone(since: datetime, until: datetime) -> dict[str, list[Document]]:
+    """Return the same three from what deleted jobs have left."""
+    stone = timedelta(milliseconds=queue_statements.STONE_MS)
+    left: list[Document] = [
+        {"$match": {"expireAt": {"$gte": since + stone - _SKEW, "$type": "date"}, "gone": {"$exists": True}}},
+        {"$replaceWith": {"$mergeObjects": ["$gone", {"queue": "$queue"}]}},
+    ]
+    return {
+        "attempts": [*left, *_attempts(since, until)],
+        "added": [*left, {"$match": {"insertAt": within(since, until)}}, *_added()],
+        "killed": [*left, {"$match": {"killedAt": {"$gt": EPOCH}}}, *_killed(since, until)],
+    }
+
+
+def moved_attempts(since: datetime, until: datetime) -> list[Document]:
+    """Return ended attempts that were moved out of the documents of their jobs, from the `attempts` collection."""
+    owner: Sequence[Document] = [
+        {"$lookup": {"from": "jobs", "localField": "jobId", "foreignField": "_id", "as": "job"}},
+        {"$unwind": "$job"},
+        # One of which the document has not let go yet is counted there.
+        {"$match": {"$expr": {"$lt": ["$seq", "$job.spilled"]}}},
+        {"$replaceWith": {"queue": "$job.queue", "type": "$job.type", "history": ["$entry"]}},
+    ]
+    return [{"$match": {"entry.endAt": within(since, until)}}, *owner, *_attempts(since, until)]
+
+
+def _attempts(since: datetime, until: datetime) -> list[Document]:
+    ended = {
+        "$and": [
+            {"$gte": ["$$this.endAt", since]},
+            {"$lt": ["$$this.endAt", until]},
+            {"$eq": [{"$type": "$$this.endAt"}, "date"]},
+            {"$eq": [{"$type": "$$this.startAt"}, "date"]},
+        ]
+    }
+    # Jobs that failed before their last attempt was marked as such.
+    unmarked = {"$and": [{"$eq": ["$state", State.FAILED.value]}, {"$eq": ["$h.token", {"$last": "$tokens"}]}]}
+    is_last = {"$or": [{"$eq": ["$h.last", True]}, unmarked]}
+    branches: list[Document] = [
+        {"case": {"$eq": ["$h.outcome", outcome.value]}, "then": state.value} for outcome, state in _FINAL_OF.items()
+    ]
+    branches.append({"case": {"$and": [{"$in": ["$h.outcome", _UNDECIDED]}, is_last]}, "then": State.FAILED.value})
+    timed = {"$in": ["$h.outcome", sorted(TIMED)]}
+    counted = {
+        "m": _minute("$h.endAt"),
+        "o": "$h.outcome",
+        "f": {"$switch": {"branches": branches, "default": None}},
+        "r": {"$cond": [timed, _bucket(_lapse("$h.startAt", "$h.endAt")), None]},
+    }
+    return [
+        {
+            "$project": {
+                "queue": 1,
+                "type": 1,
+                "state": 1,
+                "tokens": "$history.token",
+                "h": {"$filter": {"input": "$history", "cond": ended}},
+            }
+        },
+        {"$unwind": "$h"},
+        {"$group": {"_id": _of_start() | counted, "n": {"$sum": 1}}},
+    ]
+
+
+def _added() -> list[Document]:
+    return [{"$group": {"_id": {"q": "$queue", "t": "$type", "m": _minute("$insertAt")}, "n": {"$sum": 1}}}]
+
+
+def _killed(since: datetime, until: datetime) -> list[Document]:
+    return [
+        {"$project": {"queue": 1, "type": 1, "killedAt": 1}},
+        {"$unwind": "$killedAt"},
+        {"$match": {"killedAt": within(since, until)}},
+        {"$group": {"_id": {"q": "$queue", "t": "$type", "m": _minute("$killedAt")}, "n": {"$sum": 1}}},
+    ]
+
+
+def _of_start() -> Document:
+    known = {"$eq": [{"$type": "$h.readyAt"}, "date"]}
+    return {
+        "q": "$queue",
+        "t": "$type",
+        "s": _minute("$h.startAt"),
+        "w": {"$cond": [known, _bucket(_lapse("$h.readyAt", "$h.startAt")), None]},
+    }
+
+
+def _minute(date: str) -> Document:
+    return {"$dateTrunc": {"date": date, "unit": "minute"}}
+
+
+def _lapse(since: str, until: str) -> Document:
+    return {"$subtract": [until, since]}
+
+
+def _bucket(milliseconds: Document) -> Document:
+    """Return what `histogram.bucket` does."""
+    number: Any = {"$add": [1, {"$ceil": {"$log": ["$$ms", GROWTH]}}]}
+    counted: Any = {"$cond": [{"$lt": ["$$ms", 1]}, 0, {"$toInt": number}]}
+    return {"$let": {"vars": {"ms": milliseconds}, "in": counted}}

@@ -1,0 +1,95 @@
+"""The `audit` collection: what people changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import ObjectId
+
+from jobqueue.domain.access.masking import masked_queue
+from jobqueue.domain.insight.audit import AuditQuery, Entry
+from jobqueue.store.insight.audit_outbox import AuditOutbox
+from jobqueue.store.insight.audit_statements import bounded
+from jobqueue.store.mongo.database import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobqueue.domain.insight.audit import Actor
+    from jobqueue.store.mongo.database import Database
+
+_FIND_MS: Final = 5000
+
+
+class AuditStore:
+    """Entries ``{at, by, action, target: {kind, name}, before, after}``; kept for ever."""
+
+    def __init__(self, database: Database) -> None:
+        self.collection = database.collection("audit")
+        self._clock = database.clock
+        self._outbox = AuditOutbox(database)
+
+    @guarded
+    async def begin(self, target: tuple[str, str], action: str, by: Actor) -> Any:
+        """Note that a change is begun; return what `complete` and `discard` take."""
+        kind, name = target
+        entry = {
+            "by": by.wire(),
+            "action": action,
+            "target": {"kind": kind, "name": name},
+            "before": None,
+            "after": None,
+            "unconfirmed": True,
+        }
+        made = await self._clock.new_id()
+        update = [{"$set": {"at": "$$NOW", **{field: {"$literal": value} for field, value in entry.items()}}}]
+        await self.collection.update_one({"_id": made}, update, upsert=True)
+        return made
+
+    @guarded
+    async def complete(self, entry: Any, before: Any, after: Any) -> None:
+        """Note that a change was made, and how; what is too large is left out."""
+        values = {name: bounded(value) for name, value in (("before", before), ("after", after))}
+        await self.collection.update_one({"_id": entry}, {"$set": values, "$unset": {"unconfirmed": ""}})
+
+    @guarded
+    async def discard(self, entry: Any) -> None:
+        """Forget a change that was not made."""
+        await self.collection.delete_one({"_id": entry})
+
+    async def page(self, kind: str, name: str, *, before: str | None = None, limit: int) -> list[Entry]:
+        """Return changes of one thing, newest first, older than the entry of the id ``before``."""
+        return await self.find(AuditQuery(kind=kind, name=name, cursor=before, limit=limit))
+
+    @guarded
+    async def find(self, query: AuditQuery) -> list[Entry]:
+        """Return changes, newest first, also those whose entries have waited elsewhere until now."""
+        await self._outbox.run_once()
+        asked = {"target.kind": query.kind, "target.name": query.name, "action": query.action, "by.name": query.actor}
+        found: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        times = {"$gte": query.after, "$lt": query.before}
+        if bounds := {name: value for name, value in times.items() if value is not None}:
+            found["at"] = bounds
+        if query.cursor is not None:
+            found["_id"] = {"$lt": ObjectId(query.cursor)}
+        cursor = self.collection.find(found).sort("_id", -1).limit(query.limit)
+        return [_entry(one) async for one in cursor.max_time_ms(_FIND_MS)]
+
+
+def _entry(one: Mapping[str, Any]) -> Entry:
+    # Entries of earlier versions have whole URLs of webhooks.
+    shown = masked_queue if one["target"].get("kind") == "queue" else _same
+    return Entry(
+        id=str(one["_id"]),
+        at=one["at"],
+        by=one["by"],
+        action=one["action"],
+        before=shown(one["before"]),
+        after=shown(one["after"]),
+        target=one["target"],
+        unconfirmed=bool(one.get("unconfirmed")),
+    )
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -1,0 +1,62 @@
+"""How entries of the audit wait in the document whose change they note, as pure functions and values.
+
+A document keeps them in the field `audit`; `audit_outbox` moves them on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import bson
+from bson import ObjectId
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobqueue.store.documents.statements import Document
+
+FIELD: Final = "audit"
+INDEX: Final = "audit"
+MOST_ENTRIES: Final = 100
+MOST_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of waiting entries beyond which a document takes no further entry."""
+MOST_VALUE: Final = 64 * 1024
+"""Bytes that the audit keeps of the state before a change, and of the state after it."""
+NOTHING_WAITS: Final[Document] = {FIELD: {"$exists": False}}
+WAITING: Final[Document] = {f"{FIELD}._id": {"$gt": ObjectId("0" * 24)}}
+"""Match documents with waiting entries, in the words of the partial index."""
+GONE: Final[Document] = {"gone": True, "incarnation": {"$exists": False}}
+"""Match a schedule that was deleted, and is there only for the entries that wait in it."""
+_ENTRIES: Final = {"$cond": [{"$isArray": f"${FIELD}"}, f"${FIELD}", []]}
+_BYTES: Final = {"$bsonSize": {FIELD: _ENTRIES}}
+FEW_ENTRIES: Final[Document] = {f"{FIELD}.{MOST_ENTRIES - 1}": {"$exists": False}}
+"""Match a document that can take another entry."""
+HAS_ROOM: Final[Document] = FEW_ENTRIES | {"$expr": {"$lt": [_BYTES, MOST_BYTES]}}
+"""Match a document that can take another entry beside much else; the server takes this in no upsert."""
+
+
+def with_entry(entry: Document) -> Document:
+    """Return the value of the field after another entry, for an update with a pipeline.
+
+    Args:
+        entry: its time becomes that at which the server writes it.
+    """
+    stamped = {field: {"$literal": value} for field, value in entry.items()} | {"at": "$$NOW"}
+    return {"$concatArrays": [_ENTRIES, [stamped]]}
+
+
+def without(ids: Sequence[Any]) -> list[Document]:
+    """Take entries out of a document; what is no entry at all goes too."""
+    is_entry: Any = {"$eq": [{"$type": "$$this._id"}, "objectId"]}
+    stays: Any = {"$and": [is_entry, {"$not": [{"$in": ["$$this._id", {"$literal": list(ids)}]}]}]}
+    rest = {"$filter": {"input": _ENTRIES, "cond": stays}}
+    return [
+        {"$set": {FIELD: rest}},
+        {"$set": {FIELD: {"$cond": [{"$eq": [f"${FIELD}", []]}, "$$REMOVE", f"${FIELD}"]}}},
+    ]
+
+
+def bounded(value: Any) -> Any:
+    """Return a value, or in place of a very large one only its size."""
+    size = len(bson.encode({"value": value}))
+    return value if size <= MOST_VALUE else {"omitted": f"{size:,} bytes"}

@@ -1,0 +1,235 @@
+"""What has happened to jobs, by minute and hour: read from the jobs, and kept in collections of its own.
+
+A minute is one document whose id is its beginning, so that it is there or not, whoever has written it, and writing it
+again changes nothing. All reads for it see the database as it was at one moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from pymongo import UpdateOne
+from pymongo.errors import OperationFailure
+from pymongo.read_concern import ReadConcern
+
+from jobqueue.domain.insight.activity import Activity, Starts, Tally, add_to, by_hour, condensed
+from jobqueue.domain.jobs.states import Outcome, State
+from jobqueue.store.insight import activity_statements
+from jobqueue.store.mongo.database import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from motor.motor_asyncio import AsyncIOMotorClientSession
+
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.insight.activity_statements import Source
+    from jobqueue.store.mongo.database import Database
+
+MINUTE: Final = timedelta(minutes=1)
+HOUR: Final = timedelta(hours=1)
+MOST_KEYS: Final = 2000
+"""Pairs of queue and type that are told apart in one document."""
+_NEWEST: Final = "newest"
+_AT_ONCE: Final = 20_000
+TRIES: Final = 5
+"""Readings at one moment that may fail before a transaction reads."""
+_AGAIN_SECONDS: Final = 0.05
+_TOO_OLD: Final = frozenset({239, 246})
+"""SnapshotTooOld and SnapshotUnavailable."""
+
+
+class RollupStore:
+    """Counts what has happened, and keeps the counts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._jobs = database.collection("jobs")
+        self.minutes = database.collection("statMinutes")
+        self.hours = database.collection("statHours")
+
+    @guarded
+    async def read(
+        self, since: datetime, until: datetime, *, with_running: bool = False
+    ) -> tuple[dict[datetime, Tally], Tally]:
+        """Count what has happened in a span of whole minutes, by minute; the last one may go on.
+
+        Returns:
+            The minutes in which something happened; and, if asked for, the attempts that go on, as starts.
+        """
+        sources = activity_statements.sources(since, until, with_running=with_running)
+        minutes: dict[datetime, Tally] = {}
+        present: Tally = {}
+        for row in await self._at_one_moment(sources):
+            what = row["what"]
+            _count(present if what == "running" else minutes.setdefault(row["_id"]["m"], {}), what, row)
+        return minutes, present
+
+    async def _at_one_moment(self, sources: Sequence[Source]) -> list[Document]:
+        """Return the groups of all sources in the database as it was at one moment, each with the name of its source.
+
+        A transaction whose process dies keeps others from changing indexes for up to a minute. So it is only for
+        servers that cannot keep the moment long enough otherwise.
+        """
+        still = self._jobs.with_options(read_concern=ReadConcern("snapshot"))
+        pipeline = activity_statements.united(sources)
+        for _ in range(TRIES):
+            try:
+                return [row async for row in still.aggregate(pipeline, batchSize=_AT_ONCE)]
+            except OperationFailure as error:
+                if error.code not in _TOO_OLD:
+                    raise
+            await asyncio.sleep(_AGAIN_SECONDS)
+        return await self._database.in_transaction(functools.partial(self._one_by_one, sources), level="snapshot")
+
+    async def _one_by_one(self, sources: Sequence[Source], session: AsyncIOMotorClientSession) -> list[Document]:
+        """Return the groups of all sources; a transaction refuses the union of pipelines, but not their succession."""
+        rows: list[Document] = []
+        for source in sources:
+            groups = self._database.collection(source.collection).aggregate(
+                source.pipeline, session=session, batchSize=_AT_ONCE
+            )
+            rows += [row | {"what": source.what} async for row in groups]
+        return rows
+
+    @guarded
+    async def newest(self) -> datetime | None:
+        """Return the last minute that is kept, or ``None``; all before it are, too."""
+        found = await self.minutes.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+        return None if found is None else found["_id"]
+
+    @guarded
+    async def oldest_job(self) -> datetime | None:
+        """Return when the oldest job was created."""
+        dated = {"insertAt": {"$gt": activity_statements.EPOCH}, "state": {"$exists": True}}
+        found = await self._jobs.find_one(dated, {"insertAt": 1}, sort=[("insertAt", 1)], hint=_NEWEST)
+        return None if found is None else found["insertAt"]
+
+    @guarded
+    async def unchecked(self, until: datetime) -> datetime | None:
+        """Return the first minute before a moment that was counted only once, if there is one."""
+        early = {"_id": {"$lt": until}, "checked": False}
+        found = await self.minutes.find_one(early, {"_id": 1}, sort=[("_id", 1)])
+        return None if found is None else found["_id"]
+
+    @guarded
+    async def keep(self, since: datetime, until: datetime, found: Mapping[datetime, Tally], *, checked: bool) -> None:
+        """Keep the minutes of a span; one that is there already is replaced only by its second counting."""
+        writes: list[UpdateOne] = []
+        minute = since
+        while minute < until:
+            document = {"checked": checked, "cells": _cells(found.get(minute, {}))}
+            first = UpdateOne({"_id": minute}, {"$setOnInsert": document}, upsert=True)
+            if checked:
+                # Once only: whoever is late may find less, as retention deletes what has been counted for good.
+                writes.append(UpdateOne({"_id": minute, "checked": False}, {"$set": document}))
+            writes.append(first)
+            minute += MINUTE
+        await self.minutes.bulk_write(writes)
+
+    @guarded
+    async def newest_hour(self) -> datetime | None:
+        """Return the last hour that is kept, or ``None``."""
+        found = await self.hours.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+        return None if found is None else found["_id"]
+
+    @guarded
+    async def oldest(self) -> datetime | None:
+        """Return the first minute that is kept, or ``None``."""
+        found = await self.minutes.find_one({}, {"_id": 1}, sort=[("_id", 1)])
+        return None if found is None else found["_id"]
+
+    @guarded
+    async def keep_hour(self, hour: datetime) -> None:
+        """Add up the minutes of an hour and keep the sum, unless it is there."""
+        document = {"cells": _cells(by_hour(await self.tally(hour, hour + HOUR)))}
+        await self.hours.update_one({"_id": hour}, {"$setOnInsert": document}, upsert=True)
+
+    @guarded
+    async def tally(self, since: datetime, until: datetime, *, hours: bool = False) -> Tally:
+        """Return the sum of the kept minutes, or hours, of a span."""
+        collection = self.hours if hours else self.minutes
+        found: Tally = {}
+        async for one in collection.find({"_id": activity_statements.within(since, until)}):
+            add_to(found, _tally(one.get("cells") or []))
+        return found
+
+    @guarded
+    async def prune(self, minutes_until: datetime, hours_until: datetime) -> None:
+        """Delete what is older."""
+        await self.minutes.delete_many({"_id": {"$lt": minutes_until}})
+        await self.hours.delete_many({"_id": {"$lt": hours_until}})
+
+
+def _count(tally: Tally, what: str, row: Mapping[str, Any]) -> None:
+    """Add one group of equal things; documents that another tool has spoilt are no jobs."""
+    group, count = row["_id"], int(row["n"])
+    queue, kind = group.get("q"), group.get("t")
+    if not isinstance(queue, str) or not isinstance(kind, str):
+        return
+    activity = tally.setdefault((queue, kind), Activity())
+    if what == "added":
+        activity.added += count
+    elif what == "killed":
+        activity.ended[State.KILLED.value] += count
+    else:
+        _count_attempts(activity, group, count)
+
+
+def _count_attempts(activity: Activity, group: Mapping[str, Any], count: int) -> None:
+    starts = activity.starts.setdefault(group["s"], Starts())
+    starts.count += count
+    if group.get("w") is not None:
+        starts.waits[int(group["w"])] += count
+    if group.get("o") in set(Outcome):
+        activity.attempts[group["o"]] += count
+    if group.get("f") is not None:
+        activity.ended[group["f"]] += count
+    if group.get("r") is not None:
+        activity.runs[int(group["r"])] += count
+
+
+def _cells(tally: Tally) -> list[Document]:
+    return [
+        {
+            "queue": queue,
+            "type": kind,
+            "added": one.added,
+            "attempts": dict(one.attempts),
+            "ended": dict(one.ended),
+            "starts": [
+                {"at": minute, "count": starts.count, "waits": _texts(starts.waits)}
+                for minute, starts in one.starts.items()
+            ],
+            "runs": _texts(one.runs),
+        }
+        for (queue, kind), one in condensed(tally, MOST_KEYS).items()
+    ]
+
+
+def _tally(cells: Sequence[Mapping[str, Any]]) -> Tally:
+    return {
+        (cell["queue"], cell["type"]): Activity(
+            added=cell["added"],
+            attempts=Counter(cell["attempts"]),
+            ended=Counter(cell["ended"]),
+            starts={
+                one["at"]: Starts(count=one["count"], waits=_numbers(one["waits"].items())) for one in cell["starts"]
+            },
+            runs=_numbers(cell["runs"].items()),
+        )
+        for cell in cells
+    }
+
+
+def _texts(counts: Mapping[int, int]) -> dict[str, int]:
+    return {str(number): count for number, count in sorted(counts.items())}
+
+
+def _numbers(items: Iterable[tuple[str, int]]) -> Counter[int]:
+    return Counter({int(number): count for number, count in items})

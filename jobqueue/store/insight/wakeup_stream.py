@@ -1,0 +1,171 @@
+"""The change stream of the database: wake-ups for whoever waits for jobs or configuration.
+
+One stream a process, filtered on the server, fanned out in memory. Nothing that must be right depends on it: a broken
+stream is reopened, and everything also polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pymongo.errors import PyMongoError
+
+from jobqueue.journal import get_logger
+from jobqueue.store.mongo import connections
+from jobqueue.store.mongo.database import LENIENT, brief
+from jobqueue.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from motor.motor_asyncio import AsyncIOMotorClient
+
+    from jobqueue.store.mongo.database import Database
+
+T = TypeVar("T")
+log = get_logger(__name__)
+_FIRST_WAIT: Final = 0.2
+_LONGEST_WAIT: Final = 5.0
+_WOKEN_BY: Final = ["pending", "delayed", "killed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something changed.
+
+    Attributes:
+        kind: ``job``; ``config``; or ``gap``, when changes may have been missed.
+        queue: of the job, known only when it is new.
+        priority: as queue.
+        state: the job's new state.
+        room: it has left its slots, so that a limit may let another job start.
+        foreign: another tool has put it there.
+    """
+
+    kind: str
+    job_id: str | None = None
+    queue: str | None = None
+    priority: int | None = None
+    state: str | None = None
+    room: bool = False
+    foreign: bool = False
+
+
+class Changes:
+    """Watches the database and calls the listeners for each event; a listener must return at once.
+
+    Attributes:
+        open: is set while the stream is open.
+        trouble: why the stream broke last, if it did.
+        turns: survive errors nobody foresaw.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._url = database.url
+        self._name = database.name
+        self._listeners: list[Callable[[Event], None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._client: AsyncIOMotorClient[Any] | None = None
+        self.open = asyncio.Event()
+        self.trouble: str | None = None
+        self.turns = Turns("changes", longest=_LONGEST_WAIT)
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Call ``listener`` for every event from now on; return how to stop that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def start(self) -> None:
+        """Begin to watch, in the background."""
+        self._client = connections.stream(self._url, "jobqueue-changes", 2)
+        self._task = asyncio.create_task(self._run(), name="changes")
+
+    async def stop(self) -> None:
+        """Stop watching."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._client is not None:
+            self._client.close()
+
+    async def _run(self) -> None:
+        wait = _FIRST_WAIT
+        while True:
+            with self.turns.turn():
+                await self._watch_once()
+            if self.open.is_set():
+                wait = _FIRST_WAIT
+            self.open.clear()
+            await asyncio.sleep(max(wait, self.turns.pause))
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    async def _watch_once(self) -> None:
+        try:
+            await self._watch()
+        except PyMongoError as error:
+            self.trouble = brief(error)
+            log.warning("change stream broken, polling meanwhile", error=self.trouble)
+
+    async def _watch(self) -> None:
+        if self._client is None:
+            return
+        database = self._client.get_database(self._name, codec_options=LENIENT)
+        async with database.watch(_pipeline(), max_await_time_ms=1000) as stream:
+            await stream.try_next()
+            self.open.set()
+            self._tell(Event(kind="gap"))
+            async for change in stream:
+                self._tell(_event(change))
+
+    def _tell(self, event: Event) -> None:
+        for listener in tuple(self._listeners):
+            # A listener that fails keeps no other one from hearing.
+            with self.turns.turn():
+                listener(event)
+
+
+def _pipeline() -> list[dict[str, Any]]:
+    state = {"$ifNull": ["$updateDescription.updatedFields.state", "$fullDocument.state"]}
+    wakes = [
+        {"ns.coll": "jobs", "operationType": "insert", "fullDocument.state": {"$in": _WOKEN_BY}},
+        {"ns.coll": "jobs", "operationType": "update", "updateDescription.updatedFields.state": {"$in": _WOKEN_BY}},
+        {"ns.coll": "jobs", "operationType": "update", "updateDescription.removedFields": "slots"},
+        # Another tool has put a job there, or a document of such a tool has been taken over.
+        {"ns.coll": "jobs", "operationType": "insert", "fullDocument.run": None},
+        {"ns.coll": "jobs", "operationType": "update", "updateDescription.updatedFields.run": {"$exists": True}},
+        {"ns.coll": "jobs", "operationType": "replace"},
+        {"ns.coll": "config"},
+    ]
+    kept = {
+        "ns.coll": 1,
+        "documentKey._id": 1,
+        "state": state,
+        "queue": "$fullDocument.queue",
+        "priority": "$fullDocument.priority",
+        "foreign": {
+            "$and": [{"$in": ["$operationType", ["insert", "replace"]]}, {"$lte": ["$fullDocument.run", None]}]
+        },
+        "room": {"$in": ["slots", {"$ifNull": ["$updateDescription.removedFields", []]}]},
+    }
+    return [{"$match": {"$or": wakes}}, {"$project": kept}]
+
+
+def _event(change: dict[str, Any]) -> Event:
+    if change["ns"]["coll"] != "jobs":
+        return Event(kind="config")
+    return Event(
+        kind="job",
+        job_id=str(change["documentKey"]["_id"]),
+        queue=_if(str, change.get("queue")),
+        priority=_if(int, change.get("priority")),
+        state=_if(str, change.get("state")),
+        room=bool(change.get("room")),
+        foreign=bool(change.get("foreign")),
+    )
+
+
+def _if(kind: type[T], given: object) -> T | None:
+    """Return a value of a kind; another tool may have written anything."""
+    return given if isinstance(given, kind) else None

@@ -1,0 +1,1 @@
+"""Storage: jobs and their states."""

@@ -1,0 +1,161 @@
+"""Reading the log lines of a job: the first lie in its document, the later ones in the `logs` collection.
+
+A heartbeat first counts its lines in the job's document, which also gives them their numbers, and then stores those
+for which the document has no room. So of two heartbeats at the same moment the lines with the higher numbers can be
+there first. Whoever reads stops before numbers that are given out and not stored yet: nothing is passed over, and
+everything comes in order. Lines that have not come by and by never will, as their server has crashed in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import ObjectId
+
+from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.errors import NotFoundError
+from jobqueue.domain.jobs.job import INLINE_LOGS
+from jobqueue.domain.jobs.states import FINAL
+from jobqueue.domain.work.logs import LogPage, LogQuery
+from jobqueue.store.documents import documents, scope_filters
+from jobqueue.store.mongo.database import guarded
+
+if TYPE_CHECKING:
+    from jobqueue.domain.jobs.attempt import LogLine
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.database import Database
+
+LINE_INDEX: Final = "line"
+ATTEMPT_INDEX: Final = "lineOfAttempt"
+LEVEL_INDEX: Final = "lineOfLevel"
+LEVEL_ATTEMPT_INDEX: Final = "lineOfLevelAndAttempt"
+STORED_AFTER: Final = timedelta(seconds=45)
+"""Lines are stored or lost when so much time has passed since they were counted: two calls may take 20 s each."""
+_ORDER: Final = [("seq", 1)]
+_HEAD: Final = {"state": 1, "logCount": 1, "logAt": 1}
+_FIRST_STEP: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    """What a job's document says of its log; ``counted_at`` is ``None`` if all lines are stored that ever will be."""
+
+    id: ObjectId
+    ended: bool
+    inline: tuple[LogLine, ...]
+    count: int | None
+    counted_at: datetime | None
+
+
+class LogStore:
+    """Reads logs, a page at a time, each by an index and in its order."""
+
+    def __init__(self, database: Database) -> None:
+        self._jobs = database.collection("jobs")
+        self._logs = database.collection("logs")
+        self._clock = database.clock
+
+    @guarded
+    async def page(self, job_id: str, query: LogQuery, scope: Scope = EVERYTHING) -> LogPage:
+        """Return a page of a job's log.
+
+        Raises:
+            NotFoundError: there is no such job in the scope.
+        """
+        head = await self._head(job_id, query.after, scope)
+        until, beyond = await self._stored_until(head, query)
+        found = [
+            (number, line) for number, line in enumerate(head.inline) if number >= query.after and query.takes(line)
+        ][: query.limit + 1]
+        if len(found) <= query.limit:
+            wanted = lines(head.id, query, until)
+            cursor = self._logs.find(wanted, sort=_ORDER).limit(query.limit + 1 - len(found))
+            if query.is_narrowed:
+                cursor = cursor.hint(index(query))
+            found += [(int(one["seq"]), documents.log_line(one)) async for one in cursor]
+        more = len(found) > query.limit or beyond
+        shown = tuple(found[: query.limit])
+        last = shown[-1][0] + 1 if shown else query.after
+        return LogPage(
+            lines=shown,
+            more=more,
+            resume=last if len(found) > query.limit or until is None else max(last, until),
+            ended=head.ended and not more and until == head.count,
+        )
+
+    async def _head(self, job_id: str, after: int, scope: Scope) -> _Head:
+        wanted = scope_filters.within({"_id": ObjectId(job_id), "state": {"$exists": True}}, scope)
+        found = await self._jobs.find_one(wanted, _HEAD if after >= INLINE_LOGS else _HEAD | {"logs": 1})
+        if found is None:
+            raise NotFoundError("job", job_id)
+        count, at = found.get("logCount"), found.get("logAt")
+        inline = found.get("logs")
+        fresh = isinstance(at, datetime) and await self._clock.now() - at <= STORED_AFTER
+        return _Head(
+            id=found["_id"],
+            ended=isinstance(found["state"], str) and found["state"] in FINAL,
+            inline=tuple(documents.log_line(one) for one in inline if isinstance(one, dict))
+            if isinstance(inline, list)
+            else (),
+            count=count if isinstance(count, int) else None,
+            counted_at=at if fresh else None,
+        )
+
+    async def _stored_until(self, head: _Head, query: LogQuery) -> tuple[int | None, bool]:
+        """Return the number before which all lines are stored that ever will be; ``None`` if nobody has counted.
+
+        Besides, whether that is only how far it was worth looking.
+        """
+        if head.count is None or head.counted_at is None or head.count <= INLINE_LOGS:
+            return head.count, False
+        start = max(query.after, INLINE_LOGS)
+        if query.is_narrowed:
+            return await self._first_gap(head.id, await self._recent(head, start), head.count), False
+        stop = min(head.count, start + query.limit + 1)
+        until = await self._first_gap(head.id, start, stop)
+        return until, until == stop < head.count
+
+    async def _recent(self, head: _Head, start: int) -> int:
+        """Return a number from ``start`` on before which all lines are old."""
+        step = _FIRST_STEP
+        while (place := (head.count or 0) - step) > start:
+            if await self._is_old(head.id, place):
+                return place
+            step *= 2
+        return start
+
+    async def _first_gap(self, job: ObjectId, start: int, stop: int) -> int:
+        """Return the first number in a span whose line may still be on its way, or the end of the span."""
+        expected = start
+        span = {"jobId": job, "seq": {"$gte": start, "$lt": stop}}
+        async for one in self._logs.find(span, {"_id": 0, "seq": 1}, sort=_ORDER, hint=LINE_INDEX):
+            if one["seq"] > expected and not await self._is_old(job, one["seq"]):
+                return expected
+            expected = one["seq"] + 1
+        return stop if expected >= stop or await self._is_old(job, stop) else expected
+
+    async def _is_old(self, job: ObjectId, number: int) -> bool:
+        """Tell whether the first line from a number on was counted so long ago that all before it are stored."""
+        found = await self._logs.find_one({"jobId": job, "seq": {"$gte": number}}, {"t": 1}, sort=_ORDER)
+        at: Any = (found or {}).get("t")
+        return isinstance(at, datetime) and await self._clock.now() - at > STORED_AFTER
+
+
+def lines(job: ObjectId, query: LogQuery, until: int | None) -> Document:
+    """Return the filter for the stored lines that a query asks for; its shape lets an index give the order too."""
+    span = {"$gte": query.after} if until is None else {"$gte": query.after, "$lt": until}
+    found: Document = {"jobId": job, "seq": span}
+    if query.levels:
+        found["level"] = query.levels[0] if len(query.levels) == 1 else {"$in": list(query.levels)}
+    if query.attempt is not None:
+        found["attempt"] = query.attempt
+    return found
+
+
+def index(query: LogQuery) -> str:
+    """Return the index by which to look for what `lines` matches; the server's own choice may pass over many lines."""
+    if query.levels:
+        return LEVEL_INDEX if query.attempt is None else LEVEL_ATTEMPT_INDEX
+    return LINE_INDEX if query.attempt is None else ATTEMPT_INDEX

@@ -1,0 +1,184 @@
+"""Find the readers of a result before its job is deleted.
+
+Readers are the jobs that depend on it, its children, and the callbacks of its batch. A reader that has failed may be
+requeued and must read again: so only its success, or its own deletion, frees what it reads.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from bson import ObjectId
+
+from jobqueue.domain.jobs.states import State
+from jobqueue.domain.workflow.batch import OPEN
+from jobqueue.store.documents import documents, statements
+from jobqueue.store.mongo.database import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.mongo.database import Database
+
+_CALLBACKS: Final = ("onComplete", "onSuccess", "onFailure")
+_READING: Final = {"$exists": True, "$ne": State.SUCCESS.value}
+_BROKEN: Final = {"$in": [State.FAILED.value, State.KILLED.value]}
+_ABOUT_TO_DEPEND: Final = timedelta(seconds=5)
+"""For so long after its mark a job may be depended on by one that is not stored yet."""
+FIELDS: Final = dict.fromkeys(("state", "batchId", "ref", "dependents", "dependentsAt", *_CALLBACKS), 1)
+_MOST_NAMED: Final = 20
+_UNFINISHED: Final = "its batch has not finished"
+_LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
+Reason = str | ObjectId
+
+
+class ReaderStore:
+    """Finds readers of results, and jobs that are kept for them."""
+
+    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+        self.now = now
+        self._clock = database.clock
+        self._jobs = database.collection("jobs")
+        self._batches = database.collection("batches")
+
+    @guarded
+    async def keep(self, job: Job) -> Document | None:
+        """Keep a job that succeeded and is to be deleted until all have read its result.
+
+        The note that it is to be deleted leaves its outbox, so that it fills no sweep while it is kept.
+
+        Returns:
+            ``None`` for a kept job; a guard for its deletion, as `read` has it, if all have read.
+        """
+        document = await self._jobs.find_one({"_id": ObjectId(job.id)}, FIELDS)
+        if document is None:
+            return {}
+        if not await self.kept_for([document]):
+            return {"dependentsAt": document.get("dependentsAt")}
+        same = statements.same_run(job.id, job.queue, job.run) | {"outbox": list(job.outbox)}
+        await self._jobs.update_one(same, {"$unset": {"outbox": ""}, "$set": {statements.UNREAD: True}})
+        return None
+
+    @guarded
+    async def page(self, after: str | None, most: int) -> list[Job]:
+        """Return jobs, without what can be large, that are kept until they are read, by id."""
+        wanted: Document = {statements.UNREAD: True}
+        if after is not None:
+            wanted["_id"] = {"$gt": ObjectId(after)}
+        cursor = self._jobs.find(wanted, _LEAN, hint=statements.UNREAD)
+        return [documents.job(document) async for document in cursor.sort("_id", 1).limit(most)]
+
+    @guarded
+    async def read(self, jobs: Sequence[Job]) -> list[tuple[Job, Document]]:
+        """Return those of some kept jobs whose result nobody has to read any more, each with a guard for its deletion.
+
+        The guard does not hold any more when a job has come to depend on this one since.
+        """
+        ids = [ObjectId(job.id) for job in jobs]
+        found = {document["_id"]: document async for document in self._jobs.find({"_id": {"$in": ids}}, FIELDS)}
+        kept = await self.kept_for(list(found.values()))
+        free = [(job, found[ObjectId(job.id)]) for job in jobs if ObjectId(job.id) in found.keys() - kept.keys()]
+        return [
+            (job, {statements.UNREAD: True, "outbox": {"$exists": False}, "dependentsAt": document.get("dependentsAt")})
+            for job, document in free
+        ]
+
+    @guarded
+    async def readers(self, job: Job) -> tuple[str | None, list[tuple[str, str]]]:
+        """Return why the result of a job is kept, and the first readers: their ids and states."""
+        document = await self._jobs.find_one({"_id": ObjectId(job.id)}, FIELDS)
+        kept = {} if document is None else await self.kept_for([document])
+        reason = kept.get(ObjectId(job.id))
+        if not isinstance(reason, ObjectId):
+            return reason, []
+        reading: list[Document] = [{"parentId": ObjectId(job.id)}, {"dependsOn": ObjectId(job.id)}]
+        if job.batch_id is not None:
+            reading.append({"callbackOf.batchId": ObjectId(job.batch_id)})
+        cursor = self._jobs.find({"$or": reading, "state": _READING}, {"state": 1}).limit(_MOST_NAMED)
+        return "others have to read its result", [(str(one["_id"]), str(one["state"])) async for one in cursor]
+
+    async def kept_for(self, jobs: Sequence[Document]) -> dict[ObjectId, Reason]:
+        """Return for each of some jobs, with their `FIELDS`, one reader or another reason to keep it."""
+        now = await self._clock.now() if isinstance(self.now, str) else self.now
+        kept: dict[ObjectId, Reason] = {
+            job["_id"]: "a job is about to depend on it"
+            for job in jobs
+            if job.get("dependentsAt") is not None and job["dependentsAt"] > now - _ABOUT_TO_DEPEND
+        }
+        parents = [job["_id"] for job in jobs if any(job.get(name) for name in _CALLBACKS)]
+        kept |= await self._first_of("parentId", parents)
+        kept |= await self._first_of("dependsOn", [job["_id"] for job in jobs if job.get("dependents")])
+        of_batches = {job["batchId"] for job in jobs if isinstance(job.get("batchId"), ObjectId)}
+        batches, unfinished = await self._kept_batches(of_batches)
+        broken = await self._broken(of_batches - batches.keys())
+        for job in jobs:
+            batch = job.get("batchId")
+            if job["_id"] in kept:
+                continue
+            if batch in batches:
+                kept[job["_id"]] = batches[batch]
+            elif batch in unfinished and job.get("ref") is not None:
+                # Jobs that are still to be added may name it.
+                kept[job["_id"]] = _UNFINISHED
+            elif batch in broken and job.get("state") == State.SUCCESS.value:
+                kept[job["_id"]] = "the repair of its batch brings callbacks"
+        return kept
+
+    async def _first_of(self, field: str, ids: Collection[ObjectId]) -> dict[ObjectId, Reason]:
+        """Return for each id a job that has it in a field and may still read."""
+        if not ids:
+            return {}
+        named: Document = {field: {"$in": list(ids)}}
+        pipeline: list[Document] = [
+            {"$match": named | {"state": _READING}},
+            {"$project": {field: 1}},
+            {"$unwind": f"${field}"},
+            {"$match": named},
+            {"$group": {"_id": f"${field}", "reader": {"$first": "$_id"}}},
+        ]
+        return {found["_id"]: found["reader"] async for found in self._jobs.aggregate(pipeline)}
+
+    async def _kept_batches(self, ids: Collection[ObjectId]) -> tuple[dict[ObjectId, Reason], set[ObjectId]]:
+        """Return batches all of whose jobs are kept, as callbacks or later jobs may need them, and unfinished ones."""
+        if not ids:
+            return {}, set()
+        kept: dict[ObjectId, Reason] = {}
+        calling = []
+        unfinished = set()
+        wanted = dict.fromkeys(("state", "sealed", "outbox", "standIns.jobId", *_CALLBACKS), 1)
+        stand_ins: dict[str, list[ObjectId]] = {}
+        async for batch in self._batches.find({"_id": {"$in": list(ids)}}, wanted):
+            calls = any(batch.get(name) for name in _CALLBACKS)
+            if batch.get("state") == OPEN:
+                unfinished.add(batch["_id"])
+            if not batch.get("sealed"):
+                kept[batch["_id"]] = "its batch is not sealed"
+            elif calls and (batch.get("state") == OPEN or batch.get("outbox")):
+                kept[batch["_id"]] = _UNFINISHED
+            elif calls:
+                calling.append(batch["_id"])
+                for one in batch.get("standIns") or ():
+                    stand_ins.setdefault(str(one["jobId"]), []).append(batch["_id"])
+        standing = {"_id": {"$in": [ObjectId(job_id) for job_id in stand_ins]}, "state": _READING}
+        if stand_ins:
+            async for job in self._jobs.find(standing, {"_id": 1}):
+                kept |= dict.fromkeys(stand_ins[str(job["_id"])], job["_id"])
+        return await self._first_of("callbackOf.batchId", calling) | kept, unfinished
+
+    async def _broken(self, ids: Collection[ObjectId]) -> set[ObjectId]:
+        """Return batches of which jobs have failed, and whose repair brings ``onSuccess`` or ``onComplete``."""
+        if not ids:
+            return set()
+        calls = [{name: {"$ne": None}} for name in ("onSuccess", "onComplete")]
+        asking = {"_id": {"$in": list(ids)}, "$or": calls}
+        batches = [batch["_id"] async for batch in self._batches.find(asking, {"_id": 1})]
+        if not batches:
+            return set()
+        pipeline: list[Document] = [
+            {"$match": {"batchId": {"$in": batches}, "state": _BROKEN}},
+            {"$group": {"_id": "$batchId"}},
+        ]
+        return {found["_id"] async for found in self._jobs.aggregate(pipeline, hint="batch")}

@@ -1,0 +1,161 @@
+"""Making transitions of jobs happen, several in one round trip where they come together."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import ObjectId
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, WriteError
+
+from jobqueue.domain.jobs.states import FINAL
+from jobqueue.domain.jobs.transitions import DEPENDENTS, with_dependents
+from jobqueue.store.documents import edition_statements, statements
+from jobqueue.store.mongo.database import is_passing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from motor.motor_asyncio import AsyncIOMotorCollection
+
+    from jobqueue.domain.jobs.transitions import Transition
+    from jobqueue.store.documents.statements import Document, Now
+
+_MARK: Final = "mark"
+_BAD_VALUE: Final = 2
+_LISTS: Final = ("outbox", statements.OPERATIONS)
+Update = tuple["Document", "Document | list[Document]"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A transition of one job.
+
+    Attributes:
+        same: what must hold of its document besides.
+    """
+
+    job_id: str
+    queue: str
+    transition: Transition
+    same: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """A transition that has happened.
+
+    Attributes:
+        outbox: as `Transition` has it, perhaps with more than was asked for.
+        is_new: ``False`` for a report that an earlier call has recorded already.
+    """
+
+    outbox: tuple[str, ...]
+    is_new: bool = True
+
+
+class Transitions:
+    """Applies transitions, each by one guarded update."""
+
+    def __init__(self, collection: AsyncIOMotorCollection[Any], now: Callable[[], Now]) -> None:
+        self._collection = collection
+        self._now = now
+
+    async def apply(self, changes: Sequence[Change]) -> list[Applied | BaseException | None]:
+        """Make transitions happen whose guards hold.
+
+        Returns:
+            For each what happened; ``None`` if nothing did; or what went wrong.
+        """
+        done = await self._together(changes) if len(changes) > 1 else [False]
+        results: list[Applied | BaseException | None] = []
+        for change, is_done in zip(changes, done, strict=True):
+            try:
+                results.append(Applied(outbox=change.transition.outbox) if is_done else await self._apply_one(change))
+            except Exception as error:  # noqa: BLE001 - each call of the batch gets its own error
+                results.append(error)
+        return results
+
+    async def _together(self, changes: Sequence[Change]) -> list[bool]:
+        """Write changes in one round trip; tell of each whether it was written.
+
+        The server counts only how many were. Each leaves a mark of its own in its job, which tells where the count is
+        less: a kill of a waiting job and the end of a lease could not be told from somebody else's.
+        """
+        marks = [secrets.token_hex(6) for _ in changes]
+        updates = [self._update(change, mark) for change, mark in zip(changes, marks, strict=True)]
+        try:
+            written = await self._collection.bulk_write([UpdateOne(*one) for one in updates], ordered=False)
+        except Exception as error:
+            if not _is_of_one(error):
+                raise
+        else:
+            if written.matched_count == len(changes):
+                return [True] * len(changes)
+        wanted = {"_id": {"$in": [ObjectId(one.job_id) for one in changes]}, _MARK: {"$in": marks}}
+        found = {one[_MARK] async for one in self._collection.find(wanted, {_MARK: 1})}
+        return [mark in found for mark in marks]
+
+    def _update(self, change: Change, mark: str | None = None) -> Update:
+        transition, now = change.transition, self._now()
+        update = statements.applied(transition, now)
+        if mark is not None:
+            (update[0] if isinstance(update, list) else update)["$set"][_MARK] = mark
+        guard = statements.guard(change.job_id, change.queue, transition, now)
+        return edition_statements.both(guard, change.same), update
+
+    async def _apply_one(self, change: Change) -> Applied | None:
+        wanted = change.transition
+        if await self._write(change):
+            return Applied(outbox=wanted.outbox)
+        if await self._has_dependents(change):
+            wanted = replace(wanted, outbox=with_dependents(wanted.outbox))
+            if await self._write(replace(change, transition=wanted)):
+                return Applied(outbox=wanted.outbox)
+        return Applied(outbox=wanted.outbox, is_new=False) if await self._is_applied(change) else None
+
+    async def _write(self, change: Change) -> bool:
+        found, update = self._update(change)
+        try:
+            return bool((await self._collection.update_one(found, update)).matched_count)
+        except WriteError as error:
+            if error.code != _BAD_VALUE or not await self._mend_lists(change):
+                raise
+            return bool((await self._collection.update_one(found, update)).matched_count)
+
+    async def _mend_lists(self, change: Change) -> bool:
+        """Take away lists that another tool has made something else; nothing could be added to them."""
+        mended = 0
+        for name in _LISTS:
+            spoilt = {"_id": ObjectId(change.job_id), name: {"$exists": True, "$not": {"$type": "array"}}}
+            mended += (await self._collection.update_one(spoilt, {"$unset": {name: ""}})).modified_count
+        return bool(mended)
+
+    async def _has_dependents(self, change: Change) -> bool:
+        """Tell whether a job has come to be depended on, and its end did not reckon with that."""
+        transition = change.transition
+        if transition.target not in FINAL or DEPENDENTS in transition.outbox:
+            return False
+        found = await self._collection.find_one({"_id": ObjectId(change.job_id), "dependents": True}, {"_id": 1})
+        return found is not None
+
+    async def _is_applied(self, change: Change) -> bool:
+        """Tell whether an earlier call has recorded the same report of the same attempt."""
+        transition = change.transition
+        if transition.token is None or transition.expired_only:
+            return False
+        entry = {"$elemMatch": {"token": transition.token, "outcome": transition.outcome.value}}
+        found = await self._collection.find_one({"_id": ObjectId(change.job_id), "history": entry}, {"_id": 1})
+        return found is not None
+
+
+def _is_of_one(error: Exception) -> bool:
+    """Tell whether an error of several writes may come of a single one: that one must not spoil the others."""
+    if isinstance(error, BulkWriteError):
+        # What is not replicated yet, nobody may see who asks which of the writes were made.
+        return not error.details["writeConcernErrors"]
+    if not isinstance(error, PyMongoError):
+        return True
+    return isinstance(error, OperationFailure) and not is_passing(error)

@@ -1,0 +1,1 @@
+"""Storage: concurrency, rates and circuit breakers."""

@@ -1,0 +1,163 @@
+"""In which group a waiting job counts: filters and updates that compare its key with the value it is made of.
+
+A key is made of a value by `domain.limits.limits.limit_key`. The server makes the same text of most values by itself;
+of all others, such as objects and long texts, it says nothing and the program has to look.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.jobs.states import WAITING
+from jobqueue.domain.limits import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from bson import ObjectId
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.store.documents.statements import Document
+
+Place = tuple[str, "datetime", "ObjectId"]
+"""How far a walk has come: state, ``insertAt`` and ``_id`` of the last job."""
+STATES: Final = tuple(sorted(state.value for state in WAITING))
+KEY: Final = "limitKey"
+# A text in which JSON would write nothing differently. No $ at the end: that matches before a last line break, too.
+_PLAIN_TEXT: Final = r'\A[^"\\\x00-\x1f]*\z'
+_LONGEST_PLAIN: Final = limits.LONGEST_VALUE - 2
+_LARGEST_EXACT: Final = 2**53
+_BEYOND_INT64: Final = 2**63
+_SCALARS: Final = ["string", "int", "long", "double", "bool", "null"]
+_NEVER_HASHED: Final = ["int", "long", "bool", "null"]
+_NOTHING: Final[Document] = {"$expr": False}
+
+
+def value_at(path: str) -> Document:
+    """Return the value that a path leads to, as `limits.limit_value` does: through objects only, else ``None``."""
+    root, *steps = path.split(".")
+    found: Any = f"${root}"
+    for step in steps:
+        found = {"$getField": {"field": {"$literal": step}, "input": found}}
+    return {"$ifNull": [found, None]}
+
+
+def key_at(path: str) -> Document:
+    """Return the key of the value that a path leads to; ``None`` where only the program can make it."""
+    kind: Document = {"$type": "$$value"}
+    is_whole = {
+        "$and": [
+            {"$eq": [kind, "double"]},
+            # Of all numbers NaN is the least here.
+            {"$gte": ["$$value", -_LARGEST_EXACT]},
+            {"$lte": ["$$value", _LARGEST_EXACT]},
+            {"$eq": ["$$value", {"$trunc": "$$value"}]},
+        ]
+    }
+    is_plain = {
+        "$and": [
+            {"$eq": [kind, "string"]},
+            {"$lte": [{"$strLenCP": "$$value"}, _LONGEST_PLAIN]},
+            {"$regexMatch": {"input": "$$value", "regex": _PLAIN_TEXT}},
+        ]
+    }
+    branches = [
+        (is_plain, {"$concat": [f'{path}="', "$$value", '"']}),
+        ({"$in": [kind, ["int", "long"]]}, {"$concat": [f"{path}=", {"$toString": "$$value"}]}),
+        ({"$eq": [kind, "bool"]}, {"$cond": ["$$value", f"{path}=true", f"{path}=false"]}),
+        ({"$eq": ["$$value", None]}, f"{path}=null"),
+        (is_whole, {"$concat": [f"{path}=", {"$toString": {"$toLong": "$$value"}}]}),
+    ]
+    switch = {"branches": [{"case": case, "then": then} for case, then in branches], "default": None}
+    return {"$let": {"vars": {"value": value_at(path)}, "in": {"$switch": switch}}}
+
+
+def agrees(key: str) -> Document:
+    """Match jobs of a group unless their value is certainly that of another one.
+
+    No document makes this fail, whatever stands in it: else none of its group could be claimed.
+    """
+    path, _, text = key.partition("=")
+    kind: Document = {"$type": value_at(path)}
+    if text.startswith(limits.HASHED):
+        return {"$expr": {"$not": [{"$in": [kind, _NEVER_HASHED]}]}}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return _NOTHING
+    if text != limits.value_text(value):
+        return _NOTHING
+    if isinstance(value, int) and abs(value) >= _BEYOND_INT64:
+        value = float(value)
+    return {"$expr": {"$or": [{"$eq": [value_at(path), {"$literal": value}]}, {"$not": [{"$in": [kind, _SCALARS]}]}]}}
+
+
+def path_of(key: str) -> str:
+    """Return the path by which a queue is limited from the key of a group."""
+    return key.partition("=")[0]
+
+
+def regrouped(path: str | None, job: Job, changes: Mapping[str, Any]) -> Document:
+    """Return the field of the group that a job is in once it is changed, as a stage of an update sets it.
+
+    Where the value stands in a part that is not changed, that part may have been changed by others since the job was
+    read: then the job has no group until the next look at its value.
+
+    Args:
+        path: by which the queue is limited; ``None`` if it is not.
+        job: as read.
+        changes: new ``data`` or ``meta``, among other fields.
+    """
+    if path is None:
+        return {KEY: "$$REMOVE"}
+    data, meta = changes.get("data", job.data), changes.get("meta", job.meta)
+    key = {"$literal": limits.limit_key(path, data, meta)}
+    if path.partition(".")[0] in changes:
+        return {KEY: key}
+    return {KEY: {"$cond": [same_value(path, data, meta), key, "$$REMOVE"]}}
+
+
+def same_value(path: str, data: Any, meta: Any) -> Document:
+    """Tell whether a path still leads to the value that was read."""
+    return {"$eq": [value_at(path), {"$literal": limits.limit_value(path, data, meta)}]}
+
+
+def misplaced(queue: str, path: str) -> Document:
+    """Match jobs of a queue, in whatever state, whose key may not be that of their value."""
+    return {"queue": queue, "$expr": {"$ne": [f"${KEY}", key_at(path)]}}
+
+
+def newer(since: datetime) -> Document:
+    """Match waiting jobs that were inserted since a date."""
+    return {"state": {"$in": list(STATES)}, "insertAt": {"$gte": since}}
+
+
+def beyond(place: Place) -> Document:
+    """Match the jobs of a state that come after a place."""
+    state, moment, job_id = place
+    return {"state": state, "insertAt": {"$gte": moment}, "$nor": [{"insertAt": moment, "_id": {"$lte": job_id}}]}
+
+
+def between(place: Place, edge: Place) -> Document:
+    """Match the jobs of a state that come after a place and not after another one."""
+    found = beyond(place)
+    _, moment, job_id = edge
+    found["insertAt"]["$lte"] = moment
+    found["$nor"].append({"insertAt": moment, "_id": {"$gt": job_id}})
+    return found
+
+
+def regroup(document: Mapping[str, Any], queue: str, path: str) -> tuple[Document, Document] | None:
+    """Return filter and update that give a waiting job the key of its value, unless it has that.
+
+    Both the key and the value must still be as read: a person may change the job at this moment.
+    """
+    data, meta = document.get("data"), document.get("meta")
+    key = limits.limit_key(path, data, meta)
+    if document.get(KEY) == key:
+        return None
+    found: Document = {"_id": document["_id"], "queue": queue, "state": {"$in": list(STATES)}}
+    found[KEY] = {"$eq": document[KEY]} if KEY in document else {"$exists": False}
+    return found | {"$expr": same_value(path, data, meta)}, {"$set": {KEY: key}}

@@ -1,0 +1,251 @@
+"""Filters and updates for the limits of queues, as named pure functions; ``now`` as in `statements`.
+
+What is in use is said by the running jobs themselves: each has its slots, and a unique index over those of running jobs
+lets no two have the same one. Starts in a window are granted by a document for each limit that lists the last grants.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.jobs.states import State
+from jobqueue.store.documents import suspect_statements
+from jobqueue.store.documents.statements import ADOPTED, Document
+from jobqueue.store.limits import group_key_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from jobqueue.store.documents.claim_search import Search
+    from jobqueue.store.documents.statements import Now
+
+GROUP_INDEX: Final = "claimGroup"
+GROUP_TYPE_INDEX: Final = "claimGroupType"
+_MILLISECONDS: Final = 1000
+_KEPT_MS: Final = 60_000
+_FORGOTTEN_MS: Final = 86_400_000
+MOST_COUNTED: Final = 1000
+"""Failed attempts in a row that a circuit breaker knows one by one; of earlier ones it knows how many there were."""
+_NUMBER: Final[Document] = {"$cond": [{"$isNumber": "$failures"}, "$failures", 0]}
+_COUNTED: Final[Sequence[Document]] = (
+    {
+        "$set": {
+            "failures": _NUMBER,
+            # Version 0.3.0 kept only a number, which another process may still change.
+            "failed": {
+                "$cond": [
+                    {"$and": [{"$isArray": "$failed"}, {"$gt": [_NUMBER, 0]}]},
+                    {"$slice": ["$failed", {"$multiply": [-1, {"$toInt": _NUMBER}]}]},
+                    [],
+                ]
+            },
+            "openUntil": {"$ifNull": ["$openUntil", None]},
+            "closedAt": {"$ifNull": ["$closedAt", None]},
+            "countedTil": {"$ifNull": ["$countedTil", "$at", None]},
+        }
+    },
+)
+"""Stages that give a breaker its fields. A date is greater than ``None``."""
+
+
+def before(deadline: datetime, queue: str, now: Now) -> Document:
+    """Match nothing once it is later than a deadline.
+
+    Said of the queue's name, which begins every claim index: a bare comparison of two dates would be tried on each
+    waiting job in turn.
+    """
+    return {"$expr": {"$eq": ["$queue", {"$cond": [{"$lte": [now, deadline]}, {"$literal": queue}, None]}]}}
+
+
+def of_group(search: Search, key: str) -> tuple[Document, str]:
+    """Return the filter that matches what may be claimed of one group, and the index for it."""
+    found: Document = {"queue": search.queue, "state": State.PENDING.value, "limitKey": key, **ADOPTED}
+    # Somebody may have changed the value with a tool of MongoDB: then the job is not of this group.
+    found["$and"] = [group_key_statements.agrees(key)]
+    return found | _types(search), _index(search)
+
+
+def of_next_group(search: Search, path: str, after: str | None, passed_over: Collection[str]) -> tuple[Document, str]:
+    """Return the filter that matches what may be claimed of the groups after one, and the index for it.
+
+    Args:
+        search: what is wanted.
+        path: by which the queue is limited.
+        after: the key of the group; ``None`` for all.
+        passed_over: keys of groups that are at their limit.
+    """
+    first, beyond = bounds(path)
+    keys: Document = {"$gt": after} if after is not None else {"$gte": first}
+    keys["$lt"] = beyond
+    if passed_over:
+        keys["$nin"] = sorted(passed_over)
+    return {"queue": search.queue, "state": State.PENDING.value, "limitKey": keys, **ADOPTED} | _types(search), _index(
+        search
+    )
+
+
+def bounds(path: str) -> tuple[str, str]:
+    """Return the least key of a path, and the least one that is beyond all of its keys."""
+    return f"{path}=", f"{path}>"
+
+
+def grant(queue: str, limit: int, window_ms: int, leeway_ms: int, now: Now) -> list[Document]:
+    """Grant a start if fewer than ``limit`` grants may have led to one within the window.
+
+    What is kept of a grant is its deadline, so that each holds for as long as its own start may be late.
+
+    Args:
+        queue: its name.
+        limit: starts in a window.
+        window_ms: its length in milliseconds.
+        leeway_ms: how long after this grant the start may happen, in milliseconds.
+        now: the present.
+    """
+    young = {
+        "$filter": {
+            "input": {"$cond": [{"$isArray": "$grants"}, "$grants", []]},
+            "cond": {"$gt": [{"$add": ["$$this", window_ms]}, now]},
+        }
+    }
+    return [
+        {"$set": {"queue": {"$literal": queue}, "at": now, "grants": young}},
+        {"$set": {"granted": {"$lt": [{"$size": "$grants"}, limit]}}},
+        {
+            "$set": {
+                "grants": {
+                    "$cond": ["$granted", {"$concatArrays": ["$grants", [{"$add": ["$at", leeway_ms]}]]}, "$grants"]
+                },
+                "expireAt": {"$add": ["$at", window_ms + leeway_ms + _KEPT_MS]},
+            }
+        },
+    ]
+
+
+def give_back(deadline: datetime) -> list[Document]:
+    """Take back one grant with a deadline; two with the same one are as good as each other."""
+    place: Document = {"$indexOfArray": ["$grants", deadline]}
+    size: Document = {"$size": "$grants"}
+    head = {"$cond": [{"$gt": ["$$place", 0]}, {"$slice": ["$grants", "$$place"]}, []]}
+    tail_size = {"$subtract": [size, {"$add": ["$$place", 1]}]}
+    tail = {
+        "$cond": [
+            {"$gt": [tail_size, 0]},
+            {"$slice": ["$grants", {"$add": ["$$place", 1]}, {"$max": [1, tail_size]}]},
+            [],
+        ]
+    }
+    without = {"$cond": [{"$lt": ["$$place", 0]}, "$grants", {"$concatArrays": [head, tail]}]}
+    return [{"$set": {"grants": {"$let": {"vars": {"place": place}, "in": without}}}}]
+
+
+def breakers(queue: str) -> Document:
+    """Match the circuit breakers of a queue."""
+    return {"queue": queue, "$or": [{"failures": {"$exists": True}}, {"closedAt": {"$exists": True}}]}
+
+
+def breaker_failed(
+    queue: str, kind: str | None, failures: int, cooldown: float, token: str, ended_at: datetime
+) -> list[Document]:
+    """Count a failed attempt unless it is counted; with enough of them in a row, open the breaker.
+
+    The order in which attempts are counted does not matter, only when they ended: one that ended before the last
+    success is not counted, and the breaker is open for ``cooldown`` seconds from the end of the last one.
+
+    Args:
+        queue: its name.
+        kind: the type of job that the breaker is for; ``None`` for the whole queue.
+        failures: in a row, that are one too many.
+        cooldown: seconds.
+        token: of the attempt.
+        ended_at: by the server's clock.
+    """
+    is_new = {
+        "$and": [
+            {"$gt": [ended_at, "$closedAt"]},
+            {"$gt": [ended_at, "$countedTil"]},
+            {"$not": [{"$in": [{"$literal": token}, "$failed.token"]}]},
+        ]
+    }
+    one = {"token": {"$literal": token}, "at": ended_at}
+    added = {"$concatArrays": [_failed("$lte", ended_at), [one], _failed("$gt", ended_at)]}
+    is_full = {"$gt": [{"$size": "$failed"}, MOST_COUNTED]}
+    opens = {"$and": ["$isNew", {"$gte": ["$failures", failures]}, {"$gte": [ended_at, "$openUntil"]}]}
+    opened = {"$add": [{"$last": "$failed.at"}, int(cooldown * _MILLISECONDS)]}
+    return [
+        {"$set": {"queue": {"$literal": queue}, "type": {"$literal": kind}, "expireAt": "$$REMOVE"}},
+        *_COUNTED,
+        {"$set": {"isNew": is_new}},
+        {
+            "$set": {
+                "failed": {"$cond": ["$isNew", added, "$failed"]},
+                "failures": {"$cond": ["$isNew", {"$add": ["$failures", 1]}, "$failures"]},
+            }
+        },
+        {
+            "$set": {
+                "countedTil": {"$cond": [is_full, {"$first": "$failed.at"}, "$countedTil"]},
+                "failed": {"$cond": [is_full, {"$slice": ["$failed", -MOST_COUNTED]}, "$failed"]},
+                "openUntil": {"$cond": [opens, opened, "$openUntil"]},
+            }
+        },
+        {"$unset": "isNew"},
+    ]
+
+
+def breaker_behind(name: str, ended_at: datetime) -> Document:
+    """Match a breaker that has to hear of a success: it has counted failures, or knows of no success as late.
+
+    A success that comes within a second of the last one changes nothing where nothing fails.
+    """
+    since = {"closedAt": {"$lt": ended_at - timedelta(seconds=1)}}
+    return {"_id": name, "$or": [{"failures": {"$gt": 0}}, since]}
+
+
+def breaker_succeeded(failures: int, ended_at: datetime) -> list[Document]:
+    """Count no failure any more that ended before a success, and close the breaker if too few are left."""
+    # Of those that are only a number it is known when the last one ended.
+    uncounted = {"$subtract": ["$failures", {"$size": "$failed"}]}
+    later = {"$cond": [{"$gt": ["$countedTil", ended_at]}, uncounted, 0]}
+    return [
+        *_COUNTED,
+        {
+            "$set": {
+                "failed": _failed("$gt", ended_at),
+                "failures": {"$add": [later, {"$size": _failed("$gt", ended_at)}]},
+                "closedAt": {"$max": ["$closedAt", ended_at]},
+                "wasOpen": {"$gt": ["$openUntil", None]},
+            }
+        },
+        {"$set": {"openUntil": {"$cond": [{"$gte": ["$failures", failures]}, "$openUntil", None]}}},
+        {"$set": {"closed": {"$and": ["$wasOpen", {"$eq": ["$openUntil", None]}]}}},
+        {"$unset": "wasOpen"},
+    ]
+
+
+def close_breaker(now: Now, *, forget: bool) -> list[Document]:
+    """Forget all failures by a person's will; what ended before is not counted afterwards either."""
+    changed: Document = {"closedAt": now} | ({"expireAt": {"$add": [now, _FORGOTTEN_MS]}} if forget else {})
+    return [{"$set": changed}, {"$unset": ["failures", "failed", "openUntil", "countedTil", "closed", "at"]}]
+
+
+def _failed(operator: str, ended_at: datetime) -> Document:
+    return {"$filter": {"input": "$failed", "cond": {operator: ["$$this.at", ended_at]}}}
+
+
+def _types(search: Search) -> Document:
+    types: Sequence[str] | None = search.types
+    found: Document = suspect_statements.allowed(suspects=search.suspects)
+    if types is not None:
+        return found | {"type": types[0] if len(types) == 1 else {"$in": list(types)}}
+    return found | ({"type": {"$nin": list(search.excluded)}} if search.excluded else {})
+
+
+def _index(search: Search) -> str:
+    return GROUP_INDEX if search.types is None else GROUP_TYPE_INDEX
+
+
+def running(queue: str) -> Document:
+    """Match the running jobs of a queue."""
+    return {"queue": queue, "state": State.PROCESSING.value}

@@ -1,0 +1,233 @@
+"""The `limits` collection, and what running jobs say of the limits of their queues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from jobqueue.domain.limits import limits
+from jobqueue.store.documents import statements, suspect_statements
+from jobqueue.store.limits import limit_statements
+from jobqueue.store.mongo.database import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from jobqueue.domain.limits.limits import Breaker, Rate
+    from jobqueue.store.documents.claim_search import Search
+    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.mongo.database import Database
+
+_BY_QUEUE: Final = "newestOfQueue"
+_TRIES: Final = 5
+_MILLISECONDS: Final = 1000
+_UNCOUNTED: Final = {"failed": 0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A running job, as its queue's limits see it; ``key`` is the group in which it counts."""
+
+    job_id: str
+    type: str
+    worker: str
+    start_at: datetime | None
+    key: str | None
+    slots: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """The answer to a request for a start.
+
+    Attributes:
+        at: when it was granted; ``None`` if it was not.
+        deadline: until when the start has to happen.
+        wait: seconds until the next one may be granted.
+    """
+
+    at: datetime | None = None
+    deadline: datetime | None = None
+    wait: float = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerState:
+    """How a circuit breaker stands; ``type`` is ``None`` for that of the whole queue."""
+
+    type: str | None
+    failures: int
+    open_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """The end of an attempt: its token, and the server's time when it was recorded."""
+
+    token: str
+    at: datetime
+
+
+class LimitStore:
+    """Slots, grants and circuit breakers."""
+
+    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+        self.now = now
+        self.collection = database.collection("limits")
+        self._jobs = database.collection("jobs")
+        self._clock = database.clock
+
+    async def time(self) -> datetime:
+        """Return the server's time."""
+        return await self._clock.now() if isinstance(self.now, str) else self.now
+
+    @guarded
+    async def running(self, queue: str, path: str | None) -> list[Running]:
+        """Return the running jobs of a queue, those included that were claimed while there was no limit."""
+        fields: dict[str, Any] = {"type": 1, "slots": 1, "claim.worker": 1, "startAt": 1}
+        if path is not None:
+            fields[path] = 1
+        cursor = self._jobs.find(limit_statements.running(queue), fields, hint=_BY_QUEUE)
+        return [
+            Running(
+                job_id=str(one["_id"]),
+                type=str(one.get("type", "")),
+                worker=str((one.get("claim") or {}).get("worker", "?")),
+                start_at=one.get("startAt"),
+                key=None if path is None else limits.limit_key(path, one.get("data"), one.get("meta")),
+                slots=tuple(map(str, one.get("slots") or ())),
+            )
+            async for one in cursor
+        ]
+
+    @guarded
+    async def something_waits(self, search: Search) -> bool:
+        """Tell whether there is a job that a claim could find."""
+        index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
+        base = statements.claimable(search.queue, search.types, search.excluded)
+        base |= suspect_statements.allowed(suspects=search.suspects)
+        return await self._jobs.find_one(base, {"_id": 1}, sort=statements.CLAIM_ORDER, hint=index) is not None
+
+    @guarded
+    async def type_of_first(self, queue: str) -> str | None:
+        """Return the type of the job that comes first in a queue, whoever may run it."""
+        found = await self._jobs.find_one(
+            statements.claimable(queue, None), {"type": 1}, sort=statements.CLAIM_ORDER, hint=statements.CLAIM_INDEX
+        )
+        return None if found is None else str(found.get("type", ""))
+
+    @guarded
+    async def next_group(
+        self, search: Search, path: str, after: str | None, passed_over: Collection[str]
+    ) -> str | None:
+        """Return the key of the first group after one, in their order, that has a job to be claimed."""
+        found, index = limit_statements.of_next_group(search, path, after, passed_over)
+        first = await self._jobs.find_one(found, {"limitKey": 1}, sort=[("limitKey", 1)], hint=index)
+        return None if first is None else str(first["limitKey"])
+
+    @guarded
+    async def grant(self, queue: str, key: str | None, rate: Rate, leeway: timedelta | None = None) -> Grant:
+        """Grant a start within the rate, or say when to ask again.
+
+        Args:
+            queue: its name.
+            key: the group in which the start counts.
+            rate: what is allowed.
+            leeway: how long after its grant the start may happen, if not as long as the rate says.
+        """
+        # As it is stored, or a grant that is given back would not be found.
+        leeway = timedelta(milliseconds=_milliseconds(rate.leeway if leeway is None else leeway))
+        window = timedelta(seconds=rate.per)
+        update = limit_statements.grant(queue, rate.limit, _milliseconds(window), _milliseconds(leeway), self.now)
+        found = await self._upsert(_rate_id(queue, key), update)
+        if found["granted"]:
+            return Grant(at=found["at"], deadline=found["at"] + leeway)
+        frees = sorted(found["grants"])[len(found["grants"]) - rate.limit] + window
+        return Grant(wait=max(0.0, (frees - found["at"]).total_seconds()))
+
+    @guarded
+    async def give_back(self, queue: str, key: str | None, grant: Grant) -> None:
+        """Let somebody else have a grant that was certainly not used."""
+        if grant.deadline is not None:
+            await self.collection.update_one({"_id": _rate_id(queue, key)}, limit_statements.give_back(grant.deadline))
+
+    @guarded
+    async def wait_for_start(self, queue: str, key: str | None, rate: Rate) -> float:
+        """Return in how many seconds the rate allows the next start; 0 for now."""
+        found = await self.collection.find_one({"_id": _rate_id(queue, key)}, {"grants": 1})
+        window = timedelta(seconds=rate.per)
+        now = await self.time()
+        young = sorted(at for at in (found or {}).get("grants") or () if at + window > now)
+        if len(young) < rate.limit:
+            return 0
+        return max(0.0, float((young[len(young) - rate.limit] + window - now).total_seconds()))
+
+    @guarded
+    async def breakers(self, queue: str) -> list[BreakerState]:
+        """Return the circuit breakers of a queue that have counted something."""
+        found = {"queue": queue, "failures": {"$exists": True}}
+        cursor = self.collection.find(found, _UNCOUNTED).sort("_id", 1)
+        return [
+            BreakerState(type=one.get("type"), failures=int(one["failures"]), open_until=one.get("openUntil"))
+            async for one in cursor
+        ]
+
+    @guarded
+    async def attempt_failed(self, queue: str, kind: str | None, breaker: Breaker, end: End) -> BreakerState:
+        """Count a failed attempt once, however often it is told, and open the breaker if it is one too many."""
+        update = limit_statements.breaker_failed(queue, kind, breaker.failures, breaker.cooldown, end.token, end.at)
+        found = await self._upsert(_breaker_id(queue, kind), update)
+        return BreakerState(type=kind, failures=int(found["failures"]), open_until=found["openUntil"])
+
+    @guarded
+    async def attempt_succeeded(self, queue: str, kind: str | None, breaker: Breaker, end: End) -> bool:
+        """Begin the row of failures anew after an attempt that succeeded; tell whether that closes the breaker."""
+        found = await self.collection.find_one_and_update(
+            limit_statements.breaker_behind(_breaker_id(queue, kind), end.at),
+            limit_statements.breaker_succeeded(breaker.failures, end.at),
+            projection=_UNCOUNTED,
+            return_document=ReturnDocument.AFTER,
+        )
+        return bool(found and found.get("closed"))
+
+    @guarded
+    async def close_breakers(self, queue: str, *, forget: bool = False) -> None:
+        """Forget all failures of a queue that have ended until now.
+
+        Args:
+            queue: its name.
+            forget: the breakers too, after a day.
+        """
+        await self.collection.update_many(
+            limit_statements.breakers(queue), limit_statements.close_breaker(self.now, forget=forget)
+        )
+
+    async def _upsert(self, name: str, update: list[Document]) -> Document:
+        for left in reversed(range(_TRIES)):
+            try:
+                return dict(
+                    await self.collection.find_one_and_update(
+                        {"_id": name}, update, projection=_UNCOUNTED, upsert=True, return_document=ReturnDocument.AFTER
+                    )
+                )
+            except DuplicateKeyError:
+                # Two have asked for the first time at the same moment.
+                if not left:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+
+def _rate_id(queue: str, key: str | None) -> str:
+    return f"rate|{queue}" if key is None else f"rate|{queue}|{key}"
+
+
+def _breaker_id(queue: str, kind: str | None) -> str:
+    return f"breaker|{queue}" if kind is None else f"breaker|{queue}|{kind}"
+
+
+def _milliseconds(span: timedelta) -> int:
+    return round(span.total_seconds() * _MILLISECONDS)

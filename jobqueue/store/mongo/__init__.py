@@ -1,0 +1,1 @@
+"""Storage: connections and the clock of the server."""

@@ -1,0 +1,75 @@
+"""Ask MongoDB for the least that every request needs, without writing anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pymongo
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+
+from jobqueue.domain.errors import NotReadyError
+from jobqueue.store.mongo.database import AUTHENTICATION, brief
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobqueue.store.mongo.database import Database
+
+SECONDS: Final = 2.0
+"""Seconds within which MongoDB has to answer."""
+_CONFIRM_MS: Final = 1500
+_CREDENTIALS: Final = frozenset({18, 8000})
+_QUESTION: Final[dict[str, Any]] = {
+    "findAndModify": "jobs",
+    # Nothing is in an empty list: no document matches. Routers of a sharded cluster want the queue.
+    "query": {"queue": "readiness", "_id": {"$in": []}},
+    "update": {"$set": {"type": "readiness"}},
+    "fields": {"_id": 1},
+    "writeConcern": {"w": "majority", "wtimeout": _CONFIRM_MS},
+}
+_NO_RIGHT: Final = "MongoDB refuses access: the user of the MongoDB URL needs the right to read and write the database"
+_NO_LOGIN: Final = "MongoDB refuses access: it does not accept the user and password of the MongoDB URL"
+_NO_MAJORITY: Final = "no majority of the replica set confirms writes: its members must run and reach each other"
+_NO_PRIMARY: Final = "the replica set has no primary: a majority of its members must run and reach each other"
+_NO_SERVER: Final = "MongoDB cannot be reached"
+_NO_ANSWER: Final = "MongoDB does not answer in time"
+
+
+async def check(database: Database) -> None:
+    """Make sure that the primary takes writes of this user, and that a majority of the replica set confirms them.
+
+    The question is a write that matches no document: it asks for the rights to read and to write, adds nothing to the
+    oplog, and waits until a majority has all earlier writes.
+
+    Raises:
+        NotReadyError: requests would fail; the message names no host.
+    """
+    try:
+        with pymongo.timeout(SECONDS):
+            answer = await _ask(database)
+    except PyMongoError as error:
+        raise NotReadyError(_reason(database, error), brief(error)) from error
+    if failure := answer.get("writeConcernError"):
+        raise NotReadyError(_NO_MAJORITY, str(failure.get("errmsg")))
+
+
+async def _ask(database: Database) -> Mapping[str, Any]:
+    try:
+        return dict(await database.raw.command({**_QUESTION}))
+    except ServerSelectionTimeoutError:
+        raise
+    except AutoReconnect:
+        # As every request does, which finds the next primary in this way.
+        return dict(await database.raw.command({**_QUESTION}))
+
+
+def _reason(database: Database, error: PyMongoError) -> str:
+    if isinstance(error, OperationFailure) and error.code in AUTHENTICATION:
+        return _NO_LOGIN if error.code in _CREDENTIALS else _NO_RIGHT
+    if isinstance(error, ServerSelectionTimeoutError):
+        return _NO_PRIMARY if database.has_members() else _NO_SERVER
+    if error.timeout:
+        return _NO_ANSWER
+    if isinstance(error, OperationFailure):
+        return f"MongoDB refuses to write: {(error.details or {}).get('codeName') or error.code}"
+    return _NO_SERVER

@@ -1,0 +1,1 @@
+"""Storage: queues and their configuration."""

@@ -1,0 +1,1 @@
+"""Storage: deletion of old jobs."""

@@ -1,0 +1,1 @@
+"""Storage: filters, pipelines and listings."""

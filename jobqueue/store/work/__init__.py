@@ -1,0 +1,1 @@
+"""Storage: claims, attempts, leases and workers."""

@@ -1,0 +1,243 @@
+"""Claiming jobs, renewing their leases and taking what their workers report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import ObjectId
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from jobqueue.domain.jobs.job import INLINE_LOGS
+from jobqueue.store.documents import documents, external_statements, statements, suspect_statements
+from jobqueue.store.documents.claim_search import LateClaimError, Permit, Search, SlotTakenError
+from jobqueue.store.jobs.jobs import FULL_BYTES
+from jobqueue.store.limits import limit_statements
+from jobqueue.store.mongo.database import guarded, is_too_large, translated
+from jobqueue.store.work.claim_cursor import Positions
+from jobqueue.store.work.holders import Holders
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.mongo.database import Database
+    from jobqueue.store.work.claim_cursor import Position
+
+MOST_HISTORY: Final = 100
+"""History entries kept in a job's document; older ones are moved to the `attempts` collection."""
+_COUNTED: Final = {"resetAt": 1, "logCount": 1, "logAt": 1, "attemptsMade": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """What a worker learns from a heartbeat: the new end of its lease."""
+
+    reset_at: datetime
+    log_count: int = field(default=0)
+
+
+class ClaimStore:
+    """Takes jobs for workers, by one atomic ``findOneAndUpdate`` each."""
+
+    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+        self.now = now
+        self.collection = database.collection("jobs")
+        self._logs = database.collection("logs")
+        self._positions = Positions()
+        self.holders = Holders()
+
+    async def claim(self, search: Search, permit: Permit | None = None) -> Job | None:
+        """Claim the first job in order, or return ``None`` when there is none.
+
+        A worker that runs a job of the queue that has to run alone gets no other such job.
+
+        Raises:
+            SlotTakenError: a running job has one of the permit's slots.
+            LateClaimError: nothing was claimed; with a fresh configuration there may be a job.
+            DatabaseUnavailableError: it is not known whether a job was claimed; `held` finds it later.
+        """
+        try:
+            return await self._claim_first(search, permit)
+        except SlotTakenError as error:
+            if error.slot != suspect_statements.alone(search.worker):
+                raise
+        self.holders.note(search.worker)
+        return await self._claim_first(replace(search, suspects=False), permit)
+
+    async def _claim_first(self, search: Search, permit: Permit | None) -> Job | None:
+        slots = permit.slots if permit else ()
+        begin = statements.claim(
+            search.token, search.worker, self.now, lease=search.lease, margin=search.margin, slots=slots
+        )
+        deadline = self._deadline(search, permit)
+        if permit is not None and permit.key is not None:
+            where = (*limit_statements.of_group(search, permit.key), statements.CLAIM_ORDER)
+            found = await self._claim(where, search.token, begin, deadline)
+            if found is None:
+                self._refuse_late(search)
+            return None if found is None else documents.job(found)
+        index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
+        base = statements.claimable(search.queue, search.types, search.excluded)
+        base |= suspect_statements.allowed(suspects=search.suspects)
+        wanted = search.queue, search.types, search.excluded, search.suspects
+        position = self._positions.of(wanted)
+        if position.is_due(time.monotonic()):
+            await self._look(position, base, index)
+        for part, order in position.narrowed():
+            document = await self._claim((base | part, index, order), search.token, begin, deadline)
+            if document is not None:
+                self._positions.found(wanted, document)
+                return documents.job(document)
+        self._refuse_late(search)
+        position.saw(None)
+        return None
+
+    @guarded
+    async def has_another_suspect(self, worker: str, token: str) -> bool:
+        """Return True if a worker runs a job that has to run alone under another claim than this one."""
+        others = suspect_statements.others(worker, token)
+        return await self.collection.find_one(others, {"_id": 1}, hint="lease") is not None
+
+    @guarded
+    async def held(self, tokens: Sequence[str]) -> dict[str, str]:
+        """Return the ids of running jobs by the tokens of their claims."""
+        wanted = {"state": "processing", "claim.token": {"$in": list(tokens)}}
+        cursor = self.collection.find(wanted, {"claim.token": 1}, hint="lease")
+        return {one["claim"]["token"]: str(one["_id"]) async for one in cursor}
+
+    def unsettle(self, queue: str | None, priority: int | None = None) -> None:
+        """Make the next claims search from the start if a job may have come before the last position.
+
+        Args:
+            queue: where; ``None`` for anywhere.
+            priority: of a job that is new, and so the last of its priority; ``None`` for one that came back.
+        """
+        self._positions.unsettle(queue, priority)
+
+    @guarded
+    async def renew(
+        self,
+        job_id: str,
+        queue: str,
+        token: str,
+        *,
+        progress: float | None = None,
+        lines: Sequence[Mapping[str, Any]] = (),
+    ) -> Beat | None:
+        """Extend a lease and take progress and log lines; ``None`` if the claim is not the current one any more."""
+        found = await self.collection.find_one_and_update(
+            statements.held(job_id, queue, token),
+            statements.renew(self.now, progress, [dict(line) for line in lines]),
+            projection=_COUNTED,
+            return_document=ReturnDocument.AFTER,
+        )
+        if found is None:
+            return None
+        await self._keep_outside(found, lines)
+        return Beat(reset_at=found["resetAt"], log_count=int(found.get("logCount") or 0))
+
+    @guarded
+    async def note(self, job_id: str, text: str, level: str = "warning") -> None:
+        """Add a log line of the queue's own to a job in whatever state, unless its last lines say so already."""
+        line = {"m": text, "level": level}
+        found = await self.collection.find_one_and_update(
+            {"_id": ObjectId(job_id), "logs.m": {"$ne": text}},
+            [{"$set": statements.appended(self.now, [line])}],
+            projection=_COUNTED,
+            return_document=ReturnDocument.AFTER,
+        )
+        if found is not None:
+            await self._keep_outside(found, [line])
+
+    async def _keep_outside(self, found: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> None:
+        """Store the lines there was no room for in the document."""
+        count = int(found.get("logCount") or 0)
+        outside = max(0, min(len(lines), count - INLINE_LOGS))
+        if outside:
+            stamp = {"jobId": found["_id"], "t": found["logAt"], "attempt": found.get("attemptsMade")}
+            await self._logs.insert_many(
+                [
+                    {**stamp, "seq": count - outside + index, **line}
+                    for index, line in enumerate(lines[len(lines) - outside :])
+                ],
+                ordered=False,
+            )
+
+    @guarded
+    async def _look(self, position: Position, base: Document, index: str) -> None:
+        """Find the first job there is, wherever it lies: a mere look is never in the way of a claim."""
+        with position.looking():
+            first = await self.collection.find_one(
+                base, {"priority": 1, "insertAt": 1}, sort=statements.CLAIM_ORDER, hint=index
+            )
+            position.saw(first)
+
+    async def _claim(
+        self,
+        where: tuple[Document, str, list[tuple[str, int]]],
+        token: str,
+        begin: list[Document],
+        deadline: datetime | None,
+    ) -> Document | None:
+        search, index, order = where
+        if deadline is not None:
+            search = search | limit_statements.before(deadline, search["queue"], self.now)
+        try:
+            found = await self.collection.find_one_and_update(
+                search,
+                begin,
+                sort=order,
+                hint=index,
+                projection={"logs": 0, "attrs": 0},
+                return_document=ReturnDocument.AFTER,
+            )
+        except DuplicateKeyError as error:
+            raise SlotTakenError(str((error.details or {}).get("keyValue", {}).get("slots"))) from None
+        except PyMongoError as error:
+            if is_too_large(error) and await self._pass_over(where):
+                return await self._claim(where, token, begin, deadline)
+            found = await self._look_up(token, error)
+        return dict(found) if found is not None else None
+
+    def _deadline(self, search: Search, permit: Permit | None) -> datetime | None:
+        """Return the latest server time at which a job may be claimed; a fixed present makes no claim too late."""
+        ends = []
+        if permit is not None and permit.deadline is not None:
+            ends.append(permit.deadline)
+        if search.until is not None and isinstance(self.now, str):
+            ends.append(search.until.at)
+        return min(ends, default=None)
+
+    def _refuse_late(self, search: Search) -> None:
+        if search.until is not None and isinstance(self.now, str) and search.until.may_be_over():
+            raise LateClaimError
+
+    @guarded
+    async def _pass_over(self, where: tuple[Document, str, list[tuple[str, int]]]) -> bool:
+        """Take the first job out of the way whose document has no room for a claim; tell whether there is one."""
+        search, index, order = where
+        found = await self.collection.find_one_and_update(
+            {"$and": [search, external_statements.oversized(FULL_BYTES)]},
+            external_statements.disown(),
+            sort=order,
+            hint=index,
+            projection={"_id": 1},
+        )
+        return found is not None
+
+    async def _look_up(self, token: str, error: PyMongoError) -> Document:
+        """Find the job that was claimed although its reply was lost.
+
+        Raises:
+            DatabaseUnavailableError: there is none yet; a late one is found by `held`.
+        """
+        with translated():
+            found = await self.collection.find_one({"state": "processing", "claim.token": token}, hint="lease")
+            if found is None:
+                raise error
+            return dict(found)

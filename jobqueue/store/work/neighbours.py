@@ -1,0 +1,101 @@
+"""Find the running jobs of a worker, and keep the notes that reapers leave on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from pymongo import UpdateOne
+
+from jobqueue.domain.jobs.crash import Neighbour
+from jobqueue.store.documents import documents, statements, suspect_statements
+from jobqueue.store.mongo.database import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.mongo.database import Database
+
+INDEX: Final = "lease"
+_SHOWN: Final[Document] = {
+    "queue": 1,
+    "claim.token": 1,
+    "claim.worker": 1,
+    "claim.lease": 1,
+    "claim.beside": 1,
+    "lease": 1,
+    "startAt": 1,
+    "resetAt": 1,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Company:
+    """The running jobs of some workers.
+
+    Attributes:
+        jobs: by the name of the worker.
+        signed_at: by the name of a process, its own last sign of life.
+        now: the server's time at which all this was read, at the earliest.
+    """
+
+    jobs: dict[str, list[Neighbour]]
+    signed_at: dict[str, datetime]
+    now: datetime | None
+
+
+class NeighbourStore:
+    """Reads the `jobs` and `workers` collections; ``now`` is as in `JobStore`."""
+
+    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+        self.now = now
+        self._jobs = database.collection("jobs")
+        self._workers = database.collection("workers")
+
+    @guarded
+    async def of(self, workers: Collection[str]) -> Company:
+        """Return the running jobs of workers, and when those of them that are processes gave their last sign."""
+        present = {"$literal": self.now} if isinstance(self.now, datetime) else {"$add": [self.now, 0]}
+        jobs: dict[str, list[Neighbour]] = {}
+        now: datetime | None = None
+        async for one in self._jobs.find(suspect_statements.beside(workers), _SHOWN | {"now": present}, hint=INDEX):
+            now = one["now"] if now is None else min(now, one["now"])
+            if (found := _neighbour(one)) is not None:
+                jobs.setdefault(found.worker, []).append(found)
+        signed = self._workers.find({"_id": {"$in": sorted(workers)}, "isProcess": True}, {"at": 1})
+        return Company(jobs=jobs, signed_at={str(one["_id"]): one["at"] async for one in signed}, now=now)
+
+    @guarded
+    async def mark(self, group: Sequence[Neighbour]) -> None:
+        """Note on jobs, unless they are renewed meanwhile, that they ran beside each other when their worker died."""
+        await self._jobs.bulk_write([UpdateOne(*_mark(one)) for one in group], ordered=False)
+
+    @guarded
+    async def busy_with_suspects(self) -> set[str]:
+        """Return the names of the workers that run a job that has to run alone."""
+        found = self._jobs.find(suspect_statements.running(), {"claim.worker": 1}, hint=INDEX)
+        return {str((one.get("claim") or {}).get("worker")) async for one in found}
+
+
+def _mark(one: Neighbour) -> tuple[Document, Document]:
+    same = statements.held(one.job_id, one.queue, one.token) | {"resetAt": one.reset_at}
+    return same, {"$set": {"claim.beside": one.reset_at}}
+
+
+def _neighbour(document: Document) -> Neighbour | None:
+    """Return a job as a neighbour; a job that another tool has spoilt is none."""
+    job = documents.job(document)
+    if job.claim is None or job.start_at is None or job.reset_at is None:
+        return None
+    return Neighbour(
+        job_id=job.id,
+        queue=job.queue,
+        worker=job.claim.worker,
+        token=job.claim.token,
+        start_at=job.start_at,
+        reset_at=job.reset_at,
+        lease=job.held_lease,
+        beside=job.claim.beside,
+    )

@@ -1,0 +1,121 @@
+"""Renewals of many leases in one round trip, over a connection of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pymongo
+from pymongo import MongoClient, ReadPreference, UpdateOne, WriteConcern
+from pymongo.errors import BulkWriteError
+from pymongo.read_concern import ReadConcern
+
+from jobqueue.store.documents import statements
+from jobqueue.store.mongo import connections
+from jobqueue.store.mongo.outage import Outage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobqueue.store.work.lease_table import Lease
+
+CALL_SECONDS: Final = 5.0
+"""The longest time that one renewal of a group may take."""
+_BY_ID: Final = [("_id", 1)]
+_SELECTION_SECONDS: Final = 0.25
+"""How long to wait for a primary before looking around; one that is slow is known already, and waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """The answer to the renewals of a group.
+
+    Attributes:
+        renewed: leases that go on.
+        gone: leases whose claims are not held any more.
+        refused: leases that the server could not renew, and why.
+        unsure: leases that are still held, and perhaps not renewed.
+    """
+
+    renewed: Sequence[Lease]
+    gone: Sequence[Lease] = ()
+    refused: Sequence[tuple[Lease, str]] = ()
+    unsure: Sequence[Lease] = ()
+
+
+class Link:
+    """A connection for renewals. The database may well be away when it is made.
+
+    Args:
+        url: of MongoDB.
+        name: of the database.
+
+    Raises:
+        PyMongoError: the URL cannot be used, or the hosts it stands for cannot be looked up.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self._client: MongoClient[Any] = MongoClient(
+            connections.aside(url),
+            maxPoolSize=1,
+            timeoutMS=int(CALL_SECONDS * 1000),
+            appname="jobqueue-leases",
+            # A heartbeat that failed is sent again all the same, after a look around.
+            retryWrites=False,
+        )
+        # A read must see what the write before has seen, also what no majority has yet.
+        self._jobs = self._client.get_database(name).get_collection(
+            "jobs",
+            read_preference=ReadPreference.PRIMARY,
+            read_concern=ReadConcern("local"),
+            write_concern=WriteConcern("majority", j=True),
+        )
+        self.outage = Outage(self._client)
+
+    def ping(self) -> None:
+        """Get to know the members of the replica set, before they are away."""
+        self._client.admin.command("ping")
+        self.outage.ended()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def renew(self, leases: Sequence[Lease]) -> Renewal:
+        """Renew leases by one bulk of guarded updates; each is refused for itself.
+
+        Raises:
+            PyMongoError: the group as a whole could not be renewed.
+        """
+        self._find_primary()
+        renew = statements.renew(statements.SERVER_NOW)
+        writes = [UpdateOne(statements.held(one.job_id, one.queue, one.token), renew, hint=_BY_ID) for one in leases]
+        refused: dict[int, str] = {}
+        try:
+            matched = self._jobs.bulk_write(writes, ordered=False).matched_count
+        except BulkWriteError as error:
+            if error.timeout or error.details["writeConcernErrors"]:
+                raise
+            refused = {one["index"]: str(one.get("errmsg")) for one in error.details["writeErrors"]}
+            matched = error.details["nMatched"]
+        others = [one for index, one in enumerate(leases) if index not in refused]
+        complaints = [(leases[index], reason) for index, reason in refused.items()]
+        if matched == len(others):
+            return Renewal(renewed=others, refused=complaints)
+        held = self._held(others) if matched else set()
+        still = [one for one in others if one.token in held]
+        gone = [one for one in others if one.token not in held]
+        if len(still) > matched:
+            # A new primary may know nothing of what ended a claim on the one before.
+            return Renewal(renewed=(), gone=gone, refused=complaints, unsure=still)
+        return Renewal(renewed=still, gone=gone, refused=complaints)
+
+    def _held(self, leases: Sequence[Lease]) -> set[str]:
+        claims = statements.held_any([(one.job_id, one.queue, one.token) for one in leases])
+        return {one["claim"]["token"] for one in self._jobs.find(claims, {"_id": 0, "claim.token": 1}, hint=_BY_ID)}
+
+    def _find_primary(self) -> None:
+        """Make the driver look for a primary, for a moment, if it knows of none."""
+        if not self._client.topology_description.has_writable_server():
+            with pymongo.timeout(_SELECTION_SECONDS):
+                self._client.admin.command("ping")

@@ -1,0 +1,112 @@
+"""The `workers` collection: who claims from which queues, as far as it was heard of lately."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pymongo import UpdateOne
+
+from jobqueue.store.documents import statements
+from jobqueue.store.mongo.database import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from jobqueue.store.documents.statements import Now
+    from jobqueue.store.mongo.database import Database
+
+ALIVE_SECONDS: Final = 30.0
+"""How long after its last sign a worker counts as alive."""
+_KEPT_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """One thing that a worker claims: jobs of a queue, of some types or (``None``) of any but the excluded ones."""
+
+    queue: str
+    types: tuple[str, ...] | None
+    excluded: tuple[str, ...] = ()
+
+    def takes(self, queue: str, kind: str) -> bool:
+        """Tell whether a job of this queue and type is one for it."""
+        is_type = kind in self.types if self.types is not None else kind not in self.excluded
+        return queue == self.queue and is_type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A worker, what it claims, and when it was last heard of."""
+
+    name: str
+    posts: tuple[Post, ...]
+    at: datetime
+
+
+class WorkerStore:
+    """Documents ``{_id: name, posts: [{queue, types, excluded}], at, expireAt, isProcess?}``.
+
+    They are gone a day after their last sign. A process signs for itself, and also for the workers that poll it: only
+    its own sign says that the worker lives.
+    """
+
+    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+        self.now = now
+        self.collection = database.collection("workers")
+
+    @guarded
+    async def sign(self, posts: dict[str, Sequence[Post]], *, process: str | None = None) -> None:
+        """Note that these workers are there and what they claim; one of them may be the process that says so."""
+        if posts:
+            await self.collection.bulk_write(
+                [
+                    UpdateOne({"_id": name}, self._update(held, is_process=name == process), upsert=True)
+                    for name, held in posts.items()
+                ],
+                ordered=False,
+            )
+
+    @guarded
+    async def leave(self, names: Sequence[str]) -> None:
+        """Note that these workers have gone."""
+        await self.collection.delete_many({"_id": {"$in": list(names)}})
+
+    @guarded
+    async def alive(self) -> list[Worker]:
+        """Return the workers that were heard of within `ALIVE_SECONDS`."""
+        recent = {"$gte": ["$at", {"$subtract": [self.now, int(ALIVE_SECONDS * 1000)]}]}
+        return [_worker(one) async for one in self.collection.find({"$expr": recent})]
+
+    def _update(self, posts: Sequence[Post], *, is_process: bool) -> list[dict[str, Any]]:
+        stored = [
+            {
+                "queue": post.queue,
+                "types": None if post.types is None else list(post.types),
+                "excluded": list(post.excluded),
+            }
+            for post in posts
+        ]
+        return [
+            {
+                "$set": {
+                    "posts": {"$literal": stored},
+                    "at": self.now,
+                    **({"isProcess": True} if is_process else {}),
+                    "expireAt": {"$add": [self.now, _KEPT_MS]},
+                }
+            }
+        ]
+
+
+def _worker(document: dict[str, Any]) -> Worker:
+    posts = tuple(
+        Post(
+            queue=str(one.get("queue")),
+            types=None if one.get("types") is None else tuple(one["types"]),
+            excluded=tuple(one.get("excluded") or ()),
+        )
+        for one in document.get("posts") or ()
+    )
+    return Worker(name=str(document["_id"]), posts=posts, at=document["at"])

@@ -1,0 +1,76 @@
+"""``jobqueue search``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jobqueue.cli.main import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mongo_url: str, db_name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jobqueue.cli.process.log_output.configure", lambda *_, **__: None)
+    monkeypatch.setenv("JOBQUEUE_MONGO_URL", mongo_url)
+    monkeypatch.setenv("JOBQUEUE_DB", db_name)
+
+
+def test_jobs_are_found_by_terms_and_by_filters(capsys: pytest.CaptureFixture[str]) -> None:
+    ids = []
+    for number in range(3):
+        words = ["add", "resize", json.dumps({"n": number}), "--meta", f"user_id={number}", "--priority", str(number)]
+        assert main(words) == 0
+        ids.append(capsys.readouterr().out.strip())
+
+    def found(*terms: str) -> list[str]:
+        assert main(["search", *terms, "--json"]) == 0
+        return [one["id"] for one in json.loads(capsys.readouterr().out)["items"]]
+
+    assert found() == ids[::-1]
+    assert found("meta.user_id=1") == [ids[1]]
+    assert found("data.n>=1", "data.n<2", "state=pending,failed") == [ids[1]]
+    assert found("type~^RES") == []
+    assert found("type~^res", "priority!=1", "--sort", "priority") == [ids[0], ids[2]]
+    assert found("insertAt>=1h", "endAt=null", f"id={ids[2]}") == [ids[2]]
+    assert found('{"$or": [{"data.n": 0}, {"meta.user_id": 2}]}', "--limit", "1") == [ids[2]]
+    assert main(["search", "--fields", "data.n,type", "--limit", "2"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[0].split() == ["DATA.N", "ID", "TYPE"]
+    assert printed.out.splitlines()[1].split() == ["2", ids[2], "resize"]
+    cursor = printed.err.split()[-1]
+    assert main(["search", "--limit", "2", "--cursor", cursor]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:4] == [ids[0], "pending", "default", "resize"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["{"], "error: filter: is not JSON"),
+        (["x"], "error: filter: 'x' is neither JSON nor FIELD=VALUE"),
+        (["nosuch=1"], "error: filter.nosuch: is not a field"),
+        (['{"$where": "1"}'], "error: filter.$where: is not an operator"),
+        (["claim.token=x"], "error: filter.claim.token: is not a field"),
+        (["insertAt>=yesterday"], "error: insertAt: 'yesterday' is neither a time ago"),
+        (["state=odd"], "error: filter.state.$eq: must be one of"),
+        (["type~(a+)+"], "error: filter.type.$regex: repeats a group"),
+        (["data.\ud800=1"], "error: filter.data.\\ud800: is not a path"),
+        (["--sort", "claim"], "error: sort: must be by one of"),
+        (["--fields", "attrs"], "error: fields: 'attrs' is not a field"),
+        (["--limit", "501"], "error: limit: must be from 1 to 500"),
+        (["--cursor", "x"], "error: cursor: is not a cursor"),
+    ],
+)
+def test_what_cannot_be_searched_for_is_told_on_one_line(
+    capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert main(["search", *words]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(told), printed.err
+    assert len(printed.err.splitlines()) == 1

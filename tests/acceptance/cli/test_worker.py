@@ -1,0 +1,154 @@
+"""A real worker process: it runs jobs, and stops as it should."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jobqueue import JobQueue, State
+from jobqueue.domain.jobs.states import Outcome
+from tests.acceptance.cli.cli_process import Cli, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from jobqueue import Job
+
+_APP = """
+import asyncio, pathlib, time
+from jobqueue import JobQueue
+
+queue = JobQueue()
+
+@queue.handler("double", queue="sums")
+async def double(job):
+    await job.log("doubling \\x1b[31m")
+    await job.progress(50)
+    return job.data["n"] * 2
+
+@queue.handler("explode")
+def explode(job):
+    raise ValueError("boom")
+
+@queue.handler("wait")
+async def wait(job):
+    pathlib.Path("begun").touch()
+    while not pathlib.Path("go").exists():
+        await asyncio.sleep(0.02)
+    return "waited"
+
+@queue.handler("stuck")
+def stuck(job):
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def cli(tmp_path: Path, mongo_url: str, db_name: str) -> Cli:
+    (tmp_path / "app.py").write_text(_APP)
+    return Cli(tmp_path, {"JOBQUEUE_MONGO_URL": mongo_url, "JOBQUEUE_DB": db_name})
+
+
+@pytest.fixture
+async def jobs(mongo_url: str, db_name: str) -> AsyncIterator[JobQueue]:
+    async with JobQueue(mongo_url=mongo_url, db=db_name) as opened:
+        yield opened
+
+
+async def reached(jobs: JobQueue, job_id: str, state: State) -> Job:
+    return await eventually(lambda: jobs.get(job_id), lambda job: job.state is state)
+
+
+async def has_begun(cli: Cli) -> None:
+    """Wait until the handler runs: that a job is processing is known a moment before its worker knows it."""
+
+    async def look() -> bool:
+        return (cli.cwd / "begun").exists()
+
+    await eventually(look, bool)
+
+
+async def test_a_worker_runs_what_is_added(cli: Cli) -> None:
+    job_id = cli.run("add", "double", '{"n": 21}', "--queue", "sums").out.strip()
+    with cli.start("show", job_id, "--follow") as follower:
+        assert follower.ready().split() == ["id", job_id]
+        with cli.start("worker", "app:queue") as worker:
+            ready = worker.ready()
+            assert ready.startswith("worker ")
+            assert ready.endswith(" ready: default/explode, default/stuck, default/wait, sums/double")
+            code, printed = follower.ended()
+            assert code == 0
+            assert "doubling \\x1b[31m" in printed
+            assert "\x1b" not in printed
+            assert printed.splitlines()[-1] == "state success"
+            shown = cli.run("show", job_id, "--json").json()
+            assert (shown["state"], shown["result"]) == ("success", 42)
+            assert [line["m"] for line in shown["logs"]] == ["doubling \x1b[31m"]
+            worker.send()
+            assert worker.ended() == (0, "")
+
+
+async def test_who_follows_a_job_learns_how_it_ended(cli: Cli, jobs: JobQueue) -> None:
+    with cli.start("worker", "app:queue", "--concurrency", "2") as worker:
+        worker.ready()
+        failing = await jobs.add("explode", attempts=1)
+        followed = cli.run("show", failing.id, "--follow", "--json")
+        assert followed.code == 6
+        last = json.loads(followed.out.splitlines()[-1])
+        assert last["job"]["error"]["message"] == "boom"
+        assert 'raise ValueError("boom")' in cli.run("show", failing.id).out
+        deleted = await jobs.add("wait", on_success_delete=True)
+        with cli.start("show", deleted.id, "--follow") as follower:
+            assert follower.ready().split() == ["id", deleted.id]
+            (cli.cwd / "go").touch()
+            assert follower.ended()[0] == 0
+            assert follower.log == f"job {deleted.id} has succeeded and is deleted\n"
+
+
+async def test_a_job_that_runs_when_the_worker_is_stopped_is_finished(cli: Cli, jobs: JobQueue) -> None:
+    with cli.start("worker", "app:queue") as worker:
+        worker.ready()
+        running = await jobs.add("wait")
+        await has_begun(cli)
+        worker.send()
+        await worker.logged("waiting for jobs to finish")
+        later = await jobs.add("wait")
+        (cli.cwd / "go").touch()
+        assert worker.ended() == (0, "")
+    done = await jobs.get(running.id)
+    assert (done.state, done.result, done.attempts_made) == (State.SUCCESS, "waited", 1)
+    assert (await jobs.get(later.id)).state is State.PENDING
+
+
+async def test_jobs_that_do_not_end_in_time_are_given_back_uncounted(cli: Cli, jobs: JobQueue) -> None:
+    with cli.start("worker", "app:queue", "--drain-timeout", "0.2") as worker:
+        worker.ready()
+        running = [await jobs.add("wait"), await jobs.add("stuck")]
+        for job in running:
+            await reached(jobs, job.id, State.PROCESSING)
+        worker.send(signal.SIGINT)
+        stopped_at = time.monotonic()
+        assert worker.ended() == (0, "")
+        assert time.monotonic() - stopped_at < 30
+    for job in running:
+        back = await jobs.get(job.id)
+        assert (back.state, back.attempts_made, back.history[0].outcome) == (State.PENDING, 0, Outcome.RELEASE)
+
+
+async def test_a_second_signal_gives_jobs_back_at_once(cli: Cli, jobs: JobQueue) -> None:
+    with cli.start("worker", "app:queue", "--drain-timeout", "600") as worker:
+        worker.ready()
+        running = await jobs.add("wait")
+        await has_begun(cli)
+        worker.send()
+        await worker.logged("waiting for jobs to finish")
+        assert (await jobs.get(running.id)).state is State.PROCESSING
+        worker.send()
+        assert worker.ended() == (0, "")
+    back = await jobs.get(running.id)
+    assert (back.state, back.attempts_made) == (State.PENDING, 0)

@@ -1,0 +1,94 @@
+"""Changes of several jobs that are written in one round trip: each is told truly what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from jobqueue.domain.jobs import transitions
+from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.jobs.job import NewJob
+from jobqueue.domain.jobs.states import State
+from jobqueue.services.work.attempts import reaped
+from jobqueue.store.jobs.transitions import Applied
+from tests.support.factories import add, claim, claimed_job, end_lease, fail, patient_reaper
+
+if TYPE_CHECKING:
+    import pytest
+
+    from jobqueue.services.application import Runtime
+
+WHY = JobError(kind="killed", message="by me")
+
+
+async def test_kills_together_are_told_though_a_worker_takes_a_job_of_them_meanwhile(idle_runtime: Runtime) -> None:
+    jobs = [await add(idle_runtime, priority=9 if number == 5 else 0) for number in range(10)]
+    await claim(idle_runtime)
+    kills = [idle_runtime.jobs.apply(one.id, one.queue, transitions.kill(one, WHY)) for one in jobs]
+    found = await asyncio.gather(*kills)
+    new = Applied(outbox=(), is_new=True)
+    assert found == [None if number == 5 else new for number in range(10)]
+
+
+async def test_a_person_who_kills_many_at_once_hears_of_each_kill(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [
+        await add(idle_runtime, priority=9 if number == 5 else 0, on_failure=NewJob(type="c")) for number in range(10)
+    ]
+    real: Any = idle_runtime.jobs.get
+    all_read = asyncio.Event()
+    taken: list[str] = []
+
+    async def get(job_id: str) -> Any:
+        job = await real(job_id)
+        if len(taken) < len(jobs):
+            taken.append(job_id)
+            if len(taken) == len(jobs):
+                await claim(idle_runtime)
+                all_read.set()
+            await all_read.wait()
+        return job
+
+    monkeypatch.setattr(idle_runtime.jobs, "get", get)
+    killed = await asyncio.gather(*(idle_runtime.admin.kill(one.id, "by me") for one in jobs))
+    assert {(one.state, one.error.message if one.error else "") for one in killed} == {(State.KILLED, "by me")}
+    # What follows was done at once, too, and not left to the sweep.
+    assert all(one.outbox == () for one in killed)
+    assert await idle_runtime.jobs.collection.count_documents({"type": "c"}) == len(jobs)
+
+
+async def test_leases_that_end_together_are_told_though_a_worker_renews_one_of_them(idle_runtime: Runtime) -> None:
+    running = [await claimed_job(idle_runtime) for _ in range(8)]
+    for one in running:
+        await end_lease(idle_runtime, one.job)
+    seen = [await idle_runtime.jobs.get(one.job.id) for one in running]
+    await idle_runtime.work.report(running[4].job, running[4].token)
+    ends = [
+        idle_runtime.jobs.apply(one.id, one.queue, reaped(one, running[number].token))
+        for number, one in enumerate(seen)
+    ]
+    found = await asyncio.gather(*ends)
+    assert [one is not None for one in found] == [number != 4 for number in range(8)]
+    # Those whose lease somebody else has ended are told so as well.
+    assert (
+        await asyncio.gather(*(idle_runtime.jobs.apply(one.id, one.queue, reaped(one, "x")) for one in seen))
+        == [None] * 8
+    )
+    await patient_reaper(idle_runtime).run_once()
+    assert (await idle_runtime.jobs.get(running[4].job.id)).state is State.PROCESSING
+
+
+async def test_ends_together_are_new_and_their_repeats_are_not(idle_runtime: Runtime) -> None:
+    running = [await claimed_job(idle_runtime, attempts=1) for _ in range(8)]
+    first = running.pop()
+    await fail(idle_runtime, first)
+
+    async def end(one: Any) -> Applied | None:
+        change = transitions.fail(one.job, one.token, WHY, chance=0)
+        return await idle_runtime.jobs.apply(one.job.id, one.job.queue, change)
+
+    found = await asyncio.gather(*(end(one) for one in [running[0], first, *running[1:]]))
+    assert [one is not None and one.is_new for one in found] == [True, False, *[True] * 6]
+    again = await asyncio.gather(*(end(one) for one in running))
+    assert [one is not None and one.is_new for one in again] == [False] * 7
