@@ -139,7 +139,7 @@ def scalar(text: str) -> Any:
 
 
 def moment(text: str, field: str) -> datetime:
-    """Return a date as `moments.moment`.
+    """Return a date as `iso8601.moment`.
 
     Raises:
         InvalidInputError: it is none.

@@ -33,7 +33,7 @@ def matching(wanted: Filter, scope: Scope = EVERYTHING, *, by_index: bool = Fals
     Args:
         wanted: a compiled filter.
         scope: of the caller.
-        by_index: as in `scoping.clauses`.
+        by_index: as in `scope_filters.clauses`.
     """
     # What is left of a deleted job for a while has no such date.
     parts = [{"insertAt": {"$gte": FIRST_DATE}}] if not _has_bound(wanted) else []

@@ -54,7 +54,7 @@ class RequeueStore:
             job: as it was read.
             changes: fields of its document.
             operation: the id of the operation.
-            group: as in `limit_key_statements.regrouped`.
+            group: as in `group_key_statements.regrouped`.
             reopen: note that its batch is to be opened; not for a restart of the whole batch.
             waits_for: the jobs that it waits for again.
             same: what must still hold of its document.

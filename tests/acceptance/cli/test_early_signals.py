@@ -65,6 +65,11 @@ def _isolation() -> list[str]:
 ISOLATION = _isolation()
 
 
+def _heed_interrupts() -> None:
+    """Undo what a shell does to the programs that it runs in the background: they ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Process:
     """A service as process 1 of its own, where that is allowed."""
 
@@ -85,6 +90,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
+                preexec_fn=_heed_interrupts,  # noqa: PLW1509 - nothing else runs in the tests' process
             )
 
     def __enter__(self) -> Self:
