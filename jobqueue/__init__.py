@@ -31,17 +31,17 @@ __all__ = [
 # Found at first use, so that the command line does not load the driver to print its help.
 _HOMES: Final = {
     "Die": "domain.errors",
-    "Job": "domain.job",
+    "Job": "domain.jobs.job",
     "JobCancelledError": "domain.errors",
-    "JobQuery": "domain.query",
+    "JobQuery": "domain.search.query",
     "JobQueue": "services.queue",
     "JobQueueError": "domain.errors",
-    "Member": "domain.batch",
-    "NewBatch": "domain.batch",
-    "NewJob": "domain.job",
+    "Member": "domain.workflow.batch",
+    "NewBatch": "domain.workflow.batch",
+    "NewJob": "domain.jobs.job",
     "ResultUnavailableError": "domain.errors",
     "Retry": "domain.errors",
-    "State": "domain.state",
+    "State": "domain.jobs.states",
 }
 
 
