@@ -72,7 +72,7 @@ def judge(one: Mutant) -> str:
     """Return ``red`` if the tests are green with the guard and red without it, or what is wrong instead."""
     with tempfile.TemporaryDirectory(prefix="jobqueue-mutant-") as directory:
         copy = Path(directory)
-        for part in ("jobqueue", "tests"):
+        for part in ("jobqueue", "tests", "docs"):
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         for part in ("pyproject.toml", "README.md"):
             shutil.copy(ROOT / part, copy / part)

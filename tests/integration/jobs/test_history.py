@@ -23,7 +23,7 @@ from jobqueue.store.indexes import DECLARED
 from jobqueue.store.mongo.database import Database
 from jobqueue.store.search import aggregates
 from jobqueue.store.search import search as store
-from tests.support.docs.readme import ROOT, TEXT, names, table
+from tests.support.docs.readme import ROOT, names, table
 from tests.support.plans import explain, listing, stages
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 COUNT = 6000
 OWNER = "7"
 BATCH = f"{2:024x}"
-SECTION: Final = TEXT.partition("## Search and history")[2].partition("\n## ")[0]
+SECTION: Final = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
 QUERIES: Final = re.search(r"^```js\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
 CALL: Final = re.compile(r"db\.(\w+)\.(find|aggregate)\((.*?)\)((?:\.(?:sort|limit)\([^()]*\))*)")
 
@@ -128,7 +128,7 @@ async def test_the_queries_of_the_readme_run_and_are_served_by_indexes(database:
 
 
 def test_every_collection_and_index_is_in_the_readme() -> None:
-    stores = (ROOT / "jobqueue" / "store").glob("*.py")
+    stores = (ROOT / "jobqueue" / "store").rglob("*.py")
     used = {one for path in stores for one in re.findall(r'collection\("(\w+)"\)', path.read_text(encoding="utf-8"))}
     used |= {index.collection for index in DECLARED}
     assert sorted(names(name)[0] for name, _ in table("collections")) == sorted(used)

@@ -1,4 +1,4 @@
-"""The README as tests see it."""
+"""The README and the pages under ``docs`` as tests see them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[3]
-TEXT: Final = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+TEXT: Final = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
 def blocks(language: str) -> list[str]:

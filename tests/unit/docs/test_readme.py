@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,7 +20,12 @@ from jobqueue.domain.queues.queue_form import queue as wire_queue
 from jobqueue.settings import describe
 from jobqueue.store.documents.documents import job as read
 from jobqueue.store.documents.documents import new_document
-from tests.support.docs.readme import ROOT, TEXT, blocks, names, table
+from tests.support.docs.readme import PAGES, ROOT, TEXT, blocks, names, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
 
 
 def test_the_two_commands_come_first() -> None:
@@ -77,3 +83,17 @@ def test_json_and_toml_examples_can_be_read() -> None:
 
 def test_the_shell_worker_is_short() -> None:
     assert len(blocks("bash")[0].splitlines()) < 40
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_every_link_leads_to_a_page_and_a_heading(page: Path) -> None:
+    for name, anchor in _LINK.findall(page.read_text(encoding="utf-8")):
+        target = page.parent / name if name else page
+        assert target.exists(), name
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^a-z0-9 -]", "", one.lower()).replace(" ", "-") for one in headings]
