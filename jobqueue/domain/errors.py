@@ -111,13 +111,21 @@ class OneAtATimeError(BusyError):
 
 
 class TooLargeError(JobQueueError):
-    """Refuse a value over its size limit; sizes in bytes."""
+    """Refuse a value over its size limit; sizes in bytes.
+
+    Args:
+        field: the value.
+        size: of the value, or of as much of it as was looked at.
+        limit: the most that the value may take.
+        why: the reason why the value would be text, if it would.
+    """
 
     slug = "too-large"
 
-    def __init__(self, field: str, size: int, limit: int) -> None:
+    def __init__(self, field: str, size: int, limit: int, *, why: str | None = None) -> None:
         self.field, self.size, self.limit = field, size, limit
-        super().__init__(f"{field} takes {size:,} bytes; the limit is {limit:,}")
+        text = "" if why is None else f" (as text, for {why})"
+        super().__init__(f"{field} takes {size:,} bytes; the limit is {limit:,}{text}")
 
 
 class ResultUnavailableError(JobQueueError):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import payload
-from jobqueue.domain.text import cut
+from jobqueue.domain.work import result_text
 
 _MOST_DIGITS: Final = 30
 _LONGEST_NAME: Final = 80
@@ -50,7 +50,8 @@ def storable(written: Written) -> Any:
     """Return the value of a result, as it can be stored.
 
     Raises:
-        InvalidInputError, TooLargeError: the value would not be kept as it was written.
+        InvalidInputError: the value would not be kept as it was written.
+        TooLargeError: the value is over the limit of results.
     """
     if written.doubled is not None:
         name = repr(written.doubled[:_LONGEST_NAME])[1:-1]
@@ -58,9 +59,13 @@ def storable(written: Written) -> Any:
     return payload.check_result(written.value)
 
 
-def as_text(text: bytes) -> str:
-    r"""Return text that can be stored: bytes that are no UTF-8 as ``\xff``, and the part over the limit cut off."""
-    return cut(text.decode("utf-8-sig", "backslashreplace").strip(), payload.LONGEST_TEXT)
+def as_text(text: bytes, why: str | None) -> str:
+    r"""Return text that can be stored, with bytes that are no UTF-8 as ``\xff``; `why` as in `result_text.checked`.
+
+    Raises:
+        TooLargeError: the text is over the limit of results.
+    """
+    return result_text.checked(text.decode("utf-8-sig", "backslashreplace").strip(), why)
 
 
 def _whole(text: str) -> int:

@@ -42,8 +42,8 @@ RESULTS: dict[str, Any] = {
 UNSTORABLE: dict[str, tuple[list[Any], str]] = {
     "a name": (["read", '{"$where": 1}'], '{"$where": 1}'),
     "a number": (["read", str(2**70)], str(2**70)),
-    "a size": (["size", 2**22], '"xxx'),
 }
+TOO_LARGE = 2**22
 REPORTING = {"accepted", "polling"}
 """Ways that report over the API: it refuses a result that cannot be stored, and the worker corrects its report."""
 
@@ -243,6 +243,15 @@ def test_a_result_that_cannot_be_stored_does_not_undo_the_work(way: Way, kind: s
     assert job["result"].startswith(text)
     (line,) = [line for line in way.lines(job["id"]) if line.get("level") == "warning"]
     assert "cannot be stored as it is" in line["m"]
+
+
+def test_a_result_that_is_too_large_to_be_stored_is_a_failed_attempt(way: Way) -> None:
+    step = ["size", TOO_LARGE]
+    job = way.done(step, attempts=1, onFailure=way.new(["result", "told"]))
+    assert (job["state"], job["result"], outcomes(job)) == ("failed", None, ["fail"])
+    assert "result" in job["error"]["message"]
+    (child,) = until(lambda: way.children(job["id"]), bool)
+    assert way.ended(child["id"])["result"] == "told"
 
 
 def test_a_mebibyte_of_data_arrives_unchanged(way: Way) -> None:

@@ -26,8 +26,6 @@ _NAMED: Final = 2
 """Bytes of any value in BSON besides its name and itself."""
 _FRAMED: Final = 5
 """Bytes of a text, list or object in BSON besides what is in it."""
-LONGEST_TEXT: Final = MOST_RESULT - _NAMED - _FRAMED
-"""Bytes of the longest text that fits into ``result``."""
 _MOST_PROBLEMS: Final = 20
 _MOST_WALKED: Final = 2 * MOST_RESULT
 """Bytes after which a walk ends: a few lists that hold each other many times can make any number of values."""

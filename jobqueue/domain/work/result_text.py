@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.jobs import payload
-from jobqueue.domain.text import cut, type_name, words
+from jobqueue.domain.text import type_name, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,38 +17,53 @@ if TYPE_CHECKING:
 _LONG_NUMBER: Final = 10_000
 """Bits of a whole number that Python writes in decimal digits without fail."""
 
-_MOST_PARTS: Final = 1_200_000
-"""Parts of the text after which it ends; a value within the limit of results has fewer."""
 
+def of(result: Any, why: str) -> str:
+    """Return the JSON of a result, with dates in ISO 8601, NaN, and numbers of any size.
 
-def of(result: Any) -> str:
-    """Return the JSON of a result as far as it fits, with dates in ISO 8601, NaN, and numbers of any size.
+    Args:
+        result: any value.
+        why: the reason why the result cannot be stored as it is, for the error.
 
     Raises:
         InvalidInputError: a part of the result is of a type that JSON does not have, contains itself, or cannot be
             read.
+        TooLargeError: the text is over the limit of results.
     """
     try:
-        return _json(result)
-    except KeyboardInterrupt:
+        return checked(_json(result, why), why)
+    except (KeyboardInterrupt, TooLargeError):
         raise
     except BaseException as error:  # noqa: BLE001 - the code of a value of other people may raise anything
         raise InvalidInputError({"result": [f"cannot be made text: {words(error)}"]}) from None
 
 
-def _json(result: Any) -> str:
-    parts: list[str] = []
+def checked(text: str, why: str | None) -> str:
+    """Return a text that is to be a result, all of it.
+
+    Args:
+        text: in Unicode.
+        why: the reason why the result is text, for the error; ``None`` if it was text from the beginning.
+
+    Raises:
+        TooLargeError: the text is over the limit of results.
+    """
+    try:
+        payload.check_result(text)
+    except TooLargeError as error:
+        raise TooLargeError(error.field, error.size, error.limit, why=why) from None
+    return text
+
+
+def _json(result: Any, why: str) -> str:
+    text = io.StringIO()
     size = 0
-    room = payload.LONGEST_TEXT
     for part in _parts(result):
-        parts.append(part)
-        size += len(part)
-        if size > room or len(parts) > _MOST_PARTS:
-            room = min(room, size - 1)
-            break
+        size += text.write(part)
+        if size > payload.MOST_RESULT:
+            raise TooLargeError("result", size, payload.MOST_RESULT, why=why)
     # A lone surrogate becomes its escape, as JSON has it.
-    text = "".join(parts).encode("utf-8", "backslashreplace").decode()
-    return cut(text, room)
+    return text.getvalue().encode("utf-8", "backslashreplace").decode()
 
 
 def _parts(result: Any) -> Iterator[str]:

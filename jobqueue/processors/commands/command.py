@@ -15,7 +15,7 @@ import orjson
 from jobqueue.domain.errors import JobCancelledError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.work.verdict import Again, Death, Failure, Success, Verdict
+from jobqueue.domain.work.verdict import INVALID_RESULT, Again, Death, Failure, Success, Verdict
 from jobqueue.journal import get_logger
 from jobqueue.processors.commands import scripts
 from jobqueue.processors.commands.output import Output
@@ -38,8 +38,9 @@ class CommandProcessor:
     """Runs claimed jobs by one command, each job once.
 
     What the program writes to its standard output becomes log lines, but for ``::progress 40``, which sets the
-    progress, and ``::result {"a": 1}``, which sets the result. A result that cannot be stored becomes its text. Lines
-    of the standard error output have the level ``stderr``.
+    progress, and ``::result {"a": 1}``, which sets the result. A result that cannot be stored becomes its text, and
+    fails a job that would have succeeded if it is too large. Lines of the standard error output have the level
+    ``stderr``.
 
     Args:
         command: what to run.
@@ -103,6 +104,8 @@ class CommandProcessor:
             message = "the process that watches over the command was killed, and the command with it"
             return Failure(error=JobError(kind="lost", message=message, trace=output.trace))
         if end.code == 0:
+            if output.objection is not None:
+                return Failure(error=JobError(kind=INVALID_RESULT, message=output.objection), code=0)
             return Success(result=output.result, code=0)
         return self._explain(end.code, output)
 

@@ -46,10 +46,12 @@ class Output:
 
     Attributes:
         result: of the last ``::result`` line; its text, if it cannot be stored as it is.
+        objection: why that line is none, if so: its result is over the limit.
     """
 
     def __init__(self, reporter: Reporter, most: int) -> None:
         self.result: Any = None
+        self.objection: str | None = None
         self._reporter = reporter
         self._most = most
         self._room = most
@@ -128,22 +130,33 @@ class Output:
         return partial(self._reporter.log, text, "warning")
 
     def _take_result(self, line: bytes, text: bytes) -> list[Call]:
+        self.result, self.objection = None, None
         try:
             if len(line) > _LONGEST_RESULT:
                 raise TooLargeError("result", len(line), payload.MOST_RESULT)  # noqa: TRY301 - it is one of those below
-            self.result = _stored(text)
-        except (InvalidInputError, TooLargeError) as error:
-            self.result = as_text(text) or None
-            problem = cut(str(error), _LONGEST_WORDS)
-            return [self._note(f"the ::result cannot be stored as it is, so its text is the result: {problem}")]
-        return []
+            self.result, problem = _stored(text)
+        except TooLargeError as error:
+            self.objection = f"the ::result cannot be stored: {cut(str(error), _LONGEST_WORDS)}"
+            return [self._note(self.objection)]
+        if problem is None:
+            return []
+        return [self._note(f"the ::result cannot be stored as it is, so its text is the result: {problem}")]
 
 
-def _stored(text: bytes) -> Any:
-    written = read(text)
-    if written is None:
-        raise InvalidInputError({"result": ["is not JSON"]})
-    return storable(written)
+def _stored(text: bytes) -> tuple[Any, str | None]:
+    """Return a result, or its text and why it cannot be stored as it is.
+
+    Raises:
+        TooLargeError: the result or its text is over the limit of results.
+    """
+    try:
+        written = read(text)
+        if written is None:
+            raise InvalidInputError({"result": ["is not JSON"]})  # noqa: TRY301 - it is one of those below
+        return storable(written), None
+    except InvalidInputError as error:
+        problem = cut(str(error), _LONGEST_WORDS)
+    return as_text(text, problem) or None, problem
 
 
 def _text(line: bytes) -> str:

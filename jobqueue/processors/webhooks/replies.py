@@ -13,7 +13,7 @@ from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.jobs import payload
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.text import cut
-from jobqueue.domain.work.verdict import Accepted, Again, Death, Failure, Success, Verdict
+from jobqueue.domain.work.verdict import INVALID_RESULT, Accepted, Again, Death, Failure, Success, Verdict
 from jobqueue.processors.webhooks import decisions
 from jobqueue.processors.webhooks.encodings import unpack
 from jobqueue.processors.webhooks.webhook_errors import shown
@@ -84,7 +84,8 @@ def judge(reply: Reply, now: datetime) -> Verdict:
 
     The status decides, unless the body is an object with an ``outcome``; only that of a 2xx may be ``success``.
     A reason that is no text becomes text, and a delay that is no number becomes the shortest: the outcome counts.
-    A whole reply of a 2xx is a success whatever its body is: a body that cannot be stored as it is becomes text.
+    A whole reply of a 2xx is a success: a body that cannot be stored as it is becomes text. A result over its limit
+    fails the attempt, for a part of a result is none.
 
     Args:
         reply: what came back, perhaps cut short.
@@ -180,6 +181,8 @@ def _succeeded(reply: Reply, written: Written | None) -> Verdict:
         return reply.fault
     if written is not None:
         return _success(reply, written, reply.body)
+    if len(reply.body) > reply.limit:
+        return _too_large(reply)
     if not reply.body.strip():
         return Success(code=reply.status)
     if reply.is_encoded:
@@ -189,7 +192,7 @@ def _succeeded(reply: Reply, written: Written | None) -> Verdict:
     return _as_text(reply, reply.body, _objection(reply))
 
 
-def _with_result(reply: Reply, body: dict[str, Any], written: Written | None) -> Success:
+def _with_result(reply: Reply, body: dict[str, Any], written: Written | None) -> Verdict:
     """Return a success with the member ``result`` of a body, which may be no whole JSON."""
     text = decisions.member(reply.body, "result")
     own = None if text is None else read(text)
@@ -197,27 +200,43 @@ def _with_result(reply: Reply, body: dict[str, Any], written: Written | None) ->
         return _success(reply, own, text.encode())
     if written is not None:
         return _success(reply, Written(value=body.get("result")), reply.body)
+    if len(reply.body) > reply.limit:
+        return _too_large(reply)
     return _as_text(reply, reply.body if text is None else text.encode(), _objection(reply) or _NOT_JSON)
 
 
-def _success(reply: Reply, written: Written, text: bytes) -> Success:
-    """Return a success with a result, or with its text if the result cannot be stored."""
+def _success(reply: Reply, written: Written, text: bytes) -> Verdict:
+    """Return a success with a result, or with its text if the result cannot be stored; a failure if it is too large."""
     try:
         return Success(result=storable(written), code=reply.status)
-    except (InvalidInputError, TooLargeError) as problem:
+    except TooLargeError as problem:
+        return _invalid(reply, str(problem))
+    except InvalidInputError as problem:
         return _as_text(reply, text, str(problem))
 
 
-def _as_text(reply: Reply, text: bytes, problem: str | None) -> Success:
+def _as_text(reply: Reply, text: bytes, problem: str | None) -> Verdict:
+    """Return a success with a text, and a warning if there is a problem; a failure if the text is too large."""
     kept = "the reply cannot be stored as it is, so the result is its text: "
     warning = None if problem is None else cut(kept + problem, _LONGEST_WARNING)
-    return Success(result=as_text(text), code=reply.status, warning=warning)
+    try:
+        return Success(result=as_text(text, problem), code=reply.status, warning=warning)
+    except TooLargeError as error:
+        return _invalid(reply, str(error))
+
+
+def _too_large(reply: Reply) -> Failure:
+    message = f"the webhook answered with more than {reply.limit // 2**20} MiB, the most a result may take"
+    return Failure(error=_error("too-large-reply", message, reply), code=reply.status)
+
+
+def _invalid(reply: Reply, problem: str) -> Failure:
+    message = f"the webhook answered with a result that cannot be stored: {problem}"
+    return Failure(error=_error(INVALID_RESULT, message, reply), code=reply.status)
 
 
 def _objection(reply: Reply) -> str | None:
     """Return why a body that is no JSON is not what its sender has meant; ``None`` for plain text."""
-    if len(reply.body) > reply.limit:
-        return f"it takes more than {reply.limit:,} bytes, the most a result may take; the rest is cut off"
     if _is_declared_json(reply):
         return _NOT_JSON
     try:

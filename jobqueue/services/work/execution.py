@@ -221,11 +221,17 @@ class Execution:
 def _instead(verdict: Verdict, error: InvalidInputError | TooLargeError) -> tuple[Verdict, str, str]:
     """Return the verdict that is recorded for an unstorable one, and the line that says so, with its level.
 
-    A result becomes its text, as far as the text fits. A result that is no data, such as an object, is a failure.
+    A result becomes its text. A result that is no data, such as an object, is a failure; so is a result, or its text,
+    over the limit: who depends on the job gets all of the result or none.
     """
-    if isinstance(verdict, Success):
-        with contextlib.suppress(InvalidInputError):
-            as_text = replace(verdict, result=result_text.of(verdict.result))
+    if isinstance(verdict, Success) and isinstance(error, InvalidInputError):
+        try:
+            as_text = replace(verdict, result=result_text.of(verdict.result, str(error)))
+        except TooLargeError as too_large:
+            error = too_large
+        except InvalidInputError:
+            pass
+        else:
             return as_text, f"the result cannot be stored as it is, so its text is the result: {error}", "warning"
     subject = "result" if isinstance(verdict, Success) else "reason"
     message = f"the {subject} cannot be stored: {error}"

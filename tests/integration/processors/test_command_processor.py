@@ -195,6 +195,18 @@ async def test_a_result_that_cannot_be_stored_does_not_spoil_a_success() -> None
     assert verdict.error.kind == "exit"
 
 
+async def test_a_result_over_its_limit_fails_a_job_that_would_have_succeeded() -> None:
+    long = "echo -n '::result \"'; head -c 5000000 /dev/zero | tr '\\0' x; echo '\"'"
+    verdict, reporter = await finish(long)
+
+    assert isinstance(verdict, Failure)
+    assert (verdict.error.kind, verdict.code) == ("invalid-result", 0)
+    assert reporter.lines == [(verdict.error.message, "warning")]
+    for code, kind in ((3, Failure), (65, Death), (75, Again)):
+        verdict, _ = await finish(f"{long}; exit {code}")
+        assert (type(verdict), verdict.code) == (kind, code)
+
+
 async def test_a_program_that_cannot_be_started_is_a_failure(tmp_path: Path) -> None:
     async def fault(command: Command) -> str:
         verdict, reporter = await finish(command)

@@ -89,7 +89,7 @@ async def test_of_many_steps_at_once_the_last_is_reported() -> None:
 async def test_a_result_line_sets_the_result(text: str, result: Any) -> None:
     output, recorder = await taken(f"::result {text}\n".encode())
 
-    assert (output.result, recorder.lines) == (result, [])
+    assert (output.result, output.objection, recorder.lines) == (result, None, [])
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ async def test_a_result_that_cannot_be_stored_is_kept_as_its_text(text: bytes, p
     line = b"::result " + text + b"\n"
     output, recorder = await taken(*(line[start : start + 65536] for start in range(0, len(line), 65536)))
 
-    assert output.result == text.decode()
+    assert (output.result, output.objection) == (text.decode(), None)
     ((told, level),) = recorder.lines
     assert (told.startswith("the ::result cannot be stored as it is"), problem in told, level) == (
         True,
@@ -118,14 +118,29 @@ async def test_a_result_that_cannot_be_stored_is_kept_as_its_text(text: bytes, p
 
 
 @pytest.mark.parametrize("size", [5_000_000, 20_000_000])
-async def test_a_result_that_is_too_long_is_cut(size: int) -> None:
-    line = b'::result "' + b"x" * size + b'"\n'
+@pytest.mark.parametrize("text", [b'"%b"', b"%b", b'{"$a": "%b"}', b"[%b"])
+async def test_a_result_over_its_limit_is_an_objection_and_nothing_of_it_is_kept(text: bytes, size: int) -> None:
+    line = b"::result " + text % (b"x" * size) + b"\n"
     output, recorder = await taken(*(line[start : start + 65536] for start in range(0, len(line), 65536)))
 
-    assert payload.check_result(output.result) == output.result
-    assert output.result.startswith('"xxx')
-    assert output.result.endswith(" … (cut short)")
-    assert "the limit is 4,194,304" in recorder.lines[0][0]
+    assert output.result is None
+    assert output.objection is not None
+    assert output.objection.startswith("the ::result cannot be stored: result takes ")
+    assert "the limit is 4,194,304" in output.objection
+    assert recorder.lines == [(output.objection, "warning")]
+
+
+async def test_a_text_of_the_size_allowed_is_whole() -> None:
+    text = "x" * (payload.MOST_RESULT - 7)
+    output, _ = await taken(b"::result " + text.encode() + b"\n")
+    assert (output.result == text, output.objection) == (True, None)
+    output, _ = await taken(b"::result " + text.encode() + b"x\n")
+    assert output.objection == (
+        "the ::result cannot be stored: result takes 4,194,305 bytes; the limit is 4,194,304"
+        " (as text, for result: is not JSON)"
+    )
+    output, _ = await taken(b"::result " + b"\xff" * 2_000_000 + b"\n")
+    assert output.objection is not None
 
 
 async def test_a_result_that_is_no_utf_8_shows_each_byte() -> None:
@@ -145,6 +160,11 @@ async def test_the_last_result_counts() -> None:
     assert (await taken(b"::result 1\n::result 2\n"))[0].result == 2
     assert (await taken(b"::result x\n::result 2\n"))[0].result == 2
     assert (await taken(b"::result 1\n::result x\n"))[0].result == "x"
+    large = b'::result "' + b"x" * 5_000_000 + b'"\n'
+    for last in (b"2", b"x"):
+        assert (await taken(large + b"::result " + last + b"\n"))[0].objection is None
+    output, _ = await taken(b"::result 1\n" + large)
+    assert (output.result is None, output.objection is None) == (True, False)
 
 
 async def test_a_result_of_the_size_allowed_is_taken_also_in_ascii() -> None:

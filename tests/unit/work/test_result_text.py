@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.jobs import payload
 from jobqueue.domain.work import result_text
+
+WHY = "result.$a: has a name that begins with $"
+LIMIT = r"bytes; the limit is 4,194,304 \(as text, for result\.\$a: has a name that begins with \$\)$"
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=30)
@@ -18,7 +21,7 @@ values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(s
 
 @given(values)
 def test_the_text_of_a_value_is_its_json(value: Any) -> None:
-    text = result_text.of(value)
+    text = result_text.of(value, WHY)
 
     assert json.loads(text) == value
     assert payload.check_result(text) == text
@@ -37,7 +40,7 @@ def test_the_text_of_a_value_is_its_json(value: Any) -> None:
     ids=["no number", "huge number", "odd text", "hugest number", "odd names", "date"],
 )
 def test_values_beyond_json_have_a_text_too(value: Any, text: str) -> None:
-    assert result_text.of(value) == text
+    assert result_text.of(value, WHY) == text
 
 
 def test_nesting_is_no_limit() -> None:
@@ -45,23 +48,45 @@ def test_nesting_is_no_limit() -> None:
     for _ in range(20_000):
         value = [value]
 
-    assert result_text.of(value) == "[" * 20_001 + "]" * 20_001
+    assert result_text.of(value, WHY) == "[" * 20_001 + "]" * 20_001
+
+
+def laughs() -> list[Any]:
+    """Return a small list of very many values."""
+    value: list[Any] = []
+    for _ in range(50):
+        value = [value, value]
+    return value
 
 
 @pytest.mark.parametrize(
-    "value", ["é" * payload.MOST_RESULT, [0] * payload.MOST_RESULT, {"x" * 5_000_000: 1}], ids=type
+    "value",
+    [
+        "é" * (payload.MOST_RESULT // 2),
+        "\ud800" * (payload.MOST_RESULT // 5),
+        [0] * payload.MOST_RESULT,
+        {"x" * 5_000_000: 1},
+        laughs(),
+    ],
+    ids=["text", "surrogates", "list", "name", "laughs"],
 )
-def test_a_long_text_is_cut_so_that_it_can_be_stored(value: Any) -> None:
-    text = result_text.of(value)
+def test_a_text_over_the_limit_of_results_is_refused(value: Any) -> None:
+    with pytest.raises(TooLargeError, match=rf"^result takes [\d,]+ {LIMIT}"):
+        result_text.of(value, WHY)
 
-    assert text.endswith(" … (cut short)")
-    assert payload.check_result(text) == text
+
+def test_a_text_of_the_size_allowed_is_whole() -> None:
+    assert result_text.of("x" * (payload.MOST_RESULT - 9), WHY) == '"' + "x" * (payload.MOST_RESULT - 9) + '"'
+    with pytest.raises(TooLargeError, match=rf"^result takes 4,194,305 {LIMIT}"):
+        result_text.of("x" * (payload.MOST_RESULT - 8), WHY)
+    zeros = [0] * (payload.MOST_RESULT // 3 - 10)
+    assert result_text.of({"$a": zeros}, WHY) == json.dumps({"$a": zeros})
 
 
 @pytest.mark.parametrize("value", [object(), {1}, b"bytes", {(1, 2): 3}, {"a": iter([])}])
 def test_a_value_that_is_no_data_has_none(value: Any) -> None:
     with pytest.raises(InvalidInputError, match="result: cannot be made text"):
-        result_text.of(value)
+        result_text.of(value, WHY)
 
 
 def test_a_value_that_contains_itself_has_none() -> None:
@@ -69,4 +94,4 @@ def test_a_value_that_contains_itself_has_none() -> None:
     value["me"] = [value]
 
     with pytest.raises(InvalidInputError, match="it contains itself"):
-        result_text.of(value)
+        result_text.of(value, WHY)
