@@ -112,7 +112,8 @@ def _why(error: JobError) -> list[str]:
 
 
 def _origin(error: JobError) -> Origin | None:
-    return None if error.trace is None else origin(error.trace, error.kind)
+    # A trace that was spoilt after it was made must not keep its outcome from being recorded.
+    return origin(error.trace, error.kind) if isinstance(error.trace, str) else None
 
 
 def _template(error: JobError, place: Origin | None) -> str:
