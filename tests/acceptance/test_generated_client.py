@@ -34,7 +34,7 @@ def test_a_generated_client_adds_claims_and_ends_a_job(tmp_path: Path, mongo_url
         options = ["--path", "openapi.json", "--output-path", "generated", "--meta", "none", "--config", "config.yaml"]
         said = run(tmp_path, "-m", "openapi_python_client", "generate", *options)
         assert "Warning" not in said
-        program = str(ROOT / "tests" / "support" / "generated_client.py")
+        program = str(ROOT / "tests" / "support" / "http" / "generated_client.py")
         done = json.loads(run(tmp_path, program, str(tmp_path), url, TOKEN))
     assert done == {
         "ended": "success",
