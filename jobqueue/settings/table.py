@@ -175,7 +175,10 @@ class Settings:
             SettingsError: with every mistake, each naming where the value came from.
         """
         environ = os.environ if environ is None else environ
-        cwd = Path.cwd() if cwd is None else cwd.absolute()
+        try:
+            cwd = Path.cwd() if cwd is None else cwd.absolute()
+        except OSError as error:
+            raise SettingsError([f"the working directory cannot be used: {error.strerror}"]) from error
         mistakes: list[str] = []
         found = {
             **from_file(_rules(), environ, cwd, mistakes),

@@ -48,7 +48,7 @@ def ask(flags: Mapping[str, str | None], *, ready: bool, timeout: float) -> str:
         status, body = _get(settings, host, "/readyz" if ready else "/healthz", timeout)
     except TimeoutError:
         raise UnwellError(f"{where} does not answer within {timeout:g} seconds") from None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise UnwellError(f"{where} does not answer: {str(error) or type(error).__name__}") from None
     told = _told(body)
     if status != _OK:
@@ -105,6 +105,6 @@ def _trusting() -> ssl.SSLContext:
 def _told(body: bytes) -> dict[str, Any]:
     try:
         told = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}

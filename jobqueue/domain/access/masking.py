@@ -6,9 +6,12 @@ import html
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 MASK: Final = "********"
+_SHORTEST_SECRET: Final = 6
+"""Characters from which a part of a query is masked wherever it stands."""
+_SENT_AS_IT_IS: Final = "%!$&'()*+,;=:@/?-._~"
 _URL: Final = re.compile(r"https?://[^\s\"'<>\\]+", re.IGNORECASE)
 
 
@@ -34,8 +37,14 @@ def masked_text(text: str) -> str:
 def without_query(text: str, url: str) -> str:
     """Return a text that may quote a request to a URL, with a mask in place of the query of that."""
     query = url.partition("#")[0].partition("?")[2]
-    for form in {query, html.escape(query)} - {""}:
-        text = text.replace(f"?{form}", f"?{MASK}")
+    values = (part.partition("=")[2] for part in query.split("&"))
+    secrets = [query, *(value for value in values if len(value) >= _SHORTEST_SECRET)]
+    for secret in filter(None, secrets):
+        sent = quote(secret, safe=_SENT_AS_IT_IS)
+        for form in (secret, sent, html.escape(sent), sent.replace("&", "\\u0026")):
+            text = text.replace(f"?{form}", f"?{MASK}")
+            if len(form) >= _SHORTEST_SECRET:
+                text = text.replace(form, MASK)
     return text
 
 

@@ -23,6 +23,7 @@ SECRET_BYTES: Final = 32
 MOST_GLOBS: Final = 100
 MOST_VALUES: Final = 10
 LONGEST_NAME: Final = 100
+_MOST_BITS: Final = 63
 _FORM: Final = re.compile(r"jq_([a-z0-9]{8})_([A-Za-z0-9_-]{43})", re.ASCII)
 _GLOB: Final = re.compile(r"[A-Za-z0-9_:*?-]{1,100}", re.ASCII)
 
@@ -111,7 +112,8 @@ def check(
     if len(meta) > MOST_VALUES or len({path for path, _ in meta}) != len(meta):
         problems["meta"] = [f"takes at most {MOST_VALUES} values, each of another path"]
     for path, value in meta:
-        if not META_PATH.fullmatch(path) or attributes.encode(path, value) is None:
+        is_long = isinstance(value, int) and value.bit_length() > _MOST_BITS
+        if is_long or not META_PATH.fullmatch(path) or attributes.encode(path, value) is None:
             problems["meta"] = [
                 f"{path!a:.80} must be a path below meta, with a number, true, false, null or a short text"
             ]

@@ -146,13 +146,19 @@ def _error(lines: Sequence[str]) -> tuple[str, str, Sequence[str]]:
     return "", "", ()
 
 
+def _without_margin(line: str) -> str:
+    # Only at the beginning: a search would try every place in a long run of spaces.
+    margin = _GROUP_LINE.match(line)
+    return line[margin.end() :] if margin else line
+
+
 def _group(lines: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the traceback of a group, and that of its first exception that is no group, without their margins."""
     above: list[str] = []
     member: list[str] | None = None
     for line in lines:
         if not _MEMBER.fullmatch(line):
-            (above if member is None else member).append(_GROUP_LINE.sub("", line, count=1))
+            (above if member is None else member).append(_without_margin(line))
         elif _FIRST_MEMBER.match(line):
             member = []
         elif member is not None:

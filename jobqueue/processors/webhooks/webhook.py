@@ -46,7 +46,7 @@ _MISHAPS: Final = (aiohttp.ClientError, OSError, ValueError)
 _STOP_SECONDS: Final = 5.0
 _LONGEST_HEADER: Final = 100 * 1024
 """Bytes of one header of a reply; the client gives up beyond, and then nobody knows the status."""
-_MOST_HEADERS: Final = 1000
+_MOST_HEADERS: Final = 200
 
 
 class WebhookClient:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.services.signals.notifier import Wake
 from jobqueue.store.edits.edits import EditsLostError
@@ -46,7 +47,8 @@ class EditFollower:
         """
         progress = await self._edits.progress()
         every = WALK_SECONDS if progress.walk else EDIT_SECONDS
-        if progress.idle < every * _SLACK:
+        # The clock of the server may have been set back: then the last look lies ahead.
+        if 0 <= progress.idle < every * _SLACK:
             # Another process has just done it.
             return every
         if not await self._follow(progress):
@@ -79,5 +81,17 @@ class EditFollower:
             queues.setdefault(queue, []).append(job_id)
         for queue, jobs in queues.items():
             path = (await self._configs.fresh(queue)).group_path
-            if path is not None and await self._limit_keys.correct_some(queue, path, jobs):
-                self._wakeups.tell(Wake(kind="ready", queue=queue))
+            if path is not None:
+                await self._regroup(queue, path, jobs)
+
+    async def _regroup(self, queue: str, path: str, jobs: Sequence[Any]) -> None:
+        """Correct the groups of jobs; a value that the server cannot read holds up no other change."""
+        try:
+            changed = await self._limit_keys.correct_some(queue, path, jobs)
+        except DatabaseError:
+            raise
+        except Exception:
+            log.exception("groups not corrected", queue=queue, jobs=len(jobs))
+            return
+        if changed:
+            self._wakeups.tell(Wake(kind="ready", queue=queue))

@@ -76,7 +76,8 @@ class FailureStore:
         async for one in cursor:
             job = documents.job(one)
             # Only while it is what was looked at: a person may start it again meanwhile.
-            same = {name: one.get(name) for name in ("_id", "queue", "state", "endAt")} | {"fingerprint": None}
+            same: Document = {name: {"$eq": one.get(name)} for name in ("_id", "queue", "state", "endAt")}
+            same["fingerprint"] = None
             updates.append(UpdateOne(same, {"$set": {"fingerprint": fingerprint(job.type, job.error)}}))
         return int((await self._jobs.bulk_write(updates, ordered=False)).modified_count) if updates else 0
 

@@ -28,6 +28,7 @@ Tick = tuple[str, datetime]
 Kind = TypeVar("Kind", State, Outcome)
 _DEFAULTS: Final = QueueConfig()
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_LARGEST: Final = 2**63 - 1
 
 
 def new_document(
@@ -138,9 +139,9 @@ def job(document: Mapping[str, Any]) -> Job:
         type=str(get("type", "")),
         data=mapping(get("data")),
         meta=mapping(get("meta")),
-        priority=int(_number(get("priority"), _DEFAULTS.priority)),
-        attempts=int(_number(get("attempts"), _DEFAULTS.attempts)),
-        attempts_made=int(_number(get("attemptsMade"), 0)),
+        priority=_whole(get("priority"), _DEFAULTS.priority),
+        attempts=_whole(get("attempts"), _DEFAULTS.attempts),
+        attempts_made=_whole(get("attemptsMade"), 0),
         backoff=_backoff(get("backoff")),
         delay=_number(get("delay"), 0),
         lease=_number(get("lease"), _DEFAULTS.lease),
@@ -165,8 +166,8 @@ def job(document: Mapping[str, Any]) -> Job:
         on_failure=children_of(get("onFailure"), "onFailure"),
         key=_text(get("key")),
         claim=_claim(mapping(get("claim"))),
-        run=int(_number(get("run"), 0)),
-        log_count=int(_number(get("logCount"), len(_list(get("logs"))))),
+        run=_whole(get("run"), 0),
+        log_count=_whole(get("logCount"), len(_list(get("logs")))),
         outbox=tuple(str(one) for one in _list(get("outbox"))),
         traceparent=_text(get("traceparent")),
         slots=tuple(str(one) for one in _list(get("slots"))),
@@ -178,7 +179,7 @@ def job(document: Mapping[str, Any]) -> Job:
         callback_of=_callback_of(get("callbackOf")),
         schedule=_text(get("schedule")),
         scheduled_at=date_or_none(get("scheduledAt")),
-        crashes=int(_number(get("crashes"), 0)) or None,
+        crashes=_whole(get("crashes"), 0) or None,
         retries=_retries(mapping(get("retries"))),
     )
 
@@ -189,7 +190,7 @@ def log_line(line: Mapping[str, Any]) -> LogLine:
         t=date_or_none(line.get("t")) or _EPOCH,
         m=str(line.get("m", "")),
         level=_text(line.get("level")),
-        attempt=None if line.get("attempt") is None else int(_number(line["attempt"], 0)),
+        attempt=None if line.get("attempt") is None else _whole(line["attempt"], 0),
     )
 
 
@@ -197,14 +198,14 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
     """Return the history entry of a document."""
     get = entry.get
     return Attempt(
-        attempt=int(_number(get("attempt"), 0)),
+        attempt=_whole(get("attempt"), 0),
         token=_text(get("token")),
         worker=_text(get("worker")),
         start_at=date_or_none(get("startAt")),
         end_at=date_or_none(get("endAt")),
         outcome=_member(Outcome, get("outcome")),
         error=job_error(get("error")),
-        code=None if get("code") is None else int(_number(get("code"), 0)),
+        code=None if get("code") is None else _whole(get("code"), 0),
         late=get("late") if isinstance(get("late"), dict) else None,
         was=get("was") if isinstance(get("was"), dict) else None,
         operation=_id(get("operation")),
@@ -282,7 +283,7 @@ def _claim(given: Mapping[str, Any]) -> Claim | None:
 
 def _retries(given: Mapping[str, Any]) -> Retries | None:
     at = date_or_none(given.get("at"))
-    return None if at is None else Retries(count=int(_number(given.get("count"), 0)), at=at)
+    return None if at is None else Retries(count=_whole(given.get("count"), 0), at=at)
 
 
 def _callback_of(given: object) -> dict[str, Any] | None:
@@ -331,6 +332,11 @@ def _ids(given: object) -> tuple[str, ...]:
 def mapping(given: object) -> dict[str, Any]:
     """Return an object as it is, and an empty one for anything else."""
     return given if isinstance(given, dict) else {}
+
+
+def _whole(given: object, default: int) -> int:
+    """Return a whole number that JSON and MongoDB can take; another tool may have written a larger one."""
+    return int(min(max(_number(given, default), -_LARGEST), _LARGEST))
 
 
 def _number(given: object, default: float) -> float:

@@ -159,7 +159,7 @@ def guard(job_id: str, queue: str, transition: Transition, now: Now) -> Document
         found["run"] = {"$not": {"$gt": transition.run}}
     if transition.target in FINAL and DEPENDENTS not in transition.outbox:
         # Since the job was claimed another one may have come to depend on it: then that has to follow too.
-        found["dependents"] = None
+        found["dependents"] = {"$ne": True}
     if transition.operation is not None:
         found[OPERATIONS] = {"$ne": ObjectId(transition.operation)}
     if transition.expired_only:

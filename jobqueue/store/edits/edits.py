@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import pymongo
 from bson import decode
 from bson.raw_bson import RawBSONDocument
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 
@@ -21,10 +20,13 @@ from jobqueue.journal import get_logger
 from jobqueue.store.documents import attributes
 from jobqueue.store.documents.attributes import FIELD
 from jobqueue.store.edits import edit_statements
+from jobqueue.store.mongo import connections
 from jobqueue.store.mongo.database import LENIENT, brief, guarded, is_passing, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from motor.motor_asyncio import AsyncIOMotorClient
 
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
@@ -208,7 +210,7 @@ class EditStore:
 
     def _watch(self, position: str | None) -> Any:
         if self._client is None:
-            self._client = AsyncIOMotorClient(self._url, maxPoolSize=2, appname="jobqueue-edits")
+            self._client = connections.stream(self._url, "jobqueue-edits", 2)
         jobs = self._client.get_database(self._name, codec_options=LENIENT).get_collection("jobs")
         start: Document = {} if position is None else {"resume_after": {"_data": position}}
         return jobs.watch(edit_statements.edits(), max_await_time_ms=_AWAIT_MS, batch_size=MOST, **start)

@@ -99,7 +99,7 @@ class LimitStore:
                 worker=str((one.get("claim") or {}).get("worker", "?")),
                 start_at=one.get("startAt"),
                 key=None if path is None else limits.limit_key(path, one.get("data"), one.get("meta")),
-                slots=tuple(map(str, one.get("slots") or ())),
+                slots=tuple(map(str, held)) if isinstance(held := one.get("slots"), list) else (),
             )
             async for one in cursor
         ]

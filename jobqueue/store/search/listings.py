@@ -80,7 +80,7 @@ class Listing:
         cursor = self.collection.find({"_id": {"$in": fitting}, "state": {"$exists": True}}, {"result": 1})
         loaded = {one["_id"]: one.get("result") async for one in cursor} if fitting else {}
         late = {str(one["_id"]) for one in born if not one["isIn"] and one["_id"] not in loaded}
-        return [documents.job(one | {"result": loaded.get(one["_id"], one["result"])}) for one in born], late
+        return [documents.job(one | {"result": loaded.get(one["_id"], one.get("result"))}) for one in born], late
 
     @guarded
     async def child_result(self, job: Job, child_id: str) -> Any:

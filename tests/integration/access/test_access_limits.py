@@ -239,7 +239,7 @@ async def test_who_falls_with_a_deleted_job_is_in_the_audit_though_it_stays(
     await house.runtime.producer.add(NewJob(type="b", depends_on=(first.id,), dependency_policy="hold"))
     await house.runtime.admin.kill(first.id)
 
-    async def gone_on(*_: Any) -> bool:
+    async def gone_on(*_: Any, **__: Any) -> bool:
         return False
 
     monkeypatch.setattr(house.runtime.jobs, "delete", gone_on)

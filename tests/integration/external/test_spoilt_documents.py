@@ -13,6 +13,7 @@ from jobqueue.api.app import make_app
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
+from jobqueue.store.bulk.failures import FailureStore
 from jobqueue.store.documents import unsound_statements
 from jobqueue.store.external.unsound import faults
 from tests.support.factories import LONG_AGO, add, claim, claimed_job, fail, patient_reaper, succeed
@@ -304,3 +305,32 @@ async def test_no_request_breaks_on_a_spoilt_job(client: Client, idle_runtime: R
     ids = [await spoilt(idle_runtime, changes, meta={"a": 1}) for changes in SPOILT]
     await adopt_all(idle_runtime)
     await look()
+
+
+@pytest.mark.parametrize("held", [5, "x", {"a": 1}])
+async def test_odd_slots_of_a_running_job_hold_up_no_claim_of_its_queue(idle_runtime: Runtime, held: Any) -> None:
+    await idle_runtime.queues.patch("default", {"concurrency": 2})
+    for _ in range(2):
+        await add(idle_runtime)
+    claimed = await claim(idle_runtime)
+    await idle_runtime.jobs.collection.update_one({"_id": ObjectId(claimed.job.id)}, {"$set": {"slots": held}})
+    assert (await claim(idle_runtime)).job.id != claimed.job.id
+
+
+@pytest.mark.parametrize("mark", [False, [], 0, "no"])
+async def test_a_job_ends_though_its_mark_of_dependents_is_odd(idle_runtime: Runtime, mark: Any) -> None:
+    await add(idle_runtime)
+    claimed = await claim(idle_runtime)
+    await idle_runtime.jobs.collection.update_one({"_id": ObjectId(claimed.job.id)}, {"$set": {"dependents": mark}})
+    await succeed(idle_runtime, claimed)
+    assert (await idle_runtime.jobs.get(claimed.job.id)).state is State.SUCCESS
+
+
+@pytest.mark.parametrize("change", [{"endAt": {"$x": 1}}, {"endAt": {"$gt": 1}}, {"queue": {"$x": 1}}])
+async def test_an_odd_failure_keeps_nobody_from_the_list_of_failures(
+    idle_runtime: Runtime, change: dict[str, Any]
+) -> None:
+    job = await add(idle_runtime)
+    odd = {"state": "failed", **{name: {"$literal": value} for name, value in change.items()}}
+    await idle_runtime.jobs.collection.update_one({"_id": ObjectId(job.id)}, [{"$set": odd}])
+    await FailureStore(idle_runtime.database).mark(100)

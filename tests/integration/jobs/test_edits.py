@@ -339,3 +339,26 @@ async def test_a_change_that_takes_away_a_group_brings_the_next_look_at_it(idle_
     assert "limitKey" not in await document(idle_runtime, job.id)
     await follow(idle_runtime)
     assert (await document(idle_runtime, job.id))["limitKey"] == "data.user=2"
+
+
+async def test_changes_are_followed_though_the_clock_of_the_server_was_set_back(idle_runtime: Runtime) -> None:
+    await follow(idle_runtime)
+    job = await add(idle_runtime, meta={"user": 1})
+    await edit(idle_runtime, job, {"$set": {"meta.user": 2}})
+    ahead = [{"$set": {"at": {"$dateAdd": {"startDate": "$$NOW", "unit": "hour", "amount": 1}}}}]
+    await idle_runtime.database.collection("streams").update_one({"_id": "edits"}, ahead)
+    await follower(idle_runtime).run_once()
+    assert await is_followed(idle_runtime)
+
+
+async def test_a_value_that_the_server_cannot_read_holds_up_no_other_change(idle_runtime: Runtime) -> None:
+    await idle_runtime.queues.patch("default", {"concurrency": 5, "limitBy": "meta.user"})
+    await follow(idle_runtime)
+    job, other = [await add(idle_runtime, meta={"user": "ab"}) for _ in range(2)]
+    before = (await stored(idle_runtime))["position"]
+    spoilt = RawBSONDocument(encode({"user": "ab"}).replace(b"ab\x00", b"\xff\xfe\x00"))
+    await edit(idle_runtime, job, {"$set": {"meta": spoilt}})
+    await edit(idle_runtime, other, {"$set": {"meta.user": "cd"}})
+    await follow(idle_runtime)
+    assert (await stored(idle_runtime))["position"] > before
+    assert 'user="cd"' in str((await document(idle_runtime, other.id))["attrs"]) or await is_followed(idle_runtime)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from jobqueue.domain.access.access import EVERYTHING, Caller, Scope
+from jobqueue.domain.access.token import check
+from jobqueue.domain.errors import InvalidInputError
 from jobqueue.store.documents import scope_filters
 
 
@@ -63,3 +65,8 @@ def _matches(clause: dict[str, Any], name: str) -> bool:
     if isinstance(wanted, str):
         return wanted == name
     return name in wanted["$in"] if "$in" in wanted else re.search(wanted["$regex"], name) is not None
+
+
+def test_a_token_takes_no_number_that_mongodb_does_not() -> None:
+    with pytest.raises(InvalidInputError):
+        check(name="", roles=["read"], queues=[], meta=[("big", 10**22)])

@@ -44,6 +44,17 @@ def test_urls_in_a_text_are_masked() -> None:
     assert without_query("is that so?", "https://h/b") == "is that so?"
 
 
+@pytest.mark.parametrize(
+    "said", ["a=1&key=S3CRET-x", "/b?a=1\\u0026key=S3CRET-x", "key is S3CRET-x", "a=1&amp;key=S3CRET-x"]
+)
+def test_a_query_is_masked_however_a_receiver_writes_it(said: str) -> None:
+    assert "S3CRET" not in without_query(said, "https://h/b?a=1&key=S3CRET-x")
+
+
+def test_a_query_is_masked_as_it_is_sent() -> None:
+    assert "%C3%BC" not in without_query("no /b?k=%C3%BCmlaut", "https://h/b?k=ümlaut")
+
+
 def test_odd_configurations_are_shown_as_they_are() -> None:
     for odd in (None, 5, {}, {"processors": 5}, {"processors": {"a": 5, "b": {"url": 5}}}):
         assert masked_queue(odd) == odd

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobqueue.domain.jobs import traceback_text
 from jobqueue.domain.jobs.fingerprint import fingerprint, summary
 from jobqueue.domain.work.verdict import Failure
 from jobqueue.processors.callbacks.calling import in_loop, in_thread
@@ -99,3 +100,12 @@ async def test_keys_of_callbacks_are_told_apart_and_both_kinds_of_functions_are_
     first, second = await failed(vat), await failed(iban)
     assert of(first) != of(second)
     assert of(first) == of(await failed(vat, thread=True))
+
+
+def test_a_long_run_of_spaces_in_a_trace_costs_no_more_than_other_text() -> None:
+    lines = [f"  | {' ' * 50}x"] * 3
+    assert [traceback_text._without_margin(line) for line in lines] == [f"{' ' * 50}x"] * 3
+    spaces = " " * 16_200
+    # Tried from every place of the run, the pattern would take a hundred million steps.
+    assert traceback_text._GROUP_LINE.match(f"{spaces}x") is None
+    assert traceback_text._without_margin(f"{spaces}x") == f"{spaces}x"

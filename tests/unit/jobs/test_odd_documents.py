@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
@@ -82,3 +83,10 @@ def test_a_change_to_a_state_that_nobody_knows_breaks_no_stream_of_changes(told:
     }
     assert job_stream._event(change).state in {None, State.PROCESSING}
     assert documents.state(told) is State.PENDING
+
+
+def test_numbers_beyond_64_bit_become_the_largest_that_json_takes() -> None:
+    odd = FULL | {"priority": 1e20, "attemptsMade": -1e30, "crashes": 1e20, "history": [ENTRY | {"attempt": 1e30}]}
+    shown = json_form.job(documents.job(odd | {"logs": [{"t": NOW, "m": "line", "attempt": 1e30}]}))
+    assert orjson.loads(orjson.dumps(shown))["priority"] == 2**63 - 1
+    assert (shown["attemptsMade"], shown["history"][0]["attempt"]) == (-(2**63) + 1, 2**63 - 1)
