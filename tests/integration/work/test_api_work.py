@@ -229,7 +229,7 @@ async def test_a_job_that_cannot_be_written_into_an_answer_goes_back_uncounted(
         raise ValueError("cannot be written")
 
     with monkeypatch.context() as patched:
-        patched.setattr("jobqueue.api.work.handlers.wire.job", broken)
+        patched.setattr("jobqueue.api.work.handlers.json_form.job", broken)
         assert (await client.post(CLAIM, json={"worker": "w"})).status == 500
     await goes_back(runtime, job.id)
 
