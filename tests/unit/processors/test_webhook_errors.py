@@ -91,7 +91,7 @@ async def test_a_receiver_that_misbehaves_fails_the_attempt(answer: Answer, expe
     assert took < 6
 
 
-MANY = "".join(f"X-{number}: {number}\r\n" for number in range(900))
+MANY = "".join(f"X-{number}: {number}\r\n" for number in range(190))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ MANY = "".join(f"X-{number}: {number}\r\n" for number in range(900))
         pytest.param(reply(headers=f"X-Long: {'x' * 8191}\r\n", body=b"{}"), id="a header of 8 KiB"),
         pytest.param(reply(headers=f"Set-Cookie: {'x' * 90_000}\r\n", body=b"{}"), id="a header of 90 KB"),
         pytest.param(reply(status=f"200 {'x' * 90_000}", body=b"{}"), id="a reason of 90 KB"),
-        pytest.param(reply(headers=MANY, body=b"{}"), id="900 headers"),
+        pytest.param(reply(headers=MANY, body=b"{}"), id="190 headers"),
         pytest.param(send(OK + CHUNKED + b"2\r\n{}\r\n0\r\n" + MANY[:2000].encode() + b"\r\n"), id="trailers"),
     ],
 )
