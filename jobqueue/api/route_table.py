@@ -1,4 +1,4 @@
-"""The one table of routes, in the order of the README's."""
+"""The one table of routes, in the order of ``docs/http-api.md``."""
 
 from __future__ import annotations
 

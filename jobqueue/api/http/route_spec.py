@@ -13,7 +13,7 @@ To add a route:
    from the rest: what has a role can be 401, 403 and 429, what is read 422, what has a body 400, 408, 413 and 415,
    what may have conditions 400 and 412, and everything 500 and 503. With ``has_etag`` the document also tells of the
    headers of conditions, of the ``ETag`` in answers, and of 304; the handler reads ``preconditions.preconditions``.
-4. Say in the README's table what it is for. A test compares both.
+4. Say in the table of ``docs/http-api.md`` what it is for. A test compares both.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from jobqueue.cli.render.options import database_flags, database_options, json_o
 def doctor(*, as_json: bool, **options: Any) -> int:
     """Check settings, MongoDB and data directory; say what to do about what is wrong, and exit 1 then.
 
-    An embedded MongoDB is started for it if it does not run. Where there is no database yet, none is made.
+    An embedded MongoDB is started for it if it does not run. Where there is no embedded database yet, none is made.
     """
     from jobqueue.cli.checks.doctor_checks import examine  # noqa: PLC0415 - the driver takes 0.2 s to import, --help must not
 

@@ -23,7 +23,7 @@ _before: dict[signal.Signals, Any] = {}
 
 
 def arm(words: Sequence[str]) -> None:
-    """Let signals end the process with the exit code 0, if its arguments begin with the name of a service."""
+    """Make signals end the process with the exit code 0, if its arguments begin with the name of a service."""
     if not _SERVICES.intersection(words[:1]):
         return
     for number in SIGNALS:

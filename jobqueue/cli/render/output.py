@@ -64,7 +64,7 @@ def announce(text: str) -> None:
 
 
 def mute(stream: Any) -> None:
-    """Let all that is written to a stream go nowhere, and what waits to be written, too."""
+    """Discard all that is written to a stream, and what waits to be written."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())

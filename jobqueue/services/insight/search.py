@@ -74,7 +74,7 @@ class Searches:
 
     @contextmanager
     def _alone(self, caller: str) -> Iterator[None]:
-        """Let a caller have one search that insists at a time, so that others have a place too."""
+        """Give a caller a place for one search that insists, so that others have a place too."""
         now = asyncio.get_running_loop().time()
         if (until := self._insisting.get(caller)) is not None:
             what = "a search that insists runs for this token already: wait for its end, or ask for less"
