@@ -65,7 +65,7 @@ def settings(mongo_url: str, db_name: str, tmp_path: Path) -> Settings:
 async def idle_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """Give the services without anything in the background: nothing is promoted, reaped or fired by itself."""
     runtime = await Runtime.open(settings)
-    runtime.completer.patience = PATIENCE
+    runtime.outboxes.patience = PATIENCE
     await runtime.configs.refresh()
     try:
         yield runtime

@@ -15,7 +15,7 @@ from jobqueue.api.route_table import ROUTES
 from jobqueue.api.security.authentication import authenticate, refuse_foreign_pages
 from jobqueue.api.security.authorization import guarded
 from jobqueue.api.security.throttle import THROTTLE, Throttle
-from jobqueue.api.work.long_poll import DESK, Desk
+from jobqueue.api.work.long_poll import LONG_POLL, LongPoll
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,7 +39,7 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
     app[RUNTIME] = runtime
     app[ROUTE_TABLE] = ROUTES
     app[DESCRIPTION] = Description(ROUTES)
-    app[DESK] = Desk(runtime)
+    app[LONG_POLL] = LongPoll(runtime)
     app[THROTTLE] = Throttle(time.monotonic)
     app[OPEN_TO_ALL] = runtime.settings.admin_token is None if open_to_all is None else open_to_all
     for route in ROUTES:
@@ -49,7 +49,7 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
             app.router.add_route(route.method, route.path, guarded(route), expect_handler=expect)
     _refuse_other_methods(app)
     app.on_response_prepare.append(finish)
-    app.on_shutdown.append(_close_desk)
+    app.on_shutdown.append(_close_polls)
     return app
 
 
@@ -76,7 +76,7 @@ def _refusing(allowed: list[str]) -> Callable[[web.Request], Awaitable[web.Strea
     return refuse
 
 
-async def _close_desk(app: web.Application) -> None:
-    app[DESK].close()
+async def _close_polls(app: web.Application) -> None:
+    app[LONG_POLL].close()
     app[RUNTIME].events.close()
     app[RUNTIME].logs.close()

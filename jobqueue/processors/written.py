@@ -16,7 +16,7 @@ _LONGEST_NAME: Final = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class ParsedJson:
     """A JSON value as it was read.
 
     Attributes:
@@ -28,7 +28,7 @@ class Written:
     doubled: str | None = None
 
 
-def read(text: bytes | str) -> Written | None:
+def read(text: bytes | str) -> ParsedJson | None:
     """Read JSON leniently: numbers of any size, NaN, lone surrogates; return ``None`` for what is no JSON."""
     doubled: list[str] = []
 
@@ -43,10 +43,10 @@ def read(text: bytes | str) -> Written | None:
         value = json.loads(plain, parse_int=_whole, object_pairs_hook=members)
     except (ValueError, RecursionError):
         return None
-    return Written(value=value, doubled=doubled[0] if doubled else None)
+    return ParsedJson(value=value, doubled=doubled[0] if doubled else None)
 
 
-def storable(written: Written) -> Any:
+def storable(written: ParsedJson) -> Any:
     """Return the value of a result, as it can be stored.
 
     Raises:

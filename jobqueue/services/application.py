@@ -19,54 +19,54 @@ from jobqueue.services.bulk.operations import OPERATE_SECONDS, Operations
 from jobqueue.services.bulk.people import People
 from jobqueue.services.insight.audit import Audit
 from jobqueue.services.insight.events import Events
-from jobqueue.services.insight.job_counts import Census
+from jobqueue.services.insight.job_counts import JobCounts
 from jobqueue.services.insight.metrics import Metrics
 from jobqueue.services.insight.readiness import Readiness
-from jobqueue.services.insight.rollups import ROLL_SECONDS, Roller
+from jobqueue.services.insight.rollups import ROLL_SECONDS, RollupWriter
 from jobqueue.services.insight.search import Searches
 from jobqueue.services.insight.stats import Stats
 from jobqueue.services.jobs.adopt import ADOPT_SECONDS, Adopter
 from jobqueue.services.jobs.edits import EDIT_SECONDS, EditFollower
-from jobqueue.services.jobs.manage import Admin
+from jobqueue.services.jobs.manage import JobManager
 from jobqueue.services.jobs.producer import Producer
 from jobqueue.services.jobs.retention import PRUNE_SECONDS, UNREAD_SECONDS, Pruner, UnreadJobs
-from jobqueue.services.jobs.watch import Waiting
+from jobqueue.services.jobs.watch import JobWatch
 from jobqueue.services.limits.breakers import Breakers
 from jobqueue.services.limits.group_keys import KEY_SECONDS, LimitKeys
 from jobqueue.services.limits.limiter import Limiter
 from jobqueue.services.outbox.batch_ends import BatchEnds
 from jobqueue.services.outbox.batch_restarts import BatchRestarts
 from jobqueue.services.outbox.dependencies import Dependencies
-from jobqueue.services.outbox.outbox import Completer
+from jobqueue.services.outbox.outbox import Outboxes
 from jobqueue.services.outbox.revival import Revival
 from jobqueue.services.queues.explain import Explainer
 from jobqueue.services.queues.queues import Queues
-from jobqueue.services.queues.status import Overview
+from jobqueue.services.queues.status import QueueStatuses
 from jobqueue.services.schedules.schedules import SCHEDULE_SECONDS, Scheduler, Schedules
 from jobqueue.services.signals.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.signals.log_signals import Logs
-from jobqueue.services.signals.notifier import Wake, Wakeups
-from jobqueue.services.work.attempts import Work
+from jobqueue.services.signals.notifier import Notifier, Wakeup
+from jobqueue.services.work.attempts import Attempts
 from jobqueue.services.work.context import JobRelatives
-from jobqueue.services.work.crashes import Crashes
+from jobqueue.services.work.crashes import CrashDetector
 from jobqueue.services.work.dispatcher import Dispatcher
 from jobqueue.services.work.loops import Loop, Promoter, Reaper
-from jobqueue.services.work.worker_registry import SIGN_SECONDS, Presence
+from jobqueue.services.work.worker_registry import SIGN_SECONDS, WorkerRegistry
 from jobqueue.services.workflow.batches import Batches
 from jobqueue.services.workflow.idempotency import Idempotency
 from jobqueue.store import indexes
-from jobqueue.store.access.scope_checks import Visible
+from jobqueue.store.access.scope_checks import ScopeChecks
 from jobqueue.store.access.tokens import TokenStore
 from jobqueue.store.bulk.failures import FailureStore
 from jobqueue.store.bulk.operations import OperationStore
 from jobqueue.store.edits.edits import EditStore
 from jobqueue.store.embedded.lifecycle import EmbeddedMongo
-from jobqueue.store.external.adoption import ForeignStore
+from jobqueue.store.external.adoption import ExternalStore
 from jobqueue.store.insight.audit import AuditStore
 from jobqueue.store.insight.audit_outbox import DRAIN_SECONDS, AuditOutbox
-from jobqueue.store.insight.job_stream import JobFeed
+from jobqueue.store.insight.job_stream import JobStream
 from jobqueue.store.insight.rollups import RollupStore
-from jobqueue.store.insight.wakeup_stream import Changes, Event
+from jobqueue.store.insight.wakeup_stream import WakeupEvent, WakeupStream
 from jobqueue.store.jobs.jobs import JobStore
 from jobqueue.store.jobs.logs import LogStore
 from jobqueue.store.limits.group_keys import LimitKeyStore
@@ -74,7 +74,7 @@ from jobqueue.store.limits.limits import LimitStore
 from jobqueue.store.mongo.database import Database
 from jobqueue.store.mongo.readiness import check as check_readiness
 from jobqueue.store.queues.config import ConfigStore
-from jobqueue.store.queues.job_counts import CensusStore
+from jobqueue.store.queues.job_counts import JobCountStore
 from jobqueue.store.queues.queues import QueueStore
 from jobqueue.store.retention.pruning import PruningStore
 from jobqueue.store.schedules.schedules import ScheduleStore
@@ -121,62 +121,62 @@ class Runtime:
     def __init__(self, settings: Settings, database: Database, embedded: EmbeddedMongo | None) -> None:
         self.settings, self.database, self.embedded = settings, database, embedded
         self.name = worker_name()
-        self.wakeups = Wakeups()
+        self.notifier = Notifier()
         self.jobs = JobStore(database)
         self.claims = ClaimStore(database)
         self.config_store = ConfigStore(database)
-        self.configs = QueueConfigs(self.config_store, lambda: self.wakeups.tell(Wake(kind="config")))
+        self.configs = QueueConfigs(self.config_store, lambda: self.notifier.tell(Wakeup(kind="config")))
         self._listing = Listing(database)
         self.dependencies, generations = DependencyStore(database), GenerationStore(database)
         self._batch_store = batch_store = BatchStore(database, self.jobs)
-        dependencies = Dependencies(self.dependencies, self.jobs, self.wakeups)
+        dependencies = Dependencies(self.dependencies, self.jobs, self.notifier)
         self.requeues = requeues = RequeueStore(self.jobs)
-        ends = BatchEnds(batch_store, generations, self.jobs, requeues, self.dependencies, self.configs, self.wakeups)
+        ends = BatchEnds(batch_store, generations, self.jobs, requeues, self.dependencies, self.configs, self.notifier)
         self.limits, self.limit_keys, self.edits = LimitStore(database), LimitKeyStore(database), EditStore(database)
-        self.breakers = Breakers(self.limits, self.configs, self.wakeups)
-        self.completer = Completer(
+        self.breakers = Breakers(self.limits, self.configs, self.notifier)
+        self.outboxes = Outboxes(
             self.jobs,
             self.claims,
             dependencies,
             Revival(self.dependencies, self.jobs, requeues, ends),
-            BatchRestarts(batch_store, generations, requeues, self.dependencies, self.claims, ends, self.wakeups),
+            BatchRestarts(batch_store, generations, requeues, self.dependencies, self.claims, ends, self.notifier),
             self.breakers,
             self.configs,
-            self.wakeups,
+            self.notifier,
         )
-        self.producer = Producer(self.jobs, dependencies, self.completer, self.configs, self.wakeups)
+        self.producer = Producer(self.jobs, dependencies, self.outboxes, self.configs, self.notifier)
         self.logs = Logs(LogStore(database))
-        self.adopter = Adopter(ForeignStore(database), dependencies, self.completer, self.configs, self.wakeups)
-        self.work = Work(
+        self.adopter = Adopter(ExternalStore(database), dependencies, self.outboxes, self.configs, self.notifier)
+        self.work = Attempts(
             self.jobs,
             self.claims,
             Limiter(self.limits, self.limit_keys, self.claims, self.breakers, self.configs),
             self.dependencies,
             self.configs,
-            self.completer,
+            self.outboxes,
             self.logs,
-            self.wakeups,
+            self.notifier,
         )
-        self.admin = Admin(
+        self.admin = JobManager(
             self.jobs,
             requeues,
             self.dependencies,
             self.logs,
             self._listing,
             self.configs,
-            self.completer,
-            self.wakeups,
+            self.outboxes,
+            self.notifier,
         )
-        self.visible = Visible(database)
+        self.scope_checks = ScopeChecks(database)
         self.batches = Batches(
             batch_store,
             self.jobs,
             dependencies,
-            self.completer,
+            self.outboxes,
             self.admin,
             self.configs,
-            self.wakeups,
-            self.visible,
+            self.notifier,
+            self.scope_checks,
         )
         self.operations = Operations(OperationStore(database), self.jobs, self.admin)
         self.audit = Audit(audit_store := AuditStore(database))
@@ -185,7 +185,7 @@ class Runtime:
         self.failures = Failures(FailureStore(database), self.people)
         self.searches = Searches(found := SearchStore(database), AggregateStore(database, found))
         self.figures, self.pruning = QueueStore(database), PruningStore(database, self.jobs.readers)
-        self.crashes = Crashes(neighbours := NeighbourStore(database))
+        self.crashes = CrashDetector(neighbours := NeighbourStore(database))
         self.queues = Queues(
             self.config_store,
             audit_store,
@@ -193,14 +193,14 @@ class Runtime:
             self.admin,
             self.breakers,
             self.configs,
-            self.wakeups,
+            self.notifier,
         )
-        self.overview = Overview(self.queues, self.configs, self.figures, self.breakers, self.limits)
+        self.overview = QueueStatuses(self.queues, self.configs, self.figures, self.breakers, self.limits)
         self.schedules = Schedules(scheduled := ScheduleStore(database))
-        self.events = Events(JobFeed(database))
-        self.waiting = Waiting(self.admin, self.events)
+        self.events = Events(JobStream(database))
+        self.waiting = JobWatch(self.admin, self.events)
         self.scheduler = Scheduler(scheduled, self.producer)
-        self.presence = Presence(workers := WorkerStore(database), self.name)
+        self.registry = WorkerRegistry(workers := WorkerStore(database), self.name)
         self.explainer = Explainer(
             self.jobs,
             self.configs,
@@ -208,18 +208,18 @@ class Runtime:
             self.breakers,
             workers,
             self.figures,
-            self.visible,
+            self.scope_checks,
             neighbours,
         )
         self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
-        self.roller = Roller(rollups := RollupStore(database), database.clock)
-        self.census = Census(CensusStore(database), self.figures)
-        self.metrics = self.work.metrics = Metrics(self.census, database.clock)
-        self.stats = Stats(rollups, self.roller, self.census, database.clock)
+        self.roller = RollupWriter(rollups := RollupStore(database), database.clock)
+        self.job_counts = JobCounts(JobCountStore(database), self.figures)
+        self.metrics = self.work.metrics = Metrics(self.job_counts, database.clock)
+        self.stats = Stats(rollups, self.roller, self.job_counts, database.clock)
         self.readiness = Readiness(lambda: check_readiness(database))
-        self.changes, self.keeper = Changes(database), LeaseKeeper(database)
+        self.changes, self.keeper = WakeupStream(database), LeaseKeeper(database)
         self._told: dict[tuple[str, str | None], float] = {}
-        self.wakeups.listen(self._hear)
+        self.notifier.listen(self._hear)
         self._tasks: list[asyncio.Task[Any]] = []
         self._starting, self._closing = asyncio.Lock(), False
 
@@ -260,10 +260,10 @@ class Runtime:
                 self._begin()
 
     def _begin(self) -> None:
-        promoter = Loop("promoter", Promoter(self.jobs, self.wakeups).run_once, every=_PROMOTE_SECONDS)
-        keys = LimitKeys(self.configs, self.limit_keys, self.wakeups)
-        edits = EditFollower(self.edits, self.configs, self.limit_keys, self.wakeups)
-        reaper = Reaper(self.jobs, self.completer, self.breakers, self.wakeups, self.crashes)
+        promoter = Loop("promoter", Promoter(self.jobs, self.notifier).run_once, every=_PROMOTE_SECONDS)
+        keys = LimitKeys(self.configs, self.limit_keys, self.notifier)
+        edits = EditFollower(self.edits, self.configs, self.limit_keys, self.notifier)
+        reaper = Reaper(self.jobs, self.outboxes, self.breakers, self.notifier, self.crashes)
         reaper.metrics = self.metrics
         configs = Loop("config", self.configs.refresh, every=FRESH_SECONDS / 2)
         operations = Loop("operations", self.operations.run_once, every=OPERATE_SECONDS)
@@ -279,7 +279,7 @@ class Runtime:
             Loop("scheduler", self.scheduler.run_once, every=SCHEDULE_SECONDS),
             Loop("audit", AuditOutbox(self.database).run_once, every=DRAIN_SECONDS),
             Loop("additions", self._batch_store.additions.run_once, every=SWEEP_SECONDS),
-            Loop("presence", self.presence.run_once, every=SIGN_SECONDS),
+            Loop("presence", self.registry.run_once, every=SIGN_SECONDS),
             Loop("limit keys", keys.run_once, every=KEY_SECONDS),
             Loop("edits", edits.run_once, every=EDIT_SECONDS),
             Loop("failures", self.failures.run_once, every=MARK_SECONDS),
@@ -287,11 +287,11 @@ class Runtime:
             Loop("unread jobs", UnreadJobs(self.jobs).run_once, every=UNREAD_SECONDS),
             Loop("pruner", Pruner(self.configs, self.pruning).run_once, every=PRUNE_SECONDS),
         ]
-        self.wakeups.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)
+        self.notifier.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)
         self.changes.listen(self._relay)
         self.changes.listen(lambda event: configs.wake() if event.kind in {"config", "gap"} else None)
         self.changes.listen(lambda event: adopter.wake() if event.foreign or event.kind == "gap" else None)
-        for survivor in (self.changes, self.events, self.wakeups, self.work.give_backs):
+        for survivor in (self.changes, self.events, self.notifier, self.work.give_backs):
             survivor.turns.count = self.metrics.loop_failed
         self.changes.start()
         for loop in loops:
@@ -307,14 +307,14 @@ class Runtime:
         made = Dispatcher(
             work=self.work,
             keeper=self.keeper,
-            wakeups=self.wakeups,
+            notifier=self.notifier,
             lanes=lanes,
             concurrency=concurrency or self.settings.concurrency,
             poll_interval=self.settings.poll_interval,
             worker=self.name,
             count=self.metrics.loop_failed,
         )
-        self.presence.hold(lanes, made)
+        self.registry.hold(lanes, made)
         return made
 
     async def close(self) -> None:
@@ -324,36 +324,36 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(DatabaseError):
-            await self.presence.leave()
+            await self.registry.leave()
         await self.changes.stop()
         await self.events.stop()
         self.edits.close()
         await self.work.drain()
-        await self.completer.drain()
+        await self.outboxes.drain()
         await self.access.drain()
         await asyncio.to_thread(self.keeper.stop)
         await self.database.close()
         if self.embedded is not None:
             await asyncio.to_thread(self.embedded.release)
 
-    def _relay(self, event: Event) -> None:
+    def _relay(self, event: WakeupEvent) -> None:
         """Turn what the database tells into wake-ups of this process, but for what this process has told itself."""
         kind = _KINDS.get(event.state or "", "all")
         if event.kind == "gap":
-            self.wakeups.tell(Wake(kind="all", relayed=True))
+            self.notifier.tell(Wakeup(kind="all", relayed=True))
         if event.kind != "job":
             return
         if event.room and self._is_news("room", event.job_id):
-            self.wakeups.tell(Wake(kind="room", job_id=event.job_id, relayed=True))
+            self.notifier.tell(Wakeup(kind="room", job_id=event.job_id, relayed=True))
         is_about_more = event.state in _KINDS or not event.room
         if is_about_more and self._is_news(kind, event.job_id):
-            wake = Wake(kind=kind, queue=event.queue, job_id=event.job_id, priority=event.priority, relayed=True)
-            self.wakeups.tell(wake)
+            wake = Wakeup(kind=kind, queue=event.queue, job_id=event.job_id, priority=event.priority, relayed=True)
+            self.notifier.tell(wake)
 
     def _is_news(self, kind: str, job_id: str | None) -> bool:
         return self._told.pop((kind, job_id), 0.0) < time.monotonic()
 
-    def _remember(self, wake: Wake) -> None:
+    def _remember(self, wake: Wakeup) -> None:
         """Note what this process tells itself: the database will tell the same in a moment."""
         if wake.relayed or wake.job_id is None or not self._tasks:
             return
@@ -361,10 +361,10 @@ class Runtime:
         if len(self._told) > _MOST_TOLD:
             self._told.pop(next(iter(self._told)))
 
-    def _hear(self, wake: Wake) -> None:
+    def _hear(self, wake: Wakeup) -> None:
         self._remember(wake)
         if wake.kind in {"ready", "all"}:
             self.claims.unsettle(wake.queue, wake.priority)
 
     async def _sweep(self) -> None:
-        await self.completer.run_once()
+        await self.outboxes.run_once()

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from jobqueue.domain.workflow.batch import Member, NewBatch
     from jobqueue.services.jobs.manage import Family
     from jobqueue.services.work.dispatcher import Dispatcher
-    from jobqueue.services.workflow.batch_members import Added as AddedJob
+    from jobqueue.services.workflow.batch_members import AddedMember as AddedJob
     from jobqueue.services.workflow.batches import BatchView
 
 F = TypeVar("F", bound="Callable[..., Any]")
 Jobs = list[Job]
 NumberedLines = list[tuple[int, LogLine]]
-Added = list["AddedJob"]
+AddedMember = list["AddedJob"]
 
 
 class JobQueue:
@@ -155,7 +155,7 @@ class JobQueue:
         """
         return await (await self.open()).producer.add_all(jobs)
 
-    async def add_batch(self, batch: NewBatch) -> tuple[BatchView, Added]:
+    async def add_batch(self, batch: NewBatch) -> tuple[BatchView, AddedMember]:
         """Create a batch and its first jobs, all or nothing; return it, and the ids of its jobs in their order.
 
         Raises:
@@ -164,7 +164,7 @@ class JobQueue:
         """
         return await (await self.open()).batches.create(batch)
 
-    async def add_to_batch(self, batch_id: str, members: Sequence[Member], *, token: str | None = None) -> Added:
+    async def add_to_batch(self, batch_id: str, members: Sequence[Member], *, token: str | None = None) -> AddedMember:
         """Add jobs to an open batch, all or none; with the token of a running job of it also to a sealed one.
 
         Raises:

@@ -27,7 +27,7 @@ LOOK_SECONDS: Final = 2.0
 """Between looks at the embedded MongoDB."""
 
 
-class Webhooks(Protocol):
+class WebhookProcessors(Protocol):
     """Makes processors that send jobs to webhooks."""
 
     @property
@@ -47,7 +47,7 @@ class LocalProcessors:
         url: of this process's API, for the commands.
     """
 
-    def __init__(self, webhooks: Webhooks, commands: Mapping[str, Command], url: str | None) -> None:
+    def __init__(self, webhooks: WebhookProcessors, commands: Mapping[str, Command], url: str | None) -> None:
         self._webhooks = webhooks
         self._commands = commands
         self._url = url
@@ -93,7 +93,7 @@ class ConfiguredLanes:
         return self._lanes
 
 
-class Revival:
+class EmbeddedRestarter:
     """Starts the embedded MongoDB again if it has died."""
 
     def __init__(self, runtime: Runtime) -> None:

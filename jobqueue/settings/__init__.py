@@ -6,6 +6,6 @@
 
 from jobqueue.settings.layers import mask_url
 from jobqueue.settings.rules import Network
-from jobqueue.settings.table import Described, Settings, describe
+from jobqueue.settings.table import SettingRow, Settings, describe
 
-__all__ = ["Described", "Network", "Settings", "describe", "mask_url"]
+__all__ = ["Network", "SettingRow", "Settings", "describe", "mask_url"]

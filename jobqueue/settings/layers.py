@@ -32,7 +32,7 @@ _SECRET_OPTION = re.compile(r"(?i)((?:tlsCertificateKeyFilePassword|authMechanis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SettingText:
     """Hold a value as text.
 
     Attributes:
@@ -59,7 +59,7 @@ def mask_url(url: str) -> str:
 
 def from_flags(
     rules: Mapping[str, Rule], flags: Mapping[str, object], cwd: Path, mistakes: list[str]
-) -> dict[str, Found]:
+) -> dict[str, SettingText]:
     """Return what the command line gives; ``None`` is not given. Mistakes are added to `mistakes`."""
     given = {name: value for name, value in flags.items() if value is not None}
     return _from_values(
@@ -69,7 +69,7 @@ def from_flags(
 
 def from_file(
     rules: Mapping[str, Rule], environ: Mapping[str, str], cwd: Path, mistakes: list[str]
-) -> dict[str, Found]:
+) -> dict[str, SettingText]:
     """Return what ``JOBQUEUE_CONFIG`` or ``jobqueue.toml`` gives. Mistakes are added to `mistakes`."""
     named = environ.get(_CONFIG, "").strip()
     path = cwd / (named or FILE_NAME)
@@ -91,7 +91,7 @@ def from_file(
 
 def from_environment(
     rules: Mapping[str, Rule], environ: Mapping[str, str], cwd: Path, mistakes: list[str]
-) -> dict[str, Found]:
+) -> dict[str, SettingText]:
     """Return what ``JOBQUEUE_*`` variables give; empty ones are not set. Mistakes are added to `mistakes`."""
     given = {key: value.strip() for key, value in environ.items() if value.strip() and _is_ours(key, value)}
     found = {}
@@ -101,11 +101,11 @@ def from_environment(
         if text and file_name:
             mistakes.append(f"{key} (environment): is set together with {key}_FILE; unset one of them")
         elif text:
-            found[name] = Found(text=text, where=f"{key} (environment)", source="environment", base=cwd)
+            found[name] = SettingText(text=text, where=f"{key} (environment)", source="environment", base=cwd)
         elif file_name:
             where, source = f"{key}_FILE (environment)", f"{file_name} ({key}_FILE)"
             if secret := _read_secret(cwd, file_name, where, mistakes):
-                found[name] = Found(text=secret, where=where, source=source, base=cwd)
+                found[name] = SettingText(text=secret, where=where, source=source, base=cwd)
     known = [env_name(name) for name in rules]
     mistakes += [_unknown(f"{shown(key, '')} (environment)", key, known) for key in sorted(given)]
     return found
@@ -117,7 +117,7 @@ def _from_values(
     where: Callable[[str], str],
     origin: tuple[str, Path],
     mistakes: list[str],
-) -> dict[str, Found]:
+) -> dict[str, SettingText]:
     found = {}
     source, base = origin
     for name, value in values.items():
@@ -130,7 +130,7 @@ def _from_values(
         elif not text and rule.parser not in LISTS:
             mistakes.append(f"{where(name)}: is empty")
         else:
-            found[name] = Found(text=text, where=where(name), source=source, base=base)
+            found[name] = SettingText(text=text, where=where(name), source=source, base=base)
     return found
 
 

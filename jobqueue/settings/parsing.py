@@ -12,7 +12,7 @@ from jobqueue.settings.rules import LISTS, NOUNS, Rule, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jobqueue.settings.layers import Found
+    from jobqueue.settings.layers import SettingText
 
 
 class Reader(Env):
@@ -28,7 +28,7 @@ class Reader(Env):
         return self._texts.get(env_key, default)
 
 
-def parse(rules: Mapping[str, Rule], found: Mapping[str, Found], mistakes: list[str]) -> dict[str, Any]:
+def parse(rules: Mapping[str, Rule], found: Mapping[str, SettingText], mistakes: list[str]) -> dict[str, Any]:
     """Return the values of what was found, paths made absolute. Mistakes are added to `mistakes`."""
     reader = Reader({name: each.text.lower() if rules[name].choices else each.text for name, each in found.items()})
     values = {name: _read(reader, name, rules[name]) for name in found}

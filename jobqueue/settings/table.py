@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jobqueue.domain.errors import SettingsError
 from jobqueue.settings import mongo_url, rules
-from jobqueue.settings.layers import MASK, Found, env_name, from_environment, from_file, from_flags, mask_url
+from jobqueue.settings.layers import MASK, SettingText, env_name, from_environment, from_file, from_flags, mask_url
 from jobqueue.settings.rules import Network, Rule
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Plain = str | int | float | list[str | int] | None
 
 
-class Described(NamedTuple):
+class SettingRow(NamedTuple):
     """One row of the settings' documentation.
 
     Attributes:
@@ -202,23 +202,23 @@ class Settings:
         return {name: _plain(name, getattr(self, name)) for name in _rules()}
 
 
-def describe() -> list[Described]:
+def describe() -> list[SettingRow]:
     """Return the documentation of every setting, in order."""
     defaults = {**Settings().masked(), "data_dir": "./jobqueue-data"}
     return [
-        Described(name, env_name(name), "none" if defaults[name] in (None, []) else str(defaults[name]), rule.help)
+        SettingRow(name, env_name(name), "none" if defaults[name] in (None, []) else str(defaults[name]), rule.help)
         for name, rule in _rules().items()
     ]
 
 
-def _with_database_of_url(found: dict[str, Found]) -> dict[str, Found]:
+def _with_database_of_url(found: dict[str, SettingText]) -> dict[str, SettingText]:
     """Take the name of the database from the path of the MongoDB URL, if nothing else gives one."""
     url = found.get("mongo_url")
     name = None if url is None or "db" in found else mongo_url.database(url.text)
     if url is None or name is None:
         return found
     where, source = f"database in the path of {url.where}", f"mongo_url, {url.source}"
-    return {**found, "db": Found(text=name, where=where, source=source, base=url.base)}
+    return {**found, "db": SettingText(text=name, where=where, source=source, base=url.base)}
 
 
 @cache

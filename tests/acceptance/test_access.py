@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from pymongo import MongoClient
 
-from jobqueue.cli.process.serving import Door, check_token
+from jobqueue.cli.process.serving import Endpoint, check_token
 from jobqueue.domain.errors import SettingsError
 from jobqueue.domain.insight.audit import Actor
 from tests.acceptance.cli.cli_process import Cli, Service, eventually
@@ -94,10 +94,10 @@ async def test_a_token_is_made_used_and_revoked(cli: Cli) -> None:
 
 
 async def test_a_server_that_others_can_reach_does_not_start_without_a_token(idle_runtime: Runtime) -> None:
-    door = Door(is_private=False, tls=None)
+    door = Endpoint(is_private=False, tls=None)
     with pytest.raises(SettingsError, match="lets others reach this server: set JOBQUEUE_ADMIN_TOKEN"):
         await check_token(idle_runtime, door)
-    await check_token(idle_runtime, Door(is_private=True, tls=None))
+    await check_token(idle_runtime, Endpoint(is_private=True, tls=None))
     by = Actor(name="test", via="python")
     made, _ = await idle_runtime.access.create(roles=["read"], by=by)
     await check_token(idle_runtime, door)

@@ -12,16 +12,16 @@ from bson import ObjectId
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
-from jobqueue.domain.work.verdict import Again, Death, Failure, Success
+from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success
 from jobqueue.services.application import Runtime
-from jobqueue.services.work.loops import Grace, Reaper
+from jobqueue.services.work.loops import LeaseGrace, Reaper
 from jobqueue.store.documents import documents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 ERROR: Final = JobError(kind="Boom", message="it broke")
@@ -34,7 +34,7 @@ LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
 async def open_runtime(settings: Settings, *, started: bool = False) -> AsyncIterator[Runtime]:
     """Give services of their own, with their own connections, as another process would have."""
     runtime = await Runtime.open(settings)
-    runtime.completer.patience = PATIENCE
+    runtime.outboxes.patience = PATIENCE
     try:
         await runtime.configs.refresh()
         if started:
@@ -49,14 +49,14 @@ async def add(runtime: Runtime, kind: str = "work", **fields: Any) -> Job:
     return await runtime.producer.add(NewJob(type=kind, **fields))
 
 
-async def claim(runtime: Runtime, queue: str = "default", worker: str = "worker") -> Claimed:
+async def claim(runtime: Runtime, queue: str = "default", worker: str = "worker") -> ClaimedJob:
     """Claim the next job of a queue; there has to be one."""
     claimed = await runtime.work.claim(queue, None, worker=worker)
     assert claimed is not None, f"nothing to claim in {queue}"
     return claimed
 
 
-async def claimed_job(runtime: Runtime, kind: str = "work", **fields: Any) -> Claimed:
+async def claimed_job(runtime: Runtime, kind: str = "work", **fields: Any) -> ClaimedJob:
     """Add a job and claim it."""
     added = await add(runtime, kind, **fields)
     claimed = await claim(runtime, added.queue)
@@ -64,31 +64,31 @@ async def claimed_job(runtime: Runtime, kind: str = "work", **fields: Any) -> Cl
     return claimed
 
 
-async def succeed(runtime: Runtime, claimed: Claimed, result: Any = None) -> Job:
+async def succeed(runtime: Runtime, claimed: ClaimedJob, result: Any = None) -> Job:
     """Report success; return the job as it is then."""
     await runtime.work.settle(claimed.job, claimed.token, Success(result=result))
     return await runtime.jobs.get(claimed.job.id)
 
 
-async def fail(runtime: Runtime, claimed: Claimed, error: JobError = ERROR) -> Job:
+async def fail(runtime: Runtime, claimed: ClaimedJob, error: JobError = ERROR) -> Job:
     """Report a failure; return the job as it is then."""
     await runtime.work.settle(claimed.job, claimed.token, Failure(error=error))
     return await runtime.jobs.get(claimed.job.id)
 
 
-async def die(runtime: Runtime, claimed: Claimed, error: JobError = ERROR) -> Job:
+async def die(runtime: Runtime, claimed: ClaimedJob, error: JobError = ERROR) -> Job:
     """Report that the job can never succeed; return the job as it is then."""
     await runtime.work.settle(claimed.job, claimed.token, Death(error=error))
     return await runtime.jobs.get(claimed.job.id)
 
 
-async def retry(runtime: Runtime, claimed: Claimed, delay: float | None = None) -> Job:
+async def retry(runtime: Runtime, claimed: ClaimedJob, delay: float | None = None) -> Job:
     """Ask for another, uncounted run; return the job as it is then."""
-    await runtime.work.settle(claimed.job, claimed.token, Again(delay=delay, error=ERROR))
+    await runtime.work.settle(claimed.job, claimed.token, RunAgain(delay=delay, error=ERROR))
     return await runtime.jobs.get(claimed.job.id)
 
 
-async def retry_now(runtime: Runtime, claimed: Claimed) -> Job:
+async def retry_now(runtime: Runtime, claimed: ClaimedJob) -> Job:
     """Ask for another, uncounted run, and make it due at once as a person may; return the job as it is then."""
     await retry(runtime, claimed)
     return await runtime.admin.patch(claimed.job.id, {"delay_til": None})
@@ -126,8 +126,8 @@ def set_clock(runtime: Runtime, now: datetime) -> None:
 
 def patient_reaper(runtime: Runtime) -> Reaper:
     """Return a reaper that has seen the database all the time for ages."""
-    reaper = Reaper(runtime.jobs, runtime.completer, runtime.breakers, runtime.wakeups, runtime.crashes)
-    reaper._grace = Grace(time.monotonic() - 1e6)
+    reaper = Reaper(runtime.jobs, runtime.outboxes, runtime.breakers, runtime.notifier, runtime.crashes)
+    reaper._grace = LeaseGrace(time.monotonic() - 1e6)
     reaper._grace._last = time.monotonic()
     return reaper
 

@@ -8,8 +8,8 @@ from jobqueue.api.bulk import failures, handlers, schemas
 from jobqueue.api.http.route_spec import Body, Operation, Reply, Route
 
 _BEGUN: Final = {
-    202: Reply(schemas.OperationShown, "the operation, which goes on", ("Location",)),
-    200: Reply(schemas.PreviewShown, "with `dryRun`: how many jobs are meant, and some of them"),
+    202: Reply(schemas.OperationResponse, "the operation, which goes on", ("Location",)),
+    200: Reply(schemas.PreviewResponse, "with `dryRun`: how many jobs are meant, and some of them"),
 }
 _TRIED: Final = "with `trial`: the one job that is tried again; with `dryRun`: how many jobs are meant"
 _FILTER: Final = {"queue": "media", "state": "failed"}
@@ -48,7 +48,7 @@ ROUTES: Final = (
         "/v1/operations/{id}",
         handlers.show,
         "read",
-        Operation(tag="jobs", replies={200: Reply(schemas.OperationShown)}, errors=(404,)),
+        Operation(tag="jobs", replies={200: Reply(schemas.OperationResponse)}, errors=(404,)),
     ),
     Route(
         "POST",
@@ -56,7 +56,7 @@ ROUTES: Final = (
         handlers.stop,
         "admin",
         Operation(
-            tag="jobs", replies={200: Reply(schemas.OperationShown, "the operation as it ended")}, errors=(404, 409)
+            tag="jobs", replies={200: Reply(schemas.OperationResponse, "the operation as it ended")}, errors=(404, 409)
         ),
     ),
     Route(
@@ -74,7 +74,7 @@ ROUTES: Final = (
         Operation(
             tag="history",
             body=Body(schemas.FailureRequeueSchema, optional=True, example={"trial": True}),
-            replies={**_BEGUN, 200: Reply(schemas.TrialShown, _TRIED)},
+            replies={**_BEGUN, 200: Reply(schemas.TrialResponse, _TRIED)},
             errors=(404, 409),
         ),
     ),

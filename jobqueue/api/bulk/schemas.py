@@ -7,7 +7,7 @@ from typing import Any, Final
 from marshmallow import ValidationError
 
 from jobqueue.api.schemas import json_types
-from jobqueue.api.schemas.fields import Flag, Inner, Items, Moment, Object, Shown, Strict, Text, Whole
+from jobqueue.api.schemas.fields import Flag, Inner, Items, Moment, Object, Response, Strict, Text, Whole
 from jobqueue.api.schemas.queries import (
     ChoiceText,
     IdText,
@@ -18,7 +18,7 @@ from jobqueue.api.schemas.queries import (
     absent,
 )
 from jobqueue.api.schemas.requests import ContentSchema
-from jobqueue.api.schemas.responses import BriefShown, JobShown
+from jobqueue.api.schemas.responses import BriefResponse, JobResponse
 from jobqueue.domain.bulk.operation import LONGEST_REASON, Action, Stage
 from jobqueue.domain.jobs.fingerprint import LENGTH
 from jobqueue.domain.search.query import MOST_LISTED
@@ -58,7 +58,7 @@ class FailuresQuery(Query):
     cursor = Text(load_default=absent)
 
 
-class SampleShown(Shown):
+class SampleResponse(Response):
     """The job of a group that was added last."""
 
     id = Text(spec=json_types.ID)
@@ -69,7 +69,7 @@ class SampleShown(Shown):
     trace = Text(allow_none=True)
 
 
-class FailureShown(Shown):
+class FailureResponse(Response):
     """Jobs of one type that ended in the same way."""
 
     fingerprint = Text(spec=FINGERPRINT)
@@ -82,13 +82,13 @@ class FailureShown(Shown):
     first_at = Moment(allow_none=True)
     last_at = Moment(allow_none=True)
     queues = Items(Text())
-    sample = Inner(SampleShown)
+    sample = Inner(SampleResponse)
 
 
-class FailurePage(Shown):
+class FailurePage(Response):
     """A page of groups of failures."""
 
-    items = Items(Inner(FailureShown))
+    items = Items(Inner(FailureResponse))
     next = Text(allow_none=True)
 
 
@@ -118,30 +118,30 @@ class ManyKillSchema(ManySchema):
     reason = Text(spec=_REASON)
 
 
-class PreviewShown(Shown):
+class PreviewResponse(Response):
     """How many jobs are meant, and the first few of them."""
 
     action = Text(spec={"enum": [action.value for action in Action]})
     matched = Whole(allow_none=True)
     is_exact = Flag()
-    samples = Items(Inner(BriefShown))
+    samples = Items(Inner(BriefResponse))
 
 
-class TrialShown(PreviewShown):
+class TrialResponse(PreviewResponse):
     """The one job that is tried again, or how many jobs are meant and the first few of them."""
 
     sparse = frozenset({"job", "action", "matched", "is_exact", "samples"})
-    job = Inner(JobShown)
+    job = Inner(JobResponse)
 
 
-class RefusedShown(Shown):
+class RefusedResponse(Response):
     """A job that could not be changed."""
 
     id = Text(spec=json_types.ID)
     reason = Text()
 
 
-class OperationShown(Shown):
+class OperationResponse(Response):
     """What is done to many jobs, and how far that has come."""
 
     id = Text(spec=json_types.ID)
@@ -159,14 +159,14 @@ class OperationShown(Shown):
     done = Whole()
     skipped = Whole()
     failed = Whole()
-    failures = Items(Inner(RefusedShown))
+    failures = Items(Inner(RefusedResponse))
     error = Text(allow_none=True)
 
 
-class OperationPage(Shown):
+class OperationPage(Response):
     """A page of operations."""
 
-    items = Items(Inner(OperationShown))
+    items = Items(Inner(OperationResponse))
     next = Text(allow_none=True)
 
 

@@ -104,7 +104,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         raise RuntimeError("apispec has not set up its plugin")
     plugin.converter.add_attribute_function(_described)  # type: ignore[no-untyped-call]  # apispec leaves it untyped
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
-    for schema in (*_PARTS, responses.RelativeShown, more_responses.ProblemShown):
+    for schema in (*_PARTS, responses.RelativeResponse, more_responses.ProblemResponse):
         spec.components.schema(_name(schema), schema=schema)
     by_path: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -120,7 +120,7 @@ def _name(schema: type[Schema] | Schema) -> str:
     name = kind.__name__
     if kind not in _PARTS and name.endswith("Schema"):
         return name.removesuffix("Schema") + "Input"
-    return name.removesuffix("Schema").removesuffix("Shown")
+    return name.removesuffix("Schema").removesuffix("Response")
 
 
 def _described(_converter: Any, field: Any, ret: dict[str, Any], **_options: Any) -> dict[str, Any]:
@@ -228,6 +228,6 @@ def _responses(route: Route) -> dict[str, Any]:
     for status in route_spec.errors(route):
         made[str(status)] = {
             "description": _TITLES[status],
-            "content": {MEDIA_TYPE: {"schema": more_responses.ProblemShown}},
+            "content": {MEDIA_TYPE: {"schema": more_responses.ProblemResponse}},
         }
     return made

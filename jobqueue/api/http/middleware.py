@@ -78,7 +78,7 @@ async def _fit_to_be_seen(request: web.Request, error: JobQueueError) -> JobQueu
     """Return an error that names no job outside of the caller's scope."""
     if not isinstance(error, KeyConflictError) or not error.job_id or request[CALLER].scope.is_everything:
         return error
-    if await request.app[RUNTIME].visible.has_job(error.job_id, request[CALLER].scope):
+    if await request.app[RUNTIME].scope_checks.has_job(error.job_id, request[CALLER].scope):
         return error
     return KeyConflictError(error.queue, error.key, "")
 

@@ -3,13 +3,13 @@
 To add a route:
 
 1. Write its schemas in the room's ``schemas.py``, or in ``api/schemas`` if rooms share them: a `Query` for its query
-   string (`schemas/queries.py` has kinds of fields), a `Strict` for its body, a `Shown` for its answer. Limits go into
-   ``spec=``, from the domain's own constants.
+   string (`schemas/queries.py` has kinds of fields), a `Strict` for its body, a `Response` for its answer. Limits go
+   into ``spec=``, from the domain's own constants.
 2. Write the handler. The first line of its docstring is the summary in the document. ``request[QUERY]`` holds what the
    query string's schema has made of it; without one every parameter is refused. The body is read by the handler.
 3. Add a line to the table in the room's ``routes.py``:
    ``Route("GET", "/v1/things", things.show, "read", Operation(tag="things",
-   query=ThingsQuery, replies={200: Reply(ThingsShown)}, errors=(404,)))``. ``errors`` are those that do not follow
+   query=ThingsQuery, replies={200: Reply(ThingsResponse)}, errors=(404,)))``. ``errors`` are those that do not follow
    from the rest: what has a role can be 401, 403 and 429, what is read 422, what has a body 400, 408, 413 and 415,
    what may have conditions 400 and 412, and everything 500 and 503. With ``has_etag`` the document also tells of the
    headers of conditions, of the ``ETag`` in answers, and of 304; the handler reads ``preconditions.preconditions``.

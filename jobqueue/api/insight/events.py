@@ -16,11 +16,11 @@ from jobqueue.api.http.problems import Problem, ProblemError
 from jobqueue.api.security.caller import caller, shown
 from jobqueue.api.security.token_watch import watched
 from jobqueue.domain.errors import NotFoundError
-from jobqueue.domain.insight.event import Interest, JobEvent, check_position
+from jobqueue.domain.insight.event import EventFilter, JobEvent, check_position
 from jobqueue.domain.jobs.checks import check_id
-from jobqueue.services.insight.events import Beat, TooManyReadersError
+from jobqueue.services.insight.events import KeepAlive, TooManyReadersError
 from jobqueue.services.jobs.job_tags import phase, phase_of, tag
-from jobqueue.services.jobs.watch import TooManyWaitingError
+from jobqueue.services.jobs.watch import TooManyWatchersError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -36,7 +36,7 @@ _AGAIN_MS: Final = 2000
 async def stream(request: web.Request) -> web.StreamResponse:
     """Tell of changes of jobs as they happen, as server-sent events."""
     given: dict[str, Any] = request[QUERY]
-    interest = Interest(
+    interest = EventFilter(
         queue=given.get("queue"),
         type=given.get("type"),
         job_id=given["job"],
@@ -78,9 +78,9 @@ async def show(request: web.Request) -> web.Response:
         return answered(("job", job_id), tag(job), only, shown(request, job))
     known = only.none_match
     try:
-        async with watched(request, ending=True) as standing:
-            job = await runtime.waiting.changed(job_id, seconds, known, standing.gone)
-    except TooManyWaitingError:
+        async with watched(request, ending=True) as watch:
+            job = await runtime.waiting.changed(job_id, seconds, known, watch.gone)
+    except TooManyWatchersError:
         raise _crowded("too many requests wait for changes already") from None
     if not caller(request).scope.has(job):
         # It has been given another meta meanwhile.
@@ -94,7 +94,7 @@ async def show(request: web.Request) -> web.Response:
 def written(item: Item) -> bytes:
     """Return an item as the event stream has it; a beat is no event, but moves the reader's last id on."""
     mark = b"" if item.position is None else b"id: %s\n" % item.position.encode()
-    if isinstance(item, Beat):
+    if isinstance(item, KeepAlive):
         return b":\n%s\n" % mark
     if isinstance(item, JobEvent):
         return b"%sevent: %s\ndata: %s\n\n" % (mark, item.kind.encode(), orjson.dumps(item.wire()))

@@ -13,7 +13,7 @@ ROUTES: Final = (
         "/v1/stats",
         stats.show,
         "read",
-        Operation(tag="history", query=schemas.StatsQuery, replies={200: Reply(schemas.StatsShown)}),
+        Operation(tag="history", query=schemas.StatsQuery, replies={200: Reply(schemas.StatsResponse)}),
     ),
     Route(
         "GET",

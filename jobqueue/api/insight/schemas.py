@@ -7,7 +7,7 @@ from typing import Any, Final
 from marshmallow import ValidationError
 
 from jobqueue.api.schemas import json_types
-from jobqueue.api.schemas.fields import Inner, Items, Moment, Number, Object, Shown, Text, Whole
+from jobqueue.api.schemas.fields import Inner, Items, Moment, Number, Object, Response, Text, Whole
 from jobqueue.api.schemas.queries import FlagText, IdText, Query, Several, StatesText, absent
 from jobqueue.services.insight.stats import WINDOWS
 
@@ -48,7 +48,7 @@ class EventsQuery(Query):
     progress = FlagText()
 
 
-class RatesShown(Shown):
+class RatesResponse(Response):
     """How many a minute."""
 
     added = Number(spec=_SECONDS)
@@ -56,7 +56,7 @@ class RatesShown(Shown):
     finished = Number(spec=_SECONDS)
 
 
-class TimesShown(Shown):
+class TimesResponse(Response):
     """Percentiles of times, in seconds."""
 
     count = Whole()
@@ -65,7 +65,7 @@ class TimesShown(Shown):
     p99 = Number(allow_none=True)
 
 
-class FiguresShown(Shown):
+class FiguresResponse(Response):
     """What has happened."""
 
     added = Whole()
@@ -74,55 +74,55 @@ class FiguresShown(Shown):
     failed = Whole()
     killed = Whole()
     attempts = Object(spec=json_types.COUNTS)
-    per_minute = Inner(RatesShown)
-    wait = Inner(TimesShown)
-    run = Inner(TimesShown)
+    per_minute = Inner(RatesResponse)
+    wait = Inner(TimesResponse)
+    run = Inner(TimesResponse)
 
 
-class TypeFiguresShown(FiguresShown):
+class TypeFiguresResponse(FiguresResponse):
     """What has happened to the jobs of a type; ``null`` stands for types too many to be told apart."""
 
     type = Text(allow_none=True)
 
 
-class QueueFiguresShown(FiguresShown):
+class QueueFiguresResponse(FiguresResponse):
     """What has happened to the jobs of a queue."""
 
     queue = Text(allow_none=True)
-    types = Items(Inner(TypeFiguresShown))
+    types = Items(Inner(TypeFiguresResponse))
 
 
-class WindowShown(FiguresShown):
+class WindowResponse(FiguresResponse):
     """What has happened within a window of time."""
 
     from_ = Moment(data_key="from")
     to = Moment()
     seconds = Number()
-    queues = Items(Inner(QueueFiguresShown))
+    queues = Items(Inner(QueueFiguresResponse))
 
 
-class CountsShown(Shown):
+class CountsResponse(Response):
     """How many jobs are in which state."""
 
     total = Object(spec=json_types.COUNTS)
     queues = Object(spec={"additionalProperties": json_types.COUNTS})
 
 
-class WindowsShown(Shown):
+class WindowsResponse(Response):
     """The windows that were asked for."""
 
     sparse = frozenset({"five_minutes", "hour", "day", "week"})
-    five_minutes = Inner(WindowShown, data_key="5m")
-    hour = Inner(WindowShown, data_key="1h")
-    day = Inner(WindowShown, data_key="24h")
-    week = Inner(WindowShown, data_key="7d")
+    five_minutes = Inner(WindowResponse, data_key="5m")
+    hour = Inner(WindowResponse, data_key="1h")
+    day = Inner(WindowResponse, data_key="24h")
+    week = Inner(WindowResponse, data_key="7d")
 
 
-class StatsShown(Shown):
+class StatsResponse(Response):
     """How things are going; ``counts`` only if it was not asked for one type."""
 
     sparse = frozenset({"counts"})
     at = Moment()
     relative_error = Number()
-    windows = Inner(WindowsShown)
-    counts = Inner(CountsShown)
+    windows = Inner(WindowsResponse)
+    counts = Inner(CountsResponse)

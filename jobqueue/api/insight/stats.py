@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.security.caller import caller
-from jobqueue.services.insight.stats import Asked
+from jobqueue.services.insight.stats import StatsRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 async def show(request: web.Request) -> web.Response:
     """Count jobs by state, and what has happened to them within the last minutes, hours and days."""
     given = request[QUERY]
-    asked = Asked(windows=given["window"], queue=given.get("queue"), type=given.get("type"))
+    asked = StatsRequest(windows=given["window"], queue=given.get("queue"), type=given.get("type"))
     return reply(await request.app[RUNTIME].stats.view(asked, caller(request).scope))
 
 

@@ -94,7 +94,7 @@ async def parent(request: web.Request) -> web.Response:
     """Return a job that this one depended on, with its result, however large all results are together."""
     runtime, scope = request.app[RUNTIME], caller(request).scope
     job, parent_id = await runtime.jobs.lean(path_id(request)), check_id(request.match_info["parent"], "parent")
-    if scope.meta and not await runtime.visible.has_job(parent_id, scope):
+    if scope.meta and not await runtime.scope_checks.has_job(parent_id, scope):
         raise NotFoundError("job", parent_id)
     return reply(json_form.value(await runtime.dependencies.parent(job, parent_id)))
 

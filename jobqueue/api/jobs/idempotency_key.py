@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.api.security.caller import caller
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.services.workflow.idempotency import Once
+from jobqueue.services.workflow.idempotency import KeyedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ HEADER: Final = "Idempotency-Key"
 _FORM: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
 
-async def once(request: web.Request, given: Mapping[str, Any]) -> Once | None:
+async def once(request: web.Request, given: Mapping[str, Any]) -> KeyedRequest | None:
     """Return what tells a request with this body from any other, or ``None`` if it has no key.
 
     Raises:
@@ -35,7 +35,7 @@ async def once(request: web.Request, given: Mapping[str, Any]) -> Once | None:
     # A large body takes a while: other requests have their turn meanwhile.
     digest = await asyncio.to_thread(_digest, request.path, given)
     who = caller(request)
-    return Once(key=f"{who.token_id or who.name}\n{keys[0]}", digest=digest)
+    return KeyedRequest(key=f"{who.token_id or who.name}\n{keys[0]}", digest=digest)
 
 
 def _digest(path: str, given: Mapping[str, Any]) -> str:

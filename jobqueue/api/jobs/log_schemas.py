@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobqueue.api.schemas.fields import Described, Flag, Inner, Items, Shown, Text
+from jobqueue.api.schemas.fields import Described, Flag, Inner, Items, Response, Text
 from jobqueue.api.schemas.queries import (
     ChoiceText,
     LimitText,
@@ -16,7 +16,7 @@ from jobqueue.api.schemas.queries import (
     whole,
 )
 from jobqueue.api.schemas.requests import LONGEST_WAIT
-from jobqueue.api.schemas.responses import LogLineShown
+from jobqueue.api.schemas.responses import LogLineResponse
 from jobqueue.domain.work.logs import LONGEST_LEVEL, MOST_LINES
 
 
@@ -52,10 +52,10 @@ class LogsQuery(Query):
     format = ChoiceText("json", "text", load_default=absent)
 
 
-class LogPage(Shown):
+class LogPage(Response):
     """A page of log lines; ``resume`` is the cursor after the last of them, ``ended`` that no more will come."""
 
-    items = Items(Inner(LogLineShown))
+    items = Items(Inner(LogLineResponse))
     next = Text(allow_none=True)
     resume = Text()
     ended = Flag()

@@ -38,9 +38,9 @@ async def logs(request: web.Request) -> web.StreamResponse:
         return await _download(request, job_id, query)
 
     try:
-        async with watched(request, ending=True) as standing:
+        async with watched(request, ending=True) as watch:
             page = await request.app[RUNTIME].logs.following(
-                job_id, query, given["wait"], scope=caller(request).scope, gone=standing.gone
+                job_id, query, given["wait"], scope=caller(request).scope, gone=watch.gone
             )
     except TooManyFollowingError:
         raise ProblemError(

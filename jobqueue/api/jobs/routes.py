@@ -7,7 +7,7 @@ from typing import Final
 from jobqueue.api.http.route_spec import MADE_BEFORE, Body, Operation, Reply, Route
 from jobqueue.api.insight import events
 from jobqueue.api.jobs import handlers, listing, log_schemas, logs
-from jobqueue.api.jobs.search_schemas import AggregateSchema, RowsShown, SearchSchema
+from jobqueue.api.jobs.search_schemas import AggregateSchema, RowsResponse, SearchSchema
 from jobqueue.api.schemas import queries, requests, responses
 
 _NEW: Final = {"type": "thumbnail", "queue": "media", "data": {"src": "a.png"}, "meta": {"user_id": 42}, "attempts": 5}
@@ -22,7 +22,7 @@ _MADE: Final = [
     {"$group": {"_id": "$error.kind", "count": {"$sum": 1}, "last": {"$max": "$endAt"}}},
     {"$sort": {"count": -1}},
 ]
-_TAKEN: Final = Reply(responses.JobShown, "the job as it is now")
+_TAKEN: Final = Reply(responses.JobResponse, "the job as it is now")
 _NOTHING: Final = Reply(text="done")
 
 ROUTES: Final = (
@@ -35,8 +35,8 @@ ROUTES: Final = (
             tag="jobs",
             body=Body(requests.NewJobSchema, example=_NEW),
             replies={
-                201: Reply(responses.JobShown, "the new job", ("Location",)),
-                200: Reply(responses.JobShown, MADE_BEFORE),
+                201: Reply(responses.JobResponse, "the new job", ("Location",)),
+                200: Reply(responses.JobResponse, MADE_BEFORE),
             },
             errors=(409,),
             headers=("Idempotency-Key",),
@@ -68,7 +68,7 @@ ROUTES: Final = (
         Operation(
             tag="jobs",
             body=Body(AggregateSchema, example={"pipeline": _MADE}),
-            replies={200: Reply(RowsShown)},
+            replies={200: Reply(RowsResponse)},
         ),
     ),
     Route(
@@ -79,7 +79,10 @@ ROUTES: Final = (
         Operation(
             tag="jobs",
             body=Body(requests.BulkSchema, example={"jobs": [_NEW]}),
-            replies={201: Reply(responses.JobsShown, "the new jobs"), 200: Reply(responses.JobsShown, MADE_BEFORE)},
+            replies={
+                201: Reply(responses.JobsResponse, "the new jobs"),
+                200: Reply(responses.JobsResponse, MADE_BEFORE),
+            },
             errors=(409,),
             headers=("Idempotency-Key",),
         ),
@@ -93,7 +96,7 @@ ROUTES: Final = (
             tag="jobs",
             query=queries.WaitQuery,
             replies={
-                200: Reply(responses.JobShown),
+                200: Reply(responses.JobResponse),
             },
             errors=(404,),
             has_etag=True,
@@ -131,14 +134,14 @@ ROUTES: Final = (
         "/v1/jobs/{id}/family",
         handlers.family,
         "read",
-        Operation(tag="jobs", replies={200: Reply(responses.FamilyShown)}, errors=(404,)),
+        Operation(tag="jobs", replies={200: Reply(responses.FamilyResponse)}, errors=(404,)),
     ),
     Route(
         "GET",
         "/v1/jobs/{id}/why",
         handlers.why,
         "read",
-        Operation(tag="jobs", replies={200: Reply(responses.WhyShown)}, errors=(404,)),
+        Operation(tag="jobs", replies={200: Reply(responses.WhyResponse)}, errors=(404,)),
     ),
     Route(
         "POST",

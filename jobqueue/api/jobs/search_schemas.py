@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobqueue.api.schemas import json_types
-from jobqueue.api.schemas.fields import Flag, Items, Object, Shown, Strict, Text, Whole
+from jobqueue.api.schemas.fields import Flag, Items, Object, Response, Strict, Text, Whole
 from jobqueue.domain.search.pipelines import MOST_STAGES
 from jobqueue.domain.search.projection import MOST_SHOWN
 from jobqueue.domain.search.search import MOST_FOUND
@@ -27,7 +27,7 @@ class AggregateSchema(Strict):
     slow = Flag()
 
 
-class RowsShown(Shown):
+class RowsResponse(Response):
     """What a pipeline has made; ``truncated`` if there is more."""
 
     items = Items(Object())

@@ -8,7 +8,7 @@ from jobqueue.api.http.route_spec import Body, Operation, Reply, Route
 from jobqueue.api.queues import handlers
 from jobqueue.api.schemas import more_responses, queries, requests
 
-_QUEUE: Final = Reply(more_responses.QueueConfigShown, "the configuration as it is now")
+_QUEUE: Final = Reply(more_responses.QueueConfigResponse, "the configuration as it is now")
 
 ROUTES: Final = (
     Route(
@@ -23,7 +23,7 @@ ROUTES: Final = (
         "/v1/queues/{queue}",
         handlers.show,
         "read",
-        Operation(tag="queues", replies={200: Reply(more_responses.QueueShown)}, has_etag=True),
+        Operation(tag="queues", replies={200: Reply(more_responses.QueueResponse)}, has_etag=True),
     ),
     Route(
         "PUT",
@@ -57,7 +57,7 @@ ROUTES: Final = (
         Operation(
             tag="queues",
             query=queries.DeleteQueueQuery,
-            replies={200: Reply(more_responses.DeletedQueueShown)},
+            replies={200: Reply(more_responses.DeletedQueueResponse)},
             errors=(404, 409),
             has_etag=True,
         ),

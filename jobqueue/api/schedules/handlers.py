@@ -21,7 +21,7 @@ from jobqueue.services.schedules.schedules import is_within
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import NewJob
-    from jobqueue.domain.schedules.schedule import Planned
+    from jobqueue.domain.schedules.schedule import StoredSchedule
 
 _READ_ONLY: Final = frozenset({"name", "nextAt", "nextRuns", "lastRuns", "lastSkipped", "createdAt", "changedAt"})
 
@@ -31,7 +31,7 @@ async def list_schedules(request: web.Request) -> web.Response:
     most, after = request[QUERY]["limit"], request[QUERY]["cursor"]
     service = request.app[RUNTIME].schedules
     scope = caller(request).scope
-    found: list[Planned] = []
+    found: list[StoredSchedule] = []
     while len(found) <= most and (some := await service.page(after, most + 1)):
         found += [one for one in some if is_within(one, scope)]
         after = some[-1].name
@@ -97,7 +97,7 @@ async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
     )
 
 
-async def _answer(request: web.Request, one: Planned, *, status: int = 200) -> web.Response:
+async def _answer(request: web.Request, one: StoredSchedule, *, status: int = 200) -> web.Response:
     shown = await request.app[RUNTIME].schedules.view(one, caller(request).scope)
     return reply(shown, status=status, headers=etag(one.tag))
 

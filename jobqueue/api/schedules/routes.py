@@ -8,7 +8,7 @@ from jobqueue.api.http.route_spec import Body, Operation, Reply, Route
 from jobqueue.api.schedules import handlers
 from jobqueue.api.schemas import more_responses, queries, requests
 
-_SCHEDULE: Final = Reply(more_responses.ScheduleShown, "the schedule as it is now")
+_SCHEDULE: Final = Reply(more_responses.ScheduleResponse, "the schedule as it is now")
 _NOTHING: Final = Reply(text="done")
 
 ROUTES: Final = (
@@ -37,7 +37,7 @@ ROUTES: Final = (
                 requests.ScheduleSchema,
                 example={"cron": "0 6 * * *", "timezone": "Europe/Berlin", "job": {"type": "report"}},
             ),
-            replies={200: _SCHEDULE, 201: Reply(more_responses.ScheduleShown, "the new schedule")},
+            replies={200: _SCHEDULE, 201: Reply(more_responses.ScheduleResponse, "the new schedule")},
             has_etag=True,
         ),
     ),

@@ -134,7 +134,7 @@ class Strict(Schema):
         field_obj.data_key = json_form.camel(field_obj.data_key or field_name)
 
 
-class Shown(Strict):
+class Response(Strict):
     """A schema of what is sent: every field is there but those that are said to be ``sparse``."""
 
     sparse: ClassVar[frozenset[str]] = frozenset()

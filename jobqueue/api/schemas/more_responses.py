@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from jobqueue.api.schemas import json_types
-from jobqueue.api.schemas.fields import Anything, Flag, Inner, Items, Moment, Number, Object, Shown, Strict, Text, Whole
+from jobqueue.api.schemas.fields import (
+    Anything,
+    Flag,
+    Inner,
+    Items,
+    Moment,
+    Number,
+    Object,
+    Response,
+    Strict,
+    Text,
+    Whole,
+)
 from jobqueue.api.schemas.requests import BreakerSchema, RateSchema, RetentionSchema
 
 
-class AddedShown(Shown):
+class AddedResponse(Response):
     """A job that was added to a batch."""
 
     id = Text(spec=json_types.ID)
     ref = Text(allow_none=True)
 
 
-class StandInShown(Shown):
+class StandInResponse(Response):
     """A job that has the key of a callback, and for which that was not created."""
 
     event = Text(spec={"enum": ["complete", "success", "failure"]})
@@ -24,7 +36,7 @@ class StandInShown(Shown):
     job_id = Text(spec=json_types.ID)
 
 
-class BatchShown(Shown):
+class BatchResponse(Response):
     """A batch."""
 
     id = Text(spec=json_types.ID)
@@ -41,36 +53,36 @@ class BatchShown(Shown):
     on_complete = Anything(allow_none=True, spec=json_types.group())
     on_success = Anything(allow_none=True, spec=json_types.group())
     on_failure = Anything(allow_none=True, spec=json_types.group())
-    stand_ins = Items(Inner(StandInShown))
+    stand_ins = Items(Inner(StandInResponse))
 
 
-class NewBatchShown(BatchShown):
+class NewBatchResponse(BatchResponse):
     """A batch that was created."""
 
-    jobs = Items(Inner(AddedShown))
+    jobs = Items(Inner(AddedResponse))
 
 
-class KilledBatchShown(BatchShown):
+class KilledBatchResponse(BatchResponse):
     """A batch, and how many of its jobs were killed."""
 
     killed = Whole()
 
 
-class BatchPage(Shown):
+class BatchPage(Response):
     """A page of batches."""
 
-    items = Items(Inner(BatchShown))
+    items = Items(Inner(BatchResponse))
     next = Text(allow_none=True)
 
 
-class AddedPage(Shown):
+class AddedPage(Response):
     """The jobs that were added to a batch."""
 
     id = Text(spec=json_types.ID)
-    jobs = Items(Inner(AddedShown))
+    jobs = Items(Inner(AddedResponse))
 
 
-class QueueConfigShown(Shown):
+class QueueConfigResponse(Response):
     """The configuration of a queue, its secrets masked but for one made just now."""
 
     name = Text()
@@ -90,7 +102,7 @@ class QueueConfigShown(Shown):
     max_retries = Whole()
 
 
-class BreakerShown(Shown):
+class BreakerResponse(Response):
     """How a circuit breaker stands."""
 
     type = Text(allow_none=True)
@@ -99,30 +111,30 @@ class BreakerShown(Shown):
     until = Moment(allow_none=True)
 
 
-class QueueShown(QueueConfigShown):
+class QueueResponse(QueueConfigResponse):
     """A queue: how it is configured and how it is doing."""
 
     counts = Object(spec=json_types.COUNTS)
     oldest_pending_age = Number(allow_none=True)
     ended = Object(spec={"additionalProperties": json_types.COUNTS})
-    breakers = Items(Inner(BreakerShown))
+    breakers = Items(Inner(BreakerResponse))
 
 
-class QueuePage(Shown):
+class QueuePage(Response):
     """A page of queues."""
 
-    items = Items(Inner(QueueShown))
+    items = Items(Inner(QueueResponse))
     next = Text(allow_none=True)
 
 
-class DeletedQueueShown(Shown):
+class DeletedQueueResponse(Response):
     """A queue that was deleted, and how many jobs were killed for that."""
 
     name = Text()
     killed = Whole()
 
 
-class ChangeShown(Shown):
+class ChangeResponse(Response):
     """Who changed something, when and how."""
 
     id = Text(spec=json_types.ID)
@@ -135,14 +147,14 @@ class ChangeShown(Shown):
     after = Anything(allow_none=True, spec={})
 
 
-class ChangePage(Shown):
+class ChangePage(Response):
     """A page of changes."""
 
-    items = Items(Inner(ChangeShown))
+    items = Items(Inner(ChangeResponse))
     next = Text(allow_none=True)
 
 
-class RunShown(Shown):
+class RunResponse(Response):
     """A job that a schedule has made."""
 
     id = Text(spec=json_types.ID)
@@ -150,14 +162,14 @@ class RunShown(Shown):
     state = Text(spec=json_types.STATE)
 
 
-class SkippedShown(Shown):
+class SkippedResponse(Response):
     """A time for which a schedule has made no job."""
 
     at = Moment()
     reason = Text()
 
 
-class ScheduleShown(Shown):
+class ScheduleResponse(Response):
     """A schedule; one that was spoilt by hand has no definition."""
 
     sparse = frozenset({"cron", "timezone", "every", "job", "missed", "paused"})
@@ -170,33 +182,33 @@ class ScheduleShown(Shown):
     paused = Flag()
     next_at = Moment(allow_none=True)
     next_runs = Items(Moment())
-    last_runs = Items(Inner(RunShown))
-    last_skipped = Inner(SkippedShown, allow_none=True)
+    last_runs = Items(Inner(RunResponse))
+    last_skipped = Inner(SkippedResponse, allow_none=True)
     created_at = Moment()
     changed_at = Moment()
 
 
-class SchedulePage(Shown):
+class SchedulePage(Response):
     """A page of schedules."""
 
-    items = Items(Inner(ScheduleShown))
+    items = Items(Inner(ScheduleResponse))
     next = Text(allow_none=True)
 
 
-class IndexShown(Shown):
+class IndexResponse(Response):
     """What there is."""
 
     name = Text()
     routes = Items(Text())
 
 
-class StatusShown(Shown):
+class StatusResponse(Response):
     """How the process is doing."""
 
     status = Text()
 
 
-class DocumentShown(Strict):
+class DocumentResponse(Strict):
     """An OpenAPI document."""
 
     openapi = Text(required=True)
@@ -208,7 +220,7 @@ class DocumentShown(Strict):
     servers = Items(Object())
 
 
-class ProblemShown(Strict):
+class ProblemResponse(Strict):
     """A problem (RFC 9457); ``errors`` has messages by the path of a field."""
 
     type = Text(required=True)

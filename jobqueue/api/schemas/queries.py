@@ -17,7 +17,7 @@ from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.fields import SORTS
 from jobqueue.domain.search.projection import SHOWN, Projection
 from jobqueue.domain.search.query import LONGEST_TEXT, MOST_LISTED
-from jobqueue.domain.workflow.batch import Place
+from jobqueue.domain.workflow.batch import BatchCursor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -170,7 +170,7 @@ class PlaceCursor(Described):
     def __init__(self, **options: Any) -> None:
         super().__init__(spec={"type": "string"}, **options)
 
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str | Place:
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str | BatchCursor:
         if is_id(value):
             return str(value)
         try:
@@ -180,7 +180,7 @@ class PlaceCursor(Described):
             found = None
         if found is None:
             raise ValidationError("is not a cursor of this listing")
-        return Place(millisecond=int(found[1]), passed=int(found[2]))
+        return BatchCursor(millisecond=int(found[1]), passed=int(found[2]))
 
 
 class NameCursor(Described):
@@ -285,7 +285,7 @@ def name_cursor(name: str) -> str:
     return base64.urlsafe_b64encode(name.encode()).decode()
 
 
-def place_cursor(place: Place) -> str:
+def place_cursor(place: BatchCursor) -> str:
     """Return the cursor of a listing of batches from a place on."""
     return base64.urlsafe_b64encode(f"place:{place.millisecond}:{place.passed}".encode()).decode().rstrip("=")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from jobqueue.api.schemas import json_types
-from jobqueue.api.schemas.fields import Anything, Flag, Inner, Items, Moment, Number, Object, Shown, Text, Whole
+from jobqueue.api.schemas.fields import Anything, Flag, Inner, Items, Moment, Number, Object, Response, Text, Whole
 
 
-class LogLineShown(Shown):
+class LogLineResponse(Response):
     """A line that a job wrote."""
 
     sparse = frozenset({"level", "attempt"})
@@ -16,7 +16,7 @@ class LogLineShown(Shown):
     attempt = Whole()
 
 
-class ErrorShown(Shown):
+class ErrorResponse(Response):
     """Why an attempt did not succeed."""
 
     sparse = frozenset({"trace"})
@@ -25,14 +25,14 @@ class ErrorShown(Shown):
     trace = Text()
 
 
-class ClaimShown(Shown):
+class ClaimResponse(Response):
     """Who runs a job."""
 
     token = Text(allow_none=True)
     worker = Text()
 
 
-class AttemptShown(Shown):
+class AttemptResponse(Response):
     """An entry of a job's history: a start, or a requeue by a person."""
 
     sparse = frozenset({"late", "was", "operation"})
@@ -42,14 +42,14 @@ class AttemptShown(Shown):
     start_at = Moment(allow_none=True)
     end_at = Moment(allow_none=True)
     outcome = Text(allow_none=True)
-    error = Inner(ErrorShown, allow_none=True)
+    error = Inner(ErrorResponse, allow_none=True)
     code = Whole(allow_none=True)
     late = Object()
     was = Object()
     operation = Text(spec=json_types.ID)
 
 
-class ParentShown(Shown):
+class ParentResponse(Response):
     """A job that another one depended on, with its result."""
 
     sparse = frozenset({"type", "state", "ref", "result", "omitted", "url", "deleted"})
@@ -63,7 +63,7 @@ class ParentShown(Shown):
     deleted = Flag(spec={"description": "the job was deleted, and its result with it"})
 
 
-class JobShown(Shown):
+class JobResponse(Response):
     """A job."""
 
     sparse = frozenset({"dependency_policy", "ref", "callback_of", "parents", "schedule", "scheduled_at", "crashes"})
@@ -88,52 +88,52 @@ class JobShown(Shown):
     parent_id = Text(allow_none=True)
     depends_on = Items(Text(spec=json_types.ID))
     progress = Number()
-    logs = Items(Inner(LogLineShown))
+    logs = Items(Inner(LogLineResponse))
     result = Anything(allow_none=True, spec={})
-    error = Inner(ErrorShown, allow_none=True)
-    history = Items(Inner(AttemptShown))
+    error = Inner(ErrorResponse, allow_none=True)
+    history = Items(Inner(AttemptResponse))
     state = Text(spec=json_types.STATE)
     on_success_delete = Flag()
     on_complete = Anything(allow_none=True, spec=json_types.group())
     on_success = Anything(allow_none=True, spec=json_types.group())
     on_failure = Anything(allow_none=True, spec=json_types.group())
     key = Text(allow_none=True)
-    claim = Inner(ClaimShown, allow_none=True)
+    claim = Inner(ClaimResponse, allow_none=True)
     dependency_policy = Text()
     ref = Text()
     callback_of = Object()
-    parents = Items(Inner(ParentShown))
+    parents = Items(Inner(ParentResponse))
     schedule = Text()
     scheduled_at = Moment()
     crashes = Whole()
 
 
-class PartialJobShown(JobShown):
+class PartialJobResponse(JobResponse):
     """A job, or the fields of it that were asked for."""
 
-    sparse = frozenset(set(JobShown._declared_fields) - {"id"})  # noqa: SLF001 - marshmallow has no public name for it
+    sparse = frozenset(set(JobResponse._declared_fields) - {"id"})  # noqa: SLF001 - marshmallow has no public name for it
 
 
-class AddedJobShown(JobShown):
+class AddedJobResponse(JobResponse):
     """A job that was added with others; without its result, logs and history if a repeated request finds much there."""
 
-    sparse = JobShown.sparse | {"result", "logs", "history"}
+    sparse = JobResponse.sparse | {"result", "logs", "history"}
 
 
-class JobsShown(Shown):
+class JobsResponse(Response):
     """Jobs that were added together."""
 
-    items = Items(Inner(AddedJobShown))
+    items = Items(Inner(AddedJobResponse))
 
 
-class JobPage(Shown):
+class JobPage(Response):
     """A page of jobs."""
 
-    items = Items(Inner(PartialJobShown))
+    items = Items(Inner(PartialJobResponse))
     next = Text(allow_none=True)
 
 
-class BriefShown(Shown):
+class BriefResponse(Response):
     """A relative of a job."""
 
     id = Text(spec=json_types.ID)
@@ -145,32 +145,32 @@ class BriefShown(Shown):
     start_at = Moment(allow_none=True)
     end_at = Moment(allow_none=True)
     parent_id = Text(allow_none=True)
-    error = Inner(ErrorShown, allow_none=True)
+    error = Inner(ErrorResponse, allow_none=True)
 
 
-class RelativeShown(BriefShown):
+class RelativeResponse(BriefResponse):
     """A job with its children."""
 
     children = Items(Anything(spec=json_types.named("Relative")))
 
 
-class BatchBriefShown(Shown):
+class BatchBriefResponse(Response):
     """The batch of a job."""
 
     id = Text(spec=json_types.ID)
     counts = Object(spec=json_types.COUNTS)
 
 
-class FamilyShown(Shown):
+class FamilyResponse(Response):
     """The relatives of a job."""
 
-    ancestors = Items(Inner(BriefShown))
-    job = Inner(RelativeShown)
-    batch = Inner(BatchBriefShown, allow_none=True)
+    ancestors = Items(Inner(BriefResponse))
+    job = Inner(RelativeResponse)
+    batch = Inner(BatchBriefResponse, allow_none=True)
     truncated = Flag()
 
 
-class WhyShown(Shown):
+class WhyResponse(Response):
     """Why a job is not running; each reason has a kind, a message and details."""
 
     id = Text(spec=json_types.ID)
@@ -179,21 +179,21 @@ class WhyShown(Shown):
     next_start_at = Moment(allow_none=True)
 
 
-class ClaimedShown(Shown):
+class ClaimedResponse(Response):
     """A claimed job, and the token to report with."""
 
-    job = Inner(JobShown)
+    job = Inner(JobResponse)
     token = Text()
 
 
-class BeatShown(Shown):
+class BeatResponse(Response):
     """Until when the lease lasts, and whether the job was killed."""
 
     reset_at = Moment(allow_none=True)
     cancelled = Flag()
 
 
-class SettledShown(Shown):
+class SettledResponse(Response):
     """What became of a job."""
 
     id = Text(spec=json_types.ID)

@@ -64,13 +64,13 @@ async def _check_scope(request: web.Request, path: str, scope: Scope) -> None:
 
 async def _check_job(request: web.Request, scope: Scope) -> None:
     job_id = check_id(request.match_info["id"])
-    if not await request.app[RUNTIME].visible.has_job(job_id, scope):
+    if not await request.app[RUNTIME].scope_checks.has_job(job_id, scope):
         raise NotFoundError("job", job_id)
 
 
 async def _check_batch(request: web.Request, scope: Scope) -> None:
     batch_id = check_id(request.match_info["id"])
-    if not await request.app[RUNTIME].visible.has_batch(batch_id, scope):
+    if not await request.app[RUNTIME].scope_checks.has_batch(batch_id, scope):
         raise NotFoundError("batch", batch_id)
 
 
@@ -83,7 +83,7 @@ async def _check_queue(request: web.Request, scope: Scope) -> None:
 async def _check_schedule(request: web.Request, scope: Scope) -> None:
     name = check_queue(request.match_info["name"], "schedule")
     # A new one may be put: its handler looks at what is there under its name.
-    if request.method != hdrs.METH_PUT and not await request.app[RUNTIME].visible.has_schedule(name, scope):
+    if request.method != hdrs.METH_PUT and not await request.app[RUNTIME].scope_checks.has_schedule(name, scope):
         raise NotFoundError("schedule", name)
 
 

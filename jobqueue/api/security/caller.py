@@ -88,7 +88,7 @@ async def check_made(request: web.Request, job_ids: Sequence[str]) -> None:
         ConflictError: a job has been given another ``meta`` since.
     """
     scope = caller(request).scope
-    if not scope.is_everything and await request.app[RUNTIME].visible.missing(job_ids, scope):
+    if not scope.is_everything and await request.app[RUNTIME].scope_checks.missing(job_ids, scope):
         raise ConflictError("what this Idempotency-Key has made has been changed, and is not for this token any more")
 
 
@@ -106,6 +106,6 @@ async def _check_awaited(request: web.Request, job_ids: list[str]) -> None:
     scope = caller(request).scope
     if scope.is_everything or not job_ids:
         return
-    missing = await request.app[RUNTIME].visible.missing(job_ids, scope)
+    missing = await request.app[RUNTIME].scope_checks.missing(job_ids, scope)
     if missing:
         raise InvalidInputError({"dependsOn": [f"there is no job {one}" for one in missing[:10]]})

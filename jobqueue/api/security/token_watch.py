@@ -11,7 +11,7 @@ from aiohttp import hdrs
 from jobqueue.api.http.keys import CALLER, RUNTIME
 from jobqueue.api.http.problems import Problem, ProblemError
 from jobqueue.domain.errors import DatabaseError
-from jobqueue.turns import Turns
+from jobqueue.loop_errors import LoopErrors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS: Final = 1.0
 
 
-class Standing:
+class TokenWatch:
     """What has become of the caller since the request came.
 
     Attributes:
@@ -53,7 +53,7 @@ class Standing:
 
 
 @contextlib.asynccontextmanager
-async def watched(request: web.Request, *, ending: bool = False) -> AsyncIterator[Standing]:
+async def watched(request: web.Request, *, ending: bool = False) -> AsyncIterator[TokenWatch]:
     """Look at the caller's token again and again while the block runs.
 
     Args:
@@ -64,33 +64,33 @@ async def watched(request: web.Request, *, ending: bool = False) -> AsyncIterato
     Raises:
         ProblemError: 401, the token is not valid any more.
     """
-    standing = Standing(request)
+    watch = TokenWatch(request)
     if request[CALLER].token_id is None:
-        yield standing
+        yield watch
         return
     limit = asyncio.timeout(None)
     count = request.app[RUNTIME].metrics.loop_failed
-    task = asyncio.create_task(_watch(standing, limit if ending else None, count))
+    task = asyncio.create_task(_watch(watch, limit if ending else None, count))
     try:
         async with limit:
-            yield standing
+            yield watch
     except TimeoutError:
-        if standing.refusal is None:
+        if watch.refusal is None:
             raise
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    if standing.refusal is not None or not ending:
-        await standing.look()
+    if watch.refusal is not None or not ending:
+        await watch.look()
 
 
-async def _watch(standing: Standing, limit: asyncio.Timeout | None, count: Callable[[str], None]) -> None:
-    turns = Turns("tokens of waiting requests", count)
-    while standing.refusal is None:
+async def _watch(watch: TokenWatch, limit: asyncio.Timeout | None, count: Callable[[str], None]) -> None:
+    turns = LoopErrors("tokens of waiting requests", count)
+    while watch.refusal is None:
         await asyncio.sleep(max(_LOOK_SECONDS, turns.pause))
         # While the database is away nobody hears anything of it either.
         with turns.turn(), contextlib.suppress(DatabaseError, ProblemError):
-            await standing.look()
+            await watch.look()
     if limit is not None:
         limit.reschedule(asyncio.get_running_loop().time())
 

@@ -10,27 +10,29 @@ from jobqueue.api.schemas import more_responses
 from jobqueue.api.system import handlers
 
 ROUTES: Final = (
-    Route("GET", "/", handlers.index, None, Operation(tag="system", replies={200: Reply(more_responses.IndexShown)})),
+    Route(
+        "GET", "/", handlers.index, None, Operation(tag="system", replies={200: Reply(more_responses.IndexResponse)})
+    ),
     Route(
         "GET",
         "/healthz",
         handlers.healthz,
         None,
-        Operation(tag="system", replies={200: Reply(more_responses.StatusShown)}),
+        Operation(tag="system", replies={200: Reply(more_responses.StatusResponse)}),
     ),
     Route(
         "GET",
         "/readyz",
         handlers.readyz,
         None,
-        Operation(tag="system", replies={200: Reply(more_responses.StatusShown)}),
+        Operation(tag="system", replies={200: Reply(more_responses.StatusResponse)}),
     ),
     Route(
         "GET",
         "/openapi.json",
         openapi.openapi,
         None,
-        Operation(tag="system", replies={200: Reply(more_responses.DocumentShown)}),
+        Operation(tag="system", replies={200: Reply(more_responses.DocumentResponse)}),
     ),
     Route(
         "GET",

@@ -15,20 +15,20 @@ from jobqueue.api.queues.handlers import path_queue
 from jobqueue.api.schemas import fields, requests
 from jobqueue.api.schemas.requests import LONGEST_LEVEL, LONGEST_WAIT, LONGEST_WORKER, MOST_LINES, MOST_TYPES
 from jobqueue.api.security.token_watch import watched
-from jobqueue.api.work.long_poll import DESK, DeskFullError, Wanted
+from jobqueue.api.work.long_poll import LONG_POLL, ClaimRequest, TooManyPollsError
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, StaleTokenError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import LONGEST_TRACE, JobError
 from jobqueue.domain.jobs.checks import check_number, check_type, gather
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.text import cut_middle
-from jobqueue.domain.work.verdict import Again, Death, Failure, Success
+from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.work.verdict import Verdict
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.work.attempts import ClaimedJob
 
 _CLAIM: Final = requests.ClaimSchema()
 _HEARTBEAT: Final = requests.HeartbeatSchema()
@@ -43,9 +43,9 @@ async def claim(request: web.Request) -> web.StreamResponse:
     wanted = _wanted(path_queue(request), await read_object(request))
     claimed = None
     try:
-        async with watched(request) as standing:
-            claimed = await request.app[DESK].claim(wanted, standing.gone)
-    except DeskFullError:
+        async with watched(request) as watch:
+            claimed = await request.app[LONG_POLL].claim(wanted, watch.gone)
+    except TooManyPollsError:
         raise ProblemError(
             Problem(
                 status=503,
@@ -57,7 +57,7 @@ async def claim(request: web.Request) -> web.StreamResponse:
         ) from None
     except BaseException:
         if claimed is not None:
-            request.app[DESK].give_back(claimed)
+            request.app[LONG_POLL].give_back(claimed)
         raise
     if claimed is None:
         return web.Response(status=204)
@@ -114,7 +114,7 @@ async def retry(request: web.Request) -> web.Response:
     if delay is not None:
         check_number("delay", delay)
     error = None if reason is None else JobError(kind="retry", message=reason)
-    return await _settle(request, job_id, given, Again(delay=delay, error=error))
+    return await _settle(request, job_id, given, RunAgain(delay=delay, error=error))
 
 
 async def _settle(request: web.Request, job_id: str, given: Mapping[str, Any], verdict: Verdict) -> web.Response:
@@ -128,7 +128,7 @@ async def _settle(request: web.Request, job_id: str, given: Mapping[str, Any], v
     return reply({"id": job_id, "state": present.state, "delayTil": json_form.value(present.delay_til)})
 
 
-async def _hand_over(request: web.Request, claimed: Claimed) -> web.StreamResponse:
+async def _hand_over(request: web.Request, claimed: ClaimedJob) -> web.StreamResponse:
     """Send a claimed job, or give it back if nobody is there to take it."""
     try:
         response = reply({"job": json_form.job(claimed.job), "token": claimed.token})
@@ -136,14 +136,14 @@ async def _hand_over(request: web.Request, claimed: Claimed) -> web.StreamRespon
             await response.prepare(request)
             await response.write_eof()
         except ConnectionError:
-            request.app[DESK].give_back(claimed)
+            request.app[LONG_POLL].give_back(claimed)
     except BaseException as error:
-        request.app[DESK].give_back(claimed, error)
+        request.app[LONG_POLL].give_back(claimed, error)
         raise
     return response
 
 
-def _wanted(queue: str, given: Mapping[str, Any]) -> Wanted:
+def _wanted(queue: str, given: Mapping[str, Any]) -> ClaimRequest:
     values, problems = fields.sift(_CLAIM, given)
     worker, types, wait = values.get("worker", "?"), values.get("types"), values.get("wait", 0)
     if not 1 <= len(worker) <= LONGEST_WORKER or not worker.isprintable():
@@ -157,7 +157,7 @@ def _wanted(queue: str, given: Mapping[str, Any]) -> Wanted:
     if problems:
         raise InvalidInputError(problems)
     chosen = None if types is None else tuple(sorted(set(types)))
-    return Wanted(queue=queue, types=chosen, worker=worker, lease=values.get("lease"), wait=wait)
+    return ClaimRequest(queue=queue, types=chosen, worker=worker, lease=values.get("lease"), wait=wait)
 
 
 def _check_types(types: list[str], problems: Problems) -> None:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from jobqueue.services.limits.limiter import Held
+from jobqueue.services.limits.limiter import HeldBack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobqueue.services.application import Runtime
-    from jobqueue.services.signals.notifier import Wake
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.signals.notifier import Wakeup
+    from jobqueue.services.work.attempts import ClaimedJob
 
 MOST_WAITING: Final = 1000
 """Requests that may wait at once in one process."""
@@ -27,12 +27,12 @@ _SHORTEST_LOOK: Final = 0.005
 _WAKING: Final = frozenset({"ready", "config", "room", "all"})
 
 
-class DeskFullError(Exception):
+class TooManyPollsError(Exception):
     """Refuse to let one more request wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ClaimRequest:
     """What a worker asks for; ``lease`` and ``wait`` in seconds."""
 
     queue: str
@@ -45,7 +45,7 @@ class Wanted:
 Key = tuple[str, tuple[str, ...] | None]
 
 
-class Place(asyncio.Event):
+class PendingPoll(asyncio.Event):
     """The place of a request in its line; set when it is to look for a job."""
 
     def __init__(self, worker: str) -> None:
@@ -53,7 +53,7 @@ class Place(asyncio.Event):
         self.worker = worker
 
 
-class Desk:
+class LongPoll:
     """Hands jobs to requests, first come first served.
 
     Requests for the same queue and types stand in one line. Only the first of a line looks for jobs: when it is woken
@@ -66,16 +66,16 @@ class Desk:
         self._runtime = runtime
         self._most = most
         self._look = min(_LOOK_SECONDS, runtime.settings.poll_interval)
-        self._lines: dict[Key, deque[Place]] = {}
+        self._lines: dict[Key, deque[PendingPoll]] = {}
         self._closing = False
-        self._deafen = runtime.wakeups.listen(self._hear)
+        self._deafen = runtime.notifier.listen(self._hear)
 
     @property
     def waiting(self) -> int:
         """How many requests wait."""
         return sum(len(line) for line in self._lines.values())
 
-    async def claim(self, wanted: Wanted, gone: Callable[[], bool]) -> Claimed | None:
+    async def claim(self, wanted: ClaimRequest, gone: Callable[[], bool]) -> ClaimedJob | None:
         """Claim a job, waiting for one if there is none; ``None`` when the time is over.
 
         Args:
@@ -86,13 +86,13 @@ class Desk:
             DeskFullError: too many wait already.
             DatabaseUnavailableError: as `Work.claim`.
         """
-        self._runtime.presence.heard(wanted.worker, wanted.queue, wanted.types)
+        self._runtime.registry.heard(wanted.worker, wanted.queue, wanted.types)
         if wanted.wait <= 0 or self._closing:
             return None if self._closing else _claimed(await self._attempt(wanted))
         if self.waiting >= self._most:
-            raise DeskFullError
+            raise TooManyPollsError
         line = self._lines.setdefault((wanted.queue, wanted.types), deque())
-        place = Place(wanted.worker)
+        place = PendingPoll(wanted.worker)
         place.set()
         line.append(place)
         claimed = None
@@ -102,7 +102,7 @@ class Desk:
             self._leave(wanted, line, place, found=claimed is not None)
         return claimed
 
-    def give_back(self, claimed: Claimed, error: BaseException | None = None) -> None:
+    def give_back(self, claimed: ClaimedJob, error: BaseException | None = None) -> None:
         """Give a job back in the background whose request has gone; ``error`` says why it could not be answered."""
         self._runtime.work.give_back(claimed, error)
 
@@ -115,8 +115,8 @@ class Desk:
                 place.set()
 
     async def _stand(
-        self, wanted: Wanted, line: deque[Place], place: Place, gone: Callable[[], bool]
-    ) -> Claimed | None:
+        self, wanted: ClaimRequest, line: deque[PendingPoll], place: PendingPoll, gone: Callable[[], bool]
+    ) -> ClaimedJob | None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wanted.wait
         while not self._closing and not gone():
@@ -124,7 +124,7 @@ class Desk:
             if place.is_set() or line[0] is place:
                 place.clear()
                 claimed = await self._attempt(wanted)
-                if isinstance(claimed, Held):
+                if isinstance(claimed, HeldBack):
                     look = min(look, max(claimed.seconds, _SHORTEST_LOOK))
                 elif claimed is not None:
                     return claimed
@@ -138,14 +138,14 @@ class Desk:
                     await place.wait()
         return None
 
-    def _pass_by(self, line: deque[Place], place: Place) -> None:
+    def _pass_by(self, line: deque[PendingPoll], place: PendingPoll) -> None:
         """Wake the next request of another worker, which may get a job that this worker may not."""
         behind = itertools.islice(line, line.index(place) + 1, None)
         others = (one for one in behind if not self._runtime.work.alone.was_busy_just_now(one.worker))
         if (following := next((one for one in others if one.worker != place.worker), None)) is not None:
             following.set()
 
-    def _leave(self, wanted: Wanted, line: deque[Place], place: Place, *, found: bool) -> None:
+    def _leave(self, wanted: ClaimRequest, line: deque[PendingPoll], place: PendingPoll, *, found: bool) -> None:
         pass_on = found or place.is_set() or line[0] is place
         line.remove(place)
         if not line:
@@ -153,18 +153,18 @@ class Desk:
         elif pass_on:
             line[0].set()
 
-    def _hear(self, wake: Wake) -> None:
+    def _hear(self, wake: Wakeup) -> None:
         if wake.kind in _WAKING:
             for (queue, _), line in self._lines.items():
                 if wake.queue is None or wake.queue == queue:
                     line[0].set()
 
-    async def _attempt(self, wanted: Wanted) -> Claimed | Held | None:
+    async def _attempt(self, wanted: ClaimRequest) -> ClaimedJob | HeldBack | None:
         return await self._runtime.work.attempt(wanted.queue, wanted.types, worker=wanted.worker, lease=wanted.lease)
 
 
-DESK: Final = web.AppKey("desk", Desk)
+LONG_POLL: Final = web.AppKey("long_poll", LongPoll)
 
 
-def _claimed(found: Claimed | Held | None) -> Claimed | None:
-    return None if isinstance(found, Held) else found
+def _claimed(found: ClaimedJob | HeldBack | None) -> ClaimedJob | None:
+    return None if isinstance(found, HeldBack) else found

@@ -9,7 +9,7 @@ from jobqueue.api.jobs import handlers as jobs
 from jobqueue.api.schemas import requests, responses
 from jobqueue.api.work import handlers as work
 
-_SETTLED: Final = Reply(responses.SettledShown, "what became of the job")
+_SETTLED: Final = Reply(responses.SettledResponse, "what became of the job")
 
 ROUTES: Final = (
     Route(
@@ -20,7 +20,7 @@ ROUTES: Final = (
         Operation(
             tag="work",
             body=Body(requests.HeartbeatSchema, example={"token": "9f2c", "progress": 40, "logs": ["half way"]}),
-            replies={200: Reply(responses.BeatShown)},
+            replies={200: Reply(responses.BeatResponse)},
             errors=(404, 409),
         ),
     ),
@@ -80,7 +80,7 @@ ROUTES: Final = (
         Operation(
             tag="work",
             body=Body(requests.ClaimSchema, example={"worker": "w1", "types": ["thumbnail"]}),
-            replies={200: Reply(responses.ClaimedShown, "a job to be run now"), 204: Reply(text="there is none")},
+            replies={200: Reply(responses.ClaimedResponse, "a job to be run now"), 204: Reply(text="there is none")},
         ),
     ),
     Route(
@@ -88,6 +88,6 @@ ROUTES: Final = (
         "/v1/jobs/{id}/parents/{parent}",
         jobs.parent,
         "work",
-        Operation(tag="work", replies={200: Reply(responses.ParentShown)}, errors=(404,)),
+        Operation(tag="work", replies={200: Reply(responses.ParentResponse)}, errors=(404,)),
     ),
 )

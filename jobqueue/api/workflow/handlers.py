@@ -18,14 +18,14 @@ from jobqueue.domain.bulk.operation import Operation
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems
 from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.jobs.job import MOST_DEPENDENCIES, NewJob, check_content
-from jobqueue.domain.workflow.batch import MOST_MEMBERS, Member, NewBatch, Place, is_ref
+from jobqueue.domain.workflow.batch import MOST_MEMBERS, BatchCursor, Member, NewBatch, is_ref
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp import web
 
-    from jobqueue.services.workflow.batch_members import Added
+    from jobqueue.services.workflow.batch_members import AddedMember
 
 MOST_READ: Final = 2 * MOST_MEMBERS
 """Jobs in one request, children included."""
@@ -71,7 +71,7 @@ async def list_batches(request: web.Request) -> web.Response:
     """Return batches, newest first."""
     query, most, service = request[QUERY], request[QUERY]["limit"], request.app[RUNTIME].batches
     scope, after = caller(request).scope, query["cursor"]
-    if isinstance(after, Place if scope.is_everything else str):
+    if isinstance(after, BatchCursor if scope.is_everything else str):
         raise InvalidInputError({"cursor": ["is not a cursor of this listing"]})
     if not scope.is_everything:
         seen, place = await service.page_within(scope, state=query["state"], after=after, limit=most)
@@ -171,5 +171,5 @@ def _texts(given: Mapping[str, Any], name: str, path: str, problems: Problems) -
     return tuple(dict.fromkeys(value))
 
 
-def _shown(added: list[Added]) -> list[dict[str, Any]]:
+def _shown(added: list[AddedMember]) -> list[dict[str, Any]]:
     return [{"id": one.id, "ref": one.ref} for one in added]

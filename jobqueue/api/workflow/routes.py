@@ -9,7 +9,7 @@ from jobqueue.api.http.route_spec import MADE_BEFORE, Body, Operation, Reply, Ro
 from jobqueue.api.schemas import more_responses, queries, requests
 from jobqueue.api.workflow import handlers
 
-_BATCH: Final = Reply(more_responses.BatchShown, "the batch")
+_BATCH: Final = Reply(more_responses.BatchResponse, "the batch")
 
 ROUTES: Final = (
     Route(
@@ -24,8 +24,8 @@ ROUTES: Final = (
                 example={"jobs": [{"ref": "fetch", "type": "fetch"}, {"type": "parse", "dependsOn": ["fetch"]}]},
             ),
             replies={
-                201: Reply(more_responses.NewBatchShown, "the new batch", ("Location",)),
-                200: Reply(more_responses.NewBatchShown, MADE_BEFORE, ("Location",)),
+                201: Reply(more_responses.NewBatchResponse, "the new batch", ("Location",)),
+                200: Reply(more_responses.NewBatchResponse, MADE_BEFORE, ("Location",)),
             },
             errors=(404, 409),
             headers=("Idempotency-Key",),
@@ -73,9 +73,9 @@ ROUTES: Final = (
             tag="batches",
             body=Body(requests.KillSchema, optional=True, example={"reason": "a wrong import"}),
             replies={
-                200: Reply(more_responses.KilledBatchShown),
+                200: Reply(more_responses.KilledBatchResponse),
                 202: Reply(
-                    schemas.OperationShown, "of more than 100 jobs: the operation that ends them", ("Location",)
+                    schemas.OperationResponse, "of more than 100 jobs: the operation that ends them", ("Location",)
                 ),
             },
             errors=(404, 409),

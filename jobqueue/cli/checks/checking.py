@@ -21,7 +21,7 @@ _OK: Final = 200
 _MOST: Final = 65_536
 
 
-class UnwellError(JobQueueError):
+class UnhealthyError(JobQueueError):
     """Say why a server is not well."""
 
     slug = "unwell"
@@ -47,14 +47,14 @@ def ask(flags: Mapping[str, str | None], *, ready: bool, timeout: float) -> str:
     try:
         status, body = _get(settings, host, "/readyz" if ready else "/healthz", timeout)
     except TimeoutError:
-        raise UnwellError(f"{where} does not answer within {timeout:g} seconds") from None
+        raise UnhealthyError(f"{where} does not answer within {timeout:g} seconds") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise UnwellError(f"{where} does not answer: {str(error) or type(error).__name__}") from None
+        raise UnhealthyError(f"{where} does not answer: {str(error) or type(error).__name__}") from None
     told = _told(body)
     if status != _OK:
-        raise UnwellError(f"{where} is not well: {told.get('detail') or f'it answers with status {status}'}")
+        raise UnhealthyError(f"{where} is not well: {told.get('detail') or f'it answers with status {status}'}")
     if told.get("status") != ("ready" if ready else "ok"):
-        raise UnwellError(f"{where} is not a jobqueue server")
+        raise UnhealthyError(f"{where} is not a jobqueue server")
     return str(told["status"])
 
 

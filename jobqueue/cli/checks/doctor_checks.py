@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.services.application import Runtime
-    from jobqueue.store.insight.wakeup_stream import Event
+    from jobqueue.store.insight.wakeup_stream import WakeupEvent
 
 _MOST_SKEW: Final = 2.0
 _STREAM_SECONDS: Final = 10.0
@@ -131,7 +131,7 @@ async def _stream(runtime: Runtime) -> Finding:
     heard: set[str | None] = set()
     told = asyncio.Event()
 
-    def hear(event: Event) -> None:
+    def hear(event: WakeupEvent) -> None:
         heard.add(event.job_id)
         told.set()
 

@@ -14,7 +14,7 @@ from jobqueue.domain.access.access import EVERYTHING
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
-    from jobqueue.services.insight.stats import Asked
+    from jobqueue.services.insight.stats import StatsRequest
 
 _WINDOWS: Final = ("5m", "1h", "24h", "7d")
 _WATCH_SECONDS: Final = 2.0
@@ -36,9 +36,9 @@ def stats(
     """Show jobs by state, throughput, and how long jobs waited and ran, in the last minutes, hours and days."""
 
     async def use(runtime: Runtime) -> None:
-        from jobqueue.services.insight.stats import Asked  # noqa: PLC0415 - imports the driver, and --help must be quick
+        from jobqueue.services.insight.stats import StatsRequest  # noqa: PLC0415 - imports the driver, and --help must be quick
 
-        asked = Asked(windows=_WINDOWS if window is None else (window,), queue=queue, type=kind)
+        asked = StatsRequest(windows=_WINDOWS if window is None else (window,), queue=queue, type=kind)
         while True:
             await _print(runtime, asked, as_json=as_json, watch=watch, detailed=window is not None)
             if not watch:
@@ -48,7 +48,7 @@ def stats(
     with_runtime(database_flags(options), use)
 
 
-async def _print(runtime: Runtime, asked: Asked, *, as_json: bool, watch: bool, detailed: bool) -> None:
+async def _print(runtime: Runtime, asked: StatsRequest, *, as_json: bool, watch: bool, detailed: bool) -> None:
     view = await runtime.stats.view(asked, EVERYTHING)
     if as_json:
         output.print_json(view, indent=None if watch else 2)

@@ -66,7 +66,7 @@ def kill(ids: tuple[str, ...], reason: str, *, as_json: bool, **options: Any) ->
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Many:
+class _Selection:
     """Jobs that are meant by a filter."""
 
     filter: dict[str, Any]
@@ -79,7 +79,7 @@ class _Many:
         return NewOperation(action=action, by=person(), filter=self.filter, all=self.all, **more)
 
 
-def _many(ids: tuple[str, ...], options: dict[str, Any]) -> _Many | None:
+def _many(ids: tuple[str, ...], options: dict[str, Any]) -> _Selection | None:
     """Take what means many jobs out of a command's options; ``None`` if ids are given.
 
     Raises:
@@ -94,7 +94,7 @@ def _many(ids: tuple[str, ...], options: dict[str, Any]) -> _Many | None:
         if how["dry_run"]:
             raise click.UsageError("--dry-run goes with --filter or --all")
         return None
-    return _Many(filter=bulk.filter_of(wanted), all=everything, **how)
+    return _Selection(filter=bulk.filter_of(wanted), all=everything, **how)
 
 
 def _each(

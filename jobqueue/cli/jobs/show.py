@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.attempt import LogLine
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.application import Runtime
-    from jobqueue.services.jobs.manage import Admin
+    from jobqueue.services.jobs.manage import JobManager
 
 _LOOK_SECONDS: Final = 0.5
 _PAGE: Final = 1000
@@ -54,12 +54,12 @@ def show(job_id: str, *, follow: bool, as_json: bool, **options: Any) -> int:
     return with_runtime(flags, use)
 
 
-async def _read(admin: Admin, job_id: str) -> tuple[Job, list[LogLine]]:
+async def _read(admin: JobManager, job_id: str) -> tuple[Job, list[LogLine]]:
     job = await admin.get(job_id)
     return job, [line for _, line in await _lines(admin, job_id, 0)]
 
 
-async def _lines(admin: Admin, job_id: str, after: int) -> list[tuple[int, LogLine]]:
+async def _lines(admin: JobManager, job_id: str, after: int) -> list[tuple[int, LogLine]]:
     """Return all log lines from a number on."""
     found: list[tuple[int, LogLine]] = []
     while page := await admin.logs(job_id, after=after, limit=_PAGE):
@@ -68,7 +68,7 @@ async def _lines(admin: Admin, job_id: str, after: int) -> list[tuple[int, LogLi
     return found
 
 
-async def _follow(admin: Admin, job_id: str, *, as_json: bool) -> int:
+async def _follow(admin: JobManager, job_id: str, *, as_json: bool) -> int:
     """Print a job as it is, then what becomes of it, and return the exit code that says how it ended."""
     job, lines = await _read(admin, job_id)
     if as_json:

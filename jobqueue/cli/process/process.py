@@ -16,7 +16,7 @@ from jobqueue.cli.process.forks import ForkGuard
 from jobqueue.cli.render import errors
 from jobqueue.domain.errors import DatabaseError, JobQueueError
 from jobqueue.journal import get_logger
-from jobqueue.services.server import LOOK_SECONDS, Revival
+from jobqueue.services.server import LOOK_SECONDS, EmbeddedRestarter
 from jobqueue.services.work.loops import Loop
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _EXIT_SECONDS: Final = 5.0
 """What the interpreter may need to end when all work is done; other people's threads can hold it up for ever."""
 
 
-class Stop:
+class StopSignals:
     """What the signals have asked for so far.
 
     Attributes:
@@ -79,7 +79,7 @@ async def first(task: asyncio.Future[Any], event: asyncio.Event, *, within: floa
 
 
 async def open_runtime(
-    stop: Stop, opening: Callable[[], Coroutine[None, None, Runtime]], *, embedded: bool
+    stop: StopSignals, opening: Callable[[], Coroutine[None, None, Runtime]], *, embedded: bool
 ) -> Runtime | None:
     """Connect, or return ``None`` if asked to stop meanwhile; an embedded MongoDB is not left half started."""
     runtime = await stop.unless_asked(opening(), cancel=not embedded)
@@ -93,7 +93,7 @@ async def open_runtime(
 async def background(runtime: Runtime) -> AsyncIterator[None]:
     """Do the maintenance, and keep an embedded MongoDB alive, for the time of the block."""
     await runtime.start()
-    revival = Loop("embedded MongoDB", Revival(runtime).run_once, every=LOOK_SECONDS)
+    revival = Loop("embedded MongoDB", EmbeddedRestarter(runtime).run_once, every=LOOK_SECONDS)
     revival.turns.count = runtime.metrics.loop_failed
     reviving = asyncio.create_task(revival.run())
     try:
@@ -103,7 +103,7 @@ async def background(runtime: Runtime) -> AsyncIterator[None]:
         await asyncio.wait({reviving})
 
 
-async def drain(dispatcher: Dispatcher, claiming: asyncio.Task[None], stop: Stop, grace: float) -> None:
+async def drain(dispatcher: Dispatcher, claiming: asyncio.Task[None], stop: StopSignals, grace: float) -> None:
     """Stop claiming, let running jobs finish for ``grace`` seconds or until hurried, and give the others back.
 
     Returns even if handlers do not end or the database is away: then the jobs' leases end, which others notice.
@@ -142,7 +142,7 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def run_service(service: Callable[[Stop], Coroutine[None, None, None]]) -> int:
+def run_service(service: Callable[[StopSignals], Coroutine[None, None, None]]) -> int:
     """Run a service under signals: SIGTERM, SIGINT or SIGHUP ask it to stop, a second one to hurry.
 
     Returns:
@@ -183,8 +183,8 @@ def _run(loop: asyncio.AbstractEventLoop, service: Coroutine[None, None, None]) 
             log.exception("interrupt in a task")
 
 
-async def _under_signals(service: Callable[[Stop], Coroutine[None, None, None]]) -> None:
-    stop = Stop()
+async def _under_signals(service: Callable[[StopSignals], Coroutine[None, None, None]]) -> None:
+    stop = StopSignals()
     loop = asyncio.get_running_loop()
     for number in early.SIGNALS:
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:

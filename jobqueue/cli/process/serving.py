@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping, Sequence
 
-    from jobqueue.cli.process.process import Stop
+    from jobqueue.cli.process.process import StopSignals
     from jobqueue.processors.commands.commands_file import Command
 
 log = get_logger(__name__)
@@ -36,7 +36,7 @@ _REQUEST_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class Endpoint:
     """Through which the world comes in.
 
     Attributes:
@@ -57,7 +57,7 @@ def run(flags: Mapping[str, str | None]) -> int:
     """
     settings = Settings.load(flags)
     addresses = listening.resolve(settings.host)
-    door = Door(is_private=listening.is_private(addresses), tls=listening.tls(settings))
+    door = Endpoint(is_private=listening.is_private(addresses), tls=listening.tls(settings))
     log_output.configure(settings, service=True)
     commands = load_commands(settings.commands) if settings.commands else {}
     process.raise_file_limit()
@@ -69,7 +69,7 @@ def run(flags: Mapping[str, str | None]) -> int:
             one.close()
 
 
-async def check_token(runtime: Runtime, door: Door) -> None:
+async def check_token(runtime: Runtime, door: Endpoint) -> None:
     """Let no stranger reach a server for which nobody needs a token.
 
     Raises:
@@ -85,7 +85,11 @@ async def check_token(runtime: Runtime, door: Door) -> None:
 
 
 async def _serve(
-    settings: Settings, commands: Mapping[str, Command], sockets: Sequence[socket.socket], door: Door, stop: Stop
+    settings: Settings,
+    commands: Mapping[str, Command],
+    sockets: Sequence[socket.socket],
+    door: Endpoint,
+    stop: StopSignals,
 ) -> None:
     opening = process.open_runtime(stop, lambda: Runtime.open(settings), embedded=settings.mongo_url is None)
     runtime = await opening

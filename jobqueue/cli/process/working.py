@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
 
-    from jobqueue.cli.process.process import Stop
+    from jobqueue.cli.process.process import StopSignals
 
 log = get_logger(__name__)
 
@@ -70,7 +70,7 @@ def find(target: str) -> JobQueue:
     return found
 
 
-async def _work(queue: JobQueue, settings: Settings, stop: Stop) -> None:
+async def _work(queue: JobQueue, settings: Settings, stop: StopSignals) -> None:
     runtime = await process.open_runtime(stop, queue.open, embedded=settings.mongo_url is None)
     if runtime is None:
         return

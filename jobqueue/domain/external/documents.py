@@ -30,7 +30,7 @@ _MOST_COUNTED: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class ParsedDocument:
     """What a document says.
 
     Attributes:
@@ -44,7 +44,7 @@ class Reading:
     notes: Problems
 
 
-def read(given: Mapping[str, Any], size: int) -> Reading:
+def read(given: Mapping[str, Any], size: int) -> ParsedDocument:
     """Read a job.
 
     Args:
@@ -76,7 +76,7 @@ def read(given: Mapping[str, Any], size: int) -> Reading:
     problems |= _content(given, size) | _relatives(given)
     if isinstance(given.get(ASIDE), str):
         problems = {"": [given[ASIDE]]}
-    return Reading(new=None if problems else new, problems=problems, notes=notes)
+    return ParsedDocument(new=None if problems else new, problems=problems, notes=notes)
 
 
 def reason(problems: Problems) -> str:

@@ -82,7 +82,7 @@ class AuditQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class AuditNote:
     """What the audit says of a change; ``before`` and ``after`` have their secrets masked."""
 
     action: str

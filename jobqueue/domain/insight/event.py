@@ -87,7 +87,7 @@ class JobEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Interest:
+class EventFilter:
     """Which changes somebody wants to hear of; ``None`` and an empty tuple stand for any."""
 
     queue: str | None = None

@@ -23,7 +23,7 @@ LONGEST_SILENCE: Final = 30.0
 """A worker that polls may send heartbeats less often; its silence is conclusive after this time at the latest."""
 
 
-class Fate(Enum):
+class CrashVerdict(Enum):
     """The verdict on a worker whose lease has ended."""
 
     COUNTED = auto()
@@ -70,7 +70,7 @@ def fate(
     signed_at: datetime | None,
     now: datetime,
     timed_out: bool = False,
-) -> Fate:
+) -> CrashVerdict:
     """Return what became of the worker of a job whose lease has ended.
 
     Args:
@@ -82,21 +82,21 @@ def fate(
         timed_out: the time of the attempt is over, so that a heartbeat could not make the lease longer.
     """
     if one.is_marked:
-        return Fate.CRASH
+        return CrashVerdict.CRASH
     silent = _silent(one, others)
     lives = signed_at > one.reset_at if signed_at is not None else any(_shows_life(other, one) for other in others)
     if lives or not silent:
-        return Fate.COUNTED
+        return CrashVerdict.COUNTED
     if all(other.reset_at <= now for other in silent):
-        return Fate.CRASH
+        return CrashVerdict.CRASH
     if signed_at is not None:
         heard_at = max([signed_at, *(other.heard_at for other in silent)])
         is_gone = (now - heard_at).total_seconds() >= SILENT_SECONDS
     elif timed_out:
-        return Fate.COUNTED
+        return CrashVerdict.COUNTED
     else:
         is_gone = all(_is_silent(other, now) for other in silent)
-    return Fate.CRASH if is_gone else Fate.OPEN
+    return CrashVerdict.CRASH if is_gone else CrashVerdict.OPEN
 
 
 def group(one: Neighbour, others: Sequence[Neighbour]) -> list[Neighbour]:

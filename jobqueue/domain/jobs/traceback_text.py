@@ -30,7 +30,7 @@ _FOREIGN_CODE: Final = re.compile(
   | (?:^|/)python\d+\.zip/
   | \.(?:egg|whl)/
   | (?:^|/)jobqueue/(?:api|cli|client|dashboard|domain|processors|services|settings|store)/
-  | (?:^|/)jobqueue/(?:__init__|__main__|journal|recent|turns)\.py$
+  | (?:^|/)jobqueue/(?:__init__|__main__|journal|loop_errors|lru_cache|recent|turns)\.py$
   | \.(?:pyx|pxd|pxi|c|cc|cpp|rs)$
     """,
     re.VERBOSE,

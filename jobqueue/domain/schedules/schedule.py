@@ -66,7 +66,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class StoredSchedule:
     """A schedule as it is stored.
 
     Attributes:
@@ -86,7 +86,7 @@ class Planned:
     created_at: datetime
     changed_at: datetime
     next_at: datetime | None
-    last_skipped: Skipped | None = None
+    last_skipped: SkippedTick | None = None
 
     @property
     def tag(self) -> str:
@@ -95,7 +95,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
+class SkippedTick:
     """A tick for which no job was made."""
 
     at: datetime
@@ -103,7 +103,7 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class ScheduledJob:
     """A job that a schedule has made, and for which tick."""
 
     id: str
@@ -113,7 +113,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
+class DueTicks:
     """What is to be done for a schedule now.
 
     Attributes:
@@ -127,7 +127,7 @@ class Due:
     missed: datetime | None = None
 
 
-def due(schedule: Schedule, next_at: datetime, now: datetime, anchor: datetime, most: int = MOST_AT_ONCE) -> Due:
+def due(schedule: Schedule, next_at: datetime, now: datetime, anchor: datetime, most: int = MOST_AT_ONCE) -> DueTicks:
     """Return what is to be done for a schedule whose next tick has come.
 
     Args:
@@ -143,13 +143,13 @@ def due(schedule: Schedule, next_at: datetime, now: datetime, anchor: datetime, 
         while tick is not None and tick <= now and len(ticks) < most:
             ticks.append(tick)
             tick = schedule.next_after(tick, anchor)
-        return Due(ticks=tuple(ticks), next_at=tick)
+        return DueTicks(ticks=tuple(ticks), next_at=tick)
     last = latest(schedule.recurrence, next_at, now, anchor)
     following = schedule.next_after(last, anchor)
     patience = LATEST if following is None else min(LATEST, (following - last) / 2)
     if schedule.missed == "skip" and now - last > patience:
-        return Due(ticks=(), next_at=following, missed=last)
-    return Due(ticks=(last,), next_at=following)
+        return DueTicks(ticks=(), next_at=following, missed=last)
+    return DueTicks(ticks=(last,), next_at=following)
 
 
 def read(name: str, given: Mapping[str, Any], read_job: Callable[[Any, str], NewJob]) -> Schedule:

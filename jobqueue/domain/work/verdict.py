@@ -49,7 +49,7 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Again:
+class RunAgain:
     """Run it again after ``delay`` seconds, not counted as an attempt."""
 
     delay: float | None = None
@@ -64,7 +64,7 @@ class Accepted:
     code: int | None = None
 
 
-Verdict = Success | Failure | Death | Again | Accepted
+Verdict = Success | Failure | Death | RunAgain | Accepted
 
 
 def without_details(verdict: Verdict, message: str) -> Verdict:
@@ -74,7 +74,7 @@ def without_details(verdict: Verdict, message: str) -> Verdict:
             return Failure(error=JobError(kind=INVALID_RESULT, message=message), code=verdict.code)
         case Failure() | Death():
             return replace(verdict, error=JobError(kind=verdict.error.kind, message=message))
-        case Again():
+        case RunAgain():
             kind = "retry" if verdict.error is None else verdict.error.kind
             return replace(verdict, error=JobError(kind=kind, message=message))
         case Accepted():

@@ -140,7 +140,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closing:
+class GenerationEnd:
     """The end of a generation of a batch.
 
     Attributes:
@@ -152,7 +152,7 @@ class Closing:
     events: tuple[Event, ...]
 
 
-def closing(batch: Batch, *, failed: bool) -> Closing:
+def closing(batch: Batch, *, failed: bool) -> GenerationEnd:
     """Return how a generation of a batch ends.
 
     The callbacks fire if the verdict is another one than before, if this generation has told of a failure already, or
@@ -165,13 +165,13 @@ def closing(batch: Batch, *, failed: bool) -> Closing:
     verdict = FAILED if failed else SUCCESS
     is_news = batch.verdict != verdict or batch.failed_in == batch.generation
     if not is_news and batch.loud_in != batch.generation:
-        return Closing(verdict=batch.verdict, events=())
+        return GenerationEnd(verdict=batch.verdict, events=())
     events: list[Event] = ["complete"] if batch.on_complete else []
     if failed and batch.on_failure:
         events.append("failure")
     if not failed and batch.on_success and (is_news or batch.again_in == batch.generation):
         events.append("success")
-    return Closing(verdict=verdict, events=tuple(events))
+    return GenerationEnd(verdict=verdict, events=tuple(events))
 
 
 def is_ref(text: object) -> bool:
@@ -252,7 +252,7 @@ def _left_in_cycles(members: Sequence[Member], places: Mapping[str, int]) -> lis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class BatchCursor:
     """Where a listing goes on, newest first: it names no batch, as that may be nobody's business.
 
     Attributes:
@@ -264,8 +264,8 @@ class Place:
     passed: int
 
 
-def after_batch(batch: Batch, before: Place | None) -> Place:
+def after_batch(batch: Batch, before: BatchCursor | None) -> BatchCursor:
     """Return the place after a batch that was the next one from a place on."""
     millisecond = round(batch.insert_at.timestamp() * 1000)
     passed = before.passed if before is not None and before.millisecond == millisecond else 0
-    return Place(millisecond=millisecond, passed=passed + 1)
+    return BatchCursor(millisecond=millisecond, passed=passed + 1)

@@ -26,7 +26,7 @@ _loops: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int]] = weakr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class CallEnd:
     """The end of a call.
 
     Attributes:
@@ -53,7 +53,7 @@ class Cancellable(Protocol):
         """Make the next call of the function to its job raise."""
 
 
-async def in_loop(start: Callable[[], Any], name: str, *, context: contextvars.Context | None = None) -> Ended:
+async def in_loop(start: Callable[[], Any], name: str, *, context: contextvars.Context | None = None) -> CallEnd:
     """Call a function on the event loop, await what it returns, and return how that ended.
 
     The call has a task of its own, so that a handler that cancels its task does not cancel the caller. Cancelling the
@@ -65,7 +65,7 @@ async def in_loop(start: Callable[[], Any], name: str, *, context: contextvars.C
         context: in which the task runs; ``None`` for a copy of the present one.
     """
     # A task that is cancelled by its own last line loses its result, therefore it has none.
-    ended: list[Ended] = []
+    ended: list[CallEnd] = []
     loop = asyncio.get_running_loop()
     _loops[loop] = threading.get_ident()
     task = loop.create_task(_watch(start, ended), name=name, context=context)
@@ -77,7 +77,7 @@ async def in_loop(start: Callable[[], Any], name: str, *, context: contextvars.C
     return ended[0] if ended else _stopped()
 
 
-async def in_thread(function: Function, active: Cancellable) -> Ended:
+async def in_thread(function: Function, active: Cancellable) -> CallEnd:
     """Call a function in a thread, await what it returns if that is awaitable, and return how all that ended.
 
     Cancelling makes the next call of the function to its job raise; this returns when the function has ended.
@@ -86,13 +86,13 @@ async def in_thread(function: Function, active: Cancellable) -> Ended:
         CancelledError: the caller was cancelled a second time; the thread is abandoned.
     """
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[tuple[Any, Ended | None]] = loop.create_future()
+    done: asyncio.Future[tuple[Any, CallEnd | None]] = loop.create_future()
     context = contextvars.copy_context()
     process = os.getpid()
 
     def body() -> None:
         returned: Any = None
-        ended: Ended | None = None
+        ended: CallEnd | None = None
         try:
             returned = context.run(function, active)
             if not inspect.isawaitable(returned):
@@ -123,7 +123,7 @@ async def in_thread(function: Function, active: Cancellable) -> Ended:
     return await in_loop(lambda: returned, f"job-{active.id}", context=context)
 
 
-async def _watch(start: Callable[[], Any], ended: list[Ended]) -> None:
+async def _watch(start: Callable[[], Any], ended: list[CallEnd]) -> None:
     process = os.getpid()
     try:
         returned = start()
@@ -138,22 +138,22 @@ async def _watch(start: Callable[[], Any], ended: list[Ended]) -> None:
         ended.append(_raised(error))
 
 
-def _deliver(done: asyncio.Future[tuple[Any, Ended | None]], returned: Any, ended: Ended | None) -> None:
+def _deliver(done: asyncio.Future[tuple[Any, CallEnd | None]], returned: Any, ended: CallEnd | None) -> None:
     if not done.done():
         done.set_result((returned, ended))
 
 
-def _returned(result: Any) -> Ended:
+def _returned(result: Any) -> CallEnd:
     if isinstance(result, Generator | AsyncGenerator):
         raise TypeError("the handler returned a generator, whose body does not run: return its values as a list")
-    return Ended(verdict=Success(result=result))
+    return CallEnd(verdict=Success(result=result))
 
 
-def _raised(error: BaseException) -> Ended:
-    return Ended(verdict=verdict_on(error), stopped=stems_from_a_stop(error))
+def _raised(error: BaseException) -> CallEnd:
+    return CallEnd(verdict=verdict_on(error), stopped=stems_from_a_stop(error))
 
 
-def _stopped() -> Ended:
+def _stopped() -> CallEnd:
     return _raised(asyncio.CancelledError())
 
 

@@ -11,7 +11,7 @@ from jobqueue.domain.durations import seconds
 from jobqueue.domain.errors import Die, JobCancelledError, Retry
 from jobqueue.domain.jobs.attempt import LONGEST_TRACE, JobError
 from jobqueue.domain.text import cut_middle, told, type_name
-from jobqueue.domain.work.verdict import Again, Death, Failure, Verdict
+from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ def _judge(error: BaseException) -> Verdict:
     except (TypeError, ValueError) as wrong:
         return Failure(error=_told(type_name(wrong), f"Retry: {told(wrong)}", error))
     delay = max((one for one in delays if one is not None), default=None)
-    return Again(delay=delay, error=_told("retry", told(retries[0].reason) or told(retries[0]), error))
+    return RunAgain(delay=delay, error=_told("retry", told(retries[0].reason) or told(retries[0]), error))
 
 
 def _meaning(error: BaseException) -> str:

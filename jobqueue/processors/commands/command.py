@@ -15,11 +15,11 @@ import orjson
 from jobqueue.domain.errors import JobCancelledError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.work.verdict import INVALID_RESULT, Again, Death, Failure, Success, Verdict
+from jobqueue.domain.work.verdict import INVALID_RESULT, Death, Failure, RunAgain, Success, Verdict
 from jobqueue.journal import get_logger
 from jobqueue.processors.commands import scripts
 from jobqueue.processors.commands.output import Output
-from jobqueue.processors.commands.program import End, Program
+from jobqueue.processors.commands.program import ExitStatus, Program
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
@@ -97,7 +97,7 @@ class CommandProcessor:
             own["JOBQUEUE_URL"] = self._url
         return {**inherited, **self._command.env, **own}
 
-    def _judge(self, end: End, output: Output) -> Verdict:
+    def _judge(self, end: ExitStatus, output: Output) -> Verdict:
         if end.fault is not None:
             return Failure(error=JobError(kind="start", message=f"the command cannot be started: {end.fault}"))
         if end.code is None:
@@ -118,7 +118,7 @@ class CommandProcessor:
             full = f"{full}; the script {fault}"
         if code in self._command.retry_exit:
             error = JobError(kind="retry", message=words or how, trace=output.trace)
-            return Again(delay=self._command.retry_delay, error=error, code=code)
+            return RunAgain(delay=self._command.retry_delay, error=error, code=code)
         if code in self._command.die_exit:
             return Death(error=JobError(kind="die", message=words or how, trace=output.trace), code=code)
         kind = "signal" if code < 0 else "exit"
@@ -135,7 +135,7 @@ async def _note(output: Output, text: str) -> None:
         log.exception("log line lost", line=text)
 
 
-async def _stop(program: Program, running: asyncio.Task[End]) -> None:
+async def _stop(program: Program, running: asyncio.Task[ExitStatus]) -> None:
     program.terminate()
     try:
         await asyncio.wait({running})

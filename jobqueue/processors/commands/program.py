@@ -44,7 +44,7 @@ Sink = Callable[[bytes], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class End:
+class ExitStatus:
     """How a program ended.
 
     Attributes:
@@ -101,7 +101,7 @@ class Program:
         """Kill all that runs; `run` returns soon."""
         self._stop(b"K", _SLACK)
 
-    async def run(self) -> End:
+    async def run(self) -> ExitStatus:
         """Run it to its end: nothing of it is left, and all it printed has been taken.
 
         Cancelling kills it within a second.
@@ -118,11 +118,11 @@ class Program:
             raise self._failure
         return end
 
-    async def _run(self, stack: contextlib.ExitStack) -> End:
+    async def _run(self, stack: contextlib.ExitStack) -> ExitStatus:
         try:
             control, pipes = self._launch(stack)
         except OSError as error:
-            return End(fault=f"its shim {sys.executable} cannot be started: {error.strerror}")
+            return ExitStatus(fault=f"its shim {sys.executable} cannot be started: {error.strerror}")
         telling = asyncio.create_task(self._tell(control))
         pumping: asyncio.Future[Any] = asyncio.gather(self._feed(pipes[0]), *map(self._pump, pipes[1:], self._sinks))
         try:
@@ -278,15 +278,15 @@ class Program:
                     os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(_PAUSE)
 
-    def _end(self, said: Mapping[str, Sequence[str]]) -> End:
+    def _end(self, said: Mapping[str, Sequence[str]]) -> ExitStatus:
         left = int(said["left"][0]) if "left" in said else 0
         if "failed" in said:
-            return End(fault=self._explain(*said["failed"]))
+            return ExitStatus(fault=self._explain(*said["failed"]))
         if "exit" in said:
-            return End(code=int(said["exit"][0]), left=left)
+            return ExitStatus(code=int(said["exit"][0]), left=left)
         if "signal" in said:
-            return End(code=-int(said["signal"][0]), left=left)
-        return End(fault=None if "started" in said else "its shim ended too early")
+            return ExitStatus(code=-int(said["signal"][0]), left=left)
+        return ExitStatus(fault=None if "started" in said else "its shim ended too early")
 
     def _explain(self, what: str, number: str) -> str:
         code = int(number)

@@ -74,7 +74,7 @@ def descendants(root: int) -> dict[int, int]:
     return found
 
 
-class Tree:
+class ProcessTree:
     """The command, pid ``root`` and leader of its own process group, and all that descends from it."""
 
     def __init__(self, root: int) -> None:
@@ -126,10 +126,10 @@ class Tree:
         return True
 
 
-class Watch:
+class Supervisor:
     """Waits until nothing is left of the command, and ends what has to be ended."""
 
-    def __init__(self, control: int, tree: Tree, grace: float) -> None:
+    def __init__(self, control: int, tree: ProcessTree, grace: float) -> None:
         self._control = control
         self._tree = tree
         self._grace = grace
@@ -332,7 +332,7 @@ def main(control: int) -> None:
         tell(control, f"failed {started}")
         tell(control, "gone")
         return
-    watch = Watch(control, Tree(started), order["grace"])
+    watch = Supervisor(control, ProcessTree(started), order["grace"])
     if letters:
         watch.obey(letters)
     if watch.run():

@@ -13,11 +13,11 @@ from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.jobs import payload
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.text import cut
-from jobqueue.domain.work.verdict import INVALID_RESULT, Accepted, Again, Death, Failure, Success, Verdict
+from jobqueue.domain.work.verdict import INVALID_RESULT, Accepted, Death, Failure, RunAgain, Success, Verdict
 from jobqueue.processors.webhooks import decisions
 from jobqueue.processors.webhooks.encodings import unpack
 from jobqueue.processors.webhooks.webhook_errors import shown
-from jobqueue.processors.written import Written, as_text, read, storable
+from jobqueue.processors.written import ParsedJson, as_text, read, storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +102,7 @@ def judge(reply: Reply, now: datetime) -> Verdict:
     return _by_status(reply, written, now)
 
 
-def _by_status(reply: Reply, written: Written | None, now: datetime) -> Verdict:
+def _by_status(reply: Reply, written: ParsedJson | None, now: datetime) -> Verdict:
     if reply.status == _ACCEPTED:
         return Accepted(code=reply.status)
     if reply.is_success:
@@ -112,7 +112,7 @@ def _by_status(reply: Reply, written: Written | None, now: datetime) -> Verdict:
         return Death(error=error, code=reply.status)
     delay = retry_after(reply.headers, now) if reply.status in _BUSY else None
     if delay is not None:
-        return Again(delay=delay, error=error, code=reply.status)
+        return RunAgain(delay=delay, error=error, code=reply.status)
     return Failure(error=error, code=reply.status)
 
 
@@ -148,7 +148,7 @@ def _unpacked(reply: Reply) -> Reply:
     return replace(reply, body=body, headers=plain)
 
 
-def _json(reply: Reply) -> Written | None:
+def _json(reply: Reply) -> ParsedJson | None:
     """Return the value of the body; ``None`` if the body is no JSON, or not whole."""
     if len(reply.body) > reply.limit or not _is_legible(reply):
         return None
@@ -173,10 +173,10 @@ def _decided(reply: Reply, body: dict[str, Any]) -> Verdict | None:
     except InvalidInputError as problem:
         error = _error(outcome, f"{message} (the answer has an unusable delay: {problem})", reply)
         delay = None
-    return Again(delay=delay, error=error, code=reply.status)
+    return RunAgain(delay=delay, error=error, code=reply.status)
 
 
-def _succeeded(reply: Reply, written: Written | None) -> Verdict:
+def _succeeded(reply: Reply, written: ParsedJson | None) -> Verdict:
     if reply.fault is not None:
         return reply.fault
     if written is not None:
@@ -192,20 +192,20 @@ def _succeeded(reply: Reply, written: Written | None) -> Verdict:
     return _as_text(reply, reply.body, _objection(reply))
 
 
-def _with_result(reply: Reply, body: dict[str, Any], written: Written | None) -> Verdict:
+def _with_result(reply: Reply, body: dict[str, Any], written: ParsedJson | None) -> Verdict:
     """Return a success with the member ``result`` of a body, which may be no whole JSON."""
     text = decisions.member(reply.body, "result")
     own = None if text is None else read(text)
     if own is not None and text is not None:
         return _success(reply, own, text.encode())
     if written is not None:
-        return _success(reply, Written(value=body.get("result")), reply.body)
+        return _success(reply, ParsedJson(value=body.get("result")), reply.body)
     if len(reply.body) > reply.limit:
         return _too_large(reply)
     return _as_text(reply, reply.body if text is None else text.encode(), _objection(reply) or _NOT_JSON)
 
 
-def _success(reply: Reply, written: Written, text: bytes) -> Verdict:
+def _success(reply: Reply, written: ParsedJson, text: bytes) -> Verdict:
     """Return a success with a result, or with its text if the result cannot be stored; a failure if it is too large."""
     try:
         return Success(result=storable(written), code=reply.status)

@@ -14,7 +14,7 @@ from jobqueue.domain.access import token as tokens
 from jobqueue.domain.access.token import Token
 from jobqueue.domain.errors import DatabaseError, NotFoundError
 from jobqueue.journal import get_logger
-from jobqueue.recent import Recent
+from jobqueue.lru_cache import LruCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Access:
         self._audit = audit
         self._known: dict[str, _Known] = {}
         self._reading: dict[str, asyncio.Task[Token | None]] = {}
-        self._touched: Recent[str, float] = Recent(_MOST_KNOWN)
+        self._touched: LruCache[str, float] = LruCache(_MOST_KNOWN)
         self._background: set[asyncio.Task[None]] = set()
 
     async def create(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.bulk.operation import NewOperation
     from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.services.jobs.manage import Admin
+    from jobqueue.services.jobs.manage import JobManager
     from jobqueue.store.bulk.operations import OperationStore
     from jobqueue.store.jobs.jobs import JobStore
 
@@ -45,7 +45,7 @@ INTERNAL: Final = "an internal error: the server's log tells more"
 class Operations:
     """Takes, shows, stops and carries on what is done to many jobs."""
 
-    def __init__(self, store: OperationStore, jobs: JobStore, admin: Admin) -> None:
+    def __init__(self, store: OperationStore, jobs: JobStore, admin: JobManager) -> None:
         self._store = store
         self._jobs = jobs
         self._admin = admin

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.bulk.operations import Operations
     from jobqueue.services.insight.audit import Audit
-    from jobqueue.services.jobs.manage import Admin
+    from jobqueue.services.jobs.manage import JobManager
     from jobqueue.services.workflow.batches import Batches, BatchView
 
 _BRIEF: Final = ("queue", "type", "state", "attemptsMade", "meta", "error")
 
 
 class People:
-    """Changes jobs and batches on behalf of somebody; takes and raises what `Admin` and `Batches` do."""
+    """Changes jobs and batches on behalf of somebody; takes and raises what `JobManager` and `Batches` do."""
 
-    def __init__(self, admin: Admin, batches: Batches, operations: Operations, audit: Audit) -> None:
+    def __init__(self, admin: JobManager, batches: Batches, operations: Operations, audit: Audit) -> None:
         self._admin = admin
         self._batches = batches
         self._operations = operations

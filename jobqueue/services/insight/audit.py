@@ -21,7 +21,7 @@ Target = tuple[str, str]
 
 
 @dataclass(slots=True)
-class Noted:
+class ObservedChange:
     """What is known of a change when it has been made.
 
     Attributes:
@@ -49,7 +49,7 @@ class Audit:
         self._store = store
 
     @contextlib.asynccontextmanager
-    async def noting(self, target: Target, action: str, by: Actor | None) -> AsyncIterator[Noted]:
+    async def noting(self, target: Target, action: str, by: Actor | None) -> AsyncIterator[ObservedChange]:
         """Note what the block changes; if it refuses to before it has begun, nothing stays noted.
 
         Of what breaks off otherwise, also by being cancelled, nobody knows what was changed: then the note stays as one
@@ -60,7 +60,7 @@ class Audit:
             action: what is done with it.
             by: who does it; with ``None`` nothing is noted.
         """
-        noted = Noted()
+        noted = ObservedChange()
         if by is None:
             yield noted
             return

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import DatabaseError, DatabaseUnavailableError
-from jobqueue.domain.insight.event import Interest, JobEvent
+from jobqueue.domain.insight.event import EventFilter, JobEvent
 from jobqueue.journal import get_logger
+from jobqueue.loop_errors import LoopErrors
 from jobqueue.store.insight.job_stream import HistoryLostError
-from jobqueue.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from jobqueue.store.insight.job_stream import JobFeed
+    from jobqueue.store.insight.job_stream import JobStream
 
 log = get_logger(__name__)
 MOST_READERS: Final = 200
@@ -37,7 +37,7 @@ class TooManyReadersError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beat:
+class KeepAlive:
     """Nothing happened; the stream has come so far."""
 
     position: str | None
@@ -50,10 +50,10 @@ class Gap:
     position: str | None
 
 
-Item = JobEvent | Beat | Gap
+Item = JobEvent | KeepAlive | Gap
 
 
-class Reader:
+class Subscription:
     """What one listener has not taken yet.
 
     Attributes:
@@ -62,7 +62,7 @@ class Reader:
         known_until: changes up to this position it has from elsewhere.
     """
 
-    def __init__(self, interest: Interest, most: int) -> None:
+    def __init__(self, interest: EventFilter, most: int) -> None:
         self.interest = interest
         self.is_over = False
         self.known_until = ""
@@ -109,11 +109,11 @@ class Events:
         turns: survive errors nobody foresaw.
     """
 
-    def __init__(self, feed: JobFeed, *, most_kept: int = MOST_KEPT, beat: float = BEAT_SECONDS) -> None:
-        self._feed = feed
+    def __init__(self, stream: JobStream, *, most_kept: int = MOST_KEPT, beat: float = BEAT_SECONDS) -> None:
+        self._stream = stream
         self._most_kept = most_kept
         self._beat = beat
-        self._readers: set[Reader] = set()
+        self._readers: set[Subscription] = set()
         self._following = 0
         self._joining = 0
         self._position: str | None = None
@@ -121,7 +121,7 @@ class Events:
         self._task: asyncio.Task[None] | None = None
         self._catching_up = asyncio.Semaphore(_MOST_CATCHING_UP)
         self._closing = False
-        self.turns = Turns("events")
+        self.turns = LoopErrors("events")
 
     @property
     def readers(self) -> int:
@@ -140,16 +140,16 @@ class Events:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._feed.close()
+        self._stream.close()
 
     @contextlib.asynccontextmanager
-    async def reading(self, interest: Interest) -> AsyncIterator[Reader]:
+    async def reading(self, interest: EventFilter) -> AsyncIterator[Subscription]:
         """Let somebody hear of all changes from the beginning of the block on.
 
         Raises:
             DatabaseUnavailableError: the stream cannot be opened now.
         """
-        reader = Reader(interest, self._most_kept)
+        reader = Subscription(interest, self._most_kept)
         self._joining += 1
         try:
             await self._open()
@@ -163,7 +163,7 @@ class Events:
         finally:
             self._readers.discard(reader)
 
-    async def follow(self, interest: Interest, after: str | None = None) -> AsyncGenerator[Item, None]:
+    async def follow(self, interest: EventFilter, after: str | None = None) -> AsyncGenerator[Item, None]:
         """Yield changes as they happen, or all since a position; ends when the listener is too slow, or at the close.
 
         Raises:
@@ -179,13 +179,13 @@ class Events:
         finally:
             self._following -= 1
 
-    async def _follow(self, interest: Interest, after: str | None) -> AsyncGenerator[Item, None]:
+    async def _follow(self, interest: EventFilter, after: str | None) -> AsyncGenerator[Item, None]:
         async with contextlib.AsyncExitStack() as stack:
-            reader: Reader | None = None
+            reader: Subscription | None = None
             if after is not None:
                 async with contextlib.aclosing(self._caught_up(interest, after, stack)) as steps:
                     async for item in steps:
-                        if isinstance(item, Reader):
+                        if isinstance(item, Subscription):
                             reader = item
                         else:
                             yield item
@@ -194,7 +194,7 @@ class Events:
                 return
             if reader is None:
                 reader = await stack.enter_async_context(self.reading(interest))
-                yield Beat(position=self._position) if after is None else Gap(position=self._position)
+                yield KeepAlive(position=self._position) if after is None else Gap(position=self._position)
             while not self._closing:
                 found = await reader.take(self._beat)
                 if isinstance(found, JobEvent) and found.position <= reader.known_until:
@@ -204,11 +204,11 @@ class Events:
                 elif reader.is_over:
                     return
                 else:
-                    yield Beat(position=max(self._position or "", reader.known_until) or None)
+                    yield KeepAlive(position=max(self._position or "", reader.known_until) or None)
 
     async def _caught_up(
-        self, interest: Interest, after: str, stack: contextlib.AsyncExitStack
-    ) -> AsyncGenerator[Item | Reader, None]:
+        self, interest: EventFilter, after: str, stack: contextlib.AsyncExitStack
+    ) -> AsyncGenerator[Item | Subscription, None]:
         """Yield what has happened since a position, and at last a reader that goes on from there; none after a gap.
 
         The reader joins when this stream has nothing more at the moment. What the shared one has told until then is
@@ -217,7 +217,7 @@ class Events:
         """
         async with self._catching_up:
             reader, border, covered = None, "", after
-            steps = self._feed.steps(after, quick=True)
+            steps = self._stream.steps(after, quick=True)
             try:
                 async with contextlib.aclosing(steps):
                     async for step in steps:
@@ -229,7 +229,7 @@ class Events:
                         if step.event is not None and interest.takes(step.event):
                             yield step.event
                         elif step.event is None:
-                            yield Beat(position=step.position)
+                            yield KeepAlive(position=step.position)
                             if reader is None:
                                 reader = await stack.enter_async_context(self.reading(interest))
                                 border = self._position or ""
@@ -287,7 +287,7 @@ class Events:
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + _LINGER_SECONDS
-        async with contextlib.aclosing(self._feed.steps(self._position)) as steps:
+        async with contextlib.aclosing(self._stream.steps(self._position)) as steps:
             async for step in steps:
                 self._position = step.position
                 self._opened.set()

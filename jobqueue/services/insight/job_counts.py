@@ -11,7 +11,7 @@ from jobqueue.domain.jobs.states import FINAL, UNFINISHED, State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobqueue.store.queues.job_counts import CensusStore
+    from jobqueue.store.queues.job_counts import JobCountStore
     from jobqueue.store.queues.queues import QueueStore
 
 FRESH_SECONDS: Final = 5.0
@@ -22,7 +22,7 @@ _MOST_OLDEST: Final = 2_000
 _AT_ONCE: Final = 10
 
 
-class Census:
+class JobCounts:
     """Remembers counts for a while.
 
     Ended jobs may be very many, and so may queues: where looking at them takes long, it is done less often, so that it
@@ -31,7 +31,7 @@ class Census:
 
     every_state: Final = tuple(state.value for state in State)
 
-    def __init__(self, store: CensusStore, figures: QueueStore, *, fresh: float = FRESH_SECONDS) -> None:
+    def __init__(self, store: JobCountStore, figures: QueueStore, *, fresh: float = FRESH_SECONDS) -> None:
         self._store = store
         self._figures = figures
         self._fresh = fresh

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.transitions import Transition
-    from jobqueue.services.insight.job_counts import Census
+    from jobqueue.services.insight.job_counts import JobCounts
     from jobqueue.store.mongo.clock import ServerClock
 
 MOST_QUEUES: Final = 200
@@ -31,8 +31,8 @@ _RUNS: Final = (0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 86_400)
 class Metrics:
     """Counts what this process does; looks at the queues when it is asked."""
 
-    def __init__(self, census: Census, clock: ServerClock) -> None:
-        self._census = census
+    def __init__(self, job_counts: JobCounts, clock: ServerClock) -> None:
+        self._job_counts = job_counts
         self._clock = clock
         self._named: set[str] = set()
         self._asking = asyncio.Lock()
@@ -109,7 +109,7 @@ class Metrics:
 
     async def _look(self) -> None:
         try:
-            states, oldest = await self._census.states(), await self._census.oldest_ready()
+            states, oldest = await self._job_counts.states(), await self._job_counts.oldest_ready()
         except DatabaseError:
             self._jobs.clear()
             self._oldest.clear()

@@ -32,7 +32,7 @@ class Clock(Protocol):
         ...
 
 
-class Roller:
+class RollupWriter:
     """Counts each minute twice and adds up hours; every process may do so at any time, with the same outcome."""
 
     def __init__(self, store: RollupStore, clock: Clock) -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.access.access import Scope
-    from jobqueue.services.insight.job_counts import Census
-    from jobqueue.services.insight.rollups import Clock, Roller
+    from jobqueue.services.insight.job_counts import JobCounts
+    from jobqueue.services.insight.rollups import Clock, RollupWriter
     from jobqueue.store.insight.rollups import RollupStore
 
 WINDOWS: Final = {
@@ -46,7 +46,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class StatsRequest:
     """Which statistics: of these windows, of one queue or type or of all."""
 
     windows: tuple[str, ...] = tuple(WINDOWS)
@@ -57,18 +57,18 @@ class Asked:
 class Stats:
     """Puts together what is kept and what is not yet."""
 
-    def __init__(self, store: RollupStore, roller: Roller, census: Census, clock: Clock) -> None:
+    def __init__(self, store: RollupStore, roller: RollupWriter, job_counts: JobCounts, clock: Clock) -> None:
         self._store = store
         self._roller = roller
-        self._census = census
+        self._job_counts = job_counts
         self._clock = clock
         self._known: dict[str, tuple[float, Window]] = {}
         self._reading = asyncio.Lock()
 
-    async def view(self, asked: Asked, scope: Scope) -> dict[str, Any]:
+    async def view(self, asked: StatsRequest, scope: Scope) -> dict[str, Any]:
         """Return statistics as JSON, of the queues in a scope."""
         windows = await self.windows(asked.windows)
-        states = await self._census.states()
+        states = await self._job_counts.states()
 
         def is_wanted(queue: str | None) -> bool:
             if asked.queue is not None and queue != asked.queue:
@@ -84,7 +84,7 @@ class Stats:
             by_queue = {queue: dict(counts) for queue, counts in sorted(states.items()) if is_wanted(queue)}
             shown["counts"] = {
                 "total": {
-                    state: sum(counts[state] for counts in by_queue.values()) for state in self._census.every_state
+                    state: sum(counts[state] for counts in by_queue.values()) for state in self._job_counts.every_state
                 },
                 "queues": by_queue,
             }

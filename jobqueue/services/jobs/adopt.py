@@ -11,10 +11,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import DatabaseError, InvalidInputError, KeyConflictError
-from jobqueue.domain.external import documents as foreign
+from jobqueue.domain.external import documents as external
 from jobqueue.domain.jobs.states import State
 from jobqueue.journal import get_logger
-from jobqueue.services.signals.notifier import Wake
+from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.documents.attributes import plain
 from jobqueue.store.documents.unsound_statements import SPOILT
 from jobqueue.store.external import adoption as documents
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from jobqueue.domain.errors import Problems
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.services.outbox.dependencies import Dependencies
-    from jobqueue.services.outbox.outbox import Completer
+    from jobqueue.services.outbox.outbox import Outboxes
     from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.signals.notifier import Wakeups
-    from jobqueue.store.external.adoption import ForeignStore
+    from jobqueue.services.signals.notifier import Notifier
+    from jobqueue.store.external.adoption import ExternalStore
 
 log = get_logger(__name__)
 ADOPT_SECONDS: Final = 5.0
@@ -40,17 +40,17 @@ class Adopter:
 
     def __init__(
         self,
-        store: ForeignStore,
+        store: ExternalStore,
         dependencies: Dependencies,
-        completer: Completer,
+        outboxes: Outboxes,
         configs: QueueConfigs,
-        wakeups: Wakeups,
+        notifier: Notifier,
     ) -> None:
         self._store = store
         self._dependencies = dependencies
-        self._completer = completer
+        self._outboxes = outboxes
         self._configs = configs
-        self._wakeups = wakeups
+        self._notifier = notifier
 
     async def run_once(self) -> float | None:
         """Do it for all that are there; what cannot be taken over holds up nothing else.
@@ -96,7 +96,7 @@ class Adopter:
             return await self._store.set_aside(document, why)
         if documents.needs_moving(document):
             return await self._store.move(document)
-        if foreign.is_over(document):
+        if external.is_over(document):
             await self._store.keep(document)
         else:
             await self._adopt(document)
@@ -106,7 +106,7 @@ class Adopter:
         if document.get(SPOILT) and (faults := unsound.faults(document)):
             await self._refuse(document, faults)
             return
-        found = foreign.read(plain(document), documents.content_size(document))
+        found = external.read(plain(document), documents.content_size(document))
         problems = found.problems
         job = None
         if found.new is not None:
@@ -122,8 +122,8 @@ class Adopter:
             await self._announce(job)
 
     async def _refuse(self, document: dict[str, Any], problems: Problems) -> None:
-        job = await self._store.refuse(document, foreign.reason(problems))
-        log.warning("document refused", id=str(document["_id"]), reason=foreign.reason(problems))
+        job = await self._store.refuse(document, external.reason(problems))
+        log.warning("document refused", id=str(document["_id"]), reason=external.reason(problems))
         if job is not None:
             await self._announce(job)
 
@@ -135,7 +135,7 @@ class Adopter:
 
     async def _announce(self, job: Job) -> None:
         if job.outbox:
-            await self._completer.cascade(job.id)
+            await self._outboxes.cascade(job.id)
         kinds = {State.PENDING: "ready", State.DELAYED: "delayed"}
         if job.state in kinds:
-            self._wakeups.tell(Wake(kind=kinds[job.state], queue=job.queue))
+            self._notifier.tell(Wakeup(kind=kinds[job.state], queue=job.queue))

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
-from jobqueue.services.signals.notifier import Wake
+from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.edits.edits import EditsLostError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.signals.notifier import Wakeups
-    from jobqueue.store.edits.edits import EditStore, Progress
+    from jobqueue.services.signals.notifier import Notifier
+    from jobqueue.store.edits.edits import EditProgress, EditStore
     from jobqueue.store.limits.group_keys import LimitKeyStore
 
 log = get_logger(__name__)
@@ -33,11 +33,11 @@ _SLACK: Final = 0.9
 class EditFollower:
     """Derives anew what another tool has made stale; any number of processes may do it at any time."""
 
-    def __init__(self, edits: EditStore, configs: QueueConfigs, limit_keys: LimitKeyStore, wakeups: Wakeups) -> None:
+    def __init__(self, edits: EditStore, configs: QueueConfigs, limit_keys: LimitKeyStore, notifier: Notifier) -> None:
         self._edits = edits
         self._configs = configs
         self._limit_keys = limit_keys
-        self._wakeups = wakeups
+        self._notifier = notifier
 
     async def run_once(self) -> float | None:
         """Follow the changes since the stored position, and take a step of the walk if there is one.
@@ -57,7 +57,7 @@ class EditFollower:
             return WALK_SECONDS
         return None
 
-    async def _follow(self, progress: Progress) -> bool:
+    async def _follow(self, progress: EditProgress) -> bool:
         """Follow the changes up to now; return false if they are followed from now on only, and a walk is due."""
         position = progress.position
         try:
@@ -94,4 +94,4 @@ class EditFollower:
             log.exception("groups not corrected", queue=queue, jobs=len(jobs))
             return
         if changed:
-            self._wakeups.tell(Wake(kind="ready", queue=queue))
+            self._notifier.tell(Wakeup(kind="ready", queue=queue))

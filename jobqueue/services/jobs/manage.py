@@ -16,7 +16,7 @@ from jobqueue.domain.jobs.transitions import DEPENDENCY
 from jobqueue.domain.work.logs import MOST_LINES, LogQuery
 from jobqueue.services.jobs.job_changes import PATCHABLE, checked, requeue_changes
 from jobqueue.services.jobs.job_tags import tag
-from jobqueue.services.signals.notifier import Wake
+from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.limits.group_key_statements import regrouped
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.attempt import LogLine
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.search.query import JobQuery, Page
-    from jobqueue.services.outbox.outbox import Completer
+    from jobqueue.services.outbox.outbox import Outboxes
     from jobqueue.services.signals.config import QueueConfigs
     from jobqueue.services.signals.log_signals import Logs
-    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.search.listings import Listing
     from jobqueue.store.workflow.dependencies import DependencyStore
@@ -68,7 +68,7 @@ class Family:
     truncated: bool
 
 
-class Admin:
+class JobManager:
     """A person's side of the life of a job."""
 
     def __init__(
@@ -79,8 +79,8 @@ class Admin:
         logs: Logs,
         listing: Listing,
         configs: QueueConfigs,
-        completer: Completer,
-        wakeups: Wakeups,
+        outboxes: Outboxes,
+        notifier: Notifier,
     ) -> None:
         self._configs = configs
         self._jobs = jobs
@@ -88,8 +88,8 @@ class Admin:
         self._dependencies = dependencies
         self._logs = logs
         self._listing = listing
-        self._completer = completer
-        self._wakeups = wakeups
+        self._outboxes = outboxes
+        self._notifier = notifier
 
     async def get(self, job_id: str) -> Job:
         """Return a job with its whole history.
@@ -142,11 +142,11 @@ class Admin:
             change = transitions.kill(job, JobError(kind="killed", message=reason), operation=operation)
             applied = await self._jobs.apply(job.id, job.queue, change, same)
             if applied and (applied.is_new or same is None):
-                self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
+                self._notifier.tell(Wakeup(kind="killed", queue=job.queue, job_id=job.id))
                 if job.slots:
-                    self._wakeups.tell(Wake(kind="room", queue=job.queue))
+                    self._notifier.tell(Wakeup(kind="room", queue=job.queue))
                 if applied.outbox:
-                    await self._completer.cascade(job.id)
+                    await self._outboxes.cascade(job.id)
                 return await self._jobs.get(job_id)
         raise WrongStateError(job_id, "changing too quickly", "killed")
 
@@ -201,7 +201,7 @@ class Admin:
                 down by another one that has failed or was killed.
         """
         if job.outbox:
-            await self._completer.finish(job.id)
+            await self._outboxes.finish(job.id)
             job = replace(job, outbox=())
         if job.state in {State.PENDING, State.PROCESSING}:
             raise WrongStateError(job.id, job.state, "requeued")
@@ -215,8 +215,8 @@ class Admin:
         requeued = await self._requeues.requeue(
             job, dict(changes), operation=operation, group=group, waits_for=waits_for, same=same
         )
-        self._wakeups.tell(Wake(kind="ready", queue=job.queue, job_id=job.id))
-        await self._completer.follow(requeued)
+        self._notifier.tell(Wakeup(kind="ready", queue=job.queue, job_id=job.id))
+        await self._outboxes.follow(requeued)
         return requeued
 
     async def patch(self, job_id: str, changes: Mapping[str, Any], *, only: Preconditions = NONE) -> Job:
@@ -241,7 +241,7 @@ class Admin:
 
         changed = await _while_unchanged(patch, only)
         kind = "ready" if changed.state is State.PENDING else "delayed"
-        self._wakeups.tell(Wake(kind=kind, queue=changed.queue, job_id=changed.id))
+        self._notifier.tell(Wakeup(kind=kind, queue=changed.queue, job_id=changed.id))
         return changed
 
     async def delete(
@@ -283,11 +283,11 @@ class Admin:
         if job.state in states.FINAL:
             if job.has_dependents:
                 begun()
-            await self._completer.forsake(job)
+            await self._outboxes.forsake(job)
         if not await self._jobs.delete(job, same, operation=operation):
             raise await self._jobs.editions.refusal(job, "deleted", same)
         # Somebody may have come to wait for it in between.
-        await self._completer.forsake(job)
+        await self._outboxes.forsake(job)
 
     async def family(self, job_id: str) -> Family:
         """Return the ancestors, descendants and batch of a job."""
@@ -298,7 +298,7 @@ class Admin:
 
     async def settle_left_over(self) -> None:
         """Do what ended jobs still ask for, as far as one pass goes."""
-        await self._completer.run_once()
+        await self._outboxes.run_once()
 
     async def _group(self, job: Job, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the group in which a job counts for the limits of its queue once it is changed."""
@@ -321,7 +321,7 @@ class Admin:
         """Return a job for which nothing is left to fire."""
         job = await self._jobs.get(job_id)
         if job.outbox:
-            await self._completer.finish(job_id)
+            await self._outboxes.finish(job_id)
             job = await self._jobs.get(job_id)
         return job
 

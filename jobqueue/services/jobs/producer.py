@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.states import State
-from jobqueue.services.signals.notifier import Wake
+from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.services.signals.tracing import traceparent
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.services.outbox.dependencies import Dependencies
-    from jobqueue.services.outbox.outbox import Completer
+    from jobqueue.services.outbox.outbox import Outboxes
     from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.documents.documents import Tick
     from jobqueue.store.jobs.jobs import JobStore
 
@@ -31,15 +31,15 @@ class Producer:
         self,
         jobs: JobStore,
         dependencies: Dependencies,
-        completer: Completer,
+        outboxes: Outboxes,
         configs: QueueConfigs,
-        wakeups: Wakeups,
+        notifier: Notifier,
     ) -> None:
         self._jobs = jobs
         self._dependencies = dependencies
-        self._completer = completer
+        self._outboxes = outboxes
         self._configs = configs
-        self._wakeups = wakeups
+        self._notifier = notifier
 
     async def add(
         self, new: NewJob, *, job_id: str | None = None, tick: Tick | None = None, session: Any = None
@@ -98,20 +98,20 @@ class Producer:
             filled, job_ids=job_ids, limit_keys=keys, extras=extras, traceparent=traceparent()
         )
         for queue in {job.queue for job in jobs}:
-            self._wakeups.tell(Wake(kind="ready", queue=queue))
-            self._wakeups.tell(Wake(kind="delayed", queue=queue))
+            self._notifier.tell(Wakeup(kind="ready", queue=queue))
+            self._notifier.tell(Wakeup(kind="delayed", queue=queue))
         return [await self._checked(job) for job in jobs]
 
     async def _checked(self, job: Job) -> Job:
         """Look whether what a new job depends on has ended already."""
         if not job.outbox:
             return job
-        await self._completer.cascade(job.id)
+        await self._outboxes.cascade(job.id)
         return await self._jobs.find(job.id) or job
 
     def _announce(self, job: Job) -> None:
         kind = "ready" if job.state is State.PENDING else "delayed"
-        self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id, priority=job.priority))
+        self._notifier.tell(Wakeup(kind=kind, queue=job.queue, job_id=job.id, priority=job.priority))
 
 
 def _distinct_keys(new: Sequence[NewJob]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.domain.insight.event import Interest
+from jobqueue.domain.insight.event import EventFilter
 from jobqueue.services.jobs.job_tags import phase, phase_of
 
 if TYPE_CHECKING:
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.insight.events import Events
-    from jobqueue.services.jobs.manage import Admin
+    from jobqueue.services.jobs.manage import JobManager
 
 MOST_WAITING: Final = 1000
 """Requests that may wait for changes of jobs at once in one process."""
 _LOOK_SECONDS: Final = 5.0
 
 
-class TooManyWaitingError(Exception):
+class TooManyWatchersError(Exception):
     """Refuse to let one more request wait."""
 
 
-class Waiting:
+class JobWatch:
     """Answers with a job when it has changed: its state, its progress, or which attempt it is at."""
 
-    def __init__(self, admin: Admin, events: Events) -> None:
+    def __init__(self, admin: JobManager, events: Events) -> None:
         self._admin = admin
         self._events = events
         self._waiting = 0
@@ -51,7 +51,7 @@ class Waiting:
         if phase(job) not in known:
             return job
         if self._waiting >= MOST_WAITING:
-            raise TooManyWaitingError
+            raise TooManyWatchersError
         self._waiting += 1
         try:
             return await self._wait(job, seconds, known, gone)
@@ -61,7 +61,7 @@ class Waiting:
     async def _wait(self, job: Job, seconds: float, known: frozenset[str], gone: Callable[[], bool]) -> Job:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        async with self._events.reading(Interest(job_id=job.id, with_progress=True)) as reader:
+        async with self._events.reading(EventFilter(job_id=job.id, with_progress=True)) as reader:
             while True:
                 job = await self._admin.get(job.id)
                 left = until - loop.time()

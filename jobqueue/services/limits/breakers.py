@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from jobqueue.domain.jobs.states import Outcome
 from jobqueue.domain.jobs.transitions import BREAKER
 from jobqueue.journal import get_logger
-from jobqueue.services.signals.notifier import Wake
-from jobqueue.store.limits.limits import End
+from jobqueue.services.signals.notifier import Wakeup
+from jobqueue.store.limits.limits import AttemptEnd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.limits.limits import Breaker
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.limits.limits import BreakerState, LimitStore
 
 log = get_logger(__name__)
@@ -30,7 +30,7 @@ Status = Literal["closed", "open", "half-open"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
+class BreakerGate:
     """What the breakers of a queue let through.
 
     Attributes:
@@ -46,16 +46,16 @@ class Gate:
     trials: frozenset[str] = frozenset()
 
 
-OPEN_GATE: Final = Gate(waits={})
+OPEN_GATE: Final = BreakerGate(waits={})
 
 
 class Breakers:
     """Counts failed attempts and says what may start."""
 
-    def __init__(self, limits: LimitStore, configs: QueueConfigs, wakeups: Wakeups) -> None:
+    def __init__(self, limits: LimitStore, configs: QueueConfigs, notifier: Notifier) -> None:
         self._limits = limits
         self._configs = configs
-        self._wakeups = wakeups
+        self._notifier = notifier
 
     def ending(self, job: Job, change: Transition) -> Transition:
         """Return the end of an attempt with a note in the job's outbox, if the queue's breaker is to count it.
@@ -81,11 +81,11 @@ class Breakers:
 
     async def _count(self, job: Job, breaker: Breaker, attempt: Attempt) -> None:
         kind = job.type if breaker.per == "type" else None
-        end = End(token=str(attempt.token), at=attempt.end_at or job.insert_at)
+        end = AttemptEnd(token=str(attempt.token), at=attempt.end_at or job.insert_at)
         if attempt.outcome is Outcome.SUCCESS:
             if await self._limits.attempt_succeeded(job.queue, kind, breaker, end):
                 log.info("circuit breaker closed", queue=job.queue, type=kind)
-                self._wakeups.tell(Wake(kind="ready", queue=job.queue))
+                self._notifier.tell(Wakeup(kind="ready", queue=job.queue))
         elif attempt.outcome in _FAILED:
             state = await self._limits.attempt_failed(job.queue, kind, breaker, end)
             if state.open_until is not None:
@@ -93,7 +93,7 @@ class Breakers:
                     "circuit breaker open", queue=job.queue, type=kind, failures=state.failures, until=state.open_until
                 )
 
-    async def gate(self, queue: str, config: QueueConfig) -> Gate:
+    async def gate(self, queue: str, config: QueueConfig) -> BreakerGate:
         """Return what may start now."""
         if config.breaker is None:
             return OPEN_GATE
@@ -114,7 +114,7 @@ class Breakers:
                     trial = True
                 else:
                     trials.add(one.type)
-        return Gate(wait=wait, trial=trial, waits=waits, trials=frozenset(trials))
+        return BreakerGate(wait=wait, trial=trial, waits=waits, trials=frozenset(trials))
 
     async def states(self, queue: str, config: QueueConfig) -> list[BreakerState]:
         """Return the breakers that the configuration asks for and that have counted something."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.recent import Recent
+from jobqueue.lru_cache import LruCache
 
 if TYPE_CHECKING:
     from jobqueue.domain.limits.limits import Rate
@@ -15,7 +15,7 @@ _MOST_FACTOR: Final = 1024.0
 _MOST_QUEUES: Final = 2_000
 
 
-class Leeways:
+class GrantLeeway:
     """How long after their grants starts may happen in this process: as the rate says, or longer on a slow database.
 
     Where a write takes longer than the rate's own leeway, every start would come too late for ever. A longer one lets
@@ -23,7 +23,7 @@ class Leeways:
     """
 
     def __init__(self) -> None:
-        self._factors: Recent[str, float] = Recent(_MOST_QUEUES)
+        self._factors: LruCache[str, float] = LruCache(_MOST_QUEUES)
 
     def of(self, queue: str, rate: Rate) -> timedelta:
         """Return the leeway to ask for."""

@@ -11,11 +11,11 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.services.signals.notifier import Wake
+from jobqueue.services.signals.notifier import Wakeup
 
 if TYPE_CHECKING:
     from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.limits.group_key_statements import Place
     from jobqueue.store.limits.group_keys import LimitKeyStore
 
@@ -35,10 +35,10 @@ class LimitKeys:
     a step of some thousand jobs every two seconds.
     """
 
-    def __init__(self, configs: QueueConfigs, keys: LimitKeyStore, wakeups: Wakeups) -> None:
+    def __init__(self, configs: QueueConfigs, keys: LimitKeyStore, notifier: Notifier) -> None:
         self._configs = configs
         self._keys = keys
-        self._wakeups = wakeups
+        self._notifier = notifier
         self._seen: dict[Limited, float] = {}
         self._walked: dict[Limited, float] = {}
         self._places: dict[Limited, Place] = {}
@@ -55,7 +55,7 @@ class LimitKeys:
             # Processes that do not know the limit yet may add jobs for a moment.
             is_new = now - self._seen[one] < _EAGER_SECONDS
             if await (self._walk(one) if is_new else self._look(one, now)):
-                self._wakeups.tell(Wake(kind="ready", queue=one[0]))
+                self._notifier.tell(Wakeup(kind="ready", queue=one[0]))
 
     async def _walk(self, limited: Limited) -> int:
         """Correct all waiting jobs of a queue; return how many were wrong."""

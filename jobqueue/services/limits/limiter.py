@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
-from jobqueue.recent import Recent
+from jobqueue.lru_cache import LruCache
 from jobqueue.services.limits.breakers import OPEN_GATE
-from jobqueue.services.limits.grant_leeway import Leeways
-from jobqueue.services.limits.slots import MOST_REMEMBERED, Slots, free_slots, guesses
-from jobqueue.store.documents.claim_search import LateClaimError, Permit, SlotTakenError
+from jobqueue.services.limits.grant_leeway import GrantLeeway
+from jobqueue.services.limits.slots import MOST_REMEMBERED, SlotEstimates, free_slots, guesses
+from jobqueue.store.documents.claim_search import ClaimPermit, LateClaimError, SlotTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.transitions import Transition
     from jobqueue.domain.queues.queue import QueueConfig
-    from jobqueue.services.limits.breakers import Breakers, Gate
+    from jobqueue.services.limits.breakers import BreakerGate, Breakers
     from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.store.documents.claim_search import Search
+    from jobqueue.store.documents.claim_search import ClaimSearch
     from jobqueue.store.limits.group_keys import LimitKeyStore
-    from jobqueue.store.limits.limits import LimitStore, Running
+    from jobqueue.store.limits.limits import LimitStore, RunningJob
     from jobqueue.store.work.claims import ClaimStore
 
 TRIAL: Final = "trial"
@@ -44,7 +44,7 @@ _FLOWING_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class HeldBack:
     """Jobs may wait, and a limit holds them back.
 
     Attributes:
@@ -67,13 +67,13 @@ class Limiter:
         self._breakers = breakers
         # A lock is there as long as somebody holds it or waits for it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._turns: Recent[tuple[str, str], str] = Recent(MOST_REMEMBERED)
-        self._slots = Slots(limits)
-        self._leeways = Leeways()
-        self._found_at: Recent[Wanted, float] = Recent(MOST_REMEMBERED)
-        self._streaks: Recent[Wanted, int] = Recent(MOST_REMEMBERED)
+        self._turns: LruCache[tuple[str, str], str] = LruCache(MOST_REMEMBERED)
+        self._slots = SlotEstimates(limits)
+        self._leeway = GrantLeeway()
+        self._found_at: LruCache[Wanted, float] = LruCache(MOST_REMEMBERED)
+        self._streaks: LruCache[Wanted, int] = LruCache(MOST_REMEMBERED)
 
-    async def claim(self, search: Search, under: QueueConfig | None = None) -> Job | Held | None:
+    async def claim(self, search: ClaimSearch, under: QueueConfig | None = None) -> Job | HeldBack | None:
         """Claim a job as far as the limits allow.
 
         Args:
@@ -90,19 +90,19 @@ class Limiter:
             if config.paused:
                 return None
             if under is not None and config != under:
-                return Held(seconds=0)
+                return HeldBack(seconds=0)
             search = replace(search, until=self._configs.horizon)
             gate = await self._breakers.gate(search.queue, config) if config.breaker else OPEN_GATE
             if gate.wait > 0:
-                return Held(seconds=gate.wait)
+                return HeldBack(seconds=gate.wait)
             trial = (TRIAL,) if gate.trial else ()
-            held: list[Held] = []
+            held: list[HeldBack] = []
             for wanted, slots in _searches(search, gate, trial):
                 found = await (self._from_groups if config.grouped else self._from_queue)(wanted, config, slots)
-                if not isinstance(found, Held | None):
+                if not isinstance(found, HeldBack | None):
                     return found
                 held += [found] if found else []
-            held += [Held(seconds=wait) for kind, wait in gate.waits.items() if _takes(search, kind)]
+            held += [HeldBack(seconds=wait) for kind, wait in gate.waits.items() if _takes(search, kind)]
             return min(held, key=lambda one: one.seconds, default=None)
 
     def ending(self, job: Job, change: Transition) -> Transition:
@@ -113,10 +113,12 @@ class Limiter:
         """Note that an attempt of this process has left its slots."""
         self._slots.released(job.queue, job.slots)
 
-    async def _from_queue(self, search: Search, config: QueueConfig, slots: tuple[str, ...]) -> Job | Held | None:
+    async def _from_queue(
+        self, search: ClaimSearch, config: QueueConfig, slots: tuple[str, ...]
+    ) -> Job | HeldBack | None:
         free: Sequence[tuple[str, ...]] = [slots]
         if config.concurrency is not None and await self._is_turn_of_others(search):
-            return Held(seconds=_PAUSE)
+            return HeldBack(seconds=_PAUSE)
         if config.concurrency is not None:
             free = [
                 (*slots, one)
@@ -126,7 +128,7 @@ class Limiter:
             return None
         return await self._take(search, config, None, free)
 
-    async def _is_turn_of_others(self, search: Search) -> bool:
+    async def _is_turn_of_others(self, search: ClaimSearch) -> bool:
         """Tell whether to let workers for other types have a slot that this process would take again and again."""
         wanted = (search.queue, search.types, search.excluded)
         if search.types is None or (self._streaks.get(wanted) or 0) < _LONGEST_STREAK:
@@ -135,7 +137,7 @@ class Limiter:
         first = await self._limits.type_of_first(search.queue)
         return first is not None and first not in search.types
 
-    async def _something_waits(self, search: Search) -> bool:
+    async def _something_waits(self, search: ClaimSearch) -> bool:
         """Look whether a start has to be asked for at all; while jobs are found again and again, it has."""
         wanted = (search.queue, search.types, search.excluded)
         found_at = self._found_at.get(wanted)
@@ -143,10 +145,12 @@ class Limiter:
             return True
         return await self._limits.something_waits(search)
 
-    async def _from_groups(self, search: Search, config: QueueConfig, slots: tuple[str, ...]) -> Job | Held | None:
+    async def _from_groups(
+        self, search: ClaimSearch, config: QueueConfig, slots: tuple[str, ...]
+    ) -> Job | HeldBack | None:
         """Claim from the group whose turn it is: they take turns in the order of their keys."""
         path = config.limit_by or ""
-        by_group: dict[str | None, list[Running]] = {}
+        by_group: dict[str | None, list[RunningJob]] = {}
         if config.concurrency is not None:
             for one in await self._limits.running(search.queue, path):
                 by_group.setdefault(one.key, []).append(one)
@@ -161,16 +165,16 @@ class Limiter:
             if most is not None:
                 free = [(*slots, one) for one in guesses(free_slots(key, most, by_group.get(key, ())))]
             found = await self._take(search, config, key, free)
-            if not isinstance(found, Held | None):
+            if not isinstance(found, HeldBack | None):
                 return found
             if found is None:
                 # Somebody else was faster, or what stands first in this group belongs to another one.
                 await self._keys.correct_group(search.queue, key)
             waits += [found.seconds] if found else []
             passed_over.add(key)
-        return Held(seconds=min(waits)) if waits else None
+        return HeldBack(seconds=min(waits)) if waits else None
 
-    async def _next_group(self, search: Search, path: str, passed_over: set[str]) -> str | None:
+    async def _next_group(self, search: ClaimSearch, path: str, passed_over: set[str]) -> str | None:
         turn = (search.queue, path)
         last = self._turns.get(turn)
         key = await self._limits.next_group(search, path, last, passed_over)
@@ -181,19 +185,19 @@ class Limiter:
         return key
 
     async def _take(
-        self, search: Search, config: QueueConfig, key: str | None, choices: Sequence[tuple[str, ...]]
-    ) -> Job | Held | None:
+        self, search: ClaimSearch, config: QueueConfig, key: str | None, choices: Sequence[tuple[str, ...]]
+    ) -> Job | HeldBack | None:
         """Claim with one of several sets of slots, after a start was granted if the queue has a rate."""
         if not choices:
-            return Held(seconds=_POLL)
+            return HeldBack(seconds=_POLL)
         if config.rate is None:
             found, taken = await self._claim_one(search, key, choices, None)
-            return found or (Held(seconds=_POLL) if taken else None)
+            return found or (HeldBack(seconds=_POLL) if taken else None)
         asked_at = time.monotonic()
-        leeway = self._leeways.of(search.queue, config.rate)
+        leeway = self._leeway.of(search.queue, config.rate)
         grant = await self._limits.grant(search.queue, key, config.rate, leeway)
         if grant.deadline is None:
-            return Held(seconds=grant.wait)
+            return HeldBack(seconds=grant.wait)
         try:
             found, taken = await self._claim_one(search, key, choices, grant.deadline)
         except LateClaimError:
@@ -201,24 +205,24 @@ class Limiter:
             raise
         took = time.monotonic() - asked_at
         if found is not None:
-            self._leeways.was_in_time(search.queue, config.rate, took)
+            self._leeway.was_in_time(search.queue, config.rate, took)
             return found
         # That nothing was claimed is certain here: whatever is not has raised an error.
         await self._limits.give_back(search.queue, key, grant)
         # As the server may have seen it: less time has passed there.
         if took > leeway.total_seconds():
-            self._leeways.was_late(search.queue, config.rate, took)
-            return Held(seconds=_SOON)
-        return Held(seconds=_POLL) if taken else None
+            self._leeway.was_late(search.queue, config.rate, took)
+            return HeldBack(seconds=_SOON)
+        return HeldBack(seconds=_POLL) if taken else None
 
     async def _claim_one(
-        self, search: Search, key: str | None, choices: Sequence[tuple[str, ...]], deadline: datetime | None
+        self, search: ClaimSearch, key: str | None, choices: Sequence[tuple[str, ...]], deadline: datetime | None
     ) -> tuple[Job | None, bool]:
         """Claim with the first set of slots that nobody has; tell also whether none was left."""
         wanted = (search.queue, search.types, search.excluded)
         for slots in choices:
             try:
-                job = await self._claims.claim(search, Permit(slots=slots, deadline=deadline, key=key))
+                job = await self._claims.claim(search, ClaimPermit(slots=slots, deadline=deadline, key=key))
             except SlotTakenError as error:
                 self._slots.taken(search.queue, error.slot)
                 if error.slot.startswith(TRIAL):
@@ -236,7 +240,9 @@ class Limiter:
         return None, True
 
 
-def _searches(search: Search, gate: Gate, trial: tuple[str, ...]) -> list[tuple[Search, tuple[str, ...]]]:
+def _searches(
+    search: ClaimSearch, gate: BreakerGate, trial: tuple[str, ...]
+) -> list[tuple[ClaimSearch, tuple[str, ...]]]:
     """Return what to look for, and with which slots: first what no breaker holds back, then single jobs on trial."""
     held_back = gate.trials | gate.waits.keys()
     if not held_back:
@@ -250,5 +256,5 @@ def _searches(search: Search, gate: Gate, trial: tuple[str, ...]) -> list[tuple[
     return found + [(replace(search, types=(kind,), excluded=()), (*trial, f"{TRIAL}:{kind}")) for kind in on_trial]
 
 
-def _takes(search: Search, kind: str) -> bool:
+def _takes(search: ClaimSearch, kind: str) -> bool:
     return kind in search.types if search.types is not None else kind not in search.excluded

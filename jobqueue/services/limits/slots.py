@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.recent import Recent
+from jobqueue.lru_cache import LruCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from jobqueue.store.limits.limits import LimitStore, Running
+    from jobqueue.store.limits.limits import LimitStore, RunningJob
 
 MOST_REMEMBERED: Final = 2_000
 """Queues, or kinds of search, of which a process remembers what saves questions to the database."""
@@ -23,7 +23,7 @@ _PAUSE_SECONDS: Final = 0.01
 
 
 @dataclass(slots=True)
-class _Known:
+class _LimitView:
     """What was read of one limit, and what has become known since.
 
     Attributes:
@@ -45,12 +45,12 @@ class _Known:
         return self.exact and now - self.seen_at > _SETTLED_SECONDS
 
 
-class Slots:
+class SlotEstimates:
     """What this process believes of the slots of whole queues; only a claim that takes one shows that it was free."""
 
     def __init__(self, limits: LimitStore) -> None:
         self._limits = limits
-        self._known: Recent[str, _Known] = Recent(MOST_REMEMBERED)
+        self._known: LruCache[str, _LimitView] = LruCache(MOST_REMEMBERED)
 
     async def offer(self, queue: str, most: int, revision: int) -> list[str]:
         """Return some slots that seem to be free.
@@ -63,7 +63,7 @@ class Slots:
         now = time.monotonic()
         known = self._known.get(queue)
         if known is None or (known.most, known.revision) != (most, revision):
-            known = _Known(most=most, revision=revision, seen_at=now)
+            known = _LimitView(most=most, revision=revision, seen_at=now)
             self._known.keep(queue, known)
         if not known.is_usable(now) or (not known.free and now - known.read_at > _PAUSE_SECONDS):
             known.read_at = now
@@ -85,7 +85,7 @@ class Slots:
             known.free |= {slot for slot in slots if is_slot(slot, "#") and int(slot[1:]) < known.most}
 
 
-def free_slots(key: str, most: int, running: Iterable[Running]) -> list[str]:
+def free_slots(key: str, most: int, running: Iterable[RunningJob]) -> list[str]:
     """Return the slots of a group, or with an empty key of the whole queue, that may be given away.
 
     A running job that has none of the first ``most`` slots, because the limit was higher or another one when it began,
@@ -97,7 +97,7 @@ def free_slots(key: str, most: int, running: Iterable[Running]) -> list[str]:
     return [f"{key}#{number}" for number in unused[: max(0, most - others - len(used))]]
 
 
-def _in_use(key: str, most: int, running: Iterable[Running]) -> tuple[set[int], int]:
+def _in_use(key: str, most: int, running: Iterable[RunningJob]) -> tuple[set[int], int]:
     """Return which of the first slots are taken, and how many running jobs have none of them."""
     prefix = f"{key}#"
     used: set[int] = set()

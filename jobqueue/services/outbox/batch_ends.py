@@ -13,7 +13,7 @@ from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import REOPEN
 from jobqueue.domain.workflow.batch import EVENTS, OPEN, StandIn, closing
 from jobqueue.journal import get_logger
-from jobqueue.services.signals.notifier import Wake
+from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.documents.documents import callback_of, derived_id
 from jobqueue.store.workflow.batch_statements import ADDING, REQUEUE
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.workflow.batch import Batch, Event
     from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.workflow.batches import BatchStore
     from jobqueue.store.workflow.dependencies import DependencyStore
@@ -45,7 +45,7 @@ class BatchEnds:
         requeues: RequeueStore,
         dependencies: DependencyStore,
         configs: QueueConfigs,
-        wakeups: Wakeups,
+        notifier: Notifier,
     ) -> None:
         self._store = store
         self._generations = generations
@@ -53,7 +53,7 @@ class BatchEnds:
         self._requeues = requeues
         self._dependencies = dependencies
         self._configs = configs
-        self._wakeups = wakeups
+        self._notifier = notifier
 
     async def job_ended(self, job: Job) -> list[str]:
         """Do what follows from the end of one job of a batch; return what `create_callbacks` does."""
@@ -186,7 +186,7 @@ class BatchEnds:
                 return []
             break
         kind = "ready" if made.state is State.PENDING else "delayed"
-        self._wakeups.tell(Wake(kind=kind, queue=made.queue, job_id=made.id, priority=made.priority))
+        self._notifier.tell(Wakeup(kind=kind, queue=made.queue, job_id=made.id, priority=made.priority))
         return [made.id] if made.outbox else []
 
     async def _stand_in(self, batch: Batch, event: Event, index: int, conflict: KeyConflictError) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from jobqueue.domain.errors import ConflictError, KeyConflictError, NotFoundError, WrongStateError
 from jobqueue.domain.workflow.batch import FINISHED, SUCCESS
 from jobqueue.journal import get_logger
-from jobqueue.services.signals.notifier import Wake
+from jobqueue.services.signals.notifier import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.workflow.batch import Batch
     from jobqueue.services.outbox.batch_ends import BatchEnds
-    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.work.claims import ClaimStore
     from jobqueue.store.workflow.batches import BatchStore
     from jobqueue.store.workflow.dependencies import DependencyStore
@@ -39,7 +39,7 @@ class BatchRestarts:
         dependencies: DependencyStore,
         claims: ClaimStore,
         ends: BatchEnds,
-        wakeups: Wakeups,
+        notifier: Notifier,
     ) -> None:
         self._batches = batches
         self._store = store
@@ -47,7 +47,7 @@ class BatchRestarts:
         self._dependencies = dependencies
         self._claims = claims
         self.ends = ends
-        self._wakeups = wakeups
+        self._notifier = notifier
 
     async def begin(
         self,
@@ -102,7 +102,7 @@ class BatchRestarts:
         for job_id in await self._store.reviving(batch):
             await finish(job_id)
         await self._store.restarted(batch)
-        self._wakeups.tell(Wake(kind="ready"))
+        self._notifier.tell(Wakeup(kind="ready"))
         seen = await self._batches.get(batch.id)
         for job_id in await self.ends.settle(batch.id):
             await finish(job_id)

@@ -16,15 +16,15 @@ from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import POLICIES
 from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.domain.jobs.transitions import DEPENDENCY
-from jobqueue.services.signals.notifier import Wake
+from jobqueue.services.signals.notifier import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from jobqueue.domain.jobs.job import Job, NewJob
-    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.jobs.jobs import JobStore
-    from jobqueue.store.workflow.dependencies import DependencyStore, Known
+    from jobqueue.store.workflow.dependencies import Dependency, DependencyStore
 
 _KILL, _RUN, _HOLD = POLICIES
 _AT_ONCE: Final = 500
@@ -33,10 +33,10 @@ _AT_ONCE: Final = 500
 class Dependencies:
     """Releases jobs that wait for others, and kills those that wait in vain."""
 
-    def __init__(self, store: DependencyStore, jobs: JobStore, wakeups: Wakeups) -> None:
+    def __init__(self, store: DependencyStore, jobs: JobStore, notifier: Notifier) -> None:
         self._store = store
         self._jobs = jobs
-        self._wakeups = wakeups
+        self._notifier = notifier
 
     async def mark(self, job_ids: Sequence[str], session: Any = None) -> set[str]:
         """Note on jobs that others are going to depend on them; return the ids of jobs that do not exist.
@@ -113,12 +113,12 @@ class Dependencies:
         error = JobError(kind=DEPENDENCY, message=cause)
         if not await self._jobs.apply(job.id, job.queue, transitions.kill(job, error)):
             return False
-        self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
+        self._notifier.tell(Wakeup(kind="killed", queue=job.queue, job_id=job.id))
         return True
 
     def _announce(self) -> None:
-        self._wakeups.tell(Wake(kind="ready"))
-        self._wakeups.tell(Wake(kind="delayed"))
+        self._notifier.tell(Wakeup(kind="ready"))
+        self._notifier.tell(Wakeup(kind="delayed"))
 
 
 _ENDS: Final = {State.FAILED: "has failed", State.KILLED: "was killed"}
@@ -142,7 +142,7 @@ def _cause(job_id: str, kind: str, how: State | None, error: JobError | None) ->
     return f"job {job_id} ({kind}) {_ENDS[how]}: {error.message}"
 
 
-def _is_over(known: Known) -> bool:
+def _is_over(known: Dependency) -> bool:
     return known.state is None or known.state in FINAL
 
 

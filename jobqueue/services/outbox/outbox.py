@@ -18,7 +18,7 @@ from jobqueue.domain.jobs.job import as_tuple
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import DEPENDENTS, NOTES
 from jobqueue.journal import get_logger
-from jobqueue.services.signals.notifier import Wake
+from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.documents.documents import child_id
 from jobqueue.store.workflow.batch_statements import REQUEUE, SETTLE
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from jobqueue.services.outbox.dependencies import Dependencies
     from jobqueue.services.outbox.revival import Revival
     from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.work.claims import ClaimStore
 
@@ -46,7 +46,7 @@ _DRAIN_SECONDS: Final = 2.0
 _MOST_CASCADES: Final = 100
 
 
-class Completer:
+class Outboxes:
     """Does what ended jobs and batches still ask for."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Completer:
         restarts: BatchRestarts,
         breakers: Breakers,
         configs: QueueConfigs,
-        wakeups: Wakeups,
+        notifier: Notifier,
     ) -> None:
         self._jobs = jobs
         self._claims = claims
@@ -68,7 +68,7 @@ class Completer:
         self._restarts = restarts
         self._breakers = breakers
         self._configs = configs
-        self._wakeups = wakeups
+        self._notifier = notifier
         self._stuck: dict[str, float] = {}
         self._under_way: set[str] = set()
         self._cascades: set[asyncio.Task[None]] = set()
@@ -257,7 +257,7 @@ class Completer:
                 return []
             break
         kind = "ready" if made.state is State.PENDING else "delayed"
-        self._wakeups.tell(Wake(kind=kind, queue=made.queue, job_id=made.id, priority=made.priority))
+        self._notifier.tell(Wakeup(kind=kind, queue=made.queue, job_id=made.id, priority=made.priority))
         return [made.id] if made.outbox else []
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.limits.breakers import Breakers
     from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.store.access.scope_checks import Visible
+    from jobqueue.store.access.scope_checks import ScopeChecks
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.limits.limits import LimitStore
     from jobqueue.store.queues.queues import QueueStore
@@ -82,10 +82,10 @@ class Explainer:
         breakers: Breakers,
         workers: WorkerStore,
         figures: QueueStore,
-        visible: Visible,
+        scope_checks: ScopeChecks,
         neighbours: NeighbourStore,
     ) -> None:
-        self._visible = visible
+        self._scope_checks = scope_checks
         self._neighbours = neighbours
         self._jobs = jobs
         self._configs = configs
@@ -114,7 +114,7 @@ class Explainer:
             seen = one
             if one.kind in {"dependency", "unread"}:
                 jobs = one.details["jobs"]
-                hidden = await self._visible.missing([job["id"] for job in jobs], scope)
+                hidden = await self._scope_checks.missing([job["id"] for job in jobs], scope)
                 seen = replace(one, details={"jobs": [job for job in jobs if job["id"] not in hidden]})
             elif scope.meta and one.kind in _WHOLE_QUEUE:
                 kept: dict[str, Any] = {

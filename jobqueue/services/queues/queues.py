@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.preconditions import NONE, Preconditions
 from jobqueue.domain.errors import ChangedMeanwhileError, NotFoundError, UnfinishedJobsError, WrongStateError
-from jobqueue.domain.insight.audit import Actor, Note
+from jobqueue.domain.insight.audit import Actor, AuditNote
 from jobqueue.domain.queues import queue as queues
 from jobqueue.domain.queues import queue_form
 from jobqueue.domain.work.processing import MOST_PREVIOUS, WebhookConfig
 from jobqueue.services.queues.merge_patch import merged, unmasked
-from jobqueue.services.signals.notifier import Wake
+from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.queues.config import NOTHING
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.insight.audit import Entry
     from jobqueue.domain.queues.queue import QueueConfig
-    from jobqueue.services.jobs.manage import Admin
+    from jobqueue.services.jobs.manage import JobManager
     from jobqueue.services.limits.breakers import Breakers
     from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.insight.audit import AuditStore
     from jobqueue.store.queues.config import ConfigStore
     from jobqueue.store.queues.queues import QueueStore
@@ -56,10 +56,10 @@ class Queues:
         store: ConfigStore,
         audit: AuditStore,
         jobs: QueueStore,
-        admin: Admin,
+        admin: JobManager,
         breakers: Breakers,
         configs: QueueConfigs,
-        wakeups: Wakeups,
+        notifier: Notifier,
     ) -> None:
         self._store = store
         self._audit = audit
@@ -67,7 +67,7 @@ class Queues:
         self._admin = admin
         self._breakers = breakers
         self._configs = configs
-        self._wakeups = wakeups
+        self._notifier = notifier
 
     async def get(self, name: str) -> QueueConfig:
         """Return a queue's configuration; one that nobody configured has the defaults."""
@@ -151,7 +151,7 @@ class Queues:
         config, _ = await self._change(name, "pause" if paused else "resume", want, by, only)
         if not paused:
             await self._breakers.close(name)
-            self._wakeups.tell(Wake(kind="ready", queue=name))
+            self._notifier.tell(Wakeup(kind="ready", queue=name))
         return config
 
     async def delete(
@@ -206,7 +206,7 @@ class Queues:
             # Their children may belong to this queue too, and are not to run once it has its defaults.
             for _ in range(1 + ended // _SWEPT):
                 await self._admin.settle_left_over()
-        self._wakeups.tell(Wake(kind="all"))
+        self._notifier.tell(Wakeup(kind="all"))
         return killed
 
     async def _change(
@@ -218,10 +218,10 @@ class Queues:
             after, made = want(stored)
             if after == stored or (after is None and stored is NOTHING):
                 return _config(stored), made
-            note = Note(action=action, by=by or somebody(), before=_shown(stored), after=_shown(after))
+            note = AuditNote(action=action, by=by or somebody(), before=_shown(stored), after=_shown(after))
             if await self._store.swap(name, stored, after, note):
                 await self._configs.refresh()
-                self._wakeups.tell(Wake(kind="config"))
+                self._notifier.tell(Wakeup(kind="config"))
                 return _config(after), made
         raise ChangedMeanwhileError("queue", name)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jobqueue.store.queues.queues import QueueStore
 
 
-class Overview:
+class QueueStatuses:
     """Looks at whole queues."""
 
     def __init__(

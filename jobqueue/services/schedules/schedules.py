@@ -20,9 +20,9 @@ from jobqueue.domain.errors import (
     NotFoundError,
     TooLargeError,
 )
-from jobqueue.domain.insight.audit import Note
+from jobqueue.domain.insight.audit import AuditNote
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.schedules.schedule import Planned, Schedule, Skipped, due
+from jobqueue.domain.schedules.schedule import Schedule, SkippedTick, StoredSchedule, due
 from jobqueue.journal import get_logger
 from jobqueue.services.queues.queues import somebody
 from jobqueue.store.documents.documents import tick_id
@@ -52,7 +52,7 @@ class Schedules:
     def __init__(self, store: ScheduleStore) -> None:
         self._store = store
 
-    async def get(self, name: str) -> Planned:
+    async def get(self, name: str) -> StoredSchedule:
         """Return a schedule.
 
         Raises:
@@ -63,11 +63,11 @@ class Schedules:
             raise NotFoundError("schedule" if found is None else "readable schedule", name)
         return found
 
-    async def page(self, after: str, limit: int) -> list[Planned]:
+    async def page(self, after: str, limit: int) -> list[StoredSchedule]:
         """Return schedules by name, from the one that follows ``after`` on."""
         return await self._store.page(after, limit)
 
-    async def view(self, one: Planned, scope: Scope = EVERYTHING) -> dict[str, Any]:
+    async def view(self, one: StoredSchedule, scope: Scope = EVERYTHING) -> dict[str, Any]:
         """Return a schedule as JSON, with its next runs and those of its last ones that are within a scope."""
         last = [made for made in await self._store.made(one.name, _RUNS) if scope.has_queue(made.queue)]
         schedule, skipped = one.schedule, one.last_skipped
@@ -92,7 +92,7 @@ class Schedules:
         by: Actor | None = None,
         only: Preconditions = NONE,
         scope: Scope = EVERYTHING,
-    ) -> tuple[Planned, bool]:
+    ) -> tuple[StoredSchedule, bool]:
         """Create or replace a schedule; the same definition again changes nothing.
 
         The next tick is counted from now on if the definition says other times than before, or if it was paused.
@@ -100,7 +100,7 @@ class Schedules:
         Args:
             schedule: the definition.
             by: who does it.
-            only: conditions on the `Planned.tag` of the present one.
+            only: conditions on the `StoredSchedule.tag` of the present one.
             scope: replace only one that makes jobs in it.
 
         Returns:
@@ -111,7 +111,7 @@ class Schedules:
             ForbiddenError: one of this name is outside of the scope.
         """
 
-        def want(before: Planned | None, now: datetime) -> Planned:
+        def want(before: StoredSchedule | None, now: datetime) -> StoredSchedule:
             if before is not None and not is_within(before, scope):
                 raise ForbiddenError("a schedule of this name belongs to others")
             return _planned(schedule, before, now)
@@ -129,7 +129,7 @@ class Schedules:
         by: Actor | None = None,
         only: Preconditions = NONE,
         scope: Scope = EVERYTHING,
-    ) -> Planned:
+    ) -> StoredSchedule:
         """Pause or resume a schedule. What it would have made meanwhile is not made up for.
 
         Raises:
@@ -137,7 +137,7 @@ class Schedules:
             ChangedMeanwhileError: a condition does not hold.
         """
 
-        def want(before: Planned | None, now: datetime) -> Planned:
+        def want(before: StoredSchedule | None, now: datetime) -> StoredSchedule:
             if before is None or before.schedule is None or not is_within(before, scope):
                 raise NotFoundError("schedule", name)
             return _planned(replace(before.schedule, paused=paused), before, now)
@@ -162,7 +162,7 @@ class Schedules:
             ChangedMeanwhileError: a condition does not hold.
         """
 
-        def want(before: Planned | None, now: datetime) -> None:
+        def want(before: StoredSchedule | None, now: datetime) -> None:
             del now
             if before is None or not is_within(before, scope):
                 raise NotFoundError("schedule", name)
@@ -173,10 +173,10 @@ class Schedules:
         self,
         name: str,
         action: str,
-        want: Callable[[Planned | None, datetime], Planned | None],
+        want: Callable[[StoredSchedule | None, datetime], StoredSchedule | None],
         by: Actor | None,
         only: Preconditions,
-    ) -> tuple[Planned | None, Planned | None]:
+    ) -> tuple[StoredSchedule | None, StoredSchedule | None]:
         """Change a schedule; return what it was and what it is."""
         for _ in range(_TRIES):
             before = await self._store.find(name)
@@ -184,13 +184,13 @@ class Schedules:
             only.check("schedule", name, before.tag if before else "", exists=before is not None)
             if after is not None and before is not None and after is before:
                 return before, before
-            note = Note(action=action, by=by or somebody(), before=_shown(before), after=_shown(after))
+            note = AuditNote(action=action, by=by or somebody(), before=_shown(before), after=_shown(after))
             if await self._store.swap(name, before, after, note):
                 return before, after
         raise ChangedMeanwhileError("schedule", name)
 
 
-def is_within(one: Planned, scope: Scope) -> bool:
+def is_within(one: StoredSchedule, scope: Scope) -> bool:
     """Tell whether a schedule makes jobs within a scope; one that cannot be read is in none but that of everything."""
     job = one.schedule.job if one.schedule is not None else None
     return scope.is_everything or (job is not None and scope.holds(job))
@@ -225,7 +225,7 @@ class Scheduler:
         # One that cannot be followed is due for ever.
         return None if stuck else await self._store.seconds_to_next()
 
-    async def _run(self, one: Planned, now: datetime) -> bool:
+    async def _run(self, one: StoredSchedule, now: datetime) -> bool:
         """Make what is due for a schedule, as far as it can be understood; say whether it can."""
         schedule, next_at = one.schedule, one.next_at
         if schedule is None or next_at is None:
@@ -234,7 +234,7 @@ class Scheduler:
             self._spoilt.add(one.name)
             return False
         todo = due(schedule, next_at, now, one.created_at)
-        skipped = Skipped(at=todo.missed, reason="it was missed: no process was there") if todo.missed else None
+        skipped = SkippedTick(at=todo.missed, reason="it was missed: no process was there") if todo.missed else None
         for start in range(0, len(todo.ticks), _TOGETHER):
             if await self._store.now() - now > _STALE:
                 todo = replace(todo, next_at=todo.ticks[start])
@@ -245,7 +245,7 @@ class Scheduler:
         await self._store.advance(one, todo.next_at, skipped)
         return True
 
-    async def _make(self, one: Planned, schedule: Schedule, tick: datetime) -> Skipped | None:
+    async def _make(self, one: StoredSchedule, schedule: Schedule, tick: datetime) -> SkippedTick | None:
         """Make the job for a tick, unless it is there already; return why if it cannot be made."""
         job_id = tick_id(one.incarnation, tick)
         try:
@@ -260,16 +260,16 @@ class Scheduler:
             return self._skip(schedule, tick, str(error))
         return None
 
-    def _skip(self, schedule: Schedule, tick: datetime, reason: str) -> Skipped:
+    def _skip(self, schedule: Schedule, tick: datetime, reason: str) -> SkippedTick:
         log.warning("no job made for a tick", schedule=schedule.name, tick=json_form.date(tick), reason=reason)
-        return Skipped(at=tick, reason=reason)
+        return SkippedTick(at=tick, reason=reason)
 
 
-def _planned(schedule: Schedule, before: Planned | None, now: datetime) -> Planned:
+def _planned(schedule: Schedule, before: StoredSchedule | None, now: datetime) -> StoredSchedule:
     """Return a schedule as it is to be stored; the same one if nothing changes."""
     old = before.schedule if before is not None else None
     if before is None or old is None:
-        return Planned(
+        return StoredSchedule(
             name=schedule.name,
             schedule=schedule,
             incarnation=secrets.token_hex(8),
@@ -302,5 +302,5 @@ def _text(schedule: Schedule) -> str:
     return json.dumps(schedule.wire(), sort_keys=True)
 
 
-def _shown(one: Planned | None) -> dict[str, Any] | None:
+def _shown(one: StoredSchedule | None) -> dict[str, Any] | None:
     return None if one is None or one.schedule is None else one.schedule.wire()

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.journal import get_logger
-from jobqueue.store.documents.claim_search import Horizon
+from jobqueue.store.documents.claim_search import ClaimHorizon
 from jobqueue.store.mongo.clock import steady
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jobqueue.store.queues.config import ConfigStore, Reading
+    from jobqueue.store.queues.config import ConfigSnapshot, ConfigStore
 
 log = get_logger(__name__)
 FRESH_SECONDS: Final = 1.0
@@ -32,7 +32,7 @@ def _no_change() -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Copy:
+class _Snapshot:
     """The configuration this process knows, asked for at ``asked_at`` and here at ``had_at`` by the steady clock."""
 
     queues: Mapping[str, QueueConfig] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class _Copy:
     asked_at: float = float("-inf")
     had_at: float = float("-inf")
 
-    def is_overtaken_by(self, answer: Reading, asked_at: float) -> bool:
+    def is_overtaken_by(self, answer: ConfigSnapshot, asked_at: float) -> bool:
         """Tell whether an answer is newer than this copy.
 
         An answer that was asked for after this copy had come is newer, whatever its revision: a database may have been
@@ -60,7 +60,7 @@ class QueueConfigs:
 
     def __init__(self, store: ConfigStore, changed: Callable[[], None] = _no_change) -> None:
         self._store = store
-        self._copy = _Copy()
+        self._copy = _Snapshot()
         self._window = FRESH_SECONDS
         self._lock = asyncio.Lock()
         self._changed = changed
@@ -76,10 +76,10 @@ class QueueConfigs:
         return self._copy.revision
 
     @property
-    def horizon(self) -> Horizon:
+    def horizon(self) -> ClaimHorizon:
         """Until when the present copy decides claims."""
         copy = self._copy
-        return Horizon(at=copy.at + timedelta(seconds=self._window), asked_at=copy.asked_at, seconds=self._window)
+        return ClaimHorizon(at=copy.at + timedelta(seconds=self._window), asked_at=copy.asked_at, seconds=self._window)
 
     def of(self, queue: str) -> QueueConfig:
         """Return a queue's configuration as last read; a queue nobody configured has the defaults."""
@@ -102,13 +102,13 @@ class QueueConfigs:
         before = self._copy
         if not before.is_overtaken_by(answer, asked_at):
             return
-        self._copy = _Copy(
+        self._copy = _Snapshot(
             queues=answer.queues, revision=answer.revision, at=answer.at, asked_at=asked_at, had_at=steady()
         )
         if answer.queues != before.queues:
             self._changed()
 
-    def was_late(self, horizon: Horizon) -> None:
+    def was_late(self, horizon: ClaimHorizon) -> None:
         """Note that a claim came too late although its configuration had just been read: give the next ones longer.
 
         Where the way to the database takes that long, no claim would ever be in time otherwise.
@@ -116,7 +116,7 @@ class QueueConfigs:
         self._window = min(max(self._window, 2 * horizon.age()), _LONGEST_WINDOW)
         log.warning("claims take long to reach the database", seconds=round(horizon.age(), 1), allowed=self._window)
 
-    def was_in_time(self, horizon: Horizon) -> None:
+    def was_in_time(self, horizon: ClaimHorizon) -> None:
         """Note that a claim was answered: the next ones get less time again, down to `FRESH_SECONDS`."""
         if self._window > FRESH_SECONDS:
             self._window = max(FRESH_SECONDS, min(self._window, max(self._window / 2, 2 * horizon.age())))

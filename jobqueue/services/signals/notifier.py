@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobqueue.turns import Turns
+from jobqueue.loop_errors import LoopErrors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wake:
+class Wakeup:
     """Something happened that somebody may wait for.
 
     Attributes:
@@ -31,7 +31,7 @@ class Wake:
     relayed: bool = False
 
 
-class Wakeups:
+class Notifier:
     """Hands every wake-up to all listeners, at once; a listener must not block.
 
     Attributes:
@@ -39,15 +39,15 @@ class Wakeups:
     """
 
     def __init__(self) -> None:
-        self._listeners: list[Callable[[Wake], None]] = []
-        self.turns = Turns("wake-ups")
+        self._listeners: list[Callable[[Wakeup], None]] = []
+        self.turns = LoopErrors("wake-ups")
 
-    def listen(self, listener: Callable[[Wake], None]) -> Callable[[], None]:
+    def listen(self, listener: Callable[[Wakeup], None]) -> Callable[[], None]:
         """Call ``listener`` from now on; return how to stop that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def tell(self, wake: Wake) -> None:
+    def tell(self, wake: Wakeup) -> None:
         """Wake who waits."""
         for listener in tuple(self._listeners):
             with self.turns.turn():

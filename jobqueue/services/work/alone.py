@@ -17,7 +17,7 @@ ASK_SECONDS: Final = 5.0
 """When a worker that runs such a job asks for another one, should no wake-up come sooner."""
 
 
-class Alone:
+class SoloRuns:
     """Watches the jobs that run alone, over all queues of a worker.
 
     Within a queue a unique slot keeps two of these jobs apart. Two jobs of different queues meet only after both were

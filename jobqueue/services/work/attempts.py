@@ -17,14 +17,14 @@ from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import LONGEST_LINE
 from jobqueue.domain.jobs.states import Outcome
 from jobqueue.domain.text import cut, split, words
-from jobqueue.domain.work.verdict import Accepted, Again, Death, Failure, Success, Verdict
+from jobqueue.domain.work.verdict import Accepted, Death, Failure, RunAgain, Success, Verdict
 from jobqueue.journal import get_logger
-from jobqueue.services.limits.limiter import Held
-from jobqueue.services.signals.notifier import Wake
-from jobqueue.services.work.alone import ASK_SECONDS, Alone
+from jobqueue.services.limits.limiter import HeldBack
+from jobqueue.services.signals.notifier import Wakeup
+from jobqueue.services.work.alone import ASK_SECONDS, SoloRuns
 from jobqueue.services.work.give_backs import GiveBacks
-from jobqueue.store.documents.claim_search import LateClaimError, Search
-from jobqueue.store.work.claims import MOST_HISTORY, Beat
+from jobqueue.store.documents.claim_search import ClaimSearch, LateClaimError
+from jobqueue.store.work.claims import MOST_HISTORY, HeartbeatReply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.insight.metrics import Metrics
     from jobqueue.services.limits.limiter import Limiter
-    from jobqueue.services.outbox.outbox import Completer
+    from jobqueue.services.outbox.outbox import Outboxes
     from jobqueue.services.signals.config import QueueConfigs
     from jobqueue.services.signals.log_signals import Logs
-    from jobqueue.services.signals.notifier import Wakeups
+    from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.jobs.jobs import JobStore
-    from jobqueue.store.jobs.transitions import Applied
+    from jobqueue.store.jobs.transitions import AppliedTransition
     from jobqueue.store.work.claims import ClaimStore
     from jobqueue.store.workflow.dependencies import DependencyStore
 
@@ -52,7 +52,7 @@ _PAUSE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class ClaimedJob:
     """A job and the token under which its worker reports.
 
     Attributes:
@@ -64,7 +64,7 @@ class Claimed:
     sent_at: float = field(default_factory=time.monotonic)
 
 
-class Work:
+class Attempts:
     """The worker's side of the life of a job."""
 
     def __init__(
@@ -74,26 +74,26 @@ class Work:
         limiter: Limiter,
         dependencies: DependencyStore,
         configs: QueueConfigs,
-        completer: Completer,
+        outboxes: Outboxes,
         logs: Logs,
-        wakeups: Wakeups,
+        notifier: Notifier,
     ) -> None:
         self._jobs = jobs
         self._claims = claims
         self._limiter = limiter
         self._dependencies = dependencies
         self._configs = configs
-        self._completer = completer
+        self._outboxes = outboxes
         self._logs = logs
-        self._wakeups = wakeups
-        self.alone = Alone(claims)
+        self._notifier = notifier
+        self.alone = SoloRuns(claims)
         self.give_backs = GiveBacks(jobs, claims, self._apply)
         self.metrics: Metrics | None = None
 
-    async def claim(self, queue: str, types: Sequence[str] | None, **how: Any) -> Claimed | None:
+    async def claim(self, queue: str, types: Sequence[str] | None, **how: Any) -> ClaimedJob | None:
         """Do what `attempt` does, and do not tell a queue that holds its jobs back from one that has none."""
         claimed = await self.attempt(queue, types, **how)
-        return None if isinstance(claimed, Held) else claimed
+        return None if isinstance(claimed, HeldBack) else claimed
 
     async def attempt(
         self,
@@ -105,7 +105,7 @@ class Work:
         excluded: Sequence[str] = (),
         margin: float = 0,
         under: QueueConfig | None = None,
-    ) -> Claimed | Held | None:
+    ) -> ClaimedJob | HeldBack | None:
         """Claim the first waiting job of a queue that its limits let through.
 
         A claim happens within a second, by the server's clock, after its configuration was read, or not at all. If
@@ -121,9 +121,9 @@ class Work:
             under: claim nothing unless this is the queue's present configuration.
 
         Returns:
-            The job; `Held` if a limit of the queue holds back what may wait; ``None`` if nothing waits.
+            The job; `HeldBack` if a limit of the queue holds back what may wait; ``None`` if nothing waits.
         """
-        search = Search(
+        search = ClaimSearch(
             queue=queue,
             types=None if types is None else tuple(types),
             token=secrets.token_hex(12),
@@ -139,7 +139,7 @@ class Work:
             if config.paused or types == ():
                 return None
             if under is not None and config != under:
-                return Held(seconds=0)
+                return HeldBack(seconds=0)
             horizon = self._configs.horizon
             try:
                 claimed = await self._claim(replace(search, until=horizon), config, under)
@@ -149,9 +149,9 @@ class Work:
             else:
                 self._configs.was_in_time(horizon)
                 return claimed
-        return Held(seconds=_PAUSE)
+        return HeldBack(seconds=_PAUSE)
 
-    def give_back(self, claimed: Claimed, error: BaseException | None = None) -> None:
+    def give_back(self, claimed: ClaimedJob, error: BaseException | None = None) -> None:
         """Give a job back in the background, uncounted, that was claimed and is not run; ``error`` says why."""
         self.give_backs.give_back(claimed.job, claimed.token, error)
 
@@ -162,7 +162,7 @@ class Work:
         *,
         progress: float | None = None,
         lines: Sequence[tuple[str, str | None]] = (),
-    ) -> Beat | None:
+    ) -> HeartbeatReply | None:
         """Renew the lease and keep progress and log lines (text and level); ``None`` if the claim is lost."""
         if progress is not None and not 0 <= progress <= 100:  # noqa: PLR2004 - said in the message
             raise InvalidInputError({"progress": ["must be from 0 to 100"]})
@@ -185,7 +185,7 @@ class Work:
         """
         if isinstance(verdict, Accepted):
             return
-        if isinstance(verdict, Again):
+        if isinstance(verdict, RunAgain):
             config = await self._configs.fresh(job.queue)
             await self._apply(job, _retry(job, token, verdict, _most_retries(job, token, config.max_retries)))
             return
@@ -200,7 +200,9 @@ class Work:
         """Wait for jobs that are being given back, as long as is reasonable."""
         await self.give_backs.drain()
 
-    async def _claim(self, search: Search, config: QueueConfig, under: QueueConfig | None) -> Claimed | Held | None:
+    async def _claim(
+        self, search: ClaimSearch, config: QueueConfig, under: QueueConfig | None
+    ) -> ClaimedJob | HeldBack | None:
         sent_at = time.monotonic()
         call = asyncio.create_task(self._find(search, config, under))
         try:
@@ -213,10 +215,10 @@ class Work:
         except Exception as error:
             self.give_backs.look_for(search, error)
             raise
-        if job is None or isinstance(job, Held):
+        if job is None or isinstance(job, HeldBack):
             return job
         try:
-            return Claimed(job=await self._complete(job), token=search.token, sent_at=sent_at)
+            return ClaimedJob(job=await self._complete(job), token=search.token, sent_at=sent_at)
         except BaseException as error:
             self.give_backs.give_back(job, search.token, error)
             raise
@@ -246,24 +248,24 @@ class Work:
             if job.slots:
                 # A job that ran alone makes room for others like it in every queue.
                 queue = None if job.is_suspect else job.queue
-                self._wakeups.tell(Wake(kind="room", queue=queue, job_id=job.id))
+                self._notifier.tell(Wakeup(kind="room", queue=queue, job_id=job.id))
             if applied.outbox:
-                await self._completer.cascade(job.id)
+                await self._outboxes.cascade(job.id)
             if change.target in states.WAITING:
                 kind = "ready" if change.target is states.State.PENDING else "delayed"
-                self._wakeups.tell(Wake(kind=kind, queue=job.queue, job_id=job.id))
+                self._notifier.tell(Wakeup(kind=kind, queue=job.queue, job_id=job.id))
             return
         present = await self._jobs.lean(job.id)
         await self._jobs.history.keep_late(job.id, str(change.token), _late(change))
         raise StaleTokenError(job.id, present.state)
 
-    async def _find(self, search: Search, config: QueueConfig, under: QueueConfig | None) -> Job | Held | None:
+    async def _find(self, search: ClaimSearch, config: QueueConfig, under: QueueConfig | None) -> Job | HeldBack | None:
         """Claim a job; give it back at once if it has to run alone and the worker runs another such job."""
         job = await (self._limiter.claim(search, under) if config.limited else self._claims.claim(search))
-        if isinstance(job, Held):
+        if isinstance(job, HeldBack):
             return job
         if job is None:
-            return Held(seconds=ASK_SECONDS) if self.alone.is_busy(search.worker) else None
+            return HeldBack(seconds=ASK_SECONDS) if self.alone.is_busy(search.worker) else None
         if not job.is_suspect:
             return job
         async with self.alone.turn():
@@ -271,9 +273,9 @@ class Work:
             if is_second:
                 await self.release(job, search.token)
         self.alone.note(search.worker)
-        return Held(seconds=ASK_SECONDS) if is_second else job
+        return HeldBack(seconds=ASK_SECONDS) if is_second else job
 
-    async def _write(self, job: Job, change: Transition) -> Applied | None:
+    async def _write(self, job: Job, change: Transition) -> AppliedTransition | None:
         """Apply a transition; an error that nobody foresaw says that the outcome cannot be stored."""
         try:
             return await self._jobs.apply(job.id, job.queue, change)
@@ -302,7 +304,7 @@ def _change(job: Job, token: str, verdict: Success | Failure | Death) -> Transit
             return transitions.die(job, token, verdict.error, code=verdict.code)
 
 
-def _retry(job: Job, token: str, verdict: Again, most: int) -> Transition:
+def _retry(job: Job, token: str, verdict: RunAgain, most: int) -> Transition:
     return transitions.retry(job, token, delay=verdict.delay, error=verdict.error, code=verdict.code, most=most)
 
 

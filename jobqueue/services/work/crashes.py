@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobqueue.domain.jobs import crash, transitions
 from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.crash import Fate
+from jobqueue.domain.jobs.crash import CrashVerdict
 from jobqueue.services.work.attempts import ran_out, reaped
 
 if TYPE_CHECKING:
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.crash import Neighbour
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.transitions import Transition
-    from jobqueue.store.work.neighbours import Company, NeighbourStore
+    from jobqueue.store.work.neighbours import NeighbourStore, WorkerJobs
 
 
-class Crashes:
+class CrashDetector:
     """Looks at the workers of jobs whose leases have ended."""
 
     def __init__(self, neighbours: NeighbourStore) -> None:
         self.neighbours = neighbours
 
-    async def look(self, jobs: Sequence[Job]) -> Inquest:
+    async def look(self, jobs: Sequence[Job]) -> CrashFindings:
         """Read what runs on the workers of some jobs."""
         workers = {job.claim.worker for job in jobs if job.claim is not None}
-        return Inquest(self.neighbours, await self.neighbours.of(workers) if workers else None)
+        return CrashFindings(self.neighbours, await self.neighbours.of(workers) if workers else None)
 
 
-class Inquest:
+class CrashFindings:
     """The findings about some workers in one look."""
 
-    def __init__(self, neighbours: NeighbourStore, company: Company | None) -> None:
+    def __init__(self, neighbours: NeighbourStore, company: WorkerJobs | None) -> None:
         self._neighbours = neighbours
         self._company = company
         self._marked: set[str] = set()
@@ -50,15 +50,15 @@ class Inquest:
             # Renewed or ended meanwhile: the guard of the transition says so.
             return reaped(job, token)
         fate = await self._fate(job, one)
-        if fate is Fate.OPEN:
+        if fate is CrashVerdict.OPEN:
             return None
-        if fate is Fate.COUNTED:
+        if fate is CrashVerdict.COUNTED:
             return reaped(job, token, unmarked_at=one.reset_at)
         return reaped(job, token) if job.attempts <= 1 or job.is_suspect else _crashed(job, token)
 
-    async def _fate(self, job: Job, one: Neighbour) -> Fate:
+    async def _fate(self, job: Job, one: Neighbour) -> CrashVerdict:
         if self._company is None or self._company.now is None or one.token in self._marked:
-            return Fate.CRASH
+            return CrashVerdict.CRASH
         others = [other for other in self._company.jobs[one.worker] if other.token != one.token]
         found = crash.fate(
             one,
@@ -67,7 +67,7 @@ class Inquest:
             now=self._company.now,
             timed_out=ran_out(job),
         )
-        if found is Fate.CRASH and not one.is_marked:
+        if found is CrashVerdict.CRASH and not one.is_marked:
             together = crash.group(one, others)
             await self._neighbours.mark(together)
             self._marked |= {other.token for other in together}

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
-from jobqueue.services.limits.limiter import Held
+from jobqueue.loop_errors import LoopErrors, ignore
+from jobqueue.services.limits.limiter import HeldBack
 from jobqueue.services.work.execution import Execution
-from jobqueue.turns import Turns, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from jobqueue.services.signals.notifier import Wake, Wakeups
-    from jobqueue.services.work.attempts import Claimed, Work
+    from jobqueue.services.signals.notifier import Notifier, Wakeup
+    from jobqueue.services.work.attempts import Attempts, ClaimedJob
     from jobqueue.services.work.lanes import Key, Lane
     from jobqueue.store.work.leases import LeaseKeeper
 
@@ -32,7 +32,7 @@ _LONGEST_PATIENCE: Final = 0.1
 
 
 @dataclass(slots=True)
-class _Appetite:
+class _Demand:
     """How many jobs of a lane may wait: exactly as many claims are made, and none that must find nothing.
 
     Attributes:
@@ -92,9 +92,9 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        work: Work,
+        work: Attempts,
         keeper: LeaseKeeper,
-        wakeups: Wakeups,
+        notifier: Notifier,
         lanes: Callable[[], Sequence[Lane]],
         concurrency: int,
         poll_interval: float,
@@ -103,13 +103,13 @@ class Dispatcher:
     ) -> None:
         self._work = work
         self._keeper = keeper
-        self._wakeups = wakeups
+        self._notifier = notifier
         self._lanes = lanes
         self._concurrency = concurrency
         self._poll_interval = poll_interval
         self._worker = worker
         self._count = count
-        self._appetites: dict[Key, _Appetite] = {}
+        self._appetites: dict[Key, _Demand] = {}
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
@@ -139,8 +139,8 @@ class Dispatcher:
     async def run(self) -> None:
         """Claim and run jobs until `stop`."""
         self._ended.clear()
-        deaf = self._wakeups.listen(self._hear)
-        turns = Turns("claiming", self._count)
+        deaf = self._notifier.listen(self._hear)
+        turns = LoopErrors("claiming", self._count)
         poll_at = self._clock()
         try:
             while not self._stopping.is_set():
@@ -164,7 +164,7 @@ class Dispatcher:
                 await self._woken.wait()
         return poll_at
 
-    async def _rest(self, turns: Turns) -> None:
+    async def _rest(self, turns: LoopErrors) -> None:
         """Pause after an error, unless asked to stop."""
         if turns.pause:
             with contextlib.suppress(TimeoutError):
@@ -196,7 +196,7 @@ class Dispatcher:
             await asyncio.gather(*self._runners, return_exceptions=True)
         return len(left)
 
-    def _hear(self, wake: Wake) -> None:
+    def _hear(self, wake: Wakeup) -> None:
         if wake.kind == "killed":
             for execution in self._running.values():
                 if execution.job.id == wake.job_id:
@@ -213,7 +213,7 @@ class Dispatcher:
             return
         self._woken.set()
 
-    def _wake_some(self, wake: Wake) -> None:
+    def _wake_some(self, wake: Wakeup) -> None:
         """Note what one queue, or any queue that has room now, may have.
 
         What another process tells, all others hear at the same moment: those that are held back ask a little later,
@@ -221,14 +221,14 @@ class Dispatcher:
         """
         now = self._clock()
         share = random.uniform(0.5, 1) if wake.relayed or wake.kind == "ready" else 0  # noqa: S311 - as above
-        for (queue, _, _), appetite in self._appetites.items():
+        for (queue, _, _), demand in self._appetites.items():
             if wake.queue not in {None, queue}:
                 continue
             if wake.kind == "room":
-                appetite.heard += 1
-                appetite.ask(now + share * appetite.patience)
+                demand.heard += 1
+                demand.ask(now + share * demand.patience)
             else:
-                appetite.wake(1 if wake.job_id else math.inf, now + share * appetite.patience)
+                demand.wake(1 if wake.job_id else math.inf, now + share * demand.patience)
 
     def _wake_all(self, *, ask: bool = True) -> None:
         lanes = self._lanes()
@@ -236,14 +236,14 @@ class Dispatcher:
         # Lanes come and go with the configuration of queues; jobs of a lane that has gone may still run.
         self._appetites = {key: one for key, one in self._appetites.items() if key in keys or one.taken}
         for key in keys:
-            appetite = self._appetites.setdefault(key, _Appetite())
-            appetite.wake(math.inf, 0 if ask else appetite.held_until)
+            demand = self._appetites.setdefault(key, _Demand())
+            demand.wake(math.inf, 0 if ask else demand.held_until)
 
     def _next_look(self, poll_at: float) -> float:
         """Return when to look for work without being woken: at the next poll, or when a limit lets a job start."""
         if self._busy >= self._concurrency:
             return poll_at
-        held = [appetite.held_until for appetite in self._appetites.values() if appetite.known >= 1]
+        held = [demand.held_until for demand in self._appetites.values() if demand.known >= 1]
         return min([poll_at, *(until for until in held if until > self._looked_at)])
 
     async def _fill(self) -> None:
@@ -280,7 +280,7 @@ class Dispatcher:
 
     async def _runner(self, execution: Execution) -> None:
         """Run a job, and then others as long as there are any."""
-        turns = Turns("runs", self._count)
+        turns = LoopErrors("runs", self._count)
         try:
             with turns.turn():
                 await self._run_all(execution)
@@ -319,22 +319,22 @@ class Dispatcher:
         self._turn += 1
         for step in range(len(lanes)):
             lane = lanes[(self._turn + step) % len(lanes)]
-            appetite = self._appetites.setdefault(lane.key, _Appetite())
-            if self._stopping.is_set() or not appetite.wants(lane.limit, self._clock()):
+            demand = self._appetites.setdefault(lane.key, _Demand())
+            if self._stopping.is_set() or not demand.wants(lane.limit, self._clock()):
                 continue
-            appetite.taken += 1
+            demand.taken += 1
             claimed = None
             try:
-                claimed = await self._claim(lane, appetite)
+                claimed = await self._claim(lane, demand)
             finally:
                 if claimed is None:
-                    appetite.taken -= 1
+                    demand.taken -= 1
             if claimed is not None:
-                return self._begin(claimed, lane, appetite)
+                return self._begin(claimed, lane, demand)
         return None
 
-    async def _claim(self, lane: Lane, appetite: _Appetite) -> Claimed | None:
-        heard = appetite.heard
+    async def _claim(self, lane: Lane, demand: _Demand) -> ClaimedJob | None:
+        heard = demand.heard
         self._claiming += 1
         self._quiet.clear()
         try:
@@ -357,20 +357,20 @@ class Dispatcher:
             self._claiming -= 1
             if not self._claiming:
                 self._quiet.set()
-        if isinstance(claimed, Held):
-            appetite.hold(self._clock() + claimed.seconds, heard)
+        if isinstance(claimed, HeldBack):
+            demand.hold(self._clock() + claimed.seconds, heard)
             return None
         if claimed is None:
-            appetite.found_nothing(heard)
+            demand.found_nothing(heard)
         else:
-            appetite.found_one()
+            demand.found_one()
         return claimed
 
-    def _begin(self, claimed: Claimed, lane: Lane, appetite: _Appetite) -> Execution | None:
+    def _begin(self, claimed: ClaimedJob, lane: Lane, demand: _Demand) -> Execution | None:
         """Return the run of a claimed job; a job that cannot be run goes back, and others are looked for at once."""
 
         def ended() -> None:
-            appetite.taken -= 1
+            demand.taken -= 1
 
         try:
             return Execution(claimed, lane.processor(claimed.job), self._work, self._keeper, ended)

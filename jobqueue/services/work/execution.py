@@ -27,8 +27,8 @@ from jobqueue.services.work.reporter import JobReporter
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from jobqueue.services.work.attempts import Claimed, Work
-    from jobqueue.store.work.leases import LeaseKeeper, Loss
+    from jobqueue.services.work.attempts import Attempts, ClaimedJob
+    from jobqueue.store.work.leases import LeaseKeeper, LostClaim
 
 log = get_logger(__name__)
 _SETTLE_SECONDS: Final = 3600.0
@@ -51,9 +51,9 @@ class Execution:
 
     def __init__(
         self,
-        claimed: Claimed,
+        claimed: ClaimedJob,
         processor: Processor,
-        work: Work,
+        work: Attempts,
         keeper: LeaseKeeper,
         ended: Callable[[], None],
     ) -> None:
@@ -84,7 +84,7 @@ class Execution:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
 
-        def lost(loss: Loss) -> None:
+        def lost(loss: LostClaim) -> None:
             loop.call_soon_threadsafe(self.lose if loss.known else self._lose_touch, loss.reason)
 
         reporter = JobReporter(self._work, self.job, self.token, self.lose)

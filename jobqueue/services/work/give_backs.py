@@ -14,15 +14,15 @@ from jobqueue.domain.jobs.job import Job
 from jobqueue.domain.jobs.states import Outcome
 from jobqueue.domain.text import cut, told, type_name
 from jobqueue.journal import get_logger
+from jobqueue.loop_errors import LoopErrors
 from jobqueue.store.documents.claim_search import LateClaimError
 from jobqueue.store.mongo.clock import steady
-from jobqueue.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from jobqueue.domain.jobs.transitions import Transition
-    from jobqueue.store.documents.claim_search import Search
+    from jobqueue.store.documents.claim_search import ClaimSearch
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.work.claims import ClaimStore
 
@@ -75,17 +75,17 @@ class GiveBacks:
         self._looking: asyncio.Task[None] | None = None
         self._hurried = asyncio.Event()
         self._draining = False
-        self.turns = Turns("give-backs", longest=_LONGEST_PAUSE)
+        self.turns = LoopErrors("give-backs", longest=_LONGEST_PAUSE)
 
     def give_back(self, job: Job, token: str, error: BaseException | None = None) -> None:
         """Give a job back that was claimed and is not run; ``error`` says why, if something went wrong."""
         self._later(self._give_back(job, token, error))
 
-    def after(self, call: asyncio.Task[Any], search: Search) -> None:
+    def after(self, call: asyncio.Task[Any], search: ClaimSearch) -> None:
         """Give back whatever a claim finds that is still under way."""
         self._later(self._after(call, search))
 
-    def look_for(self, search: Search, error: BaseException) -> None:
+    def look_for(self, search: ClaimSearch, error: BaseException) -> None:
         """Look for the job of a claim that has failed: the server may have made it, or make it yet."""
         now = steady()
         settled_at = now if search.until is None else max(now, search.until.asked_at + search.until.seconds)
@@ -120,7 +120,7 @@ class GiveBacks:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _after(self, call: asyncio.Task[Any], search: Search) -> None:
+    async def _after(self, call: asyncio.Task[Any], search: ClaimSearch) -> None:
         await asyncio.wait({call})
         error = asyncio.CancelledError() if call.cancelled() else call.exception()
         if error is None and isinstance(found := call.result(), Job):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from jobqueue.domain.errors import DatabaseError, TooLargeError
 from jobqueue.domain.jobs.checks import BOUNDS
 from jobqueue.journal import get_logger
-from jobqueue.services.signals.notifier import Wake
-from jobqueue.turns import Turns
+from jobqueue.loop_errors import LoopErrors
+from jobqueue.services.signals.notifier import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.transitions import Transition
     from jobqueue.services.insight.metrics import Metrics
     from jobqueue.services.limits.breakers import Breakers
-    from jobqueue.services.outbox.outbox import Completer
-    from jobqueue.services.signals.notifier import Wakeups
-    from jobqueue.services.work.crashes import Crashes, Inquest
+    from jobqueue.services.outbox.outbox import Outboxes
+    from jobqueue.services.signals.notifier import Notifier
+    from jobqueue.services.work.crashes import CrashDetector, CrashFindings
     from jobqueue.store.jobs.jobs import JobStore
 
 log = get_logger(__name__)
@@ -51,7 +51,7 @@ class Loop:
         self._name = name
         self._run_once = run_once
         self._every = every
-        self.turns = Turns(name, longest=every)
+        self.turns = LoopErrors(name, longest=every)
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -83,18 +83,18 @@ class Loop:
 class Promoter:
     """Makes delayed jobs claimable when their time has come."""
 
-    def __init__(self, jobs: JobStore, wakeups: Wakeups) -> None:
+    def __init__(self, jobs: JobStore, notifier: Notifier) -> None:
         self._jobs = jobs
-        self._wakeups = wakeups
+        self._notifier = notifier
 
     async def run_once(self) -> float | None:
         """Promote what is due; return in how many seconds the next job will be."""
         if await self._jobs.promote_due():
-            self._wakeups.tell(Wake(kind="ready"))
+            self._notifier.tell(Wakeup(kind="ready"))
         return await self._jobs.seconds_to_next_due()
 
 
-class Grace:
+class LeaseGrace:
     """Decides whose missing heartbeats count.
 
     After an outage of the database every living worker's lease has ended, and each needs the chance to renew it. So a
@@ -143,15 +143,15 @@ class Reaper:
     """Takes jobs back whose lease has ended: as one failed attempt, or as crashed beside others and uncounted."""
 
     def __init__(
-        self, jobs: JobStore, completer: Completer, breakers: Breakers, wakeups: Wakeups, crashes: Crashes
+        self, jobs: JobStore, outboxes: Outboxes, breakers: Breakers, notifier: Notifier, crashes: CrashDetector
     ) -> None:
         self._jobs = jobs
         self._crashes = crashes
-        self._completer = completer
+        self._outboxes = outboxes
         self._breakers = breakers
-        self._wakeups = wakeups
+        self._notifier = notifier
         self.metrics: Metrics | None = None
-        self._grace = Grace(time.monotonic())
+        self._grace = LeaseGrace(time.monotonic())
         self._told: tuple[datetime, float] | None = None
 
     async def run_once(self) -> float | None:
@@ -163,8 +163,8 @@ class Reaper:
         self._grace.saw_database(now, leap)
         allowed = [job for job in expired if self._grace.allows(job.held_lease, now)]
         waits = [self._grace.pace(job.held_lease) for job in expired if not self._grace.allows(job.held_lease, now)]
-        inquest = await self._crashes.look(allowed)
-        waits += [_LISTEN_SECONDS for job in allowed if not await self._try_to_reap(job, inquest)]
+        findings = await self._crashes.look(allowed)
+        waits += [_LISTEN_SECONDS for job in allowed if not await self._try_to_reap(job, findings)]
         return min(waits, default=None)
 
     async def _leap(self) -> float:
@@ -178,10 +178,10 @@ class Reaper:
         self._told = told_at, asked_at
         return (told_at - before).total_seconds() - (time.monotonic() - since)
 
-    async def _try_to_reap(self, job: Job, inquest: Inquest) -> bool:
+    async def _try_to_reap(self, job: Job, findings: CrashFindings) -> bool:
         """Reap a job; one that cannot be reaped holds up no other. Return False if it has to wait."""
         try:
-            return await self._reap(job, inquest)
+            return await self._reap(job, findings)
         except DatabaseError:
             raise
         except TooLargeError:
@@ -190,11 +190,11 @@ class Reaper:
             log.exception("a hanging job cannot be reaped", job_id=job.id)
         return True
 
-    async def _reap(self, job: Job, inquest: Inquest) -> bool:
+    async def _reap(self, job: Job, findings: CrashFindings) -> bool:
         if job.claim is None:
             await self._jobs.disown(job)
             return True
-        found = await inquest.verdict(job, job.claim.token)
+        found = await findings.verdict(job, job.claim.token)
         if found is None:
             return False
         change = self._breakers.ending(job, found)
@@ -205,7 +205,7 @@ class Reaper:
             return True
         await self._tell(job, job.claim.worker, change)
         if applied.outbox:
-            await self._completer.cascade(job.id)
+            await self._outboxes.cascade(job.id)
         return True
 
     async def _tell(self, job: Job, worker: str, change: Transition) -> None:
@@ -214,7 +214,7 @@ class Reaper:
             await self.metrics.ended(job, change)
         told = {"queue": job.queue, "worker": worker, "outcome": change.outcome.value, "state": change.target.value}
         log.warning("job reaped", job_id=job.id, **told)
-        self._wakeups.tell(Wake(kind="killed", queue=job.queue, job_id=job.id))
-        self._wakeups.tell(Wake(kind="ready" if change.delay is None else "delayed", queue=job.queue))
+        self._notifier.tell(Wakeup(kind="killed", queue=job.queue, job_id=job.id))
+        self._notifier.tell(Wakeup(kind="ready" if change.delay is None else "delayed", queue=job.queue))
         if job.slots:
-            self._wakeups.tell(Wake(kind="room", queue=None if job.is_suspect else job.queue))
+            self._notifier.tell(Wakeup(kind="room", queue=None if job.is_suspect else job.queue))

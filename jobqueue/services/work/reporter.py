@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import stamina
 
 from jobqueue.domain.errors import DatabaseError, JobCancelledError
-from jobqueue.store.mongo.group_commit import Group
+from jobqueue.store.mongo.group_commit import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.services.work.attempts import Work
+    from jobqueue.services.work.attempts import Attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ class JobReporter:
         on_lost: called when the claim turns out to be lost.
     """
 
-    def __init__(self, work: Work, job: Job, token: str, on_lost: Callable[[str], None]) -> None:
+    def __init__(self, work: Attempts, job: Job, token: str, on_lost: Callable[[str], None]) -> None:
         self._work = work
         self._job = job
         self._token = token
         self._on_lost = on_lost
-        self._send: Group[_Report, bool] = Group(self._write, most=500)
+        self._send: Batcher[_Report, bool] = Batcher(self._write, most=500)
 
     async def log(self, line: str, level: str | None = None) -> None:
         """Add a log line; it is stored when this returns.

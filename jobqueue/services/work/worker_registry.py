@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.store.work.workers import Post
+from jobqueue.store.work.workers import Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ _REMEMBERED_SECONDS: Final = 60.0
 _MOST_REMEMBERED: Final = 2_000
 
 
-class Presence:
+class WorkerRegistry:
     """What this process claims, and what the workers that poll it have asked for within the last minute.
 
     Args:
@@ -33,7 +33,7 @@ class Presence:
         self._store = store
         self._name = name
         self._held: list[tuple[Callable[[], Sequence[Lane]], Dispatcher]] = []
-        self._asked: dict[tuple[str, Post], float] = {}
+        self._asked: dict[tuple[str, Registration], float] = {}
         self._is_signed = self._have_others = False
 
     def hold(self, lanes: Callable[[], Sequence[Lane]], dispatcher: Dispatcher) -> None:
@@ -42,7 +42,7 @@ class Presence:
 
     def heard(self, worker: str, queue: str, types: tuple[str, ...] | None) -> None:
         """Note that a worker has asked for a job."""
-        key = worker, Post(queue=queue, types=types)
+        key = worker, Registration(queue=queue, types=types)
         self._asked.pop(key, None)
         self._asked[key] = time.monotonic()
         if len(self._asked) > _MOST_REMEMBERED:
@@ -50,12 +50,12 @@ class Presence:
 
     async def run_once(self) -> float | None:
         """Give a sign of life for everybody; return in how many seconds to look again if there was nobody yet."""
-        posts: dict[str, Sequence[Post]] = {}
+        posts: dict[str, Sequence[Registration]] = {}
         is_there = any(dispatcher.is_running or dispatcher.running for _, dispatcher in self._held)
         if self._is_signed and not is_there:
             await self.leave()
         mine = [
-            Post(queue=lane.queue, types=lane.types, excluded=lane.excluded)
+            Registration(queue=lane.queue, types=lane.types, excluded=lane.excluded)
             for lanes, dispatcher in self._held
             if dispatcher.is_running
             for lane in lanes()

@@ -20,7 +20,7 @@ _PLACE: Final = re.compile(r"^jobs\.(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Added:
+class AddedMember:
     """The id and the ref of a job that was added to a batch; ``existed`` if it was there already."""
 
     id: str
@@ -50,13 +50,15 @@ def check_count(members: Sequence[Member]) -> None:
             seen.add((member.job.queue, key))
 
 
-def added_jobs(members: Sequence[Member], ids: Sequence[str], known: Mapping[str, str] | None = None) -> list[Added]:
+def added_jobs(
+    members: Sequence[Member], ids: Sequence[str], known: Mapping[str, str] | None = None
+) -> list[AddedMember]:
     """Return the jobs of a request, those by their own ids that were in the batch already."""
     there = known or {}
     return [
-        Added(id=there[member.ref], ref=member.ref, existed=True)
+        AddedMember(id=there[member.ref], ref=member.ref, existed=True)
         if member.ref is not None and member.ref in there
-        else Added(id=job_id, ref=member.ref)
+        else AddedMember(id=job_id, ref=member.ref)
         for member, job_id in zip(members, ids, strict=True)
     ]
 

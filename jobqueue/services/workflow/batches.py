@@ -18,8 +18,15 @@ from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, after_batch, arranged, check_refs
 from jobqueue.services.outbox.dependencies import missing_ones
-from jobqueue.services.signals.notifier import Wake
-from jobqueue.services.workflow.batch_members import Added, added_jobs, blocked_jobs, check_count, placed, to_check
+from jobqueue.services.signals.notifier import Wakeup
+from jobqueue.services.workflow.batch_members import (
+    AddedMember,
+    added_jobs,
+    blocked_jobs,
+    check_count,
+    placed,
+    to_check,
+)
 from jobqueue.store.documents.documents import numbered_ids
 from jobqueue.store.mongo.database import new_id
 from jobqueue.store.workflow.additions import RefTakenError
@@ -29,13 +36,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from jobqueue.domain.access.access import Scope
-    from jobqueue.domain.workflow.batch import Batch, Member, NewBatch, Place, StandIn
-    from jobqueue.services.jobs.manage import Admin
+    from jobqueue.domain.workflow.batch import Batch, BatchCursor, Member, NewBatch, StandIn
+    from jobqueue.services.jobs.manage import JobManager
     from jobqueue.services.outbox.dependencies import Dependencies
-    from jobqueue.services.outbox.outbox import Completer
+    from jobqueue.services.outbox.outbox import Outboxes
     from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.signals.notifier import Wakeups
-    from jobqueue.store.access.scope_checks import Visible
+    from jobqueue.services.signals.notifier import Notifier
+    from jobqueue.store.access.scope_checks import ScopeChecks
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.workflow.batches import BatchStore
 
@@ -98,22 +105,22 @@ class Batches:
         store: BatchStore,
         jobs: JobStore,
         dependencies: Dependencies,
-        completer: Completer,
-        admin: Admin,
+        outboxes: Outboxes,
+        admin: JobManager,
         configs: QueueConfigs,
-        wakeups: Wakeups,
-        visible: Visible,
+        notifier: Notifier,
+        scope_checks: ScopeChecks,
     ) -> None:
-        self._visible = visible
+        self._scope_checks = scope_checks
         self._store = store
         self._jobs = jobs
         self._dependencies = dependencies
-        self._completer = completer
+        self._outboxes = outboxes
         self._admin = admin
         self._configs = configs
-        self._wakeups = wakeups
+        self._notifier = notifier
 
-    async def create(self, new: NewBatch, *, batch_id: str | None = None) -> tuple[BatchView, list[Added]]:
+    async def create(self, new: NewBatch, *, batch_id: str | None = None) -> tuple[BatchView, list[AddedMember]]:
         """Create a batch and its jobs, all or nothing.
 
         Args:
@@ -138,7 +145,7 @@ class Batches:
 
     async def add(
         self, batch_id: str, members: Sequence[Member], *, token: str | None = None, first: str | None = None
-    ) -> list[Added]:
+    ) -> list[AddedMember]:
         """Add jobs to an open batch, all or none.
 
         A job whose ref is in the batch already is that job, so that a fan-out can be repeated. When all are there,
@@ -174,7 +181,7 @@ class Batches:
                 continue
         raise ConflictError(f"batch {batch_id} is changing too quickly to be added to")
 
-    async def _add(self, batch_id: str, members: Sequence[Member], token: str | None, first: str) -> list[Added]:
+    async def _add(self, batch_id: str, members: Sequence[Member], token: str | None, first: str) -> list[AddedMember]:
         all_ids = numbered_ids(first, len(members))
         wanted = {name for member in members for name in (member.ref, *member.after, *member.blocks) if name}
         there = await self._store.refs(batch_id, sorted(wanted))
@@ -188,7 +195,7 @@ class Batches:
                 made = await self._documents(batch_id, arranged_ones, ids, known)
                 for other in blocked:
                     # It must not be looked at any more for what it waited for before.
-                    await self._completer.finish(other)
+                    await self._outboxes.finish(other)
                 refs = {job_id: ref for ref, job_id in known.items()}
                 await self._store.additions.add(
                     batch_id, made, blocked, first=first, count=len(members), token=token, refs=refs
@@ -196,7 +203,7 @@ class Batches:
             await self._follow(batch_id, arranged_ones, to_check(made))
         return added_jobs(members, all_ids, known)
 
-    async def named(self, batch_id: str, members: Sequence[Member], first: str) -> list[Added]:
+    async def named(self, batch_id: str, members: Sequence[Member], first: str) -> list[AddedMember]:
         """Return jobs that were added, by their refs, or by the ids that follow from a certain one."""
         known = await self._store.refs(batch_id, [member.ref for member in members if member.ref])
         return added_jobs(members, numbered_ids(first, len(members)), known)
@@ -219,8 +226,8 @@ class Batches:
         return [await self._view(one) for one in await self._store.page(state=state, before=before, limit=limit)]
 
     async def page_within(
-        self, scope: Scope, *, state: str | None = None, after: Place | None = None, limit: int = 50
-    ) -> tuple[list[BatchView], Place | None]:
+        self, scope: Scope, *, state: str | None = None, after: BatchCursor | None = None, limit: int = 50
+    ) -> tuple[list[BatchView], BatchCursor | None]:
         """Return batches within a scope, newest first, and where to go on; few, or none, where too many others lie."""
         found: list[Batch] = []
         place, end = after, None
@@ -228,7 +235,7 @@ class Batches:
             some = await self._store.page_from(place, state=state, meta=scope.meta, limit=_LOOKED_AT)
             for start in range(0, len(some), _TOGETHER):
                 part = some[start : start + _TOGETHER]
-                seen = await asyncio.gather(*(self._visible.has_batch(one.id, scope) for one in part))
+                seen = await asyncio.gather(*(self._scope_checks.has_batch(one.id, scope) for one in part))
                 for one, is_seen in zip(part, seen, strict=True):
                     if is_seen and len(found) == limit:
                         return [await self._view(each) for each in found], end
@@ -247,7 +254,7 @@ class Batches:
         Raises:
             NotFoundError: there is none of this id.
         """
-        await self._completer.cascade_batch(await self._store.seal(batch_id))
+        await self._outboxes.cascade_batch(await self._store.seal(batch_id))
         return await self.get(batch_id)
 
     async def has_many_unfinished(self, batch_id: str) -> bool:
@@ -263,7 +270,7 @@ class Batches:
         """Wait for a restart that goes on: otherwise it would start jobs again after the rest was killed."""
         batch = await self._store.get(batch_id)
         if REQUEUE in batch.outbox:
-            await self._completer.finish_batch(batch)
+            await self._outboxes.finish_batch(batch)
 
     async def kill(
         self,
@@ -315,7 +322,7 @@ class Batches:
             NotFoundError: there is no such batch.
             ConflictError: others change it all the time.
         """
-        await self._completer.restart_batch(batch_id, callbacks=callbacks, begun=begun)
+        await self._outboxes.restart_batch(batch_id, callbacks=callbacks, begun=begun)
         return await self.get(batch_id)
 
     async def _view(self, batch: Batch) -> BatchView:
@@ -360,11 +367,11 @@ class Batches:
     async def _follow(self, batch_id: str, members: Sequence[Member], to_check: Sequence[str]) -> None:
         """Do what follows from new jobs: some depend on jobs that may have ended already."""
         for queue in {member.job.queue for member in members}:
-            self._wakeups.tell(Wake(kind="ready", queue=queue))
-            self._wakeups.tell(Wake(kind="delayed", queue=queue))
+            self._notifier.tell(Wakeup(kind="ready", queue=queue))
+            self._notifier.tell(Wakeup(kind="delayed", queue=queue))
         for job_id in to_check:
-            await self._completer.cascade(job_id)
-        await self._completer.cascade_batch(await self._store.get(batch_id))
+            await self._outboxes.cascade(job_id)
+        await self._outboxes.cascade_batch(await self._store.get(batch_id))
 
 
 def _stand_in(one: StandIn) -> dict[str, Any]:

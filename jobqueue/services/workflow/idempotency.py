@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.workflow.batch import Member, NewBatch
     from jobqueue.services.jobs.producer import Producer
-    from jobqueue.services.workflow.batch_members import Added
+    from jobqueue.services.workflow.batch_members import AddedMember
     from jobqueue.services.workflow.batches import Batches, BatchView
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.workflow.idempotency import IdempotencyStore
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Once:
+class KeyedRequest:
     """A request that is to have its effect once.
 
     Attributes:
@@ -51,7 +51,7 @@ class Idempotency:
         self._producer = producer
         self._batches = batches
 
-    async def add(self, once: Once, new: NewJob) -> tuple[Job, bool]:
+    async def add(self, once: KeyedRequest, new: NewJob) -> tuple[Job, bool]:
         """Add a job, or return the one this key has made, and whether the key is new.
 
         Raises:
@@ -69,7 +69,7 @@ class Idempotency:
 
         return await self._once(once, lambda job_id: self._producer.add(new, job_id=job_id), again)
 
-    async def add_all(self, once: Once, new: Sequence[NewJob]) -> tuple[list[Job], bool]:
+    async def add_all(self, once: KeyedRequest, new: Sequence[NewJob]) -> tuple[list[Job], bool]:
         """Add jobs, all or none, or return those this key has made, and whether the key is new.
 
         Of jobs that were made before some may be a `PartialJob`.
@@ -86,31 +86,31 @@ class Idempotency:
 
         return await self._once(once, make, lambda first: self._several(numbered_ids(first, len(new))))
 
-    async def create_batch(self, once: Once, new: NewBatch) -> tuple[tuple[BatchView, list[Added]], bool]:
+    async def create_batch(self, once: KeyedRequest, new: NewBatch) -> tuple[tuple[BatchView, list[AddedMember]], bool]:
         """Create a batch, or return the one this key has made, and whether the key is new.
 
         Raises:
             JobQueueError: as `add`, and as `Batches.create`.
         """
 
-        async def again(batch_id: str) -> tuple[BatchView, list[Added]]:
+        async def again(batch_id: str) -> tuple[BatchView, list[AddedMember]]:
             return await self._batches.get(batch_id), await self._batches.named(batch_id, new.members, batch_id)
 
         return await self._once(once, lambda batch_id: self._batches.create(new, batch_id=batch_id), again)
 
     async def add_to_batch(
-        self, once: Once, batch_id: str, members: Sequence[Member], *, token: str | None
-    ) -> tuple[list[Added], bool]:
+        self, once: KeyedRequest, batch_id: str, members: Sequence[Member], *, token: str | None
+    ) -> tuple[list[AddedMember], bool]:
         """Add jobs to a batch, or return those this key has made, and whether the key is new.
 
         Raises:
             JobQueueError: as `add`, and as `Batches.add`.
         """
 
-        async def again(first: str) -> list[Added]:
+        async def again(first: str) -> list[AddedMember]:
             return await self._batches.named(batch_id, members, first)
 
-        async def make(first: str) -> list[Added]:
+        async def make(first: str) -> list[AddedMember]:
             if members and await self._jobs.find(numbered_ids(first, 1)[0]) is not None:
                 return await again(first)
             return await self._batches.add(batch_id, members, token=token, first=first)
@@ -118,7 +118,7 @@ class Idempotency:
         return await self._once(once, make, again)
 
     async def _once(
-        self, once: Once, make: Callable[[str], Awaitable[T]], again: Callable[[str], Awaitable[T]]
+        self, once: KeyedRequest, make: Callable[[str], Awaitable[T]], again: Callable[[str], Awaitable[T]]
     ) -> tuple[T, bool]:
         record = await self._store.begin(once.key, once.digest)
         if record.digest != once.digest:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _CALLBACKS: Final = ("onComplete", "onSuccess", "onFailure")
 
 
-class Visible:
+class ScopeChecks:
     """Tells whether things are in a scope."""
 
     def __init__(self, database: Database) -> None:

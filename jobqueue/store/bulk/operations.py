@@ -15,7 +15,7 @@ from pymongo.errors import PyMongoError
 from jobqueue.domain.access.access import Scope
 from jobqueue.domain.bulk.operation import Action, NewOperation, Operation, Stage, Tally
 from jobqueue.domain.errors import ConflictError, NotFoundError
-from jobqueue.domain.insight.audit import Actor, Note
+from jobqueue.domain.insight.audit import Actor, AuditNote
 from jobqueue.store.bulk import operation_statements, selection
 from jobqueue.store.documents import documents, queue_statements, statements
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
@@ -58,7 +58,7 @@ class OperationStore:
         matched, is_exact = await self.count(new, began)
         made_id = await self._database.clock.new_id()
         document = {"_id": made_id, **_document(new, began, matched, is_exact=is_exact)}
-        note = Note(action=new.action.value, by=new.by, before=None, after=_noted(document))
+        note = AuditNote(action=new.action.value, by=new.by, before=None, after=_noted(document))
         entry = await entry_of(self._database.clock, ("operation", str(made_id)), note)
         await self.collection.insert_one({**document, FIELD: [entry]})
         await self._outbox.try_to_drain(self.collection, made_id)
@@ -122,7 +122,7 @@ class OperationStore:
             ConflictError: it has ended.
         """
         await self.get(operation_id, scope)
-        note = Note(action="stop", by=by, before={"state": Stage.RUNNING.value}, after=None)
+        note = AuditNote(action="stop", by=by, before={"state": Stage.RUNNING.value}, after=None)
         entry = await entry_of(self._database.clock, ("operation", operation_id), note)
         ended_by = {"$set": {FIELD: with_entry(entry)}}
         ending = [*operation_statements.end_counted(Stage.STOPPED, None, self.now), ended_by]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Horizon:
+class ClaimHorizon:
     """For how long a configuration decides claims.
 
     Attributes:
@@ -35,7 +35,7 @@ class Horizon:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
+class ClaimSearch:
     """Which job to claim, and for whom.
 
     Attributes:
@@ -58,11 +58,11 @@ class Search:
     excluded: tuple[str, ...] = ()
     margin: float = 0
     suspects: bool = True
-    until: Horizon | None = None
+    until: ClaimHorizon | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Permit:
+class ClaimPermit:
     """What a limited queue lets a claim do.
 
     Attributes:

@@ -50,7 +50,7 @@ class EditsLostError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walk:
+class ScanPosition:
     """A walk over all jobs: which walk it is, and the id of the last job that was looked at."""
 
     id: str
@@ -58,7 +58,7 @@ class Walk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class EditProgress:
     """How far the changes are followed.
 
     Attributes:
@@ -68,12 +68,12 @@ class Progress:
     """
 
     position: Any = None
-    walk: Walk | None = None
+    walk: ScanPosition | None = None
     idle: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Edits:
+class EditPage:
     """The next changes.
 
     Attributes:
@@ -103,14 +103,14 @@ class EditStore:
             self._client = None
 
     @guarded
-    async def progress(self) -> Progress:
+    async def progress(self) -> EditProgress:
         """Return how far the changes are followed."""
         age = {"$cond": [{"$eq": [{"$type": "$at"}, "date"]}, {"$subtract": ["$$NOW", "$at"]}, None]}
         found = await self._streams.find_one({"_id": _ID}, {"position": 1, "walk": 1, "age": age})
         if found is None:
-            return Progress()
+            return EditProgress()
         idle = float("inf") if found["age"] is None else found["age"] / 1000
-        return Progress(position=found.get("position"), walk=_walk(found.get("walk")), idle=idle)
+        return EditProgress(position=found.get("position"), walk=_walk(found.get("walk")), idle=idle)
 
     @guarded
     async def begin(self, instead_of: Any) -> None:
@@ -131,7 +131,7 @@ class EditStore:
             return
 
     @guarded
-    async def next(self, position: Any) -> Edits:
+    async def next(self, position: Any) -> EditPage:
         """Return the next changes after a position.
 
         Raises:
@@ -158,7 +158,7 @@ class EditStore:
         after = position if token is None else token["_data"]
         if after <= position and not ids and await self._is_ahead(position):
             raise EditsLostError("the position lies ahead of the database")
-        return Edits(ids=tuple(ids), position=after, more=len(ids) >= MOST)
+        return EditPage(ids=tuple(ids), position=after, more=len(ids) >= MOST)
 
     @guarded
     async def advance(self, position: str) -> None:
@@ -180,11 +180,11 @@ class EditStore:
         return there
 
     @guarded
-    async def step(self, walk: Walk) -> Walk | None:
+    async def step(self, walk: ScanPosition) -> ScanPosition | None:
         """Derive the attributes of the next jobs of a walk; return how far it is now, or ``None`` at its end."""
         cursor = self._read(edit_statements.beyond(walk.last), sort=edit_statements.ORDER, limit=MOST)
         seen, is_all = await self._derive(cursor)
-        place = walk if is_all and len(seen) < MOST else Walk(id=walk.id, last=seen[-1][0])
+        place = walk if is_all and len(seen) < MOST else ScanPosition(id=walk.id, last=seen[-1][0])
         is_over = place is walk
         found = {"_id": _ID, "walk.id": walk.id, "walk.last": {"$eq": walk.last}}
         moved: Document = {"$unset": {"walk": ""}} if is_over else {"$set": {"walk.last": place.last}}
@@ -266,7 +266,7 @@ def _literal(values: Document) -> Document:
     return {name: {"$literal": value} for name, value in values.items()}
 
 
-def _walk(given: Any) -> Walk | None:
+def _walk(given: Any) -> ScanPosition | None:
     if not isinstance(given, dict):
         return None
-    return Walk(id=str(given.get("id")), last=given.get("last"))
+    return ScanPosition(id=str(given.get("id")), last=given.get("last"))

@@ -9,7 +9,7 @@ What must survive `kill -9` is a lock of the kernel (`flock`) on a file of the d
 * ``mongod.json``: held exclusively by mongod from before it is executed until it has ended. Holds its pid and port.
 
 Run as a script, by path under ``python -I -S`` so that the guard stays small: standard library only, nothing of this
-package. Its one argument is an `Order` as JSON. It locks mongod.json, leaves a guard behind unless there is one,
+package. Its one argument is an `LaunchOrder` as JSON. It locks mongod.json, leaves a guard behind unless there is one,
 executes mongod and exits. So both are nobody's children, mongod is locked before it runs, and a guard exists before it.
 """
 
@@ -45,7 +45,7 @@ _LOOK_PAUSE = 0.2
 _PAUSE = 0.01
 
 
-class Order(TypedDict):
+class LaunchOrder(TypedDict):
     """What the launcher is asked to do.
 
     Keys:
@@ -61,14 +61,14 @@ class Order(TypedDict):
     port: int
 
 
-class Server(NamedTuple):
+class RunningMongod(NamedTuple):
     """A mongod that runs."""
 
     pid: int
     port: int
 
 
-class Layout(NamedTuple):
+class DataLayout(NamedTuple):
     """Name the files of a data directory.
 
     Attributes:
@@ -118,7 +118,7 @@ class Layout(NamedTuple):
         return self.root / "guard.lock"
 
 
-class Lock:
+class FileLock:
     """A whole-file lock of the kernel; it ends, at the latest, with the last process that has this opening of the file.
 
     Raises:
@@ -173,14 +173,14 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def running(layout: Layout) -> Server | None:
+def running(layout: DataLayout) -> RunningMongod | None:
     """Return the mongod of a data directory, or ``None``; call it under the control lock.
 
     Raises:
         TimeoutError: one is about to start, but does not say its pid.
     """
     deadline = time.monotonic() + _KILL_LIMIT
-    with Lock(layout.state) as lock:
+    with FileLock(layout.state) as lock:
         while not lock.shared():
             if server := recorded(layout):
                 return server
@@ -190,16 +190,16 @@ def running(layout: Layout) -> Server | None:
     return None
 
 
-def recorded(layout: Layout) -> Server | None:
+def recorded(layout: DataLayout) -> RunningMongod | None:
     """Return what the last mongod of the data directory noted about itself; unless it is `running` that is history."""
     try:
         note = json.loads(layout.state.read_bytes())
-        return Server(pid=int(note["pid"]), port=int(note["port"]))
+        return RunningMongod(pid=int(note["pid"]), port=int(note["port"]))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
 
 
-def stop(layout: Layout, term_limit: float = TERM_LIMIT) -> None:
+def stop(layout: DataLayout, term_limit: float = TERM_LIMIT) -> None:
     """Stop mongod cleanly, or else by force, and return when it has ended; call it under the control lock.
 
     Args:
@@ -222,7 +222,7 @@ def stop(layout: Layout, term_limit: float = TERM_LIMIT) -> None:
     raise TimeoutError(f"mongod of {layout.root} cannot be stopped from here (is it of another container?)")
 
 
-def _is_ours(pid: int, layout: Layout) -> bool:
+def _is_ours(pid: int, layout: DataLayout) -> bool:
     """Return whether the pid means here what it meant to who noted it: in another container it is another process."""
     try:
         return os.fsencode(layout.db) in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -230,7 +230,7 @@ def _is_ours(pid: int, layout: Layout) -> bool:
         return not Path("/proc/self").exists()
 
 
-def watch(layout: Layout, grace: float, guard: Lock) -> None:
+def watch(layout: DataLayout, grace: float, guard: FileLock) -> None:
     """Stop mongod when it has had no user for ``grace`` seconds; return when there is nothing left to guard.
 
     Args:
@@ -238,7 +238,7 @@ def watch(layout: Layout, grace: float, guard: Lock) -> None:
         grace: seconds.
         guard: the guard's lock, held.
     """
-    with Lock(layout.watched) as watched:
+    with FileLock(layout.watched) as watched:
         while True:
             watched.wait()
             watched.free()
@@ -261,7 +261,7 @@ class _Found(Enum):
     NOTHING = auto()
 
 
-def _is_at(lock: Lock, path: Path) -> bool:
+def _is_at(lock: FileLock, path: Path) -> bool:
     """Return whether the file is still in its place; a deleted data directory is no business of its guard any more."""
     try:
         return os.path.samestat(os.fstat(lock.fd), path.stat())
@@ -269,16 +269,16 @@ def _is_at(lock: Lock, path: Path) -> bool:
         return False
 
 
-def _idle(layout: Layout) -> bool:
-    with Lock(layout.state) as state:
+def _idle(layout: DataLayout) -> bool:
+    with FileLock(layout.state) as state:
         return state.shared()
 
 
-def _look(layout: Layout, *, overdue: bool) -> _Found:
+def _look(layout: DataLayout, *, overdue: bool) -> _Found:
     """Return what there is; an orphan that is ``overdue`` is stopped."""
-    with Lock(layout.control) as control:
+    with FileLock(layout.control) as control:
         control.wait()
-        with Lock(layout.users) as users:
+        with FileLock(layout.users) as users:
             if not users.exclusive():
                 return _Found.USER
             if overdue:
@@ -287,9 +287,9 @@ def _look(layout: Layout, *, overdue: bool) -> _Found:
             return _Found.NOTHING if _idle(layout) else _Found.ORPHAN
 
 
-def _leave_guard(layout: Layout, grace: float, state: Lock) -> None:
+def _leave_guard(layout: DataLayout, grace: float, state: FileLock) -> None:
     """Fork a guard, unless there is one; it has no part in ``state``, which is mongod's."""
-    guard = Lock(layout.guard)
+    guard = FileLock(layout.guard)
     if guard.exclusive() and os.fork() == 0:
         state.close()
         os.ftruncate(guard.fd, 0)
@@ -304,7 +304,7 @@ def _leave_guard(layout: Layout, grace: float, state: Lock) -> None:
     guard.close()
 
 
-def _execute(order: Order, state: Lock) -> None:
+def _execute(order: LaunchOrder, state: FileLock) -> None:
     """Fork mongod, which inherits the lock of ``state``; return when it is executed.
 
     Raises:
@@ -327,18 +327,18 @@ def _execute(order: Order, state: Lock) -> None:
         raise OSError(int(failure), os.strerror(int(failure)), order["argv"][0])
 
 
-def main(order: Order) -> None:
+def main(order: LaunchOrder) -> None:
     """Do what is ordered; exit with 0, with `BUSY`, or with a message on the standard error output."""
     try:
-        _launch(order, Layout(Path(order["root"])))
+        _launch(order, DataLayout(Path(order["root"])))
     except OSError as error:
         sys.exit(f"{error.filename}: {error.strerror}")
 
 
-def _launch(order: Order, layout: Layout) -> None:
+def _launch(order: LaunchOrder, layout: DataLayout) -> None:
     os.umask(0o077)
     os.chdir("/")
-    state = Lock(layout.state)
+    state = FileLock(layout.state)
     if order["argv"]:
         if not state.exclusive():
             sys.exit(BUSY)

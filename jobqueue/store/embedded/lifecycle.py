@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 from jobqueue.domain.errors import DatabaseError, DatabaseUnavailableError, NoDatabaseError
 from jobqueue.store.embedded import guard
 from jobqueue.store.embedded import start as starting
-from jobqueue.store.embedded.guard import Layout, Lock
+from jobqueue.store.embedded.guard import DataLayout, FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ class EmbeddedMongo:
     url: str
     pid: int
     adopted: bool
-    _layout: Layout = field(repr=False)
+    _layout: DataLayout = field(repr=False)
     _user: _User = field(repr=False)
 
     @classmethod
@@ -67,7 +67,7 @@ class EmbeddedMongo:
             raise DatabaseError(
                 "an embedded MongoDB needs Linux or macOS: set JOBQUEUE_MONGO_URL to a MongoDB that runs"
             )
-        layout = Layout(data_dir.expanduser().resolve())
+        layout = DataLayout(data_dir.expanduser().resolve())
         with _readable_errors(layout):
             layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             layout.db.mkdir(mode=0o700, exist_ok=True)
@@ -84,7 +84,7 @@ class EmbeddedMongo:
             NoDatabaseError: there are none.
         """
         try:
-            if any(Layout(data_dir.expanduser().resolve()).db.iterdir()):
+            if any(DataLayout(data_dir.expanduser().resolve()).db.iterdir()):
                 return
         except FileNotFoundError:
             pass
@@ -110,7 +110,7 @@ class EmbeddedMongo:
             # A directory that was deleted has taken its mongod along.
             with _readable_errors(self._layout), contextlib.suppress(FileNotFoundError):
                 if not linger:
-                    with Lock(self._layout.control) as control:
+                    with FileLock(self._layout.control) as control:
                         # Who keeps control for so long is a user itself; if not, the guard will see that there is none.
                         self._user.leave(stop=guard.wait_until(control.exclusive, guard.TERM_LIMIT))
         finally:
@@ -126,15 +126,15 @@ class EmbeddedMongo:
 class _User:
     """The two locks that tell everyone that mongod is used."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: DataLayout) -> None:
         self._layout = layout
         self._process = os.getpid()
-        self._locks: list[Lock] = []
+        self._locks: list[FileLock] = []
         self.was_alone = False
 
     @classmethod
     @contextlib.contextmanager
-    def joining(cls, layout: Layout) -> Iterator[_User]:
+    def joining(cls, layout: DataLayout) -> Iterator[_User]:
         """Join, under the control lock; leave again if the body fails, and not without stopping mongod if alone."""
         user = cls(layout)
         try:
@@ -153,7 +153,7 @@ class _User:
 
     def _join(self) -> None:
         for path in (self._layout.users, self._layout.watched):
-            self._locks.append(Lock(path))
+            self._locks.append(FileLock(path))
         users, watched = self._locks
         self.was_alone = users.exclusive()
         # The guard holds the second lock for moments only.
@@ -182,7 +182,7 @@ class _User:
                 lock.close()
 
 
-def _adopted_or_started(plan: starting.Plan, *, alone: bool) -> tuple[guard.Server, bool]:
+def _adopted_or_started(plan: starting.Plan, *, alone: bool) -> tuple[guard.RunningMongod, bool]:
     """Return the mongod, and whether it ran before."""
     # More than once only if a launcher, whose user was killed, comes between.
     for _ in range(_ATTEMPTS):
@@ -193,7 +193,7 @@ def _adopted_or_started(plan: starting.Plan, *, alone: bool) -> tuple[guard.Serv
     raise DatabaseUnavailableError(f"another process keeps starting the MongoDB in {plan.layout.root}: try again")
 
 
-def _adopted(plan: starting.Plan, *, alone: bool) -> guard.Server | None:
+def _adopted(plan: starting.Plan, *, alone: bool) -> guard.RunningMongod | None:
     """Return the mongod that runs; one that does not answer is stopped, unless others use it: it may just be slow."""
     server = guard.running(plan.layout)
     if server is None:
@@ -211,9 +211,9 @@ def _adopted(plan: starting.Plan, *, alone: bool) -> guard.Server | None:
 
 
 @contextlib.contextmanager
-def _control(layout: Layout, timeout: float) -> Iterator[None]:
+def _control(layout: DataLayout, timeout: float) -> Iterator[None]:
     """Hold the control lock."""
-    with Lock(layout.control) as lock:
+    with FileLock(layout.control) as lock:
         if not guard.wait_until(lock.exclusive, timeout):
             raise DatabaseUnavailableError(
                 f"another process has been starting or stopping the MongoDB in {layout.root} for {timeout:.0f} s: "
@@ -223,7 +223,7 @@ def _control(layout: Layout, timeout: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _readable_errors(layout: Layout) -> Iterator[None]:
+def _readable_errors(layout: DataLayout) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from jobqueue.store.embedded.guard import Layout, Order, Server
+    from jobqueue.store.embedded.guard import DataLayout, LaunchOrder, RunningMongod
 
 _HOST: Final = "127.0.0.1"
 _SET_NAME: Final = "jobqueue"
@@ -53,18 +53,18 @@ class Plan:
         grace: seconds it may outlive users that were killed.
     """
 
-    layout: Layout
+    layout: DataLayout
     mongod: Path | None
     timeout: float
     grace: float
 
 
-def url(server: Server) -> str:
+def url(server: RunningMongod) -> str:
     """Return the URL of a mongod; the name of the set makes drivers wait for a primary, also after a restart."""
     return f"mongodb://{_HOST}:{server.port}/?replicaSet={_SET_NAME}"
 
 
-def start(plan: Plan) -> Server | None:
+def start(plan: Plan) -> RunningMongod | None:
     """Start mongod, on the port it had last time if that is free, and return when it takes writes.
 
     Returns:
@@ -101,13 +101,13 @@ def start(plan: Plan) -> Server | None:
 
 def ensure_guard(plan: Plan) -> None:
     """Start a guard for the mongod that runs, unless it has one."""
-    with guard.Lock(plan.layout.guard) as lock:
+    with guard.FileLock(plan.layout.guard) as lock:
         if not lock.exclusive():
             return
     _run_launcher(plan, {"root": str(plan.layout.root), "grace": plan.grace, "argv": [], "port": 0})
 
 
-def _launch(plan: Plan, binary: Path, port: int) -> Server | None:
+def _launch(plan: Plan, binary: Path, port: int) -> RunningMongod | None:
     """Execute mongod; return ``None`` if one of a user that was killed came first."""
     argv = _command(binary, plan.layout, port)
     code = _run_launcher(plan, {"root": str(plan.layout.root), "grace": plan.grace, "argv": argv, "port": port})
@@ -119,7 +119,7 @@ def _launch(plan: Plan, binary: Path, port: int) -> Server | None:
     return guard.recorded(plan.layout)
 
 
-def _run_launcher(plan: Plan, order: Order) -> int:
+def _run_launcher(plan: Plan, order: LaunchOrder) -> int:
     """Return the exit code of the launcher, which is out of reach of the terminal's signals, as is what it starts."""
     command = [sys.executable, "-I", "-S", guard.__file__, json.dumps(order)]
     with plan.layout.output.open("wb") as output:
@@ -137,7 +137,7 @@ def _run_launcher(plan: Plan, order: Order) -> int:
             raise _too_slow(plan.layout, "its launcher does not end") from error
 
 
-def _command(binary: Path, layout: Layout, port: int) -> list[str]:
+def _command(binary: Path, layout: DataLayout, port: int) -> list[str]:
     parameters = {
         "diagnosticDataCollectionEnabled": "false",
         # Without it, old versions of every document are kept for five minutes.
@@ -181,7 +181,7 @@ def _free_port() -> int:
         return port
 
 
-def _listens(server: Server, layout: Layout, deadline: float) -> bool:
+def _listens(server: RunningMongod, layout: DataLayout, deadline: float) -> bool:
     """Wait until mongod listens; return false if it ended or the time is over."""
     while guard.running(layout) == server and time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection((_HOST, server.port), timeout=_STEP_SECONDS):
@@ -190,7 +190,7 @@ def _listens(server: Server, layout: Layout, deadline: float) -> bool:
     return False
 
 
-def make_writable(server: Server, layout: Layout, deadline: float) -> None:
+def make_writable(server: RunningMongod, layout: DataLayout, deadline: float) -> None:
     """Wait until mongod is a writable primary; make it one if it is new or its port has changed.
 
     Args:
@@ -218,7 +218,7 @@ def make_writable(server: Server, layout: Layout, deadline: float) -> None:
             time.sleep(_PAUSE)
 
 
-def _is_writable(admin: Database[dict[str, Any]], server: Server) -> bool:
+def _is_writable(admin: Database[dict[str, Any]], server: RunningMongod) -> bool:
     status = admin.command({"serverStatus": 1, **dict.fromkeys(_QUIET, 0)})
     if status["pid"] != server.pid:
         # Ours is about to find that out, and to end.
@@ -251,7 +251,7 @@ def _configure(admin: Database[dict[str, Any]], address: str) -> None:
         admin.command("replSetReconfig", {**config, "version": config["version"] + 1, "members": members}, force=True)
 
 
-def bound_log(layout: Layout, server: Server) -> None:
+def bound_log(layout: DataLayout, server: RunningMongod) -> None:
     """Begin a new log file if mongod's has grown too long; that this may fail harms nobody."""
     if _rotate(layout):
         with (
@@ -262,7 +262,7 @@ def bound_log(layout: Layout, server: Server) -> None:
             client.admin.command("logRotate")
 
 
-def _rotate(layout: Layout) -> bool:
+def _rotate(layout: DataLayout) -> bool:
     """Put a log over its limit aside, in place of the one before; return whether that was done."""
     if _size(layout.log) <= _MOST_LOG:
         return False
@@ -286,7 +286,7 @@ def _text(path: Path, offset: int = 0) -> str:
         return ""
 
 
-def _too_slow(layout: Layout, trouble: str) -> DatabaseError:
+def _too_slow(layout: DataLayout, trouble: str) -> DatabaseError:
     log = _text(layout.log, max(0, _size(layout.log) - 20_000))
     words = mongod_binary.last_words("", log)
     return DatabaseUnavailableError(

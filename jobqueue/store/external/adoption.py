@@ -11,7 +11,7 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jobqueue.domain.errors import KeyConflictError
-from jobqueue.domain.external import documents as foreign
+from jobqueue.domain.external import documents as external
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.backoff import finite
@@ -25,7 +25,7 @@ from jobqueue.store.external import unsound
 from jobqueue.store.jobs.jobs import FULL_BYTES
 from jobqueue.store.limits import group_key_statements
 from jobqueue.store.mongo.database import guarded, new_id, translated
-from jobqueue.store.mongo.group_commit import Group
+from jobqueue.store.mongo.group_commit import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -49,21 +49,21 @@ _OF_A_CLAIM: Final = (
     "expireAt",
     "limitKey",
     "crashes",
-    foreign.ASIDE,
+    external.ASIDE,
     HAD,
     SPOILT,
 )
 _LINKS: Final = ("batchId", "parentId")
 
 
-class ForeignStore:
+class ExternalStore:
     """Finds documents that are not of this package, and takes them over."""
 
     def __init__(self, database: Database) -> None:
         self._clock = database.clock
         self.collection = database.collection("jobs")
         self._aside = database.collection("aside")
-        self._update: Group[tuple[Document, Document], bool] = Group(self._update_batch)
+        self._update: Batcher[tuple[Document, Document], bool] = Batcher(self._update_batch)
 
     async def found(self) -> AsyncIterator[list[Document]]:
         """Yield all foreign documents, some at a time."""
@@ -212,7 +212,7 @@ class ForeignStore:
             for name in ("queue", "type")
             if isinstance(value := document.get(name), str) and len(value) <= _LONGEST_NAME
         }
-        left = {"_id": document["_id"], **small, foreign.ASIDE: f"{why}; the document is kept in the collection aside"}
+        left = {"_id": document["_id"], **small, external.ASIDE: f"{why}; the document is kept in the collection aside"}
         return bool((await self.collection.replace_one(external_statements.unchanged(document), left)).matched_count)
 
     async def _update_batch(self, updates: Sequence[tuple[Document, Document]]) -> list[bool | BaseException]:
@@ -281,7 +281,7 @@ def _kept(document: Mapping[str, Any]) -> Document:
         if isinstance(value, list) and kind is list:
             found[name] = document[name]
         elif kind is not list and isinstance(value, int | float) and not isinstance(value, bool):
-            found[name] = foreign.count(value) if kind is int else min(max(value, 0), 100) if finite(value) else 0
+            found[name] = external.count(value) if kind is int else min(max(value, 0), 100) if finite(value) else 0
         else:
             found[name] = [] if kind is list else 0
     found["logCount"] = max(found["logCount"], len(found["logs"]))
@@ -295,12 +295,12 @@ def _sound_queue(document: Mapping[str, Any]) -> Document:
 
 
 def _run(document: Mapping[str, Any]) -> int:
-    return foreign.count(plain(document.get(HAD)))
+    return external.count(plain(document.get(HAD)))
 
 
 def _date(value: Any) -> datetime | None:
     with suppress(ValueError):
-        return documents.date_or_none(foreign.moment(value))
+        return documents.date_or_none(external.moment(value))
     return None
 
 

@@ -19,7 +19,7 @@ from jobqueue.store.mongo.database import DUPLICATE_KEY, guarded
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection
 
-    from jobqueue.domain.insight.audit import Note
+    from jobqueue.domain.insight.audit import AuditNote
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.clock import ServerClock
     from jobqueue.store.mongo.database import Database
@@ -32,7 +32,7 @@ _AT_ONCE: Final = 100
 _FIELDS: Final = frozenset({"_id", "at", "by", "action", "target", "before", "after"})
 
 
-async def entry_of(clock: ServerClock, target: tuple[str, str], note: Note) -> Document:
+async def entry_of(clock: ServerClock, target: tuple[str, str], note: AuditNote) -> Document:
     """Return an entry under a fresh id, at the present time.
 
     Args:

@@ -36,14 +36,14 @@ class HistoryLostError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class StreamStep:
     """How far a reader has come, with the change that is there, if there is one."""
 
     position: str
     event: JobEvent | None = None
 
 
-class JobFeed:
+class JobStream:
     """Opens streams of changes.
 
     Each of them looks up the job of a change as it is then, which costs the database a read for each: so there should
@@ -61,7 +61,7 @@ class JobFeed:
             self._client.close()
             self._client = None
 
-    async def steps(self, after: str | None, *, quick: bool = False) -> AsyncGenerator[Step, None]:
+    async def steps(self, after: str | None, *, quick: bool = False) -> AsyncGenerator[StreamStep, None]:
         """Yield changes after a position, or from now on; without end, with a bare position whenever none is there.
 
         Args:
@@ -90,7 +90,7 @@ class JobFeed:
                         if token is None:
                             continue
                         event = None if change is None else _event(change)
-                        yield Step(position=token["_data"], event=event)
+                        yield StreamStep(position=token["_data"], event=event)
             except OperationFailure as error:
                 if is_passing(error):
                     raise

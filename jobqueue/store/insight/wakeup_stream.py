@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pymongo.errors import PyMongoError
 
 from jobqueue.journal import get_logger
+from jobqueue.loop_errors import LoopErrors
 from jobqueue.store.mongo import connections
 from jobqueue.store.mongo.database import LENIENT, brief
-from jobqueue.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ _WOKEN_BY: Final = ["pending", "delayed", "killed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class WakeupEvent:
     """Something changed.
 
     Attributes:
@@ -53,7 +53,7 @@ class Event:
     foreign: bool = False
 
 
-class Changes:
+class WakeupStream:
     """Watches the database and calls the listeners for each event; a listener must return at once.
 
     Attributes:
@@ -65,14 +65,14 @@ class Changes:
     def __init__(self, database: Database) -> None:
         self._url = database.url
         self._name = database.name
-        self._listeners: list[Callable[[Event], None]] = []
+        self._listeners: list[Callable[[WakeupEvent], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._client: AsyncIOMotorClient[Any] | None = None
         self.open = asyncio.Event()
         self.trouble: str | None = None
-        self.turns = Turns("changes", longest=_LONGEST_WAIT)
+        self.turns = LoopErrors("changes", longest=_LONGEST_WAIT)
 
-    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+    def listen(self, listener: Callable[[WakeupEvent], None]) -> Callable[[], None]:
         """Call ``listener`` for every event from now on; return how to stop that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
@@ -115,11 +115,11 @@ class Changes:
         async with database.watch(_pipeline(), max_await_time_ms=1000) as stream:
             await stream.try_next()
             self.open.set()
-            self._tell(Event(kind="gap"))
+            self._tell(WakeupEvent(kind="gap"))
             async for change in stream:
                 self._tell(_event(change))
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: WakeupEvent) -> None:
         for listener in tuple(self._listeners):
             # A listener that fails keeps no other one from hearing.
             with self.turns.turn():
@@ -152,10 +152,10 @@ def _pipeline() -> list[dict[str, Any]]:
     return [{"$match": {"$or": wakes}}, {"$project": kept}]
 
 
-def _event(change: dict[str, Any]) -> Event:
+def _event(change: dict[str, Any]) -> WakeupEvent:
     if change["ns"]["coll"] != "jobs":
-        return Event(kind="config")
-    return Event(
+        return WakeupEvent(kind="config")
+    return WakeupEvent(
         kind="job",
         job_id=str(change["documentKey"]["_id"]),
         queue=_if(str, change.get("queue")),

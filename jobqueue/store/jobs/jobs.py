@@ -23,9 +23,9 @@ from jobqueue.store.documents import (
 from jobqueue.store.jobs.editions import EditionStore
 from jobqueue.store.jobs.history import HistoryStore
 from jobqueue.store.jobs.readers import ReaderStore
-from jobqueue.store.jobs.transitions import Applied, Change, Transitions
+from jobqueue.store.jobs.transitions import AppliedTransition, JobTransition, Transitions
 from jobqueue.store.mongo.database import brief, guarded, new_id, translated
-from jobqueue.store.mongo.group_commit import Group
+from jobqueue.store.mongo.group_commit import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -63,8 +63,10 @@ class JobStore:
         self.history = HistoryStore(database, now)
         self.editions = EditionStore(database, self.history, now)
         self.readers = ReaderStore(database, now)
-        self._insert: Group[Document, None] = Group(self._insert_batch)
-        self._apply: Group[Change, Applied | None] = Group(Transitions(self.collection, lambda: self.now).apply)
+        self._insert: Batcher[Document, None] = Batcher(self._insert_batch)
+        self._apply: Batcher[JobTransition, AppliedTransition | None] = Batcher(
+            Transitions(self.collection, lambda: self.now).apply
+        )
 
     @guarded
     async def insert(
@@ -215,7 +217,7 @@ class JobStore:
 
     async def apply(
         self, job_id: str, queue: str, transition: Transition, same: Mapping[str, Any] | None = None
-    ) -> Applied | None:
+    ) -> AppliedTransition | None:
         """Make a transition happen if its guard, and ``same``, hold; ``None`` if nothing happened.
 
         Raises:
@@ -224,7 +226,7 @@ class JobStore:
         """
         try:
             with translated():
-                return await self._apply(Change(job_id=job_id, queue=queue, transition=transition, same=same))
+                return await self._apply(JobTransition(job_id=job_id, queue=queue, transition=transition, same=same))
         except PyMongoError as error:
             raise WriteRefusedError(f"MongoDB refuses to change job {job_id}: {brief(error)}") from error
 

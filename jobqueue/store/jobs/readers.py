@@ -162,9 +162,9 @@ class ReaderStore:
                 calling.append(batch["_id"])
                 for one in batch.get("standIns") or ():
                     stand_ins.setdefault(str(one["jobId"]), []).append(batch["_id"])
-        standing = {"_id": {"$in": [ObjectId(job_id) for job_id in stand_ins]}, "state": _READING}
+        watch = {"_id": {"$in": [ObjectId(job_id) for job_id in stand_ins]}, "state": _READING}
         if stand_ins:
-            async for job in self._jobs.find(standing, {"_id": 1}):
+            async for job in self._jobs.find(watch, {"_id": 1}):
                 kept |= dict.fromkeys(stand_ins[str(job["_id"])], job["_id"])
         return await self._first_of("callbackOf.batchId", calling) | kept, unfinished
 

@@ -30,7 +30,7 @@ Update = tuple["Document", "Document | list[Document]"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class JobTransition:
     """A transition of one job.
 
     Attributes:
@@ -44,7 +44,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
+class AppliedTransition:
     """A transition that has happened.
 
     Attributes:
@@ -63,22 +63,24 @@ class Transitions:
         self._collection = collection
         self._now = now
 
-    async def apply(self, changes: Sequence[Change]) -> list[Applied | BaseException | None]:
+    async def apply(self, changes: Sequence[JobTransition]) -> list[AppliedTransition | BaseException | None]:
         """Make transitions happen whose guards hold.
 
         Returns:
             For each what happened; ``None`` if nothing did; or what went wrong.
         """
         done = await self._together(changes) if len(changes) > 1 else [False]
-        results: list[Applied | BaseException | None] = []
+        results: list[AppliedTransition | BaseException | None] = []
         for change, is_done in zip(changes, done, strict=True):
             try:
-                results.append(Applied(outbox=change.transition.outbox) if is_done else await self._apply_one(change))
+                results.append(
+                    AppliedTransition(outbox=change.transition.outbox) if is_done else await self._apply_one(change)
+                )
             except Exception as error:  # noqa: BLE001 - each call of the batch gets its own error
                 results.append(error)
         return results
 
-    async def _together(self, changes: Sequence[Change]) -> list[bool]:
+    async def _together(self, changes: Sequence[JobTransition]) -> list[bool]:
         """Write changes in one round trip; tell of each whether it was written.
 
         The server counts only how many were. Each leaves a mark of its own in its job, which tells where the count is
@@ -98,7 +100,7 @@ class Transitions:
         found = {one[_MARK] async for one in self._collection.find(wanted, {_MARK: 1})}
         return [mark in found for mark in marks]
 
-    def _update(self, change: Change, mark: str | None = None) -> Update:
+    def _update(self, change: JobTransition, mark: str | None = None) -> Update:
         transition, now = change.transition, self._now()
         update = statements.applied(transition, now)
         if mark is not None:
@@ -106,17 +108,17 @@ class Transitions:
         guard = statements.guard(change.job_id, change.queue, transition, now)
         return edition_statements.both(guard, change.same), update
 
-    async def _apply_one(self, change: Change) -> Applied | None:
+    async def _apply_one(self, change: JobTransition) -> AppliedTransition | None:
         wanted = change.transition
         if await self._write(change):
-            return Applied(outbox=wanted.outbox)
+            return AppliedTransition(outbox=wanted.outbox)
         if await self._has_dependents(change):
             wanted = replace(wanted, outbox=with_dependents(wanted.outbox))
             if await self._write(replace(change, transition=wanted)):
-                return Applied(outbox=wanted.outbox)
-        return Applied(outbox=wanted.outbox, is_new=False) if await self._is_applied(change) else None
+                return AppliedTransition(outbox=wanted.outbox)
+        return AppliedTransition(outbox=wanted.outbox, is_new=False) if await self._is_applied(change) else None
 
-    async def _write(self, change: Change) -> bool:
+    async def _write(self, change: JobTransition) -> bool:
         found, update = self._update(change)
         try:
             return bool((await self._collection.update_one(found, update)).matched_count)
@@ -125,7 +127,7 @@ class Transitions:
                 raise
             return bool((await self._collection.update_one(found, update)).matched_count)
 
-    async def _mend_lists(self, change: Change) -> bool:
+    async def _mend_lists(self, change: JobTransition) -> bool:
         """Take away lists that another tool has made something else; nothing could be added to them."""
         mended = 0
         for name in _LISTS:
@@ -133,7 +135,7 @@ class Transitions:
             mended += (await self._collection.update_one(spoilt, {"$unset": {name: ""}})).modified_count
         return bool(mended)
 
-    async def _has_dependents(self, change: Change) -> bool:
+    async def _has_dependents(self, change: JobTransition) -> bool:
         """Tell whether a job has come to be depended on, and its end did not reckon with that."""
         transition = change.transition
         if transition.target not in FINAL or DEPENDENTS in transition.outbox:
@@ -141,7 +143,7 @@ class Transitions:
         found = await self._collection.find_one({"_id": ObjectId(change.job_id), "dependents": True}, {"_id": 1})
         return found is not None
 
-    async def _is_applied(self, change: Change) -> bool:
+    async def _is_applied(self, change: JobTransition) -> bool:
         """Tell whether an earlier call has recorded the same report of the same attempt."""
         transition = change.transition
         if transition.token is None or transition.expired_only:

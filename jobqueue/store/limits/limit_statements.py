@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
-    from jobqueue.store.documents.claim_search import Search
+    from jobqueue.store.documents.claim_search import ClaimSearch
     from jobqueue.store.documents.statements import Now
 
 GROUP_INDEX: Final = "claimGroup"
@@ -59,7 +59,7 @@ def before(deadline: datetime, queue: str, now: Now) -> Document:
     return {"$expr": {"$eq": ["$queue", {"$cond": [{"$lte": [now, deadline]}, {"$literal": queue}, None]}]}}
 
 
-def of_group(search: Search, key: str) -> tuple[Document, str]:
+def of_group(search: ClaimSearch, key: str) -> tuple[Document, str]:
     """Return the filter that matches what may be claimed of one group, and the index for it."""
     found: Document = {"queue": search.queue, "state": State.PENDING.value, "limitKey": key, **ADOPTED}
     # Somebody may have changed the value with a tool of MongoDB: then the job is not of this group.
@@ -67,7 +67,9 @@ def of_group(search: Search, key: str) -> tuple[Document, str]:
     return found | _types(search), _index(search)
 
 
-def of_next_group(search: Search, path: str, after: str | None, passed_over: Collection[str]) -> tuple[Document, str]:
+def of_next_group(
+    search: ClaimSearch, path: str, after: str | None, passed_over: Collection[str]
+) -> tuple[Document, str]:
     """Return the filter that matches what may be claimed of the groups after one, and the index for it.
 
     Args:
@@ -234,7 +236,7 @@ def _failed(operator: str, ended_at: datetime) -> Document:
     return {"$filter": {"input": "$failed", "cond": {operator: ["$$this.at", ended_at]}}}
 
 
-def _types(search: Search) -> Document:
+def _types(search: ClaimSearch) -> Document:
     types: Sequence[str] | None = search.types
     found: Document = suspect_statements.allowed(suspects=search.suspects)
     if types is not None:
@@ -242,7 +244,7 @@ def _types(search: Search) -> Document:
     return found | ({"type": {"$nin": list(search.excluded)}} if search.excluded else {})
 
 
-def _index(search: Search) -> str:
+def _index(search: ClaimSearch) -> str:
     return GROUP_INDEX if search.types is None else GROUP_TYPE_INDEX
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from jobqueue.domain.limits.limits import Breaker, Rate
-    from jobqueue.store.documents.claim_search import Search
+    from jobqueue.store.documents.claim_search import ClaimSearch
     from jobqueue.store.documents.statements import Document, Now
     from jobqueue.store.mongo.database import Database
 
@@ -29,7 +29,7 @@ _UNCOUNTED: Final = {"failed": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class RunningJob:
     """A running job, as its queue's limits see it; ``key`` is the group in which it counts."""
 
     job_id: str
@@ -65,7 +65,7 @@ class BreakerState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class End:
+class AttemptEnd:
     """The end of an attempt: its token, and the server's time when it was recorded."""
 
     token: str
@@ -86,14 +86,14 @@ class LimitStore:
         return await self._clock.now() if isinstance(self.now, str) else self.now
 
     @guarded
-    async def running(self, queue: str, path: str | None) -> list[Running]:
+    async def running(self, queue: str, path: str | None) -> list[RunningJob]:
         """Return the running jobs of a queue, those included that were claimed while there was no limit."""
         fields: dict[str, Any] = {"type": 1, "slots": 1, "claim.worker": 1, "startAt": 1}
         if path is not None:
             fields[path] = 1
         cursor = self._jobs.find(limit_statements.running(queue), fields, hint=_BY_QUEUE)
         return [
-            Running(
+            RunningJob(
                 job_id=str(one["_id"]),
                 type=str(one.get("type", "")),
                 worker=str((one.get("claim") or {}).get("worker", "?")),
@@ -105,7 +105,7 @@ class LimitStore:
         ]
 
     @guarded
-    async def something_waits(self, search: Search) -> bool:
+    async def something_waits(self, search: ClaimSearch) -> bool:
         """Tell whether there is a job that a claim could find."""
         index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
         base = statements.claimable(search.queue, search.types, search.excluded)
@@ -122,7 +122,7 @@ class LimitStore:
 
     @guarded
     async def next_group(
-        self, search: Search, path: str, after: str | None, passed_over: Collection[str]
+        self, search: ClaimSearch, path: str, after: str | None, passed_over: Collection[str]
     ) -> str | None:
         """Return the key of the first group after one, in their order, that has a job to be claimed."""
         found, index = limit_statements.of_next_group(search, path, after, passed_over)
@@ -177,14 +177,14 @@ class LimitStore:
         ]
 
     @guarded
-    async def attempt_failed(self, queue: str, kind: str | None, breaker: Breaker, end: End) -> BreakerState:
+    async def attempt_failed(self, queue: str, kind: str | None, breaker: Breaker, end: AttemptEnd) -> BreakerState:
         """Count a failed attempt once, however often it is told, and open the breaker if it is one too many."""
         update = limit_statements.breaker_failed(queue, kind, breaker.failures, breaker.cooldown, end.token, end.at)
         found = await self._upsert(_breaker_id(queue, kind), update)
         return BreakerState(type=kind, failures=int(found["failures"]), open_until=found["openUntil"])
 
     @guarded
-    async def attempt_succeeded(self, queue: str, kind: str | None, breaker: Breaker, end: End) -> bool:
+    async def attempt_succeeded(self, queue: str, kind: str | None, breaker: Breaker, end: AttemptEnd) -> bool:
         """Begin the row of failures anew after an attempt that succeeded; tell whether that closes the breaker."""
         found = await self.collection.find_one_and_update(
             limit_statements.breaker_behind(_breaker_id(queue, kind), end.at),

@@ -15,7 +15,7 @@ Op = TypeVar("Op")
 Out = TypeVar("Out")
 
 
-class Group(Generic[Op, Out]):
+class Batcher(Generic[Op, Out]):
     """Gather calls and hand them to one function in batches.
 
     Args:

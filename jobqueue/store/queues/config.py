@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from jobqueue.domain.insight.audit import Note
+    from jobqueue.domain.insight.audit import AuditNote
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.store.mongo.database import Database
 
@@ -41,7 +41,7 @@ NOTHING: Final = _Nothing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class ConfigSnapshot:
     """All configurations at one moment.
 
     Attributes:
@@ -67,14 +67,14 @@ class ConfigStore:
         self._outbox = AuditOutbox(database)
 
     @guarded
-    async def all(self) -> Reading:
+    async def all(self) -> ConfigSnapshot:
         """Return every configured queue, how often anything was changed, and the server's time."""
         answer = await self._answer()
         found = (answer["found"] or [{}])[0]
         queues, revision = found.get("queues"), found.get("revision")
         known = queues if isinstance(queues, dict) else {}
         configs = {name: read_what_holds(one) for name, one in known.items() if isinstance(one, dict)}
-        return Reading(queues=configs, revision=revision if isinstance(revision, int) else 0, at=answer["at"])
+        return ConfigSnapshot(queues=configs, revision=revision if isinstance(revision, int) else 0, at=answer["at"])
 
     async def _answer(self) -> dict[str, Any]:
         answers = await self.collection.aggregate(_WITH_TIME).to_list(1)
@@ -94,7 +94,7 @@ class ConfigStore:
         return queues.get(name, NOTHING) if isinstance(queues, dict) else NOTHING
 
     @guarded
-    async def swap(self, name: str, before: Any, after: Stored | None, note: Note) -> bool:
+    async def swap(self, name: str, before: Any, after: Stored | None, note: AuditNote) -> bool:
         """Replace what is stored of one queue, if it still is what it was before, with an entry for the audit.
 
         One update of one document: a process that is killed makes the change with its entry, or not at all, and no

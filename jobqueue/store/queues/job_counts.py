@@ -25,7 +25,7 @@ def by_queue(states: Iterable[State]) -> list[dict[str, Any]]:
     ]
 
 
-class CensusStore:
+class JobCountStore:
     """Counts jobs."""
 
     def __init__(self, database: Database) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.workflow.batch import OPEN
-from jobqueue.recent import Recent
+from jobqueue.lru_cache import LruCache
 from jobqueue.store.documents import queue_statements, statements
 from jobqueue.store.insight.rollups import MINUTE
 from jobqueue.store.jobs.readers import FIELDS
@@ -36,7 +36,7 @@ class PruningStore:
     def __init__(self, database: Database, readers: ReaderStore, now: Now = statements.SERVER_NOW) -> None:
         self.now = now
         self._readers = readers
-        self._after: Recent[tuple[str, State], tuple[datetime, float]] = Recent(_MOST_REMEMBERED)
+        self._after: LruCache[tuple[str, State], tuple[datetime, float]] = LruCache(_MOST_REMEMBERED)
         self._clock = database.clock
         self._jobs = database.collection("jobs")
         self._batches = database.collection("batches")

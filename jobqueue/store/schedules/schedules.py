@@ -11,7 +11,7 @@ from jobqueue.domain.errors import DatabaseUnavailableError, JobQueueError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.schedules import schedule as schedules
-from jobqueue.domain.schedules.schedule import Made, Planned, Schedule, Skipped
+from jobqueue.domain.schedules.schedule import Schedule, ScheduledJob, SkippedTick, StoredSchedule
 from jobqueue.store.documents import documents
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FEW_ENTRIES, FIELD, GONE, MOST_ENTRIES, with_entry
@@ -20,7 +20,7 @@ from jobqueue.store.mongo.database import guarded
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobqueue.domain.insight.audit import Note
+    from jobqueue.domain.insight.audit import AuditNote
     from jobqueue.domain.schedules.cron import Recurrence
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
@@ -51,19 +51,19 @@ class ScheduleStore:
         return self.present or await self._database.clock.ask()
 
     @guarded
-    async def find(self, name: str) -> Planned | None:
+    async def find(self, name: str) -> StoredSchedule | None:
         """Return a schedule, or ``None``."""
         found = await self.collection.find_one({"_id": name, **_THERE})
         return planned(found) if found else None
 
     @guarded
-    async def page(self, after: str, limit: int) -> list[Planned]:
+    async def page(self, after: str, limit: int) -> list[StoredSchedule]:
         """Return schedules by name, from the one that follows ``after`` on."""
         cursor = self.collection.find({"_id": {"$gt": after}, **_THERE}).sort("_id", 1).limit(limit)
         return [planned(one) async for one in cursor]
 
     @guarded
-    async def due(self, now: datetime, most: int) -> list[Planned]:
+    async def due(self, now: datetime, most: int) -> list[StoredSchedule]:
         """Return schedules whose next tick has come, longest ago first."""
         cursor = self.collection.find({"nextAt": {"$lte": now}}).sort("nextAt", 1).limit(most)
         return [planned(one) async for one in cursor]
@@ -75,17 +75,20 @@ class ScheduleStore:
         return None if found is None else float((found["nextAt"] - await self.now()).total_seconds())
 
     @guarded
-    async def made(self, name: str, most: int) -> list[Made]:
+    async def made(self, name: str, most: int) -> list[ScheduledJob]:
         """Return the last jobs that a schedule has made and that are still there, newest first."""
         cursor = self._jobs.find({"schedule": name}).sort([("insertAt", -1), ("_id", -1)]).limit(most)
         found = [documents.job(one) async for one in cursor]
         made = [
-            Made(id=job.id, queue=job.queue, at=job.scheduled_at or job.insert_at, state=job.state) for job in found
+            ScheduledJob(id=job.id, queue=job.queue, at=job.scheduled_at or job.insert_at, state=job.state)
+            for job in found
         ]
         return sorted(made, key=lambda one: one.at, reverse=True)
 
     @guarded
-    async def swap(self, name: str, before: Planned | None, after: Planned | None, note: Note) -> bool:
+    async def swap(
+        self, name: str, before: StoredSchedule | None, after: StoredSchedule | None, note: AuditNote
+    ) -> bool:
         """Replace a schedule, and note who did it, if it still is what it was before.
 
         One update of one document, as for queues. A tick that comes meanwhile is no change: what the loop writes is not
@@ -118,7 +121,7 @@ class ScheduleStore:
         return False
 
     @guarded
-    async def advance(self, seen: Planned, next_at: datetime | None, skipped: Skipped | None) -> bool:
+    async def advance(self, seen: StoredSchedule, next_at: datetime | None, skipped: SkippedTick | None) -> bool:
         """Go on to another tick if nobody has done so meanwhile, nor changed the schedule; say whether it was done."""
         changed: Document = {"nextAt": next_at}
         if skipped is not None:
@@ -127,7 +130,7 @@ class ScheduleStore:
         return bool((await self.collection.update_one(guard, {"$set": changed})).matched_count)
 
 
-def _change(name: str, before: Planned | None, after: Planned | None, entry: Document) -> list[Document]:
+def _change(name: str, before: StoredSchedule | None, after: StoredSchedule | None, entry: Document) -> list[Document]:
     """Return the update that makes a schedule another one, or takes its definition away."""
     waiting = with_entry(entry)
     if after is None:
@@ -141,7 +144,7 @@ def _change(name: str, before: Planned | None, after: Planned | None, entry: Doc
     return [{"$set": {field: {"$literal": value} for field, value in written.items()} | {FIELD: waiting}}]
 
 
-def document(one: Planned) -> Document:
+def document(one: StoredSchedule) -> Document:
     """Return the document of a schedule, without its name and what the loop has noted in it."""
     shown: Document = {}
     if one.schedule is not None:
@@ -155,7 +158,7 @@ def document(one: Planned) -> Document:
     }
 
 
-def planned(stored: Mapping[str, Any]) -> Planned:
+def planned(stored: Mapping[str, Any]) -> StoredSchedule:
     """Return the schedule of a document; if it cannot be understood, without its definition."""
     name = str(stored["_id"])
     revision = stored.get("revision")
@@ -165,7 +168,7 @@ def planned(stored: Mapping[str, Any]) -> Planned:
         )
     except (JobQueueError, TypeError, AttributeError, ValueError):
         definition = None
-    return Planned(
+    return StoredSchedule(
         name=name,
         schedule=definition,
         incarnation=str(stored.get("incarnation")),
@@ -177,7 +180,7 @@ def planned(stored: Mapping[str, Any]) -> Planned:
     )
 
 
-def _guard(seen: Planned) -> Document:
+def _guard(seen: StoredSchedule) -> Document:
     """Match a schedule whose definition is the one that was seen; a spoilt one, whatever it is now."""
     if seen.schedule is None:
         return {"_id": seen.name}
@@ -189,13 +192,13 @@ def _new_job(given: Any, path: str) -> NewJob:
     return NewJob(**json_form.snake_children(given))
 
 
-def _recurrence(one: Planned) -> Recurrence | None:
+def _recurrence(one: StoredSchedule) -> Recurrence | None:
     return one.schedule.recurrence if one.schedule is not None else None
 
 
-def _skipped(given: Any) -> Skipped | None:
+def _skipped(given: Any) -> SkippedTick | None:
     at = _date(given.get("at")) if isinstance(given, dict) else None
-    return Skipped(at=at, reason=str(given.get("reason"))) if at else None
+    return SkippedTick(at=at, reason=str(given.get("reason"))) if at else None
 
 
 def _date(given: Any) -> datetime | None:

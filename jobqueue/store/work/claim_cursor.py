@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.recent import Recent
+from jobqueue.lru_cache import LruCache
 from jobqueue.store.documents import statements
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ _CHEAP_SECONDS: Final = 0.02
 _MARGIN: Final = timedelta(milliseconds=50)
 """Of two jobs that were added at the same time the one that is stored later may have the earlier time."""
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
-Wanted = tuple[str, tuple[str, ...] | None, tuple[str, ...], bool]
+SearchKind = tuple[str, tuple[str, ...] | None, tuple[str, ...], bool]
 """A queue, the types and the excluded types of a search, and whether it takes jobs that have to run alone."""
 
 
 @dataclass(slots=True)
-class Position:
+class ClaimCursor:
     """The place of the last job that was found for one kind of search.
 
     Attributes:
@@ -101,32 +101,32 @@ class Position:
         return (from_here, statements.CLAIM_ORDER[1:]), (lower, statements.CLAIM_ORDER), everything
 
 
-class Positions:
+class ClaimCursors:
     """The positions of the kinds of search with which this process has lately found jobs.
 
     A search that finds nothing has no position. So names of queues and types that are made up leave nothing behind.
     """
 
     def __init__(self) -> None:
-        self._of: Recent[Wanted, Position] = Recent(MOST)
-        self._by_queue: dict[str, set[Wanted]] = {}
+        self._of: LruCache[SearchKind, ClaimCursor] = LruCache(MOST)
+        self._by_queue: dict[str, set[SearchKind]] = {}
 
     def __len__(self) -> int:
         return len(self._of)
 
-    def of(self, wanted: Wanted) -> Position:
+    def of(self, kind: SearchKind) -> ClaimCursor:
         """Return the position of one kind of search."""
-        return self._of.get(wanted) or _first(wanted)
+        return self._of.get(kind) or _first(kind)
 
-    def found(self, wanted: Wanted, document: Mapping[str, Any]) -> None:
+    def found(self, kind: SearchKind, document: Mapping[str, Any]) -> None:
         """Take over the place of a job that was claimed.
 
         The position of a search that was forgotten meanwhile begins anew: nobody has told it of jobs that came.
         """
-        position = self._of.get(wanted) or _first(wanted)
+        position = self._of.get(kind) or _first(kind)
         position.found(document)
-        forgotten = self._of.keep(wanted, position)
-        self._by_queue.setdefault(wanted[0], set()).add(wanted)
+        forgotten = self._of.keep(kind, position)
+        self._by_queue.setdefault(kind[0], set()).add(kind)
         if forgotten is not None:
             others = self._by_queue[forgotten[0]]
             others.remove(forgotten)
@@ -135,10 +135,10 @@ class Positions:
 
     def unsettle(self, queue: str | None, priority: float | None) -> None:
         """Note that a job has come to a queue, or with ``None`` to any."""
-        for wanted in self._of if queue is None else self._by_queue.get(queue, ()):
-            self._of.peek(wanted).unsettle(priority)
+        for kind in self._of if queue is None else self._by_queue.get(queue, ()):
+            self._of.peek(kind).unsettle(priority)
 
 
-def _first(wanted: Wanted) -> Position:
-    *_, suspects = wanted
-    return Position(warm=_WARM if suspects else 0)
+def _first(kind: SearchKind) -> ClaimCursor:
+    *_, suspects = kind
+    return ClaimCursor(warm=_WARM if suspects else 0)

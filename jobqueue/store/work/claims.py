@@ -12,12 +12,12 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from jobqueue.domain.jobs.job import INLINE_LOGS
 from jobqueue.store.documents import documents, external_statements, statements, suspect_statements
-from jobqueue.store.documents.claim_search import LateClaimError, Permit, Search, SlotTakenError
+from jobqueue.store.documents.claim_search import ClaimPermit, ClaimSearch, LateClaimError, SlotTakenError
 from jobqueue.store.jobs.jobs import FULL_BYTES
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.database import guarded, is_too_large, translated
-from jobqueue.store.work.claim_cursor import Positions
-from jobqueue.store.work.holders import Holders
+from jobqueue.store.work.claim_cursor import ClaimCursors
+from jobqueue.store.work.holders import RecentWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.store.documents.statements import Document, Now
     from jobqueue.store.mongo.database import Database
-    from jobqueue.store.work.claim_cursor import Position
+    from jobqueue.store.work.claim_cursor import ClaimCursor
 
 MOST_HISTORY: Final = 100
 """History entries kept in a job's document; older ones are moved to the `attempts` collection."""
@@ -34,7 +34,7 @@ _COUNTED: Final = {"resetAt": 1, "logCount": 1, "logAt": 1, "attemptsMade": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beat:
+class HeartbeatReply:
     """What a worker learns from a heartbeat: the new end of its lease."""
 
     reset_at: datetime
@@ -48,10 +48,10 @@ class ClaimStore:
         self.now = now
         self.collection = database.collection("jobs")
         self._logs = database.collection("logs")
-        self._positions = Positions()
-        self.holders = Holders()
+        self._cursors = ClaimCursors()
+        self.holders = RecentWorkers()
 
-    async def claim(self, search: Search, permit: Permit | None = None) -> Job | None:
+    async def claim(self, search: ClaimSearch, permit: ClaimPermit | None = None) -> Job | None:
         """Claim the first job in order, or return ``None`` when there is none.
 
         A worker that runs a job of the queue that has to run alone gets no other such job.
@@ -69,7 +69,7 @@ class ClaimStore:
         self.holders.note(search.worker)
         return await self._claim_first(replace(search, suspects=False), permit)
 
-    async def _claim_first(self, search: Search, permit: Permit | None) -> Job | None:
+    async def _claim_first(self, search: ClaimSearch, permit: ClaimPermit | None) -> Job | None:
         slots = permit.slots if permit else ()
         begin = statements.claim(
             search.token, search.worker, self.now, lease=search.lease, margin=search.margin, slots=slots
@@ -85,13 +85,13 @@ class ClaimStore:
         base = statements.claimable(search.queue, search.types, search.excluded)
         base |= suspect_statements.allowed(suspects=search.suspects)
         wanted = search.queue, search.types, search.excluded, search.suspects
-        position = self._positions.of(wanted)
+        position = self._cursors.of(wanted)
         if position.is_due(time.monotonic()):
             await self._look(position, base, index)
         for part, order in position.narrowed():
             document = await self._claim((base | part, index, order), search.token, begin, deadline)
             if document is not None:
-                self._positions.found(wanted, document)
+                self._cursors.found(wanted, document)
                 return documents.job(document)
         self._refuse_late(search)
         position.saw(None)
@@ -117,7 +117,7 @@ class ClaimStore:
             queue: where; ``None`` for anywhere.
             priority: of a job that is new, and so the last of its priority; ``None`` for one that came back.
         """
-        self._positions.unsettle(queue, priority)
+        self._cursors.unsettle(queue, priority)
 
     @guarded
     async def renew(
@@ -128,7 +128,7 @@ class ClaimStore:
         *,
         progress: float | None = None,
         lines: Sequence[Mapping[str, Any]] = (),
-    ) -> Beat | None:
+    ) -> HeartbeatReply | None:
         """Extend a lease and take progress and log lines; ``None`` if the claim is not the current one any more."""
         found = await self.collection.find_one_and_update(
             statements.held(job_id, queue, token),
@@ -139,7 +139,7 @@ class ClaimStore:
         if found is None:
             return None
         await self._keep_outside(found, lines)
-        return Beat(reset_at=found["resetAt"], log_count=int(found.get("logCount") or 0))
+        return HeartbeatReply(reset_at=found["resetAt"], log_count=int(found.get("logCount") or 0))
 
     @guarded
     async def note(self, job_id: str, text: str, level: str = "warning") -> None:
@@ -169,7 +169,7 @@ class ClaimStore:
             )
 
     @guarded
-    async def _look(self, position: Position, base: Document, index: str) -> None:
+    async def _look(self, position: ClaimCursor, base: Document, index: str) -> None:
         """Find the first job there is, wherever it lies: a mere look is never in the way of a claim."""
         with position.looking():
             first = await self.collection.find_one(
@@ -204,7 +204,7 @@ class ClaimStore:
             found = await self._look_up(token, error)
         return dict(found) if found is not None else None
 
-    def _deadline(self, search: Search, permit: Permit | None) -> datetime | None:
+    def _deadline(self, search: ClaimSearch, permit: ClaimPermit | None) -> datetime | None:
         """Return the latest server time at which a job may be claimed; a fixed present makes no claim too late."""
         ends = []
         if permit is not None and permit.deadline is not None:
@@ -213,7 +213,7 @@ class ClaimStore:
             ends.append(search.until.at)
         return min(ends, default=None)
 
-    def _refuse_late(self, search: Search) -> None:
+    def _refuse_late(self, search: ClaimSearch) -> None:
         if search.until is not None and isinstance(self.now, str) and search.until.may_be_over():
             raise LateClaimError
 

@@ -12,7 +12,7 @@ _TRUSTED_SECONDS: Final = 1.0
 _MOST: Final = 2_000
 
 
-class Holders:
+class RecentWorkers:
     """Names of workers, each with the moment at which it was seen to run such a job."""
 
     def __init__(self) -> None:

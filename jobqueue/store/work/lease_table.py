@@ -32,7 +32,7 @@ _EARLIEST: Final = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
+class LostClaim:
     """Why a claim is not held any more.
 
     Attributes:
@@ -66,7 +66,7 @@ class Lease:
     queue: str
     token: str
     seconds: float
-    on_lost: Callable[[Loss], None]
+    on_lost: Callable[[LostClaim], None]
     renewed_at: float
     next_at: float = 0
     until: float = 0
@@ -209,7 +209,7 @@ class LeaseTable:
         return over
 
 
-def report(lease: Lease, loss: Loss) -> None:
+def report(lease: Lease, loss: LostClaim) -> None:
     """Tell the holder of a lease that it is lost; a holder that raises harms nobody else."""
     try:
         lease.on_lost(loss)

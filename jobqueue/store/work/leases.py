@@ -18,7 +18,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.journal import get_logger
-from jobqueue.store.work.lease_table import Lease, LeaseTable, Loss, report
+from jobqueue.store.work.lease_table import Lease, LeaseTable, LostClaim, report
 from jobqueue.store.work.renewals import CALL_SECONDS
 from jobqueue.store.work.renewer import Renewer
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.store.mongo.database import Database
 
-__all__ = ["LeaseKeeper", "Loss"]
+__all__ = ["LeaseKeeper", "LostClaim"]
 
 log = get_logger(__name__)
 _LOOK_SECONDS: Final = 0.5
@@ -52,7 +52,7 @@ class LeaseKeeper:
         self._watcher: threading.Thread | None = None
         self._stuck: list[Renewer] = []
 
-    def keep(self, job: Job, token: str, on_lost: Callable[[Loss], None], *, since: float) -> None:
+    def keep(self, job: Job, token: str, on_lost: Callable[[LostClaim], None], *, since: float) -> None:
         """Renew a lease until `let_go`.
 
         Args:
@@ -137,4 +137,4 @@ class LeaseKeeper:
             # This whole process stood still. The database, asked now, may know that its claims still hold.
             time.sleep(min(late, _SECOND_CHANCE))
         for one in self._table.ended():
-            report(one, Loss(reason=f"the lease has ended: {one.trouble}", known=False))
+            report(one, LostClaim(reason=f"the lease has ended: {one.trouble}", known=False))

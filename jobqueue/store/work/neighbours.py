@@ -32,7 +32,7 @@ _SHOWN: Final[Document] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Company:
+class WorkerJobs:
     """The running jobs of some workers.
 
     Attributes:
@@ -55,7 +55,7 @@ class NeighbourStore:
         self._workers = database.collection("workers")
 
     @guarded
-    async def of(self, workers: Collection[str]) -> Company:
+    async def of(self, workers: Collection[str]) -> WorkerJobs:
         """Return the running jobs of workers, and when those of them that are processes gave their last sign."""
         present = {"$literal": self.now} if isinstance(self.now, datetime) else {"$add": [self.now, 0]}
         jobs: dict[str, list[Neighbour]] = {}
@@ -65,7 +65,7 @@ class NeighbourStore:
             if (found := _neighbour(one)) is not None:
                 jobs.setdefault(found.worker, []).append(found)
         signed = self._workers.find({"_id": {"$in": sorted(workers)}, "isProcess": True}, {"at": 1})
-        return Company(jobs=jobs, signed_at={str(one["_id"]): one["at"] async for one in signed}, now=now)
+        return WorkerJobs(jobs=jobs, signed_at={str(one["_id"]): one["at"] async for one in signed}, now=now)
 
     @guarded
     async def mark(self, group: Sequence[Neighbour]) -> None:

@@ -27,7 +27,7 @@ _SELECTION_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Renewal:
+class RenewalReply:
     """The answer to the renewals of a group.
 
     Attributes:
@@ -43,7 +43,7 @@ class Renewal:
     unsure: Sequence[Lease] = ()
 
 
-class Link:
+class RenewalConnection:
     """A connection for renewals. The database may well be away when it is made.
 
     Args:
@@ -81,7 +81,7 @@ class Link:
         """Close the connection."""
         self._client.close()
 
-    def renew(self, leases: Sequence[Lease]) -> Renewal:
+    def renew(self, leases: Sequence[Lease]) -> RenewalReply:
         """Renew leases by one bulk of guarded updates; each is refused for itself.
 
         Raises:
@@ -101,14 +101,14 @@ class Link:
         others = [one for index, one in enumerate(leases) if index not in refused]
         complaints = [(leases[index], reason) for index, reason in refused.items()]
         if matched == len(others):
-            return Renewal(renewed=others, refused=complaints)
+            return RenewalReply(renewed=others, refused=complaints)
         held = self._held(others) if matched else set()
         still = [one for one in others if one.token in held]
         gone = [one for one in others if one.token not in held]
         if len(still) > matched:
             # A new primary may know nothing of what ended a claim on the one before.
-            return Renewal(renewed=(), gone=gone, refused=complaints, unsure=still)
-        return Renewal(renewed=still, gone=gone, refused=complaints)
+            return RenewalReply(renewed=(), gone=gone, refused=complaints, unsure=still)
+        return RenewalReply(renewed=still, gone=gone, refused=complaints)
 
     def _held(self, leases: Sequence[Lease]) -> set[str]:
         claims = statements.held_any([(one.job_id, one.queue, one.token) for one in leases])

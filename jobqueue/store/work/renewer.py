@@ -12,14 +12,14 @@ import pymongo
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.journal import get_logger
 from jobqueue.store.mongo.database import brief, translated
-from jobqueue.store.work.lease_table import Loss, report
-from jobqueue.store.work.renewals import CALL_SECONDS, Link
+from jobqueue.store.work.lease_table import LostClaim, report
+from jobqueue.store.work.renewals import CALL_SECONDS, RenewalConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobqueue.store.work.lease_table import Lease, LeaseTable
-    from jobqueue.store.work.renewals import Renewal
+    from jobqueue.store.work.renewals import RenewalReply
 
 log = get_logger(__name__)
 _SHORTEST_CALL: Final = 1.0
@@ -46,7 +46,7 @@ class Renewer:
         self._table = table
         self._url, self._name = url, name
         self._turn = turn
-        self._link: Link | None = None
+        self._link: RenewalConnection | None = None
         self._failed_at = -math.inf
         self._refusals = 0
         self._busy_until = math.inf
@@ -97,10 +97,10 @@ class Renewer:
         except Exception as error:  # noqa: BLE001 - the first renewal tries again, and tells
             log.warning("heartbeats cannot begin yet", error=brief(error))
 
-    def _open(self) -> Link:
+    def _open(self) -> RenewalConnection:
         if self._link is None:
             self._busy_until = time.monotonic() + _OPEN_SECONDS
-            self._link = Link(self._url, self._name)
+            self._link = RenewalConnection(self._url, self._name)
         self._busy_until = time.monotonic() + CALL_SECONDS + _STUCK_SECONDS
         return self._link
 
@@ -152,7 +152,7 @@ class Renewer:
             link.outage.ended()
             self._count(renewal, sent_at)
 
-    def _count(self, renewal: Renewal, sent_at: float) -> None:
+    def _count(self, renewal: RenewalReply, sent_at: float) -> None:
         """Count the leases that were renewed, and report those that are gone."""
         if self._refusals >= _REFUSALS:
             self._table.forgive()
@@ -164,7 +164,7 @@ class Renewer:
         self._table.refused(renewal.unsure, "MongoDB did not renew it", 1)
         for one in renewal.gone:
             if self._table.take(one.token) is not None:
-                report(one, Loss(reason="the claim is not held any more", known=True))
+                report(one, LostClaim(reason="the claim is not held any more", known=True))
 
     def _refuse(self, group: list[Lease], error: str) -> None:
         log.warning("heartbeat refused", job_id=group[0].job_id, jobs=len(group), error=error)

@@ -23,7 +23,7 @@ _KEPT_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Post:
+class Registration:
     """One thing that a worker claims: jobs of a queue, of some types or (``None``) of any but the excluded ones."""
 
     queue: str
@@ -41,7 +41,7 @@ class Worker:
     """A worker, what it claims, and when it was last heard of."""
 
     name: str
-    posts: tuple[Post, ...]
+    posts: tuple[Registration, ...]
     at: datetime
 
 
@@ -57,7 +57,7 @@ class WorkerStore:
         self.collection = database.collection("workers")
 
     @guarded
-    async def sign(self, posts: dict[str, Sequence[Post]], *, process: str | None = None) -> None:
+    async def sign(self, posts: dict[str, Sequence[Registration]], *, process: str | None = None) -> None:
         """Note that these workers are there and what they claim; one of them may be the process that says so."""
         if posts:
             await self.collection.bulk_write(
@@ -79,7 +79,7 @@ class WorkerStore:
         recent = {"$gte": ["$at", {"$subtract": [self.now, int(ALIVE_SECONDS * 1000)]}]}
         return [_worker(one) async for one in self.collection.find({"$expr": recent})]
 
-    def _update(self, posts: Sequence[Post], *, is_process: bool) -> list[dict[str, Any]]:
+    def _update(self, posts: Sequence[Registration], *, is_process: bool) -> list[dict[str, Any]]:
         stored = [
             {
                 "queue": post.queue,
@@ -102,7 +102,7 @@ class WorkerStore:
 
 def _worker(document: dict[str, Any]) -> Worker:
     posts = tuple(
-        Post(
+        Registration(
             queue=str(one.get("queue")),
             types=None if one.get("types") is None else tuple(one["types"]),
             excluded=tuple(one.get("excluded") or ()),

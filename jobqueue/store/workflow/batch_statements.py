@@ -11,7 +11,7 @@ from jobqueue.domain.workflow.batch import FAILED, FINISHED, OPEN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jobqueue.domain.workflow.batch import Batch, Closing, StandIn
+    from jobqueue.domain.workflow.batch import Batch, GenerationEnd, StandIn
     from jobqueue.store.documents.statements import Document, Now
 
 SETTLE = "settle"
@@ -36,7 +36,7 @@ def unchanged(batch: Batch) -> Document:
     }
 
 
-def finish(batch: Batch, closing: Closing, now: Now) -> list[Document]:
+def finish(batch: Batch, closing: GenerationEnd, now: Now) -> list[Document]:
     """End a batch, and note which callbacks are to be created for that.
 
     A failure that somebody has told in this generation since the batch was read is not told twice.

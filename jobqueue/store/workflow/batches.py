@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from motor.motor_asyncio import AsyncIOMotorClientSession
 
-    from jobqueue.domain.workflow.batch import NewBatch, Place
+    from jobqueue.domain.workflow.batch import BatchCursor, NewBatch
     from jobqueue.store.documents.statements import Document, Now
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.mongo.database import Database
@@ -110,7 +110,7 @@ class BatchStore:
 
     @guarded
     async def page_from(
-        self, place: Place | None, *, state: str | None, meta: Sequence[tuple[str, Any]], limit: int
+        self, place: BatchCursor | None, *, state: str | None, meta: Sequence[tuple[str, Any]], limit: int
     ) -> list[Batch]:
         """Return batches, newest first, from a place on; values of ``meta`` leave out most of what is not asked for."""
         found: Document = {} if state is None else {"state": state}

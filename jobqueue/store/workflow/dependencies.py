@@ -36,7 +36,7 @@ MOST_PARENT_BYTES: Final = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Dependency:
     """A job that another one depends on, as far as that one has to know it.
 
     Attributes:
@@ -87,14 +87,14 @@ class DependencyStore:
         return [job_id for job_id in job_ids if job_id not in there]
 
     @guarded
-    async def known(self, job_ids: Sequence[str]) -> list[Known]:
+    async def known(self, job_ids: Sequence[str]) -> list[Dependency]:
         """Return what is known of jobs, in their order."""
         cursor = self.collection.find(
             {"_id": {"$in": [ObjectId(one) for one in job_ids]}, "state": {"$exists": True}},
             {"state": 1, "type": 1, "error.kind": 1, "error.message": 1},
         )
         found = {
-            str(one["_id"]): Known(
+            str(one["_id"]): Dependency(
                 id=str(one["_id"]),
                 state=documents.state(one["state"]),
                 type=str(one.get("type", "")),
@@ -102,7 +102,7 @@ class DependencyStore:
             )
             async for one in cursor
         }
-        return [found.get(one, Known(id=one, state=None)) for one in job_ids]
+        return [found.get(one, Dependency(id=one, state=None)) for one in job_ids]
 
     @guarded
     async def release(self, job_id: str, *, only: str | None = None, succeeded: bool = True) -> int:

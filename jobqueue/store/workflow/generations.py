@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorClientSession
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.workflow.batch import Batch, Closing, StandIn
+    from jobqueue.domain.workflow.batch import Batch, GenerationEnd, StandIn
     from jobqueue.store.documents.statements import Document, Now
     from jobqueue.store.mongo.database import Database
 
@@ -71,7 +71,7 @@ class GenerationStore:
         return await self._database.in_transaction(look, level="snapshot")
 
     @guarded
-    async def finish(self, batch: Batch, closing: Closing) -> bool:
+    async def finish(self, batch: Batch, closing: GenerationEnd) -> bool:
         """End a batch and note which callbacks are due, if nothing has happened to it since it was read."""
         done = await self.collection.update_one(
             batch_statements.unchanged(batch), batch_statements.finish(batch, closing, self.now)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from jobqueue.store.embedded import guard
-from jobqueue.store.embedded.guard import Layout
+from jobqueue.store.embedded.guard import DataLayout
 from tests.acceptance.cli.cli_process import LIMIT, eventually
 
 if TYPE_CHECKING:
@@ -156,11 +156,11 @@ async def test_a_service_that_still_imports_is_stopped(
     assert not (tmp_path / "jobqueue-data").exists()
 
 
-def data_of(directory: Path) -> Layout:
-    return Layout(directory.resolve() / "jobqueue-data")
+def data_of(directory: Path) -> DataLayout:
+    return DataLayout(directory.resolve() / "jobqueue-data")
 
 
-def _has(layout: Layout, name: str) -> Callable[[], bool]:
+def _has(layout: DataLayout, name: str) -> Callable[[], bool]:
     def look() -> bool:
         path = layout.root / name
         return path.exists() and path.stat().st_size > 0
@@ -207,7 +207,7 @@ async def test_a_service_that_is_stopped_together_with_its_mongod_ends_well(tmp_
     assert guard.running(layout) is None
 
 
-def mongods(layout: Layout) -> list[int]:
+def mongods(layout: DataLayout) -> list[int]:
     """Return the pids, seen from here, of what runs on a data directory."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):

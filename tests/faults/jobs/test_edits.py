@@ -99,7 +99,7 @@ async def test_only_where_the_history_is_lost_all_jobs_are_walked_over(
 ) -> None:
     settings = Settings.load({"mongo_url": one_node.url, "db": "faults"}, environ={}, cwd=tmp_path)
     async with open_runtime(settings) as runtime:
-        follower = EditFollower(runtime.edits, runtime.configs, runtime.limit_keys, runtime.wakeups)
+        follower = EditFollower(runtime.edits, runtime.configs, runtime.limit_keys, runtime.notifier)
         job = await add(runtime, meta={"user": 1})
         await runtime.edits.begin(None)
         streams = runtime.database.collection("streams")

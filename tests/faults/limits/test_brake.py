@@ -186,7 +186,7 @@ async def test_of_an_addition_that_a_killed_server_has_begun_all_is_there_or_not
         late = {"$set": {"adding.$[].until": datetime.fromtimestamp(0, UTC)}}
         await batches.update_one({"_id": ObjectId(batch_id), "adding": {"$exists": True}}, late)
         await idle_runtime._batch_store.additions.run_once()
-        await idle_runtime.completer.run_once()
+        await idle_runtime.outboxes.run_once()
         parts = await idle_runtime.jobs.several(numbered_ids(first, 3))
         [join] = (await idle_runtime.admin.page(JobQuery(type="join", limit=1))).items
         assert len(parts) in {0, 3}
@@ -198,7 +198,7 @@ async def test_of_an_addition_that_a_killed_server_has_begun_all_is_there_or_not
             assert (await idle_runtime.batches.get(batch_id)).batch.state == "open"
             await succeed(idle_runtime, claimed)
         assert claimed.job.id == join.id
-        await idle_runtime.completer.run_once()
+        await idle_runtime.outboxes.run_once()
         found = await batches.find_one({"_id": ObjectId(batch_id)}) or {}
         assert (found["state"], found.get("outbox"), found.get("adding")) == ("finished", None, None)
         assert (await claim(idle_runtime)).job.type == "done"

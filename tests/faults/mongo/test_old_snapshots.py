@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
 from jobqueue.domain.jobs.states import State
-from jobqueue.services.insight.rollups import Roller, minute_of
+from jobqueue.services.insight.rollups import RollupWriter, minute_of
 from jobqueue.settings import Settings
 from jobqueue.store.insight.rollups import MINUTE, TRIES, RollupStore
 from tests.faults.conftest import DATABASE
@@ -70,7 +70,7 @@ async def test_minutes_are_counted_when_their_moment_is_too_old(one_node: Replic
     async with open_runtime(settings(one_node)) as runtime:
         await runtime.jobs.collection.insert_many(jobs)
         store = RollupStore(runtime.database)
-        roller = Roller(store, FixedClock(NOW))
+        roller = RollupWriter(store, FixedClock(NOW))
         first, edge = minute_of(min(job["insertAt"] for job in jobs)), minute_of(NOW - MINUTE)
         with too_old(one_node):
             assert await roller.run_once() is not None

@@ -50,7 +50,7 @@ async def test_a_requeue_an_end_and_a_seal_at_once_tell_success_once_and_not_bef
             await succeed(idle_runtime, await claim(idle_runtime, queue))
             assert (await idle_runtime.batches.get(batch_id)).batch.state == "finished"
             # A note to look whether it has finished may be left, for whoever looks next.
-            await idle_runtime.completer.run_once()
+            await idle_runtime.outboxes.run_once()
             view = await idle_runtime.batches.get(batch_id)
             told = await callbacks(idle_runtime, batch_id)
             generations[view.batch.generation] += 1

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
 from jobqueue.api.route_table import ROUTES
-from jobqueue.api.work.long_poll import DESK
+from jobqueue.api.work.long_poll import LONG_POLL
 from jobqueue.domain.access.access import ROLES
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.job import NewJob
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, web
 
     from jobqueue.api.http.route_spec import Route
-    from jobqueue.api.work.long_poll import Desk
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.api.work.long_poll import LongPoll
+    from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
     Client = TestClient[web.Request, web.Application]
@@ -250,10 +250,10 @@ async def test_a_revoked_token_is_known_no_longer_than_a_moment(house: House) ->
     assert listed.last_used_at is not None
 
 
-def desk_of(house: House) -> Desk:
+def desk_of(house: House) -> LongPoll:
     server = house.client.server
     assert isinstance(server, TestServer)
-    return server.app[DESK]
+    return server.app[LONG_POLL]
 
 
 @pytest.mark.parametrize("how", ["revoked", "expired"])
@@ -287,7 +287,7 @@ async def test_what_lasts_ends_when_the_token_does(house: House, how: str) -> No
 
 async def test_a_look_at_a_token_that_fails_is_not_the_last(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobqueue.api.security.token_watch._LOOK_SECONDS", 0.05)
-    monkeypatch.setattr("jobqueue.turns.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("jobqueue.loop_errors.FIRST_PAUSE", 0.05)
     _, text = await house.runtime.access.create(roles=["work"], by=BY)
     headers = {"Authorization": f"Bearer {text}"}
     wait = {"worker": "w", "wait": 60}
@@ -322,7 +322,7 @@ async def test_a_job_that_is_found_too_late_is_given_back(house: House, monkeypa
     given_back: list[str] = []
     give_back = desk_of(house).give_back
 
-    def noted(claimed: Claimed) -> None:
+    def noted(claimed: ClaimedJob) -> None:
         given_back.append(claimed.job.id)
         give_back(claimed)
 

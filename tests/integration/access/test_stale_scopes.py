@@ -13,7 +13,7 @@ from bson import Decimal128, ObjectId
 from jobqueue.api.app import make_app
 from jobqueue.domain.access.access import Scope
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.insight.event import Interest, JobEvent
+from jobqueue.domain.insight.event import EventFilter, JobEvent
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.search.filters import compile_filter
 from jobqueue.domain.workflow.batch import Member, NewBatch
@@ -216,7 +216,7 @@ async def test_events_are_told_by_what_meta_was_at_the_change(house: House) -> N
     heard: list[str] = []
 
     async def listen() -> None:
-        interest = Interest(scope=Scope(meta=(("user", 7),)))
+        interest = EventFilter(scope=Scope(meta=(("user", 7),)))
         items = house.runtime.events.follow(interest)
         while (item := await anext(items, None)) is not None:
             heard.append(item.job_id if isinstance(item, JobEvent) else "")

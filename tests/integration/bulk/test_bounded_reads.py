@@ -14,7 +14,7 @@ from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.late import LateJob
 from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
-from jobqueue.services.workflow.idempotency import Once
+from jobqueue.services.workflow.idempotency import KeyedRequest
 from tests.support.factories import add, claimed_job
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ async def test_a_plain_handler_reads_all_results_of_its_children(runtime: Runtim
 
 
 async def test_a_repeated_request_for_many_jobs_reads_no_large_results(idle_runtime: Runtime) -> None:
-    once = Once(key="k", digest="d")
+    once = KeyedRequest(key="k", digest="d")
     new = [NewJob(type="work") for _ in range(5)]
     made, fresh = await idle_runtime.idempotency.add_all(once, new)
     assert fresh

@@ -48,12 +48,12 @@ async def test_type_and_data_are_enough_and_the_queue_says_the_rest(idle_runtime
 async def test_a_document_is_as_if_it_had_been_added_over_http(idle_runtime: Runtime) -> None:
     fields = {"queue": "media", "type": "a", "data": {"n": 1}, "meta": {"user": {"id": 42}, "tags": ["x", "y"]}}
     added = await add(idle_runtime, "a", queue="media", data={"n": 1}, meta=fields["meta"])
-    foreign = await taken(idle_runtime, fields)
-    ours, theirs = await document(idle_runtime, added.id), await document(idle_runtime, foreign.id)
+    external = await taken(idle_runtime, fields)
+    ours, theirs = await document(idle_runtime, added.id), await document(idle_runtime, external.id)
     assert set(ours) == set(theirs)
     assert {name for name in ours if ours[name] != theirs[name]} == {"_id", "insertAt"}
     found = await idle_runtime.admin.page(JobQuery(meta=(("user.id", "42"),)))
-    assert {one.id for one in found.items} == {added.id, foreign.id}
+    assert {one.id for one in found.items} == {added.id, external.id}
 
 
 UNDERSTOOD: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -155,7 +155,7 @@ async def test_what_cannot_be_understood_fails_and_is_in_nobodys_way(idle_runtim
         assert (job.error.kind, job.error.message[: len(why)]) == ("document", why)
         assert json_form.job(await idle_runtime.admin.get(job.id))["state"] == "failed"
         (listed,) = (await idle_runtime.admin.page(JobQuery())).items
-        await idle_runtime.completer.run_once()
+        await idle_runtime.outboxes.run_once()
         assert (listed.id, (await idle_runtime.jobs.get(job.id)).outbox) == (job.id, ()), why
         await others_go_on(idle_runtime)
         await idle_runtime.jobs.collection.delete_many({})
@@ -190,7 +190,7 @@ async def test_it_waits_for_the_jobs_it_depends_on(idle_runtime: Runtime) -> Non
     second = await taken(idle_runtime, {"type": "b", "dependsOn": [ObjectId(first.id)]})
     assert (second.state, second.depends_on) == (State.DELAYED, (first.id,))
     await succeed(idle_runtime, await claim(idle_runtime))
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     third = await taken(idle_runtime, {"type": "c", "dependsOn": [first.id], "priority": -1})
     assert [(await claim(idle_runtime)).job.id for _ in range(2)] == [second.id, third.id]
 

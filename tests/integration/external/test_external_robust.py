@@ -230,7 +230,7 @@ async def test_whatever_is_put_there_waits_or_has_failed_with_a_reason(
             await insert(idle_runtime, wanted)
     await adopt_all(idle_runtime)
     assert await idle_runtime.jobs.collection.count_documents({"run": None}) == 0
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     page = await idle_runtime.admin.page(JobQuery(limit=200))
     held = await idle_runtime.jobs.collection.count_documents({"state": {"$exists": True}})
     assert len(page.items) == held

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.transitions import Transition
     from jobqueue.services.application import Runtime
-    from jobqueue.store.jobs.transitions import Applied
+    from jobqueue.store.jobs.transitions import AppliedTransition
 
 ODD = [
     {"history": "none"},
@@ -58,7 +58,7 @@ async def test_a_spoilt_ended_job_keeps_no_other_from_being_finished(
     for job, changes in zip(jobs, (odd, {}), strict=True):
         update = {"$set": {"outbox": ["children"], **changes}}
         await idle_runtime.jobs.collection.update_one({"_id": ObjectId(job.id)}, update)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert len((await idle_runtime.admin.family(jobs[1].id)).tree.children) == 1
 
 
@@ -70,7 +70,7 @@ async def test_a_job_that_cannot_be_reaped_keeps_no_other_from_it(
         await end_lease(idle_runtime, claimed.job)
     apply = idle_runtime.jobs.apply
 
-    async def broken(job_id: str, queue: str, transition: Transition) -> Applied | None:
+    async def broken(job_id: str, queue: str, transition: Transition) -> AppliedTransition | None:
         if job_id == first.job.id:
             raise ValueError("no")
         return await apply(job_id, queue, transition)
@@ -84,7 +84,7 @@ async def test_a_job_that_cannot_be_reaped_keeps_no_other_from_it(
 async def test_a_job_that_cannot_be_finished_keeps_no_other_from_it(
     idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fire = idle_runtime.completer.fire
+    fire = idle_runtime.outboxes.fire
     first, second = [await claimed_job(idle_runtime, on_success=NewJob(type="child")) for _ in "ab"]
 
     async def broken(job: Job) -> list[str]:
@@ -95,11 +95,11 @@ async def test_a_job_that_cannot_be_finished_keeps_no_other_from_it(
     async def nothing(_job: Job) -> list[str]:
         return []
 
-    monkeypatch.setattr(idle_runtime.completer, "fire", nothing)
+    monkeypatch.setattr(idle_runtime.outboxes, "fire", nothing)
     for claimed in (first, second):
         await succeed(idle_runtime, claimed)
-    monkeypatch.setattr(idle_runtime.completer, "fire", broken)
-    await idle_runtime.completer.run_once()
+    monkeypatch.setattr(idle_runtime.outboxes, "fire", broken)
+    await idle_runtime.outboxes.run_once()
     assert (await idle_runtime.jobs.get(first.job.id)).outbox == ("children",)
     assert (await idle_runtime.jobs.get(second.job.id)).outbox == ()
 

@@ -227,7 +227,7 @@ async def test_who_waits_for_a_spoilt_job_hears_of_its_failure(idle_runtime: Run
     second = await idle_runtime.producer.add(NewJob(type="t", depends_on=(first.id,)))
     await spoil(idle_runtime, first, {"data": [1]})
     await adopt_all(idle_runtime)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert (await idle_runtime.jobs.get(second.id)).state is State.KILLED
     assert (await claim(idle_runtime)).job.type == "tell"
 

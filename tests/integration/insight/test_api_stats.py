@@ -14,9 +14,9 @@ from jobqueue.api.app import make_app
 from jobqueue.cli.main import cli
 from jobqueue.domain.access.access import Scope
 from jobqueue.domain.jobs.states import FINAL
-from jobqueue.services.insight.job_counts import Census
-from jobqueue.services.insight.stats import Asked
-from jobqueue.store.queues.job_counts import CensusStore, by_queue
+from jobqueue.services.insight.job_counts import JobCounts
+from jobqueue.services.insight.stats import StatsRequest
+from jobqueue.store.queues.job_counts import JobCountStore, by_queue
 from tests.support.factories import add, claimed_job, die, fail, finished_documents, succeed
 from tests.support.plans import stages
 
@@ -85,7 +85,7 @@ async def test_what_cannot_be_understood_is_refused(client: Client, query: str) 
 
 async def test_a_caller_sees_its_queues_only(client: Client, idle_runtime: Runtime) -> None:
     del client
-    view = await idle_runtime.stats.view(Asked(windows=("1h",)), Scope(queues=("y*",)))
+    view = await idle_runtime.stats.view(StatsRequest(windows=("1h",)), Scope(queues=("y*",)))
     assert [one["queue"] for one in view["windows"]["1h"]["queues"]] == ["y:z"]
     assert view["windows"]["1h"]["added"] == 2
     assert (list(view["counts"]["queues"]), view["counts"]["total"]["success"]) == (["y:z"], 0)
@@ -98,12 +98,12 @@ async def test_counts_are_read_from_the_index_alone_and_remembered_for_a_while(i
         "explain", command | {"hint": "newestOfQueue"}, verbosity="queryPlanner"
     )
     assert not set(stages(plan)) & {"COLLSCAN", "FETCH"}
-    census = Census(CensusStore(idle_runtime.database), idle_runtime.figures, fresh=600)
-    first = await census.states()
+    job_counts = JobCounts(JobCountStore(idle_runtime.database), idle_runtime.figures, fresh=600)
+    first = await job_counts.states()
     assert first["default"]["success"] == 100
     await add(idle_runtime)
-    assert await census.states() == first
-    fresh = Census(CensusStore(idle_runtime.database), idle_runtime.figures, fresh=0)
+    assert await job_counts.states() == first
+    fresh = JobCounts(JobCountStore(idle_runtime.database), idle_runtime.figures, fresh=0)
     assert (await fresh.states())["default"]["pending"] == 1
     assert (await fresh.oldest_ready())["default"] < 60
 

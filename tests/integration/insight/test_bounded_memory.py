@@ -7,16 +7,16 @@ import random
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.api.work.long_poll import Desk, Wanted
+from jobqueue.api.work.long_poll import ClaimRequest, LongPoll
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.work.verdict import Success
 from jobqueue.services.jobs.retention import Pruner
 from jobqueue.services.limits.group_keys import LimitKeys
-from jobqueue.services.signals.notifier import Wake
+from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.services.work.lanes import Lane
 from jobqueue.store.work import claim_cursor
-from jobqueue.store.work.claim_cursor import Position, Positions
+from jobqueue.store.work.claim_cursor import ClaimCursor, ClaimCursors
 from tests.support.factories import add, claim, open_runtime
 from tests.support.waiting import eventually
 
@@ -79,9 +79,9 @@ class Process:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.keys = LimitKeys(runtime.configs, runtime.limit_keys, runtime.wakeups)
+        self.keys = LimitKeys(runtime.configs, runtime.limit_keys, runtime.notifier)
         self.pruner = Pruner(runtime.configs, runtime.pruning)
-        self.desk = Desk(runtime)
+        self.desk = LongPoll(runtime)
 
     async def use(self, name: str, limits: dict[str, Any]) -> None:
         """Do with a name whatever leaves a trace in memory."""
@@ -91,13 +91,13 @@ class Process:
         await runtime.producer.add_all([NewJob(type=name, queue=name, meta={"user": name}) for _ in range(2)])
         await self.keys.run_once()
         for types in ((name,), None):
-            wanted = Wanted(queue=name, types=types, worker=name, lease=None, wait=1)
+            wanted = ClaimRequest(queue=name, types=types, worker=name, lease=None, wait=1)
             claimed = await self.desk.claim(wanted, lambda: False)
             assert claimed is not None
             await runtime.work.settle(claimed.job, claimed.token, Success())
         await runtime.work.claim(f"no-{name}", (name,), worker=name)
         await self.pruner.run_once()
-        await runtime.presence.run_once()
+        await runtime.registry.run_once()
         _, token = await runtime.access.create(roles=("work",), by=Actor(name="tester", via="python"))
         await runtime.access.caller(token)
         await runtime.queues.delete(name)
@@ -131,7 +131,7 @@ async def test_no_memory_of_a_process_grows_with_the_names_it_has_heard(
 async def test_searches_that_find_nothing_are_not_remembered(idle_runtime: Runtime) -> None:
     for number in range(20):
         assert await idle_runtime.work.claim(f"q{number}", (f"t{number}",), worker="w") is None
-    assert len(idle_runtime.claims._positions) == 0
+    assert len(idle_runtime.claims._cursors) == 0
 
 
 async def test_a_wake_up_looks_at_the_searches_of_its_queue_only(
@@ -140,8 +140,8 @@ async def test_a_wake_up_looks_at_the_searches_of_its_queue_only(
     for number in range(20):
         await add(idle_runtime, queue=f"q{number}")
         await claim(idle_runtime, f"q{number}")
-    looks: list[Position] = []
-    monkeypatch.setattr(Position, "unsettle", lambda position, _priority: looks.append(position))
+    looks: list[ClaimCursor] = []
+    monkeypatch.setattr(ClaimCursor, "unsettle", lambda position, _priority: looks.append(position))
     idle_runtime.claims.unsettle("q7")
     assert len(looks) == 1
     idle_runtime.claims.unsettle(None)
@@ -155,7 +155,7 @@ async def test_jobs_come_in_order_though_positions_are_forgotten(
     monkeypatch.setattr(claim_cursor, "_WARM", 0)
     monkeypatch.setattr(claim_cursor, "_LOOK_SECONDS", 1e9)
     monkeypatch.setattr(claim_cursor, "_CHEAP_SECONDS", 1e9)
-    idle_runtime.claims._positions = Positions()
+    idle_runtime.claims._cursors = ClaimCursors()
     chance = random.Random(3)  # noqa: S311 - no secret
     waiting: dict[str, list[Job]] = {f"q{number}": [] for number in range(4)}
     for _ in range(150):
@@ -166,7 +166,7 @@ async def test_jobs_come_in_order_though_positions_are_forgotten(
             first = min(waiting[name], key=lambda job: (-job.priority, job.insert_at, job.id))
             waiting[name].remove(first)
             assert (await claim(idle_runtime, name)).job.id == first.id
-    assert len(idle_runtime.claims._positions) == 2
+    assert len(idle_runtime.claims._cursors) == 2
 
 
 class Gated:
@@ -195,12 +195,12 @@ async def test_lanes_that_come_and_go_leave_nothing_behind_but_running_jobs(idle
     await eventually(lambda: gated.began == [first.id])
     for number in range(20):
         lanes[:] = [Lane(queue=f"q{number}", types=None, processor=lambda _job: gated)]
-        idle_runtime.wakeups.tell(Wake(kind="config"))
+        idle_runtime.notifier.tell(Wakeup(kind="config"))
         await eventually(lambda: {key[0] for key in dispatcher._appetites} == {"mine", lanes[0].queue})
     # The job that runs still has the one place of its lane.
     other = await add(idle_runtime, queue="q19")
     lanes[:] = [mine, *lanes]
-    idle_runtime.wakeups.tell(Wake(kind="config"))
+    idle_runtime.notifier.tell(Wakeup(kind="config"))
     await eventually(lambda: gated.began == [first.id, other.id])
     gated.may_end.set()
     await eventually(lambda: second.id in gated.began)

@@ -12,14 +12,14 @@ import pytest
 
 from jobqueue.domain.access.access import Scope
 from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError
-from jobqueue.domain.insight.event import Interest, JobEvent, check_position
+from jobqueue.domain.insight.event import EventFilter, JobEvent, check_position
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.verdict import Success
 from jobqueue.domain.workflow.batch import Member, NewBatch
 from jobqueue.services.insight import events as module
-from jobqueue.services.insight.events import Beat, Events, Gap, TooManyReadersError
-from jobqueue.store.insight.job_stream import HistoryLostError, JobFeed, Step
+from jobqueue.services.insight.events import Events, Gap, KeepAlive, TooManyReadersError
+from jobqueue.store.insight.job_stream import HistoryLostError, JobStream, StreamStep
 from tests.support.factories import add, claim, claimed_job, fail, retry_now, succeed
 from tests.support.pasts import seeded
 from tests.support.waiting import eventually
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Listener:
     """Notes what it hears, in the background."""
 
-    def __init__(self, events: Events, interest: Interest, after: str | None = None) -> None:
+    def __init__(self, events: Events, interest: EventFilter, after: str | None = None) -> None:
         self.heard: list[Item] = []
         self._task = asyncio.create_task(self._listen(events, interest, after))
 
@@ -54,7 +54,7 @@ class Listener:
     def last(self) -> str:
         return next(one.position for one in reversed(self.heard) if one.position is not None)
 
-    async def _listen(self, events: Events, interest: Interest, after: str | None) -> None:
+    async def _listen(self, events: Events, interest: EventFilter, after: str | None) -> None:
         async with contextlib.aclosing(events.follow(interest, after)) as items:
             async for item in items:
                 self.heard.append(item)
@@ -77,7 +77,7 @@ async def listen(idle_runtime: Runtime) -> AsyncIterator[Any]:
     made: list[Listener] = []
 
     async def one(after: str | None = None, *, events: Events | None = None, **interest: Any) -> Listener:
-        made.append(Listener(events or idle_runtime.events, Interest(**interest), after))
+        made.append(Listener(events or idle_runtime.events, EventFilter(**interest), after))
         return await made[-1].ready()
 
     yield one
@@ -164,7 +164,7 @@ async def test_a_job_that_is_deleted_at_once_is_told_all_the_same(idle_runtime: 
 async def test_whoever_was_away_hears_the_rest_without_a_gap_or_double(idle_runtime: Runtime, listen: Any) -> None:
     chance = seeded(7)
     witness = await listen()
-    other = Events(JobFeed(idle_runtime.database))
+    other = Events(JobStream(idle_runtime.database))
 
     async def produce() -> None:
         for _ in range(40):
@@ -177,7 +177,7 @@ async def test_whoever_was_away_hears_the_rest_without_a_gap_or_double(idle_runt
         while True:
             patience = chance.randint(1, 60)
             events = chance.choice([idle_runtime.events, other])
-            async with contextlib.aclosing(events.follow(Interest(), after)) as items:
+            async with contextlib.aclosing(events.follow(EventFilter(), after)) as items:
                 async for item in items:
                     assert not isinstance(item, Gap)
                     after = item.position or after
@@ -203,9 +203,9 @@ async def test_whoever_was_away_hears_the_rest_without_a_gap_or_double(idle_runt
 
 
 async def test_a_slow_reader_is_dropped_and_nothing_is_kept_for_it(idle_runtime: Runtime) -> None:
-    events = Events(JobFeed(idle_runtime.database), most_kept=5)
+    events = Events(JobStream(idle_runtime.database), most_kept=5)
     try:
-        async with events.reading(Interest()) as slow, events.reading(Interest(queue="other")) as quiet:
+        async with events.reading(EventFilter()) as slow, events.reading(EventFilter(queue="other")) as quiet:
             await idle_runtime.producer.add_all([NewJob(type="a") for _ in range(20)])
             await eventually(lambda: slow.is_over)
             assert await slow.take(10) is None
@@ -235,7 +235,7 @@ def test_only_what_may_be_an_id_of_an_event_is_taken() -> None:
 
 
 async def test_without_events_a_reader_learns_how_far_the_stream_is(idle_runtime: Runtime, listen: Any) -> None:
-    events = Events(JobFeed(idle_runtime.database), beat=0.05)
+    events = Events(JobStream(idle_runtime.database), beat=0.05)
     heard = await listen(events=events, queue="none")
     first = heard.last
     await add(idle_runtime)
@@ -255,7 +255,7 @@ async def test_there_is_one_stream_and_only_while_somebody_listens(
 ) -> None:
     monkeypatch.setattr(module, "_LINGER_SECONDS", 0.1)
     opened = itertools.count()
-    feed = idle_runtime.events._feed
+    feed = idle_runtime.events._stream
     steps = feed.steps
     monkeypatch.setattr(feed, "steps", lambda *given, **named: (next(opened), steps(*given, **named))[1])
     listeners = [await listen() for _ in range(5)]
@@ -277,13 +277,13 @@ async def test_there_may_be_so_many_readers_and_none_when_the_database_is_away(
     await listen()
     first = await listen()
     with pytest.raises(TooManyReadersError):
-        await anext(idle_runtime.events.follow(Interest()))
+        await anext(idle_runtime.events.follow(EventFilter()))
     await first.stop()
-    assert isinstance(await anext(idle_runtime.events.follow(Interest())), Beat)
+    assert isinstance(await anext(idle_runtime.events.follow(EventFilter())), KeepAlive)
     monkeypatch.setattr(module, "_OPEN_SECONDS", 0.0)
-    away = Events(JobFeed(idle_runtime.database))
+    away = Events(JobStream(idle_runtime.database))
     with pytest.raises(DatabaseUnavailableError):
-        await anext(away.follow(Interest()))
+        await anext(away.follow(EventFilter()))
     await away.stop()
 
 
@@ -291,12 +291,12 @@ def misses(listener: Listener) -> bool:
     return any(isinstance(item, Gap) for item in listener.heard)
 
 
-class ForgetfulFeed(JobFeed):
+class ForgetfulFeed(JobStream):
     """Says once that it does not know any more what has happened."""
 
     forgets = True
 
-    async def steps(self, after: str | None, *, quick: bool = False) -> AsyncGenerator[Step, None]:
+    async def steps(self, after: str | None, *, quick: bool = False) -> AsyncGenerator[StreamStep, None]:
         async for step in super().steps(after, quick=quick):
             yield step
             if step.event is not None and self.forgets:

@@ -17,8 +17,8 @@ from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.verdict import Success
-from jobqueue.services.insight.rollups import Roller, minute_of
-from jobqueue.services.insight.stats import WINDOWS, Asked, Stats
+from jobqueue.services.insight.rollups import RollupWriter, minute_of
+from jobqueue.services.insight.stats import WINDOWS, Stats, StatsRequest
 from jobqueue.store.insight import activity_statements
 from jobqueue.store.insight.rollups import HOUR, MINUTE, RollupStore
 from tests.support.factories import (
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 3, 5, 12, 34, 20, tzinfo=UTC)
 
 
-async def caught_up(roller: Roller) -> None:
+async def caught_up(roller: RollupWriter) -> None:
     while await roller.run_once() is not None:
         pass
 
@@ -58,11 +58,11 @@ async def kept(store: RollupStore, since: datetime, until: datetime) -> dict[dat
     return minutes
 
 
-def make_stats(runtime: Runtime, now: datetime) -> tuple[RollupStore, Roller, Stats, FixedClock]:
+def make_stats(runtime: Runtime, now: datetime) -> tuple[RollupStore, RollupWriter, Stats, FixedClock]:
     clock = FixedClock(now)
     store = RollupStore(runtime.database)
-    roller = Roller(store, clock)
-    return store, roller, Stats(store, roller, runtime.census, clock), clock
+    roller = RollupWriter(store, clock)
+    return store, roller, Stats(store, roller, runtime.job_counts, clock), clock
 
 
 def pasts(chance: random.Random, number: int, ago: timedelta) -> list[dict[str, Any]]:
@@ -77,7 +77,7 @@ async def test_minutes_hours_and_windows_are_as_counted_one_by_one(idle_runtime:
     jobs = pasts(chance, 150, timedelta(hours=30)) + pasts(chance, 250, timedelta(minutes=80))
     await idle_runtime.jobs.collection.insert_many(jobs)
     store, roller, stats, _ = make_stats(idle_runtime, NOW)
-    await asyncio.gather(caught_up(roller), caught_up(Roller(store, roller._clock)))
+    await asyncio.gather(caught_up(roller), caught_up(RollupWriter(store, roller._clock)))
     edge = minute_of(NOW - timedelta(seconds=60))
     first = minute_of(min(job["insertAt"] for job in jobs))
     assert await kept(store, first, edge) == count(jobs, first, edge)
@@ -86,7 +86,7 @@ async def test_minutes_hours_and_windows_are_as_counted_one_by_one(idle_runtime:
     hours = await store.tally(first.replace(minute=0), last_hour + HOUR, hours=True)
     by_minute = await store.tally(first, last_hour + HOUR)
     assert {key: one.attempts for key, one in hours.items()} == {key: one.attempts for key, one in by_minute.items()}
-    view = await stats.view(Asked(), EVERYTHING)
+    view = await stats.view(StatsRequest(), EVERYTHING)
     for name in WINDOWS:
         check_window(view["windows"][name], jobs)
 
@@ -108,8 +108,8 @@ def check_window(window: dict[str, Any], jobs: list[dict[str, Any]]) -> None:
 
 async def today(runtime: Runtime, **asked: Any) -> dict[str, Any]:
     """Return what happened within the last day, counted now."""
-    stats = Stats(RollupStore(runtime.database), runtime.roller, runtime.census, runtime.database.clock)
-    shown = (await stats.view(Asked(windows=("24h",), **asked), EVERYTHING))["windows"]["24h"]
+    stats = Stats(RollupStore(runtime.database), runtime.roller, runtime.job_counts, runtime.database.clock)
+    shown = (await stats.view(StatsRequest(windows=("24h",), **asked), EVERYTHING))["windows"]["24h"]
     return dict(shown)
 
 
@@ -259,7 +259,7 @@ async def test_odd_documents_do_not_stop_the_counting(idle_runtime: Runtime) -> 
     await idle_runtime.jobs.collection.insert_many([good, *odd])
     store, roller, stats, _ = make_stats(idle_runtime, NOW)
     await caught_up(roller)
-    assert (await stats.view(Asked(), EVERYTHING))["windows"]["1h"]["killed"] >= 1
+    assert (await stats.view(StatsRequest(), EVERYTHING))["windows"]["1h"]["killed"] >= 1
     assert await store.newest() == minute_of(NOW - timedelta(minutes=2))
 
 

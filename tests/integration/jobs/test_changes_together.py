@@ -10,7 +10,7 @@ from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.services.work.attempts import reaped
-from jobqueue.store.jobs.transitions import Applied
+from jobqueue.store.jobs.transitions import AppliedTransition
 from tests.support.factories import add, claim, claimed_job, end_lease, fail, patient_reaper
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ async def test_kills_together_are_told_though_a_worker_takes_a_job_of_them_meanw
     await claim(idle_runtime)
     kills = [idle_runtime.jobs.apply(one.id, one.queue, transitions.kill(one, WHY)) for one in jobs]
     found = await asyncio.gather(*kills)
-    new = Applied(outbox=(), is_new=True)
+    new = AppliedTransition(outbox=(), is_new=True)
     assert found == [None if number == 5 else new for number in range(10)]
 
 
@@ -84,7 +84,7 @@ async def test_ends_together_are_new_and_their_repeats_are_not(idle_runtime: Run
     first = running.pop()
     await fail(idle_runtime, first)
 
-    async def end(one: Any) -> Applied | None:
+    async def end(one: Any) -> AppliedTransition | None:
         change = transitions.fail(one.job, one.token, WHY, chance=0)
         return await idle_runtime.jobs.apply(one.job.id, one.job.queue, change)
 

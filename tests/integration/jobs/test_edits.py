@@ -43,7 +43,7 @@ EDITS: list[dict[str, Any]] = [
 
 
 def follower(runtime: Runtime) -> EditFollower:
-    return EditFollower(runtime.edits, runtime.configs, runtime.limit_keys, runtime.wakeups)
+    return EditFollower(runtime.edits, runtime.configs, runtime.limit_keys, runtime.notifier)
 
 
 async def follow(runtime: Runtime) -> None:

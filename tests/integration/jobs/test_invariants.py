@@ -20,7 +20,7 @@ from jobqueue.domain.errors import ConflictError, NotFoundError, StaleTokenError
 from jobqueue.domain.jobs.backoff import Fixed
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import FINAL, UNFINISHED, Outcome, State
-from jobqueue.domain.work.verdict import Again, Death, Failure, Success
+from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success
 from jobqueue.services.application import Runtime
 from jobqueue.services.work.loops import Promoter
 from jobqueue.store.documents import statements
@@ -30,7 +30,7 @@ from tests.support.factories import ERROR, end_lease, open_runtime, patient_reap
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.work.verdict import Verdict
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 # Far ahead: what expires by this clock must not be deleted by the server's.
@@ -42,7 +42,7 @@ VERDICTS: Final[dict[Outcome, Verdict]] = {
     Outcome.SUCCESS: Success(result=1),
     Outcome.FAIL: Failure(error=ERROR),
     Outcome.DIE: Death(error=ERROR),
-    Outcome.RETRY: Again(delay=7, error=ERROR),
+    Outcome.RETRY: RunAgain(delay=7, error=ERROR),
 }
 COUNTED: Final = {Outcome.SUCCESS, Outcome.FAIL, Outcome.DIE, Outcome.HANGING, Outcome.TIMEOUT, Outcome.KILL, None}
 
@@ -119,7 +119,7 @@ class Twin:
         self.runtime = runtime
         self.now = 0.0
         self.jobs: dict[str, Modelled] = {}
-        self.claims: list[Claimed] = []
+        self.claims: list[ClaimedJob] = []
         self.rounds: dict[str, int] = {}
 
     async def add(self, attempts: int, backoff: int, priority: int, delay: int) -> None:
@@ -152,7 +152,7 @@ class Twin:
         model = self.jobs.get(claimed.job.id)
         wanted, verdict = outcome, VERDICTS[outcome]
         if outcome is Outcome.RETRY:
-            verdict = Again(delay=delay, error=ERROR)
+            verdict = RunAgain(delay=delay, error=ERROR)
             # A retry too many is a failure; reported after another failure of the same run, it is a repetition.
             wanted = Outcome.FAIL if self.rounds[claimed.token] > MOST_RETRIES else outcome
         expected = self._expected(model, claimed, wanted)
@@ -169,7 +169,7 @@ class Twin:
         else:
             model.close(outcome, State.SUCCESS if outcome is Outcome.SUCCESS else State.KILLED)
 
-    def _expected(self, model: Modelled | None, claimed: Claimed, outcome: Outcome) -> type[Exception] | None:
+    def _expected(self, model: Modelled | None, claimed: ClaimedJob, outcome: Outcome) -> type[Exception] | None:
         if model is None:
             return NotFoundError
         if model.token == claimed.token or model.outcome_of(claimed.token) is outcome:
@@ -236,7 +236,7 @@ class Twin:
             which = len(self.claims) - 1 if self.claims else 0
 
     async def promote(self) -> None:
-        await Promoter(self.runtime.jobs, self.runtime.wakeups).run_once()
+        await Promoter(self.runtime.jobs, self.runtime.notifier).run_once()
         for model in self.jobs.values():
             if model.state is State.DELAYED and model.due is not None and model.due <= self.now:
                 model.state = State.PENDING
@@ -370,7 +370,7 @@ class Crowd:
         self.runtime = runtime
         self.ids = ids
         self.rng = random.Random(seed)  # noqa: S311 - no secret
-        self.claims: list[Claimed] = []
+        self.claims: list[ClaimedJob] = []
         self.done: Counter[str] = Counter()
 
     async def act(self) -> None:
@@ -388,12 +388,12 @@ class Crowd:
         if claimed is not None:
             self.claims.append(claimed)
 
-    def any_claim(self) -> Claimed | None:
+    def any_claim(self) -> ClaimedJob | None:
         return self.rng.choice(self.claims[-5:]) if self.claims else None
 
     async def settle(self) -> None:
         if claimed := self.any_claim():
-            verdict = self.rng.choice([*VERDICTS.values(), Again(), Failure(error=ERROR)])
+            verdict = self.rng.choice([*VERDICTS.values(), RunAgain(), Failure(error=ERROR)])
             await self.runtime.work.settle(claimed.job, claimed.token, verdict)
 
     async def beat(self) -> None:
@@ -435,7 +435,7 @@ async def test_whatever_many_do_at_once_every_job_stays_consistent(
                 await one.act()
 
         await asyncio.gather(*(busy(one) for one in crowd))
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     done = sum((one.done for one in crowd), Counter())
     assert min(done[verb] for verb in ("claim", "settle", "beat", "person", "StaleTokenError")) > 5, done
     for job_id in ids:

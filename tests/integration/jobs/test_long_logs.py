@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.work.logs import LogPage
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.work.attempts import ClaimedJob
 
 LINES = 100_000
 AT_ONCE = 1000
 WRITERS = 4
 
 
-async def write(runtime: Runtime, claimed: Claimed, *lines: str, level: str | None = None) -> None:
+async def write(runtime: Runtime, claimed: ClaimedJob, *lines: str, level: str | None = None) -> None:
     assert await runtime.work.report(claimed.job, claimed.token, lines=[(line, level) for line in lines])
 
 
@@ -100,7 +100,7 @@ def _level(number: int) -> str | None:
     return {7: "error", 8: "fatal"}.get(number % 1000, "info" if number % 2 else None)
 
 
-async def _explain_all(runtime: Runtime, claimed: Claimed) -> None:
+async def _explain_all(runtime: Runtime, claimed: ClaimedJob) -> None:
     """Look at how a heartbeat, the end of the job and the pages of its log are done."""
     job = claimed.job
     held = statements.held(job.id, job.queue, claimed.token)

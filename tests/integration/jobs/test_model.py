@@ -63,7 +63,7 @@ class LimitedTwin(Twin):
         if any(waiting) and has_room and not self.paused and self._may_start():
             # What is known of slots may be some milliseconds old; that they are free is seen then.
             # It is longer than usual where starts have come late.
-            leeway = None if self.rate is None else self.runtime.work._limiter._leeways.of("default", self.rate)
+            leeway = None if self.rate is None else self.runtime.work._limiter._leeway.of("default", self.rate)
             await eventually(self._claimed)
             if leeway is not None:
                 self.deadlines.append(self.now + leeway.total_seconds())
@@ -122,7 +122,7 @@ class LimitedTwin(Twin):
         self.sealed.add(batch_id)
 
     async def compare(self) -> None:
-        await self.runtime.completer.run_once()
+        await self.runtime.outboxes.run_once()
         await super().compare()
         callbacks = Counter[str]()
         async for one in self.runtime.jobs.collection.find({"callbackOf": {"$exists": True}}):

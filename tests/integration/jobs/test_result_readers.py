@@ -51,7 +51,7 @@ async def test_a_job_that_comes_to_be_depended_on_at_the_last_moment_is_kept(
     with monkeypatch.context() as patched:
         patched.setattr(idle_runtime.jobs.readers, "keep", slow)
         await succeed(idle_runtime, await claim(idle_runtime))
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     [parent] = (await claim(idle_runtime, "later")).job.parents or ()
     assert "result" in parent
 

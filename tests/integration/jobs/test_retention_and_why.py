@@ -20,7 +20,7 @@ from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.domain.limits.limits import Breaker, Rate
 from jobqueue.services.jobs.retention import Pruner
 from jobqueue.store.documents import queue_statements
-from jobqueue.store.limits.limits import End
+from jobqueue.store.limits.limits import AttemptEnd
 from tests.support.factories import (
     LONG_AGO,
     add,
@@ -110,7 +110,7 @@ async def test_a_job_whose_children_are_still_to_be_created_is_kept_until_they_a
     assert await idle_runtime.jobs.apply(claimed.job.id, "default", change)
     idle_runtime.pruning.now = datetime.now(UTC) + timedelta(days=2)
     assert await idle_runtime.pruning.prune("default", State.SUCCESS, DAY, 100) == (0, 0)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     # The child may read the result of its parent.
     assert await idle_runtime.pruning.prune("default", State.SUCCESS, DAY, 100) == (0, 1)
     child = await claim(idle_runtime)
@@ -130,7 +130,7 @@ async def test_a_child_leaves_a_tombstone_so_that_it_is_not_created_twice(idle_r
     with pytest.raises(NotFoundError):
         await idle_runtime.jobs.get(child.id)
     # A slow process may have seen the parent before it was deleted, with its children still to be created.
-    await idle_runtime.completer.fire(replace(claimed.job, state=State.SUCCESS, outbox=("children",)))
+    await idle_runtime.outboxes.fire(replace(claimed.job, state=State.SUCCESS, outbox=("children",)))
     assert await document(idle_runtime, child.id) == stone
     assert await idle_runtime.pruning.prune("default", State.SUCCESS, 0.001, 100) == (0, 0)
 
@@ -231,8 +231,8 @@ async def kinds(client: Client, job: Job) -> list[str]:
 
 async def attend(runtime: Runtime, queue: str = "default") -> None:
     """Let there be a worker that takes everything."""
-    runtime.presence.heard("somebody", queue, None)
-    await runtime.presence.run_once()
+    runtime.registry.heard("somebody", queue, None)
+    await runtime.registry.run_once()
 
 
 @pytest.mark.parametrize("ended", [*sorted(FINAL), State.PROCESSING])
@@ -299,7 +299,7 @@ async def test_a_worker_that_polls_counts_for_what_it_asks_for_and_for_half_a_mi
     assert await kinds(client, mine) == ["paused", "no-worker"]
     asked = await client.post("/v1/queues/default/claim", json={"worker": "poller", "types": ["a", "c"]})
     assert asked.status == 204
-    assert await idle_runtime.presence.run_once() is None
+    assert await idle_runtime.registry.run_once() is None
     assert await kinds(client, mine) == ["paused"]
     assert (await kinds(client, other), await kinds(client, elsewhere)) == (["paused", "no-worker"], ["no-worker"])
     workers = idle_runtime.database.collection("workers")
@@ -392,7 +392,7 @@ async def test_all_reasons_come_in_the_order_in_which_they_stand_in_the_way(
     await claimed_job(idle_runtime, "other")
     await idle_runtime.queues.put("default", limits)
     await idle_runtime.limits.grant("default", None, Rate(limit=1, per=300))
-    end = End(token="t", at=await idle_runtime.jobs.server_time())  # noqa: S106 - no secret
+    end = AttemptEnd(token="t", at=await idle_runtime.jobs.server_time())  # noqa: S106 - no secret
     await idle_runtime.limits.attempt_failed("default", None, Breaker(failures=1, cooldown=100), end)
     await idle_runtime.queues.set_paused("default", paused=True)
     job = await add(idle_runtime, delay=50)

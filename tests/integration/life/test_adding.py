@@ -249,7 +249,7 @@ async def test_a_job_may_depend_on_jobs_inside_and_outside_of_the_callers_transa
     assert (await queue.get(last.id)).state is State.DELAYED
     for _ in range(2):
         await succeed(runtime, await claim(runtime))
-    await runtime.completer.run_once()
+    await runtime.outboxes.run_once()
     assert (await queue.get(last.id)).state is State.PENDING
 
 

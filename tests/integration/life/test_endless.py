@@ -14,14 +14,14 @@ from jobqueue.domain.errors import StaleTokenError
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.work.failure import FailureQuery
-from jobqueue.domain.work.verdict import Again
+from jobqueue.domain.work.verdict import RunAgain
 from tests.support.factories import ERROR, add, claim, document, retry, set_clock
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from jobqueue import Job, JobQueue
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.work.attempts import ClaimedJob
 
 START: Final = datetime(2100, 1, 1, tzinfo=UTC)
 MOST: Final = 5
@@ -36,7 +36,7 @@ class Loop:
         self.now = 0.0
         set_clock(runtime, START)
 
-    async def begin(self, after: float = 1) -> Claimed:
+    async def begin(self, after: float = 1) -> ClaimedJob:
         """Let time pass, and begin the next run."""
         self.now += after
         set_clock(self.runtime, START + timedelta(seconds=self.now))
@@ -96,7 +96,7 @@ async def test_the_last_retry_that_is_allowed_may_be_reported_again_in_the_next_
     await retry(loop.runtime, last)
     await loop.begin()
     before = await document(loop.runtime, loop.job.id)
-    again = Again(delay=None, error=ERROR)
+    again = RunAgain(delay=None, error=ERROR)
     await loop.runtime.work.settle(await loop.runtime.jobs.lean(loop.job.id), last.token, again)
     assert await document(loop.runtime, loop.job.id) == before
 
@@ -108,7 +108,7 @@ async def test_the_retry_that_ends_a_job_may_be_reported_again_after_a_requeue(l
     assert (await retry(loop.runtime, last)).state is State.FAILED
     await loop.runtime.admin.requeue(loop.job.id)
     before = await document(loop.runtime, loop.job.id)
-    again = Again(delay=None, error=ERROR)
+    again = RunAgain(delay=None, error=ERROR)
     await loop.runtime.work.settle(await loop.runtime.jobs.lean(loop.job.id), last.token, again)
     assert await document(loop.runtime, loop.job.id) == before
 
@@ -154,7 +154,7 @@ async def test_a_requeue_by_a_person_counts_from_nothing(loop: Loop) -> None:
 async def test_the_same_report_twice_is_counted_once(loop: Loop) -> None:
     for number in range(1, MOST + 2):
         claimed = await loop.begin()
-        verdict = Again(error=ERROR)
+        verdict = RunAgain(error=ERROR)
         await loop.runtime.work.settle(claimed.job, claimed.token, verdict)
         before = await document(loop.runtime, claimed.job.id)
         for job in (claimed.job, await loop.runtime.jobs.lean(claimed.job.id)):
@@ -168,7 +168,7 @@ async def test_a_stale_worker_counts_nothing(loop: Loop) -> None:
     claimed = await loop.begin()
     await loop.runtime.work.release(claimed.job, claimed.token)
     with pytest.raises(StaleTokenError):
-        await loop.runtime.work.settle(claimed.job, claimed.token, Again(error=ERROR))
+        await loop.runtime.work.settle(claimed.job, claimed.token, RunAgain(error=ERROR))
     assert "retries" not in await document(loop.runtime, claimed.job.id)
 
 

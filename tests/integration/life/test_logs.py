@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.attempt import LogLine
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.work.attempts import ClaimedJob
 
 
-async def write(runtime: Runtime, claimed: Claimed, *lines: str, level: str | None = None) -> None:
+async def write(runtime: Runtime, claimed: ClaimedJob, *lines: str, level: str | None = None) -> None:
     assert await runtime.work.report(claimed.job, claimed.token, lines=[(line, level) for line in lines])
 
 

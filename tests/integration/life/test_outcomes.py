@@ -11,7 +11,7 @@ import pytest
 from jobqueue.domain.errors import NotFoundError, StaleTokenError
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.states import Outcome, State
-from jobqueue.domain.work.verdict import Again, Death, Failure, Success
+from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success
 from tests.support.factories import (
     ERROR,
     add,
@@ -37,8 +37,8 @@ VERDICTS: list[Verdict] = [
     Success(result={"n": 2}),
     Failure(error=ERROR),
     Death(error=ERROR),
-    Again(delay=5, error=ERROR),
-    Again(),
+    RunAgain(delay=5, error=ERROR),
+    RunAgain(),
 ]
 NAMES = ["success", "fail", "die", "retry later", "retry soon"]
 

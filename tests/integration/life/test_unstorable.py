@@ -15,7 +15,7 @@ import pytest
 from jobqueue.domain.errors import InvalidInputError, WriteRefusedError
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.states import Outcome, State
-from jobqueue.domain.work.verdict import Again, Death, Failure, Success, Verdict
+from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success, Verdict
 from jobqueue.services.work import execution
 from jobqueue.services.work.execution import Execution
 from tests.support.factories import ERROR, add, claim, claimed_job
@@ -256,7 +256,7 @@ def poisoned(error: JobError) -> JobError:
             Failure(error=poisoned(JobError(kind="timeout", message="no")), timed_out=True),
             *(State.DELAYED, Outcome.TIMEOUT, "timeout"),
         ),
-        (Again(error=poisoned(JobError(kind="retry", message="no"))), State.DELAYED, Outcome.RETRY, "retry"),
+        (RunAgain(error=poisoned(JobError(kind="retry", message="no"))), State.DELAYED, Outcome.RETRY, "retry"),
     ],
     ids=["die", "fail", "timeout", "retry"],
 )

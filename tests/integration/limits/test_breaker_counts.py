@@ -19,9 +19,9 @@ from jobqueue.domain.jobs.states import State
 from jobqueue.domain.limits.limits import Breaker
 from jobqueue.domain.work.verdict import Failure, Success
 from jobqueue.services.application import Runtime
-from jobqueue.services.limits.limiter import Held
+from jobqueue.services.limits.limiter import HeldBack
 from jobqueue.store.limits import limit_statements
-from jobqueue.store.limits.limits import BreakerState, End
+from jobqueue.store.limits.limits import AttemptEnd, BreakerState
 from tests.support.factories import (
     ERROR,
     add,
@@ -35,7 +35,7 @@ from tests.support.factories import (
 )
 
 if TYPE_CHECKING:
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,7 +51,7 @@ async def state(runtime: Runtime) -> tuple[int, bool]:
     return (found[0].failures, found[0].open_until is not None) if found else (0, False)
 
 
-async def again(runtime: Runtime, claimed: Claimed, verdict: Any) -> None:
+async def again(runtime: Runtime, claimed: ClaimedJob, verdict: Any) -> None:
     """Report a verdict once more, as a worker does that has not heard the answer."""
     await runtime.work.settle(await runtime.jobs.lean(claimed.job.id), claimed.token, verdict)
 
@@ -112,7 +112,7 @@ async def test_a_failure_whose_counting_was_cut_off_is_counted_by_the_sweep_once
     monkeypatch.undo()
     assert await state(idle_runtime) == (0, False)
     for _ in range(2):
-        await idle_runtime.completer.run_once()
+        await idle_runtime.outboxes.run_once()
         assert await state(idle_runtime) == (1, True)
     assert "outbox" not in await document(idle_runtime, claimed.job.id)
     await again(idle_runtime, claimed, Failure(error=ERROR))
@@ -124,14 +124,14 @@ async def test_an_attempt_whose_counting_was_cut_off_counts_also_after_the_next_
 ) -> None:
     await configure(idle_runtime)
     await add(idle_runtime, attempts=9, backoff=0, on_failure=NewJob(type="child"))
-    monkeypatch.setattr(idle_runtime.completer, "finish", _nothing)
+    monkeypatch.setattr(idle_runtime.outboxes, "finish", _nothing)
     for _ in range(2):
         claimed = await claim(idle_runtime)
         await fail(idle_runtime, claimed)
     await idle_runtime.admin.kill(claimed.job.id)
     monkeypatch.undo()
     assert len((await document(idle_runtime, claimed.job.id))["outbox"]) == 3
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert await state(idle_runtime) == (2, False)
     assert await idle_runtime.jobs.collection.count_documents({"type": "child"}) == 1
 
@@ -146,11 +146,11 @@ async def test_a_hanging_attempt_counts_though_its_reaper_was_cut_off(
     await configure(idle_runtime)
     claimed = await claimed_job(idle_runtime)
     await end_lease(idle_runtime, claimed.job)
-    monkeypatch.setattr(idle_runtime.completer, "finish", _nothing)
+    monkeypatch.setattr(idle_runtime.outboxes, "finish", _nothing)
     await patient_reaper(idle_runtime).run_once()
     monkeypatch.undo()
     assert await state(idle_runtime) == (0, False)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert await state(idle_runtime) == (1, False)
 
 
@@ -160,13 +160,13 @@ async def test_a_success_that_ended_before_later_failures_does_not_close_when_it
     await configure(idle_runtime, 2)
     first, good, *others = [await claimed_job(idle_runtime, attempts=1, on_success_delete=True) for _ in range(4)]
     await fail(idle_runtime, first)
-    monkeypatch.setattr(idle_runtime.completer, "finish", _nothing)
+    monkeypatch.setattr(idle_runtime.outboxes, "finish", _nothing)
     await succeed(idle_runtime, good)
     monkeypatch.undo()
     for one in others:
         await fail(idle_runtime, one)
     assert await state(idle_runtime) == (3, True)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert await state(idle_runtime) == (2, True)
 
 
@@ -175,11 +175,11 @@ async def test_a_resumed_queue_forgets_failures_that_are_counted_only_then(
 ) -> None:
     await configure(idle_runtime, 2)
     await fail(idle_runtime, await claimed_job(idle_runtime, attempts=1))
-    monkeypatch.setattr(idle_runtime.completer, "finish", _nothing)
+    monkeypatch.setattr(idle_runtime.outboxes, "finish", _nothing)
     await fail(idle_runtime, await claimed_job(idle_runtime, attempts=1))
     monkeypatch.undo()
     await idle_runtime.queues.set_paused("default", paused=False)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert await state(idle_runtime) == (0, False)
     await fail(idle_runtime, await claimed_job(idle_runtime, attempts=1))
     assert await state(idle_runtime) == (1, False)
@@ -191,7 +191,7 @@ async def test_the_trial_of_a_breaker_that_version_0_3_0_has_counted_decides(idl
     await idle_runtime.limits.collection.insert_one({"_id": "breaker|default", **old})
     await fail(idle_runtime, await claimed_job(idle_runtime, attempts=1))
     assert await state(idle_runtime) == (4, True)
-    assert isinstance(await idle_runtime.work.attempt("default", None, worker="w"), Held)
+    assert isinstance(await idle_runtime.work.attempt("default", None, worker="w"), HeldBack)
     await idle_runtime.limits.collection.update_many({}, {"$set": {"openUntil": NOW}})
     await succeed(idle_runtime, await claimed_job(idle_runtime))
     assert await state(idle_runtime) == (0, False)
@@ -233,7 +233,7 @@ async def test_only_when_attempts_ended_matters_not_when_or_how_often_they_are_t
     told = [ends[0], *rng.choices(ends, k=20), *rng.sample(ends, len(ends))]
     ends[0] = told[0] = (ends[0][0], False, ends[0][2])
     for token, good, at in told:
-        end = End(token=token, at=at)
+        end = AttemptEnd(token=token, at=at)
         if good:
             await idle_runtime.limits.attempt_succeeded("default", None, BREAKER, end)
         else:
@@ -247,18 +247,18 @@ async def test_a_breaker_stays_small_however_many_failures_it_counts(
     monkeypatch.setattr(limit_statements, "MOST_COUNTED", 5)
     found: BreakerState | None = None
     for number in range(20):
-        end = End(token=f"{number:024x}", at=NOW + timedelta(seconds=number))
+        end = AttemptEnd(token=f"{number:024x}", at=NOW + timedelta(seconds=number))
         for _ in range(2):
             found = await idle_runtime.limits.attempt_failed("default", None, BREAKER, end)
     assert found is not None
     assert (found.failures, found.open_until) == (20, NOW + timedelta(seconds=13 + 10))
-    first = End(token=f"{0:024x}", at=NOW)
+    first = AttemptEnd(token=f"{0:024x}", at=NOW)
     assert (await idle_runtime.limits.attempt_failed("default", None, BREAKER, first)).failures == 20
     stored = await idle_runtime.limits.collection.find_one({"_id": "breaker|default"})
     assert len((stored or {})["failed"]) == 5
-    late = End(token="s", at=NOW + timedelta(seconds=2))  # noqa: S106 - no secret
+    late = AttemptEnd(token="s", at=NOW + timedelta(seconds=2))  # noqa: S106 - no secret
     assert not await idle_runtime.limits.attempt_succeeded("default", None, BREAKER, late)
-    last = End(token="s", at=NOW + timedelta(seconds=17))  # noqa: S106 - no secret
+    last = AttemptEnd(token="s", at=NOW + timedelta(seconds=17))  # noqa: S106 - no secret
     assert await idle_runtime.limits.attempt_succeeded("default", None, BREAKER, last)
     assert await state(idle_runtime) == (2, False)
 

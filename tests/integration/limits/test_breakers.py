@@ -16,7 +16,7 @@ from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.work.verdict import Failure
-from jobqueue.services.limits.limiter import Held
+from jobqueue.services.limits.limiter import HeldBack
 from tests.support.factories import (
     ERROR,
     LONG_AGO,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -56,14 +56,14 @@ async def broken(runtime: Runtime, failures: int = 3, **more: Any) -> None:
         await fail(runtime, await claimed_job(runtime, attempts=1))
 
 
-async def attempt(runtime: Runtime, types: list[str] | None = None) -> Claimed | Held | None:
+async def attempt(runtime: Runtime, types: list[str] | None = None) -> ClaimedJob | HeldBack | None:
     return await runtime.work.attempt("default", types, worker="worker")
 
 
 async def held(runtime: Runtime, types: list[str] | None = None) -> float | None:
     """Return for how many seconds jobs are held back, ``None`` if they are not."""
     found = await attempt(runtime, types)
-    return found.seconds if isinstance(found, Held) else None
+    return found.seconds if isinstance(found, HeldBack) else None
 
 
 async def cool_down(runtime: Runtime) -> None:
@@ -150,8 +150,8 @@ async def test_after_the_cooldown_exactly_one_job_is_on_trial_over_all_processes
     async with open_runtime(settings) as other:
         for _ in range(3):
             found = await asyncio.gather(*(attempt(one) for one in (idle_runtime, other) * 10))
-            (trial,) = [one for one in found if one is not None and not isinstance(one, Held)]
-            assert all(isinstance(one, Held) and one.seconds > 0 for one in found if one is not trial)
+            (trial,) = [one for one in found if one is not None and not isinstance(one, HeldBack)]
+            assert all(isinstance(one, HeldBack) and one.seconds > 0 for one in found if one is not trial)
             assert await idle_runtime.jobs.collection.count_documents({"state": "processing"}) == 1
             await idle_runtime.work.release(trial.job, trial.token)
     untouched = {"state": "pending", "attemptsMade": 0}
@@ -265,7 +265,7 @@ async def test_a_breaker_for_each_type_holds_back_only_the_type_that_failed(
         assert (await failures(other, "work"), await failures(other, "other"), await failures(other)) == (3, 0, 0)
         await cool_down(idle_runtime)
         found = await asyncio.gather(*(attempt(one) for one in (idle_runtime, other) * 5))
-        (trial,) = [one for one in found if one is not None and not isinstance(one, Held)]
+        (trial,) = [one for one in found if one is not None and not isinstance(one, HeldBack)]
         await add(idle_runtime, "other")
         assert (await claim(other)).job.type == "other"
         assert await held(other, ["work"]) is not None
@@ -363,7 +363,7 @@ async def test_waiting_workers_go_on_when_a_trial_has_succeeded(settings: Settin
     ):
         body = {"worker": "w", "wait": 30}
         waiting = [asyncio.create_task(polling.post("/v1/queues/default/claim", json=body)) for _ in range(2)]
-        await eventually(lambda: len(other.presence._asked) == 1)
+        await eventually(lambda: len(other.registry._asked) == 1)
         assert not any(one.done() for one in waiting)
         await succeed(runtime, trial)
         async with asyncio.timeout(10):

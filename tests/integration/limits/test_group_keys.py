@@ -16,7 +16,7 @@ from jobqueue.domain.errors import InvalidInputError, WrongStateError
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.limits import limits
 from jobqueue.services.limits.group_keys import LimitKeys
-from jobqueue.store.external.adoption import ForeignStore
+from jobqueue.store.external.adoption import ExternalStore
 from jobqueue.store.limits import group_key_statements, group_keys
 from jobqueue.store.limits.group_keys import LimitKeyStore
 from tests.support.factories import add, claim, document, fail, open_runtime, succeed
@@ -79,7 +79,7 @@ async def limit(runtime: Runtime, path: str | None, **more: Any) -> None:
 
 async def sweep(runtime: Runtime) -> None:
     """Look at the keys of all waiting jobs once."""
-    await LimitKeys(runtime.configs, runtime.limit_keys, runtime.wakeups).run_once()
+    await LimitKeys(runtime.configs, runtime.limit_keys, runtime.notifier).run_once()
 
 
 async def edit(runtime: Runtime, job_id: str, **fields: Any) -> None:
@@ -186,7 +186,7 @@ async def test_a_document_that_is_changed_while_it_is_taken_over_gets_no_old_key
     await limit(idle_runtime, "meta.user")
     job_id = ObjectId()
     await idle_runtime.jobs.collection.insert_one({"_id": job_id, "type": "a", "meta": {"user": "ann"}})
-    store = ForeignStore(idle_runtime.database)
+    store = ExternalStore(idle_runtime.database)
     [[read]] = [some async for some in store.found()]
     await edit(idle_runtime, str(job_id), **{"meta.user": "bob"})
     new = idle_runtime.configs.of("default").fill(NewJob(type="a"))
@@ -278,7 +278,7 @@ async def test_an_old_limit_is_walked_by_and_by_and_a_new_one_at_once(
     monkeypatch.setattr(group_keys, "PART", 10)
     await idle_runtime.producer.add_all([NewJob(type="a", meta={"user": 1}) for _ in range(35)])
     await limit(idle_runtime, "meta.user")
-    keys = LimitKeys(idle_runtime.configs, idle_runtime.limit_keys, idle_runtime.wakeups)
+    keys = LimitKeys(idle_runtime.configs, idle_runtime.limit_keys, idle_runtime.notifier)
     await keys.run_once()
     assert await wrong_keys(idle_runtime, "meta.user") == []
     long_ago = datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,7 +16,7 @@ from jobqueue.domain.jobs.states import State
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.store import indexes
 from jobqueue.store.documents import documents, queue_statements, statements
-from jobqueue.store.documents.claim_search import Search
+from jobqueue.store.documents.claim_search import ClaimSearch
 from jobqueue.store.limits import group_key_statements, limit_statements
 from jobqueue.store.mongo.database import Database, new_id
 from tests.support.factories import LONG_AGO
@@ -81,8 +81,8 @@ async def database(mongo_url: str, crowd: str) -> AsyncIterator[Database]:
         await opened.close()
 
 
-def search(types: tuple[str, ...] | None, excluded: tuple[str, ...] = ()) -> Search:
-    return Search(queue="default", types=types, excluded=excluded, token="t", worker="w")  # noqa: S106 - no secret
+def search(types: tuple[str, ...] | None, excluded: tuple[str, ...] = ()) -> ClaimSearch:
+    return ClaimSearch(queue="default", types=types, excluded=excluded, token="t", worker="w")  # noqa: S106 - no secret
 
 
 def claim(found: Document, hint: str) -> dict[str, Any]:

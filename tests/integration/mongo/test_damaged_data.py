@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobqueue.store.embedded import guard
-from jobqueue.store.embedded.guard import Layout, Lock
+from jobqueue.store.embedded.guard import DataLayout, FileLock
 from jobqueue.store.embedded.lifecycle import EmbeddedMongo
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a data directory that was left in order."""
     root = tmp_path_factory.mktemp("sound").resolve() / "data"
     EmbeddedMongo.acquire(root).release()
-    assert guard.wait_until(lambda: not has_guard(Layout(root)), 60)
+    assert guard.wait_until(lambda: not has_guard(DataLayout(root)), 60)
     return root
 
 
 @pytest.fixture
-def layout(sound: Path, tmp_path: Path) -> Iterator[Layout]:
-    made = Layout(tmp_path.resolve() / "data")
+def layout(sound: Path, tmp_path: Path) -> Iterator[DataLayout]:
+    made = DataLayout(tmp_path.resolve() / "data")
     shutil.copytree(sound, made.root)
     yield made
     for path in (made.root, made.db):
@@ -42,14 +42,14 @@ def layout(sound: Path, tmp_path: Path) -> Iterator[Layout]:
     assert guard.wait_until(lambda: not has_guard(made), 60)
 
 
-def has_guard(layout: Layout) -> bool:
+def has_guard(layout: DataLayout) -> bool:
     if not layout.root.is_dir():
         return False
-    with Lock(layout.guard) as lock:
+    with FileLock(layout.guard) as lock:
         return not lock.exclusive()
 
 
-def run(layout: Layout, *words: str) -> subprocess.CompletedProcess[str]:
+def run(layout: DataLayout, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command as a user for whom the rights of files count."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JOBQUEUE_")}
     if explicit := os.environ.get("JOBQUEUE_MONGOD"):
@@ -66,27 +66,27 @@ def run(layout: Layout, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def garbage(name: str) -> Callable[[Layout], None]:
-    def spoil(layout: Layout) -> None:
+def garbage(name: str) -> Callable[[DataLayout], None]:
+    def spoil(layout: DataLayout) -> None:
         (layout.db / name).write_bytes(os.urandom(20_000))
 
     return spoil
 
 
-def no_right(layout: Layout) -> None:
+def no_right(layout: DataLayout) -> None:
     layout.root.chmod(0)
 
 
-def no_right_to_files(layout: Layout) -> None:
+def no_right_to_files(layout: DataLayout) -> None:
     (layout.db / "WiredTiger.wt").chmod(0)
 
 
-def a_file_in_place_of_it(layout: Layout) -> None:
+def a_file_in_place_of_it(layout: DataLayout) -> None:
     shutil.rmtree(layout.db)
     layout.db.write_text("")
 
 
-DAMAGES: dict[str, tuple[Callable[[Layout], None], str]] = {
+DAMAGES: dict[str, tuple[Callable[[DataLayout], None], str]] = {
     "catalogue": (garbage("_mdb_catalog.wt"), DAMAGED),
     "metadata": (garbage("WiredTiger.wt"), DAMAGED),
     "turtle": (garbage("WiredTiger.turtle"), DAMAGED),
@@ -97,7 +97,7 @@ DAMAGES: dict[str, tuple[Callable[[Layout], None], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_data_directory_is_one_line_with_a_fix(damage: str, layout: Layout) -> None:
+def test_a_damaged_data_directory_is_one_line_with_a_fix(damage: str, layout: DataLayout) -> None:
     spoil, told = DAMAGES[damage]
     spoil(layout)
     done = run(layout, "list", "--json")
@@ -107,7 +107,7 @@ def test_a_damaged_data_directory_is_one_line_with_a_fix(damage: str, layout: La
     assert "--data-dir" in done.stderr
 
 
-def test_a_server_and_the_doctor_say_the_same(layout: Layout) -> None:
+def test_a_server_and_the_doctor_say_the_same(layout: DataLayout) -> None:
     garbage("WiredTiger.turtle")(layout)
     served = run(layout, "serve", "--port", "0")
     assert (served.returncode, served.stdout) == (3, "")

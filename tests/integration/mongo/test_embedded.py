@@ -17,7 +17,7 @@ from pymongo import MongoClient, WriteConcern
 import jobqueue
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.store.embedded import guard, start
-from jobqueue.store.embedded.guard import Layout, Lock, Server
+from jobqueue.store.embedded.guard import DataLayout, FileLock, RunningMongod
 from jobqueue.store.embedded.lifecycle import EmbeddedMongo
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class User:
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Iterator[Layout]:
-    layout = Layout(tmp_path.resolve() / "data")
+def layout(tmp_path: Path) -> Iterator[DataLayout]:
+    layout = DataLayout(tmp_path.resolve() / "data")
     yield layout
     if layout.root.exists() and (server := guard.running(layout)):
         os.kill(server.pid, signal.SIGKILL)
@@ -116,12 +116,12 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-def has_guard(layout: Layout) -> bool:
-    with Lock(layout.guard) as lock:
+def has_guard(layout: DataLayout) -> bool:
+    with FileLock(layout.guard) as lock:
         return not lock.exclusive()
 
 
-def guard_pid(layout: Layout) -> int:
+def guard_pid(layout: DataLayout) -> int:
     assert has_guard(layout)
     return int(layout.guard.read_text())
 
@@ -143,7 +143,7 @@ def values(url: str) -> list[str]:
         return [document["value"] for document in mongo.test.values.find()]
 
 
-def test_it_starts_a_writable_primary_and_leaves_no_process(layout: Layout) -> None:
+def test_it_starts_a_writable_primary_and_leaves_no_process(layout: DataLayout) -> None:
     mongo = EmbeddedMongo.acquire(layout.root)
     assert not mongo.adopted
     write(mongo.url, "a")
@@ -162,7 +162,7 @@ def test_it_starts_a_writable_primary_and_leaves_no_process(layout: Layout) -> N
     mongo.release()
 
 
-def test_data_outlive_a_restart_and_a_changed_port(layout: Layout) -> None:
+def test_data_outlive_a_restart_and_a_changed_port(layout: DataLayout) -> None:
     with EmbeddedMongo.acquire(layout.root) as first:
         write(first.url, "a")
     with EmbeddedMongo.acquire(layout.root) as again:
@@ -177,7 +177,9 @@ def test_data_outlive_a_restart_and_a_changed_port(layout: Layout) -> None:
             assert values(moved.url) == ["a", "b"]
 
 
-def test_a_port_that_is_taken_at_the_last_moment_is_replaced(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_taken_at_the_last_moment_is_replaced(
+    layout: DataLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = [taken.getsockname()[1], start._free_port()]
         monkeypatch.setattr(start, "_free_port", lambda: ports.pop(0))
@@ -187,7 +189,7 @@ def test_a_port_that_is_taken_at_the_last_moment_is_replaced(layout: Layout, mon
 
 
 def test_a_mongod_that_another_launcher_started_meanwhile_is_shared(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
+    layout: DataLayout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = [None]
     running = guard.running
@@ -198,7 +200,7 @@ def test_a_mongod_that_another_launcher_started_meanwhile_is_shared(
             assert (second.adopted, second.pid) == (True, first.pid)
 
 
-def test_the_last_of_two_processes_stops_it(layout: Layout) -> None:
+def test_the_last_of_two_processes_stops_it(layout: DataLayout) -> None:
     with User(layout.root) as other:
         started = other.do("acquire")
         mine = EmbeddedMongo.acquire(layout.root)
@@ -212,7 +214,7 @@ def test_the_last_of_two_processes_stops_it(layout: Layout) -> None:
         assert is_gone(mine.pid)
 
 
-def test_processes_that_come_and_go_at_the_same_moment_share_one(layout: Layout) -> None:
+def test_processes_that_come_and_go_at_the_same_moment_share_one(layout: DataLayout) -> None:
     with contextlib.ExitStack() as stack:
         users = [stack.enter_context(User(layout.root)) for _ in range(2)]
         for _ in range(5):
@@ -228,7 +230,7 @@ def test_processes_that_come_and_go_at_the_same_moment_share_one(layout: Layout)
             assert is_gone(answers[0]["pid"])
 
 
-def test_the_mongod_of_a_killed_process_is_taken_over_and_guarded_again(layout: Layout) -> None:
+def test_the_mongod_of_a_killed_process_is_taken_over_and_guarded_again(layout: DataLayout) -> None:
     with User(layout.root, grace=600.0) as owner:
         started = owner.do("acquire")
         write(started["url"], "a")
@@ -244,7 +246,7 @@ def test_the_mongod_of_a_killed_process_is_taken_over_and_guarded_again(layout: 
     assert is_gone(mongo.pid)
 
 
-def test_when_all_users_are_killed_it_ends_cleanly_after_the_grace(layout: Layout) -> None:
+def test_when_all_users_are_killed_it_ends_cleanly_after_the_grace(layout: DataLayout) -> None:
     with User(layout.root, grace=0.3) as one, User(layout.root, grace=0.3) as two:
         pid = one.do("acquire")["pid"]
         two.do("acquire")
@@ -255,14 +257,14 @@ def test_when_all_users_are_killed_it_ends_cleanly_after_the_grace(layout: Layou
     assert (layout.db / "mongod.lock").stat().st_size == 0, "mongod did not end cleanly"
 
 
-def test_who_comes_within_the_grace_keeps_it_running(layout: Layout) -> None:
+def test_who_comes_within_the_grace_keeps_it_running(layout: DataLayout) -> None:
     first = EmbeddedMongo.acquire(layout.root, grace=5.0)
     first.release(linger=True)
     with EmbeddedMongo.acquire(layout.root) as second:
         assert (second.adopted, second.pid) == (True, first.pid)
 
 
-def test_a_child_forked_from_a_user_cannot_stop_it(layout: Layout) -> None:
+def test_a_child_forked_from_a_user_cannot_stop_it(layout: DataLayout) -> None:
     with User(layout.root) as parent:
         started = parent.do("acquire")
         parent.do("release in a child")
@@ -274,7 +276,7 @@ def test_a_child_forked_from_a_user_cannot_stop_it(layout: Layout) -> None:
         assert is_gone(started["pid"])
 
 
-def test_a_killed_mongod_is_started_again_where_its_users_look_for_it(layout: Layout) -> None:
+def test_a_killed_mongod_is_started_again_where_its_users_look_for_it(layout: DataLayout) -> None:
     with EmbeddedMongo.acquire(layout.root) as first, client(first.url) as driver:
         write(first.url, "a")
         assert driver.test.values.count_documents({}) == 1
@@ -289,7 +291,7 @@ def test_a_killed_mongod_is_started_again_where_its_users_look_for_it(layout: La
     assert is_gone(second.pid)
 
 
-def test_a_note_with_the_pid_of_another_process_harms_nobody(layout: Layout) -> None:
+def test_a_note_with_the_pid_of_another_process_harms_nobody(layout: DataLayout) -> None:
     with subprocess.Popen(["sleep", "600"]) as bystander:
         try:
             layout.db.mkdir(parents=True)
@@ -303,10 +305,10 @@ def test_a_note_with_the_pid_of_another_process_harms_nobody(layout: Layout) -> 
 
 
 def test_a_process_that_only_looks_like_mongod_is_not_signalled(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
+    layout: DataLayout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout.root.mkdir()
-    with subprocess.Popen(["sleep", "600"]) as bystander, Lock(layout.state) as lock:
+    with subprocess.Popen(["sleep", "600"]) as bystander, FileLock(layout.state) as lock:
         try:
             lock.exclusive()
             layout.state.write_text(json.dumps({"pid": bystander.pid, "port": 1}))
@@ -319,7 +321,7 @@ def test_a_process_that_only_looks_like_mongod_is_not_signalled(
 
 
 @pytest.mark.parametrize("note", ["", "{", "[]", '{"pid": null, "port": 1}', '{"pid": 1, "port": 70000}'])
-def test_a_damaged_note_is_no_mongod(layout: Layout, note: str) -> None:
+def test_a_damaged_note_is_no_mongod(layout: DataLayout, note: str) -> None:
     layout.root.mkdir()
     layout.state.write_text(note)
     assert guard.running(layout) is None
@@ -327,14 +329,14 @@ def test_a_damaged_note_is_no_mongod(layout: Layout, note: str) -> None:
     assert last is None or not start._is_free(last.port)
 
 
-def test_a_mongod_that_hangs_is_replaced_only_when_nobody_else_uses_it(layout: Layout) -> None:
+def test_a_mongod_that_hangs_is_replaced_only_when_nobody_else_uses_it(layout: DataLayout) -> None:
     with User(layout.root, grace=600.0) as owner:
         started = owner.do("acquire")
         write(started["url"], "a")
         os.kill(started["pid"], signal.SIGSTOP)
         with pytest.raises(DatabaseUnavailableError, match="not become writable in time"):
             EmbeddedMongo.acquire(layout.root, start_timeout=1.0)
-        assert guard.running(layout) == Server(started["pid"], int(started["url"].split(":")[2].split("/")[0]))
+        assert guard.running(layout) == RunningMongod(started["pid"], int(started["url"].split(":")[2].split("/")[0]))
         owner.kill()
     with EmbeddedMongo.acquire(layout.root, start_timeout=15.0) as mongo:
         assert not mongo.adopted
@@ -342,7 +344,7 @@ def test_a_mongod_that_hangs_is_replaced_only_when_nobody_else_uses_it(layout: L
         assert values(mongo.url) == ["a"]
 
 
-def test_the_guard_of_a_deleted_directory_leaves(layout: Layout) -> None:
+def test_the_guard_of_a_deleted_directory_leaves(layout: DataLayout) -> None:
     with User(layout.root, grace=600.0) as owner:
         pid = owner.do("acquire")["pid"]
         keeper = guard_pid(layout)
@@ -352,7 +354,7 @@ def test_the_guard_of_a_deleted_directory_leaves(layout: Layout) -> None:
     eventually(lambda: is_gone(keeper))
 
 
-def test_a_log_that_has_grown_is_put_aside(layout: Layout) -> None:
+def test_a_log_that_has_grown_is_put_aside(layout: DataLayout) -> None:
     layout.root.mkdir()
     layout.log.write_bytes(b"x" * (start._MOST_LOG + 1))
     aside = layout.root / "mongod.log.1"

@@ -16,7 +16,7 @@ from jobqueue.domain.errors import (
     UnsuitableDatabaseError,
 )
 from jobqueue.store.embedded import guard, start
-from jobqueue.store.embedded.guard import Layout, Lock, Server
+from jobqueue.store.embedded.guard import DataLayout, FileLock, RunningMongod
 from jobqueue.store.embedded.lifecycle import EmbeddedMongo
 from jobqueue.store.embedded.mongod_binary import find_mongod
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Iterator[Layout]:
-    layout = Layout(tmp_path.resolve() / "data")
+def layout(tmp_path: Path) -> Iterator[DataLayout]:
+    layout = DataLayout(tmp_path.resolve() / "data")
     yield layout
     if layout.root.exists() and (server := guard.running(layout)):
         os.kill(server.pid, signal.SIGKILL)
 
 
-def has_guard(layout: Layout) -> bool:
-    with Lock(layout.guard) as lock:
+def has_guard(layout: DataLayout) -> bool:
+    with FileLock(layout.guard) as lock:
         return not lock.exclusive()
 
 
@@ -46,11 +46,11 @@ def test_a_directory_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     assert "JOBQUEUE_DATA_DIR" in str(caught.value)
 
 
-def test_a_missing_mongod_is_an_error_that_leaves_nothing_behind(layout: Layout) -> None:
+def test_a_missing_mongod_is_an_error_that_leaves_nothing_behind(layout: DataLayout) -> None:
     with pytest.raises(MongodNotFoundError, match="JOBQUEUE_MONGOD"):
         EmbeddedMongo.acquire(layout.root, mongod=layout.root / "no-mongod")
     assert not has_guard(layout)
-    with Lock(layout.users) as users:
+    with FileLock(layout.users) as users:
         assert users.exclusive()
 
 
@@ -61,7 +61,7 @@ def test_a_missing_mongod_is_an_error_that_leaves_nothing_behind(layout: Layout)
         ("echo some reason >&2; exit 14", "some reason"),
     ],
 )
-def test_a_mongod_that_ends_at_once_says_why(layout: Layout, tmp_path: Path, script: str, says: str) -> None:
+def test_a_mongod_that_ends_at_once_says_why(layout: DataLayout, tmp_path: Path, script: str, says: str) -> None:
     mongod = tmp_path / "mongod"
     mongod.write_text(f"#!/bin/sh\n{script}\n")
     mongod.chmod(0o755)
@@ -70,7 +70,7 @@ def test_a_mongod_that_ends_at_once_says_why(layout: Layout, tmp_path: Path, scr
     assert guard.wait_until(lambda: not has_guard(layout), 40.0)
 
 
-def test_a_mongod_that_cannot_be_executed_is_named(layout: Layout, tmp_path: Path) -> None:
+def test_a_mongod_that_cannot_be_executed_is_named(layout: DataLayout, tmp_path: Path) -> None:
     mongod = tmp_path / "mongod"
     mongod.write_bytes(b"\x7fELF of another machine")
     mongod.chmod(0o755)
@@ -78,7 +78,7 @@ def test_a_mongod_that_cannot_be_executed_is_named(layout: Layout, tmp_path: Pat
         EmbeddedMongo.acquire(layout.root, mongod=mongod)
 
 
-def test_a_mongod_that_never_listens_is_ended_with_a_message(layout: Layout, tmp_path: Path) -> None:
+def test_a_mongod_that_never_listens_is_ended_with_a_message(layout: DataLayout, tmp_path: Path) -> None:
     mongod = tmp_path / "mongod"
     mongod.write_text("#!/bin/sh\nwhile :; do sleep 0.1; done\n")
     mongod.chmod(0o755)
@@ -87,7 +87,7 @@ def test_a_mongod_that_never_listens_is_ended_with_a_message(layout: Layout, tmp
     assert guard.running(layout) is None
 
 
-def test_a_directory_in_use_by_somebody_elses_mongod_is_refused(layout: Layout) -> None:
+def test_a_directory_in_use_by_somebody_elses_mongod_is_refused(layout: DataLayout) -> None:
     layout.db.mkdir(parents=True)
     port = start._free_port()
     command = [str(find_mongod()), "--dbpath", str(layout.db), "--port", str(port), "--bind_ip", "127.0.0.1"]
@@ -102,16 +102,16 @@ def test_a_directory_in_use_by_somebody_elses_mongod_is_refused(layout: Layout) 
             foreign.kill()
 
 
-def test_a_control_lock_that_is_never_let_go_is_an_error(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_control_lock_that_is_never_let_go_is_an_error(layout: DataLayout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "TERM_LIMIT", 0.0)
     layout.db.mkdir(parents=True)
-    with Lock(layout.control) as control:
+    with FileLock(layout.control) as control:
         assert control.exclusive()
         with pytest.raises(DatabaseUnavailableError, match=r"holds .*control\.lock"):
             EmbeddedMongo.acquire(layout.root, start_timeout=0.05)
 
 
-def test_a_platform_without_file_locks_is_refused(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_platform_without_file_locks_is_refused(layout: DataLayout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "SUPPORTED", False)
     with pytest.raises(DatabaseError, match="set JOBQUEUE_MONGO_URL"):
         EmbeddedMongo.acquire(layout.root)
@@ -121,4 +121,4 @@ def test_a_mongod_that_is_too_old_is_refused_and_named() -> None:
     status = {"pid": 7, "version": "5.0.9", "process": "/usr/bin/mongod"}
     admin: Any = SimpleNamespace(command=lambda _command: status)
     with pytest.raises(UnsuitableDatabaseError, match=r"/usr/bin/mongod is of version 5\.0\.9.*JOBQUEUE_MONGOD"):
-        start._is_writable(admin, Server(7, 1))
+        start._is_writable(admin, RunningMongod(7, 1))

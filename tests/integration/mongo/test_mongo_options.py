@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from jobqueue.store.insight.wakeup_stream import Event
+    from jobqueue.store.insight.wakeup_stream import WakeupEvent
 
 WORKING = [
     *("readPreference=secondary&maxStalenessSeconds=90", "readPreference=secondaryPreferred&readPreferenceTags=dc:ny"),
@@ -79,7 +79,7 @@ def test_the_table_has_every_option() -> None:
 @pytest.mark.parametrize("options", WORKING)
 async def test_an_option_does_no_harm(mongo_url: str, shared: str, tmp_path: Path, options: str) -> None:
     settings = Settings.load({"mongo_url": with_options(mongo_url, options), "db": shared}, {}, tmp_path)
-    told: list[Event] = []
+    told: list[WakeupEvent] = []
     async with JobQueue(settings) as queue:
         kind = secrets.token_hex(4)
 

@@ -21,7 +21,7 @@ from jobqueue.store import indexes
 from jobqueue.store.documents import documents, statements
 from jobqueue.store.indexes import DECLARED
 from jobqueue.store.mongo.database import Database, new_id
-from jobqueue.store.work.claim_cursor import Position
+from jobqueue.store.work.claim_cursor import ClaimCursor
 from tests.support.plans import listing, stages
 
 if TYPE_CHECKING:
@@ -117,14 +117,14 @@ def find_and_modify(
     }
 
 
-def warm_position() -> Position:
+def warm_position() -> ClaimCursor:
     """Return a position after many claims, at one of the waiting jobs."""
-    position = Position(claims=10**6)
+    position = ClaimCursor(claims=10**6)
     position.saw({"priority": 4, "insertAt": NOW})
     return position
 
 
-@pytest.mark.parametrize("position", [Position(), warm_position()])
+@pytest.mark.parametrize("position", [ClaimCursor(), warm_position()])
 @pytest.mark.parametrize(
     ("types", "excluded"),
     [
@@ -136,7 +136,7 @@ def warm_position() -> Position:
     ],
 )
 async def test_a_claim_looks_only_at_waiting_jobs_in_their_order(
-    database: Database, types: list[str] | None, excluded: list[str], position: Position
+    database: Database, types: list[str] | None, excluded: list[str], position: ClaimCursor
 ) -> None:
     hint = statements.CLAIM_INDEX if types is None else statements.CLAIM_TYPE_INDEX
     for part, order_of_claims in position.narrowed():

@@ -20,11 +20,11 @@ import pytest
 import jobqueue
 from jobqueue.domain.errors import DatabaseUnavailableError, JobCancelledError, TooLargeError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.work.verdict import Again, Death, Failure, Success, Verdict
+from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success, Verdict
 from jobqueue.processors.commands import program as programs
 from jobqueue.processors.commands.command import CommandProcessor
 from jobqueue.processors.commands.commands_file import Command
-from jobqueue.store.mongo.group_commit import Group
+from jobqueue.store.mongo.group_commit import Batcher
 from tests.support import command_host
 from tests.support.command_host import MARK, make_job, shell, survivors
 
@@ -131,7 +131,7 @@ async def test_lines_are_reported_as_they_appear() -> None:
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        ("exit 75", Again),
+        ("exit 75", RunAgain),
         ("exit 65", Death),
         ("exit 1", Failure),
         ("exit 255", Failure),
@@ -149,7 +149,7 @@ async def test_which_exit_codes_mean_what_can_be_set() -> None:
     fields = {"retry_exit": frozenset({3}), "die_exit": frozenset({4, 75}), "retry_delay": 7}
 
     verdict, _ = await finish("echo busy >&2; exit 3", **fields)
-    assert isinstance(verdict, Again)
+    assert isinstance(verdict, RunAgain)
     assert verdict.error
     assert (verdict.delay, verdict.error.kind, verdict.error.message) == (7, "retry", "busy")
     assert isinstance((await finish("exit 75", **fields))[0], Death)
@@ -202,7 +202,7 @@ async def test_a_result_over_its_limit_fails_a_job_that_would_have_succeeded() -
     assert isinstance(verdict, Failure)
     assert (verdict.error.kind, verdict.code) == ("invalid-result", 0)
     assert reporter.lines == [(verdict.error.message, "warning")]
-    for code, kind in ((3, Failure), (65, Death), (75, Again)):
+    for code, kind in ((3, Failure), (65, Death), (75, RunAgain)):
         verdict, _ = await finish(f"{long}; exit {code}")
         assert (type(verdict), verdict.code) == (kind, code)
 
@@ -365,7 +365,7 @@ async def test_very_many_lines_arrive_in_order_in_few_writes() -> None:
     class Grouping(Recorder):
         def __init__(self) -> None:
             super().__init__()
-            self._send: Group[str, None] = Group(write, most=500)
+            self._send: Batcher[str, None] = Batcher(write, most=500)
 
         async def log(self, line: str, level: str | None = None) -> None:
             assert level is None
@@ -672,7 +672,7 @@ async def test_closing_the_loop_ends_what_runs() -> None:
     assert survivors(mark) == []
 
 
-@pytest.mark.parametrize(("code", "expected"), [(65, Death), (75, Again), (0, Success)])
+@pytest.mark.parametrize(("code", "expected"), [(65, Death), (75, RunAgain), (0, Success)])
 async def test_a_line_that_cannot_be_stored_does_not_change_how_a_command_ended(code: int, expected: type) -> None:
     verdict, _ = await finish(f"setsid sleep 1000 & exit {code}", Recorder(TooLargeError("the job", 2, 1)))
 
@@ -683,7 +683,7 @@ async def test_a_line_that_cannot_be_stored_does_not_change_how_a_command_ended(
     "words",
     [r"printf '\\000\\377\\355\\240\\200'", "head -c 300000 /dev/zero", r"printf '\\n\\r\\n'", r"printf '$x {a: 1}'"],
 )
-@pytest.mark.parametrize(("code", "expected"), [(65, Death), (75, Again)])
+@pytest.mark.parametrize(("code", "expected"), [(65, Death), (75, RunAgain)])
 async def test_what_a_command_decides_counts_whatever_it_says(words: str, code: int, expected: type) -> None:
     verdict, _ = await finish(f"echo '::result {{]'; {words} >&2; exit {code}")
 

@@ -14,7 +14,7 @@ from jobqueue.domain.limits.limits import Rate
 from jobqueue.domain.work.verdict import Success
 from jobqueue.processors.commands.commands_file import Command
 from jobqueue.processors.webhooks.webhook import WebhookClient
-from jobqueue.services.limits.limiter import Held
+from jobqueue.services.limits.limiter import HeldBack
 from jobqueue.services.server import ConfiguredLanes, LocalProcessors
 from jobqueue.services.signals import config as configs
 from tests.support.factories import add, claim, open_runtime
@@ -91,7 +91,7 @@ async def test_every_way_to_read_the_configuration_wakes_who_waits_for_a_change(
     settings: Settings, idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[str] = []
-    idle_runtime.wakeups.listen(lambda wake: heard.append(wake.kind))
+    idle_runtime.notifier.listen(lambda wake: heard.append(wake.kind))
     async with open_runtime(settings) as other:
         await other.queues.set_paused("default", paused=True)
     monkeypatch.setattr(configs, "_STALE_SECONDS", 0)
@@ -195,10 +195,10 @@ async def test_a_lane_of_an_older_configuration_claims_nothing(idle_runtime: Run
         await idle_runtime.queues.put("q", limits | {"attempts": 7})
         job = await add(idle_runtime, queue="q", attempts=3)
         found = await idle_runtime.work.attempt("q", None, worker="w", under=old)
-        assert isinstance(found, Held)
+        assert isinstance(found, HeldBack)
         present = idle_runtime.configs.of("q")
         claimed = await idle_runtime.work.attempt("q", None, worker="w", under=replace(present))
-        assert not isinstance(claimed, Held | None)
+        assert not isinstance(claimed, HeldBack | None)
         assert claimed.job.id == job.id
         await idle_runtime.work.settle(claimed.job, claimed.token, Success(result=None))
 

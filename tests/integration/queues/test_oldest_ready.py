@@ -19,11 +19,11 @@ from jobqueue.domain.jobs.backoff import Fixed
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.services.insight import metrics
-from jobqueue.services.insight.job_counts import Census
+from jobqueue.services.insight.job_counts import JobCounts
 from jobqueue.services.insight.metrics import OTHERS, Metrics
 from jobqueue.store.documents import documents, queue_statements, statements
 from jobqueue.store.mongo.database import new_id
-from jobqueue.store.queues.job_counts import CensusStore
+from jobqueue.store.queues.job_counts import JobCountStore
 from tests.support.factories import ERROR, LONG_AGO, add, claimed_job, fail, job_in, succeed
 from tests.support.plans import explain
 
@@ -79,7 +79,7 @@ async def come_back(runtime: Runtime, how: str) -> None:
         await add_old(runtime, 130, **waits)
         await runtime.jobs.collection.update_one({"_id": ObjectId(first.job.id)}, {"$set": {"dependents": True}})
         await succeed(runtime, first)
-        await runtime.completer.run_once()
+        await runtime.outboxes.run_once()
     else:
         # As a version does that knows of no index for this.
         entry = {"token": "t", "startAt": now - HOURS, "endAt": now, "outcome": "release"}
@@ -181,8 +181,8 @@ async def test_queues_that_are_not_told_apart_show_the_job_of_theirs_that_waits_
     await add(idle_runtime, queue="a")
     await add(idle_runtime, queue="b")
     await forgotten_job(idle_runtime)
-    census = Census(CensusStore(idle_runtime.database), idle_runtime.figures, fresh=0)
-    text = (await Metrics(census, idle_runtime.database.clock).text(""))[0].decode()
+    job_counts = JobCounts(JobCountStore(idle_runtime.database), idle_runtime.figures, fresh=0)
+    text = (await Metrics(job_counts, idle_runtime.database.clock).text(""))[0].decode()
     found = ages(text)
     assert set(found) == {"a", OTHERS}
     assert found["a"] < 600

@@ -304,7 +304,7 @@ async def test_by_force_everything_unfinished_is_killed_first(client: Client, id
     plain, other = await add(idle_runtime, queue="q"), await add(idle_runtime, queue="q2")
     await ask(client, "PUT", Q, json={"attempts": 5})
     assert await ask(client, "DELETE", f"{Q}?force=true") == {"name": "q", "killed": 4}
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     for job in [await idle_runtime.jobs.get(one.id) for one in (*killed, plain)]:
         assert (job.state, job.error and job.error.message) == (State.KILLED, "queue q was deleted")
         assert (job.end_at is not None, job.claim, job.outbox, job.attempts_made) == (

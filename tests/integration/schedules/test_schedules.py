@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.schedules.schedule import Planned
+    from jobqueue.domain.schedules.schedule import StoredSchedule
     from jobqueue.services.application import Runtime
     from jobqueue.settings import Settings
 
@@ -54,7 +54,7 @@ class Bench:
         assert self.store.present is not None
         self.store.present += timedelta(**by)
 
-    async def put(self, **fields: Any) -> Planned:
+    async def put(self, **fields: Any) -> StoredSchedule:
         job = NewJob(**{"type": "tick"} | fields.pop("job", {}))
         recurrence = fields.pop("recurrence", Every(seconds=60))
         made, _ = await self.schedules.put(Schedule(name="s", job=job, recurrence=recurrence, **fields))
@@ -178,7 +178,7 @@ async def test_a_job_that_was_deleted_is_not_made_again_by_a_slow_process(bench:
     else:
         claimed = await claim(runtime)
         await runtime.work.settle(claimed.job, claimed.token, Success(result=None))
-        await runtime.completer.run_once()
+        await runtime.outboxes.run_once()
     if way == "by retention":
         runtime.pruning.now = datetime.now(UTC) + timedelta(minutes=1)
         assert await runtime.pruning.prune("default", State.SUCCESS, 1, 100) == (1, 1)

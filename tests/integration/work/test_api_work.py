@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
-from jobqueue.api.work.long_poll import DESK, Desk
+from jobqueue.api.work.long_poll import LONG_POLL, LongPoll
 from jobqueue.domain.jobs.job import NewJob
 from tests.support.waiting import eventually
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from aiohttp import ClientResponse
 
-    from jobqueue.api.work.long_poll import Wanted
+    from jobqueue.api.work.long_poll import ClaimRequest
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.work.attempts import ClaimedJob
 
     Client = TestClient[web.Request, web.Application]
 
@@ -115,7 +115,7 @@ async def test_a_wrong_claim_is_refused_by_name(
 
 async def test_a_waiting_claim_is_woken_by_an_added_job(client: Client, runtime: Runtime) -> None:
     waiting = asyncio.create_task(client.post(CLAIM, json={"worker": "w", "wait": 60, "types": ["b"]}))
-    desk = client.app[DESK]
+    desk = client.app[LONG_POLL]
     await eventually(lambda: desk.waiting == 1)
     await client.post("/v1/jobs", json={"type": "a"})
     job = await (await client.post("/v1/jobs", json={"type": "b"})).json()
@@ -135,7 +135,7 @@ async def test_a_claim_is_woken_when_a_delayed_job_is_due_and_when_a_queue_is_re
     await client.post("/v1/queues/default/pause")
     await runtime.producer.add(NewJob(type="a"))
     waiting = asyncio.create_task(client.post(CLAIM, json={"worker": "w", "wait": 30}))
-    await eventually(lambda: client.app[DESK].waiting == 1)
+    await eventually(lambda: client.app[LONG_POLL].waiting == 1)
     await client.post("/v1/queues/default/resume")
     async with asyncio.timeout(10):
         assert (await waiting).status == 200
@@ -143,12 +143,12 @@ async def test_a_claim_is_woken_when_a_delayed_job_is_due_and_when_a_queue_is_re
 
 async def test_a_claim_that_finds_nothing_ends_with_its_time(client: Client) -> None:
     assert (await client.post(CLAIM, json={"worker": "w", "wait": 0.1})).status == 204
-    assert client.app[DESK].waiting == 0
+    assert client.app[LONG_POLL].waiting == 0
 
 
 async def test_many_waiting_claims_get_one_job_each(client: Client, runtime: Runtime) -> None:
     waiting = [asyncio.create_task(client.post(CLAIM, json={"worker": str(n), "wait": 60})) for n in range(40)]
-    desk = client.app[DESK]
+    desk = client.app[LONG_POLL]
     await eventually(lambda: desk.waiting == 40)
     await runtime.producer.add_all([NewJob(type="a")] * 15)
     await asyncio.gather(*(runtime.producer.add(NewJob(type="a")) for _ in range(25)))
@@ -158,9 +158,9 @@ async def test_many_waiting_claims_get_one_job_each(client: Client, runtime: Run
 
 
 async def test_no_more_than_so_many_requests_wait(client: Client, runtime: Runtime) -> None:
-    client.app[DESK]._most = 2
+    client.app[LONG_POLL]._most = 2
     waiting = [asyncio.create_task(client.post(CLAIM, json={"worker": "w", "wait": 60})) for _ in range(2)]
-    await eventually(lambda: client.app[DESK].waiting == 2)
+    await eventually(lambda: client.app[LONG_POLL].waiting == 2)
     refused = await client.post(CLAIM, json={"worker": "w", "wait": 1})
     assert (await body(refused, 503))["type"] == "/problems/too-many-waiting"
     assert refused.headers["Retry-After"] == "1"
@@ -173,9 +173,9 @@ async def test_no_more_than_so_many_requests_wait(client: Client, runtime: Runti
 async def test_a_client_that_left_gets_no_job(runtime: Runtime, cancels: bool) -> None:  # noqa: FBT001 - a parameter
     async with serving(runtime, cancels=cancels) as (app, port):
         writer = await raw_claim(port, wait=60)
-        await eventually(lambda: app[DESK].waiting == 1)
+        await eventually(lambda: app[LONG_POLL].waiting == 1)
         writer.transport.abort()
-        await eventually(lambda: app[DESK].waiting == 0)
+        await eventually(lambda: app[LONG_POLL].waiting == 0)
         job = await runtime.producer.add(NewJob(type="a"))
         # A claim that was under way when the client left may have taken it, and gives it back.
         got = await eventually(lambda: runtime.work.claim("default", None, worker="here"))
@@ -187,15 +187,15 @@ async def test_a_job_whose_client_left_meanwhile_goes_back_uncounted(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await runtime.producer.add(NewJob(type="a"))
-    claim = Desk.claim
+    claim = LongPoll.claim
 
-    async def claim_and_leave(desk: Desk, wanted: Wanted, gone: Callable[[], bool]) -> Claimed | None:
+    async def claim_and_leave(desk: LongPoll, wanted: ClaimRequest, gone: Callable[[], bool]) -> ClaimedJob | None:
         found = await claim(desk, wanted, gone)
         writer.transport.abort()
         await eventually(gone)
         return found
 
-    monkeypatch.setattr(Desk, "claim", claim_and_leave)
+    monkeypatch.setattr(LongPoll, "claim", claim_and_leave)
     async with serving(runtime, cancels=False) as (_, port):
         writer = await raw_claim(port)
         await goes_back(runtime, job.id)
@@ -237,7 +237,7 @@ async def test_a_job_that_cannot_be_written_into_an_answer_goes_back_uncounted(
 async def test_waiting_requests_end_when_the_server_stops(runtime: Runtime) -> None:
     async with TestClient(TestServer(make_app(runtime))) as client:
         waiting = asyncio.create_task(client.post(CLAIM, json={"worker": "w", "wait": 60}))
-        await eventually(lambda: client.app[DESK].waiting == 1)
+        await eventually(lambda: client.app[LONG_POLL].waiting == 1)
         async with asyncio.timeout(10):
             await client.server.close()
             assert (await waiting).status == 204

@@ -32,7 +32,7 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 
@@ -140,7 +140,7 @@ async def test_a_claim_whose_caller_is_cancelled_gives_the_job_back_uncounted(
 async def test_claims_cancelled_at_any_moment_leave_no_job_behind(idle_runtime: Runtime) -> None:
     jobs = await idle_runtime.producer.add_all([NewJob(type="work") for _ in range(30)])
     rng = random.Random(5)  # noqa: S311 - no secret
-    kept: list[Claimed] = []
+    kept: list[ClaimedJob] = []
     for _ in range(60):
         asking = asyncio.create_task(idle_runtime.work.claim("default", None, worker="w"))
         await asyncio.wait({asking}, timeout=rng.uniform(0, 0.004))
@@ -184,7 +184,7 @@ class Walk:
     def __init__(self, runtime: Runtime, seed: int) -> None:
         self.runtime = runtime
         self.rng = random.Random(seed)  # noqa: S311 - no secret
-        self.held: list[Claimed] = []
+        self.held: list[ClaimedJob] = []
         self.ended: list[str] = []
         self.claims = 0
 
@@ -209,10 +209,10 @@ class Walk:
             ways: list[Any] = [self.release, retry, fail, self.hang]
             await self.rng.choice(ways)(self.runtime, one)
 
-    async def release(self, runtime: Runtime, one: Claimed) -> None:
+    async def release(self, runtime: Runtime, one: ClaimedJob) -> None:
         await runtime.work.release(one.job, one.token)
 
-    async def hang(self, runtime: Runtime, one: Claimed) -> None:
+    async def hang(self, runtime: Runtime, one: ClaimedJob) -> None:
         await end_lease(runtime, one.job)
         await patient_reaper(runtime).run_once()
 
@@ -222,7 +222,7 @@ class Walk:
             await retry(self.runtime, one, 600)
             changed = {"$set": {"delayTil": LONG_AGO}}
             await self.runtime.jobs.collection.update_one({"_id": ObjectId(one.job.id)}, changed)
-            await Promoter(self.runtime.jobs, self.runtime.wakeups).run_once()
+            await Promoter(self.runtime.jobs, self.runtime.notifier).run_once()
 
     async def end(self) -> None:
         if self.held:

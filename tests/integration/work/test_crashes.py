@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jobqueue import JobQueue
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 # Far ahead: what expires by this clock must not be deleted by the server's.
@@ -40,7 +40,7 @@ def at(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-async def claims(runtime: Runtime, count: int, *, worker: str = "worker", **fields: Any) -> list[Claimed]:
+async def claims(runtime: Runtime, count: int, *, worker: str = "worker", **fields: Any) -> list[ClaimedJob]:
     """Add jobs and claim them at the beginning of time."""
     set_clock(runtime, NOW)
     how: dict[str, Any] = {"lease": LEASE, "backoff": Fixed(0)} | fields
@@ -53,7 +53,7 @@ async def reap(runtime: Runtime, seconds: float) -> float | None:
     return await patient_reaper(runtime).run_once()
 
 
-async def look(runtime: Runtime, claimed: list[Claimed]) -> list[Job]:
+async def look(runtime: Runtime, claimed: list[ClaimedJob]) -> list[Job]:
     return [await runtime.jobs.get(one.job.id) for one in claimed]
 
 
@@ -119,9 +119,9 @@ async def test_a_reaper_that_dies_after_its_notes_leaves_them_to_the_next_one(id
     claimed = await claims(idle_runtime, 3)
     set_clock(idle_runtime, at(LEASE))
     first, *rest = await idle_runtime.jobs.expired(1e6)
-    inquest = await idle_runtime.crashes.look([first])
+    findings = await idle_runtime.crashes.look([first])
     assert first.claim is not None
-    change = await inquest.verdict(first, first.claim.token)
+    change = await findings.verdict(first, first.claim.token)
     assert change is not None
     assert await idle_runtime.jobs.apply(first.id, first.queue, change)
     for job in rest[:1]:
@@ -272,7 +272,7 @@ async def test_a_process_that_waits_for_its_last_jobs_gives_signs_of_life_until_
         await go.wait()
 
     async def sign() -> dict[str, Any] | None:
-        await runtime.presence.run_once()
+        await runtime.registry.run_once()
         found = await runtime.database.collection("workers").find_one({"_id": runtime.name})
         return None if found is None else {"isProcess": found.get("isProcess"), "posts": len(found["posts"])}
 

@@ -191,7 +191,7 @@ async def test_a_job_that_can_never_be_begun_holds_up_no_other_job(
     monkeypatch.undo()
 
     async def is_due() -> bool:
-        await Promoter(idle_runtime.jobs, idle_runtime.wakeups).run_once()
+        await Promoter(idle_runtime.jobs, idle_runtime.notifier).run_once()
         return (await idle_runtime.jobs.get(job.id)).state is State.PENDING
 
     await eventually(is_due)

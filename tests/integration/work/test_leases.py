@@ -13,8 +13,8 @@ from pymongo.errors import NetworkTimeout, OperationFailure
 
 from jobqueue.store.mongo.database import Database
 from jobqueue.store.mongo.outage import Outage
-from jobqueue.store.work.leases import LeaseKeeper, Loss
-from jobqueue.store.work.renewals import Link
+from jobqueue.store.work.leases import LeaseKeeper, LostClaim
+from jobqueue.store.work.renewals import RenewalConnection
 from tests.support.factories import claimed_job, document, succeed
 from tests.support.waiting import eventually
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.work.attempts import ClaimedJob
 
 LEASE = 1.0
 
@@ -33,16 +33,16 @@ def keeper(idle_runtime: Runtime) -> LeaseKeeper:
     return idle_runtime.keeper
 
 
-def keep(keeper: LeaseKeeper, claimed: Claimed, on_lost: Callable[[Loss], None]) -> None:
+def keep(keeper: LeaseKeeper, claimed: ClaimedJob, on_lost: Callable[[LostClaim], None]) -> None:
     keeper.keep(claimed.job, claimed.token, on_lost, since=claimed.sent_at)
 
 
-async def end_of_lease(runtime: Runtime, claimed: Claimed) -> datetime:
+async def end_of_lease(runtime: Runtime, claimed: ClaimedJob) -> datetime:
     at: datetime = (await document(runtime, claimed.job.id))["resetAt"]
     return at
 
 
-async def renewals(runtime: Runtime, claimed: Claimed, count: int) -> None:
+async def renewals(runtime: Runtime, claimed: ClaimedJob, count: int) -> None:
     """Wait for so many renewals."""
     for _ in range(count):
         before = await end_of_lease(runtime, claimed)
@@ -66,7 +66,7 @@ async def test_a_thread_that_has_ended_is_started_again_though_no_job_is_claimed
     idle_runtime: Runtime, keeper: LeaseKeeper, name: str
 ) -> None:
     claimed = await claimed_job(idle_runtime, lease=LEASE)
-    lost: list[Loss] = []
+    lost: list[LostClaim] = []
     keep(keeper, claimed, lost.append)
     await renewals(idle_runtime, claimed, 1)
     (before,) = [one for one in threading.enumerate() if one.name == name]
@@ -83,17 +83,17 @@ async def test_a_thread_that_hangs_is_replaced_and_its_leases_are_reported_when_
     monkeypatch.setattr("jobqueue.store.work.renewer.CALL_SECONDS", 1.0)
     monkeypatch.setattr("jobqueue.store.work.renewer._STUCK_SECONDS", 0.5)
     hangs, go_on = threading.Event(), threading.Event()
-    renew = Link.renew
+    renew = RenewalConnection.renew
 
-    def hang(self: Link, leases: Any) -> Any:
+    def hang(self: RenewalConnection, leases: Any) -> Any:
         if not hangs.is_set():
             hangs.set()
             go_on.wait(60)
         return renew(self, leases)
 
-    monkeypatch.setattr(Link, "renew", hang)
+    monkeypatch.setattr(RenewalConnection, "renew", hang)
     short, long = [await claimed_job(idle_runtime, queue=f"q{lease}", lease=lease) for lease in (1, 60)]
-    lost: dict[str, Loss] = {}
+    lost: dict[str, LostClaim] = {}
     try:
         for one in (short, long):
             keep(keeper, one, lambda loss, token=one.token: lost.update({token: loss}))  # type: ignore[misc]
@@ -112,9 +112,9 @@ async def test_a_holder_that_raises_when_it_hears_of_its_loss_keeps_nobody_else_
     idle_runtime: Runtime, keeper: LeaseKeeper
 ) -> None:
     first, second, third = [await claimed_job(idle_runtime, queue=f"q{n}", lease=LEASE) for n in range(3)]
-    heard: list[Loss] = []
+    heard: list[LostClaim] = []
 
-    def fall(_: Loss) -> None:
+    def fall(_: LostClaim) -> None:
         heard.append(_)
         raise RuntimeError("this holder is gone")
 
@@ -134,7 +134,7 @@ async def test_heartbeats_begin_when_the_hosts_of_the_database_become_known(idle
     database = idle_runtime.database
     astray = LeaseKeeper(Database(database._client, database.name, "mongodb://host:no-port"))
     claimed, later = [await claimed_job(idle_runtime, queue=f"q{n}", lease=lease) for n, lease in ((1, 1), (2, 60))]
-    lost: list[Loss] = []
+    lost: list[LostClaim] = []
     try:
         keep(astray, claimed, lost.append)
         keep(astray, later, lost.append)
@@ -150,7 +150,7 @@ async def test_heartbeats_begin_when_the_hosts_of_the_database_become_known(idle
         astray.stop()
 
 
-@pytest.mark.parametrize("broken", [(Link, "ping"), (Outage, "look"), (Link, "renew")])
+@pytest.mark.parametrize("broken", [(RenewalConnection, "ping"), (Outage, "look"), (RenewalConnection, "renew")])
 async def test_an_error_that_nobody_foresaw_is_a_heartbeat_that_failed(
     idle_runtime: Runtime, keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch, broken: tuple[type, str]
 ) -> None:
@@ -158,7 +158,7 @@ async def test_an_error_that_nobody_foresaw_is_a_heartbeat_that_failed(
     broke = threading.Event()
     was = getattr(*broken)
     if broken == (Outage, "look"):
-        monkeypatch.setattr(Link, "renew", _timed_out_once(Link.renew))
+        monkeypatch.setattr(RenewalConnection, "renew", _timed_out_once(RenewalConnection.renew))
 
     def breaks(*arguments: Any) -> Any:
         if not broke.is_set():
@@ -167,7 +167,7 @@ async def test_an_error_that_nobody_foresaw_is_a_heartbeat_that_failed(
         return was(*arguments)
 
     monkeypatch.setattr(*broken, breaks)
-    lost: list[Loss] = []
+    lost: list[LostClaim] = []
     keep(keeper, claimed, lost.append)
     await eventually(broke.is_set)
     await renewals(idle_runtime, claimed, 2)
@@ -213,7 +213,7 @@ async def test_a_job_that_cannot_be_renewed_keeps_no_other_from_being_renewed(
     poison, innocent = [await claimed_job(idle_runtime, queue=f"q{n}", lease=LEASE, timeout=60) for n in range(2)]
     spoilt = {"$set": {"startAt": "no date"}}
     await idle_runtime.jobs.collection.update_one({"queue": "q0"}, spoilt)
-    lost: dict[str, Loss] = {}
+    lost: dict[str, LostClaim] = {}
     for one in (poison, innocent):
         keep(keeper, one, lambda loss, token=one.token: lost.update({token: loss}))  # type: ignore[misc]
     await eventually(lambda: poison.token in lost)
@@ -247,16 +247,16 @@ async def test_a_check_that_is_asked_for_while_a_renewal_is_on_its_way_is_made(
 ) -> None:
     claimed = await claimed_job(idle_runtime, lease=60)
     on_its_way, go_on = threading.Event(), threading.Event()
-    renew = Link.renew
+    renew = RenewalConnection.renew
 
-    def held_up(self: Link, leases: Any) -> Any:
+    def held_up(self: RenewalConnection, leases: Any) -> Any:
         renewal = renew(self, leases)
         on_its_way.set()
         go_on.wait(20)
         return renewal
 
-    monkeypatch.setattr(Link, "renew", held_up)
-    lost: list[Loss] = []
+    monkeypatch.setattr(RenewalConnection, "renew", held_up)
+    lost: list[LostClaim] = []
     keep(keeper, claimed, lost.append)
     keeper.check(claimed.token)
     await eventually(on_its_way.is_set)
@@ -272,14 +272,14 @@ async def test_a_group_that_is_refused_as_a_whole_is_renewed_in_smaller_groups(
 ) -> None:
     claims = [await claimed_job(idle_runtime, queue=f"q{n}", lease=4) for n in range(40)]
     poison = {claims[3].token, claims[17].token}
-    renew = Link.renew
+    renew = RenewalConnection.renew
 
-    def refuse(self: Link, leases: Any) -> Any:
+    def refuse(self: RenewalConnection, leases: Any) -> Any:
         if poison & {one.token for one in leases}:
             raise OperationFailure("no", 4242)
         return renew(self, leases)
 
-    monkeypatch.setattr(Link, "renew", refuse)
+    monkeypatch.setattr(RenewalConnection, "renew", refuse)
     lost: set[str] = set()
     for one in claims:
         keep(keeper, one, lambda _, token=one.token: lost.add(token))  # type: ignore[misc]
@@ -292,19 +292,19 @@ async def test_a_database_that_refuses_everything_is_asked_seldom_and_then_for_w
     idle_runtime: Runtime, keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims = [await claimed_job(idle_runtime, queue=f"q{n}", lease=20) for n in range(40)]
-    renew = Link.renew
+    renew = RenewalConnection.renew
     refusals: list[int] = []
     groups: list[int] = []
 
-    def refuse(self: Link, leases: Any) -> Any:
+    def refuse(self: RenewalConnection, leases: Any) -> Any:
         if len(refusals) < 12:
             refusals.append(len(leases))
             raise OperationFailure("no", 13)
         groups.append(len(leases))
         return renew(self, leases)
 
-    monkeypatch.setattr(Link, "renew", refuse)
-    lost: list[Loss] = []
+    monkeypatch.setattr(RenewalConnection, "renew", refuse)
+    lost: list[LostClaim] = []
     for one in claims:
         keep(keeper, one, lost.append)
     keeper.check(claims[0].token)
@@ -318,14 +318,14 @@ async def test_claims_that_a_new_primary_takes_for_held_are_asked_for_again_each
 ) -> None:
     claims = [await claimed_job(idle_runtime, queue=f"q{n}", lease=60) for n in range(6)]
     groups: list[int] = []
-    renew = Link.renew
+    renew = RenewalConnection.renew
 
-    def counted(self: Link, leases: Any) -> Any:
+    def counted(self: RenewalConnection, leases: Any) -> Any:
         groups.append(len(leases))
         return renew(self, leases)
 
-    monkeypatch.setattr(Link, "renew", counted)
-    monkeypatch.setattr(Link, "_held", lambda _self, leases: {one.token for one in leases})
+    monkeypatch.setattr(RenewalConnection, "renew", counted)
+    monkeypatch.setattr(RenewalConnection, "_held", lambda _self, leases: {one.token for one in leases})
     await succeed(idle_runtime, claims[0])
     lost: set[str] = set()
     now = time.monotonic()

@@ -12,26 +12,26 @@ import pytest
 from jobqueue import JobQueue, turns
 from jobqueue.cli.process import process
 from jobqueue.domain.errors import DatabaseUnavailableError
-from jobqueue.domain.insight.event import Interest, JobEvent
+from jobqueue.domain.insight.event import EventFilter, JobEvent
 from jobqueue.services.application import Runtime
 from jobqueue.services.bulk.failures import Failures
 from jobqueue.services.bulk.operations import Operations
 from jobqueue.services.insight.events import Events, Gap
-from jobqueue.services.insight.rollups import Roller
+from jobqueue.services.insight.rollups import RollupWriter
 from jobqueue.services.jobs.adopt import Adopter
 from jobqueue.services.jobs.retention import Pruner
 from jobqueue.services.limits.group_keys import LimitKeys
-from jobqueue.services.outbox.outbox import Completer
+from jobqueue.services.outbox.outbox import Outboxes
 from jobqueue.services.schedules.schedules import Scheduler
-from jobqueue.services.server import Revival
+from jobqueue.services.server import EmbeddedRestarter
 from jobqueue.services.signals.config import QueueConfigs
-from jobqueue.services.signals.notifier import Wake
+from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.services.work.dispatcher import Dispatcher
 from jobqueue.services.work.execution import Execution
 from jobqueue.services.work.loops import Promoter, Reaper
-from jobqueue.services.work.worker_registry import Presence
-from jobqueue.store.documents.claim_search import Search
-from jobqueue.store.insight.wakeup_stream import Changes, Event
+from jobqueue.services.work.worker_registry import WorkerRegistry
+from jobqueue.store.documents.claim_search import ClaimSearch
+from jobqueue.store.insight.wakeup_stream import WakeupEvent, WakeupStream
 from jobqueue.store.work.claims import ClaimStore
 from tests.support.factories import add, open_runtime
 from tests.support.waiting import eventually
@@ -41,22 +41,22 @@ if TYPE_CHECKING:
 
     from jobqueue.settings import Settings
 
-LOST: Final = Search(queue="default", types=None, token="no such claim", worker="w")  # noqa: S106 - no secret
+LOST: Final = ClaimSearch(queue="default", types=None, token="no such claim", worker="w")  # noqa: S106 - no secret
 LOOPS: list[tuple[str, type, str]] = [
     ("promoter", Promoter, "run_once"),
     ("operations", Operations, "run_once"),
     ("config", QueueConfigs, "refresh"),
     ("adopter", Adopter, "run_once"),
     ("reaper", Reaper, "run_once"),
-    ("completer", Completer, "run_once"),
+    ("completer", Outboxes, "run_once"),
     ("scheduler", Scheduler, "run_once"),
-    ("presence", Presence, "run_once"),
+    ("presence", WorkerRegistry, "run_once"),
     ("limit keys", LimitKeys, "run_once"),
     ("failures", Failures, "run_once"),
-    ("statistics", Roller, "run_once"),
+    ("statistics", RollupWriter, "run_once"),
     ("pruner", Pruner, "run_once"),
-    ("embedded MongoDB", Revival, "run_once"),
-    ("changes", Changes, "_watch"),
+    ("embedded MongoDB", EmbeddedRestarter, "run_once"),
+    ("changes", WakeupStream, "_watch"),
     ("events", Events, "_read"),
     ("claiming", Dispatcher, "_fill"),
     ("runs", Execution, "run"),
@@ -128,7 +128,7 @@ async def test_a_loop_goes_on_after_an_error_nobody_foresaw(
                 fault.armed |= loop == "config"
                 if loop == "give-backs":
                     runtime.work.give_backs.look_for(LOST, DatabaseUnavailableError("away"))
-                async with runtime.events.reading(Interest()):
+                async with runtime.events.reading(EventFilter()):
                     added = [await worker.add("work") for _ in range(3)]
                     await eventually(lambda: errors(runtime, loop) == 1, within=60)
                     await eventually(lambda: fault.others > 0, within=60)
@@ -140,7 +140,7 @@ async def test_readers_of_events_hear_of_a_gap_when_the_stream_has_broken_off(
 ) -> None:
     monkeypatch.setattr(turns, "FIRST_PAUSE", 0.01)
     fault = Fault(JobEvent, "__init__", RuntimeError("cannot be read"))
-    async with idle_runtime.events.reading(Interest()) as reader:
+    async with idle_runtime.events.reading(EventFilter()) as reader:
         with fault.installed():
             fault.armed = True
             async with open_runtime(settings) as other:
@@ -159,13 +159,13 @@ async def test_a_listener_that_fails_keeps_no_other_from_hearing(idle_runtime: R
     def broken(_: Any) -> None:
         raise RuntimeError("unforeseen")
 
-    idle_runtime.wakeups.listen(broken)
-    idle_runtime.wakeups.listen(lambda wake: heard.append(wake.kind))
-    idle_runtime.wakeups.tell(Wake(kind="all"))
+    idle_runtime.notifier.listen(broken)
+    idle_runtime.notifier.listen(lambda wake: heard.append(wake.kind))
+    idle_runtime.notifier.tell(Wakeup(kind="all"))
     assert heard == ["all"]
     idle_runtime.changes.listen(broken)
     idle_runtime.changes.listen(lambda event: heard.append(event.kind))
-    idle_runtime.changes._tell(Event(kind="gap"))
+    idle_runtime.changes._tell(WakeupEvent(kind="gap"))
     assert heard == ["all", "gap"]
 
 

@@ -68,7 +68,7 @@ async def test_a_promoted_job_takes_its_old_place_among_its_equals(idle_runtime:
     set_clock(idle_runtime, NOW)
     first = await add(idle_runtime, delay=5)
     second = await add(idle_runtime)
-    promoter = Promoter(idle_runtime.jobs, idle_runtime.wakeups)
+    promoter = Promoter(idle_runtime.jobs, idle_runtime.notifier)
     assert await promoter.run_once() is not None
     set_clock(idle_runtime, NOW + timedelta(seconds=5))
     assert await promoter.run_once() is None
@@ -76,7 +76,7 @@ async def test_a_promoted_job_takes_its_old_place_among_its_equals(idle_runtime:
 
 
 async def test_the_promoter_knows_when_the_next_job_is_due(idle_runtime: Runtime) -> None:
-    promoter = Promoter(idle_runtime.jobs, idle_runtime.wakeups)
+    promoter = Promoter(idle_runtime.jobs, idle_runtime.notifier)
     assert await promoter.run_once() is None
     await add(idle_runtime, delay=500)
     await add(idle_runtime, delay=50)
@@ -212,7 +212,7 @@ class Reapings:
         self.now = 1000.0
         self.up = True
         monkeypatch.setattr(loops, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self._reaper = Reaper(runtime.jobs, runtime.completer, runtime.breakers, runtime.wakeups, runtime.crashes)
+        self._reaper = Reaper(runtime.jobs, runtime.outboxes, runtime.breakers, runtime.notifier, runtime.crashes)
         expired = runtime.jobs.expired
 
         async def look(patience: float, most: int = 100) -> list[Job]:

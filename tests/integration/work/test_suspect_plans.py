@@ -11,10 +11,10 @@ from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.limits.limits import limit_key
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.store.documents import documents, statements, suspect_statements
-from jobqueue.store.documents.claim_search import Search
+from jobqueue.store.documents.claim_search import ClaimSearch
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.database import new_id
-from jobqueue.store.work.claim_cursor import Position
+from jobqueue.store.work.claim_cursor import ClaimCursor
 from tests.support.plans import explain
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ async def test_a_worker_that_runs_a_suspect_searches_from_its_last_healthy_job_o
     crowded: Runtime, types: list[str] | None
 ) -> None:
     hint = statements.CLAIM_INDEX if types is None else statements.CLAIM_TYPE_INDEX
-    position = Position(warm=0)
+    position = ClaimCursor(warm=0)
     position.found({"priority": 0, "insertAt": NOW + timedelta(seconds=SUSPECTS)})
     for part, order in position.narrowed()[:2]:
         search = statements.claimable("default", types) | suspect_statements.NO_SUSPECT | part
@@ -74,7 +74,7 @@ async def test_a_worker_that_runs_a_suspect_searches_from_its_last_healthy_job_o
 async def test_the_first_search_past_suspects_goes_by_the_order_of_the_index(
     crowded: Runtime, types: tuple[str, ...] | None
 ) -> None:
-    search = Search(queue="default", types=types, token=TOKEN, worker="w", suspects=False)
+    search = ClaimSearch(queue="default", types=types, token=TOKEN, worker="w", suspects=False)
     hint = statements.CLAIM_INDEX if types is None else statements.CLAIM_TYPE_INDEX
     whole = statements.claimable("default", types) | suspect_statements.NO_SUSPECT, hint
     for wanted, index in (whole, limit_statements.of_group(search, KEY)):
@@ -83,7 +83,7 @@ async def test_the_first_search_past_suspects_goes_by_the_order_of_the_index(
 
 
 async def test_claims_past_thousands_of_suspects_begin_where_the_last_one_ended(crowded: Runtime) -> None:
-    search = Search(queue="default", types=None, token=TOKEN, worker="w", suspects=False)
+    search = ClaimSearch(queue="default", types=None, token=TOKEN, worker="w", suspects=False)
     found = [await crowded.claims.claim(search) for _ in range(HEALTHY + 1)]
     assert [one is not None and not one.is_suspect for one in found] == [True] * HEALTHY + [False]
     assert [one.insert_at for one in found if one] == [NOW + timedelta(seconds=SUSPECTS + n) for n in range(HEALTHY)]

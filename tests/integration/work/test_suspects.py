@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from jobqueue.api.work.long_poll import Desk, Wanted
+from jobqueue.api.work.long_poll import ClaimRequest, LongPoll
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import Outcome, State
-from jobqueue.services.limits.limiter import Held
-from jobqueue.store.work.workers import Post
+from jobqueue.services.limits.limiter import HeldBack
+from jobqueue.store.work.workers import Registration
 from tests.support.factories import add, claim, fail, open_runtime, succeed
 from tests.support.waiting import eventually
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jobqueue import JobQueue
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 
@@ -32,7 +32,7 @@ async def suspects(runtime: Runtime, count: int, **fields: Any) -> list[Job]:
     return jobs
 
 
-async def attempt(runtime: Runtime, worker: str = "worker", queue: str = "default") -> Claimed | Held | None:
+async def attempt(runtime: Runtime, worker: str = "worker", queue: str = "default") -> ClaimedJob | HeldBack | None:
     return await runtime.work.attempt(queue, None, worker=worker)
 
 
@@ -46,7 +46,7 @@ async def test_a_worker_gets_one_suspect_at_a_time_and_healthy_jobs_beside_it(id
     healthy = [await add(idle_runtime) for _ in range(2)]
     found = [await claim(idle_runtime) for _ in range(3)]
     assert [one.job.id for one in found] == [first.id, *(job.id for job in healthy)]
-    assert isinstance(await attempt(idle_runtime), Held)
+    assert isinstance(await attempt(idle_runtime), HeldBack)
     assert (await claim(idle_runtime, worker="another")).job.id == second.id
 
 
@@ -56,7 +56,7 @@ async def test_the_next_suspect_comes_as_soon_as_the_one_that_runs_has_ended(idl
     for job in jobs:
         claimed = await claim(idle_runtime)
         assert claimed.job.id == job.id
-        assert isinstance(await attempt(idle_runtime), Held)
+        assert isinstance(await attempt(idle_runtime), HeldBack)
         await end(idle_runtime, claimed)
     assert await attempt(idle_runtime) is None
 
@@ -66,7 +66,7 @@ async def test_claims_of_a_worker_at_the_same_moment_get_one_suspect(settings: S
     async with open_runtime(settings) as other:
         crowd = [attempt(one) for one in (idle_runtime, other) for _ in range(8)]
         found = await asyncio.gather(*crowd)
-    assert sum(one is not None and not isinstance(one, Held) for one in found) == 1
+    assert sum(one is not None and not isinstance(one, HeldBack) for one in found) == 1
     assert len(await processing(idle_runtime)) == 1
 
 
@@ -76,7 +76,7 @@ async def test_a_worker_gets_one_suspect_over_all_queues(idle_runtime: Runtime, 
         await suspects(idle_runtime, 5, queue=queue)
     pairs = [(worker, queue) for worker in workers for queue in ("a", "b") for _ in range(3)]
     found = await asyncio.gather(*(attempt(idle_runtime, worker, queue) for worker, queue in pairs))
-    mine = [one.job.claim.worker for one in found if one and not isinstance(one, Held) and one.job.claim]
+    mine = [one.job.claim.worker for one in found if one and not isinstance(one, HeldBack) and one.job.claim]
     assert sorted(mine) == sorted(set(workers))
     assert len(await processing(idle_runtime)) == len(mine)
     given_back = await idle_runtime.jobs.collection.count_documents({"history.outcome": Outcome.RELEASE.value})
@@ -100,7 +100,7 @@ async def test_a_second_suspect_of_a_queue_is_not_even_claimed_by_a_process_that
     _, second = await suspects(idle_runtime, 2)
     await claim(idle_runtime)
     async with open_runtime(settings) as other:
-        assert isinstance(await attempt(other), Held)
+        assert isinstance(await attempt(other), HeldBack)
     assert (await idle_runtime.jobs.get(second.id)).history == ()
 
 
@@ -110,13 +110,13 @@ async def test_a_suspect_that_is_taken_back_by_another_process_lets_the_next_one
     first, second = await suspects(idle_runtime, 2)
     claimed = await claim(idle_runtime)
     assert claimed.job.id == first.id
-    assert isinstance(await attempt(idle_runtime), Held)
+    assert isinstance(await attempt(idle_runtime), HeldBack)
     async with open_runtime(settings) as other:
         await other.admin.kill(first.id)
 
     async def next_one() -> str | None:
         found = await attempt(idle_runtime)
-        return None if found is None or isinstance(found, Held) else found.job.id
+        return None if found is None or isinstance(found, HeldBack) else found.job.id
 
     assert await eventually(next_one) == second.id
 
@@ -136,7 +136,7 @@ async def test_limits_hold_beside_suspects_as_they_do_otherwise(idle_runtime: Ru
     healthy = await add(idle_runtime, meta={"user": "x"})
     found = [await claim(idle_runtime) for _ in range(2)]
     assert [one.job.id for one in found] == [first.id, healthy.id]
-    assert isinstance(await attempt(idle_runtime), Held)
+    assert isinstance(await attempt(idle_runtime), HeldBack)
     grants = await idle_runtime.database.collection("limits").find_one({"grants": {"$exists": True}})
     assert len((grants or {}).get("grants", "..")) == 2
 
@@ -152,7 +152,7 @@ async def test_a_suspect_takes_the_place_of_its_worker_and_a_healthy_job_does_no
 
 async def test_why_names_the_workers_that_have_another_suspect(idle_runtime: Runtime) -> None:
     workers = idle_runtime.explainer._workers
-    await workers.sign({name: [Post(queue="default", types=None)] for name in ("one", "two")})
+    await workers.sign({name: [Registration(queue="default", types=None)] for name in ("one", "two")})
     await suspects(idle_runtime, 2)
     waiting = (await suspects(idle_runtime, 1))[0]
     await claim(idle_runtime, worker="one")
@@ -205,10 +205,10 @@ async def test_a_request_of_a_worker_that_has_a_suspect_does_not_stand_in_the_wa
     second = await add(idle_runtime, delay=3600)
     await idle_runtime.jobs.collection.update_one({"_id": ObjectId(second.id)}, {"$set": {"crashes": 2}})
     assert (await claim(idle_runtime, worker="one")).job.id == first.id
-    desk = Desk(idle_runtime)
+    desk = LongPoll(idle_runtime)
 
-    def stand(worker: str) -> asyncio.Task[Claimed | None]:
-        wanted = Wanted(queue="default", types=None, worker=worker, lease=None, wait=60)
+    def stand(worker: str) -> asyncio.Task[ClaimedJob | None]:
+        wanted = ClaimRequest(queue="default", types=None, worker=worker, lease=None, wait=60)
         return asyncio.create_task(desk.claim(wanted, lambda: False))
 
     line = [stand(worker) for worker in ("one", "one", "two")]

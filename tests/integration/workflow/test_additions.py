@@ -73,7 +73,7 @@ async def test_a_batch_is_not_ended_while_jobs_are_being_added(idle_runtime: Run
     await eventually(lambda: gate.waiting)
     await idle_runtime.batches.seal(batch_id)
     await succeed(idle_runtime, await claim(idle_runtime))
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     found = await stored(idle_runtime, batch_id)
     assert found["state"] == "open"
     # Servers of version 0.3.0 compare with a whole number, whatever they have read.
@@ -102,7 +102,7 @@ async def test_a_batch_whose_new_jobs_have_ended_before_their_addition_is_ended_
 
     monkeypatch.setattr(AdditionStore, "_insert", work_off)
     await idle_runtime.batches.add(batch_id, [step("late")])
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert (await idle_runtime.batches.get(batch_id)).batch.state == "finished"
 
 

@@ -82,8 +82,8 @@ async def test_a_batch_finishes_with_its_last_job_and_its_callbacks_are_created_
     called = await claim(idle_runtime)
     assert called.job.callback_of is not None
     assert called.job.callback_of["counts"]["success"] == 2
-    await idle_runtime.completer.run_once()
-    await idle_runtime.completer._batches.settle(made["id"])
+    await idle_runtime.outboxes.run_once()
+    await idle_runtime.outboxes._batches.settle(made["id"])
     assert await callbacks(idle_runtime, made["id"]) == [("done", 0), ("good", 0)]
 
 
@@ -227,11 +227,11 @@ async def test_a_requeue_that_a_crash_has_interrupted_is_carried_on_by_whoever_c
     refused = await client.post(f"/v1/batches/{made['id']}/jobs", json={"jobs": [{"type": "c"}]})
     assert refused.status == 409
     for _ in range(2):
-        await idle_runtime.completer.run_once()
+        await idle_runtime.outboxes.run_once()
     assert (await job(idle_runtime, made, "a")).state is State.PENDING
     assert (await job(idle_runtime, made, "b")).state is State.DELAYED
     await fail(idle_runtime, await claim(idle_runtime), ERROR)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert (await job(idle_runtime, made, "b")).state is State.KILLED
     assert (await look(client, made["id"]))["state"] == "finished"
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.transitions import Transition
     from jobqueue.services.application import Runtime
-    from jobqueue.services.work.attempts import Claimed
+    from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
 SLOTS: dict[str, Any] = {
@@ -55,7 +55,7 @@ async def types(runtime: Runtime, parent: Job) -> list[str]:
     return sorted(child.type for child in await born(runtime, parent))
 
 
-async def ended(runtime: Runtime, change: Callable[[Claimed], Transition] | None = None, **fields: Any) -> Job:
+async def ended(runtime: Runtime, change: Callable[[ClaimedJob], Transition] | None = None, **fields: Any) -> Job:
     """Return a job that ended in a process that died right then, before it saw to anything that follows."""
     claimed = await claimed_job(runtime, **fields)
     made = change(claimed) if change else transitions.succeed(claimed.job, claimed.token, None)
@@ -105,7 +105,7 @@ async def test_an_attempt_that_is_not_the_last_creates_nothing(idle_runtime: Run
     await retry_now(idle_runtime, await claim(idle_runtime))
     released = await claim(idle_runtime)
     await idle_runtime.work.release(released.job, released.token)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert await born(idle_runtime, job) == []
 
 
@@ -113,7 +113,7 @@ async def test_an_attempt_that_is_not_the_last_creates_nothing(idle_runtime: Run
 async def test_children_are_created_once_by_whoever_finds_a_job_that_ended_just_before_a_crash(
     settings: Settings, idle_runtime: Runtime, kind: str
 ) -> None:
-    def change(claimed: Claimed) -> Transition:
+    def change(claimed: ClaimedJob) -> Transition:
         if kind == "success":
             return transitions.succeed(claimed.job, claimed.token, None)
         if kind == "fail":
@@ -122,7 +122,7 @@ async def test_children_are_created_once_by_whoever_finds_a_job_that_ended_just_
 
     parents = [await ended(idle_runtime, change, attempts=1, **SLOTS) for _ in range(10)]
     async with open_runtime(settings) as other, open_runtime(settings) as third:
-        completers = [one.completer for one in (idle_runtime, other, third, other)]
+        completers = [one.outboxes for one in (idle_runtime, other, third, other)]
         await asyncio.gather(*(one.run_once() for one in completers))
         await asyncio.gather(*(one.fire(parent) for one in completers for parent in parents[:3]))
     for parent in parents:
@@ -149,11 +149,11 @@ async def test_after_a_crash_between_two_children_the_missing_ones_are_created(
     monkeypatch.setattr(idle_runtime.jobs, "insert", crash)
     monkeypatch.setattr(idle_runtime.jobs, "fired", no_note)
     with pytest.raises(DatabaseUnavailableError):
-        await idle_runtime.completer.run_once()
+        await idle_runtime.outboxes.run_once()
     monkeypatch.undo()
     assert len(await born(idle_runtime, parent)) == made
     assert (await idle_runtime.jobs.get(parent.id)).outbox == ("children",)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert await types(idle_runtime, parent) == SUCCEEDED
 
 
@@ -163,29 +163,29 @@ async def test_children_that_have_run_meanwhile_are_not_created_again(idle_runti
         await idle_runtime.producer.add(child, job_id=child_id(parent, slot))
     for _ in range(2):
         await succeed(idle_runtime, await claim(idle_runtime))
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert (await claim(idle_runtime)).job.type == "success-1"
     assert await idle_runtime.work.claim("default", None, worker="w") is None
 
 
 async def test_a_slow_process_does_not_create_a_child_that_was_deleted_meanwhile(idle_runtime: Runtime) -> None:
     parent = await ended(idle_runtime, on_success=NewJob(type="child"))
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     (child,) = await born(idle_runtime, parent)
     await idle_runtime.admin.delete(child.id)
-    await idle_runtime.completer.fire(parent)
+    await idle_runtime.outboxes.fire(parent)
     assert await born(idle_runtime, parent) == []
     assert await idle_runtime.work.claim("default", None, worker="w") is None
 
 
 async def test_a_slow_process_does_not_create_a_child_that_succeeded_and_went_meanwhile(idle_runtime: Runtime) -> None:
     parent = await ended(idle_runtime, on_success=NewJob(type="child", on_success_delete=True))
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     claimed = await claim(idle_runtime)
     await idle_runtime.work.settle(claimed.job, claimed.token, Success())
     with pytest.raises(NotFoundError):
         await idle_runtime.admin.get(claimed.job.id)
-    await idle_runtime.completer.fire(parent)
+    await idle_runtime.outboxes.fire(parent)
     assert await idle_runtime.work.claim("default", None, worker="w") is None
 
 
@@ -214,7 +214,7 @@ async def test_each_run_of_a_requeued_job_has_children_of_its_own(idle_runtime: 
             if child.state is State.PENDING:
                 await idle_runtime.admin.kill(child.id)
         await idle_runtime.admin.requeue(parent.id)
-        await idle_runtime.completer.run_once()
+        await idle_runtime.outboxes.run_once()
         assert len(await born(idle_runtime, parent)) == 3 * (run + 1)
         await succeed(idle_runtime, await claim(idle_runtime))
         assert len(await born(idle_runtime, parent)) == 3 * (run + 2)
@@ -233,9 +233,9 @@ async def test_a_process_that_saw_the_run_before_does_not_disturb_the_next(idle_
     claimed = await claim(idle_runtime)
     change = transitions.succeed(claimed.job, claimed.token, None)
     assert await idle_runtime.jobs.apply(claimed.job.id, "default", change)
-    await idle_runtime.completer.fire(seen)
+    await idle_runtime.outboxes.fire(seen)
     assert (await idle_runtime.jobs.get(seen.id)).outbox == ("children",)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert len(await born(idle_runtime, seen)) == 2
 
 
@@ -266,7 +266,7 @@ async def test_a_job_to_be_deleted_whose_process_died_is_deleted_by_another_afte
     parent = await ended(idle_runtime, on_success_delete=True, **SLOTS)
     assert parent.outbox == ("children", "delete")
     async with open_runtime(settings) as other:
-        await asyncio.gather(*(one.completer.run_once() for one in (other, idle_runtime, other)))
+        await asyncio.gather(*(one.outboxes.run_once() for one in (other, idle_runtime, other)))
     assert await types(idle_runtime, parent) == SUCCEEDED
     await read_by_children(idle_runtime)
     with pytest.raises(NotFoundError):
@@ -280,7 +280,7 @@ async def test_a_job_to_be_deleted_on_success_stays_when_it_does_not_succeed(idl
         await fail(idle_runtime, claimed)
     else:
         await idle_runtime.admin.kill(claimed.job.id)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert (await idle_runtime.jobs.get(claimed.job.id)).state in {State.FAILED, State.KILLED}
 
 
@@ -291,8 +291,8 @@ async def test_a_child_whose_key_is_taken_is_noted_in_the_log_of_its_parent_once
         "on_success": NewJob(type="other", queue="q"),
     }
     parent = await ended(idle_runtime, **slots)
-    await idle_runtime.completer.fire(parent)
-    await idle_runtime.completer.fire(parent)
+    await idle_runtime.outboxes.fire(parent)
+    await idle_runtime.outboxes.fire(parent)
     after = await idle_runtime.jobs.get(parent.id)
     (line,) = after.logs
     assert line.level == "warning"
@@ -327,7 +327,7 @@ async def test_jobs_that_cannot_be_finished_hold_up_no_others(
 ) -> None:
     new = [NewJob(type="odd", on_complete=NewJob(type="child")) for _ in range(120)]
     odd = {job.id for job in await idle_runtime.producer.add_all(new)}
-    fire, finish = idle_runtime.completer.fire, idle_runtime.completer.finish
+    fire, finish = idle_runtime.outboxes.fire, idle_runtime.outboxes.finish
 
     async def broken(job: Job) -> list[str]:
         if job.id in odd:
@@ -337,14 +337,14 @@ async def test_jobs_that_cannot_be_finished_hold_up_no_others(
     async def nothing(_job_id: str) -> None:
         """Leave it to whoever comes after the crash."""
 
-    monkeypatch.setattr(idle_runtime.completer, "fire", broken)
-    monkeypatch.setattr(idle_runtime.completer, "finish", nothing)
+    monkeypatch.setattr(idle_runtime.outboxes, "fire", broken)
+    monkeypatch.setattr(idle_runtime.outboxes, "finish", nothing)
     for _ in odd:
         await succeed(idle_runtime, await claim(idle_runtime))
     await add(idle_runtime, on_complete=NewJob(type="child"))
     last = await succeed(idle_runtime, await claim(idle_runtime))
-    monkeypatch.setattr(idle_runtime.completer, "finish", finish)
+    monkeypatch.setattr(idle_runtime.outboxes, "finish", finish)
     # At most a hundred are looked at in one sweep.
     for _ in range(2):
-        await idle_runtime.completer.run_once()
+        await idle_runtime.outboxes.run_once()
     assert [job.parent_id for job in (await idle_runtime.admin.page(JobQuery(type="child"))).items] == [last.id]

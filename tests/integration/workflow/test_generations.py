@@ -182,7 +182,7 @@ async def test_callbacks_come_when_the_verdict_changes_or_the_batch_was_requeued
         await way(play, refs)
         await play.work_off(bad)
         assert (await play.told(), await play.look()) == (told, ("finished", *then))
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert await play.told() == SILENT
     assert not await idle_runtime.jobs.collection.count_documents({"outbox": {"$exists": True}})
 
@@ -339,7 +339,7 @@ async def test_the_requeue_of_a_batch_whose_end_nobody_has_seen_finishes_it(idle
     batches = idle_runtime.database.collection("batches")
     lost = {"$set": {"state": "open", "endAt": None, "generation": 1}, "$unset": {"verdict": ""}}
     await batches.update_one({"_id": ObjectId(play.batch)}, lost)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert (await play.look())[0] == "open"
     await whole(play, "")
     assert (await play.told(), await play.look()) == ("complete success", ("finished", 1, "success"))

@@ -38,7 +38,7 @@ async def test_what_an_outage_has_cut_off_is_found_by_the_sweep_of_the_same_proc
         with contextlib.suppress(DatabaseUnavailableError):
             await fail(idle_runtime, running)
     assert (await document(idle_runtime, fallen.id))["outbox"]
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert "outbox" not in await document(idle_runtime, fallen.id)
     assert await idle_runtime.jobs.collection.count_documents({"parentId": ObjectId(fallen.id)}) == 1
 
@@ -51,7 +51,7 @@ async def ended(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, how: Any =
         """Do nothing."""
 
     with monkeypatch.context() as patched:
-        patched.setattr(runtime.completer, "finish", nothing)
+        patched.setattr(runtime.outboxes, "finish", nothing)
         await how(runtime, running)
     return await runtime.jobs.lean(running.job.id)
 
@@ -64,7 +64,7 @@ async def test_a_late_cascade_kills_nothing_that_waits_for_the_next_run(
     known = await ended(idle_runtime, monkeypatch)
     await idle_runtime.admin.requeue(culprit.id)
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.DELAYED
-    await idle_runtime.completer.fire(known)
+    await idle_runtime.outboxes.fire(known)
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.DELAYED
 
 
@@ -76,7 +76,7 @@ async def test_a_late_cascade_releases_nothing_that_waits_for_the_next_run(
     known = await ended(idle_runtime, monkeypatch, how=succeed)
     await idle_runtime.admin.requeue(first.id)
     waiting = await add(idle_runtime, "c", depends_on=[first.id])
-    await idle_runtime.completer.fire(known)
+    await idle_runtime.outboxes.fire(known)
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.DELAYED
 
 
@@ -87,9 +87,9 @@ async def test_a_late_cascade_tells_a_later_generation_of_no_failure(
         NewBatch(members=[Member(job=NewJob(type="a", attempts=1))], on_failure=NewJob(type="told", queue="callbacks"))
     )
     known = await ended(idle_runtime, monkeypatch)
-    await idle_runtime.completer.finish(one.id)
+    await idle_runtime.outboxes.finish(one.id)
     await idle_runtime.batches.requeue(view.batch.id)
-    await idle_runtime.completer.fire(known)
+    await idle_runtime.outboxes.fire(known)
     await succeed(idle_runtime, await claim(idle_runtime))
     assert await idle_runtime.jobs.collection.count_documents({"queue": "callbacks"}) == 1
 
@@ -103,7 +103,7 @@ async def test_a_cascade_does_not_go_on_after_a_requeue_between_two_pages(
     first_page = [(await add(idle_runtime, "b", depends_on=[culprit.id])).id for _ in range(2)]
     waiting = [(await add(idle_runtime, "b", depends_on=[culprit.id])).id for _ in range(6)]
     known = await ended(idle_runtime, monkeypatch)
-    dependencies = idle_runtime.completer._dependencies
+    dependencies = idle_runtime.outboxes._dependencies
     doomed, calls = dependencies._store.doomed, 0
 
     async def interrupted(*args: Any, **kwargs: Any) -> list[Job]:
@@ -117,7 +117,7 @@ async def test_a_cascade_does_not_go_on_after_a_requeue_between_two_pages(
         return await doomed(*args, **kwargs)
 
     monkeypatch.setattr(dependencies._store, "doomed", interrupted)
-    await idle_runtime.completer.finish(known.id)
+    await idle_runtime.outboxes.finish(known.id)
     found = [await document(idle_runtime, one) for one in waiting]
     assert {(one["state"], len(one["killedAt"])) for one in found} == {("delayed", 1)}
 
@@ -125,11 +125,11 @@ async def test_a_cascade_does_not_go_on_after_a_requeue_between_two_pages(
 async def test_a_batch_that_is_sealed_while_somebody_looks_is_looked_at_again(idle_runtime: Runtime) -> None:
     view, _ = await idle_runtime.batches.create(NewBatch(members=[Member(job=NewJob(type="a"))], sealed=False))
     await succeed(idle_runtime, await claim(idle_runtime))
-    seen = await idle_runtime.completer._batches._store.get(view.batch.id)
+    seen = await idle_runtime.outboxes._batches._store.get(view.batch.id)
     # Whoever seals it dies at once.
     await idle_runtime.batches._store.seal(view.batch.id)
-    await idle_runtime.completer._batches.settled(seen)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes._batches.settled(seen)
+    await idle_runtime.outboxes.run_once()
     assert (await idle_runtime.batches.get(view.batch.id)).batch.state == "finished"
 
 
@@ -154,7 +154,7 @@ async def test_what_falls_while_its_culprit_is_requeued_waits_again(
 ) -> None:
     culprit = await add(idle_runtime, "a", attempts=1)
     await fail(idle_runtime, await claim(idle_runtime))
-    store = idle_runtime.completer._dependencies._store
+    store = idle_runtime.outboxes._dependencies._store
     known = store.known
 
     async def slow(job_ids: Any) -> Any:
@@ -180,7 +180,7 @@ async def test_a_batch_that_is_killed_while_it_is_restarted_leaves_nothing_to_ru
     )
     for _ in range(6):
         await fail(idle_runtime, await claim(idle_runtime))
-    restarts = idle_runtime.completer._restarts
+    restarts = idle_runtime.outboxes._restarts
     restart, seen = restarts._restart, []
 
     async def interrupted(job: Job, *others: Any) -> None:

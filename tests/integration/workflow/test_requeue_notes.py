@@ -34,9 +34,9 @@ async def requeue_and_die(runtime: Runtime, job_id: str) -> None:
 async def end_and_die(runtime: Runtime) -> str:
     """Let a job succeed, and nobody do what follows from that; return its id."""
     running = await claim(runtime)
-    finish, runtime.completer.finish = runtime.completer.finish, nothing  # type: ignore[assignment,method-assign]
+    finish, runtime.outboxes.finish = runtime.outboxes.finish, nothing  # type: ignore[assignment,method-assign]
     await succeed(runtime, running)
-    runtime.completer.finish = finish  # type: ignore[method-assign]
+    runtime.outboxes.finish = finish  # type: ignore[method-assign]
     return running.job.id
 
 
@@ -65,7 +65,7 @@ async def test_a_batch_does_not_finish_before_it_is_told_of_each_requeue(idle_ru
     await idle_runtime.admin.requeue(second)
     await succeed(idle_runtime, await claim(idle_runtime))
     assert await look(idle_runtime, batch_id) == ("open", 1, "failed", 1)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert await look(idle_runtime, batch_id) == ("finished", 1, "success", 3)
 
 
@@ -74,7 +74,7 @@ async def test_a_note_that_was_carried_out_by_somebody_else_opens_no_further_gen
     await requeue_and_die(idle_runtime, job_id)
     known = await idle_runtime.jobs.get(job_id)
     await succeed(idle_runtime, await claim(idle_runtime))
-    await idle_runtime.completer.fire(known)
+    await idle_runtime.outboxes.fire(known)
     assert await look(idle_runtime, batch_id) == ("finished", 1, "success", 3)
 
 
@@ -96,7 +96,7 @@ async def test_whoever_knows_a_job_as_it_was_before_it_was_revived_does_not_kill
     await idle_runtime.admin.requeue(culprit.id)
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.DELAYED
     # As whoever was slow with what follows from the failure.
-    dependencies = idle_runtime.completer._dependencies
+    dependencies = idle_runtime.outboxes._dependencies
     await dependencies._kill(known, f"job {culprit.id} (a) has {ended.state}")
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.DELAYED
 
@@ -107,7 +107,7 @@ async def test_what_fell_is_revived_by_whoever_comes_after_a_crash(idle_runtime:
     await fail(idle_runtime, await claim(idle_runtime))
     await requeue_and_die(idle_runtime, culprit.id)
     assert (await document(idle_runtime, culprit.id))["outbox"] == [REVIVE]
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.DELAYED
     assert await idle_runtime.jobs.collection.count_documents({"type": "told"}) == 1
     assert not await idle_runtime.jobs.collection.count_documents({"outbox": {"$exists": True}})

@@ -41,7 +41,7 @@ async def test_a_batch_names_the_job_that_has_the_key_of_its_callback(idle_runti
     await succeed(idle_runtime, await claim(idle_runtime, "callbacks"))
     batches = idle_runtime.database.collection("batches")
     await batches.update_one({"_id": ObjectId(second)}, {"$set": {"outbox": ["complete"]}})
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert await stand_ins(idle_runtime, second) == [named]
     assert await idle_runtime.jobs.collection.count_documents({"type": {"$in": ["publish", "other"]}}) == 2
 

@@ -54,7 +54,7 @@ async def test_a_job_that_fell_before_anybody_looked_at_what_it_waits_for_asks_f
     await idle_runtime.jobs.collection.update_one({"_id": ObjectId(waiting.id)}, {"$set": {"outbox": ["check"]}})
     await fail(idle_runtime, first)
     assert await state_of(idle_runtime, waiting.id) is State.KILLED
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert "outbox" not in await document(idle_runtime, waiting.id)
     assert (await idle_runtime.admin.requeue(waiting.id)).state is State.PENDING
 

@@ -20,7 +20,7 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.application import Runtime
-    from jobqueue.services.workflow.batch_members import Added
+    from jobqueue.services.workflow.batch_members import AddedMember
     from jobqueue.settings import Settings
 
 
@@ -154,12 +154,12 @@ async def test_whatever_a_crash_leaves_undone_is_done_by_the_next_who_looks(
     async def crash(*_: object) -> None:
         raise SystemError("the process dies here")
 
-    monkeypatch.setattr(idle_runtime.completer, "finish", crash)
+    monkeypatch.setattr(idle_runtime.outboxes, "finish", crash)
     with pytest.raises(SystemError):
         await fail(idle_runtime, await claim(idle_runtime))
     assert (await states(idle_runtime, ids))["b"] == "delayed"
     async with open_runtime(settings) as other:
-        await other.completer.run_once()
+        await other.outboxes.run_once()
         assert await states(other, ids) == {"a": "failed", "b": "killed", "c": "killed"}
         assert (await other.batches.get(ids["batch"])).batch.state == "finished"
 
@@ -203,7 +203,7 @@ def chain(length: int) -> list[Member]:
 
 async def test_a_long_chain_falls_and_rises_in_the_background(idle_runtime: Runtime) -> None:
     length = 200
-    idle_runtime.completer.patience = 0
+    idle_runtime.outboxes.patience = 0
     ids = await create(idle_runtime, *chain(length))
     await fail(idle_runtime, await claim(idle_runtime))
     # The report is answered although the end of the chain has not heard of it.
@@ -212,8 +212,8 @@ async def test_a_long_chain_falls_and_rises_in_the_background(idle_runtime: Runt
     await idle_runtime.batches.requeue(ids["batch"])
     assert await number(idle_runtime, "killed") > 0
     await until(idle_runtime, "delayed", length - 1)
-    await eventually(lambda: not idle_runtime.completer._cascades)
-    idle_runtime.completer.patience = 60
+    await eventually(lambda: not idle_runtime.outboxes._cascades)
+    idle_runtime.outboxes.patience = 60
     for n in range(length):
         await run(idle_runtime, ids, f"s{n}")
     assert (await idle_runtime.batches.get(ids["batch"])).batch.state == "finished"
@@ -223,16 +223,16 @@ async def test_a_cascade_that_is_cut_short_is_carried_on_by_another_process(
     idle_runtime: Runtime, settings: Settings
 ) -> None:
     length = 60
-    idle_runtime.completer.patience = 0
+    idle_runtime.outboxes.patience = 0
     await create(idle_runtime, *chain(length))
     await fail(idle_runtime, await claim(idle_runtime))
-    for cascade in list(idle_runtime.completer._cascades):
+    for cascade in list(idle_runtime.outboxes._cascades):
         cascade.cancel()
-    await idle_runtime.completer.drain()
+    await idle_runtime.outboxes.drain()
     fallen = await number(idle_runtime, "killed")
     assert fallen < length - 1
     async with open_runtime(settings) as other:
-        await other.completer.run_once()
+        await other.outboxes.run_once()
         await until(other, "killed", length - 1)
 
 
@@ -365,12 +365,12 @@ async def test_a_waiting_job_that_is_deleted_keeps_nobody_waiting(idle_runtime: 
 async def test_a_batch_is_finished_by_the_next_who_looks_if_whoever_sealed_it_crashed(idle_runtime: Runtime) -> None:
     view, _ = await idle_runtime.batches.create(NewBatch(sealed=False, on_complete=NewJob(type="done")))
     await idle_runtime.batches._store.seal(view.batch.id)
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     found = await idle_runtime.batches.get(view.batch.id)
     assert (found.batch.state, found.batch.outbox) == ("finished", ())
     assert await _callbacks(idle_runtime, view.batch.id) == 1
     empty = await idle_runtime.batches._store.create("e" * 24, NewBatch(on_complete=NewJob(type="done")), [])
-    await idle_runtime.completer.run_once()
+    await idle_runtime.outboxes.run_once()
     assert (await idle_runtime.batches.get(empty.id)).batch.state == "finished"
 
 
@@ -418,7 +418,7 @@ async def test_only_a_running_job_of_a_sealed_batch_adds_to_it(idle_runtime: Run
     blocked = [Member(job=NewJob(type="x"), blocks=(running.job.id,))]
     with pytest.raises(ConflictError, match="waits for others"):
         await idle_runtime.batches.add(ids["batch"], blocked, token=running.token)
-    added: list[Added] = await idle_runtime.batches.add(ids["batch"], more, token=running.token)
+    added: list[AddedMember] = await idle_runtime.batches.add(ids["batch"], more, token=running.token)
     assert len(added) == 1
     await succeed(idle_runtime, running)
     with pytest.raises(StaleTokenError):

@@ -59,8 +59,8 @@ async def recover(runtime: Runtime) -> None:
     jobs = runtime.jobs.collection
     await runtime.configs.refresh()
     for _ in range(3):
-        runtime.completer._stuck.clear()
-        await runtime.completer.run_once()
+        runtime.outboxes._stuck.clear()
+        await runtime.outboxes.run_once()
         await runtime.adopter.run_once()
         await runtime.database.collection("batches").update_many(
             {"adding": {"$exists": True}}, {"$set": {"adding.$[].until": LONG_AGO}}
@@ -80,7 +80,7 @@ async def recover(runtime: Runtime) -> None:
         await Pruner(runtime.configs, runtime.pruning).run_once()
         await UnreadJobs(runtime.jobs).run_once()
     runtime.claims.unsettle(None)
-    await runtime.completer.run_once()
+    await runtime.outboxes.run_once()
 
 
 async def violations(runtime: Runtime) -> list[str]:

@@ -15,7 +15,7 @@ from jobqueue.domain.schedules.schedule import Schedule
 from jobqueue.domain.work.verdict import Success
 from jobqueue.domain.workflow.batch import Member, NewBatch
 from jobqueue.services.jobs.retention import Pruner
-from jobqueue.services.workflow.idempotency import Once
+from jobqueue.services.workflow.idempotency import KeyedRequest
 from tests.support.crashes.crash_recovery import let_time_pass, work_off
 from tests.support.factories import LONG_AGO, add, claim, fail, succeed
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BY = Actor(name="a person", via="test")
 CALLBACKS: dict[str, Any] = {f"on_{event}": NewJob(type=event) for event in ("complete", "success", "failure")}
-ONCE = Once(key="key", digest="digest")
+ONCE = KeyedRequest(key="key", digest="digest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +164,7 @@ async def requeuing_a_batch_whose_job_ends_meanwhile(runtime: Runtime) -> Scene:
     await work_off(runtime, {"a"})
 
     async def act(one: Runtime) -> None:
-        store = one.completer._restarts._store
+        store = one.outboxes._restarts._store
         real = store.waiting
 
         async def waiting(started: Any) -> list[str]:

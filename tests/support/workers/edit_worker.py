@@ -24,7 +24,7 @@ async def follow(url: str, name: str) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     store.MOST, service.EDIT_SECONDS, service.WALK_SECONDS = MOST, 0.0, 0.0  # type: ignore[misc]
     runtime = await Runtime.open(Settings.load({"mongo_url": url, "db": name}, environ={}))
-    follower = EditFollower(runtime.edits, runtime.configs, runtime.limit_keys, runtime.wakeups)
+    follower = EditFollower(runtime.edits, runtime.configs, runtime.limit_keys, runtime.notifier)
     print("ready", flush=True)
     try:
         while not stop.is_set():

@@ -10,7 +10,7 @@ import sys
 from datetime import datetime
 
 from jobqueue.services.application import Runtime
-from jobqueue.services.insight.rollups import Roller
+from jobqueue.services.insight.rollups import RollupWriter
 from jobqueue.settings import Settings
 from jobqueue.store.insight.rollups import RollupStore
 from tests.support.pasts import FixedClock
@@ -18,7 +18,7 @@ from tests.support.pasts import FixedClock
 
 async def roll(url: str, name: str, moment: str) -> None:
     runtime = await Runtime.open(Settings.load({"mongo_url": url, "db": name}, environ={}))
-    roller = Roller(RollupStore(runtime.database), FixedClock(datetime.fromisoformat(moment)))
+    roller = RollupWriter(RollupStore(runtime.database), FixedClock(datetime.fromisoformat(moment)))
     print("ready", flush=True)
     try:
         while await roller.run_once() is not None:

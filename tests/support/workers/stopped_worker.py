@@ -16,7 +16,7 @@ from tests.support.factories import open_runtime
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.claim_search import Permit, Search
+    from jobqueue.store.documents.claim_search import ClaimPermit, ClaimSearch
     from jobqueue.store.work.claims import ClaimStore
 
 
@@ -28,7 +28,7 @@ class Stopping:
         self._claim = claims.claim
         self._stopped = False
 
-    async def claim(self, search: Search, permit: Permit | None = None) -> Job | None:
+    async def claim(self, search: ClaimSearch, permit: ClaimPermit | None = None) -> Job | None:
         if not self._stopped:
             self._stopped = True
             os.kill(os.getpid(), signal.SIGSTOP)

@@ -13,7 +13,7 @@ from jobqueue import JobQueue
 from jobqueue.cli.main import main
 from jobqueue.cli.process import process
 from jobqueue.cli.process import sockets as listening
-from jobqueue.cli.process.process import Stop
+from jobqueue.cli.process.process import StopSignals
 from jobqueue.domain.errors import SettingsError
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.domain.work.processing import CommandConfig, WebhookConfig
@@ -136,7 +136,7 @@ def test_settings_a_queue_was_made_with_win_over_flags(monkeypatch: pytest.Monke
 
 
 async def test_the_second_signal_hurries() -> None:
-    stop = Stop()
+    stop = StopSignals()
     stop.signal()
     assert (stop.asked.is_set(), stop.hurried.is_set()) == (True, False)
     stop.signal()
@@ -144,7 +144,7 @@ async def test_the_second_signal_hurries() -> None:
 
 
 async def test_opening_ends_when_asked_to_stop() -> None:
-    stop = Stop()
+    stop = StopSignals()
     asyncio.get_running_loop().call_soon(stop.signal)
     assert await stop.unless_asked(asyncio.sleep(600, "slept"), cancel=True) is None
 
@@ -160,10 +160,10 @@ def test_a_service_that_breaks_is_an_error_and_tells_why(
 ) -> None:
     monkeypatch.setattr(process, "_leave_soon", lambda _code: None)
 
-    async def refused(_stop: Stop) -> None:
+    async def refused(_stop: StopSignals) -> None:
         raise SettingsError(["port: is wrong"])
 
-    async def broken(_stop: Stop) -> None:
+    async def broken(_stop: StopSignals) -> None:
         raise RuntimeError("unforeseen")
 
     assert process.run_service(refused) == 2

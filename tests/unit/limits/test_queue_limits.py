@@ -19,11 +19,11 @@ from jobqueue.domain.queues import queue_form
 from jobqueue.domain.queues.queue import QueueConfig, read, read_what_holds
 from jobqueue.domain.work.processing import CommandConfig, WebhookConfig
 from jobqueue.services.limits import limiter as limiting
-from jobqueue.services.limits.breakers import OPEN_GATE, Gate, status
+from jobqueue.services.limits.breakers import OPEN_GATE, BreakerGate, status
 from jobqueue.services.limits.slots import free_slots
 from jobqueue.services.queues.merge_patch import merged, unmasked
-from jobqueue.store.documents.claim_search import Search
-from jobqueue.store.limits.limits import BreakerState, Running
+from jobqueue.store.documents.claim_search import ClaimSearch
+from jobqueue.store.limits.limits import BreakerState, RunningJob
 from tests.unit.jobs.domain_strategies import HUGE, LONG_AGO, garbage, modest, values
 
 URL = "https://example.com/hook"
@@ -157,9 +157,9 @@ def test_a_path_may_go_deep_and_have_any_letters() -> None:
 
 
 def test_a_grant_holds_a_little_longer_the_longer_the_window_is() -> None:
-    leeways = [Rate(limit=1, per=seconds).leeway for seconds in (0.5, 1, 5, 60, 86_400)]
-    assert all(timedelta(0) < one <= timedelta(seconds=0.25) for one in leeways)
-    assert all(shorter <= longer for shorter, longer in pairwise(leeways))
+    leeway = [Rate(limit=1, per=seconds).leeway for seconds in (0.5, 1, 5, 60, 86_400)]
+    assert all(timedelta(0) < one <= timedelta(seconds=0.25) for one in leeway)
+    assert all(shorter <= longer for shorter, longer in pairwise(leeway))
 
 
 def test_the_group_of_a_job_is_the_value_at_the_path() -> None:
@@ -241,8 +241,8 @@ def test_whole_numbers_that_a_shell_has_stored_as_broken_ones_hold() -> None:
     assert config.paused is True
 
 
-def running(*slots: str) -> Running:
-    return Running(job_id="0" * 24, type="work", worker="w", start_at=None, key=None, slots=slots)
+def running(*slots: str) -> RunningJob:
+    return RunningJob(job_id="0" * 24, type="work", worker="w", start_at=None, key=None, slots=slots)
 
 
 @pytest.mark.parametrize(
@@ -258,12 +258,18 @@ def running(*slots: str) -> Running:
         ([running("#0", "#1")], ["#2"]),
     ],
 )
-def test_free_slots_are_those_that_no_running_job_has(jobs: list[Running], free: list[str]) -> None:
+def test_free_slots_are_those_that_no_running_job_has(jobs: list[RunningJob], free: list[str]) -> None:
     assert free_slots("", 3, jobs) == free
 
 
 def test_a_job_with_a_slot_of_another_group_or_none_counts_as_one() -> None:
-    odd: list[Running] = [running(), running("#0"), running("meta.a=2#0"), running("trial:work"), running("meta.a=1#x")]
+    odd: list[RunningJob] = [
+        running(),
+        running("#0"),
+        running("meta.a=2#0"),
+        running("trial:work"),
+        running("meta.a=1#x"),
+    ]
     for one in odd:
         assert len(free_slots("meta.a=1", 3, [one])) == 2
     assert free_slots("meta.a=1", 3, [running("meta.a=1#2")]) == ["meta.a=1#0", "meta.a=1#1"]
@@ -280,15 +286,15 @@ def test_starts_in_all_free_slots_never_exceed_a_limit(most: int, slots: list[st
     assert len(jobs) == max(before, most)
 
 
-def search(types: tuple[str, ...] | None = None, excluded: tuple[str, ...] = ()) -> Search:
-    return Search(queue="q", types=types, token="a" * 24, worker="w", excluded=excluded)
+def search(types: tuple[str, ...] | None = None, excluded: tuple[str, ...] = ()) -> ClaimSearch:
+    return ClaimSearch(queue="q", types=types, token="a" * 24, worker="w", excluded=excluded)
 
 
-def shape(found: list[tuple[Search, tuple[str, ...]]]) -> list[tuple[Any, ...]]:
+def shape(found: list[tuple[ClaimSearch, tuple[str, ...]]]) -> list[tuple[Any, ...]]:
     return [(one.types, one.excluded, slots) for one, slots in found]
 
 
-HELD = Gate(waits={"b": 5.0}, trials=frozenset({"d", "c"}))
+HELD = BreakerGate(waits={"b": 5.0}, trials=frozenset({"d", "c"}))
 TRIALS = [(("c",), (), ("trial:c",)), (("d",), (), ("trial:d",))]
 
 
@@ -305,7 +311,7 @@ TRIALS = [(("c",), (), ("trial:c",)), (("d",), (), ("trial:d",))]
     ],
 )
 def test_what_a_breaker_holds_back_is_not_looked_for_and_what_is_on_trial_comes_last(
-    gate: Gate, wanted: Search, trial: tuple[str, ...], expected: list[tuple[Any, ...]]
+    gate: BreakerGate, wanted: ClaimSearch, trial: tuple[str, ...], expected: list[tuple[Any, ...]]
 ) -> None:
     assert shape(limiting._searches(wanted, gate, trial)) == expected
 

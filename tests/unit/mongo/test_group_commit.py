@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobqueue.store.mongo.group_commit import Group
+from jobqueue.store.mongo.group_commit import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Writer:
         return [ValueError(str(one)) if one > 1000 else one * 2 for one in calls]
 
 
-async def begin(group: Group[int, int], calls: Sequence[int]) -> list[asyncio.Task[int]]:
+async def begin(group: Batcher[int, int], calls: Sequence[int]) -> list[asyncio.Task[int]]:
     """Begin calls one after another; the first is under way and the others wait for it."""
     tasks = []
     for one in calls:
@@ -49,14 +49,14 @@ async def begin(group: Group[int, int], calls: Sequence[int]) -> list[asyncio.Ta
 async def test_a_lone_call_goes_out_at_once_and_alone() -> None:
     writer = Writer()
     writer.gate.set()
-    group: Group[int, int] = Group(writer)
+    group: Batcher[int, int] = Batcher(writer)
     assert [await group(1), await group(2)] == [2, 4]
     assert writer.batches == [[1], [2]]
 
 
 async def test_calls_made_while_one_is_under_way_share_the_next_write_in_their_order() -> None:
     writer = Writer()
-    group: Group[int, int] = Group(writer)
+    group: Batcher[int, int] = Batcher(writer)
     tasks = await begin(group, range(10))
     assert writer.batches == [[0]]
     writer.gate.set()
@@ -66,7 +66,7 @@ async def test_calls_made_while_one_is_under_way_share_the_next_write_in_their_o
 
 async def test_a_batch_takes_no_more_than_its_most() -> None:
     writer = Writer()
-    group: Group[int, int] = Group(writer, most=4)
+    group: Batcher[int, int] = Batcher(writer, most=4)
     tasks = await begin(group, range(10))
     writer.gate.set()
     assert await asyncio.gather(*tasks) == [one * 2 for one in range(10)]
@@ -76,7 +76,7 @@ async def test_a_batch_takes_no_more_than_its_most() -> None:
 @pytest.mark.parametrize("flights", [1, 3])
 async def test_no_more_batches_are_under_way_than_are_allowed(flights: int) -> None:
     writer = Writer()
-    group: Group[int, int] = Group(writer, most=2, flights=flights)
+    group: Batcher[int, int] = Batcher(writer, most=2, flights=flights)
     tasks = await begin(group, range(20))
     writer.gate.set()
     await asyncio.gather(*tasks)
@@ -86,7 +86,7 @@ async def test_no_more_batches_are_under_way_than_are_allowed(flights: int) -> N
 
 async def test_each_call_of_a_batch_gets_its_own_error() -> None:
     writer = Writer()
-    group: Group[int, int] = Group(writer)
+    group: Batcher[int, int] = Batcher(writer)
     tasks = await begin(group, [1, 2, 2000, 3, 3000])
     writer.gate.set()
     found = await asyncio.gather(*tasks, return_exceptions=True)
@@ -98,7 +98,7 @@ async def test_each_call_of_a_batch_gets_its_own_error() -> None:
 async def test_when_a_write_fails_all_of_it_hear_so_and_the_next_ones_go_on() -> None:
     writer = Writer()
     writer.broken = OSError("gone")
-    group: Group[int, int] = Group(writer)
+    group: Batcher[int, int] = Batcher(writer)
     tasks = await begin(group, range(5))
     writer.gate.set()
     found = await asyncio.gather(*tasks, return_exceptions=True)
@@ -110,7 +110,7 @@ async def test_when_a_write_fails_all_of_it_hear_so_and_the_next_ones_go_on() ->
 @pytest.mark.parametrize("cancelled", [0, 1, 3, 4])
 async def test_one_callers_cancellation_does_not_touch_the_others(cancelled: int) -> None:
     writer = Writer()
-    group: Group[int, int] = Group(writer)
+    group: Batcher[int, int] = Batcher(writer)
     tasks = await begin(group, range(5))
     tasks[cancelled].cancel()
     await asyncio.wait({tasks[cancelled]}, timeout=LONG)
@@ -126,7 +126,7 @@ async def test_a_call_that_comes_just_as_the_last_batch_ends_is_not_forgotten() 
     for steps in range(12):
         writer = Writer()
         writer.gate.set()
-        group: Group[int, int] = Group(writer)
+        group: Batcher[int, int] = Batcher(writer)
         first = await begin(group, [1, 2])
         for _ in range(steps):
             await asyncio.sleep(0)
@@ -138,7 +138,7 @@ async def test_a_call_that_comes_just_as_the_last_batch_ends_is_not_forgotten() 
 async def test_many_callers_who_come_and_go_are_all_served() -> None:
     writer = Writer()
     writer.gate.set()
-    group: Group[int, int] = Group(writer, most=7, flights=2)
+    group: Batcher[int, int] = Batcher(writer, most=7, flights=2)
 
     async def caller(number: int) -> list[int]:
         answers = []
@@ -161,7 +161,7 @@ async def test_calls_whose_results_are_not_all_there_hear_of_it() -> None:
         await gate.wait()
         return list(calls[:1])
 
-    group: Group[int, int] = Group(short)
+    group: Batcher[int, int] = Batcher(short)
     tasks = await begin(group, [1, 2, 3])
     gate.set()
     async with asyncio.timeout(LONG):

@@ -12,7 +12,7 @@ import pytest
 
 from jobqueue import Die, JobCancelledError, Retry
 from jobqueue.domain.jobs.attempt import LONGEST_MESSAGE, LONGEST_TRACE, JobError
-from jobqueue.domain.work.verdict import Again, Death, Failure
+from jobqueue.domain.work.verdict import Death, Failure, RunAgain
 from jobqueue.processors.callbacks.raised import stems_from_a_stop, verdict_on
 
 
@@ -243,7 +243,7 @@ def test_a_retry_takes_seconds_or_a_timedelta() -> None:
         (Busy(timedelta(seconds=2)), 2),
     ]:
         verdict = verdict_on(caught(error))
-        assert isinstance(verdict, Again)
+        assert isinstance(verdict, RunAgain)
         assert verdict.delay == delay
         assert verdict.error is not None
         assert verdict.error.kind == "retry"
@@ -269,7 +269,7 @@ def test_a_wrong_delay_is_refused_where_it_is_written(delay: Any, kind: type[Exc
 def test_in_a_group_die_decides_before_retry_and_retry_before_others() -> None:
     retries = ExceptionGroup("inner", [Retry("busy", delay=5), Retry("slow", delay=60), ValueError("other")])
     verdict = verdict_on(caught(ExceptionGroup("outer", [KeyError(), retries])))
-    assert isinstance(verdict, Again)
+    assert isinstance(verdict, RunAgain)
     assert verdict.delay == 60
     assert verdict.error is not None
     assert verdict.error.message == "busy"

@@ -11,7 +11,7 @@ from standardwebhooks.webhooks import Webhook
 
 from jobqueue.domain.access.masking import masked_url
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.work.verdict import Accepted, Again, Death, Failure, Success
+from jobqueue.domain.work.verdict import Accepted, Death, Failure, RunAgain, Success
 from jobqueue.processors.webhooks.webhook import WebhookClient
 from tests.unit.processors.webhook_receiver import (
     LOOPBACK,
@@ -103,14 +103,14 @@ async def test_a_reply_lost_after_the_work_was_done_is_repeated_under_the_same_i
         ("204 No Content", "", b"", Success(code=204)),
         ("202 Accepted", "", b"", Accepted(code=202)),
         ("200 OK", "", b'{"outcome": "die", "reason": "gone"}', Death),
-        ("500 Oops", "", b'{"outcome": "retry", "delay": 3}', Again),
+        ("500 Oops", "", b'{"outcome": "retry", "delay": 3}', RunAgain),
         ("410 Gone", "", b"", Death),
-        ("429 Slow Down", "Retry-After: 30\r\n", b"", Again),
+        ("429 Slow Down", "Retry-After: 30\r\n", b"", RunAgain),
         (
             "503 Busy",
             "Date: Mon, 01 Jan 2001 00:00:00 GMT\r\nRetry-After: Mon, 01 Jan 2001 00:01:00 GMT\r\n",
             b"",
-            Again,
+            RunAgain,
         ),
         ("503 Busy", "", b"", Failure),
         ("500 Oops", "", b"x" * 100_000, Failure),

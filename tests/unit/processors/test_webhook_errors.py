@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from jobqueue.domain.work.verdict import Accepted, Again, Death, Failure, Success
+from jobqueue.domain.work.verdict import Accepted, Death, Failure, RunAgain, Success
 from jobqueue.processors.webhooks.webhook import WebhookClient
 from jobqueue.processors.webhooks.webhook_errors import fault
 from tests.unit.processors.webhook_receiver import (
@@ -129,7 +129,7 @@ async def test_a_2xx_is_a_success_though_its_body_cannot_be_kept_as_it_is(answer
 @pytest.mark.parametrize("answer", [reset, stall])
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [("202 Accepted", Accepted), ("410 Gone", Death), ("429 Slow Down", Again), ("500 No", Failure)],
+    [("202 Accepted", Accepted), ("410 Gone", Death), ("429 Slow Down", RunAgain), ("500 No", Failure)],
 )
 async def test_a_status_that_came_counts_even_if_the_rest_did_not(
     answer: Callable[[bytes], Answer], status: str, expected: type
@@ -139,7 +139,7 @@ async def test_a_status_that_came_counts_even_if_the_rest_did_not(
         verdict = await run(client, receiver, timeout=0.5)
 
     assert type(verdict) is expected
-    assert isinstance(verdict, Accepted | Death | Again | Failure)
+    assert isinstance(verdict, Accepted | Death | RunAgain | Failure)
     assert verdict.code == int(status[:3])
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from jobqueue.domain.jobs import payload
 from jobqueue.domain.jobs.attempt import LONGEST_MESSAGE, JobError
-from jobqueue.domain.work.verdict import Accepted, Again, Death, Failure, Success
+from jobqueue.domain.work.verdict import Accepted, Death, Failure, RunAgain, Success
 from jobqueue.processors.webhooks.replies import MOST_BODY, Reply, judge, retry_after
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def test_an_outcome_in_the_body_decides_whatever_the_status(status: int) -> None
     assert verdict(status, b'{"outcome": "die", "reason": "no such user"}') == Death(
         error=JobError(kind="die", message="no such user"), code=status
     )
-    assert verdict(status, b'{"outcome": "retry", "reason": "busy", "delay": 7.5}') == Again(
+    assert verdict(status, b'{"outcome": "retry", "reason": "busy", "delay": 7.5}') == RunAgain(
         delay=7.5, error=JobError(kind="retry", message="busy"), code=status
     )
 
@@ -322,7 +322,7 @@ def test_an_outcome_needs_neither_reason_nor_delay() -> None:
         *(("", "the webhook answered with the outcome {}"), (None, "the webhook answered with the outcome {}")),
     ],
 )
-@pytest.mark.parametrize(("outcome", "kind"), [("fail", Failure), ("die", Death), ("retry", Again)])
+@pytest.mark.parametrize(("outcome", "kind"), [("fail", Failure), ("die", Death), ("retry", RunAgain)])
 def test_an_outcome_counts_whatever_its_reason_is(outcome: str, kind: type, reason: Any, said: str | None) -> None:
     decided = verdict(200, orjson.dumps({"outcome": outcome, "reason": reason}))
 
@@ -336,7 +336,7 @@ def test_an_outcome_counts_whatever_its_reason_is(outcome: str, kind: type, reas
 def test_a_retry_with_an_unusable_delay_is_a_retry_that_says_so(unusable: Any) -> None:
     again = verdict(200, json.dumps({"outcome": "retry", "reason": "busy", "delay": unusable}).encode())
 
-    assert (type(again), again.delay, again.error.kind) == (Again, None, "retry")
+    assert (type(again), again.delay, again.error.kind) == (RunAgain, None, "retry")
     assert again.error.message.startswith("busy (the answer has an unusable delay: delay: must be ")
     assert '"delay"' in again.error.trace
 
@@ -418,7 +418,7 @@ def test_a_410_is_final() -> None:
 def test_a_busy_receiver_says_when_to_come_back(status: int) -> None:
     again = verdict(status, b"later", retry_after="120")
 
-    assert isinstance(again, Again)
+    assert isinstance(again, RunAgain)
     assert again.error is not None
     assert (again.delay, again.code, again.error.kind) == (120, status, "http")
 
@@ -496,7 +496,7 @@ def test_a_reason_as_long_as_a_header_may_be_is_cut() -> None:
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [(200, Failure), (201, Failure), (202, Accepted), (410, Death), (429, Again), (500, Failure)],
+    [(200, Failure), (201, Failure), (202, Accepted), (410, Death), (429, RunAgain), (500, Failure)],
 )
 def test_a_reply_cut_short_still_says_what_its_status_says(status: int, expected: type) -> None:
     reply = Reply(status=status, headers={"retry-after": "5"}, body=b'{"outcome": "die"}', fault=CUT)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jobqueue.services.work.loops import Grace
+from jobqueue.services.work.loops import LeaseGrace
 from tests.unit.jobs.domain_strategies import modest
 
 LONGEST_BEAT: Final = 10.0
@@ -42,7 +42,7 @@ class World:
 
     def reaped_at(self, until: float) -> float | None:
         """Return when the job is taken back, or ``None`` if it is not until then."""
-        grace = Grace(0.0)
+        grace = LeaseGrace(0.0)
         lease_end, beat_at, look_at = self.lease, self.beat, self.offset
         while look_at < until:
             if beat_at <= look_at:
@@ -125,13 +125,13 @@ def test_without_the_wait_after_an_outage_a_living_worker_would_be_reaped(interv
     """Show that the simulation can tell: at the end of this outage the lease is over, and the worker alive."""
     world = World(lease=20, interval=interval, outages=((50.0, 200.1),))
     assert world.reaped_at(1000) is None
-    impatient = Grace(-FOR_EVER)
+    impatient = LeaseGrace(-FOR_EVER)
     impatient._last = 200.1 - interval
     assert impatient.allows(20, 200.1)
 
 
 def test_after_the_start_nothing_is_reaped_for_a_whole_lease() -> None:
-    grace = Grace(100.0)
+    grace = LeaseGrace(100.0)
     for now in range(100, 160, 2):
         assert not grace.allows(60, now)
         assert grace.patience(now) == now - 100
@@ -142,7 +142,7 @@ def test_after_the_start_nothing_is_reaped_for_a_whole_lease() -> None:
 
 
 def test_a_short_gap_does_not_delay_those_with_long_leases() -> None:
-    grace = Grace(0.0)
+    grace = LeaseGrace(0.0)
     for now in [*range(0, 700, 2), 720]:
         grace.saw_database(float(now))
     assert grace.allows(600, 720.0)
@@ -151,7 +151,7 @@ def test_a_short_gap_does_not_delay_those_with_long_leases() -> None:
 
 
 def test_ever_shorter_gaps_are_remembered_within_bounds_and_never_forgotten_too_early() -> None:
-    grace = Grace(0.0)
+    grace = LeaseGrace(0.0)
     now = 0.0
     for step in range(400):
         now += 100.0 - step / 5

@@ -18,7 +18,7 @@ def ignore(loop: str) -> None:
     """Count nothing."""
 
 
-class Turns:
+class LoopErrors:
     """Log and count the unforeseen errors of a loop, so that the loop goes on.
 
     Args:

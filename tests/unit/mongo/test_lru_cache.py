@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from jobqueue.recent import Recent
+from jobqueue.lru_cache import LruCache
 
 
 def test_the_value_that_was_used_longest_ago_is_forgotten_first() -> None:
-    recent: Recent[str, int] = Recent(2)
+    recent: LruCache[str, int] = LruCache(2)
     assert recent.keep("a", 1) is None
     assert recent.keep("b", 2) is None
     assert recent.get("a") == 1
@@ -18,7 +18,7 @@ def test_the_value_that_was_used_longest_ago_is_forgotten_first() -> None:
 
 
 def test_a_mere_look_is_no_use() -> None:
-    recent: Recent[str, int] = Recent(2)
+    recent: LruCache[str, int] = LruCache(2)
     recent.keep("a", 1)
     recent.keep("b", 2)
     assert recent.peek("a") == 1
@@ -28,6 +28,6 @@ def test_a_mere_look_is_no_use() -> None:
 
 
 def test_a_value_can_be_forgotten_at_will() -> None:
-    recent: Recent[str, int] = Recent(2)
+    recent: LruCache[str, int] = LruCache(2)
     recent.keep("a", 1)
     assert (recent.forget("a"), recent.forget("a"), len(recent)) == (1, None, 0)

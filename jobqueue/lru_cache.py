@@ -12,7 +12,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(Generic[K, V]):
+class LruCache(Generic[K, V]):
     """Keep values by key, and forget the value that was used longest ago when there are too many.
 
     Nothing may depend on a value that is kept here: it can be forgotten at any time.
