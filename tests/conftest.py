@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import secrets
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 import hypothesis
 import pytest
-from pymongo import MongoClient
 
 from jobqueue.services.application import Runtime
 from jobqueue.services.queue import JobQueue
 from jobqueue.settings import Settings
 from jobqueue.store.embedded.lifecycle import EmbeddedMongo
+from tests.support.databases import Databases
 from tests.support.factories import PATIENCE
 
 if TYPE_CHECKING:
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
+
+_USE_SERVICES: Final = {"runtime", "idle_runtime", "queue"}
 
 
 @pytest.fixture(scope="session")
@@ -42,17 +43,28 @@ def mongo_url() -> Iterator[str]:
             embedded.release()
 
 
+@pytest.fixture(scope="session")
+def databases(mongo_url: str) -> Iterator[Databases]:
+    """Hand out databases of the server."""
+    databases = Databases(mongo_url)
+    yield databases
+    databases.close()
+
+
 @pytest.fixture
-def db_name(mongo_url: str) -> Iterator[str]:
-    """Give the name of a fresh database, which is dropped afterwards."""
-    name = f"test_{secrets.token_hex(6)}"
-    yield name
-    client: MongoClient[dict[str, Any]] = MongoClient(mongo_url)
-    with client:
-        # A server takes fifteen times as long to drop a database that is not empty.
-        for collection in client[name].list_collection_names():
-            client[name].drop_collection(collection)
-        client.drop_database(name)
+def db_name(databases: Databases, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give the name of a database without documents.
+
+    Integration tests that only use the services may get one that has its indexes already; it is emptied afterwards.
+    """
+    if "integration" in request.path.parts and _USE_SERVICES & set(request.fixturenames):
+        name = databases.ready()
+        yield name
+        databases.put_back(name)
+    else:
+        name = databases.new()
+        yield name
+        databases.drop(name)
 
 
 @pytest.fixture
