@@ -11,7 +11,7 @@ from jobqueue.demo import sources
 from jobqueue.demo.analysis import analyse
 from jobqueue.demo.findings import Findings
 from jobqueue.domain.errors import Die
-from jobqueue.domain.jobs.backoff import Fixed, Steps
+from jobqueue.domain.jobs.backoff import FixedBackoff, SteppedBackoff
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import MOST_LISTED, JobQuery
@@ -70,11 +70,11 @@ class Stages:
             meta=meta,
             priority=10,
             attempts=_ATTEMPTS,
-            backoff=Steps((0.5, 2)),
+            backoff=SteppedBackoff((0.5, 2)),
             dependency_policy="run" if copy_to is None else "kill",
         )
         find = NewJob(
-            type=FIND, queue=self.name, data=data, meta=meta, attempts=_ATTEMPTS, backoff=Fixed(1), key=self.run
+            type=FIND, queue=self.name, data=data, meta=meta, attempts=_ATTEMPTS, backoff=FixedBackoff(1), key=self.run
         )
         return NewBatch(
             members=(Member(job=find, ref=FIND), Member(job=report, ref=REPORT, after=(FIND,))),
@@ -175,7 +175,7 @@ class Stages:
             data={"root": str(root), "file": file},
             meta={"demo": self.run, "file": file},
             attempts=_ATTEMPTS,
-            backoff=Steps((0.2, 0.5)),
+            backoff=SteppedBackoff((0.2, 0.5)),
             key=key,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.attempt import LogLine
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from types import TracebackType
 
+    from jobqueue.domain.jobs.options import JobOptions
     from jobqueue.domain.workflow.batch import Member, NewBatch
     from jobqueue.services.jobs.manage import Family
     from jobqueue.services.work.dispatcher import Dispatcher
@@ -127,7 +128,7 @@ class JobQueue:
         data: Mapping[str, Any] | None = None,
         *,
         session: Any = None,
-        **fields: Any,
+        **fields: Unpack[JobOptions],
     ) -> Job:
         """Add a job and return it.
 
@@ -135,9 +136,7 @@ class JobQueue:
             kind: its type; the handler is chosen by it.
             data: its input.
             session: a Motor session of the caller's own transaction: then the job exists exactly if that commits.
-            fields: any other field of `NewJob`: ``queue``, ``meta``, ``priority``, ``attempts``, ``backoff``,
-                ``delay``, ``delay_til``, ``lease``, ``timeout``, ``key``, ``on_success_delete``, ``on_complete``,
-                ``on_success``, ``on_failure``.
+            fields: any other field of `NewJob`.
 
         Raises:
             InvalidInputError: naming each unacceptable field.
@@ -278,7 +277,7 @@ def _lane(queue: str, types: list[str], processor: CallbackProcessor, limit: int
     )
 
 
-def new_job(kind: str, data: Mapping[str, Any] | None = None, **fields: Any) -> NewJob:
+def new_job(kind: str, data: Mapping[str, Any] | None = None, **fields: Unpack[JobOptions]) -> NewJob:
     """Return a new job from its fields.
 
     Raises:
@@ -287,4 +286,4 @@ def new_job(kind: str, data: Mapping[str, Any] | None = None, **fields: Any) -> 
     unknown = [name for name in fields if name not in NewJob.__dataclass_fields__]
     if unknown:
         raise InvalidInputError({name: ["is not a known field"] for name in unknown})
-    return NewJob(type=kind, data={} if data is None else data, **fields)
+    return NewJob(type=kind, data={} if data is None else data, **cast("Any", fields))

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.job import Job
 from jobqueue.domain.jobs.states import State
 from jobqueue.processors.commands.command import CommandProcessor
@@ -35,7 +35,7 @@ def make_job(**changes: Any) -> Job:
         "priority": 0,
         "attempts": 3,
         "attempts_made": 1,
-        "backoff": Fixed(1),
+        "backoff": FixedBackoff(1),
         "delay": 0,
         "lease": 60,
         "insert_at": now,

@@ -89,7 +89,7 @@ def _shape(database: MongoDatabase[dict[str, Any]]) -> Shape:
         collection["name"]: (
             collection["options"],
             sorted(
-                (index.to_dict() for index in database[collection["name"]].list_indexes()),
+                map(dict, database[collection["name"]].list_indexes()),
                 key=lambda index: index["name"],
             ),
         )

@@ -12,7 +12,7 @@ from jobqueue.domain.errors import InvalidInputError
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class FixedBackoff:
     """Wait the same number of seconds every time."""
 
     wait: float
@@ -27,7 +27,7 @@ class Fixed:
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class SteppedBackoff:
     """Wait the first number of seconds after the first attempt, and so on; the last one repeats."""
 
     waits: tuple[float, ...]
@@ -42,7 +42,7 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exponential:
+class ExponentialBackoff:
     """Wait ``base * factor ** (attempt - 1)`` seconds, at most ``max``, spread by ``jitter`` (0.1 is ±10 %)."""
 
     base: float = 10
@@ -69,8 +69,8 @@ class Exponential:
         }
 
 
-Backoff = Fixed | Steps | Exponential
-DEFAULT: Final = Exponential()
+Backoff = FixedBackoff | SteppedBackoff | ExponentialBackoff
+DEFAULT: Final = ExponentialBackoff()
 _BOUNDS: Final = {"base": (0.0, LONGEST), "factor": (1.0, 1000.0), "max": (0.0, LONGEST), "jitter": (0.0, 1.0)}
 _MOST_STEPS: Final = 1000
 
@@ -81,16 +81,16 @@ def parse(value: object, path: str = "backoff") -> Backoff:
     Raises:
         InvalidInputError: with the paths below ``path``.
     """
-    if isinstance(value, Fixed | Steps | Exponential):
+    if isinstance(value, FixedBackoff | SteppedBackoff | ExponentialBackoff):
         return parse(value.wire(), path)
     if isinstance(value, Mapping):
         return _exponential(value, path)
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         if not 1 <= len(value) <= _MOST_STEPS:
             raise InvalidInputError({path: [f"takes 1 to {_MOST_STEPS} waits"]})
-        return Steps(tuple(_number(wait, f"{path}.{index}", 0, LONGEST) for index, wait in enumerate(value)))
+        return SteppedBackoff(tuple(_number(wait, f"{path}.{index}", 0, LONGEST) for index, wait in enumerate(value)))
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return Fixed(_number(value, path, 0, LONGEST))
+        return FixedBackoff(_number(value, path, 0, LONGEST))
     raise InvalidInputError({path: ["must be a number of seconds, a list of them, or an object with a kind"]})
 
 
@@ -99,7 +99,7 @@ def finite(number: float) -> bool:
     return isinstance(number, int) or math.isfinite(number)
 
 
-def _exponential(value: Mapping[Any, Any], path: str) -> Exponential:
+def _exponential(value: Mapping[Any, Any], path: str) -> ExponentialBackoff:
     if value.get("kind") != "exponential":
         raise InvalidInputError({f"{path}.kind": ['must be "exponential"']})
     unknown = [str(name) for name in value if name not in _BOUNDS and name != "kind"]
@@ -110,7 +110,7 @@ def _exponential(value: Mapping[Any, Any], path: str) -> Exponential:
         for name, (low, high) in _BOUNDS.items()
         if name in value
     }
-    return Exponential(**numbers)
+    return ExponentialBackoff(**numbers)
 
 
 def _number(value: object, path: str, low: float, high: float) -> float:

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine
-from jobqueue.domain.jobs.backoff import Exponential, Fixed, Steps
+from jobqueue.domain.jobs.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
 from jobqueue.domain.jobs.job import Children, Job, NewJob
 from jobqueue.domain.jobs.late import LEFT_OUT, PartialJob
 
@@ -134,7 +134,7 @@ def _plain(thing: Any) -> Any:
 
 
 def _convert(inner: Any) -> Any:
-    if isinstance(inner, Fixed | Steps | Exponential):
+    if isinstance(inner, FixedBackoff | SteppedBackoff | ExponentialBackoff):
         return inner.wire()
     if isinstance(inner, NewJob):
         return new_job(inner)

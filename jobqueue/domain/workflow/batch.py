@@ -46,8 +46,8 @@ class Member:
 
     job: NewJob
     ref: str | None = None
-    after: tuple[str, ...] = ()
-    blocks: tuple[str, ...] = ()
+    after: Sequence[str] = ()
+    blocks: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

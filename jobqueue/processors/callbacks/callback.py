@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from jobqueue.domain.errors import JobCancelledError
 from jobqueue.domain.work.results import Results
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.options import MemberOptions
     from jobqueue.domain.search.query import Page
     from jobqueue.domain.work.verdict import Relatives, Reporter, Verdict
     from jobqueue.domain.workflow.batch import Member
@@ -177,7 +178,12 @@ class ActiveJob(_Running):
         return await self._relatives.batch_jobs(cursor, limit)
 
     async def add(
-        self, kind: str, data: Mapping[str, Any] | None = None, *, after: Sequence[str] = (), **how: Any
+        self,
+        kind: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        after: Sequence[str] = (),
+        **options: Unpack[MemberOptions],
     ) -> str:
         """Add a job to the batch of this one, and to its queue unless told otherwise; return its id.
 
@@ -185,15 +191,14 @@ class ActiveJob(_Running):
             kind: its type.
             data: its input.
             after: refs of jobs of the batch, or ids, that have to succeed first.
-            how: ``ref``; ``blocks``, refs or ids of waiting jobs of the batch that are to wait for it too; and any
-                other field of a new job. With a ``ref`` that is in the batch already nothing is added: so an attempt
-                that is made again may add its jobs again.
+            options: fields of the new job. With a ``ref`` that the batch has already nothing is added, so a
+                repeated attempt may add its jobs again.
 
         Raises:
             InvalidInputError: naming each unacceptable field.
             ConflictError: the claim of this job is lost.
         """
-        return await self._relatives.add(kind, data, after, how)
+        return await self._relatives.add(kind, data, after, options)
 
     async def add_all(self, members: Sequence[Member]) -> list[str]:
         """Add up to 10,000 jobs to the batch of this one, all or none; return their ids in their order.
@@ -264,9 +269,16 @@ class BlockingJob(_Running):
         """Return a page of the jobs of its batch; as `ActiveJob.batch_jobs`."""
         return self._call(self._relatives.batch_jobs(cursor, limit))
 
-    def add(self, kind: str, data: Mapping[str, Any] | None = None, *, after: Sequence[str] = (), **how: Any) -> str:
+    def add(
+        self,
+        kind: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        after: Sequence[str] = (),
+        **options: Unpack[MemberOptions],
+    ) -> str:
         """Add a job to the batch of this one; as `ActiveJob.add`."""
-        return self._call(self._relatives.add(kind, data, after, how))
+        return self._call(self._relatives.add(kind, data, after, options))
 
     def add_all(self, members: Sequence[Member]) -> list[str]:
         """Add jobs to the batch of this one, all or none; as `ActiveJob.add_all`."""

@@ -11,7 +11,7 @@ import pytest
 from pymongo import MongoClient
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.states import Outcome, State
 from tests.support.crashes.aftermath import documents, unfinished
 from tests.support.crashes.crash_at import KILLED
@@ -20,7 +20,7 @@ from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
-COMMON: dict[str, Any] = {"lease": 0.5, "backoff": Fixed(0), "attempts": 5}
+COMMON: dict[str, Any] = {"lease": 0.5, "backoff": FixedBackoff(0), "attempts": 5}
 CHILD = NewJob(type="after", **COMMON)
 
 

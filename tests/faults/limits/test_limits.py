@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import JobQuery
@@ -44,7 +44,10 @@ async def configure(queue: JobQueue, **config: Any) -> None:
 
 
 async def add(queue: JobQueue, count: int, **data: Any) -> None:
-    new = [NewJob(type="step", data={"n": n, **data}, lease=LEASE, attempts=9, backoff=Fixed(0)) for n in range(count)]
+    new = [
+        NewJob(type="step", data={"n": n, **data}, lease=LEASE, attempts=9, backoff=FixedBackoff(0))
+        for n in range(count)
+    ]
     for start in range(0, count, 1000):
         await queue.add_all(new[start : start + 1000])
 

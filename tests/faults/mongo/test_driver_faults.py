@@ -13,7 +13,7 @@ from jobqueue import JobQueue, NewJob
 from jobqueue.domain.bulk.operation import Action, NewOperation, Stage
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.settings import Settings
@@ -84,7 +84,7 @@ async def test_errors_that_come_again_neither_lose_nor_double_anything(
         async def work(_job: Any) -> int:
             return 1
 
-        common: dict[str, Any] = {"lease": 0.5, "backoff": Fixed(0), "attempts": 9}
+        common: dict[str, Any] = {"lease": 0.5, "backoff": FixedBackoff(0), "attempts": 9}
         child = NewJob(type="child", **common)
         await queue.add_all([NewJob(type="work", on_success=child, **common) for _ in range(10)])
         with failing(one_node, times, errorCode=error):
@@ -112,7 +112,7 @@ async def test_errors_that_meet_heartbeats_neither_lose_nor_double_anything(
             await asyncio.sleep(3)
             return 1
 
-        await queue.add_all([NewJob(type="work", lease=1, backoff=Fixed(0), attempts=9) for _ in range(10)])
+        await queue.add_all([NewJob(type="work", lease=1, backoff=FixedBackoff(0), attempts=9) for _ in range(10)])
         with failing(one_node, times, application="jobqueue-leases", errorCode=error):
             async with queue.working(concurrency=10):
                 done = await eventually(lambda: all_of(queue, State.SUCCESS), within=60)
@@ -223,7 +223,7 @@ async def test_a_claim_that_the_server_makes_after_its_worker_has_given_up_is_ta
 async def test_a_network_that_is_slow_and_cut_in_the_middle_neither_loses_nor_doubles_anything(
     one_node: ReplicaSet, frail_queue: JobQueue, frail_fleet: Fleet, seed: int
 ) -> None:
-    common: dict[str, Any] = {"lease": 2, "backoff": Fixed(0), "attempts": 50}
+    common: dict[str, Any] = {"lease": 2, "backoff": FixedBackoff(0), "attempts": 50}
     async with Proxy(one_node.nodes[0].port, seed) as network:
         network.slowest = 0.01
         frail_fleet.start(2, url=network.url)

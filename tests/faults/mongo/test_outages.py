@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from jobqueue import JobQueue, NewJob
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.search.query import JobQuery
 from tests.support.faults.journals import overlaps
@@ -27,7 +27,7 @@ LEASE = 3
 async def add(queue: JobQueue, count: int, go: Path) -> None:
     """Add jobs that run until a file is there."""
     data = {"n": 1, "until": str(go)}
-    new = [NewJob(type="step", data=data, lease=LEASE, attempts=9, backoff=Fixed(0)) for _ in range(count)]
+    new = [NewJob(type="step", data=data, lease=LEASE, attempts=9, backoff=FixedBackoff(0)) for _ in range(count)]
     await queue.add_all(new)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import JobQueue, NewJob
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.states import UNFINISHED, Outcome, State
 from jobqueue.domain.search.query import JobQuery
 from tests.support.factories import patient_reaper
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from jobqueue import Job
 
-COMMON: dict[str, Any] = {"lease": 1, "backoff": Fixed(0), "attempts": 3}
+COMMON: dict[str, Any] = {"lease": 1, "backoff": FixedBackoff(0), "attempts": 3}
 
 
 @pytest.fixture

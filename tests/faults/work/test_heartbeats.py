@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import JobQueue, NewJob
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.states import State
 from jobqueue.settings import Settings
 from tests.acceptance.cli.cli_process import Cli
@@ -81,7 +81,7 @@ async def test_heartbeats_that_are_refused_for_a_moment_end_neither_the_runs_nor
     frail_fleet.start(2)
     await eventually(frail_fleet.is_ready, within=30)
     data = {"n": 1, "until": str(tmp_path / "go")}
-    await frail_queue.add_all([NewJob(type="step", data=data, lease=LEASE, backoff=Fixed(0)) for _ in range(20)])
+    await frail_queue.add_all([NewJob(type="step", data=data, lease=LEASE, backoff=FixedBackoff(0)) for _ in range(20)])
     await eventually(lambda: len(frail_fleet.runs()) == 20)
     with refusing(one_node, {"times": 3}, code):
         await renewed(one_node, 4)
@@ -98,7 +98,7 @@ async def test_runs_whose_heartbeats_are_refused_for_a_whole_lease_stop_before_t
     frail_fleet.start(2)
     await eventually(frail_fleet.is_ready, within=30)
     data = {"n": 1, "until": str(tmp_path / "go")}
-    new = [NewJob(type="step", data=data, lease=LEASE, attempts=9, backoff=Fixed(2)) for _ in range(20)]
+    new = [NewJob(type="step", data=data, lease=LEASE, attempts=9, backoff=FixedBackoff(2)) for _ in range(20)]
     await frail_queue.add_all(new)
     await eventually(lambda: len(frail_fleet.runs()) == 20)
     with refusing(one_node, "alwaysOn", code):

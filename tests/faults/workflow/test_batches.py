@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from tests.support.crashes.aftermath import documents, unfinished, work_off
 from tests.support.mortals import mortals
 from tests.support.scale import sized
@@ -23,7 +23,7 @@ JOBS = 20
 async def test_children_and_callbacks_of_batches_exist_exactly_once_whatever_dies(
     queue: JobQueue, mongo_url: str, db_name: str, figures: Figures
 ) -> None:
-    common: dict[str, Any] = {"lease": 1, "attempts": 50, "backoff": Fixed(0)}
+    common: dict[str, Any] = {"lease": 1, "attempts": 50, "backoff": FixedBackoff(0)}
     child = NewJob(type="after", **common)
     members = [Member(job=NewJob(type="step", on_complete=child, **common)) for _ in range(JOBS)]
     made = [

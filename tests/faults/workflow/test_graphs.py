@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from jobqueue import JobQueue, Member, NewBatch, NewJob
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.states import FINAL
 from tests.support.crashes.aftermath import documents, unfinished, work_off
 from tests.support.mortals import mortals
@@ -25,7 +25,7 @@ async def test_random_graphs_run_in_order_also_when_jobs_fail_are_requeued_and_p
 ) -> None:
     rng = random.Random(23)  # noqa: S311 - no secret
     graphs = [random_graph(rng) for _ in range(sized(3, 12))]
-    after = NewJob(type="after", lease=1, attempts=50, backoff=Fixed(0))
+    after = NewJob(type="after", lease=1, attempts=50, backoff=FixedBackoff(0))
     made = [await queue.add_batch(NewBatch(members=graph, on_success=after)) for graph in graphs]
     batches = [view.batch.id for view, _ in made]
     with mortals(mongo_url, db_name, program=PROGRAM, count=WORKERS, seed=77, share=sized(0.004, 0.002)) as workers:
@@ -60,7 +60,7 @@ def random_graph(rng: random.Random) -> tuple[Member, ...]:
 
     def job() -> NewJob:
         fails = rng.random() < 0.1
-        return NewJob(type="step", data={"fails": fails}, lease=1, attempts=3 if fails else 50, backoff=Fixed(0))
+        return NewJob(type="step", data={"fails": fails}, lease=1, attempts=3 if fails else 50, backoff=FixedBackoff(0))
 
     return tuple(
         Member(job=job(), ref=f"n{place}", after=tuple(f"n{n}" for n in range(place) if rng.random() < 2 / (place + 1)))

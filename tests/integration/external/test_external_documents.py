@@ -13,7 +13,7 @@ from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, ObjectId, 
 from pymongo.errors import DuplicateKeyError
 
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.backoff import DEFAULT, Fixed
+from jobqueue.domain.jobs.backoff import DEFAULT, FixedBackoff
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import JobQuery
@@ -35,7 +35,7 @@ async def test_type_and_data_are_enough_and_the_queue_says_the_rest(idle_runtime
     await idle_runtime.configs.refresh()
     job = await taken(idle_runtime, {"type": "mail", "data": {"to": "a@example.com"}})
     assert (job.state, job.queue, job.type, job.data) == (State.PENDING, "default", "mail", {"to": "a@example.com"})
-    assert (job.attempts, job.priority, job.backoff, job.lease, job.timeout) == (7, 4, Fixed(0), 33, 5)
+    assert (job.attempts, job.priority, job.backoff, job.lease, job.timeout) == (7, 4, FixedBackoff(0), 33, 5)
     assert abs(job.insert_at - await idle_runtime.database.clock.now()) < timedelta(seconds=10)
     claimed = await claim(idle_runtime)
     assert (await fail(idle_runtime, claimed)).state is State.PENDING

@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from jobqueue.domain.errors import ConflictError, NotFoundError, StaleTokenError, WrongStateError
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import FINAL, UNFINISHED, Outcome, State
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success
@@ -123,7 +123,7 @@ class Twin:
         self.rounds: dict[str, int] = {}
 
     async def add(self, attempts: int, backoff: int, priority: int, delay: int) -> None:
-        fields: dict[str, Any] = {"attempts": attempts, "backoff": Fixed(backoff), "priority": priority}
+        fields: dict[str, Any] = {"attempts": attempts, "backoff": FixedBackoff(backoff), "priority": priority}
         job = await self.runtime.producer.add(NewJob(type="work", delay=delay, lease=LEASE, **fields))
         self.jobs[job.id] = model = Modelled(attempts=attempts, backoff=backoff, priority=priority)
         model.wait(self.now, delay)
@@ -425,7 +425,7 @@ async def test_whatever_many_do_at_once_every_job_stays_consistent(
     settings: Settings, idle_runtime: Runtime, seed: int
 ) -> None:
     child = NewJob(type="child")
-    new = [NewJob(type="work", backoff=Fixed(n % 2), attempts=1 + n % 3, on_complete=child) for n in range(8)]
+    new = [NewJob(type="work", backoff=FixedBackoff(n % 2), attempts=1 + n % 3, on_complete=child) for n in range(8)]
     ids = [job.id for job in await idle_runtime.producer.add_all(new)]
     async with open_runtime(settings) as other:
         crowd = [Crowd((idle_runtime, other)[number % 2], ids, seed * 100 + number) for number in range(10)]

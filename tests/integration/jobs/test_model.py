@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from jobqueue.domain.errors import ConflictError
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import FINAL, Outcome, State
 from jobqueue.domain.limits.limits import Rate
@@ -140,7 +140,7 @@ class LimitedTwin(Twin):
         assert slots <= self.running
 
     def _members(self, count: int) -> list[Member]:
-        return [Member(job=NewJob(type="work", attempts=2, backoff=Fixed(5), lease=LEASE)) for _ in range(count)]
+        return [Member(job=NewJob(type="work", attempts=2, backoff=FixedBackoff(5), lease=LEASE)) for _ in range(count)]
 
     def _take(self, batch_id: str, ids: list[str]) -> None:
         self.members[batch_id] += ids

@@ -15,7 +15,7 @@ from prometheus_client import parser
 
 from jobqueue.api.app import make_app
 from jobqueue.cli.main import cli
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.services.insight import metrics
@@ -133,7 +133,7 @@ def ages(text: str) -> dict[str, float]:
 
 @pytest.mark.parametrize("back", ["failed", "given back", "requeued"])
 async def test_a_job_that_comes_back_notes_since_when_it_can_be_claimed(idle_runtime: Runtime, back: str) -> None:
-    claimed = await claimed_job(idle_runtime, queue="q", attempts=2, backoff=Fixed(0))
+    claimed = await claimed_job(idle_runtime, queue="q", attempts=2, backoff=FixedBackoff(0))
     if back == "failed":
         await fail(idle_runtime, claimed, ERROR)
     elif back == "given back":

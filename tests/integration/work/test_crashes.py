@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import Outcome, State
 from tests.support.factories import (
@@ -43,7 +43,7 @@ def at(seconds: float) -> datetime:
 async def claims(runtime: Runtime, count: int, *, worker: str = "worker", **fields: Any) -> list[ClaimedJob]:
     """Add jobs and claim them at the beginning of time."""
     set_clock(runtime, NOW)
-    how: dict[str, Any] = {"lease": LEASE, "backoff": Fixed(0)} | fields
+    how: dict[str, Any] = {"lease": LEASE, "backoff": FixedBackoff(0)} | fields
     await runtime.producer.add_all([NewJob(type="work", **how) for _ in range(count)])
     return [await claim(runtime, worker=worker) for _ in range(count)]
 
@@ -68,7 +68,7 @@ async def sign(runtime: Runtime, seconds: float, worker: str = "worker") -> None
 
 
 async def test_jobs_that_lost_their_worker_together_are_not_counted(idle_runtime: Runtime) -> None:
-    claimed = await claims(idle_runtime, 5, backoff=Fixed(7))
+    claimed = await claims(idle_runtime, 5, backoff=FixedBackoff(7))
     assert await reap(idle_runtime, LEASE) is None
     for job in await look(idle_runtime, claimed):
         assert (job.state, job.attempts_made, job.crashes, job.claim) == (State.DELAYED, 0, 1, None)
@@ -205,7 +205,7 @@ async def lose_worker(runtime: Runtime) -> None:
 
 
 async def test_two_crashes_are_not_counted_and_the_third_is(idle_runtime: Runtime) -> None:
-    first, second = [await add(idle_runtime, lease=LEASE, backoff=Fixed(0), attempts=2) for _ in range(2)]
+    first, second = [await add(idle_runtime, lease=LEASE, backoff=FixedBackoff(0), attempts=2) for _ in range(2)]
     for number in range(2):
         for _ in range(2):
             await claim(idle_runtime, worker=f"worker {number}")
@@ -213,7 +213,7 @@ async def test_two_crashes_are_not_counted_and_the_third_is(idle_runtime: Runtim
     crashed = [await idle_runtime.jobs.get(job.id) for job in (first, second)]
     assert [(job.crashes, job.attempts_made) for job in crashed] == [(2, 0)] * 2
     for made, state in ((1, State.PENDING), (2, State.FAILED)):
-        healthy = await add(idle_runtime, lease=LEASE, backoff=Fixed(3600))
+        healthy = await add(idle_runtime, lease=LEASE, backoff=FixedBackoff(3600))
         claimed = [await claim(idle_runtime, worker=f"worker {state}") for _ in range(2)]
         assert [one.job.id for one in claimed] == [first.id, healthy.id]
         await lose_worker(idle_runtime)
@@ -224,7 +224,7 @@ async def test_two_crashes_are_not_counted_and_the_third_is(idle_runtime: Runtim
 
 
 async def test_a_persons_requeue_forgets_the_crashes(idle_runtime: Runtime) -> None:
-    claimed = await claims(idle_runtime, 2, backoff=Fixed(100))
+    claimed = await claims(idle_runtime, 2, backoff=FixedBackoff(100))
     await reap(idle_runtime, LEASE)
     job = await idle_runtime.admin.requeue(claimed[0].job.id)
     assert (job.crashes, outcomes(job)) == (None, [Outcome.CRASH, Outcome.REQUEUE])

@@ -11,7 +11,7 @@ import pytest
 from bson import ObjectId
 
 from jobqueue.domain.errors import DatabaseUnavailableError
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.services.work import loops
@@ -158,7 +158,9 @@ async def test_a_job_that_was_claimed_again_meanwhile_is_left_alone(idle_runtime
 
 async def test_between_a_heartbeat_and_the_reaper_exactly_one_wins_at_the_edge(idle_runtime: Runtime) -> None:
     set_clock(idle_runtime, NOW)
-    jobs = await idle_runtime.producer.add_all([NewJob(type="work", lease=10, backoff=Fixed(5)) for _ in range(300)])
+    jobs = await idle_runtime.producer.add_all(
+        [NewJob(type="work", lease=10, backoff=FixedBackoff(5)) for _ in range(300)]
+    )
     claims = [await claim(idle_runtime) for _ in jobs]
     set_clock(idle_runtime, NOW + timedelta(seconds=10))
     won = {"heartbeat": 0, "reaper": 0}
@@ -177,7 +179,9 @@ async def test_between_a_heartbeat_and_the_reaper_exactly_one_wins_at_the_edge(i
 
 
 async def test_several_reapers_take_each_abandoned_job_back_once(settings: Settings, idle_runtime: Runtime) -> None:
-    jobs = await idle_runtime.producer.add_all([NewJob(type="work", backoff=Fixed(0)) for _ in range(sized(300, 1000))])
+    jobs = await idle_runtime.producer.add_all(
+        [NewJob(type="work", backoff=FixedBackoff(0)) for _ in range(sized(300, 1000))]
+    )
     for _ in jobs:
         await claim(idle_runtime)
     await idle_runtime.jobs.collection.update_many({}, {"$set": {"resetAt": NOW}})

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError
-from jobqueue.domain.jobs.backoff import Exponential, Fixed, Steps
+from jobqueue.domain.jobs.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
 from jobqueue.domain.jobs.job import Job, NewJob
 from jobqueue.domain.jobs.states import Outcome, State
 
@@ -51,9 +51,11 @@ metas = st.dictionaries(plain_names, values(plain_names), max_size=3)
 
 waits = st.integers(0, 10**6) | st.floats(0, 10**6)
 backoffs: SearchStrategy[Backoff] = st.one_of(
-    waits.map(Fixed),
-    st.lists(waits, min_size=1, max_size=5).map(lambda several: Steps(tuple(several))),
-    st.builds(Exponential, base=waits, factor=st.integers(1, 1000) | st.floats(1, 1000), max=waits, jitter=chances),
+    waits.map(FixedBackoff),
+    st.lists(waits, min_size=1, max_size=5).map(lambda several: SteppedBackoff(tuple(several))),
+    st.builds(
+        ExponentialBackoff, base=waits, factor=st.integers(1, 1000) | st.floats(1, 1000), max=waits, jitter=chances
+    ),
 )
 
 garbage = st.recursive(
@@ -117,7 +119,7 @@ def make_job(**changes: Any) -> Job:
         "priority": 0,
         "attempts": 3,
         "attempts_made": 1,
-        "backoff": Fixed(10),
+        "backoff": FixedBackoff(10),
         "delay": 0,
         "lease": 60,
         "timeout": None,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.backoff import Backoff, Exponential, Fixed, Steps, parse
+from jobqueue.domain.jobs.backoff import Backoff, ExponentialBackoff, FixedBackoff, SteppedBackoff, parse
 from tests.unit.jobs.domain_strategies import HUGE, backoffs, chances, garbage, modest
 
 
@@ -70,10 +70,10 @@ def test_garbage_raises_nothing_but_invalid_input_errors(value: object) -> None:
         ({"kind": "exponential", "base": HUGE}, "backoff.base"),
         ({"kind": "exponential", "factor": 0.5}, "backoff.factor"),
         ({"kind": "exponential", "jitter": 1.5}, "backoff.jitter"),
-        (Fixed(-1), "backoff"),
-        (Steps((1, math.nan)), "backoff.1"),
-        (Steps(()), "backoff"),
-        (Exponential(max=math.inf), "backoff.max"),
+        (FixedBackoff(-1), "backoff"),
+        (SteppedBackoff((1, math.nan)), "backoff.1"),
+        (SteppedBackoff(()), "backoff"),
+        (ExponentialBackoff(max=math.inf), "backoff.max"),
     ],
 )
 def test_what_is_no_backoff_is_refused_by_its_path(value: Any, path: str) -> None:
@@ -83,29 +83,29 @@ def test_what_is_no_backoff_is_refused_by_its_path(value: Any, path: str) -> Non
 
 
 def test_a_fixed_wait_is_the_same_after_every_attempt() -> None:
-    assert {Fixed(60).seconds(attempt, chance=0.5) for attempt in (1, 2, 1000)} == {60}
+    assert {FixedBackoff(60).seconds(attempt, chance=0.5) for attempt in (1, 2, 1000)} == {60}
 
 
 def test_the_last_step_repeats() -> None:
-    steps = Steps((10, 60, 600))
+    steps = SteppedBackoff((10, 60, 600))
     assert [steps.seconds(attempt, chance=0.5) for attempt in range(6)] == [10, 10, 60, 600, 600, 600]
 
 
 def test_an_exponential_wait_grows_up_to_its_maximum() -> None:
-    wanted = Exponential(base=10, factor=2, max=100, jitter=0)
+    wanted = ExponentialBackoff(base=10, factor=2, max=100, jitter=0)
     assert [wanted.seconds(attempt, chance=0.5) for attempt in range(1, 7)] == [10, 20, 40, 80, 100, 100]
 
 
 @modest
 @given(chances)
 def test_jitter_spreads_a_wait_to_both_sides_and_no_further(chance: float) -> None:
-    assert 9 <= Exponential(base=10, jitter=0.1).seconds(1, chance=chance) <= 11
+    assert 9 <= ExponentialBackoff(base=10, jitter=0.1).seconds(1, chance=chance) <= 11
 
 
 def test_jitter_uses_its_whole_width() -> None:
-    wanted = Exponential(base=10, jitter=0.5)
+    wanted = ExponentialBackoff(base=10, jitter=0.5)
     assert [wanted.seconds(1, chance=chance) for chance in (0, 0.5, 1)] == [5, 10, 15]
 
 
 def test_no_wait_stays_no_wait_however_many_attempts_there_were() -> None:
-    assert Exponential(base=0, factor=1000).seconds(10**9, chance=1) == 0
+    assert ExponentialBackoff(base=0, factor=1000).seconds(10**9, chance=1) == 0

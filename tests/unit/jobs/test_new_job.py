@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
-from jobqueue.domain.jobs.backoff import Fixed, Steps
+from jobqueue.domain.jobs.backoff import FixedBackoff, SteppedBackoff
 from jobqueue.domain.jobs.checks import BOUNDS, check_id, check_number, check_queue, check_type
 from jobqueue.domain.jobs.job import DEEPEST_CHILD, MOST_CHILDREN, NewJob, as_tuple, depth
 from jobqueue.domain.jobs.payload import MOST_DATA
@@ -60,7 +60,7 @@ def problems(**fields: Any) -> dict[str, list[str]]:
         ("backoff", "60", "backoff"),
         ("backoff", [1, HUGE], "backoff.1"),
         ("backoff", {"kind": "linear"}, "backoff.kind"),
-        ("backoff", Fixed(-1), "backoff"),
+        ("backoff", FixedBackoff(-1), "backoff"),
         ("delay", -1, "delay"),
         ("delay", HUGE, "delay"),
         ("delay", math.nan, "delay"),
@@ -167,7 +167,7 @@ def test_children_keep_the_shape_they_were_given_in() -> None:
         return NewJob(type="a", **fields)
 
     one = made(on_complete={"type": "b", "data": {"n": 1}, "backoff": [1, 2]})
-    assert one.on_complete == NewJob(type="b", data={"n": 1}, backoff=Steps((1, 2)))
+    assert one.on_complete == NewJob(type="b", data={"n": 1}, backoff=SteppedBackoff((1, 2)))
     several = made(on_success=[{"type": "b"}, NewJob(type="c")])
     assert several.on_success == (NewJob(type="b"), NewJob(type="c"))
     assert made(on_failure=[]).on_failure is None

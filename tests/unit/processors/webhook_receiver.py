@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from jobqueue.domain.jobs.attempt import Claim
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.job import Job
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.processing import WebhookConfig
@@ -171,7 +171,7 @@ def make_job(**changes: Any) -> Job:
     unset: dict[str, Any] = {item.name: None for item in fields(Job)}
     usual = {
         "id": "65e5c0a1b2c3d4e5f6a7b8c9", "queue": "default", "type": "render", "data": {}, "meta": {}, "priority": 0,
-        "attempts": 3, "attempts_made": 1, "backoff": Fixed(10), "delay": 0, "lease": 60, "depends_on": (),
+        "attempts": 3, "attempts_made": 1, "backoff": FixedBackoff(10), "delay": 0, "lease": 60, "depends_on": (),
         "insert_at": datetime.now(UTC), "progress": 0, "logs": (), "history": (), "state": State.PROCESSING,
         "on_success_delete": False, "claim": Claim(token=TOKEN, worker="w"), "run": 0, "log_count": 0, "outbox": (),
     }  # fmt: skip

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.backoff import DEFAULT, Fixed
+from jobqueue.domain.jobs.backoff import DEFAULT, FixedBackoff
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.queues.queue import QueueConfig, read_what_holds
 from jobqueue.domain.work.processing import CommandConfig, WebhookConfig, processor
@@ -19,7 +19,7 @@ from tests.unit.jobs.domain_strategies import garbage, modest, new_jobs
 URL = "https://example.com/hook"
 SECRET = "whsec_" + "QUFB" * 8
 DEFAULTS = ("priority", "attempts", "backoff", "lease", "timeout", "on_success_delete")
-CONFIG = QueueConfig(attempts=9, backoff=Fixed(77), lease=5, timeout=50, priority=3, on_success_delete=True)
+CONFIG = QueueConfig(attempts=9, backoff=FixedBackoff(77), lease=5, timeout=50, priority=3, on_success_delete=True)
 
 
 def test_a_queue_nobody_configured_has_the_documented_defaults() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobqueue.domain.jobs import json_form, transitions
-from jobqueue.domain.jobs.backoff import Fixed
+from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.crash import CrashVerdict, Neighbour, fate, group
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.store.documents import documents, statements
@@ -103,7 +103,7 @@ def test_a_note_holds_until_the_lease_is_renewed() -> None:
 @pytest.mark.parametrize("made", [1, 3])
 @pytest.mark.parametrize("wait", [0, 7])
 def test_a_crash_beside_others_is_not_counted_as_an_attempt_and_waits_like_a_failure(made: int, wait: int) -> None:
-    one = make_job(attempts_made=made, attempts=3, backoff=Fixed(wait), crashes=None)
+    one = make_job(attempts_made=made, attempts=3, backoff=FixedBackoff(wait), crashes=None)
     change = transitions.crash(one, TOKEN, ERROR, chance=0.5)
     assert (change.outcome, change.refund, change.crashes, change.expired_only) == (Outcome.CRASH, True, 1, True)
     assert (change.target, change.delay) == ((State.DELAYED, wait) if wait else (State.PENDING, None))

@@ -1,0 +1,49 @@
+"""Options of a new job as keyword arguments, so that type checkers find misspelt names and wrong values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from jobqueue.domain.jobs.job import NewJob
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from jobqueue.domain.jobs.backoff import Backoff
+
+ChildOptions = NewJob | Mapping[str, Any]
+ChildrenOptions = ChildOptions | Sequence[ChildOptions] | None
+
+
+class JobOptions(TypedDict, total=False):
+    """The fields of `NewJob` besides its type and data; durations are in seconds."""
+
+    queue: str
+    meta: Mapping[str, Any]
+    priority: int | None
+    attempts: int | None
+    backoff: Backoff | float | Sequence[float] | Mapping[str, Any] | None
+    delay: float | None
+    delay_til: datetime | None
+    lease: float | None
+    timeout: float | None
+    key: str | None
+    depends_on: Sequence[str]
+    dependency_policy: str | None
+    on_success_delete: bool | None
+    on_complete: ChildrenOptions
+    on_success: ChildrenOptions
+    on_failure: ChildrenOptions
+
+
+class MemberOptions(JobOptions, total=False):
+    """The fields of a job that a running job adds to its batch.
+
+    Attributes:
+        ref: its name within the batch. Nothing is added under a ``ref`` that the batch has already.
+        blocks: refs or ids of waiting jobs of the batch that shall wait for this job too.
+    """
+
+    ref: str | None
+    blocks: Sequence[str]
