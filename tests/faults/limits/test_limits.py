@@ -75,7 +75,7 @@ async def starts(queue: JobQueue) -> list[datetime]:
 @pytest.mark.parametrize(
     ("most", "jobs", "seconds"),
     # Fifty at a time are reached only if they last.
-    [(1, sized(40, 200), 0.03), (5, sized(150, 1000), 0.03), (50, sized(250, 1500), 1)],
+    [(1, sized(20, 200), 0.03), (5, sized(80, 1000), 0.03), (50, sized(150, 1500), 1)],
 )
 async def test_never_more_jobs_run_at_a_time_than_allowed_also_when_workers_are_killed(
     queue: JobQueue, fleet: Fleet, figures: Figures, most: int, jobs: int, seconds: float
@@ -155,7 +155,7 @@ async def _none_processing(queue: JobQueue) -> bool:
 async def test_no_window_has_more_starts_than_the_rate_allows_whatever_happens_to_the_workers(
     queue: JobQueue, fleet: Fleet, figures: Figures
 ) -> None:
-    limit, per, jobs = sized((50, 1, 300), (100, 2, 1500))
+    limit, per, jobs = sized((50, 1, 200), (100, 2, 1500))
     rng = random.Random(7)  # noqa: S311 - no secret
     await configure(queue, rate={"limit": limit, "per": per})
     fleet.start(2, seed=1)
@@ -163,7 +163,7 @@ async def test_no_window_has_more_starts_than_the_rate_allows_whatever_happens_t
     await eventually(fleet.is_ready, within=30)
     await add(queue, jobs)
     alive = [0, 1, 2, 3]
-    turns = sized(6, 18)
+    turns = sized(3, 18)
     for turn in range(turns):
         seen = len(fleet.runs())
         await eventually(lambda seen=seen: len(fleet.runs()) >= min(seen + 30, jobs), within=60)  # type: ignore[misc]

@@ -25,6 +25,7 @@ from tests.support.factories import open_runtime
 from tests.support.faults.journals import overlaps
 from tests.support.faults.proxy import Proxy
 from tests.support.fleet import Fleet
+from tests.support.scale import sized
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ async def test_a_worker_with_many_jobs_keeps_all_their_leases_when_replies_come_
     cores: int,
 ) -> None:
     (tmp_path / "journals").mkdir()
-    data = {"n": 1, "seconds": 3 * lease}
+    data = {"n": 1, "seconds": sized(2, 3) * lease}
     settings = Settings.load({"mongo_url": one_node.url, "db": DATABASE, "reap_interval": "0.2"}, environ={})
     async with open_runtime(settings, started=True), Proxy(one_node.nodes[0].port) as network:
         with Fleet(tmp_path / "journals", network.url, DATABASE, places=jobs) as fleet:

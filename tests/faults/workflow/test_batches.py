@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "tests.support.workers.crashing_worker"
 WORKERS = 4
-BATCHES = sized(12, 60)
+BATCHES = sized(4, 60)
 JOBS = 20
 
 
@@ -30,7 +30,7 @@ async def test_children_and_callbacks_of_batches_exist_exactly_once_whatever_die
         (await queue.add_batch(NewBatch(members=tuple(members), on_complete=child, on_success=(child, child))))[0]
         for _ in range(BATCHES)
     ]
-    with mortals(mongo_url, db_name, program=PROGRAM, count=WORKERS, seed=11, share=sized(0.004, 0.001)) as workers:
+    with mortals(mongo_url, db_name, program=PROGRAM, count=WORKERS, seed=11, share=sized(0.01, 0.001)) as workers:
 
         async def is_done() -> bool:
             return await unfinished(queue) == 0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jobqueue.settings import Settings
     from tests.support.faults.figures import Figures
 
-RACES = sized(60, 1000)
+RACES = sized(25, 1000)
 LONGEST = 0.012
 """Seconds within which all of it happens."""
 
