@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+
+from tests.support.scale import sized
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from jobqueue.services.work.dispatcher import Dispatcher
 
 T = TypeVar("T")
+SLOWNESS: Final = sized(2, 5)
+"""A machine may be this much slower than a quiet one; the full tests run beside many processes of their own."""
 
 
 @overload
@@ -22,9 +26,9 @@ async def eventually(look: Callable[[], Any], *, within: float = 20, every: floa
     """Return what is seen as soon as it is true; a plain or an async function may look.
 
     Raises:
-        TimeoutError: it is not within as many seconds.
+        TimeoutError: it is not within as many seconds of a quiet machine.
     """
-    async with asyncio.timeout(within):
+    async with asyncio.timeout(within * SLOWNESS):
         while True:
             seen = look()
             found = await seen if inspect.isawaitable(seen) else seen

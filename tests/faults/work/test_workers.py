@@ -81,7 +81,7 @@ async def test_each_job_runs_once_and_in_priority_order(
 ) -> None:
     added = await add_jobs(queue, lease=60)
     with workers(tmp_path, mongo_url, db_name):
-        await eventually(lambda: _none_left(queue), within=100)
+        await eventually(lambda: _none_left(queue), within=sized(100, 500))
     done = await finished(queue)
     assert {job.id for job in done} == {job.id for job in added}
     assert all(job.attempts_made == 1 and len(job.history) == 1 for job in done)
@@ -106,7 +106,7 @@ async def test_a_worker_killed_half_way_loses_nothing(
             running[kill].kill()
             if KILLS > 1:
                 running.append(start(tmp_path / str(len(running)), mongo_url, db_name))
-        await eventually(lambda: _none_left(queue), within=100)
+        await eventually(lambda: _none_left(queue), within=sized(100, 500))
     done = await finished(queue)
     assert {job.id for job in done} == {job.id for job in added}
     recorded = [[entry.outcome for entry in job.history] for job in done]
