@@ -1,6 +1,6 @@
-"""Which fields of a job may be searched, sorted by, read and shown, and what kind of values they have.
+"""The fields of a job that may be searched, sorted by, read and shown, and the kinds of their values.
 
-What is not named here cannot be asked for: the tokens of claims and everything the program keeps for itself.
+Every other field is out of reach: the tokens of claims, and the fields that the program keeps for itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PATH: Final = re.compile(r"[^.$\0][^.\0]*(\.[^.$\0][^.\0]*){0,11}")
 
 
 class Kind(StrEnum):
-    """What kind of values a field has."""
+    """The kind of the values of a field."""
 
     TEXT = "text"
     STATE = "a state"
@@ -34,8 +34,9 @@ class Kind(StrEnum):
     PART = "an object"
 
 
-def _fields() -> dict[str, Kind]:
-    kinds: dict[Kind, str] = {
+FIELDS: Final[Mapping[str, Kind]] = {
+    name: kind
+    for kind, names in {
         Kind.ID: "id batchId parentId callbackOf.batchId",
         Kind.IDS: "dependsOn",
         Kind.STATE: "state",
@@ -52,16 +53,14 @@ def _fields() -> dict[str, Kind]:
         Kind.ANY: "data meta result backoff",
         Kind.LIST: "logs history",
         Kind.PART: "error claim callbackOf onComplete onSuccess onFailure history.error",
-    }
-    return {name: kind for kind, names in kinds.items() for name in names.split()}
-
-
-FIELDS: Final[Mapping[str, Kind]] = _fields()
-"""By their JSON names."""
+    }.items()
+    for name in names.split()
+}
+"""Kinds by JSON names."""
 FREE: Final = ("data", "meta", "result", "backoff")
-"""Below these any path may be asked for."""
+"""Fields with values of any form: any path below them may be named."""
 SECRET: Final = frozenset({"claim", "history"})
-"""Those have a token in them: they cannot be read as a whole."""
+"""Fields with a token in them, which cannot be read as a whole."""
 SORTS: Final = frozenset(
     {"id", "insertAt", "startAt", "endAt", "delayTil", "resetAt", "priority", "attemptsMade", "progress"}
     | {"queue", "type", "state"}
@@ -71,24 +70,22 @@ _ALIASES: Final = {"_id": "id"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
-    """The names that may be used at one place: those of a job, or those a pipeline has made itself.
+    """The names that may be used at one place: the fields of a job, or names that a pipeline has made.
 
     Attributes:
-        prefix: of a job's fields, ending with a dot: names are those below it.
-        made: names that hold what was computed; anything below them may be asked for.
-        jobs: the fields of a job are there too.
+        prefix: the path of a list of objects, with a dot at its end: names are those below it.
+        made: names of computed values; any path below them may be asked for.
+        jobs: the fields of a job may be named too.
+        stored: the documents are jobs as they are stored.
     """
 
     prefix: str = ""
     made: frozenset[str] = frozenset()
     jobs: bool = True
+    stored: bool = True
 
     def kind(self, name: object, at: str) -> tuple[str, Kind]:
-        """Return the full path of a field and what kind of values it has.
-
-        Raises:
-            InvalidInputError: there is no such field to search by.
-        """
+        """Return the full path of a field and the kind of its values; refuse an unknown field."""
         path = self.prefix + check_path(name, at)
         first, dot, _ = path.partition(".")
         if first in self.made:
@@ -110,18 +107,14 @@ JOB: Final = Vocabulary()
 
 
 def check_path(name: object, at: str) -> str:
-    """Return a path of names with dots between them.
-
-    Raises:
-        InvalidInputError: it is none, or a name in it is empty, begins with ``$`` or is no Unicode text.
-    """
+    """Return a path of names with dots between them; refuse names that are empty, begin with ``$`` or are no text."""
     if not isinstance(name, str) or len(name) > LONGEST_PATH or not _PATH.fullmatch(name) or not is_text(name):
         raise InvalidInputError({at: ["is not a path of names with dots between them"]})
     return name
 
 
 def is_text(value: str) -> bool:
-    """Tell whether it is Unicode text, without lone surrogates."""
+    """Tell whether a text is Unicode, without lone surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -142,8 +142,8 @@ def _is_linear(plain: str) -> bool:
 def _unwrapped(given: Mapping[str, Any], at: str) -> Value:
     if len(given) == 1:
         ((name, inner),) = given.items()
-        if name in _EXTENDED:
-            return _EXTENDED[name](inner, f"{at}.{name}")
+        if name in EXTENDED:
+            return EXTENDED[name](inner, f"{at}.{name}")
     raise InvalidInputError({at: ['must be a value; an object is none, but for {"$date": …} and {"$oid": …}']})
 
 
@@ -175,7 +175,7 @@ def _double(given: Any, at: str) -> float:
         raise InvalidInputError({at: ["must be a number as text"]}) from None
 
 
-_EXTENDED: Final[Mapping[str, Callable[[Any, str], Value]]] = {
+EXTENDED: Final[Mapping[str, Callable[[Any, str], Value]]] = {
     "$date": _date,
     "$oid": lambda given, at: Id(check_id(given, at)),
     "$numberInt": _whole,

@@ -27,42 +27,41 @@ _META: Final = "meta."
 _BY_ATTRIBUTE: Final = frozenset({"$eq", "$in", "$all", "$has"})
 
 
-def matching(wanted: Filter, scope: Scope = EVERYTHING, *, by_index: bool = False) -> Document:
-    """Return what finds the jobs that a filter asks for within a scope, and nothing but jobs.
+def matching(query: Filter, scope: Scope = EVERYTHING, *, by_index: bool = False) -> Document:
+    """Return a filter for the jobs in a scope that a compiled filter matches, and for nothing but jobs.
 
-    Args:
-        wanted: a compiled filter.
-        scope: of the caller.
-        by_index: as in `scope_filters.clauses`.
+    ``by_index`` is as in `scope_filters.clauses`.
     """
-    # What is left of a deleted job for a while has no such date.
-    parts = [{"insertAt": {"$gte": FIRST_DATE}}] if not _has_bound(wanted) else []
-    asked = [
+    # The remains of a deleted job have no such date.
+    parts = [{"insertAt": {"$gte": FIRST_DATE}}] if not _has_bound(query) else []
+    clauses = [
         (attribute(part) if by_index and isinstance(part, Comparison) else None) or document(part)
-        for part in conjuncts(wanted)
+        for part in conjuncts(query)
     ]
-    return merged([*scope_filters.clauses(scope, by_index=by_index), *asked, *parts])
+    return merged([*scope_filters.clauses(scope, by_index=by_index), *clauses, *parts])
 
 
-def document(wanted: Filter, *, exact: bool = True, of_jobs: bool = True) -> Document:
-    """Return a filter for the database.
+def document(query: Filter, *, exact: bool = True, of_jobs: bool = True, prefix: str = "") -> Document:
+    """Return a compiled filter as a filter for the database.
 
     Args:
-        wanted: a compiled filter.
-        exact: the documents are jobs as they are stored, so that values of ``meta`` can be found by their attributes.
-        of_jobs: the paths are those of a job, by their JSON names.
+        query: the compiled filter.
+        exact: the documents are jobs as they are stored, so that attributes find the values of ``meta``.
+        of_jobs: the paths are the JSON names of a job's fields.
+        prefix: the path of the list whose members the filter is about, with a dot at its end.
     """
-    match wanted:
+    match query:
         case Group(operator, parts):
-            inner = [document(part, exact=exact, of_jobs=of_jobs) for part in parts]
+            inner = [document(part, exact=exact, of_jobs=of_jobs, prefix=prefix) for part in parts]
             return {operator: inner} if inner else {}
         case Element(path, part):
-            return {name(path) if of_jobs else path: {"$elemMatch": _below(part, f"{path}.")}}
+            member = document(part, exact=False, of_jobs=False, prefix=f"{path}.")
+            return {name(path) if of_jobs else path.removeprefix(prefix): {"$elemMatch": member}}
         case Comparison(_, "$text", text):
             return _text(text)
-        case Comparison():
-            found = _by_attribute(wanted) if exact else None
-            return found or {name(wanted.path) if of_jobs else wanted.path: _comparison(wanted)}
+        case Comparison(path):
+            by_attribute = _by_attribute(query) if exact else None
+            return by_attribute or {name(path) if of_jobs else path.removeprefix(prefix): _comparison(query)}
 
 
 def merged(parts: list[Document]) -> Document:
@@ -99,17 +98,6 @@ def _comparison(one: Comparison) -> Document:
             return {"$eq": value(one.value[0])}
         return {"$in": value(one.value), "$exists": True}
     return {one.operator: value(one.value)}
-
-
-def _below(wanted: Filter, prefix: str) -> Document:
-    match wanted:
-        case Group(operator, parts):
-            inner = [_below(part, prefix) for part in parts]
-            return {operator: inner} if inner else {}
-        case Element(path, part):
-            return {path.removeprefix(prefix): {"$elemMatch": _below(part, f"{path}.")}}
-        case Comparison():
-            return {wanted.path.removeprefix(prefix): _comparison(wanted)}
 
 
 def attribute(one: Comparison) -> Document | None:
