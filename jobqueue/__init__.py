@@ -49,7 +49,7 @@ __all__ = [
     "SteppedBackoff",
 ]
 
-# Found at first use, so that the command line does not load the driver to print its help.
+# Loaded at first use, so that the command line does not load the driver to print its help.
 _HOMES: Final = {
     "ActiveJob": "processors.callbacks.callback",
     "BlockingJob": "processors.callbacks.callback",

@@ -1,6 +1,6 @@
-"""The log of the program itself, as structured events on the standard library's logging.
+"""The log of the program, as structured events on the standard library's logging.
 
-A user's own logging configuration applies; nothing is printed unless something is configured to.
+The user's own logging configuration applies; without one, nothing is printed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def _render(_logger: object, _method: str, event: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
-    """Return the call of the standard logger: text for all, the values as `fields` for formatters that use them."""
+    """Return the arguments for the standard logger: the text, and the values as ``fields`` for formatters."""
     exc_info = event.pop("exc_info", None)
     name = str(event.pop("event", ""))
     values = " ".join(f"{key}={value!r}" if " " in str(value) else f"{key}={value}" for key, value in event.items())

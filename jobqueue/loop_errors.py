@@ -1,4 +1,4 @@
-"""Endless loops that survive errors nobody foresaw."""
+"""Endless loops that survive unforeseen errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FIRST_PAUSE: Final = 1.0
-"""Seconds between an unforeseen error and the next turn; every further error in a row doubles them."""
+"""Seconds between an unforeseen error and the next turn; each further error in a row doubles them."""
 LONGEST_PAUSE: Final = 30.0
 
 
@@ -22,8 +22,8 @@ class LoopErrors:
     """Log and count the unforeseen errors of a loop, so that the loop goes on.
 
     Args:
-        loop: its name, for the log and for metrics.
-        count: is called with the name for every error.
+        loop: the name of the loop, for the log and for metrics.
+        count: is called with the name for each error.
         longest: seconds of the longest pause.
 
     Attributes:
@@ -48,7 +48,7 @@ class LoopErrors:
         """Surround a turn: an error ends the block, and not the loop.
 
         Raises:
-            CancelledError: the task of the loop is cancelled. A cancelled call inside of the turn is an error.
+            CancelledError: the task of the loop is cancelled. A cancelled call inside the turn is an error like others.
         """
         try:
             yield

@@ -1,4 +1,4 @@
-"""Memory of bounded size."""
+"""A cache of bounded size."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """Keep values by key, and forget the value that was used longest ago when there are too many.
+    """Keep values by key; the least recently used value is forgotten when there are too many.
 
-    Nothing may depend on a value that is kept here: it can be forgotten at any time.
+    A value can be forgotten at any time.
 
     Args:
-        most: the number of values that are kept at most.
+        most: the largest number of values.
     """
 
     def __init__(self, most: int) -> None:
@@ -32,21 +32,21 @@ class LruCache(Generic[K, V]):
         return iter(self._values)
 
     def get(self, key: K) -> V | None:
-        """Return a value and count that as its use; ``None`` if it is not kept."""
+        """Return a value and count its use; ``None`` if there is no such value."""
         if key in self._values:
             self._values.move_to_end(key)
         return self._values.get(key)
 
     def peek(self, key: K) -> V:
-        """Return a value that is kept, which does not count as its use.
+        """Return a value without counting its use.
 
         Raises:
-            KeyError: it is not kept.
+            KeyError: there is no such value.
         """
         return self._values[key]
 
     def keep(self, key: K, value: V) -> K | None:
-        """Keep a value; return the key of another value that is forgotten for it."""
+        """Keep a value; return the key of a value that is forgotten in its place."""
         self._values[key] = value
         self._values.move_to_end(key)
         if len(self._values) <= self._most:
@@ -55,5 +55,5 @@ class LruCache(Generic[K, V]):
         return forgotten
 
     def forget(self, key: K) -> V | None:
-        """Forget a value; return it if it was kept."""
+        """Forget a value and return it, if there is one."""
         return self._values.pop(key, None)

@@ -1,1 +1,1 @@
-"""What a job is: pure values and rules, standard library only, no I/O and no clock."""
+"""Values and rules of jobs: standard library only, no I/O and no clock."""

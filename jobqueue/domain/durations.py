@@ -1,23 +1,33 @@
-"""Durations that callers pass, in seconds."""
+"""Numbers and durations that callers pass; durations are in seconds."""
 
 from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import Final, SupportsFloat
+from typing import Final, SupportsFloat, TypeGuard
 
 from jobqueue.domain.text import type_name
 
 LONGEST: Final = 10 * 365 * 86_400.0
-"""No wait is longer than this many seconds."""
+"""Seconds of the longest wait."""
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Tell whether a value is a whole number; a truth value is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a finite number; a whole number may be too large for a float."""
+    return is_whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def seconds(value: object, name: str) -> float | None:
-    """Return a wait in seconds; a negative wait is over already and becomes 0, ``None`` stays ``None``.
+    """Return a wait in seconds; a negative wait becomes 0, and ``None`` stays ``None``.
 
     Args:
         value: seconds, or a `timedelta`.
-        name: of the argument, for the message.
+        name: the name of the argument, for the message.
 
     Raises:
         TypeError: the value is neither a number nor a `timedelta`.

@@ -1,13 +1,13 @@
-"""Everything that can go wrong, as one tree.
+"""The errors of this package, as one tree.
 
 ::
 
     JobQueueError
     ├── InvalidInputError          a value the caller sent is not acceptable       422
-    │   └── TooCostlyError         a search that would look at too much
-    │       └── TooSlowError       or has taken too long
-    ├── BusyError                  one too many at a time                          503
-    │   └── OneAtATimeError        this caller may have one at a time              429
+    │   └── TooCostlyError         a search would look at too many jobs
+    │       └── TooSlowError       a search took too long
+    ├── BusyError                  too many calls at a time                        503
+    │   └── OneAtATimeError        a second call of a caller at a time             429
     ├── TooLargeError              data, meta or result over its limit             413
     ├── ResultUnavailableError     in a handler: a result has to be loaded, or is lost
     ├── ForbiddenError             the caller may not do this                      403
@@ -17,16 +17,16 @@
     │   ├── KeyConflictError       an unfinished job of the queue has this key
     │   ├── WrongStateError        the job's state does not allow this
     │   ├── InFlightError          a request with this Idempotency-Key is under way
-    │   └── UnfinishedJobsError    a queue that still has something to do is not deleted
-    ├── ChangedMeanwhileError      what was to be changed is not what the caller has seen  412
-    │   └── EditionChangedError    it was changed between the look and the write
+    │   └── UnfinishedJobsError    a queue with unfinished jobs is not deleted
+    ├── ChangedMeanwhileError      the resource changed since the caller read it   412
+    │   └── EditionChangedError    the document changed between read and write
     ├── SettingsError              settings, all mistakes at once
     ├── NotReadyError              no request can be served at the moment          503
-    ├── WriteRefusedError          MongoDB refuses a write for a reason nobody foresaw  503
+    ├── WriteRefusedError          MongoDB refuses a write for an unforeseen reason  503
     └── DatabaseError              MongoDB cannot do what is needed                503
         ├── DatabaseUnavailableError
         ├── UnsuitableDatabaseError   a standalone, too old, unsafe write concern
-        ├── NoDatabaseError           nothing is there to be read
+        ├── NoDatabaseError           there is no database to read
         └── MongodNotFoundError       no mongod to start an embedded MongoDB with
 
 Raised *by handlers* to decide a job's outcome, and therefore outside the tree: `Die`, `Retry`.
@@ -59,7 +59,7 @@ class JobQueueError(Exception):
 
 
 class InvalidInputError(JobQueueError):
-    """Say which of the caller's values are unacceptable, and why.
+    """Name the unacceptable values of the caller, with the reasons.
 
     Attributes:
         problems: messages by field path.
@@ -69,38 +69,38 @@ class InvalidInputError(JobQueueError):
 
     def __init__(self, problems: Mapping[str, Sequence[str]]) -> None:
         self.problems: Problems = {path: list(messages) for path, messages in problems.items()}
-        super().__init__("; ".join(f"{path}: {', '.join(found)}" for path, found in self.problems.items()))
+        super().__init__("; ".join(f"{path}: {', '.join(texts)}" for path, texts in self.problems.items()))
 
     def under(self, prefix: str) -> InvalidInputError:
         """Return the same problems with their paths below ``prefix``; an empty path is that of the whole value."""
         return InvalidInputError(
-            {f"{prefix}.{path}" if path else prefix: found for path, found in self.problems.items()}
+            {f"{prefix}.{path}" if path else prefix: messages for path, messages in self.problems.items()}
         )
 
 
 class TooCostlyError(InvalidInputError):
-    """Refuse a search that would have to look at too much; says what would help."""
+    """Refuse a search that would look at too many jobs; the message says how to narrow it."""
 
     slug = "too-costly"
 
 
 class TooSlowError(TooCostlyError):
-    """Give up a search that takes longer than it may."""
+    """Give up a search that takes too long."""
 
     slug = "too-slow"
 
 
 class BusyError(JobQueueError):
-    """Refuse for the moment what would be one too many at a time; the call may be repeated."""
+    """Refuse a call while too many are under way; the call may be repeated."""
 
     slug = "busy"
 
 
 class OneAtATimeError(BusyError):
-    """Refuse a second call of a caller who may have one at a time.
+    """Refuse a second call of a caller while the first is under way.
 
     Attributes:
-        seconds: within which the first call ends.
+        seconds: the time within which the first call ends.
     """
 
     slug = "one-at-a-time"
@@ -114,10 +114,10 @@ class TooLargeError(JobQueueError):
     """Refuse a value over its size limit; sizes in bytes.
 
     Args:
-        field: the value.
-        size: of the value, or of as much of it as was looked at.
-        limit: the most that the value may take.
-        why: the reason why the value would be text, if it would.
+        field: the name of the value.
+        size: the size of the value, or of the part that was looked at.
+        limit: the largest size.
+        why: the reason why the value becomes text, if it does.
     """
 
     slug = "too-large"
@@ -129,19 +129,19 @@ class TooLargeError(JobQueueError):
 
 
 class ResultUnavailableError(JobQueueError):
-    """Say that the result of a job is not at hand: it has to be loaded first, or its job was deleted."""
+    """Report that the result of a job is not at hand: it must be loaded first, or its job was deleted."""
 
     slug = "result-unavailable"
 
 
 class ForbiddenError(JobQueueError):
-    """Refuse what the caller may not do."""
+    """Refuse a call that the caller may not make."""
 
     slug = "forbidden"
 
 
 class NotFoundError(JobQueueError):
-    """Say that nothing of this name exists."""
+    """Report that nothing of this name exists."""
 
     slug = "not-found"
 
@@ -151,7 +151,7 @@ class NotFoundError(JobQueueError):
 
 
 class ConflictError(JobQueueError):
-    """Refuse what does not fit the present state of things."""
+    """Refuse a call that does not fit the present state."""
 
     slug = "conflict"
 
@@ -191,7 +191,7 @@ class WrongStateError(ConflictError):
 
 
 class InFlightError(ConflictError):
-    """Refuse to repeat a request that is still under way."""
+    """Refuse the repetition of a request that is still under way."""
 
     slug = "in-flight"
 
@@ -200,7 +200,7 @@ class InFlightError(ConflictError):
 
 
 class UnfinishedJobsError(ConflictError):
-    """Refuse to delete a queue that still has jobs to run."""
+    """Refuse the deletion of a queue with unfinished jobs."""
 
     slug = "unfinished-jobs"
 
@@ -210,7 +210,7 @@ class UnfinishedJobsError(ConflictError):
 
 
 class ChangedMeanwhileError(JobQueueError):
-    """Refuse a change of something that is not any more what the caller has seen, or is what the caller excludes."""
+    """Refuse a change of a resource that changed since the caller read it, or that the caller excludes."""
 
     slug = "changed-meanwhile"
 
@@ -224,11 +224,11 @@ class ChangedMeanwhileError(JobQueueError):
 
 
 class EditionChangedError(ChangedMeanwhileError):
-    """Tell that a document was changed between the look at it and the write: the look may be repeated."""
+    """Report that a document changed between read and write; both may be repeated."""
 
 
 class SettingsError(JobQueueError):
-    """List every mistake in the settings at once."""
+    """List all mistakes in the settings."""
 
     slug = "settings"
 
@@ -238,10 +238,10 @@ class SettingsError(JobQueueError):
 
 
 class NotReadyError(JobQueueError):
-    """Say why no request can be served at the moment, in words that anybody may read.
+    """Report why no request can be served at the moment; everybody may read the message.
 
     Attributes:
-        cause: the words of the driver, which are for the log.
+        cause: the message of the driver, for the log.
     """
 
     slug = "not-ready"
@@ -252,13 +252,13 @@ class NotReadyError(JobQueueError):
 
 
 class WriteRefusedError(JobQueueError):
-    """Report that MongoDB refuses to change one job for a reason nobody foresaw; the reason may pass, or never."""
+    """Report that MongoDB refuses to change one job for an unforeseen reason, which may pass or stay."""
 
     slug = "write-refused"
 
 
 class DatabaseError(JobQueueError):
-    """Report that MongoDB could not do what was needed."""
+    """Report that MongoDB could not carry out a command."""
 
     slug = "database"
 
@@ -270,19 +270,19 @@ class DatabaseUnavailableError(DatabaseError):
 
 
 class UnsuitableDatabaseError(DatabaseError):
-    """Refuse a MongoDB that cannot keep the promises: a standalone, an old server, an unsafe write concern."""
+    """Refuse an unsuitable MongoDB: a standalone, an old server, an unsafe write concern."""
 
     slug = "unsuitable-database"
 
 
 class NoDatabaseError(DatabaseError):
-    """Say that there is no database to read from, and how to name another."""
+    """Report that there is no database to read; the message says how to name another."""
 
     slug = "no-database"
 
 
 class MongodNotFoundError(DatabaseError):
-    """Say that no mongod was found to start an embedded MongoDB with, and how to get one."""
+    """Report that no mongod was found for an embedded MongoDB; the message says how to install it."""
 
     slug = "mongod-not-found"
 
@@ -294,7 +294,7 @@ class Die(Exception):  # noqa: N818 - a verb a handler raises, named by the cont
     other exception.
 
     Args:
-        reason: kept as the error of the job; an exception is told by its text, any other object by its ``str``.
+        reason: becomes the error of the job: the text of an exception, or the ``str`` of any other object.
     """
 
     reason: str = ""
@@ -307,11 +307,11 @@ class Die(Exception):  # noqa: N818 - a verb a handler raises, named by the cont
 class Retry(Exception):  # noqa: N818 - as Die
     """Raise in a handler: the job runs again, not counted as an attempt.
 
-    In an exception group a `Retry` decides unless the group holds a `Die`; of several the longest delay holds.
+    In an exception group, a `Retry` decides unless the group has a `Die`; the longest delay holds.
 
     Args:
-        reason: kept as the error of this run; an exception is told by its text, any other object by its ``str``.
-        delay: wait first, in seconds or as a `timedelta`; a job comes back after 1 second at the earliest.
+        reason: becomes the error of this run, as with `Die`.
+        delay: seconds or a `timedelta` to wait first; a job comes back after 1 second at the earliest.
 
     Attributes:
         delay: in seconds.
@@ -330,9 +330,9 @@ class Retry(Exception):  # noqa: N818 - as Die
 
 
 class JobCancelledError(Exception):
-    """Raised into a handler whose job was killed, or whose lease was lost: whatever it returns is not recorded.
+    """Raised into a handler whose job was killed or whose lease was lost; the outcome of the handler is not recorded.
 
-    A handler that raises it by itself fails: use `Die` to end a job for good.
+    A handler that raises this error itself fails: use `Die` to end a job for good.
     """
 
 

@@ -48,12 +48,12 @@ def cut_middle(text: str, most: int) -> str:
 
 
 def type_name(value: object) -> str:
-    """Return the qualified name of the value's type, whatever its metaclass says."""
+    """Return the qualified name of the value's type, without asking its metaclass."""
     return cut(str(type.__dict__["__qualname__"].__get__(type(value))), _LONGEST_NAME)
 
 
 def told(value: object) -> str:
-    """Return the text of any object, at most 16 Ki characters; if its ``__str__`` raises, a text that says so."""
+    """Return the text of any object, at most 16 Ki characters; an error of its ``__str__`` becomes the text."""
     try:
         return _text(value)
     except BaseException as error:  # noqa: BLE001 - the code of other people may raise anything

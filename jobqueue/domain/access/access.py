@@ -1,4 +1,4 @@
-"""Who may do what: roles, and the part of all jobs that a caller can see at all."""
+"""Roles, and scopes: the part of all jobs that a caller can see."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from jobqueue.domain.errors import ForbiddenError
 from jobqueue.domain.jobs import attributes
-from jobqueue.domain.jobs.job import NewJob
+from jobqueue.domain.jobs.job import NewJob, as_tuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,11 +24,11 @@ ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """The part of all jobs that a caller can see; for what lies outside, it is as if it did not exist.
+    """The part of all jobs that a caller can see; to the caller, no other job exists.
 
     Attributes:
         queues: names of queues with ``*`` and ``?`` as in file names; none stand for all queues.
-        meta: dotted paths below ``meta`` with the scalars that a job must have there, all of them.
+        meta: dotted paths below ``meta``, each with the scalar that a job must have there.
     """
 
     queues: tuple[str, ...] = ()
@@ -36,41 +36,38 @@ class Scope:
 
     @property
     def is_everything(self) -> bool:
-        """Whether it holds all jobs."""
+        """True if the scope holds all jobs."""
         return not self.queues and not self.meta
 
     def has_queue(self, name: str) -> bool:
-        """Tell whether jobs of a queue can be in it."""
+        """Tell whether jobs of a queue can be in the scope."""
         return not self.queues or any(fnmatchcase(name, glob) for glob in self.queues)
 
     def has_meta(self, meta: Mapping[str, Any]) -> bool:
-        """Tell whether a job with such a ``meta`` can be in it."""
+        """Tell whether a job with this ``meta`` can be in the scope."""
         if not self.meta:
             return True
-        found = {attributes.encode(path, value) for path, value in attributes.scalars(meta)}
-        return all(attributes.encode(path, value) in found for path, value in self.meta)
+        encoded = {attributes.encode(path, value) for path, value in attributes.scalars(meta)}
+        return all(attributes.encode(path, value) in encoded for path, value in self.meta)
 
     def has(self, job: Job) -> bool:
-        """Tell whether a job is in it."""
+        """Tell whether a job is in the scope."""
         return self.has_queue(job.queue) and self.has_meta(job.meta)
 
     def holds(self, group: Children) -> bool:
-        """Tell whether jobs that are still to be made can be in it, with their children."""
-        if group is None:
-            return True
-        ones = (group,) if isinstance(group, NewJob) else group
+        """Tell whether new jobs and their children can be in the scope."""
         return all(
-            self.has_queue(one.queue)
-            and self.has_meta(one.meta)
-            and all(self.holds(getattr(one, name)) for name in CHILD_FIELDS)
-            for one in ones
+            self.has_queue(job.queue)
+            and self.has_meta(job.meta)
+            and all(self.holds(getattr(job, name)) for name in CHILD_FIELDS)
+            for job in as_tuple(group)
         )
 
     def admit(self, new: NewJob) -> NewJob:
-        """Return a new job that is in it, its children too: values of ``meta`` that it asks for are filled in.
+        """Return a new job and its children with the ``meta`` of the scope filled in.
 
         Raises:
-            ForbiddenError: the job is for another queue, or says something else in ``meta``.
+            ForbiddenError: the queue or the ``meta`` of a job lies outside of the scope.
         """
         if self.is_everything:
             return new
@@ -81,15 +78,15 @@ class Scope:
 
     def admit_group(self, group: Children) -> Children:
         """Return one or several new jobs as `admit` does."""
-        if group is None or isinstance(group, NewJob):
-            return None if group is None else self.admit(group)
-        return tuple(self.admit(one) for one in group)
+        if isinstance(group, NewJob):
+            return self.admit(group)
+        return None if group is None else tuple(map(self.admit, group))
 
     def fill(self, meta: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a ``meta`` with the values that it asks for.
+        """Return a ``meta`` with the values of the scope filled in.
 
         Raises:
-            ForbiddenError: it says something else.
+            ForbiddenError: the ``meta`` has another value at a path of the scope.
         """
         if not self.meta:
             return dict(meta)
@@ -98,23 +95,23 @@ class Scope:
             *above, last = path.split(".")
             place = filled
             for step in above:
-                # A copy all the way down: what was given is not changed.
+                # A copy all the way down: the argument is not changed.
                 place[step] = dict(place[step]) if isinstance(place.get(step), dict) else place.get(step, {})
                 place = place[step]
                 if not isinstance(place, dict):
                     raise ForbiddenError(f"this token is only for jobs whose meta.{path} is {value!r}")
             place.setdefault(last, value)
         if not self._is_all(filled):
-            wanted = ", ".join(f"meta.{path} is {value!r}" for path, value in self.meta)
-            raise ForbiddenError(f"this token is only for jobs whose {wanted}")
+            required = ", ".join(f"meta.{path} is {value!r}" for path, value in self.meta)
+            raise ForbiddenError(f"this token is only for jobs whose {required}")
         return filled
 
     def _is_all(self, meta: Mapping[str, Any]) -> bool:
-        """Tell whether a ``meta`` has these values and, at their paths, no others: no list that others find too."""
-        found: dict[str, set[str | None]] = {}
+        """Tell whether a ``meta`` has the values of the scope and no other values at their paths, as in a list."""
+        encoded: dict[str, set[str | None]] = {}
         for path, value in attributes.scalars(meta):
-            found.setdefault(path, set()).add(attributes.encode(path, value))
-        return all(found.get(path) == {attributes.encode(path, value)} for path, value in self.meta)
+            encoded.setdefault(path, set()).add(attributes.encode(path, value))
+        return all(encoded.get(path) == {attributes.encode(path, value)} for path, value in self.meta)
 
 
 EVERYTHING: Final = Scope()
@@ -122,13 +119,13 @@ EVERYTHING: Final = Scope()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who makes a request.
+    """The author of a request.
 
     Attributes:
-        name: of the token, ``admin`` for the one of the settings, ``nobody`` where none is needed.
-        roles: what it may do; ``admin`` stands for all of them.
-        scope: the jobs it may do it to.
-        token_id: of the stored token, if it is one.
+        name: the name of the token, ``admin`` for the token of the settings, ``nobody`` where no token is needed.
+        roles: ``admin`` stands for all roles.
+        scope: the jobs that the caller can see.
+        token_id: the id of a stored token.
     """
 
     name: str
@@ -137,5 +134,5 @@ class Caller:
     token_id: str | None = None
 
     def may(self, role: Role) -> bool:
-        """Tell whether it has a role."""
+        """Tell whether the caller has a role."""
         return role in self.roles or "admin" in self.roles

@@ -1,4 +1,4 @@
-"""Masks in place of what only administrators may read: secrets, and the parts of a URL that often are secrets."""
+"""Masks in place of secrets, and of the parts of a URL that often are secrets; only administrators read those."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 MASK: Final = "********"
 _SHORTEST_SECRET: Final = 6
-"""Characters from which a part of a query is masked wherever it stands."""
+"""Characters; a longer part of a query is masked wherever it stands."""
 _SENT_AS_IT_IS: Final = "%!$&'()*+,;=:@/?-._~"
 _URL: Final = re.compile(r"https?://[^\s\"'<>\\]+", re.IGNORECASE)
 
@@ -23,7 +23,7 @@ def masked_url(url: str) -> str:
         return MASK
     at = parts.netloc.rpartition("@")
     netloc = f"{MASK}@{at[2]}" if at[1] else parts.netloc
-    query, fragment = (MASK if one else "" for one in (parts.query, parts.fragment))
+    query, fragment = (MASK if part else "" for part in (parts.query, parts.fragment))
     if netloc == parts.netloc and not query and not fragment:
         return url
     return urlunsplit((parts.scheme, netloc, parts.path, query, fragment))
@@ -31,11 +31,11 @@ def masked_url(url: str) -> str:
 
 def masked_text(text: str) -> str:
     """Return a text with all URLs in it masked."""
-    return _URL.sub(lambda found: masked_url(found[0]), text)
+    return _URL.sub(lambda url: masked_url(url[0]), text)
 
 
 def without_query(text: str, url: str) -> str:
-    """Return a text that may quote a request to a URL, with a mask in place of the query of that."""
+    """Return a text that may quote a request to a URL, with the query of the URL masked."""
     query = url.partition("#")[0].partition("?")[2]
     values = (part.partition("=")[2] for part in query.split("&"))
     secrets = [query, *(value for value in values if len(value) >= _SHORTEST_SECRET)]
@@ -53,10 +53,9 @@ def masked_queue(config: Any) -> Any:
     processors = config.get("processors") if isinstance(config, Mapping) else None
     if not isinstance(processors, Mapping):
         return config
-    return {**config, "processors": {kind: _processor(one) for kind, one in processors.items()}}
-
-
-def _processor(one: Any) -> Any:
-    if not isinstance(one, Mapping) or not isinstance(one.get("url"), str):
-        return one
-    return {**one, "url": masked_url(one["url"])}
+    masked = {
+        kind: {**processor, "url": masked_url(processor["url"])}
+        for kind, processor in processors.items()
+        if isinstance(processor, Mapping) and isinstance(processor.get("url"), str)
+    }
+    return {**config, "processors": {**processors, **masked}}

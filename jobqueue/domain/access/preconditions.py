@@ -1,4 +1,4 @@
-"""Conditions of a request on the thing that it is about (RFC 9110, section 13)."""
+"""Conditions of a request on the present state of its resource (RFC 9110, section 13)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Preconditions:
     """The entity tags that a caller allows or excludes, without quotes.
 
     Attributes:
-        match: the present tag has to be one of these; ``None`` for no such condition.
-        match_any: something has to be there.
-        none_match: the present tag must not be one of these; ``None`` for no such condition.
-        none_match_any: nothing may be there.
+        match: the present tag must be among these; ``None`` for no such condition.
+        match_any: the resource must exist.
+        none_match: the present tag must not be among these; ``None`` for no such condition.
+        none_match_any: the resource must not exist.
     """
 
     match: frozenset[str] | None = None
@@ -26,29 +26,23 @@ class Preconditions:
 
     @property
     def is_empty(self) -> bool:
-        """Return True if every present state is fine."""
+        """True if there are no conditions."""
         return self == NONE
 
     def matches(self, tag: str, *, exists: bool = True) -> bool:
-        """Return True if ``If-Match`` holds; ``exists`` decides ``*``."""
+        """Tell whether ``If-Match`` holds; ``exists`` decides ``*``."""
         if self.match_any:
             return exists
         return self.match is None or tag in self.match
 
     def is_known(self, tag: str, *, exists: bool = True) -> bool:
-        """Return True if ``If-None-Match`` names what is there: then it does not hold."""
+        """Tell whether ``If-None-Match`` names the present tag, so that it does not hold."""
         if self.none_match_any:
             return exists
         return self.none_match is not None and tag in self.none_match
 
     def check(self, kind: str, name: str, tag: str, *, exists: bool = True) -> None:
-        """Make sure that a change may be made.
-
-        Args:
-            kind: of the thing, for the message.
-            name: of the thing.
-            tag: the present one.
-            exists: the thing is there, as far as ``*`` is concerned.
+        """Check all conditions against the present tag; ``kind`` and ``name`` of the resource are for the message.
 
         Raises:
             ChangedMeanwhileError: a condition does not hold.

@@ -1,4 +1,4 @@
-"""Bearer tokens: who may do what, where and until when."""
+"""Bearer tokens: their roles, their scopes and their ends."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _GLOB: Final = re.compile(r"[A-Za-z0-9_:*?-]{1,100}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A token as it is stored: of its secret only the digest.
+    """A stored token, with the digest of its secret.
 
     Attributes:
-        id: the part of it that is no secret.
+        id: the part of the token that is no secret.
         digest: SHA-256 of the secret, in hex. It has 256 random bits, so nothing slower is needed.
         name: for people.
         last_used_at: to the minute.
@@ -50,7 +50,7 @@ class Token:
     revoked_at: datetime | None
 
     def is_valid(self, now: datetime) -> bool:
-        """Tell whether it is neither revoked nor expired."""
+        """Tell whether the token is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def has_secret(self, secret: str) -> bool:
@@ -59,11 +59,11 @@ class Token:
 
     @property
     def caller(self) -> Caller:
-        """Who calls with it."""
+        """The caller that the token stands for."""
         return Caller(name=self.name or self.id, roles=self.roles, scope=self.scope, token_id=self.id)
 
     def wire(self) -> dict[str, Any]:
-        """Return the form it is shown in, without any secret."""
+        """Return the JSON form, without any secret."""
         return {
             "id": self.id,
             "name": self.name,
@@ -78,25 +78,25 @@ class Token:
 
 
 def digest(secret: str) -> str:
-    """Return what is stored of a secret."""
+    """Return the stored form of a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def compose(token_id: str, secret: str) -> str:
-    """Return a token as it is shown once, and sent ever after."""
+    """Return the text of a token, as requests carry it."""
     return f"{PREFIX}{token_id}_{secret}"
 
 
 def split(text: str) -> tuple[str, str] | None:
-    """Return the id and the secret of a token, or ``None`` for what is none."""
-    found = _FORM.fullmatch(text)
-    return (found[1], found[2]) if found else None
+    """Return the id and the secret of a token, or ``None`` for another text."""
+    match = _FORM.fullmatch(text)
+    return (match[1], match[2]) if match else None
 
 
 def check(
     *, name: str, roles: Sequence[str], queues: Sequence[str], meta: Sequence[tuple[str, Any]]
 ) -> tuple[frozenset[Role], Scope]:
-    """Return the roles and the scope of a token to be made.
+    """Return the roles and the scope of a new token.
 
     Raises:
         InvalidInputError: naming each unacceptable part.
@@ -107,7 +107,7 @@ def check(
     known: list[Role] = [role for role in ROLES if role in roles]
     if not roles or len(known) != len(set(roles)):
         problems["roles"] = [f"must be one or more of {', '.join(ROLES)}"]
-    if len(queues) > MOST_GLOBS or not all(_GLOB.fullmatch(one) for one in queues):
+    if len(queues) > MOST_GLOBS or not all(_GLOB.fullmatch(glob) for glob in queues):
         problems["queues"] = [f"must be at most {MOST_GLOBS} names of queues, with * and ? for any characters"]
     if len(meta) > MOST_VALUES or len({path for path, _ in meta}) != len(meta):
         problems["meta"] = [f"takes at most {MOST_VALUES} values, each of another path"]

@@ -1,4 +1,4 @@
-"""What a person does to many jobs at once, and how far that has come."""
+"""Operations: changes of many jobs that go on after their request, and their progress."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from jobqueue.domain.insight.audit import Actor
 
 MOST_FAILURES: Final = 100
-"""Jobs that could not be changed, of which an operation tells why."""
+"""Failed jobs that an operation names with a reason."""
 LONGEST_REASON: Final = 1000
 
 
 class Action(StrEnum):
-    """What is done to each job."""
+    """The change that an operation makes to each job."""
 
     REQUEUE = "requeue"
     KILL = "kill"
@@ -35,7 +35,7 @@ class Action(StrEnum):
 
 
 class Stage(StrEnum):
-    """How far an operation has come."""
+    """The stage of an operation."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -54,15 +54,15 @@ _TAKES: Final[Mapping[Action, frozenset[State]]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOperation:
-    """What is to be done, to which jobs, and by whom.
+    """An operation to be started: an action, the jobs it is for, and its author.
 
     Attributes:
         filter: a MongoDB filter as JSON.
         fingerprint: only failures of this group.
         all: an empty filter is meant.
         changes: fields of the job that a requeue replaces, as in its document.
-        reason: why jobs are killed.
-        scope: the jobs that whoever asks for it can see.
+        reason: the reason of a kill.
+        scope: the jobs that the author can see.
     """
 
     action: Action
@@ -75,11 +75,11 @@ class NewOperation:
     scope: Scope = EVERYTHING
 
     def check(self) -> None:
-        """Make sure that it can be begun; one that was begun is read as it is, whatever is acceptable by then.
+        """Check a new operation; a stored operation is not checked again.
 
         Raises:
-            InvalidInputError: the filter is not acceptable, or empty without being meant; or something does not go
-                with the action.
+            InvalidInputError: the filter is not acceptable, or empty without ``all``; or a field does not go with the
+                action.
         """
         problems: Problems = {}
         gather(problems, compile_filter, dict(self.filter))
@@ -98,7 +98,7 @@ class NewOperation:
 
     @property
     def states(self) -> frozenset[State]:
-        """In which states jobs are changed: unless the filter says so, what has succeeded or waits is not run again."""
+        """States of the jobs to change. A requeue takes jobs that succeeded or wait only if the filter names states."""
         if self.action is Action.REQUEUE and not _names(self.filter, "state"):
             return frozenset(FAILURES)
         return _TAKES[self.action]
@@ -106,19 +106,19 @@ class NewOperation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """An operation as it is stored.
+    """A stored operation.
 
     Attributes:
-        by: who asked for it.
-        matched: jobs that it was about when it began, as far as they were counted; ``None`` if that took too long.
-        is_exact: there were no more.
+        by: the author.
+        matched: jobs that matched at the beginning, as far as they were counted; ``None`` if the count took too long.
+        is_exact: ``matched`` is the whole number.
         done: jobs that were changed.
-        skipped: jobs that were not any more what was asked for when their turn came.
-        failed: jobs that could not be changed; ``failures`` says why of the first `MOST_FAILURES`.
-        error: why the whole operation could not go on.
+        skipped: jobs that did not match any more when their turn came.
+        failed: jobs that could not be changed; ``failures`` has the reasons of the first `MOST_FAILURES`.
+        error: the reason why the whole operation failed.
         position: the date and the id of the last job that was chosen.
-        chosen: jobs whose turn it is; they are still to be counted, also when it was stopped meanwhile.
-        ahead: its turn have jobs that are dated ahead of the present; those of the past follow.
+        chosen: jobs whose turn it is; they are still to be counted, also when the operation was stopped meanwhile.
+        ahead: jobs dated ahead of the present have their turn; jobs of the past follow.
         soon: the end of the present at which the jobs were chosen; ``None`` before, and in an older version.
     """
 
@@ -142,11 +142,11 @@ class Operation:
 
     @property
     def reason(self) -> str:
-        """What the error of a job says that it kills."""
+        """The message in the error of a killed job."""
         return self.new.reason or "killed by a person"
 
     def wire(self) -> dict[str, Any]:
-        """Return the form it is shown in."""
+        """Return the JSON form."""
         return {
             "id": self.id,
             "action": self.new.action.value,
@@ -163,14 +163,14 @@ class Operation:
             "done": self.done,
             "skipped": self.skipped,
             "failed": self.failed,
-            "failures": [dict(one) for one in self.failures],
+            "failures": [dict(failure) for failure in self.failures],
             "error": self.error,
         }
 
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """What became of some jobs of an operation."""
+    """The results of some jobs of an operation."""
 
     done: int = 0
     skipped: int = 0
@@ -178,7 +178,7 @@ class Tally:
 
 
 def _names(value: Any, name: str) -> bool:
-    """Tell whether a filter says something about a field, wherever in it."""
+    """Tell whether a filter names a field anywhere."""
     if isinstance(value, Mapping):
         return name in value or any(_names(inner, name) for inner in value.values())
     return isinstance(value, list | tuple) and any(_names(inner, name) for inner in value)

@@ -1,4 +1,4 @@
-"""What has happened to the jobs of one queue and type within some time, in a form that can be added up."""
+"""The activity of jobs within a span of time, by queue and type, in a form that can be added up."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 TIMED: Final = frozenset(Outcome) - {Outcome.HANGING, Outcome.CRASH, Outcome.RELEASE, Outcome.REQUEUE}
-"""Outcomes of attempts whose length says something: not that a worker had gone, or was shut down."""
-ATTEMPTS: Final = tuple(one for one in Outcome if one is not Outcome.REQUEUE)
+"""Outcomes of attempts whose length is meaningful: the worker was neither gone nor shut down."""
+ATTEMPTS: Final = tuple(outcome for outcome in Outcome if outcome is not Outcome.REQUEUE)
 PERCENTILES: Final = (0.5, 0.9, 0.99)
 Key = tuple[str | None, str | None]
-"""Queue and type; ``None`` stands for all those that were too many to be told apart."""
+"""Queue and type; ``None`` stands for the rest of too many."""
 
 
 @dataclass(slots=True)
 class Starts:
-    """Attempts that were started within one minute, and how long their jobs had waited (buckets)."""
+    """Attempts that were started within one minute, and the waits of their jobs (buckets)."""
 
     count: int = 0
     waits: Counter[int] = field(default_factory=Counter)
@@ -36,14 +36,14 @@ class Starts:
 
 @dataclass(slots=True)
 class Activity:
-    """What has happened within a span of time.
+    """The activity within a span of time.
 
     Attributes:
-        added: jobs that were created.
-        attempts: that have ended, by outcome.
-        ended: jobs that have reached a final state, by state; once for each time they did.
-        starts: of the attempts that have ended, by the minute in which they were started, which may lie before.
-        runs: how long the attempts took (buckets).
+        added: new jobs.
+        attempts: ended attempts by outcome.
+        ended: final states that jobs reached, by state; a job may end several times.
+        starts: starts of ended attempts by minute, which may lie before the span.
+        runs: durations of attempts (buckets).
     """
 
     added: int = 0
@@ -62,16 +62,16 @@ class Activity:
             self.starts.setdefault(minute, Starts()).add(starts)
 
     def started_since(self, moment: datetime) -> Starts:
-        """Return the attempts that were started in a minute or a later one."""
-        found = Starts()
+        """Return the starts in a minute and later."""
+        total = Starts()
         for minute, starts in self.starts.items():
             if minute >= moment:
-                found.add(starts)
-        return found
+                total.add(starts)
+        return total
 
     @property
     def size(self) -> int:
-        """How much there is."""
+        """The number of events."""
         return self.added + self.ended.total() + self.attempts.total()
 
 
@@ -80,57 +80,52 @@ Tally = dict[Key, Activity]
 
 
 def total(parts: Iterable[Tally]) -> Tally:
-    """Return the sum of some tallies."""
-    found: Tally = {}
+    """Return the sum of tallies."""
+    tally: Tally = {}
     for part in parts:
-        add_to(found, part)
-    return found
+        add_to(tally, part)
+    return tally
 
 
-def add_to(found: Tally, part: Tally) -> None:
-    """Add a tally to another one."""
+def add_to(tally: Tally, part: Tally) -> None:
+    """Add a part to a tally."""
     for key, activity in part.items():
-        found.setdefault(key, Activity()).add(activity)
+        tally.setdefault(key, Activity()).add(activity)
 
 
 def by_hour(tally: Tally) -> Tally:
-    """Return a tally that knows of starts only in which hour they were."""
+    """Return a tally with its starts by hour."""
     coarse: Tally = {}
     for key, activity in tally.items():
-        one = coarse[key] = Activity()
-        one.add(replace(activity, starts={}))
+        hourly = coarse[key] = Activity()
+        hourly.add(replace(activity, starts={}))
         for minute, starts in activity.starts.items():
-            one.starts.setdefault(minute.replace(minute=0), Starts()).add(starts)
+            hourly.starts.setdefault(minute.replace(minute=0), Starts()).add(starts)
     return coarse
 
 
 def summed(activities: Iterable[Activity]) -> Activity:
-    """Return the sum."""
-    found = Activity()
-    for one in activities:
-        found.add(one)
-    return found
+    """Return the sum of activities."""
+    total = Activity()
+    for activity in activities:
+        total.add(activity)
+    return total
 
 
 def condensed(tally: Tally, most: int) -> Tally:
-    """Return a tally with at most ``3 * most`` keys: the types with little activity are one, then the queues too."""
+    """Return a tally of at most ``3 * most`` keys: types with little activity become one, then queues too."""
     if len(tally) <= most:
         return tally
     ranked = sorted(tally.items(), key=lambda item: -item[1].size)
     rest = total({(queue, None): activity} for (queue, _), activity in ranked[most:])
     if len(rest) > most:
         ranked_rest = sorted(rest.items(), key=lambda item: -item[1].size)
-        rest = total(
-            [
-                *({key: one} for key, one in ranked_rest[:most]),
-                {(None, None): summed(one for _, one in ranked_rest[most:])},
-            ]
-        )
+        rest = total([dict(ranked_rest[:most]), {(None, None): summed(part for _, part in ranked_rest[most:])}])
     return total([dict(ranked[:most]), rest])
 
 
 def shown(activity: Activity, since: datetime, seconds: float) -> dict[str, Any]:
-    """Return activity as JSON, for a span that began at a minute and lasted so long."""
+    """Return activity as JSON, for a span of seconds that began at a minute."""
     starts = activity.started_since(since)
     finished = sum(activity.ended.values())
     return {
@@ -139,7 +134,7 @@ def shown(activity: Activity, since: datetime, seconds: float) -> dict[str, Any]
         "succeeded": activity.ended[State.SUCCESS],
         "failed": activity.ended[State.FAILED],
         "killed": activity.ended[State.KILLED],
-        "attempts": {one.value: activity.attempts[one] for one in ATTEMPTS},
+        "attempts": {outcome.value: activity.attempts[outcome] for outcome in ATTEMPTS},
         "perMinute": {
             "added": _rate(activity.added, seconds),
             "started": _rate(starts.count, seconds),
@@ -155,8 +150,8 @@ def _rate(count: int, seconds: float) -> float:
 
 
 def _times(counts: Mapping[int, int]) -> dict[str, Any]:
-    found: dict[str, Any] = {"count": sum(counts.values())}
+    times: dict[str, Any] = {"count": sum(counts.values())}
     for part in PERCENTILES:
         exact = percentile(counts, part)
-        found[f"p{part * 100:g}"] = None if exact is None else round(exact / 1000, 6)
-    return found
+        times[f"p{part * 100:g}"] = None if exact is None else round(exact / 1000, 6)
+    return times

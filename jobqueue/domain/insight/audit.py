@@ -1,4 +1,4 @@
-"""Who changed what, and when."""
+"""The audit of changes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who changes something.
+    """The author of a change.
 
     Attributes:
-        name: of the token, of the system's user, or of the process.
+        name: the name of the token, of the system's user, or of the process.
         via: ``http``, ``cli`` or ``python``.
-        address: where the request came from, as far as there is one.
+        address: the address of the client, if there was a request.
     """
 
     name: str
@@ -28,17 +28,17 @@ class Actor:
     address: str | None = None
 
     def wire(self) -> dict[str, Any]:
-        """Return the form it is stored and shown in."""
+        """Return the JSON form, which is also the stored form."""
         return {"name": self.name, "via": self.via} | ({"from": self.address} if self.address else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One change; ``before`` and ``after`` have their secrets masked, and are ``None`` where there was nothing.
+    """One change; ``before`` and ``after`` are masked, and ``None`` where there was nothing.
 
     Attributes:
-        target: ``{kind, name}`` of what was changed.
-        unconfirmed: it was begun, and nobody noted that it was made.
+        target: ``{kind, name}`` of the changed resource.
+        unconfirmed: the change was begun, and its end was not noted.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Entry:
     unconfirmed: bool = False
 
     def wire(self) -> dict[str, Any]:
-        """Return the form it is shown in."""
+        """Return the JSON form."""
         return {
             "id": self.id,
             "at": json_form.date(self.at),
@@ -66,7 +66,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditQuery:
-    """Which changes to list, newest first; ``cursor`` is the id of the last one of the page before."""
+    """A query for changes, newest first; ``cursor`` is the id of the last change of the page before."""
 
     kind: str | None = None
     name: str | None = None
@@ -83,7 +83,7 @@ class AuditQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditNote:
-    """What the audit says of a change; ``before`` and ``after`` have their secrets masked."""
+    """A change to be noted in the audit; ``before`` and ``after`` are masked."""
 
     action: str
     by: Actor

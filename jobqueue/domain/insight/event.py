@@ -1,4 +1,4 @@
-"""Changes of jobs as others are told of them, and which of them somebody wants to hear of."""
+"""Events: changes of jobs, and filters of those changes."""
 
 from __future__ import annotations
 
@@ -29,16 +29,12 @@ _POSITION: Final = re.compile(r"[0-9A-Fa-f]{16,4096}")
 
 
 def kind_of(state: State) -> str:
-    """Return what it is called that a job has got into a state."""
+    """Return the kind of the event of a job that gets into a state."""
     return _OF_STATE[state]
 
 
 def check_position(value: str, path: str = "Last-Event-ID") -> str:
-    """Return the id of an event.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
+    """Return the id of an event, or raise `InvalidInputError`."""
     if not _POSITION.fullmatch(value):
         raise InvalidInputError({path: ["must be the id of an event of this stream"]})
     return value.upper()
@@ -49,11 +45,11 @@ class JobEvent:
     """One change of one job.
 
     Attributes:
-        position: where in the order of all changes it is; later ones are greater as texts.
+        position: the place in the order of all changes; later places are greater texts.
         kind: one of `KINDS`.
-        queue: ``None``, as are type and batch, if the job was deleted long before anybody asked.
-        attrs: what its ``meta`` could be searched by when it was looked at.
-        attempt: how many attempts were counted when it was looked at.
+        queue: ``None``, as are type and batch, if the job was deleted long before the event was read.
+        attrs: the attributes of its ``meta`` when the job was read.
+        attempt: the number of counted attempts when the job was read.
     """
 
     position: str
@@ -70,7 +66,7 @@ class JobEvent:
     attrs: frozenset[str] = field(default=frozenset())
 
     def wire(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the JSON form."""
         error = None if self.error is None else {"kind": self.error[0], "message": self.error[1]}
         return {
             "event": self.kind,
@@ -88,7 +84,7 @@ class JobEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
-    """Which changes somebody wants to hear of; ``None`` and an empty tuple stand for any."""
+    """A filter of events; ``None`` and an empty tuple stand for any."""
 
     queue: str | None = None
     type: str | None = None
@@ -99,12 +95,12 @@ class EventFilter:
     scope: Scope = EVERYTHING
 
     def takes(self, event: JobEvent) -> bool:
-        """Tell whether a change is one of them."""
+        """Tell whether the filter takes an event."""
         if event.kind == PROGRESS and not self.with_progress:
             return False
-        wanted = (self.queue, self.type, self.job_id, self.batch_id)
-        there = (event.queue, event.type, event.job_id, event.batch_id)
-        if any(one is not None and one != other for one, other in zip(wanted, there, strict=True)):
+        expected = (self.queue, self.type, self.job_id, self.batch_id)
+        actual = (event.queue, event.type, event.job_id, event.batch_id)
+        if any(value is not None and value != other for value, other in zip(expected, actual, strict=True)):
             return False
         return (not self.states or event.state in self.states) and self._may_see(event)
 

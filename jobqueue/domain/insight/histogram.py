@@ -1,4 +1,4 @@
-"""Histograms of times whose buckets grow with the time: any percentile is known within a fixed relative error."""
+"""Histograms of times with growing buckets, which give any percentile within a fixed relative error."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RELATIVE_ERROR: Final = 0.02
-"""How far a percentile may lie from the exact one, as a part of it; times below a millisecond count as none."""
+"""The largest error of a percentile, as a part of it; times below a millisecond count as 0."""
 GROWTH: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 _LOG: Final = math.log(GROWTH)
 
 Counts = dict[int, int]
-"""How many times lie in each bucket."""
+"""The number of times in each bucket."""
 
 
 def bucket(milliseconds: float) -> int:
@@ -23,12 +23,12 @@ def bucket(milliseconds: float) -> int:
 
 
 def middle(number: int) -> float:
-    """Return the milliseconds from which no time in a bucket is further away than the relative error."""
+    """Return the milliseconds that stand for a bucket, within the relative error of all its times."""
     return 0.0 if number == 0 else 2 * GROWTH ** (number - 1) / (GROWTH + 1)
 
 
 def percentile(counts: Mapping[int, int], part: float) -> float | None:
-    """Return the milliseconds that a part of all times, from 0 to 1, does not exceed; ``None`` if there are no times.
+    """Return a percentile in milliseconds, its part from 0 to 1; ``None`` if there are no times.
 
     This is the nearest rank: of 10 times, 0.9 gives the ninth.
     """

@@ -1,4 +1,4 @@
-"""The parts of a job that its attempts leave: claims, errors, log lines and entries of its history."""
+"""Parts of a job that its attempts leave: claims, errors, log lines and entries of its history."""
 
 from __future__ import annotations
 
@@ -13,19 +13,14 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.states import Outcome
 
-
 LONGEST_KIND: Final = 500
-
-
 LONGEST_MESSAGE: Final = 8 * 1024
-
-
 LONGEST_TRACE: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
-    """One line a job wrote; ``t`` is the server's time, ``m`` the text."""
+    """A log line of a job; ``t`` is the server's time, ``m`` the text."""
 
     t: datetime
     m: str
@@ -35,9 +30,9 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobError:
-    """Why an attempt did not succeed; ``trace`` is a traceback or an excerpt of what came back.
+    """The reason why an attempt did not succeed; ``trace`` is a traceback or an excerpt of the reply.
 
-    Every part becomes text that MongoDB can keep, whatever it is made of: an outcome is never lost for its reason.
+    Every part becomes text that MongoDB can keep, so that no outcome is lost for its reason.
     """
 
     kind: str
@@ -45,15 +40,15 @@ class JobError:
     trace: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kind", cut(_words(self.kind), LONGEST_KIND))
-        object.__setattr__(self, "message", cut(_words(self.message), LONGEST_MESSAGE))
-        if self.trace is not None:
-            object.__setattr__(self, "trace", cut(_words(self.trace), LONGEST_TRACE))
+        for name, most in (("kind", LONGEST_KIND), ("message", LONGEST_MESSAGE), ("trace", LONGEST_TRACE)):
+            value: object = getattr(self, name)
+            if name != "trace" or value is not None:
+                object.__setattr__(self, name, cut(value if type(value) is str else told(value), most))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """How often a job went back uncounted in a row; ``at`` is when the last of these runs had begun."""
+    """The number of uncounted runs of a job in a row; ``at`` is the beginning of the last one."""
 
     count: int
     at: datetime
@@ -61,11 +56,11 @@ class Retries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """The fencing token of the current attempt, and who holds it.
+    """The fencing token of the current attempt, and its worker.
 
     Attributes:
-        own_lease: seconds, if not the job's own.
-        margin: seconds beyond the job's timeout that its worker may need to end the run itself.
+        own_lease: seconds, if the lease differs from the job's.
+        margin: seconds beyond the job's timeout that the worker may need to end the run itself.
         beside: as in `crash.Neighbour`.
     """
 
@@ -83,10 +78,10 @@ class Attempt:
     Attributes:
         attempt: the number of the attempt; an uncounted one shares its number with the next.
         code: HTTP status or exit code.
-        late: what the worker reported after it had lost the claim.
+        late: the report of a worker that had lost the claim.
         was: values that a requeue replaced.
-        operation: the id of the operation that requeued it with others.
-        ready_at: when the job could have been claimed for it.
+        operation: the id of the operation that requeued the job.
+        ready_at: the date from which the job could be claimed for this attempt.
     """
 
     attempt: int
@@ -101,7 +96,3 @@ class Attempt:
     was: Mapping[str, Any] | None = None
     operation: str | None = None
     ready_at: datetime | None = None
-
-
-def _words(value: object) -> str:
-    return value if type(value) is str else told(value)

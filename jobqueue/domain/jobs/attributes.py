@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MOST: Final = 100
-"""Scalars that ``meta`` may hold."""
+"""Scalars in one ``meta``."""
 LONGEST: Final = 200
-"""Characters of a path, or of a text, that is searchable as a whole; longer ones are compared in the document."""
+"""Characters of a searchable path or text; longer texts are compared in the document."""
 
 
 def encode(path: str, value: Any) -> str | None:
-    """Return the attribute of one scalar, or ``None`` for what is not searchable this way."""
+    """Return the attribute of a scalar, or ``None`` if there is no attribute of this value."""
     if len(path) > LONGEST:
         return None
     if isinstance(value, str):
@@ -34,14 +34,14 @@ def scalars(meta: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
     """Yield each scalar with its dotted path; the members of a list share the list's path."""
     for name, value in meta.items():
         path = f"{prefix}{name}"
-        for one in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(one, dict):
-                yield from scalars(one, f"{path}.")
+        for item in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(item, dict):
+                yield from scalars(item, f"{path}.")
             else:
-                yield path, one
+                yield path, item
 
 
 def attributes(meta: Mapping[str, Any]) -> list[str]:
-    """Return the attributes of a ``meta``, each once, in its order."""
-    found = (encode(path, value) for path, value in scalars(meta))
-    return list(dict.fromkeys(one for one in found if one is not None))
+    """Return the attributes of a ``meta`` in their order, each once."""
+    encoded = (encode(path, value) for path, value in scalars(meta))
+    return list(dict.fromkeys(attribute for attribute in encoded if attribute is not None))

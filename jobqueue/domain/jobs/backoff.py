@@ -1,19 +1,18 @@
-"""How long to wait before the next attempt: fixed, in steps, or exponentially growing."""
+"""Backoffs, the waits before the next attempt: fixed, in steps, or exponentially growing."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobqueue.domain.durations import LONGEST
+from jobqueue.domain.durations import LONGEST, is_number
 from jobqueue.domain.errors import InvalidInputError
 
 
 @dataclass(frozen=True, slots=True)
 class FixedBackoff:
-    """Wait the same number of seconds every time."""
+    """Wait the same number of seconds after each attempt."""
 
     wait: float
 
@@ -28,7 +27,7 @@ class FixedBackoff:
 
 @dataclass(frozen=True, slots=True)
 class SteppedBackoff:
-    """Wait the first number of seconds after the first attempt, and so on; the last one repeats."""
+    """Wait a number of seconds of its own after each attempt; the last number repeats."""
 
     waits: tuple[float, ...]
 
@@ -94,16 +93,10 @@ def parse(value: object, path: str = "backoff") -> Backoff:
     raise InvalidInputError({path: ["must be a number of seconds, a list of them, or an object with a kind"]})
 
 
-def finite(number: float) -> bool:
-    """Tell whether a number is finite; a whole number always is, also one too large for a float."""
-    return isinstance(number, int) or math.isfinite(number)
-
-
 def _exponential(value: Mapping[Any, Any], path: str) -> ExponentialBackoff:
     if value.get("kind") != "exponential":
         raise InvalidInputError({f"{path}.kind": ['must be "exponential"']})
-    unknown = [str(name) for name in value if name not in _BOUNDS and name != "kind"]
-    if unknown:
+    if unknown := [str(name) for name in value if name not in _BOUNDS and name != "kind"]:
         raise InvalidInputError({f"{path}.{name}": ["is not a known field"] for name in unknown})
     numbers = {
         name: _number(value[name], f"{path}.{name}", low, high)
@@ -114,7 +107,7 @@ def _exponential(value: Mapping[Any, Any], path: str) -> ExponentialBackoff:
 
 
 def _number(value: object, path: str, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not finite(value):
+    if not is_number(value):
         raise InvalidInputError({path: ["must be a number"]})
     if not low <= value <= high:
         raise InvalidInputError({path: [f"must be from {low:g} to {high:g}"]})

@@ -1,14 +1,13 @@
-"""Checks of single values, shared by whatever takes them from outside."""
+"""Checks of single values from outside."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.durations import LONGEST
+from jobqueue.domain.durations import LONGEST, is_number, is_whole
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import payload
-from jobqueue.domain.jobs.backoff import finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,32 +33,23 @@ def is_id(value: str) -> bool:
 
 
 def check_id(value: Any, path: str = "id") -> str:
-    """Return the id in lower case.
-
-    Raises:
-        InvalidInputError: it is not 24 hex digits.
-    """
-    if isinstance(value, str) and _ID.fullmatch(value.lower()):
+    """Return an id of 24 hex digits in lower case, or raise `InvalidInputError`."""
+    if isinstance(value, str) and is_id(value):
         return value.lower()
     raise InvalidInputError({path: ["must be 24 hexadecimal digits"]})
 
 
 def check_queue(value: Any, path: str = "queue") -> str:
-    """Return the queue name.
-
-    Raises:
-        InvalidInputError: it is not 1 to 100 of ``A-Z a-z 0-9 _ : -``.
-    """
+    """Return the name of a queue, 1 to 100 of ``A-Z a-z 0-9 _ : -``, or raise `InvalidInputError`."""
     if isinstance(value, str) and QUEUE_NAME.fullmatch(value):
         return value
     raise InvalidInputError({path: ["must be 1 to 100 letters, digits, _ : or -, and begin with a letter, digit or _"]})
 
 
 def check_type(value: Any, path: str = "type") -> str:
-    """Return the job type.
+    """Return the type of a job, or raise `InvalidInputError`.
 
-    Raises:
-        InvalidInputError: it is not 1 to 200 printable characters, or ``*``, or begins with ``$``.
+    A type has 1 to 200 printable characters, is not ``*`` and does not begin with ``$``.
     """
     if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_TYPE or not value.isprintable():
         raise InvalidInputError({path: [f"must be 1 to {LONGEST_TYPE} printable characters"]})
@@ -69,11 +59,7 @@ def check_type(value: Any, path: str = "type") -> str:
 
 
 def check_key(value: Any, path: str = "key") -> str:
-    """Return the key.
-
-    Raises:
-        InvalidInputError: it is not 1 to 500 characters of Unicode text.
-    """
+    """Return a key of 1 to 500 characters of Unicode text, or raise `InvalidInputError`."""
     if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_KEY:
         raise InvalidInputError({path: [f"must be 1 to {LONGEST_KEY} characters"]})
     payload.check(value, path)
@@ -81,32 +67,25 @@ def check_key(value: Any, path: str = "key") -> str:
 
 
 def check_flag(value: Any, path: str) -> bool:
-    """Return the truth value.
-
-    Raises:
-        InvalidInputError: it is neither true nor false.
-    """
+    """Return a truth value, or raise `InvalidInputError`."""
     if isinstance(value, bool):
         return value
     raise InvalidInputError({path: ["must be true or false"]})
 
 
-def check_number(name: str, value: Any) -> None:
-    """Make sure that a numeric field is within its `BOUNDS`.
-
-    Raises:
-        InvalidInputError: it is not.
-    """
+def check_number(name: str, value: Any) -> float:
+    """Return the value of a numeric field within its `BOUNDS`, or raise `InvalidInputError`."""
     low, high = BOUNDS[name]
-    kinds = (int,) if name in _WHOLE else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not finite(value):
+    if not (is_whole(value) if name in _WHOLE else is_number(value)):
         raise InvalidInputError({name: ["must be a whole number" if name in _WHOLE else "must be a number of seconds"]})
     if not low <= value <= high:
         raise InvalidInputError({name: [f"must be from {low:.15g} to {high:.15g}"]})
+    number: float = value
+    return number
 
 
 def gather(problems: Problems, check: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a check returns, or ``None`` and its problems added to the others."""
+    """Return the result of a check; if it fails, add its problems to ``problems`` and return ``None``."""
     try:
         return check(*arguments)
     except InvalidInputError as error:

@@ -1,7 +1,7 @@
 """Tell a job that crashed its worker from the jobs that ran beside it.
 
-A reaper knows a dead worker only by its silence. Signs of life are the signs that a process gives every few seconds
-and, of a worker that polls, the heartbeats of the jobs beside. All dates are the server's.
+A reaper knows a dead worker only by its silence. A process gives a sign of life every few seconds; a worker that polls
+gives heartbeats of its jobs. All dates are the server's.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 SUSPECT_FROM: Final = 2
-"""Crashes from which on a job runs alone, and its next crash counts."""
+"""Crashes after which a job runs alone, and its next crash counts."""
 SILENT_SECONDS: Final = 12.0
-"""A living process is not silent for longer: this is more than two of its signs, which come every 5 seconds."""
+"""Longest silence of a living process, which gives a sign every 5 seconds."""
 LONGEST_SILENCE: Final = 30.0
-"""A worker that polls may send heartbeats less often; its silence is conclusive after this time at the latest."""
+"""Seconds after which the silence of a worker that polls is conclusive, however rare its heartbeats are."""
 
 
 class CrashVerdict(Enum):
@@ -39,8 +39,8 @@ class Neighbour:
     """A running job as a reaper sees it.
 
     Attributes:
-        lease: of the present claim, in seconds.
-        beside: the lease end for which a reaper noted that the worker is gone and that other jobs ran beside this one.
+        lease: seconds of the present claim.
+        beside: the lease end for which a reaper noted that the worker is gone and other jobs ran beside this one.
     """
 
     job_id: str
@@ -54,37 +54,37 @@ class Neighbour:
 
     @property
     def heard_at(self) -> datetime:
-        """The last sign of life that the lease tells of."""
+        """The last sign of life, by the lease."""
         return max(self.start_at, self.reset_at - timedelta(seconds=self.lease))
 
     @property
     def is_marked(self) -> bool:
-        """True if the note still holds: a lease that was renewed since shows that the worker lives."""
+        """True if the note still holds; a renewed lease would show that the worker lives."""
         return self.beside == self.reset_at
 
 
 def fate(
-    one: Neighbour,
+    job: Neighbour,
     others: Sequence[Neighbour],
     *,
     signed_at: datetime | None,
     now: datetime,
     timed_out: bool = False,
 ) -> CrashVerdict:
-    """Return what became of the worker of a job whose lease has ended.
+    """Return the verdict on the worker of a job whose lease has ended.
 
     Args:
-        one: the job.
+        job: the job.
         others: the other running jobs of a worker of this name.
-        signed_at: the last sign that the process itself gave; ``None`` of a worker that polls: its name may have been
-            taken over by another process.
+        signed_at: the last sign of the process itself; ``None`` for a worker that polls, because another process may
+            have taken its name.
         now: the server's present.
-        timed_out: the time of the attempt is over, so that a heartbeat could not make the lease longer.
+        timed_out: the time of the attempt is over, so that no heartbeat could prolong the lease.
     """
-    if one.is_marked:
+    if job.is_marked:
         return CrashVerdict.CRASH
-    silent = _silent(one, others)
-    lives = signed_at > one.reset_at if signed_at is not None else any(_shows_life(other, one) for other in others)
+    silent = _silent(job, others)
+    lives = signed_at > job.reset_at if signed_at is not None else any(_shows_life(other, job) for other in others)
     if lives or not silent:
         return CrashVerdict.COUNTED
     if all(other.reset_at <= now for other in silent):
@@ -99,26 +99,26 @@ def fate(
     return CrashVerdict.CRASH if is_gone else CrashVerdict.OPEN
 
 
-def group(one: Neighbour, others: Sequence[Neighbour]) -> list[Neighbour]:
-    """Return the jobs that ran together when their worker died: a job and the silent ones beside it."""
-    return [one, *_silent(one, others)]
+def group(job: Neighbour, others: Sequence[Neighbour]) -> list[Neighbour]:
+    """Return the jobs that ran together when their worker died: a job and the silent jobs beside it."""
+    return [job, *_silent(job, others)]
 
 
-def _silent(one: Neighbour, others: Sequence[Neighbour]) -> list[Neighbour]:
-    """Return the jobs that can have ended together with a job: those that lasted as long and are silent since.
+def _silent(job: Neighbour, others: Sequence[Neighbour]) -> list[Neighbour]:
+    """Return the jobs that can have ended together with a job: they ran as long, and are silent since.
 
     A lease that had ended before the job's last sign of life was not lost together with the job.
     """
     return [
         other
         for other in others
-        if max(other.start_at, other.heard_at) <= one.reset_at and one.heard_at <= other.reset_at
+        if max(other.start_at, other.heard_at) <= job.reset_at and job.heard_at <= other.reset_at
     ]
 
 
-def _shows_life(other: Neighbour, one: Neighbour) -> bool:
-    """Tell whether the process that ran a job has renewed another lease since that job's lease ended."""
-    return other.start_at <= one.heard_at and other.heard_at > one.reset_at
+def _shows_life(other: Neighbour, job: Neighbour) -> bool:
+    """Tell whether the process of a job has renewed another lease since the job's lease ended."""
+    return other.start_at <= job.heard_at and other.heard_at > job.reset_at
 
 
 def _is_silent(other: Neighbour, now: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""The grouping of failures: the same mistake gets the same fingerprint, without the ids and numbers of each case."""
+"""Fingerprints of failures: the same mistake has the same fingerprint, whatever its ids and numbers."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ _QUOTED: Final = re.compile(r"'((?:[^'\\\n]|\\.)*+)'|\"((?:[^\"\\\n]|\\.)*+)\"")
 
 
 def template(message: str, kind: str = "") -> str:
-    """Return a message with what differs from case to case left out: ``user <n> has no file <path>``.
+    """Return a message without its varying parts: ``user <n> has no file <path>``.
 
     Hosts of URLs stay. Names in quotes stay in messages of Python's own exceptions that name a key or a part of the
     code, such as ``KeyError``.
 
     Args:
         message: the text.
-        kind: the name of the exception that it is of, as far as that is known.
+        kind: the name of the exception, if it is known.
     """
     text = message[:_LOOKED_AT]
     named = _NAMED.search(text)
@@ -82,7 +82,7 @@ def template(message: str, kind: str = "") -> str:
 
 
 def summary(error: JobError) -> tuple[str, str | None]:
-    """Return what the errors of a group have in common: the template of their message, and the place in the code."""
+    """Return the template of the message and the place in the code, which the errors of a group share."""
     place = _origin(error)
     return _template(error, place), None if place is None else f"{place.file} in {place.function}"
 
@@ -92,7 +92,7 @@ def fingerprint(kind: str, error: JobError | None) -> str:
 
     Args:
         kind: the type of the job.
-        error: why it ended.
+        error: the error of the job.
     """
     why = ["", ""] if error is None else _why(error)
     # A lone surrogate may come from another program.
@@ -106,7 +106,7 @@ def _why(error: JobError) -> list[str]:
     if place is None:
         return why
     why += [_stable(place.file), place.function]
-    # The cause of an error, or what a program has told of it only in its trace.
+    # The cause of an error, or an error that a program names only in its trace.
     cause = [place.error, template(place.message, place.error)]
     return why if cause == [_last(error.kind), why[1]] else [*why, *cause]
 
@@ -125,7 +125,7 @@ def _last(kind: str) -> str:
 
 
 def _inside(message: str) -> str:
-    """Return the template of a message that names something; one that is a key, as of a `KeyError`, is that."""
+    """Return the template of a message that names something; a message may be a key, as of a `KeyError`."""
     whole = _QUOTED.fullmatch(message.strip())
     if whole is None:
         return _reduced(message, names=True)
@@ -134,11 +134,11 @@ def _inside(message: str) -> str:
 
 
 def _reduced(text: str, *, names: bool) -> str:
-    return _VARIES.sub(lambda found: _replaced(found, names=names), text)
+    return _VARIES.sub(lambda match: _replaced(match, names=names), text)
 
 
-def _replaced(found: re.Match[str], *, names: bool) -> str:
-    group, text = str(found.lastgroup), found[0]
+def _replaced(match: re.Match[str], *, names: bool) -> str:
+    group, text = str(match.lastgroup), match[0]
     match group:
         case "code":
             return text
@@ -155,8 +155,8 @@ def _replaced(found: re.Match[str], *, names: bool) -> str:
 
 
 def _url(text: str) -> str:
-    found = _URL.match(text)
-    host = _host(found[1].rpartition("@")[2]) if found else ""
+    match = _URL.match(text)
+    host = _host(match[1].rpartition("@")[2]) if match else ""
     return f"<url {host}>" if host else "<url>"
 
 
@@ -174,14 +174,14 @@ def _host(text: str) -> str:
 
 
 def _name(text: str) -> str | None:
-    """Return a name that stands in quotes without what varies in it; ``None`` if it is none."""
+    """Return a quoted name without its varying parts; ``None`` for another text."""
     if len(text) > _MOST_ID or not _IDENTIFIER.fullmatch(text):
         return None
     return _WORD.sub(lambda word: _DIGITS.sub("<n>", _id(word[0])), _UUID.sub("<id>", text))
 
 
 def _stable(file: str) -> str:
-    """Return the name of a file; one that is made for each case has an id in it."""
+    """Return the name of a file without ids."""
     return _WORD.sub(lambda word: _kept_number(word[0]), _UUID.sub("<id>", file[:_MOST_ID]))
 
 

@@ -1,13 +1,16 @@
-"""Dates: as text in ISO 8601, and as Python has them. A time without a zone is refused: nobody knows when it is."""
+"""Dates in ISO 8601 and in Python. A time without a zone is refused, because it names no moment."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.jobs.checks import gather
 
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND: Final = timedelta(milliseconds=1)
 NO_DATE: Final = "must be an ISO 8601 date such as 2030-01-31T12:00:00Z"
 NO_ZONE: Final = "must have a time zone: add Z or an offset such as +02:00"
 NO_ZONE_IN_PYTHON: Final = "must have a time zone, as datetime.now(UTC) has: a naive date says no moment"
@@ -23,16 +26,16 @@ def moment(value: object) -> datetime:
     """Return a date from ISO 8601, in UTC; a day alone is its midnight in UTC.
 
     Raises:
-        ValueError: it is none, or a time without a zone; the text of the error says which.
+        ValueError: the value is no date, or a time without a zone; the text of the error says which.
     """
-    found = _DATE.fullmatch(value) if isinstance(value, str) else None
-    if not isinstance(value, str) or found is None:
+    match = _DATE.fullmatch(value) if isinstance(value, str) else None
+    if not isinstance(value, str) or match is None:
         raise ValueError(LOST_PLUS if isinstance(value, str) and _LOST_PLUS.fullmatch(value) else NO_DATE)
     try:
         read = datetime.fromisoformat(value.upper())
     except ValueError:
         raise ValueError(NO_DATE) from None
-    if not found["zone"] and not _DAY_ALONE.fullmatch(value):
+    if not match["zone"] and not _DAY_ALONE.fullmatch(value):
         raise ValueError(NO_ZONE)
     try:
         return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
@@ -41,10 +44,10 @@ def moment(value: object) -> datetime:
 
 
 def aware(value: Any, path: str) -> datetime:
-    """Return a date of Python's in UTC.
+    """Return a date of Python in UTC.
 
     Raises:
-        InvalidInputError: it is none, or one without a time zone, or one that UTC does not have.
+        InvalidInputError: the value is no date, a date without a time zone, or a date that UTC does not have.
     """
     if not isinstance(value, datetime):
         raise InvalidInputError({path: ["must be a date"]})
@@ -57,17 +60,14 @@ def aware(value: Any, path: str) -> datetime:
 
 
 def check_aware(**dates: Any) -> None:
-    """Make sure that dates, by their names in JSON, are none or have a time zone.
+    """Check dates by their names in JSON; ``None`` is no date.
 
     Raises:
-        InvalidInputError: naming each that has none.
+        InvalidInputError: naming each date without a time zone.
     """
     problems: Problems = {}
     for path, value in dates.items():
         if value is not None:
-            try:
-                aware(value, path)
-            except InvalidInputError as error:
-                problems |= error.problems
+            gather(problems, aware, value, path)
     if problems:
         raise InvalidInputError(problems)

@@ -1,4 +1,4 @@
-"""What a job is, what a new one needs, and the parts both are made of."""
+"""Jobs, new jobs and their parts."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 DEFAULT_QUEUE: Final = "default"
 INLINE_LOGS: Final = 200
-"""Log lines kept in the job's document; later ones are documents of their own."""
+"""Log lines in the job's document; later lines are documents of their own."""
 LONGEST_LINE: Final = 8 * 1024
-"""Bytes of one log line; a longer one is kept as several."""
+"""Bytes of one log line; a longer line is split."""
 MOST_CHILDREN: Final = 100
 DEEPEST_CHILD: Final = 20
 MOST_DEPENDENCIES: Final = 5000
 POLICIES: Final = ("kill", "run", "hold")
-"""What becomes of a job when one that it depends on fails or is killed: it is killed too, runs, or goes on waiting."""
+"""A job whose dependency fails or is killed is killed too, runs, or goes on waiting."""
 
 _CAMEL: Final = {
     "on_success_delete": "onSuccessDelete",
@@ -53,8 +53,8 @@ class NewJob:
     """A job to be added. ``None`` takes the default of the queue; durations are in seconds.
 
     Attributes:
-        depends_on: ids of jobs that have to succeed first.
-        dependency_policy: one of `POLICIES`; ``None`` for the first one.
+        depends_on: ids of jobs that must succeed first.
+        dependency_policy: one of `POLICIES`; ``None`` for the first.
 
     Raises:
         InvalidInputError: naming each unacceptable field.
@@ -87,13 +87,12 @@ class NewJob:
         for name in BOUNDS:
             if getattr(self, name) is not None:
                 gather(problems, check_number, name, getattr(self, name))
-        for name, check in (("key", check_key), ("on_success_delete", check_flag)):
+        for name, check in (("key", check_key), ("on_success_delete", check_flag), ("backoff", backoffs.parse)):
             if getattr(self, name) is not None:
-                gather(problems, check, getattr(self, name), _CAMEL.get(name, name))
+                self._set(name, gather(problems, check, getattr(self, name), _CAMEL.get(name, name)))
         self._set("depends_on", gather(problems, _dependencies, self.depends_on))
         if self.dependency_policy is not None and self.dependency_policy not in POLICIES:
             problems["dependencyPolicy"] = [f"must be one of {', '.join(POLICIES)}"]
-        self._set("backoff", gather(problems, _read_backoff, self.backoff))
         self._set("delay_til", gather(problems, _due, self.delay, self.delay_til))
         for name in ("on_complete", "on_success", "on_failure"):
             self._set(name, gather(problems, children, getattr(self, name), _CAMEL[name]))
@@ -109,37 +108,37 @@ class NewJob:
         object.__setattr__(self, name, value)
 
     def _measure(self, name: str) -> int:
-        given: Any = getattr(self, name)
-        content = check_content(dict(given) if isinstance(given, Mapping) else given, name)
+        value: Any = getattr(self, name)
+        content = check_content(dict(value) if isinstance(value, Mapping) else value, name)
         self._set(name, content)
         return payload.check(content, name)
 
 
 Children = NewJob | tuple[NewJob, ...] | None
-"""Jobs to create when this one ends: one, several or none; kept in the shape they were given."""
+"""Jobs to create when this one ends, in the shape of the caller: one, several or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as it is stored. Ids are 24 hex digits, dates are aware and UTC, durations seconds.
+    """A stored job. Ids are 24 hex digits, dates are aware and UTC, durations seconds.
 
     Attributes:
-        run: how often a person has requeued it.
-        log_count: how many lines it has written, those outside the document included.
-        outbox: what has to be done since it ended, and is not done yet.
-        slots: the places it takes in the limits of its queue while processing.
-        limit_key: the group in which it counts, where limits hold for groups.
+        run: the number of requeues by a person.
+        log_count: the number of log lines, those outside the document included.
+        outbox: notes of the work that follows the job's end and is not done yet.
+        slots: the places of the running job in the limits of its queue.
+        limit_key: the group that the job counts in, where limits hold for groups.
         dependency_policy: one of `POLICIES`.
-        ref: its name within its batch.
-        waits_for: ids of the jobs it depends on that have not succeeded yet.
-        has_dependents: another job depends on it.
-        callback_of: ``{batchId, event, generation, counts}`` of the batch for which it was created.
-        parents: of a claimed job those it depended on: ``{id, type, state, ref?, result}``.
-        traceparent: the span in which it was added (W3C Trace Context), if that was traced.
-        schedule: the name of the schedule that has made it.
-        scheduled_at: the tick of the schedule that it was made for.
-        crashes: how often its worker died while it ran beside others; ``None`` for never.
-        retries: how often it went back uncounted in a row, as far as that may be a loop.
+        ref: the name of the job within its batch.
+        waits_for: ids of dependencies that have not succeeded yet.
+        has_dependents: another job depends on this one.
+        callback_of: ``{batchId, event, generation, counts}`` of the batch whose callback the job is.
+        parents: dependencies of a claimed job: ``{id, type, state, ref?, result}``.
+        traceparent: the span in which the job was added (W3C Trace Context), if it was traced.
+        schedule: the name of the schedule that made the job.
+        scheduled_at: the tick of the schedule.
+        crashes: the number of deaths of its workers while other jobs ran beside; ``None`` for none.
+        retries: uncounted runs in a row, as far as they may be a loop.
     """
 
     id: str
@@ -193,37 +192,37 @@ class Job:
 
     @property
     def is_suspect(self) -> bool:
-        """True if the job has been beside so many crashes that it runs alone."""
+        """True if the job runs alone because of its crashes."""
         return (self.crashes or 0) >= SUSPECT_FROM
 
     @property
     def is_derived(self) -> bool:
-        """Whether it was created because of something, under an id that would be created again for the same thing."""
+        """True if the id of the job is derived from its cause."""
         return self.parent_id is not None or self.callback_of is not None or self.schedule is not None
 
     @property
     def held_lease(self) -> float:
-        """How many seconds the present claim lasts without a heartbeat."""
+        """Seconds that the present claim lasts without a heartbeat."""
         own = self.claim.own_lease if self.claim else None
         return self.lease if own is None else own
 
 
 def check_content(value: Any, name: str) -> dict[str, Any]:
-    """Return a ``data`` or ``meta`` as it can be stored and, for ``meta``, searched.
+    """Return a ``data`` or ``meta`` that can be stored and, for ``meta``, searched.
 
     Raises:
-        InvalidInputError: not an object, or as `payload.check`, or too many values to search by.
-        TooLargeError: over the limit alone.
+        InvalidInputError: the value is no object, has too many values to search by, or is refused by `payload.check`.
+        TooLargeError: the value alone is over the limit.
     """
     if not isinstance(value, dict):
         raise InvalidInputError({name: ["must be an object"]})
+    content: dict[str, Any]
     content, size = payload.plain(value, name, dots=name == "data")
     if size > payload.MOST_DATA:
         raise TooLargeError(name, size, payload.MOST_DATA)
     if name == "meta" and sum(1 for _ in attributes.scalars(content)) > attributes.MOST:
         raise InvalidInputError({name: [f"takes at most {attributes.MOST} values"]})
-    found: dict[str, Any] = content
-    return found
+    return content
 
 
 def children(value: Any, path: str) -> Children:
@@ -244,16 +243,14 @@ def children(value: Any, path: str) -> Children:
 
 
 def depth(job: NewJob) -> int:
-    """Return how many levels of children a new job has."""
+    """Return the number of levels of children of a new job."""
     inner = [child for group in (job.on_complete, job.on_success, job.on_failure) for child in as_tuple(group)]
     return 1 + max((depth(child) for child in inner), default=-1)
 
 
 def as_tuple(group: Children) -> tuple[NewJob, ...]:
-    """Return the children as a tuple, however they were given."""
-    if group is None:
-        return ()
-    return (group,) if isinstance(group, NewJob) else group
+    """Return children as a tuple."""
+    return (group,) if isinstance(group, NewJob) else group or ()
 
 
 def _child(value: Any, path: str) -> NewJob:
@@ -262,8 +259,7 @@ def _child(value: Any, path: str) -> NewJob:
     if not isinstance(value, Mapping):
         raise InvalidInputError({path: ["must be a job"]})
     known = {item.name for item in fields(NewJob)}
-    unknown = [str(name) for name in value if name not in known]
-    if unknown:
+    if unknown := [str(name) for name in value if name not in known]:
         raise InvalidInputError({f"{path}.{name}": ["is not a known field"] for name in unknown})
     if "type" not in value:
         raise InvalidInputError({f"{path}.type": ["is required"]})
@@ -281,14 +277,10 @@ def _dependencies(value: Any) -> tuple[str, ...]:
     if len(value) > MOST_DEPENDENCIES:
         raise InvalidInputError({"dependsOn": [f"takes at most {MOST_DEPENDENCIES:,} jobs"]})
     problems: Problems = {}
-    found = [gather(problems, check_id, one, f"dependsOn.{place}") for place, one in enumerate(value)]
+    ids = [gather(problems, check_id, job_id, f"dependsOn.{place}") for place, job_id in enumerate(value)]
     if problems:
         raise InvalidInputError(problems)
-    return tuple(dict.fromkeys(found))
-
-
-def _read_backoff(value: Any) -> Backoff | None:
-    return None if value is None else backoffs.parse(value)
+    return tuple(dict.fromkeys(ids))
 
 
 def _due(delay: Any, moment: Any) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Jobs of which not all was read, for want of room."""
+"""Jobs that were read in part, for want of room."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class PartialJob(Job):
 
     @classmethod
     def of(cls, job: Job) -> PartialJob:
-        """Return a job as one of which that was left out."""
+        """Return a job as a partial one."""
         return cls(**{item.name: getattr(job, item.name) for item in fields(Job)})
 
 
 class LateJob(Job):
-    """A job whose result is loaded when it is read, or raises where the reader cannot wait; it is never ``None``."""
+    """A job that loads its result when it is read, or raises an error where the reader cannot wait."""
 
     __slots__ = ("_load",)
     _load: Callable[[str], Any] | None
@@ -38,7 +38,7 @@ class LateJob(Job):
 
         Args:
             job: without its result.
-            load: returns the result by the id of the job; ``None`` where nobody can wait for it.
+            load: returns the result by the id of the job; ``None`` where the reader cannot wait.
         """
         late = object.__new__(cls)
         for item in fields(Job):
@@ -52,7 +52,7 @@ class LateJob(Job):
         """The result of the job.
 
         Raises:
-            ResultUnavailableError: it has to be loaded first, or its job was deleted.
+            ResultUnavailableError: the result must be loaded first, or the job was deleted.
         """
         if self._load is None:
             raise ResultUnavailableError(

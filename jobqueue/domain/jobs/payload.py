@@ -1,4 +1,4 @@
-"""The values a job may hold: any JSON value that MongoDB keeps and gives back unchanged."""
+"""Values of a job: any JSON value that MongoDB stores and returns unchanged."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_DATA: Final = 1024 * 1024
-"""Bytes that ``data`` and ``meta`` may take together."""
+"""Bytes of ``data`` and ``meta`` together."""
 MOST_RESULT: Final = 4 * 1024 * 1024
-"""Bytes that ``result`` may take."""
+"""Bytes of ``result``."""
 DEEPEST: Final = 64
 """Levels of nesting."""
 _LOW: Final = -(2**63)
@@ -28,13 +28,13 @@ _FRAMED: Final = 5
 """Bytes of a text, list or object in BSON besides what is in it."""
 _MOST_PROBLEMS: Final = 20
 _MOST_WALKED: Final = 2 * MOST_RESULT
-"""Bytes after which a walk ends: a few lists that hold each other many times can make any number of values."""
+"""Bytes after which a walk ends, because lists within each other can make any number of values."""
 _PLAIN: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple, datetime})
-"""Types that the driver writes without asking the value; every other type may run code of its own there."""
+"""Types that the driver writes without running code of the value."""
 
 
 class _Walk:
-    """Measure a value and gather what is wrong with it, in one pass."""
+    """Measure a value and gather its problems, in one pass."""
 
     def __init__(self, *, dots: bool, naive: bool = False) -> None:
         self.problems: Problems = {}
@@ -123,7 +123,7 @@ class _Walk:
 
 
 def check(value: Any, path: str, *, dots: bool = True, naive: bool = False) -> int:
-    """Make sure that a value can be stored.
+    """Check that a value can be stored.
 
     Args:
         value: any value.
@@ -132,7 +132,7 @@ def check(value: Any, path: str, *, dots: bool = True, naive: bool = False) -> i
         naive: take dates without a time zone for UTC.
 
     Returns:
-        How many bytes it takes at most; a walk ends at 8 MiB.
+        The largest size in bytes; a walk ends at 8 MiB.
 
     Raises:
         InvalidInputError: numbers beyond 64 bit or not finite, lone surrogates, names with NUL or a leading ``$``,
@@ -142,9 +142,9 @@ def check(value: Any, path: str, *, dots: bool = True, naive: bool = False) -> i
 
 
 def plain(value: Any, path: str, *, dots: bool = True, naive: bool = False) -> tuple[Any, int]:
-    """Return a value made of Python's own types only, as MongoDB gives it back, and its size as `check`.
+    """Return a value made of Python's own types, as MongoDB returns it, and its size as `check` does.
 
-    Subclasses of those types become the type itself: no code of theirs runs when the driver writes the value.
+    Subclasses become the type itself, so that none of their code runs when the driver writes the value.
 
     Raises:
         InvalidInputError: as `check`.
@@ -156,13 +156,13 @@ def plain(value: Any, path: str, *, dots: bool = True, naive: bool = False) -> t
 
 
 def check_result(result: Any) -> Any:
-    """Return a result as it can be stored, made of Python's own types.
+    """Return a result made of Python's own types.
 
-    A date without a time zone is taken for UTC: the work is done, and must not be lost for that.
+    A date without a time zone counts as UTC, so that finished work is not lost.
 
     Raises:
         InvalidInputError: as `check`.
-        TooLargeError: over `MOST_RESULT`.
+        TooLargeError: the result is over `MOST_RESULT`.
     """
     stored, size = plain(result, "result", naive=True)
     if size > MOST_RESULT:
@@ -179,7 +179,7 @@ def _walked(value: Any, path: str, *, dots: bool, naive: bool) -> _Walk:
 
 
 def _read(reading: Callable[[Any], T], value: Any, path: str) -> T:
-    """Read a value whose types may have code of their own, which may raise anything."""
+    """Read a value whose own code may raise anything."""
     try:
         return reading(value)
     except KeyboardInterrupt:
@@ -210,7 +210,7 @@ _SCALARS: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
     (int, int.__int__),
     (float, float.__float__),
 )
-"""The types of scalars, and what makes the very type of a subclass."""
+"""The types of scalars, each with the function that makes the very type of a subclass."""
 
 
 def _utc(moment: datetime) -> datetime:
@@ -218,9 +218,9 @@ def _utc(moment: datetime) -> datetime:
 
     Raises:
         OverflowError: UTC has no such date.
-        ValueError, TypeError: it is none, as pandas' ``NaT``, which is a date by its type only.
+        ValueError, TypeError: the value is a date by its type only, as ``NaT`` of pandas.
     """
-    found: object = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
-    if isinstance(found, datetime) and found == found:  # noqa: PLR0124 - as NaN, a date that is none is not itself
-        return found
+    date: object = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    if isinstance(date, datetime) and date == date:  # noqa: PLR0124 - as NaN, a date that is none is not itself
+        return date
     raise ValueError("not a date")

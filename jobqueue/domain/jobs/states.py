@@ -1,4 +1,4 @@
-"""The states of a job, which may become which, and the outcomes of its attempts."""
+"""The states of a job, the legal changes of state, and the outcomes of attempts."""
 
 from __future__ import annotations
 
@@ -22,15 +22,9 @@ class State(StrEnum):
 
 
 FINAL: Final = frozenset({State.SUCCESS, State.FAILED, State.KILLED})
-"""States in which nothing more happens unless a person requeues the job."""
-
-
+"""States of ended jobs, which only a requeue by a person changes."""
 WAITING: Final = frozenset({State.PENDING, State.DELAYED})
-
-
 UNFINISHED: Final = WAITING | {State.PROCESSING}
-
-
 LEGAL: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
     {
         State.PENDING: frozenset({State.PROCESSING, State.DELAYED, State.KILLED}),
@@ -41,11 +35,11 @@ LEGAL: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
         State.KILLED: frozenset({State.PENDING, State.DELAYED}),
     }
 )
-"""Which state may become which; everything else is a mistake."""
+"""The states that each state may become; every other change is a mistake."""
 
 
 class Outcome(StrEnum):
-    """How one attempt ended, as kept in the history."""
+    """The end of an attempt, as the history keeps it."""
 
     SUCCESS = "success"
     FAIL = "fail"

@@ -1,6 +1,6 @@
-"""The text of a Python traceback, read for the place in a user's own code where an error came up.
+"""Origins of errors: the place in a user's own code that the text of a Python traceback names.
 
-A trace may come from any program: text of another language, and text that is nothing of the kind, has no such place.
+A trace may come from any program; text of another form has no such place.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _INLINED: Final = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The place where the error of a traceback came up, and the exception that did.
+    """The place where the error of a traceback was raised, and its exception.
 
     Attributes:
         raised: the class of the error itself, without its module; ``""`` if the text does not name it.
-        error: the class of the exception that came up there: the error itself, its cause, or a member of a group.
+        error: the class of the exception at that place: the error itself, its cause, or a member of a group.
         message: the first line of the message of that exception.
         file: the name of the file without its directories, but for the package of an ``__init__.py``.
         function: as the traceback names it.
@@ -68,14 +68,14 @@ class _Part:
 
 
 def origin(trace: str, kind: str) -> Origin | None:
-    """Return where the error of a trace came up, or ``None`` if no frame of the user's own code tells.
+    """Return the place where the error of a trace was raised, or ``None`` if no frame is of the user's own code.
 
-    That is its innermost frame. An exception that was raised ``from`` another one came up where that one did, a group
-    of exceptions where its first member did.
+    The place is the innermost own frame: of the cause if the exception was raised ``from`` one, of the first member if
+    it is a group.
 
     Args:
         trace: a text of bounded length.
-        kind: of the error that the trace belongs to.
+        kind: the kind of the error with this trace.
     """
     parts = _parts(trace.splitlines())
     if not _belongs(trace, kind, parts[-1]):
@@ -85,7 +85,7 @@ def origin(trace: str, kind: str) -> Origin | None:
 
 
 def _deepest(parts: Sequence[_Part], look: Callable[[Sequence[str]], Origin | None]) -> Origin | None:
-    """Return the first place among the causes of the last part, the deepest cause first, and that part itself."""
+    """Return the first place among the causes of the last part, deepest first, and the last part itself."""
     first = len(parts) - 1
     while first and parts[first - 1].is_cause:
         first -= 1
@@ -103,7 +103,7 @@ def _parts(lines: Sequence[str]) -> list[_Part]:
 
 
 def _belongs(trace: str, kind: str, last: _Part) -> bool:
-    """Tell whether a trace is of its error: an output may also have one of an error that did no harm."""
+    """Tell whether a trace belongs to its error; an output may also show the trace of a harmless error."""
     text = trace.lstrip()
     if text.startswith(("Traceback (", "+ Exception Group", 'File "')):
         return True
@@ -113,7 +113,7 @@ def _belongs(trace: str, kind: str, last: _Part) -> bool:
 
 
 def _place(lines: Sequence[str]) -> Origin | None:
-    """Return the place that one exception of a chain tells, of a group that of its first member if it has any."""
+    """Return the place of one exception of a chain; for a group, the place of its first member if there is any."""
     if not any(_GROUP.fullmatch(line) for line in lines):
         return _own(lines)
     above, member = _group(lines)
@@ -122,7 +122,7 @@ def _place(lines: Sequence[str]) -> Origin | None:
 
 def _own(lines: Sequence[str]) -> Origin | None:
     error, message, _ = _error(lines)
-    frames = [found for line in _last_traceback(lines) if (found := _FRAME.fullmatch(line))]
+    frames = [match for line in _last_traceback(lines) if (match := _FRAME.fullmatch(line))]
     for frame in reversed(frames):
         path, function = frame[1].replace("\\", "/"), frame[2].strip()
         if function not in _INLINED and not _FOREIGN_CODE.search(path):
@@ -141,8 +141,8 @@ def _error(lines: Sequence[str]) -> tuple[str, str, Sequence[str]]:
     for index in range(last + 1, len(lines)):
         line = lines[index]
         if line[:1].strip() and not _HEADER.fullmatch(line):
-            found = _ERROR.fullmatch(line)
-            return (found[1].rpartition(".")[2], found[2] or "", lines[index + 1 :]) if found else ("", "", ())
+            match = _ERROR.fullmatch(line)
+            return (match[1].rpartition(".")[2], match[2] or "", lines[index + 1 :]) if match else ("", "", ())
     return "", "", ()
 
 
@@ -153,7 +153,7 @@ def _without_margin(line: str) -> str:
 
 
 def _group(lines: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the traceback of a group, and that of its first exception that is no group, without their margins."""
+    """Return the tracebacks of a group and of its first exception that is no group, without their margins."""
     above: list[str] = []
     member: list[str] | None = None
     for line in lines:
@@ -167,6 +167,6 @@ def _group(lines: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _file(path: str) -> str:
-    """Return the part of a path that stays the same wherever the code is deployed."""
+    """Return the part of a path that is the same in every deployment."""
     *directories, name = path.split("/")
     return f"{directories[-1]}/{name}" if name == "__init__.py" and directories and directories[-1] else name

@@ -1,7 +1,7 @@
 """The named transitions between the states of a job.
 
-A transition is a value: what to change, and the state and claim it may start from. Only the store applies it, as one
-guarded atomic update, so that of two transitions that race exactly one happens.
+A transition is a value: a change, with the state and the claim that it may start from. Only the store applies it, as
+one guarded atomic update, so that exactly one of two racing transitions happens.
 """
 
 from __future__ import annotations
@@ -21,48 +21,29 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.job import Job
 
-
 DEPENDENTS: Final = "dependents"
-"""In an outbox: jobs that depend on this one are to be released, or to be told that it did not succeed."""
-
-
+"""Note in an outbox: the jobs that depend on this one are released, or fall with it."""
 BREAKER: Final = "breaker:"
-"""In an outbox, before the token of an attempt: the circuit breaker of the queue has not counted its end yet."""
-
-
+"""Note in an outbox, before the token of an attempt: the circuit breaker of the queue still counts its end."""
 DEPENDENCY: Final = "dependency"
-"""The kind of error of a job that was killed because of another one."""
-
-
+"""Kind of the error of a job that was killed because of another job."""
 REOPEN: Final = "reopen"
-"""In an outbox: the batch of a requeued job is to be opened again, if that has finished."""
-
-
+"""Note in an outbox: the finished batch of a requeued job opens again."""
 REVIVE: Final = "revive"
-"""In an outbox: jobs that were killed because of this one are to wait again, as it was requeued."""
-
-
+"""Note in an outbox: jobs that were killed because of this requeued job wait again."""
 NOTES: Final = (REOPEN, REVIVE)
-"""Entries that a requeue writes."""
-
-
+"""Notes that a requeue writes."""
 _ORDER: Final = ("children", DEPENDENTS, "batch", "delete")
-
-
 SHORTEST_RETRY: Final = 1.0
-"""Seconds after which a job that asks to run again, uncounted, comes back at the earliest."""
-
-
+"""Seconds of the shortest wait before an uncounted run."""
 ENDLESS: Final = "endless"
-"""Kind of the error of a job that went back uncounted too often."""
-
-
+"""Kind of the error of a job with too many uncounted runs."""
 _LOOP: Final = timedelta(seconds=10)
-"""Two runs that begin within this time of each other may be turns of one loop."""
+"""The longest time between the beginnings of two runs of one loop."""
 
 
 class _Unset:
-    """Tell "no result was given" from the result ``None``."""
+    """Tell a missing result from the result ``None``."""
 
 
 UNSET: Final = _Unset()
@@ -70,23 +51,23 @@ UNSET: Final = _Unset()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """One change of a job's state, and what must hold for it to happen.
+    """One change of a job's state, with its conditions.
 
     Attributes:
-        source: the state the job must be in.
+        source: the state that the job must be in.
         token: the claim that must be current; ``None`` where the source is not `State.PROCESSING`.
-        target: the state the job gets.
+        target: the new state of the job.
         delay: seconds from the server's now until the job is due; ``None`` for no wait.
         refund: the attempt is not counted.
         expired_only: the lease must have ended by the server's clock.
         unmarked_at: the lease end for which no reaper may have noted that other jobs ran beside.
-        crashes: the new number of crashes of the job; ``None`` leaves it.
-        outbox: what has to be done afterwards by whoever sees the job: ``children``, ``dependents``, ``batch``,
-            ``delete``; also of an attempt that the job outlives, `BREAKER` and its token.
-        fingerprint: of what went wrong, where that is the end of the job.
-        retries: how often the job has gone back uncounted in a row, this time included.
-        run: how often the job may have been requeued; ``None`` where the claim tells.
-        operation: the id of the operation that makes it, once, and that is noted in the job.
+        crashes: the new number of crashes of the job; ``None`` leaves the number.
+        outbox: notes of the work that follows: ``children``, ``dependents``, ``batch``, ``delete``; also, after an
+            attempt that the job outlives, `BREAKER` and its token.
+        fingerprint: the fingerprint of an ended job's failure.
+        retries: the number of uncounted runs in a row, this run included.
+        run: the number of requeues that the job must have; ``None`` where the claim decides.
+        operation: the id of the operation that makes the transition, once; the job keeps a note of it.
     """
 
     source: State
@@ -138,16 +119,16 @@ def fail(
     expired_only: bool = False,
     unmarked_at: datetime | None = None,
 ) -> Transition:
-    """Count an attempt that did not succeed: wait by the backoff, or end as failed when none is left.
+    """Count a failed attempt: wait by the backoff, or end as failed when no attempt is left.
 
     Args:
-        job: as claimed.
-        token: of the claim.
-        error: why.
+        job: the claimed job.
+        token: the token of the claim.
+        error: the reason.
         chance: a random number from 0 to 1 that spreads the backoff by its jitter.
         code: the HTTP status or exit code, if there is one.
-        outcome: what the history calls it.
-        expired_only: let it happen only when the lease has ended.
+        outcome: the outcome in the history.
+        expired_only: as in `Transition`.
         unmarked_at: as in `Transition`.
     """
     last = job.attempts_made >= job.attempts
@@ -193,7 +174,7 @@ def retry(
 ) -> Transition:
     """Go back without counting the attempt, after ``delay`` seconds and not before `SHORTEST_RETRY`.
 
-    A job that has gone back more than ``most`` times, each run begun within ten seconds of the one before, fails.
+    A job fails after more than ``most`` such runs, each begun within ten seconds of the run before.
     """
     count = _retries(job)
     if count > most:
@@ -212,7 +193,7 @@ def retry(
 
 
 def _retries(job: Job) -> int:
-    """Return which uncounted run in a row this is; one that was counted already stays as it was."""
+    """Return the number of uncounted runs in a row; a run that was counted already is not counted again."""
     last, began = job.retries, job.start_at
     if last is None or began is None or began - last.at > _LOOP:
         return 1
@@ -226,7 +207,7 @@ def _pause(delay: object) -> float:
 
 
 def _endless(job: Job, token: str, error: JobError | None, *, code: int | None, count: int) -> Transition:
-    """End as failed, whatever attempts remain: the job would run for ever without one of them."""
+    """End as failed, whatever attempts remain, because the job would run for ever without using one."""
     last = f"; the last reason was: {error.message}" if error is not None else ""
     message = f"retried {count:,} times in a row, uncounted, each time within {_LOOP.seconds} s of the last{last}"
     endless = JobError(kind=ENDLESS, message=message, trace=error.trace if error is not None else None)
@@ -243,15 +224,9 @@ def _endless(job: Job, token: str, error: JobError | None, *, code: int | None, 
 
 
 def crash(job: Job, token: str, error: JobError, *, chance: float) -> Transition:
-    """Take a job back whose worker died while other jobs ran beside it: uncounted, and one crash more.
+    """Take back a job whose worker died while other jobs ran beside it: uncounted, with one more crash.
 
-    The job waits as after a failed attempt of the same number.
-
-    Args:
-        job: as claimed.
-        token: of the claim.
-        error: why.
-        chance: as in `fail`.
+    The job waits as after a failed attempt of the same number; the arguments are as in `fail`.
     """
     delay = job.backoff.seconds(job.attempts_made, chance=chance)
     return Transition(
@@ -268,7 +243,7 @@ def crash(job: Job, token: str, error: JobError, *, chance: float) -> Transition
 
 
 def release(token: str, *, delay: float | None = None, error: JobError | None = None) -> Transition:
-    """Give a claimed job back untouched, as a worker does that is being shut down; ``delay`` in seconds."""
+    """Give back a claimed job uncounted, as at the shutdown of a worker; ``delay`` in seconds."""
     return Transition(
         source=State.PROCESSING,
         token=token,
@@ -281,13 +256,9 @@ def release(token: str, *, delay: float | None = None, error: JobError | None = 
 
 
 def kill(job: Job, error: JobError, *, outcome: Outcome = Outcome.KILL, operation: str | None = None) -> Transition:
-    """End an unfinished job by a person's will, or because one that it depends on did not succeed.
+    """End an unfinished job for a person, or because a job that it depends on did not succeed.
 
-    Args:
-        job: as it was read.
-        error: why.
-        outcome: what the history calls it.
-        operation: as in `Transition`.
+    ``outcome`` is the outcome in the history, ``operation`` as in `Transition`.
 
     Raises:
         WrongStateError: the job has ended already.
@@ -308,20 +279,20 @@ def kill(job: Job, error: JobError, *, outcome: Outcome = Outcome.KILL, operatio
 
 
 def with_dependents(outbox: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what has to be done after a job has ended on which another one depends."""
-    others = tuple(name for name in outbox if name not in _ORDER)
-    return others + tuple(name for name in _ORDER if name in {*outbox, DEPENDENTS})
+    """Return the outbox of an ended job with `DEPENDENTS` added."""
+    notes = tuple(name for name in outbox if name not in _ORDER)
+    return notes + tuple(name for name in _ORDER if name in {*outbox, DEPENDENTS})
 
 
 def outbox(job: Job, target: State) -> tuple[str, ...]:
-    """Return what has to be done when a job gets into a state, as a `Transition` has it."""
+    """Return the outbox of a job that gets into a state."""
     if target not in FINAL:
         return ()
     branch = job.on_success if target is State.SUCCESS else job.on_failure
-    wanted = {
+    due = {
         "children": job.on_complete or branch,
         DEPENDENTS: job.has_dependents,
         "batch": job.batch_id,
         "delete": target is State.SUCCESS and job.on_success_delete,
     }
-    return tuple(name for name in _ORDER if wanted[name])
+    return tuple(name for name in _ORDER if due[name])

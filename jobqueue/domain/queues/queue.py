@@ -1,9 +1,10 @@
-"""How a queue is configured: its limits, defaults for its jobs, and what processes them."""
+"""Configurations of queues: limits, defaults of jobs, and processors."""
 
 from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.limits.limits import Breaker, Rate
 
 DEFAULTED: Final = ("priority", "attempts", "backoff", "lease", "timeout", "on_success_delete")
-"""Fields of a job that its queue has defaults for."""
+"""Fields of a job with defaults of the queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +29,13 @@ class QueueConfig:
     """The configuration of one queue; durations in seconds.
 
     Attributes:
-        concurrency: how many jobs may be processing at a time, over all processes; ``None`` for any number.
-        rate: how many may start in a window, over all processes.
-        limit_by: the path of a value for each of which these two hold, such as ``meta.user_id``.
+        concurrency: the number of jobs that run at a time, over all processes; ``None`` for any number.
+        rate: the number of starts in a window, over all processes.
+        limit_by: a path such as ``meta.user_id``; concurrency and rate hold for each of its values.
         processors: by job type, `ANY_TYPE` for the rest.
         retention: seconds after which ended jobs are deleted, by state.
-        breaker: when to hold back because too much fails.
-        max_retries: how many uncounted runs a job may have in a row, each begun within ten seconds of the one before.
+        breaker: the circuit breaker.
+        max_retries: the number of uncounted runs in a row, each begun within ten seconds of the run before.
     """
 
     paused: bool = False
@@ -58,8 +59,8 @@ class QueueConfig:
             if name != "timeout" or self.timeout is not None:
                 gather(problems, check_number, name, getattr(self, name))
         if self.concurrency is not None:
-            gather(problems, _check_concurrency, self.concurrency)
-        gather(problems, limits.check_retries, self.max_retries)
+            gather(problems, limits.check_whole, self.concurrency, "concurrency", limits.MOST_CONCURRENCY)
+        gather(problems, limits.check_whole, self.max_retries, "maxRetries", limits.MOST_RETRIES)
         if self.limit_by is not None:
             gather(problems, limits.limit_path, self.limit_by)
         for kind in self.processors:
@@ -70,29 +71,29 @@ class QueueConfig:
 
     @property
     def limited(self) -> bool:
-        """Whether a claim has to look at more than the next job."""
+        """True if a claim looks at more than the next job."""
         return self.concurrency is not None or self.rate is not None or self.breaker is not None
 
     @property
     def grouped(self) -> bool:
-        """Whether limits hold for each value of something."""
+        """True if limits hold for each value at a path."""
         return self.limit_by is not None and (self.concurrency is not None or self.rate is not None)
 
     @property
     def group_path(self) -> str | None:
-        """The path of the value for each of which limits hold; ``None`` where they do not."""
+        """The path for each of whose values limits hold; ``None`` if the queue is not grouped."""
         return self.limit_by if self.grouped else None
 
     def processor_for(self, kind: str) -> ProcessorConfig | None:
-        """Return what processes jobs of a type, if this queue's configuration says."""
+        """Return the processor of a type of job, if there is one."""
         return self.processors.get(kind) or self.processors.get(ANY_TYPE)
 
     def limit_key(self, data: Mapping[str, Any], meta: Mapping[str, Any]) -> str | None:
-        """Return the group that a job counts in, or ``None`` if limits hold for the queue as a whole."""
+        """Return the key of a job's group, or ``None`` if limits hold for the whole queue."""
         return limits.limit_key(self.limit_by, data, meta) if self.limit_by is not None else None
 
     def fill(self, new: NewJob) -> NewJob:
-        """Give a new job this queue's defaults where it has no value of its own."""
+        """Return a new job with the queue's defaults in place of missing values."""
         filled = copy(new)
         for name in DEFAULTED:
             if getattr(new, name) is None:
@@ -101,15 +102,15 @@ class QueueConfig:
         return filled
 
 
-def read(given: Mapping[str, Any]) -> QueueConfig:
-    """Read a configuration from its wire form; what is left out, or ``null``, has its default.
+def read(document: Mapping[str, Any]) -> QueueConfig:
+    """Read a configuration from JSON; a missing field, or ``null``, has its default.
 
     Raises:
         InvalidInputError: naming each unacceptable or unknown field.
     """
-    problems: Problems = {str(name): ["is not a known field"] for name in given if name not in FIELDS}
+    problems: Problems = {str(name): ["is not a known field"] for name in document if name not in FIELDS}
     config = QueueConfig()
-    for name, value in given.items():
+    for name, value in document.items():
         if name in FIELDS and value is not None:
             config = gather(problems, _with, config, name, value) or config
     if problems:
@@ -117,14 +118,14 @@ def read(given: Mapping[str, Any]) -> QueueConfig:
     return config
 
 
-def read_what_holds(given: Mapping[str, Any]) -> QueueConfig:
-    """Read a configuration that somebody may have spoilt by hand: what cannot be understood is left out."""
+def read_what_holds(document: Mapping[str, Any]) -> QueueConfig:
+    """Read a stored configuration, without the fields that another tool has spoilt."""
     config = QueueConfig()
-    for name, raw in given.items():
+    for name, raw in document.items():
         value = bool(raw) if name == "paused" else _whole(raw)
         if name == "processors" and isinstance(value, dict):
-            for kind, one in value.items():
-                config = gather({}, _with, config, name, {**config.processors, kind: one}) or config
+            for kind, processor in value.items():
+                config = gather({}, _with, config, name, {**config.processors, kind: processor}) or config
         elif name in FIELDS and value is not None:
             config = gather({}, _with, config, name, value) or config
     return config
@@ -136,7 +137,7 @@ def _with(config: QueueConfig, name: str, value: Any) -> QueueConfig:
 
 
 def _below(name: str, parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return what reads a value, its problems with their paths below the name of the field."""
+    """Return a reader whose problems have their paths below the name of the field."""
 
     def read_below(value: Any) -> Any:
         try:
@@ -148,7 +149,7 @@ def _below(name: str, parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _whole(value: Any) -> Any:
-    """Return a value with whole numbers as such: some shells store every number as a broken one."""
+    """Return a value with whole numbers as integers, because some shells store every number as a float."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):
@@ -160,31 +161,21 @@ def _as_given(value: Any) -> Any:
     return value
 
 
-def _flag(name: str) -> Callable[[Any], bool]:
-    return lambda value: check_flag(value, name)
-
-
-def _processors(given: Any) -> Mapping[str, ProcessorConfig]:
-    if not isinstance(given, dict):
+def _processors(value: Any) -> Mapping[str, ProcessorConfig]:
+    if not isinstance(value, dict):
         raise InvalidInputError({"processors": ["must be an object"]})
     problems: Problems = {}
-    found: dict[str, ProcessorConfig] = {}
-    for kind, one in given.items():
-        made = one if isinstance(one, ProcessorConfig) else gather(problems, processor, one, f"processors.{kind}")
-        if made is not None:
-            found[kind] = made
+    processors: dict[str, ProcessorConfig] = {}
+    for kind, config in value.items():
+        is_read = isinstance(config, ProcessorConfig)
+        processors[kind] = config if is_read else gather(problems, processor, config, f"processors.{kind}")
     if problems:
         raise InvalidInputError(problems)
-    return found
-
-
-def _check_concurrency(value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limits.MOST_CONCURRENCY:
-        raise InvalidInputError({"concurrency": [f"must be a whole number from 1 to {limits.MOST_CONCURRENCY:,}"]})
+    return processors
 
 
 FIELDS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
-    "paused": ("paused", _flag("paused")),
+    "paused": ("paused", partial(check_flag, path="paused")),
     "concurrency": ("concurrency", _as_given),
     "rate": ("rate", _below("rate", limits.rate)),
     "limitBy": ("limit_by", limits.limit_path),
@@ -193,10 +184,10 @@ FIELDS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "lease": ("lease", _as_given),
     "timeout": ("timeout", _as_given),
     "priority": ("priority", _as_given),
-    "onSuccessDelete": ("on_success_delete", _flag("onSuccessDelete")),
+    "onSuccessDelete": ("on_success_delete", partial(check_flag, path="onSuccessDelete")),
     "processors": ("processors", _processors),
     "retention": ("retention", _below("retention", limits.retention)),
     "breaker": ("breaker", _below("breaker", limits.breaker)),
     "maxRetries": ("max_retries", _as_given),
 }
-"""By wire name: the attribute, and what reads its value."""
+"""By JSON name: the attribute, and the reader of its value."""

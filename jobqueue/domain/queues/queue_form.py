@@ -18,7 +18,7 @@ def queue(config: QueueConfig, *, secrets: bool = False, urls: bool = False) -> 
     """Return a queue's configuration as JSON, with masks.
 
     Args:
-        config: of the queue.
+        config: the configuration.
         secrets: mask nothing.
         urls: do not mask the URLs of webhooks, as for an administrator.
     """
@@ -27,20 +27,21 @@ def queue(config: QueueConfig, *, secrets: bool = False, urls: bool = False) -> 
     shown["rate"] = config.rate and config.rate.wire()
     shown["breaker"] = config.breaker and config.breaker.wire()
     shown["retention"] = dict(config.retention) or None
-    shown["processors"] = {kind: processor(one, secrets=secrets, urls=urls) for kind, one in config.processors.items()}
+    processors = config.processors.items()
+    shown["processors"] = {kind: processor(each, secrets=secrets, urls=urls) for kind, each in processors}
     return shown
 
 
-def processor(one: WebhookConfig | CommandConfig, *, secrets: bool = False, urls: bool = False) -> dict[str, Any]:
+def processor(config: WebhookConfig | CommandConfig, *, secrets: bool = False, urls: bool = False) -> dict[str, Any]:
     """Return a processor's configuration as JSON, with masks as in `queue`."""
-    if isinstance(one, CommandConfig):
-        return {"kind": "command", "name": one.name}
-    url = one.url if secrets or urls else masking.masked_url(one.url)
-    shown: dict[str, Any] = {"kind": "webhook", "url": url, "timeout": one.timeout}
-    if one.secret is not None:
-        shown["secret"] = one.secret if secrets else MASK
-    if one.previous_secrets:
-        shown["previousSecrets"] = [held if secrets else MASK for held in one.previous_secrets]
-    if one.headers:
-        shown["headers"] = {name: held if secrets else MASK for name, held in one.headers.items()}
+    if isinstance(config, CommandConfig):
+        return {"kind": "command", "name": config.name}
+    url = config.url if secrets or urls else masking.masked_url(config.url)
+    shown: dict[str, Any] = {"kind": "webhook", "url": url, "timeout": config.timeout}
+    if config.secret is not None:
+        shown["secret"] = config.secret if secrets else MASK
+    if config.previous_secrets:
+        shown["previousSecrets"] = [secret if secrets else MASK for secret in config.previous_secrets]
+    if config.headers:
+        shown["headers"] = {name: secret if secrets else MASK for name, secret in config.headers.items()}
     return shown

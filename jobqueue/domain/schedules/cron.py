@@ -1,4 +1,4 @@
-"""Times that recur: by a cron expression in a time zone, or at a fixed distance."""
+"""Recurring times: by a cron expression in a time zone, or at a fixed distance."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from jobqueue.domain.durations import is_number
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs.backoff import finite
 from jobqueue.domain.jobs.checks import gather
+from jobqueue.domain.jobs.iso8601 import MILLISECOND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,21 +34,20 @@ _LONGEST_CRON: Final = 200
 _FIELDS: Final = (5, 6)
 _ZONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}", re.ASCII)
 _NO_ZONES: Final = ("posix/", "right/", "posixrules", "localtime")
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _MINUTE: Final = timedelta(minutes=1)
 _SOME_TIME: Final = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cron:
-    """A cron expression of five or six fields, seconds first in the latter, or one of `NAMED`.
+    """A cron expression of five fields, of six with the seconds first, or one of `NAMED`.
 
-    Where its minutes and its hours are given without a star it means times of the day: one that the clock skips is
-    taken at the end of the gap, and one that the clock shows twice is taken the first time. Otherwise every moment
-    counts at which the clock shows what the expression says.
+    Minutes and hours without a star are times of the day: a skipped time moves to the end of the gap, and a time that
+    the clock shows twice counts once, the first time. With a star, every moment counts at which the clock shows a
+    matching time.
 
     Raises:
-        InvalidInputError: of ``cron`` or ``timezone``.
+        InvalidInputError: for ``cron`` or ``timezone``.
     """
 
     text: str
@@ -61,45 +61,35 @@ class Cron:
             raise InvalidInputError(problems)
 
     def next_after(self, moment: datetime, anchor: datetime | None = None) -> datetime | None:
-        """Return the first time after a moment, in UTC; ``None`` if there is none within fifty years.
-
-        Args:
-            moment: aware.
-            anchor: is not needed.
-        """
+        """Return the first time after an aware moment, in UTC; ``None`` if there is none within fifty years."""
         del anchor
         expression = NAMED.get(self.text.lower(), self.text)
-        return next((one for one in _times(expression, read_zone(self.timezone), moment) if one > moment), None)
+        return next((tick for tick in _times(expression, read_zone(self.timezone), moment) if tick > moment), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Every:
-    """Every so many seconds from an anchor on, whatever happens in between.
+    """Every so many seconds from an anchor on.
 
     Raises:
-        InvalidInputError: of ``every``.
+        InvalidInputError: for ``every``.
     """
 
     seconds: float
 
     def __post_init__(self) -> None:
-        given: Any = self.seconds
-        if isinstance(given, bool) or not isinstance(given, int | float) or not finite(given):
+        seconds: Any = self.seconds
+        if not is_number(seconds):
             raise InvalidInputError({"every": ["must be a number of seconds"]})
-        if not SHORTEST_EVERY <= given <= LONGEST_EVERY:
+        if not SHORTEST_EVERY <= seconds <= LONGEST_EVERY:
             raise InvalidInputError({"every": [f"must be from {SHORTEST_EVERY} to {LONGEST_EVERY} seconds"]})
-        if isinstance(given, float):
-            # As 60 and 60.0 are the same, they are to be stored and shown as the same.
-            rounded = round(given, 3)
+        if isinstance(seconds, float):
+            # 60.0 is stored and shown as 60.
+            rounded = round(seconds, 3)
             object.__setattr__(self, "seconds", int(rounded) if rounded.is_integer() else rounded)
 
     def next_after(self, moment: datetime, anchor: datetime | None = None) -> datetime | None:
-        """Return the first time after a moment, in UTC.
-
-        Args:
-            moment: aware.
-            anchor: when it began; without one, it begins at the moment.
-        """
+        """Return the first time after an aware moment, in UTC; without an anchor, the moment is the anchor."""
         begin = moment if anchor is None else anchor
         step = timedelta(milliseconds=round(self.seconds * 1000))
         try:
@@ -118,38 +108,38 @@ def upcoming(
     begin = moment if anchor is None else anchor
 
     def walk() -> Iterator[datetime]:
-        found = recurrence.next_after(moment, begin)
-        while found is not None:
-            yield found
-            found = recurrence.next_after(found, begin)
+        tick = recurrence.next_after(moment, begin)
+        while tick is not None:
+            yield tick
+            tick = recurrence.next_after(tick, begin)
 
     return list(islice(walk(), count))
 
 
 def latest(recurrence: Recurrence, first: datetime, until: datetime, anchor: datetime) -> datetime:
-    """Return the last time that is not after ``until``; ``first`` is one, and is returned if there is no later one."""
-    # By halves: walking from one to the next would take minutes if somebody was away for a year.
-    low, high = 0, max((until - first) // _MILLISECOND, 0)
-    found = first
+    """Return the last time from ``first``, which is a time itself, until ``until``."""
+    # By halves: a walk through all times of a year would take minutes.
+    low, high = 0, max((until - first) // MILLISECOND, 0)
+    last = first
     while low <= high:
         middle = (low + high) // 2
-        tick = recurrence.next_after(first + middle * _MILLISECOND, anchor)
+        tick = recurrence.next_after(first + middle * MILLISECOND, anchor)
         if tick is None or tick > until:
             high = middle - 1
         else:
-            found = tick
-            low = (tick - first) // _MILLISECOND
-    return found
+            last = tick
+            low = (tick - first) // MILLISECOND
+    return last
 
 
 def read_zone(name: object) -> tzinfo:
     """Return the time zone of an IANA name.
 
     Raises:
-        InvalidInputError: of ``timezone``: there is none of this name.
+        InvalidInputError: for ``timezone``: there is no zone of this name.
     """
     if name == "UTC":
-        # Has to be there also where the system has no data of time zones.
+        # UTC needs no data of time zones on the system.
         return UTC
     wrong = InvalidInputError({"timezone": ["must be the name of an IANA time zone such as Europe/Berlin"]})
     if not isinstance(name, str) or not _ZONE.fullmatch(name) or name.startswith(_NO_ZONES):
@@ -157,50 +147,50 @@ def read_zone(name: object) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError, ImportError):
-        # The last two: directories, and files that are there for something else.
+        # OSError: a directory; ImportError: a file of another kind.
         raise wrong from None
 
 
-def _check_cron(given: Any, zone: tzinfo) -> None:
-    if not isinstance(given, str) or len(given) > _LONGEST_CRON:
+def _check_cron(text: Any, zone: tzinfo) -> None:
+    if not isinstance(text, str) or len(text) > _LONGEST_CRON:
         raise InvalidInputError({"cron": [f"must be a text of at most {_LONGEST_CRON} characters"]})
-    expression = NAMED.get(given.lower(), given)
-    if given.startswith("@") and expression is given:
+    expression = NAMED.get(text.lower(), text)
+    if text.startswith("@") and expression is text:
         raise InvalidInputError({"cron": [f"must have five or six fields, or be one of {', '.join(NAMED)}"]})
     if len(expression.split()) not in _FIELDS:
         raise InvalidInputError({"cron": ["must have five fields, or six with the seconds first"]})
     try:
         CronSim(expression, _SOME_TIME)
     except (CronSimError, ValueError, TypeError, AssertionError) as error:
-        what = f": {str(error).lower()}" if isinstance(error, CronSimError) else ""
-        raise InvalidInputError({"cron": [f"is no cron expression{what}"]}) from None
+        reason = f": {str(error).lower()}" if isinstance(error, CronSimError) else ""
+        raise InvalidInputError({"cron": [f"is no cron expression{reason}"]}) from None
     if next(_times(expression, zone, _SOME_TIME), None) is None:
         raise InvalidInputError({"cron": ["never comes about"]})
 
 
 def _times(expression: str, zone: tzinfo, moment: datetime) -> Iterator[datetime]:
-    """Yield times in UTC, in no order but that they come to be after the moment."""
+    """Yield times in UTC; the first ones may lie before the moment."""
     fields = expression.split()
     of_day = not any(field.startswith("*") for field in fields[-5:-3])
     local = moment.astimezone(zone)
     try:
-        # Without a zone it goes by what a clock shows that is never changed.
-        for found in CronSim(" ".join(fields), local.replace(tzinfo=None) if of_day else local):
-            yield _moment(found, zone) if of_day else found.astimezone(UTC)
+        # Without a zone, the expression follows a clock that is never changed.
+        for time in CronSim(" ".join(fields), local.replace(tzinfo=None) if of_day else local):
+            yield _moment(time, zone) if of_day else time.astimezone(UTC)
     except (OverflowError, ValueError):
         # The end of the calendar.
         return
 
 
 def _moment(shown: datetime, zone: tzinfo) -> datetime:
-    """Return the first moment at which clocks in a zone show a time, or the end of the gap if they skip it."""
-    found = shown.replace(tzinfo=zone, fold=0)
-    if not _is_skipped(found):
-        return found.astimezone(UTC)
-    found = found.replace(second=0)
-    while _is_skipped(found):
-        found += _MINUTE
-    return found.astimezone(UTC)
+    """Return the first moment at which clocks in a zone show a time, or the end of the gap that skips it."""
+    time = shown.replace(tzinfo=zone, fold=0)
+    if not _is_skipped(time):
+        return time.astimezone(UTC)
+    time = time.replace(second=0)
+    while _is_skipped(time):
+        time += _MINUTE
+    return time.astimezone(UTC)
 
 
 def _is_skipped(moment: datetime) -> bool:

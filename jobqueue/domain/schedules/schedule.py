@@ -1,4 +1,4 @@
-"""A schedule: which job is to be made when, and what is due."""
+"""Schedules of jobs, and their due ticks."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 Missed = Literal["skip", "one", "all"]
 MOST_AT_ONCE: Final = 1000
-"""Jobs that are made up for in one pass."""
+"""Missed jobs that one pass makes."""
 LATEST: Final = timedelta(seconds=60)
-"""A tick that is later than this, or than half the time to the next one, counts as missed."""
+"""A tick counts as missed after this time, or after half the time to the next tick."""
 _FIELDS: Final = frozenset({"cron", "timezone", "every", "job", "missed", "paused"})
 
 
@@ -30,11 +30,11 @@ class Schedule:
     """The definition of a schedule.
 
     Attributes:
-        missed: which jobs are made for ticks at which no process was there: none, one for all, or one for each.
-        paused: nothing is made, and nothing is made up for afterwards.
+        missed: the jobs for ticks at which no process ran: none, one for all, or one for each.
+        paused: no jobs are made, neither now nor afterwards.
 
     Raises:
-        InvalidInputError: of ``job.delayTil``, which every job of it would share.
+        InvalidInputError: for ``job.delayTil``, which all jobs of the schedule would share.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Schedule:
             raise InvalidInputError({"job.delayTil": ["would be the same for every job; use delay"]})
 
     def next_after(self, moment: datetime, anchor: datetime) -> datetime | None:
-        """Return the first tick after a moment; ``anchor`` is when the schedule was created."""
+        """Return the first tick after a moment; ``anchor`` is the date of the schedule's creation."""
         return self.recurrence.next_after(moment, anchor)
 
     def upcoming(self, moment: datetime, anchor: datetime, count: int = 5) -> list[datetime]:
-        """Return the next ticks after a moment; none if it is paused."""
+        """Return the next ticks after a moment; none if the schedule is paused."""
         return [] if self.paused else upcoming(self.recurrence, moment, anchor, count)
 
     def wire(self) -> dict[str, Any]:
@@ -67,16 +67,16 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSchedule:
-    """A schedule as it is stored.
+    """A stored schedule.
 
     Attributes:
-        schedule: ``None`` if somebody has spoilt it by hand.
-        incarnation: tells it from others that had its name before.
+        schedule: ``None`` if another tool has spoilt the document.
+        incarnation: differs from that of earlier schedules of this name.
         revision: grows with each change.
-        created_at: ticks at a fixed distance are counted from here.
-        changed_at: when a person changed it last.
-        next_at: the next tick; ``None`` while it is paused, or if there is none.
-        last_skipped: for which tick no job was made, and why.
+        created_at: the anchor of ticks at a fixed distance.
+        changed_at: the last change by a person.
+        next_at: the next tick; ``None`` while the schedule is paused, or if there is none.
+        last_skipped: the last tick without a job, with the reason.
     """
 
     name: str
@@ -90,7 +90,7 @@ class StoredSchedule:
 
     @property
     def tag(self) -> str:
-        """What tells one definition from another, for ``ETag``."""
+        """The entity tag of the definition."""
         return f"{self.incarnation}-{self.revision}"
 
 
@@ -104,7 +104,7 @@ class SkippedTick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledJob:
-    """A job that a schedule has made, and for which tick."""
+    """A job that a schedule has made, with its tick."""
 
     id: str
     queue: str
@@ -114,12 +114,12 @@ class ScheduledJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueTicks:
-    """What is to be done for a schedule now.
+    """The due ticks of a schedule.
 
     Attributes:
-        ticks: a job is to be made for each.
-        next_at: the tick to go on with.
-        missed: the last tick for which none is to be made because it was missed.
+        ticks: the ticks to make a job for.
+        next_at: the next tick.
+        missed: the last missed tick, for which no job is made.
     """
 
     ticks: tuple[datetime, ...]
@@ -128,14 +128,14 @@ class DueTicks:
 
 
 def due(schedule: Schedule, next_at: datetime, now: datetime, anchor: datetime, most: int = MOST_AT_ONCE) -> DueTicks:
-    """Return what is to be done for a schedule whose next tick has come.
+    """Return the due ticks of a schedule that is not paused.
 
     Args:
-        schedule: is not paused.
+        schedule: the schedule.
         next_at: its next tick, not after ``now``.
         now: the server's time.
-        anchor: when it was created.
-        most: ticks at once; the others follow in the next pass.
+        anchor: the date of the schedule's creation.
+        most: ticks at once; further ticks follow in the next pass.
     """
     if schedule.missed == "all":
         ticks: list[datetime] = []
@@ -152,29 +152,29 @@ def due(schedule: Schedule, next_at: datetime, now: datetime, anchor: datetime, 
     return DueTicks(ticks=(last,), next_at=following)
 
 
-def read(name: str, given: Mapping[str, Any], read_job: Callable[[Any, str], NewJob]) -> Schedule:
-    """Read a definition from its wire form.
+def read(name: str, definition: Mapping[str, Any], read_job: Callable[[Any, str], NewJob]) -> Schedule:
+    """Read a definition from JSON.
 
     Args:
-        name: of the schedule.
-        given: the wire form.
-        read_job: reads a new job, given the path that its problems are to be below.
+        name: the name of the schedule.
+        definition: JSON.
+        read_job: reads a new job from JSON; its second argument is the path of the problems.
 
     Raises:
         InvalidInputError: naming each unacceptable or unknown field.
-        TooLargeError: the job is.
+        TooLargeError: the job is too large.
     """
-    problems: Problems = {str(field): ["is not a known field"] for field in given if field not in _FIELDS}
+    problems: Problems = {str(field): ["is not a known field"] for field in definition if field not in _FIELDS}
     gather(problems, check_name, name)
-    recurrence = gather(problems, _recurrence, given)
-    missed = given.get("missed", "one")
+    recurrence = gather(problems, _recurrence, definition)
+    missed = definition.get("missed", "one")
     if missed not in get_args(Missed):
         problems["missed"] = [f"must be one of {', '.join(get_args(Missed))}"]
-    paused = gather(problems, check_flag, given.get("paused", False), "paused")
-    job = gather(problems, read_job, given["job"], "job") if given.get("job") is not None else None
-    if given.get("job") is None:
+    paused = gather(problems, check_flag, definition.get("paused", False), "paused")
+    job = gather(problems, read_job, definition["job"], "job") if definition.get("job") is not None else None
+    if definition.get("job") is None:
         problems["job"] = ["is required"]
-    if isinstance(given.get("job"), dict) and given["job"].get("delayTil") is not None:
+    if isinstance(definition.get("job"), dict) and definition["job"].get("delayTil") is not None:
         problems["job.delayTil"] = ["would be the same for every job; use delay"]
     if problems or job is None:
         raise InvalidInputError(problems)
@@ -182,23 +182,19 @@ def read(name: str, given: Mapping[str, Any], read_job: Callable[[Any, str], New
 
 
 def check_name(value: Any, path: str = "schedule") -> str:
-    """Return the name of a schedule; it has the form of a queue's.
-
-    Raises:
-        InvalidInputError: it has not.
-    """
+    """Return the name of a schedule, which has the form of a queue's, or raise `InvalidInputError`."""
     return check_queue(value, path)
 
 
 def timing(recurrence: Recurrence) -> dict[str, Any]:
-    """Return as JSON when something recurs."""
+    """Return a recurrence as JSON."""
     if isinstance(recurrence, Every):
         return {"cron": None, "timezone": "UTC", "every": recurrence.seconds}
     return {"cron": recurrence.text, "timezone": recurrence.timezone, "every": None}
 
 
-def _recurrence(given: Mapping[str, Any]) -> Recurrence:
-    cron, every, zone = given.get("cron"), given.get("every"), given.get("timezone", "UTC")
+def _recurrence(definition: Mapping[str, Any]) -> Recurrence:
+    cron, every, zone = definition.get("cron"), definition.get("every"), definition.get("timezone", "UTC")
     if cron is not None and every is not None:
         raise InvalidInputError({"every": ["cannot be given together with cron"]})
     if cron is not None:

@@ -1,4 +1,4 @@
-"""Which fields of jobs to show."""
+"""Projections: the fields of jobs to show."""
 
 from __future__ import annotations
 
@@ -16,29 +16,28 @@ SHOWN: Final = frozenset(json_form.camel(item.name) for item in fields(Job) if i
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Some fields of a job, as paths of their JSON names, none within another; without any, all of them."""
+    """Paths of a job's fields in JSON, none within another; no paths stand for all fields."""
 
     paths: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, given: Any) -> Projection:
-        """Return the fields in a list of names; the id is always among them.
+    def read(cls, names: Any) -> Projection:
+        """Read a list of names; the id is always among the fields.
 
         Raises:
-            InvalidInputError: naming each that is not a field of a job.
+            InvalidInputError: naming each unknown field.
         """
-        if given is None or given == []:
+        if names is None or names == []:
             return WHOLE
-        if not isinstance(given, list | tuple) or len(given) > MOST_SHOWN:
+        if not isinstance(names, list | tuple) or len(names) > MOST_SHOWN:
             raise InvalidInputError({"fields": [f"must be a list of at most {MOST_SHOWN} names"]})
-        wrong = [f"{str(one)[:80]!a} is not a field of a job" for one in given if not _is_shown(one)]
-        if wrong:
-            raise InvalidInputError({"fields": wrong[:10]})
-        names = sorted({"id", *("id" if one == "_id" else one for one in given)})
-        return cls(tuple(one for one in names if not any(one.startswith(f"{other}.") for other in names)))
+        if problems := [f"{str(name)[:80]!a} is not a field of a job" for name in names if not _is_shown(name)]:
+            raise InvalidInputError({"fields": problems[:10]})
+        paths = sorted({"id", *("id" if name == "_id" else name for name in names)})
+        return cls(tuple(path for path in paths if not any(path.startswith(f"{other}.") for other in paths)))
 
     def pick(self, shown: dict[str, Any]) -> dict[str, Any]:
-        """Return only these fields of a job's JSON."""
+        """Return the fields of a job's JSON."""
         return shown if not self.paths else _picked(shown, [path.split(".") for path in self.paths])
 
 
@@ -56,14 +55,14 @@ def _is_shown(name: object) -> bool:
 
 def _picked(shown: Any, paths: list[list[str]]) -> Any:
     if isinstance(shown, list):
-        return [_picked(one, paths) for one in shown if isinstance(one, dict | list)]
-    found = {}
+        return [_picked(item, paths) for item in shown if isinstance(item, dict | list)]
+    picked = {}
     for name in dict.fromkeys(path[0] for path in paths):
         below = [path[1:] for path in paths if path[0] == name]
         if not isinstance(shown, dict) or name not in shown:
             continue
         if [] in below:
-            found[name] = shown[name]
+            picked[name] = shown[name]
         elif isinstance(shown[name], dict | list):
-            found[name] = _picked(shown[name], below)
-    return found
+            picked[name] = _picked(shown[name], below)
+    return picked

@@ -1,4 +1,4 @@
-"""What a listing of jobs asks for, and its cursor."""
+"""Queries for listings of jobs, and their pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MOST_LISTED: Final = 200
 LONGEST_TEXT: Final = 200
-"""Characters to look for in the texts of a job."""
+"""Characters of a text to look for."""
 META_PATH: Final = re.compile(r"[^.$\0][^.\0]*(\.[^.$\0][^.\0]*){0,9}")
 _ID: Final = re.compile(r"[0-9a-fA-F]{24}")
 _SEARCHED: Final = ("type", "key", "error.kind", "error.message")
@@ -33,14 +33,14 @@ _HIGHEST: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobQuery:
-    """Which jobs to list, newest first unless said otherwise.
+    """A query for jobs, newest first by default.
 
     Attributes:
         meta: pairs of a dotted path below ``meta`` and the text of a value: ``42`` finds the number and the text.
-        text: what the type, the key, the error or a text in ``meta`` has in it, in upper or lower case; of a whole id
-            the job itself, its children and the jobs of its batch are found.
-        slow: look for as long as it takes, up to a hard limit.
-        after: where the page before ended: the date and the id of its last job.
+        text: a part of the type, the key, the error or a text in ``meta``, in upper or lower case. A whole id finds
+            the job, its children and the jobs of the batch.
+        slow: search as long as necessary, up to a hard limit.
+        after: the end of the page before: the date and the id of its last job.
     """
 
     queue: str | None = None
@@ -80,7 +80,7 @@ class JobQuery:
 
     @property
     def filter(self) -> Filter:
-        """What a job must have to be listed."""
+        """The compiled filter of the query."""
         parts: list[Filter] = [
             Comparison(name, "$eq", value)
             for name, value in (
@@ -104,7 +104,7 @@ class JobQuery:
         return every(*parts)
 
     def search(self) -> Search:
-        """Return the search that lists them."""
+        """Return the query as a search."""
         return Search(
             filter=self.filter, descending=not self.oldest_first, limit=self.limit, after=self.after, slow=self.slow
         )
@@ -117,7 +117,7 @@ class JobQuery:
         """Return this query continued at a cursor of the same query.
 
         Raises:
-            InvalidInputError: it is none, or one of another query.
+            InvalidInputError: the text is no cursor of this query.
         """
         after: Any = self.search().at(cursor).after
         return replace(self, after=after)
@@ -125,14 +125,14 @@ class JobQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One page of jobs, and the cursor of the next one if there is more."""
+    """A page of jobs, and the cursor of the next page if there are more jobs."""
 
     items: tuple[Job, ...]
     next: str | None
 
 
 def _values(text: str) -> tuple[Any, ...]:
-    """Return what the text of a value may stand for."""
+    """Return the values that a text may stand for."""
     try:
         read = json.loads(text)
     except (ValueError, RecursionError):
@@ -140,7 +140,7 @@ def _values(text: str) -> tuple[Any, ...]:
     if isinstance(read, str):
         return (read,)
     if isinstance(read, int) and not _LOWEST <= read <= _HIGHEST:
-        # MongoDB has no such number: it is the value of no job.
+        # MongoDB has no such number, so no job has it.
         return (text,)
     return (text, read) if read is None or isinstance(read, bool | int | float) else (text,)
 

@@ -1,18 +1,17 @@
-"""A search for jobs: which, in what order, which fields of them, and where a page begins."""
+"""Searches for jobs: their filter, their order, the fields to show, and the beginning of the page."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import json
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.jobs.iso8601 import EPOCH, MILLISECOND
+from jobqueue.domain.search import cursors
 from jobqueue.domain.search.fields import FIELDS, SORTS, Kind
 from jobqueue.domain.search.filters import EVERYTHING, Filter, compile_filter
 from jobqueue.domain.search.projection import WHOLE, Projection
@@ -23,18 +22,16 @@ if TYPE_CHECKING:
 
 MOST_FOUND: Final = 500
 """Jobs on one page of a search."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """Which jobs to look for.
+    """A search for jobs.
 
     Attributes:
-        sort: a JSON name out of `SORTS`; jobs that have the same there are in the order of their ids.
-        after: where the page before ended: what its last job has in the field it is sorted by, and its id.
-        slow: look for as long as it takes, up to a hard limit.
+        sort: a JSON name of `SORTS`; jobs with equal values are in the order of their ids.
+        after: the end of the page before: the sort value and the id of its last job.
+        slow: search as long as necessary, up to a hard limit.
     """
 
     filter: Filter = EVERYTHING
@@ -46,42 +43,32 @@ class Search:
     slow: bool = False
 
     def cursor(self, last: Job) -> str:
-        """Return the cursor of the page after the one that ends with this job."""
-        place = [_packed(json_form.attribute(last, self.sort)), last.id, self._fingerprint()]
-        return base64.urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode()).decode().rstrip("=")
+        """Return the cursor of the page after the page that ends with a job."""
+        return cursors.pack(_packed(json_form.attribute(last, self.sort)), last.id, self._fingerprint())
 
     def at(self, cursor: str | None) -> Search:
-        """Return this search continued at a cursor of the same one.
+        """Return this search continued at its own cursor.
 
         Raises:
-            InvalidInputError: it is none, or one of another search.
+            InvalidInputError: the text is no cursor of this search.
         """
-        if cursor is None:
-            return self
-        wrong = InvalidInputError({"cursor": ["is not a cursor of this listing"]})
-        try:
-            padded = cursor + "=" * (-len(cursor) % 4)
-            packed, job_id, fingerprint = json.loads(base64.urlsafe_b64decode(padded.encode()))
-            place = self._unpacked(packed), check_id(job_id)
-        except (binascii.Error, ValueError, TypeError, OverflowError, InvalidInputError, RecursionError):
-            raise wrong from None
-        if fingerprint != self._fingerprint():
-            raise wrong
-        return replace(self, after=place)
+        return self if cursor is None else cursors.unpack(cursor, self._after)
 
-    def _unpacked(self, packed: Any) -> Value:
+    def _after(self, packed: Any, job_id: Any, fingerprint: Any) -> Search:
+        if fingerprint != self._fingerprint():
+            raise ValueError("a cursor of another search")
         kind = FIELDS[self.sort]
-        if kind is Kind.DATE and (packed is not None or self.sort == "insertAt"):
-            return _EPOCH + timedelta(milliseconds=packed)
-        return operand(packed, kind, "cursor")
+        is_date = kind is Kind.DATE and (packed is not None or self.sort == "insertAt")
+        value = EPOCH + timedelta(milliseconds=packed) if is_date else operand(packed, kind, "cursor")
+        return replace(self, after=(value, check_id(job_id)))
 
     def _fingerprint(self) -> str:
-        # The tree that a filter is compiled to is made of values only, so that its text tells it from any other.
+        # A compiled filter is made of values only, so its text differs from the text of any other.
         return hashlib.sha256(repr((self.filter, self.sort, self.descending)).encode()).hexdigest()[:12]
 
 
 def search(
-    given: Any = None,
+    query: Any = None,
     *,
     sort: Any = None,
     fields: Any = None,
@@ -89,24 +76,24 @@ def search(
     cursor: str | None = None,
     slow: bool = False,
 ) -> Search:
-    """Return the search that JSON asks for.
+    """Read a search from JSON.
 
     Args:
-        given: a filter.
+        query: a filter.
         sort: ``{"insertAt": -1}``.
-        fields: names of fields, dotted ones too; none for all.
+        fields: names of fields, also dotted; none for all.
         limit: 1 to `MOST_FOUND`.
-        cursor: of the page before.
-        slow: whether to insist.
+        cursor: the cursor of the page before.
+        slow: as in `Search`.
 
     Raises:
-        InvalidInputError: naming what is not acceptable.
+        InvalidInputError: naming each unacceptable value.
     """
     if type(limit) is not int or not 1 <= limit <= MOST_FOUND:
         raise InvalidInputError({"limit": [f"must be from 1 to {MOST_FOUND}"]})
     name, descending = read_sort(sort)
     return Search(
-        filter=compile_filter({} if given is None else given),
+        filter=compile_filter({} if query is None else query),
         sort=name,
         descending=descending,
         projection=Projection.read(fields),
@@ -115,17 +102,17 @@ def search(
     ).at(cursor)
 
 
-def read_sort(given: Any) -> tuple[str, bool]:
-    """Return by which field to sort, and whether the highest come first; by default the newest jobs do.
+def read_sort(sort: Any) -> tuple[str, bool]:
+    """Return the field to sort by, and True for a descending order; by default, the newest jobs come first.
 
     Raises:
-        InvalidInputError: it is not one of `SORTS` with 1 or -1.
+        InvalidInputError: the field is not one of `SORTS` with 1 or -1.
     """
-    if given is None or given == {}:
+    if sort is None or sort == {}:
         return "insertAt", True
-    if not isinstance(given, dict) or len(given) != 1:
+    if not isinstance(sort, dict) or len(sort) != 1:
         raise InvalidInputError({"sort": ['must be an object with one field, such as {"insertAt": -1}']})
-    ((name, direction),) = given.items()
+    ((name, direction),) = sort.items()
     name = "id" if name == "_id" else name
     if name not in SORTS:
         raise InvalidInputError({"sort": [f"must be by one of {', '.join(sorted(SORTS))}"]})
@@ -136,5 +123,5 @@ def read_sort(given: Any) -> tuple[str, bool]:
 
 def _packed(value: Any) -> Any:
     if isinstance(value, datetime):
-        return (value - _EPOCH) // _MILLISECOND
+        return (value - EPOCH) // MILLISECOND
     return value.hex if isinstance(value, Id) else value

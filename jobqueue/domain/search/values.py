@@ -1,6 +1,6 @@
-"""Values to compare with: JSON scalars, and dates, ids and numbers as MongoDB's Extended JSON has them.
+"""Values to compare with: JSON scalars, and dates, ids and numbers in MongoDB's Extended JSON.
 
-Nothing else becomes a value: an object where a scalar belongs could carry operators of the database.
+No other object becomes a value, because it could carry operators of the database.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.durations import is_whole
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.checks import check_id
-from jobqueue.domain.jobs.iso8601 import NO_DATE, aware, moment
+from jobqueue.domain.jobs.iso8601 import EPOCH, NO_DATE, aware, moment
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.fields import Kind, is_text
 
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 LONGEST_TEXT: Final = 4096
-"""Characters of a text to compare with."""
+"""Characters of a text."""
 LONGEST_PATTERN: Final = 128
 MOST_WILD: Final = 6
-"""Repetitions in a regular expression that know no end."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Unbounded repetitions in a regular expression."""
 _HIGH: Final = 2**63
 _WHOLE: Final = re.compile(r"-?\d{1,19}", re.ASCII)
 _OPTIONS: Final = re.compile(r"[ims]{0,3}")
@@ -45,7 +45,7 @@ class Id:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A regular expression that cannot take long on any text."""
+    """A regular expression that is fast on any text."""
 
     text: str
     options: str = ""
@@ -54,57 +54,48 @@ class Pattern:
 Value = str | int | float | bool | datetime | Id | None
 
 
-def operand(given: Any, kind: Kind, at: str) -> Value:
-    """Return a value to compare a field of this kind with.
-
-    Raises:
-        InvalidInputError: it is no scalar, or none that such a field can have.
-    """
-    read: Any = _unwrapped(given, at) if isinstance(given, dict) else given
-    if read is None:
+def operand(json_value: Any, kind: Kind, at: str) -> Value:
+    """Return a value to compare a field of this kind with; refuse objects, lists and values of other kinds."""
+    value: Value = _unwrapped(json_value, at) if isinstance(json_value, dict) else json_value
+    if value is None:
         return None
-    if isinstance(read, str) and (kind is Kind.DATE or kind in {Kind.ID, Kind.IDS}):
-        read = _date(read, at) if kind is Kind.DATE else Id(check_id(read, at))
-    if not _fits(read, kind):
+    if isinstance(value, str) and (kind is Kind.DATE or kind in {Kind.ID, Kind.IDS}):
+        value = _date(value, at) if kind is Kind.DATE else Id(check_id(value, at))
+    if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind is Kind.NUMBER):
         raise InvalidInputError({at: [f"must be {_SHOWN.get(kind, kind.value)}"]})
-    if isinstance(read, str):
-        _check_text(read, at)
-        if kind is Kind.STATE and read not in set(State):
+    if isinstance(value, str):
+        _check_text(value, at)
+        if kind is Kind.STATE and value not in set(State):
             raise InvalidInputError({at: [f"must be one of {', '.join(State)}"]})
-    elif isinstance(read, int | float):
-        _check_number(read, at)
-    elif isinstance(read, datetime):
-        read = aware(read, at)
-    found: Value = read
-    return found
-
-
-def _fits(value: object, kind: Kind) -> bool:
-    return isinstance(value, _TYPES[kind]) and not (isinstance(value, bool) and kind is Kind.NUMBER)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InvalidInputError({at: ["is not a finite number"]})
+    elif isinstance(value, int) and not -_HIGH <= value < _HIGH:
+        raise InvalidInputError({at: ["is a whole number beyond 64 bit"]})
+    return aware(value, at) if isinstance(value, datetime) else value
 
 
 def pattern(text: Any, options: Any, at: str) -> Pattern:
     """Return a regular expression.
 
     Raises:
-        InvalidInputError: it is too long, or of a form that might take for ever: groups that are repeated and have
-            repetitions inside, references, and the extensions that begin with ``(?``.
+        InvalidInputError: the text is too long, or of a form that may take for ever: repeated groups with repetitions
+            inside, references, and extensions that begin with ``(?``.
     """
     if not (isinstance(text, str) and isinstance(options, str)):
         raise InvalidInputError({at: ["must be text"]})
     _check_text(text, at)
-    wrong = _pattern_problem(text)
-    if wrong is None and not _OPTIONS.fullmatch(options):
-        wrong = "has options other than i, m and s"
-    if wrong is not None:
-        raise InvalidInputError({at: [wrong]})
+    problem = _pattern_problem(text)
+    if problem is None and not _OPTIONS.fullmatch(options):
+        problem = "has options other than i, m and s"
+    if problem is not None:
+        raise InvalidInputError({at: [problem]})
     return Pattern(text, "".join(sorted(set(options))))
 
 
 def _pattern_problem(text: str) -> str | None:
     plain = _ESCAPED.sub("_", text)
     tight = _SET.sub("_", plain.replace("\\", ""))
-    for refused, why in (
+    for is_refused, reason in (
         (len(text) > LONGEST_PATTERN, f"is longer than {LONGEST_PATTERN} characters"),
         ("\0" in text, "has a NUL character in it"),
         (_FOREIGN.search(plain), "has a reference or an escape other than of d D w W s S b B t n r"),
@@ -112,8 +103,8 @@ def _pattern_problem(text: str) -> str | None:
         (not _is_linear(tight), "repeats a group that has a repetition or a choice in it"),
         (len(_UNBOUNDED.findall(tight)) > MOST_WILD, f"has more than {MOST_WILD} repetitions that know no end"),
     ):
-        if refused:
-            return why
+        if is_refused:
+            return reason
     try:
         re.compile(text)
     except (re.error, RecursionError, OverflowError):
@@ -122,7 +113,7 @@ def _pattern_problem(text: str) -> str | None:
 
 
 def _is_linear(plain: str) -> bool:
-    """Tell whether no group that is repeated has a repetition or a choice in it."""
+    """Tell whether no repeated group has a repetition or a choice inside."""
     groups: list[bool] = []
     for index, char in enumerate(plain):
         if char == "(":
@@ -139,38 +130,38 @@ def _is_linear(plain: str) -> bool:
     return True
 
 
-def _unwrapped(given: Mapping[str, Any], at: str) -> Value:
-    if len(given) == 1:
-        ((name, inner),) = given.items()
+def _unwrapped(value: Mapping[str, Any], at: str) -> Value:
+    if len(value) == 1:
+        ((name, inner),) = value.items()
         if name in EXTENDED:
             return EXTENDED[name](inner, f"{at}.{name}")
     raise InvalidInputError({at: ['must be a value; an object is none, but for {"$date": …} and {"$oid": …}']})
 
 
-def _date(given: Any, at: str) -> datetime:
-    if isinstance(given, dict) and set(given) == {"$numberLong"}:
-        given = _whole(given["$numberLong"], at)
+def _date(value: Any, at: str) -> datetime:
+    if isinstance(value, dict) and set(value) == {"$numberLong"}:
+        value = _whole(value["$numberLong"], at)
     try:
-        if isinstance(given, int) and not isinstance(given, bool):
-            return _EPOCH + timedelta(milliseconds=given)
+        if is_whole(value):
+            return EPOCH + timedelta(milliseconds=value)
     except OverflowError:
         raise InvalidInputError({at: [NO_DATE]}) from None
     try:
-        read = moment(given)
+        date = moment(value)
     except ValueError as error:
         raise InvalidInputError({at: [str(error)]}) from None
-    return read.replace(microsecond=read.microsecond // 1000 * 1000)
+    return date.replace(microsecond=date.microsecond // 1000 * 1000)
 
 
-def _whole(given: Any, at: str) -> int:
-    if isinstance(given, str) and _WHOLE.fullmatch(given):
-        return int(given)
+def _whole(value: Any, at: str) -> int:
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value)
     raise InvalidInputError({at: ["must be a whole number as text"]})
 
 
-def _double(given: Any, at: str) -> float:
+def _double(value: Any, at: str) -> float:
     try:
-        return float(given) if isinstance(given, str) else math.nan
+        return float(value) if isinstance(value, str) else math.nan
     except ValueError:
         raise InvalidInputError({at: ["must be a number as text"]}) from None
 
@@ -211,10 +202,3 @@ def _check_text(text: str, at: str) -> None:
         raise InvalidInputError({at: [f"is longer than {LONGEST_TEXT:,} characters"]})
     if not is_text(text):
         raise InvalidInputError({at: ["has a lone surrogate, which is not Unicode text"]})
-
-
-def _check_number(number: Any, at: str) -> None:
-    if isinstance(number, float) and not math.isfinite(number):
-        raise InvalidInputError({at: ["is not a finite number"]})
-    if isinstance(number, int) and not -_HIGH <= number < _HIGH:
-        raise InvalidInputError({at: ["is a whole number beyond 64 bit"]})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from jobqueue.domain.durations import is_whole
 from jobqueue.domain.errors import InvalidInputError, Problems
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Node:
 
     def whole(self, least: int, most: int) -> int:
         """Return a whole number from ``least`` to ``most``."""
-        if isinstance(self.value, bool) or not isinstance(self.value, int) or not least <= self.value <= most:
+        if not is_whole(self.value) or not least <= self.value <= most:
             raise self.error(f"must be a whole number from {least} to {most:,}")
         return self.value
 

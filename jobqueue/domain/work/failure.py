@@ -1,19 +1,18 @@
-"""Jobs that did not succeed, grouped by what went wrong."""
+"""Failed and killed jobs, grouped by their mistakes."""
 
 from __future__ import annotations
 
-import base64
-import json
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import check_queue, check_type, gather
 from jobqueue.domain.jobs.fingerprint import LENGTH
-from jobqueue.domain.jobs.iso8601 import aware
+from jobqueue.domain.jobs.iso8601 import EPOCH, aware
 from jobqueue.domain.jobs.states import State
+from jobqueue.domain.search import cursors
 from jobqueue.domain.text import cut
 
 if TYPE_CHECKING:
@@ -23,21 +22,20 @@ if TYPE_CHECKING:
 
 FAILURES: Final = (State.FAILED, State.KILLED)
 MOST_GROUPS: Final = 200
-"""Groups of one page."""
+"""Groups on one page."""
 BY_COUNT: Final = "-count"
 BY_LAST: Final = "-lastAt"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACE_HEAD: Final = 2 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureQuery:
-    """Which failures to group, and which page of the groups to give.
+    """A query for a page of groups of failures.
 
     Attributes:
         fingerprint: only this group.
         sort: `BY_COUNT` or `BY_LAST`.
-        after: where the page before ended: the count, or the date, and the fingerprint of its last group.
+        after: the end of the page before: the count, or the date, and the fingerprint of its last group.
 
     Raises:
         InvalidInputError: naming each unacceptable value.
@@ -57,28 +55,21 @@ class FailureQuery:
     def cursor(self, last: FailureGroup) -> str:
         """Return the cursor for the page after the one that ends with ``last``."""
         value = last.count if self.sort == BY_COUNT else last.last_at and round(last.last_at.timestamp() * 1000)
-        place = json.dumps([self.sort, value, last.fingerprint], separators=(",", ":"))
-        return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+        return cursors.pack(self.sort, value, last.fingerprint)
 
     def at(self, cursor: str | None) -> FailureQuery:
         """Return this query continued at a cursor of the same order.
 
         Raises:
-            InvalidInputError: it is none.
+            InvalidInputError: the text is no such cursor.
         """
-        if cursor is None:
-            return self
-        wrong = InvalidInputError({"cursor": ["is not a cursor of this listing"]})
-        try:
-            padded = cursor + "=" * (-len(cursor) % 4)
-            sort, value, last = json.loads(base64.urlsafe_b64decode(padded.encode()))
-            after = value if sort == BY_COUNT or value is None else _EPOCH + timedelta(milliseconds=value)
-            place = after, check_fingerprint(last)
-        except (ValueError, TypeError, OverflowError, RecursionError, InvalidInputError):
-            raise wrong from None
+        return self if cursor is None else cursors.unpack(cursor, self._after)
+
+    def _after(self, sort: Any, value: Any, last: Any) -> FailureQuery:
+        after = value if sort == BY_COUNT or value is None else EPOCH + timedelta(milliseconds=value)
         if sort != self.sort or not (value is None or type(value) is int):
-            raise wrong
-        return replace(self, after=place)
+            raise ValueError("a cursor of another order")
+        return replace(self, after=(after, check_fingerprint(last)))
 
     def __post_init__(self) -> None:
         problems: Problems = {}
@@ -104,7 +95,7 @@ class FailureQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The job of a group that was added last."""
+    """The newest job of a group."""
 
     id: str
     type: str
@@ -119,11 +110,11 @@ class FailureGroup:
     """Jobs of one type that ended in the same way.
 
     Attributes:
-        message: what their errors have in common.
-        place: the file and the function of the user's own code where they came up; ``None`` if no trace tells.
-        states: jobs by state.
-        first_at: when the first of them ended, as far as that is known.
-        queues: where they are; only some, if there are many.
+        message: the template of the message of all errors.
+        place: the file and the function of the user's own code that raised the error; ``None`` if unknown.
+        states: the number of jobs by state.
+        first_at: the end of the first job, as far as it is known.
+        queues: the queues of the jobs, or some of many.
     """
 
     fingerprint: str
@@ -137,7 +128,7 @@ class FailureGroup:
     sample: Sample
 
     def wire(self) -> dict[str, Any]:
-        """Return the form it is shown in."""
+        """Return the JSON form."""
         sample, error = self.sample, self.sample.error
         return {
             "fingerprint": self.fingerprint,
@@ -162,11 +153,7 @@ class FailureGroup:
 
 
 def check_fingerprint(value: Any, path: str = "fingerprint") -> str:
-    """Return a fingerprint.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
+    """Return a fingerprint, or raise `InvalidInputError`."""
     if isinstance(value, str) and len(value) == LENGTH and not set(value) - set("0123456789abcdef"):
         return value
     raise InvalidInputError({path: [f"must be {LENGTH} hexadecimal digits"]})

@@ -1,4 +1,4 @@
-"""What a reader of a job's log asks for, and what it gets."""
+"""Queries for lines of a job's log, and pages of lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.attempt import LogLine
 
 MOST_LINES: Final = 1000
-"""Lines of one page."""
+"""Lines on one page."""
 MOST_LEVELS: Final = 10
 LONGEST_LEVEL: Final = 50
 _HIGHEST: Final = 2**31
@@ -20,11 +20,11 @@ _HIGHEST: Final = 2**31
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogQuery:
-    """Which lines of a log to read, in their order.
+    """A query for lines of a log, in their order.
 
     Attributes:
-        after: the number of the first line that may be read; the first of all has number 0.
-        limit: lines of a page.
+        after: the number of the first line to read, counted from 0.
+        limit: lines on a page.
         levels: only lines of these levels; none stand for all lines.
         attempt: only lines of this attempt.
 
@@ -44,7 +44,7 @@ class LogQuery:
         if not 0 <= self.after <= _HIGHEST:
             problems["cursor"] = ["is not a cursor of this log"]
         if len(self.levels) > MOST_LEVELS or not all(
-            1 <= len(one) <= LONGEST_LEVEL and one.isprintable() for one in self.levels
+            1 <= len(level) <= LONGEST_LEVEL and level.isprintable() for level in self.levels
         ):
             problems["level"] = [
                 f"must be up to {MOST_LEVELS} levels of 1 to {LONGEST_LEVEL} printable characters, with commas between"
@@ -56,11 +56,11 @@ class LogQuery:
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether it passes lines over."""
+        """True if the query passes lines over."""
         return bool(self.levels) or self.attempt is not None
 
     def takes(self, line: LogLine) -> bool:
-        """Tell whether it wants a line."""
+        """Tell whether the query takes a line."""
         return (not self.levels or line.level in self.levels) and self.attempt in {None, line.attempt}
 
 
@@ -69,9 +69,9 @@ class LogPage:
     """Lines of a log with their numbers.
 
     Attributes:
-        more: there are further ones at present.
-        resume: the number from which on to read next.
-        ended: the job has ended, and these were its last lines.
+        more: there are further lines at present.
+        resume: the number of the next line to read.
+        ended: the job has ended, and these are its last lines.
     """
 
     lines: tuple[tuple[int, LogLine], ...]
@@ -81,7 +81,7 @@ class LogPage:
 
 
 def text(line: LogLine) -> str:
-    """Return a line for people: time, number of the attempt, level and what it says."""
+    """Return a line for people: time, number of the attempt, level and text."""
     attempt = "" if line.attempt is None else f" #{line.attempt}"
     level = "" if line.level is None else f" {line.level}"
     return f"{json_form.date(line.t)}{attempt}{level} {line.m}"

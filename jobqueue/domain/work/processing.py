@@ -1,4 +1,4 @@
-"""What processes the jobs of a queue: webhooks and named commands."""
+"""Processors of the jobs of a queue: webhooks and named commands."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from jobqueue.domain.access.masking import MASK
+from jobqueue.domain.durations import is_number
 from jobqueue.domain.errors import InvalidInputError, Problems
 
 ANY_TYPE: Final = "*"
 MOST_PREVIOUS: Final = 4
-"""Secrets of a webhook that may sign besides the current one."""
+"""Secrets of a webhook that sign besides the current secret."""
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _DENIED_HEADERS: Final = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "keep-alive", "te", "trailer"}
@@ -34,9 +35,9 @@ class WebhookConfig:
     """Process jobs by POSTing them to a URL.
 
     Attributes:
-        secret: ``whsec_`` and base64 of 24 to 64 random bytes (Standard Webhooks 1.0); ``None`` lets one be made.
-        previous_secrets: of a rotation that is going on; they sign too, so that receivers can change over one by one.
-        headers: sent along; not those that HTTP or the signature need.
+        secret: ``whsec_`` and base64 of 24 to 64 random bytes (Standard Webhooks 1.0); for ``None``, one is made.
+        previous_secrets: during a rotation they sign too, so that receivers can change over one by one.
+        headers: further headers, except those that HTTP or the signature need.
         timeout: seconds for one whole request.
     """
 
@@ -53,7 +54,8 @@ class WebhookConfig:
             problems["secret"] = [SECRET_FORM]
         _check_previous(self.previous_secrets, problems)
         _check_headers(self.headers, problems)
-        _check_timeout(self.timeout, problems)
+        if not is_number(self.timeout) or not 0 < self.timeout <= LONGEST_TIMEOUT:
+            problems["timeout"] = [f"must be more than 0 and at most {LONGEST_TIMEOUT} seconds"]
         if problems:
             raise InvalidInputError(problems)
         object.__setattr__(self, "previous_secrets", tuple(self.previous_secrets))
@@ -71,7 +73,8 @@ class CommandConfig:
     name: str
 
     def __post_init__(self) -> None:
-        if not _is_command_name(self.name):
+        name: object = self.name
+        if not isinstance(name, str) or not _COMMAND_NAME.fullmatch(name):
             raise InvalidInputError({"name": ["must be 1 to 100 letters, digits, _ . or -"]})
 
 
@@ -92,8 +95,7 @@ def processor(value: Mapping[str, Any], path: str) -> ProcessorConfig:
     if made is None:
         raise InvalidInputError({f"{path}.kind": ["must be webhook or command"]})
     rest = {_ATTRIBUTES.get(name, name): inner for name, inner in value.items() if name != "kind"}
-    unknown = [str(name) for name in value if name in _ATTRIBUTES.values()]
-    if unknown:
+    if unknown := [str(name) for name in value if name in _ATTRIBUTES.values()]:
         raise InvalidInputError({path: [f"has missing or unknown fields: {', '.join(unknown)}"]})
     try:
         return made(**rest)
@@ -117,15 +119,6 @@ def _check_url(url: object, problems: Problems) -> None:
         problems["url"] = ["must not carry a user name or password; use a header"]
 
 
-def _check_timeout(timeout: object, problems: Problems) -> None:
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= LONGEST_TIMEOUT:
-        problems["timeout"] = [f"must be more than 0 and at most {LONGEST_TIMEOUT} seconds"]
-
-
-def _is_command_name(name: object) -> bool:
-    return isinstance(name, str) and bool(_COMMAND_NAME.fullmatch(name))
-
-
 def _is_secret(secret: object) -> bool:
     if not isinstance(secret, str) or not secret.startswith("whsec_"):
         return False
@@ -136,12 +129,12 @@ def _is_secret(secret: object) -> bool:
     return _SHORTEST_SECRET <= len(key) <= _LONGEST_SECRET
 
 
-def _check_previous(given: object, problems: Problems) -> None:
-    if not isinstance(given, list | tuple) or len(given) > MOST_PREVIOUS:
+def _check_previous(secrets: object, problems: Problems) -> None:
+    if not isinstance(secrets, list | tuple) or len(secrets) > MOST_PREVIOUS:
         problems["previousSecrets"] = [f"must be a list of at most {MOST_PREVIOUS} secrets"]
         return
-    for index, one in enumerate(given):
-        if not _is_secret(one):
+    for index, secret in enumerate(secrets):
+        if not _is_secret(secret):
             problems[f"previousSecrets.{index}"] = [SECRET_FORM]
 
 

@@ -1,4 +1,4 @@
-"""The text of a result that cannot be stored as it is."""
+"""Results as text, where MongoDB cannot store the value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LONG_NUMBER: Final = 10_000
-"""Bits of a whole number that Python writes in decimal digits without fail."""
+"""Bits of a whole number that Python writes in decimal digits without an error."""
 
 
 def of(result: Any, why: str) -> str:
@@ -23,11 +23,10 @@ def of(result: Any, why: str) -> str:
 
     Args:
         result: any value.
-        why: the reason why the result cannot be stored as it is, for the error.
+        why: the reason why the result becomes text, for the error.
 
     Raises:
-        InvalidInputError: a part of the result is of a type that JSON does not have, contains itself, or cannot be
-            read.
+        InvalidInputError: a part of the result has no form in JSON, contains itself, or cannot be read.
         TooLargeError: the text is over the limit of results.
     """
     try:
@@ -39,11 +38,11 @@ def of(result: Any, why: str) -> str:
 
 
 def checked(text: str, why: str | None) -> str:
-    """Return a text that is to be a result, all of it.
+    """Return a Unicode text that may be a result.
 
     Args:
-        text: in Unicode.
-        why: the reason why the result is text, for the error; ``None`` if it was text from the beginning.
+        text: the whole text.
+        why: the reason why the result became text, for the error; ``None`` if the result was text already.
 
     Raises:
         TooLargeError: the text is over the limit of results.
@@ -67,8 +66,8 @@ def _json(result: Any, why: str) -> str:
 
 
 def _parts(result: Any) -> Iterator[str]:
-    """Yield the JSON part by part: a few lists that hold each other many times can make any number of values."""
-    open_ones: list[_Open] = []
+    """Yield the JSON part by part, because lists within each other can make any number of values."""
+    containers: list[_Open] = []
     inside: set[int] = set()
     value = result
     while True:
@@ -76,21 +75,21 @@ def _parts(result: Any) -> Iterator[str]:
             if id(value) in inside:
                 raise ValueError("it contains itself")
             inside.add(id(value))
-            open_ones.append(_Open(value))
-            yield open_ones[-1].opening
+            containers.append(_Open(value))
+            yield containers[-1].opening
         else:
             yield _scalar(value)
-        while open_ones and open_ones[-1].is_over():
-            inside.remove(id(open_ones[-1].whole))
-            yield open_ones.pop().closing
-        if not open_ones:
+        while containers and containers[-1].is_over():
+            inside.remove(id(containers[-1].whole))
+            yield containers.pop().closing
+        if not containers:
             return
-        yield open_ones[-1].lead
-        value = open_ones[-1].value
+        yield containers[-1].lead
+        value = containers[-1].value
 
 
 class _Open:
-    """An object or a list of which a part is written.
+    """An object or a list that is written in part.
 
     Attributes:
         lead: text before the next value.

@@ -1,4 +1,4 @@
-"""The results of the jobs that a job depended on, as its handler reads them."""
+"""Results of the dependencies of a job, for its handler."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Entry = Mapping[str, Any]
 
 
 def is_unfinished(entry: Entry) -> bool:
-    """Tell whether a job that another one depended on has no result, as it was started anew since."""
+    """Tell whether a dependency was started anew, so that it has no result."""
     return entry.get("state") in UNFINISHED
 
 
 class Results(Mapping[str, Any]):
-    """Results by ref; by id where there is no ref, or where another job has the same one.
+    """Results by ref; by id where there is no ref, or where another job has the same ref.
 
-    Results that were too large to come with the claim are loaded when they are read, or raise, as the handler can wait
-    for the database or cannot. They are never ``None`` for want of room.
+    A result that is too large to come with the claim is loaded when it is read. Where the handler cannot wait, reading
+    raises an error.
 
     Args:
         parents: entries ``{id, ref?, result}``, or with ``omitted`` or ``deleted`` in place of the result.
@@ -43,8 +43,8 @@ class Results(Mapping[str, Any]):
         """Return a result.
 
         Raises:
-            KeyError: the job depended on no job of this name.
-            ResultUnavailableError: the result has to be loaded first, or its job was deleted or started anew.
+            KeyError: no dependency has this name.
+            ResultUnavailableError: the result must be loaded first, or its job was deleted or started anew.
         """
         entry = self._entries[name]
         if is_unfinished(entry):
@@ -67,9 +67,9 @@ class Results(Mapping[str, Any]):
         return len(self._entries)
 
     def entry(self, name: str) -> Entry:
-        """Return what is known of the job of a name.
+        """Return the entry of a dependency.
 
         Raises:
-            KeyError: as reading.
+            KeyError: no dependency has this name.
         """
         return self._entries[name]

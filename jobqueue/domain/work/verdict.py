@@ -1,4 +1,4 @@
-"""What a processor says about a job it ran."""
+"""Verdicts of processors on the jobs they ran."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ INVALID_RESULT: Final = "invalid-result"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Success:
-    """It is done; ``code`` is the HTTP status or exit code, if there is one.
+    """The job is done; ``code`` is the HTTP status or exit code, if there is one.
 
     Attributes:
-        warning: why the result is not what the job's program has answered, but its text; for the log of the job.
+        warning: the reason why the result is the text of the reply and not its value, for the log of the job.
     """
 
     result: Any = None
@@ -33,7 +33,7 @@ class Success:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """This attempt did not succeed; ``timed_out`` if it was ended for running too long."""
+    """The attempt did not succeed; ``timed_out`` if it ran too long."""
 
     error: JobError
     code: int | None = None
@@ -42,7 +42,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Death:
-    """It can never succeed."""
+    """The job can never succeed."""
 
     error: JobError
     code: int | None = None
@@ -50,7 +50,7 @@ class Death:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunAgain:
-    """Run it again after ``delay`` seconds, not counted as an attempt."""
+    """The job runs again after ``delay`` seconds, not counted as an attempt."""
 
     delay: float | None = None
     error: JobError | None = None
@@ -59,7 +59,7 @@ class RunAgain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """Somebody else has taken it over and will report under the same token."""
+    """Another program has accepted the job, and will report under the same token."""
 
     code: int | None = None
 
@@ -68,7 +68,7 @@ Verdict = Success | Failure | Death | RunAgain | Accepted
 
 
 def without_details(verdict: Verdict, message: str) -> Verdict:
-    """Return a verdict of the same kind that says nothing but a message; a success without its result is a failure."""
+    """Return a verdict of the same kind with nothing but a message; a success without its result is a failure."""
     match verdict:
         case Success():
             return Failure(error=JobError(kind=INVALID_RESULT, message=message), code=verdict.code)
@@ -82,7 +82,7 @@ def without_details(verdict: Verdict, message: str) -> Verdict:
 
 
 class Reporter(Protocol):
-    """How a processor tells of a running job. Every call renews the lease."""
+    """Reports of a processor about a running job. Every call renews the lease."""
 
     async def log(self, line: str, level: str | None = None) -> None:
         """Add a log line.
@@ -100,10 +100,10 @@ class Reporter(Protocol):
 
 
 class Relatives(Protocol):
-    """Where a processor finds the jobs a running one is related to."""
+    """Look-ups and additions of jobs that are related to a running job."""
 
     async def parent(self) -> Job | None:
-        """Return the job whose child the running one is, with its data and result."""
+        """Return the parent of the running job, with its data and result."""
 
     async def children(self, load: Callable[[str], Any] | None = None) -> list[Job]:
         """Return the children of earlier runs of the running job, oldest first.
@@ -118,36 +118,32 @@ class Relatives(Protocol):
         """Return the result of a child of the running job, however large.
 
         Raises:
-            ResultUnavailableError: it has no such child.
+            ResultUnavailableError: there is no such child.
         """
 
     async def result(self, job_id: str) -> Any:
-        """Return the result of a job that the running one depended on, however large.
+        """Return the result of a dependency of the running job, however large.
 
         Raises:
             ResultUnavailableError: the job was deleted.
         """
 
     async def batch_jobs(self, cursor: str | None, limit: int) -> Page:
-        """Return a page of the jobs of the batch it belongs to or is a callback of, oldest first."""
+        """Return a page of the jobs of its batch, or of the batch that it is a callback of, oldest first."""
 
     async def add(self, kind: str, data: Mapping[str, Any] | None, after: Sequence[str], how: Mapping[str, Any]) -> str:
-        """Add a job to the batch of the running one; return its id."""
+        """Add a job to the batch of the running job; return its id."""
 
     async def add_all(self, members: Sequence[Member]) -> list[str]:
-        """Add jobs to the batch of the running one, all or none; return their ids."""
+        """Add jobs to the batch of the running job, all or none; return their ids."""
 
 
 class Processor(Protocol):
-    """Runs one claimed job. Cancelling the call stops it.
-
-    Attributes:
-        stop_seconds: how long a cancelled run may take to end; after that its outcome is recorded all the same.
-    """
+    """Runs one claimed job; cancelling the call stops the run."""
 
     @property
     def stop_seconds(self) -> float:
-        """Seconds a cancelled run may take to end."""
+        """Seconds that a cancelled run may take to end; after that, its outcome is recorded all the same."""
 
     async def run(self, job: Job, reporter: Reporter) -> Verdict:
-        """Run the job to its end and say how that was."""
+        """Run the job to its end and return the verdict."""

@@ -1,4 +1,4 @@
-"""Batches: jobs that belong together, in whatever order they depend on each other."""
+"""Batches: jobs that belong together, and may depend on each other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Children, NewJob
 
 MOST_MEMBERS: Final = 10_000
-"""Jobs that one request may add to a batch."""
+"""Jobs that one request adds to a batch."""
 _REF: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}")
 Event = Literal["complete", "success", "failure"]
 _CALLBACKS: Final = {"on_complete": "onComplete", "on_success": "onSuccess", "on_failure": "onFailure"}
@@ -38,10 +38,10 @@ class Member:
     """A job to be added to a batch.
 
     Attributes:
-        job: itself; it may depend on jobs outside of the batch by their ids.
-        ref: its name within the batch.
-        after: refs of jobs of the batch that have to succeed first, or ids of any jobs.
-        blocks: refs or ids of jobs of the batch that wait for others, and are to wait for this one too.
+        job: the job, which may depend on jobs outside of the batch by their ids.
+        ref: the name of the job within the batch.
+        after: refs of jobs of the batch that must succeed first, or ids of any jobs.
+        blocks: refs or ids of waiting jobs of the batch, which wait for this job too.
     """
 
     job: NewJob
@@ -54,14 +54,14 @@ class Member:
 class NewBatch:
     """A batch to be created; ``sealed`` if no further jobs will come.
 
-    Its callbacks are jobs, given as the children of a `NewJob` are.
+    Its callbacks are jobs, in the form of the children of a `NewJob`.
 
     Attributes:
-        queues: the queues to which its creator is limited, if it is: so that it is theirs while it has no jobs.
+        queues: the queues of its creator, if they are limited; they decide who sees a batch without jobs.
 
     Raises:
         InvalidInputError: naming each unacceptable field.
-        TooLargeError: its meta is over the limit.
+        TooLargeError: the ``meta`` is over the limit.
     """
 
     members: Sequence[Member] = ()
@@ -85,14 +85,14 @@ class NewBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandIn:
-    """A job that has the key of a callback, and for which that was not created.
+    """A job with the key of a callback, which was therefore not created.
 
     Attributes:
-        event: of the callback.
-        index: of the callback among those of its event.
-        generation: of the batch.
+        event: the event of the callback.
+        index: the number of the callback among those of its event.
+        generation: the generation of the batch.
         key: the key of both.
-        job_id: the job.
+        job_id: the id of the job.
     """
 
     event: str
@@ -104,19 +104,19 @@ class StandIn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A batch as it is stored.
+    """A stored batch.
 
     Attributes:
-        state: ``open`` until it is sealed and all of its jobs have ended.
-        generation: how often it was opened again after it had finished.
-        additions: how often jobs were added to it, or requeued.
-        outbox: what has to be done for it and is not done yet: callbacks to be created, or its requeue.
-        verdict: the last one whose callbacks fired: ``success`` or ``failed``.
-        failed_in: the last generation whose first failure was told.
-        loud_in: the last generation that a requeue of the whole batch has opened: its callbacks fire in any case.
-        again_in: the last generation for which `on_success` was asked for once more.
-        restarts: how often its failed jobs were restarted as a whole.
-        stand_ins: jobs that have the keys of callbacks.
+        state: ``open`` until the batch is sealed and all its jobs have ended.
+        generation: the number of openings after an end.
+        additions: the number of additions and requeues of jobs.
+        outbox: work that is not done yet: callbacks to create, or a requeue.
+        verdict: the last verdict whose callbacks fired: ``success`` or ``failed``.
+        failed_in: the last generation whose first failure fired its callback.
+        loud_in: the last generation that a requeue of the whole batch opened; its callbacks fire in any case.
+        again_in: the last generation for which ``on_success`` fires once more.
+        restarts: the number of restarts of all failed jobs.
+        stand_ins: jobs with the keys of callbacks.
     """
 
     id: str
@@ -144,8 +144,8 @@ class GenerationEnd:
     """The end of a generation of a batch.
 
     Attributes:
-        verdict: the batch's verdict from then on.
-        events: the callbacks that are due; ``failure`` only if the first failure has not been told already.
+        verdict: the new verdict of the batch.
+        events: the due callbacks; ``failure`` only if the first failure has not fired it already.
     """
 
     verdict: str | None
@@ -153,14 +153,10 @@ class GenerationEnd:
 
 
 def closing(batch: Batch, *, failed: bool) -> GenerationEnd:
-    """Return how a generation of a batch ends.
+    """Return the end of a generation of a batch; ``failed`` if a job of the batch has failed or was killed.
 
-    The callbacks fire if the verdict is another one than before, if this generation has told of a failure already, or
-    if a requeue of the whole batch has opened it.
-
-    Args:
-        batch: as it is before.
-        failed: a job of it has failed or was killed.
+    The callbacks fire if the verdict changes, if this generation has fired its failure already, or if a requeue of the
+    whole batch has opened the generation.
     """
     verdict = FAILED if failed else SUCCESS
     is_news = batch.verdict != verdict or batch.failed_in == batch.generation
@@ -180,10 +176,10 @@ def is_ref(text: object) -> bool:
 
 
 def check_refs(members: Sequence[Member]) -> None:
-    """Make sure that no two jobs of one request have the same ref.
+    """Check that no two jobs of one request have the same ref.
 
     Raises:
-        InvalidInputError: naming each ref that comes again.
+        InvalidInputError: naming each repeated ref.
     """
     problems: Problems = {}
     seen: set[str] = set()
@@ -197,25 +193,23 @@ def check_refs(members: Sequence[Member]) -> None:
 
 
 def arranged(members: Sequence[Member], known: Iterable[str] = ()) -> tuple[Member, ...]:
-    """Return the jobs with refs and ids told apart, and make sure that they can run one after the other.
+    """Return the jobs of one request with refs and ids told apart; check that no jobs wait for each other.
 
-    Args:
-        members: to be added at once.
-        known: refs of jobs that are in the batch already.
+    ``known`` are the refs of jobs that are in the batch already.
 
     Raises:
-        InvalidInputError: naming each ref that comes twice or is unknown, and the jobs of a cycle.
+        InvalidInputError: naming each repeated or unknown ref, and the jobs of a cycle.
     """
     check_refs(members)
     problems: Problems = {}
     before = set(known)
     places = {member.ref: place for place, member in enumerate(members) if member.ref is not None}
-    found = tuple(_told_apart(member, place, before | places.keys(), problems) for place, member in enumerate(members))
+    jobs = tuple(_told_apart(member, place, before | places.keys(), problems) for place, member in enumerate(members))
     if problems:
         raise InvalidInputError(problems)
-    if cycle := _left_in_cycles(found, places):
+    if cycle := _left_in_cycles(jobs, places):
         raise InvalidInputError({f"jobs.{place}.dependsOn": ["is part of a cycle"] for place in cycle})
-    return found
+    return jobs
 
 
 def _told_apart(member: Member, place: int, refs: AbstractSet[str], problems: Problems) -> Member:
@@ -253,11 +247,11 @@ def _left_in_cycles(members: Sequence[Member], places: Mapping[str, int]) -> lis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchCursor:
-    """Where a listing goes on, newest first: it names no batch, as that may be nobody's business.
+    """A place in a listing of batches, newest first; it names no batch, which the caller may not know.
 
     Attributes:
-        millisecond: since 1970; nothing newer follows.
-        passed: how many of this millisecond are not listed again.
+        millisecond: milliseconds since 1970; no newer batch follows.
+        passed: the number of batches of this millisecond that were listed already.
     """
 
     millisecond: int
@@ -265,7 +259,7 @@ class BatchCursor:
 
 
 def after_batch(batch: Batch, before: BatchCursor | None) -> BatchCursor:
-    """Return the place after a batch that was the next one from a place on."""
+    """Return the place after a batch that came next after the place ``before``."""
     millisecond = round(batch.insert_at.timestamp() * 1000)
     passed = before.passed if before is not None and before.millisecond == millisecond else 0
     return BatchCursor(millisecond=millisecond, passed=passed + 1)

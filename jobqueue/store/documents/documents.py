@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from bson import ObjectId
 
+from jobqueue.domain.durations import is_number
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs import json_form
@@ -340,6 +341,4 @@ def _whole(given: object, default: int) -> int:
 
 
 def _number(given: object, default: float) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not backoffs.finite(given):
-        return default
-    return given
+    return given if is_number(given) else default

@@ -10,11 +10,11 @@ from bson import ObjectId
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
+from jobqueue.domain.durations import is_number
 from jobqueue.domain.errors import KeyConflictError
 from jobqueue.domain.external import documents as external
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.backoff import finite
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import outbox
@@ -281,7 +281,7 @@ def _kept(document: Mapping[str, Any]) -> Document:
         if isinstance(value, list) and kind is list:
             found[name] = document[name]
         elif kind is not list and isinstance(value, int | float) and not isinstance(value, bool):
-            found[name] = external.count(value) if kind is int else min(max(value, 0), 100) if finite(value) else 0
+            found[name] = external.count(value) if kind is int else min(max(value, 0), 100) if is_number(value) else 0
         else:
             found[name] = [] if kind is list else 0
     found["logCount"] = max(found["logCount"], len(found["logs"]))

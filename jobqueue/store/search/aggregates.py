@@ -1,8 +1,9 @@
-"""Compiled pipelines, carried out within the bounds that searches have."""
+"""Compiled pipelines, run within the bounds of searches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 import bson
@@ -36,19 +37,19 @@ if TYPE_CHECKING:
     from jobqueue.store.search.search import SearchStore
 
 MOST_ROWS: Final = 1000
-"""Documents that a pipeline may give."""
+"""Documents in the reply of a pipeline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What a pipeline gives; ``truncated`` if there is more than is shown."""
+    """The documents of a pipeline; ``truncated`` if there are more."""
 
     items: tuple[Document, ...]
     truncated: bool
 
 
 class AggregateStore:
-    """Carries out pipelines."""
+    """Run pipelines."""
 
     def __init__(self, database: Database, search: SearchStore) -> None:
         self._jobs = database.collection("jobs")
@@ -56,16 +57,16 @@ class AggregateStore:
 
     @guarded
     async def rows(self, pipeline: Pipeline, scope: Scope = EVERYTHING, *, slow: bool = False) -> Rows:
-        """Return what a pipeline makes of the jobs in a scope.
+        """Return the documents that a pipeline makes of the jobs in a scope.
 
         Raises:
-            TooCostlyError: it would have to look at too many jobs, and does not insist.
-            TooSlowError: it took too long.
-            InvalidInputError: MongoDB cannot carry it out, such as a division by zero.
+            TooCostlyError: the pipeline would look at too many jobs, and is not ``slow``.
+            TooSlowError: the pipeline took too long.
+            InvalidInputError: MongoDB cannot run the pipeline, such as a division by zero.
         """
-        wanted, rest = leading(pipeline)
+        query, rest = leading(pipeline)
         bounded = _is_bounded(rest, self._search.most_read)
-        await self._search.check(wanted, scope, ordered=bounded, slow=slow, at="pipeline")
+        await self._search.check(query, scope, ordered=bounded, slow=slow, at="pipeline")
         with self._search.limited("pipeline", slow=slow):
             return await self._rows(statement(pipeline, scope), of_jobs=pipeline.names.jobs)
 
@@ -82,92 +83,85 @@ class AggregateStore:
 
 def statement(pipeline: Pipeline, scope: Scope = EVERYTHING) -> list[Document]:
     """Return the pipeline for the database."""
-    wanted, rest = leading(pipeline)
-    found = [{"$match": filters.matching(wanted, scope)}, *(_stage(one) for one in rest)]
+    query, rest = leading(pipeline)
+    stages = [{"$match": filters.matching(query, scope)}, *(_stage(stage) for stage in rest)]
     if pipeline.names.jobs:
-        found.append({"$project": dict.fromkeys([*sorted(_shown()), *sorted(pipeline.names.made)], 1)})
-    return [*found, {"$limit": MOST_ROWS + 1}]
+        stages.append({"$project": dict.fromkeys([*sorted(_shown()), *sorted(pipeline.names.made)], 1)})
+    return [*stages, {"$limit": MOST_ROWS + 1}]
 
 
 def leading(pipeline: Pipeline) -> tuple[Filter, tuple[Stage, ...]]:
-    """Return what the first stages say which jobs are looked at, and the other stages."""
-    wanted: list[Filter] = []
-    for index, one in enumerate(pipeline.stages):
-        if not isinstance(one, Match):
-            return every(*wanted), pipeline.stages[index:]
-        wanted.append(one.filter)
-    return every(*wanted), ()
+    """Return the filter of the first stages, and the stages after them."""
+    matches = list(takewhile(lambda stage: isinstance(stage, Match), pipeline.stages))
+    return every(*(stage.filter for stage in matches if isinstance(stage, Match))), pipeline.stages[len(matches) :]
 
 
-def expression(given: Expression) -> Any:
+def expression(compiled: Expression) -> Any:
     """Return an expression for the database."""
-    match given:
+    match compiled:
         case expressions.Field(path, of_job):
             return f"${filters.name(path) if of_job else path}"
         case expressions.Now():
             return "$$NOW"
-        case expressions.Constant(inner):
-            return {"$literal": filters.value(inner)}
+        case expressions.Constant(value):
+            return {"$literal": filters.value(value)}
         case expressions.Several(items):
-            return [expression(one) for one in items]
+            return [expression(item) for item in items]
         case expressions.Record(items):
-            return {name: expression(one) for name, one in items}
+            return {name: expression(item) for name, item in items}
         case expressions.Call(operator, argument):
             return {operator: expression(argument)}
 
 
 def _stage(stage: Stage) -> Document:
-    found: Document
+    document: Document
     match stage:
-        case Match(wanted, exact, of_jobs):
-            found = {"$match": filters.document(wanted, exact=exact, of_jobs=of_jobs)}
+        case Match(query, exact, of_jobs):
+            document = {"$match": filters.document(query, exact=exact, of_jobs=of_jobs)}
         case Sort(keys):
-            found = {"$sort": {filters.name(path) if of_job else path: way for path, of_job, way in keys}}
+            document = {"$sort": {filters.name(path) if of_job else path: way for path, of_job, way in keys}}
         case Cut(operator, number):
-            found = {operator: number}
+            document = {operator: number}
         case GroupBy(key, made):
-            accumulated = {name: {one: {} if inner is None else expression(inner)} for name, one, inner in made}
-            found = {"$group": {"_id": expression(key), **accumulated}}
+            sums = {name: {operator: {} if item is None else expression(item)} for name, operator, item in made}
+            document = {"$group": {"_id": expression(key), **sums}}
         case Project():
-            found = {"$project": _projected(stage)}
+            document = {"$project": _projected(stage)}
         case Count(name):
-            found = {"$count": name}
+            document = {"$count": name}
         case SortByCount(key):
-            found = {"$sortByCount": _by_count(expression(key))}
+            document = {"$sortByCount": _by_count(expression(key))}
         case Unwind(path, index, keep_empty):
             named = {} if index is None else {"includeArrayIndex": index}
-            found = {"$unwind": {"path": f"${path}", "preserveNullAndEmptyArrays": keep_empty, **named}}
-    return found
+            document = {"$unwind": {"path": f"${path}", "preserveNullAndEmptyArrays": keep_empty, **named}}
+    return document
 
 
 def _by_count(key: Any) -> Any:
-    # It takes a field or an operator only.
-    return (
-        key
-        if isinstance(key, str) or (isinstance(key, dict) and next(iter(key)).startswith("$"))
-        else {"$ifNull": [key, None]}
-    )
+    # $sortByCount takes a field or an operator only.
+    is_operator = isinstance(key, dict) and next(iter(key)).startswith("$")
+    return key if isinstance(key, str) or is_operator else {"$ifNull": [key, None]}
 
 
 def _projected(stage: Project) -> Document:
     own: Document = {"_id": 1 if stage.with_id and not stage.of_jobs else 0}
     if stage.with_id and stage.of_jobs:
         own["id"] = "$_id"
-    return own | dict.fromkeys(stage.kept, 1) | {name: expression(one) for name, one in stage.made}
+    return own | dict.fromkeys(stage.kept, 1) | {name: expression(item) for name, item in stage.made}
 
 
 def _shown() -> set[str]:
-    """Return what is shown of a job; where there is a secret, what there is besides."""
+    """Return the fields of a job to show; of a field with a secret, the harmless fields below it."""
     inside = {path for path in FIELDS if path.partition(".")[0] in SECRET and path not in SECRET}
     inside = {path for path in inside if not any(path.startswith(f"{other}.") for other in inside)}
     return {filters.name(path) for path in SHOWN - SECRET} | inside
 
 
 def _is_bounded(rest: tuple[Stage, ...], most: int) -> bool:
-    """Tell whether no more jobs than may be are looked at, if an index gives them in its order."""
-    for one in rest:
-        if isinstance(one, Cut) and one.operator == "$limit":
-            return one.number <= most
-        if not isinstance(one, Sort) or [key[0] for key in one.keys][:1] != ["insertAt"]:
+    """Tell whether at most ``most`` jobs are read, if an index gives them in its order."""
+    for stage in rest:
+        if isinstance(stage, Cut) and stage.operator == "$limit":
+            return stage.number <= most
+        if not isinstance(stage, Sort) or [key[0] for key in stage.keys][:1] != ["insertAt"]:
             return False
     return not rest

@@ -65,80 +65,86 @@ def document(query: Filter, *, exact: bool = True, of_jobs: bool = True, prefix:
 
 
 def merged(parts: list[Document]) -> Document:
-    """Return one filter that asks for all of the parts; an index is chosen by what stands on top."""
-    found: Document = {}
+    """Return one filter of several parts; MongoDB chooses the index by the parts at the top."""
+    query: Document = {}
     rest: list[Document] = []
     for part in parts:
-        if part.keys() & found.keys() or any(key.startswith("$") for key in part):
+        if part.keys() & query.keys() or any(key.startswith("$") for key in part):
             rest.append(part)
         else:
-            found |= part
+            query |= part
     if rest:
-        found["$and"] = rest
-    return found
+        query["$and"] = rest
+    return query
 
 
 def name(path: str) -> str:
-    """Return what a field of a job is called in its document."""
+    """Return the name of a job's field in its document."""
     return "_id" if path == "id" else path
 
 
-def value(given: Any) -> Any:
-    """Return a value as it is stored."""
-    if isinstance(given, Id):
-        return ObjectId(given.hex)
-    return [value(one) for one in given] if isinstance(given, tuple) else given
+def value(compiled: Any) -> Any:
+    """Return the stored form of a value."""
+    if isinstance(compiled, Id):
+        return ObjectId(compiled.hex)
+    return [value(item) for item in compiled] if isinstance(compiled, tuple) else compiled
 
 
-def _comparison(one: Comparison) -> Document:
-    if isinstance(one.value, Pattern):
-        return {"$regex": Regex(one.value.text, one.value.options)}
-    if one.operator == "$has" and isinstance(one.value, tuple):
-        if len(one.value) == 1 and None not in one.value:
-            return {"$eq": value(one.value[0])}
-        return {"$in": value(one.value), "$exists": True}
-    return {one.operator: value(one.value)}
+def _comparison(test: Comparison) -> Document:
+    if isinstance(test.value, Pattern):
+        return {"$regex": Regex(test.value.text, test.value.options)}
+    if test.operator == "$has" and isinstance(test.value, tuple):
+        if len(test.value) == 1 and None not in test.value:
+            return {"$eq": value(test.value[0])}
+        return {"$in": value(test.value), "$exists": True}
+    return {test.operator: value(test.value)}
 
 
-def attribute(one: Comparison) -> Document | None:
-    """Return the same test as one of the array by which all values of ``meta`` are indexed, if it is the same."""
-    path = one.path.removeprefix(_META)
-    if one.operator not in _BY_ATTRIBUTE or path == one.path:
+def attribute(test: Comparison) -> Document | None:
+    """Return a comparison as a test of the indexed attributes of ``meta``, if there is an equal one."""
+    path = test.path.removeprefix(_META)
+    if test.operator not in _BY_ATTRIBUTE or path == test.path:
         return None
-    if one.operator != "$has" and any(part.isdecimal() for part in path.split(".")):
+    if test.operator != "$has" and _has_number(path):
         # A number may also be a place in a list, which attributes do not have.
         return None
-    given = one.value if isinstance(one.value, tuple) else (one.value,)
-    # Null also finds what is not there at all, unless it is said that it must be.
-    encoded = [attributes.encode(path, each) if each is not None or one.operator == "$has" else None for each in given]
+    # Null also finds missing values, except with $has.
+    encoded = [
+        attributes.encode(path, value) if value is not None or test.operator == "$has" else None
+        for value in _values(test)
+    ]
     if None in encoded:
         return None
     if len(encoded) == 1:
         return {"attrs": encoded[0]}
-    return {"attrs": {"$all" if one.operator == "$all" else "$in": encoded}}
+    return {"attrs": {"$all" if test.operator == "$all" else "$in": encoded}}
 
 
-def _by_attribute(one: Comparison) -> Document | None:
-    """Return a test of ``meta`` that the index of attributes leads to; ``meta`` decides where those are older."""
-    found = attribute(one)
-    if found is None:
-        return None
-    path = one.path.removeprefix(_META)
-    values = one.value if isinstance(one.value, tuple) else (one.value,)
-    if any(part.isdecimal() for part in path.split(".")):
-        # There MongoDB has the places in lists, too.
-        return found
-    return found | (stored_all if one.operator == "$all" else stored)(path, values)
+def _by_attribute(test: Comparison) -> Document | None:
+    """Return a test of ``meta`` that the index of attributes serves; ``meta`` decides where attributes are older."""
+    clause, path = attribute(test), test.path.removeprefix(_META)
+    if clause is None or _has_number(path):
+        # To MongoDB, a number is a place in a list, too.
+        return clause
+    return clause | (stored_all if test.operator == "$all" else stored)(path, _values(test))
 
 
-def _text(given: Any) -> Document:
-    """Return what finds a text anywhere in the texts of ``meta``."""
-    quoted = json.dumps(given, ensure_ascii=False)[1:-1]
+def _values(test: Comparison) -> tuple[Any, ...]:
+    return test.value if isinstance(test.value, tuple) else (test.value,)
+
+
+def _has_number(path: str) -> bool:
+    return any(part.isdecimal() for part in path.split("."))
+
+
+def _text(text: Any) -> Document:
+    """Return a filter for a text anywhere in the texts of ``meta``."""
+    quoted = json.dumps(text, ensure_ascii=False)[1:-1]
     return {"attrs": {"$regex": Regex(f'=".*{re.escape(quoted)}', "i")}}
 
 
-def _has_bound(wanted: Filter) -> bool:
+def _has_bound(query: Filter) -> bool:
     return any(
-        isinstance(one, Comparison) and one.path == "insertAt" and one.operator in _BOUNDS and one.value is not None
-        for one in conjuncts(wanted)
+        isinstance(part, Comparison) and part.path == "insertAt" and part.operator in _BOUNDS and part.value is not None
+        for part in conjuncts(query)
     )

@@ -1,4 +1,4 @@
-"""Listings of jobs, always by an index and in its order, and looks at their relatives."""
+"""Listings of jobs by an index, in its order, and look-ups of their relatives."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from jobqueue.domain.access.access import Scope
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.search.query import JobQuery, Page
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
 _SHOWN: Final = {"logs": 0, "result": 0, "history": 0, "data": 0}
 
 
 class Listing:
-    """Reads pages of jobs."""
+    """Read pages of jobs, and relatives of jobs."""
 
     def __init__(self, database: Database) -> None:
         self.collection = database.collection("jobs")
@@ -36,24 +37,22 @@ class Listing:
     @guarded
     async def children(self, parents: list[str], most: int) -> list[Job]:
         """Return the children of jobs, oldest first, without their logs and results."""
-        cursor = self.collection.find({"parentId": {"$in": [ObjectId(one) for one in parents]}}, _SHOWN)
-        return [documents.job(one) async for one in cursor.sort([("insertAt", 1), ("_id", 1)]).limit(most)]
+        cursor = self.collection.find({"parentId": {"$in": [ObjectId(document) for document in parents]}}, _SHOWN)
+        return [documents.job(document) async for document in cursor.sort([("insertAt", 1), ("_id", 1)]).limit(most)]
 
     @guarded
     async def parent(self, job: Job) -> Job | None:
-        """Return the parent of a job, without its logs, if it has one that still exists."""
-        if job.parent_id is None:
-            return None
-        found = await self.collection.find_one(
-            {"_id": ObjectId(job.parent_id), "state": {"$exists": True}}, {"logs": 0, "history": 0}
-        )
-        return documents.job(found) if found else None
+        """Return the parent of a job, without its logs, if it still exists."""
+        return await self._job(job.parent_id, {"logs": 0, "history": 0}) if job.parent_id is not None else None
 
     @guarded
     async def ancestor(self, job_id: str) -> Job | None:
-        """Return a job as a relative is shown: without its data, result, logs and history."""
-        found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}}, _SHOWN)
-        return documents.job(found) if found else None
+        """Return a job without its data, result, logs and history."""
+        return await self._job(job_id, _SHOWN)
+
+    async def _job(self, job_id: str, projection: Document) -> Job | None:
+        document = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}}, projection)
+        return documents.job(document) if document else None
 
     @guarded
     async def born(self, job: Job, most: int) -> tuple[list[Job], set[str]]:
@@ -62,7 +61,7 @@ class Listing:
         Results are read up to `MOST_PARENT_BYTES` together.
         """
         share = {"$lte": ["$size", MOST_PARENT_BYTES // most]}
-        pipeline: list[dict[str, Any]] = [
+        pipeline: list[Document] = [
             {"$match": {"parentId": ObjectId(job.id)}},
             {"$sort": {"insertAt": 1, "_id": 1}},
             {"$limit": most},
@@ -70,17 +69,19 @@ class Listing:
             {"$set": {"isIn": share, "result": {"$cond": [share, "$result", None]}}},
             {"$unset": ["logs", "history"]},
         ]
-        born = [one async for one in self.collection.aggregate(pipeline)]
-        room = MOST_PARENT_BYTES - sum(one["size"] for one in born if one["isIn"])
+        children = [child async for child in self.collection.aggregate(pipeline)]
+        room = MOST_PARENT_BYTES - sum(child["size"] for child in children if child["isIn"])
         fitting = []
-        for one in born:
-            if not one["isIn"] and one["size"] <= room:
-                room -= one["size"]
-                fitting.append(one["_id"])
+        for child in children:
+            if not child["isIn"] and child["size"] <= room:
+                room -= child["size"]
+                fitting.append(child["_id"])
         cursor = self.collection.find({"_id": {"$in": fitting}, "state": {"$exists": True}}, {"result": 1})
-        loaded = {one["_id"]: one.get("result") async for one in cursor} if fitting else {}
-        late = {str(one["_id"]) for one in born if not one["isIn"] and one["_id"] not in loaded}
-        return [documents.job(one | {"result": loaded.get(one["_id"], one.get("result"))}) for one in born], late
+        results = {child["_id"]: child.get("result") async for child in cursor} if fitting else {}
+        late = {str(child["_id"]) for child in children if not child["isIn"] and child["_id"] not in results}
+        for child in children:
+            child["result"] = results.get(child["_id"], child.get("result"))
+        return [documents.job(child) for child in children], late
 
     @guarded
     async def child_result(self, job: Job, child_id: str) -> Any:
@@ -89,17 +90,17 @@ class Listing:
         Raises:
             NotFoundError: the job has no child of this id.
         """
-        wanted = {"_id": ObjectId(child_id), "parentId": ObjectId(job.id), "state": {"$exists": True}}
-        child = await self.collection.find_one(wanted, {"result": 1})
+        query = {"_id": ObjectId(child_id), "parentId": ObjectId(job.id), "state": {"$exists": True}}
+        child = await self.collection.find_one(query, {"result": 1})
         if child is None:
             raise NotFoundError("job", child_id)
         return child.get("result")
 
     @guarded
     async def in_batch(self, batch_id: str) -> dict[str, int]:
-        """Return how many jobs of a batch are in each state."""
-        pipeline: list[dict[str, Any]] = [
+        """Return the number of jobs of a batch by state."""
+        pipeline: list[Document] = [
             {"$match": {"batchId": ObjectId(batch_id)}},
             {"$group": {"_id": "$state", "count": {"$sum": 1}}},
         ]
-        return {str(one["_id"]): int(one["count"]) async for one in self.collection.aggregate(pipeline)}
+        return {str(group["_id"]): int(group["count"]) async for group in self.collection.aggregate(pipeline)}
