@@ -51,27 +51,22 @@ __all__ = [
 
 # Loaded at first use, so that the command line does not load the driver to print its help.
 _HOMES: Final = {
-    "ActiveJob": "processors.callbacks.callback",
-    "BlockingJob": "processors.callbacks.callback",
-    "Die": "domain.errors",
-    "ExponentialBackoff": "domain.jobs.backoff",
-    "FixedBackoff": "domain.jobs.backoff",
-    "InvalidInputError": "domain.errors",
-    "Job": "domain.jobs.job",
-    "JobCancelledError": "domain.errors",
-    "JobOptions": "domain.jobs.options",
-    "JobQuery": "domain.search.query",
-    "JobQueue": "services.queue",
-    "JobQueueError": "domain.errors",
-    "KeyConflictError": "domain.errors",
-    "Member": "domain.workflow.batch",
-    "NewBatch": "domain.workflow.batch",
-    "NewJob": "domain.jobs.job",
-    "NotFoundError": "domain.errors",
-    "ResultUnavailableError": "domain.errors",
-    "Retry": "domain.errors",
-    "State": "domain.jobs.states",
-    "SteppedBackoff": "domain.jobs.backoff",
+    name: module
+    for module, names in {
+        "domain.errors": (
+            "Die InvalidInputError JobCancelledError JobQueueError KeyConflictError NotFoundError "
+            "ResultUnavailableError Retry"
+        ),
+        "domain.jobs.backoff": "ExponentialBackoff FixedBackoff SteppedBackoff",
+        "domain.jobs.job": "Job NewJob",
+        "domain.jobs.options": "JobOptions",
+        "domain.jobs.states": "State",
+        "domain.search.query": "JobQuery",
+        "domain.workflow.batch": "Member NewBatch",
+        "processors.callbacks.callback": "ActiveJob BlockingJob",
+        "services.queue": "JobQueue",
+    }.items()
+    for name in names.split()
 }
 
 

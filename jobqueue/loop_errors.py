@@ -25,9 +25,6 @@ class LoopErrors:
         loop: the name of the loop, for the log and for metrics.
         count: is called with the name for each error.
         longest: seconds of the longest pause.
-
-    Attributes:
-        count: as above.
     """
 
     def __init__(self, loop: str, count: Callable[[str], None] = ignore, *, longest: float = LONGEST_PAUSE) -> None:

@@ -17,6 +17,11 @@ def is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_64_bit(number: int) -> bool:
+    """Tell whether MongoDB can store a whole number."""
+    return -(2**63) <= number < 2**63
+
+
 def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a finite number; a whole number may be too large for a float."""
     return is_whole(value) or (isinstance(value, float) and math.isfinite(value))
@@ -25,9 +30,7 @@ def is_number(value: object) -> TypeGuard[float]:
 def seconds(value: object, name: str) -> float | None:
     """Return a wait in seconds; a negative wait becomes 0, and ``None`` stays ``None``.
 
-    Args:
-        value: seconds, or a `timedelta`.
-        name: the name of the argument, for the message.
+    ``name`` is the name of the argument, for the message.
 
     Raises:
         TypeError: the value is neither a number nor a `timedelta`.

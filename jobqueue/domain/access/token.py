@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import ROLES, Caller, Role, Scope
+from jobqueue.domain.durations import is_64_bit
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import attributes, json_form
 from jobqueue.domain.search.query import META_PATH
@@ -23,7 +24,6 @@ SECRET_BYTES: Final = 32
 MOST_GLOBS: Final = 100
 MOST_VALUES: Final = 10
 LONGEST_NAME: Final = 100
-_MOST_BITS: Final = 63
 _FORM: Final = re.compile(r"jq_([a-z0-9]{8})_([A-Za-z0-9_-]{43})", re.ASCII)
 _GLOB: Final = re.compile(r"[A-Za-z0-9_:*?-]{1,100}", re.ASCII)
 
@@ -112,7 +112,7 @@ def check(
     if len(meta) > MOST_VALUES or len({path for path, _ in meta}) != len(meta):
         problems["meta"] = [f"takes at most {MOST_VALUES} values, each of another path"]
     for path, value in meta:
-        is_long = isinstance(value, int) and value.bit_length() > _MOST_BITS
+        is_long = isinstance(value, int) and not is_64_bit(value)
         if is_long or not META_PATH.fullmatch(path) or attributes.encode(path, value) is None:
             problems["meta"] = [
                 f"{path!a:.80} must be a path below meta, with a number, true, false, null or a short text"

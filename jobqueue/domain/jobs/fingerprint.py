@@ -88,12 +88,7 @@ def summary(error: JobError) -> tuple[str, str | None]:
 
 
 def fingerprint(kind: str, error: JobError | None) -> str:
-    """Return the same text for jobs of one type that ended in the same way.
-
-    Args:
-        kind: the type of the job.
-        error: the error of the job.
-    """
+    """Return the fingerprint of a job's type and error; it is the same for all jobs with the same mistake."""
     why = ["", ""] if error is None else _why(error)
     # A lone surrogate may come from another program.
     said = json.dumps([kind, *why]).encode()

@@ -41,8 +41,8 @@ class MemberOptions(JobOptions, total=False):
     """The fields of a job that a running job adds to its batch.
 
     Attributes:
-        ref: its name within the batch. Nothing is added under a ``ref`` that the batch has already.
-        blocks: refs or ids of waiting jobs of the batch that shall wait for this job too.
+        ref: the name of the job within its batch. No job is added under a ``ref`` that the batch has already.
+        blocks: refs or ids of waiting jobs of the batch, which wait for this job too.
     """
 
     ref: str | None

@@ -6,6 +6,7 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from jobqueue.domain.durations import is_64_bit
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
 from jobqueue.domain.text import words
 
@@ -20,8 +21,6 @@ MOST_RESULT: Final = 4 * 1024 * 1024
 """Bytes of ``result``."""
 DEEPEST: Final = 64
 """Levels of nesting."""
-_LOW: Final = -(2**63)
-_HIGH: Final = 2**63 - 1
 _NAMED: Final = 2
 """Bytes of any value in BSON besides its name and itself."""
 _FRAMED: Final = 5
@@ -59,7 +58,7 @@ class _Walk:
             self._date(value, path)
         elif isinstance(value, int):
             self.size += 8
-            if not _LOW <= value <= _HIGH:
+            if not is_64_bit(value):
                 self._wrong(path, "is a whole number beyond 64 bit")
         elif isinstance(value, float):
             self.size += 8

@@ -70,9 +70,9 @@ class Transition:
         operation: the id of the operation that makes the transition, once; the job keeps a note of it.
     """
 
-    source: State
     target: State
     outcome: Outcome
+    source: State = State.PROCESSING
     token: str | None = None
     delay: float | None = None
     error: JobError | None = None
@@ -98,7 +98,6 @@ class Transition:
 def succeed(job: Job, token: str, result: Any, *, code: int | None = None) -> Transition:
     """Finish with a result."""
     return Transition(
-        source=State.PROCESSING,
         token=token,
         target=State.SUCCESS,
         outcome=Outcome.SUCCESS,
@@ -135,7 +134,6 @@ def fail(
     delay = None if last else job.backoff.seconds(job.attempts_made, chance=chance)
     target = State.FAILED if last else State.DELAYED if delay else State.PENDING
     return Transition(
-        source=State.PROCESSING,
         token=token,
         target=target,
         outcome=outcome,
@@ -152,7 +150,6 @@ def fail(
 def die(job: Job, token: str, error: JobError, *, code: int | None = None) -> Transition:
     """End as killed at once, whatever attempts remain."""
     return Transition(
-        source=State.PROCESSING,
         token=token,
         target=State.KILLED,
         outcome=Outcome.DIE,
@@ -180,7 +177,6 @@ def retry(
     if count > most:
         return _endless(job, token, error, code=code, count=count)
     return Transition(
-        source=State.PROCESSING,
         token=token,
         target=State.DELAYED,
         outcome=Outcome.RETRY,
@@ -212,7 +208,6 @@ def _endless(job: Job, token: str, error: JobError | None, *, code: int | None, 
     message = f"retried {count:,} times in a row, uncounted, each time within {_LOOP.seconds} s of the last{last}"
     endless = JobError(kind=ENDLESS, message=message, trace=error.trace if error is not None else None)
     return Transition(
-        source=State.PROCESSING,
         token=token,
         target=State.FAILED,
         outcome=Outcome.FAIL,
@@ -230,7 +225,6 @@ def crash(job: Job, token: str, error: JobError, *, chance: float) -> Transition
     """
     delay = job.backoff.seconds(job.attempts_made, chance=chance)
     return Transition(
-        source=State.PROCESSING,
         token=token,
         target=State.DELAYED if delay else State.PENDING,
         outcome=Outcome.CRASH,
@@ -245,7 +239,6 @@ def crash(job: Job, token: str, error: JobError, *, chance: float) -> Transition
 def release(token: str, *, delay: float | None = None, error: JobError | None = None) -> Transition:
     """Give back a claimed job uncounted, as at the shutdown of a worker; ``delay`` in seconds."""
     return Transition(
-        source=State.PROCESSING,
         token=token,
         target=State.DELAYED if delay else State.PENDING,
         outcome=Outcome.RELEASE,

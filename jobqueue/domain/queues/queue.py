@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs.checks import check_flag, check_number, gather
+from jobqueue.domain.jobs.json_form import camel
 from jobqueue.domain.limits import limits
 from jobqueue.domain.work.processing import ANY_TYPE, ProcessorConfig, processor
 
@@ -108,10 +109,10 @@ def read(document: Mapping[str, Any]) -> QueueConfig:
     Raises:
         InvalidInputError: naming each unacceptable or unknown field.
     """
-    problems: Problems = {str(name): ["is not a known field"] for name in document if name not in FIELDS}
+    problems: Problems = {str(name): ["is not a known field"] for name in document if name not in _ATTRIBUTES}
     config = QueueConfig()
     for name, value in document.items():
-        if name in FIELDS and value is not None:
+        if name in _ATTRIBUTES and value is not None:
             config = gather(problems, _with, config, name, value) or config
     if problems:
         raise InvalidInputError(problems)
@@ -126,14 +127,13 @@ def read_what_holds(document: Mapping[str, Any]) -> QueueConfig:
         if name == "processors" and isinstance(value, dict):
             for kind, processor in value.items():
                 config = gather({}, _with, config, name, {**config.processors, kind: processor}) or config
-        elif name in FIELDS and value is not None:
+        elif name in _ATTRIBUTES and value is not None:
             config = gather({}, _with, config, name, value) or config
     return config
 
 
 def _with(config: QueueConfig, name: str, value: Any) -> QueueConfig:
-    attribute, parse = FIELDS[name]
-    return replace(config, **{attribute: parse(value)})
+    return replace(config, **{_ATTRIBUTES[name]: _READERS[name](value) if name in _READERS else value})
 
 
 def _below(name: str, parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -157,10 +157,6 @@ def _whole(value: Any) -> Any:
     return [_whole(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _as_given(value: Any) -> Any:
-    return value
-
-
 def _processors(value: Any) -> Mapping[str, ProcessorConfig]:
     if not isinstance(value, dict):
         raise InvalidInputError({"processors": ["must be an object"]})
@@ -174,20 +170,15 @@ def _processors(value: Any) -> Mapping[str, ProcessorConfig]:
     return processors
 
 
-FIELDS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
-    "paused": ("paused", partial(check_flag, path="paused")),
-    "concurrency": ("concurrency", _as_given),
-    "rate": ("rate", _below("rate", limits.rate)),
-    "limitBy": ("limit_by", limits.limit_path),
-    "attempts": ("attempts", _as_given),
-    "backoff": ("backoff", backoffs.parse),
-    "lease": ("lease", _as_given),
-    "timeout": ("timeout", _as_given),
-    "priority": ("priority", _as_given),
-    "onSuccessDelete": ("on_success_delete", partial(check_flag, path="onSuccessDelete")),
-    "processors": ("processors", _processors),
-    "retention": ("retention", _below("retention", limits.retention)),
-    "breaker": ("breaker", _below("breaker", limits.breaker)),
-    "maxRetries": ("max_retries", _as_given),
+_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "paused": partial(check_flag, path="paused"),
+    "rate": _below("rate", limits.rate),
+    "limitBy": limits.limit_path,
+    "backoff": backoffs.parse,
+    "onSuccessDelete": partial(check_flag, path="onSuccessDelete"),
+    "processors": _processors,
+    "retention": _below("retention", limits.retention),
+    "breaker": _below("breaker", limits.breaker),
 }
-"""By JSON name: the attribute, and the reader of its value."""
+"""Readers of values by JSON name; other values stay as they are."""
+_ATTRIBUTES: Final = {camel(item.name): item.name for item in fields(QueueConfig)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
@@ -106,14 +105,10 @@ def upcoming(
 ) -> list[datetime]:
     """Return the next times after a moment."""
     begin = moment if anchor is None else anchor
-
-    def walk() -> Iterator[datetime]:
-        tick = recurrence.next_after(moment, begin)
-        while tick is not None:
-            yield tick
-            tick = recurrence.next_after(tick, begin)
-
-    return list(islice(walk(), count))
+    ticks: list[datetime] = []
+    while len(ticks) < count and (tick := recurrence.next_after(ticks[-1] if ticks else moment, begin)) is not None:
+        ticks.append(tick)
+    return ticks
 
 
 def latest(recurrence: Recurrence, first: datetime, until: datetime, anchor: datetime) -> datetime:

@@ -50,11 +50,11 @@ class Sort:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """``$limit`` or ``$skip``."""
+class Plain:
+    """``$limit``, ``$skip`` or ``$count``."""
 
     operator: str
-    number: int
+    argument: int | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,6 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
-    """Count the documents."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class SortByCount:
     """Count the documents of each key, the most frequent first."""
 
@@ -105,7 +98,7 @@ class Unwind:
     keep_empty: bool
 
 
-Stage = Match | Sort | Cut | GroupBy | Project | Count | SortByCount | Unwind
+Stage = Match | Sort | Plain | GroupBy | Project | SortByCount | Unwind
 Step = tuple[Stage, Vocabulary]
 """A stage, and the names that the next stage may use."""
 
@@ -146,7 +139,7 @@ def _sort(node: Node) -> Step:
 
 
 def _cut(node: Node) -> Step:
-    return Cut(node.name, node.whole(1 if node.name == "$limit" else 0, MOST_NUMBER)), node.names
+    return Plain(node.name, node.whole(1 if node.name == "$limit" else 0, MOST_NUMBER)), node.names
 
 
 def _group(node: Node) -> Step:
@@ -208,7 +201,7 @@ def _computed(node: Node) -> Expression:
 
 def _count(node: Node) -> Step:
     name = made_name(node, node.value)
-    return Count(name), _made(name)
+    return Plain("$count", name), _made(name)
 
 
 def _sort_by_count(node: Node) -> Step:

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.durations import is_64_bit
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.checks import check_id, check_queue
+from jobqueue.domain.jobs.checks import check_id, check_queue, is_id
 from jobqueue.domain.jobs.iso8601 import check_aware
 from jobqueue.domain.search.fields import is_text
 from jobqueue.domain.search.filters import Comparison, Filter, Group, every
@@ -25,10 +26,7 @@ MOST_LISTED: Final = 200
 LONGEST_TEXT: Final = 200
 """Characters of a text to look for."""
 META_PATH: Final = re.compile(r"[^.$\0][^.\0]*(\.[^.$\0][^.\0]*){0,9}")
-_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
 _SEARCHED: Final = ("type", "key", "error.kind", "error.message")
-_LOWEST: Final = -(2**63)
-_HIGHEST: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,14 +137,14 @@ def _values(text: str) -> tuple[Any, ...]:
         return (text,)
     if isinstance(read, str):
         return (read,)
-    if isinstance(read, int) and not _LOWEST <= read <= _HIGHEST:
+    if isinstance(read, int) and not is_64_bit(read):
         # MongoDB has no such number, so no job has it.
         return (text,)
     return (text, read) if read is None or isinstance(read, bool | int | float) else (text,)
 
 
 def _anywhere(text: str) -> Filter:
-    if _ID.fullmatch(text):
+    if is_id(text):
         return Group("$or", tuple(Comparison(name, "$eq", Id(text.lower())) for name in ("id", "batchId", "parentId")))
     pattern = Pattern(re.escape(text), "i")
     return Group(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.durations import is_whole
+from jobqueue.domain.durations import is_64_bit, is_whole
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.checks import check_id
 from jobqueue.domain.jobs.iso8601 import EPOCH, NO_DATE, aware, moment
@@ -26,7 +26,6 @@ LONGEST_TEXT: Final = 4096
 LONGEST_PATTERN: Final = 128
 MOST_WILD: Final = 6
 """Unbounded repetitions in a regular expression."""
-_HIGH: Final = 2**63
 _WHOLE: Final = re.compile(r"-?\d{1,19}", re.ASCII)
 _OPTIONS: Final = re.compile(r"[ims]{0,3}")
 _UNBOUNDED: Final = re.compile(r"[*+]|\{\d*,\}|\{\d{3,}|\{\d*,\d{3,}")
@@ -69,7 +68,7 @@ def operand(json_value: Any, kind: Kind, at: str) -> Value:
             raise InvalidInputError({at: [f"must be one of {', '.join(State)}"]})
     elif isinstance(value, float) and not math.isfinite(value):
         raise InvalidInputError({at: ["is not a finite number"]})
-    elif isinstance(value, int) and not -_HIGH <= value < _HIGH:
+    elif isinstance(value, int) and not is_64_bit(value):
         raise InvalidInputError({at: ["is a whole number beyond 64 bit"]})
     return aware(value, at) if isinstance(value, datetime) else value
 
@@ -173,7 +172,6 @@ EXTENDED: Final[Mapping[str, Callable[[Any, str], Value]]] = {
     "$numberLong": _whole,
     "$numberDouble": _double,
 }
-_ANY: Final = (str, bool, int, float, datetime, Id)
 _TYPES: Final[Mapping[Kind, tuple[type, ...]]] = {
     Kind.TEXT: (str,),
     Kind.STATE: (str,),
@@ -182,7 +180,7 @@ _TYPES: Final[Mapping[Kind, tuple[type, ...]]] = {
     Kind.ID: (Id,),
     Kind.IDS: (Id,),
     Kind.FLAG: (bool,),
-    Kind.ANY: _ANY,
+    Kind.ANY: (str, bool, int, float, datetime, Id),
     Kind.LIST: (),
     Kind.PART: (),
 }

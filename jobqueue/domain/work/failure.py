@@ -10,7 +10,7 @@ from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import check_queue, check_type, gather
 from jobqueue.domain.jobs.fingerprint import LENGTH
-from jobqueue.domain.jobs.iso8601 import EPOCH, aware
+from jobqueue.domain.jobs.iso8601 import EPOCH, check_aware
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search import cursors
 from jobqueue.domain.text import cut
@@ -82,9 +82,7 @@ class FailureQuery:
         if self.fingerprint is not None:
             gather(problems, check_fingerprint, self.fingerprint)
         dates = {"insertedAfter": self.inserted_after, "insertedBefore": self.inserted_before}
-        for name, value in (dates | {"endedAfter": self.ended_after}).items():
-            if value is not None:
-                gather(problems, aware, value, name)
+        gather(problems, lambda: check_aware(**dates, endedAfter=self.ended_after))
         if self.sort not in {BY_COUNT, BY_LAST}:
             problems["sort"] = [f"must be {BY_COUNT} or {BY_LAST}"]
         if not 1 <= self.limit <= MOST_GROUPS:

@@ -19,11 +19,7 @@ _LONG_NUMBER: Final = 10_000
 
 
 def of(result: Any, why: str) -> str:
-    """Return the JSON of a result, with dates in ISO 8601, NaN, and numbers of any size.
-
-    Args:
-        result: any value.
-        why: the reason why the result becomes text, for the error.
+    """Return the JSON of a result, with dates in ISO 8601, NaN, and numbers of any size; ``why`` as in `checked`.
 
     Raises:
         InvalidInputError: a part of the result has no form in JSON, contains itself, or cannot be read.
@@ -38,11 +34,7 @@ def of(result: Any, why: str) -> str:
 
 
 def checked(text: str, why: str | None) -> str:
-    """Return a Unicode text that may be a result.
-
-    Args:
-        text: the whole text.
-        why: the reason why the result became text, for the error; ``None`` if the result was text already.
+    """Return a Unicode text that may be a result; ``why`` is the reason why the result became text, for the error.
 
     Raises:
         TooLargeError: the text is over the limit of results.

@@ -12,18 +12,7 @@ from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.search import expressions
 from jobqueue.domain.search.fields import FIELDS, SECRET
 from jobqueue.domain.search.filters import Filter, every
-from jobqueue.domain.search.pipelines import (
-    Count,
-    Cut,
-    GroupBy,
-    Match,
-    Pipeline,
-    Project,
-    Sort,
-    SortByCount,
-    Stage,
-    Unwind,
-)
+from jobqueue.domain.search.pipelines import GroupBy, Match, Pipeline, Plain, Project, Sort, SortByCount, Stage, Unwind
 from jobqueue.domain.search.projection import SHOWN
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.search import filters
@@ -120,15 +109,13 @@ def _stage(stage: Stage) -> Document:
             document = {"$match": filters.document(query, exact=exact, of_jobs=of_jobs)}
         case Sort(keys):
             document = {"$sort": {filters.name(path) if of_job else path: way for path, of_job, way in keys}}
-        case Cut(operator, number):
-            document = {operator: number}
+        case Plain(operator, argument):
+            document = {operator: argument}
         case GroupBy(key, made):
             sums = {name: {operator: {} if item is None else expression(item)} for name, operator, item in made}
             document = {"$group": {"_id": expression(key), **sums}}
         case Project():
             document = {"$project": _projected(stage)}
-        case Count(name):
-            document = {"$count": name}
         case SortByCount(key):
             document = {"$sortByCount": _by_count(expression(key))}
         case Unwind(path, index, keep_empty):
@@ -160,8 +147,8 @@ def _shown() -> set[str]:
 def _is_bounded(rest: tuple[Stage, ...], most: int) -> bool:
     """Tell whether at most ``most`` jobs are read, if an index gives them in its order."""
     for stage in rest:
-        if isinstance(stage, Cut) and stage.operator == "$limit":
-            return stage.number <= most
+        if isinstance(stage, Plain) and stage.operator == "$limit" and isinstance(stage.argument, int):
+            return stage.argument <= most
         if not isinstance(stage, Sort) or [key[0] for key in stage.keys][:1] != ["insertAt"]:
             return False
     return not rest
