@@ -29,7 +29,7 @@ class Starts:
     waits: Counter[int] = field(default_factory=Counter)
 
     def add(self, other: Starts) -> None:
-        """Take in what was counted elsewhere."""
+        """Add the numbers of another count."""
         self.count += other.count
         self.waits.update(other.waits)
 
@@ -53,7 +53,7 @@ class Activity:
     runs: Counter[int] = field(default_factory=Counter)
 
     def add(self, other: Activity) -> None:
-        """Take in what was counted elsewhere."""
+        """Add the numbers of another count."""
         self.added += other.added
         self.attempts.update(other.attempts)
         self.ended.update(other.ended)
@@ -113,7 +113,7 @@ def summed(activities: Iterable[Activity]) -> Activity:
 
 
 def condensed(tally: Tally, most: int) -> Tally:
-    """Return a tally of at most ``3 * most`` keys: types with little activity become one, then queues too."""
+    """Return a tally of at most ``3 * most`` keys: rare types are summed up, then rare queues."""
     if len(tally) <= most:
         return tally
     ranked = sorted(tally.items(), key=lambda item: -item[1].size)

@@ -63,7 +63,7 @@ class Neighbour:
         return self.beside == self.reset_at
 
 
-def fate(
+def verdict(
     job: Neighbour,
     others: Sequence[Neighbour],
     *,

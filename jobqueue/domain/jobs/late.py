@@ -1,4 +1,4 @@
-"""Jobs that were read in part, for want of room."""
+"""Jobs that were read in part, because the whole is too large."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEFT_OUT: Final = ("result", "logs", "history")
 
 
 class PartialJob(Job):
-    """A job that was read without its result, logs and history: they look empty, and its JSON lacks them."""
+    """A job that was read without its result, logs and history: these look empty, and the JSON lacks them."""
 
     __slots__ = ()
 

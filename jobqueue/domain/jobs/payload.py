@@ -24,7 +24,7 @@ DEEPEST: Final = 64
 _NAMED: Final = 2
 """Bytes of any value in BSON besides its name and itself."""
 _FRAMED: Final = 5
-"""Bytes of a text, list or object in BSON besides what is in it."""
+"""Bytes of a text, list or object in BSON besides its content."""
 _MOST_PROBLEMS: Final = 20
 _MOST_WALKED: Final = 2 * MOST_RESULT
 """Bytes after which a walk ends, because lists within each other can make any number of values."""
@@ -134,8 +134,8 @@ def check(value: Any, path: str, *, dots: bool = True, naive: bool = False) -> i
         The largest size in bytes; a walk ends at 8 MiB.
 
     Raises:
-        InvalidInputError: numbers beyond 64 bit or not finite, lone surrogates, names with NUL or a leading ``$``,
-            nesting beyond `DEEPEST`, a type JSON does not have, or a value that cannot be read.
+        InvalidInputError: a number is beyond 64 bit or not finite, a text has a lone surrogate, or a name has NUL or a
+            leading ``$``. Or the value is nested deeper than `DEEPEST`, of a type unknown to JSON, or unreadable.
     """
     return _walked(value, path, dots=dots, naive=naive).size
 

@@ -70,8 +70,8 @@ class _Part:
 def origin(trace: str, kind: str) -> Origin | None:
     """Return the place where the error of a trace was raised, or ``None`` if no frame is of the user's own code.
 
-    The place is the innermost own frame: of the cause if the exception was raised ``from`` one, of the first member if
-    it is a group. ``kind`` is the kind of the error with this trace.
+    The place is the innermost own frame. The cause decides for an exception that was raised ``from`` a cause, the first
+    member for a group. ``kind`` is the kind of the error with this trace.
     """
     parts = _parts(trace.splitlines())
     if not _belongs(trace, kind, parts[-1]):

@@ -119,7 +119,7 @@ def read(document: Mapping[str, Any]) -> QueueConfig:
     return config
 
 
-def read_what_holds(document: Mapping[str, Any]) -> QueueConfig:
+def read_stored(document: Mapping[str, Any]) -> QueueConfig:
     """Read a stored configuration, without the fields that another tool has spoilt."""
     config = QueueConfig()
     for name, raw in document.items():

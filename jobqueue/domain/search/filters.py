@@ -54,8 +54,8 @@ class Comparison:
 
     Attributes:
         path: the field by its JSON name.
-        operator: an operator of MongoDB. Two others never come from JSON: ``$has`` asks for one of several values that
-            is really there, ``$text`` for a text anywhere in the texts below the field.
+        operator: an operator of MongoDB. Two others never come from JSON: ``$has`` tests that a field exists with one
+            of several values, ``$text`` finds a text anywhere in the texts below a field.
     """
 
     path: str

@@ -108,7 +108,7 @@ class JobQuery:
         )
 
     def cursor(self, last: Job) -> str:
-        """Return the cursor for the page after the one that ends with ``last``."""
+        """Return the cursor of the page after ``last``, the end of a page."""
         return self.search().cursor(last)
 
     def at(self, cursor: str | None) -> JobQuery:

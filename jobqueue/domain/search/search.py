@@ -43,7 +43,7 @@ class Search:
     slow: bool = False
 
     def cursor(self, last: Job) -> str:
-        """Return the cursor of the page after the page that ends with a job."""
+        """Return the cursor of the page after ``last``, the end of a page."""
         return cursors.pack(_packed(json_form.attribute(last, self.sort)), last.id, self._fingerprint())
 
     def at(self, cursor: str | None) -> Search:

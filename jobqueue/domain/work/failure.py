@@ -53,7 +53,7 @@ class FailureQuery:
     after: tuple[Any, str] | None = None
 
     def cursor(self, last: FailureGroup) -> str:
-        """Return the cursor for the page after the one that ends with ``last``."""
+        """Return the cursor of the page after ``last``, the end of a page."""
         value = last.count if self.sort == BY_COUNT else last.last_at and round(last.last_at.timestamp() * 1000)
         return cursors.pack(self.sort, value, last.fingerprint)
 

@@ -152,11 +152,11 @@ class GenerationEnd:
     events: tuple[Event, ...]
 
 
-def closing(batch: Batch, *, failed: bool) -> GenerationEnd:
+def generation_end(batch: Batch, *, failed: bool) -> GenerationEnd:
     """Return the end of a generation of a batch; ``failed`` if a job of the batch has failed or was killed.
 
-    The callbacks fire if the verdict changes, if this generation has fired its failure already, or if a requeue of the
-    whole batch has opened the generation.
+    The callbacks fire if the verdict changes or this generation has fired its failure already. They also fire in a
+    generation that a requeue of the whole batch has opened.
     """
     verdict = FAILED if failed else SUCCESS
     is_news = batch.verdict != verdict or batch.failed_in == batch.generation
@@ -192,7 +192,7 @@ def check_refs(members: Sequence[Member]) -> None:
         raise InvalidInputError(problems)
 
 
-def arranged(members: Sequence[Member], known: Iterable[str] = ()) -> tuple[Member, ...]:
+def resolve_refs(members: Sequence[Member], known: Iterable[str] = ()) -> tuple[Member, ...]:
     """Return the jobs of one request with refs and ids told apart; check that no jobs wait for each other.
 
     ``known`` are the refs of jobs that are in the batch already.

@@ -11,7 +11,7 @@ from jobqueue.domain.errors import ConflictError, KeyConflictError, NotFoundErro
 from jobqueue.domain.jobs.job import as_tuple
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import REOPEN
-from jobqueue.domain.workflow.batch import EVENTS, OPEN, StandIn, closing
+from jobqueue.domain.workflow.batch import EVENTS, OPEN, StandIn, generation_end
 from jobqueue.journal import get_logger
 from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.documents.documents import callback_of, derived_id
@@ -113,7 +113,7 @@ class BatchEnds:
                 return []
             # Whoever has added a job since, or requeued one, has changed the batch too: then it is not ended here.
             seen, has_failed = over
-            if await self._generations.finish(seen, closing(seen, failed=has_failed)):
+            if await self._generations.finish(seen, generation_end(seen, failed=has_failed)):
                 return await self.create_callbacks(batch_id)
         await self._generations.look_again(batch_id)
         return []

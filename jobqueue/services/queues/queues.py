@@ -243,7 +243,7 @@ def new_secret() -> str:
 
 
 def _config(stored: Any) -> QueueConfig:
-    return queues.read_what_holds(_fields(stored))
+    return queues.read_stored(_fields(stored))
 
 
 def _fields(stored: Any) -> dict[str, Any]:

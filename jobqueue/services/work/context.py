@@ -37,7 +37,7 @@ class JobRelatives:
 
     async def children(self, load: Callable[[str], Any] | None = None) -> list[Job]:
         """Return up to 1,000 children, oldest first; ``load`` is as in `Relatives`."""
-        born, late = await self._listing.born(self._job, MOST_CHILDREN)
+        born, late = await self._listing.children_of(self._job, MOST_CHILDREN)
         return [LateJob.of(child, load) if child.id in late else child for child in born]
 
     async def child_result(self, child_id: str) -> Any:

@@ -60,7 +60,7 @@ class CrashFindings:
         if self._company is None or self._company.now is None or one.token in self._marked:
             return CrashVerdict.CRASH
         others = [other for other in self._company.jobs[one.worker] if other.token != one.token]
-        found = crash.fate(
+        found = crash.verdict(
             one,
             others,
             signed_at=self._company.signed_at.get(one.worker),

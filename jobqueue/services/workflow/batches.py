@@ -16,7 +16,7 @@ from jobqueue.domain.errors import (
 )
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import FINAL, State
-from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, after_batch, arranged, check_refs
+from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, after_batch, check_refs, resolve_refs
 from jobqueue.services.outbox.dependencies import missing_ones
 from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.services.workflow.batch_members import (
@@ -132,7 +132,7 @@ class Batches:
             KeyConflictError: the key of one is taken.
         """
         check_count(new.members)
-        arranged_ones = arranged(new.members)
+        arranged_ones = resolve_refs(new.members)
         if any(member.blocks for member in arranged_ones):
             raise InvalidInputError({"jobs": ["can block only jobs of a batch that is there already"]})
         if batch_id is None:
@@ -190,7 +190,7 @@ class Batches:
         fresh, ids = [members[place] for place in places], [all_ids[place] for place in places]
         if fresh:
             with placed(places):
-                arranged_ones = arranged(fresh, known)
+                arranged_ones = resolve_refs(fresh, known)
                 blocked = blocked_jobs(fresh, ids, known)
                 made = await self._documents(batch_id, arranged_ones, ids, known)
                 for other in blocked:

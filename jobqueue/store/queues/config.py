@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import DatabaseUnavailableError
-from jobqueue.domain.queues.queue import read_what_holds
+from jobqueue.domain.queues.queue import read_stored
 from jobqueue.store.documents.statements import SERVER_NOW
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FIELD, HAS_ROOM, MOST_ENTRIES, with_entry
@@ -73,7 +73,7 @@ class ConfigStore:
         found = (answer["found"] or [{}])[0]
         queues, revision = found.get("queues"), found.get("revision")
         known = queues if isinstance(queues, dict) else {}
-        configs = {name: read_what_holds(one) for name, one in known.items() if isinstance(one, dict)}
+        configs = {name: read_stored(one) for name, one in known.items() if isinstance(one, dict)}
         return ConfigSnapshot(queues=configs, revision=revision if isinstance(revision, int) else 0, at=answer["at"])
 
     async def _answer(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Listing:
         return documents.job(document) if document else None
 
     @guarded
-    async def born(self, job: Job, most: int) -> tuple[list[Job], set[str]]:
+    async def children_of(self, job: Job, most: int) -> tuple[list[Job], set[str]]:
         """Return the children of a job, oldest first, without their logs, and the ids of those without their results.
 
         Results are read up to `MOST_PARENT_BYTES` together.

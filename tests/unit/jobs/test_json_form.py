@@ -18,7 +18,7 @@ from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.queues import queue_form
-from jobqueue.domain.queues.queue import QueueConfig, read_what_holds
+from jobqueue.domain.queues.queue import QueueConfig, read_stored
 from jobqueue.domain.work.processing import CommandConfig, WebhookConfig
 from jobqueue.store.documents import documents
 from tests.unit.jobs.domain_strategies import JOB_ID, LONG_AGO, backoffs, garbage, make_job, modest, moments, new_jobs
@@ -168,7 +168,7 @@ def test_a_queue_configuration_comes_back_from_its_document(
     made: dict[str, Any],
 ) -> None:
     config = QueueConfig(backoff=backoff, paused=paused, attempts=attempts, timeout=timeout, processors=made)
-    assert read_what_holds(stored(queue_form.queue(config, secrets=True))) == config
+    assert read_stored(stored(queue_form.queue(config, secrets=True))) == config
     shown = queue_form.queue(config)["processors"]
     assert "whsec_" not in json.dumps(shown)
     for kind, one in made.items():

@@ -16,7 +16,7 @@ from jobqueue.domain.access.masking import MASK
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.limits.limits import Breaker, Rate, breaker, limit_key, limit_path, rate, retention
 from jobqueue.domain.queues import queue_form
-from jobqueue.domain.queues.queue import QueueConfig, read, read_what_holds
+from jobqueue.domain.queues.queue import QueueConfig, read, read_stored
 from jobqueue.domain.work.processing import CommandConfig, WebhookConfig
 from jobqueue.services.limits import limiter as limiting
 from jobqueue.services.limits.breakers import OPEN_GATE, BreakerGate, status
@@ -65,7 +65,7 @@ def test_limits_are_read_and_shown_in_the_same_form() -> None:
     assert (config.limited, config.grouped) == (True, True)
     assert {name: inner for name, inner in queue_form.queue(config).items() if name in WHOLE} == WHOLE
     assert read(queue_form.queue(config)) == config
-    assert read_what_holds(queue_form.queue(config)) == config
+    assert read_stored(queue_form.queue(config)) == config
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_null_means_the_default_everywhere() -> None:
 def test_the_bounds_themselves_are_allowed(form: dict[str, Any]) -> None:
     config = read(form)
     assert (config == QueueConfig()) == (form == {"retention": {}})
-    assert read_what_holds(form) == config
+    assert read_stored(form) == config
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_garbage_raises_nothing_but_invalid_input_errors(value: Any) -> None:
 @given(st.sampled_from(sorted(WHOLE)), garbage, st.sampled_from(["", "limit", "per", "failures", "success"]))
 def test_a_spoilt_limit_is_left_out_and_the_others_hold(name: str, value: Any, inner: str) -> None:
     spoilt = {**WHOLE[name], inner: value} if inner and isinstance(WHOLE[name], dict) else value
-    config, whole = read_what_holds(WHOLE | {name: spoilt}), read(WHOLE)
+    config, whole = read_stored(WHOLE | {name: spoilt}), read(WHOLE)
     for other in set(WHOLE) - {name}:
         attribute = {"limitBy": "limit_by", "maxRetries": "max_retries"}.get(other, other)
         assert getattr(config, attribute) == getattr(whole, attribute)
@@ -236,7 +236,7 @@ def test_a_spoilt_limit_is_left_out_and_the_others_hold(name: str, value: Any, i
 
 def test_whole_numbers_that_a_shell_has_stored_as_broken_ones_hold() -> None:
     broken = {"concurrency": 4.0, "rate": {"limit": 5.0, "per": 60.0}, "breaker": {"failures": 3.0}, "paused": 1.0}
-    config = read_what_holds(broken | {"nonsense": 5})
+    config = read_stored(broken | {"nonsense": 5})
     assert (config.concurrency, config.rate, config.breaker) == (4, Rate(limit=5, per=60), Breaker(failures=3))
     assert config.paused is True
 

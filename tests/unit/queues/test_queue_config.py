@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.backoff import DEFAULT, FixedBackoff
 from jobqueue.domain.jobs.job import NewJob
-from jobqueue.domain.queues.queue import QueueConfig, read_what_holds
+from jobqueue.domain.queues.queue import QueueConfig, read_stored
 from jobqueue.domain.work.processing import CommandConfig, WebhookConfig, processor
 from tests.unit.jobs.domain_strategies import garbage, modest, new_jobs
 
@@ -153,7 +153,7 @@ FIELDS = [
 @given(st.dictionaries(st.sampled_from(FIELDS), garbage, max_size=4))
 def test_what_is_odd_in_a_stored_configuration_is_left_out_and_the_rest_holds(odd: dict[str, Any]) -> None:
     whole = {"attempts": 9, "lease": 5, "processors": {"a": {"kind": "command", "name": "x"}}}
-    config = read_what_holds(whole | odd)
+    config = read_stored(whole | odd)
     assert isinstance(config, QueueConfig)
     if "attempts" not in odd:
         assert config.attempts == 9
@@ -163,6 +163,6 @@ def test_what_is_odd_in_a_stored_configuration_is_left_out_and_the_rest_holds(od
 
 def test_one_odd_processor_of_a_stored_configuration_leaves_the_others() -> None:
     stored = {"paused": True, "attempts": 0, "processors": {"a": {"kind": "x"}, "b": {"kind": "command", "name": "b"}}}
-    config = read_what_holds(stored)
+    config = read_stored(stored)
     assert (config.paused, config.attempts) == (True, 3)
     assert config.processors == {"b": CommandConfig(name="b")}

@@ -9,7 +9,7 @@ import pytest
 
 from jobqueue.domain.jobs import json_form, transitions
 from jobqueue.domain.jobs.backoff import FixedBackoff
-from jobqueue.domain.jobs.crash import CrashVerdict, Neighbour, fate, group
+from jobqueue.domain.jobs.crash import CrashVerdict, Neighbour, group, verdict
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.store.documents import documents, statements
 from tests.unit.jobs.domain_strategies import ERROR, make_job
@@ -30,74 +30,76 @@ def job(name: str, *, begun: float = 0, heard: float | None = None, lease: float
 
 
 def test_a_job_that_runs_by_itself_is_always_counted() -> None:
-    assert fate(job("a"), [], signed_at=None, now=at(10)) is CrashVerdict.COUNTED
-    assert fate(job("a"), [], signed_at=at(1), now=at(10)) is CrashVerdict.COUNTED
+    assert verdict(job("a"), [], signed_at=None, now=at(10)) is CrashVerdict.COUNTED
+    assert verdict(job("a"), [], signed_at=at(1), now=at(10)) is CrashVerdict.COUNTED
 
 
 @pytest.mark.parametrize("signed_at", [None, at(3)])
 def test_jobs_whose_leases_have_all_ended_together_have_crashed(signed_at: datetime | None) -> None:
     one, other = job("a", heard=2), job("b", begun=3)
-    assert fate(one, [other], signed_at=signed_at, now=at(13)) is CrashVerdict.CRASH
-    assert fate(other, [one], signed_at=signed_at, now=at(13)) is CrashVerdict.CRASH
+    assert verdict(one, [other], signed_at=signed_at, now=at(13)) is CrashVerdict.CRASH
+    assert verdict(other, [one], signed_at=signed_at, now=at(13)) is CrashVerdict.CRASH
     assert group(one, [other]) == [one, other]
 
 
 def test_a_process_that_signs_after_the_lease_has_ended_lives() -> None:
-    assert fate(job("a"), [job("b")], signed_at=at(11), now=at(30)) is CrashVerdict.COUNTED
+    assert verdict(job("a"), [job("b")], signed_at=at(11), now=at(30)) is CrashVerdict.COUNTED
 
 
 def test_the_silence_of_a_process_is_conclusive_after_more_than_two_signs() -> None:
     short, long = job("a", lease=2), job("b", heard=1, lease=60)
-    assert fate(short, [long], signed_at=at(1.5), now=at(13)) is CrashVerdict.OPEN
-    assert fate(short, [long], signed_at=at(1.5), now=at(13.5)) is CrashVerdict.CRASH
+    assert verdict(short, [long], signed_at=at(1.5), now=at(13)) is CrashVerdict.OPEN
+    assert verdict(short, [long], signed_at=at(1.5), now=at(13.5)) is CrashVerdict.CRASH
 
 
 def test_a_heartbeat_elsewhere_does_not_hide_the_death_of_a_process() -> None:
     """A receiver that has accepted a webhook sends heartbeats although the server that called it is dead."""
     accepted = job("c", heard=20, lease=60)
-    assert fate(job("a"), [job("b"), accepted], signed_at=at(2), now=at(21)) is CrashVerdict.CRASH
+    assert verdict(job("a"), [job("b"), accepted], signed_at=at(2), now=at(21)) is CrashVerdict.CRASH
     assert group(job("a"), [job("b"), accepted]) == [job("a"), job("b")]
 
 
 def test_a_polling_worker_lives_while_a_job_of_the_same_time_gets_heartbeats() -> None:
-    assert fate(job("a"), [job("b", heard=11)], signed_at=None, now=at(12)) is CrashVerdict.COUNTED
+    assert verdict(job("a"), [job("b", heard=11)], signed_at=None, now=at(12)) is CrashVerdict.COUNTED
 
 
 def test_a_polling_worker_that_was_restarted_under_its_name_does_not_hide_its_death() -> None:
     after_restart = job("c", begun=5, heard=14)
-    assert fate(job("a", heard=2), [job("b", heard=2), after_restart], signed_at=None, now=at(15)) is CrashVerdict.CRASH
-    assert fate(job("a", heard=2), [after_restart], signed_at=None, now=at(15)) is CrashVerdict.COUNTED
+    assert (
+        verdict(job("a", heard=2), [job("b", heard=2), after_restart], signed_at=None, now=at(15)) is CrashVerdict.CRASH
+    )
+    assert verdict(job("a", heard=2), [after_restart], signed_at=None, now=at(15)) is CrashVerdict.COUNTED
 
 
 def test_a_polling_worker_is_given_half_a_lease_for_its_next_heartbeat_but_not_for_ever() -> None:
     short, long, endless = job("a", lease=2), job("b", lease=40), job("c", lease=3600)
-    assert fate(short, [long], signed_at=None, now=at(19)) is CrashVerdict.OPEN
-    assert fate(short, [long], signed_at=None, now=at(20)) is CrashVerdict.CRASH
-    assert fate(short, [endless], signed_at=None, now=at(29)) is CrashVerdict.OPEN
-    assert fate(short, [endless], signed_at=None, now=at(30)) is CrashVerdict.CRASH
+    assert verdict(short, [long], signed_at=None, now=at(19)) is CrashVerdict.OPEN
+    assert verdict(short, [long], signed_at=None, now=at(20)) is CrashVerdict.CRASH
+    assert verdict(short, [endless], signed_at=None, now=at(29)) is CrashVerdict.OPEN
+    assert verdict(short, [endless], signed_at=None, now=at(30)) is CrashVerdict.CRASH
 
 
 def test_a_job_of_a_polling_worker_that_is_over_its_time_has_timed_out_unless_all_have_ended() -> None:
     one, other = job("a", lease=2), job("b", lease=60)
-    assert fate(one, [other], signed_at=None, now=at(40), timed_out=True) is CrashVerdict.COUNTED
-    assert fate(one, [other], signed_at=None, now=at(60), timed_out=True) is CrashVerdict.CRASH
+    assert verdict(one, [other], signed_at=None, now=at(40), timed_out=True) is CrashVerdict.COUNTED
+    assert verdict(one, [other], signed_at=None, now=at(60), timed_out=True) is CrashVerdict.CRASH
 
 
 def test_a_job_that_was_claimed_after_the_lease_had_ended_did_not_run_beside() -> None:
-    assert fate(job("a"), [job("b", begun=11)], signed_at=None, now=at(40)) is CrashVerdict.COUNTED
+    assert verdict(job("a"), [job("b", begun=11)], signed_at=None, now=at(40)) is CrashVerdict.COUNTED
 
 
 def test_a_lease_that_had_ended_while_the_job_still_lived_was_not_lost_with_it() -> None:
     hung, last = job("a"), job("b", heard=11)
-    assert fate(last, [hung], signed_at=None, now=at(21)) is CrashVerdict.COUNTED
-    assert fate(hung, [last], signed_at=None, now=at(21)) is CrashVerdict.COUNTED
+    assert verdict(last, [hung], signed_at=None, now=at(21)) is CrashVerdict.COUNTED
+    assert verdict(hung, [last], signed_at=None, now=at(21)) is CrashVerdict.COUNTED
 
 
 def test_a_note_holds_until_the_lease_is_renewed() -> None:
     noted = job("a", beside=at(10))
-    assert fate(noted, [], signed_at=None, now=at(10)) is CrashVerdict.CRASH
+    assert verdict(noted, [], signed_at=None, now=at(10)) is CrashVerdict.CRASH
     renewed = job("a", heard=5, beside=at(10))
-    assert fate(renewed, [], signed_at=None, now=at(20)) is CrashVerdict.COUNTED
+    assert verdict(renewed, [], signed_at=None, now=at(20)) is CrashVerdict.COUNTED
 
 
 @pytest.mark.parametrize("made", [1, 3])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.job import MOST_DEPENDENCIES, NewJob
-from jobqueue.domain.workflow.batch import Member, NewBatch, arranged, is_ref
+from jobqueue.domain.workflow.batch import Member, NewBatch, is_ref, resolve_refs
 from tests.unit.jobs.domain_strategies import garbage, modest
 
 ID = "0123456789abcdef01234567"
@@ -22,17 +22,17 @@ def member(ref: str | None, *after: str) -> Member:
 
 def problems(members: list[Member], known: tuple[str, ...] = ()) -> dict[str, list[str]]:
     with pytest.raises(InvalidInputError) as caught:
-        arranged(members, known)
+        resolve_refs(members, known)
     return caught.value.problems
 
 
 def test_refs_and_ids_are_told_apart() -> None:
-    found = arranged([member("a"), member(None, "a", ID, "old")], ["old"])
+    found = resolve_refs([member("a"), member(None, "a", ID, "old")], ["old"])
     assert (found[1].after, found[1].job.depends_on) == (("a", "old"), (ID,))
 
 
 def test_a_ref_that_looks_like_an_id_is_a_ref() -> None:
-    found = arranged([member(ID), member(None, ID)])
+    found = resolve_refs([member(ID), member(None, ID)])
     assert (found[1].after, found[1].job.depends_on) == ((ID,), ())
 
 
@@ -61,7 +61,7 @@ def test_any_graph_without_a_cycle_is_accepted_in_any_order(edges: list[list[int
         for place, before in enumerate(edges)
     ]
     rng.shuffle(members)
-    assert arranged(members) == tuple(members)
+    assert resolve_refs(members) == tuple(members)
 
 
 @modest
@@ -73,7 +73,7 @@ def test_a_ring_of_any_size_is_refused(size: int) -> None:
 
 def test_a_long_chain_needs_no_deep_recursion() -> None:
     chain = [member("n0"), *(member(f"n{place}", f"n{place - 1}") for place in range(1, 9_999))]
-    assert len(arranged(chain)) == 9_999
+    assert len(resolve_refs(chain)) == 9_999
 
 
 @pytest.mark.parametrize("ref", ["", "a b", "-a", "é", "x" * 101, None, 5, ["a"]])
