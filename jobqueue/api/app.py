@@ -25,13 +25,11 @@ if TYPE_CHECKING:
 
 
 def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Application:
-    """Return the application for a runtime, which the caller starts and closes.
+    """Return the application of a runtime, which the caller starts and closes; the application logs its requests.
 
     Args:
-        runtime: what it is for.
-        open_to_all: let requests without a token do anything; if not given, as long as there is no admin token.
-
-    It logs its requests itself, so its runner needs no access log.
+        runtime: the services.
+        open_to_all: allow everything to requests without a token; ``None`` does so if there is no admin token.
     """
     app = web.Application(
         client_max_size=MOST_BODY, middlewares=[note, answer_problems, refuse_foreign_pages, authenticate]
@@ -54,7 +52,7 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
 
 
 def _refuse_other_methods(app: web.Application) -> None:
-    """Let a path such as ``/v1/jobs/bulk`` not be taken for the job of the id ``bulk`` with other methods."""
+    """Answer 405 to other methods of paths such as ``/v1/jobs/bulk``: ``bulk`` is no id of a job."""
     methods: dict[str, set[str]] = {}
     for route in ROUTES:
         if "{" not in route.path:

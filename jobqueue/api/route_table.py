@@ -1,18 +1,17 @@
-"""The one table of routes, in the order of ``docs/http-api.md``."""
+"""The table of all routes, in the order of ``docs/http-api.md``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.api.access import routes as access
 from jobqueue.api.bulk import routes as bulk
-from jobqueue.api.insight import routes as watching
+from jobqueue.api.insight import routes as insight
 from jobqueue.api.jobs import routes as jobs
 from jobqueue.api.queues import routes as queues
 from jobqueue.api.schedules import routes as schedules
 from jobqueue.api.system import routes as system
 from jobqueue.api.work import routes as work
-from jobqueue.api.workflow import routes as batches
+from jobqueue.api.workflow import routes as workflow
 
 if TYPE_CHECKING:
     from jobqueue.api.http.route_spec import Route
@@ -22,9 +21,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *jobs.ROUTES,
     *bulk.ROUTES,
     *work.ROUTES,
-    *batches.ROUTES,
+    *workflow.ROUTES,
     *queues.ROUTES,
     *schedules.ROUTES,
-    *watching.ROUTES,
-    *access.ROUTES,
+    *insight.ROUTES,
 )

@@ -23,4 +23,4 @@ def test_whatever_is_sent_is_answered_as_the_document_says(tmp_path: Path, mongo
         assert done.returncode == 0, done.stdout[-6000:]
         service.send()
         assert service.ended()[0] == 0
-        assert "request broke" not in service.log
+        assert "request crashed" not in service.log

@@ -1,15 +1,14 @@
-"""Failures in groups of the same mistake, and starting them again."""
+"""Failures in groups of the same mistake, and their requeue."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from jobqueue.api.bulk import schemas
 from jobqueue.api.bulk.handlers import begin, content
-from jobqueue.api.http.json_body import read_object
+from jobqueue.api.http.json_body import read_body
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
-from jobqueue.api.schemas import fields
 from jobqueue.api.security.caller import actor, caller, shown
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.errors import InvalidInputError
@@ -19,46 +18,36 @@ from jobqueue.services.jobs.job_changes import requeue_changes
 if TYPE_CHECKING:
     from aiohttp import web
 
-_REQUEUE: Final = schemas.FailureRequeueSchema()
-
 
 async def list_failures(request: web.Request) -> web.Response:
     """Group what has failed or was killed by what went wrong."""
-    given = request[QUERY]
-    query = FailureQuery(
-        queue=given.get("queue"),
-        type=given.get("type"),
-        states=given["state"],
-        inserted_after=given.get("inserted_after"),
-        inserted_before=given.get("inserted_before"),
-        ended_after=given.get("ended_after"),
-        sort=given["sort"],
-        limit=given["limit"],
-    ).at(given["cursor"])
+    parameters = request[QUERY].copy()
+    cursor = parameters.pop("cursor")
+    query = FailureQuery(**parameters).at(cursor)
     groups, more = await request.app[RUNTIME].failures.page(query, scope=caller(request).scope)
-    cursor = query.cursor(groups[-1]) if more and groups else None
-    return reply({"items": [one.wire() for one in groups], "next": cursor})
+    following = query.cursor(groups[-1]) if more and groups else None
+    return reply({"items": schemas.FailureResponse.many(groups), "next": following})
 
 
 async def requeue(request: web.Request) -> web.Response:
     """Start a whole group of failures again, or one of it on trial."""
-    mark = check_fingerprint(request.match_info["fingerprint"])
-    given = fields.load(_REQUEUE, await read_object(request, optional=True))
-    trial, dry_run = given.get("trial", False), given.get("dry_run", False)
+    fingerprint = check_fingerprint(request.match_info["fingerprint"])
+    body = await read_body(request, schemas.FailureRequeueSchema, optional=True)
+    trial, dry_run = body.get("trial", False), body.get("dry_run", False)
     if trial and dry_run:
         raise InvalidInputError({"dryRun": ["cannot be given together with trial"]})
     runtime, scope = request.app[RUNTIME], caller(request).scope
-    query = FailureQuery(fingerprint=mark, queue=given.get("queue"))
+    query = FailureQuery(fingerprint=fingerprint, queue=body.get("queue"))
     if trial:
-        job = await runtime.failures.try_one(query, content(given), by=actor(request), scope=scope)
+        job = await runtime.failures.try_one(query, content(body), by=actor(request), scope=scope)
         return reply({"job": shown(request, job)})
     await runtime.failures.latest(query, scope=scope)
     new = NewOperation(
         action=Action.REQUEUE,
         by=actor(request),
         filter={} if query.queue is None else {"queue": query.queue},
-        fingerprint=mark,
-        changes=requeue_changes(content(given)),
+        fingerprint=fingerprint,
+        changes=requeue_changes(content(body)),
         scope=scope,
     )
     return await begin(request, new, dry_run=dry_run)

@@ -1,15 +1,16 @@
-"""What is done to many jobs at once: begin it, look at it, stop it."""
+"""Operations on many jobs: begin, list, show and stop them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from jobqueue.api.bulk import schemas
-from jobqueue.api.http.json_body import read_object
-from jobqueue.api.http.json_reply import reply
+from jobqueue.api.bulk.schemas import OperationResponse
+from jobqueue.api.http.json_body import read_body
+from jobqueue.api.http.json_reply import page_reply, reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
-from jobqueue.api.jobs.handlers import brief, path_id
-from jobqueue.api.schemas import fields
+from jobqueue.api.jobs.handlers import path_id
+from jobqueue.api.schemas.responses import BriefResponse
 from jobqueue.api.security.caller import actor, caller
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.services.jobs.job_changes import REQUEUE_CHANGES, requeue_changes
@@ -18,81 +19,77 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp import web
-    from marshmallow import Schema
 
     from jobqueue.domain.bulk.operation import Operation
-
-_MANY: Final = schemas.ManySchema()
-_REQUEUE: Final = schemas.ManyRequeueSchema()
-_KILL: Final = schemas.ManyKillSchema()
 
 
 async def requeue_many(request: web.Request) -> web.Response:
     """Start all jobs anew that a filter finds."""
-    return await _begin(request, Action.REQUEUE, _REQUEUE)
+    return await _begin(request, Action.REQUEUE, schemas.ManyRequeueSchema)
 
 
 async def kill_many(request: web.Request) -> web.Response:
     """End all unfinished jobs that a filter finds."""
-    return await _begin(request, Action.KILL, _KILL)
+    return await _begin(request, Action.KILL, schemas.ManyKillSchema)
 
 
 async def delete_many(request: web.Request) -> web.Response:
     """Delete all jobs that a filter finds and that are not processing."""
-    return await _begin(request, Action.DELETE, _MANY)
+    return await _begin(request, Action.DELETE, schemas.ManySchema)
 
 
 async def list_operations(request: web.Request) -> web.Response:
     """List what is or was done to many jobs, newest first."""
-    given = request[QUERY]
-    found = await request.app[RUNTIME].operations.page(
-        scope=caller(request).scope, state=given["state"], before=given["cursor"], limit=given["limit"] + 1
+    query, most = request[QUERY], request[QUERY]["limit"]
+    operations = await request.app[RUNTIME].operations.page(
+        scope=caller(request).scope, state=query["state"], before=query["cursor"], limit=most + 1
     )
-    shown, more = found[: given["limit"]], len(found) > given["limit"]
-    return reply({"items": [one.wire() for one in shown], "next": shown[-1].id if more else None})
+    return page_reply(operations, most, OperationResponse.of, lambda operation: operation.id)
 
 
 async def show(request: web.Request) -> web.Response:
     """Return how far an operation has come."""
-    found = await request.app[RUNTIME].operations.get(path_id(request), scope=caller(request).scope)
-    return reply(found.wire())
+    operation = await request.app[RUNTIME].operations.get(path_id(request), scope=caller(request).scope)
+    return reply(OperationResponse.of(operation))
 
 
 async def stop(request: web.Request) -> web.Response:
     """Stop an operation; what it has done already stays."""
     operations = request.app[RUNTIME].operations
-    return reply((await operations.stop(path_id(request), actor(request), scope=caller(request).scope)).wire())
+    stopped = await operations.stop(path_id(request), actor(request), scope=caller(request).scope)
+    return reply(OperationResponse.of(stopped))
 
 
 def begun(operation: Operation) -> web.Response:
-    """Answer with an operation that goes on."""
-    return reply(operation.wire(), status=202, headers={"Location": f"/v1/operations/{operation.id}"})
+    """Return the reply with an operation that goes on."""
+    location = {"Location": f"/v1/operations/{operation.id}"}
+    return reply(OperationResponse.of(operation), status=202, headers=location)
 
 
 async def begin(request: web.Request, new: NewOperation, *, dry_run: bool) -> web.Response:
-    """Begin an operation, or only say what it would be about."""
+    """Begin an operation, or only preview its jobs."""
     operations = request.app[RUNTIME].operations
     if not dry_run:
         return begun(await operations.create(new))
     matched, is_exact, samples = await operations.preview(new)
-    found = {"matched": matched, "isExact": is_exact, "samples": [brief(job) for job in samples]}
-    return reply({"action": new.action.value, **found})
+    preview = {"matched": matched, "isExact": is_exact, "samples": BriefResponse.many(samples)}
+    return reply({"action": new.action.value, **preview})
 
 
-def content(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return of a body what is to be changed about the jobs."""
-    return {name: value for name, value in given.items() if name in REQUEUE_CHANGES}
+def content(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a body that change jobs."""
+    return {name: value for name, value in body.items() if name in REQUEUE_CHANGES}
 
 
-async def _begin(request: web.Request, action: Action, schema: Schema) -> web.Response:
-    given = fields.load(schema, await read_object(request))
+async def _begin(request: web.Request, action: Action, schema: type[schemas.ManySchema]) -> web.Response:
+    body = await read_body(request, schema)
     new = NewOperation(
         action=action,
         by=actor(request),
-        filter=given.get("filter", {}),
-        all=given.get("all", False),
-        changes=requeue_changes(content(given)),
-        reason=given.get("reason"),
+        filter=body.get("filter", {}),
+        all=body.get("all", False),
+        changes=requeue_changes(content(body)),
+        reason=body.get("reason"),
         scope=caller(request).scope,
     )
-    return await begin(request, new, dry_run=given.get("dry_run", False))
+    return await begin(request, new, dry_run=body.get("dry_run", False))

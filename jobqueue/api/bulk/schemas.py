@@ -1,22 +1,12 @@
-"""What comes in and goes out about logs, failures and what is done to many jobs at once."""
+"""Requests about operations and failures, and their replies."""
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-from marshmallow import ValidationError
+from typing import Final
 
 from jobqueue.api.schemas import json_types
-from jobqueue.api.schemas.fields import Flag, Inner, Items, Moment, Object, Response, Strict, Text, Whole
-from jobqueue.api.schemas.queries import (
-    ChoiceText,
-    IdText,
-    LimitText,
-    MomentText,
-    Query,
-    StatesText,
-    absent,
-)
+from jobqueue.api.schemas.fields import Flag, Inner, Items, Moment, Object, Response, Strict, Text, Whole, page
+from jobqueue.api.schemas.queries import ChoiceText, IdText, LimitText, Query, StatesText, absent
 from jobqueue.api.schemas.requests import ContentSchema
 from jobqueue.api.schemas.responses import BriefResponse, JobResponse
 from jobqueue.domain.bulk.operation import LONGEST_REASON, Action, Stage
@@ -29,30 +19,15 @@ _REASON: Final[json_types.Form] = {"minLength": 1, "maxLength": LONGEST_REASON}
 _STAGE: Final[json_types.Form] = {"type": "string", "enum": [stage.value for stage in Stage]}
 
 
-class FailuresText(StatesText):
-    """One or more of the states of what did not succeed."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        one = "|".join(FAILURES)
-        self.load_default = lambda: FAILURES
-        self.spec = {"type": "string", "pattern": f"^({one})(,({one}))*$"}
-
-    def _deserialize(self, value: Any, *arguments: Any, **options: Any) -> Any:
-        if not set(value.split(",")) <= set(FAILURES):
-            raise ValidationError(f"must be one or more of {', '.join(FAILURES)}, with commas between them")
-        return super()._deserialize(value, *arguments, **options)
-
-
 class FailuresQuery(Query):
-    """Which failures to group."""
+    """Filter of failures, and the order of their groups."""
 
     queue = Text()
     type = Text()
-    state = FailuresText()
-    inserted_after = MomentText()
-    inserted_before = MomentText()
-    ended_after = MomentText()
+    state = StatesText(FAILURES, lambda: FAILURES, attribute="states")
+    inserted_after = Moment()
+    inserted_before = Moment()
+    ended_after = Moment()
     sort = ChoiceText(BY_COUNT, BY_LAST, load_default=BY_COUNT)
     limit = LimitText(MOST_GROUPS)
     cursor = Text(load_default=absent)
@@ -65,16 +40,16 @@ class SampleResponse(Response):
     queue = Text()
     state = Text(spec=json_types.STATE)
     end_at = Moment(allow_none=True)
-    message = Text(allow_none=True)
-    trace = Text(allow_none=True)
+    message = Text(attribute="error.message", allow_none=True)
+    trace = Text(attribute="trace_head", allow_none=True)
 
 
 class FailureResponse(Response):
-    """Jobs of one type that ended in the same way."""
+    """Jobs of one type that ended in the same way, of a `FailureGroup`."""
 
     fingerprint = Text(spec=FINGERPRINT)
-    type = Text()
-    kind = Text(allow_none=True)
+    type = Text(attribute="sample.type")
+    kind = Text(attribute="sample.error.kind", allow_none=True)
     message = Text()
     place = Text(allow_none=True, spec={"description": "file and function of your own code, where a trace tells"})
     count = Whole()
@@ -85,15 +60,11 @@ class FailureResponse(Response):
     sample = Inner(SampleResponse)
 
 
-class FailurePage(Response):
-    """A page of groups of failures."""
-
-    items = Items(Inner(FailureResponse))
-    next = Text(allow_none=True)
+FailurePage: Final = page("FailurePage", FailureResponse)
 
 
 class FailureRequeueSchema(ContentSchema):
-    """How a group of failures is started again."""
+    """A requeue of a group of failures."""
 
     trial = Flag()
     queue = Text()
@@ -101,7 +72,7 @@ class FailureRequeueSchema(ContentSchema):
 
 
 class ManySchema(Strict):
-    """Which jobs are meant."""
+    """A filter of jobs."""
 
     filter = Object()
     all = Flag()
@@ -109,17 +80,17 @@ class ManySchema(Strict):
 
 
 class ManyRequeueSchema(ContentSchema, ManySchema):
-    """Which jobs are started again, and what is changed about them."""
+    """A requeue of jobs, and the fields that it changes."""
 
 
 class ManyKillSchema(ManySchema):
-    """Which jobs are ended, and why."""
+    """A kill of jobs, and its reason."""
 
     reason = Text(spec=_REASON)
 
 
 class PreviewResponse(Response):
-    """How many jobs are meant, and the first few of them."""
+    """The number of jobs that a filter finds, and the first few of them."""
 
     action = Text(spec={"enum": [action.value for action in Action]})
     matched = Whole(allow_none=True)
@@ -128,7 +99,7 @@ class PreviewResponse(Response):
 
 
 class TrialResponse(PreviewResponse):
-    """The one job that is tried again, or how many jobs are meant and the first few of them."""
+    """The job of a trial, or a preview."""
 
     sparse = frozenset({"job", "action", "matched", "is_exact", "samples"})
     job = Inner(JobResponse)
@@ -142,18 +113,18 @@ class RefusedResponse(Response):
 
 
 class OperationResponse(Response):
-    """What is done to many jobs, and how far that has come."""
+    """An operation and its progress."""
 
     id = Text(spec=json_types.ID)
-    action = Text(spec={"enum": [action.value for action in Action]})
-    filter = Object()
-    fingerprint = Text(allow_none=True)
-    changes = Object()
-    reason = Text(allow_none=True)
+    action = Text(attribute="new.action", spec={"enum": [action.value for action in Action]})
+    filter = Object(attribute="new.filter")
+    fingerprint = Text(attribute="new.fingerprint", allow_none=True)
+    changes = Object(attribute="new.changes")
+    reason = Text(attribute="new.reason", allow_none=True)
     by = Object()
     insert_at = Moment()
     end_at = Moment(allow_none=True)
-    state = Text(spec=_STAGE)
+    state = Text(attribute="stage", spec=_STAGE)
     matched = Whole(allow_none=True)
     is_exact = Flag()
     done = Whole()
@@ -163,15 +134,11 @@ class OperationResponse(Response):
     error = Text(allow_none=True)
 
 
-class OperationPage(Response):
-    """A page of operations."""
-
-    items = Items(Inner(OperationResponse))
-    next = Text(allow_none=True)
+OperationPage: Final = page("OperationPage", OperationResponse)
 
 
 class OperationsQuery(Query):
-    """Which operations to list."""
+    """Filter of operations."""
 
     state = ChoiceText(*Stage, load_default=absent)
     limit = LimitText(MOST_LISTED)

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made of the table of routes and the schemas that read and describe everything."""
+"""The OpenAPI 3.1 document, made of the table of routes and their schemas."""
 
 from __future__ import annotations
 
@@ -11,25 +11,31 @@ from aiohttp import hdrs, web
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
-from jobqueue.api.bulk import schemas
+from jobqueue.api.bulk.schemas import FINGERPRINT
 from jobqueue.api.http import route_spec
 from jobqueue.api.http.json_reply import JSON, reply
 from jobqueue.api.http.problems import MEDIA_TYPE
-from jobqueue.api.schemas import fields, json_types, more_responses, requests, responses
+from jobqueue.api.jobs.schemas import RelativeResponse
+from jobqueue.api.queues.schemas import ProcessorSchema
+from jobqueue.api.schemas import fields, json_types
+from jobqueue.api.schemas.requests import NewJobSchema
+from jobqueue.api.schemas.responses import ProblemResponse
+from jobqueue.api.work.schemas import LineSchema
+from jobqueue.api.workflow.schemas import MemberSchema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from marshmallow import Schema
 
-    from jobqueue.api.http.route_spec import Operation, Route
+    from jobqueue.api.http.route_spec import Route
 
 _PATHS: Final = {
     "id": json_types.ID,
     "parent": json_types.ID,
     "queue": json_types.QUEUE,
     "name": json_types.QUEUE,
-    "fingerprint": schemas.FINGERPRINT,
+    "fingerprint": FINGERPRINT,
 }
 _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Idempotency-Key": {"type": "string", "pattern": "^[\\x20-\\x7e]{1,255}$"},
@@ -62,7 +68,7 @@ _TITLES: Final = {
     500: "the server made a mistake",
     503: "the database or the server cannot answer now",
 }
-_PARTS: Final = (requests.NewJobSchema, requests.MemberSchema, requests.ProcessorSchema, requests.LineSchema)
+_PARTS: Final = (NewJobSchema, MemberSchema, ProcessorSchema, LineSchema)
 _DESCRIPTION: Final = (
     "Durations are seconds, dates ISO 8601 in UTC. Lists are `items` and `next`, a cursor or null. "
     "Errors are `application/problem+json` (RFC 9457)."
@@ -104,7 +110,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         raise RuntimeError("apispec has not set up its plugin")
     plugin.converter.add_attribute_function(_described)  # type: ignore[no-untyped-call]  # apispec leaves it untyped
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
-    for schema in (*_PARTS, responses.RelativeResponse, more_responses.ProblemResponse):
+    for schema in (*_PARTS, RelativeResponse, ProblemResponse):
         spec.components.schema(_name(schema), schema=schema)
     by_path: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -124,7 +130,7 @@ def _name(schema: type[Schema] | Schema) -> str:
 
 
 def _described(_converter: Any, field: Any, ret: dict[str, Any], **_options: Any) -> dict[str, Any]:
-    """Return the keywords that a field of ours adds to what apispec has found out about it."""
+    """Return the keywords of a field of ours that apispec does not find by itself."""
     if not isinstance(field, fields.Described):
         return {}
     spec = dict(getattr(field, "form", {})) | dict(field.spec)
@@ -135,36 +141,33 @@ def _described(_converter: Any, field: Any, ret: dict[str, Any], **_options: Any
     if field.allow_none and "enum" in spec:
         spec["enum"] = [*spec["enum"], None]
     if "type" in spec and "type" in ret:
-        # apispec knows whether it may be null.
+        # The type that apispec gives includes null.
         del spec["type"]
     return spec
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    operation = route.operation
     lines = (route.handler.__doc__ or "").strip().splitlines()
     made: dict[str, Any] = {
         "operationId": _operation_id(route),
         "summary": lines[0].replace("``", "") if lines else route.path,
-        "tags": [operation.tag],
-        "parameters": [*_parameters(operation)],
+        "tags": [route.tag],
+        "parameters": [*_parameters(route)],
         "responses": _responses(route),
     }
     if route.role is None:
         made["security"] = []
     else:
         made["description"] = f"Needs the role `{route.role}`."
-    if operation.body is not None:
-        content: dict[str, Any] = {"schema": operation.body.schema}
-        if operation.body.example is not None:
-            content["example"] = operation.body.example
-        contents = dict.fromkeys(operation.body.media_types, content)
-        made["requestBody"] = {"required": not operation.body.optional, "content": contents}
+    if route.body is not None:
+        content = {"schema": route.body.schema, "example": route.body.example}
+        contents = dict.fromkeys(route.body.media_types, content)
+        made["requestBody"] = {"required": not route.body.optional, "content": contents}
     return made
 
 
 def _operation_id(route: Route) -> str:
-    """Return what generated clients call an operation: of the method and the path, which stay when the code moves."""
+    """Return the name of a route in generated clients, made of the method and the path, which outlive moves of code."""
     words = [part.strip("{}") for part in route.path.removeprefix("/v1").replace("-", "_").split("/") if part]
     return "_".join([route.method.lower(), *(word.replace(".", "_") for word in words or ["index"])])
 
@@ -176,22 +179,22 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
     ]
 
 
-def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
-    if operation.query is not None:
-        yield {"in": "query", "schema": operation.query}
-        if operation.query.prefix:
-            yield _open_parameter(operation.query.prefix)
-    for name in operation.headers:
+def _parameters(route: Route) -> Iterable[dict[str, Any]]:
+    if route.query is not None:
+        yield {"in": "query", "schema": route.query}
+        if route.query.prefix:
+            yield _open_parameter(route.query.prefix)
+    for name in route.headers:
         yield {"in": "header", "name": name, "required": False, "schema": _HEADERS[name]}
-    if operation.has_etag:
+    if route.has_etag:
         for condition, text in _CONDITIONS.items():
             schema = {"type": "string", "pattern": _TAG_LIST}
             yield {"in": "header", "name": condition, "required": False, "description": text, "schema": schema}
 
 
 def _open_parameter(prefix: str) -> dict[str, Any]:
-    """Return the parameter for any name that begins with a prefix: an object whose members are parameters."""
-    form = {
+    """Return the parameter for names with a prefix: an object whose members are parameters."""
+    schema = {
         "type": "object",
         "propertyNames": {"pattern": f"^{prefix.replace('.', '[.]')}[A-Za-z0-9_]+$"},
         "additionalProperties": {"type": "string"},
@@ -202,32 +205,28 @@ def _open_parameter(prefix: str) -> dict[str, Any]:
         "style": "form",
         "explode": True,
         "required": False,
-        "schema": form,
+        "schema": schema,
     }
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    operation = route.operation
     made: dict[str, Any] = {}
-    for status, one in operation.replies.items():
-        answer: dict[str, Any] = {"description": one.text}
-        if one.schema is not None:
-            content: dict[str, Any] = {"schema": one.schema}
-            if one.example is not None:
-                content["example"] = one.example
-            answer["content"] = {one.media_type: content}
-        elif one.media_type != JSON:
-            answer["content"] = {one.media_type: {"schema": {"type": "string"}}}
-        if one.headers:
-            answer["headers"] = {name: {"schema": _HEADERS[name]} for name in one.headers}
-        if operation.has_etag and one.schema is not None and status < HTTPStatus.ACCEPTED:
-            answer.setdefault("headers", {})["ETag"] = _ETAG
-        made[str(status)] = answer
-    if operation.has_etag and route.method == hdrs.METH_GET:
+    for status, answer in route.replies.items():
+        response: dict[str, Any] = {"description": answer.text}
+        if answer.schema is not None:
+            response["content"] = {answer.media_type: {"schema": answer.schema}}
+        elif answer.media_type != JSON:
+            response["content"] = {answer.media_type: {"schema": {"type": "string"}}}
+        if answer.headers:
+            response["headers"] = {name: {"schema": _HEADERS[name]} for name in answer.headers}
+        if route.has_etag and answer.schema is not None and status < HTTPStatus.ACCEPTED:
+            response.setdefault("headers", {})["ETag"] = _ETAG
+        made[str(status)] = response
+    if route.has_etag and route.method == hdrs.METH_GET:
         made["304"] = {"description": _UNCHANGED, "headers": {"ETag": _ETAG}}
     for status in route_spec.errors(route):
         made[str(status)] = {
             "description": _TITLES[status],
-            "content": {MEDIA_TYPE: {"schema": more_responses.ProblemResponse}},
+            "content": {MEDIA_TYPE: {"schema": ProblemResponse}},
         }
     return made

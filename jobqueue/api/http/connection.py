@@ -1,4 +1,4 @@
-"""Connections: what is no HTTP is answered like every other mistake, and nobody holds one without asking anything."""
+"""Connections: a problem answers bytes that are no HTTP, and a silent connection is closed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 HEAD_SECONDS: Final = 15.0
-"""What the head of the first request on a connection may take to arrive."""
+"""Time for the head of the first request on a connection."""
 IDLE_SECONDS: Final = 75.0
-"""What the head of each later one may take from the answer before."""
+"""Time for the head of each later request, from the reply before."""
 LINGER_SECONDS: Final = 5.0
-"""How long what was refused may still be sent, so that its sender can read why."""
+"""Time in which a refused body may still arrive, so that its sender can read the reply."""
 LONGEST_LINE: Final = 16 * 1024
 """Bytes of the first line of a request, and of a header."""
 
@@ -36,12 +36,12 @@ class Connection(RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for a request, for a while."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
         self._head_timer = self._loop.call_later(HEAD_SECONDS, self._close_if_silent)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Wait no longer."""
+        """Stop the timer."""
         if self._head_timer is not None:
             self._head_timer.cancel()
         super().connection_lost(exc)
@@ -53,19 +53,24 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Return a problem for what is no HTTP request, or has broken outside of the application."""
+        """Return a problem for bytes that are no HTTP request, or for an error outside of the application."""
         if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.error("connection broke", remote=request.remote, exc_info=exc)
+            log.error("connection failed", remote=request.remote, exc_info=exc)
             response = problems.internal().response()
         else:
-            log.info("no HTTP", remote=request.remote, status=status, error=(message or "").partition("\n")[0][:100])
+            log.info(
+                "request unreadable",
+                remote=request.remote,
+                status=status,
+                error=(message or "").partition("\n")[0][:100],
+            )
             response = problems.not_http(status, message or "").response()
         harden(response, secure=request.secure)
         response.force_close()
         return response
 
     def log_exception(self, *args: Any, **options: Any) -> None:
-        """Log what has gone wrong outside of the application; a body that breaks off is the client's affair."""
+        """Log errors outside of the application; a body that breaks off is logged for debugging only."""
         if isinstance(options.get("exc_info"), web.RequestPayloadError):
             self.log_debug(*args, **options)
         else:
@@ -77,14 +82,14 @@ class Connection(RequestHandler):
 
 
 class _Connections(web.Server):
-    """Makes `Connection` objects."""
+    """A server whose protocol is `Connection`."""
 
     def __init__(self, server: web.Server, options: dict[str, Any]) -> None:
         super().__init__(server.request_handler, request_factory=server.request_factory)
         self._options = options
 
     def __call__(self) -> RequestHandler:
-        """Return what handles a new connection."""
+        """Return the protocol of a new connection."""
         return Connection(self, loop=self._loop, **self._options)
 
 

@@ -1,4 +1,4 @@
-"""The one reader of request bodies: strict JSON, within limits of size, depth and time."""
+"""The reader of request bodies: strict JSON within limits of size, depth and time."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from jobqueue.api.http.json_reply import JSON
-from jobqueue.api.http.problems import Problem, ProblemError
+from jobqueue.api.http.problems import ProblemError
+from jobqueue.api.schemas.fields import load
 from jobqueue.domain.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from marshmallow import Schema
 
 MOST_BODY: Final = 8 * 1024 * 1024
 """Bytes of a request body, after decompression."""
 MOST_BATCH_BODY: Final = 64 * 1024 * 1024
 """The same for the jobs of a batch."""
 DEEPEST: Final = 128
-"""Levels of nesting in a body: what one ``data`` may have, and room for the children it belongs to."""
+"""Levels of nesting in a body: those of ``data``, and of the children around it."""
 READ_SECONDS: Final = 10.0
 _ENCODINGS: Final = frozenset({"", "identity", "gzip", "x-gzip", "deflate", "br", "zstd"})
 _LARGE_BODY: Final = 256 * 1024
+_CLOSE: Final = {"Connection": "close"}
 _WHOLE_DIGITS: Final = 20
 _BEYOND: Final = 10**30
 _STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
@@ -37,21 +41,25 @@ _BETWEEN_BRACKETS: Final = (ord("[") + ord("]")) // 2
 _NO_BRACKETS: Final = bytes(code for code in range(256) if code not in b"[]{}")
 
 
+async def read_body(request: web.Request, schema: type[Schema], *, optional: bool = False) -> dict[str, Any]:
+    """Return the fields of a request's body; raises as `read_object` and `load` do."""
+    return load(schema, await read_object(request, optional=optional))
+
+
 async def read_object(
     request: web.Request, *, optional: bool = False, most: int = MOST_BODY, media_types: Collection[str] = (JSON,)
 ) -> dict[str, Any]:
     """Return the JSON object in a request's body.
 
     Args:
-        request: whose body is read.
-        optional: no body at all is an empty object.
-        most: bytes that it may take.
-        media_types: as which it may be declared.
+        request: with the body.
+        optional: a missing body is an empty object.
+        most: bytes of the body.
+        media_types: that the body may be declared as.
 
     Raises:
-        ProblemError: 400 not JSON, or JSON that could be understood in two ways; 408 it comes too slowly; 413 it is too
-            large; 415 it is not declared as JSON.
-        InvalidInputError: another JSON value than an object.
+        ProblemError: 400 no JSON, or ambiguous JSON; 408 the body is too slow; 413 too large; 415 not declared as JSON.
+        InvalidInputError: the JSON value is no object.
     """
     if (request.content_length or 0) > most:
         raise _too_large(most)
@@ -62,14 +70,14 @@ async def read_object(
     _check_media_type(request, media_types)
     body = await _read(request, most)
     # A large body takes a second to parse: other requests have their turn meanwhile.
-    given = parse(body) if len(body) < _LARGE_BODY else await asyncio.to_thread(parse, body)
-    if not isinstance(given, dict):
+    value = parse(body) if len(body) < _LARGE_BODY else await asyncio.to_thread(parse, body)
+    if not isinstance(value, dict):
         raise InvalidInputError({"body": ["must be a JSON object"]})
-    return given
+    return value
 
 
 def parse(body: bytes) -> Any:
-    """Return the value of a JSON text; whole numbers far beyond 64 bit become other ones far beyond 64 bit.
+    """Return the value of a JSON text; whole numbers far beyond 64 bit become 10^30 or -10^30.
 
     Raises:
         ProblemError: invalid UTF-8, a byte order mark, broken JSON, duplicate names, NaN, numbers no float can hold,
@@ -97,20 +105,13 @@ def parse(body: bytes) -> Any:
 
 
 async def _read(request: web.Request, most: int) -> bytes:
-    asked = request if most == MOST_BODY else request.clone(client_max_size=most)
+    bounded = request if most == MOST_BODY else request.clone(client_max_size=most)
     try:
         async with asyncio.timeout(READ_SECONDS):
-            return await asked.read()
+            return await bounded.read()
     except TimeoutError:
-        raise ProblemError(
-            Problem(
-                status=408,
-                slug="request-timeout",
-                title="Request timeout",
-                detail=f"the body did not arrive within {READ_SECONDS:g} seconds",
-                headers={"Connection": "close"},
-            )
-        ) from None
+        detail = f"the body did not arrive within {READ_SECONDS:g} seconds"
+        raise ProblemError(408, "request-timeout", "Request timeout", detail, _CLOSE) from None
     except web.HTTPRequestEntityTooLarge:
         raise _too_large(most) from None
     except (ClientPayloadError, web.RequestPayloadError, HttpProcessingError, ConnectionError):
@@ -118,17 +119,17 @@ async def _read(request: web.Request, most: int) -> bytes:
 
 
 def _check_media_type(request: web.Request, media_types: Collection[str]) -> None:
-    given = request.headers.getall("Content-Type", [])
-    encodings = {one.strip().lower() for one in request.headers.get("Content-Encoding", "").split(",")}
+    types = request.headers.getall("Content-Type", [])
+    encodings = {encoding.strip().lower() for encoding in request.headers.get("Content-Encoding", "").split(",")}
     if not encodings <= _ENCODINGS:
         raise _unsupported("the body may be encoded with gzip or deflate, or not at all")
-    name, *parameters = (part.strip().lower() for part in (given[0] if len(given) == 1 else "").split(";"))
-    if name not in media_types or any(one not in {"charset=utf-8", 'charset="utf-8"'} for one in parameters):
+    name, *parameters = (part.strip().lower() for part in (types[0] if len(types) == 1 else "").split(";"))
+    if name not in media_types or not set(parameters) <= {"charset=utf-8", 'charset="utf-8"'}:
         raise _unsupported(f"the body must be JSON in UTF-8: send Content-Type: {' or '.join(media_types)}")
 
 
 def _check_depth(body: bytes) -> None:
-    """Refuse deep nesting without recursion: an opening bracket is a step down, a closing one a step up."""
+    """Refuse deep nesting without recursion: an opening bracket is a step down, a closing bracket a step up."""
     brackets = _STRINGS.sub(b"", body).translate(_AS_ONE_KIND, _NO_BRACKETS)
     if max(accumulate(map(_BETWEEN_BRACKETS.__sub__, brackets)), default=0) > DEEPEST:
         raise _too_deep()
@@ -170,15 +171,11 @@ def _constant(text: str) -> NoReturn:
 
 
 def _unsupported(detail: str) -> ProblemError:
-    return ProblemError(
-        Problem(status=415, slug="unsupported-media-type", title="Unsupported media type", detail=detail)
-    )
+    return ProblemError(415, "unsupported-media-type", "Unsupported media type", detail)
 
 
-def _bad(what: str) -> ProblemError:
-    return ProblemError(
-        Problem(status=400, slug="bad-body", title="The body cannot be understood", detail=f"the body {what}")
-    )
+def _bad(reason: str) -> ProblemError:
+    return ProblemError(400, "bad-body", "The body cannot be understood", f"the body {reason}")
 
 
 def _too_deep() -> ProblemError:
@@ -186,12 +183,4 @@ def _too_deep() -> ProblemError:
 
 
 def _too_large(most: int) -> ProblemError:
-    return ProblemError(
-        Problem(
-            status=413,
-            slug="too-large",
-            title="Too large",
-            detail=f"the body takes more than {most:,} bytes",
-            headers={"Connection": "close"},
-        )
-    )
+    return ProblemError(413, "too-large", "Too large", f"the body takes more than {most:,} bytes", _CLOSE)

@@ -1,17 +1,34 @@
-"""Answers in JSON."""
+"""Replies in JSON."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
+_T = TypeVar("_T")
+
+
+def page_reply(
+    found: Sequence[_T], most: int, form: Callable[[_T], dict[str, Any]], cursor: Callable[[_T], str]
+) -> web.Response:
+    """Return a page of items as a response, with the cursor of its last item if there are further items.
+
+    Args:
+        found: the items; one more than ``most`` if there are further ones.
+        most: items of the page.
+        form: returns an item as JSON.
+        cursor: returns the cursor after an item.
+    """
+    items = found[:most]
+    following = cursor(items[-1]) if len(found) > most else None
+    return reply({"items": [form(item) for item in items], "next": following})
 
 
 def reply(

@@ -1,4 +1,4 @@
-"""Under which keys the application and its requests carry what handlers need."""
+"""Keys of the application and of requests."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 RUNTIME: Final = web.AppKey("runtime", Runtime)
 OPEN_TO_ALL: Final = web.AppKey("open_to_all", bool)
-"""Whether requests without a token may do anything."""
+"""True if requests without a token may do anything."""
 ROUTE_TABLE: Final = web.AppKey("route_table", tuple[Route, ...])
 CALLER: Final = web.RequestKey("caller", Caller)
 REMOTE: Final = web.RequestKey("remote", str)
-"""The address that a request comes from, proxies looked through."""
+"""The address of the client, behind trusted proxies."""
 QUERY: Final = web.RequestKey("query", dict[str, Any])
-"""The query string as the schema of the route has read it."""
+"""The values of the query string."""
 REQUEST_ID: Final = web.RequestKey("request_id", str)

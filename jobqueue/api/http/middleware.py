@@ -1,4 +1,4 @@
-"""What happens around every handler: a request id, a line in the log, errors as problems, careful headers."""
+"""Middleware around every handler: request ids, log entries, errors as problems, security headers."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _HEADERS: Final = {
 
 @web.middleware
 async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Name the request and log how it went; health checks that went well are logged for debugging only."""
-    given = request.headers.get(REQUEST_ID_HEADER, "")
-    request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    """Give a request its id and log its reply; successful health checks are logged for debugging only."""
+    request_id = request.headers.get(REQUEST_ID_HEADER, "")
+    request[REQUEST_ID] = request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex
     request[REMOTE] = remote(request)
     began = time.perf_counter()
     response = await handler(request)
     quiet = request.path in _QUIET and response.status < _FIRST_ERROR
     (log.debug if quiet else log.info)(
-        "request",
+        "request handled",
         method=request.method,
         path=request.path,
         status=response.status,
@@ -56,7 +56,7 @@ async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @web.middleware
 async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every error into a problem; what was not foreseen is logged and not shown."""
+    """Turn errors into problems; unexpected errors are logged, and their details stay in the log."""
     try:
         return await handler(request)
     except problems.ProblemError as error:
@@ -64,17 +64,17 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except JobQueueError as error:
         if isinstance(error, DatabaseError):
             log.warning("request failed", request_id=request[REQUEST_ID], error=str(error))
-        return problems.of_error(await _fit_to_be_seen(request, error)).response()
+        return problems.of_error(await _within_scope(request, error)).response()
     except web.HTTPException as error:
         if error.status < _FIRST_ERROR:
             raise
         return problems.of_http(error).response()
     except Exception:
-        log.exception("request broke", method=request.method, path=request.path, request_id=request[REQUEST_ID])
+        log.exception("request crashed", method=request.method, path=request.path, request_id=request[REQUEST_ID])
         return problems.internal().response()
 
 
-async def _fit_to_be_seen(request: web.Request, error: JobQueueError) -> JobQueueError:
+async def _within_scope(request: web.Request, error: JobQueueError) -> JobQueueError:
     """Return an error that names no job outside of the caller's scope."""
     if not isinstance(error, KeyConflictError) or not error.job_id or request[CALLER].scope.is_everything:
         return error
@@ -84,18 +84,19 @@ async def _fit_to_be_seen(request: web.Request, error: JobQueueError) -> JobQueu
 
 
 async def expect(request: web.Request) -> web.StreamResponse | None:
-    """Answer ``Expect: 100-continue`` before the body is sent; nothing else can be expected (RFC 9110, 10.1.1)."""
+    """Answer ``Expect: 100-continue`` before the body arrives; refuse other expectations (RFC 9110, 10.1.1)."""
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         if request.version >= HttpVersion11:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            # What was written is no part of the answer.
+            # These bytes do not count as part of the reply.
             request.writer.output_size = 0
         return None
-    return problems.expectation_failed().response()
+    detail = "only 100-continue can be expected: leave out the header Expect"
+    return problems.Problem(417, "expectation-failed", "Expectation failed", detail).response()
 
 
 def harden(response: web.StreamResponse, *, secure: bool) -> None:
-    """Give a response the headers all have, unless it has its own."""
+    """Set the headers of all responses, except those that a response has already."""
     response.headers["Server"] = "jobqueue"
     if secure:
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
@@ -104,7 +105,7 @@ def harden(response: web.StreamResponse, *, secure: bool) -> None:
 
 
 async def finish(request: web.Request, response: web.StreamResponse) -> None:
-    """Give a response its headers before it is sent."""
+    """Set the headers of a response before it is sent."""
     harden(response, secure=request.secure)
     if REQUEST_ID in request:
         response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]

@@ -1,4 +1,4 @@
-"""Requests that are to be done only if nothing has changed (RFC 9110, section 13)."""
+"""Conditional requests (RFC 9110, section 13)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 
 from jobqueue.api.http.json_reply import reply
-from jobqueue.api.http.problems import Problem, ProblemError
+from jobqueue.api.http.problems import ProblemError
 from jobqueue.domain.access.preconditions import Preconditions
 from jobqueue.domain.errors import ChangedMeanwhileError
 
@@ -23,7 +23,7 @@ def preconditions(request: web.Request) -> Preconditions:
     ``If-Match`` compares strongly: a weak tag never matches. ``If-None-Match`` compares weakly.
 
     Raises:
-        ProblemError: 400 naming the header that is neither ``*`` nor a list of entity tags.
+        ProblemError: 400 naming a header that is neither ``*`` nor a list of entity tags.
     """
     match, none_match = _read(request, hdrs.IF_MATCH), _read(request, hdrs.IF_NONE_MATCH)
     return Preconditions(
@@ -35,45 +35,41 @@ def preconditions(request: web.Request) -> Preconditions:
 
 
 def refuse_conditions(request: web.Request) -> None:
-    """Refuse conditions that cannot hold for what is there and has no tag: ignored, they would protect nothing.
+    """Refuse conditions on a subject without a tag, as they cannot hold; ignored conditions would protect nothing.
 
     Raises:
         ProblemError: 412, or 400 as `preconditions`.
     """
     only = preconditions(request)
     if only.match is not None or only.none_match_any:
-        raise ProblemError(
-            Problem(
-                status=412,
-                slug="changed-meanwhile",
-                title="Changed meanwhile",
-                detail="what this request is about has no ETag: leave out If-Match and If-None-Match",
-            )
-        )
+        detail = "what this request is about has no ETag: leave out If-Match and If-None-Match"
+        raise ProblemError(412, "changed-meanwhile", "Changed meanwhile", detail)
 
 
-def answered(thing: tuple[str, str], tag: str, only: Preconditions, body: Any, *, exists: bool = True) -> web.Response:
-    """Answer a request to see something, or with 304 if the caller has it already.
+def answered(
+    subject: tuple[str, str], tag: str, only: Preconditions, body: Any, *, exists: bool = True
+) -> web.Response:
+    """Return the reply of a GET with its ``ETag``, or 304 if the caller has this version already.
 
     Args:
-        thing: its kind and its name.
-        tag: the present one.
+        subject: its kind and its name.
+        tag: the present tag.
         only: the conditions.
-        body: of the answer.
+        body: of the reply.
         exists: as in `Preconditions.check`.
 
     Raises:
         ChangedMeanwhileError: ``If-Match`` does not hold.
     """
     if not only.matches(tag, exists=exists):
-        raise ChangedMeanwhileError(*thing)
+        raise ChangedMeanwhileError(*subject)
     if only.is_known(tag, exists=exists):
         return web.Response(status=304, headers=etag(tag))
     return reply(body, headers=etag(tag))
 
 
 def etag(tag: str) -> dict[str, str]:
-    """Return the header that tells the present tag."""
+    """Return the ``ETag`` header."""
     return {hdrs.ETAG: f'"{tag}"'}
 
 
@@ -84,12 +80,6 @@ def _read(request: web.Request, name: str) -> str | None:
         return None
     text = ",".join(lines).strip(" \t")
     if text != "*" and not _LIST.fullmatch(text):
-        raise ProblemError(
-            Problem(
-                status=400,
-                slug="bad-header",
-                title="A header cannot be understood",
-                detail=f'the header {name} must be * or a list of entity tags such as "5c1b", "77e0"',
-            )
-        )
+        detail = f'the header {name} must be * or a list of entity tags such as "5c1b", "77e0"'
+        raise ProblemError(400, "bad-header", "A header cannot be understood", detail)
     return text

@@ -1,4 +1,4 @@
-"""Errors as ``application/problem+json`` (RFC 9457), and the one table of which error is which status."""
+"""Errors as ``application/problem+json`` (RFC 9457), and the table of their statuses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 2
-"""What ``Retry-After`` says while the database cannot be reached."""
+"""``Retry-After`` while the database cannot be reached."""
 MOST_PATHS: Final = 100
 _LONGEST_DETAIL: Final = 1000
 _STATUSES: Final[Mapping[type[JobQueueError], tuple[int, str]]] = {
@@ -49,22 +49,22 @@ _STATUSES: Final[Mapping[type[JobQueueError], tuple[int, str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem as RFC 9457 describes it.
+    """A problem as RFC 9457 describes it.
 
     Attributes:
         slug: a stable name of the kind; the last part of ``type``.
-        extra: members besides the standard ones.
         headers: of the response.
+        extra: members besides the standard ones.
     """
 
     status: int
     slug: str
     title: str
     detail: str
-    extra: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def response(self) -> web.Response:
         """Return the problem as a response."""
@@ -73,25 +73,20 @@ class Problem:
 
 
 class ProblemError(Exception):
-    """Raised where only HTTP knows what is wrong; carries the answer."""
+    """A problem that only the HTTP layer can find."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        super().__init__(problem.detail)
+    def __init__(
+        self, status: int, slug: str, title: str, detail: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.problem = Problem(status, slug, title, detail, headers or {})
+        super().__init__(detail)
 
 
 def of_error(error: JobQueueError) -> Problem:
-    """Return the problem that an error of this package is."""
+    """Return the problem of an error of this package."""
     for kind, (status, title) in _STATUSES.items():
         if isinstance(error, kind):
-            return Problem(
-                status=status,
-                slug=error.slug,
-                title=title,
-                detail=_detail(error),
-                extra=_extra(error),
-                headers=_headers(error, status),
-            )
+            return Problem(status, error.slug, title, _detail(error), _headers(error, status), _extra(error))
     return internal()
 
 
@@ -102,38 +97,18 @@ def _headers(error: JobQueueError, status: int) -> dict[str, str]:
 
 
 def of_http(error: web.HTTPException) -> Problem:
-    """Return the problem that an error of the HTTP framework is."""
+    """Return the problem of an error of the HTTP framework."""
     status = HTTPStatus(error.status)
-    allowed = error.headers.get("Allow")
-    detail = f"this path takes {allowed.replace(',', ', ')}" if allowed else status.description or status.phrase
-    return Problem(
-        status=status,
-        slug=status.phrase.lower().replace(" ", "-"),
-        title=status.phrase.capitalize(),
-        detail=detail,
-        headers={"Allow": allowed} if allowed else {},
-    )
+    slug, title = status.phrase.lower().replace(" ", "-"), status.phrase.capitalize()
+    if allowed := error.headers.get("Allow"):
+        return Problem(status, slug, title, f"this path takes {allowed.replace(',', ', ')}", {"Allow": allowed})
+    return Problem(status, slug, title, status.description or status.phrase)
 
 
 def not_http(status: int, reason: str) -> Problem:
-    """Return the problem of bytes that are no HTTP request, or of one whose head is too long."""
-    return Problem(
-        status=status,
-        slug="bad-request",
-        title="Bad request",
-        detail=f"this is no HTTP request that can be taken: {_first_line(reason) or 'its head is broken'}",
-        headers={"Connection": "close"},
-    )
-
-
-def expectation_failed() -> Problem:
-    """Return the problem of an ``Expect`` that nobody knows."""
-    return Problem(
-        status=417,
-        slug="expectation-failed",
-        title="Expectation failed",
-        detail="only 100-continue can be expected: leave out the header Expect",
-    )
+    """Return the problem of bytes that are no HTTP request, or of a request whose head is too long."""
+    detail = f"this is no HTTP request that can be taken: {_first_line(reason) or 'its head is broken'}"
+    return Problem(status, "bad-request", "Bad request", detail, {"Connection": "close"})
 
 
 def _first_line(text: str) -> str:
@@ -142,18 +117,14 @@ def _first_line(text: str) -> str:
 
 
 def internal() -> Problem:
-    """Return the problem of a mistake in the program; what it was is only in the log."""
-    return Problem(
-        status=500,
-        slug="internal",
-        title="Internal error",
-        detail="the server made a mistake; its log tells more under the X-Request-Id of this answer",
-    )
+    """Return the problem of a fault of the program, which only the log describes."""
+    detail = "the server made a mistake; its log tells more under the X-Request-Id of this answer"
+    return Problem(500, "internal", "Internal error", detail)
 
 
 def _detail(error: JobQueueError) -> str:
     if isinstance(error, DatabaseError):
-        # Drivers name hosts and ports: those are for the log.
+        # Messages of drivers name hosts and ports, which belong into the log only.
         return "MongoDB cannot be reached or cannot answer now; try again"
     text = str(error)
     return text if len(text) <= _LONGEST_DETAIL else text[:_LONGEST_DETAIL] + " …"

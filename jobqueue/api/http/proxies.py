@@ -1,4 +1,4 @@
-"""From which address a request comes, if there are proxies in between."""
+"""The address of a client behind proxies."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def remote(request: web.Request) -> str:
-    """Return the address of whoever sent a request; what trusted proxies say of it counts, and nobody else's word."""
+    """Return the address of the client of a request, from ``X-Forwarded-For`` only if a trusted proxy sent it."""
     settings: Settings = request.app[RUNTIME].settings
-    hops = [hop.strip() for given in request.headers.getall("X-Forwarded-For", []) for hop in given.split(",")]
+    hops = [hop.strip() for line in request.headers.getall("X-Forwarded-For", []) for hop in line.split(",")]
     return origin(request.remote or "", hops, settings.trusted_proxies)
 
 
 def is_proxied(request: web.Request) -> bool:
-    """Tell whether a trusted proxy has passed a request on."""
+    """Return True if a trusted proxy has passed a request on."""
     return _within(request.remote or "", request.app[RUNTIME].settings.trusted_proxies)
 
 
@@ -31,15 +31,13 @@ def origin(peer: str, hops: Sequence[str], proxies: Sequence[object]) -> str:
     """Return the last address before the trusted proxies.
 
     Args:
-        peer: who has connected.
-        hops: of ``X-Forwarded-For``; each proxy has added whom it was connected by.
+        peer: the address of the connection.
+        hops: of ``X-Forwarded-For``; each proxy adds the address of its own client.
         proxies: trusted networks.
     """
     address = peer
     for hop in reversed(hops):
-        if not _within(address, proxies):
-            break
-        if not _is_address(hop):
+        if not _within(address, proxies) or not _is_address(hop):
             break
         address = hop
     return address

@@ -1,18 +1,18 @@
-"""Changes of jobs as they happen: server-sent events, and one job that is waited for."""
+"""Changes of jobs as they happen: server-sent events, and a request that waits for a change of a job."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 from aiohttp import hdrs, web
 
 from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.http.preconditions import answered, etag, preconditions
-from jobqueue.api.http.problems import Problem, ProblemError
+from jobqueue.api.http.problems import ProblemError
 from jobqueue.api.security.caller import caller, shown
 from jobqueue.api.security.token_watch import watched
 from jobqueue.domain.errors import NotFoundError
@@ -35,21 +35,12 @@ _AGAIN_MS: Final = 2000
 
 async def stream(request: web.Request) -> web.StreamResponse:
     """Tell of changes of jobs as they happen, as server-sent events."""
-    given: dict[str, Any] = request[QUERY]
-    interest = EventFilter(
-        queue=given.get("queue"),
-        type=given.get("type"),
-        job_id=given["job"],
-        batch_id=given["batch"],
-        states=given["state"],
-        with_progress=given["progress"],
-        scope=caller(request).scope,
-    )
+    event_filter = EventFilter(**request[QUERY], scope=caller(request).scope)
     last = request.headers.get(LAST_EVENT_ID)
     after = None if not last else check_position(last)
     if request.method == hdrs.METH_HEAD:
         return web.Response(content_type=EVENT_STREAM)
-    async with contextlib.aclosing(request.app[RUNTIME].events.follow(interest, after)) as items:
+    async with contextlib.aclosing(request.app[RUNTIME].events.follow(event_filter, after)) as items:
         try:
             first = await anext(items, None)
         except TooManyReadersError:
@@ -83,16 +74,16 @@ async def show(request: web.Request) -> web.Response:
     except TooManyWatchersError:
         raise _crowded("too many requests wait for changes already") from None
     if not caller(request).scope.has(job):
-        # It has been given another meta meanwhile.
+        # Its meta has changed meanwhile.
         raise NotFoundError("job", job_id)
     if known is not None and phase(job) in map(phase_of, known):
-        # Log lines and the end of the lease are no change that is waited for.
+        # Log lines and a later end of the lease are no change for a request that waits.
         return web.Response(status=304, headers=etag(tag(job)))
     return answered(("job", job_id), tag(job), replace(only, none_match=None), shown(request, job))
 
 
 def written(item: Item) -> bytes:
-    """Return an item as the event stream has it; a beat is no event, but moves the reader's last id on."""
+    """Return the bytes of an item of the event stream; a keep-alive is no event, but moves the reader's last id on."""
     mark = b"" if item.position is None else b"id: %s\n" % item.position.encode()
     if isinstance(item, KeepAlive):
         return b":\n%s\n" % mark
@@ -103,10 +94,10 @@ def written(item: Item) -> bytes:
 
 
 async def _send(request: web.Request, response: web.StreamResponse, data: bytes) -> None:
-    """Send a part; who does not take it is cut off, with all that lies ready for it.
+    """Send a part; a reader that does not take it is disconnected.
 
     Raises:
-        ConnectionError: nobody takes it.
+        ConnectionError: the reader does not take it.
     """
     await _bounded(request, response.write(data))
 
@@ -122,8 +113,4 @@ async def _bounded(request: web.Request, sending: Awaitable[None]) -> None:
 
 
 def _crowded(detail: str) -> ProblemError:
-    return ProblemError(
-        Problem(
-            status=503, slug="too-many-readers", title="Too many readers", detail=detail, headers={"Retry-After": "5"}
-        )
-    )
+    return ProblemError(503, "too-many-readers", "Too many readers", detail, {"Retry-After": "5"})

@@ -1,55 +1,51 @@
-"""What comes in and goes out about how things are going: statistics and events."""
+"""Requests about statistics, events and the audit, and their replies."""
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-from marshmallow import ValidationError
+from typing import Final
 
 from jobqueue.api.schemas import json_types
-from jobqueue.api.schemas.fields import Inner, Items, Moment, Number, Object, Response, Text, Whole
-from jobqueue.api.schemas.queries import FlagText, IdText, Query, Several, StatesText, absent
+from jobqueue.api.schemas.fields import (
+    Anything,
+    Flag,
+    Inner,
+    Items,
+    Moment,
+    Number,
+    Object,
+    Response,
+    Text,
+    Whole,
+    page,
+)
+from jobqueue.api.schemas.queries import ChoicesText, ChoiceText, FlagText, IdText, LimitText, Query, StatesText, absent
+from jobqueue.domain.search.query import MOST_LISTED
 from jobqueue.services.insight.stats import WINDOWS
 
 _SECONDS: Final = {"minimum": 0}
 
 
-class WindowsText(Several):
-    """One or more windows of time, with commas between them; without it all of them."""
-
-    def __init__(self, **options: Any) -> None:
-        one = "|".join(WINDOWS)
-        form = {"type": "string", "pattern": f"^({one})(,({one}))*$"}
-        super().__init__(load_default=lambda: tuple(WINDOWS), spec=form, **options)
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, ...]:
-        given = tuple(dict.fromkeys(value.split(",")))
-        if not set(given) <= set(WINDOWS):
-            raise ValidationError(f"must be one or more of {', '.join(WINDOWS)}, with commas between them")
-        return given
-
-
 class StatsQuery(Query):
-    """Which statistics."""
+    """Filter and windows of statistics."""
 
     queue = Text()
     type = Text()
-    window = WindowsText()
+    window = ChoicesText(WINDOWS, lambda: tuple(WINDOWS), attribute="windows")
 
 
 class EventsQuery(Query):
-    """Which changes of jobs to be told of."""
+    """Filter of events."""
 
     queue = Text()
     type = Text()
-    job = IdText(load_default=absent)
-    batch = IdText(load_default=absent)
-    state = StatesText()
-    progress = FlagText()
+    job = IdText(attribute="job_id", load_default=absent)
+    batch = IdText(attribute="batch_id", load_default=absent)
+    state = StatesText(attribute="states")
+    progress = FlagText(attribute="with_progress")
 
 
 class RatesResponse(Response):
-    """How many a minute."""
+    """Rates, a minute."""
 
     added = Number(spec=_SECONDS)
     started = Number(spec=_SECONDS)
@@ -66,7 +62,7 @@ class TimesResponse(Response):
 
 
 class FiguresResponse(Response):
-    """What has happened."""
+    """Activity of jobs."""
 
     added = Whole()
     started = Whole()
@@ -80,20 +76,20 @@ class FiguresResponse(Response):
 
 
 class TypeFiguresResponse(FiguresResponse):
-    """What has happened to the jobs of a type; ``null`` stands for types too many to be told apart."""
+    """Activity of the jobs of a type; ``null`` stands for the types beyond the bound."""
 
     type = Text(allow_none=True)
 
 
 class QueueFiguresResponse(FiguresResponse):
-    """What has happened to the jobs of a queue."""
+    """Activity of the jobs of a queue."""
 
     queue = Text(allow_none=True)
     types = Items(Inner(TypeFiguresResponse))
 
 
 class WindowResponse(FiguresResponse):
-    """What has happened within a window of time."""
+    """Activity within a window of time."""
 
     from_ = Moment(data_key="from")
     to = Moment()
@@ -102,14 +98,14 @@ class WindowResponse(FiguresResponse):
 
 
 class CountsResponse(Response):
-    """How many jobs are in which state."""
+    """Jobs by state."""
 
     total = Object(spec=json_types.COUNTS)
     queues = Object(spec={"additionalProperties": json_types.COUNTS})
 
 
 class WindowsResponse(Response):
-    """The windows that were asked for."""
+    """Activity by window."""
 
     sparse = frozenset({"five_minutes", "hour", "day", "week"})
     five_minutes = Inner(WindowResponse, data_key="5m")
@@ -119,10 +115,39 @@ class WindowsResponse(Response):
 
 
 class StatsResponse(Response):
-    """How things are going; ``counts`` only if it was not asked for one type."""
+    """Statistics; ``counts`` are missing in those of one type."""
 
     sparse = frozenset({"counts"})
     at = Moment()
     relative_error = Number()
     windows = Inner(WindowsResponse)
     counts = Inner(CountsResponse)
+
+
+class AuditQueryString(Query):
+    """Filter of the audit."""
+
+    kind = ChoiceText("job", "batch", "queue", "schedule", "token", "operation", load_default=absent)
+    name = Text(load_default=absent)
+    action = Text(load_default=absent)
+    actor = Text(load_default=absent)
+    after = Moment(load_default=absent)
+    before = Moment(load_default=absent)
+    limit = LimitText(MOST_LISTED)
+    cursor = IdText(load_default=absent)
+
+
+class ChangeResponse(Response):
+    """An entry of the audit."""
+
+    id = Text(spec=json_types.ID)
+    at = Moment()
+    by = Object()
+    action = Text()
+    target = Object()
+    unconfirmed = Flag()
+    before = Anything(allow_none=True, spec={})
+    after = Anything(allow_none=True, spec={})
+
+
+ChangePage: Final = page("ChangePage", ChangeResponse)

@@ -1,4 +1,4 @@
-"""How things are going, in figures."""
+"""Statistics, metrics and the audit."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 
-from jobqueue.api.http.json_reply import reply
+from jobqueue.api.http.json_reply import page_reply, reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
+from jobqueue.api.insight.schemas import ChangeResponse
 from jobqueue.api.security.caller import caller
+from jobqueue.domain.insight.audit import AuditQuery
 from jobqueue.services.insight.stats import StatsRequest
 
 if TYPE_CHECKING:
@@ -17,9 +19,7 @@ if TYPE_CHECKING:
 
 async def show(request: web.Request) -> web.Response:
     """Count jobs by state, and what has happened to them within the last minutes, hours and days."""
-    given = request[QUERY]
-    asked = StatsRequest(windows=given["window"], queue=given.get("queue"), type=given.get("type"))
-    return reply(await request.app[RUNTIME].stats.view(asked, caller(request).scope))
+    return reply(await request.app[RUNTIME].stats.view(StatsRequest(**request[QUERY]), caller(request).scope))
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -28,3 +28,11 @@ async def metrics(request: web.Request) -> web.Response:
     body, content_type = await request.app[RUNTIME].metrics.text(accept)
     headers: Mapping[str, str] = {hdrs.CONTENT_TYPE: content_type}
     return web.Response(body=body, headers=headers)
+
+
+async def list_changes(request: web.Request) -> web.Response:
+    """Return what people have changed, newest first."""
+    query = request[QUERY].copy()
+    most = query.pop("limit")
+    entries = await request.app[RUNTIME].audit.page(AuditQuery(**query, limit=most + 1))
+    return page_reply(entries, most, ChangeResponse.of, lambda entry: entry.id)

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from jobqueue.api.http.json_body import read_object
+from jobqueue.api.http.json_body import read_body, read_object
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import RUNTIME
 from jobqueue.api.http.preconditions import etag, preconditions
-from jobqueue.api.jobs.idempotency_key import once
+from jobqueue.api.jobs.idempotency_key import keyed_request
 from jobqueue.api.jobs.new_jobs import JobReader, new_job
-from jobqueue.api.schemas import fields, requests
+from jobqueue.api.jobs.schemas import BulkSchema, PatchSchema, WhyResponse
+from jobqueue.api.schemas.fields import load
+from jobqueue.api.schemas.requests import ContentSchema, KillSchema
+from jobqueue.api.schemas.responses import BriefResponse
 from jobqueue.api.security.caller import actor, admitted, caller, check_made, shown
 from jobqueue.domain.errors import InvalidInputError, NotFoundError
 from jobqueue.domain.jobs import json_form
@@ -30,45 +33,40 @@ if TYPE_CHECKING:
 
 _READ_AT_ONCE: Final = 100
 _DEEPEST_TREE: Final = 50
-_BRIEF: Final = ("id", "type", "queue", "state", "progress", "insertAt", "startAt", "endAt", "parentId", "error")
-_BULK: Final = requests.BulkSchema()
-_PATCH: Final = requests.PatchSchema()
-_REQUEUE: Final = requests.ContentSchema()
-_KILL: Final = requests.KillSchema()
 
 
 async def create(request: web.Request) -> web.Response:
     """Add a job; with an ``Idempotency-Key`` it is added once however often this is asked."""
-    given = await read_object(request)
-    asked = await once(request, given)
-    [new] = await admitted(request, [new_job(given)])
+    body = await read_object(request)
+    keyed = await keyed_request(request, body)
+    [new] = await admitted(request, [new_job(body)])
     runtime = request.app[RUNTIME]
-    if asked is None:
+    if keyed is None:
         return _created(request, await runtime.producer.add(new))
-    job, fresh = await runtime.idempotency.add(asked, new)
-    await check_made(request, [] if fresh else [job.id])
-    return _created(request, job) if fresh else reply(shown(request, job))
+    job, is_new = await runtime.idempotency.add(keyed, new)
+    await check_made(request, [] if is_new else [job.id])
+    return _created(request, job) if is_new else reply(shown(request, job))
 
 
 async def create_many(request: web.Request) -> web.Response:
     """Add up to 1,000 jobs, all or none; with an ``Idempotency-Key`` once however often this is asked."""
-    given = await read_object(request)
-    asked = await once(request, given)
-    new = await admitted(request, await _read_many(fields.load(_BULK, given)["jobs"]))
+    body = await read_object(request)
+    keyed = await keyed_request(request, body)
+    new = await admitted(request, await _read_many(load(BulkSchema, body)["jobs"]))
     runtime = request.app[RUNTIME]
-    fresh = True
-    if asked is None:
+    is_new = True
+    if keyed is None:
         jobs = await runtime.producer.add_all(new)
     else:
-        jobs, fresh = await runtime.idempotency.add_all(asked, new)
-        await check_made(request, [] if fresh else [job.id for job in jobs])
-    return reply({"items": [shown(request, job) for job in jobs]}, status=201 if fresh else 200)
+        jobs, is_new = await runtime.idempotency.add_all(keyed, new)
+        await check_made(request, [] if is_new else [job.id for job in jobs])
+    return reply({"items": [shown(request, job) for job in jobs]}, status=201 if is_new else 200)
 
 
 async def patch(request: web.Request) -> web.Response:
     """Change fields of a job that is not processing."""
     job_id = path_id(request)
-    changes = fields.load(_PATCH, await read_object(request))
+    changes = await read_body(request, PatchSchema)
     if not changes:
         raise InvalidInputError({"body": ["must have at least one field to change"]})
     if "meta" in changes and not caller(request).scope.is_everything:
@@ -86,8 +84,8 @@ async def delete(request: web.Request) -> web.Response:
 
 async def family(request: web.Request) -> web.Response:
     """Return the ancestors, descendants and batch of a job."""
-    found = await request.app[RUNTIME].admin.family(path_id(request))
-    return reply(_family(found, caller(request).scope))
+    relatives = await request.app[RUNTIME].admin.family(path_id(request))
+    return reply(_family(relatives, caller(request).scope))
 
 
 async def parent(request: web.Request) -> web.Response:
@@ -101,13 +99,13 @@ async def parent(request: web.Request) -> web.Response:
 
 async def why(request: web.Request) -> web.Response:
     """Return why a job is not running, in the order in which things stand in its way."""
-    return reply((await request.app[RUNTIME].explainer.why(path_id(request), caller(request).scope)).wire())
+    return reply(WhyResponse.of(await request.app[RUNTIME].explainer.why(path_id(request), caller(request).scope)))
 
 
 async def requeue(request: web.Request) -> web.Response:
     """Start an ended or delayed job anew, possibly with other data, attempts, backoff or priority."""
     job_id = path_id(request)
-    changes = fields.load(_REQUEUE, await read_object(request, optional=True))
+    changes = await read_body(request, ContentSchema, optional=True)
     people, only = request.app[RUNTIME].people, preconditions(request)
     return _changed(request, await people.requeue(job_id, changes, by=actor(request), only=only))
 
@@ -115,32 +113,32 @@ async def requeue(request: web.Request) -> web.Response:
 async def kill(request: web.Request) -> web.Response:
     """End an unfinished job; one that runs is told through its heartbeat."""
     job_id = path_id(request)
-    given = fields.load(_KILL, await read_object(request, optional=True))
+    body = await read_body(request, KillSchema, optional=True)
     people, only = request.app[RUNTIME].people, preconditions(request)
-    return _changed(request, await people.kill(job_id, **given, by=actor(request), only=only))
+    return _changed(request, await people.kill(job_id, **body, by=actor(request), only=only))
 
 
 def path_id(request: web.Request) -> str:
     """Return the job id in the path.
 
     Raises:
-        InvalidInputError: it is not 24 hex digits.
+        InvalidInputError: the id is not 24 hex digits.
     """
     return check_id(request.match_info["id"])
 
 
-async def _read_many(given: list[Any]) -> list[NewJob]:
-    if not 1 <= len(given) <= MOST_AT_ONCE:
+async def _read_many(items: list[Any]) -> list[NewJob]:
+    if not 1 <= len(items) <= MOST_AT_ONCE:
         raise InvalidInputError({"jobs": [f"takes 1 to {MOST_AT_ONCE:,} jobs"]})
     reader = JobReader()
-    made = []
-    for index, one in enumerate(given):
-        made.append(reader.read(one, f"jobs.{index}"))
+    jobs = []
+    for index, item in enumerate(items):
+        jobs.append(reader.read(item, f"jobs.{index}"))
         if index % _READ_AT_ONCE == 0:
             # Other requests have their turn.
             await asyncio.sleep(0)
     reader.check()
-    return [one for one in made if one is not None]
+    return [job for job in jobs if job is not None]
 
 
 def _created(request: web.Request, job: Job) -> web.Response:
@@ -151,15 +149,15 @@ def _changed(request: web.Request, job: Job) -> web.Response:
     return reply(shown(request, job), headers=etag(tag(job)))
 
 
-def _family(found: Family, scope: Scope) -> dict[str, Any]:
+def _family(relatives: Family, scope: Scope) -> dict[str, Any]:
     cut: list[str] = []
-    tree = _tree(found.tree, _DEEPEST_TREE, cut, scope)
-    batch = None if found.batch is None else {"id": found.tree.job.batch_id, "counts": dict(found.batch)}
+    tree = _tree(relatives.tree, _DEEPEST_TREE, cut, scope)
+    batch = None if relatives.batch is None else {"id": relatives.tree.job.batch_id, "counts": dict(relatives.batch)}
     return {
-        "ancestors": [brief(job) for job in found.ancestors if scope.has(job)],
+        "ancestors": BriefResponse.many(job for job in relatives.ancestors if scope.has(job)),
         "job": tree,
         "batch": batch if scope.is_everything else None,
-        "truncated": found.truncated or bool(cut),
+        "truncated": relatives.truncated or bool(cut),
     }
 
 
@@ -167,10 +165,5 @@ def _tree(relative: Relative, room: int, cut: list[str], scope: Scope) -> Mappin
     if room == 0 and relative.children:
         cut.append(relative.job.id)
     children = [child for child in relative.children if scope.has(child.job)] if room else []
-    return {**brief(relative.job), "children": [_tree(child, room - 1, cut, scope) for child in children]}
-
-
-def brief(job: Job) -> dict[str, Any]:
-    """Return a job as JSON, without what can be large."""
-    shown = json_form.job(job)
-    return {name: shown[name] for name in _BRIEF}
+    form = BriefResponse.of(relative.job)
+    return form | {"children": [_tree(child, room - 1, cut, scope) for child in children]}

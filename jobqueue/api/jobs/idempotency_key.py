@@ -21,8 +21,8 @@ HEADER: Final = "Idempotency-Key"
 _FORM: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
 
-async def once(request: web.Request, given: Mapping[str, Any]) -> KeyedRequest | None:
-    """Return what tells a request with this body from any other, or ``None`` if it has no key.
+async def keyed_request(request: web.Request, body: Mapping[str, Any]) -> KeyedRequest | None:
+    """Return the key of a request and the digest of its body, or ``None`` without a key.
 
     Raises:
         InvalidInputError: the key has another form.
@@ -33,10 +33,10 @@ async def once(request: web.Request, given: Mapping[str, Any]) -> KeyedRequest |
     if len(keys) > 1 or not _FORM.fullmatch(keys[0]):
         raise InvalidInputError({HEADER: ["must be 1 to 255 printable ASCII characters"]})
     # A large body takes a while: other requests have their turn meanwhile.
-    digest = await asyncio.to_thread(_digest, request.path, given)
-    who = caller(request)
-    return KeyedRequest(key=f"{who.token_id or who.name}\n{keys[0]}", digest=digest)
+    digest = await asyncio.to_thread(_digest, request.path, body)
+    by = caller(request)
+    return KeyedRequest(key=f"{by.token_id or by.name}\n{keys[0]}", digest=digest)
 
 
-def _digest(path: str, given: Mapping[str, Any]) -> str:
-    return hashlib.sha256(f"{path}\n{json.dumps(given, sort_keys=True)}".encode()).hexdigest()
+def _digest(path: str, body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(f"{path}\n{json.dumps(body, sort_keys=True)}".encode()).hexdigest()

@@ -1,15 +1,14 @@
-"""Listings and searches of jobs: from what a request says to what is asked for."""
+"""Listings, searches and pipelines over jobs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from jobqueue.api.http.json_body import read_object
+from jobqueue.api.http.json_body import read_body
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
-from jobqueue.api.jobs.search_schemas import AggregateSchema, SearchSchema
-from jobqueue.api.schemas import fields
+from jobqueue.api.jobs.schemas import AggregateSchema, SearchSchema
 from jobqueue.api.security.caller import caller, insistent, shown
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.search.pipelines import compile_pipeline
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.search.search import Search
 
-_SEARCH: Final = SearchSchema()
-_AGGREGATE: Final = AggregateSchema()
-
 
 async def list_jobs(request: web.Request) -> web.Response:
     """List jobs, a page at a time."""
@@ -33,57 +29,44 @@ async def list_jobs(request: web.Request) -> web.Response:
 
 async def search_jobs(request: web.Request) -> web.Response:
     """Find jobs by a filter in MongoDB's language, a page at a time."""
-    given = fields.load(_SEARCH, await read_object(request, optional=True))
-    asked = search(
-        given.get("filter"),
-        sort=given.get("sort"),
-        fields=given.get("fields_"),
-        limit=given.get("limit", 50),
-        cursor=given.get("cursor"),
-        slow=given.get("slow", False),
+    body = await read_body(request, SearchSchema, optional=True)
+    query = search(
+        body.get("filter"),
+        sort=body.get("sort"),
+        fields=body.get("fields_"),
+        limit=body.get("limit", 50),
+        cursor=body.get("cursor"),
+        slow=body.get("slow", False),
     )
-    return await _page(request, asked)
+    return await _page(request, query)
 
 
 async def aggregate(request: web.Request) -> web.Response:
     """Make something of the jobs by a pipeline in MongoDB's language."""
-    given = fields.load(_AGGREGATE, await read_object(request))
-    pipeline = compile_pipeline(given["pipeline"])
-    searches, scope, slow = request.app[RUNTIME].searches, caller(request).scope, given.get("slow", False)
+    body = await read_body(request, AggregateSchema)
+    pipeline = compile_pipeline(body["pipeline"])
+    searches, scope, slow = request.app[RUNTIME].searches, caller(request).scope, body.get("slow", False)
     rows = await searches.aggregate(pipeline, scope=scope, caller=insistent(request), slow=slow)
     return reply({"items": [json_form.value(row) for row in rows.items], "truncated": rows.truncated})
 
 
-def listing(given: dict[str, Any]) -> Search:
-    """Return what is to be listed.
+def listing(parameters: dict[str, Any]) -> Search:
+    """Return the search of a listing.
 
     Args:
-        given: the query string as `queries.JobsQuery` has read it.
+        parameters: the values of `JobsQuery`.
 
     Raises:
         InvalidInputError: naming each unacceptable parameter.
     """
-    query = JobQuery(
-        queue=given.get("queue"),
-        type=given.get("type"),
-        states=given["state"],
-        batch_id=given.get("batch_id"),
-        parent_id=given.get("parent_id"),
-        schedule=given.get("schedule"),
-        meta=given["meta"],
-        inserted_after=given.get("inserted_after"),
-        inserted_before=given.get("inserted_before"),
-        text=given.get("q"),
-        limit=given["limit"],
-        slow=given["slow"],
-    )
-    sort, descending = given["sort"]
-    shape = {"sort": sort, "descending": descending, "projection": Projection.read(given["fields_"])}
-    return replace(query.search(), **shape).at(given["cursor"])
+    rest = parameters.copy()
+    (sort, descending), names, cursor = rest.pop("sort"), rest.pop("fields_"), rest.pop("cursor")
+    whole = JobQuery(**rest).search()
+    return replace(whole, sort=sort, descending=descending, projection=Projection.read(names)).at(cursor)
 
 
-async def _page(request: web.Request, asked: Search) -> web.Response:
+async def _page(request: web.Request, query: Search) -> web.Response:
     searches, scope = request.app[RUNTIME].searches, caller(request).scope
-    page = await searches.page(asked, scope=scope, caller=insistent(request))
-    items = [asked.projection.pick(shown(request, job)) for job in page.items]
+    page = await searches.page(query, scope=scope, caller=insistent(request))
+    items = [query.projection.pick(shown(request, job)) for job in page.items]
     return reply({"items": items, "next": page.next})

@@ -1,15 +1,17 @@
-"""Queues: how they are configured and how they are doing; pause and resume."""
+"""Queues: configuration, figures, pause and resume."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.api.http.json_body import read_object
-from jobqueue.api.http.json_reply import JSON, MERGE_PATCH, reply
+from jobqueue.api.http.json_body import read_body, read_object
+from jobqueue.api.http.json_reply import JSON, MERGE_PATCH, page_reply, reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.http.preconditions import answered, etag, preconditions
-from jobqueue.api.schemas import fields, requests
+from jobqueue.api.insight.schemas import ChangeResponse
+from jobqueue.api.queues.schemas import QueueSchema, RotateSchema
+from jobqueue.api.schemas.fields import load
 from jobqueue.api.schemas.queries import name_cursor
 from jobqueue.api.security.caller import actor, caller
 from jobqueue.domain.jobs.checks import check_queue
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 
 PATCHES: Final = (JSON, MERGE_PATCH)
 """The media types of a change of a queue."""
-_QUEUE: Final = requests.QueueSchema()
-_ROTATE: Final = requests.RotateSchema()
 _READ_ONLY: Final = frozenset({"name", "counts", "oldestPendingAge", "ended", "breakers"})
 
 
@@ -51,19 +51,19 @@ async def show(request: web.Request) -> web.Response:
 async def put(request: web.Request) -> web.Response:
     """Replace a queue's configuration; a secret made now is shown in this answer and never again."""
     name = path_queue(request)
-    given = await _read(request)
-    fields.load(_QUEUE, given)
+    body = await _read(request)
+    load(QueueSchema, body)
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.put(name, given, by=actor(request), only=preconditions(request))
+    config, secrets = await queues.put(name, body, by=actor(request), only=preconditions(request))
     return await _changed(request, name, config, secrets)
 
 
 async def patch(request: web.Request) -> web.Response:
     """Change a queue's configuration by a JSON Merge Patch (RFC 7396); ``null`` gives the default."""
     name = path_queue(request)
-    given = await _read(request, media_types=PATCHES)
+    body = await _read(request, media_types=PATCHES)
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.patch(name, given, by=actor(request), only=preconditions(request))
+    config, secrets = await queues.patch(name, body, by=actor(request), only=preconditions(request))
     return await _changed(request, name, config, secrets)
 
 
@@ -78,9 +78,9 @@ async def delete(request: web.Request) -> web.Response:
 async def rotate_secret(request: web.Request) -> web.Response:
     """Give a webhook a new secret, shown only now; the present one goes on signing beside it."""
     name = path_queue(request)
-    given = fields.load(_ROTATE, await read_object(request))
+    body = await read_body(request, RotateSchema)
     queues = request.app[RUNTIME].queues
-    config, secrets = await queues.rotate(name, given["type"], by=actor(request), only=preconditions(request))
+    config, secrets = await queues.rotate(name, body["type"], by=actor(request), only=preconditions(request))
     return await _changed(request, name, config, secrets)
 
 
@@ -88,18 +88,17 @@ async def changes(request: web.Request) -> web.Response:
     """Return who changed a queue's configuration, when and how, newest first."""
     name = path_queue(request)
     most, before = request[QUERY]["limit"], request[QUERY]["cursor"]
-    found = await request.app[RUNTIME].queues.changes(name, before=before, limit=most + 1)
-    items = [one.wire() for one in found[:most]]
-    return reply({"items": items, "next": items[-1]["id"] if len(found) > most else None})
+    entries = await request.app[RUNTIME].queues.changes(name, before=before, limit=most + 1)
+    return page_reply(entries, most, ChangeResponse.of, lambda entry: entry.id)
 
 
 async def pause(request: web.Request) -> web.Response:
-    """Let nothing be claimed from a queue."""
+    """Pause a queue: no job of it is claimed."""
     return await _set_paused(request, paused=True)
 
 
 async def resume(request: web.Request) -> web.Response:
-    """Let jobs be claimed from a queue again, and close its circuit breakers."""
+    """Resume a queue, and close its circuit breakers."""
     return await _set_paused(request, paused=False)
 
 
@@ -107,15 +106,15 @@ def path_queue(request: web.Request) -> str:
     """Return the queue name in the path.
 
     Raises:
-        InvalidInputError: it cannot be one.
+        InvalidInputError: it is none.
     """
     return check_queue(request.match_info["queue"])
 
 
 async def _read(request: web.Request, media_types: Collection[str] = (JSON,)) -> dict[str, Any]:
-    """Return what a queue is to be configured to; what only `show` tells may be sent back, and says nothing."""
-    given = await read_object(request, media_types=media_types)
-    return {name: value for name, value in given.items() if name not in _READ_ONLY}
+    """Return the configuration in a body; clients may send back the read-only fields of `show`."""
+    body = await read_object(request, media_types=media_types)
+    return {name: value for name, value in body.items() if name not in _READ_ONLY}
 
 
 async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
@@ -131,10 +130,10 @@ def _urls(request: web.Request) -> bool:
 
 
 async def _changed(request: web.Request, name: str, config: QueueConfig, secrets: Mapping[str, str]) -> web.Response:
-    """Answer with the configuration as it was written, and with the secrets that were made for it."""
-    shown = queue_form.queue(config, urls=_urls(request))
-    for kind, secret in secrets.items():
-        shown["processors"][kind]["secret"] = secret
+    """Return the configuration that was written, with the secrets that were made for it."""
+    form = queue_form.queue(config, urls=_urls(request))
+    for job_type, secret in secrets.items():
+        form["processors"][job_type]["secret"] = secret
     present, tag = await request.app[RUNTIME].queues.tagged(name)
-    # The tag of what somebody else has written meanwhile would let the caller overwrite that unseen.
-    return reply({"name": name, **shown}, headers=etag(tag) if present == config else {})
+    # The tag of a later configuration would let the caller overwrite that unseen.
+    return reply({"name": name, **form}, headers=etag(tag) if present == config else {})

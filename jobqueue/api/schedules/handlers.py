@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -12,15 +12,13 @@ from jobqueue.api.http.json_body import read_object
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.http.preconditions import answered, etag, preconditions
-from jobqueue.api.jobs.new_jobs import JobReader
+from jobqueue.api.jobs.new_jobs import new_job
 from jobqueue.api.schemas.queries import name_cursor
 from jobqueue.api.security.caller import actor, admitted, caller
-from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.schedules import schedule as schedules
 from jobqueue.services.schedules.schedules import is_within
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.job import NewJob
     from jobqueue.domain.schedules.schedule import StoredSchedule
 
 _READ_ONLY: Final = frozenset({"name", "nextAt", "nextRuns", "lastRuns", "lastSkipped", "createdAt", "changedAt"})
@@ -31,32 +29,32 @@ async def list_schedules(request: web.Request) -> web.Response:
     most, after = request[QUERY]["limit"], request[QUERY]["cursor"]
     service = request.app[RUNTIME].schedules
     scope = caller(request).scope
-    found: list[StoredSchedule] = []
-    while len(found) <= most and (some := await service.page(after, most + 1)):
-        found += [one for one in some if is_within(one, scope)]
-        after = some[-1].name
-    items = await asyncio.gather(*(service.view(one, scope) for one in found[:most]))
-    return reply({"items": items, "next": name_cursor(found[most - 1].name) if len(found) > most else None})
+    stored: list[StoredSchedule] = []
+    while len(stored) <= most and (page := await service.page(after, most + 1)):
+        stored += [schedule for schedule in page if is_within(schedule, scope)]
+        after = page[-1].name
+    items = await asyncio.gather(*(service.view(schedule, scope) for schedule in stored[:most]))
+    return reply({"items": items, "next": name_cursor(stored[most - 1].name) if len(stored) > most else None})
 
 
 async def show(request: web.Request) -> web.Response:
     """Return a schedule, with its next and its last runs."""
     service = request.app[RUNTIME].schedules
-    one = await service.get(path_name(request))
-    body = await service.view(one, caller(request).scope)
-    return answered(("schedule", one.name), one.tag, preconditions(request), body)
+    schedule = await service.get(path_name(request))
+    body = await service.view(schedule, caller(request).scope)
+    return answered(("schedule", schedule.name), schedule.tag, preconditions(request), body)
 
 
 async def put(request: web.Request) -> web.Response:
     """Create or replace a schedule; the same again changes nothing."""
     name = path_name(request)
-    # What only `show` tells may be sent back, and says nothing.
-    given = {field: value for field, value in (await read_object(request)).items() if field not in _READ_ONLY}
-    schedule = await asyncio.to_thread(schedules.read, name, given, _read_job)
+    # Clients may send back the read-only fields of `show`.
+    body = {field: value for field, value in (await read_object(request)).items() if field not in _READ_ONLY}
+    schedule = await asyncio.to_thread(schedules.read, name, body, new_job)
     schedule = replace(schedule, job=(await admitted(request, [schedule.job]))[0])
     service, scope = request.app[RUNTIME].schedules, caller(request).scope
-    made, new = await service.put(schedule, by=actor(request), only=preconditions(request), scope=scope)
-    return await _answer(request, made, status=201 if new else 200)
+    stored, is_new = await service.put(schedule, by=actor(request), only=preconditions(request), scope=scope)
+    return await _answer(request, stored, status=201 if is_new else 200)
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -68,12 +66,12 @@ async def delete(request: web.Request) -> web.Response:
 
 
 async def pause(request: web.Request) -> web.Response:
-    """Let a schedule make nothing."""
+    """Pause a schedule: it makes no jobs."""
     return await _set_paused(request, paused=True)
 
 
 async def resume(request: web.Request) -> web.Response:
-    """Let a schedule make jobs again, from now on."""
+    """Resume a schedule, from now on."""
     return await _set_paused(request, paused=False)
 
 
@@ -81,7 +79,7 @@ def path_name(request: web.Request) -> str:
     """Return the name in the path.
 
     Raises:
-        InvalidInputError: it cannot be one.
+        InvalidInputError: it is none.
     """
     return schedules.check_name(request.match_info["name"])
 
@@ -89,23 +87,11 @@ def path_name(request: web.Request) -> str:
 async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:
     name = path_name(request)
     service = request.app[RUNTIME].schedules
-    return await _answer(
-        request,
-        await service.set_paused(
-            name, paused=paused, by=actor(request), only=preconditions(request), scope=caller(request).scope
-        ),
-    )
+    only, scope = preconditions(request), caller(request).scope
+    stored = await service.set_paused(name, paused=paused, by=actor(request), only=only, scope=scope)
+    return await _answer(request, stored)
 
 
-async def _answer(request: web.Request, one: StoredSchedule, *, status: int = 200) -> web.Response:
-    shown = await request.app[RUNTIME].schedules.view(one, caller(request).scope)
-    return reply(shown, status=status, headers=etag(one.tag))
-
-
-def _read_job(given: Any, path: str) -> NewJob:
-    reader = JobReader()
-    made = reader.read(given, path)
-    reader.check()
-    if made is None:
-        raise InvalidInputError({path: ["must be a job"]})
-    return made
+async def _answer(request: web.Request, schedule: StoredSchedule, *, status: int = 200) -> web.Response:
+    body = await request.app[RUNTIME].schedules.view(schedule, caller(request).scope)
+    return reply(body, status=status, headers=etag(schedule.tag))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from jobqueue.api.http.route_spec import Body, Operation, Reply, Route
-from jobqueue.api.schedules import handlers
-from jobqueue.api.schemas import more_responses, queries, requests
+from jobqueue.api.http.route_spec import NO_CONTENT, Body, Reply, Route, ok
+from jobqueue.api.schedules import handlers, schemas
+from jobqueue.api.schemas.queries import NamesQuery
 
-_SCHEDULE: Final = Reply(more_responses.ScheduleResponse, "the schedule as it is now")
-_NOTHING: Final = Reply(text="done")
+_NEW: Final = {"cron": "0 6 * * *", "timezone": "Europe/Berlin", "job": {"type": "report"}}
+_SCHEDULE: Final = ok(schemas.ScheduleResponse, "the schedule as it is now")
 
 ROUTES: Final = (
     Route(
@@ -17,49 +17,58 @@ ROUTES: Final = (
         "/v1/schedules",
         handlers.list_schedules,
         "read",
-        Operation(tag="schedules", query=queries.NamesQuery, replies={200: Reply(more_responses.SchedulePage)}),
+        tag="schedules",
+        query=NamesQuery,
+        replies=ok(schemas.SchedulePage),
     ),
     Route(
         "GET",
         "/v1/schedules/{name}",
         handlers.show,
         "read",
-        Operation(tag="schedules", replies={200: _SCHEDULE}, errors=(404,), has_etag=True),
+        tag="schedules",
+        replies=_SCHEDULE,
+        errors=(404,),
+        has_etag=True,
     ),
     Route(
         "PUT",
         "/v1/schedules/{name}",
         handlers.put,
         "admin",
-        Operation(
-            tag="schedules",
-            body=Body(
-                requests.ScheduleSchema,
-                example={"cron": "0 6 * * *", "timezone": "Europe/Berlin", "job": {"type": "report"}},
-            ),
-            replies={200: _SCHEDULE, 201: Reply(more_responses.ScheduleResponse, "the new schedule")},
-            has_etag=True,
-        ),
+        tag="schedules",
+        body=Body(schemas.ScheduleSchema, _NEW),
+        replies={**_SCHEDULE, 201: Reply(schemas.ScheduleResponse, "the new schedule")},
+        has_etag=True,
     ),
     Route(
         "DELETE",
         "/v1/schedules/{name}",
         handlers.delete,
         "admin",
-        Operation(tag="schedules", replies={204: _NOTHING}, errors=(404,), has_etag=True),
+        tag="schedules",
+        replies=NO_CONTENT,
+        errors=(404,),
+        has_etag=True,
     ),
     Route(
         "POST",
         "/v1/schedules/{name}/pause",
         handlers.pause,
         "admin",
-        Operation(tag="schedules", replies={200: _SCHEDULE}, errors=(404, 409), has_etag=True),
+        tag="schedules",
+        replies=_SCHEDULE,
+        errors=(404, 409),
+        has_etag=True,
     ),
     Route(
         "POST",
         "/v1/schedules/{name}/resume",
         handlers.resume,
         "admin",
-        Operation(tag="schedules", replies={200: _SCHEDULE}, errors=(404, 409), has_etag=True),
+        tag="schedules",
+        replies=_SCHEDULE,
+        errors=(404, 409),
+        has_etag=True,
     ),
 )

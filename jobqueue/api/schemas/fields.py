@@ -1,27 +1,25 @@
-"""The kinds of fields that schemas are made of, and how JSON is read by a schema.
-
-Each field also says itself what OpenAPI has to know about it, in ``spec``.
-"""
+"""Kinds of fields, and schemas made of them: they read requests, write replies and describe both to OpenAPI."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from marshmallow import RAISE, Schema, ValidationError, fields
+from marshmallow import RAISE, Schema, ValidationError, fields, missing
 
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.iso8601 import NO_DATE, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
 _SCHEMA_MESSAGES: Final = {"unknown": "is not a known field", "type": "must be an object"}
 
 
 class Described(fields.Field[Any]):
-    """Say what is wrong in our own words, and to OpenAPI what is right.
+    """A field with its own error messages and keywords for OpenAPI; values are written as `json_form.value` does.
 
     Args:
         arguments: as marshmallow's field.
@@ -35,6 +33,16 @@ class Described(fields.Field[Any]):
         messages: dict[str, Any] = {"required": "is required", "null": "must not be null", "invalid": self.must}
         super().__init__(*arguments, error_messages=messages, **options)
         self.spec: Mapping[str, Any] = spec or {}
+
+    def serialize(self, attr: str, obj: Any, accessor: Any = None, **options: Any) -> Any:
+        """Return the JSON of a field; a sparse field without a value is left out, a required one is ``null``."""
+        value = super().serialize(attr, obj, accessor, **options)
+        if self.required:
+            return None if value is missing else value
+        return missing if value is None and not self.allow_none else value
+
+    def _serialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        return json_form.value(value)
 
 
 class Text(Described, fields.String):
@@ -53,7 +61,7 @@ class Whole(Described, fields.Integer):
 
 
 class Number(Described, fields.Float):
-    """A number, kept as the whole or broken one it is."""
+    """A whole or fractional number, which stays what it is."""
 
     must = "must be a number"
 
@@ -91,27 +99,35 @@ class Object(Described, fields.Dict):
 
     must = "must be an object"
 
+    def _serialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        return None if value is None else json_form.value(dict(value))
+
 
 class Inner(Described, fields.Nested):
-    """An object with fields of its own; its JSON is kept as it is."""
+    """An object with fields of its own."""
 
     must = "must be an object"
+    _serialize = fields.Nested._serialize  # type: ignore[assignment]  # marshmallow names its first parameter otherwise
 
 
 class Items(Described, fields.List[Any]):
-    """A list; a wrong item is named by its number."""
+    """A list; an error names a wrong item by its number."""
 
     must = "must be a list"
+    _serialize = fields.List._serialize
 
 
 class Anything(Described, fields.Raw):
-    """Any JSON value; the domain says which."""
+    """Any JSON value; the domain checks it."""
 
 
 class Group(Described, fields.Raw):
     """A job or a list of jobs; `new_jobs` reads them."""
 
     must = "must be a job or a list of jobs"
+
+    def _serialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        return json_form.children(value)
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         if not isinstance(value, dict | list):
@@ -120,7 +136,7 @@ class Group(Described, fields.Raw):
 
 
 class Strict(Schema):
-    """A schema whose fields have their JSON names and that refuses any other."""
+    """A schema with JSON names that refuses unknown fields."""
 
     class Meta:
         """Options."""
@@ -135,9 +151,24 @@ class Strict(Schema):
 
 
 class Response(Strict):
-    """A schema of what is sent: every field is there but those that are said to be ``sparse``."""
+    """A schema of replies.
+
+    Attributes:
+        sparse: fields that a reply may lack; all others are required.
+    """
 
     sparse: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def of(cls, source: Any) -> dict[str, Any]:
+        """Return the JSON form of an object or a mapping with the attributes of this schema."""
+        shown: dict[str, Any] = instance(cls).dump(source)
+        return shown
+
+    @classmethod
+    def many(cls, sources: Iterable[Any]) -> list[dict[str, Any]]:
+        """Return the JSON forms of several objects."""
+        return [cls.of(source) for source in sources]
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         """Require a field unless it is sparse."""
@@ -145,22 +176,38 @@ class Response(Strict):
         field_obj.required = field_name not in self.sparse
 
 
-def load(schema: Schema, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a schema makes of JSON.
+def page(name: str, item: type[Response]) -> type[Schema]:
+    """Return the schema of a page of items.
+
+    Args:
+        name: of the schema, for OpenAPI.
+        item: the schema of an item.
+    """
+    return Response.from_dict({"items": Items(Inner(item)), "next": Text(allow_none=True)}, name=name)
+
+
+@cache
+def instance(schema: type[Schema]) -> Schema:
+    """Return the instance of a schema that all requests share."""
+    return schema()
+
+
+def load(schema: type[Schema], body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a JSON object.
 
     Raises:
         InvalidInputError: naming each unknown, missing or ill-typed field.
     """
-    values, problems = sift(schema, given)
+    values, problems = sift(schema, body)
     if problems:
         raise InvalidInputError(problems)
     return values
 
 
-def sift(schema: Schema, given: Mapping[str, Any]) -> tuple[dict[str, Any], Problems]:
-    """Return the well-typed fields of JSON, and what is wrong with the others."""
+def sift(schema: type[Schema], body: Mapping[str, Any]) -> tuple[dict[str, Any], Problems]:
+    """Return the well-typed fields of a JSON object, and the problems of the others."""
     try:
-        values: dict[str, Any] = schema.load(given)
+        values: dict[str, Any] = instance(schema).load(body)
     except ValidationError as error:
         valid = error.valid_data
         return valid if isinstance(valid, dict) else {}, flattened(error.messages)
@@ -168,7 +215,7 @@ def sift(schema: Schema, given: Mapping[str, Any]) -> tuple[dict[str, Any], Prob
 
 
 def flattened(messages: Any) -> Problems:
-    """Return marshmallow's nested messages, whose keys may be numbers, by dotted path."""
+    """Return marshmallow's nested messages by dotted path; indexes of lists are part of the path."""
     problems: Problems = {}
     _flatten(messages, "", problems)
     return problems
@@ -180,4 +227,4 @@ def _flatten(messages: Any, path: str, problems: Problems) -> None:
             below = path if name == "_schema" else f"{path}.{name}" if path else str(name)
             _flatten(inner, below, problems)
     else:
-        problems.setdefault(path or "body", []).extend(str(one) for one in messages)
+        problems.setdefault(path or "body", []).extend(str(message) for message in messages)

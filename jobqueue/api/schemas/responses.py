@@ -1,9 +1,25 @@
-"""What goes out about jobs and the work on them."""
+"""Replies about jobs that several rooms share, and problems.
+
+`json_form.job` writes jobs, also where this package is not imported: the schemas of jobs describe them.
+`tests/unit/http/test_responses.py` compares both.
+"""
 
 from __future__ import annotations
 
 from jobqueue.api.schemas import json_types
-from jobqueue.api.schemas.fields import Anything, Flag, Inner, Items, Moment, Number, Object, Response, Text, Whole
+from jobqueue.api.schemas.fields import (
+    Anything,
+    Flag,
+    Inner,
+    Items,
+    Moment,
+    Number,
+    Object,
+    Response,
+    Strict,
+    Text,
+    Whole,
+)
 
 
 class LogLineResponse(Response):
@@ -17,7 +33,7 @@ class LogLineResponse(Response):
 
 
 class ErrorResponse(Response):
-    """Why an attempt did not succeed."""
+    """The reason of an attempt that did not succeed."""
 
     sparse = frozenset({"trace"})
     kind = Text()
@@ -26,7 +42,7 @@ class ErrorResponse(Response):
 
 
 class ClaimResponse(Response):
-    """Who runs a job."""
+    """The claim of the worker that runs a job."""
 
     token = Text(allow_none=True)
     worker = Text()
@@ -50,7 +66,7 @@ class AttemptResponse(Response):
 
 
 class ParentResponse(Response):
-    """A job that another one depended on, with its result."""
+    """A job that another job depended on, with its result."""
 
     sparse = frozenset({"type", "state", "ref", "result", "omitted", "url", "deleted"})
     id = Text(spec=json_types.ID)
@@ -108,33 +124,8 @@ class JobResponse(Response):
     crashes = Whole()
 
 
-class PartialJobResponse(JobResponse):
-    """A job, or the fields of it that were asked for."""
-
-    sparse = frozenset(set(JobResponse._declared_fields) - {"id"})  # noqa: SLF001 - marshmallow has no public name for it
-
-
-class AddedJobResponse(JobResponse):
-    """A job that was added with others; without its result, logs and history if a repeated request finds much there."""
-
-    sparse = JobResponse.sparse | {"result", "logs", "history"}
-
-
-class JobsResponse(Response):
-    """Jobs that were added together."""
-
-    items = Items(Inner(AddedJobResponse))
-
-
-class JobPage(Response):
-    """A page of jobs."""
-
-    items = Items(Inner(PartialJobResponse))
-    next = Text(allow_none=True)
-
-
 class BriefResponse(Response):
-    """A relative of a job."""
+    """A job without its large fields."""
 
     id = Text(spec=json_types.ID)
     type = Text()
@@ -148,54 +139,12 @@ class BriefResponse(Response):
     error = Inner(ErrorResponse, allow_none=True)
 
 
-class RelativeResponse(BriefResponse):
-    """A job with its children."""
+class ProblemResponse(Strict):
+    """A problem (RFC 9457); ``errors`` has messages by the path of a field."""
 
-    children = Items(Anything(spec=json_types.named("Relative")))
-
-
-class BatchBriefResponse(Response):
-    """The batch of a job."""
-
-    id = Text(spec=json_types.ID)
-    counts = Object(spec=json_types.COUNTS)
-
-
-class FamilyResponse(Response):
-    """The relatives of a job."""
-
-    ancestors = Items(Inner(BriefResponse))
-    job = Inner(RelativeResponse)
-    batch = Inner(BatchBriefResponse, allow_none=True)
-    truncated = Flag()
-
-
-class WhyResponse(Response):
-    """Why a job is not running; each reason has a kind, a message and details."""
-
-    id = Text(spec=json_types.ID)
-    state = Text(spec=json_types.STATE)
-    reasons = Items(Object(spec={"required": ["kind", "message"]}))
-    next_start_at = Moment(allow_none=True)
-
-
-class ClaimedResponse(Response):
-    """A claimed job, and the token to report with."""
-
-    job = Inner(JobResponse)
-    token = Text()
-
-
-class BeatResponse(Response):
-    """Until when the lease lasts, and whether the job was killed."""
-
-    reset_at = Moment(allow_none=True)
-    cancelled = Flag()
-
-
-class SettledResponse(Response):
-    """What became of a job."""
-
-    id = Text(spec=json_types.ID)
-    state = Text(spec=json_types.STATE)
-    delay_til = Moment(allow_none=True)
+    type = Text(required=True)
+    title = Text(required=True)
+    status = Whole(required=True)
+    detail = Text(required=True)
+    errors = Object(spec={"additionalProperties": {"type": "array", "items": {"type": "string"}}})
+    job_id = Text(allow_none=True)

@@ -1,4 +1,4 @@
-"""Who may call: bearer tokens, and no other site's pages in somebody's browser."""
+"""Authentication by bearer tokens, and protection from pages of other sites in a browser."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from jobqueue.api.http.keys import CALLER, OPEN_TO_ALL, REMOTE, ROUTE_TABLE, RUNTIME
-from jobqueue.api.http.problems import Problem, ProblemError
+from jobqueue.api.http.problems import ProblemError
 from jobqueue.api.security import hosts
 from jobqueue.api.security.throttle import THROTTLE
 from jobqueue.api.security.token_watch import bearer, unauthorized
@@ -28,13 +28,13 @@ _STRANGER: Final = Caller(name="stranger", roles=frozenset())
 
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Find out who calls; a token that is sent counts also where none is needed.
+    """Find the caller; a token counts also where none is needed.
 
-    Where nobody needs a token, a request without a valid one must name this server by a name that is its own.
+    On an open server a request without a token must name the server by one of its own names.
 
     Raises:
-        ProblemError: 401 without a valid token, 403 by a name that is not its own, 429 after too many failed attempts
-            from this address.
+        ProblemError: 401 without a valid token; 403 for a foreign name of the server; 429 after too many failed
+            attempts from this address.
     """
     if request.app[OPEN_TO_ALL] and not hosts.is_own(request):
         if hdrs.AUTHORIZATION not in request.headers:
@@ -51,22 +51,16 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 
 @web.middleware
 async def refuse_foreign_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what a browser sends by itself on behalf of a page of another site.
+    """Refuse requests that a browser sends on behalf of a page of another site.
 
-    A server on the loopback address may run without tokens, but any web page can make a browser send requests there.
+    Any web page can make a browser send requests to a loopback address, where a server may run without tokens.
 
     Raises:
         ProblemError: 403.
     """
     if request.method not in _SAFE and hdrs.AUTHORIZATION not in request.headers and _is_foreign(request):
-        raise ProblemError(
-            Problem(
-                status=403,
-                slug="foreign-page",
-                title="Forbidden",
-                detail="pages of other sites may not call this API without a token",
-            )
-        )
+        detail = "pages of other sites may not call this API without a token"
+        raise ProblemError(403, "foreign-page", "Forbidden", detail)
     return await handler(request)
 
 
@@ -78,22 +72,15 @@ async def _caller(request: web.Request) -> Caller:
         if admin is not None and hmac.compare_digest(text.encode("utf-8", "surrogateescape"), admin.encode()):
             return _ADMIN
         wait = throttle.wait(address)
-        # Who has shown the secret before is looked at all the same: nobody else can lock it out.
+        # A token that was valid before is checked all the same: nobody else can lock it out.
         if not wait or runtime.access.is_known(text):
-            found = await runtime.access.caller(text)
-            if found is not None:
-                return found
+            caller = await runtime.access.caller(text)
+            if caller is not None:
+                return caller
         if wait:
-            # What is not looked at counts for nothing: else one address could use up what all have together.
-            raise ProblemError(
-                Problem(
-                    status=429,
-                    slug="too-many-attempts",
-                    title="Too many failed attempts",
-                    detail="too many invalid tokens came from this address; try again later",
-                    headers={"Retry-After": str(wait)},
-                )
-            )
+            # An unchecked token counts as no attempt: else one address could use up the bucket of all addresses.
+            detail = "too many invalid tokens came from this address; try again later"
+            raise ProblemError(429, "too-many-attempts", "Too many failed attempts", detail, {"Retry-After": str(wait)})
         throttle.failed(address)
     raise unauthorized()
 
@@ -101,7 +88,7 @@ async def _caller(request: web.Request) -> Caller:
 def _is_open(request: web.Request) -> bool:
     resource = request.match_info.route.resource
     if resource is None:
-        # Nothing is there to be protected: the answer is 404 or 405.
+        # Nothing needs protection: the reply is 404 or 405.
         return not request.path.startswith("/v1/")
     return any(route.path == resource.canonical and route.role is None for route in request.app[ROUTE_TABLE])
 

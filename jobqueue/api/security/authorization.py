@@ -1,4 +1,4 @@
-"""What every route asks of a caller: a role, and that what its path names is there for this caller."""
+"""Authorization of a route: the role of the caller, and the scope of the subject in the path."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _SHARED: Final = ("/v1/queues", "/v1/schedules", "/v1/audit", "/v1/stats", "/metrics")
-"""Paths of what is about whole queues, or about everything."""
+"""Paths about whole queues, or about everything."""
 _GLOBAL: Final = ("/v1/audit", "/metrics")
 
 
 def guarded(route: Route) -> Handler:
-    """Return a route's handler behind its gate; what comes through has its query string read."""
-    schema = route.operation.query() if route.operation.query is not None else None
+    """Return a route's handler behind the check of role and scope; the query string is read before the handler runs."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if route.role is not None:
@@ -38,7 +37,7 @@ def guarded(route: Route) -> Handler:
                 raise ForbiddenError(f"this needs the role {route.role}")
             if not caller.scope.is_everything:
                 await _check_scope(request, route.path, caller.scope)
-            request[QUERY] = queries.load(schema, request.query)
+            request[QUERY] = queries.load(route.query, request.query)
             if route.refuses_conditions:
                 refuse_conditions(request)
         return await route.handler(request)
@@ -47,11 +46,11 @@ def guarded(route: Route) -> Handler:
 
 
 async def _check_scope(request: web.Request, path: str, scope: Scope) -> None:
-    """Refuse what lies outside of the caller's part of all jobs.
+    """Refuse a subject outside of the caller's scope.
 
     Raises:
-        NotFoundError: what the path names is not in it.
-        ForbiddenError: it is about whole queues, and the caller is limited to a value of meta.
+        NotFoundError: the subject of the path is outside.
+        ForbiddenError: the subject is whole queues, and the scope is limited to a value of meta.
     """
     if scope.meta and path.startswith(_SHARED):
         raise ForbiddenError("this is about whole queues, and the token is limited to a value of meta")
@@ -82,7 +81,7 @@ async def _check_queue(request: web.Request, scope: Scope) -> None:
 
 async def _check_schedule(request: web.Request, scope: Scope) -> None:
     name = check_queue(request.match_info["name"], "schedule")
-    # A new one may be put: its handler looks at what is there under its name.
+    # PUT may create a schedule: its handler checks the present one.
     if request.method != hdrs.METH_PUT and not await request.app[RUNTIME].scope_checks.has_schedule(name, scope):
         raise NotFoundError("schedule", name)
 
@@ -93,4 +92,4 @@ _CHECKS: Final[Mapping[str, Callable[[web.Request, Scope], Awaitable[None]]]] = 
     "/v1/queues/{queue}": _check_queue,
     "/v1/schedules/{name}": _check_schedule,
 }
-"""By the beginning of a path: what it names must be in the caller's scope."""
+"""Checks of the subject's scope by the beginning of a path."""

@@ -1,4 +1,4 @@
-"""Who makes a request, what it may see, and what the audit says of it."""
+"""The caller of a request: its view of jobs, its scope, and its name in the audit."""
 
 from __future__ import annotations
 
@@ -24,68 +24,66 @@ if TYPE_CHECKING:
 
 
 def caller(request: web.Request) -> Caller:
-    """Return who makes a request: ``admin`` with the admin token, ``nobody`` where none is needed."""
+    """Return the caller: ``admin`` with the admin token, ``nobody`` where none is needed."""
     return request[CALLER]
 
 
 def insistent(request: web.Request) -> str | None:
-    """Return whose searches that insist are counted together; ``None`` for a caller who needs no token."""
-    who = caller(request)
-    if who.token_id is not None:
-        return f"token {who.token_id}"
-    return None if who.name == NOBODY else who.name
+    """Return the key under which slow searches of a caller are counted; ``None`` for a caller without a token."""
+    by = caller(request)
+    if by.token_id is not None:
+        return f"token {by.token_id}"
+    return None if by.name == NOBODY else by.name
 
 
 def actor(request: web.Request) -> Actor:
-    """Return what the audit says of who makes a request."""
-    who = caller(request)
-    name = (
-        who.name if who.token_id is None else f"{who.name} ({who.token_id})" if who.name != who.token_id else who.name
-    )
+    """Return the caller's name and address for the audit."""
+    by = caller(request)
+    name = by.name if by.token_id in {None, by.name} else f"{by.name} ({by.token_id})"
     return Actor(name=name, via="http", address=request[REMOTE])
 
 
 def shown(request: web.Request, job: Job) -> dict[str, Any]:
-    """Return a job as JSON; tokens of claims only for those who may work, since whoever has one can end the job."""
-    made = json_form.job(job)
-    return made if caller(request).may("work") else json_form.without_tokens(made)
+    """Return a job as JSON; only the role ``work`` sees tokens of claims, as a token is enough to end the job."""
+    form = json_form.job(job)
+    return form if caller(request).may("work") else json_form.without_tokens(form)
 
 
 async def admitted(request: web.Request, jobs: Iterable[NewJob]) -> list[NewJob]:
     """Return new jobs within the caller's scope, their ``meta`` filled in.
 
     Raises:
-        ForbiddenError: one is for another queue, or says something else in ``meta``.
-        InvalidInputError: one, or a child, depends on a job that is not there for this caller.
+        ForbiddenError: a job is for another queue, or has another ``meta``.
+        InvalidInputError: a job or a child depends on a job that is not there for this caller.
     """
     scope = caller(request).scope
-    made = [scope.admit(job) for job in jobs]
-    await _check_awaited(request, [one for job in made for one in awaited(job)])
-    return made
+    new_jobs = [scope.admit(job) for job in jobs]
+    await _check_awaited(request, [job_id for job in new_jobs for job_id in awaited(job)])
+    return new_jobs
 
 
 async def admitted_group(request: web.Request, group: Children) -> Children:
     """Return the new jobs of a callback as `admitted`; raises the same."""
-    made = caller(request).scope.admit_group(group)
-    await _check_awaited(request, list(awaited(made)))
-    return made
+    children = caller(request).scope.admit_group(group)
+    await _check_awaited(request, list(awaited(children)))
+    return children
 
 
 async def admitted_members(request: web.Request, members: Sequence[Member]) -> tuple[Member, ...]:
     """Return the new jobs of a batch as `admitted`; raises the same."""
     scope = caller(request).scope
-    made = tuple(replace(one, job=scope.admit(one.job)) for one in members)
-    named = {one.ref for one in made}
-    ids = [after for one in made for after in one.after if after not in named and is_id(after)]
-    await _check_awaited(request, [*ids, *(one for member in made for one in awaited(member.job))])
-    return made
+    new = tuple(replace(member, job=scope.admit(member.job)) for member in members)
+    refs = {member.ref for member in new}
+    ids = [after for member in new for after in member.after if after not in refs and is_id(after)]
+    await _check_awaited(request, [*ids, *(job_id for member in new for job_id in awaited(member.job))])
+    return new
 
 
 async def check_made(request: web.Request, job_ids: Sequence[str]) -> None:
-    """Make sure that the caller may still see the jobs that an ``Idempotency-Key`` has made before.
+    """Check that the caller may still see the jobs that an ``Idempotency-Key`` has made before.
 
     Raises:
-        ConflictError: a job has been given another ``meta`` since.
+        ConflictError: a job has another ``meta`` by now.
     """
     scope = caller(request).scope
     if not scope.is_everything and await request.app[RUNTIME].scope_checks.missing(job_ids, scope):
@@ -93,7 +91,7 @@ async def check_made(request: web.Request, job_ids: Sequence[str]) -> None:
 
 
 def awaited(group: Children) -> Iterator[str]:
-    """Yield the ids of what new jobs depend on, and their children, of whatever generation."""
+    """Yield the ids of the jobs that new jobs and all their descendants depend on."""
     if group is None:
         return
     for job in (group,) if isinstance(group, NewJob) else group:
@@ -108,4 +106,4 @@ async def _check_awaited(request: web.Request, job_ids: list[str]) -> None:
         return
     missing = await request.app[RUNTIME].scope_checks.missing(job_ids, scope)
     if missing:
-        raise InvalidInputError({"dependsOn": [f"there is no job {one}" for one in missing[:10]]})
+        raise InvalidInputError({"dependsOn": [f"there is no job {job_id}" for job_id in missing[:10]]})

@@ -1,8 +1,8 @@
-"""The names under which an open server may be addressed.
+"""The names under which clients may address an open server.
 
-Any web page can make its own name resolve to a loopback address (DNS rebinding). To a browser an open server there is
-then part of that page's site, so that neither the same-origin policy nor ``Origin`` keeps the page out: only the name
-in ``Host`` tells. See RFC 9110, 7.2 and 17.1.
+Any web page can make its own name resolve to a loopback address (DNS rebinding). A browser then takes an open server
+there for a part of that page's site, and neither the same-origin policy nor ``Origin`` keeps the page out. Only the
+name in ``Host`` gives the page away. See RFC 9110, 7.2 and 17.1.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import hdrs
 
 from jobqueue.api.http.keys import RUNTIME
-from jobqueue.api.http.problems import Problem, ProblemError
+from jobqueue.api.http.problems import ProblemError
 from jobqueue.api.http.proxies import is_proxied
 
 if TYPE_CHECKING:
@@ -28,35 +28,35 @@ _FORWARDED_HOST: Final = "X-Forwarded-Host"
 
 
 def is_own(request: web.Request) -> bool:
-    """Tell whether a request names this server as a loopback name or address, or by a name that is allowed.
+    """Return True if a request names this server by a loopback name or address, or by an allowed name.
 
-    Every name that the request carries counts: ``Host``, exactly once; the name in an absolute target; and of trusted
-    proxies ``X-Forwarded-Host``.
+    Every name of the request counts: ``Host``, exactly once; the name in an absolute target; and ``X-Forwarded-Host``
+    of trusted proxies.
     """
     settings = request.app[RUNTIME].settings
     allowed = {*settings.allowed_hosts, settings.host.lower()}
-    given = request.headers.getall(hdrs.HOST, [])
-    if len(given) != 1:
+    names = request.headers.getall(hdrs.HOST, [])
+    if len(names) != 1:
         return False
     if absolute := _ABSOLUTE.match(request.raw_path):
-        given.append(absolute[1])
+        names.append(absolute[1])
     if is_proxied(request):
         forwarded = request.headers.getall(_FORWARDED_HOST, [])
-        given += [name.strip() for one in forwarded for name in one.split(",")]
-    return all(is_allowed(authority, allowed) for authority in given)
+        names += [name.strip() for line in forwarded for name in line.split(",")]
+    return all(is_allowed(name, allowed) for name in names)
 
 
 def is_allowed(authority: str, allowed: Collection[str]) -> bool:
-    """Tell whether a host, perhaps with a port, is a loopback name or address, or allowed.
+    """Return True if a host, perhaps with a port, is a loopback name or address, or allowed.
 
     Args:
-        authority: as ``Host`` has it.
+        authority: the host and the port as in ``Host``.
         allowed: names in lower case without a last dot, and addresses without brackets.
     """
-    found = _AUTHORITY.fullmatch(authority)
-    if found is None:
+    parts = _AUTHORITY.fullmatch(authority)
+    if parts is None:
         return False
-    name = found[1].lower().removesuffix(".")
+    name = parts[1].lower().removesuffix(".")
     if name in allowed or name == "localhost" or name.endswith(".localhost"):
         return True
     try:
@@ -68,15 +68,9 @@ def is_allowed(authority: str, allowed: Collection[str]) -> bool:
 
 
 def refused() -> ProblemError:
-    """Return the answer to a request without a token that names this server by an unknown name."""
-    return ProblemError(
-        Problem(
-            status=403,
-            slug="foreign-host",
-            title="Forbidden",
-            detail=(
-                "without a token this server answers only to localhost and loopback addresses as Host; "
-                "set JOBQUEUE_ALLOWED_HOSTS to allow other names, or send a token"
-            ),
-        )
+    """Return the reply to a request without a token that names this server by an unknown name."""
+    detail = (
+        "without a token this server answers only to localhost and loopback addresses as Host; "
+        "set JOBQUEUE_ALLOWED_HOSTS to allow other names, or send a token"
     )
+    return ProblemError(403, "foreign-host", "Forbidden", detail)

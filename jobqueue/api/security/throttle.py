@@ -1,4 +1,4 @@
-"""Slowing down whoever tries tokens that are not valid."""
+"""A throttle for invalid tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BURST: Final = 10
-"""Failed attempts of one address before it is slowed to one a second."""
+"""Failed attempts of an address before it may try only one token a second."""
 BURST_OF_ALL: Final = 200
 PER_SECOND_OF_ALL: Final = 20
 _MOST_ADDRESSES: Final = 10_000
@@ -23,7 +23,7 @@ _IPV4: Final = 4
 
 @dataclass(slots=True)
 class _Bucket:
-    """A token bucket: full at first, and filled again with time."""
+    """A token bucket: full at first, and refilled with time."""
 
     size: float
     per_second: float
@@ -31,7 +31,7 @@ class _Bucket:
     at: float
 
     def wait(self, now: float) -> float:
-        """Return in how many seconds something can be taken."""
+        """Return the seconds until the bucket has a token."""
         self._fill(now)
         return 0.0 if self.level >= 1 else (1 - self.level) / self.per_second
 
@@ -45,10 +45,10 @@ class _Bucket:
 
 
 class Throttle:
-    """Counts failed attempts by address and altogether, never by token: nobody can lock somebody else out.
+    """Counts failed attempts by address and altogether, never by token, so that nobody can lock out another caller.
 
     Args:
-        clock: seconds that only grow.
+        clock: monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -57,24 +57,24 @@ class Throttle:
         self._by_address: OrderedDict[str, _Bucket] = OrderedDict()
 
     def wait(self, address: str) -> int:
-        """Return for how many seconds an address may try no token; 0 if it may now."""
+        """Return the seconds until an address may try a token; 0 for now."""
         now = self._clock()
-        one = self._by_address.get(_network(address))
-        return math.ceil(max(self._all.wait(now), one.wait(now) if one else 0.0))
+        bucket = self._by_address.get(_network(address))
+        return math.ceil(max(self._all.wait(now), bucket.wait(now) if bucket else 0.0))
 
     def failed(self, address: str) -> None:
         """Note a failed attempt."""
         now, network = self._clock(), _network(address)
-        one = self._by_address.setdefault(network, _Bucket(BURST, 1, BURST, now))
+        bucket = self._by_address.setdefault(network, _Bucket(BURST, 1, BURST, now))
         self._by_address.move_to_end(network)
-        one.take(now)
+        bucket.take(now)
         self._all.take(now)
         if len(self._by_address) > _MOST_ADDRESSES:
             self._by_address.popitem(last=False)
 
 
 def _network(address: str) -> str:
-    """Return what stands for an address: with IPv6 its first half, as one host has all addresses of that."""
+    """Return the address, or the /64 network of an IPv6 address, as a host has all addresses of its network."""
     try:
         read = ipaddress.ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Whether who makes a request may still have the answer, when that comes much later than the request."""
+"""Re-check of a caller's token while a long request waits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import hdrs
 
 from jobqueue.api.http.keys import CALLER, RUNTIME
-from jobqueue.api.http.problems import Problem, ProblemError
+from jobqueue.api.http.problems import ProblemError
 from jobqueue.domain.errors import DatabaseError
 from jobqueue.loop_errors import LoopErrors
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-_LOOK_SECONDS: Final = 1.0
+_CHECK_SECONDS: Final = 1.0
 
 
 class TokenWatch:
-    """What has become of the caller since the request came.
+    """The connection and the token of a caller since the request came.
 
     Attributes:
-        refusal: what to answer since its token is not valid any more.
+        refusal: the reply once the token is not valid any more.
     """
 
     def __init__(self, request: web.Request) -> None:
@@ -33,12 +33,12 @@ class TokenWatch:
         self.refusal: ProblemError | None = None
 
     def gone(self) -> bool:
-        """Tell whether nobody is to have the answer: the connection is closed, or the token not valid any more."""
+        """Return True if the connection is closed, or the token not valid any more."""
         transport = self._request.transport
         return self.refusal is not None or transport is None or transport.is_closing()
 
-    async def look(self) -> None:
-        """Look now.
+    async def check(self) -> None:
+        """Check the token now.
 
         Raises:
             ProblemError: 401, the token is not valid any more.
@@ -54,12 +54,12 @@ class TokenWatch:
 
 @contextlib.asynccontextmanager
 async def watched(request: web.Request, *, ending: bool = False) -> AsyncIterator[TokenWatch]:
-    """Look at the caller's token again and again while the block runs.
+    """Check the caller's token every second while the block runs.
 
     Args:
-        request: that has come.
-        ending: end the block, wherever it waits, as soon as the token is not valid any more; else it is left to end
-            by itself, and the token is looked at once more then.
+        request: the request that waits.
+        ending: cancel the block as soon as the token is not valid any more; else the block ends by itself, and the
+            token is checked once more then.
 
     Raises:
         ProblemError: 401, the token is not valid any more.
@@ -81,45 +81,38 @@ async def watched(request: web.Request, *, ending: bool = False) -> AsyncIterato
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     if watch.refusal is not None or not ending:
-        await watch.look()
+        await watch.check()
 
 
 async def _watch(watch: TokenWatch, limit: asyncio.Timeout | None, count: Callable[[str], None]) -> None:
     turns = LoopErrors("tokens of waiting requests", count)
     while watch.refusal is None:
-        await asyncio.sleep(max(_LOOK_SECONDS, turns.pause))
-        # While the database is away nobody hears anything of it either.
+        await asyncio.sleep(max(_CHECK_SECONDS, turns.pause))
+        # While the database is away the check cannot find anything.
         with turns.turn(), contextlib.suppress(DatabaseError, ProblemError):
-            await watch.look()
+            await watch.check()
     if limit is not None:
         limit.reschedule(asyncio.get_running_loop().time())
 
 
 def bearer(request: web.Request) -> str:
-    """Return the token that is sent; nothing if there is none, or more than one."""
-    given = request.headers.getall(hdrs.AUTHORIZATION, [])
-    scheme, _, sent = (given[0] if len(given) == 1 else "").partition(" ")
-    return sent.strip() if scheme.lower() == "bearer" else ""
+    """Return the token of a request; empty if it has none, or several."""
+    headers = request.headers.getall(hdrs.AUTHORIZATION, [])
+    scheme, _, token = (headers[0] if len(headers) == 1 else "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 async def confirm(request: web.Request) -> None:
-    """Look once more at the stored token of a request that has been let in.
+    """Check once more the stored token of a request that was admitted.
 
     Raises:
-        ProblemError: 401, it is not valid any more.
+        ProblemError: 401, the token is not valid any more.
     """
     if request[CALLER].token_id is not None and await request.app[RUNTIME].access.caller(bearer(request)) is None:
         raise unauthorized()
 
 
 def unauthorized() -> ProblemError:
-    """Return the answer to who has no valid token."""
-    return ProblemError(
-        Problem(
-            status=401,
-            slug="unauthorized",
-            title="Unauthorized",
-            detail="send a valid token: Authorization: Bearer <token>",
-            headers={"WWW-Authenticate": 'Bearer realm="jobqueue"'},
-        )
-    )
+    """Return the reply to a request without a valid token."""
+    detail = "send a valid token: Authorization: Bearer <token>"
+    return ProblemError(401, "unauthorized", "Unauthorized", detail, {"WWW-Authenticate": 'Bearer realm="jobqueue"'})

@@ -1,4 +1,4 @@
-"""Health, and what there is."""
+"""Health, and the list of routes."""
 
 from __future__ import annotations
 

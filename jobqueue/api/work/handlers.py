@@ -1,20 +1,21 @@
-"""The worker's side over HTTP: claim a job, keep it, and say how it ended."""
+"""The worker's side over HTTP: claims, heartbeats and reports."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from jobqueue.api.http.json_body import read_object
+from jobqueue.api.http.json_body import read_body, read_object
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import RUNTIME
-from jobqueue.api.http.problems import Problem, ProblemError
+from jobqueue.api.http.problems import ProblemError
 from jobqueue.api.jobs.handlers import path_id
 from jobqueue.api.queues.handlers import path_queue
-from jobqueue.api.schemas import fields, requests
-from jobqueue.api.schemas.requests import LONGEST_LEVEL, LONGEST_WAIT, LONGEST_WORKER, MOST_LINES, MOST_TYPES
+from jobqueue.api.schemas.fields import sift
+from jobqueue.api.schemas.queries import LONGEST_WAIT
 from jobqueue.api.security.token_watch import watched
+from jobqueue.api.work import schemas
 from jobqueue.api.work.long_poll import LONG_POLL, ClaimRequest, TooManyPollsError
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, StaleTokenError
 from jobqueue.domain.jobs import json_form
@@ -30,31 +31,18 @@ if TYPE_CHECKING:
     from jobqueue.domain.work.verdict import Verdict
     from jobqueue.services.work.attempts import ClaimedJob
 
-_CLAIM: Final = requests.ClaimSchema()
-_HEARTBEAT: Final = requests.HeartbeatSchema()
-_SUCCEED: Final = requests.SucceedSchema()
-_FAIL: Final = requests.FailSchema()
-_DIE: Final = requests.DieSchema()
-_RETRY: Final = requests.RetrySchema()
-
 
 async def claim(request: web.Request) -> web.StreamResponse:
     """Claim a job of a queue, waiting up to ``wait`` seconds for one; 204 if there is none."""
-    wanted = _wanted(path_queue(request), await read_object(request))
+    claim_request = _claim_request(path_queue(request), await read_object(request))
     claimed = None
     try:
         async with watched(request) as watch:
-            claimed = await request.app[LONG_POLL].claim(wanted, watch.gone)
+            claimed = await request.app[LONG_POLL].claim(claim_request, watch.gone)
     except TooManyPollsError:
-        raise ProblemError(
-            Problem(
-                status=503,
-                slug="too-many-waiting",
-                title="Too many requests wait for jobs",
-                detail="this process lets no more requests wait; try again, or ask another one",
-                headers={"Retry-After": "1"},
-            )
-        ) from None
+        title = "Too many requests wait for jobs"
+        detail = "this process lets no more requests wait; try again, or ask another one"
+        raise ProblemError(503, "too-many-waiting", title, detail, {"Retry-After": "1"}) from None
     except BaseException:
         if claimed is not None:
             request.app[LONG_POLL].give_back(claimed)
@@ -67,69 +55,70 @@ async def claim(request: web.Request) -> web.StreamResponse:
 async def heartbeat(request: web.Request) -> web.Response:
     """Renew a lease, with progress and log lines; tell whether the job was killed by a person."""
     job_id = path_id(request)
-    given = fields.load(_HEARTBEAT, await read_object(request))
-    token, progress, lines = given["token"], given.get("progress"), given.get("logs", [])
+    body = await read_body(request, schemas.HeartbeatSchema)
+    token, progress, lines = body["token"], body.get("progress"), body.get("logs", [])
     _check_heartbeat(progress, lines)
     runtime = request.app[RUNTIME]
     job = await runtime.jobs.lean(job_id)
     beat = await runtime.work.report(job, token, progress=progress, lines=lines)
     if beat is not None:
-        return reply({"resetAt": json_form.date(beat.reset_at), "cancelled": False})
+        return reply(schemas.BeatResponse.of({"reset_at": beat.reset_at, "cancelled": False}))
     present = await runtime.jobs.lean(job_id)
-    if any(one.token == token and one.outcome is Outcome.KILL for one in present.history):
-        return reply({"resetAt": None, "cancelled": True})
+    if any(attempt.token == token and attempt.outcome is Outcome.KILL for attempt in present.history):
+        return reply(schemas.BeatResponse.of({"reset_at": None, "cancelled": True}))
     raise StaleTokenError(job_id, present.state)
 
 
 async def succeed(request: web.Request) -> web.Response:
     """End a job with a result."""
     job_id = path_id(request)
-    given = fields.load(_SUCCEED, await read_object(request))
-    return await _settle(request, job_id, given, Success(result=given.get("result")))
+    body = await read_body(request, schemas.SucceedSchema)
+    return await _settle(request, job_id, body["token"], Success(result=body.get("result")))
 
 
 async def fail(request: web.Request) -> web.Response:
     """Count an attempt that did not succeed."""
     job_id = path_id(request)
-    given = fields.load(_FAIL, await read_object(request))
-    trace = given.get("trace")
-    # The end of a long traceback tells where the error came up.
+    body = await read_body(request, schemas.FailSchema)
+    trace = body.get("trace")
+    # The end of a long traceback names the place of the error.
     kept = None if trace is None else cut_middle(trace, LONGEST_TRACE)
-    error = JobError(kind="fail", message=given["reason"], trace=kept)
-    return await _settle(request, job_id, given, Failure(error=error))
+    error = JobError(kind="fail", message=body["reason"], trace=kept)
+    return await _settle(request, job_id, body["token"], Failure(error=error))
 
 
 async def die(request: web.Request) -> web.Response:
     """End a job that can never succeed."""
     job_id = path_id(request)
-    given = fields.load(_DIE, await read_object(request))
-    return await _settle(request, job_id, given, Death(error=JobError(kind="die", message=given["reason"])))
+    body = await read_body(request, schemas.DieSchema)
+    return await _settle(request, job_id, body["token"], Death(error=JobError(kind="die", message=body["reason"])))
 
 
 async def retry(request: web.Request) -> web.Response:
     """Run a job again, uncounted, after ``delay`` seconds, and after 1 second at the earliest."""
     job_id = path_id(request)
-    given = fields.load(_RETRY, await read_object(request))
-    delay, reason = given.get("delay"), given.get("reason")
+    body = await read_body(request, schemas.RetrySchema)
+    delay, reason = body.get("delay"), body.get("reason")
     if delay is not None:
         check_number("delay", delay)
     error = None if reason is None else JobError(kind="retry", message=reason)
-    return await _settle(request, job_id, given, RunAgain(delay=delay, error=error))
+    return await _settle(request, job_id, body["token"], RunAgain(delay=delay, error=error))
 
 
-async def _settle(request: web.Request, job_id: str, given: Mapping[str, Any], verdict: Verdict) -> web.Response:
+async def _settle(request: web.Request, job_id: str, token: str, verdict: Verdict) -> web.Response:
     runtime = request.app[RUNTIME]
-    await runtime.work.settle(await runtime.jobs.lean(job_id), given["token"], verdict)
+    await runtime.work.settle(await runtime.jobs.lean(job_id), token, verdict)
+    settled: Any
     try:
-        present = await runtime.jobs.lean(job_id)
+        settled = await runtime.jobs.lean(job_id)
     except NotFoundError:
-        # Only a job that is to be deleted when it succeeds can be gone by now.
-        return reply({"id": job_id, "state": State.SUCCESS, "delayTil": None})
-    return reply({"id": job_id, "state": present.state, "delayTil": json_form.value(present.delay_til)})
+        # Only a job with onSuccessDelete can be gone by now.
+        settled = {"id": job_id, "state": State.SUCCESS, "delay_til": None}
+    return reply(schemas.SettledResponse.of(settled))
 
 
 async def _hand_over(request: web.Request, claimed: ClaimedJob) -> web.StreamResponse:
-    """Send a claimed job, or give it back if nobody is there to take it."""
+    """Send a claimed job, or give it back if the connection is gone."""
     try:
         response = reply({"job": json_form.job(claimed.job), "token": claimed.token})
         try:
@@ -143,11 +132,11 @@ async def _hand_over(request: web.Request, claimed: ClaimedJob) -> web.StreamRes
     return response
 
 
-def _wanted(queue: str, given: Mapping[str, Any]) -> ClaimRequest:
-    values, problems = fields.sift(_CLAIM, given)
+def _claim_request(queue: str, body: Mapping[str, Any]) -> ClaimRequest:
+    values, problems = sift(schemas.ClaimSchema, body)
     worker, types, wait = values.get("worker", "?"), values.get("types"), values.get("wait", 0)
-    if not 1 <= len(worker) <= LONGEST_WORKER or not worker.isprintable():
-        problems["worker"] = [f"must be 1 to {LONGEST_WORKER} printable characters"]
+    if not 1 <= len(worker) <= schemas.LONGEST_WORKER or not worker.isprintable():
+        problems["worker"] = [f"must be 1 to {schemas.LONGEST_WORKER} printable characters"]
     if not 0 <= wait <= LONGEST_WAIT:
         problems["wait"] = [f"must be from 0 to {LONGEST_WAIT} seconds"]
     if values.get("lease") is not None:
@@ -161,9 +150,9 @@ def _wanted(queue: str, given: Mapping[str, Any]) -> ClaimRequest:
 
 
 def _check_types(types: list[str], problems: Problems) -> None:
-    if not 1 <= len(types) <= MOST_TYPES:
-        problems["types"] = [f"takes 1 to {MOST_TYPES} types; leave it out to take any"]
-    for index, kind in enumerate(types[:MOST_TYPES]):
+    if not 1 <= len(types) <= schemas.MOST_TYPES:
+        problems["types"] = [f"takes 1 to {schemas.MOST_TYPES} types; leave it out to take any"]
+    for index, kind in enumerate(types[: schemas.MOST_TYPES]):
         gather(problems, check_type, kind, f"types.{index}")
 
 
@@ -171,10 +160,10 @@ def _check_heartbeat(progress: float | None, lines: list[tuple[str, str | None]]
     problems: Problems = {}
     if progress is not None and not 0 <= progress <= 100:  # noqa: PLR2004 - said in the message
         problems["progress"] = ["must be from 0 to 100"]
-    if len(lines) > MOST_LINES:
-        problems["logs"] = [f"takes at most {MOST_LINES:,} lines at a time"]
-    for index, (_, level) in enumerate(lines[:MOST_LINES]):
-        if level is not None and not (1 <= len(level) <= LONGEST_LEVEL and level.isprintable()):
-            problems[f"logs.{index}.level"] = [f"must be 1 to {LONGEST_LEVEL} printable characters"]
+    if len(lines) > schemas.MOST_LINES:
+        problems["logs"] = [f"takes at most {schemas.MOST_LINES:,} lines at a time"]
+    for index, (_, level) in enumerate(lines[: schemas.MOST_LINES]):
+        if level is not None and not (1 <= len(level) <= schemas.LONGEST_LEVEL and level.isprintable()):
+            problems[f"logs.{index}.level"] = [f"must be 1 to {schemas.LONGEST_LEVEL} printable characters"]
     if problems:
         raise InvalidInputError(problems)

@@ -1,4 +1,4 @@
-"""Where requests for a job wait in line until there is one."""
+"""Lines of requests that wait for a job."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _WAKING: Final = frozenset({"ready", "config", "room", "all"})
 
 
 class TooManyPollsError(Exception):
-    """Refuse to let one more request wait."""
+    """Too many requests wait already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRequest:
-    """What a worker asks for; ``lease`` and ``wait`` in seconds."""
+    """A claim that a worker asks for; ``lease`` and ``wait`` in seconds."""
 
     queue: str
     types: tuple[str, ...] | None
@@ -46,7 +46,7 @@ Key = tuple[str, tuple[str, ...] | None]
 
 
 class PendingPoll(asyncio.Event):
-    """The place of a request in its line; set when it is to look for a job."""
+    """The place of a request in its line; it is set when the request has to look for a job."""
 
     def __init__(self, worker: str) -> None:
         super().__init__()
@@ -56,10 +56,10 @@ class PendingPoll(asyncio.Event):
 class LongPoll:
     """Hands jobs to requests, first come first served.
 
-    Requests for the same queue and types stand in one line. Only the first of a line looks for jobs: when it is woken
-    and, should a change be missed, every second. Whoever gets a job wakes the next one, who may find another. So a new
-    job costs one look for each line, however many requests wait. Only a worker that runs a job alone may get nothing
-    where others get a job: then one of another worker looks, too.
+    Requests for the same queue and types stand in one line. Only the first request of a line looks for jobs: when it is
+    woken, and every second in case a change is missed. A request that gets a job wakes the next request. So a new job
+    costs one look for each line, however many requests wait. Only a worker that runs a job alone may get nothing where
+    other workers get a job: then a request of another worker looks, too.
     """
 
     def __init__(self, runtime: Runtime, *, most: int = MOST_WAITING) -> None:
@@ -72,42 +72,42 @@ class LongPoll:
 
     @property
     def waiting(self) -> int:
-        """How many requests wait."""
+        """Return the number of requests that wait."""
         return sum(len(line) for line in self._lines.values())
 
-    async def claim(self, wanted: ClaimRequest, gone: Callable[[], bool]) -> ClaimedJob | None:
-        """Claim a job, waiting for one if there is none; ``None`` when the time is over.
+    async def claim(self, request: ClaimRequest, gone: Callable[[], bool]) -> ClaimedJob | None:
+        """Claim a job, or wait for one; return ``None`` when the time is over.
 
         Args:
-            wanted: what is asked for.
-            gone: tells whether nobody listens any more.
+            request: the claim.
+            gone: returns True once the connection is closed.
 
         Raises:
-            DeskFullError: too many wait already.
-            DatabaseUnavailableError: as `Work.claim`.
+            TooManyPollsError: too many requests wait already.
+            DatabaseError: as `Attempts.attempt`.
         """
-        self._runtime.registry.heard(wanted.worker, wanted.queue, wanted.types)
-        if wanted.wait <= 0 or self._closing:
-            return None if self._closing else _claimed(await self._attempt(wanted))
+        self._runtime.registry.heard(request.worker, request.queue, request.types)
+        if request.wait <= 0 or self._closing:
+            return None if self._closing else _claimed(await self._attempt(request))
         if self.waiting >= self._most:
             raise TooManyPollsError
-        line = self._lines.setdefault((wanted.queue, wanted.types), deque())
-        place = PendingPoll(wanted.worker)
+        line = self._lines.setdefault((request.queue, request.types), deque())
+        place = PendingPoll(request.worker)
         place.set()
         line.append(place)
         claimed = None
         try:
-            claimed = await self._stand(wanted, line, place, gone)
+            claimed = await self._stand(request, line, place, gone)
         finally:
-            self._leave(wanted, line, place, found=claimed is not None)
+            self._leave(request, line, place, found=claimed is not None)
         return claimed
 
     def give_back(self, claimed: ClaimedJob, error: BaseException | None = None) -> None:
-        """Give a job back in the background whose request has gone; ``error`` says why it could not be answered."""
+        """Give back, in the background, a job whose request is gone; ``error`` is the reason of a failed reply."""
         self._runtime.work.give_back(claimed, error)
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """End the waiting of all requests."""
         self._closing = True
         self._deafen()
         for line in self._lines.values():
@@ -115,20 +115,20 @@ class LongPoll:
                 place.set()
 
     async def _stand(
-        self, wanted: ClaimRequest, line: deque[PendingPoll], place: PendingPoll, gone: Callable[[], bool]
+        self, request: ClaimRequest, line: deque[PendingPoll], place: PendingPoll, gone: Callable[[], bool]
     ) -> ClaimedJob | None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + wanted.wait
+        deadline = loop.time() + request.wait
         while not self._closing and not gone():
             look = self._look
             if place.is_set() or line[0] is place:
                 place.clear()
-                claimed = await self._attempt(wanted)
+                claimed = await self._attempt(request)
                 if isinstance(claimed, HeldBack):
                     look = min(look, max(claimed.seconds, _SHORTEST_LOOK))
                 elif claimed is not None:
                     return claimed
-                if self._runtime.work.alone.is_busy(wanted.worker):
+                if self._runtime.work.alone.is_busy(request.worker):
                     self._pass_by(line, place)
             left = deadline - loop.time()
             if left <= 0:
@@ -141,15 +141,15 @@ class LongPoll:
     def _pass_by(self, line: deque[PendingPoll], place: PendingPoll) -> None:
         """Wake the next request of another worker, which may get a job that this worker may not."""
         behind = itertools.islice(line, line.index(place) + 1, None)
-        others = (one for one in behind if not self._runtime.work.alone.was_busy_just_now(one.worker))
-        if (following := next((one for one in others if one.worker != place.worker), None)) is not None:
+        free = (poll for poll in behind if not self._runtime.work.alone.was_busy_just_now(poll.worker))
+        if (following := next((poll for poll in free if poll.worker != place.worker), None)) is not None:
             following.set()
 
-    def _leave(self, wanted: ClaimRequest, line: deque[PendingPoll], place: PendingPoll, *, found: bool) -> None:
+    def _leave(self, request: ClaimRequest, line: deque[PendingPoll], place: PendingPoll, *, found: bool) -> None:
         pass_on = found or place.is_set() or line[0] is place
         line.remove(place)
         if not line:
-            del self._lines[wanted.queue, wanted.types]
+            del self._lines[request.queue, request.types]
         elif pass_on:
             line[0].set()
 
@@ -159,12 +159,14 @@ class LongPoll:
                 if wake.queue is None or wake.queue == queue:
                     line[0].set()
 
-    async def _attempt(self, wanted: ClaimRequest) -> ClaimedJob | HeldBack | None:
-        return await self._runtime.work.attempt(wanted.queue, wanted.types, worker=wanted.worker, lease=wanted.lease)
+    async def _attempt(self, request: ClaimRequest) -> ClaimedJob | HeldBack | None:
+        return await self._runtime.work.attempt(
+            request.queue, request.types, worker=request.worker, lease=request.lease
+        )
 
 
 LONG_POLL: Final = web.AppKey("long_poll", LongPoll)
 
 
-def _claimed(found: ClaimedJob | HeldBack | None) -> ClaimedJob | None:
-    return None if isinstance(found, HeldBack) else found
+def _claimed(outcome: ClaimedJob | HeldBack | None) -> ClaimedJob | None:
+    return None if isinstance(outcome, HeldBack) else outcome

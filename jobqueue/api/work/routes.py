@@ -4,90 +4,61 @@ from __future__ import annotations
 
 from typing import Final
 
-from jobqueue.api.http.route_spec import Body, Operation, Reply, Route
+from jobqueue.api.http.route_spec import Body, Reply, Route, ok
 from jobqueue.api.jobs import handlers as jobs
-from jobqueue.api.schemas import requests, responses
-from jobqueue.api.work import handlers as work
+from jobqueue.api.schemas import responses
+from jobqueue.api.work import handlers, schemas
 
-_SETTLED: Final = Reply(responses.SettledResponse, "what became of the job")
+_BEAT: Final = Body(schemas.HeartbeatSchema, {"token": "9f2c", "progress": 40, "logs": ["half way"]})
+_SUCCEED: Final = Body(schemas.SucceedSchema, {"token": "9f2c", "result": {"width": 320}})
+_FAIL: Final = Body(schemas.FailSchema, {"token": "9f2c", "reason": "no route to host"})
+_DIE: Final = Body(schemas.DieSchema, {"token": "9f2c", "reason": "no source"})
+_RETRY: Final = Body(schemas.RetrySchema, {"token": "9f2c", "delay": 60})
+_GONE: Final = (404, 409)
+_SETTLED: Final = ok(schemas.SettledResponse, "what became of the job")
 
 ROUTES: Final = (
     Route(
         "POST",
         "/v1/jobs/{id}/heartbeat",
-        work.heartbeat,
+        handlers.heartbeat,
         "work",
-        Operation(
-            tag="work",
-            body=Body(requests.HeartbeatSchema, example={"token": "9f2c", "progress": 40, "logs": ["half way"]}),
-            replies={200: Reply(responses.BeatResponse)},
-            errors=(404, 409),
-        ),
+        tag="work",
+        body=_BEAT,
+        replies=ok(schemas.BeatResponse),
+        errors=_GONE,
     ),
     Route(
         "POST",
         "/v1/jobs/{id}/succeed",
-        work.succeed,
+        handlers.succeed,
         "work",
-        Operation(
-            tag="work",
-            body=Body(requests.SucceedSchema, example={"token": "9f2c", "result": {"width": 320}}),
-            replies={200: _SETTLED},
-            errors=(404, 409),
-        ),
+        tag="work",
+        body=_SUCCEED,
+        replies=_SETTLED,
+        errors=_GONE,
     ),
+    Route("POST", "/v1/jobs/{id}/fail", handlers.fail, "work", tag="work", body=_FAIL, replies=_SETTLED, errors=_GONE),
+    Route("POST", "/v1/jobs/{id}/die", handlers.die, "work", tag="work", body=_DIE, replies=_SETTLED, errors=_GONE),
     Route(
-        "POST",
-        "/v1/jobs/{id}/fail",
-        work.fail,
-        "work",
-        Operation(
-            tag="work",
-            body=Body(requests.FailSchema, example={"token": "9f2c", "reason": "no route to host"}),
-            replies={200: _SETTLED},
-            errors=(404, 409),
-        ),
-    ),
-    Route(
-        "POST",
-        "/v1/jobs/{id}/die",
-        work.die,
-        "work",
-        Operation(
-            tag="work",
-            body=Body(requests.DieSchema, example={"token": "9f2c", "reason": "no source"}),
-            replies={200: _SETTLED},
-            errors=(404, 409),
-        ),
-    ),
-    Route(
-        "POST",
-        "/v1/jobs/{id}/retry",
-        work.retry,
-        "work",
-        Operation(
-            tag="work",
-            body=Body(requests.RetrySchema, example={"token": "9f2c", "delay": 60}),
-            replies={200: _SETTLED},
-            errors=(404, 409),
-        ),
+        "POST", "/v1/jobs/{id}/retry", handlers.retry, "work", tag="work", body=_RETRY, replies=_SETTLED, errors=_GONE
     ),
     Route(
         "POST",
         "/v1/queues/{queue}/claim",
-        work.claim,
+        handlers.claim,
         "work",
-        Operation(
-            tag="work",
-            body=Body(requests.ClaimSchema, example={"worker": "w1", "types": ["thumbnail"]}),
-            replies={200: Reply(responses.ClaimedResponse, "a job to be run now"), 204: Reply(text="there is none")},
-        ),
+        tag="work",
+        body=Body(schemas.ClaimSchema, {"worker": "w1", "types": ["thumbnail"]}),
+        replies={200: Reply(schemas.ClaimedResponse, "a job to be run now"), 204: Reply(text="there is none")},
     ),
     Route(
         "GET",
         "/v1/jobs/{id}/parents/{parent}",
         jobs.parent,
         "work",
-        Operation(tag="work", replies={200: Reply(responses.ParentResponse)}, errors=(404,)),
+        tag="work",
+        replies=ok(responses.ParentResponse),
+        errors=(404,),
     ),
 )

@@ -75,7 +75,9 @@ def run(flags: dict[str, object], new: NewOperation, *, dry_run: bool, yes: bool
 def print_end(ended: Operation, *, as_json: bool) -> int:
     """Print what has become of an operation; return the exit code."""
     if as_json:
-        output.print_json(ended.wire())
+        from jobqueue.api.bulk.schemas import OperationResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
+
+        output.print_json(OperationResponse.of(ended))
     else:
         output.print_line(f"{ended.id} {ended.stage}: {_counts(ended)}")
         for one in ended.failures:

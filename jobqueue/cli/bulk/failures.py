@@ -48,7 +48,9 @@ def failures(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
 
     groups, more, now = with_runtime(flags, use)
     if as_json:
-        output.print_json({"items": [one.wire() for one in groups]})
+        from jobqueue.api.bulk.schemas import FailureResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
+
+        output.print_json({"items": FailureResponse.many(groups)})
         return
     output.print_table(["FINGERPRINT", "COUNT", "LAST", "TYPE", "QUEUES", "WHAT"], [_row(one, now) for one in groups])
     if more:

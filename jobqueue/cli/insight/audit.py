@@ -12,6 +12,7 @@ from jobqueue.cli.render.options import database_flags, database_options, json_o
 from jobqueue.domain.insight.audit import AuditQuery
 
 if TYPE_CHECKING:
+    from jobqueue.domain.insight.audit import Entry
     from jobqueue.services.application import Runtime
 
 
@@ -27,10 +28,12 @@ def audit(*, limit: int, as_json: bool, **options: Any) -> None:
     """List what people have changed, newest first."""
     flags = database_flags(options)
 
-    async def use(runtime: Runtime) -> list[dict[str, Any]]:
-        return [one.wire() for one in await runtime.audit.page(AuditQuery(**options, limit=limit))]
+    from jobqueue.api.insight.schemas import ChangeResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
 
-    found = with_runtime(flags, use)
+    async def use(runtime: Runtime) -> list[Entry]:
+        return await runtime.audit.page(AuditQuery(**options, limit=limit))
+
+    found = ChangeResponse.many(with_runtime(flags, use))
     if as_json:
         output.print_json({"items": found})
         return

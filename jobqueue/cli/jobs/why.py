@@ -29,7 +29,9 @@ def why(job_id: str, *, as_json: bool, **options: Any) -> None:
 
     found = with_runtime(database_flags(options), use)
     if as_json:
-        output.print_json(found.wire())
+        from jobqueue.api.jobs.schemas import WhyResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
+
+        output.print_json(WhyResponse.of(found))
         return
     for reason in found.reasons:
         output.print_line(f"{reason.kind:<11}  {output.plain(reason.message)}")

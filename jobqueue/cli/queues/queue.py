@@ -144,7 +144,9 @@ def changes(name: str, *, limit: int, as_json: bool, **options: Any) -> None:
 
     found = with_runtime(database_flags(options), use)
     if as_json:
-        output.print_json({"items": [one.wire() for one in found]})
+        from jobqueue.api.insight.schemas import ChangeResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
+
+        output.print_json({"items": ChangeResponse.many(found)})
         return
     rows = [
         [json_form.date(one.at), str(one.by.get("name")), str(one.by.get("via")), one.action, _difference(one)]

@@ -46,7 +46,7 @@ def list_batches(state: str | None, limit: int, *, as_json: bool, **options: Any
 
     found = with_runtime(database_flags(options), use)
     if as_json:
-        output.print_json({"items": [one.wire() for one in found]})
+        output.print_json({"items": [_form(view) for view in found]})
         return
     rows = [[one.batch.id, one.batch.state, f"{one.progress:.0f} %", _counts(one)] for one in found]
     output.print_table(["ID", "STATE", "PROGRESS", "JOBS"], rows)
@@ -67,9 +67,9 @@ def show(batch_id: str, *, as_json: bool, **options: Any) -> None:
 
     view, bad = with_runtime(database_flags(options), use)
     if as_json:
-        output.print_json(view.wire())
+        output.print_json(_form(view))
         return
-    for name, value in view.wire().items():
+    for name, value in _form(view).items():
         output.print_line(f"{name:<10}  {output.compact(value)}")
     if bad:
         rows = [[job["id"], job["state"], job["type"], (job["error"] or {}).get("message", "")] for job in bad]
@@ -150,7 +150,7 @@ def wait(batch_id: str, *, as_json: bool, **options: Any) -> int:
 
     view = with_runtime(database_flags(options), use)
     if as_json:
-        output.print_json(view.wire())
+        output.print_json(_form(view))
     elif _is_terminal():
         output.note("")
     bad = view.counts["failed"] + view.counts["killed"]
@@ -159,9 +159,15 @@ def wait(batch_id: str, *, as_json: bool, **options: Any) -> int:
 
 def _print(view: BatchView, *, as_json: bool) -> None:
     if as_json:
-        output.print_json(view.wire())
+        output.print_json(_form(view))
     else:
         output.print_line(f"{view.batch.id} {view.batch.state}: {_counts(view)}")
+
+
+def _form(view: BatchView) -> dict[str, Any]:
+    from jobqueue.api.workflow.schemas import BatchResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
+
+    return BatchResponse.of(view)
 
 
 def _counts(view: BatchView) -> str:

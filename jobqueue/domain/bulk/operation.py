@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.jobs.states import FINAL, UNFINISHED, WAITING, State
 from jobqueue.domain.search.filters import compile_filter
@@ -144,28 +143,6 @@ class Operation:
     def reason(self) -> str:
         """The message in the error of a killed job."""
         return self.new.reason or "killed by a person"
-
-    def wire(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "id": self.id,
-            "action": self.new.action.value,
-            "filter": json_form.value(self.new.filter),
-            "fingerprint": self.new.fingerprint,
-            "changes": json_form.value(self.new.changes),
-            "reason": self.new.reason,
-            "by": dict(self.by),
-            "insertAt": json_form.date(self.insert_at),
-            "endAt": json_form.value(self.end_at),
-            "state": self.stage.value,
-            "matched": self.matched,
-            "isExact": self.is_exact,
-            "done": self.done,
-            "skipped": self.skipped,
-            "failed": self.failed,
-            "failures": [dict(failure) for failure in self.failures],
-            "error": self.error,
-        }
 
 
 @dataclass(slots=True, kw_only=True)

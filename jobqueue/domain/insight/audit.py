@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.iso8601 import check_aware
 
 if TYPE_CHECKING:
@@ -49,19 +48,6 @@ class Entry:
     after: Any
     target: Mapping[str, Any]
     unconfirmed: bool = False
-
-    def wire(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "id": self.id,
-            "at": json_form.date(self.at),
-            "by": dict(self.by),
-            "action": self.action,
-            "target": dict(self.target),
-            "before": json_form.value(self.before),
-            "after": json_form.value(self.after),
-            "unconfirmed": self.unconfirmed,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

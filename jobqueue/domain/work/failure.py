@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import check_queue, check_type, gather
 from jobqueue.domain.jobs.fingerprint import LENGTH
 from jobqueue.domain.jobs.iso8601 import EPOCH, check_aware
@@ -102,6 +101,11 @@ class Sample:
     end_at: datetime | None
     error: JobError | None
 
+    @property
+    def trace_head(self) -> str | None:
+        """Return the beginning of the traceback, if the error has one."""
+        return cut(self.error.trace, _TRACE_HEAD) if self.error and self.error.trace is not None else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureGroup:
@@ -124,30 +128,6 @@ class FailureGroup:
     last_at: datetime | None
     queues: tuple[str, ...]
     sample: Sample
-
-    def wire(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        sample, error = self.sample, self.sample.error
-        return {
-            "fingerprint": self.fingerprint,
-            "type": sample.type,
-            "kind": error.kind if error else None,
-            "message": self.message,
-            "place": self.place,
-            "count": self.count,
-            "states": dict(self.states),
-            "firstAt": json_form.value(self.first_at),
-            "lastAt": json_form.value(self.last_at),
-            "queues": list(self.queues),
-            "sample": {
-                "id": sample.id,
-                "queue": sample.queue,
-                "state": sample.state.value,
-                "endAt": json_form.value(sample.end_at),
-                "message": error.message if error else None,
-                "trace": cut(error.trace, _TRACE_HEAD) if error and error.trace is not None else None,
-            },
-        }
 
 
 def check_fingerprint(value: Any, path: str = "fingerprint") -> str:

@@ -64,12 +64,6 @@ class Why:
     reasons: tuple[Reason, ...]
     next_start_at: datetime | None
 
-    def wire(self) -> dict[str, Any]:
-        """Return the form it is shown in."""
-        reasons = [{"kind": one.kind, "message": one.message, **one.details} for one in self.reasons]
-        shown = {"id": self.job.id, "state": self.job.state.value, "reasons": reasons}
-        return shown | {"nextStartAt": json_form.value(self.next_start_at)}
-
 
 class Explainer:
     """Finds out why a job is not running."""

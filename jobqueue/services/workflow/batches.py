@@ -14,7 +14,6 @@ from jobqueue.domain.errors import (
     StaleTokenError,
     WrongStateError,
 )
-from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, after_batch, check_refs, resolve_refs
 from jobqueue.services.outbox.dependencies import missing_ones
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from jobqueue.domain.access.access import Scope
-    from jobqueue.domain.workflow.batch import Batch, BatchCursor, Member, NewBatch, StandIn
+    from jobqueue.domain.workflow.batch import Batch, BatchCursor, Member, NewBatch
     from jobqueue.services.jobs.manage import JobManager
     from jobqueue.services.outbox.dependencies import Dependencies
     from jobqueue.services.outbox.outbox import Outboxes
@@ -69,32 +68,16 @@ class BatchView:
     progress: float
 
     @property
+    def total(self) -> int:
+        """Return the number of jobs."""
+        return sum(self.counts.values())
+
+    @property
     def verdict(self) -> str | None:
         """The last verdict whose callbacks fired; of a batch that finished with version 0.3.0 that of its jobs."""
         if self.batch.verdict is not None or self.batch.state == OPEN:
             return self.batch.verdict
         return FAILED if self.counts[State.FAILED.value] + self.counts[State.KILLED.value] else SUCCESS
-
-    def wire(self) -> dict[str, Any]:
-        """Return the form it is shown in."""
-        one = self.batch
-        return {
-            "id": one.id,
-            "state": one.state,
-            "sealed": one.sealed,
-            "counts": dict(self.counts),
-            "total": sum(self.counts.values()),
-            "progress": round(self.progress, 1),
-            "generation": one.generation,
-            "verdict": self.verdict,
-            "meta": json_form.value(one.meta),
-            "insertAt": json_form.date(one.insert_at),
-            "endAt": json_form.value(one.end_at),
-            "onComplete": json_form.children(one.on_complete),
-            "onSuccess": json_form.children(one.on_success),
-            "onFailure": json_form.children(one.on_failure),
-            "standIns": [_stand_in(each) for each in one.stand_ins],
-        }
 
 
 class Batches:
@@ -372,13 +355,3 @@ class Batches:
         for job_id in to_check:
             await self._outboxes.cascade(job_id)
         await self._outboxes.cascade_batch(await self._store.get(batch_id))
-
-
-def _stand_in(one: StandIn) -> dict[str, Any]:
-    return {
-        "event": one.event,
-        "index": one.index,
-        "generation": one.generation,
-        "key": one.key,
-        "jobId": one.job_id,
-    }

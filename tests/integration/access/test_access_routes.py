@@ -58,7 +58,7 @@ class House:
         for name, value in FOREIGN.items():
             path = path.replace(f"{{{name}}}", value)
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        body = route.operation.body
+        body = route.body
         # Nothing that any route accepts: only who may come so far is looked at.
         sent = None if body is None else {"no such field": 1}
         return await self.client.request(route.method, path, headers=headers, json=sent)
@@ -111,9 +111,7 @@ async def test_without_a_valid_token_nothing_is_told(house: House, routes: list[
 async def test_each_role_may_do_what_the_table_says(house: House, routes: list[Route]) -> None:
     for role in ROLES:
         for route in routes:
-            if role == "admin" and (
-                route.method == "DELETE" or (route.operation.body is None and route.method == "POST")
-            ):
+            if role == "admin" and (route.method == "DELETE" or (route.body is None and route.method == "POST")):
                 # It would be done.
                 continue
             answer = await house.ask(route, house.tokens[role])
@@ -286,7 +284,7 @@ async def test_what_lasts_ends_when_the_token_does(house: House, how: str) -> No
 
 
 async def test_a_look_at_a_token_that_fails_is_not_the_last(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobqueue.api.security.token_watch._LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("jobqueue.api.security.token_watch._CHECK_SECONDS", 0.05)
     monkeypatch.setattr("jobqueue.loop_errors.FIRST_PAUSE", 0.05)
     _, text = await house.runtime.access.create(roles=["work"], by=BY)
     headers = {"Authorization": f"Bearer {text}"}
@@ -310,7 +308,7 @@ async def test_a_look_at_a_token_that_fails_is_not_the_last(house: House, monkey
 
 
 async def test_a_job_that_is_found_too_late_is_given_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobqueue.api.security.token_watch._LOOK_SECONDS", 3600)
+    monkeypatch.setattr("jobqueue.api.security.token_watch._CHECK_SECONDS", 3600)
     made, text = await house.runtime.access.create(roles=["work"], by=BY)
     claim = asyncio.create_task(
         house.client.post(

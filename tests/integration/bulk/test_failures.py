@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
+from jobqueue.api.bulk.schemas import FailureResponse
 from jobqueue.domain.access.access import Scope
 from jobqueue.domain.errors import InvalidInputError, NotFoundError
 from jobqueue.domain.insight.audit import Actor
@@ -66,7 +67,7 @@ async def test_jobs_with_the_same_mistake_are_one_group(idle_runtime: Runtime) -
     ends = [(await idle_runtime.jobs.get(one)).end_at for one in (first, killed.job.id)]
     assert [one.first_at, one.last_at] == ends
     assert (two.count, two.sample.id, two.sample.type) == (1, other, "other")
-    shown = two.wire()
+    shown = FailureResponse.of(two)
     assert shown["sample"]["message"] == "no file /a/1.png of user 1"
     assert 2000 <= len(shown["sample"]["trace"]) <= 2048
     assert (shown["type"], shown["kind"], shown["queues"]) == ("other", "OSError", ["default"])
@@ -96,7 +97,7 @@ async def test_hanging_jobs_and_those_that_fell_with_others_are_failures_too(idl
     await end_lease(idle_runtime, claimed.job)
     await patient_reaper(idle_runtime).run_once()
     found = {one.sample.type: one for one in await groups(idle_runtime)}
-    assert [found[kind].wire()["kind"] for kind in ("work", "after")] == ["hanging", "dependency"]
+    assert [FailureResponse.of(found[kind])["kind"] for kind in ("work", "after")] == ["hanging", "dependency"]
     assert await idle_runtime.failures._store.mark(10) == 0
 
 
@@ -138,7 +139,7 @@ async def test_a_group_tells_the_place_in_the_code(idle_runtime: Runtime) -> Non
         claimed = await claimed_job(idle_runtime, attempts=1)
         trace = f'Traceback (most recent call last):\n  File "/srv/{number}/bill.py", line 7, in {function}\nBoom: no\n'
         await fail(idle_runtime, claimed, JobError(kind="Boom", message="no", trace=trace))
-    found = [(one.count, one.message, one.wire()["place"]) for one in await groups(idle_runtime)]
+    found = [(one.count, one.message, one.place) for one in await groups(idle_runtime)]
     assert found == [(2, "no", "bill.py in charge"), (1, "no", "bill.py in refund")]
 
 

@@ -69,7 +69,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PUT", "/v1/schedules/{name}"): SCHEDULE | {"every": 60},
     ("PATCH", "/v1/jobs/{id}"): {"priority": 5},
 }
-TAGGED = [route for route in ROUTES if route.operation.has_etag]
+TAGGED = [route for route in ROUTES if route.has_etag]
 CHANGING = [(route.method, route.path) for route in TAGGED if route.method != "GET"]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from jobqueue import Member, NewBatch, NewJob
+from jobqueue.api.jobs.schemas import WhyResponse
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.results import Results
 from jobqueue.domain.work.verdict import Success
@@ -56,7 +57,7 @@ async def there(runtime: Runtime, job_id: str) -> bool:
 
 
 async def why(runtime: Runtime, job_id: str) -> dict[str, Any]:
-    shown = (await runtime.explainer.why(job_id)).wire()
+    shown = WhyResponse.of(await runtime.explainer.why(job_id))
     return next((reason for reason in shown["reasons"] if reason["kind"] == "unread"), {})
 
 

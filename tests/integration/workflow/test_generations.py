@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
+from jobqueue.api.workflow.schemas import BatchResponse
 from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.insight.audit import Actor
@@ -56,7 +57,7 @@ class Play:
         return " ".join(sorted(one["type"] for one in fresh))
 
     async def look(self) -> tuple[str, int, str | None]:
-        shown = (await self.runtime.batches.get(self.batch)).wire()
+        shown = BatchResponse.of(await self.runtime.batches.get(self.batch))
         return shown["state"], shown["generation"], shown["verdict"]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
+from jobqueue.api.workflow.schemas import BatchResponse
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import REOPEN, REVIVE
@@ -45,7 +46,7 @@ async def nothing(_: str) -> None:
 
 
 async def look(runtime: Runtime, batch_id: str) -> tuple[str, int, str | None, int]:
-    shown = (await runtime.batches.get(batch_id)).wire()
+    shown = BatchResponse.of(await runtime.batches.get(batch_id))
     calls = await runtime.jobs.collection.count_documents({"callbackOf.batchId": ObjectId(batch_id)})
     return shown["state"], shown["generation"], shown["verdict"], calls
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
+from jobqueue.api.workflow.schemas import BatchResponse
 from jobqueue.domain.errors import KeyConflictError
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.workflow.batch import Member, NewBatch
@@ -26,7 +27,7 @@ async def finished(runtime: Runtime, **fields: Any) -> str:
 
 
 async def stand_ins(runtime: Runtime, batch_id: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (await runtime.batches.get(batch_id)).wire()["standIns"]
+    found: list[dict[str, Any]] = BatchResponse.of(await runtime.batches.get(batch_id))["standIns"]
     return found
 
 
@@ -94,7 +95,7 @@ async def test_a_job_whose_key_is_taken_says_that_it_is_not_requeued_with_its_ba
     view, added = await idle_runtime.batches.create(NewBatch(members=[member]))
     await idle_runtime.admin.kill(added[0].id)
     holder = await add(idle_runtime, "part", key="part")
-    shown = (await idle_runtime.batches.requeue(view.batch.id)).wire()
+    shown = BatchResponse.of(await idle_runtime.batches.requeue(view.batch.id))
     assert (shown["state"], shown["verdict"], shown["counts"]["killed"]) == ("finished", "failed", 1)
     [line] = (await idle_runtime.admin.get(added[0].id)).logs
     assert holder.id in line.m

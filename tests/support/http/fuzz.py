@@ -67,7 +67,7 @@ def attempts(real: Mapping[str, list[str]]) -> st.SearchStrategy[Attempt]:
 def _attempt(route: Route, real: Mapping[str, list[str]], values: st.SearchStrategy[Any]) -> st.SearchStrategy[Attempt]:
     body: st.SearchStrategy[bytes | None] = st.none()
     if route.method != "GET":
-        taken = route.operation.body
+        taken = route.body
         schema = None if taken is None else taken.schema()
         shaped = _shaped(schema, real, values)
         example = None if taken is None else taken.example
@@ -170,7 +170,7 @@ def _path(path: str, real: Mapping[str, list[str]]) -> st.SearchStrategy[str]:
 
 
 def _query(route: Route, real: Mapping[str, list[str]]) -> st.SearchStrategy[str]:
-    schema = route.operation.query
+    schema = route.query
     known = [] if schema is None else [one.data_key or name for name, one in schema().fields.items()]
     if schema is not None and schema.prefix:
         known += [f"{schema.prefix}a", f"{schema.prefix}$a", schema.prefix, f"{schema.prefix}user.id"]

@@ -10,13 +10,14 @@ from multidict import MultiDict
 
 from jobqueue.api.bulk.schemas import FailuresQuery
 from jobqueue.api.insight.schemas import EventsQuery, StatsQuery
-from jobqueue.api.jobs.log_schemas import LogsQuery
 from jobqueue.api.jobs.new_jobs import MOST_JOBS, JobReader, new_job
+from jobqueue.api.jobs.schemas import BulkSchema, JobsQuery, LogsQuery, PatchSchema
+from jobqueue.api.queues.schemas import QueueSchema
 from jobqueue.api.route_table import ROUTES
 from jobqueue.api.schemas.fields import load
-from jobqueue.api.schemas.queries import JobsQuery, Query, Several
+from jobqueue.api.schemas.queries import Query, Several
 from jobqueue.api.schemas.queries import load as load_query
-from jobqueue.api.schemas.requests import BulkSchema, HeartbeatSchema, PatchSchema, QueueSchema
+from jobqueue.api.work.schemas import HeartbeatSchema
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.jobs.iso8601 import LOST_PLUS, NO_DATE, NO_ZONE, moment
 from jobqueue.domain.jobs.job import NewJob
@@ -131,18 +132,18 @@ def test_too_much_data_is_too_large_unless_something_else_is_wrong() -> None:
 
 def test_problems_of_list_items_and_of_processors_have_dotted_paths() -> None:
     with pytest.raises(InvalidInputError) as caught:
-        load(HeartbeatSchema(), {"token": "t", "logs": ["ok", 5, {"m": "x", "extra": 1}, {"level": "x"}]})
+        load(HeartbeatSchema, {"token": "t", "logs": ["ok", 5, {"m": "x", "extra": 1}, {"level": "x"}]})
     assert set(caught.value.problems) == {"logs.1", "logs.2.extra", "logs.3.m"}
     with pytest.raises(InvalidInputError) as caught:
-        load(QueueSchema(), {"processors": {"v.x": {"kind": [], "a": 1}, "y": 5}, "rate": 1})
+        load(QueueSchema, {"processors": {"v.x": {"kind": [], "a": 1}, "y": 5}, "rate": 1})
     assert set(caught.value.problems) == {*("processors.v.x.kind", "processors.v.x.a", "processors.y", "rate")}
 
 
 def test_numbers_keep_their_kind_and_null_is_taken_where_a_job_can_have_it() -> None:
-    loaded = load(PatchSchema(), {"lease": 60, "timeout": None, "delayTil": None, "priority": 5})
+    loaded = load(PatchSchema, {"lease": 60, "timeout": None, "delayTil": None, "priority": 5})
     assert loaded == {"lease": 60, "timeout": None, "delay_til": None, "priority": 5}
     assert isinstance(loaded["lease"], int)
-    assert load(BulkSchema(), {"jobs": []}) == {"jobs": []}
+    assert load(BulkSchema, {"jobs": []}) == {"jobs": []}
 
 
 @pytest.mark.parametrize(
@@ -187,16 +188,16 @@ def test_a_time_without_a_zone_is_refused_with_the_reason(text: str, why: str) -
 @pytest.mark.parametrize(
     ("schema", "query", "read"),
     [
-        (JobsQuery(), "state=failed&state=killed", {"state": (State.FAILED, State.KILLED)}),
-        (JobsQuery(), "state=failed,killed&state=failed&fields=id", {"state": (State.FAILED, State.KILLED)}),
-        (JobsQuery(), "fields=id&fields=data.n,type", {"fields_": ["id", "data.n", "type"]}),
-        (EventsQuery(), "state=failed&state=killed", {"state": (State.FAILED, State.KILLED)}),
-        (FailuresQuery(), "state=killed&state=failed", {"state": (State.KILLED, State.FAILED)}),
-        (StatsQuery(), "window=5m&window=1h", {"window": ("5m", "1h")}),
-        (LogsQuery(), "level=error&level=warning", {"level": ("error", "warning")}),
+        (JobsQuery, "state=failed&state=killed", {"states": (State.FAILED, State.KILLED)}),
+        (JobsQuery, "state=failed,killed&state=failed&fields=id", {"states": (State.FAILED, State.KILLED)}),
+        (JobsQuery, "fields=id&fields=data.n,type", {"fields_": ["id", "data.n", "type"]}),
+        (EventsQuery, "state=failed&state=killed", {"states": (State.FAILED, State.KILLED)}),
+        (FailuresQuery, "state=killed&state=failed", {"states": (State.KILLED, State.FAILED)}),
+        (StatsQuery, "window=5m&window=1h", {"windows": ("5m", "1h")}),
+        (LogsQuery, "level=error&level=warning", {"levels": ("error", "warning")}),
     ],
 )
-def test_a_list_may_have_commas_or_be_repeated(schema: Query, query: str, read: dict[str, Any]) -> None:
+def test_a_list_may_have_commas_or_be_repeated(schema: type[Query], query: str, read: dict[str, Any]) -> None:
     loaded = load_query(schema, MultiDict(parse_qsl(query)))
     assert {name: loaded[name] for name in read} == read
     commas = {
@@ -205,17 +206,16 @@ def test_a_list_may_have_commas_or_be_repeated(schema: Query, query: str, read: 
     assert load_query(schema, MultiDict(commas)) == loaded
 
 
-QUERIES = [route for route in ROUTES if route.operation.query is not None]
+QUERIES = [route for route in ROUTES if route.query is not None]
 
 
 @pytest.mark.parametrize("route", QUERIES, ids=lambda route: f"{route.method} {route.path}")
 def test_a_single_value_that_is_repeated_is_refused_by_its_name(route: Route) -> None:
-    assert route.operation.query is not None
-    schema = route.operation.query()
-    for field in schema.fields.values():
+    assert route.query is not None
+    for field in route.query().fields.values():
         name = str(field.data_key)
         if isinstance(field, Several):
             continue
         with pytest.raises(InvalidInputError) as caught:
-            load_query(schema, MultiDict([(name, "?"), (name, "?")]))
+            load_query(route.query, MultiDict([(name, "?"), (name, "?")]))
         assert caught.value.problems[name] == ["is given more than once"]

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from multidict import MultiDict
 
+from jobqueue.api.insight.schemas import AuditQueryString
+from jobqueue.api.jobs.schemas import JobsQuery, PatchSchema
 from jobqueue.api.schemas.fields import load
-from jobqueue.api.schemas.queries import AuditQueryString, JobsQuery
 from jobqueue.api.schemas.queries import load as load_query
-from jobqueue.api.schemas.requests import NewJobSchema, PatchSchema
+from jobqueue.api.schemas.requests import NewJobSchema
 from jobqueue.cli.render import values
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.external.documents import read
@@ -64,10 +65,10 @@ def test_a_naive_date_of_python_is_refused(call: Callable[[], Any], path: str) -
 @pytest.mark.parametrize(
     ("call", "path"),
     [
-        (lambda text: load(NewJobSchema(), {"type": "a", "delayTil": text}), "delayTil"),
-        (lambda text: load(PatchSchema(), {"delayTil": text}), "delayTil"),
-        (lambda text: load_query(JobsQuery(), MultiDict(insertedAfter=text)), "insertedAfter"),
-        (lambda text: load_query(AuditQueryString(), MultiDict(before=text)), "before"),
+        (lambda text: load(NewJobSchema, {"type": "a", "delayTil": text}), "delayTil"),
+        (lambda text: load(PatchSchema, {"delayTil": text}), "delayTil"),
+        (lambda text: load_query(JobsQuery, MultiDict(insertedAfter=text)), "insertedAfter"),
+        (lambda text: load_query(AuditQueryString, MultiDict(before=text)), "before"),
         (lambda text: search({"insertAt": {"$gte": text}}), "filter.insertAt.$gte"),
         (lambda text: search({"data.when": {"$date": text}}), "filter.data.when.$date"),
         (lambda text: values.moment(text, "delayTil"), "delayTil"),

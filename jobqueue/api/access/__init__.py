@@ -1,1 +1,0 @@
-"""The HTTP API: tokens, roles and scopes."""

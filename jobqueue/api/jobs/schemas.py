@@ -1,0 +1,270 @@
+"""Requests about jobs and their logs, and their replies."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from marshmallow import ValidationError
+
+from jobqueue.api.schemas import json_types
+from jobqueue.api.schemas.fields import (
+    Anything,
+    Described,
+    Flag,
+    Inner,
+    Items,
+    Moment,
+    Number,
+    Object,
+    Response,
+    Strict,
+    Text,
+    Whole,
+    page,
+)
+from jobqueue.api.schemas.queries import (
+    LONGEST_WAIT,
+    ChoiceText,
+    FlagText,
+    LimitText,
+    Query,
+    SecondsText,
+    Several,
+    StatesText,
+    absent,
+    decoded,
+    encoded,
+    whole,
+)
+from jobqueue.api.schemas.requests import ContentSchema
+from jobqueue.api.schemas.responses import BriefResponse, JobResponse, LogLineResponse
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.search.fields import SORTS
+from jobqueue.domain.search.pipelines import MOST_STAGES
+from jobqueue.domain.search.projection import MOST_SHOWN, SHOWN, Projection
+from jobqueue.domain.search.query import LONGEST_TEXT, MOST_LISTED
+from jobqueue.domain.search.search import MOST_FOUND
+from jobqueue.domain.work.logs import LONGEST_LEVEL, MOST_LINES
+from jobqueue.services.jobs.producer import MOST_AT_ONCE
+
+_ORDERS: Final = tuple(f"{sign}{name}" for name in sorted(SORTS) for sign in ("-", ""))
+_LINE: Final = re.compile(r"line:([0-9]{1,9})", re.ASCII)
+
+
+class SortText(Described):
+    """The field of an order; with a minus before it the highest come first."""
+
+    def __init__(self, **options: Any) -> None:
+        spec = {"type": "string", "enum": list(_ORDERS), "default": "-insertAt"}
+        super().__init__(load_default=lambda: ("insertAt", True), spec=spec, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, bool]:
+        if value not in _ORDERS:
+            raise ValidationError(f"must be one of {', '.join(sorted(SORTS))}, with - before it for the highest first")
+        return value.lstrip("-"), value.startswith("-")
+
+
+class FieldsText(Several):
+    """Names of fields of a job, dotted ones too, with commas between them."""
+
+    def __init__(self, **options: Any) -> None:
+        name = rf"({'|'.join(sorted(SHOWN))})(\.[^,]+)?"
+        super().__init__(load_default=list, spec={"type": "string", "pattern": f"^{name}(,{name})*$"}, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[str]:
+        names: list[str] = value.split(",")
+        try:
+            Projection.read(names)
+        except InvalidInputError as error:
+            raise ValidationError(error.problems["fields"]) from None
+        return names
+
+
+class JobsQuery(Query):
+    """Filter of jobs, order and fields."""
+
+    prefix = "meta."
+    queue = Text(spec=json_types.QUEUE)
+    type = Text()
+    state = StatesText(attribute="states")
+    batch_id = Text(spec=json_types.ID)
+    parent_id = Text(spec=json_types.ID)
+    schedule = Text()
+    inserted_after = Moment()
+    inserted_before = Moment()
+    q = Text(attribute="text", spec={"minLength": 1, "maxLength": LONGEST_TEXT})
+    slow = FlagText()
+    sort = SortText()
+    limit = LimitText(MOST_LISTED)
+    cursor = Text(load_default=absent)
+    fields_ = FieldsText(data_key="fields")
+
+
+class WaitQuery(Query):
+    """Seconds to wait for a change."""
+
+    wait = SecondsText(LONGEST_WAIT)
+
+
+class LineCursor(Described):
+    """The cursor of a log."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(load_default=int, spec=json_types.CURSOR, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
+        line = _LINE.fullmatch(decoded(value))
+        if line is None:
+            raise ValidationError("is not a cursor of this log")
+        return int(line[1])
+
+
+def line_cursor(number: int) -> str:
+    """Return the cursor of a log from the line with a number on."""
+    return encoded(f"line:{number}")
+
+
+class LevelsText(Several):
+    """One or more levels of log lines, with commas between them."""
+
+    def __init__(self, **options: Any) -> None:
+        spec = {"type": "string", "pattern": f"^[^,]{{1,{LONGEST_LEVEL}}}(,[^,]{{1,{LONGEST_LEVEL}}})*$"}
+        super().__init__(load_default=tuple, spec=spec, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(value.split(",")))
+
+
+class NumberText(Described):
+    """A whole number."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(spec={"type": "integer", "minimum": 0, "maximum": 999_999_999}, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
+        return whole(value)
+
+
+class LogsQuery(Query):
+    """Part of a log."""
+
+    limit = LimitText(MOST_LINES, MOST_LINES)
+    cursor = LineCursor(attribute="after")
+    level = LevelsText(attribute="levels")
+    attempt = NumberText()
+    wait = SecondsText(LONGEST_WAIT)
+    format = ChoiceText("json", "text", load_default=absent)
+
+
+class LogPage(Response):
+    """A page of log lines.
+
+    ``resume`` is the cursor after the last line; ``ended`` is true if no more lines follow.
+    """
+
+    items = Items(Inner(LogLineResponse))
+    next = Text(allow_none=True)
+    resume = Text()
+    ended = Flag()
+
+
+class BulkSchema(Strict):
+    """Many jobs to add."""
+
+    jobs = Items(
+        Anything(spec=json_types.named("NewJob")), required=True, spec={"minItems": 1, "maxItems": MOST_AT_ONCE}
+    )
+
+
+class PatchSchema(ContentSchema):
+    """Fields of a job that may change while it is not processing."""
+
+    meta = Object(spec=json_types.META)
+    delay_til = Moment(allow_none=True)
+    lease = Number(spec=json_types.bounds("lease"))
+    timeout = Number(allow_none=True, spec=json_types.bounds("timeout"))
+
+
+class SearchSchema(Strict):
+    """A search; the domain checks filter, order and fields."""
+
+    filter = Object()
+    sort = Object(allow_none=True, spec={"maxProperties": 1})
+    fields_ = Items(Text(), data_key="fields", spec={"maxItems": MOST_SHOWN})
+    limit = Whole(spec={"minimum": 1, "maximum": MOST_FOUND, "default": 50})
+    cursor = Text(allow_none=True, spec=json_types.CURSOR)
+    slow = Flag()
+
+
+class AggregateSchema(Strict):
+    """A pipeline over jobs; the domain checks its stages."""
+
+    pipeline = Items(Object(), required=True, spec={"minItems": 1, "maxItems": MOST_STAGES})
+    slow = Flag()
+
+
+class RowsResponse(Response):
+    """The rows of a pipeline; ``truncated`` if there are more."""
+
+    items = Items(Object())
+    truncated = Flag()
+
+
+class PartialJobResponse(JobResponse):
+    """A job, or the fields of it that were asked for."""
+
+    sparse = frozenset(set(JobResponse._declared_fields) - {"id"})  # noqa: SLF001 - marshmallow has no public name for it
+
+
+JobPage: Final = page("JobPage", PartialJobResponse)
+
+
+class AddedJobResponse(JobResponse):
+    """A job that was added with others; without its result, logs and history if a repeated request finds much there."""
+
+    sparse = JobResponse.sparse | {"result", "logs", "history"}
+
+
+class JobsResponse(Response):
+    """Jobs that were added together."""
+
+    items = Items(Inner(AddedJobResponse))
+
+
+class RelativeResponse(BriefResponse):
+    """A job with its children."""
+
+    children = Items(Anything(spec=json_types.named("Relative")))
+
+
+class BatchBriefResponse(Response):
+    """The batch of a job."""
+
+    id = Text(spec=json_types.ID)
+    counts = Object(spec=json_types.COUNTS)
+
+
+class FamilyResponse(Response):
+    """The relatives of a job."""
+
+    ancestors = Items(Inner(BriefResponse))
+    job = Inner(RelativeResponse)
+    batch = Inner(BatchBriefResponse, allow_none=True)
+    truncated = Flag()
+
+
+class ReasonForm(Object):
+    """A reason: its kind, its message and its details."""
+
+    def _serialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        return {"kind": value.kind, "message": value.message, **value.details}
+
+
+class WhyResponse(Response):
+    """Reasons why a job does not run, of a `Why`."""
+
+    id = Text(attribute="job.id", spec=json_types.ID)
+    state = Text(attribute="job.state", spec=json_types.STATE)
+    reasons = Items(ReasonForm(spec={"required": ["kind", "message"]}))
+    next_start_at = Moment(allow_none=True)

@@ -1,0 +1,120 @@
+"""Requests of workers that poll, and their replies."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+from marshmallow import fields
+
+from jobqueue.api.schemas import json_types
+from jobqueue.api.schemas.fields import (
+    Anything,
+    Described,
+    Flag,
+    Inner,
+    Items,
+    Moment,
+    Number,
+    Response,
+    Strict,
+    Text,
+    instance,
+)
+from jobqueue.api.schemas.queries import LONGEST_WAIT
+from jobqueue.api.schemas.responses import JobResponse
+
+MOST_TYPES: Final = 100
+MOST_LINES: Final = 1000
+LONGEST_WORKER: Final = 200
+LONGEST_LEVEL: Final = 50
+
+
+class LineSchema(Strict):
+    """A log line."""
+
+    m = Text(required=True)
+    level = Text(allow_none=True, spec={"minLength": 1, "maxLength": LONGEST_LEVEL})
+
+
+class Line(Described, fields.Raw):
+    """A log line: text, or an object with ``m`` and perhaps ``level``; becomes a pair of text and level."""
+
+    must = "must be text or an object with m and level"
+    form: ClassVar[json_types.Form] = {"anyOf": [{"type": "string"}, json_types.named("Line")]}
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, str | None]:
+        if isinstance(value, str):
+            return value, None
+        if not isinstance(value, dict):
+            raise self.make_error("invalid")
+        line = instance(LineSchema).load(value)
+        return line["m"], line.get("level")
+
+
+class ClaimSchema(Strict):
+    """A worker asks for a job."""
+
+    worker = Text(required=True, spec={"minLength": 1, "maxLength": LONGEST_WORKER})
+    types = Items(Text(spec=json_types.TYPE), allow_none=True, spec={"minItems": 1, "maxItems": MOST_TYPES})
+    wait = Number(spec={"minimum": 0, "maximum": LONGEST_WAIT})
+    lease = Number(allow_none=True, spec=json_types.bounds("lease"))
+
+
+class TokenSchema(Strict):
+    """The token of the claim, which every report of a worker has."""
+
+    token = Text(required=True)
+
+
+class HeartbeatSchema(TokenSchema):
+    """A worker still runs the job."""
+
+    progress = Number(allow_none=True, spec={"minimum": 0, "maximum": 100})
+    logs = Items(Line(), spec={"maxItems": MOST_LINES})
+
+
+class SucceedSchema(TokenSchema):
+    """The job is done."""
+
+    result = Anything(allow_none=True, spec={})
+
+
+class DieSchema(TokenSchema):
+    """The job can never succeed."""
+
+    reason = Text(required=True)
+
+
+class FailSchema(DieSchema):
+    """This attempt did not succeed."""
+
+    trace = Text(allow_none=True)
+
+
+class RetrySchema(TokenSchema):
+    """The job is to run again, uncounted."""
+
+    reason = Text(allow_none=True)
+    delay = Number(allow_none=True, spec=json_types.bounds("delay"))
+
+
+class ClaimedResponse(Response):
+    """A claimed job, and the token for its reports."""
+
+    job = Inner(JobResponse)
+    token = Text()
+
+
+class BeatResponse(Response):
+    """The end of the lease, or that a person killed the job."""
+
+    reset_at = Moment(allow_none=True)
+    cancelled = Flag()
+
+
+class SettledResponse(Response):
+    """The state of a job after a report."""
+
+    id = Text(spec=json_types.ID)
+    state = Text(spec=json_types.STATE)
+    delay_til = Moment(allow_none=True)
