@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from jobqueue.api.bulk import failures, handlers, schemas
@@ -18,46 +19,39 @@ _KILL: Final = Body(schemas.ManyKillSchema, {"filter": {"queue": "old"}})
 _DELETE: Final = Body(schemas.ManySchema, _FILTER)
 _ENDED: Final = ok(schemas.OperationResponse, "the operation as it ended")
 
+_route: Final = partial(Route, tag="jobs")
+
 ROUTES: Final = (
-    Route("POST", "/v1/jobs/requeue", handlers.requeue_many, "admin", tag="jobs", body=_REQUEUE, replies=_BEGUN),
-    Route("POST", "/v1/jobs/kill", handlers.kill_many, "admin", tag="jobs", body=_KILL, replies=_BEGUN),
-    Route("POST", "/v1/jobs/delete", handlers.delete_many, "admin", tag="jobs", body=_DELETE, replies=_BEGUN),
-    Route(
+    _route("POST", "/v1/jobs/requeue", handlers.requeue_many, "admin", _BEGUN, body=_REQUEUE),
+    _route("POST", "/v1/jobs/kill", handlers.kill_many, "admin", _BEGUN, body=_KILL),
+    _route("POST", "/v1/jobs/delete", handlers.delete_many, "admin", _BEGUN, body=_DELETE),
+    _route(
         "GET",
         "/v1/operations",
         handlers.list_operations,
         "read",
-        tag="jobs",
+        ok(schemas.OperationPage),
         query=schemas.OperationsQuery,
-        replies=ok(schemas.OperationPage),
     ),
-    Route(
-        "GET",
-        "/v1/operations/{id}",
-        handlers.show,
-        "read",
-        tag="jobs",
-        replies=ok(schemas.OperationResponse),
-        errors=(404,),
-    ),
-    Route("POST", "/v1/operations/{id}/stop", handlers.stop, "admin", tag="jobs", replies=_ENDED, errors=(404, 409)),
+    _route("GET", "/v1/operations/{id}", handlers.show, "read", ok(schemas.OperationResponse), errors=(404,)),
+    _route("POST", "/v1/operations/{id}/stop", handlers.stop, "admin", _ENDED, errors=(404, 409)),
     Route(
         "GET",
         "/v1/failures",
         failures.list_failures,
         "read",
+        ok(schemas.FailurePage),
         tag="history",
         query=schemas.FailuresQuery,
-        replies=ok(schemas.FailurePage),
     ),
     Route(
         "POST",
         "/v1/failures/{fingerprint}/requeue",
         failures.requeue,
         "admin",
+        {**_BEGUN, 200: Reply(schemas.TrialResponse, _TRIED)},
         tag="history",
         body=Body(schemas.FailureRequeueSchema, {"trial": True}, optional=True),
-        replies={**_BEGUN, 200: Reply(schemas.TrialResponse, _TRIED)},
         errors=(404, 409),
     ),
 )

@@ -8,9 +8,8 @@ To add a route:
 2. Write the handler. The first line of its docstring is the summary in the document. ``request[QUERY]`` holds the
    values of the query string; without a schema every parameter is refused. The handler reads the body with
    ``json_body.read_body`` and writes the reply with ``Response.of``.
-3. Add a line to the table in the room's ``routes.py``: ``Route("GET", "/v1/things", things.show, "read", tag="things",
-   query=ThingsQuery, replies=ok(ThingsResponse), errors=(404,))``. ``errors`` are those that do not follow from the
-   rest:
+3. Add a line to the table in the room's ``routes.py``: ``_route("GET", "/v1/things", things.show, "read",
+   ok(ThingsResponse), query=ThingsQuery, errors=(404,))``. ``errors`` are those that do not follow from the rest:
 
    * with a role 401, 403 and 429; with anything to read 422; always 500 and 503
    * with a body 400, 408, 413 and 415
@@ -23,7 +22,7 @@ To add a route:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from aiohttp import hdrs
@@ -77,8 +76,8 @@ class Route:
 
     Attributes:
         role: that a caller needs; ``None`` opens the route to everybody.
-        tag: the section of the document.
         replies: by status.
+        tag: the section of the document; a room has a default.
         query: of the query string.
         errors: statuses that do not follow from the rest.
         headers: of the request.
@@ -89,8 +88,9 @@ class Route:
     path: str
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     role: Role | None
-    tag: Tag
     replies: Mapping[int, Reply]
+    _: KW_ONLY
+    tag: Tag
     query: type[Query] | None = None
     body: Body | None = None
     errors: tuple[int, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from jobqueue.api.http.route_spec import Reply, Route, ok
@@ -10,34 +11,19 @@ from jobqueue.api.insight import events, schemas, stats
 _METRICS: Final = {200: Reply(text="in Prometheus's text format", media_type="text/plain")}
 _EVENTS: Final = {200: Reply(text="events, until either side ends it", media_type=events.EVENT_STREAM)}
 
+_route: Final = partial(Route, tag="history")
+
 ROUTES: Final = (
-    Route(
-        "GET",
-        "/v1/stats",
-        stats.show,
-        "read",
-        tag="history",
-        query=schemas.StatsQuery,
-        replies=ok(schemas.StatsResponse),
-    ),
-    Route("GET", "/metrics", stats.metrics, "read", tag="system", replies=_METRICS),
-    Route(
-        "GET",
-        "/v1/events",
-        events.stream,
-        "read",
-        tag="history",
-        query=schemas.EventsQuery,
-        replies=_EVENTS,
-        headers=("Last-Event-ID",),
-    ),
+    _route("GET", "/v1/stats", stats.show, "read", ok(schemas.StatsResponse), query=schemas.StatsQuery),
+    Route("GET", "/metrics", stats.metrics, "read", _METRICS, tag="system"),
+    _route("GET", "/v1/events", events.stream, "read", _EVENTS, query=schemas.EventsQuery, headers=("Last-Event-ID",)),
     Route(
         "GET",
         "/v1/audit",
         stats.list_changes,
         "admin",
+        ok(schemas.ChangePage),
         tag="access",
         query=schemas.AuditQueryString,
-        replies=ok(schemas.ChangePage),
     ),
 )

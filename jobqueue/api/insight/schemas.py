@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from jobqueue.api.schemas import json_types
-from jobqueue.api.schemas.fields import (
-    Anything,
-    Flag,
-    Inner,
-    Items,
-    Moment,
-    Number,
-    Object,
-    Response,
-    Text,
-    Whole,
-    page,
-)
+from jobqueue.api.schemas import fields, json_types
+from jobqueue.api.schemas.fields import Response, page
 from jobqueue.api.schemas.queries import ChoicesText, ChoiceText, FlagText, IdText, LimitText, Query, StatesText, absent
 from jobqueue.domain.search.query import MOST_LISTED
 from jobqueue.services.insight.stats import WINDOWS
@@ -28,16 +16,16 @@ _SECONDS: Final = {"minimum": 0}
 class StatsQuery(Query):
     """Filter and windows of statistics."""
 
-    queue = Text()
-    type = Text()
+    queue = fields.Text()
+    type = fields.Text()
     window = ChoicesText(WINDOWS, lambda: tuple(WINDOWS), attribute="windows")
 
 
 class EventsQuery(Query):
     """Filter of events."""
 
-    queue = Text()
-    type = Text()
+    queue = fields.Text()
+    type = fields.Text()
     job = IdText(attribute="job_id", load_default=absent)
     batch = IdText(attribute="batch_id", load_default=absent)
     state = StatesText(attribute="states")
@@ -47,92 +35,92 @@ class EventsQuery(Query):
 class RatesResponse(Response):
     """Rates, a minute."""
 
-    added = Number(spec=_SECONDS)
-    started = Number(spec=_SECONDS)
-    finished = Number(spec=_SECONDS)
+    added = fields.Number(spec=_SECONDS)
+    started = fields.Number(spec=_SECONDS)
+    finished = fields.Number(spec=_SECONDS)
 
 
 class TimesResponse(Response):
     """Percentiles of times, in seconds."""
 
-    count = Whole()
-    p50 = Number(allow_none=True)
-    p90 = Number(allow_none=True)
-    p99 = Number(allow_none=True)
+    count = fields.Whole()
+    p50 = fields.Number(allow_none=True)
+    p90 = fields.Number(allow_none=True)
+    p99 = fields.Number(allow_none=True)
 
 
 class FiguresResponse(Response):
     """Activity of jobs."""
 
-    added = Whole()
-    started = Whole()
-    succeeded = Whole()
-    failed = Whole()
-    killed = Whole()
-    attempts = Object(spec=json_types.COUNTS)
-    per_minute = Inner(RatesResponse)
-    wait = Inner(TimesResponse)
-    run = Inner(TimesResponse)
+    added = fields.Whole()
+    started = fields.Whole()
+    succeeded = fields.Whole()
+    failed = fields.Whole()
+    killed = fields.Whole()
+    attempts = fields.Object(spec=json_types.COUNTS)
+    per_minute = fields.Inner(RatesResponse)
+    wait = fields.Inner(TimesResponse)
+    run = fields.Inner(TimesResponse)
 
 
 class TypeFiguresResponse(FiguresResponse):
     """Activity of the jobs of a type; ``null`` stands for the types beyond the bound."""
 
-    type = Text(allow_none=True)
+    type = fields.Text(allow_none=True)
 
 
 class QueueFiguresResponse(FiguresResponse):
     """Activity of the jobs of a queue."""
 
-    queue = Text(allow_none=True)
-    types = Items(Inner(TypeFiguresResponse))
+    queue = fields.Text(allow_none=True)
+    types = fields.Items(fields.Inner(TypeFiguresResponse))
 
 
 class WindowResponse(FiguresResponse):
     """Activity within a window of time."""
 
-    from_ = Moment(data_key="from")
-    to = Moment()
-    seconds = Number()
-    queues = Items(Inner(QueueFiguresResponse))
+    from_ = fields.Moment(data_key="from")
+    to = fields.Moment()
+    seconds = fields.Number()
+    queues = fields.Items(fields.Inner(QueueFiguresResponse))
 
 
 class CountsResponse(Response):
     """Jobs by state."""
 
-    total = Object(spec=json_types.COUNTS)
-    queues = Object(spec={"additionalProperties": json_types.COUNTS})
+    total = fields.Object(spec=json_types.COUNTS)
+    queues = fields.Object(spec={"additionalProperties": json_types.COUNTS})
 
 
 class WindowsResponse(Response):
     """Activity by window."""
 
     sparse = frozenset({"five_minutes", "hour", "day", "week"})
-    five_minutes = Inner(WindowResponse, data_key="5m")
-    hour = Inner(WindowResponse, data_key="1h")
-    day = Inner(WindowResponse, data_key="24h")
-    week = Inner(WindowResponse, data_key="7d")
+    five_minutes = fields.Inner(WindowResponse, data_key="5m")
+    hour = fields.Inner(WindowResponse, data_key="1h")
+    day = fields.Inner(WindowResponse, data_key="24h")
+    week = fields.Inner(WindowResponse, data_key="7d")
 
 
 class StatsResponse(Response):
     """Statistics; ``counts`` are missing in those of one type."""
 
     sparse = frozenset({"counts"})
-    at = Moment()
-    relative_error = Number()
-    windows = Inner(WindowsResponse)
-    counts = Inner(CountsResponse)
+    at = fields.Moment()
+    relative_error = fields.Number()
+    windows = fields.Inner(WindowsResponse)
+    counts = fields.Inner(CountsResponse)
 
 
 class AuditQueryString(Query):
     """Filter of the audit."""
 
     kind = ChoiceText("job", "batch", "queue", "schedule", "token", "operation", load_default=absent)
-    name = Text(load_default=absent)
-    action = Text(load_default=absent)
-    actor = Text(load_default=absent)
-    after = Moment(load_default=absent)
-    before = Moment(load_default=absent)
+    name = fields.Text(load_default=absent)
+    action = fields.Text(load_default=absent)
+    actor = fields.Text(load_default=absent)
+    after = fields.Moment(load_default=absent)
+    before = fields.Moment(load_default=absent)
     limit = LimitText(MOST_LISTED)
     cursor = IdText(load_default=absent)
 
@@ -140,14 +128,14 @@ class AuditQueryString(Query):
 class ChangeResponse(Response):
     """An entry of the audit."""
 
-    id = Text(spec=json_types.ID)
-    at = Moment()
-    by = Object()
-    action = Text()
-    target = Object()
-    unconfirmed = Flag()
-    before = Anything(allow_none=True, spec={})
-    after = Anything(allow_none=True, spec={})
+    id = fields.Text(spec=json_types.ID)
+    at = fields.Moment()
+    by = fields.Object()
+    action = fields.Text()
+    target = fields.Object()
+    unconfirmed = fields.Flag()
+    before = fields.Anything(allow_none=True, spec={})
+    after = fields.Anything(allow_none=True, spec={})
 
 
 ChangePage: Final = page("ChangePage", ChangeResponse)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from jobqueue.api.http.route_spec import MADE_BEFORE, NO_CONTENT, Body, Reply, Route, ok
@@ -23,124 +24,90 @@ _PIPELINE: Final = [
 ]
 _CHANGED: Final = ok(responses.JobResponse, "the job as it is now")
 
+_route: Final = partial(Route, tag="jobs")
+
 ROUTES: Final = (
-    Route(
+    _route(
         "POST",
         "/v1/jobs",
         handlers.create,
         "enqueue",
-        tag="jobs",
-        body=Body(requests.NewJobSchema, _NEW),
-        replies={
+        {
             201: Reply(responses.JobResponse, "the new job", ("Location",)),
             200: Reply(responses.JobResponse, MADE_BEFORE),
         },
+        body=Body(requests.NewJobSchema, _NEW),
         errors=(409,),
         headers=("Idempotency-Key",),
     ),
-    Route(
-        "GET", "/v1/jobs", listing.list_jobs, "read", tag="jobs", query=schemas.JobsQuery, replies=ok(schemas.JobPage)
-    ),
-    Route(
+    _route("GET", "/v1/jobs", listing.list_jobs, "read", ok(schemas.JobPage), query=schemas.JobsQuery),
+    _route(
         "POST",
         "/v1/jobs/search",
         listing.search_jobs,
         "read",
-        tag="jobs",
+        ok(schemas.JobPage),
         body=Body(schemas.SearchSchema, _SEARCH, optional=True),
-        replies=ok(schemas.JobPage),
     ),
-    Route(
+    _route(
         "POST",
         "/v1/jobs/aggregate",
         listing.aggregate,
         "read",
-        tag="jobs",
+        ok(schemas.RowsResponse),
         body=Body(schemas.AggregateSchema, {"pipeline": _PIPELINE}),
-        replies=ok(schemas.RowsResponse),
     ),
-    Route(
+    _route(
         "POST",
         "/v1/jobs/bulk",
         handlers.create_many,
         "enqueue",
-        tag="jobs",
+        {201: Reply(schemas.JobsResponse, "the new jobs"), 200: Reply(schemas.JobsResponse, MADE_BEFORE)},
         body=Body(schemas.BulkSchema, {"jobs": [_NEW]}),
-        replies={201: Reply(schemas.JobsResponse, "the new jobs"), 200: Reply(schemas.JobsResponse, MADE_BEFORE)},
         errors=(409,),
         headers=("Idempotency-Key",),
     ),
-    Route(
+    _route(
         "GET",
         "/v1/jobs/{id}",
         events.show,
         "read",
-        tag="jobs",
+        ok(responses.JobResponse),
         query=schemas.WaitQuery,
-        replies=ok(responses.JobResponse),
         errors=(404,),
         has_etag=True,
     ),
-    Route(
+    _route(
         "PATCH",
         "/v1/jobs/{id}",
         handlers.patch,
         "admin",
-        tag="jobs",
+        _CHANGED,
         body=Body(schemas.PatchSchema, {"priority": 5}),
-        replies=_CHANGED,
         errors=(404, 409),
         has_etag=True,
     ),
-    Route(
-        "DELETE",
-        "/v1/jobs/{id}",
-        handlers.delete,
-        "admin",
-        tag="jobs",
-        replies=NO_CONTENT,
-        errors=(404, 409),
-        has_etag=True,
-    ),
-    Route(
-        "GET",
-        "/v1/jobs/{id}/logs",
-        logs.logs,
-        "read",
-        tag="jobs",
-        query=schemas.LogsQuery,
-        replies=ok(schemas.LogPage),
-        errors=(404,),
-    ),
-    Route(
-        "GET",
-        "/v1/jobs/{id}/family",
-        handlers.family,
-        "read",
-        tag="jobs",
-        replies=ok(schemas.FamilyResponse),
-        errors=(404,),
-    ),
-    Route("GET", "/v1/jobs/{id}/why", handlers.why, "read", tag="jobs", replies=ok(schemas.WhyResponse), errors=(404,)),
-    Route(
+    _route("DELETE", "/v1/jobs/{id}", handlers.delete, "admin", NO_CONTENT, errors=(404, 409), has_etag=True),
+    _route("GET", "/v1/jobs/{id}/logs", logs.logs, "read", ok(schemas.LogPage), query=schemas.LogsQuery, errors=(404,)),
+    _route("GET", "/v1/jobs/{id}/family", handlers.family, "read", ok(schemas.FamilyResponse), errors=(404,)),
+    _route("GET", "/v1/jobs/{id}/why", handlers.why, "read", ok(schemas.WhyResponse), errors=(404,)),
+    _route(
         "POST",
         "/v1/jobs/{id}/requeue",
         handlers.requeue,
         "admin",
-        tag="jobs",
+        _CHANGED,
         body=Body(requests.ContentSchema, {"attempts": 3}, optional=True),
-        replies=_CHANGED,
         errors=(404, 409),
         has_etag=True,
     ),
-    Route(
+    _route(
         "POST",
         "/v1/jobs/{id}/kill",
         handlers.kill,
         "admin",
-        tag="jobs",
+        _CHANGED,
         body=Body(requests.KillSchema, {"reason": "not needed any more"}, optional=True),
-        replies=_CHANGED,
         errors=(404, 409),
         has_etag=True,
     ),

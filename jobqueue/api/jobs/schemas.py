@@ -7,22 +7,8 @@ from typing import Any, Final
 
 from marshmallow import ValidationError
 
-from jobqueue.api.schemas import json_types
-from jobqueue.api.schemas.fields import (
-    Anything,
-    Described,
-    Flag,
-    Inner,
-    Items,
-    Moment,
-    Number,
-    Object,
-    Response,
-    Strict,
-    Text,
-    Whole,
-    page,
-)
+from jobqueue.api.schemas import fields, json_types
+from jobqueue.api.schemas.fields import Response, Strict, page
 from jobqueue.api.schemas.queries import (
     LONGEST_WAIT,
     ChoiceText,
@@ -52,7 +38,7 @@ _ORDERS: Final = tuple(f"{sign}{name}" for name in sorted(SORTS) for sign in ("-
 _LINE: Final = re.compile(r"line:([0-9]{1,9})", re.ASCII)
 
 
-class SortText(Described):
+class SortText(fields.Described):
     """The field of an order; with a minus before it the highest come first."""
 
     def __init__(self, **options: Any) -> None:
@@ -85,19 +71,19 @@ class JobsQuery(Query):
     """Filter of jobs, order and fields."""
 
     prefix = "meta."
-    queue = Text(spec=json_types.QUEUE)
-    type = Text()
+    queue = fields.Text(spec=json_types.QUEUE)
+    type = fields.Text()
     state = StatesText(attribute="states")
-    batch_id = Text(spec=json_types.ID)
-    parent_id = Text(spec=json_types.ID)
-    schedule = Text()
-    inserted_after = Moment()
-    inserted_before = Moment()
-    q = Text(attribute="text", spec={"minLength": 1, "maxLength": LONGEST_TEXT})
+    batch_id = fields.Text(spec=json_types.ID)
+    parent_id = fields.Text(spec=json_types.ID)
+    schedule = fields.Text()
+    inserted_after = fields.Moment()
+    inserted_before = fields.Moment()
+    q = fields.Text(attribute="text", spec={"minLength": 1, "maxLength": LONGEST_TEXT})
     slow = FlagText()
     sort = SortText()
     limit = LimitText(MOST_LISTED)
-    cursor = Text(load_default=absent)
+    cursor = fields.Text(load_default=absent)
     fields_ = FieldsText(data_key="fields")
 
 
@@ -107,7 +93,7 @@ class WaitQuery(Query):
     wait = SecondsText(LONGEST_WAIT)
 
 
-class LineCursor(Described):
+class LineCursor(fields.Described):
     """The cursor of a log."""
 
     def __init__(self, **options: Any) -> None:
@@ -136,7 +122,7 @@ class LevelsText(Several):
         return tuple(dict.fromkeys(value.split(",")))
 
 
-class NumberText(Described):
+class NumberText(fields.Described):
     """A whole number."""
 
     def __init__(self, **options: Any) -> None:
@@ -163,52 +149,52 @@ class LogPage(Response):
     ``resume`` is the cursor after the last line; ``ended`` is true if no more lines follow.
     """
 
-    items = Items(Inner(LogLineResponse))
-    next = Text(allow_none=True)
-    resume = Text()
-    ended = Flag()
+    items = fields.Items(fields.Inner(LogLineResponse))
+    next = fields.Text(allow_none=True)
+    resume = fields.Text()
+    ended = fields.Flag()
 
 
 class BulkSchema(Strict):
     """Many jobs to add."""
 
-    jobs = Items(
-        Anything(spec=json_types.named("NewJob")), required=True, spec={"minItems": 1, "maxItems": MOST_AT_ONCE}
+    jobs = fields.Items(
+        fields.Anything(spec=json_types.named("NewJob")), required=True, spec={"minItems": 1, "maxItems": MOST_AT_ONCE}
     )
 
 
 class PatchSchema(ContentSchema):
     """Fields of a job that may change while it is not processing."""
 
-    meta = Object(spec=json_types.META)
-    delay_til = Moment(allow_none=True)
-    lease = Number(spec=json_types.bounds("lease"))
-    timeout = Number(allow_none=True, spec=json_types.bounds("timeout"))
+    meta = fields.Object(spec=json_types.META)
+    delay_til = fields.Moment(allow_none=True)
+    lease = fields.Number(spec=json_types.bounds("lease"))
+    timeout = fields.Number(allow_none=True, spec=json_types.bounds("timeout"))
 
 
 class SearchSchema(Strict):
     """A search; the domain checks filter, order and fields."""
 
-    filter = Object()
-    sort = Object(allow_none=True, spec={"maxProperties": 1})
-    fields_ = Items(Text(), data_key="fields", spec={"maxItems": MOST_SHOWN})
-    limit = Whole(spec={"minimum": 1, "maximum": MOST_FOUND, "default": 50})
-    cursor = Text(allow_none=True, spec=json_types.CURSOR)
-    slow = Flag()
+    filter = fields.Object()
+    sort = fields.Object(allow_none=True, spec={"maxProperties": 1})
+    fields_ = fields.Items(fields.Text(), data_key="fields", spec={"maxItems": MOST_SHOWN})
+    limit = fields.Whole(spec={"minimum": 1, "maximum": MOST_FOUND, "default": 50})
+    cursor = fields.Text(allow_none=True, spec=json_types.CURSOR)
+    slow = fields.Flag()
 
 
 class AggregateSchema(Strict):
     """A pipeline over jobs; the domain checks its stages."""
 
-    pipeline = Items(Object(), required=True, spec={"minItems": 1, "maxItems": MOST_STAGES})
-    slow = Flag()
+    pipeline = fields.Items(fields.Object(), required=True, spec={"minItems": 1, "maxItems": MOST_STAGES})
+    slow = fields.Flag()
 
 
 class RowsResponse(Response):
     """The rows of a pipeline; ``truncated`` if there are more."""
 
-    items = Items(Object())
-    truncated = Flag()
+    items = fields.Items(fields.Object())
+    truncated = fields.Flag()
 
 
 class PartialJobResponse(JobResponse):
@@ -229,32 +215,32 @@ class AddedJobResponse(JobResponse):
 class JobsResponse(Response):
     """Jobs that were added together."""
 
-    items = Items(Inner(AddedJobResponse))
+    items = fields.Items(fields.Inner(AddedJobResponse))
 
 
 class RelativeResponse(BriefResponse):
     """A job with its children."""
 
-    children = Items(Anything(spec=json_types.named("Relative")))
+    children = fields.Items(fields.Anything(spec=json_types.named("Relative")))
 
 
 class BatchBriefResponse(Response):
     """The batch of a job."""
 
-    id = Text(spec=json_types.ID)
-    counts = Object(spec=json_types.COUNTS)
+    id = fields.Text(spec=json_types.ID)
+    counts = fields.Object(spec=json_types.COUNTS)
 
 
 class FamilyResponse(Response):
     """The relatives of a job."""
 
-    ancestors = Items(Inner(BriefResponse))
-    job = Inner(RelativeResponse)
-    batch = Inner(BatchBriefResponse, allow_none=True)
-    truncated = Flag()
+    ancestors = fields.Items(fields.Inner(BriefResponse))
+    job = fields.Inner(RelativeResponse)
+    batch = fields.Inner(BatchBriefResponse, allow_none=True)
+    truncated = fields.Flag()
 
 
-class ReasonForm(Object):
+class ReasonForm(fields.Object):
     """A reason: its kind, its message and its details."""
 
     def _serialize(self, value: Any, *_: Any, **__: Any) -> Any:
@@ -264,7 +250,7 @@ class ReasonForm(Object):
 class WhyResponse(Response):
     """Reasons why a job does not run, of a `Why`."""
 
-    id = Text(attribute="job.id", spec=json_types.ID)
-    state = Text(attribute="job.state", spec=json_types.STATE)
-    reasons = Items(ReasonForm(spec={"required": ["kind", "message"]}))
-    next_start_at = Moment(allow_none=True)
+    id = fields.Text(attribute="job.id", spec=json_types.ID)
+    state = fields.Text(attribute="job.state", spec=json_types.STATE)
+    reasons = fields.Items(ReasonForm(spec={"required": ["kind", "message"]}))
+    next_start_at = fields.Moment(allow_none=True)

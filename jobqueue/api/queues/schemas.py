@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError
 
-from jobqueue.api.schemas import json_types
-from jobqueue.api.schemas.fields import (
-    Anything,
-    Described,
-    Flag,
-    Inner,
-    Items,
-    Moment,
-    Number,
-    Object,
-    Response,
-    Strict,
-    Text,
-    Whole,
-    instance,
-    page,
-)
+from jobqueue.api.schemas import fields, json_types
+from jobqueue.api.schemas.fields import Response, Strict, instance, page
 from jobqueue.api.schemas.queries import MOST_QUEUES, FlagText, IdText, LimitText, Query, absent
 from jobqueue.domain.work.processing import LONGEST_TIMEOUT, MOST_PREVIOUS
+
+if TYPE_CHECKING:
+    from marshmallow.fields import Field
 
 
 class DeleteQueueQuery(Query):
@@ -43,16 +31,16 @@ class ChangesQuery(Query):
 class ProcessorSchema(Strict):
     """The processor of the jobs of a type."""
 
-    kind = Text(required=True, spec={"enum": ["webhook", "command"]})
-    url = Text(spec={"format": "uri"})
-    secret = Text(allow_none=True)
-    previous_secrets = Items(Text(), spec={"maxItems": MOST_PREVIOUS})
-    headers = Object(spec={"additionalProperties": {"type": "string"}})
-    timeout = Number(spec={"exclusiveMinimum": 0, "maximum": LONGEST_TIMEOUT})
-    name = Text()
+    kind = fields.Text(required=True, spec={"enum": ["webhook", "command"]})
+    url = fields.Text(spec={"format": "uri"})
+    secret = fields.Text(allow_none=True)
+    previous_secrets = fields.Items(fields.Text(), spec={"maxItems": MOST_PREVIOUS})
+    headers = fields.Object(spec={"additionalProperties": {"type": "string"}})
+    timeout = fields.Number(spec={"exclusiveMinimum": 0, "maximum": LONGEST_TIMEOUT})
+    name = fields.Text()
 
 
-class Processors(Described, fields.Raw):
+class Processors(fields.Anything):
     """Processors by job type."""
 
     form: ClassVar[json_types.Form] = {"type": "object", "additionalProperties": json_types.named("Processor")}
@@ -75,58 +63,58 @@ class Processors(Described, fields.Raw):
 class RateSchema(Strict):
     """So many starts in a window."""
 
-    limit = Whole(required=True, spec=json_types.RATE_LIMIT)
-    per = Number(required=True, spec=json_types.RATE_WINDOW)
+    limit = fields.Whole(required=True, spec=json_types.RATE_LIMIT)
+    per = fields.Number(required=True, spec=json_types.RATE_WINDOW)
 
 
 class BreakerSchema(Strict):
     """A circuit breaker: the failures that open it, and the pause before the trial."""
 
-    failures = Whole(spec=json_types.FAILURES)
-    cooldown = Number(spec=json_types.COOLDOWN)
-    per = Text(spec={"enum": ["queue", "type"]})
+    failures = fields.Whole(spec=json_types.FAILURES)
+    cooldown = fields.Number(spec=json_types.COOLDOWN)
+    per = fields.Text(spec={"enum": ["queue", "type"]})
 
 
 class RetentionSchema(Strict):
     """For how many seconds ended jobs are kept, by state."""
 
-    success = Number(allow_none=True, spec=json_types.RETENTION)
-    failed = Number(allow_none=True, spec=json_types.RETENTION)
-    killed = Number(allow_none=True, spec=json_types.RETENTION)
+    success = fields.Number(allow_none=True, spec=json_types.RETENTION)
+    failed = fields.Number(allow_none=True, spec=json_types.RETENTION)
+    killed = fields.Number(allow_none=True, spec=json_types.RETENTION)
 
 
 class QueueSchema(Strict):
     """The configuration of a queue."""
 
-    paused = Flag()
-    concurrency = Whole(allow_none=True, spec=json_types.CONCURRENCY)
-    rate = Inner(RateSchema, allow_none=True)
-    limit_by = Text(allow_none=True)
-    attempts = Whole(spec=json_types.bounds("attempts"))
-    backoff = Anything(spec=json_types.BACKOFF)
-    lease = Number(spec=json_types.bounds("lease"))
-    timeout = Number(allow_none=True, spec=json_types.bounds("timeout"))
-    priority = Whole(spec=json_types.bounds("priority"))
-    on_success_delete = Flag()
+    paused = fields.Flag()
+    concurrency = fields.Whole(allow_none=True, spec=json_types.CONCURRENCY)
+    rate = fields.Inner(RateSchema, allow_none=True)
+    limit_by = fields.Text(allow_none=True)
+    attempts = fields.Whole(spec=json_types.bounds("attempts"))
+    backoff = fields.Anything(spec=json_types.BACKOFF)
+    lease = fields.Number(spec=json_types.bounds("lease"))
+    timeout = fields.Number(allow_none=True, spec=json_types.bounds("timeout"))
+    priority = fields.Whole(spec=json_types.bounds("priority"))
+    on_success_delete = fields.Flag()
     processors = Processors()
-    retention = Inner(RetentionSchema, allow_none=True)
-    breaker = Inner(BreakerSchema, allow_none=True)
-    max_retries = Whole(spec=json_types.RETRIES)
+    retention = fields.Inner(RetentionSchema, allow_none=True)
+    breaker = fields.Inner(BreakerSchema, allow_none=True)
+    max_retries = fields.Whole(spec=json_types.RETRIES)
 
 
 class RatePatchSchema(RateSchema):
     """A change of a rate."""
 
-    limit = Whole(allow_none=True, spec=json_types.RATE_LIMIT)
-    per = Number(allow_none=True, spec=json_types.RATE_WINDOW)
+    limit = fields.Whole(allow_none=True, spec=json_types.RATE_LIMIT)
+    per = fields.Number(allow_none=True, spec=json_types.RATE_WINDOW)
 
 
 class QueuePatchSchema(QueueSchema):
     """A change of a queue (JSON Merge Patch); ``null`` gives the default."""
 
-    rate = Inner(RatePatchSchema, allow_none=True)
+    rate = fields.Inner(RatePatchSchema, allow_none=True)
 
-    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+    def on_bind_field(self, field_name: str, field_obj: Field[Any]) -> None:
         """Allow ``null`` everywhere."""
         super().on_bind_field(field_name, field_obj)
         field_obj.allow_none = True
@@ -135,45 +123,45 @@ class QueuePatchSchema(QueueSchema):
 class RotateSchema(Strict):
     """The webhook that gets a new secret."""
 
-    type = Text(required=True, spec=json_types.TYPE)
+    type = fields.Text(required=True, spec=json_types.TYPE)
 
 
 class QueueConfigResponse(Response):
     """The configuration of a queue, its secrets masked but for one made just now."""
 
-    name = Text()
-    paused = Flag()
-    concurrency = Whole(allow_none=True)
-    rate = Inner(RateSchema, allow_none=True)
-    limit_by = Text(allow_none=True)
-    attempts = Whole()
-    backoff = Anything(spec=json_types.BACKOFF)
-    lease = Number()
-    timeout = Number(allow_none=True)
-    priority = Whole()
-    on_success_delete = Flag()
-    processors = Object(spec={"additionalProperties": json_types.named("Processor")})
-    retention = Inner(RetentionSchema, allow_none=True)
-    breaker = Inner(BreakerSchema, allow_none=True)
-    max_retries = Whole()
+    name = fields.Text()
+    paused = fields.Flag()
+    concurrency = fields.Whole(allow_none=True)
+    rate = fields.Inner(RateSchema, allow_none=True)
+    limit_by = fields.Text(allow_none=True)
+    attempts = fields.Whole()
+    backoff = fields.Anything(spec=json_types.BACKOFF)
+    lease = fields.Number()
+    timeout = fields.Number(allow_none=True)
+    priority = fields.Whole()
+    on_success_delete = fields.Flag()
+    processors = fields.Object(spec={"additionalProperties": json_types.named("Processor")})
+    retention = fields.Inner(RetentionSchema, allow_none=True)
+    breaker = fields.Inner(BreakerSchema, allow_none=True)
+    max_retries = fields.Whole()
 
 
 class BreakerResponse(Response):
     """The state of a circuit breaker."""
 
-    type = Text(allow_none=True)
-    state = Text(spec={"enum": ["closed", "open", "half-open"]})
-    failures = Whole()
-    until = Moment(allow_none=True)
+    type = fields.Text(allow_none=True)
+    state = fields.Text(spec={"enum": ["closed", "open", "half-open"]})
+    failures = fields.Whole()
+    until = fields.Moment(allow_none=True)
 
 
 class QueueResponse(QueueConfigResponse):
     """The configuration of a queue with its figures."""
 
-    counts = Object(spec=json_types.COUNTS)
-    oldest_pending_age = Number(allow_none=True)
-    ended = Object(spec={"additionalProperties": json_types.COUNTS})
-    breakers = Items(Inner(BreakerResponse))
+    counts = fields.Object(spec=json_types.COUNTS)
+    oldest_pending_age = fields.Number(allow_none=True)
+    ended = fields.Object(spec={"additionalProperties": json_types.COUNTS})
+    breakers = fields.Items(fields.Inner(BreakerResponse))
 
 
 QueuePage: Final = page("QueuePage", QueueResponse)
@@ -182,5 +170,5 @@ QueuePage: Final = page("QueuePage", QueueResponse)
 class DeletedQueueResponse(Response):
     """A queue that was deleted, and how many jobs were killed for that."""
 
-    name = Text()
-    killed = Whole()
+    name = fields.Text()
+    killed = fields.Whole()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from jobqueue.api.http.route_spec import NO_CONTENT, Body, Reply, Route, ok
@@ -11,64 +12,23 @@ from jobqueue.api.schemas.queries import NamesQuery
 _NEW: Final = {"cron": "0 6 * * *", "timezone": "Europe/Berlin", "job": {"type": "report"}}
 _SCHEDULE: Final = ok(schemas.ScheduleResponse, "the schedule as it is now")
 
+_route: Final = partial(Route, tag="schedules")
+
 ROUTES: Final = (
-    Route(
-        "GET",
-        "/v1/schedules",
-        handlers.list_schedules,
-        "read",
-        tag="schedules",
-        query=NamesQuery,
-        replies=ok(schemas.SchedulePage),
-    ),
-    Route(
-        "GET",
-        "/v1/schedules/{name}",
-        handlers.show,
-        "read",
-        tag="schedules",
-        replies=_SCHEDULE,
-        errors=(404,),
-        has_etag=True,
-    ),
-    Route(
+    _route("GET", "/v1/schedules", handlers.list_schedules, "read", ok(schemas.SchedulePage), query=NamesQuery),
+    _route("GET", "/v1/schedules/{name}", handlers.show, "read", _SCHEDULE, errors=(404,), has_etag=True),
+    _route(
         "PUT",
         "/v1/schedules/{name}",
         handlers.put,
         "admin",
-        tag="schedules",
+        {**_SCHEDULE, 201: Reply(schemas.ScheduleResponse, "the new schedule")},
         body=Body(schemas.ScheduleSchema, _NEW),
-        replies={**_SCHEDULE, 201: Reply(schemas.ScheduleResponse, "the new schedule")},
         has_etag=True,
     ),
-    Route(
-        "DELETE",
-        "/v1/schedules/{name}",
-        handlers.delete,
-        "admin",
-        tag="schedules",
-        replies=NO_CONTENT,
-        errors=(404,),
-        has_etag=True,
-    ),
-    Route(
-        "POST",
-        "/v1/schedules/{name}/pause",
-        handlers.pause,
-        "admin",
-        tag="schedules",
-        replies=_SCHEDULE,
-        errors=(404, 409),
-        has_etag=True,
-    ),
-    Route(
-        "POST",
-        "/v1/schedules/{name}/resume",
-        handlers.resume,
-        "admin",
-        tag="schedules",
-        replies=_SCHEDULE,
-        errors=(404, 409),
-        has_etag=True,
+    _route("DELETE", "/v1/schedules/{name}", handlers.delete, "admin", NO_CONTENT, errors=(404,), has_etag=True),
+    _route("POST", "/v1/schedules/{name}/pause", handlers.pause, "admin", _SCHEDULE, errors=(404, 409), has_etag=True),
+    _route(
+        "POST", "/v1/schedules/{name}/resume", handlers.resume, "admin", _SCHEDULE, errors=(404, 409), has_etag=True
     ),
 )

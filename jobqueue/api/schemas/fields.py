@@ -107,14 +107,14 @@ class Inner(Described, fields.Nested):
     """An object with fields of its own."""
 
     must = "must be an object"
-    _serialize = fields.Nested._serialize  # type: ignore[assignment]  # marshmallow names its first parameter otherwise
+    _serialize = fields.Nested._serialize  # type: ignore[assignment]  # noqa: SLF001 - marshmallow's way to extend
 
 
 class Items(Described, fields.List[Any]):
     """A list; an error names a wrong item by its number."""
 
     must = "must be a list"
-    _serialize = fields.List._serialize
+    _serialize = fields.List._serialize  # noqa: SLF001 - as above
 
 
 class Anything(Described, fields.Raw):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from marshmallow import ValidationError
 
-from jobqueue.api.schemas import json_types
-from jobqueue.api.schemas.fields import Described, Strict, flattened, instance
+from jobqueue.api.schemas import fields, json_types
+from jobqueue.api.schemas.fields import Strict, flattened, instance
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import check_id, check_queue
 from jobqueue.domain.jobs.states import State
@@ -43,7 +43,7 @@ class Query(Strict):
     prefix: ClassVar[str] = ""
 
 
-class Several(Described):
+class Several(fields.Described):
     """Values with commas between them; a repeated parameter gives several values, too."""
 
 
@@ -73,7 +73,7 @@ class StatesText(ChoicesText):
         return tuple(State(word) for word in super()._deserialize(value, *arguments, **options))
 
 
-class ChoiceText(Described):
+class ChoiceText(fields.Described):
     """One of some words."""
 
     def __init__(self, *choices: str, **options: Any) -> None:
@@ -86,7 +86,7 @@ class ChoiceText(Described):
         return str(value)
 
 
-class LimitText(Described):
+class LimitText(fields.Described):
     """The most items of a page."""
 
     def __init__(self, most: int, default: int = _DEFAULT_LIMIT, **options: Any) -> None:
@@ -101,7 +101,7 @@ class LimitText(Described):
         return limit
 
 
-class SecondsText(Described):
+class SecondsText(fields.Described):
     """A number of seconds."""
 
     def __init__(self, most: int, **options: Any) -> None:
@@ -115,7 +115,7 @@ class SecondsText(Described):
         return float(value)
 
 
-class FlagText(Described):
+class FlagText(fields.Described):
     """A truth value; a parameter without a value is true."""
 
     def __init__(self, **options: Any) -> None:
@@ -127,7 +127,7 @@ class FlagText(Described):
         return bool(value != "false")
 
 
-class IdText(Described):
+class IdText(fields.Described):
     """An id of 24 hex digits."""
 
     def __init__(self, **options: Any) -> None:
@@ -140,7 +140,7 @@ class IdText(Described):
             raise ValidationError(error.problems["id"]) from None
 
 
-class NameCursor(Described):
+class NameCursor(fields.Described):
     """The cursor of a listing by name."""
 
     def __init__(self, **options: Any) -> None:

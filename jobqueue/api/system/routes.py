@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from jobqueue.api.description import openapi, pages
@@ -12,11 +13,13 @@ _HEALTH: Final = ok(schemas.StatusResponse)
 _PAGE: Final = {200: Reply(text="a page", media_type="text/html")}
 _FILE: Final = {200: Reply(text="a file", media_type="text/javascript")}
 
+_route: Final = partial(Route, tag="system")
+
 ROUTES: Final = (
-    Route("GET", "/", handlers.index, None, tag="system", replies=ok(schemas.IndexResponse)),
-    Route("GET", "/healthz", handlers.healthz, None, tag="system", replies=_HEALTH),
-    Route("GET", "/readyz", handlers.readyz, None, tag="system", replies=_HEALTH),
-    Route("GET", "/openapi.json", openapi.openapi, None, tag="system", replies=ok(schemas.DocumentResponse)),
-    Route("GET", "/docs", pages.page, None, tag="system", replies=_PAGE),
-    Route("GET", "/docs/{file}", pages.asset, None, tag="system", replies=_FILE, errors=(404,)),
+    _route("GET", "/", handlers.index, None, ok(schemas.IndexResponse)),
+    _route("GET", "/healthz", handlers.healthz, None, _HEALTH),
+    _route("GET", "/readyz", handlers.readyz, None, _HEALTH),
+    _route("GET", "/openapi.json", openapi.openapi, None, ok(schemas.DocumentResponse)),
+    _route("GET", "/docs", pages.page, None, _PAGE),
+    _route("GET", "/docs/{file}", pages.asset, None, _FILE, errors=(404,)),
 )

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from jobqueue.api.schemas.fields import Items, Object, Response, Strict, Text
+from jobqueue.api.schemas import fields
+from jobqueue.api.schemas.fields import Response, Strict
 
 
 class IndexResponse(Response):
     """The routes."""
 
-    name = Text()
-    routes = Items(Text())
+    name = fields.Text()
+    routes = fields.Items(fields.Text())
 
 
 class StatusResponse(Response):
     """The health of the process."""
 
-    status = Text()
+    status = fields.Text()
 
 
 class DocumentResponse(Strict):
     """An OpenAPI document."""
 
-    openapi = Text(required=True)
-    info = Object(required=True)
-    paths = Object(required=True)
-    components = Object()
-    tags = Items(Object())
-    security = Items(Object())
-    servers = Items(Object())
+    openapi = fields.Text(required=True)
+    info = fields.Object(required=True)
+    paths = fields.Object(required=True)
+    components = fields.Object()
+    tags = fields.Items(fields.Object())
+    security = fields.Items(fields.Object())
+    servers = fields.Items(fields.Object())

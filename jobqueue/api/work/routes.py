@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from jobqueue.api.http.route_spec import Body, Reply, Route, ok
@@ -17,48 +18,29 @@ _RETRY: Final = Body(schemas.RetrySchema, {"token": "9f2c", "delay": 60})
 _GONE: Final = (404, 409)
 _SETTLED: Final = ok(schemas.SettledResponse, "what became of the job")
 
+_route: Final = partial(Route, tag="work")
+
 ROUTES: Final = (
-    Route(
+    _route(
         "POST",
         "/v1/jobs/{id}/heartbeat",
         handlers.heartbeat,
         "work",
-        tag="work",
+        ok(schemas.BeatResponse),
         body=_BEAT,
-        replies=ok(schemas.BeatResponse),
         errors=_GONE,
     ),
-    Route(
-        "POST",
-        "/v1/jobs/{id}/succeed",
-        handlers.succeed,
-        "work",
-        tag="work",
-        body=_SUCCEED,
-        replies=_SETTLED,
-        errors=_GONE,
-    ),
-    Route("POST", "/v1/jobs/{id}/fail", handlers.fail, "work", tag="work", body=_FAIL, replies=_SETTLED, errors=_GONE),
-    Route("POST", "/v1/jobs/{id}/die", handlers.die, "work", tag="work", body=_DIE, replies=_SETTLED, errors=_GONE),
-    Route(
-        "POST", "/v1/jobs/{id}/retry", handlers.retry, "work", tag="work", body=_RETRY, replies=_SETTLED, errors=_GONE
-    ),
-    Route(
+    _route("POST", "/v1/jobs/{id}/succeed", handlers.succeed, "work", _SETTLED, body=_SUCCEED, errors=_GONE),
+    _route("POST", "/v1/jobs/{id}/fail", handlers.fail, "work", _SETTLED, body=_FAIL, errors=_GONE),
+    _route("POST", "/v1/jobs/{id}/die", handlers.die, "work", _SETTLED, body=_DIE, errors=_GONE),
+    _route("POST", "/v1/jobs/{id}/retry", handlers.retry, "work", _SETTLED, body=_RETRY, errors=_GONE),
+    _route(
         "POST",
         "/v1/queues/{queue}/claim",
         handlers.claim,
         "work",
-        tag="work",
+        {200: Reply(schemas.ClaimedResponse, "a job to be run now"), 204: Reply(text="there is none")},
         body=Body(schemas.ClaimSchema, {"worker": "w1", "types": ["thumbnail"]}),
-        replies={200: Reply(schemas.ClaimedResponse, "a job to be run now"), 204: Reply(text="there is none")},
     ),
-    Route(
-        "GET",
-        "/v1/jobs/{id}/parents/{parent}",
-        jobs.parent,
-        "work",
-        tag="work",
-        replies=ok(responses.ParentResponse),
-        errors=(404,),
-    ),
+    _route("GET", "/v1/jobs/{id}/parents/{parent}", jobs.parent, "work", ok(responses.ParentResponse), errors=(404,)),
 )

@@ -4,22 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
-from marshmallow import fields
-
-from jobqueue.api.schemas import json_types
-from jobqueue.api.schemas.fields import (
-    Anything,
-    Described,
-    Flag,
-    Inner,
-    Items,
-    Moment,
-    Number,
-    Response,
-    Strict,
-    Text,
-    instance,
-)
+from jobqueue.api.schemas import fields, json_types
+from jobqueue.api.schemas.fields import Response, Strict, instance
 from jobqueue.api.schemas.queries import LONGEST_WAIT
 from jobqueue.api.schemas.responses import JobResponse
 
@@ -32,11 +18,11 @@ LONGEST_LEVEL: Final = 50
 class LineSchema(Strict):
     """A log line."""
 
-    m = Text(required=True)
-    level = Text(allow_none=True, spec={"minLength": 1, "maxLength": LONGEST_LEVEL})
+    m = fields.Text(required=True)
+    level = fields.Text(allow_none=True, spec={"minLength": 1, "maxLength": LONGEST_LEVEL})
 
 
-class Line(Described, fields.Raw):
+class Line(fields.Anything):
     """A log line: text, or an object with ``m`` and perhaps ``level``; becomes a pair of text and level."""
 
     must = "must be text or an object with m and level"
@@ -54,67 +40,69 @@ class Line(Described, fields.Raw):
 class ClaimSchema(Strict):
     """A worker asks for a job."""
 
-    worker = Text(required=True, spec={"minLength": 1, "maxLength": LONGEST_WORKER})
-    types = Items(Text(spec=json_types.TYPE), allow_none=True, spec={"minItems": 1, "maxItems": MOST_TYPES})
-    wait = Number(spec={"minimum": 0, "maximum": LONGEST_WAIT})
-    lease = Number(allow_none=True, spec=json_types.bounds("lease"))
+    worker = fields.Text(required=True, spec={"minLength": 1, "maxLength": LONGEST_WORKER})
+    types = fields.Items(
+        fields.Text(spec=json_types.TYPE), allow_none=True, spec={"minItems": 1, "maxItems": MOST_TYPES}
+    )
+    wait = fields.Number(spec={"minimum": 0, "maximum": LONGEST_WAIT})
+    lease = fields.Number(allow_none=True, spec=json_types.bounds("lease"))
 
 
 class TokenSchema(Strict):
     """The token of the claim, which every report of a worker has."""
 
-    token = Text(required=True)
+    token = fields.Text(required=True)
 
 
 class HeartbeatSchema(TokenSchema):
     """A worker still runs the job."""
 
-    progress = Number(allow_none=True, spec={"minimum": 0, "maximum": 100})
-    logs = Items(Line(), spec={"maxItems": MOST_LINES})
+    progress = fields.Number(allow_none=True, spec={"minimum": 0, "maximum": 100})
+    logs = fields.Items(Line(), spec={"maxItems": MOST_LINES})
 
 
 class SucceedSchema(TokenSchema):
     """The job is done."""
 
-    result = Anything(allow_none=True, spec={})
+    result = fields.Anything(allow_none=True, spec={})
 
 
 class DieSchema(TokenSchema):
     """The job can never succeed."""
 
-    reason = Text(required=True)
+    reason = fields.Text(required=True)
 
 
 class FailSchema(DieSchema):
     """This attempt did not succeed."""
 
-    trace = Text(allow_none=True)
+    trace = fields.Text(allow_none=True)
 
 
 class RetrySchema(TokenSchema):
     """The job is to run again, uncounted."""
 
-    reason = Text(allow_none=True)
-    delay = Number(allow_none=True, spec=json_types.bounds("delay"))
+    reason = fields.Text(allow_none=True)
+    delay = fields.Number(allow_none=True, spec=json_types.bounds("delay"))
 
 
 class ClaimedResponse(Response):
     """A claimed job, and the token for its reports."""
 
-    job = Inner(JobResponse)
-    token = Text()
+    job = fields.Inner(JobResponse)
+    token = fields.Text()
 
 
 class BeatResponse(Response):
     """The end of the lease, or that a person killed the job."""
 
-    reset_at = Moment(allow_none=True)
-    cancelled = Flag()
+    reset_at = fields.Moment(allow_none=True)
+    cancelled = fields.Flag()
 
 
 class SettledResponse(Response):
     """The state of a job after a report."""
 
-    id = Text(spec=json_types.ID)
-    state = Text(spec=json_types.STATE)
-    delay_til = Moment(allow_none=True)
+    id = fields.Text(spec=json_types.ID)
+    state = fields.Text(spec=json_types.STATE)
+    delay_til = fields.Moment(allow_none=True)

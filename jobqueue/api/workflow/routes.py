@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from jobqueue.api.bulk.schemas import OperationResponse
@@ -12,67 +13,57 @@ from jobqueue.api.workflow import handlers, schemas
 _NEW: Final = {"jobs": [{"ref": "fetch", "type": "fetch"}, {"type": "parse", "dependsOn": ["fetch"]}]}
 _BATCH: Final = ok(schemas.BatchResponse, "the batch")
 
+_route: Final = partial(Route, tag="batches")
+
 ROUTES: Final = (
-    Route(
+    _route(
         "POST",
         "/v1/batches",
         handlers.create,
         "enqueue",
-        tag="batches",
-        body=Body(schemas.BatchSchema, _NEW),
-        replies={
+        {
             201: Reply(schemas.NewBatchResponse, "the new batch", ("Location",)),
             200: Reply(schemas.NewBatchResponse, MADE_BEFORE, ("Location",)),
         },
+        body=Body(schemas.BatchSchema, _NEW),
         errors=(404, 409),
         headers=("Idempotency-Key",),
     ),
-    Route(
-        "GET",
-        "/v1/batches",
-        handlers.list_batches,
-        "read",
-        tag="batches",
-        query=schemas.BatchesQuery,
-        replies=ok(schemas.BatchPage),
-    ),
-    Route("GET", "/v1/batches/{id}", handlers.show, "read", tag="batches", replies=_BATCH, errors=(404,)),
-    Route(
+    _route("GET", "/v1/batches", handlers.list_batches, "read", ok(schemas.BatchPage), query=schemas.BatchesQuery),
+    _route("GET", "/v1/batches/{id}", handlers.show, "read", _BATCH, errors=(404,)),
+    _route(
         "POST",
         "/v1/batches/{id}/jobs",
         handlers.add_jobs,
         "enqueue",
-        tag="batches",
-        body=Body(schemas.BatchAddSchema, {"jobs": [{"type": "parse"}]}),
-        replies={
+        {
             201: Reply(schemas.AddedPage, "the new jobs"),
             200: Reply(schemas.AddedPage, "the jobs, which were all there already"),
         },
+        body=Body(schemas.BatchAddSchema, {"jobs": [{"type": "parse"}]}),
         errors=(404, 409),
         headers=("Idempotency-Key",),
     ),
-    Route("POST", "/v1/batches/{id}/seal", handlers.seal, "enqueue", tag="batches", replies=_BATCH, errors=(404, 409)),
-    Route(
+    _route("POST", "/v1/batches/{id}/seal", handlers.seal, "enqueue", _BATCH, errors=(404, 409)),
+    _route(
         "POST",
         "/v1/batches/{id}/kill",
         handlers.kill,
         "admin",
-        tag="batches",
-        body=Body(KillSchema, {"reason": "a wrong import"}, optional=True),
-        replies={
+        {
             200: Reply(schemas.KilledBatchResponse),
             202: Reply(OperationResponse, "of more than 100 jobs: the operation that ends them", ("Location",)),
         },
+        body=Body(KillSchema, {"reason": "a wrong import"}, optional=True),
         errors=(404, 409),
     ),
-    Route(
+    _route(
         "POST",
         "/v1/batches/{id}/requeue",
         handlers.requeue,
         "admin",
-        tag="batches",
+        _BATCH,
         body=Body(schemas.BatchRequeueSchema, {"callbacks": True}, optional=True),
-        replies=_BATCH,
         errors=(404, 409),
     ),
 )

@@ -7,23 +7,8 @@ from typing import Any, Final
 
 from marshmallow import ValidationError
 
-from jobqueue.api.schemas import json_types
-from jobqueue.api.schemas.fields import (
-    Anything,
-    Described,
-    Flag,
-    Group,
-    Inner,
-    Items,
-    Moment,
-    Number,
-    Object,
-    Response,
-    Strict,
-    Text,
-    Whole,
-    page,
-)
+from jobqueue.api.schemas import fields, json_types
+from jobqueue.api.schemas.fields import Response, Strict, page
 from jobqueue.api.schemas.queries import NO_CURSOR, ChoiceText, LimitText, Query, absent, decoded, encoded
 from jobqueue.api.schemas.requests import NewJobSchema
 from jobqueue.domain.jobs.checks import is_id
@@ -33,7 +18,7 @@ from jobqueue.domain.workflow.batch import BatchCursor
 _PLACE: Final = re.compile(r"place:([0-9]{1,14}):([0-9]{1,9})", re.ASCII)
 
 
-class PlaceCursor(Described):
+class PlaceCursor(fields.Described):
     """The cursor of a listing of batches: the id of a batch, or a place between batches."""
 
     def __init__(self, **options: Any) -> None:
@@ -64,53 +49,53 @@ class BatchesQuery(Query):
 class MemberSchema(NewJobSchema):
     """A job of a batch; it depends on refs of the batch or on ids of any jobs."""
 
-    ref = Text(allow_none=True, spec=json_types.REF)
-    depends_on = Items(Text(spec=json_types.REF), spec=json_types.DEPENDENCIES)
-    blocks = Items(Text(), spec=json_types.DEPENDENCIES)
+    ref = fields.Text(allow_none=True, spec=json_types.REF)
+    depends_on = fields.Items(fields.Text(spec=json_types.REF), spec=json_types.DEPENDENCIES)
+    blocks = fields.Items(fields.Text(), spec=json_types.DEPENDENCIES)
 
 
 class BatchSchema(Strict):
     """A batch to create; its jobs are read one by one."""
 
-    jobs = Items(Anything(spec=json_types.named("Member")), spec=json_types.MEMBERS)
-    meta = Object(spec=json_types.META)
-    sealed = Flag()
-    on_complete = Group(allow_none=True, spec=json_types.group())
-    on_success = Group(allow_none=True, spec=json_types.group())
-    on_failure = Group(allow_none=True, spec=json_types.group())
+    jobs = fields.Items(fields.Anything(spec=json_types.named("Member")), spec=json_types.MEMBERS)
+    meta = fields.Object(spec=json_types.META)
+    sealed = fields.Flag()
+    on_complete = fields.Group(allow_none=True, spec=json_types.group())
+    on_success = fields.Group(allow_none=True, spec=json_types.group())
+    on_failure = fields.Group(allow_none=True, spec=json_types.group())
 
 
 class BatchAddSchema(Strict):
     """Jobs to add to a batch, perhaps by a running job of it."""
 
-    jobs = Items(Anything(spec=json_types.named("Member")), required=True, spec=json_types.MEMBERS)
-    token = Text()
+    jobs = fields.Items(fields.Anything(spec=json_types.named("Member")), required=True, spec=json_types.MEMBERS)
+    token = fields.Text()
 
 
 class BatchRequeueSchema(Strict):
     """Options of a requeue of a batch."""
 
-    callbacks = Flag()
+    callbacks = fields.Flag()
 
 
 class AddedResponse(Response):
     """A job that was added to a batch."""
 
-    id = Text(spec=json_types.ID)
-    ref = Text(allow_none=True)
+    id = fields.Text(spec=json_types.ID)
+    ref = fields.Text(allow_none=True)
 
 
 class StandInResponse(Response):
     """A job that has the key of a callback, and for which that was not created."""
 
-    event = Text(spec={"enum": ["complete", "success", "failure"]})
-    index = Whole()
-    generation = Whole()
-    key = Text()
-    job_id = Text(spec=json_types.ID)
+    event = fields.Text(spec={"enum": ["complete", "success", "failure"]})
+    index = fields.Whole()
+    generation = fields.Whole()
+    key = fields.Text()
+    job_id = fields.Text(spec=json_types.ID)
 
 
-class _Rounded(Number):
+class _Rounded(fields.Number):
     """A number with one digit after the point."""
 
     def _serialize(self, value: Any, *_: Any, **__: Any) -> Any:
@@ -120,33 +105,33 @@ class _Rounded(Number):
 class BatchResponse(Response):
     """A batch, of a `BatchView`."""
 
-    id = Text(attribute="batch.id", spec=json_types.ID)
-    state = Text(attribute="batch.state", spec={"enum": ["open", "finished"]})
-    sealed = Flag(attribute="batch.sealed")
-    counts = Object(spec=json_types.COUNTS)
-    total = Whole()
+    id = fields.Text(attribute="batch.id", spec=json_types.ID)
+    state = fields.Text(attribute="batch.state", spec={"enum": ["open", "finished"]})
+    sealed = fields.Flag(attribute="batch.sealed")
+    counts = fields.Object(spec=json_types.COUNTS)
+    total = fields.Whole()
     progress = _Rounded()
-    generation = Whole(attribute="batch.generation")
-    verdict = Text(allow_none=True, spec={"enum": ["success", "failed", None]})
-    meta = Object(attribute="batch.meta")
-    insert_at = Moment(attribute="batch.insert_at")
-    end_at = Moment(attribute="batch.end_at", allow_none=True)
-    on_complete = Group(attribute="batch.on_complete", allow_none=True, spec=json_types.group())
-    on_success = Group(attribute="batch.on_success", allow_none=True, spec=json_types.group())
-    on_failure = Group(attribute="batch.on_failure", allow_none=True, spec=json_types.group())
-    stand_ins = Items(Inner(StandInResponse), attribute="batch.stand_ins")
+    generation = fields.Whole(attribute="batch.generation")
+    verdict = fields.Text(allow_none=True, spec={"enum": ["success", "failed", None]})
+    meta = fields.Object(attribute="batch.meta")
+    insert_at = fields.Moment(attribute="batch.insert_at")
+    end_at = fields.Moment(attribute="batch.end_at", allow_none=True)
+    on_complete = fields.Group(attribute="batch.on_complete", allow_none=True, spec=json_types.group())
+    on_success = fields.Group(attribute="batch.on_success", allow_none=True, spec=json_types.group())
+    on_failure = fields.Group(attribute="batch.on_failure", allow_none=True, spec=json_types.group())
+    stand_ins = fields.Items(fields.Inner(StandInResponse), attribute="batch.stand_ins")
 
 
 class NewBatchResponse(BatchResponse):
     """A batch that was created."""
 
-    jobs = Items(Inner(AddedResponse))
+    jobs = fields.Items(fields.Inner(AddedResponse))
 
 
 class KilledBatchResponse(BatchResponse):
     """A batch, and how many of its jobs were killed."""
 
-    killed = Whole()
+    killed = fields.Whole()
 
 
 BatchPage: Final = page("BatchPage", BatchResponse)
@@ -155,5 +140,5 @@ BatchPage: Final = page("BatchPage", BatchResponse)
 class AddedPage(Response):
     """The jobs that were added to a batch."""
 
-    id = Text(spec=json_types.ID)
-    jobs = Items(Inner(AddedResponse))
+    id = fields.Text(spec=json_types.ID)
+    jobs = fields.Items(fields.Inner(AddedResponse))

@@ -1,0 +1,71 @@
+"""The schemas of jobs describe exactly the JSON that `json_form` writes."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from jobqueue.api.description.openapi import document
+from jobqueue.api.route_table import ROUTES
+from jobqueue.api.schemas.responses import BriefResponse, ErrorResponse
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine
+from jobqueue.domain.jobs.job import Job, NewJob
+from jobqueue.domain.jobs.states import Outcome
+from tests.unit.jobs.domain_strategies import JOB_ID, LONG_AGO, make_job
+
+COMPONENTS = document(ROUTES)["components"]
+ERROR = JobError(kind="Boom", message="it broke", trace="at line 1")
+ATTEMPT = Attempt(
+    attempt=1,
+    outcome=Outcome.FAIL,
+    error=ERROR,
+    code=500,
+    late={"outcome": "success"},
+    was={"data": {}},
+    operation=JOB_ID,
+)
+FULL = make_job(
+    error=ERROR,
+    history=(ATTEMPT, Attempt(attempt=2)),
+    logs=(LogLine(t=LONG_AGO, m="a", level="info", attempt=1), LogLine(t=LONG_AGO, m="b")),
+    claim=Claim(token="t", worker="w"),  # noqa: S106 - no secret
+    on_complete=NewJob(type="child"),
+    on_success=(NewJob(type="child"),),
+    dependency_policy="run",
+    ref="a",
+    callback_of={"batchId": JOB_ID, "event": "complete"},
+    parents=({"id": JOB_ID, "type": "work", "state": "success", "result": [1]},),
+    schedule="nightly",
+    scheduled_at=LONG_AGO,
+    crashes=1,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(Job, "Job"), (Attempt, "Attempt"), (Claim, "Claim"), (JobError, "Error"), (LogLine, "LogLine")],
+)
+def test_a_schema_has_the_fields_of_its_json_form_in_their_order(kind: type[Any], name: str) -> None:
+    names = [json_form.camel(item.name) for item in fields(kind) if item.name not in json_form.INTERNAL]
+    assert list(COMPONENTS["schemas"][name]["properties"]) == names
+
+
+@pytest.mark.parametrize("job", [FULL, make_job()], ids=["full", "bare"])
+def test_a_job_in_json_is_as_its_schema_says(job: Job) -> None:
+    schema = COMPONENTS["schemas"]["Job"]
+    shown = json_form.job(job)
+    Draft202012Validator({**schema, "components": COMPONENTS}).validate(shown)
+    assert set(shown) == set(schema["properties"] if job is FULL else schema["required"])
+
+
+def test_a_schema_writes_a_part_of_a_job_as_its_json_form_does() -> None:
+    for job in (FULL, make_job()):
+        whole = json_form.job(job)
+        assert BriefResponse.of(job) == {name: whole[name] for name in BriefResponse.of(job)}
+    assert ErrorResponse.of(ERROR) == json_form.error(ERROR)
+    bare = JobError(kind="Boom", message="it broke")
+    assert ErrorResponse.of(bare) == json_form.error(bare) == {"kind": "Boom", "message": "it broke"}
