@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from jobqueue.api.description.openapi import DESCRIPTION, Description
 from jobqueue.api.http.json_body import MOST_BODY
 from jobqueue.api.http.keys import OPEN_TO_ALL, ROUTE_TABLE, RUNTIME
-from jobqueue.api.http.middleware import answer_problems, expect, finish, note
+from jobqueue.api.http.middleware import answer_expect, answer_problems, log_request, set_headers
 from jobqueue.api.route_table import ROUTES
 from jobqueue.api.security.authentication import authenticate, refuse_foreign_pages
 from jobqueue.api.security.authorization import guarded
@@ -32,7 +32,7 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
         open_to_all: allow everything to requests without a token; ``None`` does so if there is no admin token.
     """
     app = web.Application(
-        client_max_size=MOST_BODY, middlewares=[note, answer_problems, refuse_foreign_pages, authenticate]
+        client_max_size=MOST_BODY, middlewares=[log_request, answer_problems, refuse_foreign_pages, authenticate]
     )
     app[RUNTIME] = runtime
     app[ROUTE_TABLE] = ROUTES
@@ -42,11 +42,11 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
     app[OPEN_TO_ALL] = runtime.settings.admin_token is None if open_to_all is None else open_to_all
     for route in ROUTES:
         if route.method == hdrs.METH_GET:
-            app.router.add_get(route.path, guarded(route), allow_head=True, expect_handler=expect)
+            app.router.add_get(route.path, guarded(route), allow_head=True, expect_handler=answer_expect)
         else:
-            app.router.add_route(route.method, route.path, guarded(route), expect_handler=expect)
+            app.router.add_route(route.method, route.path, guarded(route), expect_handler=answer_expect)
     _refuse_other_methods(app)
-    app.on_response_prepare.append(finish)
+    app.on_response_prepare.append(set_headers)
     app.on_shutdown.append(_close_polls)
     return app
 
@@ -60,7 +60,7 @@ def _refuse_other_methods(app: web.Application) -> None:
     above = {route.path.rpartition("/{")[0] for route in ROUTES if route.path.endswith("}")}
     for path, known in methods.items():
         if path.rpartition("/")[0] in above:
-            app.router.add_route(hdrs.METH_ANY, path, _refusing(sorted(known)), expect_handler=expect)
+            app.router.add_route(hdrs.METH_ANY, path, _refusing(sorted(known)), expect_handler=answer_expect)
 
 
 def _methods(route: Route) -> set[str]:

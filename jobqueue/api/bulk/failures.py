@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def list_failures(request: web.Request) -> web.Response:
-    """Group what has failed or was killed by what went wrong."""
+    """Group failed and killed jobs by their error."""
     parameters = request[QUERY].copy()
     cursor = parameters.pop("cursor")
     query = FailureQuery(**parameters).at(cursor)
@@ -30,7 +30,7 @@ async def list_failures(request: web.Request) -> web.Response:
 
 
 async def requeue(request: web.Request) -> web.Response:
-    """Start a whole group of failures again, or one of it on trial."""
+    """Requeue a group of failures, or one job of it on trial."""
     fingerprint = check_fingerprint(request.match_info["fingerprint"])
     body = await read_body(request, schemas.FailureRequeueSchema, optional=True)
     trial, dry_run = body.get("trial", False), body.get("dry_run", False)

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 async def requeue_many(request: web.Request) -> web.Response:
-    """Start all jobs anew that a filter finds."""
+    """Requeue all jobs that a filter finds."""
     return await _begin(request, Action.REQUEUE, schemas.ManyRequeueSchema)
 
 
 async def kill_many(request: web.Request) -> web.Response:
-    """End all unfinished jobs that a filter finds."""
+    """Kill all unfinished jobs that a filter finds."""
     return await _begin(request, Action.KILL, schemas.ManyKillSchema)
 
 
@@ -39,7 +39,7 @@ async def delete_many(request: web.Request) -> web.Response:
 
 
 async def list_operations(request: web.Request) -> web.Response:
-    """List what is or was done to many jobs, newest first."""
+    """List operations, newest first."""
     query, most = request[QUERY], request[QUERY]["limit"]
     operations = await request.app[RUNTIME].operations.page(
         scope=caller(request).scope, state=query["state"], before=query["cursor"], limit=most + 1
@@ -48,13 +48,13 @@ async def list_operations(request: web.Request) -> web.Response:
 
 
 async def show(request: web.Request) -> web.Response:
-    """Return how far an operation has come."""
+    """Return an operation and its progress."""
     operation = await request.app[RUNTIME].operations.get(path_id(request), scope=caller(request).scope)
     return reply(OperationResponse.of(operation))
 
 
 async def stop(request: web.Request) -> web.Response:
-    """Stop an operation; what it has done already stays."""
+    """Stop an operation; changes already made stay."""
     operations = request.app[RUNTIME].operations
     stopped = await operations.stop(path_id(request), actor(request), scope=caller(request).scope)
     return reply(OperationResponse.of(stopped))

@@ -16,19 +16,18 @@ _T = TypeVar("_T")
 
 
 def page_reply(
-    found: Sequence[_T], most: int, form: Callable[[_T], dict[str, Any]], cursor: Callable[[_T], str]
+    items: Sequence[_T], most: int, form: Callable[[_T], dict[str, Any]], cursor: Callable[[_T], str]
 ) -> web.Response:
     """Return a page of items as a response, with the cursor of its last item if there are further items.
 
     Args:
-        found: the items; one more than ``most`` if there are further ones.
+        items: of the page; one more than ``most`` if there are further ones.
         most: items of the page.
         form: returns an item as JSON.
         cursor: returns the cursor after an item.
     """
-    items = found[:most]
-    following = cursor(items[-1]) if len(found) > most else None
-    return reply({"items": [form(item) for item in items], "next": following})
+    following = cursor(items[most - 1]) if len(items) > most else None
+    return reply({"items": [form(item) for item in items[:most]], "next": following})
 
 
 def reply(

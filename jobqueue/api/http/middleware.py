@@ -34,7 +34,7 @@ _HEADERS: Final = {
 
 
 @web.middleware
-async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def log_request(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give a request its id and log its reply; successful health checks are logged for debugging only."""
     request_id = request.headers.get(REQUEST_ID_HEADER, "")
     request[REQUEST_ID] = request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex
@@ -83,7 +83,7 @@ async def _within_scope(request: web.Request, error: JobQueueError) -> JobQueueE
     return KeyConflictError(error.queue, error.key, "")
 
 
-async def expect(request: web.Request) -> web.StreamResponse | None:
+async def answer_expect(request: web.Request) -> web.StreamResponse | None:
     """Answer ``Expect: 100-continue`` before the body arrives; refuse other expectations (RFC 9110, 10.1.1)."""
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         if request.version >= HttpVersion11:
@@ -104,7 +104,7 @@ def harden(response: web.StreamResponse, *, secure: bool) -> None:
         response.headers.setdefault(name, value)
 
 
-async def finish(request: web.Request, response: web.StreamResponse) -> None:
+async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Set the headers of a response before it is sent."""
     harden(response, secure=request.secure)
     if REQUEST_ID in request:

@@ -34,7 +34,7 @@ _AGAIN_MS: Final = 2000
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """Tell of changes of jobs as they happen, as server-sent events."""
+    """Stream changes of jobs as server-sent events."""
     event_filter = EventFilter(**request[QUERY], scope=caller(request).scope)
     last = request.headers.get(LAST_EVENT_ID)
     after = None if not last else check_position(last)

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 async def show(request: web.Request) -> web.Response:
-    """Count jobs by state, and what has happened to them within the last minutes, hours and days."""
+    """Count jobs by state, and their activity within the last minutes, hours and days."""
     return reply(await request.app[RUNTIME].stats.view(StatsRequest(**request[QUERY]), caller(request).scope))
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """Give figures for Prometheus."""
+    """Return metrics for Prometheus."""
     accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
     body, content_type = await request.app[RUNTIME].metrics.text(accept)
     headers: Mapping[str, str] = {hdrs.CONTENT_TYPE: content_type}
@@ -31,7 +31,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 async def list_changes(request: web.Request) -> web.Response:
-    """Return what people have changed, newest first."""
+    """Return changes by people, newest first."""
     query = request[QUERY].copy()
     most = query.pop("limit")
     entries = await request.app[RUNTIME].audit.page(AuditQuery(**query, limit=most + 1))

@@ -1,4 +1,4 @@
-"""Jobs as a person sees them: add, list, look at, change, requeue, kill and delete."""
+"""Jobs as a person sees them: add, show, change, requeue, kill and delete them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _DEEPEST_TREE: Final = 50
 
 
 async def create(request: web.Request) -> web.Response:
-    """Add a job; with an ``Idempotency-Key`` it is added once however often this is asked."""
+    """Add a job; a repeated request with the same ``Idempotency-Key`` adds nothing."""
     body = await read_object(request)
     keyed = await keyed_request(request, body)
     [new] = await admitted(request, [new_job(body)])
@@ -49,7 +49,7 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def create_many(request: web.Request) -> web.Response:
-    """Add up to 1,000 jobs, all or none; with an ``Idempotency-Key`` once however often this is asked."""
+    """Add up to 1,000 jobs, all or none; a repeated request with the same ``Idempotency-Key`` adds nothing."""
     body = await read_object(request)
     keyed = await keyed_request(request, body)
     new = await admitted(request, await _read_many(load(BulkSchema, body)["jobs"]))
@@ -89,7 +89,7 @@ async def family(request: web.Request) -> web.Response:
 
 
 async def parent(request: web.Request) -> web.Response:
-    """Return a job that this one depended on, with its result, however large all results are together."""
+    """Return a job that another job depended on, with its result, whatever the size of all results together."""
     runtime, scope = request.app[RUNTIME], caller(request).scope
     job, parent_id = await runtime.jobs.lean(path_id(request)), check_id(request.match_info["parent"], "parent")
     if scope.meta and not await runtime.scope_checks.has_job(parent_id, scope):
@@ -98,12 +98,12 @@ async def parent(request: web.Request) -> web.Response:
 
 
 async def why(request: web.Request) -> web.Response:
-    """Return why a job is not running, in the order in which things stand in its way."""
+    """Return the reasons why a job is not running, in the order in which they apply."""
     return reply(WhyResponse.of(await request.app[RUNTIME].explainer.why(path_id(request), caller(request).scope)))
 
 
 async def requeue(request: web.Request) -> web.Response:
-    """Start an ended or delayed job anew, possibly with other data, attempts, backoff or priority."""
+    """Requeue an ended or delayed job, possibly with other data, attempts, backoff or priority."""
     job_id = path_id(request)
     changes = await read_body(request, ContentSchema, optional=True)
     people, only = request.app[RUNTIME].people, preconditions(request)
@@ -111,7 +111,7 @@ async def requeue(request: web.Request) -> web.Response:
 
 
 async def kill(request: web.Request) -> web.Response:
-    """End an unfinished job; one that runs is told through its heartbeat."""
+    """Kill an unfinished job; the heartbeat tells the worker of a running job."""
     job_id = path_id(request)
     body = await read_body(request, KillSchema, optional=True)
     people, only = request.app[RUNTIME].people, preconditions(request)

@@ -9,7 +9,7 @@ from jobqueue.api.http.json_body import read_body
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.jobs.schemas import AggregateSchema, SearchSchema
-from jobqueue.api.security.caller import caller, insistent, shown
+from jobqueue.api.security.caller import caller, shown, slow_search_key
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.search.pipelines import compile_pipeline
 from jobqueue.domain.search.projection import Projection
@@ -42,11 +42,11 @@ async def search_jobs(request: web.Request) -> web.Response:
 
 
 async def aggregate(request: web.Request) -> web.Response:
-    """Make something of the jobs by a pipeline in MongoDB's language."""
+    """Aggregate jobs by a pipeline in MongoDB's language."""
     body = await read_body(request, AggregateSchema)
     pipeline = compile_pipeline(body["pipeline"])
     searches, scope, slow = request.app[RUNTIME].searches, caller(request).scope, body.get("slow", False)
-    rows = await searches.aggregate(pipeline, scope=scope, caller=insistent(request), slow=slow)
+    rows = await searches.aggregate(pipeline, scope=scope, caller=slow_search_key(request), slow=slow)
     return reply({"items": [json_form.value(row) for row in rows.items], "truncated": rows.truncated})
 
 
@@ -67,6 +67,6 @@ def listing(parameters: dict[str, Any]) -> Search:
 
 async def _page(request: web.Request, query: Search) -> web.Response:
     searches, scope = request.app[RUNTIME].searches, caller(request).scope
-    page = await searches.page(query, scope=scope, caller=insistent(request))
+    page = await searches.page(query, scope=scope, caller=slow_search_key(request))
     items = [query.projection.pick(shown(request, job)) for job in page.items]
     return reply({"items": items, "next": page.next})

@@ -42,14 +42,14 @@ async def list_queues(request: web.Request) -> web.Response:
 
 
 async def show(request: web.Request) -> web.Response:
-    """Return a queue's configuration, with masks, and how it is doing; nobody need have configured it."""
+    """Return a queue's configuration, with masks, and its figures; an unconfigured queue has the defaults."""
     name = path_queue(request)
     item, tag = await request.app[RUNTIME].overview.of(name, urls=_urls(request))
     return answered(("queue", name), tag, preconditions(request), item, exists=tag != DEFAULT_TAG)
 
 
 async def put(request: web.Request) -> web.Response:
-    """Replace a queue's configuration; a secret made now is shown in this answer and never again."""
+    """Replace a queue's configuration; only this reply shows a secret that is made now."""
     name = path_queue(request)
     body = await _read(request)
     load(QueueSchema, body)
@@ -68,7 +68,7 @@ async def patch(request: web.Request) -> web.Response:
 
 
 async def delete(request: web.Request) -> web.Response:
-    """Take away a queue's configuration; unfinished jobs prevent that, or are killed with ``force``."""
+    """Delete a queue's configuration; unfinished jobs prevent that unless ``force`` kills them."""
     name = path_queue(request)
     queues = request.app[RUNTIME].queues
     killed = await queues.delete(name, force=request[QUERY]["force"], by=actor(request), only=preconditions(request))
@@ -76,7 +76,7 @@ async def delete(request: web.Request) -> web.Response:
 
 
 async def rotate_secret(request: web.Request) -> web.Response:
-    """Give a webhook a new secret, shown only now; the present one goes on signing beside it."""
+    """Give a webhook a new secret, shown only now; the present secret goes on signing beside it."""
     name = path_queue(request)
     body = await read_body(request, RotateSchema)
     queues = request.app[RUNTIME].queues
@@ -85,7 +85,7 @@ async def rotate_secret(request: web.Request) -> web.Response:
 
 
 async def changes(request: web.Request) -> web.Response:
-    """Return who changed a queue's configuration, when and how, newest first."""
+    """Return the changes of a queue's configuration, newest first."""
     name = path_queue(request)
     most, before = request[QUERY]["limit"], request[QUERY]["cursor"]
     entries = await request.app[RUNTIME].queues.changes(name, before=before, limit=most + 1)

@@ -1,4 +1,4 @@
-"""Schedules: which jobs are made when; pause and resume."""
+"""Schedules: definition, runs, pause and resume."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def put(request: web.Request) -> web.Response:
-    """Create or replace a schedule; the same again changes nothing."""
+    """Create or replace a schedule; an equal schedule changes nothing."""
     name = path_name(request)
     # Clients may send back the read-only fields of `show`.
     body = {field: value for field, value in (await read_object(request)).items() if field not in _READ_ONLY}
@@ -58,7 +58,7 @@ async def put(request: web.Request) -> web.Response:
 
 
 async def delete(request: web.Request) -> web.Response:
-    """Take away a schedule; the jobs that it has made are kept."""
+    """Delete a schedule; its jobs stay."""
     name = path_name(request)
     service, scope = request.app[RUNTIME].schedules, caller(request).scope
     await service.delete(name, by=actor(request), only=preconditions(request), scope=scope)

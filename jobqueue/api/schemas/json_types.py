@@ -1,4 +1,4 @@
-"""Keywords of JSON Schema that say what the domain accepts, from the domain's own limits."""
+"""Keywords of JSON Schema for the domain's limits."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ BACKOFF: Final[Form] = {
 
 
 def bounds(name: str) -> Form:
-    """Return the limits of one of the numeric fields of a job."""
+    """Return the limits of a numeric field of a job."""
     low, high = BOUNDS[name]
     return {"minimum": low, "maximum": high}
 
@@ -69,6 +69,6 @@ def named(schema: str) -> Form:
 
 
 def group(schema: str = "NewJob") -> Form:
-    """Return one or several jobs."""
-    one = named(schema)
-    return {"anyOf": [one, {"type": "array", "items": one, "maxItems": MOST_CHILDREN}]}
+    """Return a job or several jobs."""
+    job = named(schema)
+    return {"anyOf": [job, {"type": "array", "items": job, "maxItems": MOST_CHILDREN}]}

@@ -28,7 +28,7 @@ def caller(request: web.Request) -> Caller:
     return request[CALLER]
 
 
-def insistent(request: web.Request) -> str | None:
+def slow_search_key(request: web.Request) -> str | None:
     """Return the key under which slow searches of a caller are counted; ``None`` for a caller without a token."""
     by = caller(request)
     if by.token_id is not None:

@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 async def index(request: web.Request) -> web.Response:
-    """Name the routes."""
+    """Return the list of routes."""
     routes = [f"{route.method} {route.path}" for route in request.app[ROUTE_TABLE]]
     return reply({"name": "jobqueue", "routes": routes})
 
 
 async def healthz(_request: web.Request) -> web.Response:
-    """Tell that the process lives."""
+    """Return ok while the process lives."""
     return reply({"status": "ok"})
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Tell that requests can be served: MongoDB lets this server read and write, and a majority confirms writes."""
+    """Check that MongoDB lets this server read and write, and that a majority confirms writes."""
     await request.app[RUNTIME].readiness.check()
     return reply({"status": "ready"})

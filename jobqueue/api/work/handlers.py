@@ -53,7 +53,7 @@ async def claim(request: web.Request) -> web.StreamResponse:
 
 
 async def heartbeat(request: web.Request) -> web.Response:
-    """Renew a lease, with progress and log lines; tell whether the job was killed by a person."""
+    """Renew a lease, with progress and log lines; the reply says if a person killed the job."""
     job_id = path_id(request)
     body = await read_body(request, schemas.HeartbeatSchema)
     token, progress, lines = body["token"], body.get("progress"), body.get("logs", [])
@@ -77,7 +77,7 @@ async def succeed(request: web.Request) -> web.Response:
 
 
 async def fail(request: web.Request) -> web.Response:
-    """Count an attempt that did not succeed."""
+    """Report a failed attempt."""
     job_id = path_id(request)
     body = await read_body(request, schemas.FailSchema)
     trace = body.get("trace")

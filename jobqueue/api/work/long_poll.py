@@ -68,7 +68,7 @@ class LongPoll:
         self._look = min(_LOOK_SECONDS, runtime.settings.poll_interval)
         self._lines: dict[Key, deque[PendingPoll]] = {}
         self._closing = False
-        self._deafen = runtime.notifier.listen(self._hear)
+        self._stop_listening = runtime.notifier.listen(self._on_wakeup)
 
     @property
     def waiting(self) -> int:
@@ -97,9 +97,9 @@ class LongPoll:
         line.append(place)
         claimed = None
         try:
-            claimed = await self._stand(request, line, place, gone)
+            claimed = await self._wait_in_line(request, line, place, gone)
         finally:
-            self._leave(request, line, place, found=claimed is not None)
+            self._leave_line(request, line, place, has_job=claimed is not None)
         return claimed
 
     def give_back(self, claimed: ClaimedJob, error: BaseException | None = None) -> None:
@@ -109,12 +109,12 @@ class LongPoll:
     def close(self) -> None:
         """End the waiting of all requests."""
         self._closing = True
-        self._deafen()
+        self._stop_listening()
         for line in self._lines.values():
             for place in line:
                 place.set()
 
-    async def _stand(
+    async def _wait_in_line(
         self, request: ClaimRequest, line: deque[PendingPoll], place: PendingPoll, gone: Callable[[], bool]
     ) -> ClaimedJob | None:
         loop = asyncio.get_running_loop()
@@ -145,15 +145,17 @@ class LongPoll:
         if (following := next((poll for poll in free if poll.worker != place.worker), None)) is not None:
             following.set()
 
-    def _leave(self, request: ClaimRequest, line: deque[PendingPoll], place: PendingPoll, *, found: bool) -> None:
-        pass_on = found or place.is_set() or line[0] is place
+    def _leave_line(
+        self, request: ClaimRequest, line: deque[PendingPoll], place: PendingPoll, *, has_job: bool
+    ) -> None:
+        pass_on = has_job or place.is_set() or line[0] is place
         line.remove(place)
         if not line:
             del self._lines[request.queue, request.types]
         elif pass_on:
             line[0].set()
 
-    def _hear(self, wake: Wakeup) -> None:
+    def _on_wakeup(self, wake: Wakeup) -> None:
         if wake.kind in _WAKING:
             for (queue, _), line in self._lines.items():
                 if wake.queue is None or wake.queue == queue:

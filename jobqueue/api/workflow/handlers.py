@@ -35,7 +35,7 @@ _EVENTS: Final = {"on_complete": "onComplete", "on_success": "onSuccess", "on_fa
 
 
 async def create(request: web.Request) -> web.Response:
-    """Create a batch and its first jobs, all or nothing; sealed unless it says otherwise."""
+    """Create a batch and its first jobs, all or none; the batch is sealed unless ``sealed`` is false."""
     body = await read_object(request, most=MOST_BATCH_BODY)
     keyed = await keyed_request(request, body)
     values, problems = sift(schemas.BatchSchema, body)
@@ -87,7 +87,7 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def add_jobs(request: web.Request) -> web.Response:
-    """Add jobs to an open batch, all or none; a running job of it, named by its token, may do so when it is sealed."""
+    """Add jobs to an open batch, all or none; a running job of a sealed batch may do so with its token."""
     batch_id = path_id(request)
     body = await read_object(request, most=MOST_BATCH_BODY)
     keyed = await keyed_request(request, body)
@@ -107,12 +107,12 @@ async def add_jobs(request: web.Request) -> web.Response:
 
 
 async def seal(request: web.Request) -> web.Response:
-    """Say that no further jobs will come."""
+    """Seal a batch: no further jobs come."""
     return reply(BatchResponse.of(await request.app[RUNTIME].people.seal_batch(path_id(request), by=actor(request))))
 
 
 async def kill(request: web.Request) -> web.Response:
-    """Kill all unfinished jobs of a batch; many of them in an operation, which goes on after the answer."""
+    """Kill all unfinished jobs of a batch; an operation kills many jobs after the reply."""
     batch_id = path_id(request)
     body = await read_body(request, KillSchema, optional=True)
     people, scope = request.app[RUNTIME].people, caller(request).scope
@@ -123,7 +123,7 @@ async def kill(request: web.Request) -> web.Response:
 
 
 async def requeue(request: web.Request) -> web.Response:
-    """Restart what has failed or was killed, and what was killed because of it."""
+    """Restart failed and killed jobs of a batch; jobs killed because of them go back to waiting."""
     batch_id = path_id(request)
     body = await read_body(request, schemas.BatchRequeueSchema, optional=True)
     return reply(BatchResponse.of(await request.app[RUNTIME].people.requeue_batch(batch_id, **body, by=actor(request))))
