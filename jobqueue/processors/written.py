@@ -33,10 +33,10 @@ def read(text: bytes | str) -> ParsedJson | None:
     doubled: list[str] = []
 
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs) and not doubled:
+        merged = dict(pairs)
+        if len(merged) < len(pairs) and not doubled:
             doubled.append(Counter(name for name, _ in pairs).most_common(1)[0][0])
-        return found
+        return merged
 
     try:
         plain = text if isinstance(text, str) else text.decode("utf-8-sig")

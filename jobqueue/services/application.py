@@ -183,7 +183,7 @@ class Runtime:
         self.access = Access(TokenStore(database), self.audit)
         self.people = People(self.admin, self.batches, self.operations, self.audit)
         self.failures = Failures(FailureStore(database), self.people)
-        self.searches = Searches(found := SearchStore(database), AggregateStore(database, found))
+        self.searches = Searches(search_store := SearchStore(database), AggregateStore(database, search_store))
         self.figures, self.pruning = QueueStore(database), PruningStore(database, self.jobs.readers)
         self.crashes = CrashDetector(neighbours := NeighbourStore(database))
         self.queues = Queues(
@@ -196,10 +196,10 @@ class Runtime:
             self.notifier,
         )
         self.overview = QueueStatuses(self.queues, self.configs, self.figures, self.breakers, self.limits)
-        self.schedules = Schedules(scheduled := ScheduleStore(database))
+        self.schedules = Schedules(schedule_store := ScheduleStore(database))
         self.events = Events(JobStream(database))
         self.waiting = JobWatch(self.admin, self.events)
-        self.scheduler = Scheduler(scheduled, self.producer)
+        self.scheduler = Scheduler(schedule_store, self.producer)
         self.registry = WorkerRegistry(workers := WorkerStore(database), self.name)
         self.explainer = Explainer(
             self.jobs,

@@ -130,31 +130,31 @@ class EmbeddedRestarter:
 
 def lanes(known: Mapping[str, QueueConfig], local: LocalProcessors) -> list[Lane]:
     """Return a lane for each queue that has processors for this process: of any type if one of them is for all."""
-    found = []
+    made = []
     for queue, config in sorted(known.items()):
-        mine = {kind for kind, one in config.processors.items() if local.has(one)}
-        others = set(config.processors) - mine
-        if others:
-            log.warning("processors that are not here", queue=queue, types=sorted(others))
+        mine = {kind for kind, processor in config.processors.items() if local.has(processor)}
+        elsewhere = set(config.processors) - mine
+        if elsewhere:
+            log.warning("processors that are not here", queue=queue, types=sorted(elsewhere))
         if not mine:
             continue
         types = None if ANY_TYPE in mine else tuple(sorted(mine))
-        excluded = tuple(sorted(others)) if types is None else ()
+        excluded = tuple(sorted(elsewhere)) if types is None else ()
         slowest = max(local.stop_seconds(config.processors[kind]) for kind in mine)
         maker = _maker(config, local)
-        found.append(
+        made.append(
             Lane(queue=queue, types=types, processor=maker, excluded=excluded, stop_seconds=slowest, config=config)
         )
-    return found
+    return made
 
 
 def _maker(config: QueueConfig, local: LocalProcessors) -> Callable[[Job], Processor]:
     """Return what finds the processor of a job in the configuration it was claimed under."""
 
     def processor(job: Job) -> Processor:
-        wanted = config.processor_for(job.type)
-        if wanted is None or job.claim is None:
+        processor_config = config.processor_for(job.type)
+        if processor_config is None or job.claim is None:
             raise TypeError(f"job {job.id} was claimed for a processor and has none")
-        return local.make(wanted, job.claim.token)
+        return local.make(processor_config, job.claim.token)
 
     return processor

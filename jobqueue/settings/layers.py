@@ -61,9 +61,9 @@ def from_flags(
     rules: Mapping[str, Rule], flags: Mapping[str, object], cwd: Path, mistakes: list[str]
 ) -> dict[str, SettingText]:
     """Return what the command line gives; ``None`` is not given. Mistakes are added to `mistakes`."""
-    given = {name: value for name, value in flags.items() if value is not None}
+    values = {name: value for name, value in flags.items() if value is not None}
     return _from_values(
-        rules, given, lambda name: f"--{shown(name, '').replace('_', '-')} (flag)", ("flag", cwd), mistakes
+        rules, values, lambda name: f"--{shown(name, '').replace('_', '-')} (flag)", ("flag", cwd), mistakes
     )
 
 
@@ -93,22 +93,22 @@ def from_environment(
     rules: Mapping[str, Rule], environ: Mapping[str, str], cwd: Path, mistakes: list[str]
 ) -> dict[str, SettingText]:
     """Return what ``JOBQUEUE_*`` variables give; empty ones are not set. Mistakes are added to `mistakes`."""
-    given = {key: value.strip() for key, value in environ.items() if value.strip() and _is_ours(key, value)}
-    found = {}
+    variables = {key: value.strip() for key, value in environ.items() if value.strip() and _is_ours(key, value)}
+    texts = {}
     for name, rule in rules.items():
         key = env_name(name)
-        text, file_name = given.pop(key, None), given.pop(f"{key}_FILE", None) if rule.secret else None
+        text, file_name = variables.pop(key, None), variables.pop(f"{key}_FILE", None) if rule.secret else None
         if text and file_name:
             mistakes.append(f"{key} (environment): is set together with {key}_FILE; unset one of them")
         elif text:
-            found[name] = SettingText(text=text, where=f"{key} (environment)", source="environment", base=cwd)
+            texts[name] = SettingText(text=text, where=f"{key} (environment)", source="environment", base=cwd)
         elif file_name:
             where, source = f"{key}_FILE (environment)", f"{file_name} ({key}_FILE)"
             if secret := _read_secret(cwd, file_name, where, mistakes):
-                found[name] = SettingText(text=secret, where=where, source=source, base=cwd)
+                texts[name] = SettingText(text=secret, where=where, source=source, base=cwd)
     known = [env_name(name) for name in rules]
-    mistakes += [_unknown(f"{shown(key, '')} (environment)", key, known) for key in sorted(given)]
-    return found
+    mistakes += [_unknown(f"{shown(key, '')} (environment)", key, known) for key in sorted(variables)]
+    return texts
 
 
 def _from_values(
@@ -118,7 +118,7 @@ def _from_values(
     origin: tuple[str, Path],
     mistakes: list[str],
 ) -> dict[str, SettingText]:
-    found = {}
+    texts = {}
     source, base = origin
     for name, value in values.items():
         rule = rules.get(name)
@@ -130,8 +130,8 @@ def _from_values(
         elif not text and rule.parser not in LISTS:
             mistakes.append(f"{where(name)}: is empty")
         else:
-            found[name] = SettingText(text=text, where=where(name), source=source, base=base)
-    return found
+            texts[name] = SettingText(text=text, where=where(name), source=source, base=base)
+    return texts
 
 
 def _text(value: object, parser: str) -> str | None:

@@ -180,21 +180,21 @@ class Settings:
         except OSError as error:
             raise SettingsError([f"the working directory cannot be used: {error.strerror}"]) from error
         mistakes: list[str] = []
-        found = {
+        texts = {
             **from_file(_rules(), environ, cwd, mistakes),
             **from_environment(_rules(), environ, cwd, mistakes),
             **from_flags(_rules(), flags or {}, cwd, mistakes),
         }
-        found = _with_database_of_url(found)
+        texts = _with_database_of_url(texts)
         values: dict[str, Any] = {}
-        if found:
+        if texts:
             from jobqueue.settings.parsing import parse  # noqa: PLC0415 - environs takes 0.1 s to import
 
-            values = parse(_rules(), found, mistakes)
+            values = parse(_rules(), texts, mistakes)
         if mistakes:
             raise SettingsError(mistakes)
         values.setdefault("data_dir", cwd / cls().data_dir)
-        sources = {name: found[name].source if name in found else "default" for name in _rules()}
+        sources = {name: texts[name].source if name in texts else "default" for name in _rules()}
         return cls(**values, sources=MappingProxyType(sources))
 
     def masked(self) -> dict[str, Plain]:
@@ -211,14 +211,14 @@ def describe() -> list[SettingRow]:
     ]
 
 
-def _with_database_of_url(found: dict[str, SettingText]) -> dict[str, SettingText]:
+def _with_database_of_url(texts: dict[str, SettingText]) -> dict[str, SettingText]:
     """Take the name of the database from the path of the MongoDB URL, if nothing else gives one."""
-    url = found.get("mongo_url")
-    name = None if url is None or "db" in found else mongo_url.database(url.text)
+    url = texts.get("mongo_url")
+    name = None if url is None or "db" in texts else mongo_url.database(url.text)
     if url is None or name is None:
-        return found
+        return texts
     where, source = f"database in the path of {url.where}", f"mongo_url, {url.source}"
-    return {**found, "db": SettingText(text=name, where=where, source=source, base=url.base)}
+    return {**texts, "db": SettingText(text=name, where=where, source=source, base=url.base)}
 
 
 @cache

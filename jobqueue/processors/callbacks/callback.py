@@ -151,11 +151,11 @@ class ActiveJob(_Running):
             ResultUnavailableError: its job was deleted.
         """
         known = Results(self.parents)
-        found = {}
+        results = {}
         for name in names or known:
             entry = known.entry(name)
-            found[name] = await self._relatives.result(entry["id"]) if entry.get("omitted") else known[name]
-        return found
+            results[name] = await self._relatives.result(entry["id"]) if entry.get("omitted") else known[name]
+        return results
 
     async def children(self) -> list[Job]:
         """Return the children that earlier runs of this job have created, with their results, oldest first.

@@ -38,11 +38,11 @@ class Lines:
             # The first half of this line end came with the last chunk, and ended its line.
             start = len(chunk) - len(_SECOND_HALF.sub(b"", chunk, count=1))
             self._after_return = start == len(chunk) and not chunk.endswith(b"\n")
-        for found in _BREAK.finditer(chunk, start):
-            self._grow(chunk[start : found.start()], lines)
-            start = found.end()
+        for line_end in _BREAK.finditer(chunk, start):
+            self._grow(chunk[start : line_end.start()], lines)
+            start = line_end.end()
             # A progress bar begins with a return as well: nothing before that is no line.
-            if self._rest or self._dropping or found[0].endswith(b"\n"):
+            if self._rest or self._dropping or line_end[0].endswith(b"\n"):
                 if not self._dropping:
                     lines.append(self._take(len(self._rest)))
                 self._dropping = False

@@ -70,13 +70,13 @@ class Output:
         progress: float | None = None
         for line in self._cut(self._lines, chunk):
             if line.startswith(_DIRECTIVE):
-                if found := _PROGRESS.fullmatch(line):
-                    percent = float(found[1])
+                if directive := _PROGRESS.fullmatch(line):
+                    percent = float(directive[1])
                     if percent <= _COMPLETE:
                         progress = percent
                         continue
-                if found := _RESULT.fullmatch(line):
-                    calls += self._take_result(line, found[1] or b"")
+                if directive := _RESULT.fullmatch(line):
+                    calls += self._take_result(line, directive[1] or b"")
                     continue
             calls += self._log(line, None)
         if progress is not None:

@@ -149,12 +149,12 @@ class Program:
         control, theirs = socket.socketpair()
         stack.callback(control.close)
         ours, streams = [], []
-        with contextlib.ExitStack() as given:
-            given.callback(theirs.close)
+        with contextlib.ExitStack() as child_ends:
+            child_ends.callback(theirs.close)
             for mode in ("wb", "rb", "rb"):
                 reader, writer = os.pipe()
                 own, other = (writer, reader) if mode == "wb" else (reader, writer)
-                given.callback(os.close, other)
+                child_ends.callback(os.close, other)
                 os.set_blocking(own, False)
                 ours.append(stack.enter_context(io.FileIO(own, mode)))
                 streams.append(other)
@@ -272,8 +272,8 @@ class Program:
         session = int(said["started"][0]) if "started" in said else None
         log.warning("the shim of a command was killed", command=self._command.name)
         deadline = time.monotonic() + _STRAY_SECONDS
-        while time.monotonic() < deadline and (found := _strays(session, self._marks)):
-            for pid in found:
+        while time.monotonic() < deadline and (strays := _strays(session, self._marks)):
+            for pid in strays:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(_PAUSE)
@@ -318,11 +318,11 @@ def _settle(future: asyncio.Future[None]) -> None:
 
 def _strays(session: int | None, marks: bytes) -> list[int]:
     """Return what runs in a session, or has a variable in the environment it began with."""
-    found = []
+    pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
             state, _, _, its_session, *_ = (entry / "stat").read_bytes().rpartition(b")")[2].split()
             ours = int(its_session) == session or marks in (entry / "environ").read_bytes().split(b"\0")
             if ours and state != b"Z":
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids

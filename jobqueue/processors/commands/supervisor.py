@@ -65,13 +65,13 @@ def descendants(root: int) -> dict[int, int]:
             except (OSError, ValueError):
                 continue
             children.setdefault(int(parent), []).append((int(name), int(group)))
-    found: dict[int, int] = {}
+    groups: dict[int, int] = {}
     waiting = [root]
     while waiting:
         inner = children.pop(waiting.pop(), [])
-        found.update(inner)
+        groups.update(inner)
         waiting += [pid for pid, _ in inner]
-    return found
+    return groups
 
 
 class ProcessTree:
@@ -104,15 +104,15 @@ class ProcessTree:
             return
         reached: set[int] = set()
         for _ in range(_PASSES):
-            found = descendants(os.getpid())
-            fresh = found.keys() - reached
+            groups = descendants(os.getpid())
+            fresh = groups.keys() - reached
             if not fresh:
                 return
             # As a group first: no fork escapes that. The number of a group is not reused while it has a member.
-            if not reached and self.root in found.values():
+            if not reached and self.root in groups.values():
                 self._signal_group(number)
             for pid in fresh:
-                if found[pid] != self.root or reached:
+                if groups[pid] != self.root or reached:
                     _kill(pid, number)
             reached |= fresh
 

@@ -123,14 +123,14 @@ def request_target(url: str) -> URL:
     check_url(url)
     if " " in url or not url.isprintable():
         raise UnusableURLError("it has a space or a control character")
-    found = _PARTS.fullmatch(url)
-    if found is None or found["netloc"] != urlsplit(url).netloc:
+    parts = _PARTS.fullmatch(url)
+    if parts is None or parts["netloc"] != urlsplit(url).netloc:
         raise UnusableURLError("it cannot be read")
     try:
-        origin = URL(f"{found['scheme']}://{found['netloc']}")
+        origin = URL(f"{parts['scheme']}://{parts['netloc']}")
     except ValueError as error:
         raise UnusableURLError(str(error)) from None
-    rest = quote(found["rest"], safe=_ASCII)
+    rest = quote(parts["rest"], safe=_ASCII)
     # The query stands in the path: yarl would drop the question mark of an empty query.
     path = rest if rest.startswith("/") else f"/{rest}"
     return URL.build(scheme=origin.scheme, authority=origin.raw_authority, path=path, encoded=True)

@@ -31,11 +31,11 @@ def leading(body: bytes) -> dict[str, Any]:
 def member(body: bytes, name: str) -> str | None:
     """Return the text of a member of a JSON object, as its sender wrote the member; the last of several."""
     text = body.decode("utf-8-sig", "replace")
-    found: str | None = None
-    for one, _, part in _members(text):
-        if one == name:
-            found = text[part]
-    return found
+    value: str | None = None
+    for member_name, _, part in _members(text):
+        if member_name == name:
+            value = text[part]
+    return value
 
 
 def _members(text: str) -> Iterator[tuple[str, Any, slice]]:
@@ -91,5 +91,5 @@ def _value(text: str, at: int) -> tuple[Any, int]:
 
 
 def _skip(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
+    space = _SPACE.match(text, at)
+    return space.end() if space else at

@@ -190,9 +190,9 @@ class WebhookProcessor:
         """Return the headers to send; none of the configured ones may replace what the exchange depends on."""
         own = {"Content-Type": "application/json", "Accept-Encoding": "identity", **signature}
         taken = {name.lower() for name in own}
-        given = {name: value for name, value in self._config.headers.items() if name.lower() not in taken}
-        agent = {} if any(name.lower() == "user-agent" for name in given) else {"User-Agent": _USER_AGENT}
-        return {**given, **agent, **own}
+        configured = {name: value for name, value in self._config.headers.items() if name.lower() not in taken}
+        agent = {} if any(name.lower() == "user-agent" for name in configured) else {"User-Agent": _USER_AGENT}
+        return {**configured, **agent, **own}
 
 
 def _without_query(verdict: Verdict, url: str) -> Verdict:

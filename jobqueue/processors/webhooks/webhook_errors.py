@@ -34,7 +34,7 @@ def fault(error: Exception, host: str, timeout: float) -> Failure:
 def shown(text: str) -> str:
     """Return text from elsewhere as it may stand in a message: one line, not too long."""
     cut = text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"
-    return "".join(one if one.isprintable() else "?" for one in cut)
+    return "".join(char if char.isprintable() else "?" for char in cut)
 
 
 def _explain(error: Exception, host: str, timeout: float) -> tuple[str, str]:

@@ -117,13 +117,13 @@ class Access:
     async def any_valid(self) -> bool:
         """Tell whether there is a token with which anybody could call."""
         now = await self._store.now()
-        return any(one.is_valid(now) for one in await self._store.all())
+        return any(token.is_valid(now) for token in await self._store.all())
 
     def is_known(self, text: str) -> bool:
         """Tell whether it is a token that this process has seen, with its secret; it may have been revoked since."""
         parts = tokens.split(text)
-        found = self._known.get(parts[0]) if parts else None
-        return parts is not None and found is not None and found.token.has_secret(parts[1])
+        known = self._known.get(parts[0]) if parts else None
+        return parts is not None and known is not None and known.token.has_secret(parts[1])
 
     async def caller(self, text: str) -> Caller | None:
         """Return who calls with a token, or ``None`` if it is not valid.

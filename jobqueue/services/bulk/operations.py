@@ -155,7 +155,7 @@ class Operations:
                     return None
                 renewed_at = clock()
             part = operation.chosen[start : start + _TOGETHER]
-            changes = [self._change_one(operation, one, tally, inherited=inherited) for one in part]
+            changes = [self._change_one(operation, job_id, tally, inherited=inherited) for job_id in part]
             # Also when one fails the others end before somebody else goes on.
             for error in await asyncio.gather(*changes, return_exceptions=True):
                 if error is not None:

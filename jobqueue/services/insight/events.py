@@ -196,11 +196,11 @@ class Events:
                 reader = await stack.enter_async_context(self.reading(interest))
                 yield KeepAlive(position=self._position) if after is None else Gap(position=self._position)
             while not self._closing:
-                found = await reader.take(self._beat)
-                if isinstance(found, JobEvent) and found.position <= reader.known_until:
+                change = await reader.take(self._beat)
+                if isinstance(change, JobEvent) and change.position <= reader.known_until:
                     continue
-                if found is not None:
-                    yield found
+                if change is not None:
+                    yield change
                 elif reader.is_over:
                     return
                 else:

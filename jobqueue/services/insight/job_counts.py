@@ -57,12 +57,12 @@ class JobCounts:
         async with self._counting:
             began = time.monotonic()
             if self._oldest[0] < began:
-                found: dict[str, float] = {}
+                oldest: dict[str, float] = {}
                 for start in range(0, min(len(waiting), _MOST_OLDEST), _AT_ONCE):
                     part = waiting[start : start + _AT_ONCE]
                     ages = await asyncio.gather(*(self._figures.oldest_ready(name) for name in part))
-                    found |= {name: age for name, age in zip(part, ages, strict=True) if age is not None}
-                self._oldest = (self._until(began), found)
+                    oldest |= {name: age for name, age in zip(part, ages, strict=True) if age is not None}
+                self._oldest = (self._until(began), oldest)
             return self._oldest[1]
 
     async def _count(self, states: frozenset[State]) -> dict[tuple[str, str], int]:

@@ -138,10 +138,10 @@ class Metrics:
 
 def _few(states: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
     """Return the counts of some queues, those with most unfinished jobs, and the sum of the others."""
-    ranked = sorted(states, key=lambda name: (-sum(states[name][one] for one in ("pending", "processing")), name))
-    found = {name: dict(states[name]) for name in ranked[:MOST_QUEUES]}
+    ranked = sorted(states, key=lambda name: (-sum(states[name][state] for state in ("pending", "processing")), name))
+    shown = {name: dict(states[name]) for name in ranked[:MOST_QUEUES]}
     for name in ranked[MOST_QUEUES:]:
-        others = found.setdefault(OTHERS, dict.fromkeys(states[name], 0))
+        rest = shown.setdefault(OTHERS, dict.fromkeys(states[name], 0))
         for state, count in states[name].items():
-            others[state] += count
-    return found
+            rest[state] += count
+    return shown

@@ -57,8 +57,8 @@ class RollupWriter:
             return False
         checked = since < settled
         until = min(until, since + HOUR, settled if checked else until)
-        found, _ = await self._store.read(since, until)
-        await self._store.keep(since, until, found, checked=checked)
+        tallies, _ = await self._store.read(since, until)
+        await self._store.keep(since, until, tallies, checked=checked)
         return True
 
     async def _first(self, now: datetime, until: datetime) -> datetime:
@@ -73,8 +73,8 @@ class RollupWriter:
         if since is None:
             return False
         until = min(settled, since + HOUR)
-        found, _ = await self._store.read(since, until)
-        await self._store.keep(since, until, found, checked=True)
+        tallies, _ = await self._store.read(since, until)
+        await self._store.keep(since, until, tallies, checked=True)
         return True
 
     async def _add_up(self, settled: datetime) -> bool:

@@ -78,7 +78,7 @@ class Stats:
         shown: dict[str, Any] = {
             "at": json_form.date(await self._clock.now()),
             "relativeError": RELATIVE_ERROR,
-            "windows": {name: _window(one, asked.type, is_wanted) for name, one in windows.items()},
+            "windows": {name: _window(window, asked.type, is_wanted) for name, window in windows.items()},
         }
         if asked.type is None:
             by_queue = {queue: dict(counts) for queue, counts in sorted(states.items()) if is_wanted(queue)}
@@ -128,22 +128,22 @@ class Stats:
             return await self._store.tally(since, edge)
         newest = await self._store.newest_hour()
         border = since if newest is None else max(since, newest + HOUR)
-        found = await self._store.tally(since, border, hours=True)
-        add_to(found, await self._store.tally(border, edge))
-        return found
+        tally = await self._store.tally(since, border, hours=True)
+        add_to(tally, await self._store.tally(border, edge))
+        return tally
 
 
 def _window(window: Window, kind: str | None, is_wanted: Callable[[str | None], bool]) -> dict[str, Any]:
     seconds = (window.until - window.since).total_seconds()
 
-    def shown(one: Activity) -> dict[str, Any]:
-        return activity.shown(one, window.since, seconds)
+    def shown(counts: Activity) -> dict[str, Any]:
+        return activity.shown(counts, window.since, seconds)
 
     queues: dict[str | None, dict[str | None, Activity]] = {}
-    for (queue, type_), one in window.tally.items():
-        if is_wanted(queue) and (kind is None or type_ == kind) and not _is_empty(one, window.since):
-            queues.setdefault(queue, {})[type_] = one
-    every = [one for types in queues.values() for one in types.values()]
+    for (queue, type_), counts in window.tally.items():
+        if is_wanted(queue) and (kind is None or type_ == kind) and not _is_empty(counts, window.since):
+            queues.setdefault(queue, {})[type_] = counts
+    every = [counts for types in queues.values() for counts in types.values()]
     return {
         "from": json_form.date(window.since),
         "to": json_form.date(window.until),
@@ -153,15 +153,15 @@ def _window(window: Window, kind: str | None, is_wanted: Callable[[str | None], 
             {
                 "queue": queue,
                 **shown(summed(types.values())),
-                "types": [{"type": type_, **shown(one)} for type_, one in sorted(types.items(), key=_by_name)],
+                "types": [{"type": type_, **shown(counts)} for type_, counts in sorted(types.items(), key=_by_name)],
             }
             for queue, types in sorted(queues.items(), key=_by_name)
         ],
     }
 
 
-def _is_empty(one: Activity, since: datetime) -> bool:
-    return not one.size and not one.started_since(since).count
+def _is_empty(counts: Activity, since: datetime) -> bool:
+    return not counts.size and not counts.started_since(since).count
 
 
 def _by_name(item: tuple[str | None, Any]) -> tuple[bool, str]:

@@ -60,12 +60,12 @@ class Adopter:
         """
         more = False
         await self._store.mark_spoilt()
-        async for some in self._store.found():
-            done = await asyncio.gather(*(self._take(one) for one in some), return_exceptions=True)
-            for one in done:
-                if isinstance(one, BaseException):
-                    raise one
-                more = more or one
+        async for page in self._store.found():
+            done = await asyncio.gather(*(self._take(document) for document in page), return_exceptions=True)
+            for result in done:
+                if isinstance(result, BaseException):
+                    raise result
+                more = more or result
         return 0 if more else None
 
     async def _take(self, document: dict[str, Any]) -> bool:
@@ -106,12 +106,12 @@ class Adopter:
         if document.get(SPOILT) and (faults := unsound.faults(document)):
             await self._refuse(document, faults)
             return
-        found = external.read(plain(document), documents.content_size(document))
-        problems = found.problems
+        reading = external.read(plain(document), documents.content_size(document))
+        problems = reading.problems
         job = None
-        if found.new is not None:
+        if reading.new is not None:
             try:
-                job = await self._make(document, found.new, found.notes)
+                job = await self._make(document, reading.new, reading.notes)
             except InvalidInputError as error:
                 problems = error.problems
             except KeyConflictError as error:

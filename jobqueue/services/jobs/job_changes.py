@@ -40,19 +40,19 @@ def checked(changes: Mapping[str, Any], allowed: frozenset[str]) -> dict[str, An
         TooLargeError: data or meta are over their limit.
     """
     problems: Problems = {json_form.camel(name): ["cannot be changed"] for name in changes if name not in allowed}
-    wanted: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, value in changes.items():
         if name not in allowed:
             continue
         try:
-            wanted[json_form.camel(name)] = _value(name, value)
+            fields[json_form.camel(name)] = _value(name, value)
         except InvalidInputError as error:
             problems.update(error.problems)
     if problems:
         raise InvalidInputError(problems)
-    if "meta" in wanted:
-        wanted["attrs"] = attributes(wanted["meta"])
-    return wanted
+    if "meta" in fields:
+        fields["attrs"] = attributes(fields["meta"])
+    return fields
 
 
 def _value(name: str, value: Any) -> Any:

@@ -105,12 +105,12 @@ class JobManager:
 
     async def logs(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, LogLine]]:
         """Return log lines with their numbers, in order, from number ``after`` on."""
-        found: list[tuple[int, LogLine]] = []
+        numbered: list[tuple[int, LogLine]] = []
         async for lines in self._logs.all(job_id, LogQuery(after=after, limit=min(limit, MOST_LINES))):
-            found += lines
-            if len(found) >= limit:
+            numbered += lines
+            if len(numbered) >= limit:
                 break
-        return found[:limit]
+        return numbered[:limit]
 
     async def kill(
         self,
@@ -167,14 +167,14 @@ class JobManager:
             KeyConflictError: another unfinished job has taken its key.
             InvalidInputError: a change is not acceptable.
         """
-        wanted = requeue_changes(changes or {})
+        fields = requeue_changes(changes or {})
 
         async def restart() -> Job:
             job = await self._settled(job_id)
             same = None
             if not only.is_empty:
                 job, same = await self._seen(job_id, only)
-            return await self.restart(job, wanted, same=same)
+            return await self.restart(job, fields, same=same)
 
         return await _while_unchanged(restart, only)
 
@@ -233,11 +233,11 @@ class JobManager:
             WrongStateError: it is processing, or has ended and was to be delayed.
             InvalidInputError: a change is not acceptable.
         """
-        wanted = checked(changes, PATCHABLE)
+        fields = checked(changes, PATCHABLE)
 
         async def patch() -> Job:
             job, same = await self._seen(job_id, only)
-            return await self._jobs.editions.patch(job, wanted, await self._group(job, wanted), same)
+            return await self._jobs.editions.patch(job, fields, await self._group(job, fields), same)
 
         changed = await _while_unchanged(patch, only)
         kind = "ready" if changed.state is State.PENDING else "delayed"
@@ -326,15 +326,15 @@ class JobManager:
         return job
 
     async def _ancestors(self, job: Job) -> tuple[Job, ...]:
-        found: list[Job] = []
+        ancestors: list[Job] = []
         parent_id = job.parent_id
-        while parent_id is not None and len(found) < MOST_ANCESTORS:
+        while parent_id is not None and len(ancestors) < MOST_ANCESTORS:
             parent = await self._listing.ancestor(parent_id)
             if parent is None:
                 break
-            found.insert(0, parent)
+            ancestors.insert(0, parent)
             parent_id = parent.parent_id
-        return tuple(found)
+        return tuple(ancestors)
 
     async def _descendants(self, job: Job) -> tuple[Relative, bool]:
         by_parent: dict[str, list[Job]] = {}

@@ -82,18 +82,18 @@ class Producer:
         if not 1 <= len(new) <= MOST_AT_ONCE:
             raise InvalidInputError({"jobs": [f"takes 1 to {MOST_AT_ONCE:,} jobs"]})
         _distinct_keys(new)
-        configs = [await self._configs.fresh(one.queue) for one in new]
-        filled = [config.fill(one) for config, one in zip(configs, new, strict=True)]
+        configs = [await self._configs.fresh(job.queue) for job in new]
+        filled = [config.fill(job) for config, job in zip(configs, new, strict=True)]
         keys = [
-            config.limit_key(one.data, one.meta) if config.grouped else None
-            for config, one in zip(configs, new, strict=True)
+            config.limit_key(job.data, job.meta) if config.grouped else None
+            for config, job in zip(configs, new, strict=True)
         ]
-        for place, one in enumerate(new):
+        for place, job in enumerate(new):
             try:
-                await self._dependencies.mark_for(one)
+                await self._dependencies.mark_for(job)
             except InvalidInputError as error:
                 raise error.under(f"jobs.{place}") from None
-        extras = [_extra(one) for one in new]
+        extras = [_extra(job) for job in new]
         jobs = await self._jobs.insert_all(
             filled, job_ids=job_ids, limit_keys=keys, extras=extras, traceparent=traceparent()
         )
@@ -116,12 +116,12 @@ class Producer:
 
 def _distinct_keys(new: Sequence[NewJob]) -> None:
     seen: set[tuple[str, str]] = set()
-    for index, one in enumerate(new):
-        if one.key is None:
+    for index, job in enumerate(new):
+        if job.key is None:
             continue
-        if (one.queue, one.key) in seen:
+        if (job.queue, job.key) in seen:
             raise InvalidInputError({f"jobs.{index}.key": ["is the key of an earlier job of this request"]})
-        seen.add((one.queue, one.key))
+        seen.add((job.queue, job.key))
 
 
 def _extra(new: NewJob, tick: Tick | None = None) -> dict[str, Any] | None:

@@ -54,8 +54,8 @@ class Pruner:
         more = False
         for queue, config in self._configs.known.items():
             for state, seconds in config.retention.items():
-                gone, found = await self._pruning.prune(queue, State(state), seconds, _AT_ONCE)
-                more = more or found == _AT_ONCE
-                if gone:
-                    log.info("ended jobs deleted", queue=queue, state=state, count=gone, after_seconds=seconds)
+                deleted, looked_at = await self._pruning.prune(queue, State(state), seconds, _AT_ONCE)
+                more = more or looked_at == _AT_ONCE
+                if deleted:
+                    log.info("ended jobs deleted", queue=queue, state=state, count=deleted, after_seconds=seconds)
         return _AGAIN_SECONDS if more else None

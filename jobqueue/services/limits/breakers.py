@@ -75,9 +75,9 @@ class Breakers:
         breaker = (await self._configs.fresh(job.queue)).breaker if tokens else None
         if breaker is None:
             return
-        for one in job.history:
-            if one.token in tokens and one.end_at is not None:
-                await self._count(job, breaker, one)
+        for attempt in job.history:
+            if attempt.token in tokens and attempt.end_at is not None:
+                await self._count(job, breaker, attempt)
 
     async def _count(self, job: Job, breaker: Breaker, attempt: Attempt) -> None:
         kind = job.type if breaker.per == "type" else None
@@ -101,19 +101,19 @@ class Breakers:
         wait, trial = 0.0, False
         waits: dict[str, float] = {}
         trials: set[str] = set()
-        for one in await self.states(queue, config):
-            found = status(one, config.breaker, now)
-            if found == "open" and one.open_until is not None:
-                left = (one.open_until - now).total_seconds()
-                if one.type is None:
+        for breaker in await self.states(queue, config):
+            stands = status(breaker, config.breaker, now)
+            if stands == "open" and breaker.open_until is not None:
+                left = (breaker.open_until - now).total_seconds()
+                if breaker.type is None:
                     wait = left
                 else:
-                    waits[one.type] = left
-            elif found == "half-open":
-                if one.type is None:
+                    waits[breaker.type] = left
+            elif stands == "half-open":
+                if breaker.type is None:
                     trial = True
                 else:
-                    trials.add(one.type)
+                    trials.add(breaker.type)
         return BreakerGate(wait=wait, trial=trial, waits=waits, trials=frozenset(trials))
 
     async def states(self, queue: str, config: QueueConfig) -> list[BreakerState]:
@@ -121,7 +121,7 @@ class Breakers:
         if config.breaker is None:
             return []
         by_type = config.breaker.per == "type"
-        return [one for one in await self._limits.breakers(queue) if (one.type is not None) == by_type]
+        return [breaker for breaker in await self._limits.breakers(queue) if (breaker.type is not None) == by_type]
 
     async def close(self, queue: str, *, forget: bool = False) -> None:
         """Close all breakers of a queue; ``forget`` deletes them, as for a queue that is deleted."""

@@ -48,14 +48,14 @@ class LimitKeys:
         known = self._configs.known
         limited = [(queue, config.group_path) for queue, config in known.items() if config.group_path is not None]
         now = time.monotonic()
-        self._seen = {one: self._seen.get(one, now) for one in limited}
-        self._walked = {one: at for one, at in self._walked.items() if one in self._seen}
-        self._places = {one: place for one, place in self._places.items() if one in self._seen}
-        for one in limited:
+        self._seen = {queue_path: self._seen.get(queue_path, now) for queue_path in limited}
+        self._walked = {queue_path: at for queue_path, at in self._walked.items() if queue_path in self._seen}
+        self._places = {queue_path: place for queue_path, place in self._places.items() if queue_path in self._seen}
+        for queue_path in limited:
             # Processes that do not know the limit yet may add jobs for a moment.
-            is_new = now - self._seen[one] < _EAGER_SECONDS
-            if await (self._walk(one) if is_new else self._look(one, now)):
-                self._notifier.tell(Wakeup(kind="ready", queue=one[0]))
+            is_new = now - self._seen[queue_path] < _EAGER_SECONDS
+            if await (self._walk(queue_path) if is_new else self._look(queue_path, now)):
+                self._notifier.tell(Wakeup(kind="ready", queue=queue_path[0]))
 
     async def _walk(self, limited: Limited) -> int:
         """Correct all waiting jobs of a queue; return how many were wrong."""

@@ -97,13 +97,13 @@ class Limiter:
                 return HeldBack(seconds=gate.wait)
             trial = (TRIAL,) if gate.trial else ()
             held: list[HeldBack] = []
-            for wanted, slots in _searches(search, gate, trial):
-                found = await (self._from_groups if config.grouped else self._from_queue)(wanted, config, slots)
-                if not isinstance(found, HeldBack | None):
-                    return found
-                held += [found] if found else []
+            for narrowed, slots in _searches(search, gate, trial):
+                claimed = await (self._from_groups if config.grouped else self._from_queue)(narrowed, config, slots)
+                if not isinstance(claimed, HeldBack | None):
+                    return claimed
+                held += [claimed] if claimed else []
             held += [HeldBack(seconds=wait) for kind, wait in gate.waits.items() if _takes(search, kind)]
-            return min(held, key=lambda one: one.seconds, default=None)
+            return min(held, key=lambda hold: hold.seconds, default=None)
 
     def ending(self, job: Job, change: Transition) -> Transition:
         """Return the end of an attempt with a note for the circuit breaker of its queue, as `Breakers.ending`."""
@@ -121,8 +121,8 @@ class Limiter:
             return HeldBack(seconds=_PAUSE)
         if config.concurrency is not None:
             free = [
-                (*slots, one)
-                for one in await self._slots.offer(search.queue, config.concurrency, self._configs.revision)
+                (*slots, slot)
+                for slot in await self._slots.offer(search.queue, config.concurrency, self._configs.revision)
             ]
         if free and config.rate is not None and not await self._something_waits(search):
             return None
@@ -130,17 +130,17 @@ class Limiter:
 
     async def _is_turn_of_others(self, search: ClaimSearch) -> bool:
         """Tell whether to let workers for other types have a slot that this process would take again and again."""
-        wanted = (search.queue, search.types, search.excluded)
-        if search.types is None or (self._streaks.get(wanted) or 0) < _LONGEST_STREAK:
+        key = (search.queue, search.types, search.excluded)
+        if search.types is None or (self._streaks.get(key) or 0) < _LONGEST_STREAK:
             return False
-        self._streaks.forget(wanted)
+        self._streaks.forget(key)
         first = await self._limits.type_of_first(search.queue)
         return first is not None and first not in search.types
 
     async def _something_waits(self, search: ClaimSearch) -> bool:
         """Look whether a start has to be asked for at all; while jobs are found again and again, it has."""
-        wanted = (search.queue, search.types, search.excluded)
-        found_at = self._found_at.get(wanted)
+        key = (search.queue, search.types, search.excluded)
+        found_at = self._found_at.get(key)
         if found_at is not None and time.monotonic() - found_at < _FLOWING_SECONDS:
             return True
         return await self._limits.something_waits(search)
@@ -152,8 +152,8 @@ class Limiter:
         path = config.limit_by or ""
         by_group: dict[str | None, list[RunningJob]] = {}
         if config.concurrency is not None:
-            for one in await self._limits.running(search.queue, path):
-                by_group.setdefault(one.key, []).append(one)
+            for job in await self._limits.running(search.queue, path):
+                by_group.setdefault(job.key, []).append(job)
         most = config.concurrency
         passed_over = {key for key, jobs in by_group.items() if key is not None and most and len(jobs) >= most}
         waits = [_POLL] if passed_over else []
@@ -163,14 +163,14 @@ class Limiter:
                 break
             free: Sequence[tuple[str, ...]] = [slots]
             if most is not None:
-                free = [(*slots, one) for one in guesses(free_slots(key, most, by_group.get(key, ())))]
-            found = await self._take(search, config, key, free)
-            if not isinstance(found, HeldBack | None):
-                return found
-            if found is None:
+                free = [(*slots, slot) for slot in guesses(free_slots(key, most, by_group.get(key, ())))]
+            claimed = await self._take(search, config, key, free)
+            if not isinstance(claimed, HeldBack | None):
+                return claimed
+            if claimed is None:
                 # Somebody else was faster, or what stands first in this group belongs to another one.
                 await self._keys.correct_group(search.queue, key)
-            waits += [found.seconds] if found else []
+            waits += [claimed.seconds] if claimed else []
             passed_over.add(key)
         return HeldBack(seconds=min(waits)) if waits else None
 
@@ -191,22 +191,22 @@ class Limiter:
         if not choices:
             return HeldBack(seconds=_POLL)
         if config.rate is None:
-            found, taken = await self._claim_one(search, key, choices, None)
-            return found or (HeldBack(seconds=_POLL) if taken else None)
+            job, taken = await self._claim_one(search, key, choices, None)
+            return job or (HeldBack(seconds=_POLL) if taken else None)
         asked_at = time.monotonic()
         leeway = self._leeway.of(search.queue, config.rate)
         grant = await self._limits.grant(search.queue, key, config.rate, leeway)
         if grant.deadline is None:
             return HeldBack(seconds=grant.wait)
         try:
-            found, taken = await self._claim_one(search, key, choices, grant.deadline)
+            job, taken = await self._claim_one(search, key, choices, grant.deadline)
         except LateClaimError:
             await self._limits.give_back(search.queue, key, grant)
             raise
         took = time.monotonic() - asked_at
-        if found is not None:
+        if job is not None:
             self._leeway.was_in_time(search.queue, config.rate, took)
-            return found
+            return job
         # That nothing was claimed is certain here: whatever is not has raised an error.
         await self._limits.give_back(search.queue, key, grant)
         # As the server may have seen it: less time has passed there.
@@ -219,7 +219,7 @@ class Limiter:
         self, search: ClaimSearch, key: str | None, choices: Sequence[tuple[str, ...]], deadline: datetime | None
     ) -> tuple[Job | None, bool]:
         """Claim with the first set of slots that nobody has; tell also whether none was left."""
-        wanted = (search.queue, search.types, search.excluded)
+        kind = (search.queue, search.types, search.excluded)
         for slots in choices:
             try:
                 job = await self._claims.claim(search, ClaimPermit(slots=slots, deadline=deadline, key=key))
@@ -229,11 +229,11 @@ class Limiter:
                     break
                 continue
             if job is None:
-                self._found_at.forget(wanted)
+                self._found_at.forget(kind)
                 return None, False
-            self._found_at.keep(wanted, time.monotonic())
+            self._found_at.keep(kind, time.monotonic())
             if search.types is not None:
-                self._streaks.keep(wanted, (self._streaks.get(wanted) or 0) + 1)
+                self._streaks.keep(kind, (self._streaks.get(kind) or 0) + 1)
             for slot in slots:
                 self._slots.taken(search.queue, slot)
             return job, False
@@ -251,9 +251,9 @@ def _searches(
         first = replace(search, excluded=tuple(sorted({*search.excluded, *held_back})))
     else:
         first = replace(search, types=tuple(kind for kind in search.types if kind not in held_back))
-    found = [] if first.types == () else [(first, trial)]
+    searches = [] if first.types == () else [(first, trial)]
     on_trial = [kind for kind in sorted(gate.trials) if _takes(search, kind)]
-    return found + [(replace(search, types=(kind,), excluded=()), (*trial, f"{TRIAL}:{kind}")) for kind in on_trial]
+    return searches + [(replace(search, types=(kind,), excluded=()), (*trial, f"{TRIAL}:{kind}")) for kind in on_trial]
 
 
 def _takes(search: ClaimSearch, kind: str) -> bool:

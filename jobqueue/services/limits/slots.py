@@ -92,22 +92,22 @@ def free_slots(key: str, most: int, running: Iterable[RunningJob]) -> list[str]:
     makes one slot fewer to be given away, and of those that are free always the first are: so starts that nobody knew
     of each other never exceed a limit that was lowered.
     """
-    used, others = _in_use(key, most, running)
+    used, elsewhere = _in_use(key, most, running)
     unused = [number for number in range(most) if number not in used]
-    return [f"{key}#{number}" for number in unused[: max(0, most - others - len(used))]]
+    return [f"{key}#{number}" for number in unused[: max(0, most - elsewhere - len(used))]]
 
 
 def _in_use(key: str, most: int, running: Iterable[RunningJob]) -> tuple[set[int], int]:
     """Return which of the first slots are taken, and how many running jobs have none of them."""
     prefix = f"{key}#"
     used: set[int] = set()
-    others = 0
+    elsewhere = 0
     for job in running:
         numbers = [int(slot.removeprefix(prefix)) for slot in job.slots if is_slot(slot, prefix)]
         mine = [number for number in numbers if number < most]
         used.update(mine)
-        others += not mine
-    return used, others
+        elsewhere += not mine
+    return used, elsewhere
 
 
 def is_slot(slot: str, prefix: str) -> bool:

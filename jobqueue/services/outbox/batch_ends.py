@@ -159,7 +159,10 @@ class BatchEnds:
 
         A living job that has its key stands in for it: the batch names that.
         """
-        if any((one.event, one.index, one.generation) == (event, index, batch.generation) for one in batch.stand_ins):
+        if any(
+            (stand_in.event, stand_in.index, stand_in.generation) == (event, index, batch.generation)
+            for stand_in in batch.stand_ins
+        ):
             return []
         config = await self._configs.fresh(child.queue)
         held: dict[str, Any] = {}

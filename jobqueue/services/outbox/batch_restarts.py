@@ -80,9 +80,9 @@ class BatchRestarts:
             if is_well and not callbacks:
                 return None
             begun()
-            begun_one = await self._store.restart(batch, told, again=callbacks)
-            if begun_one is not None:
-                return begun_one
+            restarted = await self._store.restart(batch, told, again=callbacks)
+            if restarted is not None:
+                return restarted
         raise ConflictError(f"batch {batch_id} is changing too quickly to be requeued")
 
     async def carry_out(self, batch: Batch, finish: Callable[[str], Awaitable[None]]) -> None:
@@ -112,8 +112,8 @@ class BatchRestarts:
         """Yield, once each, jobs that have failed before this restart; whoever takes one makes it of this one."""
         seen: set[str] = set()
         while True:
-            found = await self._store.to_restart(batch, most=_AT_ONCE)
-            fresh = [job for job in found if job.id not in seen]
+            jobs = await self._store.to_restart(batch, most=_AT_ONCE)
+            fresh = [job for job in jobs if job.id not in seen]
             if not fresh:
                 return
             for job in fresh:

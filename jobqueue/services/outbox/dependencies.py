@@ -85,11 +85,11 @@ class Dependencies:
         killed: list[str] = []
         while True:
             doomed = await self._store.doomed(job.id, _AT_ONCE, holding=holding)
-            fresh = [one for one in doomed if one.id not in seen]
+            fresh = [waiting for waiting in doomed if waiting.id not in seen]
             # In this order: what waits for the next run of the job is not among these.
             if not fresh or (how is not None and not await self._store.asks(job)):
                 return [*killed, *await self._started_since(job.id)] if killed else []
-            seen |= {one.id for one in fresh}
+            seen |= {waiting.id for waiting in fresh}
             # Together: the store writes them in groups.
             are_killed = await asyncio.gather(*(self._kill(job, cause) for job in fresh))
             killed += [job.id for job, is_killed in zip(fresh, are_killed, strict=True) if is_killed]
@@ -148,5 +148,5 @@ def _is_over(known: Dependency) -> bool:
 
 def missing_ones(new: NewJob, missing: Collection[str]) -> Problems:
     """Say which of the jobs that a new one depends on do not exist."""
-    places = [place for place, one in enumerate(new.depends_on) if one in missing]
+    places = [place for place, job_id in enumerate(new.depends_on) if job_id in missing]
     return {f"dependsOn.{place}": ["is not the id of a job"] for place in places}

@@ -88,7 +88,7 @@ class Outboxes:
 
     def _passed_over(self) -> list[str]:
         now = time.monotonic()
-        self._stuck = {one: until for one, until in self._stuck.items() if until > now}
+        self._stuck = {name: until for name, until in self._stuck.items() if until > now}
         return [*self._stuck, *self._under_way]
 
     @contextmanager

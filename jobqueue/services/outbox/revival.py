@@ -41,14 +41,14 @@ class Revival:
         Raises:
             ConflictError: its batch changes too quickly to be opened.
         """
-        found: list[str] = []
+        following: list[str] = []
         if REOPEN in job.outbox:
-            found += await self._batches.job_requeued(job)
+            following += await self._batches.job_requeued(job)
             await self._requeues.carried_out(job, REOPEN)
         if REVIVE in job.outbox:
-            found += await self.revive(job, finish)
+            following += await self.revive(job, finish)
             await self._requeues.carried_out(job, REVIVE)
-        return found
+        return following
 
     async def revive(self, job: Job, finish: Callable[[str], Awaitable[None]]) -> list[str]:
         """Revive the jobs that fell because of a requeued one, unless another one still keeps them down.
@@ -62,9 +62,9 @@ class Revival:
         """
         revived: list[str] = []
         last: str | None = None
-        while found := await self._store.fallen(job.id, _AT_ONCE, after=last):
-            last = found[-1].id
-            revived += [one.id for one in found if await self._revive(one, finish)]
+        while fallen := await self._store.fallen(job.id, _AT_ONCE, after=last):
+            last = fallen[-1].id
+            revived += [victim.id for victim in fallen if await self._revive(victim, finish)]
         return revived
 
     async def _revive(self, job: Job, finish: Callable[[str], Awaitable[None]]) -> bool:

@@ -79,7 +79,7 @@ class Queues:
         return _config(stored), etag(stored)
 
     async def put(
-        self, name: str, given: Mapping[str, Any], *, by: Actor | None = None, only: Preconditions = NONE
+        self, name: str, config: Mapping[str, Any], *, by: Actor | None = None, only: Preconditions = NONE
     ) -> tuple[QueueConfig, dict[str, str]]:
         """Replace the whole configuration of a queue.
 
@@ -88,7 +88,7 @@ class Queues:
 
         Args:
             name: a checked queue name.
-            given: wire form, only the fields that are to differ from the defaults.
+            config: wire form, only the fields that are to differ from the defaults.
             by: who does it.
             only: conditions on the present configuration.
 
@@ -99,7 +99,7 @@ class Queues:
             InvalidInputError: naming each unacceptable field.
             ChangedMeanwhileError: a condition does not hold.
         """
-        return await self._change(name, "put", lambda stored: _wanted(given, _config(stored)), by, only)
+        return await self._change(name, "put", lambda stored: _wanted(config, _config(stored)), by, only)
 
     async def patch(
         self, name: str, changes: Mapping[str, Any], *, by: Actor | None = None, only: Preconditions = NONE
@@ -251,16 +251,16 @@ def _fields(stored: Any) -> dict[str, Any]:
     return stored if isinstance(stored, dict) else {}
 
 
-def _wanted(given: Mapping[str, Any], present: QueueConfig) -> Wanted:
-    config = queues.read(unmasked(given, present))
+def _wanted(wire: Mapping[str, Any], present: QueueConfig) -> Wanted:
+    config = queues.read(unmasked(wire, present))
     made: dict[str, str] = {}
     processors = dict(config.processors)
-    for kind, one in processors.items():
-        if isinstance(one, WebhookConfig) and one.secret is None:
+    for kind, processor in processors.items():
+        if isinstance(processor, WebhookConfig) and processor.secret is None:
             made[kind] = new_secret()
-            processors[kind] = replace(one, secret=made[kind])
+            processors[kind] = replace(processor, secret=made[kind])
     shown = queue_form.queue(replace(config, processors=processors), secrets=True)
-    return {field: value for field, value in shown.items() if given.get(field) is not None}, made
+    return {field: value for field, value in shown.items() if wire.get(field) is not None}, made
 
 
 def _shown(stored: Any) -> dict[str, Any] | None:

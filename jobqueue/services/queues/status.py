@@ -46,12 +46,12 @@ class QueueStatuses:
         now = await self._limits.time()
         breakers = [
             {
-                "type": one.type,
-                "state": status(one, config.breaker, now),
-                "failures": one.failures,
-                "until": json_form.value(one.open_until),
+                "type": breaker.type,
+                "state": status(breaker, config.breaker, now),
+                "failures": breaker.failures,
+                "until": json_form.value(breaker.open_until),
             }
-            for one in await self._breakers.states(name, config)
+            for breaker in await self._breakers.states(name, config)
             if config.breaker is not None
         ]
         shown = {

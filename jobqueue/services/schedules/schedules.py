@@ -58,31 +58,31 @@ class Schedules:
         Raises:
             NotFoundError: there is none, or what is there has been spoilt by hand.
         """
-        found = await self._store.find(name)
-        if found is None or found.schedule is None:
-            raise NotFoundError("schedule" if found is None else "readable schedule", name)
-        return found
+        stored = await self._store.find(name)
+        if stored is None or stored.schedule is None:
+            raise NotFoundError("schedule" if stored is None else "readable schedule", name)
+        return stored
 
     async def page(self, after: str, limit: int) -> list[StoredSchedule]:
         """Return schedules by name, from the one that follows ``after`` on."""
         return await self._store.page(after, limit)
 
-    async def view(self, one: StoredSchedule, scope: Scope = EVERYTHING) -> dict[str, Any]:
+    async def view(self, stored: StoredSchedule, scope: Scope = EVERYTHING) -> dict[str, Any]:
         """Return a schedule as JSON, with its next runs and those of its last ones that are within a scope."""
-        last = [made for made in await self._store.made(one.name, _RUNS) if scope.has_queue(made.queue)]
-        schedule, skipped = one.schedule, one.last_skipped
-        ticks = [] if schedule is None or one.next_at is None else [one.next_at]
+        last = [job for job in await self._store.made(stored.name, _RUNS) if scope.has_queue(job.queue)]
+        schedule, skipped = stored.schedule, stored.last_skipped
+        ticks = [] if schedule is None or stored.next_at is None else [stored.next_at]
         if schedule is not None and ticks:
-            ticks += schedule.upcoming(ticks[0], one.created_at, count=4)
+            ticks += schedule.upcoming(ticks[0], stored.created_at, count=4)
         return {
-            "name": one.name,
+            "name": stored.name,
             **(schedule.wire() if schedule else {}),
-            "nextAt": json_form.date(one.next_at) if one.next_at else None,
+            "nextAt": json_form.date(stored.next_at) if stored.next_at else None,
             "nextRuns": [json_form.date(tick) for tick in ticks],
-            "lastRuns": [{"id": made.id, "at": json_form.date(made.at), "state": made.state.value} for made in last],
+            "lastRuns": [{"id": job.id, "at": json_form.date(job.at), "state": job.state.value} for job in last],
             "lastSkipped": {"at": json_form.date(skipped.at), "reason": skipped.reason} if skipped else None,
-            "createdAt": json_form.date(one.created_at),
-            "changedAt": json_form.date(one.changed_at),
+            "createdAt": json_form.date(stored.created_at),
+            "changedAt": json_form.date(stored.changed_at),
         }
 
     async def put(
@@ -190,9 +190,9 @@ class Schedules:
         raise ChangedMeanwhileError("schedule", name)
 
 
-def is_within(one: StoredSchedule, scope: Scope) -> bool:
+def is_within(stored: StoredSchedule, scope: Scope) -> bool:
     """Tell whether a schedule makes jobs within a scope; one that cannot be read is in none but that of everything."""
-    job = one.schedule.job if one.schedule is not None else None
+    job = stored.schedule.job if stored.schedule is not None else None
     return scope.is_everything or (job is not None and scope.holds(job))
 
 
@@ -213,41 +213,41 @@ class Scheduler:
         now = await self._store.now()
         stuck = False
         planned = await self._store.due(now, _AT_ONCE)
-        self._spoilt &= {one.name for one in planned}
-        for one in planned:
+        self._spoilt &= {stored.name for stored in planned}
+        for stored in planned:
             try:
-                stuck = not await self._run(one, now) or stuck
+                stuck = not await self._run(stored, now) or stuck
             except DatabaseError:
                 raise
             except Exception:
-                log.exception("a schedule cannot be followed", schedule=one.name)
+                log.exception("a schedule cannot be followed", schedule=stored.name)
                 stuck = True
         # One that cannot be followed is due for ever.
         return None if stuck else await self._store.seconds_to_next()
 
-    async def _run(self, one: StoredSchedule, now: datetime) -> bool:
+    async def _run(self, stored: StoredSchedule, now: datetime) -> bool:
         """Make what is due for a schedule, as far as it can be understood; say whether it can."""
-        schedule, next_at = one.schedule, one.next_at
+        schedule, next_at = stored.schedule, stored.next_at
         if schedule is None or next_at is None:
-            if one.name not in self._spoilt:
-                log.error("a schedule cannot be understood: delete it, or put it anew", schedule=one.name)
-            self._spoilt.add(one.name)
+            if stored.name not in self._spoilt:
+                log.error("a schedule cannot be understood: delete it, or put it anew", schedule=stored.name)
+            self._spoilt.add(stored.name)
             return False
-        todo = due(schedule, next_at, now, one.created_at)
+        todo = due(schedule, next_at, now, stored.created_at)
         skipped = SkippedTick(at=todo.missed, reason="it was missed: no process was there") if todo.missed else None
         for start in range(0, len(todo.ticks), _TOGETHER):
             if await self._store.now() - now > _STALE:
                 todo = replace(todo, next_at=todo.ticks[start])
                 break
             part = todo.ticks[start : start + _TOGETHER]
-            results = await asyncio.gather(*(self._make(one, schedule, tick) for tick in part))
-            skipped = next((found for found in reversed(results) if found), skipped)
-        await self._store.advance(one, todo.next_at, skipped)
+            results = await asyncio.gather(*(self._make(stored, schedule, tick) for tick in part))
+            skipped = next((skip for skip in reversed(results) if skip), skipped)
+        await self._store.advance(stored, todo.next_at, skipped)
         return True
 
-    async def _make(self, one: StoredSchedule, schedule: Schedule, tick: datetime) -> SkippedTick | None:
+    async def _make(self, stored: StoredSchedule, schedule: Schedule, tick: datetime) -> SkippedTick | None:
         """Make the job for a tick, unless it is there already; return why if it cannot be made."""
-        job_id = tick_id(one.incarnation, tick)
+        job_id = tick_id(stored.incarnation, tick)
         try:
             await self._producer.add(schedule.job, job_id=job_id, tick=(schedule.name, tick))
         except KeyConflictError as conflict:
@@ -302,5 +302,5 @@ def _text(schedule: Schedule) -> str:
     return json.dumps(schedule.wire(), sort_keys=True)
 
 
-def _shown(one: StoredSchedule | None) -> dict[str, Any] | None:
-    return None if one is None or one.schedule is None else one.schedule.wire()
+def _shown(stored: StoredSchedule | None) -> dict[str, Any] | None:
+    return None if stored is None or stored.schedule is None else stored.schedule.wire()

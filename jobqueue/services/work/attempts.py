@@ -310,10 +310,10 @@ def _retry(job: Job, token: str, verdict: RunAgain, most: int) -> Transition:
 
 def _most_retries(job: Job, token: str, most: int) -> int:
     """Return how often a job may go back uncounted, so that a report that is repeated asks for what it led to."""
-    for one in reversed(job.history):
-        if one.token == token and one.outcome is Outcome.RETRY:
+    for attempt in reversed(job.history):
+        if attempt.token == token and attempt.outcome is Outcome.RETRY:
             return sys.maxsize
-        if one.token == token and one.error is not None and one.error.kind == transitions.ENDLESS:
+        if attempt.token == token and attempt.error is not None and attempt.error.kind == transitions.ENDLESS:
             return -1
     return most
 

@@ -110,7 +110,7 @@ class JobRelatives:
         if self._job.batch_id is None or self._job.claim is None:
             raise InvalidInputError({"batchId": ["the job belongs to no batch"]})
         added = await self._batches.add(self._job.batch_id, members, token=self._job.claim.token)
-        return [one.id for one in added]
+        return [member.id for member in added]
 
 
 _OWN: Final = frozenset({"ref", "blocks"})

@@ -208,7 +208,7 @@ class Dispatcher:
             self._wake_all()
         else:
             self._wake_some(wake)
-        if wake.kind == "room" and any(one.job.id == wake.job_id for one in self._running.values()):
+        if wake.kind == "room" and any(run.job.id == wake.job_id for run in self._running.values()):
             # Whoever ran it here looks for the next job at once.
             return
         self._woken.set()
@@ -234,7 +234,7 @@ class Dispatcher:
         lanes = self._lanes()
         keys = {lane.key for lane in lanes}
         # Lanes come and go with the configuration of queues; jobs of a lane that has gone may still run.
-        self._appetites = {key: one for key, one in self._appetites.items() if key in keys or one.taken}
+        self._appetites = {key: demand for key, demand in self._appetites.items() if key in keys or demand.taken}
         for key in keys:
             demand = self._appetites.setdefault(key, _Demand())
             demand.wake(math.inf, 0 if ask else demand.held_until)
@@ -251,8 +251,8 @@ class Dispatcher:
         burst = 1
         while not self._stopping.is_set() and (free := self._concurrency - self._busy) > 0:
             count = min(burst, free, _MOST_CLAIMS)
-            found = [await self._begin_one()] if count == 1 else await self._begin_several(count)
-            if not any(found):
+            begun = [await self._begin_one()] if count == 1 else await self._begin_several(count)
+            if not any(begun):
                 return
             burst *= 2
 

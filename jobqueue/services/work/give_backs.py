@@ -123,8 +123,8 @@ class GiveBacks:
     async def _after(self, call: asyncio.Task[Any], search: ClaimSearch) -> None:
         await asyncio.wait({call})
         error = asyncio.CancelledError() if call.cancelled() else call.exception()
-        if error is None and isinstance(found := call.result(), Job):
-            await self._give_back(found, search.token, None)
+        if error is None and isinstance(job := call.result(), Job):
+            await self._give_back(job, search.token, None)
         elif error is not None and not isinstance(error, LateClaimError):
             self.look_for(search, error)
 
@@ -171,16 +171,16 @@ class GiveBacks:
     async def _look_once(self) -> None:
         asked_at = steady()
         tokens = list(self._unknown)
-        found = await self._claims.held(tokens)
-        for token, job_id in found.items():
+        held = await self._claims.held(tokens)
+        for token, job_id in held.items():
             with contextlib.suppress(NotFoundError):
                 job = await self._jobs.lean(job_id)
                 log.info("a claim of unknown outcome is found", job_id=job_id)
                 self.give_back(job, token, self._unknown[token].error)
             self._unknown.pop(token, None)
         for token in tokens:
-            one = self._unknown.get(token)
-            if one is not None and asked_at > (one.settled_at if self._draining else one.until):
+            claim = self._unknown.get(token)
+            if claim is not None and asked_at > (claim.settled_at if self._draining else claim.until):
                 del self._unknown[token]
 
 

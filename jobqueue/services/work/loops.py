@@ -194,10 +194,10 @@ class Reaper:
         if job.claim is None:
             await self._jobs.disown(job)
             return True
-        found = await findings.verdict(job, job.claim.token)
-        if found is None:
+        verdict = await findings.verdict(job, job.claim.token)
+        if verdict is None:
             return False
-        change = self._breakers.ending(job, found)
+        change = self._breakers.ending(job, verdict)
         applied = await self._jobs.apply(job.id, job.queue, change)
         if applied is None:
             # Renewed or noted meanwhile, or spoilt by another tool.

@@ -30,7 +30,7 @@ class AddedMember:
 
 def to_check(documents: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the ids of new jobs that depend on jobs which may have ended already."""
-    return [str(one["_id"]) for one in documents if "outbox" in one]
+    return [str(document["_id"]) for document in documents if "outbox" in document]
 
 
 def check_count(members: Sequence[Member]) -> None:
@@ -91,8 +91,8 @@ def placed(places: Sequence[int]) -> Iterator[None]:
         yield
     except InvalidInputError as error:
 
-        def place(found: re.Match[str]) -> str:
-            return f"jobs.{places[int(found[1])]}"
+        def place(match: re.Match[str]) -> str:
+            return f"jobs.{places[int(match[1])]}"
 
         problems = {_PLACE.sub(place, path): messages for path, messages in error.problems.items()}
         raise InvalidInputError(problems) from None

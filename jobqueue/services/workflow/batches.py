@@ -77,23 +77,23 @@ class BatchView:
 
     def wire(self) -> dict[str, Any]:
         """Return the form it is shown in."""
-        one = self.batch
+        batch = self.batch
         return {
-            "id": one.id,
-            "state": one.state,
-            "sealed": one.sealed,
+            "id": batch.id,
+            "state": batch.state,
+            "sealed": batch.sealed,
             "counts": dict(self.counts),
             "total": sum(self.counts.values()),
             "progress": round(self.progress, 1),
-            "generation": one.generation,
+            "generation": batch.generation,
             "verdict": self.verdict,
-            "meta": json_form.value(one.meta),
-            "insertAt": json_form.date(one.insert_at),
-            "endAt": json_form.value(one.end_at),
-            "onComplete": json_form.children(one.on_complete),
-            "onSuccess": json_form.children(one.on_success),
-            "onFailure": json_form.children(one.on_failure),
-            "standIns": [_stand_in(each) for each in one.stand_ins],
+            "meta": json_form.value(batch.meta),
+            "insertAt": json_form.date(batch.insert_at),
+            "endAt": json_form.value(batch.end_at),
+            "onComplete": json_form.children(batch.on_complete),
+            "onSuccess": json_form.children(batch.on_success),
+            "onFailure": json_form.children(batch.on_failure),
+            "standIns": [_stand_in(stand_in) for stand_in in batch.stand_ins],
         }
 
 
@@ -183,8 +183,8 @@ class Batches:
 
     async def _add(self, batch_id: str, members: Sequence[Member], token: str | None, first: str) -> list[AddedMember]:
         all_ids = numbered_ids(first, len(members))
-        wanted = {name for member in members for name in (member.ref, *member.after, *member.blocks) if name}
-        there = await self._store.refs(batch_id, sorted(wanted))
+        names = {name for member in members for name in (member.ref, *member.after, *member.blocks) if name}
+        there = await self._store.refs(batch_id, sorted(names))
         known = {ref: job_id for ref, job_id in there.items() if job_id not in all_ids}
         places = [place for place, member in enumerate(members) if member.ref is None or member.ref not in known]
         fresh, ids = [members[place] for place in places], [all_ids[place] for place in places]
@@ -223,30 +223,30 @@ class Batches:
             NotFoundError: that one is gone.
         """
         before = None if after is None else await self._store.get(after)
-        return [await self._view(one) for one in await self._store.page(state=state, before=before, limit=limit)]
+        return [await self._view(batch) for batch in await self._store.page(state=state, before=before, limit=limit)]
 
     async def page_within(
         self, scope: Scope, *, state: str | None = None, after: BatchCursor | None = None, limit: int = 50
     ) -> tuple[list[BatchView], BatchCursor | None]:
         """Return batches within a scope, newest first, and where to go on; few, or none, where too many others lie."""
-        found: list[Batch] = []
+        visible: list[Batch] = []
         place, end = after, None
         for _ in range(_MOST_LOOKED_AT // _LOOKED_AT):
-            some = await self._store.page_from(place, state=state, meta=scope.meta, limit=_LOOKED_AT)
-            for start in range(0, len(some), _TOGETHER):
-                part = some[start : start + _TOGETHER]
-                seen = await asyncio.gather(*(self._scope_checks.has_batch(one.id, scope) for one in part))
-                for one, is_seen in zip(part, seen, strict=True):
-                    if is_seen and len(found) == limit:
-                        return [await self._view(each) for each in found], end
-                    place = after_batch(one, place)
+            batches = await self._store.page_from(place, state=state, meta=scope.meta, limit=_LOOKED_AT)
+            for start in range(0, len(batches), _TOGETHER):
+                part = batches[start : start + _TOGETHER]
+                seen = await asyncio.gather(*(self._scope_checks.has_batch(batch.id, scope) for batch in part))
+                for batch, is_seen in zip(part, seen, strict=True):
+                    if is_seen and len(visible) == limit:
+                        return [await self._view(batch) for batch in visible], end
+                    place = after_batch(batch, place)
                     if is_seen:
-                        found.append(one)
+                        visible.append(batch)
                         end = place
-            if len(some) < _LOOKED_AT:
+            if len(batches) < _LOOKED_AT:
                 place = None
                 break
-        return [await self._view(one) for one in found], place
+        return [await self._view(batch) for batch in visible], place
 
     async def seal(self, batch_id: str) -> BatchView:
         """Say that no further jobs will come: so the batch finishes when all have ended, at once if there are none.
@@ -292,7 +292,7 @@ class Batches:
         await self._carry_out_restart(batch_id)
         killed, tries = 0, Counter[str]()
         while left := await self._store.unfinished(
-            batch_id, _AT_ONCE, but=[one for one in tries if tries[one] > _AGAIN]
+            batch_id, _AT_ONCE, but=[job_id for job_id in tries if tries[job_id] > _AGAIN]
         ):
             begun()
             for job_id in left:
@@ -338,7 +338,7 @@ class Batches:
         self, batch_id: str, members: Sequence[Member], ids: Sequence[str], known: Mapping[str, str]
     ) -> list[dict[str, Any]]:
         """Return the documents of new jobs, with ids in place of refs, and mark what they depend on."""
-        named = dict(known) | {one.ref: job_id for one, job_id in zip(members, ids, strict=True) if one.ref}
+        named = dict(known) | {member.ref: job_id for member, job_id in zip(members, ids, strict=True) if member.ref}
         awaited = {named[ref] for member in members for ref in member.after}
         outside = sorted({other for member in members for other in member.job.depends_on} | (awaited - set(ids)))
         missing = await self._dependencies.mark(outside)
@@ -374,11 +374,11 @@ class Batches:
         await self._outboxes.cascade_batch(await self._store.get(batch_id))
 
 
-def _stand_in(one: StandIn) -> dict[str, Any]:
+def _stand_in(stand_in: StandIn) -> dict[str, Any]:
     return {
-        "event": one.event,
-        "index": one.index,
-        "generation": one.generation,
-        "key": one.key,
-        "jobId": one.job_id,
+        "event": stand_in.event,
+        "index": stand_in.index,
+        "generation": stand_in.generation,
+        "key": stand_in.key,
+        "jobId": stand_in.job_id,
     }

@@ -137,11 +137,11 @@ class Idempotency:
         return made, record.fresh
 
     async def _several(self, job_ids: Sequence[str]) -> list[Job]:
-        found = {job.id: job for job in await self._jobs.several(job_ids)}
-        gone = [job_id for job_id in job_ids if job_id not in found]
+        jobs = {job.id: job for job in await self._jobs.several(job_ids)}
+        gone = [job_id for job_id in job_ids if job_id not in jobs]
         if gone:
             raise _deleted(gone[0])
-        return [found[job_id] for job_id in job_ids]
+        return [jobs[job_id] for job_id in job_ids]
 
 
 def _deleted(job_id: str) -> ConflictError:
