@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobqueue.settings.rules import LISTS, NOUNS, TAKES, Rule, shown
+from jobqueue.settings.rules import LISTS, NOUNS, TAKES, Rule, shown, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 PREFIX = "JOBQUEUE_"
@@ -107,7 +106,7 @@ def from_environment(
             if secret := _read_secret(cwd, file_name, where, mistakes):
                 texts[name] = SettingText(text=secret, where=where, source=source, base=cwd)
     known = [env_name(name) for name in rules]
-    mistakes += [_unknown(f"{shown(key, '')} (environment)", key, known) for key in sorted(variables)]
+    mistakes += [unknown(f"{shown(key, '')} (environment)", key, known) for key in sorted(variables)]
     return texts
 
 
@@ -124,7 +123,7 @@ def _from_values(
         rule = rules.get(name)
         text = _text(value, rule.parser) if rule else None
         if not rule:
-            mistakes.append(_unknown(where(name), name.replace("-", "_"), rules))
+            mistakes.append(unknown(where(name), name.replace("-", "_"), rules))
         elif text is None:
             mistakes.append(f"{where(name)}: is not {NOUNS[rule.parser]}")
         elif not text and rule.parser not in LISTS:
@@ -164,8 +163,3 @@ def _read_secret(cwd: Path, file_name: str, where: str, mistakes: list[str]) -> 
             mistakes.append(f"{where}: {name} is empty")
         return text
     return ""
-
-
-def _unknown(where: str, name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"{where}: is not a setting" + (f"; did you mean {close[0]}?" if close else "")

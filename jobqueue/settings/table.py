@@ -187,10 +187,12 @@ class Settings:
         }
         texts = _with_database_of_url(texts)
         values: dict[str, Any] = {}
-        if texts:
-            from jobqueue.settings.parsing import parse  # noqa: PLC0415 - environs takes 0.1 s to import
-
-            values = parse(_rules(), texts, mistakes)
+        for name, setting in texts.items():
+            rule = _rules()[name]
+            value, objections = rule.parse(setting.text)
+            shown = "" if rule.secret else rules.shown(setting.text) + " "
+            mistakes += [f"{setting.where}: {shown}{objection}" for objection in objections]
+            values[name] = setting.base / value.expanduser() if isinstance(value, Path) and not objections else value
         if mistakes:
             raise SettingsError(mistakes)
         values.setdefault("data_dir", cwd / cls().data_dir)

@@ -19,7 +19,6 @@ Only ``argv`` is required. A job changes nothing of it: it is the program's inpu
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from dataclasses import dataclass, field, fields
@@ -30,10 +29,10 @@ from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import InvalidInputError, SettingsError
 from jobqueue.domain.work.processing import CommandConfig
 from jobqueue.processors.commands import scripts
-from jobqueue.settings.rules import shown
+from jobqueue.settings.rules import shown, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
 _MIB: Final = 1024 * 1024
 _TABLE: Final = "commands"
@@ -86,7 +85,7 @@ def load_commands(path: Path) -> Mapping[str, Command]:
         raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from error
     except (ValueError, RecursionError) as error:
         raise SettingsError([f"{path}: is not TOML in UTF-8: {error}"]) from error
-    mistakes = [_unknown(shown(name, ""), name, [_TABLE], "a table here") for name in content if name != _TABLE]
+    mistakes = [unknown(shown(name, ""), name, [_TABLE], "a table here") for name in content if name != _TABLE]
     tables = content.get(_TABLE, {})
     commands: dict[str, Command] = {}
     if not isinstance(tables, dict):
@@ -137,7 +136,7 @@ class _Reading:
                 values[name] = readers[name](name, value)
             else:
                 where = f"{self._where}.{shown(name, '')}"
-                self.mistakes.append(_unknown(where, name, readers, "a field of a command"))
+                self.mistakes.append(unknown(where, name, readers, "a field of a command"))
         if "argv" not in table:
             self._wrong("argv", "is required")
         self._check_overlap(values)
@@ -213,8 +212,3 @@ def _object_to_program(program: Path) -> str:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and "\0" not in value
-
-
-def _unknown(where: str, name: str, known: Iterable[str], noun: str) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"{where}: is not {noun}" + (f"; did you mean {close[0]}?" if close else "")
