@@ -16,7 +16,6 @@ from jobqueue.journal import get_logger
 from jobqueue.services.access.access import Access
 from jobqueue.services.bulk.failures import MARK_SECONDS, Failures
 from jobqueue.services.bulk.operations import OPERATE_SECONDS, Operations
-from jobqueue.services.bulk.people import People
 from jobqueue.services.insight.audit import Audit
 from jobqueue.services.insight.events import Events
 from jobqueue.services.insight.job_counts import JobCounts
@@ -41,7 +40,6 @@ from jobqueue.services.outbox.outbox import Outboxes
 from jobqueue.services.outbox.revival import Revival
 from jobqueue.services.queues.explain import Explainer
 from jobqueue.services.queues.queues import Queues
-from jobqueue.services.queues.status import QueueStatuses
 from jobqueue.services.schedules.schedules import SCHEDULE_SECONDS, Scheduler, Schedules
 from jobqueue.services.signals.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.signals.log_signals import Logs
@@ -126,7 +124,8 @@ class Runtime:
         self.claims = ClaimStore(database)
         self.config_store = ConfigStore(database)
         self.configs = QueueConfigs(self.config_store, lambda: self.notifier.tell(Wakeup(kind="config")))
-        self._listing = Listing(database)
+        self.listing = Listing(database)
+        self.audit = Audit(audit_store := AuditStore(database))
         self.dependencies, generations = DependencyStore(database), GenerationStore(database)
         self._batch_store = batch_store = BatchStore(database, self.jobs)
         dependencies = Dependencies(self.dependencies, self.jobs, self.notifier)
@@ -157,32 +156,30 @@ class Runtime:
             self.logs,
             self.notifier,
         )
-        self.admin = JobManager(
+        self.manager = JobManager(
             self.jobs,
             requeues,
             self.dependencies,
-            self.logs,
-            self._listing,
+            self.listing,
             self.configs,
             self.outboxes,
             self.notifier,
+            self.audit,
         )
+        self.operations = Operations(OperationStore(database), self.jobs, self.manager)
         self.scope_checks = ScopeChecks(database)
         self.batches = Batches(
             batch_store,
             self.jobs,
             dependencies,
             self.outboxes,
-            self.admin,
+            self.operations,
             self.configs,
             self.notifier,
             self.scope_checks,
         )
-        self.operations = Operations(OperationStore(database), self.jobs, self.admin)
-        self.audit = Audit(audit_store := AuditStore(database))
         self.access = Access(TokenStore(database), self.audit)
-        self.people = People(self.admin, self.batches, self.operations, self.audit)
-        self.failures = Failures(FailureStore(database), self.people)
+        self.failures = Failures(FailureStore(database), self.manager)
         self.searches = Searches(search_store := SearchStore(database), AggregateStore(database, search_store))
         self.figures, self.pruning = QueueStore(database), PruningStore(database, self.jobs.readers)
         self.crashes = CrashDetector(neighbours := NeighbourStore(database))
@@ -190,15 +187,15 @@ class Runtime:
             self.config_store,
             audit_store,
             self.figures,
-            self.admin,
+            self.manager,
+            self.outboxes,
             self.breakers,
             self.configs,
             self.notifier,
         )
-        self.overview = QueueStatuses(self.queues, self.configs, self.figures, self.breakers, self.limits)
         self.schedules = Schedules(schedule_store := ScheduleStore(database))
         self.events = Events(JobStream(database))
-        self.waiting = JobWatch(self.admin, self.events)
+        self.waiting = JobWatch(self.jobs, self.events)
         self.scheduler = Scheduler(schedule_store, self.producer)
         self.registry = WorkerRegistry(workers := WorkerStore(database), self.name)
         self.explainer = Explainer(
@@ -300,7 +297,7 @@ class Runtime:
 
     def relatives(self, job: Job) -> JobRelatives:
         """Return where a running job finds its relatives, and adds jobs to its batch."""
-        return JobRelatives(self._listing, self.dependencies, self.batches, job)
+        return JobRelatives(self.listing, self.dependencies, self.batches, job)
 
     def dispatcher(self, lanes: Callable[[], Sequence[Lane]], *, concurrency: int | None = None) -> Dispatcher:
         """Return a dispatcher for processors of this process."""

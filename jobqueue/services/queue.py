@@ -190,7 +190,7 @@ class JobQueue:
 
     async def kill_batch(self, batch_id: str) -> int:
         """Kill all unfinished jobs of a batch; return how many."""
-        return await (await self.open()).batches.kill(check_id(batch_id))
+        return await (await self.open()).batches.kill_all(check_id(batch_id))
 
     async def get(self, job_id: str) -> Job:
         """Return a job.
@@ -198,35 +198,35 @@ class JobQueue:
         Raises:
             NotFoundError: there is none of this id.
         """
-        return await (await self.open()).admin.get(check_id(job_id))
+        return await (await self.open()).jobs.whole(check_id(job_id))
 
     async def list(self, query: JobQuery | None = None) -> Page:
         """Return a page of jobs, newest first unless the query says otherwise."""
-        return await (await self.open()).admin.page(query or JobQuery())
+        return await (await self.open()).listing.page(query or JobQuery())
 
     async def logs(self, job_id: str, *, after: int = 0, limit: int = 1000) -> NumberedLines:
         """Return log lines with their numbers, from number ``after`` on."""
-        return await (await self.open()).admin.logs(check_id(job_id), after=after, limit=limit)
+        return await (await self.open()).logs.lines(check_id(job_id), after=after, limit=limit)
 
     async def family(self, job_id: str) -> Family:
         """Return the relatives of a job."""
-        return await (await self.open()).admin.family(check_id(job_id))
+        return await (await self.open()).manager.family(check_id(job_id))
 
     async def kill(self, job_id: str, reason: str = "killed by a person") -> Job:
         """End an unfinished job."""
-        return await (await self.open()).admin.kill(check_id(job_id), reason)
+        return await (await self.open()).manager.kill(check_id(job_id), reason)
 
     async def requeue(self, job_id: str, **changes: Any) -> Job:
         """Start an ended or delayed job anew, possibly with other ``data``, ``attempts``, ``backoff``, ``priority``."""
-        return await (await self.open()).admin.requeue(check_id(job_id), changes)
+        return await (await self.open()).manager.requeue(check_id(job_id), changes)
 
     async def patch(self, job_id: str, **changes: Any) -> Job:
         """Change fields of a job that is not processing."""
-        return await (await self.open()).admin.patch(check_id(job_id), changes)
+        return await (await self.open()).manager.patch(check_id(job_id), changes)
 
     async def delete(self, job_id: str) -> None:
         """Delete a job that is not processing, with its logs."""
-        await (await self.open()).admin.delete(check_id(job_id))
+        await (await self.open()).manager.delete(check_id(job_id))
 
     async def pause(self, queue: str = DEFAULT_QUEUE, *, paused: bool = True) -> None:
         """Claim nothing from a queue any more, in no process, or (``paused=False``) again."""

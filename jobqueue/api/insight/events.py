@@ -74,7 +74,7 @@ async def show(request: web.Request) -> web.Response:
     runtime = request.app[RUNTIME]
     only = preconditions(request)
     if not seconds:
-        job = await runtime.admin.get(job_id)
+        job = await runtime.jobs.whole(job_id)
         return answered(("job", job_id), tag(job), only, shown(request, job))
     known = only.none_match
     try:

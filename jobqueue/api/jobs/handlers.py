@@ -73,20 +73,20 @@ async def patch(request: web.Request) -> web.Response:
         raise InvalidInputError({"body": ["must have at least one field to change"]})
     if "meta" in changes and not caller(request).scope.is_everything:
         changes["meta"] = caller(request).scope.fill(changes["meta"])
-    people, only = request.app[RUNTIME].people, preconditions(request)
-    return _changed(request, await people.patch(job_id, changes, by=actor(request), only=only))
+    manager, only = request.app[RUNTIME].manager, preconditions(request)
+    return _changed(request, await manager.patch(job_id, changes, by=actor(request), only=only))
 
 
 async def delete(request: web.Request) -> web.Response:
     """Delete a job that is not processing."""
-    people = request.app[RUNTIME].people
-    await people.delete(path_id(request), by=actor(request), only=preconditions(request))
+    manager = request.app[RUNTIME].manager
+    await manager.delete(path_id(request), by=actor(request), only=preconditions(request))
     return web.Response(status=204)
 
 
 async def family(request: web.Request) -> web.Response:
     """Return the ancestors, descendants and batch of a job."""
-    found = await request.app[RUNTIME].admin.family(path_id(request))
+    found = await request.app[RUNTIME].manager.family(path_id(request))
     return reply(_family(found, caller(request).scope))
 
 
@@ -108,16 +108,16 @@ async def requeue(request: web.Request) -> web.Response:
     """Start an ended or delayed job anew, possibly with other data, attempts, backoff or priority."""
     job_id = path_id(request)
     changes = fields.load(_REQUEUE, await read_object(request, optional=True))
-    people, only = request.app[RUNTIME].people, preconditions(request)
-    return _changed(request, await people.requeue(job_id, changes, by=actor(request), only=only))
+    manager, only = request.app[RUNTIME].manager, preconditions(request)
+    return _changed(request, await manager.requeue(job_id, changes, by=actor(request), only=only))
 
 
 async def kill(request: web.Request) -> web.Response:
     """End an unfinished job; one that runs is told through its heartbeat."""
     job_id = path_id(request)
     given = fields.load(_KILL, await read_object(request, optional=True))
-    people, only = request.app[RUNTIME].people, preconditions(request)
-    return _changed(request, await people.kill(job_id, **given, by=actor(request), only=only))
+    manager, only = request.app[RUNTIME].manager, preconditions(request)
+    return _changed(request, await manager.kill(job_id, **given, by=actor(request), only=only))
 
 
 def path_id(request: web.Request) -> str:

@@ -111,25 +111,25 @@ async def add_jobs(request: web.Request) -> web.Response:
 
 async def seal(request: web.Request) -> web.Response:
     """Say that no further jobs will come."""
-    return reply((await request.app[RUNTIME].people.seal_batch(path_id(request), by=actor(request))).wire())
+    return reply((await request.app[RUNTIME].batches.seal(path_id(request), by=actor(request))).wire())
 
 
 async def kill(request: web.Request) -> web.Response:
     """Kill all unfinished jobs of a batch; many of them in an operation, which goes on after the answer."""
     batch_id = path_id(request)
     given = fields.load(_KILL, await read_object(request, optional=True))
-    people, scope = request.app[RUNTIME].people, caller(request).scope
-    killed = await people.kill_batch(batch_id, **given, by=actor(request), scope=scope)
+    batches, scope = request.app[RUNTIME].batches, caller(request).scope
+    killed = await batches.kill(batch_id, **given, by=actor(request), scope=scope)
     if isinstance(killed, Operation):
         return begun(killed)
-    return reply((await request.app[RUNTIME].batches.get(batch_id)).wire() | {"killed": killed})
+    return reply((await batches.get(batch_id)).wire() | {"killed": killed})
 
 
 async def requeue(request: web.Request) -> web.Response:
     """Restart what has failed or was killed, and what was killed because of it."""
     batch_id = path_id(request)
     given = fields.load(_REQUEUE, await read_object(request, optional=True))
-    requeued = await request.app[RUNTIME].people.requeue_batch(batch_id, **given, by=actor(request))
+    requeued = await request.app[RUNTIME].batches.requeue(batch_id, **given, by=actor(request))
     return reply(requeued.wire())
 
 

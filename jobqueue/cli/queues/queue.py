@@ -48,7 +48,7 @@ def show(name: str, *, as_json: bool, **options: Any) -> None:
     check_queue(name)
 
     async def use(runtime: Runtime) -> dict[str, Any]:
-        return (await runtime.overview.of(name, urls=True))[0]
+        return (await runtime.queues.view(name, urls=True))[0]
 
     _print(with_runtime(database_flags(options), use), as_json=as_json)
 

@@ -45,10 +45,10 @@ INTERNAL: Final = "an internal error: the server's log tells more"
 class Operations:
     """Takes, shows, stops and carries on what is done to many jobs."""
 
-    def __init__(self, store: OperationStore, jobs: JobStore, admin: JobManager) -> None:
+    def __init__(self, store: OperationStore, jobs: JobStore, manager: JobManager) -> None:
         self._store = store
         self._jobs = jobs
-        self._admin = admin
+        self.manager = manager
         self.begun: Callable[[], None] = lambda: None
         """Called when there is something new to carry on."""
 
@@ -202,11 +202,11 @@ class Operations:
         try:
             match operation.new.action:
                 case Action.REQUEUE:
-                    await self._admin.restart(job, operation.new.changes, operation=operation.id)
+                    await self.manager.restart(job, operation.new.changes, operation=operation.id)
                 case Action.KILL:
-                    await self._admin.kill(job.id, operation.reason, operation=operation.id)
+                    await self.manager.kill(job.id, operation.reason, operation=operation.id)
                 case Action.DELETE:
-                    await self._admin.delete(job.id, operation=operation.id)
+                    await self.manager.delete(job.id, operation=operation.id)
         except (NotFoundError, WrongStateError):
             return False
         return True

@@ -1,4 +1,4 @@
-"""Changes that people make to the fields of a job, checked."""
+"""Check changes of the fields of a job."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ from jobqueue.domain.jobs.job import check_content
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
 PATCHABLE: Final = frozenset({"data", "meta", "priority", "delay_til", "attempts", "backoff", "lease", "timeout"})
-
-
 REQUEUE_CHANGES: Final = frozenset({"data", "attempts", "backoff", "priority"})
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import Outcome
 from jobqueue.domain.jobs.transitions import BREAKER
 from jobqueue.journal import get_logger
@@ -122,6 +123,21 @@ class Breakers:
             return []
         by_type = config.breaker.per == "type"
         return [breaker for breaker in await self._limits.breakers(queue) if (breaker.type is not None) == by_type]
+
+    async def view(self, queue: str, config: QueueConfig) -> list[dict[str, Any]]:
+        """Return the breakers of a queue as JSON."""
+        if config.breaker is None:
+            return []
+        now = await self._limits.time()
+        return [
+            {
+                "type": state.type,
+                "state": status(state, config.breaker, now),
+                "failures": state.failures,
+                "until": json_form.value(state.open_until),
+            }
+            for state in await self.states(queue, config)
+        ]
 
     async def close(self, queue: str, *, forget: bool = False) -> None:
         """Close all breakers of a queue; ``forget`` deletes them, as for a queue that is deleted."""

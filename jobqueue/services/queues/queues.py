@@ -1,7 +1,8 @@
-"""Configuring queues at run time."""
+"""Queues: their configuration, which changes at run time, and their figures."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import getpass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.jobs.manage import JobManager
     from jobqueue.services.limits.breakers import Breakers
+    from jobqueue.services.outbox.outbox import Outboxes
     from jobqueue.services.signals.config import QueueConfigs
     from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.insight.audit import AuditStore
@@ -56,7 +58,8 @@ class Queues:
         store: ConfigStore,
         audit: AuditStore,
         jobs: QueueStore,
-        admin: JobManager,
+        manager: JobManager,
+        outboxes: Outboxes,
         breakers: Breakers,
         configs: QueueConfigs,
         notifier: Notifier,
@@ -64,14 +67,33 @@ class Queues:
         self._store = store
         self._audit = audit
         self._jobs = jobs
-        self._admin = admin
+        self._manager = manager
+        self._outboxes = outboxes
         self._breakers = breakers
         self._configs = configs
         self._notifier = notifier
 
-    async def get(self, name: str) -> QueueConfig:
-        """Return a queue's configuration; one that nobody configured has the defaults."""
-        return _config(await self._store.stored(name))
+    async def names(self, *, after: str = "") -> list[str]:
+        """Return the names of all queues that are configured or have jobs, in order, from the one after a name on."""
+        await self._configs.refresh()
+        return sorted(name for name in {*self._configs.known, *await self._jobs.names()} if name > after)
+
+    async def view(self, name: str, *, urls: bool = False) -> tuple[dict[str, Any], str]:
+        """Return a queue's configuration with its figures, as JSON, and the `etag` of the configuration.
+
+        Secrets are masked; ``urls`` shows the URLs of webhooks. ``counts`` has jobs by state, and ``ended`` jobs that
+        ended within the last minute and hour. ``oldestPendingAge`` is how many seconds the oldest ready job has waited.
+        """
+        (config, tag), figures = await asyncio.gather(self.tagged(name), self._jobs.figures(name))
+        form = {
+            "name": name,
+            **queue_form.queue(config, urls=urls),
+            "counts": figures.counts,
+            "oldestPendingAge": figures.oldest_ready,
+            "ended": figures.ended,
+            "breakers": await self._breakers.view(name, config),
+        }
+        return form, tag
 
     async def tagged(self, name: str) -> tuple[QueueConfig, str]:
         """Return a queue's configuration and its `etag`."""
@@ -201,11 +223,11 @@ class Queues:
             for job_id in await self._jobs.running(name):
                 # It may end, or go, by itself meanwhile.
                 with contextlib.suppress(WrongStateError, NotFoundError):
-                    await self._admin.kill(job_id, reason)
+                    await self._manager.kill(job_id, reason)
                     killed += 1
             # Their children may belong to this queue too, and are not to run once it has its defaults.
             for _ in range(1 + ended // _SWEPT):
-                await self._admin.settle_left_over()
+                await self._outboxes.run_once()
         self._notifier.tell(Wakeup(kind="all"))
         return killed
 

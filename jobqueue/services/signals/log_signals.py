@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.work.logs import MOST_LINES, LogQuery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from jobqueue.domain.jobs.attempt import LogLine
-    from jobqueue.domain.work.logs import LogPage, LogQuery
+    from jobqueue.domain.work.logs import LogPage
     from jobqueue.store.jobs.logs import LogStore
 
 MOST_FOLLOWING: Final = 1000
@@ -104,8 +105,21 @@ class Logs:
                 return
             query = replace(query, after=page.resume)
 
+    async def lines(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, LogLine]]:
+        """Return log lines with their numbers, in order, from number ``after`` on.
+
+        Raises:
+            NotFoundError: there is no job of this id.
+        """
+        numbered: list[tuple[int, LogLine]] = []
+        async for lines in self.all(job_id, LogQuery(after=after, limit=min(limit, MOST_LINES))):
+            numbered += lines
+            if len(numbered) >= limit:
+                break
+        return numbered[:limit]
+
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """End all waits."""
         self._closing = True
         for job_id in self._waiting:
             self.news(job_id)

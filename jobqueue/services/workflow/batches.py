@@ -1,4 +1,4 @@
-"""Batches: jobs that are created together or one after the other, and what follows when all of them have ended."""
+"""Batches: jobs that are created together or one after the other, with callbacks for their common end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.errors import (
     ConflictError,
     InvalidInputError,
@@ -35,9 +37,10 @@ from jobqueue.store.workflow.batch_statements import REQUEUE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from jobqueue.domain.access.access import Scope
-    from jobqueue.domain.workflow.batch import Batch, BatchCursor, Member, NewBatch, StandIn
-    from jobqueue.services.jobs.manage import JobManager
+    from jobqueue.domain.bulk.operation import Operation
+    from jobqueue.domain.insight.audit import Actor
+    from jobqueue.domain.workflow.batch import Batch, BatchCursor, Member, NewBatch
+    from jobqueue.services.bulk.operations import Operations
     from jobqueue.services.outbox.dependencies import Dependencies
     from jobqueue.services.outbox.outbox import Outboxes
     from jobqueue.services.signals.config import QueueConfigs
@@ -93,12 +96,21 @@ class BatchView:
             "onComplete": json_form.children(batch.on_complete),
             "onSuccess": json_form.children(batch.on_success),
             "onFailure": json_form.children(batch.on_failure),
-            "standIns": [_stand_in(stand_in) for stand_in in batch.stand_ins],
+            "standIns": [
+                {
+                    "event": stand_in.event,
+                    "index": stand_in.index,
+                    "generation": stand_in.generation,
+                    "key": stand_in.key,
+                    "jobId": stand_in.job_id,
+                }
+                for stand_in in batch.stand_ins
+            ],
         }
 
 
 class Batches:
-    """Creates batches, adds to them, and lets people end and restart them as a whole."""
+    """Creates batches, adds to them, and ends and restarts them as a whole."""
 
     def __init__(
         self,
@@ -106,7 +118,7 @@ class Batches:
         jobs: JobStore,
         dependencies: Dependencies,
         outboxes: Outboxes,
-        admin: JobManager,
+        operations: Operations,
         configs: QueueConfigs,
         notifier: Notifier,
         scope_checks: ScopeChecks,
@@ -116,7 +128,9 @@ class Batches:
         self._jobs = jobs
         self._dependencies = dependencies
         self._outboxes = outboxes
-        self._admin = admin
+        self._operations = operations
+        self._manager = operations.manager
+        self._audit = operations.manager.audit
         self._configs = configs
         self._notifier = notifier
 
@@ -248,43 +262,57 @@ class Batches:
                 break
         return [await self._view(batch) for batch in visible], place
 
-    async def seal(self, batch_id: str) -> BatchView:
-        """Say that no further jobs will come: so the batch finishes when all have ended, at once if there are none.
+    async def seal(self, batch_id: str, *, by: Actor | None = None) -> BatchView:
+        """Exclude further jobs: the batch finishes when all its jobs have ended, at once if there are none.
 
-        Raises:
-            NotFoundError: there is none of this id.
-        """
-        await self._outboxes.cascade_batch(await self._store.seal(batch_id))
-        return await self.get(batch_id)
-
-    async def has_many_unfinished(self, batch_id: str) -> bool:
-        """Tell whether killing a batch takes longer than a request should; its restart is carried out first.
+        Args:
+            batch_id: the batch.
+            by: for the audit.
 
         Raises:
             NotFoundError: there is no such batch.
         """
-        await self._carry_out_restart(batch_id)
-        return len(await self._store.unfinished(batch_id, _MANY + 1)) > _MANY
-
-    async def _carry_out_restart(self, batch_id: str) -> None:
-        """Wait for a restart that goes on: otherwise it would start jobs again after the rest was killed."""
-        batch = await self._store.get(batch_id)
-        if REQUEUE in batch.outbox:
-            await self._outboxes.finish_batch(batch)
+        async with self._audit.noting(("batch", batch_id), "seal", by) as note:
+            await self._outboxes.cascade_batch(await self._store.seal(batch_id))
+            note.after = {"sealed": True}
+            return await self.get(batch_id)
 
     async def kill(
-        self,
-        batch_id: str,
-        reason: str = KILLED_BATCH,
-        *,
-        begun: Callable[[], None] = lambda: None,
-    ) -> int:
-        """Kill all unfinished jobs of a batch; return how many.
+        self, batch_id: str, *, by: Actor, reason: str = KILLED_BATCH, scope: Scope = EVERYTHING
+    ) -> int | Operation:
+        """Kill the unfinished jobs of a batch; return their number, or the operation that kills them if they are many.
 
         Args:
-            batch_id: which one.
-            reason: for their errors.
-            begun: called before the first one is killed.
+            batch_id: the batch.
+            by: for the audit.
+            reason: for the errors of the jobs.
+            scope: the jobs that an operation may change.
+
+        Raises:
+            NotFoundError: there is no such batch.
+        """
+        async with self._audit.noting(("batch", batch_id), "kill", by) as note:
+            note.before = {"counts": dict((await self.get(batch_id)).counts)}
+            await self._carry_out_restart(batch_id)
+            if len(await self._store.unfinished(batch_id, _MANY + 1)) > _MANY:
+                jobs = {"batchId": batch_id}
+                new = NewOperation(action=Action.KILL, by=by, filter=jobs, reason=reason, scope=scope)
+                operation = await self._operations.create(new)
+                note.after = {"operation": operation.id}
+                return operation
+            killed = await self.kill_all(batch_id, reason, begun=note.begin)
+            note.after = {"killed": killed}
+            return killed
+
+    async def kill_all(
+        self, batch_id: str, reason: str = KILLED_BATCH, *, begun: Callable[[], None] = lambda: None
+    ) -> int:
+        """Kill all unfinished jobs of a batch, however many; return their number.
+
+        Args:
+            batch_id: the batch.
+            reason: for the errors of the jobs.
+            begun: called before the first job is killed.
 
         Raises:
             NotFoundError: there is no such batch.
@@ -297,33 +325,42 @@ class Batches:
             begun()
             for job_id in left:
                 try:
-                    await self._admin.kill(job_id, reason)
+                    await self._manager.kill(job_id, reason)
                     killed += 1
                 except (WrongStateError, NotFoundError):
-                    # It has ended by itself meanwhile, or because of another one. What is still there the next time
-                    # may be a document of another tool, which nobody can kill.
+                    # The job has ended meanwhile. A job that is still there the next time may be a document of another
+                    # tool, which cannot be killed.
                     tries[job_id] += 1
         return killed
 
-    async def requeue(
-        self, batch_id: str, *, callbacks: bool = False, begun: Callable[[], None] = lambda: None
-    ) -> BatchView:
-        """Restart what has failed or was killed, and what was killed because of it; what has succeeded is kept.
+    async def _carry_out_restart(self, batch_id: str) -> None:
+        """Finish a restart that goes on, which would otherwise restart jobs after the others were killed."""
+        batch = await self._store.get(batch_id)
+        if REQUEUE in batch.outbox:
+            await self._outboxes.finish_batch(batch)
 
-        A finished batch begins a new generation with that, whose callbacks come when it finishes, once. If nothing of
-        it has failed, callbacks come that are due and were never created.
+    async def requeue(self, batch_id: str, *, callbacks: bool = False, by: Actor | None = None) -> BatchView:
+        """Restart failed and killed jobs, and jobs that were killed because of them; keep jobs that succeeded.
+
+        A finished batch begins a new generation, whose callbacks come once, when the batch finishes again. If no job
+        has failed, only callbacks that are due and were never created come.
 
         Args:
-            batch_id: which one.
-            callbacks: let the callbacks for success come again if they came before.
-            begun: called before anything is changed.
+            batch_id: the batch.
+            callbacks: repeat the callbacks for success that came before.
+            by: for the audit.
 
         Raises:
             NotFoundError: there is no such batch.
-            ConflictError: others change it all the time.
+            ConflictError: other changes of the batch never stop.
         """
-        await self._outboxes.restart_batch(batch_id, callbacks=callbacks, begun=begun)
-        return await self.get(batch_id)
+        async with self._audit.noting(("batch", batch_id), "requeue", by) as note:
+            if by is not None:
+                note.before = {"counts": dict((await self.get(batch_id)).counts)}
+            await self._outboxes.restart_batch(batch_id, callbacks=callbacks, begun=note.begin)
+            requeued = await self.get(batch_id)
+            note.after = {"generation": requeued.batch.generation}
+            return requeued
 
     async def _view(self, batch: Batch) -> BatchView:
         counts = await self._store.counts(batch.id)
@@ -372,13 +409,3 @@ class Batches:
         for job_id in to_check:
             await self._outboxes.cascade(job_id)
         await self._outboxes.cascade_batch(await self._store.get(batch_id))
-
-
-def _stand_in(stand_in: StandIn) -> dict[str, Any]:
-    return {
-        "event": stand_in.event,
-        "index": stand_in.index,
-        "generation": stand_in.generation,
-        "key": stand_in.key,
-        "jobId": stand_in.job_id,
-    }

@@ -111,7 +111,7 @@ async def test_each_job_is_killed_and_counted_once_whoever_is_killed(
         """Start all jobs anew, as a person may, when they are killed and perhaps not counted yet."""
         while True:
             async for one in idle_runtime.jobs.collection.find({"state": "killed"}, {"_id": 1}).limit(20):
-                await idle_runtime.admin.requeue(str(one["_id"]))
+                await idle_runtime.manager.requeue(str(one["_id"]))
             await asyncio.sleep(0.01)
 
     async def killed(count: int) -> bool:

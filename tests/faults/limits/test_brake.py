@@ -119,14 +119,14 @@ async def test_a_request_that_is_repeated_adds_its_jobs_though_a_killed_server_h
     assert change(any_queue, "extend", "insert", "succeeded", "jobs", 1, first)
     await CHANGES["extend"](runtime, first)
     assert len(await runtime.jobs.several(numbered_ids(first, 3))) == 3
-    [join] = (await runtime.admin.page(JobQuery(type="join", limit=1))).items
+    [join] = (await runtime.listing.page(JobQuery(type="join", limit=1))).items
     assert set(numbered_ids(first, 3)) < set(join.waits_for)
     found = await runtime.database.collection("batches").find_one({"_id": ObjectId(batch_id)})
     assert "adding" not in (found or {})
 
 
 async def configuration(runtime: Runtime) -> Any:
-    return (await runtime.queues.get(BUSY)).attempts
+    return (await runtime.queues.tagged(BUSY))[0].attempts
 
 
 async def scheduled(runtime: Runtime) -> Any:
@@ -210,7 +210,7 @@ async def test_of_an_addition_that_a_killed_server_has_begun_all_is_there_or_not
         await idle_runtime._batch_store.additions.run_once()
         await idle_runtime.outboxes.run_once()
         parts = await idle_runtime.jobs.several(numbered_ids(first, 3))
-        [join] = (await idle_runtime.admin.page(JobQuery(type="join", limit=1))).items
+        [join] = (await idle_runtime.listing.page(JobQuery(type="join", limit=1))).items
         assert len(parts) in {0, 3}
         assert set(join.waits_for) == {one.id for one in parts}
         assert {one for one in join.depends_on if one in numbered_ids(first, 3)} == {one.id for one in parts}

@@ -37,7 +37,7 @@ def break_after(
     monkeypatch: pytest.MonkeyPatch, runtime: Runtime, action: Action, error: Callable[[], Exception], *, first: int = 1
 ) -> None:
     """Let the changes of an operation happen and raise an error all the same, from one of them on."""
-    change, count = getattr(runtime.admin, VERBS[action]), iter(range(1, 10_000))
+    change, count = getattr(runtime.manager, VERBS[action]), iter(range(1, 10_000))
 
     async def and_break(*arguments: Any, **options: Any) -> Any:
         done = await change(*arguments, **options)
@@ -45,7 +45,7 @@ def break_after(
             raise error()
         return done
 
-    monkeypatch.setattr(runtime.admin, VERBS[action], and_break)
+    monkeypatch.setattr(runtime.manager, VERBS[action], and_break)
 
 
 async def broken_off(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, action: Action, **fields: Any) -> Operation:
@@ -117,9 +117,9 @@ async def test_killed_jobs_count_whatever_became_of_them_before_the_count(
 ) -> None:
     jobs = await jobs_for(idle_runtime, Action.KILL)
     made = await broken_off(idle_runtime, monkeypatch, Action.KILL)
-    await idle_runtime.admin.requeue(jobs[0].id)
-    await idle_runtime.admin.delete(jobs[1].id)
-    await idle_runtime.admin.requeue(jobs[2].id)
+    await idle_runtime.manager.requeue(jobs[0].id)
+    await idle_runtime.manager.delete(jobs[1].id)
+    await idle_runtime.manager.requeue(jobs[2].id)
     await carry_out(idle_runtime, new(Action.KILL, filter={"id": jobs[2].id}))
     async with open_runtime(settings) as other:
         assert await carried_on(other, made) == (6, 0, 0)
@@ -132,9 +132,9 @@ async def test_requeued_jobs_count_and_are_requeued_once_wherever_their_history_
     jobs = await jobs_for(idle_runtime, Action.REQUEUE)
     states = {"state": {"$in": ["failed", "killed", "delayed"]}, "queue": "here"}
     made = await broken_off(idle_runtime, monkeypatch, Action.REQUEUE, filter=states)
-    await idle_runtime.admin.delete(jobs[0].id)
+    await idle_runtime.manager.delete(jobs[0].id)
     await idle_runtime.jobs.history.spill(jobs[1].id, keep=0, state=State.PENDING)
-    await idle_runtime.admin.patch(jobs[1].id, {"delay_til": jobs[1].insert_at + timedelta(days=1)})
+    await idle_runtime.manager.patch(jobs[1].id, {"delay_til": jobs[1].insert_at + timedelta(days=1)})
     assert await carried_on(idle_runtime, made) == (6, 0, 0)
     assert (await idle_runtime.jobs.get(jobs[1].id)).state is State.DELAYED
 
@@ -149,9 +149,9 @@ async def test_what_a_person_did_before_is_not_counted_after_a_crash(
     async def and_change(*arguments: Any) -> Operation | None:
         chosen = await choose(*arguments)
         if action is Action.REQUEUE:
-            await idle_runtime.admin.requeue(jobs[0].id)
+            await idle_runtime.manager.requeue(jobs[0].id)
         else:
-            await getattr(idle_runtime.admin, action.value)(jobs[0].id)
+            await getattr(idle_runtime.manager, action.value)(jobs[0].id)
         return chosen
 
     with monkeypatch.context() as broken:
@@ -194,7 +194,7 @@ async def test_a_stopped_operation_counts_what_it_was_changing(
     monkeypatch.setattr(operations, "_AT_ONCE", 5)
     await insert_failed(idle_runtime, 40)
     made = await idle_runtime.operations.create(new(all=True))
-    restart, count = idle_runtime.admin.restart, iter(range(10_000))
+    restart, count = idle_runtime.manager.restart, iter(range(10_000))
 
     async def and_stop(*arguments: Any, **options: Any) -> Any:
         done = await restart(*arguments, **options)
@@ -206,12 +206,12 @@ async def test_a_stopped_operation_counts_what_it_was_changing(
         return done
 
     with monkeypatch.context() as stopping:
-        stopping.setattr(idle_runtime.admin, "restart", and_stop)
+        stopping.setattr(idle_runtime.manager, "restart", and_stop)
         if crashes:
             with pytest.raises(DatabaseUnavailableError):
                 await idle_runtime.operations.carry_on(made.id)
     if not crashes:
-        monkeypatch.setattr(idle_runtime.admin, "restart", and_stop)
+        monkeypatch.setattr(idle_runtime.manager, "restart", and_stop)
     done, skipped, failed = await carried_on(idle_runtime, made)
     assert (done, skipped, failed) == (5, 0, 0)
     assert await states(idle_runtime) == {"failed": 35, "pending": 5}

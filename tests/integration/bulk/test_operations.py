@@ -271,8 +271,8 @@ async def test_jobs_that_changed_before_their_turn_are_skipped(
     async def and_change(*arguments: Any) -> Operation | None:
         chosen = await choose(*arguments)
         if chosen is not None and chosen.chosen:
-            await idle_runtime.admin.requeue(jobs[0].id)
-            await idle_runtime.admin.delete(jobs[1].id)
+            await idle_runtime.manager.requeue(jobs[0].id)
+            await idle_runtime.manager.delete(jobs[1].id)
         return chosen
 
     monkeypatch.setattr(idle_runtime.operations._store, "choose", and_change)

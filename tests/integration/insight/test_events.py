@@ -92,8 +92,8 @@ async def test_the_life_of_a_job_is_told_in_order(idle_runtime: Runtime, listen:
     await idle_runtime.work.report(claimed.job, claimed.token, progress=40)
     await retry_now(idle_runtime, claimed)
     await fail(idle_runtime, await claim(idle_runtime, "a:b"))
-    await idle_runtime.admin.kill(job.id, "enough")
-    await idle_runtime.admin.requeue(job.id)
+    await idle_runtime.manager.kill(job.id, "enough")
+    await idle_runtime.manager.requeue(job.id)
     await succeed(idle_runtime, await claim(idle_runtime, "a:b"))
     told = await everything.hears(10)
     expected = ["inserted", "started", "delayed", "ready", "started", "delayed", "killed", "ready", "started", "ended"]

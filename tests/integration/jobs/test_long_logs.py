@@ -161,7 +161,7 @@ async def test_a_log_has_not_ended_before_its_last_lines_are_stored(
     writing = asyncio.create_task(write(idle_runtime, claimed, "last"))
     await held.reached("last")
     await fail(idle_runtime, claimed)
-    await idle_runtime.admin.kill(claimed.job.id)
+    await idle_runtime.manager.kill(claimed.job.id)
     assert not (await idle_runtime.logs.page(claimed.job.id, LogQuery(after=100))).ended
     held.let_go("last")
     await writing

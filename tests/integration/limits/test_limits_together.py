@@ -107,8 +107,8 @@ async def test_a_queue_can_be_configured_though_somebody_has_spoilt_all_of_them(
     await idle_runtime.configs.refresh()
     await idle_runtime.queues.put("q", {"concurrency": 2})
     await idle_runtime.queues.patch("other", {"attempts": 9})
-    assert (await idle_runtime.queues.get("q")).concurrency == 2
-    assert (await idle_runtime.queues.get("other")).attempts == 9
+    assert (await idle_runtime.queues.tagged("q"))[0].concurrency == 2
+    assert (await idle_runtime.queues.tagged("other"))[0].attempts == 9
 
 
 async def test_a_claim_that_has_waited_its_turn_does_not_go_by_what_was_configured_before(

@@ -164,7 +164,7 @@ async def test_a_plain_handler_learns_by_its_own_log_call_that_its_job_was_kille
         async with queue.working():
             job = await queue.add("work", lease=3600)
             await eventually(begun.is_set)
-            await idle_runtime.admin.kill(job.id)
+            await idle_runtime.manager.kill(job.id)
             killed.set()
             await eventually(told.is_set)
             assert (await in_state(idle_runtime, await queue.add("next"), State.SUCCESS)).result == "done"
