@@ -36,6 +36,7 @@ from jobqueue.services.limits.limiter import Limiter
 from jobqueue.services.outbox.batch_ends import BatchEnds
 from jobqueue.services.outbox.batch_restarts import BatchRestarts
 from jobqueue.services.outbox.dependencies import Dependencies
+from jobqueue.services.outbox.derived_jobs import DerivedJobs
 from jobqueue.services.outbox.outbox import Outboxes
 from jobqueue.services.outbox.revival import Revival
 from jobqueue.services.queues.explain import Explainer
@@ -130,7 +131,8 @@ class Runtime:
         self._batch_store = batch_store = BatchStore(database, self.jobs)
         dependencies = Dependencies(self.dependencies, self.jobs, self.notifier)
         self.requeues = requeues = RequeueStore(self.jobs)
-        ends = BatchEnds(batch_store, generations, self.jobs, requeues, self.dependencies, self.configs, self.notifier)
+        derived = DerivedJobs(self.jobs, self.dependencies, self.configs, self.notifier)
+        ends = BatchEnds(batch_store, generations, requeues, derived)
         self.limits, self.limit_keys, self.edits = LimitStore(database), LimitKeyStore(database), EditStore(database)
         self.breakers = Breakers(self.limits, self.configs, self.notifier)
         self.outboxes = Outboxes(
@@ -140,8 +142,7 @@ class Runtime:
             Revival(self.dependencies, self.jobs, requeues, ends),
             BatchRestarts(batch_store, generations, requeues, self.dependencies, self.claims, ends, self.notifier),
             self.breakers,
-            self.configs,
-            self.notifier,
+            derived,
         )
         self.producer = Producer(self.jobs, dependencies, self.outboxes, self.configs, self.notifier)
         self.logs = Logs(LogStore(database))
@@ -272,7 +273,7 @@ class Runtime:
             configs,
             adopter,
             Loop("reaper", reaper.run_once, every=self.settings.reap_interval),
-            Loop("completer", self._sweep, every=_SWEEP_SECONDS),
+            Loop("completer", self.outboxes.run_once, every=_SWEEP_SECONDS),
             Loop("scheduler", self.scheduler.run_once, every=SCHEDULE_SECONDS),
             Loop("audit", AuditOutbox(self.database).run_once, every=DRAIN_SECONDS),
             Loop("additions", self._batch_store.additions.run_once, every=SWEEP_SECONDS),
@@ -325,7 +326,7 @@ class Runtime:
         await self.changes.stop()
         await self.events.stop()
         self.edits.close()
-        await self.work.drain()
+        await self.work.give_backs.drain()
         await self.outboxes.drain()
         await self.access.drain()
         await asyncio.to_thread(self.keeper.stop)
@@ -350,18 +351,11 @@ class Runtime:
     def _is_news(self, kind: str, job_id: str | None) -> bool:
         return self._told.pop((kind, job_id), 0.0) < time.monotonic()
 
-    def _remember(self, wake: Wakeup) -> None:
-        """Note what this process tells itself: the database will tell the same in a moment."""
-        if wake.relayed or wake.job_id is None or not self._tasks:
-            return
-        self._told[wake.kind, wake.job_id] = time.monotonic() + _TOLD_SECONDS
-        if len(self._told) > _MOST_TOLD:
-            self._told.pop(next(iter(self._told)))
-
     def _hear(self, wake: Wakeup) -> None:
-        self._remember(wake)
+        """Note what this process tells itself, for the database tells the same in a moment."""
+        if not wake.relayed and wake.job_id is not None and self._tasks:
+            self._told[wake.kind, wake.job_id] = time.monotonic() + _TOLD_SECONDS
+            if len(self._told) > _MOST_TOLD:
+                self._told.pop(next(iter(self._told)))
         if wake.kind in {"ready", "all"}:
             self.claims.unsettle(wake.queue, wake.priority)
-
-    async def _sweep(self) -> None:
-        await self.outboxes.run_once()

@@ -104,7 +104,7 @@ class LongPoll:
 
     def give_back(self, claimed: ClaimedJob, error: BaseException | None = None) -> None:
         """Give a job back in the background whose request has gone; ``error`` says why it could not be answered."""
-        self._runtime.work.give_back(claimed, error)
+        self._runtime.work.give_backs.give_back(claimed.job, claimed.token, error)
 
     def close(self) -> None:
         """Let nobody wait any more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from jobqueue.store.insight.rollups import HOUR, MINUTE
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.store.insight.rollups import RollupStore
+    from jobqueue.store.mongo.clock import ServerClock
 
 ROLL_SECONDS: Final = 10.0
 """Between two looks."""
@@ -24,18 +25,10 @@ _HOURS_KEPT: Final = timedelta(days=90)
 _SOON: Final = 0.1
 
 
-class Clock(Protocol):
-    """Tells the time of the database."""
-
-    async def now(self) -> datetime:
-        """Return it."""
-        ...
-
-
 class RollupWriter:
     """Counts each minute twice and adds up hours; every process may do so at any time, with the same outcome."""
 
-    def __init__(self, store: RollupStore, clock: Clock) -> None:
+    def __init__(self, store: RollupStore, clock: ServerClock) -> None:
         self._store = store
         self._clock = clock
 

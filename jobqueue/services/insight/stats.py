@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.access.access import Scope
     from jobqueue.services.insight.job_counts import JobCounts
-    from jobqueue.services.insight.rollups import Clock, RollupWriter
+    from jobqueue.services.insight.rollups import RollupWriter
     from jobqueue.store.insight.rollups import RollupStore
+    from jobqueue.store.mongo.clock import ServerClock
 
 WINDOWS: Final = {
     "5m": timedelta(minutes=5),
@@ -57,7 +58,7 @@ class StatsRequest:
 class Stats:
     """Puts together what is kept and what is not yet."""
 
-    def __init__(self, store: RollupStore, roller: RollupWriter, job_counts: JobCounts, clock: Clock) -> None:
+    def __init__(self, store: RollupStore, roller: RollupWriter, job_counts: JobCounts, clock: ServerClock) -> None:
         self._store = store
         self._roller = roller
         self._job_counts = job_counts

@@ -130,7 +130,7 @@ class Adopter:
     async def _make(self, document: dict[str, Any], new: NewJob, notes: dict[str, list[str]]) -> Job | None:
         config = await self._configs.fresh(new.queue)
         await self._dependencies.mark_for(new)
-        key = config.limit_key(document.get("data") or {}, document.get("meta") or {}) if config.grouped else None
+        key = config.limit_key(document.get("data") or {}, document.get("meta") or {})
         return await self._store.adopt(document, config.fill(new), key, notes)
 
     async def _announce(self, job: Job) -> None:

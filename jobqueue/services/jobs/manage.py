@@ -215,7 +215,8 @@ class JobManager:
             job, dict(changes), operation=operation, group=group, waits_for=waits_for, same=same
         )
         self._notifier.tell(Wakeup(kind="ready", queue=job.queue, job_id=job.id))
-        await self._outboxes.follow(requeued)
+        if requeued.outbox:
+            await self._outboxes.cascade(requeued.id)
         return requeued
 
     async def patch(

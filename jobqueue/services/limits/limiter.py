@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from jobqueue.lru_cache import LruCache
 from jobqueue.services.limits.breakers import OPEN_GATE
-from jobqueue.services.limits.grant_leeway import GrantLeeway
 from jobqueue.services.limits.slots import MOST_REMEMBERED, SlotEstimates, free_slots, guesses
 from jobqueue.store.documents.claim_search import ClaimPermit, LateClaimError, SlotTakenError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.transitions import Transition
+    from jobqueue.domain.limits.limits import Rate
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.limits.breakers import BreakerGate, Breakers
     from jobqueue.services.signals.config import QueueConfigs
@@ -41,6 +41,8 @@ _LONGEST_STREAK: Final = 8
 _PAUSE: Final = 0.05
 Wanted = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
 _FLOWING_SECONDS: Final = 0.5
+_LONGEST_LEEWAY: Final = timedelta(seconds=10)
+_MOST_FACTOR: Final = 1024.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,33 @@ class HeldBack:
     seconds: float
 
 
+class GrantLeeway:
+    """The time between a grant and its start that a process asks for: the leeway of the rate, or longer.
+
+    Where a write takes longer than the leeway of the rate, every start would be too late for ever. A longer leeway lets
+    fewer jobs start, and never too many: each grant holds for its own leeway.
+    """
+
+    def __init__(self) -> None:
+        self._factors: LruCache[str, float] = LruCache(MOST_REMEMBERED)
+
+    def of(self, queue: str, rate: Rate) -> timedelta:
+        """Return the leeway of the next grant."""
+        return min(rate.leeway * (self._factors.get(queue) or 1), max(rate.leeway, _LONGEST_LEEWAY))
+
+    def was_late(self, queue: str, rate: Rate, took: float) -> None:
+        """Note that a start came ``took`` seconds after its request, too late; double the next leeway."""
+        longer = max(self._factors.get(queue) or 1, took / rate.leeway.total_seconds())
+        self._factors.keep(queue, min(2 * longer, _MOST_FACTOR))
+
+    def was_in_time(self, queue: str, rate: Rate, took: float) -> None:
+        """Note that a start came in time, ``took`` seconds after its request; shorten the next leeway."""
+        factor = self._factors.forget(queue) or 1
+        shorter = max(factor / 2, 2 * took / rate.leeway.total_seconds())
+        if shorter > 1 and factor > 1:
+            self._factors.keep(queue, min(factor, shorter))
+
+
 class Limiter:
     """Claims from limited queues, one job at a time for each queue: more would only be in each other's way."""
 
@@ -64,11 +93,11 @@ class Limiter:
         self._keys = keys
         self._configs = configs
         self._claims = claims
-        self._breakers = breakers
+        self.breakers = breakers
         # A lock is there as long as somebody holds it or waits for it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._turns: LruCache[tuple[str, str], str] = LruCache(MOST_REMEMBERED)
-        self._slots = SlotEstimates(limits)
+        self.slots = SlotEstimates(limits)
         self._leeway = GrantLeeway()
         self._found_at: LruCache[Wanted, float] = LruCache(MOST_REMEMBERED)
         self._streaks: LruCache[Wanted, int] = LruCache(MOST_REMEMBERED)
@@ -92,7 +121,7 @@ class Limiter:
             if under is not None and config != under:
                 return HeldBack(seconds=0)
             search = replace(search, until=self._configs.horizon)
-            gate = await self._breakers.gate(search.queue, config) if config.breaker else OPEN_GATE
+            gate = await self.breakers.gate(search.queue, config) if config.breaker else OPEN_GATE
             if gate.wait > 0:
                 return HeldBack(seconds=gate.wait)
             trial = (TRIAL,) if gate.trial else ()
@@ -105,14 +134,6 @@ class Limiter:
             held += [HeldBack(seconds=wait) for kind, wait in gate.waits.items() if _takes(search, kind)]
             return min(held, key=lambda hold: hold.seconds, default=None)
 
-    def ending(self, job: Job, change: Transition) -> Transition:
-        """Return the end of an attempt with a note for the circuit breaker of its queue, as `Breakers.ending`."""
-        return self._breakers.ending(job, change)
-
-    def ended(self, job: Job) -> None:
-        """Note that an attempt of this process has left its slots."""
-        self._slots.released(job.queue, job.slots)
-
     async def _from_queue(
         self, search: ClaimSearch, config: QueueConfig, slots: tuple[str, ...]
     ) -> Job | HeldBack | None:
@@ -122,7 +143,7 @@ class Limiter:
         if config.concurrency is not None:
             free = [
                 (*slots, slot)
-                for slot in await self._slots.offer(search.queue, config.concurrency, self._configs.revision)
+                for slot in await self.slots.offer(search.queue, config.concurrency, self._configs.revision)
             ]
         if free and config.rate is not None and not await self._something_waits(search):
             return None
@@ -224,7 +245,7 @@ class Limiter:
             try:
                 job = await self._claims.claim(search, ClaimPermit(slots=slots, deadline=deadline, key=key))
             except SlotTakenError as error:
-                self._slots.taken(search.queue, error.slot)
+                self.slots.taken(search.queue, error.slot)
                 if error.slot.startswith(TRIAL):
                     break
                 continue
@@ -235,7 +256,7 @@ class Limiter:
             if search.types is not None:
                 self._streaks.keep(kind, (self._streaks.get(kind) or 0) + 1)
             for slot in slots:
-                self._slots.taken(search.queue, slot)
+                self.slots.taken(search.queue, slot)
             return job, False
         return None, True
 

@@ -5,7 +5,7 @@ Like an ended job a batch says itself what is still to be done for it. Whoever s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import ConflictError, KeyConflictError, NotFoundError
 from jobqueue.domain.jobs.job import as_tuple
@@ -13,20 +13,14 @@ from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import REOPEN
 from jobqueue.domain.workflow.batch import EVENTS, OPEN, StandIn, generation_end
 from jobqueue.journal import get_logger
-from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.documents.documents import callback_of, derived_id
 from jobqueue.store.workflow.batch_statements import ADDING, REQUEUE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.workflow.batch import Batch, Event
-    from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.signals.notifier import Notifier
-    from jobqueue.store.jobs.jobs import JobStore
+    from jobqueue.services.outbox.derived_jobs import DerivedJobs
     from jobqueue.store.workflow.batches import BatchStore
-    from jobqueue.store.workflow.dependencies import DependencyStore
     from jobqueue.store.workflow.generations import GenerationStore
     from jobqueue.store.workflow.requeues import RequeueStore
 
@@ -41,19 +35,13 @@ class BatchEnds:
         self,
         store: BatchStore,
         generations: GenerationStore,
-        jobs: JobStore,
         requeues: RequeueStore,
-        dependencies: DependencyStore,
-        configs: QueueConfigs,
-        notifier: Notifier,
+        derived: DerivedJobs,
     ) -> None:
-        self._store = store
+        self.store = store
         self._generations = generations
-        self._jobs = jobs
         self._requeues = requeues
-        self._dependencies = dependencies
-        self._configs = configs
-        self._notifier = notifier
+        self._derived = derived
 
     async def job_ended(self, job: Job) -> list[str]:
         """Do what follows from the end of one job of a batch; return what `create_callbacks` does."""
@@ -78,7 +66,7 @@ class BatchEnds:
             if await self._generations.join(job.batch_id):
                 return to_check
             try:
-                batch = await self._store.get(job.batch_id)
+                batch = await self.store.get(job.batch_id)
             except NotFoundError:
                 return to_check
             if batch.state == OPEN:
@@ -89,7 +77,7 @@ class BatchEnds:
             if batch.outbox:
                 # The callbacks of this generation come first.
                 to_check += await self.create_callbacks(batch.id)
-                await self.settled(batch)
+                await self.store.settled(batch)
             elif await self._generations.reopen(batch, await self.told(batch)):
                 log.info("batch opened again", batch_id=batch.id, job_id=job.id, generation=batch.generation + 1)
                 return to_check
@@ -103,7 +91,7 @@ class BatchEnds:
         """
         for _ in range(_TRIES):
             try:
-                batch = await self._store.get(batch_id)
+                batch = await self.store.get(batch_id)
             except NotFoundError:
                 return []
             if not _may_finish(batch):
@@ -118,33 +106,25 @@ class BatchEnds:
         await self._generations.look_again(batch_id)
         return []
 
-    async def settled(self, batch: Batch) -> None:
-        """Note that somebody has looked whether a batch has finished."""
-        await self._store.settled(batch)
-
     async def told(self, batch: Batch) -> str | None:
         """Return the last verdict of a batch whose callbacks fired."""
         return await self._generations.told(batch, _callback_id(batch, "success", 0))
 
     async def create_callbacks(self, batch_id: str) -> list[str]:
         """Create the callbacks of a batch that are due; return the ids of those that depend on other jobs."""
-        batch = await self._store.get(batch_id)
+        batch = await self.store.get(batch_id)
         to_check: list[str] = []
         for event, attribute in EVENTS.items():
             if event in batch.outbox:
-                counts = await self._store.counts(batch_id)
+                counts = await self.store.counts(batch_id)
                 for index, child in enumerate(as_tuple(getattr(batch, attribute))):
                     to_check += await self._create(batch, event, index, child, counts)
-                await self._store.done(batch, event)
+                await self.store.done(batch, event)
         return to_check
-
-    async def left_over(self, but: Collection[str]) -> list[Batch]:
-        """Return batches for which something is still to be done, but for some."""
-        return await self._store.left_over(but=but)
 
     async def _note_failure(self, job: Job, batch_id: str) -> list[str]:
         try:
-            batch = await self._store.get(batch_id)
+            batch = await self.store.get(batch_id)
         except NotFoundError:
             return []
         # In this order: as long as the job asks for it, it has failed in no earlier generation than this.
@@ -164,33 +144,15 @@ class BatchEnds:
             for stand_in in batch.stand_ins
         ):
             return []
-        config = await self._configs.fresh(child.queue)
-        held: dict[str, Any] = {}
-        if child.depends_on:
-            await self._dependencies.mark(child.depends_on)
-            held["outbox"] = ["check"]
-        callback_id = _callback_id(batch, event, index)
-        for attempt in range(_TRIES):
-            try:
-                made = await self._jobs.insert(
-                    config.fill(child),
-                    job_id=callback_id,
-                    limit_key=config.limit_key(child.data, child.meta) if config.grouped else None,
-                    extra=held | callback_of(batch.id, event, batch.generation, counts),
-                )
-            except KeyConflictError as conflict:
-                if not conflict.job_id and attempt < _TRIES - 1:
-                    # The holder of the key has ended at this moment.
-                    continue
-                if not conflict.job_id:
-                    raise
-                if conflict.job_id != callback_id:
-                    await self._stand_in(batch, event, index, conflict)
-                return []
-            break
-        kind = "ready" if made.state is State.PENDING else "delayed"
-        self._notifier.tell(Wakeup(kind=kind, queue=made.queue, job_id=made.id, priority=made.priority))
-        return [made.id] if made.outbox else []
+        try:
+            return await self._derived.create(
+                child, _callback_id(batch, event, index), extra=callback_of(batch.id, event, batch.generation, counts)
+            )
+        except KeyConflictError as conflict:
+            if not conflict.job_id:
+                raise
+            await self._stand_in(batch, event, index, conflict)
+            return []
 
     async def _stand_in(self, batch: Batch, event: Event, index: int, conflict: KeyConflictError) -> None:
         log.warning("callback of a batch not created", batch_id=batch.id, callback=event, reason=str(conflict))

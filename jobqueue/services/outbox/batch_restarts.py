@@ -106,7 +106,7 @@ class BatchRestarts:
         seen = await self._batches.get(batch.id)
         for job_id in await self.ends.settle(batch.id):
             await finish(job_id)
-        await self.ends.settled(seen)
+        await self._batches.settled(seen)
 
     async def _of_before(self, batch: Batch) -> AsyncIterator[Job]:
         """Yield, once each, jobs that have failed before this restart; whoever takes one makes it of this one."""

@@ -66,7 +66,7 @@ class Dependencies:
             return []
         succeeded = job.state is State.SUCCESS
         if await self._store.release(job.id, succeeded=succeeded):
-            self._announce()
+            self._notifier.announce_all()
         if succeeded:
             return []
         return await self._kill_all(job, job.state, holding=False)
@@ -75,7 +75,7 @@ class Dependencies:
         """Let nothing wait for a job that is being deleted; return the ids of the jobs that this ends."""
         if job.state is State.SUCCESS:
             if await self._store.release(job.id):
-                self._announce()
+                self._notifier.announce_all()
             return []
         return await self._kill_all(job, None, holding=True)
 
@@ -99,7 +99,7 @@ class Dependencies:
         for known in await self._store.known(job.waits_for):
             if known.state is State.SUCCESS or (job.dependency_policy == _RUN and _is_over(known)):
                 if await self._store.release(known.id, only=job.id):
-                    self._announce()
+                    self._notifier.announce_all()
             elif _is_over(known) and (job.dependency_policy != _HOLD or known.state is None):
                 await self._kill(job, _cause(known.id, known.type, known.state, known.error))
                 return [job.id, *await self._started_since(known.id)]
@@ -115,10 +115,6 @@ class Dependencies:
             return False
         self._notifier.tell(Wakeup(kind="killed", queue=job.queue, job_id=job.id))
         return True
-
-    def _announce(self) -> None:
-        self._notifier.tell(Wakeup(kind="ready"))
-        self._notifier.tell(Wakeup(kind="delayed"))
 
 
 _ENDS: Final = {State.FAILED: "has failed", State.KILLED: "was killed"}

@@ -18,7 +18,6 @@ from jobqueue.domain.jobs.job import as_tuple
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import DEPENDENTS, NOTES
 from jobqueue.journal import get_logger
-from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.documents.documents import child_id
 from jobqueue.store.workflow.batch_statements import REQUEUE, SETTLE
 
@@ -30,9 +29,8 @@ if TYPE_CHECKING:
     from jobqueue.services.limits.breakers import Breakers
     from jobqueue.services.outbox.batch_restarts import BatchRestarts
     from jobqueue.services.outbox.dependencies import Dependencies
+    from jobqueue.services.outbox.derived_jobs import DerivedJobs
     from jobqueue.services.outbox.revival import Revival
-    from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.work.claims import ClaimStore
 
@@ -40,7 +38,6 @@ log = get_logger(__name__)
 _STUCK_SECONDS: Final = 60.0
 """For so long the sweep passes over what it could not finish, so that many of them do not fill it."""
 _MOST_STUCK: Final = 10_000
-_TRIES: Final = 20
 _PATIENCE: Final = 0.25
 _DRAIN_SECONDS: Final = 2.0
 _MOST_CASCADES: Final = 100
@@ -57,8 +54,7 @@ class Outboxes:
         revival: Revival,
         restarts: BatchRestarts,
         breakers: Breakers,
-        configs: QueueConfigs,
-        notifier: Notifier,
+        derived: DerivedJobs,
     ) -> None:
         self._jobs = jobs
         self._claims = claims
@@ -67,8 +63,7 @@ class Outboxes:
         self._batches = restarts.ends
         self._restarts = restarts
         self._breakers = breakers
-        self._configs = configs
-        self._notifier = notifier
+        self._derived = derived
         self._stuck: dict[str, float] = {}
         self._under_way: set[str] = set()
         self._cascades: set[asyncio.Task[None]] = set()
@@ -76,20 +71,17 @@ class Outboxes:
 
     async def run_once(self) -> None:
         """Process outboxes that a crash or an outage has left; one that fails does not block the others."""
-        passed_over = self._passed_over()
+        now = time.monotonic()
+        self._stuck = {name: until for name, until in self._stuck.items() if until > now}
+        passed_over = [*self._stuck, *self._under_way]
         for job in await self._jobs.unfired(but=passed_over):
             if len(self._cascades) >= _MOST_CASCADES:
                 return
             with self._trying("job", job.id):
                 await self.cascade(job.id)
-        for batch in await self._batches.left_over(but=passed_over):
+        for batch in await self._batches.store.left_over(but=passed_over):
             with self._trying("batch", batch.id):
                 await self.cascade_batch(batch)
-
-    def _passed_over(self) -> list[str]:
-        now = time.monotonic()
-        self._stuck = {name: until for name, until in self._stuck.items() if until > now}
-        return [*self._stuck, *self._under_way]
 
     @contextmanager
     def _trying(self, kind: str, name: str) -> Iterator[None]:
@@ -165,11 +157,6 @@ class Outboxes:
             return []
         return await self.fire(job) if job.outbox else []
 
-    async def follow(self, job: Job) -> None:
-        """Process the outbox of a job that has just been requeued, as `cascade` does."""
-        if job.outbox:
-            await self.cascade(job.id)
-
     async def forsake(self, job: Job) -> None:
         """Let nobody wait for a job that is being deleted."""
         if job.has_dependents:
@@ -210,7 +197,7 @@ class Outboxes:
         to_check: list[str] = []
         if SETTLE in batch.outbox:
             to_check += await self._batches.settle(batch.id)
-            await self._batches.settled(batch)
+            await self._batches.store.settled(batch)
         to_check += await self._batches.create_callbacks(batch.id)
         for job_id in to_check:
             await self.finish(job_id)
@@ -232,33 +219,15 @@ class Outboxes:
 
     async def _create(self, parent: Job, slot: str, child: NewJob) -> list[str]:
         """Create a child; return its id if it has to be looked at, because it depends on other jobs."""
-        config = await self._configs.fresh(child.queue)
-        await self._dependencies.mark(child.depends_on)
-        made_id = child_id(parent, slot)
-        for attempt in range(_TRIES):
-            try:
-                made = await self._jobs.insert(
-                    config.fill(child),
-                    job_id=made_id,
-                    parent_id=parent.id,
-                    limit_key=config.limit_key(child.data, child.meta) if config.grouped else None,
-                    extra={"outbox": ["check"]} if child.depends_on else None,
-                )
-            except KeyConflictError as conflict:
-                if not conflict.job_id and attempt < _TRIES - 1:
-                    # The holder of the key has ended at this moment.
-                    continue
-                if not conflict.job_id:
-                    raise
-                if conflict.job_id != made_id:
-                    # The living job with this key stands for the child: that is what a key is for.
-                    log.warning("child not created", parent_id=parent.id, slot=slot, reason=str(conflict))
-                    await self._claims.note(parent.id, f"{slot} was not created: {conflict}")
-                return []
-            break
-        kind = "ready" if made.state is State.PENDING else "delayed"
-        self._notifier.tell(Wakeup(kind=kind, queue=made.queue, job_id=made.id, priority=made.priority))
-        return [made.id] if made.outbox else []
+        try:
+            return await self._derived.create(child, child_id(parent, slot), parent_id=parent.id)
+        except KeyConflictError as conflict:
+            if not conflict.job_id:
+                raise
+            # The living job with this key stands for the child: that is the purpose of a key.
+            log.warning("child not created", parent_id=parent.id, slot=slot, reason=str(conflict))
+            await self._claims.note(parent.id, f"{slot} was not created: {conflict}")
+            return []
 
 
 def _children(job: Job) -> list[tuple[str, NewJob]]:

@@ -25,50 +25,35 @@ class SoloRuns:
     """
 
     def __init__(self, claims: ClaimStore) -> None:
-        self._holders = claims.holders
+        self.holders = claims.holders
         self._claims = claims
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
+        """Two claims of one process ask `is_second`, and give a second job back, in turn."""
 
     async def may_have(self, worker: str) -> bool:
         """Return True if a claim of a worker may take a job that runs alone."""
-        if not self._holders.knows(worker):
+        if not self.holders.knows(worker):
             return True
-        if not self._holders.is_due(worker):
+        if not self.holders.is_due(worker):
             return False
-        self._holders.note(worker)
+        self.holders.note(worker)
         if await self._claims.has_another_suspect(worker, ""):
             return False
-        self._holders.forget(worker)
+        self.holders.forget(worker)
         return True
 
     def is_busy(self, worker: str) -> bool:
         """Return True if the last claim of a worker passed over jobs that run alone."""
-        return self._holders.knows(worker)
+        return self.holders.knows(worker)
 
     def was_busy_just_now(self, worker: str) -> bool:
         """Return True if a worker was seen within the last second to run a job alone."""
-        return self._holders.knows(worker) and not self._holders.is_due(worker)
+        return self.holders.knows(worker) and not self.holders.is_due(worker)
 
     async def is_second(self, job: Job, worker: str, token: str) -> bool:
-        """Return True if a job that runs alone was claimed by a worker that runs another such job.
-
-        Two claims of one process ask in turn, and each gives its job back before the other asks: see `turn`.
-        """
+        """Return True if a worker that claimed a suspect may run another suspect; the caller holds `turn`."""
         try:
-            is_second = await self._claims.has_another_suspect(worker, token)
+            return await self._claims.has_another_suspect(worker, token)
         except DatabaseError as error:
-            log.warning("a suspect is given back: its worker may run another", job_id=job.id, error=str(error))
+            log.warning("suspect given back", job_id=job.id, error=str(error))
             return True
-        return is_second
-
-    def turn(self) -> asyncio.Lock:
-        """Return the lock under which `is_second` is asked and a second job is given back."""
-        return self._turn
-
-    def note(self, worker: str) -> None:
-        """Note that a worker runs a job alone."""
-        self._holders.note(worker)
-
-    def ended(self, worker: str) -> None:
-        """Note that a job of a worker that ran alone has ended."""
-        self._holders.forget(worker)

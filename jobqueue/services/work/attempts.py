@@ -151,10 +151,6 @@ class Attempts:
                 return claimed
         return HeldBack(seconds=_PAUSE)
 
-    def give_back(self, claimed: ClaimedJob, error: BaseException | None = None) -> None:
-        """Give a job back in the background, uncounted, that was claimed and is not run; ``error`` says why."""
-        self.give_backs.give_back(claimed.job, claimed.token, error)
-
     async def report(
         self,
         job: Job,
@@ -185,20 +181,13 @@ class Attempts:
         """
         if isinstance(verdict, Accepted):
             return
-        if isinstance(verdict, RunAgain):
-            config = await self._configs.fresh(job.queue)
-            await self._apply(job, _retry(job, token, verdict, _most_retries(job, token, config.max_retries)))
-            return
-        await self._apply(job, _change(job, token, verdict))
+        most = (await self._configs.fresh(job.queue)).max_retries if isinstance(verdict, RunAgain) else 0
+        await self._apply(job, _change(job, token, verdict, most))
 
     async def release(self, job: Job, token: str) -> None:
         """Give a claimed job back, uncounted, as on shutdown."""
         with contextlib.suppress(StaleTokenError):
             await self._apply(job, transitions.release(token))
-
-    async def drain(self) -> None:
-        """Wait for jobs that are being given back, as long as is reasonable."""
-        await self.give_backs.drain()
 
     async def _claim(
         self, search: ClaimSearch, config: QueueConfig, under: QueueConfig | None
@@ -237,14 +226,14 @@ class Attempts:
         return job
 
     async def _apply(self, job: Job, change: Transition) -> None:
-        if applied := await self._write(job, self._limiter.ending(job, change)):
+        if applied := await self._write(job, self._limiter.breakers.ending(job, change)):
             self._logs.news(job.id)
             if applied.is_new:
-                self._limiter.ended(job)
+                self._limiter.slots.released(job.queue, job.slots)
                 if self.metrics is not None:
                     await self.metrics.ended(job, change)
             if job.is_suspect and job.claim is not None:
-                self.alone.ended(job.claim.worker)
+                self.alone.holders.forget(job.claim.worker)
             if job.slots:
                 # A job that ran alone makes room for others like it in every queue.
                 queue = None if job.is_suspect else job.queue
@@ -268,11 +257,11 @@ class Attempts:
             return HeldBack(seconds=ASK_SECONDS) if self.alone.is_busy(search.worker) else None
         if not job.is_suspect:
             return job
-        async with self.alone.turn():
+        async with self.alone.turn:
             is_second = await self.alone.is_second(job, search.worker, search.token)
             if is_second:
                 await self.release(job, search.token)
-        self.alone.note(search.worker)
+        self.alone.holders.note(search.worker)
         return HeldBack(seconds=ASK_SECONDS) if is_second else job
 
     async def _write(self, job: Job, change: Transition) -> AppliedTransition | None:
@@ -287,7 +276,7 @@ class Attempts:
             raise InvalidInputError({field: [f"cannot be stored: {words(error)}"]}) from error
 
 
-def _change(job: Job, token: str, verdict: Success | Failure | Death) -> Transition:
+def _change(job: Job, token: str, verdict: Success | Failure | Death | RunAgain, max_retries: int) -> Transition:
     match verdict:
         case Success():
             return transitions.succeed(job, token, payload.check_result(verdict.result), code=verdict.code)
@@ -302,10 +291,9 @@ def _change(job: Job, token: str, verdict: Success | Failure | Death) -> Transit
             )
         case Death():
             return transitions.die(job, token, verdict.error, code=verdict.code)
-
-
-def _retry(job: Job, token: str, verdict: RunAgain, most: int) -> Transition:
-    return transitions.retry(job, token, delay=verdict.delay, error=verdict.error, code=verdict.code, most=most)
+        case RunAgain(delay=delay, error=error, code=code):
+            most = _most_retries(job, token, max_retries)
+            return transitions.retry(job, token, delay=delay, error=error, code=code, most=most)
 
 
 def _most_retries(job: Job, token: str, most: int) -> int:

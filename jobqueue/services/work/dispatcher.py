@@ -251,13 +251,11 @@ class Dispatcher:
         burst = 1
         while not self._stopping.is_set() and (free := self._concurrency - self._busy) > 0:
             count = min(burst, free, _MOST_CLAIMS)
-            begun = [await self._begin_one()] if count == 1 else await self._begin_several(count)
-            if not any(begun):
+            begun = [self._begin_one() for _ in range(count)]
+            # One claim needs no task of its own.
+            if not any([await begun[0]] if count == 1 else await asyncio.gather(*begun)):
                 return
             burst *= 2
-
-    async def _begin_several(self, count: int) -> list[bool]:
-        return await asyncio.gather(*(self._begin_one() for _ in range(count)))
 
     async def _begin_one(self) -> bool:
         """Claim a job and begin to run it; tell whether there was one.
@@ -376,7 +374,7 @@ class Dispatcher:
             return Execution(claimed, lane.processor(claimed.job), self._work, self._keeper, ended)
         except Exception as error:
             log.exception("job without a processor", job_id=claimed.job.id, queue=lane.queue)
-            self._work.give_back(claimed, error)
+            self._work.give_backs.give_back(claimed.job, claimed.token, error)
             ended()
             self._woken.set()
             return None

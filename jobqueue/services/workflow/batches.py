@@ -20,7 +20,6 @@ from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, after_batch, check_refs, resolve_refs
 from jobqueue.services.outbox.dependencies import missing_ones
-from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.services.workflow.batch_members import (
     AddedMember,
     added_jobs,
@@ -397,15 +396,14 @@ class Batches:
                 extra["dependents"] = True
             if any(other not in ids for other in after):
                 extra["outbox"] = ["check"]
-            key = config.limit_key(job.data, job.meta) if config.grouped else None
+            key = config.limit_key(job.data, job.meta)
             made.append(await self._jobs.document(job, job_id=job_id, batch_id=batch_id, limit_key=key, extra=extra))
         return made
 
     async def _follow(self, batch_id: str, members: Sequence[Member], to_check: Sequence[str]) -> None:
         """Do what follows from new jobs: some depend on jobs that may have ended already."""
         for queue in {member.job.queue for member in members}:
-            self._notifier.tell(Wakeup(kind="ready", queue=queue))
-            self._notifier.tell(Wakeup(kind="delayed", queue=queue))
+            self._notifier.announce_all(queue)
         for job_id in to_check:
             await self._outboxes.cascade(job_id)
         await self._outboxes.cascade_batch(await self._store.get(batch_id))

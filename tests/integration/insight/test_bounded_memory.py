@@ -38,7 +38,6 @@ BOUNDS: Final = (
     "jobqueue.store.retention.pruning._MOST_REMEMBERED",
     "jobqueue.services.limits.limiter.MOST_REMEMBERED",
     "jobqueue.services.limits.slots.MOST_REMEMBERED",
-    "jobqueue.services.limits.grant_leeway._MOST_QUEUES",
     "jobqueue.services.access.access._MOST_KNOWN",
     "jobqueue.services.work.worker_registry._MOST_REMEMBERED",
     "jobqueue.services.application._MOST_TOLD",

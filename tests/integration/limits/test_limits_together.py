@@ -78,7 +78,7 @@ async def test_jobs_that_began_while_there_was_no_limit_count_when_there_is_the_
     await idle_runtime.producer.add_all([NewJob(type="a") for _ in range(9)])
     first = await claim(idle_runtime)
     # So long that all processes go by this limit, as far as this one knows.
-    idle_runtime.work._limiter._slots._known.peek("default").seen_at -= 60
+    idle_runtime.work._limiter.slots._known.peek("default").seen_at -= 60
     await succeed(idle_runtime, first)
     assert (await claim(idle_runtime)).job.slots
     async with open_runtime(settings) as other:

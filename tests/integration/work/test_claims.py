@@ -131,7 +131,7 @@ async def test_a_claim_whose_caller_is_cancelled_gives_the_job_back_uncounted(
     with pytest.raises(asyncio.CancelledError):
         await asking
     go_on.set()
-    await idle_runtime.work.drain()
+    await idle_runtime.work.give_backs.drain()
     after = await idle_runtime.jobs.get(job.id)
     assert (after.state, after.attempts_made, after.claim) == (State.PENDING, 0, None)
     assert [entry.outcome for entry in after.history] == [Outcome.RELEASE]
@@ -148,7 +148,7 @@ async def test_claims_cancelled_at_any_moment_leave_no_job_behind(idle_runtime: 
             kept += [found] if (found := asking.result()) else []
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-    await idle_runtime.work.drain()
+    await idle_runtime.work.give_backs.drain()
     held = {one.job.id for one in kept}
     assert len(held) == len(kept)
     for job in [await idle_runtime.jobs.get(one.id) for one in jobs]:

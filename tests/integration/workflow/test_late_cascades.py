@@ -125,10 +125,10 @@ async def test_a_cascade_does_not_go_on_after_a_requeue_between_two_pages(
 async def test_a_batch_that_is_sealed_while_somebody_looks_is_looked_at_again(idle_runtime: Runtime) -> None:
     view, _ = await idle_runtime.batches.create(NewBatch(members=[Member(job=NewJob(type="a"))], sealed=False))
     await succeed(idle_runtime, await claim(idle_runtime))
-    seen = await idle_runtime.outboxes._batches._store.get(view.batch.id)
+    seen = await idle_runtime.outboxes._batches.store.get(view.batch.id)
     # Whoever seals it dies at once.
     await idle_runtime.batches._store.seal(view.batch.id)
-    await idle_runtime.outboxes._batches.settled(seen)
+    await idle_runtime.outboxes._batches.store.settled(seen)
     await idle_runtime.outboxes.run_once()
     assert (await idle_runtime.batches.get(view.batch.id)).batch.state == "finished"
 
