@@ -1,4 +1,4 @@
-"""Everything one process needs, put together and taken apart again."""
+"""The composition of all services of one process, from start to close."""
 
 from __future__ import annotations
 
@@ -107,14 +107,14 @@ _KINDS = {"pending": "ready", "delayed": "delayed", "killed": "killed"}
 
 
 def worker_name() -> str:
-    """Return a name for this process under which it claims jobs: host, pid and a random part."""
+    """Return the name under which this process claims jobs: host, pid and a random part."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 class Runtime:
     """The services of one process on one database.
 
-    `open` gives the use cases; `start` adds what runs in the background: the change stream and the maintenance.
+    `open` returns the use cases; `start` adds the change stream and the maintenance in the background.
     """
 
     def __init__(self, settings: Settings, database: Database, embedded: EmbeddedMongo | None) -> None:
@@ -223,15 +223,15 @@ class Runtime:
 
     @classmethod
     async def open(cls, settings: Settings, *, creates: bool = True) -> Runtime:
-        """Connect to the MongoDB of the settings, or to the embedded one, which is started if need be.
+        """Connect to the MongoDB of the settings, or to the embedded MongoDB, which is started if need be.
 
         Args:
             settings: of the process.
-            creates: make the database if it is not there.
+            creates: create the database if it does not exist.
 
         Raises:
-            NoDatabaseError: it is not there, and not to be made.
-            DatabaseError: it cannot be reached, is not suitable, or cannot be started.
+            NoDatabaseError: the database does not exist, and ``creates`` is false.
+            DatabaseError: MongoDB cannot be reached, is not suitable, or cannot be started.
         """
         embedded = None
         url = settings.mongo_url
@@ -249,7 +249,7 @@ class Runtime:
         return cls(settings, database, embedded)
 
     async def start(self) -> None:
-        """Begin the background work, unless it goes on already."""
+        """Start the background work, once."""
         async with self._starting:
             if self._tasks:
                 return
@@ -297,7 +297,7 @@ class Runtime:
         self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
 
     def relatives(self, job: Job) -> JobRelatives:
-        """Return where a running job finds its relatives, and adds jobs to its batch."""
+        """Return the relatives of a running job."""
         return JobRelatives(self.listing, self.dependencies, self.batches, job)
 
     def dispatcher(self, lanes: Callable[[], Sequence[Lane]], *, concurrency: int | None = None) -> Dispatcher:
@@ -316,7 +316,7 @@ class Runtime:
         return made
 
     async def close(self) -> None:
-        """Stop the background work, close the connection and let go of the embedded MongoDB."""
+        """Stop the background work, close the connection and release the embedded MongoDB."""
         self._closing = True
         for task in self._tasks:
             task.cancel()
@@ -335,7 +335,7 @@ class Runtime:
             await asyncio.to_thread(self.embedded.release)
 
     def _relay(self, event: WakeupEvent) -> None:
-        """Turn what the database tells into wake-ups of this process, but for what this process has told itself."""
+        """Turn changes in the database into wake-ups, except for changes that this process has announced itself."""
         kind = _KINDS.get(event.state or "", "all")
         if event.kind == "gap":
             self.notifier.tell(Wakeup(kind="all", relayed=True))
@@ -352,7 +352,7 @@ class Runtime:
         return self._told.pop((kind, job_id), 0.0) < time.monotonic()
 
     def _hear(self, wake: Wakeup) -> None:
-        """Note what this process tells itself, for the database tells the same in a moment."""
+        """Remember announcements of this process, which the change stream repeats in a moment."""
         if not wake.relayed and wake.job_id is not None and self._tasks:
             self._told[wake.kind, wake.job_id] = time.monotonic() + _TOLD_SECONDS
             if len(self._told) > _MOST_TOLD:

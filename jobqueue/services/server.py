@@ -1,4 +1,4 @@
-"""What a service needs besides its runtime: lanes for webhooks and commands, and an embedded MongoDB kept alive."""
+"""Parts of a server besides its runtime: lanes for webhooks and commands, and restarts of the embedded MongoDB."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 LOOK_SECONDS: Final = 2.0
-"""Between looks at the embedded MongoDB."""
+"""Seconds between looks at the embedded MongoDB."""
 
 
 class WebhookProcessors(Protocol):
@@ -39,11 +39,11 @@ class WebhookProcessors(Protocol):
 
 
 class LocalProcessors:
-    """What this process can run of what the queues are configured for.
+    """The processors of the queues' configurations that this process can run.
 
     Args:
         webhooks: sends jobs.
-        commands: of this process's own command file, by name; others it leaves to processes that have them.
+        commands: of this process's own command file, by name; other commands are left to other processes.
         url: of this process's API, for the commands.
     """
 
@@ -53,11 +53,11 @@ class LocalProcessors:
         self._url = url
 
     def has(self, config: ProcessorConfig) -> bool:
-        """Tell whether this process can run such jobs."""
+        """Return true if this process can run such jobs."""
         return isinstance(config, WebhookConfig) or config.name in self._commands
 
     def stop_seconds(self, config: ProcessorConfig) -> float:
-        """Return how long a run may take to end when its time is over."""
+        """Return the seconds that a run may take to end after its time is over."""
         if isinstance(config, WebhookConfig):
             return self._webhooks.stop_seconds
         return CommandProcessor.slowest_end(self._commands[config.name])
@@ -70,12 +70,7 @@ class LocalProcessors:
 
 
 class ConfiguredLanes:
-    """The lanes that the present configuration asks for; they follow its changes.
-
-    Args:
-        configs: of all queues.
-        local: what this process can run.
-    """
+    """The lanes of the present configuration, for the processors that this process can run."""
 
     def __init__(self, configs: QueueConfigs, local: LocalProcessors) -> None:
         self._configs = configs
@@ -94,16 +89,16 @@ class ConfiguredLanes:
 
 
 class EmbeddedRestarter:
-    """Starts the embedded MongoDB again if it has died."""
+    """Restarts the embedded MongoDB after its death."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
     async def run_once(self) -> None:
-        """Look whether it answers, and use it anew if not: that starts it if it does not run.
+        """Ask MongoDB for a sign of life; without one acquire the embedded MongoDB anew, which starts it if need be.
 
         Raises:
-            DatabaseError: it cannot be started, or not where this process would find it.
+            DatabaseError: MongoDB cannot be started, or only at another address.
         """
         used = self._runtime.embedded
         if used is None:
@@ -111,13 +106,13 @@ class EmbeddedRestarter:
         try:
             await self._runtime.database.ping()
         except DatabaseUnavailableError as error:
-            log.warning("the embedded MongoDB does not answer", error=str(error))
+            log.warning("embedded MongoDB unreachable", error=str(error))
         else:
             return
         settings = self._runtime.settings
         anew = await asyncio.to_thread(EmbeddedMongo.acquire, settings.data_dir, mongod=settings.mongod)
         if anew.pid == used.pid:
-            # It was only slow.
+            # The server was only slow.
             await asyncio.to_thread(anew.release)
             return
         if anew.url != used.url:
@@ -125,17 +120,17 @@ class EmbeddedRestarter:
             raise DatabaseUnavailableError(f"its port is taken, so it runs at {anew.url} now: restart this process")
         self._runtime.embedded = anew
         await asyncio.to_thread(used.release)
-        log.info("the embedded MongoDB runs again", pid=anew.pid)
+        log.info("embedded MongoDB restarted", pid=anew.pid)
 
 
 def lanes(known: Mapping[str, QueueConfig], local: LocalProcessors) -> list[Lane]:
-    """Return a lane for each queue that has processors for this process: of any type if one of them is for all."""
+    """Return a lane for each queue with processors for this process; of any type if one of them takes all types."""
     made = []
     for queue, config in sorted(known.items()):
         mine = {kind for kind, processor in config.processors.items() if local.has(processor)}
         elsewhere = set(config.processors) - mine
         if elsewhere:
-            log.warning("processors that are not here", queue=queue, types=sorted(elsewhere))
+            log.warning("processors missing", queue=queue, types=sorted(elsewhere))
         if not mine:
             continue
         types = None if ANY_TYPE in mine else tuple(sorted(mine))
@@ -149,7 +144,7 @@ def lanes(known: Mapping[str, QueueConfig], local: LocalProcessors) -> list[Lane
 
 
 def _maker(config: QueueConfig, local: LocalProcessors) -> Callable[[Job], Processor]:
-    """Return what finds the processor of a job in the configuration it was claimed under."""
+    """Return a function that finds the processor of a job in the configuration under which the job was claimed."""
 
     def processor(job: Job) -> Processor:
         processor_config = config.processor_for(job.type)

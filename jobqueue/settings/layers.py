@@ -1,4 +1,4 @@
-"""Find the settings' values, as text: in flags, in the environment, in files. Unknown names are mistakes."""
+"""Find the values of settings as text, in flags, in the environment and in files. Unknown names are mistakes."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class SettingText:
     """Hold a value as text.
 
     Attributes:
-        where: names it in messages, such as ``JOBQUEUE_PORT (environment)``.
-        source: where it is from, such as ``environment`` or the path of a file.
-        base: the absolute directory that a relative path starts at.
+        where: its name in messages, such as ``JOBQUEUE_PORT (environment)``.
+        source: its origin, such as ``environment`` or the path of a file.
+        base: the absolute directory at which a relative path starts.
     """
 
     text: str
@@ -52,14 +52,14 @@ def env_name(name: str) -> str:
 
 
 def mask_url(url: str) -> str:
-    """Return a MongoDB URL fit for logs, its password and secret options masked: rather too much than too little."""
+    """Return a MongoDB URL for logs, with its password and secret options masked, rather too much than too little."""
     return _SECRET_OPTION.sub(rf"\1{MASK}", _PASSWORD.sub(rf"://\1:{MASK}@", url, count=1))
 
 
 def from_flags(
     rules: Mapping[str, Rule], flags: Mapping[str, object], cwd: Path, mistakes: list[str]
 ) -> dict[str, SettingText]:
-    """Return what the command line gives; ``None`` is not given. Mistakes are added to `mistakes`."""
+    """Return the values of flags that are not ``None``; add mistakes to `mistakes`."""
     values = {name: value for name, value in flags.items() if value is not None}
     return _from_values(
         rules, values, lambda name: f"--{shown(name, '').replace('_', '-')} (flag)", ("flag", cwd), mistakes
@@ -69,7 +69,7 @@ def from_flags(
 def from_file(
     rules: Mapping[str, Rule], environ: Mapping[str, str], cwd: Path, mistakes: list[str]
 ) -> dict[str, SettingText]:
-    """Return what ``JOBQUEUE_CONFIG`` or ``jobqueue.toml`` gives. Mistakes are added to `mistakes`."""
+    """Return the values of the file ``JOBQUEUE_CONFIG`` or ``jobqueue.toml``; add mistakes to `mistakes`."""
     named = environ.get(_CONFIG, "").strip()
     path = cwd / (named or FILE_NAME)
     title = shown(named, "") if named else FILE_NAME
@@ -91,7 +91,7 @@ def from_file(
 def from_environment(
     rules: Mapping[str, Rule], environ: Mapping[str, str], cwd: Path, mistakes: list[str]
 ) -> dict[str, SettingText]:
-    """Return what ``JOBQUEUE_*`` variables give; empty ones are not set. Mistakes are added to `mistakes`."""
+    """Return the values of ``JOBQUEUE_*`` variables that are not empty; add mistakes to `mistakes`."""
     variables = {key: value.strip() for key, value in environ.items() if value.strip() and _is_ours(key, value)}
     texts = {}
     for name, rule in rules.items():

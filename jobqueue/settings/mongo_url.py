@@ -1,6 +1,6 @@
-"""The URL of MongoDB: its mistakes, its database, and the options that jobqueue sets by itself.
+"""Check the URL of MongoDB, and read its database and its options.
 
-No message shows a part of the URL that may be a piece of a password which was not percent-encoded.
+No message shows a part of the URL that may belong to a password without percent-encoding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OVERRIDDEN: Final = frozenset(
     | {"readpreferencetags", "maxstalenessseconds", "sockettimeoutms", "appname", "connect", "uuidrepresentation"}
     | {"tz_aware", "datetime_conversion", "unicode_decode_error_handler", "waitqueuemultiple"}
 )
-"""Options, in lower case, for which jobqueue has values of its own: the promises rest on them."""
+"""Options, in lower case, that jobqueue sets itself because its promises rest on them."""
 OF_MAIN_POOL: Final = frozenset({"timeoutms", "minpoolsize", "maxpoolsize", "maxidletimems", "waitqueuetimeoutms"})
 """Options, in lower case, that do not hold for the connections of change streams and heartbeats."""
 _FLAGS: Final = (
@@ -68,7 +68,7 @@ class _Option:
 
 
 def mistakes(url: str) -> list[str]:
-    """Return all that is wrong with a URL, one phrase each, without any part that may be secret."""
+    """Return all mistakes in a URL, one phrase each, without any part that may be secret."""
     parts = _FORM.fullmatch(url)
     if parts is None:
         return ["does not begin with mongodb:// or mongodb+srv:// and a host"]
@@ -105,7 +105,7 @@ def without(url: str, names: Collection[str]) -> str:
 
 
 def without_password(text: str, url: str) -> str:
-    """Return a message about a URL without its password, should the message show the password."""
+    """Return a message about a URL with the password of the URL masked."""
     parts = _FORM.fullmatch(url)
     password = "" if parts is None else parts["authority"].rpartition("@")[0].partition(":")[2]
     for secret in {password, unquote(password)}:
@@ -152,7 +152,7 @@ def _objection(option: _Option, *, is_telling: bool) -> str | None:
 
 
 def _of_value(known: str, name: str, value: str) -> str | None:
-    """Object to a value that the driver would ignore, or with which nothing works."""
+    """Object to a value that the driver would ignore, or that breaks every operation."""
     if name in _IS_FLAG and value not in {"true", "false"}:
         return f"sets {known} to neither true nor false"
     least = _LEAST.get(name)

@@ -42,7 +42,7 @@ TAKES: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Explain one setting and say what it accepts.
+    """One setting's explanation, and its rules for values.
 
     Attributes:
         help: one sentence without a full stop.

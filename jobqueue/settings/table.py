@@ -200,7 +200,7 @@ class Settings:
         return cls(**values, sources=MappingProxyType(sources))
 
     def masked(self) -> dict[str, Plain]:
-        """Return all values fit for JSON and for showing: no secret, no password within the MongoDB URL."""
+        """Return all values as JSON to show, without secrets and without the password in the MongoDB URL."""
         return {name: _plain(name, getattr(self, name)) for name in _rules()}
 
 
@@ -214,7 +214,7 @@ def describe() -> list[SettingRow]:
 
 
 def _with_database_of_url(texts: dict[str, SettingText]) -> dict[str, SettingText]:
-    """Take the name of the database from the path of the MongoDB URL, if nothing else gives one."""
+    """Add the name of the database from the path of the MongoDB URL, unless the setting is there."""
     url = texts.get("mongo_url")
     name = None if url is None or "db" in texts else mongo_url.database(url.text)
     if url is None or name is None:

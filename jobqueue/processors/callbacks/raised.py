@@ -33,7 +33,7 @@ def verdict_on(error: BaseException) -> Verdict:
 
 
 def stems_from_a_stop(error: BaseException) -> bool:
-    """Tell whether an exception is the end of a run that was asked to stop, or was raised while one ended."""
+    """Return true if an exception comes from the cancellation of a run."""
     try:
         return any(isinstance(link, asyncio.CancelledError | JobCancelledError) for link in _links(error))
     except BaseException:  # noqa: BLE001 - as above
@@ -58,7 +58,7 @@ def _judge(error: BaseException) -> Verdict:
 
 
 def _meaning(error: BaseException) -> str:
-    """Return what an exception without a text means."""
+    """Return the meaning of an exception without a text."""
     if isinstance(error, JobCancelledError):
         return "the handler raised JobCancelledError, but the queue has not cancelled the job"
     if isinstance(error, asyncio.CancelledError):
@@ -67,7 +67,7 @@ def _meaning(error: BaseException) -> str:
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exceptions of a group and of the groups in it, in their order; or else the exception itself."""
+    """Yield the exceptions of a group and of its inner groups, in their order; or else the exception itself."""
     waiting = [error]
     while waiting:
         leaf = waiting.pop()
@@ -78,7 +78,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _links(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception, what caused it, and the exceptions of groups among these."""
+    """Yield an exception, its causes, and the exceptions of groups among these."""
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
     while waiting and len(seen) < _MOST_LINKS:

@@ -1,4 +1,4 @@
-"""The operator's file of commands: the only programs that jobs can run.
+"""The operator's file of commands, which are the only programs that jobs can run.
 
 A TOML file with one table a command::
 
@@ -14,7 +14,7 @@ A TOML file with one table a command::
     max_memory = 1_073_741_824
     max_cpu = 600
 
-Only ``argv`` is required. A job changes nothing of it: it is the program's input.
+Only ``argv`` is required. A job is the program's input and cannot change these fields.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ _MOST_EXIT: Final = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A program that jobs may run, and how.
+    """A program that jobs may run.
 
     Attributes:
         argv: the program, an absolute path, and its arguments; no shell reads them.
-        cwd: where it starts, absolute; ``None`` is where the server did.
+        cwd: its absolute working directory; ``None`` for that of the server.
         env: added to its environment.
         retry_exit: exit codes that run the job again, uncounted.
         die_exit: exit codes that kill the job.
-        retry_delay: seconds until the job runs again after one of `retry_exit`.
+        retry_delay: seconds until the job runs again after an exit code of `retry_exit`.
         kill_after: seconds between TERM and KILL.
-        max_output: bytes that are kept as log lines, each counted with 64 more.
+        max_output: bytes that are kept as log lines, each line counted with 64 more.
         max_memory: bytes of address space of each of its processes.
         max_cpu: seconds of processor time of each of its processes.
     """
@@ -77,7 +77,7 @@ def load_commands(path: Path) -> Mapping[str, Command]:
         The commands by name.
 
     Raises:
-        SettingsError: with every mistake, each naming where it is.
+        SettingsError: with every mistake and its place.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -103,7 +103,7 @@ def load_commands(path: Path) -> Mapping[str, Command]:
 
 
 class _Reading:
-    """Reads one command's table and gathers what is wrong with it."""
+    """Reads the table of one command and collects its mistakes."""
 
     def __init__(self, name: str) -> None:
         self.mistakes: list[str] = []

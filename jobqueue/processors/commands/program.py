@@ -1,7 +1,7 @@
-"""A program that runs under a shim: its pipes, its end, and how to bring that about.
+"""A program that runs under a supervisor process: its pipes, its end, and its termination.
 
-The pipes are plain pipes, read and written without a buffer of our own: as long as a chunk is being reported, the
-program has to wait. What the shim says is in `jobqueue.processors.commands.supervisor`.
+The pipes are read and written without a buffer of our own, so that the program waits while a chunk is reported. The
+module `jobqueue.processors.commands.supervisor` describes the messages of the supervisor.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ Sink = Callable[[bytes], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitStatus:
-    """How a program ended.
+    """The end of a program.
 
     Attributes:
-        code: exit code, or minus the number of the signal that killed it; ``None`` if that is not known.
-        fault: why it could not be started.
-        left: how many processes it left behind, which were ended.
+        code: exit code, or minus the number of the signal that killed the program; ``None`` if not known.
+        fault: the reason if the program could not be started.
+        left: number of processes that the program left behind, and that were ended.
     """
 
     code: int | None = None
@@ -59,14 +59,14 @@ class ExitStatus:
 
 
 class Program:
-    """Runs a command once, with everything it starts.
+    """Runs a command once, with all processes that it starts.
 
     Args:
-        command: what to run.
+        command: the program.
         environment: all of its environment.
-        marks: ``NAME=VALUE`` of a variable there that no other process has.
+        marks: ``NAME=VALUE`` of a variable in it that no other process has.
         body: its standard input.
-        sinks: take the chunks of its two outputs, each taken before the next is read; an empty one is the end.
+        sinks: take the chunks of its two outputs, each before the next is read; an empty chunk is the end.
     """
 
     def __init__(
@@ -93,21 +93,21 @@ class Program:
         self._wakes: set[asyncio.Future[None]] = set()
 
     def terminate(self) -> None:
-        """Send TERM to all that runs and, after the command's grace, KILL; `run` returns soon after that."""
+        """Send TERM to all processes and, after the command's grace, KILL; `run` returns soon after that."""
         if not self._stopping.done():
             self._stop(b"T", self._command.kill_after + _SLACK)
 
     def kill(self) -> None:
-        """Kill all that runs; `run` returns soon."""
+        """Kill all processes; `run` returns soon."""
         self._stop(b"K", _SLACK)
 
     async def run(self) -> ExitStatus:
-        """Run it to its end: nothing of it is left, and all it printed has been taken.
+        """Run the program until no process is left, and the sinks have taken all output.
 
-        Cancelling kills it within a second.
+        Cancelling kills the program within a second.
 
         Raises:
-            Exception: what a sink raised; the program was terminated for it.
+            Exception: of a sink; the program was terminated for it.
         """
         try:
             with contextlib.ExitStack() as stack:
@@ -136,15 +136,15 @@ class Program:
         finally:
             telling.cancel()
             pumping.cancel()
-            # The pipes may only be closed when nobody waits for them any more.
+            # The pipes may only be closed when no task waits for them any more.
             await asyncio.gather(telling, pumping, return_exceptions=True)
         return self._end(said)
 
     def _launch(self, stack: contextlib.ExitStack) -> tuple[socket.socket, list[io.FileIO]]:
-        """Start the shim; return our ends of its socket and of the three pipes.
+        """Start the supervisor; return our ends of its socket and of the three pipes.
 
         Raises:
-            OSError: it cannot be started.
+            OSError: the supervisor cannot be started.
         """
         control, theirs = socket.socketpair()
         stack.callback(control.close)
@@ -176,7 +176,7 @@ class Program:
                 await self._loop.sock_sendall(control, await self._orders.get())
 
     async def _hear(self, control: socket.socket) -> dict[str, list[str]]:
-        """Return what the shim said until it ended, by the first word of each line."""
+        """Return the messages of the supervisor until its end, by the first word of each line."""
         heard = b""
         with contextlib.suppress(OSError):
             while data := await self._loop.sock_recv(control, 4096):
@@ -186,7 +186,7 @@ class Program:
 
     async def _feed(self, pipe: io.FileIO) -> None:
         body = memoryview(self._body)
-        # What a program does not read is no concern of ours.
+        # A program need not read its input.
         with contextlib.suppress(BrokenPipeError):
             while body and not self._over:
                 written = pipe.write(body)
@@ -203,7 +203,7 @@ class Program:
                 await self._sink(sink, chunk)
             if not chunk:
                 return
-            # A program that prints without a pause must not have this loop for itself.
+            # A program that prints without a pause must not keep the event loop.
             await asyncio.sleep(0)
 
     async def _sink(self, sink: Sink, chunk: bytes) -> None:
@@ -227,7 +227,7 @@ class Program:
         return chunk
 
     async def _wait(self, add: Callable[..., object], remove: Callable[[io.FileIO], object], pipe: io.FileIO) -> None:
-        """Wait until a pipe is ready, or nobody is left at its other end."""
+        """Wait until a pipe is ready, or its other end is closed."""
         wake: asyncio.Future[None] = self._loop.create_future()
         self._wakes.add(wake)
         add(pipe, _settle, wake)
@@ -238,7 +238,7 @@ class Program:
             self._wakes.discard(wake)
 
     def _finish(self) -> None:
-        """Let the pumps end when they have what is in the pipes, whoever else may hold those open."""
+        """End the pumps when the pipes are empty, even if other processes hold the pipes open."""
         self._over = True
         for wake in self._wakes:
             _settle(wake)
@@ -259,7 +259,7 @@ class Program:
             return
         if self._limit is not None:
             self._limit.cancel()
-        # Our end of the socket is closed: the shim ends, and what it runs.
+        # Our end of the socket is closed, which ends the supervisor and the program.
         self._limit = self._loop.call_later(_SLACK, self._kill_shim)
         try:
             while self._shim.poll() is None:  # noqa: ASYNC110 - without a thread, nothing tells of a child's end
@@ -268,9 +268,9 @@ class Program:
             self._limit.cancel()
 
     async def _kill_strays(self, said: Mapping[str, Sequence[str]]) -> None:
-        """Do what the shim cannot any more."""
+        """Kill the processes of a program whose supervisor was killed."""
         session = int(said["started"][0]) if "started" in said else None
-        log.warning("the shim of a command was killed", command=self._command.name)
+        log.warning("supervisor killed", command=self._command.name)
         deadline = time.monotonic() + _STRAY_SECONDS
         while time.monotonic() < deadline and (strays := _strays(session, self._marks)):
             for pid in strays:
@@ -317,7 +317,7 @@ def _settle(future: asyncio.Future[None]) -> None:
 
 
 def _strays(session: int | None, marks: bytes) -> list[int]:
-    """Return what runs in a session, or has a variable in the environment it began with."""
+    """Return the pids of processes of a session, or with a variable in their first environment."""
     pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):

@@ -13,10 +13,10 @@ _FORMATS: Final = {"gzip": _ZIPPED, "x-gzip": _ZIPPED, "deflate": _DEFLATED}
 def unpack(body: bytes, encoding: str, most: int) -> bytes | None:
     """Return the plain bytes of a body, at most one more than ``most``; ``None`` if the encoding cannot be undone.
 
-    A body that is UTF-8 text as it stands is plain, whatever its header claims.
+    A body that is UTF-8 text is plain, whatever its header says.
 
     Args:
-        body: as it came, perhaps cut short after ``most`` bytes.
+        body: as received, perhaps cut short after ``most`` bytes.
         encoding: the ``Content-Encoding``, in lower case.
         most: bytes of interest.
     """

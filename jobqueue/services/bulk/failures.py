@@ -30,7 +30,7 @@ class Failures:
         self._manager = manager
 
     async def page(self, query: FailureQuery, *, scope: Scope = EVERYTHING) -> tuple[list[FailureGroup], bool]:
-        """Return a page of groups, and whether there are more.
+        """Return a page of groups, and true if there are more.
 
         Raises:
             InvalidInputError: there are more failures than can be grouped in time.

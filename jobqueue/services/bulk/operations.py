@@ -1,4 +1,4 @@
-"""What people do to many jobs at once: asked for by one process, carried on by any, each job changed once."""
+"""Operations on many jobs: one process takes the request, any process carries it out, each job changes once."""
 
 from __future__ import annotations
 
@@ -32,40 +32,40 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 OPERATE_SECONDS: Final = 1.0
-"""Longest time between two looks for operations that nobody carries on."""
+"""Seconds between looks for operations that no process carries out."""
 MOST_SAMPLES: Final = 5
 _AT_ONCE: Final = 100
 _TOGETHER: Final = 10
 _SLICE_SECONDS: Final = 2.0
-"""After so long another operation has its turn."""
+"""Seconds after which another operation has its turn."""
 _LONGEST_REASON: Final = 500
 INTERNAL: Final = "an internal error: the server's log tells more"
 
 
 class Operations:
-    """Takes, shows, stops and carries on what is done to many jobs."""
+    """Creates, shows, stops and carries out operations."""
 
     def __init__(self, store: OperationStore, jobs: JobStore, manager: JobManager) -> None:
         self._store = store
         self._jobs = jobs
         self.manager = manager
         self.begun: Callable[[], None] = lambda: None
-        """Called when there is something new to carry on."""
+        """Called for each new operation."""
 
     async def create(self, new: NewOperation) -> Operation:
-        """Begin an operation.
+        """Create an operation.
 
         Raises:
             InvalidInputError: as `NewOperation.check`.
         """
         new.check()
         made = await self._store.create(new)
-        log.info("operation begins", operation_id=made.id, action=new.action.value, matched=made.matched)
+        log.info("operation started", operation_id=made.id, action=new.action.value, matched=made.matched)
         self.begun()
         return made
 
     async def preview(self, new: NewOperation) -> tuple[int | None, bool, list[Job]]:
-        """Return how many jobs an operation would be about, whether those are all, and the first few of them.
+        """Return the number of jobs that an operation would change, true if the number is exact, and a few of the jobs.
 
         Raises:
             InvalidInputError: as `NewOperation.check`.
@@ -77,34 +77,34 @@ class Operations:
         """Return an operation.
 
         Raises:
-            NotFoundError: there is none of this id that a caller of this scope may see.
+            NotFoundError: the scope has no operation of this id.
         """
         return await self._store.get(operation_id, scope)
 
     async def page(
         self, *, scope: Scope = EVERYTHING, state: str | None = None, before: str | None = None, limit: int = 50
     ) -> list[Operation]:
-        """Return operations, newest first, older than the one of the id ``before``."""
+        """Return operations, newest first, older than the operation ``before``."""
         return await self._store.page(scope, state=state, before=before, limit=limit)
 
     async def stop(self, operation_id: str, by: Actor, *, scope: Scope = EVERYTHING) -> Operation:
-        """End an operation; jobs whose turn it is at this moment may still be changed.
+        """Stop an operation; a few chosen jobs may still change.
 
         Raises:
             NotFoundError: as `get`.
-            ConflictError: it has ended.
+            ConflictError: the operation has ended.
         """
         return await self._store.stop(operation_id, by, scope)
 
     async def run_once(self) -> float | None:
-        """Carry one operation on for a while; return in how many seconds to look again if there may be more to do."""
+        """Carry out a part of one operation; return 0 seconds if there may be more."""
         return 0.0 if await self.carry_on() else None
 
     async def carry_on(self, operation_id: str | None = None) -> bool:
-        """Carry an operation on for a while; tell whether there was one that nobody else carries on.
+        """Carry out a part of an operation; return false if no operation was free to take.
 
         Args:
-            operation_id: a certain one.
+            operation_id: of a certain operation; ``None`` for any.
         """
         token = secrets.token_hex(12)
         taken = await self._store.take(token, operation_id)
@@ -113,12 +113,12 @@ class Operations:
         try:
             await self._carry(taken, token)
         except DatabaseError:
-            # It is not known what has happened: whoever takes it next finds out.
+            # The outcome is not known. The next process that takes the operation finds out.
             raise
         except JobQueueError as error:
             await self._store.give_up(taken, token, str(error))
         except Exception:
-            log.exception("an operation cannot go on", operation_id=taken.id)
+            log.exception("operation broken off", operation_id=taken.id)
             await self._store.give_up(taken, token, INTERNAL)
         finally:
             with contextlib.suppress(DatabaseError):
@@ -126,7 +126,7 @@ class Operations:
         return True
 
     async def _carry(self, taken: Operation, token: str) -> None:
-        """Choose jobs, change them and count them, again and again, until all are done or the time is over."""
+        """Choose, change and count jobs until all are done or the time is over."""
         clock = asyncio.get_running_loop().time
         until = clock() + _SLICE_SECONDS
         operation: Operation | None = taken
@@ -137,7 +137,7 @@ class Operations:
                     return
                 operation = await self._store.choose(operation, token, _AT_ONCE)
             if operation is not None and not operation.chosen and operation.stage is not Stage.RUNNING:
-                log.info("operation ends", operation_id=operation.id, done=operation.done, failed=operation.failed)
+                log.info("operation ended", operation_id=operation.id, done=operation.done, failed=operation.failed)
                 return
             if operation is not None and operation.chosen:
                 tally = await self._change(operation, token, inherited=inherited)
@@ -145,7 +145,7 @@ class Operations:
             inherited = False
 
     async def _change(self, operation: Operation, token: str, *, inherited: bool) -> Tally | None:
-        """Change the chosen jobs, some at a time; ``None`` if the operation is not held any more."""
+        """Change the chosen jobs, some at a time; return ``None`` if the hold on the operation is lost."""
         tally = Tally()
         clock = asyncio.get_running_loop().time
         renewed_at = clock()
@@ -156,7 +156,7 @@ class Operations:
                 renewed_at = clock()
             part = operation.chosen[start : start + _TOGETHER]
             changes = [self._change_one(operation, job_id, tally, inherited=inherited) for job_id in part]
-            # Also when one fails the others end before somebody else goes on.
+            # All changes end before another process takes the operation, also when one fails.
             for error in await asyncio.gather(*changes, return_exceptions=True):
                 if error is not None:
                     raise error
@@ -169,7 +169,7 @@ class Operations:
             await self._try(operation, job_id, tally)
 
     async def _try(self, operation: Operation, job_id: str, tally: Tally) -> None:
-        """Change a job, and count what became of it; an error may also come after the change."""
+        """Change a job and count the outcome; an error may also come after the change."""
         reason = None
         try:
             job = await self._store.job_of(operation, job_id)
@@ -179,12 +179,12 @@ class Operations:
         except DatabaseError:
             raise
         except KeyConflictError as error:
-            # Which one may be none of the business of who has asked for this.
+            # A caller of a limited scope may not see the job that has the key.
             reason = str(error) if operation.new.scope.is_everything else f"an unfinished job has the key {error.key!r}"
         except JobQueueError as error:
             reason = str(error)
         except Exception:
-            log.exception("an operation cannot change a job", operation_id=operation.id, job_id=job_id)
+            log.exception("job not changed", operation_id=operation.id, job_id=job_id)
             reason = INTERNAL
         if await self._is_done(operation, job_id):
             tally.done += 1
@@ -194,10 +194,10 @@ class Operations:
             tally.failures.append({"id": job_id, "reason": reason[:_LONGEST_REASON]})
 
     async def _apply(self, operation: Operation, job: Job) -> bool:
-        """Do to a job what a person would; tell whether it was still what is asked for.
+        """Change a job; return false if the state of the job excludes the change.
 
         Raises:
-            JobQueueError: it cannot be done.
+            JobQueueError: the change fails.
         """
         try:
             match operation.new.action:
@@ -212,12 +212,12 @@ class Operations:
         return True
 
     async def _is_done(self, operation: Operation, job_id: str) -> bool:
-        """Tell whether the operation has changed a chosen job, and nobody has come to count it."""
+        """Return true if the operation has changed a chosen job that is not counted yet."""
         if await self._store.has_changed(operation, job_id):
             return True
         if operation.soon is not None or operation.new.action is not Action.KILL:
             return False
-        # An older version has chosen it, which notes no operation in the jobs that it kills.
+        # An older version chose the job; that version notes no operation in the jobs that it kills.
         job = await self._jobs.find(job_id)
         return (
             job is not None

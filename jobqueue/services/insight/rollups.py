@@ -1,4 +1,4 @@
-"""Keeping what has happened to jobs, minute by minute and hour by hour."""
+"""Count the events of jobs by minute and by hour."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 ROLL_SECONDS: Final = 10.0
 """Between two looks."""
 GRACE: Final = timedelta(seconds=60)
-"""How long after its end a minute is counted first: a change may be seen later than the time it carries."""
+"""Time after its end at which a minute is counted first: a change may be seen later than the time it carries."""
 SECOND_LOOK: Final = timedelta(minutes=15)
-"""How long after its end it is counted again, for whatever took longer."""
+"""Time after its end at which a minute is counted again, for late changes."""
 _FURTHEST: Final = timedelta(days=8)
 _MINUTES_KEPT: Final = timedelta(days=2)
 _HOURS_KEPT: Final = timedelta(days=90)
@@ -26,14 +26,14 @@ _SOON: Final = 0.1
 
 
 class RollupWriter:
-    """Counts each minute twice and adds up hours; every process may do so at any time, with the same outcome."""
+    """Counts each minute twice and adds up hours; any process may do this at any time, with the same outcome."""
 
     def __init__(self, store: RollupStore, clock: ServerClock) -> None:
         self._store = store
         self._clock = clock
 
     async def run_once(self) -> float | None:
-        """Do one part of what is due; return in how many seconds to go on if there is more."""
+        """Count a part of the due minutes; return seconds until the next part if there is more."""
         now = await self._clock.now()
         settled = minute_of(now - SECOND_LOOK)
         if await self._count_new(now, settled) or await self._count_again(settled) or await self._add_up(settled):

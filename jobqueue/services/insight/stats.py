@@ -1,4 +1,4 @@
-"""How things are going: jobs by state, and throughput and times of the last minutes, hours and days."""
+"""Statistics: jobs by state, and throughput and times of the last minutes, hours and days."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MOST_TURNS: Final = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """What happened from a moment on until another one."""
+    """The tally of a span of time."""
 
     since: datetime
     until: datetime
@@ -48,7 +48,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatsRequest:
-    """Which statistics: of these windows, of one queue or type or of all."""
+    """A request for statistics: the windows, and one queue or type, or all."""
 
     windows: tuple[str, ...] = tuple(WINDOWS)
     queue: str | None = None
@@ -56,7 +56,7 @@ class StatsRequest:
 
 
 class Stats:
-    """Puts together what is kept and what is not yet."""
+    """Adds stored rollups and the minutes that have no rollup yet."""
 
     def __init__(self, store: RollupStore, roller: RollupWriter, job_counts: JobCounts, clock: ServerClock) -> None:
         self._store = store
@@ -92,7 +92,7 @@ class Stats:
         return shown
 
     async def windows(self, names: Sequence[str]) -> dict[str, Window]:
-        """Return what happened within windows up to now, at most two seconds old."""
+        """Return windows up to now, at most two seconds old."""
         async with self._reading:
             stale = [name for name in names if self._known.get(name, (0.0,))[0] < time.monotonic()]
             if stale:
@@ -102,7 +102,7 @@ class Stats:
     async def _read(self, names: Sequence[str]) -> None:
         now = await self._clock.now()
         edge = await self._edge(now)
-        # The server may be a little ahead of what is known of its time.
+        # The server may be a little ahead of its time as known here.
         minutes, running = await self._store.read(edge, now + MINUTE, with_running=True)
         for name in names:
             length = WINDOWS[name]
@@ -115,7 +115,7 @@ class Stats:
             self._known[name] = (time.monotonic() + _FRESH_SECONDS, Window(since=since, until=now, tally=tally))
 
     async def _edge(self, now: datetime) -> datetime:
-        """Return the first minute that is not kept; if there are many, let them be kept first."""
+        """Return the first minute without a rollup; write missing rollups first if there are many."""
         newest = await self._store.newest()
         if newest is None or newest < now - _BEHIND:
             for _ in range(_MOST_TURNS):

@@ -1,8 +1,7 @@
-"""Taking over the jobs that other tools have put into the database.
+"""Adopt documents that other tools have put into the database as jobs.
 
-A document with a type is enough: it gets the defaults of its queue and runs. One that cannot be understood becomes a
-failed job that says why, and so does a job that somebody has spoilt with another tool afterwards. Until then nobody
-claims it, so that it is in nobody's way.
+A document needs only a type: the job gets the defaults of its queue and runs. A document that cannot be read becomes a
+failed job that says why; so does a job that another tool has spoilt. No worker claims such a document before that.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 ADOPT_SECONDS: Final = 5.0
-"""Between looks, should a change be missed."""
+"""Seconds between looks, should a change be missed."""
 
 
 class Adopter:
-    """Makes jobs of documents that this package has not written."""
+    """Adopts documents that this package has not written."""
 
     def __init__(
         self,
@@ -53,10 +52,10 @@ class Adopter:
         self._notifier = notifier
 
     async def run_once(self) -> float | None:
-        """Do it for all that are there; what cannot be taken over holds up nothing else.
+        """Adopt all documents that are there; a document that fails does not block the others.
 
         Returns:
-            No seconds at all if there is more to do now.
+            0 seconds if there is more to do now.
         """
         more = False
         await self._store.mark_spoilt()
@@ -69,13 +68,13 @@ class Adopter:
         return 0 if more else None
 
     async def _take(self, document: dict[str, Any]) -> bool:
-        """Take over a document; tell whether there is another one now because of that."""
+        """Adopt a document; return true if that has made another document to adopt."""
         try:
             return await self._look(document)
         except DatabaseError:
             raise
         except Exception as error:
-            log.exception("a document of another tool cannot be taken over", id=str(document["_id"]))
+            log.exception("document not adopted", id=str(document["_id"]))
             return await self._put_aside(document, f"it cannot be changed: {type(error).__name__}")
 
     async def _put_aside(self, document: dict[str, Any], why: str) -> bool:
@@ -84,7 +83,7 @@ class Adopter:
         except DatabaseError:
             raise
         except Exception:
-            log.exception("a document of another tool cannot be put aside", id=str(document["_id"]))
+            log.exception("document not put aside", id=str(document["_id"]))
             return False
 
     async def _look(self, document: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ REQUEUE_CHANGES: Final = frozenset({"data", "attempts", "backoff", "priority"})
 
 
 def requeue_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a requeue replaces as fields of the job's document.
+    """Return the changes of a requeue as document fields.
 
     Raises:
         InvalidInputError: naming each unacceptable field.

@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relative:
-    """A job in a family tree, with its children."""
+    """A job of a family tree, with its children."""
 
     job: Job
     children: tuple[Relative, ...] = ()
@@ -57,8 +57,8 @@ class Family:
     Attributes:
         ancestors: from the first job down to the parent.
         tree: the job itself and its descendants.
-        batch: how many jobs of its batch are in each state; ``None`` without a batch.
-        truncated: there are more descendants than are shown.
+        batch: counts of its batch by state; ``None`` without a batch.
+        truncated: some descendants are left out.
     """
 
     ancestors: tuple[Job, ...]

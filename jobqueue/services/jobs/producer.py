@@ -96,7 +96,7 @@ class Producer:
         return [await self._checked(job) for job in jobs]
 
     async def _checked(self, job: Job) -> Job:
-        """Check whether the dependencies of a new job have ended already; return the job after that."""
+        """Return a new job after a look at its dependencies, which may have ended already."""
         if not job.outbox:
             return job
         await self._outboxes.cascade(job.id)

@@ -21,7 +21,7 @@ _LOOK_SECONDS: Final = 5.0
 
 
 class TooManyWatchersError(Exception):
-    """Refuse to let one more request wait."""
+    """Refuse one more waiting request."""
 
 
 class JobWatch:
@@ -37,7 +37,7 @@ class JobWatch:
 
         Args:
             job_id: of the job.
-            seconds: how long to wait.
+            seconds: of the wait.
             known: the `job_tags.tag` of each version that the caller knows; ``None`` for the present version.
             gone: returns true when the caller has gone.
 

@@ -1,7 +1,7 @@
-"""Claiming from queues with limits: so many at a time, so many in a window, each perhaps for every value of something.
+"""Claim from queues with limits: on jobs at a time, and on starts in a window, perhaps for each value of a path.
 
 The limits hold over all processes, because only the database decides: a slot belongs to one running job at most, and a
-start is granted before it happens. What is read here first only saves asking in vain.
+start needs a grant. Reads before a claim only avoid claims that would fail.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _MOST_FACTOR: Final = 1024.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldBack:
-    """Jobs may wait, and a limit holds them back.
+    """The reply to a claim whose jobs are held back by a limit.
 
     Attributes:
-        seconds: when to ask again, should nobody say sooner that there is room.
+        seconds: until the next claim, if no wake-up comes sooner.
     """
 
     seconds: float
@@ -84,7 +84,7 @@ class GrantLeeway:
 
 
 class Limiter:
-    """Claims from limited queues, one job at a time for each queue: more would only be in each other's way."""
+    """Claims from limited queues, one job at a time for each queue, because more claims would only collide."""
 
     def __init__(
         self, limits: LimitStore, keys: LimitKeyStore, claims: ClaimStore, breakers: Breakers, configs: QueueConfigs
@@ -94,7 +94,7 @@ class Limiter:
         self._configs = configs
         self._claims = claims
         self.breakers = breakers
-        # A lock is there as long as somebody holds it or waits for it.
+        # A lock exists while a claim holds it or waits for it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._turns: LruCache[tuple[str, str], str] = LruCache(MOST_REMEMBERED)
         self.slots = SlotEstimates(limits)
@@ -106,15 +106,15 @@ class Limiter:
         """Claim a job as far as the limits allow.
 
         Args:
-            search: what is wanted.
-            under: as in `Work.attempt`.
+            search: the queue and the types.
+            under: as in `Attempts.attempt`.
 
         Raises:
             LateClaimError, DatabaseUnavailableError: as `ClaimStore.claim`.
         """
         turn = self._locks.setdefault(search.queue, asyncio.Lock())
         async with turn:
-            # Others may have been served first for a while.
+            # The claim may have waited for the lock for a while.
             config = await self._configs.fresh(search.queue)
             if config.paused:
                 return None
@@ -150,7 +150,7 @@ class Limiter:
         return await self._take(search, config, None, free)
 
     async def _is_turn_of_others(self, search: ClaimSearch) -> bool:
-        """Tell whether to let workers for other types have a slot that this process would take again and again."""
+        """Return true if workers for other types get a slot that this process would take again and again."""
         key = (search.queue, search.types, search.excluded)
         if search.types is None or (self._streaks.get(key) or 0) < _LONGEST_STREAK:
             return False
@@ -159,7 +159,7 @@ class Limiter:
         return first is not None and first not in search.types
 
     async def _something_waits(self, search: ClaimSearch) -> bool:
-        """Look whether a start has to be asked for at all; while jobs are found again and again, it has."""
+        """Return true if jobs wait, or jobs were found a moment ago; only then a claim asks for a grant."""
         key = (search.queue, search.types, search.excluded)
         found_at = self._found_at.get(key)
         if found_at is not None and time.monotonic() - found_at < _FLOWING_SECONDS:
@@ -169,7 +169,7 @@ class Limiter:
     async def _from_groups(
         self, search: ClaimSearch, config: QueueConfig, slots: tuple[str, ...]
     ) -> Job | HeldBack | None:
-        """Claim from the group whose turn it is: they take turns in the order of their keys."""
+        """Claim from the next group; groups take turns in the order of their keys."""
         path = config.limit_by or ""
         by_group: dict[str | None, list[RunningJob]] = {}
         if config.concurrency is not None:
@@ -189,7 +189,7 @@ class Limiter:
             if not isinstance(claimed, HeldBack | None):
                 return claimed
             if claimed is None:
-                # Somebody else was faster, or what stands first in this group belongs to another one.
+                # Another claim was faster, or the first job of this group belongs to another group.
                 await self._keys.correct_group(search.queue, key)
             waits += [claimed.seconds] if claimed else []
             passed_over.add(key)
@@ -208,7 +208,7 @@ class Limiter:
     async def _take(
         self, search: ClaimSearch, config: QueueConfig, key: str | None, choices: Sequence[tuple[str, ...]]
     ) -> Job | HeldBack | None:
-        """Claim with one of several sets of slots, after a start was granted if the queue has a rate."""
+        """Claim with one of several sets of slots, after a grant if the queue has a rate."""
         if not choices:
             return HeldBack(seconds=_POLL)
         if config.rate is None:
@@ -228,9 +228,9 @@ class Limiter:
         if job is not None:
             self._leeway.was_in_time(search.queue, config.rate, took)
             return job
-        # That nothing was claimed is certain here: whatever is not has raised an error.
+        # Certainly nothing was claimed: an uncertain outcome has raised an error.
         await self._limits.give_back(search.queue, key, grant)
-        # As the server may have seen it: less time has passed there.
+        # The server may have seen less time pass.
         if took > leeway.total_seconds():
             self._leeway.was_late(search.queue, config.rate, took)
             return HeldBack(seconds=_SOON)
@@ -239,7 +239,7 @@ class Limiter:
     async def _claim_one(
         self, search: ClaimSearch, key: str | None, choices: Sequence[tuple[str, ...]], deadline: datetime | None
     ) -> tuple[Job | None, bool]:
-        """Claim with the first set of slots that nobody has; tell also whether none was left."""
+        """Claim with the first set of free slots; return the job, and true if no slot was free."""
         kind = (search.queue, search.types, search.excluded)
         for slots in choices:
             try:
@@ -264,7 +264,7 @@ class Limiter:
 def _searches(
     search: ClaimSearch, gate: BreakerGate, trial: tuple[str, ...]
 ) -> list[tuple[ClaimSearch, tuple[str, ...]]]:
-    """Return what to look for, and with which slots: first what no breaker holds back, then single jobs on trial."""
+    """Return searches with their slots: first for types that no breaker holds back, then for single jobs on trial."""
     held_back = gate.trials | gate.waits.keys()
     if not held_back:
         return [(search, trial)]

@@ -1,6 +1,6 @@
-"""Finish batches, create their callbacks and open them again, as their jobs end or start again.
+"""Finish batches, create their callbacks and reopen batches, as their jobs end or start again.
 
-Like an ended job a batch says itself what is still to be done for it. Whoever sees it may do it, any number of times.
+A batch has an outbox as an ended job has one. Any process may process the outbox, any number of times.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TRIES: Final = 20
 
 
 class BatchEnds:
-    """Does what batches ask for."""
+    """Processes the outboxes of batches."""
 
     def __init__(
         self,
@@ -44,20 +44,20 @@ class BatchEnds:
         self._derived = derived
 
     async def job_ended(self, job: Job) -> list[str]:
-        """Do what follows from the end of one job of a batch; return what `create_callbacks` does."""
+        """Settle the batch of an ended job; return as `create_callbacks`."""
         if job.batch_id is None:
             return []
         to_check = [] if job.state is State.SUCCESS else await self._note_failure(job, job.batch_id)
         return to_check + await self.settle(job.batch_id)
 
     async def job_requeued(self, job: Job) -> list[str]:
-        """Open the batch of a requeued job if it has finished, in a new generation; of many who do so one does it.
+        """Reopen the finished batch of a requeued job in a new generation; concurrent calls reopen it once.
 
         Returns:
-            What `create_callbacks` does.
+            As `create_callbacks`.
 
         Raises:
-            ConflictError: the batch changes too quickly.
+            ConflictError: other changes of the batch never stop.
         """
         to_check: list[str] = []
         if job.batch_id is None:
@@ -71,7 +71,7 @@ class BatchEnds:
                 return to_check
             if batch.state == OPEN:
                 continue
-            # In this order: as long as the job asks for it, its batch cannot have been opened and finished since.
+            # In this order: while the job has the note, its batch was not reopened and finished since.
             if not await self._requeues.asks_for(job, REOPEN):
                 return to_check
             if batch.outbox:
@@ -79,16 +79,12 @@ class BatchEnds:
                 to_check += await self.create_callbacks(batch.id)
                 await self.store.settled(batch)
             elif await self._generations.reopen(batch, await self.told(batch)):
-                log.info("batch opened again", batch_id=batch.id, job_id=job.id, generation=batch.generation + 1)
+                log.info("batch reopened", batch_id=batch.id, job_id=job.id, generation=batch.generation + 1)
                 return to_check
         raise ConflictError(f"batch {job.batch_id} is changing too quickly to be opened again")
 
     async def settle(self, batch_id: str) -> list[str]:
-        """Finish a batch if it is sealed and none of its jobs is unfinished, and create the callbacks for that.
-
-        Returns:
-            What `create_callbacks` does.
-        """
+        """Finish a sealed batch without unfinished jobs, and create its callbacks; return as `create_callbacks`."""
         for _ in range(_TRIES):
             try:
                 batch = await self.store.get(batch_id)
@@ -99,7 +95,7 @@ class BatchEnds:
             over = await self._generations.over(batch_id)
             if over is None or not _may_finish(over[0]):
                 return []
-            # Whoever has added a job since, or requeued one, has changed the batch too: then it is not ended here.
+            # An added or requeued job changes the batch, too: then the batch does not finish here.
             seen, has_failed = over
             if await self._generations.finish(seen, generation_end(seen, failed=has_failed)):
                 return await self.create_callbacks(batch_id)
@@ -111,7 +107,7 @@ class BatchEnds:
         return await self._generations.told(batch, _callback_id(batch, "success", 0))
 
     async def create_callbacks(self, batch_id: str) -> list[str]:
-        """Create the callbacks of a batch that are due; return the ids of those that depend on other jobs."""
+        """Create the due callbacks of a batch; return the ids of callbacks whose dependencies have to be checked."""
         batch = await self.store.get(batch_id)
         to_check: list[str] = []
         for event, attribute in EVENTS.items():
@@ -127,7 +123,7 @@ class BatchEnds:
             batch = await self.store.get(batch_id)
         except NotFoundError:
             return []
-        # In this order: as long as the job asks for it, it has failed in no earlier generation than this.
+        # In this order: while the job has the note, the job has failed in no earlier generation.
         if not batch.on_failure or not await self._generations.tells(job, batch):
             return []
         if await self._generations.note_failure(batch):
@@ -135,9 +131,9 @@ class BatchEnds:
         return []
 
     async def _create(self, batch: Batch, event: Event, index: int, child: NewJob, counts: dict[str, int]) -> list[str]:
-        """Create a callback; return its id if it has to be looked at, because it depends on other jobs.
+        """Create a callback; return its id if its dependencies have to be checked.
 
-        A living job that has its key stands in for it: the batch names that.
+        A living job that has the callback's key stands in for the callback, and the batch names that job.
         """
         if any(
             (stand_in.event, stand_in.index, stand_in.generation) == (event, index, batch.generation)
@@ -155,7 +151,7 @@ class BatchEnds:
             return []
 
     async def _stand_in(self, batch: Batch, event: Event, index: int, conflict: KeyConflictError) -> None:
-        log.warning("callback of a batch not created", batch_id=batch.id, callback=event, reason=str(conflict))
+        log.warning("batch callback not created", batch_id=batch.id, callback=event, reason=str(conflict))
         named = StandIn(event=event, index=index, generation=batch.generation, key=conflict.key, job_id=conflict.job_id)
         await self._generations.name_stand_in(batch, named)
 
@@ -165,5 +161,5 @@ def _may_finish(batch: Batch) -> bool:
 
 
 def _callback_id(batch: Batch, event: Event, index: int) -> str:
-    """Return the id of a callback: the same whoever creates it, however often, for one generation."""
+    """Return the id of a callback, which is the same for every attempt to create the callback in one generation."""
     return derived_id(batch.insert_at, f"{batch.id}:{batch.generation}:{event}.{index}")

@@ -1,7 +1,7 @@
 """Process the outboxes of jobs: create children, count attempts at breakers, delete jobs.
 
-The ended job says itself what is still to be done. Whoever sees it may do it, any number of times: a child's id follows
-from its parent's, so that it exists once.
+The ended job has an outbox that says what is left to do. Any process may do it, any number of times: the id of a child
+follows from the id of its parent, so that each child exists once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 _STUCK_SECONDS: Final = 60.0
-"""For so long the sweep passes over what it could not finish, so that many of them do not fill it."""
+"""Seconds for which the sweep passes over an outbox that failed, so that failing outboxes do not fill it."""
 _MOST_STUCK: Final = 10_000
 _PATIENCE: Final = 0.25
 _DRAIN_SECONDS: Final = 2.0
@@ -44,7 +44,7 @@ _MOST_CASCADES: Final = 100
 
 
 class Outboxes:
-    """Does what ended jobs and batches still ask for."""
+    """Processes the outboxes of jobs and batches."""
 
     def __init__(
         self,
@@ -98,10 +98,10 @@ class Outboxes:
             self._stuck[name] = time.monotonic() + _STUCK_SECONDS
 
     async def cascade(self, job_id: str) -> None:
-        """Process the outbox of a job, and of all jobs that end because of it, or begin to.
+        """Process the outbox of a job, and of all jobs that end or start because of it.
 
-        A long cascade goes on in the background after `patience` seconds, so that it holds up no request and no worker.
-        Whatever a crash interrupts is found by the next sweep of any process.
+        A long cascade goes on in the background after `patience` seconds, so that requests and workers do not wait for
+        it. After a crash the next sweep of any process goes on with it.
         """
         await self._cascade(self.finish(job_id), "job", job_id)
 
@@ -124,12 +124,12 @@ class Outboxes:
     def _ended_late(self, kind: str, name: str, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, DatabaseError):
-            log.warning("outbox waits for the database", kind=kind, id=name, error=str(error))
+            log.warning("outbox delayed", kind=kind, id=name, error=str(error))
         elif error is not None:
             self._pass_over(kind, name, error)
 
     async def drain(self) -> None:
-        """Wait a moment for cascades in the background; the rest is left to the sweep of another process."""
+        """Wait a moment for cascades in the background; the sweep of another process does the rest."""
         if self._cascades:
             await asyncio.wait(set(self._cascades), timeout=_DRAIN_SECONDS)
         for task in self._cascades:
@@ -142,7 +142,7 @@ class Outboxes:
         self._under_way.add(job_id)
         try:
             while left:
-                # It stays among those that are left until it is done: an error must not keep it from the sweep.
+                # The job stays in the list until its outbox is processed, so that the sweep sees it after an error.
                 following = await self._fire(left[-1])
                 self._under_way.discard(left.pop())
                 self._under_way.update(following)
@@ -158,13 +158,13 @@ class Outboxes:
         return await self.fire(job) if job.outbox else []
 
     async def forsake(self, job: Job) -> None:
-        """Let nobody wait for a job that is being deleted."""
+        """Release or kill the jobs that wait for a job before its deletion."""
         if job.has_dependents:
             for job_id in await self._dependencies.forsake(job):
                 await self.finish(job_id)
 
     async def fire(self, job: Job) -> list[str]:
-        """Process the outbox of a job that has ended, waits or was requeued; return the ids of jobs to look at then."""
+        """Process the outbox of a job that has ended, waits or was requeued; return the ids of jobs to process next."""
         ended: list[str] = []
         await self._breakers.count(job)
         if not set(NOTES).isdisjoint(job.outbox):
@@ -207,18 +207,18 @@ class Outboxes:
     async def restart_batch(
         self, batch_id: str, *, callbacks: bool = False, begun: Callable[[], None] = lambda: None
     ) -> None:
-        """Restart what has failed of a batch, as `BatchRestarts.begin` has it.
+        """Restart the failed jobs of a batch, as `BatchRestarts.begin`.
 
         Raises:
             NotFoundError: there is no such batch.
-            ConflictError: others change it all the time.
+            ConflictError: other changes of the batch never stop.
         """
         begin = self._restarts.begin(batch_id, self.finish_batch, callbacks=callbacks, begun=begun)
         if (batch := await begin) is not None:
             await self.cascade_batch(batch)
 
     async def _create(self, parent: Job, slot: str, child: NewJob) -> list[str]:
-        """Create a child; return its id if it has to be looked at, because it depends on other jobs."""
+        """Create a child; return its id if its dependencies have to be checked."""
         try:
             return await self._derived.create(child, child_id(parent, slot), parent_id=parent.id)
         except KeyConflictError as conflict:

@@ -1,4 +1,4 @@
-"""Open the batch of a requeued job again, and revive the jobs that fell because of it."""
+"""Reopen the batch of a requeued job, and revive the jobs that were killed because of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AT_ONCE: Final = 500
 
 
 class Revival:
-    """Does what requeued jobs ask for."""
+    """Processes the notes of requeued jobs."""
 
     def __init__(self, store: DependencyStore, jobs: JobStore, requeues: RequeueStore, batches: BatchEnds) -> None:
         self._store = store
@@ -32,14 +32,14 @@ class Revival:
         self._batches = batches
 
     async def follow(self, job: Job, finish: Callable[[str], Awaitable[None]]) -> list[str]:
-        """Carry out the notes of a requeued job; return the ids of jobs to look at then.
+        """Carry out the notes of a requeued job; return the ids of jobs to process next.
 
         Args:
-            job: the requeued one.
-            finish: does what an ended job still asks for.
+            job: the requeued job.
+            finish: processes the outbox of a job.
 
         Raises:
-            ConflictError: its batch changes too quickly to be opened.
+            ConflictError: other changes of its batch never stop.
         """
         following: list[str] = []
         if REOPEN in job.outbox:
@@ -51,14 +51,14 @@ class Revival:
         return following
 
     async def revive(self, job: Job, finish: Callable[[str], Awaitable[None]]) -> list[str]:
-        """Revive the jobs that fell because of a requeued one, unless another one still keeps them down.
+        """Revive the jobs that were killed because of a requeued job, unless another failed job forbids it.
 
         Args:
-            job: the requeued one.
-            finish: does what an ended job still asks for.
+            job: the requeued job.
+            finish: processes the outbox of a job.
 
         Returns:
-            The ids of the revived jobs: they ask for something themselves.
+            The ids of the revived jobs, which have outboxes of their own.
         """
         revived: list[str] = []
         last: str | None = None
@@ -70,7 +70,7 @@ class Revival:
     async def _revive(self, job: Job, finish: Callable[[str], Awaitable[None]]) -> bool:
         fallen: Job | None = job
         if job.outbox:
-            # Its own end comes first: children, and jobs that fell with it.
+            # The outbox of its own end comes first: children, and its killed dependents.
             await finish(job.id)
             fallen = await self._jobs.find(job.id)
         if fallen is None or fallen.outbox or fallen.state is not State.KILLED:

@@ -1,4 +1,4 @@
-"""Why a job is not running: the reasons in the order in which they stand in its way."""
+"""Explain why a job is not running."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _WHOLE_QUEUE: Final = {
     "alone": "it runs alone after crashes of its workers, and every worker for it runs another such job",
     "turn": "other jobs of the queue come first",
 }
-"""What is said of it to those who see only some jobs of a queue."""
+"""Messages for callers who see only some jobs of a queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """One thing that keeps a job from running now.
+    """A reason for which a job does not run now.
 
     Attributes:
         kind: ``state``, ``due``, ``dependency``, ``paused``, ``no-worker``, ``breaker``, ``concurrency``, ``rate``,
@@ -58,21 +58,21 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Why:
-    """All reasons, and before when the job cannot start, as far as that is known."""
+    """All reasons, and the earliest time at which the job can start, as far as known."""
 
     job: Job
     reasons: tuple[Reason, ...]
     next_start_at: datetime | None
 
     def wire(self) -> dict[str, Any]:
-        """Return the form it is shown in."""
+        """Return the JSON form."""
         reasons = [{"kind": reason.kind, "message": reason.message, **reason.details} for reason in self.reasons]
         shown = {"id": self.job.id, "state": self.job.state.value, "reasons": reasons}
         return shown | {"nextStartAt": json_form.value(self.next_start_at)}
 
 
 class Explainer:
-    """Finds out why a job is not running."""
+    """Finds the reasons for which a job is not running."""
 
     def __init__(
         self,
@@ -99,11 +99,11 @@ class Explainer:
 
         Args:
             job_id: of the job.
-            scope: whoever is limited to it is told nothing of others' jobs, and with one of ``meta`` nothing of what
-                is about the whole queue.
+            scope: of the caller. The reasons name no jobs outside of the scope; in a scope of ``meta`` they have no
+                figures of the whole queue either.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: there is no job of this id.
         """
         why = await self._why(job_id)
         return why if scope.is_everything else replace(why, reasons=await self._seen(why.reasons, scope))
@@ -147,7 +147,7 @@ class Explainer:
         return Why(job=job, reasons=tuple(reason for reason, _ in reasons), next_start_at=next_start_at)
 
     async def _unread(self, job: Job, now: datetime) -> list[Reason]:
-        """Return why a job that should be deleted by now is still there."""
+        """Return the reason for which a job that should be deleted is still there."""
         seconds = (await self._configs.fresh(job.queue)).retention.get(job.state.value)
         is_over = seconds is not None and job.end_at is not None and job.end_at + timedelta(seconds=seconds) <= now
         if not is_over and not (job.state is State.SUCCESS and job.on_success_delete):
@@ -173,7 +173,7 @@ class Explainer:
         return reasons
 
     async def _alone(self, job: Job, alive: Sequence[Worker]) -> list[tuple[Reason, float | None]]:
-        """Return the reason of a job that must run alone while every worker for it runs another such job."""
+        """Return a reason if the job must run alone, and every worker for it runs another such job."""
         takers = sorted(
             worker.name for worker in alive if any(post.takes(job.queue, job.type) for post in worker.posts)
         )
@@ -192,7 +192,7 @@ class Explainer:
         if any(post.takes(job.queue, job.type) for worker in alive for post in worker.posts):
             return []
         if any(running.type == job.type for running in await self._limits.running(job.queue, None)):
-            # Whoever runs one of them will ask for the next when it is done.
+            # The worker that runs such a job claims the next one after it.
             return []
         processor = config.processor_for(job.type)
         message = f"no worker for jobs of type {job.type} of queue {job.queue} was heard of lately"

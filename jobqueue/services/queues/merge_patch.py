@@ -1,4 +1,4 @@
-"""Merging changes into a configuration, and putting secrets back where only their mask was sent."""
+"""Merge changes into a configuration, and put secrets back in place of their masks."""
 
 from __future__ import annotations
 

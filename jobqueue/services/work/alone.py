@@ -1,4 +1,4 @@
-"""Keep a worker from running two jobs at a time that were beside too many crashes."""
+"""Keep a worker from running two suspects at a time: jobs beside which workers died twice."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 ASK_SECONDS: Final = 5.0
-"""When a worker that runs such a job asks for another one, should no wake-up come sooner."""
+"""Seconds after which a worker that runs a suspect asks for another one, if no wake-up comes sooner."""
 
 
 class SoloRuns:
-    """Watches the jobs that run alone, over all queues of a worker.
+    """Keeps suspects apart, over all queues of a worker.
 
-    Within a queue a unique slot keeps two of these jobs apart. Two jobs of different queues meet only after both were
-    claimed; then one goes back, uncounted, before it runs.
+    Within a queue a unique slot keeps suspects apart. Suspects of different queues meet only after both were claimed;
+    then one goes back, uncounted, before it runs.
     """
 
     def __init__(self, claims: ClaimStore) -> None:
@@ -31,7 +31,7 @@ class SoloRuns:
         """Two claims of one process ask `is_second`, and give a second job back, in turn."""
 
     async def may_have(self, worker: str) -> bool:
-        """Return True if a claim of a worker may take a job that runs alone."""
+        """Return True if a claim of a worker may take a suspect."""
         if not self.holders.knows(worker):
             return True
         if not self.holders.is_due(worker):
@@ -43,11 +43,11 @@ class SoloRuns:
         return True
 
     def is_busy(self, worker: str) -> bool:
-        """Return True if the last claim of a worker passed over jobs that run alone."""
+        """Return True if the last claim of a worker passed over suspects."""
         return self.holders.knows(worker)
 
     def was_busy_just_now(self, worker: str) -> bool:
-        """Return True if a worker was seen within the last second to run a job alone."""
+        """Return True if a worker ran a suspect within the last second."""
         return self.holders.knows(worker) and not self.holders.is_due(worker)
 
     async def is_second(self, job: Job, worker: str, token: str) -> bool:

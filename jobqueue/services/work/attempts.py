@@ -1,4 +1,4 @@
-"""What a worker does with jobs: claim, renew, report, and say how it ended."""
+"""Attempts: the claims, reports and outcomes of workers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ClaimedJob:
     """A job and the token under which its worker reports.
 
     Attributes:
-        sent_at: when the claim was sent, by the steady clock of this host.
+        sent_at: the time of the claim's request, by the steady clock of this host.
     """
 
     job: Job
@@ -91,7 +91,7 @@ class Attempts:
         self.metrics: Metrics | None = None
 
     async def claim(self, queue: str, types: Sequence[str] | None, **how: Any) -> ClaimedJob | None:
-        """Do what `attempt` does, and do not tell a queue that holds its jobs back from one that has none."""
+        """Claim as `attempt`, and return ``None`` also for a queue that holds its jobs back."""
         claimed = await self.attempt(queue, types, **how)
         return None if isinstance(claimed, HeldBack) else claimed
 
@@ -108,20 +108,20 @@ class Attempts:
     ) -> ClaimedJob | HeldBack | None:
         """Claim the first waiting job of a queue that its limits let through.
 
-        A claim happens within a second, by the server's clock, after its configuration was read, or not at all. If
-        anything fails once the claim is under way, or the call is cancelled, the job goes back, uncounted.
+        A claim happens within a second, by the server's clock, after its configuration was read, or not at all. If the
+        call fails or is cancelled after the claim's request, the job goes back, uncounted.
 
         Args:
             queue: its name.
             types: only these; ``None`` for any but the excluded ones.
-            worker: who claims.
+            worker: the name of the worker.
             lease: seconds, instead of the job's own.
             excluded: not these types.
             margin: as in `statements.claim`.
             under: claim nothing unless this is the queue's present configuration.
 
         Returns:
-            The job; `HeldBack` if a limit of the queue holds back what may wait; ``None`` if nothing waits.
+            The job; `HeldBack` if a limit of the queue holds waiting jobs back; ``None`` if no job waits.
         """
         search = ClaimSearch(
             queue=queue,
@@ -134,7 +134,7 @@ class Attempts:
             suspects=await self.alone.may_have(worker),
         )
         for turn in range(_TRIES):
-            # Fresh also after this process was stopped for a while: what was configured meanwhile holds.
+            # Fresh also after this process was stopped for a while: the present configuration holds.
             config = await self._configs.fresh(queue)
             if config.paused or types == ():
                 return None
@@ -176,7 +176,7 @@ class Attempts:
         """Record the verdict of a processor on a job it ran.
 
         Raises:
-            StaleTokenError: the claim is not the current one; the report is kept in the history.
+            StaleTokenError: the claim is not current; the history keeps the report.
             InvalidInputError, TooLargeError: the outcome cannot be stored; the job is still processing.
         """
         if isinstance(verdict, Accepted):
@@ -213,7 +213,7 @@ class Attempts:
             raise
 
     async def _complete(self, job: Job) -> Job:
-        """Return a claimed job with all that its worker needs."""
+        """Return a claimed job with the results of its dependencies."""
         if self.metrics is not None:
             try:
                 self.metrics.claimed(job)
@@ -235,7 +235,7 @@ class Attempts:
             if job.is_suspect and job.claim is not None:
                 self.alone.holders.forget(job.claim.worker)
             if job.slots:
-                # A job that ran alone makes room for others like it in every queue.
+                # A suspect makes room for suspects of every queue.
                 queue = None if job.is_suspect else job.queue
                 self._notifier.tell(Wakeup(kind="room", queue=queue, job_id=job.id))
             if applied.outbox:
@@ -249,7 +249,7 @@ class Attempts:
         raise StaleTokenError(job.id, present.state)
 
     async def _find(self, search: ClaimSearch, config: QueueConfig, under: QueueConfig | None) -> Job | HeldBack | None:
-        """Claim a job; give it back at once if it has to run alone and the worker runs another such job."""
+        """Claim a job; give a suspect back at once if the worker runs another suspect."""
         job = await (self._limiter.claim(search, under) if config.limited else self._claims.claim(search))
         if isinstance(job, HeldBack):
             return job
@@ -265,13 +265,13 @@ class Attempts:
         return HeldBack(seconds=ASK_SECONDS) if is_second else job
 
     async def _write(self, job: Job, change: Transition) -> AppliedTransition | None:
-        """Apply a transition; an error that nobody foresaw says that the outcome cannot be stored."""
+        """Apply a transition; an unforeseen error becomes an input error, as the outcome cannot be stored."""
         try:
             return await self._jobs.apply(job.id, job.queue, change)
         except JobQueueError:
             raise
         except Exception as error:
-            log.exception("outcome cannot be stored", job_id=job.id, outcome=change.outcome.value)
+            log.exception("outcome not stored", job_id=job.id, outcome=change.outcome.value)
             field = "result" if change.target is states.State.SUCCESS else "reason"
             raise InvalidInputError({field: [f"cannot be stored: {words(error)}"]}) from error
 
@@ -297,7 +297,7 @@ def _change(job: Job, token: str, verdict: Success | Failure | Death | RunAgain,
 
 
 def _most_retries(job: Job, token: str, most: int) -> int:
-    """Return how often a job may go back uncounted, so that a report that is repeated asks for what it led to."""
+    """Return how often a job may go back uncounted; a repeated report gets the limit that repeats its first outcome."""
     for attempt in reversed(job.history):
         if attempt.token == token and attempt.outcome is Outcome.RETRY:
             return sys.maxsize
@@ -307,7 +307,7 @@ def _most_retries(job: Job, token: str, most: int) -> int:
 
 
 def ran_out(job: Job) -> bool:
-    """Return True if the time of the attempt has made the lease end."""
+    """Return True if the lease ended because of the time limit of the attempt."""
     margin = job.claim.margin if job.claim else 0
     return (
         job.timeout is not None
@@ -318,7 +318,7 @@ def ran_out(job: Job) -> bool:
 
 
 def reaped(job: Job, token: str, *, unmarked_at: datetime | None = None) -> Transition:
-    """Return the transition of a job whose lease has ended: one failed attempt, whoever notices first.
+    """Return the transition of a job whose lease has ended: one failed attempt.
 
     Args:
         job: as claimed.

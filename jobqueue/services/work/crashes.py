@@ -1,4 +1,4 @@
-"""Decide whether a lease that has ended is a failed attempt of its job, or the crash of a worker that ran several."""
+"""Tell the failed attempt of a job from the crash of a worker that ran several jobs, when a lease ends."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class CrashDetector:
-    """Looks at the workers of jobs whose leases have ended."""
+    """Examines the workers of jobs whose leases have ended."""
 
     def __init__(self, neighbours: NeighbourStore) -> None:
         self.neighbours = neighbours
 
     async def look(self, jobs: Sequence[Job]) -> CrashFindings:
-        """Read what runs on the workers of some jobs."""
+        """Read the jobs that run on the workers of some jobs."""
         workers = {job.claim.worker for job in jobs if job.claim is not None}
         return CrashFindings(self.neighbours, await self.neighbours.of(workers) if workers else None)
 
@@ -40,14 +40,14 @@ class CrashFindings:
         self._marked: set[str] = set()
 
     async def verdict(self, job: Job, token: str) -> Transition | None:
-        """Return what becomes of a job whose lease has ended; ``None`` while the silence of its worker is too short.
+        """Return the transition of a job whose lease has ended; ``None`` while the silence of its worker is too short.
 
-        Before the first job of a worker that is gone gets a transition, all jobs that ran beside it get a note. So a
-        reaper that sees only the last of them, because others or it itself took the rest back, still knows.
+        Before the first job of a dead worker gets a transition, all jobs that ran beside it get a note. So a reaper
+        that sees only the last of these jobs still knows of the crash.
         """
         run = self._find(job, token)
         if run is None:
-            # Renewed or ended meanwhile: the guard of the transition says so.
+            # The job was renewed or has ended meanwhile: then the guard of the transition refuses.
             return reaped(job, token)
         fate = await self._fate(job, run)
         if fate is CrashVerdict.OPEN:

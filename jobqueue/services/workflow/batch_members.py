@@ -38,7 +38,7 @@ def check_count(members: Sequence[Member]) -> None:
     """Make sure that a request has not too many jobs, and no key twice.
 
     Raises:
-        InvalidInputError: naming what is wrong.
+        InvalidInputError: naming each mistake.
     """
     if len(members) > MOST_MEMBERS:
         raise InvalidInputError({"jobs": [f"takes at most {MOST_MEMBERS:,} jobs"]})

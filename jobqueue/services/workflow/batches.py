@@ -60,11 +60,7 @@ _MOST_LOOKED_AT: Final = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchView:
-    """A batch with what its jobs say of it.
-
-    Attributes:
-        counts: jobs by state.
-    """
+    """A batch with the counts by state and the progress of its jobs."""
 
     batch: Batch
     counts: Mapping[str, int]
@@ -72,13 +68,13 @@ class BatchView:
 
     @property
     def verdict(self) -> str | None:
-        """The last verdict whose callbacks fired; of a batch that finished with version 0.3.0 that of its jobs."""
+        """The last verdict whose callbacks fired; for a batch that finished in version 0.3.0 that of its jobs."""
         if self.batch.verdict is not None or self.batch.state == OPEN:
             return self.batch.verdict
         return FAILED if self.counts[State.FAILED.value] + self.counts[State.KILLED.value] else SUCCESS
 
     def wire(self) -> dict[str, Any]:
-        """Return the form it is shown in."""
+        """Return the JSON form."""
         batch = self.batch
         return {
             "id": batch.id,
@@ -138,11 +134,11 @@ class Batches:
 
         Args:
             new: the batch.
-            batch_id: its id, if it has to be a certain one: then creating it twice is no error.
+            batch_id: a certain id for the batch; creating the batch twice is then no error.
 
         Raises:
             InvalidInputError: refs are double or unknown, jobs wait for each other, or there are too many.
-            KeyConflictError: the key of one is taken.
+            KeyConflictError: an unfinished job has the key of one.
         """
         check_count(new.members)
         arranged_ones = resolve_refs(new.members)
@@ -161,19 +157,18 @@ class Batches:
     ) -> list[AddedMember]:
         """Add jobs to an open batch, all or none.
 
-        A job whose ref is in the batch already is that job, so that a fan-out can be repeated. When all are there,
-        nothing is added, and the batch may be sealed or have finished.
+        A job whose ref the batch has already is that job, so that a fan-out can be repeated. If the batch has all jobs
+        already, nothing is added, also to a sealed or finished batch.
 
         Args:
             batch_id: the batch.
-            members: the jobs; their refs may name jobs that are in the batch already.
-            token: the claim of a running job of the batch: then it may be sealed.
-            first: what the ids of the jobs follow from, if they have to be certain ones: then adding them twice is no
-                error.
+            members: the jobs; their refs may name jobs of the batch.
+            token: the claim of a running job of the batch, which may add jobs to a sealed batch.
+            first: the first of certain ids for the jobs; adding the jobs twice is then no error.
 
         Raises:
             InvalidInputError: as `create`, or a job would wait for itself.
-            ConflictError: the batch is sealed or has finished, or a job that is blocked does not wait for others.
+            ConflictError: the batch is sealed or has finished, or a blocked job does not wait for others.
             StaleTokenError: no running job of the batch has this token.
             NotFoundError: there is no such batch.
             BusyError: another addition, which excludes this one, does not end.
@@ -207,7 +202,7 @@ class Batches:
                 blocked = blocked_jobs(fresh, ids, known)
                 made = await self._documents(batch_id, arranged_ones, ids, known)
                 for other in blocked:
-                    # It must not be looked at any more for what it waited for before.
+                    # The outbox about its present dependencies comes first.
                     await self._outboxes.finish(other)
                 refs = {job_id: ref for ref, job_id in known.items()}
                 await self._store.additions.add(
@@ -217,7 +212,7 @@ class Batches:
         return added_jobs(members, all_ids, known)
 
     async def named(self, batch_id: str, members: Sequence[Member], first: str) -> list[AddedMember]:
-        """Return jobs that were added, by their refs, or by the ids that follow from a certain one."""
+        """Return added jobs by their refs, or by the ids that follow from the first id."""
         known = await self._store.refs(batch_id, [member.ref for member in members if member.ref])
         return added_jobs(members, numbered_ids(first, len(members)), known)
 
@@ -225,15 +220,15 @@ class Batches:
         """Return a batch with the counts and the progress of its jobs.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: there is no such batch.
         """
         return await self._view(await self._store.get(batch_id))
 
     async def page(self, *, state: str | None = None, after: str | None = None, limit: int = 50) -> list[BatchView]:
-        """Return batches, newest first, those that come after one in this order.
+        """Return batches, newest first, from the batch behind ``after`` on.
 
         Raises:
-            NotFoundError: that one is gone.
+            NotFoundError: there is no batch ``after`` any more.
         """
         before = None if after is None else await self._store.get(after)
         return [await self._view(batch) for batch in await self._store.page(state=state, before=before, limit=limit)]
@@ -241,7 +236,7 @@ class Batches:
     async def page_within(
         self, scope: Scope, *, state: str | None = None, after: BatchCursor | None = None, limit: int = 50
     ) -> tuple[list[BatchView], BatchCursor | None]:
-        """Return batches within a scope, newest first, and where to go on; few, or none, where too many others lie."""
+        """Return batches within a scope, newest first, and a cursor; few or none where too many others lie between."""
         visible: list[Batch] = []
         place, end = after, None
         for _ in range(_MOST_LOOKED_AT // _LOOKED_AT):
@@ -373,7 +368,7 @@ class Batches:
     async def _documents(
         self, batch_id: str, members: Sequence[Member], ids: Sequence[str], known: Mapping[str, str]
     ) -> list[dict[str, Any]]:
-        """Return the documents of new jobs, with ids in place of refs, and mark what they depend on."""
+        """Return the documents of new jobs, with ids in place of refs, and mark their dependencies."""
         named = dict(known) | {member.ref: job_id for member, job_id in zip(members, ids, strict=True) if member.ref}
         awaited = {named[ref] for member in members for ref in member.after}
         outside = sorted({other for member in members for other in member.job.depends_on} | (awaited - set(ids)))
@@ -401,7 +396,7 @@ class Batches:
         return made
 
     async def _follow(self, batch_id: str, members: Sequence[Member], to_check: Sequence[str]) -> None:
-        """Do what follows from new jobs: some depend on jobs that may have ended already."""
+        """Announce new jobs, check their dependencies, and settle their batch."""
         for queue in {member.job.queue for member in members}:
             self._notifier.announce_all(queue)
         for job_id in to_check:
