@@ -158,14 +158,7 @@ class Runtime:
             self.notifier,
         )
         self.manager = JobManager(
-            self.jobs,
-            requeues,
-            self.dependencies,
-            self.listing,
-            self.configs,
-            self.outboxes,
-            self.notifier,
-            self.audit,
+            self.jobs, requeues, self.dependencies, self.listing, self.configs, self.outboxes, self.notifier, self.audit
         )
         self.operations = Operations(OperationStore(database), self.jobs, self.manager)
         self.scope_checks = ScopeChecks(database)
@@ -200,14 +193,7 @@ class Runtime:
         self.scheduler = Scheduler(schedule_store, self.producer)
         self.registry = WorkerRegistry(workers := WorkerStore(database), self.name)
         self.explainer = Explainer(
-            self.jobs,
-            self.configs,
-            self.limits,
-            self.breakers,
-            workers,
-            self.figures,
-            self.scope_checks,
-            neighbours,
+            self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.scope_checks, neighbours
         )
         self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
         self.roller = RollupWriter(rollups := RollupStore(database), database.clock)

@@ -76,8 +76,7 @@ class Settings:
     )
     host: str = field(default="127.0.0.1", metadata=_rule("str", "Address to listen on", check=rules.check_host))
     port: int = field(
-        default=8080,
-        metadata=_rule("int", "TCP port to listen on; 0 takes a free one", bounds=(0, rules.PORT_MAXIMUM)),
+        default=8080, metadata=_rule("int", "TCP port to listen on; 0 takes a free one", bounds=(0, rules.PORT_MAXIMUM))
     )
     admin_token: str | None = field(
         default=None,

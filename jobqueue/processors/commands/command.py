@@ -87,11 +87,7 @@ class CommandProcessor:
 
     def _environment(self, job: Job) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
-        own = {
-            "JOBQUEUE_JOB_ID": job.id,
-            "JOBQUEUE_TOKEN": self._token,
-            "JOBQUEUE_ATTEMPT": str(job.attempts_made),
-        }
+        own = {"JOBQUEUE_JOB_ID": job.id, "JOBQUEUE_TOKEN": self._token, "JOBQUEUE_ATTEMPT": str(job.attempts_made)}
         if self._url is not None:
             own["JOBQUEUE_URL"] = self._url
         return {**inherited, **self._command.env, **own}

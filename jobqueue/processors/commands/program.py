@@ -70,13 +70,7 @@ class Program:
     """
 
     def __init__(
-        self,
-        command: Command,
-        environment: Mapping[str, str],
-        *,
-        marks: str,
-        body: bytes,
-        sinks: tuple[Sink, Sink],
+        self, command: Command, environment: Mapping[str, str], *, marks: str, body: bytes, sinks: tuple[Sink, Sink]
     ) -> None:
         self._command = command
         self._marks = marks.encode("utf-8", "surrogateescape")

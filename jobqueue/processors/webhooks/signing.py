@@ -46,8 +46,4 @@ def headers(secrets: Sequence[str], identifier: str, at: datetime, body: bytes) 
     # The package treats any time as UTC, and would sign the repr of bytes.
     moment, text = datetime.fromtimestamp(seconds, UTC), body.decode()
     signatures = [key.sign(identifier, moment, text) for key in keys]
-    return {
-        "webhook-id": identifier,
-        "webhook-timestamp": str(seconds),
-        "webhook-signature": " ".join(signatures),
-    }
+    return {"webhook-id": identifier, "webhook-timestamp": str(seconds), "webhook-signature": " ".join(signatures)}

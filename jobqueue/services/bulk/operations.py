@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.bulk.operation import Action, Operation, Stage, Tally
-from jobqueue.domain.errors import (
-    DatabaseError,
-    JobQueueError,
-    KeyConflictError,
-    NotFoundError,
-    WrongStateError,
-)
+from jobqueue.domain.errors import DatabaseError, JobQueueError, KeyConflictError, NotFoundError, WrongStateError
 from jobqueue.domain.jobs.states import State
 from jobqueue.journal import get_logger
 from jobqueue.store.bulk.operation_statements import LEASE_SECONDS

@@ -26,12 +26,7 @@ class Producer:
     """Adds jobs with the defaults of their queues."""
 
     def __init__(
-        self,
-        jobs: JobStore,
-        dependencies: Dependencies,
-        outboxes: Outboxes,
-        configs: QueueConfigs,
-        notifier: Notifier,
+        self, jobs: JobStore, dependencies: Dependencies, outboxes: Outboxes, configs: QueueConfigs, notifier: Notifier
     ) -> None:
         self._jobs = jobs
         self._dependencies = dependencies

@@ -32,11 +32,7 @@ class BatchEnds:
     """Processes the outboxes of batches."""
 
     def __init__(
-        self,
-        store: BatchStore,
-        generations: GenerationStore,
-        requeues: RequeueStore,
-        derived: DerivedJobs,
+        self, store: BatchStore, generations: GenerationStore, requeues: RequeueStore, derived: DerivedJobs
     ) -> None:
         self.store = store
         self._generations = generations

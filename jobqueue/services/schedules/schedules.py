@@ -86,12 +86,7 @@ class Schedules:
         }
 
     async def put(
-        self,
-        schedule: Schedule,
-        *,
-        by: Actor | None = None,
-        only: Preconditions = NONE,
-        scope: Scope = EVERYTHING,
+        self, schedule: Schedule, *, by: Actor | None = None, only: Preconditions = NONE, scope: Scope = EVERYTHING
     ) -> tuple[StoredSchedule, bool]:
         """Create or replace a schedule; the same definition again changes nothing.
 
@@ -122,13 +117,7 @@ class Schedules:
         return after, before is None
 
     async def set_paused(
-        self,
-        name: str,
-        *,
-        paused: bool,
-        by: Actor | None = None,
-        only: Preconditions = NONE,
-        scope: Scope = EVERYTHING,
+        self, name: str, *, paused: bool, by: Actor | None = None, only: Preconditions = NONE, scope: Scope = EVERYTHING
     ) -> StoredSchedule:
         """Pause or resume a schedule; ticks during the pause are not made up for.
 
@@ -148,12 +137,7 @@ class Schedules:
         return after
 
     async def delete(
-        self,
-        name: str,
-        *,
-        by: Actor | None = None,
-        only: Preconditions = NONE,
-        scope: Scope = EVERYTHING,
+        self, name: str, *, by: Actor | None = None, only: Preconditions = NONE, scope: Scope = EVERYTHING
     ) -> None:
         """Delete a schedule and keep its jobs.
 
@@ -288,12 +272,7 @@ def _planned(schedule: Schedule, before: StoredSchedule | None, now: datetime) -
     # Callers of this queue must not see the reason for which a job was skipped in another queue.
     skipped = before.last_skipped if old.job.queue == schedule.job.queue else None
     return replace(
-        before,
-        schedule=schedule,
-        revision=before.revision + 1,
-        changed_at=now,
-        next_at=next_at,
-        last_skipped=skipped,
+        before, schedule=schedule, revision=before.revision + 1, changed_at=now, next_at=next_at, last_skipped=skipped
     )
 
 

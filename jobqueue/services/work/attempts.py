@@ -152,12 +152,7 @@ class Attempts:
         return HeldBack(seconds=_PAUSE)
 
     async def report(
-        self,
-        job: Job,
-        token: str,
-        *,
-        progress: float | None = None,
-        lines: Sequence[tuple[str, str | None]] = (),
+        self, job: Job, token: str, *, progress: float | None = None, lines: Sequence[tuple[str, str | None]] = ()
     ) -> HeartbeatReply | None:
         """Renew the lease and keep progress and log lines (text and level); ``None`` if the claim is lost."""
         if progress is not None and not 0 <= progress <= 100:  # noqa: PLR2004 - said in the message

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import stamina
 
-from jobqueue.domain.errors import (
-    DatabaseError,
-    InvalidInputError,
-    StaleTokenError,
-    TooLargeError,
-    WriteRefusedError,
-)
+from jobqueue.domain.errors import DatabaseError, InvalidInputError, StaleTokenError, TooLargeError, WriteRefusedError
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.text import told, type_name
 from jobqueue.domain.work import result_text
@@ -50,12 +44,7 @@ class Execution:
     """
 
     def __init__(
-        self,
-        claimed: ClaimedJob,
-        processor: Processor,
-        work: Attempts,
-        keeper: LeaseKeeper,
-        ended: Callable[[], None],
+        self, claimed: ClaimedJob, processor: Processor, work: Attempts, keeper: LeaseKeeper, ended: Callable[[], None]
     ) -> None:
         self.job = claimed.job
         self.token = claimed.token

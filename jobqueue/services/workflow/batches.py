@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.bulk.operation import Action, NewOperation
-from jobqueue.domain.errors import (
-    ConflictError,
-    InvalidInputError,
-    NotFoundError,
-    StaleTokenError,
-    WrongStateError,
-)
+from jobqueue.domain.errors import ConflictError, InvalidInputError, NotFoundError, StaleTokenError, WrongStateError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, after_batch, check_refs, resolve_refs
