@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.work.processing import ANY_TYPE, ProcessorConfig, WebhookConfig
@@ -19,23 +19,13 @@ if TYPE_CHECKING:
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.domain.work.verdict import Processor
     from jobqueue.processors.commands.commands_file import Command
+    from jobqueue.processors.webhooks.webhook import WebhookClient
     from jobqueue.services.application import Runtime
     from jobqueue.services.signals.config import QueueConfigs
 
 log = get_logger(__name__)
 LOOK_SECONDS: Final = 2.0
 """Seconds between looks at the embedded MongoDB."""
-
-
-class WebhookProcessors(Protocol):
-    """Makes processors that send jobs to webhooks."""
-
-    @property
-    def stop_seconds(self) -> float:
-        """Seconds a cancelled request may take to end."""
-
-    def processor(self, config: WebhookConfig, token: str) -> Processor:
-        """Return the processor for one claimed job."""
 
 
 class LocalProcessors:
@@ -47,7 +37,7 @@ class LocalProcessors:
         url: of this process's API, for the commands.
     """
 
-    def __init__(self, webhooks: WebhookProcessors, commands: Mapping[str, Command], url: str | None) -> None:
+    def __init__(self, webhooks: WebhookClient, commands: Mapping[str, Command], url: str | None) -> None:
         self._webhooks = webhooks
         self._commands = commands
         self._url = url

@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobqueue.settings.rules import LISTS, NOUNS, TAKES, Rule, shown, unknown
+from jobqueue.settings.rules import Kind, Rule, shown, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -121,21 +121,21 @@ def _from_values(
     source, base = origin
     for name, value in values.items():
         rule = rules.get(name)
-        text = _text(value, rule.parser) if rule else None
+        text = _text(value, rule.kind) if rule else None
         if not rule:
             mistakes.append(unknown(where(name), name.replace("-", "_"), rules))
         elif text is None:
-            mistakes.append(f"{where(name)}: is not {NOUNS[rule.parser]}")
-        elif not text and rule.parser not in LISTS:
+            mistakes.append(f"{where(name)}: is not {rule.kind.noun}")
+        elif not text and not rule.kind.is_list:
             mistakes.append(f"{where(name)}: is empty")
         else:
             texts[name] = SettingText(text=text, where=where(name), source=source, base=base)
     return texts
 
 
-def _text(value: object, parser: str) -> str | None:
+def _text(value: object, kind: Kind) -> str | None:
     items = value if isinstance(value, list | tuple) else [value]
-    if not isinstance(value, TAKES[parser]) or any(isinstance(item, bool | dict | list | tuple) for item in items):
+    if not isinstance(value, kind.types) or any(isinstance(item, bool | dict | list | tuple) for item in items):
         return None
     try:
         return ",".join(str(item) for item in items).strip()

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,24 +20,21 @@ PORT_MAXIMUM = 65_535
 HOST_MAXIMUM = 253
 SHOWN_MAXIMUM = 200
 
-NOUNS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "path": "a path",
-    "networks": "a list of networks",
-    "ports": "a list of ports",
-    "hosts": "a list of host names",
-}
-TAKES: dict[str, tuple[type, ...]] = {
-    "int": (str, int),
-    "float": (str, int, float),
-    "str": (str,),
-    "path": (str, Path),
-    "networks": (str, list, tuple),
-    "ports": (str, list, tuple),
-    "hosts": (str, list, tuple),
-}
+
+class Kind(NamedTuple):
+    """A kind of value.
+
+    Attributes:
+        noun: of a value, for messages.
+        types: of values in files and flags.
+        parse: returns the value of a text, or raises `ValueError`.
+        is_list: a text has any number of values, and may be empty.
+    """
+
+    noun: str
+    types: tuple[type, ...]
+    parse: Callable[[str], Any]
+    is_list: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +43,7 @@ class Rule:
 
     Attributes:
         help: one sentence without a full stop.
-        parser: a key of `PARSERS`.
+        kind: of its value.
         secret: never shown, and readable from a file named by ``JOBQUEUE_X_FILE``.
         bounds: least and greatest number.
         choices: the only texts accepted, in any case.
@@ -54,7 +51,7 @@ class Rule:
     """
 
     help: str
-    parser: str
+    kind: Kind
     secret: bool = False
     bounds: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
@@ -63,9 +60,9 @@ class Rule:
     def parse(self, text: str) -> tuple[Any, list[str]]:
         """Return the value of a text and all objections to the value."""
         try:
-            value = PARSERS[self.parser](text.lower() if self.choices else text)
+            value = self.kind.parse(text.lower() if self.choices else text)
         except ValueError as error:
-            return None, [f"will not do: {error}" if self.parser in LISTS else f"is not {NOUNS[self.parser]}"]
+            return None, [f"will not do: {error}" if self.kind.is_list else f"is not {self.kind.noun}"]
         answer = self.check(value) if self.check else []
         objections = [answer] if isinstance(answer, str) else [*answer]
         if self.bounds and not self.bounds[0] <= value <= self.bounds[1]:
@@ -159,8 +156,15 @@ def _number(text: str) -> float:
     return number
 
 
-LISTS: dict[str, Callable[[str], object]] = {"networks": parse_networks, "ports": parse_ports, "hosts": parse_hosts}
-PARSERS: dict[str, Callable[[str], Any]] = {"int": int, "float": _number, "str": str, "path": Path, **LISTS}
+KINDS: Final = {
+    "int": Kind("a whole number", (str, int), int),
+    "float": Kind("a number", (str, int, float), _number),
+    "str": Kind("text", (str,), str),
+    "path": Kind("a path", (str, Path), Path),
+    "networks": Kind("a list of networks", (str, list, tuple), parse_networks, is_list=True),
+    "ports": Kind("a list of ports", (str, list, tuple), parse_ports, is_list=True),
+    "hosts": Kind("a list of host names", (str, list, tuple), parse_hosts, is_list=True),
+}
 
 
 def _items(text: str) -> list[str]:

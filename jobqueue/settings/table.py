@@ -36,8 +36,8 @@ class SettingRow(NamedTuple):
     help: str
 
 
-def _rule(parser: str, text: str, **rest: Any) -> dict[str, Rule]:
-    return {"rule": Rule(parser=parser, help=text, **rest)}
+def _rule(kind: str, text: str, **rest: Any) -> dict[str, Rule]:
+    return {"rule": Rule(kind=rules.KINDS[kind], help=text, **rest)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

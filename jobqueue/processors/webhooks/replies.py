@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,7 +16,6 @@ from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.text import cut
 from jobqueue.domain.work.verdict import INVALID_RESULT, Accepted, Death, Failure, RunAgain, Success, Verdict
 from jobqueue.processors.webhooks import decisions
-from jobqueue.processors.webhooks.encodings import unpack
 from jobqueue.processors.webhooks.webhook_errors import shown
 from jobqueue.processors.written import ParsedJson, as_text, read, storable
 
@@ -40,6 +40,9 @@ _OUTCOMES: Final = frozenset({"fail", "die", "retry"})
 _MOST_DIGITS: Final = 9
 _LONGEST_WARNING: Final = 2000
 _NOT_JSON: Final = "it is meant as JSON and is not"
+_ZIPPED: Final = (zlib.MAX_WBITS | 32,)
+_DEFLATED: Final = (zlib.MAX_WBITS, -zlib.MAX_WBITS)
+_FORMATS: Final = {"gzip": _ZIPPED, "x-gzip": _ZIPPED, "deflate": _DEFLATED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,11 +144,42 @@ def _unpacked(reply: Reply) -> Reply:
     """Return the reply with a plain body, where its encoding can be undone."""
     if not reply.is_encoded or reply.fault is not None:
         return reply
-    body = unpack(reply.body, reply.headers["content-encoding"].strip().lower(), reply.limit)
+    body = _unpack(reply.body, reply.headers["content-encoding"].strip().lower(), reply.limit)
     if body is None:
         return reply
     plain = {name: value for name, value in reply.headers.items() if name != "content-encoding"}
     return replace(reply, body=body, headers=plain)
+
+
+def _unpack(body: bytes, encoding: str, most: int) -> bytes | None:
+    """Return the plain bytes of a body, at most one more than ``most``; ``None`` if the encoding cannot be undone.
+
+    A body that is UTF-8 text is plain, whatever its header says.
+
+    Args:
+        body: as received, perhaps cut short after ``most`` bytes.
+        encoding: the ``Content-Encoding``, in lower case.
+        most: bytes of interest.
+    """
+    for bits in _FORMATS.get(encoding, ()):
+        unpacked = _inflate(body, bits, most + 1)
+        if unpacked is not None:
+            return unpacked
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return None
+    return body
+
+
+def _inflate(body: bytes, bits: int, most: int) -> bytes | None:
+    machine = zlib.decompressobj(bits)
+    try:
+        unpacked = machine.decompress(body, most)
+    except zlib.error:
+        return None
+    is_whole = machine.eof and not machine.unused_data
+    return unpacked if is_whole or len(unpacked) >= most else None
 
 
 def _json(reply: Reply) -> ParsedJson | None:

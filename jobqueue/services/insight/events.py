@@ -62,11 +62,10 @@ class Subscription:
         known_until: the reader has changes up to this position from another stream.
     """
 
-    def __init__(self, interest: EventFilter, most: int) -> None:
+    def __init__(self, interest: EventFilter) -> None:
         self.interest = interest
         self.is_over = False
         self.known_until = ""
-        self._most = most
         self._items: deque[JobEvent | Gap] = deque()
         self._news = asyncio.Event()
 
@@ -74,7 +73,7 @@ class Subscription:
         """Keep an event for the reader; a full buffer ends the subscription."""
         if self.is_over or (isinstance(item, JobEvent) and not self.interest.takes(item)):
             return
-        if len(self._items) >= self._most:
+        if len(self._items) >= MOST_KEPT:
             log.info("event reader dropped", kept=len(self._items))
             self._items.clear()
             self.end()
@@ -102,17 +101,13 @@ class Events:
 
     Args:
         stream: opens streams.
-        most_kept: as `MOST_KEPT`.
-        beat: as `BEAT_SECONDS`.
 
     Attributes:
         turns: survive unforeseen errors.
     """
 
-    def __init__(self, stream: JobStream, *, most_kept: int = MOST_KEPT, beat: float = BEAT_SECONDS) -> None:
+    def __init__(self, stream: JobStream) -> None:
         self._stream = stream
-        self._most_kept = most_kept
-        self._beat = beat
         self._readers: set[Subscription] = set()
         self._following = 0
         self._joining = 0
@@ -149,7 +144,7 @@ class Events:
         Raises:
             DatabaseUnavailableError: the stream cannot be opened now.
         """
-        reader = Subscription(interest, self._most_kept)
+        reader = Subscription(interest)
         self._joining += 1
         try:
             await self._open()
@@ -196,7 +191,7 @@ class Events:
                 reader = await stack.enter_async_context(self.reading(interest))
                 yield KeepAlive(position=self._position) if after is None else Gap(position=self._position)
             while not self._closing:
-                change = await reader.take(self._beat)
+                change = await reader.take(BEAT_SECONDS)
                 if isinstance(change, JobEvent) and change.position <= reader.known_until:
                     continue
                 if change is not None:
@@ -256,25 +251,19 @@ class Events:
         self._position = None
         while True:
             with self.turns.turn():
-                if await self._has_read():
+                try:
+                    await self._read()
+                except HistoryLostError as error:
+                    log.warning("changes missed", error=str(error)[:200])
+                    self._miss()
+                except DatabaseError as error:
+                    log.warning("change stream broken", error=str(error))
+                else:
                     return
             if self.turns.pause:
                 # The same change may raise the same error again, so the stream skips the change.
                 self._miss()
             await asyncio.sleep(max(_AGAIN_SECONDS, self.turns.pause))
-
-    async def _has_read(self) -> bool:
-        """Read until there are no readers; return false if the stream has broken off."""
-        try:
-            await self._read()
-        except HistoryLostError as error:
-            log.warning("changes missed", error=str(error)[:200])
-            self._miss()
-        except DatabaseError as error:
-            log.warning("change stream broken", error=str(error))
-        else:
-            return True
-        return False
 
     def _miss(self) -> None:
         """Read on from now, and tell all readers that changes may be missing."""

@@ -40,17 +40,14 @@ class Readiness:
         """
         async with self._asking:
             if self._clock() >= self._until:
-                self._note(await self._answer())
+                try:
+                    await self._ask()
+                    self._note(None)
+                except NotReadyError as error:
+                    self._note(error)
                 self._until = self._clock() + FRESH_SECONDS
         if self._trouble is not None:
             raise NotReadyError(str(self._trouble), self._trouble.cause)
-
-    async def _answer(self) -> NotReadyError | None:
-        try:
-            await self._ask()
-        except NotReadyError as error:
-            return error
-        return None
 
     def _note(self, trouble: NotReadyError | None) -> None:
         """Log a change once, however many probes there are."""

@@ -279,7 +279,7 @@ class JobManager:
         if job.state in states.WAITING and (job.has_dependents or job.batch_id is not None):
             if only.is_empty:
                 begun()
-            await self._kill(job_id, DELETED, operation, only)
+            await self.kill(job_id, DELETED, operation=operation, only=only)
             begun()
             job, same = await self._settled(job_id), None
         if job.state in states.FINAL:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.insight.event import EventFilter
+from jobqueue.services.insight.events import TooManyReadersError
 from jobqueue.services.jobs.job_tags import phase, phase_of
 
 if TYPE_CHECKING:
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 MOST_WAITING: Final = 1000
 """Requests that may wait for changes of jobs at once in one process."""
 _LOOK_SECONDS: Final = 5.0
-
-
-class TooManyWatchersError(Exception):
-    """Refuse one more waiting request."""
 
 
 class JobWatch:
@@ -43,7 +40,7 @@ class JobWatch:
 
         Raises:
             NotFoundError: there is no job of this id any more.
-            TooManyWatchersError: too many requests wait already.
+            TooManyReadersError: too many requests wait already.
             DatabaseUnavailableError: the stream of changes cannot be opened now.
         """
         job = await self._jobs.whole(job_id)
@@ -51,7 +48,7 @@ class JobWatch:
         if phase(job) not in known:
             return job
         if self._waiting >= MOST_WAITING:
-            raise TooManyWatchersError
+            raise TooManyReadersError
         self._waiting += 1
         try:
             return await self._wait(job, seconds, known, gone)

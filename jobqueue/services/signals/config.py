@@ -27,10 +27,6 @@ _DEFAULT: Final = QueueConfig()
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
-def _no_change() -> None:
-    """Ignore changes."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Snapshot:
     """A copy of the configuration, requested at ``asked_at`` and received at ``had_at`` by the steady clock."""
@@ -58,7 +54,7 @@ class QueueConfigs:
         changed: called when a configuration differs from the last one.
     """
 
-    def __init__(self, store: ConfigStore, changed: Callable[[], None] = _no_change) -> None:
+    def __init__(self, store: ConfigStore, changed: Callable[[], None]) -> None:
         self._store = store
         self._copy = _Snapshot()
         self._window = FRESH_SECONDS
