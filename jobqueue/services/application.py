@@ -126,7 +126,7 @@ class Runtime:
         self.config_store = ConfigStore(database)
         self.configs = QueueConfigs(self.config_store, lambda: self.notifier.tell(Wakeup(kind="config")))
         self.listing = Listing(database)
-        self.audit = Audit(audit_store := AuditStore(database))
+        self.audit = Audit(AuditStore(database))
         self.dependencies, generations = DependencyStore(database), GenerationStore(database)
         self._batch_store = batch_store = BatchStore(database, self.jobs)
         dependencies = Dependencies(self.dependencies, self.jobs, self.notifier)
@@ -178,14 +178,7 @@ class Runtime:
         self.figures, self.pruning = QueueStore(database), PruningStore(database, self.jobs.readers)
         self.crashes = CrashDetector(neighbours := NeighbourStore(database))
         self.queues = Queues(
-            self.config_store,
-            audit_store,
-            self.figures,
-            self.manager,
-            self.outboxes,
-            self.breakers,
-            self.configs,
-            self.notifier,
+            self.config_store, self.figures, self.manager, self.outboxes, self.breakers, self.configs, self.notifier
         )
         self.schedules = Schedules(schedule_store := ScheduleStore(database))
         self.events = Events(JobStream(database))

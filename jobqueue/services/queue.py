@@ -123,12 +123,7 @@ class JobQueue:
         return register
 
     async def add(
-        self,
-        kind: str,
-        data: Mapping[str, Any] | None = None,
-        *,
-        session: Any = None,
-        **fields: Unpack[JobOptions],
+        self, kind: str, data: Mapping[str, Any] | None = None, *, session: Any = None, **fields: Unpack[JobOptions]
     ) -> Job:
         """Add a job and return it.
 

@@ -45,7 +45,7 @@ async def delete_many(request: web.Request) -> web.Response:
 async def list_operations(request: web.Request) -> web.Response:
     """List what is or was done to many jobs, newest first."""
     given = request[QUERY]
-    found = await request.app[RUNTIME].operations.page(
+    found = await request.app[RUNTIME].operations.store.page(
         scope=caller(request).scope, state=given["state"], before=given["cursor"], limit=given["limit"] + 1
     )
     shown, more = found[: given["limit"]], len(found) > given["limit"]
@@ -54,14 +54,14 @@ async def list_operations(request: web.Request) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     """Return how far an operation has come."""
-    found = await request.app[RUNTIME].operations.get(path_id(request), scope=caller(request).scope)
+    found = await request.app[RUNTIME].operations.store.get(path_id(request), scope=caller(request).scope)
     return reply(found.wire())
 
 
 async def stop(request: web.Request) -> web.Response:
     """Stop an operation; what it has done already stays."""
     operations = request.app[RUNTIME].operations
-    return reply((await operations.stop(path_id(request), actor(request), scope=caller(request).scope)).wire())
+    return reply((await operations.store.stop(path_id(request), actor(request), scope=caller(request).scope)).wire())
 
 
 def begun(operation: Operation) -> web.Response:

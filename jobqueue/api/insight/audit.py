@@ -16,6 +16,6 @@ async def list_changes(request: web.Request) -> web.Response:
     """Return what people have changed, newest first."""
     asked = request[QUERY].copy()
     most = asked.pop("limit")
-    found = await request.app[RUNTIME].audit.page(AuditQuery(**asked, limit=most + 1))
+    found = await request.app[RUNTIME].audit.store.find(AuditQuery(**asked, limit=most + 1))
     items = [one.wire() for one in found[:most]]
     return reply({"items": items, "next": items[-1]["id"] if len(found) > most else None})

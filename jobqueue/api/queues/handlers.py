@@ -88,7 +88,7 @@ async def changes(request: web.Request) -> web.Response:
     """Return who changed a queue's configuration, when and how, newest first."""
     name = path_queue(request)
     most, before = request[QUERY]["limit"], request[QUERY]["cursor"]
-    found = await request.app[RUNTIME].queues.changes(name, before=before, limit=most + 1)
+    found = await request.app[RUNTIME].audit.store.page("queue", name, before=before, limit=most + 1)
     items = [one.wire() for one in found[:most]]
     return reply({"items": items, "next": items[-1]["id"] if len(found) > most else None})
 

@@ -32,7 +32,7 @@ async def list_schedules(request: web.Request) -> web.Response:
     service = request.app[RUNTIME].schedules
     scope = caller(request).scope
     found: list[StoredSchedule] = []
-    while len(found) <= most and (some := await service.page(after, most + 1)):
+    while len(found) <= most and (some := await service.store.page(after, most + 1)):
         found += [one for one in some if is_within(one, scope)]
         after = some[-1].name
     items = await asyncio.gather(*(service.view(one, scope) for one in found[:most]))

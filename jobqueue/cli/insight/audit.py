@@ -28,7 +28,7 @@ def audit(*, limit: int, as_json: bool, **options: Any) -> None:
     flags = database_flags(options)
 
     async def use(runtime: Runtime) -> list[dict[str, Any]]:
-        return [one.wire() for one in await runtime.audit.page(AuditQuery(**options, limit=limit))]
+        return [one.wire() for one in await runtime.audit.store.find(AuditQuery(**options, limit=limit))]
 
     found = with_runtime(flags, use)
     if as_json:

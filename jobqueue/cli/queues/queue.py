@@ -140,7 +140,7 @@ def changes(name: str, *, limit: int, as_json: bool, **options: Any) -> None:
     check_queue(name)
 
     async def use(runtime: Runtime) -> list[Entry]:
-        return await runtime.queues.changes(name, limit=limit)
+        return await runtime.audit.store.page("queue", name, limit=limit)
 
     found = with_runtime(database_flags(options), use)
     if as_json:

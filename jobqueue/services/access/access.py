@@ -43,7 +43,7 @@ class Access:
     """Creates, lists and revokes tokens, and identifies callers by them."""
 
     def __init__(self, store: TokenStore, audit: Audit) -> None:
-        self._store = store
+        self.store = store
         self._audit = audit
         self._known: dict[str, _Known] = {}
         self._reading: dict[str, asyncio.Task[Token | None]] = {}
@@ -74,7 +74,7 @@ class Access:
             InvalidInputError: naming each unacceptable part.
         """
         known, scope = tokens.check(name=name, roles=roles, queues=queues, meta=meta)
-        now = await self._store.now()
+        now = await self.store.now()
         while True:
             secret = secrets.token_urlsafe(tokens.SECRET_BYTES)
             token_id = "".join(secrets.choice(_ALPHABET) for _ in range(tokens.ID_LENGTH))
@@ -90,16 +90,12 @@ class Access:
                 revoked_at=None,
             )
             async with self._audit.noting(("token", token_id), "create", by) as note:
-                if not await self._store.insert(made):
+                if not await self.store.insert(made):
                     # The audit has no entry for an id that was taken.
                     note.discarded = True
                     continue
                 note.after = made.wire()
                 return made, tokens.compose(token_id, secret)
-
-    async def all(self) -> list[Token]:
-        """Return all tokens, newest first."""
-        return await self._store.all()
 
     async def revoke(self, token_id: str, *, by: Actor) -> None:
         """Make a token invalid, within `KNOWN_SECONDS` on every process.
@@ -108,7 +104,7 @@ class Access:
             NotFoundError: there is no token of this id.
         """
         async with self._audit.noting(("token", token_id), "revoke", by) as note:
-            before = await self._store.revoke(token_id)
+            before = await self.store.revoke(token_id)
             if before is None:
                 raise NotFoundError("token", token_id)
             note.before = before.wire()
@@ -116,8 +112,8 @@ class Access:
 
     async def any_valid(self) -> bool:
         """Return true if there is a valid token."""
-        now = await self._store.now()
-        return any(token.is_valid(now) for token in await self._store.all())
+        now = await self.store.now()
+        return any(token.is_valid(now) for token in await self.store.all())
 
     def is_known(self, text: str) -> bool:
         """Return true if this process has seen the token of a text, with its secret; the token may be revoked since."""
@@ -136,7 +132,7 @@ class Access:
         token_id, secret = parts
         token = await self._find(token_id)
         fits = token.has_secret(secret) if token else secrets.compare_digest(tokens.digest(secret), _NOBODY)
-        if token is None or not fits or not token.is_valid(await self._store.now()):
+        if token is None or not fits or not token.is_valid(await self.store.now()):
             return None
         self._note_use(token_id)
         return token.caller
@@ -165,7 +161,7 @@ class Access:
     async def _read(self, token_id: str) -> Token | None:
         # Counted from before the read, so that a slow read does not make a token known for longer.
         until = time.monotonic() + KNOWN_SECONDS
-        token = await self._store.find(token_id)
+        token = await self.store.find(token_id)
         self._known.pop(token_id, None)
         # Unknown ids are not kept: a caller who makes them up would push out the tokens of others.
         if token is not None:
@@ -186,6 +182,6 @@ class Access:
 
     async def _touch(self, token_id: str) -> None:
         try:
-            await self._store.used(token_id, await self._store.now(), USED_APART)
+            await self.store.used(token_id, await self.store.now(), USED_APART)
         except DatabaseError as error:
             log.warning("token use not recorded", token=token_id, error=str(error))

@@ -7,7 +7,6 @@ import contextlib
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.bulk.operation import Action, Operation, Stage, Tally
 from jobqueue.domain.errors import DatabaseError, JobQueueError, KeyConflictError, NotFoundError, WrongStateError
 from jobqueue.domain.jobs.states import State
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobqueue.domain.bulk.operation import NewOperation
-    from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.jobs.manage import JobManager
     from jobqueue.store.bulk.operations import OperationStore
@@ -40,7 +38,7 @@ class Operations:
     """Creates, shows, stops and carries out operations."""
 
     def __init__(self, store: OperationStore, jobs: JobStore, manager: JobManager) -> None:
-        self._store = store
+        self.store = store
         self._jobs = jobs
         self.manager = manager
         self.begun: Callable[[], None] = lambda: None
@@ -53,7 +51,7 @@ class Operations:
             InvalidInputError: as `NewOperation.check`.
         """
         new.check()
-        made = await self._store.create(new)
+        made = await self.store.create(new)
         log.info("operation started", operation_id=made.id, action=new.action.value, matched=made.matched)
         self.begun()
         return made
@@ -65,30 +63,7 @@ class Operations:
             InvalidInputError: as `NewOperation.check`.
         """
         new.check()
-        return await self._store.preview(new, MOST_SAMPLES)
-
-    async def get(self, operation_id: str, *, scope: Scope = EVERYTHING) -> Operation:
-        """Return an operation.
-
-        Raises:
-            NotFoundError: the scope has no operation of this id.
-        """
-        return await self._store.get(operation_id, scope)
-
-    async def page(
-        self, *, scope: Scope = EVERYTHING, state: str | None = None, before: str | None = None, limit: int = 50
-    ) -> list[Operation]:
-        """Return operations, newest first, older than the operation ``before``."""
-        return await self._store.page(scope, state=state, before=before, limit=limit)
-
-    async def stop(self, operation_id: str, by: Actor, *, scope: Scope = EVERYTHING) -> Operation:
-        """Stop an operation; a few chosen jobs may still change.
-
-        Raises:
-            NotFoundError: as `get`.
-            ConflictError: the operation has ended.
-        """
-        return await self._store.stop(operation_id, by, scope)
+        return await self.store.preview(new, MOST_SAMPLES)
 
     async def run_once(self) -> float | None:
         """Carry out a part of one operation; return 0 seconds if there may be more."""
@@ -101,7 +76,7 @@ class Operations:
             operation_id: of a certain operation; ``None`` for any.
         """
         token = secrets.token_hex(12)
-        taken = await self._store.take(token, operation_id)
+        taken = await self.store.take(token, operation_id)
         if taken is None:
             return False
         try:
@@ -110,13 +85,13 @@ class Operations:
             # The outcome is not known. The next process that takes the operation finds out.
             raise
         except JobQueueError as error:
-            await self._store.give_up(taken, token, str(error))
+            await self.store.give_up(taken, token, str(error))
         except Exception:
             log.exception("operation broken off", operation_id=taken.id)
-            await self._store.give_up(taken, token, INTERNAL)
+            await self.store.give_up(taken, token, INTERNAL)
         finally:
             with contextlib.suppress(DatabaseError):
-                await asyncio.shield(self._store.release(taken.id, token))
+                await asyncio.shield(self.store.release(taken.id, token))
         return True
 
     async def _carry(self, taken: Operation, token: str) -> None:
@@ -129,13 +104,13 @@ class Operations:
             if not operation.chosen and operation.stage is Stage.RUNNING:
                 if clock() >= until:
                     return
-                operation = await self._store.choose(operation, token, _AT_ONCE)
+                operation = await self.store.choose(operation, token, _AT_ONCE)
             if operation is not None and not operation.chosen and operation.stage is not Stage.RUNNING:
                 log.info("operation ended", operation_id=operation.id, done=operation.done, failed=operation.failed)
                 return
             if operation is not None and operation.chosen:
                 tally = await self._change(operation, token, inherited=inherited)
-                operation = None if tally is None else await self._store.count_off(operation, token, tally)
+                operation = None if tally is None else await self.store.count_off(operation, token, tally)
             inherited = False
 
     async def _change(self, operation: Operation, token: str, *, inherited: bool) -> Tally | None:
@@ -145,7 +120,7 @@ class Operations:
         renewed_at = clock()
         for start in range(0, len(operation.chosen), _TOGETHER):
             if clock() - renewed_at > LEASE_SECONDS / 3:
-                if not await self._store.renew(operation, token):
+                if not await self.store.renew(operation, token):
                     return None
                 renewed_at = clock()
             part = operation.chosen[start : start + _TOGETHER]
@@ -166,7 +141,7 @@ class Operations:
         """Change a job and count the outcome; an error may also come after the change."""
         reason = None
         try:
-            job = await self._store.job_of(operation, job_id)
+            job = await self.store.job_of(operation, job_id)
             if job is not None and await self._apply(operation, job):
                 tally.done += 1
                 return
@@ -207,7 +182,7 @@ class Operations:
 
     async def _is_done(self, operation: Operation, job_id: str) -> bool:
         """Return true if the operation has changed a chosen job that is not counted yet."""
-        if await self._store.has_changed(operation, job_id):
+        if await self.store.has_changed(operation, job_id):
             return True
         if operation.soon is not None or operation.new.action is not Action.KILL:
             return False

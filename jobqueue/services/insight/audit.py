@@ -12,7 +12,7 @@ from jobqueue.journal import get_logger
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from jobqueue.domain.insight.audit import Actor, AuditQuery, Entry
+    from jobqueue.domain.insight.audit import Actor
     from jobqueue.store.insight.audit import AuditStore
 
 log = get_logger(__name__)
@@ -46,7 +46,7 @@ class Audit:
     """
 
     def __init__(self, store: AuditStore) -> None:
-        self._store = store
+        self.store = store
 
     @contextlib.asynccontextmanager
     async def noting(self, target: Target, action: str, by: Actor | None) -> AsyncIterator[ObservedChange]:
@@ -63,23 +63,19 @@ class Audit:
         if by is None:
             yield noted
             return
-        entry = await self._store.begin(target, action, by)
+        entry = await self.store.begin(target, action, by)
         try:
             yield noted
         except DatabaseError:
             raise
         except JobQueueError:
             if not noted.begun:
-                await self._store.discard(entry)
+                await self.store.discard(entry)
             raise
         if noted.discarded:
-            await self._store.discard(entry)
+            await self.store.discard(entry)
             return
         try:
-            await self._store.complete(entry, noted.before, noted.after)
+            await self.store.complete(entry, noted.before, noted.after)
         except DatabaseError as error:
             log.warning("audit entry not completed", target=target, action=action, error=str(error))
-
-    async def page(self, query: AuditQuery) -> list[Entry]:
-        """Return changes, newest first."""
-        return await self._store.find(query)

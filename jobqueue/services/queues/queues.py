@@ -25,14 +25,12 @@ from jobqueue.store.queues.config import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jobqueue.domain.insight.audit import Entry
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.jobs.manage import JobManager
     from jobqueue.services.limits.breakers import Breakers
     from jobqueue.services.outbox.outbox import Outboxes
     from jobqueue.services.signals.config import QueueConfigs
     from jobqueue.services.signals.notifier import Notifier
-    from jobqueue.store.insight.audit import AuditStore
     from jobqueue.store.queues.config import ConfigStore
     from jobqueue.store.queues.queues import QueueStore
 
@@ -55,7 +53,6 @@ class Queues:
     def __init__(
         self,
         store: ConfigStore,
-        audit: AuditStore,
         jobs: QueueStore,
         manager: JobManager,
         outboxes: Outboxes,
@@ -64,7 +61,6 @@ class Queues:
         notifier: Notifier,
     ) -> None:
         self._store = store
-        self._audit = audit
         self._jobs = jobs
         self._manager = manager
         self._outboxes = outboxes
@@ -209,10 +205,6 @@ class Queues:
         await self._change(name, "delete", lambda _stored: (None, {}), by, only)
         await self._breakers.close(name, forget=True)
         return left
-
-    async def changes(self, name: str, *, before: str | None = None, limit: int = 50) -> list[Entry]:
-        """Return the changes of a queue's configuration, newest first."""
-        return await self._audit.page("queue", name, before=before, limit=limit)
 
     async def _kill_all(self, name: str, reason: str) -> int:
         killed = 0

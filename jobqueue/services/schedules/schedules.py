@@ -50,7 +50,7 @@ class Schedules:
     """Reads and changes schedules; each change is a compare-and-swap and has an entry in the audit."""
 
     def __init__(self, store: ScheduleStore) -> None:
-        self._store = store
+        self.store = store
 
     async def get(self, name: str) -> StoredSchedule:
         """Return a schedule.
@@ -58,18 +58,14 @@ class Schedules:
         Raises:
             NotFoundError: there is no such schedule, or its document was spoilt by another tool.
         """
-        stored = await self._store.find(name)
+        stored = await self.store.find(name)
         if stored is None or stored.schedule is None:
             raise NotFoundError("schedule" if stored is None else "readable schedule", name)
         return stored
 
-    async def page(self, after: str, limit: int) -> list[StoredSchedule]:
-        """Return schedules by name, from the first name behind ``after`` on."""
-        return await self._store.page(after, limit)
-
     async def view(self, stored: StoredSchedule, scope: Scope = EVERYTHING) -> dict[str, Any]:
         """Return a schedule as JSON, with its next runs, and its last runs within a scope."""
-        last = [job for job in await self._store.made(stored.name, _RUNS) if scope.has_queue(job.queue)]
+        last = [job for job in await self.store.made(stored.name, _RUNS) if scope.has_queue(job.queue)]
         schedule, skipped = stored.schedule, stored.last_skipped
         ticks = [] if schedule is None or stored.next_at is None else [stored.next_at]
         if schedule is not None and ticks:
@@ -163,13 +159,13 @@ class Schedules:
     ) -> tuple[StoredSchedule | None, StoredSchedule | None]:
         """Change a schedule; return the schedule before and after."""
         for _ in range(_TRIES):
-            before = await self._store.find(name)
-            after = want(before, await self._store.now())
+            before = await self.store.find(name)
+            after = want(before, await self.store.now())
             only.check("schedule", name, before.tag if before else "", exists=before is not None)
             if after is not None and before is not None and after is before:
                 return before, before
             note = AuditNote(action=action, by=by or somebody(), before=_shown(before), after=_shown(after))
-            if await self._store.swap(name, before, after, note):
+            if await self.store.swap(name, before, after, note):
                 return before, after
         raise ChangedMeanwhileError("schedule", name)
 

@@ -36,7 +36,7 @@ class Logs:
     """
 
     def __init__(self, store: LogStore) -> None:
-        self._store = store
+        self.store = store
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._closing = False
 
@@ -44,14 +44,6 @@ class Logs:
         """Wake the readers of a job's log: the job has new lines or has ended."""
         for event in self._waiting.get(job_id, ()):
             event.set()
-
-    async def page(self, job_id: str, query: LogQuery, *, scope: Scope = EVERYTHING) -> LogPage:
-        """Return a page of a log.
-
-        Raises:
-            NotFoundError: the scope has no such job.
-        """
-        return await self._store.page(job_id, query, scope)
 
     async def following(
         self,
@@ -74,7 +66,7 @@ class Logs:
             until = asyncio.get_running_loop().time() + wait
             look = _LOOK_SECONDS
             while True:
-                page = await self._store.page(job_id, query, scope)
+                page = await self.store.page(job_id, query, scope)
                 left = until - asyncio.get_running_loop().time()
                 if page.lines or page.more or page.ended or left <= 0 or self._closing or gone():
                     return page
@@ -94,7 +86,7 @@ class Logs:
             NotFoundError: the scope has no such job.
         """
         while True:
-            page = await self._store.page(job_id, query, scope)
+            page = await self.store.page(job_id, query, scope)
             yield page.lines
             if not page.more:
                 return

@@ -130,13 +130,13 @@ async def configuration(runtime: Runtime) -> Any:
 
 
 async def scheduled(runtime: Runtime) -> Any:
-    found = [one.schedule for one in await runtime.schedules.page("", 10)]
+    found = [one.schedule for one in await runtime.schedules.store.page("", 10)]
     assert all(one is not None and one.job.data == TICK_DATA for one in found)
     return [one and one.wire() for one in found]
 
 
 async def operating(runtime: Runtime) -> Any:
-    return [(one.id, one.stage.value) for one in await runtime.operations.page()]
+    return [(one.id, one.stage.value) for one in await runtime.operations.store.page()]
 
 
 LOOKS = {
@@ -177,12 +177,12 @@ async def test_the_audit_has_an_entry_of_each_change_that_was_made_and_of_no_oth
         number += 1
         if role == "unschedule":
             await CHANGES["schedule"](idle_runtime, "1")
-        if role == "stop" and not await idle_runtime.operations.page(state="running"):
+        if role == "stop" and not await idle_runtime.operations.store.page(state="running"):
             await CHANGES["operate"](idle_runtime, "a")
         before, known = await LOOKS[role](idle_runtime), await audit.count_documents({})
         was_killed = change(queue, role, "write", phase, "*", number, number + 10)
         was_made = await LOOKS[role](idle_runtime) != before
-        entries = await idle_runtime.audit.page(AuditQuery(limit=1000))
+        entries = await idle_runtime.audit.store.find(AuditQuery(limit=1000))
         assert len(entries) - known == was_made, (number, entries)
         if was_made:
             assert entries[0].by["name"] == BY.name

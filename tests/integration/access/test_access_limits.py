@@ -228,7 +228,7 @@ async def test_what_a_person_began_stays_in_the_audit(house: House, monkeypatch:
     with pytest.raises(KilledMeanwhileError):
         await house.runtime.batches.kill(other, by=BY)
     for kind, name, actions in (("job", job, ["delete"]), ("batch", "f" * 24, []), ("batch", other, ["kill"])):
-        found = await house.runtime.audit.page(AuditQuery(kind=kind, name=name))
+        found = await house.runtime.audit.store.find(AuditQuery(kind=kind, name=name))
         assert [(one.action, one.unconfirmed) for one in found] == [(action, True) for action in actions]
 
 
@@ -245,5 +245,5 @@ async def test_who_falls_with_a_deleted_job_is_in_the_audit_though_it_stays(
     monkeypatch.setattr(house.runtime.jobs, "delete", gone_on)
     with pytest.raises(WrongStateError):
         await house.runtime.manager.delete(first.id, by=BY)
-    found = await house.runtime.audit.page(AuditQuery(kind="job", name=first.id))
+    found = await house.runtime.audit.store.find(AuditQuery(kind="job", name=first.id))
     assert [(one.action, one.unconfirmed) for one in found] == [("delete", True)]

@@ -56,7 +56,7 @@ async def broken_off(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, action: 
         raise DatabaseUnavailableError("gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr(runtime.operations._store, "count_off", crash)
+        broken.setattr(runtime.operations.store, "count_off", crash)
         with pytest.raises(DatabaseUnavailableError):
             await runtime.operations.carry_on(made.id)
     return made
@@ -65,7 +65,7 @@ async def broken_off(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, action: 
 async def carried_on(runtime: Runtime, made: Operation) -> tuple[int, int, int]:
     while await runtime.operations.carry_on(made.id):
         pass
-    ended = await runtime.operations.get(made.id)
+    ended = await runtime.operations.store.get(made.id)
     assert ended.stage is not Stage.RUNNING
     return ended.done, ended.skipped, ended.failed
 
@@ -85,14 +85,14 @@ async def test_an_unforeseen_error_of_one_job_is_told_and_hides_nothing(
     idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, action: Action
 ) -> None:
     jobs = await jobs_for(idle_runtime, action)
-    look = idle_runtime.operations._store.job_of
+    look = idle_runtime.operations.store.job_of
 
     async def and_break(operation: Operation, job_id: str) -> Job | None:
         if job_id == jobs[2].id:
             raise ZeroDivisionError
         return await look(operation, job_id)
 
-    monkeypatch.setattr(idle_runtime.operations._store, "job_of", and_break)
+    monkeypatch.setattr(idle_runtime.operations.store, "job_of", and_break)
     ended = await carry_out(idle_runtime, new(action, filter={"queue": "here"}))
     assert (ended.stage, ended.done, ended.failed) == (Stage.FINISHED, 5, 1)
     assert ended.failures == ({"id": jobs[2].id, "reason": operations.INTERNAL},)
@@ -108,7 +108,7 @@ async def test_a_lost_reply_in_the_middle_does_not_hide_a_change(
         break_after(broken, idle_runtime, action, lambda: DatabaseUnavailableError("gone"), first=4)
         with pytest.raises(DatabaseUnavailableError):
             await idle_runtime.operations.carry_on(made.id)
-    assert (await idle_runtime.operations.get(made.id)).done == 0
+    assert (await idle_runtime.operations.store.get(made.id)).done == 0
     assert await carried_on(idle_runtime, made) == (20, 0, 0)
 
 
@@ -144,7 +144,7 @@ async def test_what_a_person_did_before_is_not_counted_after_a_crash(
     idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, action: Action
 ) -> None:
     jobs = await jobs_for(idle_runtime, action)
-    choose = idle_runtime.operations._store.choose
+    choose = idle_runtime.operations.store.choose
 
     async def and_change(*arguments: Any) -> Operation | None:
         chosen = await choose(*arguments)
@@ -155,7 +155,7 @@ async def test_what_a_person_did_before_is_not_counted_after_a_crash(
         return chosen
 
     with monkeypatch.context() as broken:
-        broken.setattr(idle_runtime.operations._store, "choose", and_change)
+        broken.setattr(idle_runtime.operations.store, "choose", and_change)
         made = await broken_off(idle_runtime, broken, action)
     assert await carried_on(idle_runtime, made) == (5, 1, 0)
 
@@ -199,7 +199,7 @@ async def test_a_stopped_operation_counts_what_it_was_changing(
     async def and_stop(*arguments: Any, **options: Any) -> Any:
         done = await restart(*arguments, **options)
         if next(count) == 2:
-            stopped = await idle_runtime.operations.stop(made.id, ANN)
+            stopped = await idle_runtime.operations.store.stop(made.id, ANN)
             assert stopped.stage is Stage.STOPPED
             if crashes:
                 raise DatabaseUnavailableError("gone")
@@ -215,7 +215,7 @@ async def test_a_stopped_operation_counts_what_it_was_changing(
     done, skipped, failed = await carried_on(idle_runtime, made)
     assert (done, skipped, failed) == (5, 0, 0)
     assert await states(idle_runtime) == {"failed": 35, "pending": 5}
-    ended = await idle_runtime.operations.get(made.id)
+    ended = await idle_runtime.operations.store.get(made.id)
     assert (ended.stage, ended.chosen, ended.end_at is not None) == (Stage.STOPPED, (), True)
 
 
@@ -229,10 +229,10 @@ async def test_an_operation_that_breaks_counts_what_it_has_changed(
         raise ZeroDivisionError
 
     with monkeypatch.context() as breaking:
-        breaking.setattr(idle_runtime.operations._store, "count_off", broken)
+        breaking.setattr(idle_runtime.operations.store, "count_off", broken)
         await idle_runtime.operations.carry_on(made.id)
     assert await carried_on(idle_runtime, made) == (7, 0, 0)
-    ended = await idle_runtime.operations.get(made.id)
+    ended = await idle_runtime.operations.store.get(made.id)
     assert (ended.stage, ended.error) == (Stage.FAILED, operations.INTERNAL)
 
 
@@ -241,7 +241,7 @@ async def test_an_operation_of_an_older_version_is_carried_on(
 ) -> None:
     await jobs_for(idle_runtime, Action.KILL)
     made = await broken_off(idle_runtime, monkeypatch, Action.KILL)
-    collection = idle_runtime.operations._store.collection
+    collection = idle_runtime.operations.store.collection
     await collection.update_one({"_id": ObjectId(made.id)}, {"$unset": {"ahead": "", "soon": ""}})
     await idle_runtime.jobs.collection.update_many({}, {"$unset": {"inOperations": ""}})
     assert await carried_on(idle_runtime, made) == (6, 0, 0)
@@ -292,12 +292,12 @@ async def test_jobs_that_are_added_while_those_ahead_are_changed_are_left_alone(
         )
         await add(idle_runtime)
     made = await idle_runtime.operations.create(new(Action.KILL, all=True))
-    choose = idle_runtime.operations._store.choose
+    choose = idle_runtime.operations.store.choose
 
     async def and_add(*arguments: Any) -> Operation | None:
         await add(idle_runtime)
         return await choose(*arguments)
 
-    monkeypatch.setattr(idle_runtime.operations._store, "choose", and_add)
+    monkeypatch.setattr(idle_runtime.operations.store, "choose", and_add)
     assert await carried_on(idle_runtime, made) == (6, 0, 0)
     assert (await states(idle_runtime))["pending"] >= 4

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def entries(runtime: Runtime) -> list[Entry]:
-    return await runtime.audit.page(AuditQuery(limit=1000))
+    return await runtime.audit.store.find(AuditQuery(limit=1000))
 
 
 async def let_audit_take(runtime: Runtime, validator: dict[str, Any]) -> None:
@@ -83,7 +83,7 @@ async def test_entries_come_into_the_audit_by_themselves(settings: Settings, idl
     await database.collection("config").insert_one({"_id": "config", "queues": {}, "audit": [entry("a")]})
     await database.collection("operations").insert_one({"state": "stopped", "audit": [entry("b")]})
     await database.collection("schedules").insert_one({"_id": "s", "gone": True, "audit": [entry("c")]})
-    assert await idle_runtime.schedules.page("", 10) == []
+    assert await idle_runtime.schedules.store.page("", 10) == []
     async with open_runtime(settings, started=True):
         await eventually(lambda: database.collection("audit").count_documents({"action": {"$in": ["a", "b", "c"]}}))
         await eventually(lambda: _is_clean(idle_runtime))

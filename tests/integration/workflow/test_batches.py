@@ -168,7 +168,7 @@ async def test_a_large_batch_is_killed_by_an_operation_that_any_process_carries_
     assert (killed.state, killed.error and killed.error.message) == (State.KILLED, "no longer wanted")
     assert await callbacks(idle_runtime, made["id"]) == [("bad", 0)]
     assert (await look(client, other["id"]))["counts"]["pending"] == 1
-    [note] = await idle_runtime.audit.page(AuditQuery(kind="batch", name=made["id"]))
+    [note] = await idle_runtime.audit.store.find(AuditQuery(kind="batch", name=made["id"]))
     assert note.after == {"operation": operation["id"]}
 
 

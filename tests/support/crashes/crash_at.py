@@ -96,8 +96,8 @@ async def operate(runtime: Runtime, value: str) -> None:
 
 
 async def stop(runtime: Runtime, _value: str) -> None:
-    [running] = await runtime.operations.page(state="running")
-    await runtime.operations.stop(running.id, by=BY)
+    [running] = await runtime.operations.store.page(state="running")
+    await runtime.operations.store.stop(running.id, by=BY)
 
 
 async def seal(runtime: Runtime, _value: str) -> None:
