@@ -101,8 +101,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 _PROMOTE_SECONDS = 1.0
 _SWEEP_SECONDS = 2.0
-_TOLD_SECONDS = 1.0
-_MOST_TOLD = 10_000
+_ANNOUNCED_SECONDS = 1.0
+_MOST_ANNOUNCED = 10_000
 _KINDS = {"pending": "ready", "delayed": "delayed", "killed": "killed"}
 
 
@@ -195,8 +195,8 @@ class Runtime:
         self.stats = Stats(rollups, self.roller, self.job_counts, database.clock)
         self.readiness = Readiness(lambda: check_readiness(database))
         self.changes, self.keeper = WakeupStream(database), LeaseKeeper(database)
-        self._told: dict[tuple[str, str | None], float] = {}
-        self.notifier.listen(self._hear)
+        self._announced: dict[tuple[str, str | None], float] = {}
+        self.notifier.listen(self._on_wakeup)
         self._tasks: list[asyncio.Task[Any]] = []
         self._starting, self._closing = asyncio.Lock(), False
 
@@ -328,13 +328,13 @@ class Runtime:
             self.notifier.tell(wake)
 
     def _is_news(self, kind: str, job_id: str | None) -> bool:
-        return self._told.pop((kind, job_id), 0.0) < time.monotonic()
+        return self._announced.pop((kind, job_id), 0.0) < time.monotonic()
 
-    def _hear(self, wake: Wakeup) -> None:
+    def _on_wakeup(self, wake: Wakeup) -> None:
         """Remember announcements of this process, which the change stream repeats in a moment."""
         if not wake.relayed and wake.job_id is not None and self._tasks:
-            self._told[wake.kind, wake.job_id] = time.monotonic() + _TOLD_SECONDS
-            if len(self._told) > _MOST_TOLD:
-                self._told.pop(next(iter(self._told)))
+            self._announced[wake.kind, wake.job_id] = time.monotonic() + _ANNOUNCED_SECONDS
+            if len(self._announced) > _MOST_ANNOUNCED:
+                self._announced.pop(next(iter(self._announced)))
         if wake.kind in {"ready", "all"}:
             self.claims.unsettle(wake.queue, wake.priority)

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from jobqueue.processors.commands.commands_file import Command
 
 log = get_logger(__name__)
-_SHIM: Final = Path(__file__).with_name("supervisor.py")
+_SUPERVISOR: Final = Path(__file__).with_name("supervisor.py")
 _CHUNK: Final = 64 * 1024
 _SLACK: Final = 2.0
 _FLUSH: Final = 1.0
 _PAUSE: Final = 0.005
 _STRAY_SECONDS: Final = 2.0
-_WHAT: Final = {"cwd": "its working directory", "limits": "its limits"}
+_SUBJECTS: Final = {"cwd": "its working directory", "limits": "its limits"}
 _HINTS: Final = {errno.ENOEXEC: "; a script has to begin with a line such as #!/bin/sh"}
 Sink = Callable[[bytes], Awaitable[None]]
 
@@ -81,7 +81,7 @@ class Program:
         self._orders.put_nowait(_order(command, environment))
         self._stopping: asyncio.Future[None] = self._loop.create_future()
         self._failure: Exception | None = None
-        self._shim: subprocess.Popen[bytes] | None = None
+        self._supervisor: subprocess.Popen[bytes] | None = None
         self._limit: asyncio.TimerHandle | None = None
         self._over = False
         self._wakes: set[asyncio.Future[None]] = set()
@@ -116,23 +116,23 @@ class Program:
         try:
             control, pipes = self._launch(stack)
         except OSError as error:
-            return ExitStatus(fault=f"its shim {sys.executable} cannot be started: {error.strerror}")
-        telling = asyncio.create_task(self._tell(control))
-        pumping: asyncio.Future[Any] = asyncio.gather(self._feed(pipes[0]), *map(self._pump, pipes[1:], self._sinks))
+            return ExitStatus(fault=f"its supervisor {sys.executable} cannot be started: {error.strerror}")
+        sending = asyncio.create_task(self._send_orders(control))
+        pumps: asyncio.Future[Any] = asyncio.gather(self._feed(pipes[0]), *map(self._pump, pipes[1:], self._sinks))
         try:
-            said = await self._hear(control)
-            if "gone" not in said:
-                await self._kill_strays(said)
+            messages = await self._read_messages(control)
+            if "gone" not in messages:
+                await self._kill_strays(messages)
             self._finish()
-            ends: set[asyncio.Future[Any]] = {pumping, self._stopping}
+            ends: set[asyncio.Future[Any]] = {pumps, self._stopping}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({pumping}, timeout=_FLUSH)
+            await asyncio.wait({pumps}, timeout=_FLUSH)
         finally:
-            telling.cancel()
-            pumping.cancel()
+            sending.cancel()
+            pumps.cancel()
             # The pipes may only be closed when no task waits for them any more.
-            await asyncio.gather(telling, pumping, return_exceptions=True)
-        return self._end(said)
+            await asyncio.gather(sending, pumps, return_exceptions=True)
+        return self._end(messages)
 
     def _launch(self, stack: contextlib.ExitStack) -> tuple[socket.socket, list[io.FileIO]]:
         """Start the supervisor; return our ends of its socket and of the three pipes.
@@ -152,8 +152,8 @@ class Program:
                 os.set_blocking(own, False)
                 ours.append(stack.enter_context(io.FileIO(own, mode)))
                 streams.append(other)
-            self._shim = subprocess.Popen(  # noqa: S603 - our own interpreter and script, no shell
-                [sys.executable, "-I", "-S", "-X", "utf8", str(_SHIM), str(theirs.fileno())],
+            self._supervisor = subprocess.Popen(  # noqa: S603 - our own interpreter and script, no shell
+                [sys.executable, "-I", "-S", "-X", "utf8", str(_SUPERVISOR), str(theirs.fileno())],
                 stdin=streams[0],
                 stdout=streams[1],
                 stderr=streams[2],
@@ -164,18 +164,18 @@ class Program:
         control.setblocking(False)  # noqa: FBT003 - the standard library's signature
         return control, ours
 
-    async def _tell(self, control: socket.socket) -> None:
+    async def _send_orders(self, control: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
                 await self._loop.sock_sendall(control, await self._orders.get())
 
-    async def _hear(self, control: socket.socket) -> dict[str, list[str]]:
+    async def _read_messages(self, control: socket.socket) -> dict[str, list[str]]:
         """Return the messages of the supervisor until its end, by the first word of each line."""
-        heard = b""
+        received = b""
         with contextlib.suppress(OSError):
             while data := await self._loop.sock_recv(control, 4096):
-                heard += data
-        lines = [line.split() for line in heard.decode().splitlines()]
+                received += data
+        lines = [line.split() for line in received.decode().splitlines()]
         return {word: rest for word, *rest in reversed(lines)}
 
     async def _feed(self, pipe: io.FileIO) -> None:
@@ -242,28 +242,28 @@ class Program:
         self._orders.put_nowait(letter)
         if self._limit is not None:
             self._limit.cancel()
-        self._limit = self._loop.call_later(limit, self._kill_shim)
+        self._limit = self._loop.call_later(limit, self._kill_supervisor)
 
-    def _kill_shim(self) -> None:
-        if self._shim is not None:
-            self._shim.kill()
+    def _kill_supervisor(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.kill()
 
     async def _reap(self) -> None:
-        if self._shim is None:
+        if self._supervisor is None:
             return
         if self._limit is not None:
             self._limit.cancel()
         # Our end of the socket is closed, which ends the supervisor and the program.
-        self._limit = self._loop.call_later(_SLACK, self._kill_shim)
+        self._limit = self._loop.call_later(_SLACK, self._kill_supervisor)
         try:
-            while self._shim.poll() is None:  # noqa: ASYNC110 - without a thread, nothing tells of a child's end
+            while self._supervisor.poll() is None:  # noqa: ASYNC110 - without a thread, nothing tells of a child's end
                 await asyncio.sleep(_PAUSE)
         finally:
             self._limit.cancel()
 
-    async def _kill_strays(self, said: Mapping[str, Sequence[str]]) -> None:
+    async def _kill_strays(self, messages: Mapping[str, Sequence[str]]) -> None:
         """Kill the processes of a program whose supervisor was killed."""
-        session = int(said["started"][0]) if "started" in said else None
+        session = int(messages["started"][0]) if "started" in messages else None
         log.warning("supervisor killed", command=self._command.name)
         deadline = time.monotonic() + _STRAY_SECONDS
         while time.monotonic() < deadline and (strays := _strays(session, self._marks)):
@@ -272,19 +272,19 @@ class Program:
                     os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(_PAUSE)
 
-    def _end(self, said: Mapping[str, Sequence[str]]) -> ExitStatus:
-        left = int(said["left"][0]) if "left" in said else 0
-        if "failed" in said:
-            return ExitStatus(fault=self._explain(*said["failed"]))
-        if "exit" in said:
-            return ExitStatus(code=int(said["exit"][0]), left=left)
-        if "signal" in said:
-            return ExitStatus(code=-int(said["signal"][0]), left=left)
-        return ExitStatus(fault=None if "started" in said else "its shim ended too early")
+    def _end(self, messages: Mapping[str, Sequence[str]]) -> ExitStatus:
+        left = int(messages["left"][0]) if "left" in messages else 0
+        if "failed" in messages:
+            return ExitStatus(fault=self._explain(*messages["failed"]))
+        if "exit" in messages:
+            return ExitStatus(code=int(messages["exit"][0]), left=left)
+        if "signal" in messages:
+            return ExitStatus(code=-int(messages["signal"][0]), left=left)
+        return ExitStatus(fault=None if "started" in messages else "its supervisor ended too early")
 
     def _explain(self, what: str, number: str) -> str:
         code = int(number)
-        subject = _WHAT.get(what, self._command.argv[0])
+        subject = _SUBJECTS.get(what, self._command.argv[0])
         if what == "cwd":
             subject = f"{subject} {self._command.cwd}"
         told = f"{subject}: {os.strerror(code) if code else 'not enough memory'}"

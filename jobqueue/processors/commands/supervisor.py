@@ -135,7 +135,7 @@ class Supervisor:
         self._tree = tree
         self._grace = grace
         self._server: int | None = os.getppid()
-        self._told = False
+        self._end_sent = False
         self._plan: list[tuple[float, int]] = []
         self._killed_at: float | None = None
         self._poll = select.poll()
@@ -169,9 +169,9 @@ class Supervisor:
 
     def _notice_end(self) -> None:
         status = self._tree.status
-        if status is None or self._told:
+        if status is None or self._end_sent:
             return
-        self._told = True
+        self._end_sent = True
         if os.WIFSIGNALED(status):
             tell(self._control, f"signal {os.WTERMSIG(status)}")
         else:
@@ -186,7 +186,7 @@ class Supervisor:
             self._tree.signal(signal.SIGKILL)
         elif self._plan and self._plan[0][0] <= now:
             _, number = self._plan.pop(0)
-            if self._told and (count := self._tree.count()):
+            if self._end_sent and (count := self._tree.count()):
                 tell(self._control, f"left {count}")
             self._tree.signal(number)
             if number == signal.SIGKILL:
@@ -258,7 +258,7 @@ def _limit(name: str, most: int) -> None:
     resource.setrlimit(_LIMITS[name], (most, most_hard))
 
 
-def _become(order: Order, control: int, shim: int) -> str:
+def _execute(order: Order, control: int, supervisor: int) -> str:
     """Turn this process, a fork, into the command; return a failure as ``WHAT ERRNO``."""
     what = "program"
     try:
@@ -269,7 +269,7 @@ def _become(order: Order, control: int, shim: int) -> str:
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         # A kill of this process's parent kills at least the program itself.
         _prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != shim:
+        if os.getppid() != supervisor:
             os._exit(127)
         # This line must come before anything that the program may do to its parent.
         tell(control, f"started {os.getpid()}")
@@ -287,13 +287,13 @@ def _become(order: Order, control: int, shim: int) -> str:
 
 def _start(order: Order, control: int) -> int | str:
     """Start the command; return its pid, or a failure as ``WHAT ERRNO``."""
-    shim = os.getpid()
+    supervisor = os.getpid()
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         failure = "program 0"
         try:
-            failure = _become(order, control, shim)
+            failure = _execute(order, control, supervisor)
         finally:
             os.write(writer, failure.encode())
             os._exit(127)
@@ -304,7 +304,7 @@ def _start(order: Order, control: int) -> int | str:
     return failure or pid
 
 
-def _let_go_of_streams() -> None:
+def _release_streams() -> None:
     """Close the standard streams, so that the server sees the ends of the command's streams."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
@@ -328,7 +328,7 @@ def main(control: int) -> None:
         started = _start(order, control)
     except OSError as error:
         started = f"program {error.errno}"
-    _let_go_of_streams()
+    _release_streams()
     if isinstance(started, str):
         tell(control, f"failed {started}")
         tell(control, "gone")

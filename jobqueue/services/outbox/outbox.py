@@ -187,22 +187,19 @@ class Outboxes:
 
     async def finish_batch(self, batch: Batch) -> None:
         """Process the outbox of a batch: create its callbacks, or restart its jobs."""
+        to_check: list[str] = []
         self._under_way.add(batch.id)
         try:
-            await self._finish_batch(batch)
+            if SETTLE in batch.outbox:
+                to_check += await self._batches.settle(batch.id)
+                await self._batches.store.settled(batch)
+            to_check += await self._batches.create_callbacks(batch.id)
+            for job_id in to_check:
+                await self.finish(job_id)
+            if REQUEUE in batch.outbox:
+                await self._restarts.carry_out(batch, self.finish)
         finally:
             self._under_way.discard(batch.id)
-
-    async def _finish_batch(self, batch: Batch) -> None:
-        to_check: list[str] = []
-        if SETTLE in batch.outbox:
-            to_check += await self._batches.settle(batch.id)
-            await self._batches.store.settled(batch)
-        to_check += await self._batches.create_callbacks(batch.id)
-        for job_id in to_check:
-            await self.finish(job_id)
-        if REQUEUE in batch.outbox:
-            await self._restarts.carry_out(batch, self.finish)
 
     async def restart_batch(
         self, batch_id: str, *, callbacks: bool = False, begun: Callable[[], None] = lambda: None

@@ -109,7 +109,7 @@ class Dispatcher:
         self._poll_interval = poll_interval
         self._worker = worker
         self._count = count
-        self._appetites: dict[Key, _Demand] = {}
+        self._demands: dict[Key, _Demand] = {}
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
@@ -139,7 +139,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Claim and run jobs until `stop`."""
         self._ended.clear()
-        deaf = self._notifier.listen(self._hear)
+        deaf = self._notifier.listen(self._on_wakeup)
         turns = LoopErrors("claiming", self._count)
         poll_at = self._clock()
         try:
@@ -196,7 +196,7 @@ class Dispatcher:
             await asyncio.gather(*self._runners, return_exceptions=True)
         return len(left)
 
-    def _hear(self, wake: Wakeup) -> None:
+    def _on_wakeup(self, wake: Wakeup) -> None:
         if wake.kind == "killed":
             for execution in self._running.values():
                 if execution.job.id == wake.job_id:
@@ -221,7 +221,7 @@ class Dispatcher:
         """
         now = self._clock()
         share = random.uniform(0.5, 1) if wake.relayed or wake.kind == "ready" else 0  # noqa: S311 - as above
-        for (queue, _, _), demand in self._appetites.items():
+        for (queue, _, _), demand in self._demands.items():
             if wake.queue not in {None, queue}:
                 continue
             if wake.kind == "room":
@@ -234,16 +234,16 @@ class Dispatcher:
         lanes = self._lanes()
         keys = {lane.key for lane in lanes}
         # Lanes come and go with the configuration of queues; jobs of a removed lane may still run.
-        self._appetites = {key: demand for key, demand in self._appetites.items() if key in keys or demand.taken}
+        self._demands = {key: demand for key, demand in self._demands.items() if key in keys or demand.taken}
         for key in keys:
-            demand = self._appetites.setdefault(key, _Demand())
+            demand = self._demands.setdefault(key, _Demand())
             demand.wake(math.inf, 0 if ask else demand.held_until)
 
     def _next_look(self, poll_at: float) -> float:
         """Return the time of the next look without a wake-up: at the next poll, or when a limit lets a job start."""
         if self._busy >= self._concurrency:
             return poll_at
-        held = [demand.held_until for demand in self._appetites.values() if demand.known >= 1]
+        held = [demand.held_until for demand in self._demands.values() if demand.known >= 1]
         return min([poll_at, *(until for until in held if until > self._looked_at)])
 
     async def _fill(self) -> None:
@@ -317,7 +317,7 @@ class Dispatcher:
         self._turn += 1
         for step in range(len(lanes)):
             lane = lanes[(self._turn + step) % len(lanes)]
-            demand = self._appetites.setdefault(lane.key, _Demand())
+            demand = self._demands.setdefault(lane.key, _Demand())
             if self._stopping.is_set() or not demand.wants(lane.limit, self._clock()):
                 continue
             demand.taken += 1

@@ -135,24 +135,20 @@ class GiveBacks:
         pause = _FIRST_PAUSE
         while True:
             with self.turns.turn():
-                if await self._has_given_back(job, change):
+                try:
+                    await self._apply(job, change)
+                except (StaleTokenError, NotFoundError):
+                    # The job has ended or is claimed anew.
+                    return
+                except DatabaseError as refused:
+                    log.warning("claimed job not given back", job_id=job.id, error=str(refused))
+                else:
                     return
             if steady() + pause > until:
                 log.warning("claimed job abandoned", job_id=job.id)
                 return
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-
-    async def _has_given_back(self, job: Job, change: Transition) -> bool:
-        try:
-            await self._apply(job, change)
-        except (StaleTokenError, NotFoundError):
-            # The job has ended or is claimed anew.
-            return True
-        except DatabaseError as error:
-            log.warning("claimed job not given back", job_id=job.id, error=str(error))
-            return False
-        return True
 
     async def _look(self) -> None:
         """Look for the jobs of unknown claims, often at first, as long as there are unknown claims."""

@@ -64,20 +64,17 @@ class Loop:
             self._woken.clear()
             wait = self._every
             with self.turns.turn():
-                sooner = await self._take_turn()
+                try:
+                    sooner = await self._run_once()
+                except DatabaseError as error:
+                    log.warning("maintenance delayed", loop=self._name, error=str(error))
+                    sooner = None
                 if sooner is not None:
                     wait = min(wait, max(sooner, _SHORTEST_WAIT))
             wait = self.turns.pause or wait
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._woken.wait()
-
-    async def _take_turn(self) -> float | None:
-        try:
-            return await self._run_once()
-        except DatabaseError as error:
-            log.warning("maintenance delayed", loop=self._name, error=str(error))
-            return None
 
 
 class Promoter:

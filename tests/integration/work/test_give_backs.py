@@ -254,7 +254,7 @@ async def test_a_job_for_which_no_processor_can_be_made_goes_back_and_others_run
         async with worker.working(concurrency=2) as working:
             await eventually(lambda: sorted(ran) == sorted(job.id for job in jobs))
             await eventually(lambda: working._busy == 0)
-            assert not any(one.taken for one in working._appetites.values())
+            assert not any(one.taken for one in working._demands.values())
         for job in jobs:
             assert (await runtime.jobs.get(job.id)).attempts_made == 1
 
