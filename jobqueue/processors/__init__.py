@@ -1,1 +1,1 @@
-"""How one claimed job is run."""
+"""Run one claimed job."""

@@ -1,4 +1,4 @@
-"""Results that a webhook or a command has written as JSON, and the text that stands for an unstorable one."""
+"""Results that a webhook or a command has written as JSON, and the texts of unstorable results."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _LONGEST_NAME: Final = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedJson:
-    """A JSON value as it was read.
+    """A parsed JSON value.
 
     Attributes:
-        value: of two members of one name it has the later one.
-        doubled: a name that an object in it has twice, if there is such a name.
+        value: with the later one of two members of the same name.
+        doubled: a name that an object in the value has twice, if any.
     """
 
     value: Any
@@ -29,14 +29,14 @@ class ParsedJson:
 
 
 def read(text: bytes | str) -> ParsedJson | None:
-    """Read JSON leniently: numbers of any size, NaN, lone surrogates; return ``None`` for what is no JSON."""
+    """Parse JSON leniently, with numbers of any size, NaN and lone surrogates; return ``None`` for other text."""
     doubled: list[str] = []
 
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs) and not doubled:
+        merged = dict(pairs)
+        if len(merged) < len(pairs) and not doubled:
             doubled.append(Counter(name for name, _ in pairs).most_common(1)[0][0])
-        return found
+        return merged
 
     try:
         plain = text if isinstance(text, str) else text.decode("utf-8-sig")
@@ -47,10 +47,10 @@ def read(text: bytes | str) -> ParsedJson | None:
 
 
 def storable(written: ParsedJson) -> Any:
-    """Return the value of a result, as it can be stored.
+    """Return the value of a result in its stored form.
 
     Raises:
-        InvalidInputError: the value would not be kept as it was written.
+        InvalidInputError: the store would change the value.
         TooLargeError: the value is over the limit of results.
     """
     if written.doubled is not None:
@@ -69,5 +69,5 @@ def as_text(text: bytes, why: str | None) -> str:
 
 
 def _whole(text: str) -> int:
-    """Return a whole number; a number far beyond 64 bit may become another one that is."""
+    """Return a whole number; a number far beyond 64 bit may become another such number."""
     return int(text[:_MOST_DIGITS])

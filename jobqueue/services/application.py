@@ -1,4 +1,4 @@
-"""Everything one process needs, put together and taken apart again."""
+"""The composition of all services of one process, from start to close."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from jobqueue.journal import get_logger
 from jobqueue.services.access.access import Access
 from jobqueue.services.bulk.failures import MARK_SECONDS, Failures
 from jobqueue.services.bulk.operations import OPERATE_SECONDS, Operations
-from jobqueue.services.bulk.people import People
 from jobqueue.services.insight.audit import Audit
 from jobqueue.services.insight.events import Events
 from jobqueue.services.insight.job_counts import JobCounts
@@ -37,11 +36,11 @@ from jobqueue.services.limits.limiter import Limiter
 from jobqueue.services.outbox.batch_ends import BatchEnds
 from jobqueue.services.outbox.batch_restarts import BatchRestarts
 from jobqueue.services.outbox.dependencies import Dependencies
+from jobqueue.services.outbox.derived_jobs import DerivedJobs
 from jobqueue.services.outbox.outbox import Outboxes
 from jobqueue.services.outbox.revival import Revival
 from jobqueue.services.queues.explain import Explainer
 from jobqueue.services.queues.queues import Queues
-from jobqueue.services.queues.status import QueueStatuses
 from jobqueue.services.schedules.schedules import SCHEDULE_SECONDS, Scheduler, Schedules
 from jobqueue.services.signals.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.signals.log_signals import Logs
@@ -102,20 +101,20 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 _PROMOTE_SECONDS = 1.0
 _SWEEP_SECONDS = 2.0
-_TOLD_SECONDS = 1.0
-_MOST_TOLD = 10_000
+_ANNOUNCED_SECONDS = 1.0
+_MOST_ANNOUNCED = 10_000
 _KINDS = {"pending": "ready", "delayed": "delayed", "killed": "killed"}
 
 
 def worker_name() -> str:
-    """Return a name for this process under which it claims jobs: host, pid and a random part."""
+    """Return the name under which this process claims jobs: host, pid and a random part."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 class Runtime:
     """The services of one process on one database.
 
-    `open` gives the use cases; `start` adds what runs in the background: the change stream and the maintenance.
+    `open` returns the use cases; `start` adds the change stream and the maintenance in the background.
     """
 
     def __init__(self, settings: Settings, database: Database, embedded: EmbeddedMongo | None) -> None:
@@ -126,12 +125,14 @@ class Runtime:
         self.claims = ClaimStore(database)
         self.config_store = ConfigStore(database)
         self.configs = QueueConfigs(self.config_store, lambda: self.notifier.tell(Wakeup(kind="config")))
-        self._listing = Listing(database)
+        self.listing = Listing(database)
+        self.audit = Audit(AuditStore(database))
         self.dependencies, generations = DependencyStore(database), GenerationStore(database)
         self._batch_store = batch_store = BatchStore(database, self.jobs)
         dependencies = Dependencies(self.dependencies, self.jobs, self.notifier)
         self.requeues = requeues = RequeueStore(self.jobs)
-        ends = BatchEnds(batch_store, generations, self.jobs, requeues, self.dependencies, self.configs, self.notifier)
+        derived = DerivedJobs(self.jobs, self.dependencies, self.configs, self.notifier)
+        ends = BatchEnds(batch_store, generations, requeues, derived)
         self.limits, self.limit_keys, self.edits = LimitStore(database), LimitKeyStore(database), EditStore(database)
         self.breakers = Breakers(self.limits, self.configs, self.notifier)
         self.outboxes = Outboxes(
@@ -141,8 +142,7 @@ class Runtime:
             Revival(self.dependencies, self.jobs, requeues, ends),
             BatchRestarts(batch_store, generations, requeues, self.dependencies, self.claims, ends, self.notifier),
             self.breakers,
-            self.configs,
-            self.notifier,
+            derived,
         )
         self.producer = Producer(self.jobs, dependencies, self.outboxes, self.configs, self.notifier)
         self.logs = Logs(LogStore(database))
@@ -157,59 +157,36 @@ class Runtime:
             self.logs,
             self.notifier,
         )
-        self.admin = JobManager(
-            self.jobs,
-            requeues,
-            self.dependencies,
-            self.logs,
-            self._listing,
-            self.configs,
-            self.outboxes,
-            self.notifier,
+        self.manager = JobManager(
+            self.jobs, requeues, self.dependencies, self.listing, self.configs, self.outboxes, self.notifier, self.audit
         )
+        self.operations = Operations(OperationStore(database), self.jobs, self.manager)
         self.scope_checks = ScopeChecks(database)
         self.batches = Batches(
             batch_store,
             self.jobs,
             dependencies,
             self.outboxes,
-            self.admin,
+            self.operations,
             self.configs,
             self.notifier,
             self.scope_checks,
         )
-        self.operations = Operations(OperationStore(database), self.jobs, self.admin)
-        self.audit = Audit(audit_store := AuditStore(database))
         self.access = Access(TokenStore(database), self.audit)
-        self.people = People(self.admin, self.batches, self.operations, self.audit)
-        self.failures = Failures(FailureStore(database), self.people)
-        self.searches = Searches(found := SearchStore(database), AggregateStore(database, found))
+        self.failures = Failures(FailureStore(database), self.manager)
+        self.searches = Searches(search_store := SearchStore(database), AggregateStore(database, search_store))
         self.figures, self.pruning = QueueStore(database), PruningStore(database, self.jobs.readers)
         self.crashes = CrashDetector(neighbours := NeighbourStore(database))
         self.queues = Queues(
-            self.config_store,
-            audit_store,
-            self.figures,
-            self.admin,
-            self.breakers,
-            self.configs,
-            self.notifier,
+            self.config_store, self.figures, self.manager, self.outboxes, self.breakers, self.configs, self.notifier
         )
-        self.overview = QueueStatuses(self.queues, self.configs, self.figures, self.breakers, self.limits)
-        self.schedules = Schedules(scheduled := ScheduleStore(database))
+        self.schedules = Schedules(schedule_store := ScheduleStore(database))
         self.events = Events(JobStream(database))
-        self.waiting = JobWatch(self.admin, self.events)
-        self.scheduler = Scheduler(scheduled, self.producer)
+        self.waiting = JobWatch(self.jobs, self.events)
+        self.scheduler = Scheduler(schedule_store, self.producer)
         self.registry = WorkerRegistry(workers := WorkerStore(database), self.name)
         self.explainer = Explainer(
-            self.jobs,
-            self.configs,
-            self.limits,
-            self.breakers,
-            workers,
-            self.figures,
-            self.scope_checks,
-            neighbours,
+            self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.scope_checks, neighbours
         )
         self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
         self.roller = RollupWriter(rollups := RollupStore(database), database.clock)
@@ -218,22 +195,22 @@ class Runtime:
         self.stats = Stats(rollups, self.roller, self.job_counts, database.clock)
         self.readiness = Readiness(lambda: check_readiness(database))
         self.changes, self.keeper = WakeupStream(database), LeaseKeeper(database)
-        self._told: dict[tuple[str, str | None], float] = {}
-        self.notifier.listen(self._hear)
+        self._announced: dict[tuple[str, str | None], float] = {}
+        self.notifier.listen(self._on_wakeup)
         self._tasks: list[asyncio.Task[Any]] = []
         self._starting, self._closing = asyncio.Lock(), False
 
     @classmethod
     async def open(cls, settings: Settings, *, creates: bool = True) -> Runtime:
-        """Connect to the MongoDB of the settings, or to the embedded one, which is started if need be.
+        """Connect to the MongoDB of the settings, or to the embedded MongoDB, which is started if need be.
 
         Args:
             settings: of the process.
-            creates: make the database if it is not there.
+            creates: create the database if it does not exist.
 
         Raises:
-            NoDatabaseError: it is not there, and not to be made.
-            DatabaseError: it cannot be reached, is not suitable, or cannot be started.
+            NoDatabaseError: the database does not exist, and ``creates`` is false.
+            DatabaseError: MongoDB cannot be reached, is not suitable, or cannot be started.
         """
         embedded = None
         url = settings.mongo_url
@@ -251,7 +228,7 @@ class Runtime:
         return cls(settings, database, embedded)
 
     async def start(self) -> None:
-        """Begin the background work, unless it goes on already."""
+        """Start the background work, once."""
         async with self._starting:
             if self._tasks:
                 return
@@ -275,7 +252,7 @@ class Runtime:
             configs,
             adopter,
             Loop("reaper", reaper.run_once, every=self.settings.reap_interval),
-            Loop("completer", self._sweep, every=_SWEEP_SECONDS),
+            Loop("completer", self.outboxes.run_once, every=_SWEEP_SECONDS),
             Loop("scheduler", self.scheduler.run_once, every=SCHEDULE_SECONDS),
             Loop("audit", AuditOutbox(self.database).run_once, every=DRAIN_SECONDS),
             Loop("additions", self._batch_store.additions.run_once, every=SWEEP_SECONDS),
@@ -299,8 +276,8 @@ class Runtime:
         self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
 
     def relatives(self, job: Job) -> JobRelatives:
-        """Return where a running job finds its relatives, and adds jobs to its batch."""
-        return JobRelatives(self._listing, self.dependencies, self.batches, job)
+        """Return the relatives of a running job."""
+        return JobRelatives(self.listing, self.dependencies, self.batches, job)
 
     def dispatcher(self, lanes: Callable[[], Sequence[Lane]], *, concurrency: int | None = None) -> Dispatcher:
         """Return a dispatcher for processors of this process."""
@@ -318,7 +295,7 @@ class Runtime:
         return made
 
     async def close(self) -> None:
-        """Stop the background work, close the connection and let go of the embedded MongoDB."""
+        """Stop the background work, close the connection and release the embedded MongoDB."""
         self._closing = True
         for task in self._tasks:
             task.cancel()
@@ -328,7 +305,7 @@ class Runtime:
         await self.changes.stop()
         await self.events.stop()
         self.edits.close()
-        await self.work.drain()
+        await self.work.give_backs.drain()
         await self.outboxes.drain()
         await self.access.drain()
         await asyncio.to_thread(self.keeper.stop)
@@ -337,7 +314,7 @@ class Runtime:
             await asyncio.to_thread(self.embedded.release)
 
     def _relay(self, event: WakeupEvent) -> None:
-        """Turn what the database tells into wake-ups of this process, but for what this process has told itself."""
+        """Turn changes in the database into wake-ups, except for changes that this process has announced itself."""
         kind = _KINDS.get(event.state or "", "all")
         if event.kind == "gap":
             self.notifier.tell(Wakeup(kind="all", relayed=True))
@@ -351,20 +328,13 @@ class Runtime:
             self.notifier.tell(wake)
 
     def _is_news(self, kind: str, job_id: str | None) -> bool:
-        return self._told.pop((kind, job_id), 0.0) < time.monotonic()
+        return self._announced.pop((kind, job_id), 0.0) < time.monotonic()
 
-    def _remember(self, wake: Wakeup) -> None:
-        """Note what this process tells itself: the database will tell the same in a moment."""
-        if wake.relayed or wake.job_id is None or not self._tasks:
-            return
-        self._told[wake.kind, wake.job_id] = time.monotonic() + _TOLD_SECONDS
-        if len(self._told) > _MOST_TOLD:
-            self._told.pop(next(iter(self._told)))
-
-    def _hear(self, wake: Wakeup) -> None:
-        self._remember(wake)
+    def _on_wakeup(self, wake: Wakeup) -> None:
+        """Remember announcements of this process, which the change stream repeats in a moment."""
+        if not wake.relayed and wake.job_id is not None and self._tasks:
+            self._announced[wake.kind, wake.job_id] = time.monotonic() + _ANNOUNCED_SECONDS
+            if len(self._announced) > _MOST_ANNOUNCED:
+                self._announced.pop(next(iter(self._announced)))
         if wake.kind in {"ready", "all"}:
             self.claims.unsettle(wake.queue, wake.priority)
-
-    async def _sweep(self) -> None:
-        await self.outboxes.run_once()

@@ -1,4 +1,4 @@
-"""`JobQueue`: the Python face of the queue."""
+"""`JobQueue`: the Python API of the queue."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ AddedMember = list["AddedJob"]
 
 
 class JobQueue:
-    """Adds jobs, runs handlers, and looks at what became of them.
+    """Adds jobs, runs handlers, and manages jobs and batches.
 
-    Nothing happens until the first call: then it connects, to ``JOBQUEUE_MONGO_URL`` or to the embedded MongoDB, which
-    is started if it does not run. Use it in one event loop; ``async with`` or `close` end the connection.
+    The first call connects to ``JOBQUEUE_MONGO_URL`` or to the embedded MongoDB, which is started if need be. One queue
+    belongs to one event loop; ``async with`` or `close` end the connection.
 
     Args:
-        settings: instead of the ones from the environment.
+        settings: in place of those from the environment.
         overrides: single settings by name, such as ``mongo_url`` or ``db``.
 
     Raises:
-        SettingsError: when it connects.
+        SettingsError: from the first call.
         DatabaseError: from any call.
     """
 
@@ -69,13 +69,13 @@ class JobQueue:
         await self.close()
 
     def settle_for(self, flags: Mapping[str, object]) -> Settings:
-        """Return the settings of this queue: where the constructor left something open, the flags fill it in."""
+        """Return the settings of this queue, with the flags for settings that the constructor left open."""
         if self._settings is None:
             self._settings = Settings.load({**flags, **self._overrides})
         return self._settings
 
     async def open(self) -> Runtime:
-        """Connect if not connected yet, and return the services behind this queue; a forked process connects anew."""
+        """Connect once, and return the services behind this queue; a forked process connects anew."""
         self._leave_to_parent()
         if self._runtime is None:
             async with self._lock:
@@ -84,7 +84,7 @@ class JobQueue:
         return self._runtime
 
     async def close(self) -> None:
-        """Close the connection; the next call would open it again."""
+        """Close the connection; a further call opens it again."""
         self._leave_to_parent()
         runtime, self._runtime = self._runtime, None
         if runtime is not None:
@@ -93,7 +93,7 @@ class JobQueue:
     def _leave_to_parent(self) -> None:
         """In a forked process, leave alone the connection that belongs to the parent."""
         if self._process != os.getpid():
-            # Kept, as the end of its objects would close sockets that both processes share.
+            # Kept, because the end of its objects would close sockets that both processes share.
             self._inherited, self._runtime = self._runtime, None
             self._process, self._lock = os.getpid(), asyncio.Lock()
 
@@ -102,8 +102,8 @@ class JobQueue:
 
         Args:
             kind: the job type.
-            queue: the queue to take them from.
-            concurrency: how many of them run at a time in this process; ``None`` for as many as the worker takes.
+            queue: the queue of the jobs.
+            concurrency: jobs of the type at a time in this process; ``None`` for as many as the worker takes.
 
         Raises:
             InvalidInputError: a wrong name or number, or a type that has a handler already.
@@ -123,19 +123,14 @@ class JobQueue:
         return register
 
     async def add(
-        self,
-        kind: str,
-        data: Mapping[str, Any] | None = None,
-        *,
-        session: Any = None,
-        **fields: Unpack[JobOptions],
+        self, kind: str, data: Mapping[str, Any] | None = None, *, session: Any = None, **fields: Unpack[JobOptions]
     ) -> Job:
         """Add a job and return it.
 
         Args:
-            kind: its type; the handler is chosen by it.
+            kind: its type, which selects the handler.
             data: its input.
-            session: a Motor session of the caller's own transaction: then the job exists exactly if that commits.
+            session: a Motor session of the caller's transaction; the job exists exactly if the transaction commits.
             fields: any other field of `NewJob`.
 
         Raises:
@@ -149,25 +144,25 @@ class JobQueue:
         """Add up to 1,000 jobs, all or none.
 
         Raises:
-            InvalidInputError: none or too many.
-            KeyConflictError: the key of one is taken.
+            InvalidInputError: no jobs, or too many.
+            KeyConflictError: an unfinished job has the key of one.
         """
         return await (await self.open()).producer.add_all(jobs)
 
     async def add_batch(self, batch: NewBatch) -> tuple[BatchView, AddedMember]:
-        """Create a batch and its first jobs, all or nothing; return it, and the ids of its jobs in their order.
+        """Create a batch and its first jobs, all or nothing; return the batch, and the ids of its jobs in their order.
 
         Raises:
             InvalidInputError: naming each unacceptable job, double or unknown ref, and jobs that wait for each other.
-            KeyConflictError: the key of one is taken.
+            KeyConflictError: an unfinished job has the key of one.
         """
         return await (await self.open()).batches.create(batch)
 
     async def add_to_batch(self, batch_id: str, members: Sequence[Member], *, token: str | None = None) -> AddedMember:
-        """Add jobs to an open batch, all or none; with the token of a running job of it also to a sealed one.
+        """Add jobs to an open batch, all or none; with the token of a running job of the batch also to a sealed batch.
 
         Raises:
-            ConflictError: it is sealed or has finished.
+            ConflictError: the batch is sealed or has finished.
         """
         return await (await self.open()).batches.add(check_id(batch_id), members, token=token)
 
@@ -176,66 +171,66 @@ class JobQueue:
         return await (await self.open()).batches.get(check_id(batch_id))
 
     async def seal_batch(self, batch_id: str) -> BatchView:
-        """Say that no further jobs will come."""
+        """Exclude further jobs: the batch finishes when all its jobs have ended."""
         return await (await self.open()).batches.seal(check_id(batch_id))
 
     async def requeue_batch(self, batch_id: str, *, callbacks: bool = False) -> BatchView:
-        """Restart what has failed or was killed, and what was killed because of it.
+        """Restart failed and killed jobs, and jobs that were killed because of them.
 
         Args:
-            batch_id: which one.
-            callbacks: let the callbacks for success come again if they came before.
+            batch_id: the batch.
+            callbacks: repeat the callbacks for success that came before.
         """
         return await (await self.open()).batches.requeue(check_id(batch_id), callbacks=callbacks)
 
     async def kill_batch(self, batch_id: str) -> int:
-        """Kill all unfinished jobs of a batch; return how many."""
-        return await (await self.open()).batches.kill(check_id(batch_id))
+        """Kill all unfinished jobs of a batch; return their number."""
+        return await (await self.open()).batches.kill_all(check_id(batch_id))
 
     async def get(self, job_id: str) -> Job:
         """Return a job.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: there is no job of this id.
         """
-        return await (await self.open()).admin.get(check_id(job_id))
+        return await (await self.open()).jobs.whole(check_id(job_id))
 
     async def list(self, query: JobQuery | None = None) -> Page:
-        """Return a page of jobs, newest first unless the query says otherwise."""
-        return await (await self.open()).admin.page(query or JobQuery())
+        """Return a page of jobs, newest first by default."""
+        return await (await self.open()).listing.page(query or JobQuery())
 
     async def logs(self, job_id: str, *, after: int = 0, limit: int = 1000) -> NumberedLines:
         """Return log lines with their numbers, from number ``after`` on."""
-        return await (await self.open()).admin.logs(check_id(job_id), after=after, limit=limit)
+        return await (await self.open()).logs.lines(check_id(job_id), after=after, limit=limit)
 
     async def family(self, job_id: str) -> Family:
         """Return the relatives of a job."""
-        return await (await self.open()).admin.family(check_id(job_id))
+        return await (await self.open()).manager.family(check_id(job_id))
 
     async def kill(self, job_id: str, reason: str = "killed by a person") -> Job:
         """End an unfinished job."""
-        return await (await self.open()).admin.kill(check_id(job_id), reason)
+        return await (await self.open()).manager.kill(check_id(job_id), reason)
 
     async def requeue(self, job_id: str, **changes: Any) -> Job:
         """Start an ended or delayed job anew, possibly with other ``data``, ``attempts``, ``backoff``, ``priority``."""
-        return await (await self.open()).admin.requeue(check_id(job_id), changes)
+        return await (await self.open()).manager.requeue(check_id(job_id), changes)
 
     async def patch(self, job_id: str, **changes: Any) -> Job:
         """Change fields of a job that is not processing."""
-        return await (await self.open()).admin.patch(check_id(job_id), changes)
+        return await (await self.open()).manager.patch(check_id(job_id), changes)
 
     async def delete(self, job_id: str) -> None:
         """Delete a job that is not processing, with its logs."""
-        await (await self.open()).admin.delete(check_id(job_id))
+        await (await self.open()).manager.delete(check_id(job_id))
 
     async def pause(self, queue: str = DEFAULT_QUEUE, *, paused: bool = True) -> None:
-        """Claim nothing from a queue any more, in no process, or (``paused=False``) again."""
+        """Stop all processes from claiming from a queue, or (``paused=False``) let them claim again."""
         runtime = await self.open()
         await runtime.queues.set_paused(check_queue(queue), paused=paused)
 
     @contextlib.asynccontextmanager
     async def working(self, *, concurrency: int | None = None) -> AsyncIterator[Dispatcher]:
-        """Run the handlers in this process while the block lasts; at its end running jobs are finished or given back.
+        """Run the handlers in this process during the block; its end finishes running jobs or gives them back.
 
         Args:
             concurrency: jobs at a time.
@@ -251,7 +246,7 @@ class JobQueue:
             await task
 
     def lanes(self, runtime: Runtime) -> Callable[[], Sequence[Lane]]:
-        """Return what gives the lanes of the present handlers."""
+        """Return a function that returns the lanes of the present handlers."""
         processor = CallbackProcessor(self.handlers, runtime.relatives)
 
         def present() -> Sequence[Lane]:

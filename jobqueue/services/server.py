@@ -1,9 +1,9 @@
-"""What a service needs besides its runtime: lanes for webhooks and commands, and an embedded MongoDB kept alive."""
+"""Parts of a server besides its runtime: lanes for webhooks and commands, and restarts of the embedded MongoDB."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.work.processing import ANY_TYPE, ProcessorConfig, WebhookConfig
@@ -19,45 +19,35 @@ if TYPE_CHECKING:
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.domain.work.verdict import Processor
     from jobqueue.processors.commands.commands_file import Command
+    from jobqueue.processors.webhooks.webhook import WebhookClient
     from jobqueue.services.application import Runtime
     from jobqueue.services.signals.config import QueueConfigs
 
 log = get_logger(__name__)
 LOOK_SECONDS: Final = 2.0
-"""Between looks at the embedded MongoDB."""
-
-
-class WebhookProcessors(Protocol):
-    """Makes processors that send jobs to webhooks."""
-
-    @property
-    def stop_seconds(self) -> float:
-        """Seconds a cancelled request may take to end."""
-
-    def processor(self, config: WebhookConfig, token: str) -> Processor:
-        """Return the processor for one claimed job."""
+"""Seconds between looks at the embedded MongoDB."""
 
 
 class LocalProcessors:
-    """What this process can run of what the queues are configured for.
+    """The processors of the queues' configurations that this process can run.
 
     Args:
         webhooks: sends jobs.
-        commands: of this process's own command file, by name; others it leaves to processes that have them.
+        commands: of this process's own command file, by name; other commands are left to other processes.
         url: of this process's API, for the commands.
     """
 
-    def __init__(self, webhooks: WebhookProcessors, commands: Mapping[str, Command], url: str | None) -> None:
+    def __init__(self, webhooks: WebhookClient, commands: Mapping[str, Command], url: str | None) -> None:
         self._webhooks = webhooks
         self._commands = commands
         self._url = url
 
     def has(self, config: ProcessorConfig) -> bool:
-        """Tell whether this process can run such jobs."""
+        """Return true if this process can run such jobs."""
         return isinstance(config, WebhookConfig) or config.name in self._commands
 
     def stop_seconds(self, config: ProcessorConfig) -> float:
-        """Return how long a run may take to end when its time is over."""
+        """Return the seconds that a run may take to end after its time is over."""
         if isinstance(config, WebhookConfig):
             return self._webhooks.stop_seconds
         return CommandProcessor.slowest_end(self._commands[config.name])
@@ -70,12 +60,7 @@ class LocalProcessors:
 
 
 class ConfiguredLanes:
-    """The lanes that the present configuration asks for; they follow its changes.
-
-    Args:
-        configs: of all queues.
-        local: what this process can run.
-    """
+    """The lanes of the present configuration, for the processors that this process can run."""
 
     def __init__(self, configs: QueueConfigs, local: LocalProcessors) -> None:
         self._configs = configs
@@ -94,16 +79,16 @@ class ConfiguredLanes:
 
 
 class EmbeddedRestarter:
-    """Starts the embedded MongoDB again if it has died."""
+    """Restarts the embedded MongoDB after its death."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
     async def run_once(self) -> None:
-        """Look whether it answers, and use it anew if not: that starts it if it does not run.
+        """Ask MongoDB for a sign of life; without one acquire the embedded MongoDB anew, which starts it if need be.
 
         Raises:
-            DatabaseError: it cannot be started, or not where this process would find it.
+            DatabaseError: MongoDB cannot be started, or only at another address.
         """
         used = self._runtime.embedded
         if used is None:
@@ -111,13 +96,13 @@ class EmbeddedRestarter:
         try:
             await self._runtime.database.ping()
         except DatabaseUnavailableError as error:
-            log.warning("the embedded MongoDB does not answer", error=str(error))
+            log.warning("embedded MongoDB unreachable", error=str(error))
         else:
             return
         settings = self._runtime.settings
         anew = await asyncio.to_thread(EmbeddedMongo.acquire, settings.data_dir, mongod=settings.mongod)
         if anew.pid == used.pid:
-            # It was only slow.
+            # The server was only slow.
             await asyncio.to_thread(anew.release)
             return
         if anew.url != used.url:
@@ -125,36 +110,36 @@ class EmbeddedRestarter:
             raise DatabaseUnavailableError(f"its port is taken, so it runs at {anew.url} now: restart this process")
         self._runtime.embedded = anew
         await asyncio.to_thread(used.release)
-        log.info("the embedded MongoDB runs again", pid=anew.pid)
+        log.info("embedded MongoDB restarted", pid=anew.pid)
 
 
 def lanes(known: Mapping[str, QueueConfig], local: LocalProcessors) -> list[Lane]:
-    """Return a lane for each queue that has processors for this process: of any type if one of them is for all."""
-    found = []
+    """Return a lane for each queue with processors for this process; of any type if one of them takes all types."""
+    made = []
     for queue, config in sorted(known.items()):
-        mine = {kind for kind, one in config.processors.items() if local.has(one)}
-        others = set(config.processors) - mine
-        if others:
-            log.warning("processors that are not here", queue=queue, types=sorted(others))
+        mine = {kind for kind, processor in config.processors.items() if local.has(processor)}
+        elsewhere = set(config.processors) - mine
+        if elsewhere:
+            log.warning("processors missing", queue=queue, types=sorted(elsewhere))
         if not mine:
             continue
         types = None if ANY_TYPE in mine else tuple(sorted(mine))
-        excluded = tuple(sorted(others)) if types is None else ()
+        excluded = tuple(sorted(elsewhere)) if types is None else ()
         slowest = max(local.stop_seconds(config.processors[kind]) for kind in mine)
         maker = _maker(config, local)
-        found.append(
+        made.append(
             Lane(queue=queue, types=types, processor=maker, excluded=excluded, stop_seconds=slowest, config=config)
         )
-    return found
+    return made
 
 
 def _maker(config: QueueConfig, local: LocalProcessors) -> Callable[[Job], Processor]:
-    """Return what finds the processor of a job in the configuration it was claimed under."""
+    """Return a function that finds the processor of a job in the configuration under which the job was claimed."""
 
     def processor(job: Job) -> Processor:
-        wanted = config.processor_for(job.type)
-        if wanted is None or job.claim is None:
+        processor_config = config.processor_for(job.type)
+        if processor_config is None or job.claim is None:
             raise TypeError(f"job {job.id} was claimed for a processor and has none")
-        return local.make(wanted, job.claim.token)
+        return local.make(processor_config, job.claim.token)
 
     return processor

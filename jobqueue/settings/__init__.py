@@ -1,7 +1,7 @@
-"""What can be set, and from where: flags > ``JOBQUEUE_*`` environment > ``jobqueue.toml`` > defaults.
+"""Settings, by priority from flags, the ``JOBQUEUE_*`` environment, ``jobqueue.toml``, and defaults.
 
-`table` names, explains and holds the settings, `rules` says what is acceptable, `layers` finds the values as text,
-`parsing` turns text into values. Only the composition root sees `Settings`; everything else is given what it needs.
+`table` names, explains and holds the settings, `layers` finds their values as text, `rules` parses and checks the
+texts. Only the composition root sees `Settings`; it gives all other parts the values that they need.
 """
 
 from jobqueue.settings.layers import mask_url

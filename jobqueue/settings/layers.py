@@ -1,17 +1,16 @@
-"""Find the settings' values, as text: in flags, in the environment, in files. Unknown names are mistakes."""
+"""Find the values of settings as text, in flags, in the environment and in files. Unknown names are mistakes."""
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobqueue.settings.rules import LISTS, NOUNS, TAKES, Rule, shown
+from jobqueue.settings.rules import Kind, Rule, shown, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 PREFIX = "JOBQUEUE_"
@@ -36,9 +35,9 @@ class SettingText:
     """Hold a value as text.
 
     Attributes:
-        where: names it in messages, such as ``JOBQUEUE_PORT (environment)``.
-        source: where it is from, such as ``environment`` or the path of a file.
-        base: the absolute directory that a relative path starts at.
+        where: its name in messages, such as ``JOBQUEUE_PORT (environment)``.
+        source: its origin, such as ``environment`` or the path of a file.
+        base: the absolute directory at which a relative path starts.
     """
 
     text: str
@@ -53,24 +52,24 @@ def env_name(name: str) -> str:
 
 
 def mask_url(url: str) -> str:
-    """Return a MongoDB URL fit for logs, its password and secret options masked: rather too much than too little."""
+    """Return a MongoDB URL for logs, with its password and secret options masked, rather too much than too little."""
     return _SECRET_OPTION.sub(rf"\1{MASK}", _PASSWORD.sub(rf"://\1:{MASK}@", url, count=1))
 
 
 def from_flags(
     rules: Mapping[str, Rule], flags: Mapping[str, object], cwd: Path, mistakes: list[str]
 ) -> dict[str, SettingText]:
-    """Return what the command line gives; ``None`` is not given. Mistakes are added to `mistakes`."""
-    given = {name: value for name, value in flags.items() if value is not None}
+    """Return the values of flags that are not ``None``; add mistakes to `mistakes`."""
+    values = {name: value for name, value in flags.items() if value is not None}
     return _from_values(
-        rules, given, lambda name: f"--{shown(name, '').replace('_', '-')} (flag)", ("flag", cwd), mistakes
+        rules, values, lambda name: f"--{shown(name, '').replace('_', '-')} (flag)", ("flag", cwd), mistakes
     )
 
 
 def from_file(
     rules: Mapping[str, Rule], environ: Mapping[str, str], cwd: Path, mistakes: list[str]
 ) -> dict[str, SettingText]:
-    """Return what ``JOBQUEUE_CONFIG`` or ``jobqueue.toml`` gives. Mistakes are added to `mistakes`."""
+    """Return the values of the file ``JOBQUEUE_CONFIG`` or ``jobqueue.toml``; add mistakes to `mistakes`."""
     named = environ.get(_CONFIG, "").strip()
     path = cwd / (named or FILE_NAME)
     title = shown(named, "") if named else FILE_NAME
@@ -92,23 +91,23 @@ def from_file(
 def from_environment(
     rules: Mapping[str, Rule], environ: Mapping[str, str], cwd: Path, mistakes: list[str]
 ) -> dict[str, SettingText]:
-    """Return what ``JOBQUEUE_*`` variables give; empty ones are not set. Mistakes are added to `mistakes`."""
-    given = {key: value.strip() for key, value in environ.items() if value.strip() and _is_ours(key, value)}
-    found = {}
+    """Return the values of ``JOBQUEUE_*`` variables that are not empty; add mistakes to `mistakes`."""
+    variables = {key: value.strip() for key, value in environ.items() if value.strip() and _is_ours(key, value)}
+    texts = {}
     for name, rule in rules.items():
         key = env_name(name)
-        text, file_name = given.pop(key, None), given.pop(f"{key}_FILE", None) if rule.secret else None
+        text, file_name = variables.pop(key, None), variables.pop(f"{key}_FILE", None) if rule.secret else None
         if text and file_name:
             mistakes.append(f"{key} (environment): is set together with {key}_FILE; unset one of them")
         elif text:
-            found[name] = SettingText(text=text, where=f"{key} (environment)", source="environment", base=cwd)
+            texts[name] = SettingText(text=text, where=f"{key} (environment)", source="environment", base=cwd)
         elif file_name:
             where, source = f"{key}_FILE (environment)", f"{file_name} ({key}_FILE)"
             if secret := _read_secret(cwd, file_name, where, mistakes):
-                found[name] = SettingText(text=secret, where=where, source=source, base=cwd)
+                texts[name] = SettingText(text=secret, where=where, source=source, base=cwd)
     known = [env_name(name) for name in rules]
-    mistakes += [_unknown(f"{shown(key, '')} (environment)", key, known) for key in sorted(given)]
-    return found
+    mistakes += [unknown(f"{shown(key, '')} (environment)", key, known) for key in sorted(variables)]
+    return texts
 
 
 def _from_values(
@@ -118,25 +117,25 @@ def _from_values(
     origin: tuple[str, Path],
     mistakes: list[str],
 ) -> dict[str, SettingText]:
-    found = {}
+    texts = {}
     source, base = origin
     for name, value in values.items():
         rule = rules.get(name)
-        text = _text(value, rule.parser) if rule else None
+        text = _text(value, rule.kind) if rule else None
         if not rule:
-            mistakes.append(_unknown(where(name), name.replace("-", "_"), rules))
+            mistakes.append(unknown(where(name), name.replace("-", "_"), rules))
         elif text is None:
-            mistakes.append(f"{where(name)}: is not {NOUNS[rule.parser]}")
-        elif not text and rule.parser not in LISTS:
+            mistakes.append(f"{where(name)}: is not {rule.kind.noun}")
+        elif not text and not rule.kind.is_list:
             mistakes.append(f"{where(name)}: is empty")
         else:
-            found[name] = SettingText(text=text, where=where(name), source=source, base=base)
-    return found
+            texts[name] = SettingText(text=text, where=where(name), source=source, base=base)
+    return texts
 
 
-def _text(value: object, parser: str) -> str | None:
+def _text(value: object, kind: Kind) -> str | None:
     items = value if isinstance(value, list | tuple) else [value]
-    if not isinstance(value, TAKES[parser]) or any(isinstance(item, bool | dict | list | tuple) for item in items):
+    if not isinstance(value, kind.types) or any(isinstance(item, bool | dict | list | tuple) for item in items):
         return None
     try:
         return ",".join(str(item) for item in items).strip()
@@ -164,8 +163,3 @@ def _read_secret(cwd: Path, file_name: str, where: str, mistakes: list[str]) -> 
             mistakes.append(f"{where}: {name} is empty")
         return text
     return ""
-
-
-def _unknown(where: str, name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"{where}: is not a setting" + (f"; did you mean {close[0]}?" if close else "")

@@ -1,6 +1,6 @@
-"""The URL of MongoDB: its mistakes, its database, and the options that jobqueue sets by itself.
+"""Check the URL of MongoDB, and read its database and its options.
 
-No message shows a part of the URL that may be a piece of a password which was not percent-encoded.
+No message shows a part of the URL that may belong to a password without percent-encoding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OVERRIDDEN: Final = frozenset(
     | {"readpreferencetags", "maxstalenessseconds", "sockettimeoutms", "appname", "connect", "uuidrepresentation"}
     | {"tz_aware", "datetime_conversion", "unicode_decode_error_handler", "waitqueuemultiple"}
 )
-"""Options, in lower case, for which jobqueue has values of its own: the promises rest on them."""
+"""Options, in lower case, that jobqueue sets itself because its promises rest on them."""
 OF_MAIN_POOL: Final = frozenset({"timeoutms", "minpoolsize", "maxpoolsize", "maxidletimems", "waitqueuetimeoutms"})
 """Options, in lower case, that do not hold for the connections of change streams and heartbeats."""
 _FLAGS: Final = (
@@ -68,15 +68,15 @@ class _Option:
 
 
 def mistakes(url: str) -> list[str]:
-    """Return all that is wrong with a URL, one phrase each, without any part that may be secret."""
-    found = _FORM.fullmatch(url)
-    if found is None:
+    """Return all mistakes in a URL, one phrase each, without any part that may be secret."""
+    parts = _FORM.fullmatch(url)
+    if parts is None:
         return ["does not begin with mongodb:// or mongodb+srv:// and a host"]
     wrong = []
     if " " in url or not url.isprintable():
         wrong.append("has a space or a control character: write it as %20 and the like")
-    wrong += _of_authority(found["authority"], is_srv=found["scheme"] != "mongodb")
-    path, query = found["path"] or "", found["query"] or ""
+    wrong += _of_authority(parts["authority"], is_srv=parts["scheme"] != "mongodb")
+    path, query = parts["path"] or "", parts["query"] or ""
     if "@" in path or re.search(r'[/\\"]', unquote(path)):
         wrong.append(f"has a path that is not the name of a database; {_ESCAPES}")
     if "&" in query and ";" in query:
@@ -91,8 +91,8 @@ def mistakes(url: str) -> list[str]:
 
 def database(url: str) -> str | None:
     """Return the database that a URL names in its path, unless the database belongs to MongoDB itself."""
-    found = _FORM.fullmatch(url)
-    path = "" if found is None else found["path"] or ""
+    parts = _FORM.fullmatch(url)
+    path = "" if parts is None else parts["path"] or ""
     name = unquote(path).partition(".")[0]
     return None if "@" in path or not name or name in _SYSTEM else name
 
@@ -105,9 +105,9 @@ def without(url: str, names: Collection[str]) -> str:
 
 
 def without_password(text: str, url: str) -> str:
-    """Return a message about a URL without its password, should the message show the password."""
-    found = _FORM.fullmatch(url)
-    password = "" if found is None else found["authority"].rpartition("@")[0].partition(":")[2]
+    """Return a message about a URL with the password of the URL masked."""
+    parts = _FORM.fullmatch(url)
+    password = "" if parts is None else parts["authority"].rpartition("@")[0].partition(":")[2]
     for secret in {password, unquote(password)}:
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
@@ -126,11 +126,11 @@ def _of_authority(authority: str, *, is_srv: bool) -> list[str]:
     wrong = []
     if at and (not _USER.fullmatch(user) or user.startswith(":") or not user):
         wrong.append(f"has a user name or a password that cannot be read; {_ESCAPES}")
-    found = [_HOST.fullmatch(host) for host in hosts.split(",")]
-    ports = [one["port"] for one in found if one is not None and one["port"] is not None]
-    if None in found or any(not 1 <= int(port) <= PORT_MAXIMUM for port in ports):
+    parts = [_HOST.fullmatch(host) for host in hosts.split(",")]
+    ports = [part["port"] for part in parts if part is not None and part["port"] is not None]
+    if None in parts or any(not 1 <= int(port) <= PORT_MAXIMUM for port in ports):
         wrong.append(f"has a host or a port that cannot be read; {_ESCAPES}")
-    elif is_srv and (len(found) > 1 or ports):
+    elif is_srv and (len(parts) > 1 or ports):
         wrong.append("begins with mongodb+srv://, after which one host is due, without a port")
     return wrong
 
@@ -152,7 +152,7 @@ def _objection(option: _Option, *, is_telling: bool) -> str | None:
 
 
 def _of_value(known: str, name: str, value: str) -> str | None:
-    """Object to a value that the driver would ignore, or with which nothing works."""
+    """Object to a value that the driver would ignore, or that breaks every operation."""
     if name in _IS_FLAG and value not in {"true", "false"}:
         return f"sets {known} to neither true nor false"
     least = _LEAST.get(name)

@@ -1,15 +1,17 @@
-"""What a value must be like to be accepted. A check returns its objection, or nothing."""
+"""Rules that the values of settings follow, and the messages for values that break them."""
 
 from __future__ import annotations
 
+import difflib
+import math
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable
 
 Network = IPv4Network | IPv6Network
 
@@ -18,33 +20,30 @@ PORT_MAXIMUM = 65_535
 HOST_MAXIMUM = 253
 SHOWN_MAXIMUM = 200
 
-NOUNS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "path": "a path",
-    "networks": "a list of networks",
-    "ports": "a list of ports",
-    "hosts": "a list of host names",
-}
-TAKES: dict[str, tuple[type, ...]] = {
-    "int": (str, int),
-    "float": (str, int, float),
-    "str": (str,),
-    "path": (str, Path),
-    "networks": (str, list, tuple),
-    "ports": (str, list, tuple),
-    "hosts": (str, list, tuple),
-}
+
+class Kind(NamedTuple):
+    """A kind of value.
+
+    Attributes:
+        noun: of a value, for messages.
+        types: of values in files and flags.
+        parse: returns the value of a text, or raises `ValueError`.
+        is_list: a text has any number of values, and may be empty.
+    """
+
+    noun: str
+    types: tuple[type, ...]
+    parse: Callable[[str], Any]
+    is_list: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Explain one setting and say what it accepts.
+    """One setting's explanation, and its rules for values.
 
     Attributes:
         help: one sentence without a full stop.
-        parser: a key of `NOUNS`: a method of `environs.Env`, or one of `LISTS`.
+        kind: of its value.
         secret: never shown, and readable from a file named by ``JOBQUEUE_X_FILE``.
         bounds: least and greatest number.
         choices: the only texts accepted, in any case.
@@ -52,11 +51,25 @@ class Rule:
     """
 
     help: str
-    parser: str
+    kind: Kind
     secret: bool = False
     bounds: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     check: Callable[[Any], str | list[str]] | None = None
+
+    def parse(self, text: str) -> tuple[Any, list[str]]:
+        """Return the value of a text and all objections to the value."""
+        try:
+            value = self.kind.parse(text.lower() if self.choices else text)
+        except ValueError as error:
+            return None, [f"will not do: {error}" if self.kind.is_list else f"is not {self.kind.noun}"]
+        answer = self.check(value) if self.check else []
+        objections = [answer] if isinstance(answer, str) else [*answer]
+        if self.bounds and not self.bounds[0] <= value <= self.bounds[1]:
+            objections.append("is not between {:.10g} and {:.10g}".format(*self.bounds))
+        if self.choices and value not in self.choices:
+            objections.append(f"is none of {', '.join(self.choices)}")
+        return value, [objection for objection in objections if objection]
 
 
 def shown(text: str, quote: str = '"') -> str:
@@ -65,15 +78,21 @@ def shown(text: str, quote: str = '"') -> str:
     return quote + (plain if len(plain) <= SHOWN_MAXIMUM else f"{plain[:SHOWN_MAXIMUM]}…") + quote
 
 
+def unknown(where: str, name: str, known: Iterable[str], noun: str = "a setting") -> str:
+    """Return the mistake of a name that is not known, with the known name that is most like it."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"{where}: is not {noun}" + (f"; did you mean {close[0]}?" if close else "")
+
+
 def check_db(text: str) -> str:
-    """Object to what MongoDB would not take as the name of a database, or keeps for itself."""
+    """Object to a name that MongoDB refuses for databases or keeps for itself."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}", text):
         return "may have up to 63 letters, digits, - and _"
     return "belongs to MongoDB itself" if text in {"admin", "config", "local"} else ""
 
 
 def check_host(text: str) -> str:
-    """Object to what is neither a host name nor an IP address."""
+    """Object to a text that is neither a host name nor an IP address."""
     try:
         ip_address(text)
     except ValueError:
@@ -82,14 +101,14 @@ def check_host(text: str) -> str:
 
 
 def check_token(text: str) -> str:
-    """Object to what is too short, or cannot travel in an HTTP header."""
+    """Object to a token that is too short or cannot travel in an HTTP header."""
     if not re.fullmatch(r"[\x21-\x7e]*", text):
         return "may have only printable ASCII characters, without spaces: it travels in an HTTP header"
     return "" if len(text) >= TOKEN_MINIMUM else f"has {len(text)} characters; at least {TOKEN_MINIMUM} are needed"
 
 
 def check_path(value: Path) -> str:
-    """Object to what can never be a path."""
+    """Object to a text that can never be a path."""
     if "\0" in str(value):
         return "has a NUL character"
     try:
@@ -103,7 +122,7 @@ def parse_networks(text: str) -> tuple[Network, ...]:
     """Return the comma-separated networks in CIDR notation; a bare address is a network of one.
 
     Raises:
-        ValueError: naming the first that is none.
+        ValueError: naming the first item that is none.
     """
     return tuple(_network(item) for item in _items(text))
 
@@ -112,7 +131,7 @@ def parse_ports(text: str) -> tuple[int, ...]:
     """Return the comma-separated TCP ports.
 
     Raises:
-        ValueError: naming the first that is none.
+        ValueError: naming the first item that is none.
     """
     items = _items(text)
     for item in items:
@@ -125,15 +144,26 @@ def parse_hosts(text: str) -> tuple[str, ...]:
     """Return the comma-separated names and addresses of hosts, in lower case, without a last dot and brackets.
 
     Raises:
-        ValueError: naming the first that is none.
+        ValueError: naming the first item that is none.
     """
     return tuple(_host(item) for item in _items(text))
 
 
-LISTS: Mapping[str, Callable[[str], object]] = {
-    "networks": parse_networks,
-    "ports": parse_ports,
-    "hosts": parse_hosts,
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+KINDS: Final = {
+    "int": Kind("a whole number", (str, int), int),
+    "float": Kind("a number", (str, int, float), _number),
+    "str": Kind("text", (str,), str),
+    "path": Kind("a path", (str, Path), Path),
+    "networks": Kind("a list of networks", (str, list, tuple), parse_networks, is_list=True),
+    "ports": Kind("a list of ports", (str, list, tuple), parse_ports, is_list=True),
+    "hosts": Kind("a list of host names", (str, list, tuple), parse_hosts, is_list=True),
 }
 
 

@@ -36,8 +36,9 @@ class SettingRow(NamedTuple):
     help: str
 
 
-def _rule(parser: str, text: str, **rest: Any) -> dict[str, Rule]:
-    return {"rule": Rule(parser=parser, help=text, **rest)}
+def _setting(default: object, kind: str, text: str, *, secret: bool = False, **rest: Any) -> Any:
+    rule = Rule(kind=rules.KINDS[kind], help=text, secret=secret, **rest)
+    return field(default=default, repr=not secret, metadata={"rule": rule})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,109 +49,76 @@ class Settings:
         sources: for each setting, where its value came from: ``flag``, ``environment``, a file or ``default``.
     """
 
-    mongo_url: str | None = field(
-        default=None,
-        repr=False,
-        metadata=_rule(
-            "str",
-            "MongoDB to use, a replica set or sharded cluster; without one, jobqueue starts its own",
-            secret=True,
-            check=mongo_url.mistakes,
-        ),
+    mongo_url: str | None = _setting(
+        None,
+        "str",
+        "MongoDB to use, a replica set or sharded cluster; without one, jobqueue starts its own",
+        secret=True,
+        check=mongo_url.mistakes,
     )
-    db: str = field(
-        default="jobqueue",
-        metadata=_rule(
-            "str", "Name of the database; without one, that in the path of `mongo_url`", check=rules.check_db
-        ),
+    db: str = _setting(
+        "jobqueue", "str", "Name of the database; without one, that in the path of `mongo_url`", check=rules.check_db
     )
-    data_dir: Path = field(
-        default=Path("jobqueue-data"),
-        metadata=_rule("path", "Where a MongoDB started by jobqueue keeps its data", check=rules.check_path),
+    data_dir: Path = _setting(
+        Path("jobqueue-data"), "path", "Where a MongoDB started by jobqueue keeps its data", check=rules.check_path
     )
-    mongod: Path | None = field(
-        default=None,
-        metadata=_rule(
-            "path", "mongod to start; else the one on PATH, else that of the extra `embedded`", check=rules.check_path
-        ),
+    mongod: Path | None = _setting(
+        None, "path", "mongod to start; else the one on PATH, else that of the extra `embedded`", check=rules.check_path
     )
-    host: str = field(default="127.0.0.1", metadata=_rule("str", "Address to listen on", check=rules.check_host))
-    port: int = field(
-        default=8080,
-        metadata=_rule("int", "TCP port to listen on; 0 takes a free one", bounds=(0, rules.PORT_MAXIMUM)),
+    host: str = _setting("127.0.0.1", "str", "Address to listen on", check=rules.check_host)
+    port: int = _setting(8080, "int", "TCP port to listen on; 0 takes a free one", bounds=(0, rules.PORT_MAXIMUM))
+    admin_token: str | None = _setting(
+        None,
+        "str",
+        f"Token with every right, at least {rules.TOKEN_MINIMUM} characters; "
+        "that or a stored one is needed to listen beyond this machine",
+        secret=True,
+        check=rules.check_token,
     )
-    admin_token: str | None = field(
-        default=None,
-        repr=False,
-        metadata=_rule(
-            "str",
-            f"Token with every right, at least {rules.TOKEN_MINIMUM} characters; "
-            "that or a stored one is needed to listen beyond this machine",
-            secret=True,
-            check=rules.check_token,
-        ),
+    tls_cert: Path | None = _setting(
+        None, "path", "PEM file with the certificate chain: then HTTPS is spoken", check=rules.check_path
     )
-    tls_cert: Path | None = field(
-        default=None,
-        metadata=_rule("path", "PEM file with the certificate chain: then HTTPS is spoken", check=rules.check_path),
+    tls_key: Path | None = _setting(None, "path", "PEM file with the certificate's private key", check=rules.check_path)
+    trusted_proxies: tuple[Network, ...] = _setting(
+        (), "networks", "Networks of proxies whose X-Forwarded-For counts, in CIDR notation, comma-separated"
     )
-    tls_key: Path | None = field(
-        default=None, metadata=_rule("path", "PEM file with the certificate's private key", check=rules.check_path)
+    allowed_hosts: tuple[str, ...] = _setting(
+        (),
+        "hosts",
+        "Names besides localhost, without port, by which requests without a token may address a server "
+        "that needs none, comma-separated",
     )
-    trusted_proxies: tuple[Network, ...] = field(
-        default=(),
-        metadata=_rule(
-            "networks", "Networks of proxies whose X-Forwarded-For counts, in CIDR notation, comma-separated"
-        ),
+    commands: Path | None = _setting(
+        None, "path", "TOML file with the commands that jobs may run", check=rules.check_path
     )
-    allowed_hosts: tuple[str, ...] = field(
-        default=(),
-        metadata=_rule(
-            "hosts",
-            "Names besides localhost, without port, by which requests without a token may address a server "
-            "that needs none, comma-separated",
-        ),
+    concurrency: int = _setting(10, "int", "Jobs at a time in one process", bounds=(1, 1000))
+    poll_interval: float = _setting(
+        2.0, "float", "Seconds between looks for work, should a change be missed", bounds=(0.05, 60)
     )
-    commands: Path | None = field(
-        default=None, metadata=_rule("path", "TOML file with the commands that jobs may run", check=rules.check_path)
+    drain_timeout: float = _setting(
+        25.0, "float", "Seconds that running jobs may take to finish after SIGTERM", bounds=(0, 86_400)
     )
-    concurrency: int = field(default=10, metadata=_rule("int", "Jobs at a time in one process", bounds=(1, 1000)))
-    poll_interval: float = field(
-        default=2.0,
-        metadata=_rule("float", "Seconds between looks for work, should a change be missed", bounds=(0.05, 60)),
+    reap_interval: float = _setting(1.0, "float", "Seconds between looks for hanging jobs", bounds=(0.05, 60))
+    webhook_allow: tuple[Network, ...] = _setting(
+        (), "networks", "Private networks that webhooks may reach, in CIDR notation, comma-separated"
     )
-    drain_timeout: float = field(
-        default=25.0,
-        metadata=_rule("float", "Seconds that running jobs may take to finish after SIGTERM", bounds=(0, 86_400)),
+    webhook_ports: tuple[int, ...] = _setting(
+        (),
+        "ports",
+        "Ports that webhooks may reach besides 80 and 443, comma-separated; "
+        "with none, any port of a target in `webhook_allow`",
     )
-    reap_interval: float = field(
-        default=1.0, metadata=_rule("float", "Seconds between looks for hanging jobs", bounds=(0.05, 60))
+    log_level: str = _setting(
+        "info",
+        "str",
+        "Least severity to log: debug, info, warning, error or critical",
+        choices=("debug", "info", "warning", "error", "critical"),
     )
-    webhook_allow: tuple[Network, ...] = field(
-        default=(),
-        metadata=_rule("networks", "Private networks that webhooks may reach, in CIDR notation, comma-separated"),
-    )
-    webhook_ports: tuple[int, ...] = field(
-        default=(),
-        metadata=_rule(
-            "ports",
-            "Ports that webhooks may reach besides 80 and 443, comma-separated; "
-            "with none, any port of a target in `webhook_allow`",
-        ),
-    )
-    log_level: str = field(
-        default="info",
-        metadata=_rule(
-            "str",
-            "Least severity to log: debug, info, warning, error or critical",
-            choices=("debug", "info", "warning", "error", "critical"),
-        ),
-    )
-    log_format: Literal["auto", "text", "json"] = field(
-        default="auto",
-        metadata=_rule(
-            "str", "How to log: text, json, or auto: text on a terminal, else json", choices=("auto", "text", "json")
-        ),
+    log_format: Literal["auto", "text", "json"] = _setting(
+        "auto",
+        "str",
+        "How to log: text, json, or auto: text on a terminal, else json",
+        choices=("auto", "text", "json"),
     )
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -180,25 +148,27 @@ class Settings:
         except OSError as error:
             raise SettingsError([f"the working directory cannot be used: {error.strerror}"]) from error
         mistakes: list[str] = []
-        found = {
+        texts = {
             **from_file(_rules(), environ, cwd, mistakes),
             **from_environment(_rules(), environ, cwd, mistakes),
             **from_flags(_rules(), flags or {}, cwd, mistakes),
         }
-        found = _with_database_of_url(found)
+        texts = _with_database_of_url(texts)
         values: dict[str, Any] = {}
-        if found:
-            from jobqueue.settings.parsing import parse  # noqa: PLC0415 - environs takes 0.1 s to import
-
-            values = parse(_rules(), found, mistakes)
+        for name, setting in texts.items():
+            rule = _rules()[name]
+            value, objections = rule.parse(setting.text)
+            shown = "" if rule.secret else rules.shown(setting.text) + " "
+            mistakes += [f"{setting.where}: {shown}{objection}" for objection in objections]
+            values[name] = setting.base / value.expanduser() if isinstance(value, Path) and not objections else value
         if mistakes:
             raise SettingsError(mistakes)
         values.setdefault("data_dir", cwd / cls().data_dir)
-        sources = {name: found[name].source if name in found else "default" for name in _rules()}
+        sources = {name: texts[name].source if name in texts else "default" for name in _rules()}
         return cls(**values, sources=MappingProxyType(sources))
 
     def masked(self) -> dict[str, Plain]:
-        """Return all values fit for JSON and for showing: no secret, no password within the MongoDB URL."""
+        """Return all values as JSON to show, without secrets and without the password in the MongoDB URL."""
         return {name: _plain(name, getattr(self, name)) for name in _rules()}
 
 
@@ -211,14 +181,14 @@ def describe() -> list[SettingRow]:
     ]
 
 
-def _with_database_of_url(found: dict[str, SettingText]) -> dict[str, SettingText]:
-    """Take the name of the database from the path of the MongoDB URL, if nothing else gives one."""
-    url = found.get("mongo_url")
-    name = None if url is None or "db" in found else mongo_url.database(url.text)
+def _with_database_of_url(texts: dict[str, SettingText]) -> dict[str, SettingText]:
+    """Add the name of the database from the path of the MongoDB URL, unless the setting is there."""
+    url = texts.get("mongo_url")
+    name = None if url is None or "db" in texts else mongo_url.database(url.text)
     if url is None or name is None:
-        return found
+        return texts
     where, source = f"database in the path of {url.where}", f"mongo_url, {url.source}"
-    return {**found, "db": SettingText(text=name, where=where, source=source, base=url.base)}
+    return {**texts, "db": SettingText(text=name, where=where, source=source, base=url.base)}
 
 
 @cache

@@ -91,7 +91,7 @@ async def retry(runtime: Runtime, claimed: ClaimedJob, delay: float | None = Non
 async def retry_now(runtime: Runtime, claimed: ClaimedJob) -> Job:
     """Ask for another, uncounted run, and make it due at once as a person may; return the job as it is then."""
     await retry(runtime, claimed)
-    return await runtime.admin.patch(claimed.job.id, {"delay_til": None})
+    return await runtime.manager.patch(claimed.job.id, {"delay_til": None})
 
 
 async def job_in(runtime: Runtime, state: State, **fields: Any) -> Job:

@@ -17,6 +17,7 @@ from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.services.insight.rollups import minute_of
 from jobqueue.store.documents import documents
+from jobqueue.store.mongo.clock import ServerClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +33,7 @@ _LAST: Final = {
 }
 
 
-class FixedClock:
+class FixedClock(ServerClock):
     """A clock that stands still until it is set."""
 
     def __init__(self, now: datetime) -> None:

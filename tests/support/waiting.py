@@ -39,4 +39,4 @@ async def eventually(look: Callable[[], Any], *, within: float = 20, every: floa
 
 def has_nothing_to_do(dispatcher: Dispatcher) -> bool:
     """Tell whether a worker has looked for jobs and will not look again by itself."""
-    return all(one.known == 0 and not one.taken for one in dispatcher._appetites.values())
+    return all(one.known == 0 and not one.taken for one in dispatcher._demands.values())

@@ -41,7 +41,7 @@ async def delete_many(request: web.Request) -> web.Response:
 async def list_operations(request: web.Request) -> web.Response:
     """List operations, newest first."""
     query, most = request[QUERY], request[QUERY]["limit"]
-    operations = await request.app[RUNTIME].operations.page(
+    operations = await request.app[RUNTIME].operations.store.page(
         scope=caller(request).scope, state=query["state"], before=query["cursor"], limit=most + 1
     )
     return page_reply(operations, most, OperationResponse.of, lambda operation: operation.id)
@@ -49,14 +49,14 @@ async def list_operations(request: web.Request) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     """Return an operation and its progress."""
-    operation = await request.app[RUNTIME].operations.get(path_id(request), scope=caller(request).scope)
+    operation = await request.app[RUNTIME].operations.store.get(path_id(request), scope=caller(request).scope)
     return reply(OperationResponse.of(operation))
 
 
 async def stop(request: web.Request) -> web.Response:
     """Stop an operation; changes already made stay."""
     operations = request.app[RUNTIME].operations
-    stopped = await operations.stop(path_id(request), actor(request), scope=caller(request).scope)
+    stopped = await operations.store.stop(path_id(request), actor(request), scope=caller(request).scope)
     return reply(OperationResponse.of(stopped))
 
 

@@ -20,7 +20,6 @@ from jobqueue.domain.insight.event import EventFilter, JobEvent, check_position
 from jobqueue.domain.jobs.checks import check_id
 from jobqueue.services.insight.events import KeepAlive, TooManyReadersError
 from jobqueue.services.jobs.job_tags import phase, phase_of, tag
-from jobqueue.services.jobs.watch import TooManyWatchersError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -65,13 +64,13 @@ async def show(request: web.Request) -> web.Response:
     runtime = request.app[RUNTIME]
     only = preconditions(request)
     if not seconds:
-        job = await runtime.admin.get(job_id)
+        job = await runtime.jobs.whole(job_id)
         return answered(("job", job_id), tag(job), only, shown(request, job))
     known = only.none_match
     try:
         async with watched(request, ending=True) as watch:
             job = await runtime.waiting.changed(job_id, seconds, known, watch.gone)
-    except TooManyWatchersError:
+    except TooManyReadersError:
         raise _crowded("too many requests wait for changes already") from None
     if not caller(request).scope.has(job):
         # Its meta has changed meanwhile.

@@ -31,8 +31,8 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 async def list_changes(request: web.Request) -> web.Response:
-    """Return changes by people, newest first."""
+    """Return changes by manager, newest first."""
     query = request[QUERY].copy()
     most = query.pop("limit")
-    entries = await request.app[RUNTIME].audit.page(AuditQuery(**query, limit=most + 1))
+    entries = await request.app[RUNTIME].audit.store.find(AuditQuery(**query, limit=most + 1))
     return page_reply(entries, most, ChangeResponse.of, lambda entry: entry.id)

@@ -71,20 +71,20 @@ async def patch(request: web.Request) -> web.Response:
         raise InvalidInputError({"body": ["must have at least one field to change"]})
     if "meta" in changes and not caller(request).scope.is_everything:
         changes["meta"] = caller(request).scope.fill(changes["meta"])
-    people, only = request.app[RUNTIME].people, preconditions(request)
-    return _changed(request, await people.patch(job_id, changes, by=actor(request), only=only))
+    manager, only = request.app[RUNTIME].manager, preconditions(request)
+    return _changed(request, await manager.patch(job_id, changes, by=actor(request), only=only))
 
 
 async def delete(request: web.Request) -> web.Response:
     """Delete a job that is not processing."""
-    people = request.app[RUNTIME].people
-    await people.delete(path_id(request), by=actor(request), only=preconditions(request))
+    manager = request.app[RUNTIME].manager
+    await manager.delete(path_id(request), by=actor(request), only=preconditions(request))
     return web.Response(status=204)
 
 
 async def family(request: web.Request) -> web.Response:
     """Return the ancestors, descendants and batch of a job."""
-    relatives = await request.app[RUNTIME].admin.family(path_id(request))
+    relatives = await request.app[RUNTIME].manager.family(path_id(request))
     return reply(_family(relatives, caller(request).scope))
 
 
@@ -106,16 +106,16 @@ async def requeue(request: web.Request) -> web.Response:
     """Requeue an ended or delayed job, possibly with other data, attempts, backoff or priority."""
     job_id = path_id(request)
     changes = await read_body(request, ContentSchema, optional=True)
-    people, only = request.app[RUNTIME].people, preconditions(request)
-    return _changed(request, await people.requeue(job_id, changes, by=actor(request), only=only))
+    manager, only = request.app[RUNTIME].manager, preconditions(request)
+    return _changed(request, await manager.requeue(job_id, changes, by=actor(request), only=only))
 
 
 async def kill(request: web.Request) -> web.Response:
     """Kill an unfinished job; the heartbeat tells the worker of a running job."""
     job_id = path_id(request)
     body = await read_body(request, KillSchema, optional=True)
-    people, only = request.app[RUNTIME].people, preconditions(request)
-    return _changed(request, await people.kill(job_id, **body, by=actor(request), only=only))
+    manager, only = request.app[RUNTIME].manager, preconditions(request)
+    return _changed(request, await manager.kill(job_id, **body, by=actor(request), only=only))
 
 
 def path_id(request: web.Request) -> str:

@@ -33,10 +33,10 @@ _READ_ONLY: Final = frozenset({"name", "counts", "oldestPendingAge", "ended", "b
 async def list_queues(request: web.Request) -> web.Response:
     """Return all queues that are configured or have jobs, by name."""
     most, after = request[QUERY]["limit"], request[QUERY]["cursor"]
-    overview = request.app[RUNTIME].overview
+    queues = request.app[RUNTIME].queues
     scope = caller(request).scope
-    names = [name for name in await overview.names(after=after) if scope.has_queue(name)]
-    items = await asyncio.gather(*(overview.of(name, urls=_urls(request)) for name in names[:most]))
+    names = [name for name in await queues.names(after=after) if scope.has_queue(name)]
+    items = await asyncio.gather(*(queues.view(name, urls=_urls(request)) for name in names[:most]))
     more = name_cursor(names[most - 1]) if len(names) > most else None
     return reply({"items": [item for item, _ in items], "next": more})
 
@@ -44,7 +44,7 @@ async def list_queues(request: web.Request) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     """Return a queue's configuration, with masks, and its figures; an unconfigured queue has the defaults."""
     name = path_queue(request)
-    item, tag = await request.app[RUNTIME].overview.of(name, urls=_urls(request))
+    item, tag = await request.app[RUNTIME].queues.view(name, urls=_urls(request))
     return answered(("queue", name), tag, preconditions(request), item, exists=tag != DEFAULT_TAG)
 
 
@@ -88,7 +88,7 @@ async def changes(request: web.Request) -> web.Response:
     """Return the changes of a queue's configuration, newest first."""
     name = path_queue(request)
     most, before = request[QUERY]["limit"], request[QUERY]["cursor"]
-    entries = await request.app[RUNTIME].queues.changes(name, before=before, limit=most + 1)
+    entries = await request.app[RUNTIME].audit.store.page("queue", name, before=before, limit=most + 1)
     return page_reply(entries, most, ChangeResponse.of, lambda entry: entry.id)
 
 

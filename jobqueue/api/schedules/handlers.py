@@ -30,7 +30,7 @@ async def list_schedules(request: web.Request) -> web.Response:
     service = request.app[RUNTIME].schedules
     scope = caller(request).scope
     stored: list[StoredSchedule] = []
-    while len(stored) <= most and (page := await service.page(after, most + 1)):
+    while len(stored) <= most and (page := await service.store.page(after, most + 1)):
         stored += [schedule for schedule in page if is_within(schedule, scope)]
         after = page[-1].name
     items = await asyncio.gather(*(service.view(schedule, scope) for schedule in stored[:most]))

@@ -104,7 +104,7 @@ class LongPoll:
 
     def give_back(self, claimed: ClaimedJob, error: BaseException | None = None) -> None:
         """Give back, in the background, a job whose request is gone; ``error`` is the reason of a failed reply."""
-        self._runtime.work.give_back(claimed, error)
+        self._runtime.work.give_backs.give_back(claimed.job, claimed.token, error)
 
     def close(self) -> None:
         """End the waiting of all requests."""

@@ -108,25 +108,25 @@ async def add_jobs(request: web.Request) -> web.Response:
 
 async def seal(request: web.Request) -> web.Response:
     """Seal a batch: no further jobs come."""
-    return reply(BatchResponse.of(await request.app[RUNTIME].people.seal_batch(path_id(request), by=actor(request))))
+    return reply(BatchResponse.of(await request.app[RUNTIME].batches.seal(path_id(request), by=actor(request))))
 
 
 async def kill(request: web.Request) -> web.Response:
     """Kill all unfinished jobs of a batch; an operation kills many jobs after the reply."""
     batch_id = path_id(request)
     body = await read_body(request, KillSchema, optional=True)
-    people, scope = request.app[RUNTIME].people, caller(request).scope
-    killed = await people.kill_batch(batch_id, **body, by=actor(request), scope=scope)
+    batches, scope = request.app[RUNTIME].batches, caller(request).scope
+    killed = await batches.kill(batch_id, **body, by=actor(request), scope=scope)
     if isinstance(killed, Operation):
         return begun(killed)
-    return reply(BatchResponse.of(await request.app[RUNTIME].batches.get(batch_id)) | {"killed": killed})
+    return reply(BatchResponse.of(await batches.get(batch_id)) | {"killed": killed})
 
 
 async def requeue(request: web.Request) -> web.Response:
     """Restart failed and killed jobs of a batch; jobs killed because of them go back to waiting."""
     batch_id = path_id(request)
     body = await read_body(request, schemas.BatchRequeueSchema, optional=True)
-    return reply(BatchResponse.of(await request.app[RUNTIME].people.requeue_batch(batch_id, **body, by=actor(request))))
+    return reply(BatchResponse.of(await request.app[RUNTIME].batches.requeue(batch_id, **body, by=actor(request))))
 
 
 def _members(items: list[Any], reader: JobReader, problems: Problems) -> tuple[Member, ...]:

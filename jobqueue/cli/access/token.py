@@ -74,7 +74,7 @@ def list_tokens(*, as_json: bool, **options: Any) -> None:
     """List all tokens, newest first, revoked and expired ones too."""
 
     async def use(runtime: Runtime) -> list[dict[str, Any]]:
-        return [one.wire() for one in await runtime.access.all()]
+        return [one.wire() for one in await runtime.access.store.all()]
 
     found = with_runtime(database_flags(options), use)
     if as_json:

@@ -108,13 +108,13 @@ async def follow(runtime: Runtime, made: Operation, *, quiet: bool) -> Operation
     while made.stage is Stage.RUNNING or made.chosen:
         if interrupted.is_set() and made.stage is Stage.RUNNING:
             try:
-                await runtime.operations.stop(made.id, made.new.by)
+                await runtime.operations.store.stop(made.id, made.new.by)
             except ConflictError:
                 # It has just ended by itself.
                 interrupted.clear()
         elif not await runtime.operations.carry_on(made.id):
             await asyncio.sleep(_LOOK_SECONDS)
-        made = await runtime.operations.get(made.id)
+        made = await runtime.operations.store.get(made.id)
         line = _progress(made)
         if line != shown and not quiet:
             _show(line)

@@ -120,7 +120,7 @@ async def _write(runtime: Runtime) -> Finding:
     """Add a job and delete it again: that needs a majority of the replica set and the right to write."""
     try:
         job = await runtime.producer.add(_PROBE)
-        await runtime.admin.delete(job.id)
+        await runtime.manager.delete(job.id)
     except JobQueueError as error:
         return Finding("majority write", "FAIL", f"{error}; a majority of the members must run and be reachable")
     return Finding("majority write", "ok", "a job was added and deleted")
@@ -141,7 +141,7 @@ async def _stream(runtime: Runtime) -> Finding:
         async with asyncio.timeout(_STREAM_SECONDS):
             await runtime.changes.open.wait()
             job = await runtime.producer.add(_PROBE)
-            await runtime.admin.delete(job.id)
+            await runtime.manager.delete(job.id)
             while job.id not in heard:
                 told.clear()
                 await told.wait()

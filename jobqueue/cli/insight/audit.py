@@ -31,7 +31,7 @@ def audit(*, limit: int, as_json: bool, **options: Any) -> None:
     from jobqueue.api.insight.schemas import ChangeResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
 
     async def use(runtime: Runtime) -> list[Entry]:
-        return await runtime.audit.page(AuditQuery(**options, limit=limit))
+        return await runtime.audit.store.find(AuditQuery(**options, limit=limit))
 
     found = ChangeResponse.many(with_runtime(flags, use))
     if as_json:

@@ -49,7 +49,7 @@ def list_jobs(*, as_json: bool, cursor: str | None, **options: Any) -> None:
 
     async def use(runtime: Runtime) -> tuple[Page, datetime]:
         now = await runtime.database.clock.now()
-        return await runtime.admin.page(_query(options, now).at(cursor)), now
+        return await runtime.listing.page(_query(options, now).at(cursor)), now
 
     page, now = with_runtime(flags, use)
     if as_json:

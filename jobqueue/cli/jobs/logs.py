@@ -37,7 +37,7 @@ def logs(job_id: str, *, follow: bool, level: str | None, attempt: int | None, a
     query = LogQuery(levels=levels, attempt=attempt)
 
     async def use(runtime: Runtime) -> None:
-        page = await runtime.logs.page(wanted, query)
+        page = await runtime.logs.store.page(wanted, query)
         while True:
             _print(page, as_json=as_json)
             if page.ended or not (follow or page.more):

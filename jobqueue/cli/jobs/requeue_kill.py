@@ -46,7 +46,7 @@ def requeue(ids: tuple[str, ...], *, as_json: bool, **options: Any) -> int:
         new = many.operation(Action.REQUEUE, changes=requeue_changes(changes))
         return bulk.run(flags, new, dry_run=many.dry_run, yes=many.yes, as_json=as_json)
     return _each(
-        ids, flags, lambda runtime, job_id: runtime.people.requeue(job_id, changes, by=person()), as_json=as_json
+        ids, flags, lambda runtime, job_id: runtime.manager.requeue(job_id, changes, by=person()), as_json=as_json
     )
 
 
@@ -62,7 +62,7 @@ def kill(ids: tuple[str, ...], reason: str, *, as_json: bool, **options: Any) ->
     if many is not None:
         new = many.operation(Action.KILL, reason=reason)
         return bulk.run(flags, new, dry_run=many.dry_run, yes=many.yes, as_json=as_json)
-    return _each(ids, flags, lambda runtime, job_id: runtime.people.kill(job_id, reason, by=person()), as_json=as_json)
+    return _each(ids, flags, lambda runtime, job_id: runtime.manager.kill(job_id, reason, by=person()), as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

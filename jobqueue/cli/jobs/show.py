@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.attempt import LogLine
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.application import Runtime
-    from jobqueue.services.jobs.manage import JobManager
 
 _LOOK_SECONDS: Final = 0.5
 _PAGE: Final = 1000
@@ -43,8 +42,8 @@ def show(job_id: str, *, follow: bool, as_json: bool, **options: Any) -> int:
 
     async def use(runtime: Runtime) -> int:
         if follow:
-            return await _follow(runtime.admin, wanted, as_json=as_json)
-        job, lines = await _read(runtime.admin, wanted)
+            return await _follow(runtime, wanted, as_json=as_json)
+        job, lines = await _read(runtime, wanted)
         if as_json:
             output.print_json(json_form.job(job) | {"logs": [json_form.log_line(line) for line in lines]})
         else:
@@ -54,23 +53,23 @@ def show(job_id: str, *, follow: bool, as_json: bool, **options: Any) -> int:
     return with_runtime(flags, use)
 
 
-async def _read(admin: JobManager, job_id: str) -> tuple[Job, list[LogLine]]:
-    job = await admin.get(job_id)
-    return job, [line for _, line in await _lines(admin, job_id, 0)]
+async def _read(runtime: Runtime, job_id: str) -> tuple[Job, list[LogLine]]:
+    job = await runtime.jobs.whole(job_id)
+    return job, [line for _, line in await _lines(runtime, job_id, 0)]
 
 
-async def _lines(admin: JobManager, job_id: str, after: int) -> list[tuple[int, LogLine]]:
+async def _lines(runtime: Runtime, job_id: str, after: int) -> list[tuple[int, LogLine]]:
     """Return all log lines from a number on."""
     found: list[tuple[int, LogLine]] = []
-    while page := await admin.logs(job_id, after=after, limit=_PAGE):
+    while page := await runtime.logs.lines(job_id, after=after, limit=_PAGE):
         found += page
         after = page[-1][0] + 1
     return found
 
 
-async def _follow(admin: JobManager, job_id: str, *, as_json: bool) -> int:
+async def _follow(runtime: Runtime, job_id: str, *, as_json: bool) -> int:
     """Print a job as it is, then what becomes of it, and return the exit code that says how it ended."""
-    job, lines = await _read(admin, job_id)
+    job, lines = await _read(runtime, job_id)
     if as_json:
         for line in lines:
             output.print_json(json_form.log_line(line), indent=None)
@@ -81,8 +80,8 @@ async def _follow(admin: JobManager, job_id: str, *, as_json: bool) -> int:
         await asyncio.sleep(_LOOK_SECONDS)
         before = job
         try:
-            job = await admin.get(job_id)
-            fresh = await _lines(admin, job_id, seen)
+            job = await runtime.jobs.whole(job_id)
+            fresh = await _lines(runtime, job_id, seen)
         except NotFoundError:
             if not before.on_success_delete:
                 raise

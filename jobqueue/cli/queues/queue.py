@@ -48,7 +48,7 @@ def show(name: str, *, as_json: bool, **options: Any) -> None:
     check_queue(name)
 
     async def use(runtime: Runtime) -> dict[str, Any]:
-        return (await runtime.overview.of(name, urls=True))[0]
+        return (await runtime.queues.view(name, urls=True))[0]
 
     _print(with_runtime(database_flags(options), use), as_json=as_json)
 
@@ -140,7 +140,7 @@ def changes(name: str, *, limit: int, as_json: bool, **options: Any) -> None:
     check_queue(name)
 
     async def use(runtime: Runtime) -> list[Entry]:
-        return await runtime.queues.changes(name, limit=limit)
+        return await runtime.audit.store.page("queue", name, limit=limit)
 
     found = with_runtime(database_flags(options), use)
     if as_json:

@@ -23,7 +23,7 @@ def queues(*, as_json: bool, **options: Any) -> None:
     """List all queues that are configured or have jobs: their jobs by state, what waits longest, and their limits."""
 
     async def use(runtime: Runtime) -> list[dict[str, Any]]:
-        return [(await runtime.overview.of(name, urls=True))[0] for name in await runtime.overview.names()]
+        return [(await runtime.queues.view(name, urls=True))[0] for name in await runtime.queues.names()]
 
     found = with_runtime(database_flags(options), use)
     if as_json:

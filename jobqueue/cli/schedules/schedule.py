@@ -42,7 +42,7 @@ def list_schedules(*, as_json: bool, **options: Any) -> None:
     async def use(runtime: Runtime) -> list[dict[str, Any]]:
         shown: list[dict[str, Any]] = []
         after = ""
-        while page := await runtime.schedules.page(after, _PAGE):
+        while page := await runtime.schedules.store.page(after, _PAGE):
             shown += [await runtime.schedules.view(one) for one in page]
             after = page[-1].name
         return shown

@@ -63,7 +63,7 @@ def show(batch_id: str, *, as_json: bool, **options: Any) -> None:
     async def use(runtime: Runtime) -> tuple[BatchView, list[dict[str, Any]]]:
         view = await runtime.batches.get(wanted)
         bad = JobQuery(batch_id=wanted, states=(State.FAILED, State.KILLED), oldest_first=True, limit=20)
-        return view, [json_form.job(job) for job in (await runtime.admin.page(bad)).items]
+        return view, [json_form.job(job) for job in (await runtime.listing.page(bad)).items]
 
     view, bad = with_runtime(database_flags(options), use)
     if as_json:
@@ -87,7 +87,7 @@ def requeue(batch_id: str, *, callbacks: bool, as_json: bool, **options: Any) ->
     wanted = check_id(batch_id)
 
     async def use(runtime: Runtime) -> BatchView:
-        return await runtime.people.requeue_batch(wanted, callbacks=callbacks, by=person())
+        return await runtime.batches.requeue(wanted, callbacks=callbacks, by=person())
 
     _print(with_runtime(database_flags(options), use), as_json=as_json)
 
@@ -101,7 +101,7 @@ def seal(batch_id: str, *, as_json: bool, **options: Any) -> None:
     wanted = check_id(batch_id)
 
     async def use(runtime: Runtime) -> BatchView:
-        return await runtime.people.seal_batch(wanted, by=person())
+        return await runtime.batches.seal(wanted, by=person())
 
     _print(with_runtime(database_flags(options), use), as_json=as_json)
 
@@ -116,7 +116,7 @@ def kill(batch_id: str, reason: str, *, as_json: bool, **options: Any) -> int:
     wanted = check_id(batch_id)
 
     async def use(runtime: Runtime) -> BatchView | Operation:
-        killed = await runtime.people.kill_batch(wanted, reason=reason, by=person())
+        killed = await runtime.batches.kill(wanted, reason=reason, by=person())
         if isinstance(killed, Operation):
             return await bulk.follow(runtime, killed, quiet=as_json)
         return await runtime.batches.get(wanted)

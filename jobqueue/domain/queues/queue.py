@@ -91,7 +91,7 @@ class QueueConfig:
 
     def limit_key(self, data: Mapping[str, Any], meta: Mapping[str, Any]) -> str | None:
         """Return the key of a job's group, or ``None`` if limits hold for the whole queue."""
-        return limits.limit_key(self.limit_by, data, meta) if self.limit_by is not None else None
+        return None if self.group_path is None else limits.limit_key(self.group_path, data, meta)
 
     def fill(self, new: NewJob) -> NewJob:
         """Return a new job with the queue's defaults in place of missing values."""

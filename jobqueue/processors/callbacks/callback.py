@@ -1,4 +1,4 @@
-"""Running a job by a Python function: async, or plain and then in a thread of its own."""
+"""Run a job by a Python function: an async one on the event loop, a plain one in a thread of its own."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class _Running:
         return self._family
 
     def _stay_in_worker(self) -> None:
-        """Refuse calls from a forked child: the child shares connections and locks with the worker, but no threads.
+        """Refuse calls from a forked child, which shares connections and locks with the worker, but no threads.
 
         Raises:
-            RuntimeError: the process is a forked one.
+            RuntimeError: this process is a fork of the worker.
         """
         if os.getpid() != self._worker:
             raise RuntimeError(f"job {self.job.id} can only be used in its worker (pid {self._worker}), not in a fork")
@@ -66,7 +66,7 @@ class _Running:
 
     @property
     def queue(self) -> str:
-        """The queue it is in."""
+        """The job's queue."""
         return self.job.queue
 
     @property
@@ -76,7 +76,7 @@ class _Running:
 
     @property
     def meta(self) -> Mapping[str, Any]:
-        """What is attached to the job."""
+        """The job's attributes for searches and limits."""
         return self.job.meta
 
     @property
@@ -86,23 +86,23 @@ class _Running:
 
     @property
     def parent_id(self) -> str | None:
-        """The id of the job whose child this is."""
+        """The id of the job that created this one as a child."""
         return self.job.parent_id
 
     @property
     def parents(self) -> Sequence[Mapping[str, Any]]:
-        """The jobs this one depended on: ``{id, type, state, ref?, result}`` each, in the order they were named.
+        """The dependencies of the job, in their order: ``{id, type, state, ref?, result}`` each.
 
-        Over 8 MiB of results together some have ``omitted`` in place of ``result``; a deleted job has ``deleted``.
+        Beyond 8 MiB of results together some have ``omitted`` in place of ``result``; a deleted job has ``deleted``.
         """
         return self.job.parents or ()
 
     @property
     def results(self) -> Mapping[str, Any]:
-        """The results of the jobs this one depended on, by ref, or by id where there is none.
+        """The results of the dependencies, by ref, or by id without a ref.
 
-        Over 8 MiB together some do not come with the claim. Reading such a one raises `ResultUnavailableError` in an
-        async handler, where `ActiveJob.results_of` loads it; in a plain one it is loaded.
+        Beyond 8 MiB together some results do not come with the claim. In an async handler reading such a result raises
+        `ResultUnavailableError`, and `ActiveJob.results_of` loads it; a plain handler loads it on reading.
         """
         return Results(self.parents)
 
@@ -113,12 +113,12 @@ class _Running:
 
     @property
     def batch_id(self) -> str | None:
-        """The id of the batch the job belongs to."""
+        """The id of the job's batch."""
         return self.job.batch_id
 
 
 class ActiveJob(_Running):
-    """The job an async handler gets."""
+    """The job of an async handler."""
 
     async def log(self, line: str, level: str | None = None) -> None:
         """Add a line to the job's log; it is stored when this returns.
@@ -137,31 +137,31 @@ class ActiveJob(_Running):
         await self._reporter.progress(percent)
 
     async def parent(self) -> Job | None:
-        """Return the job whose child this is, with its data and result, or ``None``."""
+        """Return the job that created this one as a child, with its data and result, or ``None``."""
         return await self._relatives.parent()
 
     async def results_of(self, *names: str) -> dict[str, Any]:
-        """Return results as `results` does, loaded where they did not come with the claim.
+        """Return results as `results`, and load results that did not come with the claim.
 
         Args:
-            names: refs, or ids of jobs without one; none for all.
+            names: refs, or ids of jobs without a ref; none for all.
 
         Raises:
-            KeyError: the job depended on no job of such a name.
-            ResultUnavailableError: its job was deleted.
+            KeyError: the job has no dependency of such a name.
+            ResultUnavailableError: the dependency was deleted.
         """
         known = Results(self.parents)
-        found = {}
+        results = {}
         for name in names or known:
             entry = known.entry(name)
-            found[name] = await self._relatives.result(entry["id"]) if entry.get("omitted") else known[name]
-        return found
+            results[name] = await self._relatives.result(entry["id"]) if entry.get("omitted") else known[name]
+        return results
 
     async def children(self) -> list[Job]:
         """Return the children that earlier runs of this job have created, with their results, oldest first.
 
-        Over 8 MiB of results together some are not read. Reading such a ``result`` raises `ResultUnavailableError`:
-        `child_result` loads it.
+        Beyond 8 MiB of results together, reading a ``result`` may raise `ResultUnavailableError`; `child_result` loads
+        it.
         """
         return await self._relatives.children()
 
@@ -169,12 +169,12 @@ class ActiveJob(_Running):
         """Return the result of a child, however large.
 
         Raises:
-            ResultUnavailableError: the job has no such child, or it was deleted.
+            ResultUnavailableError: the job has no such child, or the child was deleted.
         """
         return await self._relatives.child_result(child_id)
 
     async def batch_jobs(self, cursor: str | None = None, *, limit: int = 100) -> Page:
-        """Return a page of the jobs, with their results, of the batch this one belongs to or is a callback of."""
+        """Return a page of jobs, with their results, of the batch that this job belongs to or is a callback of."""
         return await self._relatives.batch_jobs(cursor, limit)
 
     async def add(
@@ -185,7 +185,7 @@ class ActiveJob(_Running):
         after: Sequence[str] = (),
         **options: Unpack[MemberOptions],
     ) -> str:
-        """Add a job to the batch of this one, and to its queue unless told otherwise; return its id.
+        """Add a job to the batch of this one, and to its queue by default; return the id of the new job.
 
         Args:
             kind: its type.
@@ -210,7 +210,7 @@ class ActiveJob(_Running):
 
 
 class BlockingJob(_Running):
-    """The job a plain handler gets: the same calls, without ``await``."""
+    """The job of a plain handler: the same calls, without ``await``."""
 
     def __init__(self, job: Job, reporter: Reporter, relatives: Relatives, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(job, reporter, relatives)
@@ -221,44 +221,33 @@ class BlockingJob(_Running):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the job was killed or its lease was lost: what the function does from now on is in vain."""
+        """True if the job was killed or its lease was lost, so that the work of the handler is in vain."""
         return self._cancelled.is_set()
 
     def log(self, line: str, level: str | None = None) -> None:
-        """Add a line to the job's log; it is stored when this returns.
-
-        Raises:
-            JobCancelledError: the job was killed or its lease was lost.
-        """
+        """Add a line to the job's log; as `ActiveJob.log`."""
         return self._call(self._reporter.log(str(line), level))
 
     def progress(self, percent: float) -> None:
-        """Set the progress, 0 to 100.
-
-        Raises:
-            JobCancelledError: as `log`.
-        """
+        """Set the progress, 0 to 100; as `ActiveJob.progress`."""
         return self._call(self._reporter.progress(percent))
 
     def parent(self) -> Job | None:
-        """Return the job whose child this is, with its data and result, or ``None``."""
+        """Return the parent; as `ActiveJob.parent`."""
         return self._call(self._relatives.parent())
 
     @property
     def results(self) -> Mapping[str, Any]:
-        """The results of the jobs this one depended on; those that did not come with the claim are loaded when read."""
+        """The results of the dependencies; results that did not come with the claim are loaded on reading."""
         return Results(self.parents, load=lambda job_id: self._call(self._relatives.result(job_id)))
 
     def results_of(self, *names: str) -> dict[str, Any]:
-        """Return results by name, loaded where need be; as `ActiveJob.results_of`."""
+        """Return results by name; as `ActiveJob.results_of`."""
         results = self.results
         return {name: results[name] for name in names or results}
 
     def children(self) -> list[Job]:
-        """Return the children that earlier runs of this job have created, oldest first.
-
-        Over 8 MiB of results together some are loaded when they are read.
-        """
+        """Return the children; as `ActiveJob.children`, but each result is loaded on reading."""
         return self._call(self._relatives.children(self.child_result))
 
     def child_result(self, child_id: str) -> Any:
@@ -285,7 +274,7 @@ class BlockingJob(_Running):
         return self._call(self._relatives.add_all(members))
 
     def cancel(self) -> None:
-        """Make the call from the function that is under way, or else the next one, raise."""
+        """Make the present call of the handler raise, or else its next call."""
         self._cancelled.set()
         if self._call_under_way is not None:
             self._call_under_way.cancel()
@@ -300,7 +289,7 @@ class BlockingJob(_Running):
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         self._call_under_way = future
         if self._cancelled.is_set():
-            # It was cancelled before it could know of this call.
+            # `cancel` came before it could see this call.
             future.cancel()
         try:
             return future.result()
@@ -313,7 +302,7 @@ class CallbackProcessor:
 
     Args:
         handlers: by queue and type.
-        relatives: where the parent and the children of a job are found.
+        relatives: finds the parent and the children of a job.
     """
 
     def __init__(self, handlers: Mapping[tuple[str, str], Handler], relatives: Callable[[Job], Relatives]) -> None:
@@ -322,10 +311,10 @@ class CallbackProcessor:
         self.stop_seconds = _STOP_SECONDS
 
     async def run(self, job: Job, reporter: Reporter) -> Verdict:
-        """Run the handler of the job's type and turn what it returns or raises into a verdict.
+        """Run the handler of the job's type, and turn its result or exception into a verdict.
 
-        Cancelling stops an async handler at its next ``await``. A plain one cannot be stopped from outside: its next
-        call to the job raises, and this returns when it has ended; cancelling a second time abandons it.
+        Cancelling stops an async handler at its next ``await``. It makes the next call of a plain handler to its job
+        raise, and waits for the end of the handler; cancelling a second time abandons the handler.
         """
         handler, loop = self._handlers[job.queue, job.type], asyncio.get_running_loop()
         if handler.is_async:

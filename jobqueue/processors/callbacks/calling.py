@@ -1,4 +1,4 @@
-"""Call the function of a handler, on the event loop or in a thread of its own, and catch whatever ends the call."""
+"""Call the function of a handler, on the event loop or in a thread of its own, and catch any exception."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jobqueue.processors.callbacks.raised import stems_from_a_stop, verdict_on
 
 Function = Callable[[Any], Any]
 _MOST_NESTED: Final = 10
-"""Awaitables that may come back from each other."""
+"""Awaitables that may return each other."""
 _loops: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int]] = weakref.WeakKeyDictionary()
 """Event loops that run handlers, with their threads."""
 
@@ -31,7 +31,7 @@ class CallEnd:
 
     Attributes:
         verdict: on the job.
-        stopped: the call ended as a call does that is asked to stop.
+        stopped: the call ended as a cancelled call does.
     """
 
     verdict: Verdict
@@ -54,17 +54,17 @@ class Cancellable(Protocol):
 
 
 async def in_loop(start: Callable[[], Any], name: str, *, context: contextvars.Context | None = None) -> CallEnd:
-    """Call a function on the event loop, await what it returns, and return how that ended.
+    """Call a function on the event loop, await its result, and return the end of the call.
 
-    The call has a task of its own, so that a handler that cancels its task does not cancel the caller. Cancelling the
-    caller cancels the call, each time anew; this returns when the call has ended.
+    The call has a task of its own, so that a handler that cancels its task does not cancel the caller. Each
+    cancellation of the caller cancels the call; this returns when the call has ended.
 
     Args:
         start: returns an awaitable, or the result.
         name: of the task.
-        context: in which the task runs; ``None`` for a copy of the present one.
+        context: of the task; ``None`` for a copy of the present one.
     """
-    # A task that is cancelled by its own last line loses its result, therefore it has none.
+    # A task that cancels itself in its last line would lose its result.
     ended: list[CallEnd] = []
     loop = asyncio.get_running_loop()
     _loops[loop] = threading.get_ident()
@@ -78,7 +78,7 @@ async def in_loop(start: Callable[[], Any], name: str, *, context: contextvars.C
 
 
 async def in_thread(function: Function, active: Cancellable) -> CallEnd:
-    """Call a function in a thread, await what it returns if that is awaitable, and return how all that ended.
+    """Call a function in a thread, await its result if that is awaitable, and return the end of the call.
 
     Cancelling makes the next call of the function to its job raise; this returns when the function has ended.
 
@@ -97,7 +97,7 @@ async def in_thread(function: Function, active: Cancellable) -> CallEnd:
             returned = context.run(function, active)
             if not inspect.isawaitable(returned):
                 ended = _returned(returned)
-        except BaseException as error:  # noqa: BLE001 - whatever a handler raises belongs to its job
+        except BaseException as error:  # noqa: BLE001 - any exception of a handler belongs to its job
             _end_fork(process, error)
             ended = _raised(error)
         _end_fork(process)
@@ -158,7 +158,7 @@ def _stopped() -> CallEnd:
 
 
 def _end_fork(process: int, error: BaseException | None = None) -> None:
-    """End a process that a handler has forked and that returns from the handler: the job belongs to the parent."""
+    """End a forked process that returns from the handler, because the job belongs to the parent."""
     if os.getpid() == process:
         return
     code = 0 if error is None else 1
@@ -173,7 +173,7 @@ def _end_fork(process: int, error: BaseException | None = None) -> None:
 
 
 def _end_forked_loops() -> None:
-    """End a forked process as soon as it goes on with the event loop of its parent, whose connections it shares."""
+    """End a forked process when it goes on with the event loop of its parent, because both share connections."""
     for loop, thread in list(_loops.items()):
         if thread == threading.get_ident() and loop.is_running():
             loop.call_soon(_end_fork, 0, RuntimeError("a forked process cannot await in the event loop of its parent"))

@@ -22,10 +22,10 @@ class Handler:
     """A function that runs the jobs of one type in one queue.
 
     Attributes:
-        concurrency: how many of these jobs run at a time in this process; ``None`` for as many as the worker takes.
+        concurrency: jobs of the handler at a time in this process; ``None`` for as many as the worker takes.
 
     Raises:
-        TypeError: the function is none, is a generator function, or cannot be called with the job alone.
+        TypeError: the function is not callable, is a generator function, or cannot be called with the job alone.
     """
 
     type: str
@@ -50,7 +50,7 @@ class Handler:
 
 
 def refuse_bare(kind: object) -> None:
-    """Refuse a function where the type of the jobs is due.
+    """Refuse a function in place of the type of the jobs.
 
     Raises:
         TypeError: the decorator was used without parentheses.
@@ -75,7 +75,7 @@ def _body(function: Any) -> Any:
 
 
 def _signature_fault(function: Callable[..., Any]) -> str | None:
-    """Return why a function cannot be called with the job alone, where that is certain."""
+    """Return why a function certainly cannot be called with the job alone, or ``None``."""
     if hasattr(function, "__wrapped__") or hasattr(function, "__signature__"):
         # The signature of a wrapper may be that of the wrapped function.
         return None

@@ -33,32 +33,32 @@ def verdict_on(error: BaseException) -> Verdict:
 
 
 def stems_from_a_stop(error: BaseException) -> bool:
-    """Tell whether an exception is the end of a run that was asked to stop, or was raised while one ended."""
+    """Return true if an exception comes from the cancellation of a run."""
     try:
-        return any(isinstance(one, asyncio.CancelledError | JobCancelledError) for one in _links(error))
+        return any(isinstance(link, asyncio.CancelledError | JobCancelledError) for link in _links(error))
     except BaseException:  # noqa: BLE001 - as above
         return False
 
 
 def _judge(error: BaseException) -> Verdict:
-    decisions = [one for one in _leaves(error) if isinstance(one, Die | Retry)]
-    for one in decisions:
-        if isinstance(one, Die):
-            return Death(error=_told("die", told(one.reason) or told(one), error))
-    retries = [one for one in decisions if isinstance(one, Retry)]
+    decisions = [leaf for leaf in _leaves(error) if isinstance(leaf, Die | Retry)]
+    for decision in decisions:
+        if isinstance(decision, Die):
+            return Death(error=_told("die", told(decision.reason) or told(decision), error))
+    retries = [decision for decision in decisions if isinstance(decision, Retry)]
     if not retries:
         return Failure(error=_told(type_name(error), told(error) or _meaning(error), error))
     try:
         # A subclass may set the attribute itself.
-        delays = [seconds(one.delay, "delay") for one in retries]
+        delays = [seconds(retry.delay, "delay") for retry in retries]
     except (TypeError, ValueError) as wrong:
         return Failure(error=_told(type_name(wrong), f"Retry: {told(wrong)}", error))
-    delay = max((one for one in delays if one is not None), default=None)
+    delay = max((delay for delay in delays if delay is not None), default=None)
     return RunAgain(delay=delay, error=_told("retry", told(retries[0].reason) or told(retries[0]), error))
 
 
 def _meaning(error: BaseException) -> str:
-    """Return what an exception without a text means."""
+    """Return the meaning of an exception without a text."""
     if isinstance(error, JobCancelledError):
         return "the handler raised JobCancelledError, but the queue has not cancelled the job"
     if isinstance(error, asyncio.CancelledError):
@@ -67,29 +67,29 @@ def _meaning(error: BaseException) -> str:
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exceptions of a group and of the groups in it, in their order; or else the exception itself."""
+    """Yield the exceptions of a group and of its inner groups, in their order; or else the exception itself."""
     waiting = [error]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, BaseExceptionGroup):
-            waiting += reversed(one.exceptions)
+        leaf = waiting.pop()
+        if isinstance(leaf, BaseExceptionGroup):
+            waiting += reversed(leaf.exceptions)
         else:
-            yield one
+            yield leaf
 
 
 def _links(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception, what caused it, and the exceptions of groups among these."""
+    """Yield an exception, its causes, and the exceptions of groups among these."""
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
     while waiting and len(seen) < _MOST_LINKS:
-        one = waiting.pop()
-        if one is None or id(one) in seen:
+        link = waiting.pop()
+        if link is None or id(link) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        waiting += [one.__context__, one.__cause__]
-        if isinstance(one, BaseExceptionGroup):
-            waiting += one.exceptions
+        seen.add(id(link))
+        yield link
+        waiting += [link.__context__, link.__cause__]
+        if isinstance(link, BaseExceptionGroup):
+            waiting += link.exceptions
 
 
 def _told(kind: str, message: str, error: BaseException) -> JobError:

@@ -1,4 +1,4 @@
-"""Running a job by a program of the operator's: the job on its standard input, log lines from its outputs."""
+"""Run a job by a program of the operator: the job on its standard input, log lines from its outputs."""
 
 from __future__ import annotations
 
@@ -31,21 +31,20 @@ _END_SECONDS: Final = 6.0
 _NOT_FOUND: Final = frozenset({126, 127})
 """Exit codes of ``env`` and of shells that cannot run a program."""
 _INHERITED: Final = re.compile(r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR")
-"""What a command has of the server's own environment, where passwords and tokens may be."""
+"""The variables that a command inherits from the server, whose environment may have passwords and tokens."""
 
 
 class CommandProcessor:
     """Runs claimed jobs by one command, each job once.
 
-    What the program writes to its standard output becomes log lines, but for ``::progress 40``, which sets the
-    progress, and ``::result {"a": 1}``, which sets the result. A result that cannot be stored becomes its text, and
-    fails a job that would have succeeded if it is too large. Lines of the standard error output have the level
-    ``stderr``.
+    Lines of the standard output become log lines, except for ``::progress 40``, which sets the progress, and
+    ``::result {"a": 1}``, which sets the result. A result that cannot be stored becomes its text; a result that is too
+    large fails the job. Lines of the standard error output have the level ``stderr``.
 
     Args:
-        command: what to run.
-        token: of the claim; the program may use it to report over the API.
-        url: of the API; ``None`` if it cannot be reached.
+        command: the program.
+        token: of the claim; the program may report over the API with it.
+        url: of the API; ``None`` if the API cannot be reached.
     """
 
     def __init__(self, command: Command, *, token: str, url: str | None) -> None:
@@ -56,14 +55,14 @@ class CommandProcessor:
 
     @staticmethod
     def slowest_end(command: Command) -> float:
-        """Return how many seconds a command may take to end: TERM, its grace, KILL, and until its tree is gone."""
+        """Return the seconds that a command may take to end: TERM, its grace, KILL, and the end of its process tree."""
         return command.kill_after + _END_SECONDS
 
     async def run(self, job: Job, reporter: Reporter) -> Verdict:
         """Run the program and turn its exit code into a verdict.
 
-        When it has ended, whatever it started and left behind is ended too. Cancelling sends TERM to all of it and,
-        after the command's grace, KILL; this returns when nothing is left. Cancelling again sends KILL at once.
+        After its end, processes that the program left behind are ended, too. Cancelling sends TERM to all processes
+        and, after the command's grace, KILL; this returns when no process is left. Cancelling again sends KILL at once.
         """
         output = Output(reporter, self._command.max_output)
         body = {"job": json_form.job(job), "token": self._token, "attempt": job.attempts_made}
@@ -88,11 +87,7 @@ class CommandProcessor:
 
     def _environment(self, job: Job) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
-        own = {
-            "JOBQUEUE_JOB_ID": job.id,
-            "JOBQUEUE_TOKEN": self._token,
-            "JOBQUEUE_ATTEMPT": str(job.attempts_made),
-        }
+        own = {"JOBQUEUE_JOB_ID": job.id, "JOBQUEUE_TOKEN": self._token, "JOBQUEUE_ATTEMPT": str(job.attempts_made)}
         if self._url is not None:
             own["JOBQUEUE_URL"] = self._url
         return {**inherited, **self._command.env, **own}
@@ -126,7 +121,7 @@ class CommandProcessor:
 
 
 async def _note(output: Output, text: str) -> None:
-    """Add a log line; a line that cannot be stored does not change how the command ended."""
+    """Add a log line; a line that cannot be stored does not change the verdict."""
     try:
         await output.note(text)
     except JobCancelledError:
@@ -142,7 +137,7 @@ async def _stop(program: Program, running: asyncio.Task[ExitStatus]) -> None:
     except asyncio.CancelledError:
         program.kill()
         await asyncio.wait({running})
-    # What it says does not count any more, but an exception that nobody looks at would be reported as one.
+    # The result does not count any more, but asyncio would report an exception that is never retrieved.
     if not running.cancelled():
         running.exception()
 

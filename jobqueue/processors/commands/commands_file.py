@@ -1,4 +1,4 @@
-"""The operator's file of commands: the only programs that jobs can run.
+"""The operator's file of commands, which are the only programs that jobs can run.
 
 A TOML file with one table a command::
 
@@ -14,12 +14,11 @@ A TOML file with one table a command::
     max_memory = 1_073_741_824
     max_cpu = 600
 
-Only ``argv`` is required. A job changes nothing of it: it is the program's input.
+Only ``argv`` is required. A job is the program's input and cannot change these fields.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from dataclasses import dataclass, field, fields
@@ -30,10 +29,10 @@ from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.errors import InvalidInputError, SettingsError
 from jobqueue.domain.work.processing import CommandConfig
 from jobqueue.processors.commands import scripts
-from jobqueue.settings.rules import shown
+from jobqueue.settings.rules import shown, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
 _MIB: Final = 1024 * 1024
 _TABLE: Final = "commands"
@@ -43,17 +42,17 @@ _MOST_EXIT: Final = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A program that jobs may run, and how.
+    """A program that jobs may run.
 
     Attributes:
         argv: the program, an absolute path, and its arguments; no shell reads them.
-        cwd: where it starts, absolute; ``None`` is where the server did.
+        cwd: its absolute working directory; ``None`` for that of the server.
         env: added to its environment.
         retry_exit: exit codes that run the job again, uncounted.
         die_exit: exit codes that kill the job.
-        retry_delay: seconds until the job runs again after one of `retry_exit`.
+        retry_delay: seconds until the job runs again after an exit code of `retry_exit`.
         kill_after: seconds between TERM and KILL.
-        max_output: bytes that are kept as log lines, each counted with 64 more.
+        max_output: bytes that are kept as log lines, each line counted with 64 more.
         max_memory: bytes of address space of each of its processes.
         max_cpu: seconds of processor time of each of its processes.
     """
@@ -78,7 +77,7 @@ def load_commands(path: Path) -> Mapping[str, Command]:
         The commands by name.
 
     Raises:
-        SettingsError: with every mistake, each naming where it is.
+        SettingsError: with every mistake and its place.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -86,7 +85,7 @@ def load_commands(path: Path) -> Mapping[str, Command]:
         raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from error
     except (ValueError, RecursionError) as error:
         raise SettingsError([f"{path}: is not TOML in UTF-8: {error}"]) from error
-    mistakes = [_unknown(shown(name, ""), name, [_TABLE], "a table here") for name in content if name != _TABLE]
+    mistakes = [unknown(shown(name, ""), name, [_TABLE], "a table here") for name in content if name != _TABLE]
     tables = content.get(_TABLE, {})
     commands: dict[str, Command] = {}
     if not isinstance(tables, dict):
@@ -104,7 +103,7 @@ def load_commands(path: Path) -> Mapping[str, Command]:
 
 
 class _Reading:
-    """Reads one command's table and gathers what is wrong with it."""
+    """Reads the table of one command and collects its mistakes."""
 
     def __init__(self, name: str) -> None:
         self.mistakes: list[str] = []
@@ -137,7 +136,7 @@ class _Reading:
                 values[name] = readers[name](name, value)
             else:
                 where = f"{self._where}.{shown(name, '')}"
-                self.mistakes.append(_unknown(where, name, readers, "a field of a command"))
+                self.mistakes.append(unknown(where, name, readers, "a field of a command"))
         if "argv" not in table:
             self._wrong("argv", "is required")
         self._check_overlap(values)
@@ -213,8 +212,3 @@ def _object_to_program(program: Path) -> str:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and "\0" not in value
-
-
-def _unknown(where: str, name: str, known: Iterable[str], noun: str) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"{where}: is not {noun}" + (f"; did you mean {close[0]}?" if close else "")

@@ -1,4 +1,4 @@
-"""A stream of bytes, cut into lines."""
+"""Cut a stream of bytes into lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 LONGEST: Final = 64 * 1024
-"""Bytes of a line; a longer one comes as several."""
+"""Bytes of a line; a longer line is cut into several."""
 _BREAK: Final = re.compile(rb"\r*\n|\r+")
 _SECOND_HALF: Final = re.compile(rb"\A\r*\n?")
 _CONTINUATION: Final = 0x80
@@ -14,13 +14,13 @@ _CONTINUATION_MASK: Final = 0xC0
 
 
 class Lines:
-    r"""Cuts what a program prints into lines, in bounded memory.
+    r"""Cuts the output of a program into lines, in bounded memory.
 
-    A line ends with ``\n``, ``\r\n`` or, as progress bars have it, ``\r``; the last one may lack its end.
+    A line ends with ``\n``, ``\r\n`` or, as in progress bars, ``\r``; the last line may lack its end.
 
     Args:
-        whole: beginning of lines that are not cut into several when they are long.
-        most: bytes of such a line; what is beyond that is dropped.
+        whole: beginning of lines that are never cut into several.
+        most: bytes of such a line; the rest is dropped.
     """
 
     def __init__(self, whole: bytes | None = None, most: int = LONGEST) -> None:
@@ -35,14 +35,14 @@ class Lines:
         lines: list[bytes] = []
         start = 0
         if self._after_return:
-            # The first half of this line end came with the last chunk, and ended its line.
+            # The last chunk ended with the first half of this line end, which ended its line.
             start = len(chunk) - len(_SECOND_HALF.sub(b"", chunk, count=1))
             self._after_return = start == len(chunk) and not chunk.endswith(b"\n")
-        for found in _BREAK.finditer(chunk, start):
-            self._grow(chunk[start : found.start()], lines)
-            start = found.end()
-            # A progress bar begins with a return as well: nothing before that is no line.
-            if self._rest or self._dropping or found[0].endswith(b"\n"):
+        for line_end in _BREAK.finditer(chunk, start):
+            self._grow(chunk[start : line_end.start()], lines)
+            start = line_end.end()
+            # A progress bar also begins with a return: nothing before a return is not a line.
+            if self._rest or self._dropping or line_end[0].endswith(b"\n"):
                 if not self._dropping:
                     lines.append(self._take(len(self._rest)))
                 self._dropping = False
@@ -51,7 +51,7 @@ class Lines:
         return lines
 
     def skip(self, chunk: bytes) -> list[bytes]:
-        """Return at least those of the lines that begin with ``::``; faster than `feed`."""
+        """Return at least the lines that begin with ``::``; faster than `feed`."""
         if self._rest.startswith(b":") or b"::" in chunk:
             return self.feed(chunk)
         end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r"))
@@ -65,11 +65,11 @@ class Lines:
         return []
 
     def finish(self) -> list[bytes]:
-        """Return the last line, if it has no end."""
+        """Return the last line if its end is missing."""
         return [self._take(len(self._rest))] if self._rest else []
 
     def _grow(self, part: bytes, lines: list[bytes]) -> None:
-        """Take more of the present line, and cut what is too long of it."""
+        """Add to the present line, and cut a line that is too long."""
         if self._dropping:
             return
         self._rest += part
@@ -89,7 +89,7 @@ class Lines:
 
 
 def _boundary(text: bytearray, most: int) -> int:
-    """Return where to cut so that no UTF-8 character is torn, if this is UTF-8."""
+    """Return a place to cut that splits no UTF-8 character."""
     for size in range(most, most - 4, -1):
         if text[size] & _CONTINUATION_MASK != _CONTINUATION:
             return size

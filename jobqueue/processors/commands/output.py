@@ -1,4 +1,4 @@
-"""What a command prints: log lines, progress, its result, and the words to explain a failure with."""
+"""The output of a command: log lines, progress, a result, and the last words that explain a failure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STDERR: Final = "stderr"
 """Level of the log lines that come from the standard error output."""
 _LONGEST_RESULT: Final = 3 * payload.MOST_RESULT + 64 * 1024
-"""Bytes of JSON; written in ASCII, a result within its limit takes up to three times as much."""
+"""Bytes of JSON; a result within its limit takes up to three times as many in ASCII."""
 _LONGEST_WORDS: Final = 1000
 _TAIL: Final = 2048
 _LINE_COST: Final = 64
@@ -38,15 +38,15 @@ Call = Callable[[], Awaitable[None]]
 
 
 class Output:
-    """Reports what a command prints, as it is printed and in order; a chunk is reported before the next is taken.
+    """Reports the output of a command in order; a chunk is reported before the next chunk is read.
 
     Args:
         reporter: of the job.
-        most: bytes that are kept as log lines, each counted with 64 more for its keeping.
+        most: bytes that are kept as log lines, each line counted with 64 more.
 
     Attributes:
-        result: of the last ``::result`` line; its text, if it cannot be stored as it is.
-        objection: why that line is none, if so: its result is over the limit.
+        result: of the last ``::result`` line; the text of a result that cannot be stored.
+        objection: the reason if the result of that line is over the limit.
     """
 
     def __init__(self, reporter: Reporter, most: int) -> None:
@@ -61,7 +61,7 @@ class Output:
         self._tail = b""
 
     async def out(self, chunk: bytes) -> None:
-        """Take a chunk of the standard output; an empty one is its end.
+        """Take a chunk of the standard output; an empty chunk is its end.
 
         Raises:
             JobCancelledError: the job was killed or its lease was lost.
@@ -70,13 +70,13 @@ class Output:
         progress: float | None = None
         for line in self._cut(self._lines, chunk):
             if line.startswith(_DIRECTIVE):
-                if found := _PROGRESS.fullmatch(line):
-                    percent = float(found[1])
+                if directive := _PROGRESS.fullmatch(line):
+                    percent = float(directive[1])
                     if percent <= _COMPLETE:
                         progress = percent
                         continue
-                if found := _RESULT.fullmatch(line):
-                    calls += self._take_result(line, found[1] or b"")
+                if directive := _RESULT.fullmatch(line):
+                    calls += self._take_result(line, directive[1] or b"")
                     continue
             calls += self._log(line, None)
         if progress is not None:
@@ -84,12 +84,12 @@ class Output:
         await _make(calls)
 
     async def err(self, chunk: bytes) -> None:
-        """Take a chunk of the standard error output; as `out`, but for the lines with a meaning."""
+        """Take a chunk of the standard error output; as `out`, without ``::`` lines."""
         self._tail = (self._tail + chunk)[-_TAIL:]
         await _make([call for line in self._cut(self._errors, chunk) for call in self._log(line, STDERR)])
 
     async def note(self, text: str) -> None:
-        """Add a log line of the queue's own.
+        """Add a warning of the queue itself to the log.
 
         Raises:
             JobCancelledError: as `out`.
@@ -98,7 +98,7 @@ class Output:
 
     @property
     def last_words(self) -> str:
-        """The last line of the standard error output that is not blank, or its end if it is long."""
+        """The last line of the standard error output that is not blank, cut if it is long."""
         for line in reversed(re.split(rb"[\r\n]", self._tail)):
             if words := line.strip():
                 return cut(_text(words), _LONGEST_WORDS)
@@ -164,7 +164,7 @@ def _text(line: bytes) -> str:
 
 
 async def _make(calls: Sequence[Call]) -> None:
-    """Make calls to the reporter at once, so that it can group them; again, as long as the database is away."""
+    """Make calls to the reporter at once, so that they are grouped; repeat them while the database is away."""
     for start in range(0, len(calls), _SLICE):
         waiting = calls[start : start + _SLICE]
         pause = _FIRST_PAUSE

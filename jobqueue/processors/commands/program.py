@@ -1,7 +1,7 @@
-"""A program that runs under a shim: its pipes, its end, and how to bring that about.
+"""A program that runs under a supervisor process: its pipes, its end, and its termination.
 
-The pipes are plain pipes, read and written without a buffer of our own: as long as a chunk is being reported, the
-program has to wait. What the shim says is in `jobqueue.processors.commands.supervisor`.
+The pipes are read and written without a buffer of our own, so that the program waits while a chunk is reported. The
+module `jobqueue.processors.commands.supervisor` describes the messages of the supervisor.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
     from jobqueue.processors.commands.commands_file import Command
 
 log = get_logger(__name__)
-_SHIM: Final = Path(__file__).with_name("supervisor.py")
+_SUPERVISOR: Final = Path(__file__).with_name("supervisor.py")
 _CHUNK: Final = 64 * 1024
 _SLACK: Final = 2.0
 _FLUSH: Final = 1.0
 _PAUSE: Final = 0.005
 _STRAY_SECONDS: Final = 2.0
-_WHAT: Final = {"cwd": "its working directory", "limits": "its limits"}
+_SUBJECTS: Final = {"cwd": "its working directory", "limits": "its limits"}
 _HINTS: Final = {errno.ENOEXEC: "; a script has to begin with a line such as #!/bin/sh"}
 Sink = Callable[[bytes], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitStatus:
-    """How a program ended.
+    """The end of a program.
 
     Attributes:
-        code: exit code, or minus the number of the signal that killed it; ``None`` if that is not known.
-        fault: why it could not be started.
-        left: how many processes it left behind, which were ended.
+        code: exit code, or minus the number of the signal that killed the program; ``None`` if not known.
+        fault: the reason if the program could not be started.
+        left: number of processes that the program left behind, and that were ended.
     """
 
     code: int | None = None
@@ -59,24 +59,18 @@ class ExitStatus:
 
 
 class Program:
-    """Runs a command once, with everything it starts.
+    """Runs a command once, with all processes that it starts.
 
     Args:
-        command: what to run.
+        command: the program.
         environment: all of its environment.
-        marks: ``NAME=VALUE`` of a variable there that no other process has.
+        marks: ``NAME=VALUE`` of a variable in it that no other process has.
         body: its standard input.
-        sinks: take the chunks of its two outputs, each taken before the next is read; an empty one is the end.
+        sinks: take the chunks of its two outputs, each before the next is read; an empty chunk is the end.
     """
 
     def __init__(
-        self,
-        command: Command,
-        environment: Mapping[str, str],
-        *,
-        marks: str,
-        body: bytes,
-        sinks: tuple[Sink, Sink],
+        self, command: Command, environment: Mapping[str, str], *, marks: str, body: bytes, sinks: tuple[Sink, Sink]
     ) -> None:
         self._command = command
         self._marks = marks.encode("utf-8", "surrogateescape")
@@ -87,27 +81,27 @@ class Program:
         self._orders.put_nowait(_order(command, environment))
         self._stopping: asyncio.Future[None] = self._loop.create_future()
         self._failure: Exception | None = None
-        self._shim: subprocess.Popen[bytes] | None = None
+        self._supervisor: subprocess.Popen[bytes] | None = None
         self._limit: asyncio.TimerHandle | None = None
         self._over = False
         self._wakes: set[asyncio.Future[None]] = set()
 
     def terminate(self) -> None:
-        """Send TERM to all that runs and, after the command's grace, KILL; `run` returns soon after that."""
+        """Send TERM to all processes and, after the command's grace, KILL; `run` returns soon after that."""
         if not self._stopping.done():
             self._stop(b"T", self._command.kill_after + _SLACK)
 
     def kill(self) -> None:
-        """Kill all that runs; `run` returns soon."""
+        """Kill all processes; `run` returns soon."""
         self._stop(b"K", _SLACK)
 
     async def run(self) -> ExitStatus:
-        """Run it to its end: nothing of it is left, and all it printed has been taken.
+        """Run the program until no process is left, and the sinks have taken all output.
 
-        Cancelling kills it within a second.
+        Cancelling kills the program within a second.
 
         Raises:
-            Exception: what a sink raised; the program was terminated for it.
+            Exception: of a sink; the program was terminated for it.
         """
         try:
             with contextlib.ExitStack() as stack:
@@ -122,44 +116,44 @@ class Program:
         try:
             control, pipes = self._launch(stack)
         except OSError as error:
-            return ExitStatus(fault=f"its shim {sys.executable} cannot be started: {error.strerror}")
-        telling = asyncio.create_task(self._tell(control))
-        pumping: asyncio.Future[Any] = asyncio.gather(self._feed(pipes[0]), *map(self._pump, pipes[1:], self._sinks))
+            return ExitStatus(fault=f"its supervisor {sys.executable} cannot be started: {error.strerror}")
+        sending = asyncio.create_task(self._send_orders(control))
+        pumps: asyncio.Future[Any] = asyncio.gather(self._feed(pipes[0]), *map(self._pump, pipes[1:], self._sinks))
         try:
-            said = await self._hear(control)
-            if "gone" not in said:
-                await self._kill_strays(said)
+            messages = await self._read_messages(control)
+            if "gone" not in messages:
+                await self._kill_strays(messages)
             self._finish()
-            ends: set[asyncio.Future[Any]] = {pumping, self._stopping}
+            ends: set[asyncio.Future[Any]] = {pumps, self._stopping}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({pumping}, timeout=_FLUSH)
+            await asyncio.wait({pumps}, timeout=_FLUSH)
         finally:
-            telling.cancel()
-            pumping.cancel()
-            # The pipes may only be closed when nobody waits for them any more.
-            await asyncio.gather(telling, pumping, return_exceptions=True)
-        return self._end(said)
+            sending.cancel()
+            pumps.cancel()
+            # The pipes may only be closed when no task waits for them any more.
+            await asyncio.gather(sending, pumps, return_exceptions=True)
+        return self._end(messages)
 
     def _launch(self, stack: contextlib.ExitStack) -> tuple[socket.socket, list[io.FileIO]]:
-        """Start the shim; return our ends of its socket and of the three pipes.
+        """Start the supervisor; return our ends of its socket and of the three pipes.
 
         Raises:
-            OSError: it cannot be started.
+            OSError: the supervisor cannot be started.
         """
         control, theirs = socket.socketpair()
         stack.callback(control.close)
         ours, streams = [], []
-        with contextlib.ExitStack() as given:
-            given.callback(theirs.close)
+        with contextlib.ExitStack() as child_ends:
+            child_ends.callback(theirs.close)
             for mode in ("wb", "rb", "rb"):
                 reader, writer = os.pipe()
                 own, other = (writer, reader) if mode == "wb" else (reader, writer)
-                given.callback(os.close, other)
+                child_ends.callback(os.close, other)
                 os.set_blocking(own, False)
                 ours.append(stack.enter_context(io.FileIO(own, mode)))
                 streams.append(other)
-            self._shim = subprocess.Popen(  # noqa: S603 - our own interpreter and script, no shell
-                [sys.executable, "-I", "-S", "-X", "utf8", str(_SHIM), str(theirs.fileno())],
+            self._supervisor = subprocess.Popen(  # noqa: S603 - our own interpreter and script, no shell
+                [sys.executable, "-I", "-S", "-X", "utf8", str(_SUPERVISOR), str(theirs.fileno())],
                 stdin=streams[0],
                 stdout=streams[1],
                 stderr=streams[2],
@@ -170,23 +164,23 @@ class Program:
         control.setblocking(False)  # noqa: FBT003 - the standard library's signature
         return control, ours
 
-    async def _tell(self, control: socket.socket) -> None:
+    async def _send_orders(self, control: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
                 await self._loop.sock_sendall(control, await self._orders.get())
 
-    async def _hear(self, control: socket.socket) -> dict[str, list[str]]:
-        """Return what the shim said until it ended, by the first word of each line."""
-        heard = b""
+    async def _read_messages(self, control: socket.socket) -> dict[str, list[str]]:
+        """Return the messages of the supervisor until its end, by the first word of each line."""
+        received = b""
         with contextlib.suppress(OSError):
             while data := await self._loop.sock_recv(control, 4096):
-                heard += data
-        lines = [line.split() for line in heard.decode().splitlines()]
+                received += data
+        lines = [line.split() for line in received.decode().splitlines()]
         return {word: rest for word, *rest in reversed(lines)}
 
     async def _feed(self, pipe: io.FileIO) -> None:
         body = memoryview(self._body)
-        # What a program does not read is no concern of ours.
+        # A program need not read its input.
         with contextlib.suppress(BrokenPipeError):
             while body and not self._over:
                 written = pipe.write(body)
@@ -203,7 +197,7 @@ class Program:
                 await self._sink(sink, chunk)
             if not chunk:
                 return
-            # A program that prints without a pause must not have this loop for itself.
+            # A program that prints without a pause must not keep the event loop.
             await asyncio.sleep(0)
 
     async def _sink(self, sink: Sink, chunk: bytes) -> None:
@@ -227,7 +221,7 @@ class Program:
         return chunk
 
     async def _wait(self, add: Callable[..., object], remove: Callable[[io.FileIO], object], pipe: io.FileIO) -> None:
-        """Wait until a pipe is ready, or nobody is left at its other end."""
+        """Wait until a pipe is ready, or its other end is closed."""
         wake: asyncio.Future[None] = self._loop.create_future()
         self._wakes.add(wake)
         add(pipe, _settle, wake)
@@ -238,7 +232,7 @@ class Program:
             self._wakes.discard(wake)
 
     def _finish(self) -> None:
-        """Let the pumps end when they have what is in the pipes, whoever else may hold those open."""
+        """End the pumps when the pipes are empty, even if other processes hold the pipes open."""
         self._over = True
         for wake in self._wakes:
             _settle(wake)
@@ -248,49 +242,49 @@ class Program:
         self._orders.put_nowait(letter)
         if self._limit is not None:
             self._limit.cancel()
-        self._limit = self._loop.call_later(limit, self._kill_shim)
+        self._limit = self._loop.call_later(limit, self._kill_supervisor)
 
-    def _kill_shim(self) -> None:
-        if self._shim is not None:
-            self._shim.kill()
+    def _kill_supervisor(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.kill()
 
     async def _reap(self) -> None:
-        if self._shim is None:
+        if self._supervisor is None:
             return
         if self._limit is not None:
             self._limit.cancel()
-        # Our end of the socket is closed: the shim ends, and what it runs.
-        self._limit = self._loop.call_later(_SLACK, self._kill_shim)
+        # Our end of the socket is closed, which ends the supervisor and the program.
+        self._limit = self._loop.call_later(_SLACK, self._kill_supervisor)
         try:
-            while self._shim.poll() is None:  # noqa: ASYNC110 - without a thread, nothing tells of a child's end
+            while self._supervisor.poll() is None:  # noqa: ASYNC110 - without a thread, nothing tells of a child's end
                 await asyncio.sleep(_PAUSE)
         finally:
             self._limit.cancel()
 
-    async def _kill_strays(self, said: Mapping[str, Sequence[str]]) -> None:
-        """Do what the shim cannot any more."""
-        session = int(said["started"][0]) if "started" in said else None
-        log.warning("the shim of a command was killed", command=self._command.name)
+    async def _kill_strays(self, messages: Mapping[str, Sequence[str]]) -> None:
+        """Kill the processes of a program whose supervisor was killed."""
+        session = int(messages["started"][0]) if "started" in messages else None
+        log.warning("supervisor killed", command=self._command.name)
         deadline = time.monotonic() + _STRAY_SECONDS
-        while time.monotonic() < deadline and (found := _strays(session, self._marks)):
-            for pid in found:
+        while time.monotonic() < deadline and (strays := _strays(session, self._marks)):
+            for pid in strays:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(_PAUSE)
 
-    def _end(self, said: Mapping[str, Sequence[str]]) -> ExitStatus:
-        left = int(said["left"][0]) if "left" in said else 0
-        if "failed" in said:
-            return ExitStatus(fault=self._explain(*said["failed"]))
-        if "exit" in said:
-            return ExitStatus(code=int(said["exit"][0]), left=left)
-        if "signal" in said:
-            return ExitStatus(code=-int(said["signal"][0]), left=left)
-        return ExitStatus(fault=None if "started" in said else "its shim ended too early")
+    def _end(self, messages: Mapping[str, Sequence[str]]) -> ExitStatus:
+        left = int(messages["left"][0]) if "left" in messages else 0
+        if "failed" in messages:
+            return ExitStatus(fault=self._explain(*messages["failed"]))
+        if "exit" in messages:
+            return ExitStatus(code=int(messages["exit"][0]), left=left)
+        if "signal" in messages:
+            return ExitStatus(code=-int(messages["signal"][0]), left=left)
+        return ExitStatus(fault=None if "started" in messages else "its supervisor ended too early")
 
     def _explain(self, what: str, number: str) -> str:
         code = int(number)
-        subject = _WHAT.get(what, self._command.argv[0])
+        subject = _SUBJECTS.get(what, self._command.argv[0])
         if what == "cwd":
             subject = f"{subject} {self._command.cwd}"
         told = f"{subject}: {os.strerror(code) if code else 'not enough memory'}"
@@ -317,12 +311,12 @@ def _settle(future: asyncio.Future[None]) -> None:
 
 
 def _strays(session: int | None, marks: bytes) -> list[int]:
-    """Return what runs in a session, or has a variable in the environment it began with."""
-    found = []
+    """Return the pids of processes of a session, or with a variable in their first environment."""
+    pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
             state, _, _, its_session, *_ = (entry / "stat").read_bytes().rpartition(b")")[2].split()
             ours = int(its_session) == session or marks in (entry / "environ").read_bytes().split(b"\0")
             if ours and state != b"Z":
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids

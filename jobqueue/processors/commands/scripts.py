@@ -1,4 +1,4 @@
-"""Faults of a script that the operating system tells badly: those of its first line."""
+"""Faults in the first line of a script, for which the error of the operating system misleads."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ _LONGEST: Final = 4096
 
 
 def fault(program: Path) -> str | None:
-    """Return why the first line of a script keeps it from running, or ``None``; a program that is no script has none.
+    """Return the fault in the first line of a script, or ``None``, also for a program that is no script.
 
-    The system says "No such file" of a script whose interpreter is named with a carriage return, and of one whose
-    interpreter is not there.
+    The system says "No such file" of a script whose interpreter is named with a carriage return or does not exist.
     """
     try:
         with program.open("rb") as file:

@@ -1,18 +1,19 @@
-"""Runs one command, and leaves nothing behind of all that it starts: not when it ends, nor when the server is killed.
+"""Run one command, and end all processes that it starts, after its own end and after a kill of the server.
 
-Run as a script, by path under ``python -I -S`` so that it starts fast: standard library only, nothing of this package.
-Its one argument is the number of a socket to the server. Over it come an `Order`, as one line of JSON, and then single
-letters: ``T`` ends the command with TERM and, after the grace, KILL; ``K`` kills it at once. The end of the socket is
-the end of the server, also by ``kill -9``. Back go lines, in this order:
+This file runs as a script under ``python -I -S`` so that it starts fast: it uses the standard library only, nothing of
+this package. Its argument is the number of a socket to the server. The server sends an `Order`, as one line of JSON,
+and then single letters: ``T`` ends the command with TERM and, after the grace, KILL; ``K`` kills it at once. The end of
+the
+socket is the end of the server, also by ``kill -9``. The supervisor sends lines, in this order:
 
-* ``started PID``, as the program is about to be executed;
-* ``failed WHAT ERRNO``, should that not work because of the ``cwd``, the ``limits`` or the ``program``;
-* ``exit CODE`` or ``signal NUMBER``: how the program itself ended;
-* ``left COUNT``: how many processes it left behind, which are ended as well;
-* ``gone``: nothing is left.
+* ``started PID``: the program is about to be executed;
+* ``failed WHAT ERRNO``: the ``cwd``, the ``limits`` or the ``program`` kept the program from starting;
+* ``exit CODE`` or ``signal NUMBER``: the end of the program itself;
+* ``left COUNT``: the number of processes left behind, which are ended as well;
+* ``gone``: no process is left.
 
-On Linux, orphans of the command become children of this process, wherever they fled to: "no child is left" is then
-all there is to know. Elsewhere, what leaves the command's process group is not found.
+On Linux, orphans of the command become children of this process, so that "no child is left" means that no process is
+left. On other systems, processes that leave the command's process group are not found.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from typing import TypedDict
 
     class Order(TypedDict):
-        """What is to be run, with all of its environment; seconds between TERM and KILL; the limits by resource."""
+        """A command with all of its environment, the seconds between TERM and KILL, and the limits by resource."""
 
         argv: list[str]
         env: dict[str, str]
@@ -55,7 +56,7 @@ _LIMITS = {"memory": resource.RLIMIT_AS, "cpu": resource.RLIMIT_CPU}
 
 
 def descendants(root: int) -> dict[int, int]:
-    """Return the pids of all that descends from a process, and their process groups, as far as ``/proc`` tells."""
+    """Return the pids of the descendants of a process, with their process groups, from ``/proc``."""
     children: dict[int, list[tuple[int, int]]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208 - importing pathlib takes as long as all the rest
         if name.isdigit():
@@ -65,24 +66,24 @@ def descendants(root: int) -> dict[int, int]:
             except (OSError, ValueError):
                 continue
             children.setdefault(int(parent), []).append((int(name), int(group)))
-    found: dict[int, int] = {}
+    groups: dict[int, int] = {}
     waiting = [root]
     while waiting:
         inner = children.pop(waiting.pop(), [])
-        found.update(inner)
+        groups.update(inner)
         waiting += [pid for pid, _ in inner]
-    return found
+    return groups
 
 
 class ProcessTree:
-    """The command, pid ``root`` and leader of its own process group, and all that descends from it."""
+    """The command, which is pid ``root`` and leads a process group, and all of its descendants."""
 
     def __init__(self, root: int) -> None:
         self.root = root
         self.status: int | None = None
 
     def reap(self) -> bool:
-        """Collect what has ended, and return whether anything is left."""
+        """Reap ended processes, and return true if a process is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -94,25 +95,25 @@ class ProcessTree:
                 self.status = status
 
     def count(self) -> int:
-        """Return how many processes there are."""
+        """Return the number of processes."""
         return len(descendants(os.getpid())) if LINUX else 1
 
     def signal(self, number: int) -> None:
-        """Send a signal to every process, those that are being forked meanwhile included."""
+        """Send a signal to every process, including processes that are forked meanwhile."""
         if not LINUX:
             self._signal_group(number)
             return
         reached: set[int] = set()
         for _ in range(_PASSES):
-            found = descendants(os.getpid())
-            fresh = found.keys() - reached
+            groups = descendants(os.getpid())
+            fresh = groups.keys() - reached
             if not fresh:
                 return
-            # As a group first: no fork escapes that. The number of a group is not reused while it has a member.
-            if not reached and self.root in found.values():
+            # First to the group, which no fork escapes. The number of a group is not reused while it has a member.
+            if not reached and self.root in groups.values():
                 self._signal_group(number)
             for pid in fresh:
-                if found[pid] != self.root or reached:
+                if groups[pid] != self.root or reached:
                     _kill(pid, number)
             reached |= fresh
 
@@ -127,14 +128,14 @@ class ProcessTree:
 
 
 class Supervisor:
-    """Waits until nothing is left of the command, and ends what has to be ended."""
+    """Waits until no process of the command is left, and ends processes when that is due."""
 
     def __init__(self, control: int, tree: ProcessTree, grace: float) -> None:
         self._control = control
         self._tree = tree
         self._grace = grace
         self._server: int | None = os.getppid()
-        self._told = False
+        self._end_sent = False
         self._plan: list[tuple[float, int]] = []
         self._killed_at: float | None = None
         self._poll = select.poll()
@@ -149,7 +150,7 @@ class Supervisor:
             signal.signal(number, lambda *_: self.end(self._grace))
 
     def run(self) -> bool:
-        """Return true when nothing is left, false if something cannot be killed."""
+        """Return true when no process is left, false if one cannot be killed."""
         while self._tree.reap():
             self._notice_end()
             if not self._act():
@@ -159,7 +160,7 @@ class Supervisor:
         return True
 
     def end(self, grace: float, delay: float = 0) -> None:
-        """Send TERM after a delay, and KILL when the grace is over; an earlier end that was asked for stays."""
+        """Send TERM after a delay, and KILL after the grace; an earlier end that was requested stays."""
         start = time.monotonic() + delay
         plan = [(start, int(signal.SIGTERM)), (start + grace, int(signal.SIGKILL))] if grace else []
         plan = plan or [(start, int(signal.SIGKILL))]
@@ -168,9 +169,9 @@ class Supervisor:
 
     def _notice_end(self) -> None:
         status = self._tree.status
-        if status is None or self._told:
+        if status is None or self._end_sent:
             return
-        self._told = True
+        self._end_sent = True
         if os.WIFSIGNALED(status):
             tell(self._control, f"signal {os.WTERMSIG(status)}")
         else:
@@ -185,7 +186,7 @@ class Supervisor:
             self._tree.signal(signal.SIGKILL)
         elif self._plan and self._plan[0][0] <= now:
             _, number = self._plan.pop(0)
-            if self._told and (count := self._tree.count()):
+            if self._end_sent and (count := self._tree.count()):
                 tell(self._control, f"left {count}")
             self._tree.signal(number)
             if number == signal.SIGKILL:
@@ -205,12 +206,12 @@ class Supervisor:
                 os.read(fd, 4096)
             else:
                 self.obey(_receive(fd))
-        # A fork of the server that was never executed would keep the socket open when the server is gone.
+        # A fork of the server without an exec would keep the socket open after the end of the server.
         if self._server not in {None, os.getppid()}:
             self.obey(b"")
 
     def obey(self, letters: bytes) -> None:
-        """Do what the server says; it is gone if it says nothing."""
+        """Obey letters of the server; no letter means that the server is gone."""
         if not letters:
             self._poll.unregister(self._control)
             self._server = None
@@ -222,7 +223,7 @@ class Supervisor:
 
 
 def tell(control: int, line: str) -> None:
-    """Send a line to the server; that it may be gone makes no difference."""
+    """Send a line to the server, which may be gone."""
     try:
         os.write(control, f"{line}\n".encode())
     except OSError:
@@ -250,27 +251,27 @@ def _prctl(option: int, value: int) -> None:
 
 def _limit(name: str, most: int) -> None:
     _, hard = resource.getrlimit(_LIMITS[name])
-    # At the soft limit of processor time comes XCPU, which says what was wrong; at the hard one, KILL.
+    # The soft limit of processor time sends XCPU, which names the reason; the hard limit sends KILL.
     most_hard = most + _XCPU_GRACE if name == "cpu" else most
     if hard != resource.RLIM_INFINITY:
         most, most_hard = min(most, hard), min(most_hard, hard)
     resource.setrlimit(_LIMITS[name], (most, most_hard))
 
 
-def _become(order: Order, control: int, shim: int) -> str:
-    """Turn this process, a fork, into the command; return what was in the way as ``WHAT ERRNO``."""
+def _execute(order: Order, control: int, supervisor: int) -> str:
+    """Turn this process, a fork, into the command; return a failure as ``WHAT ERRNO``."""
     what = "program"
     try:
         os.setsid()
-        # What the server ignores, and Python does, is not what a program expects.
+        # A program does not expect the signals to be ignored that the server and Python ignore.
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        # Should this process's parent be killed, at least the program itself is.
+        # A kill of this process's parent kills at least the program itself.
         _prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != shim:
+        if os.getppid() != supervisor:
             os._exit(127)
-        # What the program may do to its parent must not come before this.
+        # This line must come before anything that the program may do to its parent.
         tell(control, f"started {os.getpid()}")
         what = "cwd"
         if order["cwd"] is not None:
@@ -285,14 +286,14 @@ def _become(order: Order, control: int, shim: int) -> str:
 
 
 def _start(order: Order, control: int) -> int | str:
-    """Start the command; return its pid, or what was in the way as ``WHAT ERRNO``."""
-    shim = os.getpid()
+    """Start the command; return its pid, or a failure as ``WHAT ERRNO``."""
+    supervisor = os.getpid()
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         failure = "program 0"
         try:
-            failure = _become(order, control, shim)
+            failure = _execute(order, control, supervisor)
         finally:
             os.write(writer, failure.encode())
             os._exit(127)
@@ -303,8 +304,8 @@ def _start(order: Order, control: int) -> int | str:
     return failure or pid
 
 
-def _let_go_of_streams() -> None:
-    """Leave the standard streams to the command, so that their ends are seen at the other side."""
+def _release_streams() -> None:
+    """Close the standard streams, so that the server sees the ends of the command's streams."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(null, stream)
@@ -312,7 +313,7 @@ def _let_go_of_streams() -> None:
 
 
 def main(control: int) -> None:
-    """Run the command that is ordered over the socket ``control``."""
+    """Run the command of the order that comes over the socket ``control``."""
     os.set_inheritable(control, False)  # noqa: FBT003 - the standard library's signature
     text = b""
     while b"\n" not in text:
@@ -327,7 +328,7 @@ def main(control: int) -> None:
         started = _start(order, control)
     except OSError as error:
         started = f"program {error.errno}"
-    _let_go_of_streams()
+    _release_streams()
     if isinstance(started, str):
         tell(control, f"failed {started}")
         tell(control, "gone")

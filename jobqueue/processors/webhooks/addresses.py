@@ -1,7 +1,7 @@
-"""Where webhooks may go: a guard against requests to this machine and its private networks (SSRF).
+"""A guard against webhooks to this machine and its private networks (SSRF).
 
-The guard judges the address that is about to be connected, after DNS and after every way of writing an address has
-been resolved to one: neither odd literals nor a name that changes its mind (DNS rebinding) get past it.
+The guard checks the address that is about to be connected, after DNS and after every notation of an address is
+resolved. So neither odd literals nor a name with changing addresses (DNS rebinding) get past it.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class AddressGuard:
     """Decides which addresses and ports may be connected to."""
 
     def __init__(self, *, allow: Sequence[Network] = (), ports: Sequence[int] = ()) -> None:
-        """Take what the operator allows.
+        """Allow targets besides public addresses on `PUBLIC_PORTS`.
 
         Args:
             allow: networks that may be reached on any port although they are not public.
-            ports: of public addresses, besides `PUBLIC_PORTS`.
+            ports: further ports of public addresses.
         """
         self._allow = tuple(allow)
         self._ports = PUBLIC_PORTS | set(ports)
@@ -69,7 +69,8 @@ class AddressGuard:
             port: of TCP.
 
         Raises:
-            BlockedAddressError: it is neither public nor in an allowed network; `BlockedPortError` for its port.
+            BlockedAddressError: the address is neither public nor in an allowed network; `BlockedPortError` for its
+            port.
         """
         try:
             targets = _targets(ip_address(address))
@@ -94,10 +95,10 @@ class AddressGuard:
 
 
 def check_url(url: str) -> str:
-    """Return the host of a URL that a webhook may be sent to, as far as its text tells.
+    """Return the host of a URL, after a check of the URL's text.
 
     Raises:
-        UnusableURLError: it is not http or https, has no host, or carries a user name or password.
+        UnusableURLError: the URL is not http or https, has no host, or carries a user name or password.
     """
     try:
         parts = urlsplit(url)
@@ -112,35 +113,35 @@ def check_url(url: str) -> str:
 
 
 def request_target(url: str) -> URL:
-    """Return a URL to send a webhook to, whose path and query are those of the text, byte by byte.
+    """Return the URL of a request, whose path and query are those of the text, byte by byte.
 
-    Only the host is put into the form that is looked up, and characters beyond ASCII are percent-encoded, as HTTP takes
-    no others. The fragment stays here.
+    Only the host is put into the form for DNS, and characters beyond ASCII are percent-encoded for HTTP. The fragment
+    is dropped.
 
     Raises:
-        UnusableURLError: as `check_url`; or the host is none, or the text has a space or a control character.
+        UnusableURLError: as `check_url`; or the host is invalid, or the text has a space or a control character.
     """
     check_url(url)
     if " " in url or not url.isprintable():
         raise UnusableURLError("it has a space or a control character")
-    found = _PARTS.fullmatch(url)
-    if found is None or found["netloc"] != urlsplit(url).netloc:
+    parts = _PARTS.fullmatch(url)
+    if parts is None or parts["netloc"] != urlsplit(url).netloc:
         raise UnusableURLError("it cannot be read")
     try:
-        origin = URL(f"{found['scheme']}://{found['netloc']}")
+        origin = URL(f"{parts['scheme']}://{parts['netloc']}")
     except ValueError as error:
         raise UnusableURLError(str(error)) from None
-    rest = quote(found["rest"], safe=_ASCII)
+    rest = quote(parts["rest"], safe=_ASCII)
     # The query stands in the path: yarl would drop the question mark of an empty query.
     path = rest if rest.startswith("/") else f"/{rest}"
     return URL.build(scheme=origin.scheme, authority=origin.raw_authority, path=path, encoded=True)
 
 
 def _targets(address: Address) -> tuple[Address, ...]:
-    """Return what a packet to an address may end up at: the IPv4 addresses inside one of the transition mechanisms.
+    """Return the addresses that a packet may reach: the IPv4 addresses inside an address of a transition mechanism.
 
-    The local-use NAT64 prefix 64:ff9b:1::/48 stays as it is, hence blocked: only its operator knows where in it the
-    IPv4 address is.
+    The local-use NAT64 prefix 64:ff9b:1::/48 stays as it is, hence blocked: only its operator knows the place of the
+    IPv4 address in it.
     """
     if isinstance(address, IPv4Address):
         return (address,)

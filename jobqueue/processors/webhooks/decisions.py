@@ -1,4 +1,4 @@
-"""The decision in the body of a webhook's reply, as far as the body can be read."""
+"""Read the decision in the body of a webhook's reply, as far as the body can be read."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _TOO_DEEP: Final = (ValueError, RecursionError)
 
 
 def leading(body: bytes) -> dict[str, Any]:
-    """Return the members of a JSON object up to the first that cannot be read.
+    """Return the members of a JSON object up to the first unreadable one.
 
-    The object may be cut short, hold text that is not Unicode, or raw control characters. A text that is cut short
-    counts as far as it goes.
+    The object may be cut short, and may hold text that is not Unicode or raw control characters. A text that is cut
+    short counts as it is.
     """
     text = body.decode("utf-8-sig", "replace")
     return {name: value for name, value, _ in _members(text)}
 
 
 def member(body: bytes, name: str) -> str | None:
-    """Return the text of a member of a JSON object, as its sender wrote the member; the last of several."""
+    """Return the JSON text of a member of an object, as its sender wrote it; the last of several."""
     text = body.decode("utf-8-sig", "replace")
-    found: str | None = None
-    for one, _, part in _members(text):
-        if one == name:
-            found = text[part]
-    return found
+    value: str | None = None
+    for member_name, _, part in _members(text):
+        if member_name == name:
+            value = text[part]
+    return value
 
 
 def _members(text: str) -> Iterator[tuple[str, Any, slice]]:
@@ -57,7 +57,7 @@ def _members(text: str) -> Iterator[tuple[str, Any, slice]]:
 
 
 def reason(value: Any) -> str | None:
-    """Return a reason as text, whatever JSON value it is; ``None`` if it says nothing."""
+    """Return a reason of any JSON type as text; ``None`` for an empty reason."""
     if value is None or isinstance(value, str):
         return value or None
     try:
@@ -70,7 +70,7 @@ def delay(value: Any) -> float | None:
     """Return a delay in seconds, also from text such as ``"60"``.
 
     Raises:
-        InvalidInputError: it is no number, or no job may wait so long.
+        InvalidInputError: the delay is no number, or too long.
     """
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
@@ -91,5 +91,5 @@ def _value(text: str, at: int) -> tuple[Any, int]:
 
 
 def _skip(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
+    space = _SPACE.match(text, at)
+    return space.end() if space else at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,7 +16,6 @@ from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.text import cut
 from jobqueue.domain.work.verdict import INVALID_RESULT, Accepted, Death, Failure, RunAgain, Success, Verdict
 from jobqueue.processors.webhooks import decisions
-from jobqueue.processors.webhooks.encodings import unpack
 from jobqueue.processors.webhooks.webhook_errors import shown
 from jobqueue.processors.written import ParsedJson, as_text, read, storable
 
@@ -31,25 +31,28 @@ EXCERPT: Final = 2 * 1024
 LONGEST_WAIT: Final = 3600.0
 """Seconds that a ``Retry-After`` may ask for."""
 SHORTEST_WAIT: Final = 1.0
-"""Seconds waited at least: these runs are not counted, so ``Retry-After: 0`` would go round and round."""
+"""Least seconds of a wait: these runs are not counted, so ``Retry-After: 0`` would loop without end."""
 _ACCEPTED: Final = 202
 _GONE: Final = 410
 _BUSY: Final = frozenset({429, 503})
 _OUTCOMES: Final = frozenset({"fail", "die", "retry"})
-"""Outcomes that count whatever the status, and whatever else is wrong with the body."""
+"""Outcomes that count with any status, and with any other mistake in the body."""
 _MOST_DIGITS: Final = 9
 _LONGEST_WARNING: Final = 2000
 _NOT_JSON: Final = "it is meant as JSON and is not"
+_ZIPPED: Final = (zlib.MAX_WBITS | 32,)
+_DEFLATED: Final = (zlib.MAX_WBITS, -zlib.MAX_WBITS)
+_FORMATS: Final = {"gzip": _ZIPPED, "x-gzip": _ZIPPED, "deflate": _DEFLATED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What came back.
+    """The reply to a webhook.
 
     Attributes:
         headers: by their names in lower case.
-        body: as it came, up to `limit` bytes and one more.
-        fault: why the body ended early, if it did.
+        body: as received, up to `limit` bytes and one more.
+        fault: the reason if the body ended early.
     """
 
     status: int
@@ -60,36 +63,36 @@ class Reply:
 
     @property
     def is_success(self) -> bool:
-        """Whether the status is one of 200 to 299."""
+        """True for a status from 200 to 299."""
         return self.status // 100 == 2  # noqa: PLR2004 - the class of statuses
 
     @property
     def is_redirect(self) -> bool:
-        """Whether the status is one of 300 to 399."""
+        """True for a status from 300 to 399."""
         return self.status // 100 == 3  # noqa: PLR2004 - as above
 
     @property
     def is_encoded(self) -> bool:
-        """Whether the body is compressed, although the request asked for plain bytes."""
+        """True if the body is compressed, although the request asked for plain bytes."""
         return self.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}
 
     @property
     def limit(self) -> int:
-        """How many bytes of the body are of interest."""
+        """The number of bytes that are read of the body."""
         return MOST_BODY if self.is_success else MOST_ERROR_BODY
 
 
 def judge(reply: Reply, now: datetime) -> Verdict:
     """Return the verdict of a reply.
 
-    The status decides, unless the body is an object with an ``outcome``; only that of a 2xx may be ``success``.
-    A reason that is no text becomes text, and a delay that is no number becomes the shortest: the outcome counts.
-    A whole reply of a 2xx is a success: a body that cannot be stored as it is becomes text. A result over its limit
-    fails the attempt, for a part of a result is none.
+    The status decides, unless the body is an object with an ``outcome``; only a reply with a 2xx status may have the
+    outcome ``success``. A reason that is no text becomes text, and a delay that is no number becomes the shortest: the
+    outcome counts. A whole 2xx reply is a success: a body that cannot be stored becomes text. A result over its limit
+    fails the attempt, because a part of a result is useless.
 
     Args:
-        reply: what came back, perhaps cut short.
-        now: what a date in ``Retry-After`` is compared with, if the reply has no ``Date``.
+        reply: perhaps cut short.
+        now: for a date in ``Retry-After``, if the reply has no ``Date``.
     """
     reply = _unpacked(reply)
     written = _json(reply)
@@ -121,10 +124,10 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 
     Args:
         headers: of the reply, with names in lower case.
-        now: the time, should the reply not tell its own: clocks differ.
+        now: the time, for a reply without a ``Date``; clocks differ.
 
     Returns:
-        The seconds, or ``None`` if the header is missing or neither a whole number nor a date.
+        The seconds, or ``None`` if the header is missing, or is neither a whole number nor a date.
     """
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
@@ -141,15 +144,46 @@ def _unpacked(reply: Reply) -> Reply:
     """Return the reply with a plain body, where its encoding can be undone."""
     if not reply.is_encoded or reply.fault is not None:
         return reply
-    body = unpack(reply.body, reply.headers["content-encoding"].strip().lower(), reply.limit)
+    body = _unpack(reply.body, reply.headers["content-encoding"].strip().lower(), reply.limit)
     if body is None:
         return reply
     plain = {name: value for name, value in reply.headers.items() if name != "content-encoding"}
     return replace(reply, body=body, headers=plain)
 
 
+def _unpack(body: bytes, encoding: str, most: int) -> bytes | None:
+    """Return the plain bytes of a body, at most one more than ``most``; ``None`` if the encoding cannot be undone.
+
+    A body that is UTF-8 text is plain, whatever its header says.
+
+    Args:
+        body: as received, perhaps cut short after ``most`` bytes.
+        encoding: the ``Content-Encoding``, in lower case.
+        most: bytes of interest.
+    """
+    for bits in _FORMATS.get(encoding, ()):
+        unpacked = _inflate(body, bits, most + 1)
+        if unpacked is not None:
+            return unpacked
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return None
+    return body
+
+
+def _inflate(body: bytes, bits: int, most: int) -> bytes | None:
+    machine = zlib.decompressobj(bits)
+    try:
+        unpacked = machine.decompress(body, most)
+    except zlib.error:
+        return None
+    is_whole = machine.eof and not machine.unused_data
+    return unpacked if is_whole or len(unpacked) >= most else None
+
+
 def _json(reply: Reply) -> ParsedJson | None:
-    """Return the value of the body; ``None`` if the body is no JSON, or not whole."""
+    """Return the value of the body; ``None`` if the body is not JSON, or not whole."""
     if len(reply.body) > reply.limit or not _is_legible(reply):
         return None
     return read(reply.body)
@@ -193,7 +227,7 @@ def _succeeded(reply: Reply, written: ParsedJson | None) -> Verdict:
 
 
 def _with_result(reply: Reply, body: dict[str, Any], written: ParsedJson | None) -> Verdict:
-    """Return a success with the member ``result`` of a body, which may be no whole JSON."""
+    """Return a success with the member ``result`` of a body, which need not be whole JSON."""
     text = decisions.member(reply.body, "result")
     own = None if text is None else read(text)
     if own is not None and text is not None:
@@ -236,7 +270,7 @@ def _invalid(reply: Reply, problem: str) -> Failure:
 
 
 def _objection(reply: Reply) -> str | None:
-    """Return why a body that is no JSON is not what its sender has meant; ``None`` for plain text."""
+    """Return the objection to a body that is not JSON; ``None`` for plain text."""
     if _is_declared_json(reply):
         return _NOT_JSON
     try:

@@ -1,4 +1,4 @@
-"""Signing what is sent, by Standard Webhooks 1.0.0 (https://www.standardwebhooks.com)."""
+"""Sign webhooks by Standard Webhooks 1.0.0 (https://www.standardwebhooks.com)."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def message_id(job: Job) -> str:
 
 
 def headers(secrets: Sequence[str], identifier: str, at: datetime, body: bytes) -> dict[str, str]:
-    """Return the three headers that let the receiver check who sent a body, and when.
+    """Return the three headers that let the receiver check the sender and the time of a body.
 
     Args:
-        secrets: ``whsec_`` and the base64 of the key shared with the receiver; one, or several during a rotation: the
-            header then has a signature of each, of which the receiver needs to know one.
+        secrets: ``whsec_`` and the base64 of the key that the receiver shares. During a rotation there are several: the
+            header then has a signature by each, and the receiver needs only one of the keys.
         identifier: the ``webhook-id``.
         at: the time of this attempt, aware.
         body: exactly the bytes that are sent; UTF-8.
 
     Raises:
-        InvalidInputError: a secret is none.
+        InvalidInputError: a secret is malformed.
         ValueError: the time is naive, or the body is not UTF-8.
     """
     if at.tzinfo is None:
@@ -43,11 +43,7 @@ def headers(secrets: Sequence[str], identifier: str, at: datetime, body: bytes) 
         keys = [Webhook(secret) for secret in secrets]
     except (binascii.Error, ValueError, EmptyWebhookSecretError):
         raise InvalidInputError({"secret": [SECRET_FORM]}) from None
-    # The package takes the fields of any time for UTC, and would sign the repr of bytes.
+    # The package treats any time as UTC, and would sign the repr of bytes.
     moment, text = datetime.fromtimestamp(seconds, UTC), body.decode()
     signatures = [key.sign(identifier, moment, text) for key in keys]
-    return {
-        "webhook-id": identifier,
-        "webhook-timestamp": str(seconds),
-        "webhook-signature": " ".join(signatures),
-    }
+    return {"webhook-id": identifier, "webhook-timestamp": str(seconds), "webhook-signature": " ".join(signatures)}

@@ -1,4 +1,4 @@
-"""Running a job by a POST to a URL; the reply says how it ended."""
+"""Run a job by a POST to a URL; the reply decides the outcome."""
 
 from __future__ import annotations
 
@@ -45,26 +45,26 @@ _USER_AGENT: Final = f"jobqueue/{_version()}"
 _MISHAPS: Final = (aiohttp.ClientError, OSError, ValueError)
 _STOP_SECONDS: Final = 5.0
 _LONGEST_HEADER: Final = 100 * 1024
-"""Bytes of one header of a reply; the client gives up beyond, and then nobody knows the status."""
+"""Bytes of one header of a reply; beyond that the client fails, and the status is lost."""
 _MOST_HEADERS: Final = 200
 
 
 class WebhookClient:
     """Sends the webhooks of one process, each over a connection of its own.
 
-    Cookies, proxies and credentials from the environment are not used, redirects not followed, and every connection
+    The client uses no cookies, proxies or credentials from the environment, and follows no redirects. Every connection
     passes an `AddressGuard`.
     """
 
     def __init__(
         self, *, allow: Sequence[Network] = (), ports: Sequence[int] = (), resolver: AbstractResolver | None = None
     ) -> None:
-        """Take what the operator allows.
+        """Allow targets besides public addresses on ports 80 and 443.
 
         Args:
             allow: networks that may be reached on any port although they are not public.
-            ports: of public addresses that may be reached besides 80 and 443.
-            resolver: turns names into addresses; the system's if not given.
+            ports: further ports of public addresses.
+            resolver: of host names; the system's by default.
         """
         self.stop_seconds = _STOP_SECONDS
         self._guard = AddressGuard(allow=allow, ports=ports)
@@ -81,9 +81,9 @@ class WebhookClient:
         await self.close()
 
     async def start(self) -> None:
-        """Make it usable in the running event loop; once is enough."""
+        """Open the client in the running event loop, once."""
         if self._session is None:
-            # The dispatcher bounds how many jobs run; a limit here would let requests time out while they queue.
+            # The dispatcher limits the running jobs; with a limit here requests would time out while they queue.
             connector = aiohttp.TCPConnector(
                 socket_factory=self._guard.open_socket,
                 resolver=self._resolver or aiohttp.ThreadedResolver(),
@@ -109,11 +109,11 @@ class WebhookClient:
             await session.close()
 
     def processor(self, config: WebhookConfig, token: str) -> WebhookProcessor:
-        """Return what runs one claimed job.
+        """Return the processor of one claimed job.
 
         Args:
-            config: where to, and how.
-            token: of the claim; whoever has it can finish the job.
+            config: the URL, its secrets, headers and timeout.
+            token: of the claim; the receiver can finish the job with it.
 
         Raises:
             RuntimeError: the client is not started.
@@ -135,8 +135,8 @@ class WebhookProcessor:
     async def run(self, job: Job, reporter: Reporter) -> Verdict:  # noqa: ARG002 - the receiver logs over the API
         """Send the job and turn the reply, or its absence, into a verdict.
 
-        Every mishap on the way is a `Failure`; cancelling closes the connection. The query of the URL, which may be a
-        secret, stands in no error, also where the receiver quotes it.
+        Every error on the way is a `Failure`; cancelling closes the connection. No error shows the query of the URL,
+        which may be a secret, even if the receiver quotes the query.
         """
         return _without_query(await self._run(job), self._config.url)
 
@@ -173,7 +173,7 @@ class WebhookProcessor:
         reply = Reply(
             status=response.status,
             reason=response.reason or "",
-            # Of a header that comes twice, the first one counts.
+            # The first one of a repeated header counts.
             headers={name.lower(): value for name, value in reversed(list(response.headers.items()))},
         )
         try:
@@ -187,12 +187,12 @@ class WebhookProcessor:
         return replies.judge(replace(reply, body=bytes(received)), datetime.now(UTC))
 
     def _headers(self, signature: dict[str, str]) -> dict[str, str]:
-        """Return the headers to send; none of the configured ones may replace what the exchange depends on."""
+        """Return the headers to send; a configured header cannot replace a header that the exchange depends on."""
         own = {"Content-Type": "application/json", "Accept-Encoding": "identity", **signature}
         taken = {name.lower() for name in own}
-        given = {name: value for name, value in self._config.headers.items() if name.lower() not in taken}
-        agent = {} if any(name.lower() == "user-agent" for name in given) else {"User-Agent": _USER_AGENT}
-        return {**given, **agent, **own}
+        configured = {name: value for name, value in self._config.headers.items() if name.lower() not in taken}
+        agent = {} if any(name.lower() == "user-agent" for name in configured) else {"User-Agent": _USER_AGENT}
+        return {**configured, **agent, **own}
 
 
 def _without_query(verdict: Verdict, url: str) -> Verdict:
@@ -204,7 +204,7 @@ def _without_query(verdict: Verdict, url: str) -> Verdict:
 
 
 async def _read(response: aiohttp.ClientResponse, received: bytearray, limit: int) -> None:
-    """Add the body to what was received, until it is longer than the limit: a reply that breaks off counts too."""
+    """Add the body to the received bytes up to the limit, so that a reply that breaks off counts, too."""
     async for chunk in response.content.iter_any():
         received += chunk
         if len(received) > limit:

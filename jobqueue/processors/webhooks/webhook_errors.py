@@ -1,4 +1,4 @@
-"""What a webhook that got no reply, or no whole one, says about the job."""
+"""Turn a failed webhook request into a verdict."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from jobqueue.domain.work.verdict import Failure
 from jobqueue.processors.webhooks.addresses import BlockedAddressError, BlockedPortError, UnusableURLError
 
 CONNECT_SECONDS: Final = 5.0
-"""How long a connection may take to be made."""
+"""Seconds that a connection may take to be established."""
 _MOST_SHOWN: Final = 300
 
 
 def fault(error: Exception, host: str, timeout: float) -> Failure:
-    """Return why there is no whole reply.
+    """Return the failure of a request without a whole reply.
 
-    What it says of a refused address is the same whatever is there.
+    The message about a refused address does not tell what is at the address.
 
     Args:
-        error: what the request raised.
+        error: of the request.
         host: of the URL.
-        timeout: seconds that the whole request could take.
+        timeout: seconds of the whole request.
     """
     kind, message = _explain(error, shown(host), timeout)
     return Failure(error=JobError(kind=kind, message=message), timed_out=kind == "timeout")
 
 
 def shown(text: str) -> str:
-    """Return text from elsewhere as it may stand in a message: one line, not too long."""
+    """Return foreign text fit for a message: one line, not too long."""
     cut = text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"
-    return "".join(one if one.isprintable() else "?" for one in cut)
+    return "".join(char if char.isprintable() else "?" for char in cut)
 
 
 def _explain(error: Exception, host: str, timeout: float) -> tuple[str, str]:
@@ -55,7 +55,7 @@ def _explain(error: Exception, host: str, timeout: float) -> tuple[str, str]:
 
 
 def _said(error: Exception) -> str:
-    """Return what is wrong with a URL, without the URL: its query may be a secret."""
+    """Return the mistake in a URL, without the URL, whose query may be a secret."""
     if isinstance(error, UnusableURLError):
         return str(error)
     return getattr(error, "description", None) or "it cannot be read"

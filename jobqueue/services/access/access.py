@@ -1,4 +1,4 @@
-"""Tokens: making, revoking and recognising them."""
+"""Create, revoke and recognise tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 KNOWN_SECONDS: Final = 3.0
-"""For so long a process relies on what it has read of a token, so that a revoked one is of use no longer anywhere."""
+"""Seconds that a process relies on a token that it has read; then a revoked token is invalid everywhere."""
 USED_APART: Final = timedelta(minutes=1)
 _MOST_KNOWN: Final = 10_000
 _ALPHABET: Final = string.ascii_lowercase + string.digits
@@ -40,10 +40,10 @@ class _Known:
 
 
 class Access:
-    """Makes, lists and revokes tokens, and says who calls with one."""
+    """Creates, lists and revokes tokens, and identifies callers by them."""
 
     def __init__(self, store: TokenStore, audit: Audit) -> None:
-        self._store = store
+        self.store = store
         self._audit = audit
         self._known: dict[str, _Known] = {}
         self._reading: dict[str, asyncio.Task[Token | None]] = {}
@@ -60,21 +60,21 @@ class Access:
         expires: float | None = None,
         by: Actor,
     ) -> tuple[Token, str]:
-        """Make a token; return it, and its text, which is known only now.
+        """Create a token; return the token and its text, which is shown only now.
 
         Args:
             roles: any of `access.ROLES`.
             queues: names with ``*`` and ``?``; none for all.
             meta: paths and scalars that its jobs must have.
             name: for people.
-            expires: in how many seconds it is not valid any more; ``None`` for never.
-            by: who makes it.
+            expires: seconds until the token expires; ``None`` for never.
+            by: for the audit.
 
         Raises:
             InvalidInputError: naming each unacceptable part.
         """
         known, scope = tokens.check(name=name, roles=roles, queues=queues, meta=meta)
-        now = await self._store.now()
+        now = await self.store.now()
         while True:
             secret = secrets.token_urlsafe(tokens.SECRET_BYTES)
             token_id = "".join(secrets.choice(_ALPHABET) for _ in range(tokens.ID_LENGTH))
@@ -90,45 +90,41 @@ class Access:
                 revoked_at=None,
             )
             async with self._audit.noting(("token", token_id), "create", by) as note:
-                if not await self._store.insert(made):
-                    # In the audit there is nothing of an id that was taken.
+                if not await self.store.insert(made):
+                    # The audit has no entry for an id that was taken.
                     note.discarded = True
                     continue
                 note.after = made.wire()
                 return made, tokens.compose(token_id, secret)
 
-    async def all(self) -> list[Token]:
-        """Return all tokens, newest first."""
-        return await self._store.all()
-
     async def revoke(self, token_id: str, *, by: Actor) -> None:
         """Make a token invalid, within `KNOWN_SECONDS` on every process.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: there is no token of this id.
         """
         async with self._audit.noting(("token", token_id), "revoke", by) as note:
-            before = await self._store.revoke(token_id)
+            before = await self.store.revoke(token_id)
             if before is None:
                 raise NotFoundError("token", token_id)
             note.before = before.wire()
         self._known.pop(token_id, None)
 
     async def any_valid(self) -> bool:
-        """Tell whether there is a token with which anybody could call."""
-        now = await self._store.now()
-        return any(one.is_valid(now) for one in await self._store.all())
+        """Return true if there is a valid token."""
+        now = await self.store.now()
+        return any(token.is_valid(now) for token in await self.store.all())
 
     def is_known(self, text: str) -> bool:
-        """Tell whether it is a token that this process has seen, with its secret; it may have been revoked since."""
+        """Return true if this process has seen the token of a text, with its secret; the token may be revoked since."""
         parts = tokens.split(text)
-        found = self._known.get(parts[0]) if parts else None
-        return parts is not None and found is not None and found.token.has_secret(parts[1])
+        known = self._known.get(parts[0]) if parts else None
+        return parts is not None and known is not None and known.token.has_secret(parts[1])
 
     async def caller(self, text: str) -> Caller | None:
-        """Return who calls with a token, or ``None`` if it is not valid.
+        """Return the caller of a token, or ``None`` if the token is not valid.
 
-        Whether the id is unknown, the secret wrong, or the token revoked or expired, takes the same way.
+        The time does not tell an unknown id from a wrong secret, a revoked token or an expired token.
         """
         parts = tokens.split(text)
         if parts is None:
@@ -136,13 +132,13 @@ class Access:
         token_id, secret = parts
         token = await self._find(token_id)
         fits = token.has_secret(secret) if token else secrets.compare_digest(tokens.digest(secret), _NOBODY)
-        if token is None or not fits or not token.is_valid(await self._store.now()):
+        if token is None or not fits or not token.is_valid(await self.store.now()):
             return None
         self._note_use(token_id)
         return token.caller
 
     async def drain(self) -> None:
-        """Wait for what is being noted."""
+        """Wait for reads and writes in the background."""
         await asyncio.gather(*self._background, *self._reading.values(), return_exceptions=True)
 
     async def _find(self, token_id: str) -> Token | None:
@@ -151,7 +147,7 @@ class Access:
             return known.token
         reading = self._reading.get(token_id)
         if reading is None:
-            # Of all who wait with the same token one asks.
+            # Requests with the same token share one read.
             reading = self._reading[token_id] = asyncio.create_task(self._read(token_id))
             reading.add_done_callback(lambda done: self._has_read(token_id, done))
         return await asyncio.shield(reading)
@@ -159,15 +155,15 @@ class Access:
     def _has_read(self, token_id: str, done: asyncio.Task[Token | None]) -> None:
         del self._reading[token_id]
         if not done.cancelled():
-            # Whoever still waits is told; if nobody does, nobody has to be.
+            # Requests that wait raise the error; without such a request nobody needs it.
             done.exception()
 
     async def _read(self, token_id: str) -> Token | None:
-        # Counted from before the reading: however long that takes, a token is not relied on for longer.
+        # Counted from before the read, so that a slow read does not make a token known for longer.
         until = time.monotonic() + KNOWN_SECONDS
-        token = await self._store.find(token_id)
+        token = await self.store.find(token_id)
         self._known.pop(token_id, None)
-        # An id that there is no token of is not kept: whoever makes them up would push out those of others.
+        # Unknown ids are not kept: a caller who makes them up would push out the tokens of others.
         if token is not None:
             self._known[token_id] = _Known(token, until)
             if len(self._known) > _MOST_KNOWN:
@@ -186,6 +182,6 @@ class Access:
 
     async def _touch(self, token_id: str) -> None:
         try:
-            await self._store.used(token_id, await self._store.now(), USED_APART)
+            await self.store.used(token_id, await self.store.now(), USED_APART)
         except DatabaseError as error:
-            log.warning("the use of a token was not noted", token=token_id, error=str(error))
+            log.warning("token use not recorded", token=token_id, error=str(error))

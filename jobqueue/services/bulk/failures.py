@@ -1,4 +1,4 @@
-"""What goes wrong, and how often: failures in groups of the same mistake."""
+"""Groups of failures that have the same cause, with their counts."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.work.failure import FailureGroup, FailureQuery
-    from jobqueue.services.bulk.people import People
+    from jobqueue.services.jobs.manage import JobManager
     from jobqueue.store.bulk.failures import FailureStore
 
 MARK_SECONDS: Final = 5.0
-"""Between looks for failures that have no fingerprint yet."""
+"""Seconds between looks for failures without a fingerprint."""
 _AT_ONCE: Final = 500
 _TRIES: Final = 10
 
 
 class Failures:
-    """Looks at failures as a whole, and tries one of a group again."""
+    """Lists groups of failures, and tries one job of a group again."""
 
-    def __init__(self, store: FailureStore, people: People) -> None:
+    def __init__(self, store: FailureStore, manager: JobManager) -> None:
         self._store = store
-        self._people = people
+        self._manager = manager
 
     async def page(self, query: FailureQuery, *, scope: Scope = EVERYTHING) -> tuple[list[FailureGroup], bool]:
-        """Return a page of groups, and whether there are more.
+        """Return a page of groups, and true if there are more.
 
         Raises:
             InvalidInputError: there are more failures than can be grouped in time.
@@ -42,7 +42,7 @@ class Failures:
         """Return one of the latest jobs of a group.
 
         Raises:
-            NotFoundError: there is none in the scope.
+            NotFoundError: no job of the group is in the scope.
         """
         job = await self._store.latest(query, scope)
         if job is None:
@@ -52,22 +52,22 @@ class Failures:
     async def try_one(
         self, query: FailureQuery, changes: Mapping[str, Any] | None = None, *, by: Actor, scope: Scope = EVERYTHING
     ) -> Job:
-        """Start one of the latest jobs of a group anew; if others do so too, each another one.
+        """Restart one of the latest jobs of a group; concurrent calls restart different jobs.
 
         Raises:
-            NotFoundError: there is none left in the scope.
+            NotFoundError: no job of the group is left in the scope.
             InvalidInputError: a change is not acceptable.
             KeyConflictError: another unfinished job has taken its key.
         """
         for _ in range(_TRIES):
             job = await self.latest(query, scope=scope)
             try:
-                return await self._people.requeue(job.id, changes, by=by)
+                return await self._manager.requeue(job.id, changes, by=by)
             except (NotFoundError, WrongStateError):
-                # Somebody else was faster.
+                # Another call was faster.
                 continue
-        return await self._people.requeue(job.id, changes, by=by)
+        return await self._manager.requeue(job.id, changes, by=by)
 
     async def run_once(self) -> float | None:
-        """Give a fingerprint to a part of what has none; return in how many seconds to go on if more may be."""
+        """Give fingerprints to some new failures; return 0 seconds if there may be more."""
         return 0.0 if await self._store.mark(_AT_ONCE) == _AT_ONCE else None

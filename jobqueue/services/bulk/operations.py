@@ -1,4 +1,4 @@
-"""What people do to many jobs at once: asked for by one process, carried on by any, each job changed once."""
+"""Operations on many jobs: one process takes the request, any process carries it out, each job changes once."""
 
 from __future__ import annotations
 
@@ -7,15 +7,8 @@ import contextlib
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.bulk.operation import Action, Operation, Stage, Tally
-from jobqueue.domain.errors import (
-    DatabaseError,
-    JobQueueError,
-    KeyConflictError,
-    NotFoundError,
-    WrongStateError,
-)
+from jobqueue.domain.errors import DatabaseError, JobQueueError, KeyConflictError, NotFoundError, WrongStateError
 from jobqueue.domain.jobs.states import State
 from jobqueue.journal import get_logger
 from jobqueue.store.bulk.operation_statements import LEASE_SECONDS
@@ -24,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobqueue.domain.bulk.operation import NewOperation
-    from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.jobs.manage import JobManager
     from jobqueue.store.bulk.operations import OperationStore
@@ -32,101 +24,78 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 OPERATE_SECONDS: Final = 1.0
-"""Longest time between two looks for operations that nobody carries on."""
+"""Seconds between looks for operations that no process carries out."""
 MOST_SAMPLES: Final = 5
 _AT_ONCE: Final = 100
 _TOGETHER: Final = 10
 _SLICE_SECONDS: Final = 2.0
-"""After so long another operation has its turn."""
+"""Seconds after which another operation has its turn."""
 _LONGEST_REASON: Final = 500
 INTERNAL: Final = "an internal error: the server's log tells more"
 
 
 class Operations:
-    """Takes, shows, stops and carries on what is done to many jobs."""
+    """Creates, shows, stops and carries out operations."""
 
-    def __init__(self, store: OperationStore, jobs: JobStore, admin: JobManager) -> None:
-        self._store = store
+    def __init__(self, store: OperationStore, jobs: JobStore, manager: JobManager) -> None:
+        self.store = store
         self._jobs = jobs
-        self._admin = admin
+        self.manager = manager
         self.begun: Callable[[], None] = lambda: None
-        """Called when there is something new to carry on."""
+        """Called for each new operation."""
 
     async def create(self, new: NewOperation) -> Operation:
-        """Begin an operation.
+        """Create an operation.
 
         Raises:
             InvalidInputError: as `NewOperation.check`.
         """
         new.check()
-        made = await self._store.create(new)
-        log.info("operation begins", operation_id=made.id, action=new.action.value, matched=made.matched)
+        made = await self.store.create(new)
+        log.info("operation started", operation_id=made.id, action=new.action.value, matched=made.matched)
         self.begun()
         return made
 
     async def preview(self, new: NewOperation) -> tuple[int | None, bool, list[Job]]:
-        """Return how many jobs an operation would be about, whether those are all, and the first few of them.
+        """Return the number of jobs that an operation would change, true if the number is exact, and a few of the jobs.
 
         Raises:
             InvalidInputError: as `NewOperation.check`.
         """
         new.check()
-        return await self._store.preview(new, MOST_SAMPLES)
-
-    async def get(self, operation_id: str, *, scope: Scope = EVERYTHING) -> Operation:
-        """Return an operation.
-
-        Raises:
-            NotFoundError: there is none of this id that a caller of this scope may see.
-        """
-        return await self._store.get(operation_id, scope)
-
-    async def page(
-        self, *, scope: Scope = EVERYTHING, state: str | None = None, before: str | None = None, limit: int = 50
-    ) -> list[Operation]:
-        """Return operations, newest first, older than the one of the id ``before``."""
-        return await self._store.page(scope, state=state, before=before, limit=limit)
-
-    async def stop(self, operation_id: str, by: Actor, *, scope: Scope = EVERYTHING) -> Operation:
-        """End an operation; jobs whose turn it is at this moment may still be changed.
-
-        Raises:
-            NotFoundError: as `get`.
-            ConflictError: it has ended.
-        """
-        return await self._store.stop(operation_id, by, scope)
+        return await self.store.preview(new, MOST_SAMPLES)
 
     async def run_once(self) -> float | None:
-        """Carry one operation on for a while; return in how many seconds to look again if there may be more to do."""
+        """Carry out a part of one operation; return 0 seconds if there may be more."""
         return 0.0 if await self.carry_on() else None
 
     async def carry_on(self, operation_id: str | None = None) -> bool:
-        """Carry an operation on for a while; tell whether there was one that nobody else carries on.
+        """Carry out a part of an operation; return false if no operation was free to take.
 
         Args:
-            operation_id: a certain one.
+            operation_id: of a certain operation; ``None`` for any.
         """
         token = secrets.token_hex(12)
-        taken = await self._store.take(token, operation_id)
+        taken = await self.store.take(token, operation_id)
         if taken is None:
             return False
         try:
             await self._carry(taken, token)
         except DatabaseError:
-            # It is not known what has happened: whoever takes it next finds out.
+            # The outcome is not known. The next process that takes the operation finds out.
             raise
         except JobQueueError as error:
-            await self._store.give_up(taken, token, str(error))
+            await self.store.give_up(taken, token, str(error))
         except Exception:
-            log.exception("an operation cannot go on", operation_id=taken.id)
-            await self._store.give_up(taken, token, INTERNAL)
+            log.exception("operation broken off", operation_id=taken.id)
+            await self.store.give_up(taken, token, INTERNAL)
         finally:
             with contextlib.suppress(DatabaseError):
-                await asyncio.shield(self._store.release(taken.id, token))
+                await asyncio.shield(self.store.release(taken.id, token))
         return True
 
     async def _carry(self, taken: Operation, token: str) -> None:
-        """Choose jobs, change them and count them, again and again, until all are done or the time is over."""
+        """Choose, change and count jobs until all are done or the time is over."""
         clock = asyncio.get_running_loop().time
         until = clock() + _SLICE_SECONDS
         operation: Operation | None = taken
@@ -135,28 +104,28 @@ class Operations:
             if not operation.chosen and operation.stage is Stage.RUNNING:
                 if clock() >= until:
                     return
-                operation = await self._store.choose(operation, token, _AT_ONCE)
+                operation = await self.store.choose(operation, token, _AT_ONCE)
             if operation is not None and not operation.chosen and operation.stage is not Stage.RUNNING:
-                log.info("operation ends", operation_id=operation.id, done=operation.done, failed=operation.failed)
+                log.info("operation ended", operation_id=operation.id, done=operation.done, failed=operation.failed)
                 return
             if operation is not None and operation.chosen:
                 tally = await self._change(operation, token, inherited=inherited)
-                operation = None if tally is None else await self._store.count_off(operation, token, tally)
+                operation = None if tally is None else await self.store.count_off(operation, token, tally)
             inherited = False
 
     async def _change(self, operation: Operation, token: str, *, inherited: bool) -> Tally | None:
-        """Change the chosen jobs, some at a time; ``None`` if the operation is not held any more."""
+        """Change the chosen jobs, some at a time; return ``None`` if the hold on the operation is lost."""
         tally = Tally()
         clock = asyncio.get_running_loop().time
         renewed_at = clock()
         for start in range(0, len(operation.chosen), _TOGETHER):
             if clock() - renewed_at > LEASE_SECONDS / 3:
-                if not await self._store.renew(operation, token):
+                if not await self.store.renew(operation, token):
                     return None
                 renewed_at = clock()
             part = operation.chosen[start : start + _TOGETHER]
-            changes = [self._change_one(operation, one, tally, inherited=inherited) for one in part]
-            # Also when one fails the others end before somebody else goes on.
+            changes = [self._change_one(operation, job_id, tally, inherited=inherited) for job_id in part]
+            # All changes end before another process takes the operation, also when one fails.
             for error in await asyncio.gather(*changes, return_exceptions=True):
                 if error is not None:
                     raise error
@@ -169,22 +138,22 @@ class Operations:
             await self._try(operation, job_id, tally)
 
     async def _try(self, operation: Operation, job_id: str, tally: Tally) -> None:
-        """Change a job, and count what became of it; an error may also come after the change."""
+        """Change a job and count the outcome; an error may also come after the change."""
         reason = None
         try:
-            job = await self._store.job_of(operation, job_id)
+            job = await self.store.job_of(operation, job_id)
             if job is not None and await self._apply(operation, job):
                 tally.done += 1
                 return
         except DatabaseError:
             raise
         except KeyConflictError as error:
-            # Which one may be none of the business of who has asked for this.
+            # A caller of a limited scope may not see the job that has the key.
             reason = str(error) if operation.new.scope.is_everything else f"an unfinished job has the key {error.key!r}"
         except JobQueueError as error:
             reason = str(error)
         except Exception:
-            log.exception("an operation cannot change a job", operation_id=operation.id, job_id=job_id)
+            log.exception("job not changed", operation_id=operation.id, job_id=job_id)
             reason = INTERNAL
         if await self._is_done(operation, job_id):
             tally.done += 1
@@ -194,30 +163,30 @@ class Operations:
             tally.failures.append({"id": job_id, "reason": reason[:_LONGEST_REASON]})
 
     async def _apply(self, operation: Operation, job: Job) -> bool:
-        """Do to a job what a person would; tell whether it was still what is asked for.
+        """Change a job; return false if the state of the job excludes the change.
 
         Raises:
-            JobQueueError: it cannot be done.
+            JobQueueError: the change fails.
         """
         try:
             match operation.new.action:
                 case Action.REQUEUE:
-                    await self._admin.restart(job, operation.new.changes, operation=operation.id)
+                    await self.manager.restart(job, operation.new.changes, operation=operation.id)
                 case Action.KILL:
-                    await self._admin.kill(job.id, operation.reason, operation=operation.id)
+                    await self.manager.kill(job.id, operation.reason, operation=operation.id)
                 case Action.DELETE:
-                    await self._admin.delete(job.id, operation=operation.id)
+                    await self.manager.delete(job.id, operation=operation.id)
         except (NotFoundError, WrongStateError):
             return False
         return True
 
     async def _is_done(self, operation: Operation, job_id: str) -> bool:
-        """Tell whether the operation has changed a chosen job, and nobody has come to count it."""
-        if await self._store.has_changed(operation, job_id):
+        """Return true if the operation has changed a chosen job that is not counted yet."""
+        if await self.store.has_changed(operation, job_id):
             return True
         if operation.soon is not None or operation.new.action is not Action.KILL:
             return False
-        # An older version has chosen it, which notes no operation in the jobs that it kills.
+        # An older version chose the job; that version notes no operation in the jobs that it kills.
         job = await self._jobs.find(job_id)
         return (
             job is not None

@@ -1,4 +1,4 @@
-"""The trail of what people change."""
+"""The audit: an entry for each change by a person."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from jobqueue.journal import get_logger
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from jobqueue.domain.insight.audit import Actor, AuditQuery, Entry
+    from jobqueue.domain.insight.audit import Actor
     from jobqueue.store.insight.audit import AuditStore
 
 log = get_logger(__name__)
 Target = tuple[str, str]
-"""The kind and the name of what is changed, such as ``("job", "6b06…")``."""
+"""The kind and the name of a target, such as ``("job", "6b06…")``."""
 
 
 @dataclass(slots=True)
 class ObservedChange:
-    """What is known of a change when it has been made.
+    """A change that is being noted.
 
     Attributes:
-        discarded: nothing was changed, though there was no error.
-        begun: something has been changed, or may have been: an error after that leaves the note there.
+        discarded: nothing was changed, although there was no error.
+        begun: the change may have begun, so that its entry stays after an error.
     """
 
     before: Any = None
@@ -35,53 +35,47 @@ class ObservedChange:
     discarded: bool = False
 
     def begin(self) -> None:
-        """Note that something is changed now."""
+        """Note that the change begins now."""
         self.begun = True
 
 
 class Audit:
-    """Notes changes before they are made, and completes the note afterwards.
+    """Writes the entry of a change before the change, and completes the entry afterwards.
 
-    Whoever crashes in between leaves a note that the change was begun, never a change without a note.
+    A crash in between leaves an entry that a change was begun, never a change without an entry.
     """
 
     def __init__(self, store: AuditStore) -> None:
-        self._store = store
+        self.store = store
 
     @contextlib.asynccontextmanager
     async def noting(self, target: Target, action: str, by: Actor | None) -> AsyncIterator[ObservedChange]:
-        """Note what the block changes; if it refuses to before it has begun, nothing stays noted.
+        """Note the change that the block makes; an error before the change has begun removes the entry.
 
-        Of what breaks off otherwise, also by being cancelled, nobody knows what was changed: then the note stays as one
-        of a change that was begun.
+        After a database error or a cancellation the outcome is not known: the entry stays as that of a begun change.
 
         Args:
-            target: what is changed.
-            action: what is done with it.
-            by: who does it; with ``None`` nothing is noted.
+            target: of the change.
+            action: such as ``kill``.
+            by: who makes the change; ``None`` for no entry.
         """
         noted = ObservedChange()
         if by is None:
             yield noted
             return
-        entry = await self._store.begin(target, action, by)
+        entry = await self.store.begin(target, action, by)
         try:
             yield noted
         except DatabaseError:
-            # Whether it was made nobody knows.
             raise
         except JobQueueError:
             if not noted.begun:
-                await self._store.discard(entry)
+                await self.store.discard(entry)
             raise
         if noted.discarded:
-            await self._store.discard(entry)
+            await self.store.discard(entry)
             return
         try:
-            await self._store.complete(entry, noted.before, noted.after)
+            await self.store.complete(entry, noted.before, noted.after)
         except DatabaseError as error:
-            log.warning("a change stays noted as begun", target=target, action=action, error=str(error))
-
-    async def page(self, query: AuditQuery) -> list[Entry]:
-        """Return changes, newest first."""
-        return await self._store.find(query)
+            log.warning("audit entry not completed", target=target, action=action, error=str(error))

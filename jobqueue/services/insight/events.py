@@ -1,4 +1,4 @@
-"""Telling whoever listens of changes of jobs: one stream for all, and one of its own for who has to catch up."""
+"""Deliver changes of jobs to readers: one shared stream, and a stream of its own for each reader that catches up."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ log = get_logger(__name__)
 MOST_READERS: Final = 200
 """Readers of events in one process."""
 MOST_KEPT: Final = 1000
-"""Events that are kept for a reader who does not take them; then it is dropped."""
+"""Events that are kept for a slow reader; the reader is dropped after that."""
 BEAT_SECONDS: Final = 15.0
-"""After so long without an event a reader is told how far the stream is."""
+"""Seconds without an event after which a reader gets the position of the stream."""
 _OPEN_SECONDS: Final = 10.0
 _LINGER_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 0.5
@@ -38,7 +38,7 @@ class TooManyReadersError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepAlive:
-    """Nothing happened; the stream has come so far."""
+    """The position of the stream, without an event."""
 
     position: str | None
 
@@ -54,28 +54,27 @@ Item = JobEvent | KeepAlive | Gap
 
 
 class Subscription:
-    """What one listener has not taken yet.
+    """A reader's buffer of events.
 
     Attributes:
-        interest: what it wants to hear of.
-        is_over: it gets nothing any more.
-        known_until: changes up to this position it has from elsewhere.
+        interest: a filter of events.
+        is_over: no further events come.
+        known_until: the reader has changes up to this position from another stream.
     """
 
-    def __init__(self, interest: EventFilter, most: int) -> None:
+    def __init__(self, interest: EventFilter) -> None:
         self.interest = interest
         self.is_over = False
         self.known_until = ""
-        self._most = most
         self._items: deque[JobEvent | Gap] = deque()
         self._news = asyncio.Event()
 
     def tell(self, item: JobEvent | Gap) -> None:
-        """Keep something for the listener; one who is too slow for that gets nothing any more."""
+        """Keep an event for the reader; a full buffer ends the subscription."""
         if self.is_over or (isinstance(item, JobEvent) and not self.interest.takes(item)):
             return
-        if len(self._items) >= self._most:
-            log.info("a reader of events is too slow and dropped", kept=len(self._items))
+        if len(self._items) >= MOST_KEPT:
+            log.info("event reader dropped", kept=len(self._items))
             self._items.clear()
             self.end()
             return
@@ -83,12 +82,12 @@ class Subscription:
         self._news.set()
 
     def end(self) -> None:
-        """Let the listener hear nothing any more."""
+        """End the subscription."""
         self.is_over = True
         self._news.set()
 
     async def take(self, within: float) -> JobEvent | Gap | None:
-        """Return the next item; ``None`` if there is none in time or any more."""
+        """Return the next item, or ``None`` after ``within`` seconds or at the end."""
         if not self._items and not self.is_over:
             self._news.clear()
             with contextlib.suppress(TimeoutError):
@@ -98,21 +97,17 @@ class Subscription:
 
 
 class Events:
-    """Reads the stream while somebody listens, and hands each change to all who do.
+    """Reads the stream while there are readers, and delivers each change to all of them.
 
     Args:
-        feed: opens streams.
-        most_kept: as `MOST_KEPT`.
-        beat: as `BEAT_SECONDS`.
+        stream: opens streams.
 
     Attributes:
-        turns: survive errors nobody foresaw.
+        turns: survive unforeseen errors.
     """
 
-    def __init__(self, stream: JobStream, *, most_kept: int = MOST_KEPT, beat: float = BEAT_SECONDS) -> None:
+    def __init__(self, stream: JobStream) -> None:
         self._stream = stream
-        self._most_kept = most_kept
-        self._beat = beat
         self._readers: set[Subscription] = set()
         self._following = 0
         self._joining = 0
@@ -125,11 +120,11 @@ class Events:
 
     @property
     def readers(self) -> int:
-        """How many listen."""
+        """The number of readers."""
         return len(self._readers)
 
     def close(self) -> None:
-        """Let nobody listen any more."""
+        """End all subscriptions."""
         self._closing = True
         for reader in self._readers:
             reader.end()
@@ -144,12 +139,12 @@ class Events:
 
     @contextlib.asynccontextmanager
     async def reading(self, interest: EventFilter) -> AsyncIterator[Subscription]:
-        """Let somebody hear of all changes from the beginning of the block on.
+        """Subscribe to all changes from the beginning of the block on.
 
         Raises:
             DatabaseUnavailableError: the stream cannot be opened now.
         """
-        reader = Subscription(interest, self._most_kept)
+        reader = Subscription(interest)
         self._joining += 1
         try:
             await self._open()
@@ -164,10 +159,10 @@ class Events:
             self._readers.discard(reader)
 
     async def follow(self, interest: EventFilter, after: str | None = None) -> AsyncGenerator[Item, None]:
-        """Yield changes as they happen, or all since a position; ends when the listener is too slow, or at the close.
+        """Yield changes as they happen, or all since a position, until the reader is too slow or `close`.
 
         Raises:
-            TooManyReadersError: there are too many already.
+            TooManyReadersError: there are too many readers already.
             DatabaseUnavailableError: the stream cannot be opened now.
         """
         if self._following >= MOST_READERS:
@@ -190,17 +185,17 @@ class Events:
                         else:
                             yield item
             if self._closing:
-                # Nothing is said of a gap: who comes back elsewhere hears of everything.
+                # Not a gap: the reader can go on at this position in another process.
                 return
             if reader is None:
                 reader = await stack.enter_async_context(self.reading(interest))
                 yield KeepAlive(position=self._position) if after is None else Gap(position=self._position)
             while not self._closing:
-                found = await reader.take(self._beat)
-                if isinstance(found, JobEvent) and found.position <= reader.known_until:
+                change = await reader.take(BEAT_SECONDS)
+                if isinstance(change, JobEvent) and change.position <= reader.known_until:
                     continue
-                if found is not None:
-                    yield found
+                if change is not None:
+                    yield change
                 elif reader.is_over:
                     return
                 else:
@@ -209,11 +204,10 @@ class Events:
     async def _caught_up(
         self, interest: EventFilter, after: str, stack: contextlib.AsyncExitStack
     ) -> AsyncGenerator[Item | Subscription, None]:
-        """Yield what has happened since a position, and at last a reader that goes on from there; none after a gap.
+        """Yield changes since a position, and at last a subscription to go on with; no subscription after a gap.
 
-        The reader joins when this stream has nothing more at the moment. What the shared one has told until then is
-        still taken from here, and what it tells from then on is kept by the reader: also what this stream, which may
-        be ahead, has told already.
+        The subscription begins when this stream has nothing more at the moment. This stream goes on up to the position
+        of the shared stream. From there on the subscription has all events, also events that this stream has yielded.
         """
         async with self._catching_up:
             reader, border, covered = None, "", after
@@ -236,7 +230,7 @@ class Events:
                         if reader is not None and step.position >= border:
                             break
             except HistoryLostError as error:
-                log.info("events since then are not known any more", error=str(error)[:200])
+                log.info("event history lost", error=str(error)[:200])
                 return
         if reader is not None:
             reader.known_until = covered
@@ -253,29 +247,23 @@ class Events:
             raise DatabaseUnavailableError("the stream of changes cannot be opened now") from None
 
     async def _run(self) -> None:
-        """Read the stream as long as somebody listens, from where it broke off if it does."""
+        """Read the stream while there are readers; after a break go on at the last position."""
         self._position = None
         while True:
             with self.turns.turn():
-                if await self._has_read():
+                try:
+                    await self._read()
+                except HistoryLostError as error:
+                    log.warning("changes missed", error=str(error)[:200])
+                    self._miss()
+                except DatabaseError as error:
+                    log.warning("change stream broken", error=str(error))
+                else:
                     return
             if self.turns.pause:
-                # The same change may raise the same error again: the stream goes on behind it.
+                # The same change may raise the same error again, so the stream skips the change.
                 self._miss()
             await asyncio.sleep(max(_AGAIN_SECONDS, self.turns.pause))
-
-    async def _has_read(self) -> bool:
-        """Read until nobody listens any more; tell whether that is so, or the stream has broken off."""
-        try:
-            await self._read()
-        except HistoryLostError as error:
-            log.warning("changes may have been missed", error=str(error)[:200])
-            self._miss()
-        except DatabaseError as error:
-            log.warning("the stream of changes is broken", error=str(error))
-        else:
-            return True
-        return False
 
     def _miss(self) -> None:
         """Read on from now, and tell all readers that changes may be missing."""
@@ -297,7 +285,7 @@ class Events:
                 if self._readers or self._joining:
                     until = loop.time() + _LINGER_SECONDS
                 elif loop.time() > until:
-                    # Whoever comes now opens another one.
+                    # The next reader opens another stream.
                     self._opened.clear()
                     self._task = None
                     return

@@ -1,4 +1,4 @@
-"""How many jobs there are in which state, counted no more often than it is worth."""
+"""Counts of jobs by state, kept for a while because counting takes long."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jobqueue.store.queues.queues import QueueStore
 
 FRESH_SECONDS: Final = 5.0
-"""How old counts may be."""
+"""Seconds for which counts are kept."""
 _WORTH: Final = 50
 _LONGEST_SECONDS: Final = 60.0
 _MOST_OLDEST: Final = 2_000
@@ -23,10 +23,10 @@ _AT_ONCE: Final = 10
 
 
 class JobCounts:
-    """Remembers counts for a while.
+    """Keeps counts for a while.
 
-    Ended jobs may be very many, and so may queues: where looking at them takes long, it is done less often, so that it
-    takes at most 2 % of the time, but at least once a minute.
+    There may be very many ended jobs and queues. Counting takes at most 2 % of the time, and happens at least once a
+    minute.
     """
 
     every_state: Final = tuple(state.value for state in State)
@@ -40,16 +40,16 @@ class JobCounts:
         self._counting = asyncio.Lock()
 
     async def states(self) -> dict[str, Mapping[str, int]]:
-        """Return for each queue that has jobs how many are in each state."""
+        """Return the counts by state of each queue that has jobs."""
         async with self._counting:
             counts = await self._count(UNFINISHED) | await self._count(FINAL)
         names = sorted({queue for queue, _ in counts})
         return {name: {state: counts.get((name, state), 0) for state in self.every_state} for name in names}
 
     async def oldest_ready(self) -> dict[str, float]:
-        """Return for queues with jobs that can be claimed since how many seconds the oldest one could.
+        """Return the age in seconds of the oldest ready job by queue.
 
-        Of very many queues, those are looked at in which most jobs wait.
+        Of very many queues only the ones with most waiting jobs are read.
         """
         states = await self.states()
         waiting = [name for name, counts in states.items() if counts[State.PENDING]]
@@ -57,12 +57,12 @@ class JobCounts:
         async with self._counting:
             began = time.monotonic()
             if self._oldest[0] < began:
-                found: dict[str, float] = {}
+                oldest: dict[str, float] = {}
                 for start in range(0, min(len(waiting), _MOST_OLDEST), _AT_ONCE):
                     part = waiting[start : start + _AT_ONCE]
                     ages = await asyncio.gather(*(self._figures.oldest_ready(name) for name in part))
-                    found |= {name: age for name, age in zip(part, ages, strict=True) if age is not None}
-                self._oldest = (self._until(began), found)
+                    oldest |= {name: age for name, age in zip(part, ages, strict=True) if age is not None}
+                self._oldest = (self._until(began), oldest)
             return self._oldest[1]
 
     async def _count(self, states: frozenset[State]) -> dict[tuple[str, str], int]:
@@ -74,6 +74,6 @@ class JobCounts:
         return counts
 
     def _until(self, began: float) -> float:
-        """Return until when to remember what has just been looked at since a moment."""
+        """Return the time until which counts are kept whose query began at a moment."""
         now = time.monotonic()
         return now + max(self._fresh, min(_LONGEST_SECONDS, (now - began) * _WORTH))

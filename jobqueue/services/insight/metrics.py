@@ -1,4 +1,4 @@
-"""Figures for Prometheus: what this process has done, and how all queues are."""
+"""Metrics for Prometheus, of this process and of all queues."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from jobqueue.store.mongo.clock import ServerClock
 
 MOST_QUEUES: Final = 200
-"""Queues that are told apart; the others are one, so that whoever names queues cannot fill the memory of Prometheus."""
+"""Queues with labels of their own; all other queues share one label, so that queues cannot fill Prometheus's memory."""
 OTHERS: Final = "(others)"
 _WAITS: Final = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 86_400)
 _RUNS: Final = (0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 86_400)
 
 
 class Metrics:
-    """Counts what this process does; looks at the queues when it is asked."""
+    """Counts the work of this process, and reads the state of the queues on request."""
 
     def __init__(self, job_counts: JobCounts, clock: ServerClock) -> None:
         self._job_counts = job_counts
@@ -101,7 +101,7 @@ class Metrics:
             self._runs.labels(queue).observe(max(0.0, (now - job.start_at).total_seconds()))
 
     async def text(self, accept: str) -> tuple[bytes, str]:
-        """Return all figures as Prometheus reads them, in a format that the ``Accept`` header names, and its type."""
+        """Return all metrics in a format that the ``Accept`` header names, and the media type."""
         async with self._asking:
             await self._look()
             encode, content_type = choose_encoder(accept)
@@ -137,11 +137,11 @@ class Metrics:
 
 
 def _few(states: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
-    """Return the counts of some queues, those with most unfinished jobs, and the sum of the others."""
-    ranked = sorted(states, key=lambda name: (-sum(states[name][one] for one in ("pending", "processing")), name))
-    found = {name: dict(states[name]) for name in ranked[:MOST_QUEUES]}
+    """Return the counts of the queues with most unfinished jobs, and the sum of all other queues."""
+    ranked = sorted(states, key=lambda name: (-sum(states[name][state] for state in ("pending", "processing")), name))
+    shown = {name: dict(states[name]) for name in ranked[:MOST_QUEUES]}
     for name in ranked[MOST_QUEUES:]:
-        others = found.setdefault(OTHERS, dict.fromkeys(states[name], 0))
+        rest = shown.setdefault(OTHERS, dict.fromkeys(states[name], 0))
         for state, count in states[name].items():
-            others[state] += count
-    return found
+            rest[state] += count
+    return shown

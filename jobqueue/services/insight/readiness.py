@@ -1,4 +1,4 @@
-"""Readiness of this process, asked of MongoDB no more often than is useful."""
+"""Readiness of this process, with one question to MongoDB for all probes of a second."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 FRESH_SECONDS: Final = 1.0
-"""Seconds for which an answer holds, whether good or bad."""
+"""Seconds for which an answer holds, good or bad."""
 
 
 class Readiness:
-    """Remembers for a moment whether requests can be served; probes that arrive together share one question.
+    """Keeps the last answer for a moment; probes that arrive together share one question.
 
     Args:
         ask: asks MongoDB; raises `NotReadyError`.
@@ -36,26 +36,23 @@ class Readiness:
         """Make sure that requests can be served.
 
         Raises:
-            NotReadyError: they cannot; the message says why.
+            NotReadyError: requests cannot be served; the message says why.
         """
         async with self._asking:
             if self._clock() >= self._until:
-                self._note(await self._answer())
+                try:
+                    await self._ask()
+                    self._note(None)
+                except NotReadyError as error:
+                    self._note(error)
                 self._until = self._clock() + FRESH_SECONDS
         if self._trouble is not None:
             raise NotReadyError(str(self._trouble), self._trouble.cause)
 
-    async def _answer(self) -> NotReadyError | None:
-        try:
-            await self._ask()
-        except NotReadyError as error:
-            return error
-        return None
-
     def _note(self, trouble: NotReadyError | None) -> None:
         """Log a change once, however many probes there are."""
         if trouble is not None and str(trouble) != str(self._trouble):
-            log.warning("not ready", reason=str(trouble), error=trouble.cause)
+            log.warning("readiness lost", reason=str(trouble), error=trouble.cause)
         elif trouble is None and self._trouble is not None:
-            log.info("ready again")
+            log.info("readiness restored")
         self._trouble = trouble

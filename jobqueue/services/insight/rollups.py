@@ -1,9 +1,9 @@
-"""Keeping what has happened to jobs, minute by minute and hour by hour."""
+"""Count the events of jobs by minute and by hour."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from jobqueue.store.insight.rollups import HOUR, MINUTE
 
@@ -11,36 +11,29 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.store.insight.rollups import RollupStore
+    from jobqueue.store.mongo.clock import ServerClock
 
 ROLL_SECONDS: Final = 10.0
 """Between two looks."""
 GRACE: Final = timedelta(seconds=60)
-"""How long after its end a minute is counted first: a change may be seen later than the time it carries."""
+"""Time after its end at which a minute is counted first: a change may be seen later than the time it carries."""
 SECOND_LOOK: Final = timedelta(minutes=15)
-"""How long after its end it is counted again, for whatever took longer."""
+"""Time after its end at which a minute is counted again, for late changes."""
 _FURTHEST: Final = timedelta(days=8)
 _MINUTES_KEPT: Final = timedelta(days=2)
 _HOURS_KEPT: Final = timedelta(days=90)
 _SOON: Final = 0.1
 
 
-class Clock(Protocol):
-    """Tells the time of the database."""
-
-    async def now(self) -> datetime:
-        """Return it."""
-        ...
-
-
 class RollupWriter:
-    """Counts each minute twice and adds up hours; every process may do so at any time, with the same outcome."""
+    """Counts each minute twice and adds up hours; any process may do this at any time, with the same outcome."""
 
-    def __init__(self, store: RollupStore, clock: Clock) -> None:
+    def __init__(self, store: RollupStore, clock: ServerClock) -> None:
         self._store = store
         self._clock = clock
 
     async def run_once(self) -> float | None:
-        """Do one part of what is due; return in how many seconds to go on if there is more."""
+        """Count a part of the due minutes; return seconds until the next part if there is more."""
         now = await self._clock.now()
         settled = minute_of(now - SECOND_LOOK)
         if await self._count_new(now, settled) or await self._count_again(settled) or await self._add_up(settled):
@@ -57,8 +50,8 @@ class RollupWriter:
             return False
         checked = since < settled
         until = min(until, since + HOUR, settled if checked else until)
-        found, _ = await self._store.read(since, until)
-        await self._store.keep(since, until, found, checked=checked)
+        tallies, _ = await self._store.read(since, until)
+        await self._store.keep(since, until, tallies, checked=checked)
         return True
 
     async def _first(self, now: datetime, until: datetime) -> datetime:
@@ -73,8 +66,8 @@ class RollupWriter:
         if since is None:
             return False
         until = min(settled, since + HOUR)
-        found, _ = await self._store.read(since, until)
-        await self._store.keep(since, until, found, checked=True)
+        tallies, _ = await self._store.read(since, until)
+        await self._store.keep(since, until, tallies, checked=True)
         return True
 
     async def _add_up(self, settled: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Searches of jobs: not too many at once, so that nobody can keep everybody else from the database."""
+"""Search jobs, with a limit on searches at a time, so that no caller takes the database from all others."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from jobqueue.store.search.search import SearchStore
 
 AT_ONCE: Final = 4
-"""Searches at a time in one process that may have to look at many jobs."""
+"""Searches at a time in one process that may scan many jobs."""
 SLOW_AT_ONCE: Final = 2
-"""How many of them may be such as insist."""
+"""Slow searches among them."""
 WAIT_SECONDS: Final = 2.0
-"""How long one waits for its turn."""
+"""Seconds that a search waits for its turn."""
 
 
 class Searches:
-    """Finds jobs and adds them up."""
+    """Finds and aggregates jobs."""
 
     def __init__(self, store: SearchStore, aggregates: AggregateStore, *, wait: float = WAIT_SECONDS) -> None:
         self._store = store
@@ -39,18 +39,18 @@ class Searches:
         self._insisting: dict[str, float] = {}
 
     async def page(self, search: Search, *, scope: Scope = EVERYTHING, caller: str | None = None) -> Page:
-        """Return one page of what a search finds.
+        """Return one page of a search.
 
         Args:
-            search: what is looked for.
+            search: the filter and its options.
             scope: the jobs that the caller can see.
-            caller: has one search that insists at a time; ``None`` for somebody unknown.
+            caller: may run one slow search at a time; ``None`` for an unknown caller.
 
         Raises:
-            OneAtATimeError: the caller has another search that insists.
-            TooCostlyError: no index leads to few enough jobs, and it does not insist.
-            TooSlowError: it took too long.
-            BusyError: too many others are under way.
+            OneAtATimeError: the caller runs another slow search.
+            TooCostlyError: the search would scan too many jobs, and ``slow`` is not set.
+            TooSlowError: the search took too long.
+            BusyError: too many searches are under way.
         """
         if self._store.is_light(search):
             return await self._store.page(search, scope)
@@ -60,7 +60,7 @@ class Searches:
     async def aggregate(
         self, pipeline: Pipeline, *, scope: Scope = EVERYTHING, caller: str | None = None, slow: bool = False
     ) -> Rows:
-        """Return what a pipeline makes of the jobs; ``scope`` and ``caller`` as in `page`.
+        """Return the rows of a pipeline over the jobs; ``scope`` and ``caller`` as in `page`.
 
         Raises:
             OneAtATimeError: as `page`.
@@ -74,7 +74,7 @@ class Searches:
 
     @contextmanager
     def _alone(self, caller: str) -> Iterator[None]:
-        """Give a caller a place for one search that insists, so that others have a place too."""
+        """Keep a caller to one slow search at a time, so that other callers have a place too."""
         now = asyncio.get_running_loop().time()
         if (until := self._insisting.get(caller)) is not None:
             what = "a search that insists runs for this token already: wait for its end, or ask for less"

@@ -1,4 +1,4 @@
-"""How things are going: jobs by state, and throughput and times of the last minutes, hours and days."""
+"""Statistics: jobs by state, and throughput and times of the last minutes, hours and days."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.access.access import Scope
     from jobqueue.services.insight.job_counts import JobCounts
-    from jobqueue.services.insight.rollups import Clock, RollupWriter
+    from jobqueue.services.insight.rollups import RollupWriter
     from jobqueue.store.insight.rollups import RollupStore
+    from jobqueue.store.mongo.clock import ServerClock
 
 WINDOWS: Final = {
     "5m": timedelta(minutes=5),
@@ -38,7 +39,7 @@ _MOST_TURNS: Final = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """What happened from a moment on until another one."""
+    """The tally of a span of time."""
 
     since: datetime
     until: datetime
@@ -47,7 +48,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatsRequest:
-    """Which statistics: of these windows, of one queue or type or of all."""
+    """A request for statistics: the windows, and one queue or type, or all."""
 
     windows: tuple[str, ...] = tuple(WINDOWS)
     queue: str | None = None
@@ -55,9 +56,9 @@ class StatsRequest:
 
 
 class Stats:
-    """Puts together what is kept and what is not yet."""
+    """Adds stored rollups and the minutes that have no rollup yet."""
 
-    def __init__(self, store: RollupStore, roller: RollupWriter, job_counts: JobCounts, clock: Clock) -> None:
+    def __init__(self, store: RollupStore, roller: RollupWriter, job_counts: JobCounts, clock: ServerClock) -> None:
         self._store = store
         self._roller = roller
         self._job_counts = job_counts
@@ -78,7 +79,7 @@ class Stats:
         shown: dict[str, Any] = {
             "at": json_form.date(await self._clock.now()),
             "relativeError": RELATIVE_ERROR,
-            "windows": {name: _window(one, asked.type, is_wanted) for name, one in windows.items()},
+            "windows": {name: _window(window, asked.type, is_wanted) for name, window in windows.items()},
         }
         if asked.type is None:
             by_queue = {queue: dict(counts) for queue, counts in sorted(states.items()) if is_wanted(queue)}
@@ -91,7 +92,7 @@ class Stats:
         return shown
 
     async def windows(self, names: Sequence[str]) -> dict[str, Window]:
-        """Return what happened within windows up to now, at most two seconds old."""
+        """Return windows up to now, at most two seconds old."""
         async with self._reading:
             stale = [name for name in names if self._known.get(name, (0.0,))[0] < time.monotonic()]
             if stale:
@@ -101,7 +102,7 @@ class Stats:
     async def _read(self, names: Sequence[str]) -> None:
         now = await self._clock.now()
         edge = await self._edge(now)
-        # The server may be a little ahead of what is known of its time.
+        # The server may be a little ahead of its time as known here.
         minutes, running = await self._store.read(edge, now + MINUTE, with_running=True)
         for name in names:
             length = WINDOWS[name]
@@ -114,7 +115,7 @@ class Stats:
             self._known[name] = (time.monotonic() + _FRESH_SECONDS, Window(since=since, until=now, tally=tally))
 
     async def _edge(self, now: datetime) -> datetime:
-        """Return the first minute that is not kept; if there are many, let them be kept first."""
+        """Return the first minute without a rollup; write missing rollups first if there are many."""
         newest = await self._store.newest()
         if newest is None or newest < now - _BEHIND:
             for _ in range(_MOST_TURNS):
@@ -128,22 +129,22 @@ class Stats:
             return await self._store.tally(since, edge)
         newest = await self._store.newest_hour()
         border = since if newest is None else max(since, newest + HOUR)
-        found = await self._store.tally(since, border, hours=True)
-        add_to(found, await self._store.tally(border, edge))
-        return found
+        tally = await self._store.tally(since, border, hours=True)
+        add_to(tally, await self._store.tally(border, edge))
+        return tally
 
 
 def _window(window: Window, kind: str | None, is_wanted: Callable[[str | None], bool]) -> dict[str, Any]:
     seconds = (window.until - window.since).total_seconds()
 
-    def shown(one: Activity) -> dict[str, Any]:
-        return activity.shown(one, window.since, seconds)
+    def shown(counts: Activity) -> dict[str, Any]:
+        return activity.shown(counts, window.since, seconds)
 
     queues: dict[str | None, dict[str | None, Activity]] = {}
-    for (queue, type_), one in window.tally.items():
-        if is_wanted(queue) and (kind is None or type_ == kind) and not _is_empty(one, window.since):
-            queues.setdefault(queue, {})[type_] = one
-    every = [one for types in queues.values() for one in types.values()]
+    for (queue, type_), counts in window.tally.items():
+        if is_wanted(queue) and (kind is None or type_ == kind) and not _is_empty(counts, window.since):
+            queues.setdefault(queue, {})[type_] = counts
+    every = [counts for types in queues.values() for counts in types.values()]
     return {
         "from": json_form.date(window.since),
         "to": json_form.date(window.until),
@@ -153,15 +154,15 @@ def _window(window: Window, kind: str | None, is_wanted: Callable[[str | None], 
             {
                 "queue": queue,
                 **shown(summed(types.values())),
-                "types": [{"type": type_, **shown(one)} for type_, one in sorted(types.items(), key=_by_name)],
+                "types": [{"type": type_, **shown(counts)} for type_, counts in sorted(types.items(), key=_by_name)],
             }
             for queue, types in sorted(queues.items(), key=_by_name)
         ],
     }
 
 
-def _is_empty(one: Activity, since: datetime) -> bool:
-    return not one.size and not one.started_since(since).count
+def _is_empty(counts: Activity, since: datetime) -> bool:
+    return not counts.size and not counts.started_since(since).count
 
 
 def _by_name(item: tuple[str | None, Any]) -> tuple[bool, str]:

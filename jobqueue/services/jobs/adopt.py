@@ -1,8 +1,7 @@
-"""Taking over the jobs that other tools have put into the database.
+"""Adopt documents that other tools have put into the database as jobs.
 
-A document with a type is enough: it gets the defaults of its queue and runs. One that cannot be understood becomes a
-failed job that says why, and so does a job that somebody has spoilt with another tool afterwards. Until then nobody
-claims it, so that it is in nobody's way.
+A document needs only a type: the job gets the defaults of its queue and runs. A document that cannot be read becomes a
+failed job that says why; so does a job that another tool has spoilt. No worker claims such a document before that.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 ADOPT_SECONDS: Final = 5.0
-"""Between looks, should a change be missed."""
+"""Seconds between looks, should a change be missed."""
 
 
 class Adopter:
-    """Makes jobs of documents that this package has not written."""
+    """Adopts documents that this package has not written."""
 
     def __init__(
         self,
@@ -53,29 +52,29 @@ class Adopter:
         self._notifier = notifier
 
     async def run_once(self) -> float | None:
-        """Do it for all that are there; what cannot be taken over holds up nothing else.
+        """Adopt all documents that are there; a document that fails does not block the others.
 
         Returns:
-            No seconds at all if there is more to do now.
+            0 seconds if there is more to do now.
         """
         more = False
         await self._store.mark_spoilt()
-        async for some in self._store.found():
-            done = await asyncio.gather(*(self._take(one) for one in some), return_exceptions=True)
-            for one in done:
-                if isinstance(one, BaseException):
-                    raise one
-                more = more or one
+        async for page in self._store.found():
+            done = await asyncio.gather(*(self._take(document) for document in page), return_exceptions=True)
+            for result in done:
+                if isinstance(result, BaseException):
+                    raise result
+                more = more or result
         return 0 if more else None
 
     async def _take(self, document: dict[str, Any]) -> bool:
-        """Take over a document; tell whether there is another one now because of that."""
+        """Adopt a document; return true if that has made another document to adopt."""
         try:
             return await self._look(document)
         except DatabaseError:
             raise
         except Exception as error:
-            log.exception("a document of another tool cannot be taken over", id=str(document["_id"]))
+            log.exception("document not adopted", id=str(document["_id"]))
             return await self._put_aside(document, f"it cannot be changed: {type(error).__name__}")
 
     async def _put_aside(self, document: dict[str, Any], why: str) -> bool:
@@ -84,7 +83,7 @@ class Adopter:
         except DatabaseError:
             raise
         except Exception:
-            log.exception("a document of another tool cannot be put aside", id=str(document["_id"]))
+            log.exception("document not put aside", id=str(document["_id"]))
             return False
 
     async def _look(self, document: dict[str, Any]) -> bool:
@@ -106,12 +105,12 @@ class Adopter:
         if document.get(SPOILT) and (faults := unsound.faults(document)):
             await self._refuse(document, faults)
             return
-        found = external.read(plain(document), documents.content_size(document))
-        problems = found.problems
+        reading = external.read(plain(document), documents.content_size(document))
+        problems = reading.problems
         job = None
-        if found.new is not None:
+        if reading.new is not None:
             try:
-                job = await self._make(document, found.new, found.notes)
+                job = await self._make(document, reading.new, reading.notes)
             except InvalidInputError as error:
                 problems = error.problems
             except KeyConflictError as error:
@@ -130,7 +129,7 @@ class Adopter:
     async def _make(self, document: dict[str, Any], new: NewJob, notes: dict[str, list[str]]) -> Job | None:
         config = await self._configs.fresh(new.queue)
         await self._dependencies.mark_for(new)
-        key = config.limit_key(document.get("data") or {}, document.get("meta") or {}) if config.grouped else None
+        key = config.limit_key(document.get("data") or {}, document.get("meta") or {})
         return await self._store.adopt(document, config.fill(new), key, notes)
 
     async def _announce(self, job: Job) -> None:

@@ -1,8 +1,8 @@
-"""Following the changes of `data` and `meta` that are made with a tool of MongoDB.
+"""Follow changes of `data` and `meta` that are made with a tool of MongoDB.
 
-What jobs are searched by is derived from `meta`, and the group in which a job counts from `data` or `meta`. A tool
-changes neither, so both are derived anew here, for every job that the change stream names. The database keeps the
-position in the stream. Where changes may have been missed, a paced walk goes over all jobs.
+Search attributes are derived from `meta`, and the limit group of a job from `data` or `meta`. A tool updates neither,
+so both are derived anew here, for every job that the change stream names. The database keeps the stream position.
+Where changes may have been missed, a paced walk goes over all jobs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 EDIT_SECONDS: Final = 1.0
-"""Between two looks at the changes, over all processes."""
+"""Seconds between looks at the changes, over all processes."""
 WALK_SECONDS: Final = 0.2
-"""Between two steps of a walk, over all processes."""
+"""Seconds between steps of a walk, over all processes."""
 _SLACK: Final = 0.9
 
 
 class EditFollower:
-    """Derives anew what another tool has made stale; any number of processes may do it at any time."""
+    """Updates derived fields after edits by other tools; any number of processes may do this at any time."""
 
     def __init__(self, edits: EditStore, configs: QueueConfigs, limit_keys: LimitKeyStore, notifier: Notifier) -> None:
         self._edits = edits
@@ -40,10 +40,10 @@ class EditFollower:
         self._notifier = notifier
 
     async def run_once(self) -> float | None:
-        """Follow the changes since the stored position, and take a step of the walk if there is one.
+        """Follow the changes since the stored position, and take a step of the walk, if any.
 
         Returns:
-            In how many seconds to go on with a walk.
+            Seconds until the next step of a walk.
         """
         progress = await self._edits.progress()
         every = WALK_SECONDS if progress.walk else EDIT_SECONDS
@@ -58,7 +58,7 @@ class EditFollower:
         return None
 
     async def _follow(self, progress: EditProgress) -> bool:
-        """Follow the changes up to now; return false if they are followed from now on only, and a walk is due."""
+        """Follow the changes up to now; return false if changes are lost, so that a walk is due."""
         position = progress.position
         try:
             while True:
@@ -69,7 +69,7 @@ class EditFollower:
                 if not edits.more:
                     return True
         except EditsLostError as error:
-            log.info("jobs are walked over, since changes may have been missed", error=str(error)[:200])
+            log.info("walk over jobs started", error=str(error)[:200])
             await self._edits.begin(position)
             return False
 
@@ -85,7 +85,7 @@ class EditFollower:
                 await self._regroup(queue, path, jobs)
 
     async def _regroup(self, queue: str, path: str, jobs: Sequence[Any]) -> None:
-        """Correct the groups of jobs; a value that the server cannot read holds up no other change."""
+        """Correct the groups of jobs; a value that the server cannot read does not block other changes."""
         try:
             changed = await self._limit_keys.correct_some(queue, path, jobs)
         except DatabaseError:

@@ -1,4 +1,4 @@
-"""Changes that people make to the fields of a job, checked."""
+"""Check changes of the fields of a job."""
 
 from __future__ import annotations
 
@@ -15,15 +15,12 @@ from jobqueue.domain.jobs.job import check_content
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
 PATCHABLE: Final = frozenset({"data", "meta", "priority", "delay_til", "attempts", "backoff", "lease", "timeout"})
-
-
 REQUEUE_CHANGES: Final = frozenset({"data", "attempts", "backoff", "priority"})
 
 
 def requeue_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a requeue replaces as fields of the job's document.
+    """Return the changes of a requeue as document fields.
 
     Raises:
         InvalidInputError: naming each unacceptable field.
@@ -40,19 +37,19 @@ def checked(changes: Mapping[str, Any], allowed: frozenset[str]) -> dict[str, An
         TooLargeError: data or meta are over their limit.
     """
     problems: Problems = {json_form.camel(name): ["cannot be changed"] for name in changes if name not in allowed}
-    wanted: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, value in changes.items():
         if name not in allowed:
             continue
         try:
-            wanted[json_form.camel(name)] = _value(name, value)
+            fields[json_form.camel(name)] = _value(name, value)
         except InvalidInputError as error:
             problems.update(error.problems)
     if problems:
         raise InvalidInputError(problems)
-    if "meta" in wanted:
-        wanted["attrs"] = attributes(wanted["meta"])
-    return wanted
+    if "meta" in fields:
+        fields["attrs"] = attributes(fields["meta"])
+    return fields
 
 
 def _value(name: str, value: Any) -> Any:

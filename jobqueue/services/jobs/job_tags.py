@@ -17,14 +17,14 @@ _BETWEEN: Final = "-"
 
 
 def tag(job: Job) -> str:
-    """Return the strong tag of a job: another one whenever anything of what is shown of the job is another."""
-    # An id of another tool may be a number beyond 64 bit, which this form has as its text.
+    """Return the strong tag of a job, which changes with any field of the job's JSON form."""
+    # An id by another tool may be a number beyond 64 bit, which becomes text here.
     whole = orjson.dumps(json_form.job(job), default=str)
     return _BETWEEN.join((phase(job), hashlib.sha256(whole).hexdigest()[:_LENGTH]))
 
 
 def phase(job: Job) -> str:
-    """Return the part of the tag that differs whenever the job has got into another state, attempt or progress."""
+    """Return the part of the tag that changes with the state, the attempt or the progress of the job."""
     parts = (job.id, job.run, job.state.value, job.attempts_made, len(job.history), job.progress)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:_LENGTH]
 

@@ -1,4 +1,4 @@
-"""What people do with jobs: look at them, change, kill, requeue and delete them."""
+"""Kill, requeue, change and delete single jobs, with an entry in the audit for each change by a person."""
 
 from __future__ import annotations
 
@@ -6,29 +6,25 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.access.preconditions import NONE, Preconditions
 from jobqueue.domain.errors import EditionChangedError, WrongStateError
-from jobqueue.domain.jobs import states, transitions
+from jobqueue.domain.jobs import json_form, states, transitions
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import DEPENDENCY
-from jobqueue.domain.work.logs import MOST_LINES, LogQuery
 from jobqueue.services.jobs.job_changes import PATCHABLE, checked, requeue_changes
 from jobqueue.services.jobs.job_tags import tag
 from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.limits.group_key_statements import regrouped
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from jobqueue.domain.access.access import Scope
-    from jobqueue.domain.jobs.attempt import LogLine
+    from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.search.query import JobQuery, Page
+    from jobqueue.services.insight.audit import Audit, ObservedChange
     from jobqueue.services.outbox.outbox import Outboxes
     from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.signals.log_signals import Logs
     from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.search.listings import Listing
@@ -37,15 +33,18 @@ if TYPE_CHECKING:
 
 MOST_RELATIVES: Final = 1000
 MOST_ANCESTORS: Final = 100
+KILLED: Final = "killed by a person"
 DELETED: Final = "deleted by a person"
 """The error of a waiting job that is killed to be deleted."""
 _TRIES: Final = 10
+_BRIEF: Final = ("queue", "type", "state", "attemptsMade", "meta", "error")
+"""The fields of a deleted job that the audit keeps."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relative:
-    """A job in a family tree, with its children."""
+    """A job of a family tree, with its children."""
 
     job: Job
     children: tuple[Relative, ...] = ()
@@ -58,8 +57,8 @@ class Family:
     Attributes:
         ancestors: from the first job down to the parent.
         tree: the job itself and its descendants.
-        batch: how many jobs of its batch are in each state; ``None`` without a batch.
-        truncated: there are more descendants than are shown.
+        batch: counts of its batch by state; ``None`` without a batch.
+        truncated: some descendants are left out.
     """
 
     ancestors: tuple[Job, ...]
@@ -69,74 +68,65 @@ class Family:
 
 
 class JobManager:
-    """A person's side of the life of a job."""
+    """Changes single jobs for people, operations and batches.
+
+    With ``by``, a change has an entry in the audit with its values before and after. A change that fails after it has
+    begun keeps its entry.
+    """
 
     def __init__(
         self,
         jobs: JobStore,
         requeues: RequeueStore,
         dependencies: DependencyStore,
-        logs: Logs,
         listing: Listing,
         configs: QueueConfigs,
         outboxes: Outboxes,
         notifier: Notifier,
+        audit: Audit,
     ) -> None:
         self._configs = configs
         self._jobs = jobs
         self._requeues = requeues
         self._dependencies = dependencies
-        self._logs = logs
         self._listing = listing
         self._outboxes = outboxes
         self._notifier = notifier
-
-    async def get(self, job_id: str) -> Job:
-        """Return a job with its whole history.
-
-        Raises:
-            NotFoundError: there is none of this id.
-        """
-        return await self._jobs.whole(job_id)
-
-    async def page(self, query: JobQuery, scope: Scope = EVERYTHING) -> Page:
-        """Return a page of jobs within a scope."""
-        return await self._listing.page(query, scope)
-
-    async def logs(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, LogLine]]:
-        """Return log lines with their numbers, in order, from number ``after`` on."""
-        found: list[tuple[int, LogLine]] = []
-        async for lines in self._logs.all(job_id, LogQuery(after=after, limit=min(limit, MOST_LINES))):
-            found += lines
-            if len(found) >= limit:
-                break
-        return found[:limit]
+        self.audit = audit
 
     async def kill(
         self,
         job_id: str,
-        reason: str = "killed by a person",
+        reason: str = KILLED,
         *,
+        by: Actor | None = None,
         operation: str | None = None,
         only: Preconditions = NONE,
     ) -> Job:
-        """End an unfinished job; one that runs is told through its heartbeat.
+        """End an unfinished job; the worker of a running job learns of this from its heartbeat.
 
         Args:
             job_id: of the job.
             reason: for its error.
-            operation: the id of the operation for which that is done, once.
+            by: for the audit.
+            operation: the id of the operation that kills the job.
             only: conditions on its `job_tags.tag`.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: there is no job of this id.
             ChangedMeanwhileError: a condition does not hold.
-            WrongStateError: it has ended already.
+            WrongStateError: the job has ended already.
         """
+        async with self._noting(job_id, "kill", by, ["state"]) as note:
+            killed = await self._kill(job_id, reason, operation, only)
+            note.after = {"state": killed.state.value, "reason": reason}
+            return killed
+
+    async def _kill(self, job_id: str, reason: str, operation: str | None, only: Preconditions) -> Job:
         for _ in range(_TRIES):
             job, same = await self._seen(job_id, only)
             if job.state is State.PROCESSING and job.claim is None:
-                # Another tool has taken its claim away: looked at like a foreign document, it waits again.
+                # Another tool has removed the claim. As a document of another tool the job waits again.
                 await self._jobs.disown(job)
                 break
             change = transitions.kill(job, JobError(kind="killed", message=reason), operation=operation)
@@ -151,32 +141,41 @@ class JobManager:
         raise WrongStateError(job_id, "changing too quickly", "killed")
 
     async def requeue(
-        self, job_id: str, changes: Mapping[str, Any] | None = None, *, only: Preconditions = NONE
+        self,
+        job_id: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        by: Actor | None = None,
+        only: Preconditions = NONE,
     ) -> Job:
         """Start an ended or delayed job anew, possibly with other data, attempts, backoff or priority.
 
         Args:
             job_id: of the job.
             changes: other values of `REQUEUE_CHANGES`.
+            by: for the audit.
             only: conditions on its `job_tags.tag`.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: there is no job of this id.
             ChangedMeanwhileError: a condition does not hold.
-            WrongStateError: it is pending or processing.
+            WrongStateError: the job is pending or processing.
             KeyConflictError: another unfinished job has taken its key.
             InvalidInputError: a change is not acceptable.
         """
-        wanted = requeue_changes(changes or {})
+        names = ["state", "attemptsMade", *map(json_form.camel, changes or ())]
+        async with self._noting(job_id, "requeue", by, names) as note:
+            fields = requeue_changes(changes or {})
 
-        async def restart() -> Job:
-            job = await self._settled(job_id)
-            same = None
-            if not only.is_empty:
-                job, same = await self._seen(job_id, only)
-            return await self.restart(job, wanted, same=same)
+            async def restart() -> Job:
+                job, same = await self._settled(job_id), None
+                if not only.is_empty:
+                    job, same = await self._seen(job_id, only)
+                return await self.restart(job, fields, same=same)
 
-        return await _while_unchanged(restart, only)
+            requeued = await _while_unchanged(restart, only)
+            note.after = _part(requeued, names)
+            return requeued
 
     async def restart(
         self,
@@ -186,19 +185,19 @@ class JobManager:
         operation: str | None = None,
         same: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Start a job anew as it was read; nothing happens if it has changed since.
+        """Start a job anew, unless it has changed since it was read.
 
         Args:
             job: as it was read.
             changes: fields of its document.
-            operation: the id of the operation for which that is done, once. A job that fell because of another one
-                waits for that again.
-            same: what must still hold of its document.
+            operation: the id of the operation that restarts the job. A job that was killed because of another job
+                waits for that job again.
+            same: a filter that the document must still match.
 
         Raises:
-            ChangedMeanwhileError: the document is not the same any more.
-            NotFoundError, WrongStateError, KeyConflictError: as `requeue`; also where a job of an operation is kept
-                down by another one that has failed or was killed.
+            ChangedMeanwhileError: the document does not match any more.
+            NotFoundError, WrongStateError, KeyConflictError: as `requeue`. A job of an operation also raises
+                `WrongStateError` while a job that it depends on is failed or killed.
         """
         if job.outbox:
             await self._outboxes.finish(job.id)
@@ -207,7 +206,7 @@ class JobManager:
             raise WrongStateError(job.id, job.state, "requeued")
         waits_for: list[str] = []
         if operation is not None and job.state is State.KILLED and job.error and job.error.kind == DEPENDENCY:
-            # Among many jobs there are those that it fell because of: it waits for them, and does not run before.
+            # The operation may restart the jobs that this job depends on, too: it waits for them.
             if await self._dependencies.is_kept_down(job):
                 raise WrongStateError(job.id, job.state, "requeued before what it depends on")
             waits_for = await self._dependencies.awaited(job)
@@ -216,59 +215,62 @@ class JobManager:
             job, dict(changes), operation=operation, group=group, waits_for=waits_for, same=same
         )
         self._notifier.tell(Wakeup(kind="ready", queue=job.queue, job_id=job.id))
-        await self._outboxes.follow(requeued)
+        if requeued.outbox:
+            await self._outboxes.cascade(requeued.id)
         return requeued
 
-    async def patch(self, job_id: str, changes: Mapping[str, Any], *, only: Preconditions = NONE) -> Job:
+    async def patch(
+        self, job_id: str, changes: Mapping[str, Any], *, by: Actor | None = None, only: Preconditions = NONE
+    ) -> Job:
         """Change fields of a job that is not processing.
 
         Args:
             job_id: of the job.
             changes: other values of `PATCHABLE` fields.
+            by: for the audit.
             only: conditions on its `job_tags.tag`.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: there is no job of this id.
             ChangedMeanwhileError: a condition does not hold.
-            WrongStateError: it is processing, or has ended and was to be delayed.
+            WrongStateError: the job is processing, or an ended job would be delayed.
             InvalidInputError: a change is not acceptable.
         """
-        wanted = checked(changes, PATCHABLE)
+        names = [*map(json_form.camel, changes)]
+        async with self._noting(job_id, "patch", by, names) as note:
+            fields = checked(changes, PATCHABLE)
 
-        async def patch() -> Job:
-            job, same = await self._seen(job_id, only)
-            return await self._jobs.editions.patch(job, wanted, await self._group(job, wanted), same)
+            async def patch() -> Job:
+                job, same = await self._seen(job_id, only)
+                return await self._jobs.editions.patch(job, fields, await self._group(job, fields), same)
 
-        changed = await _while_unchanged(patch, only)
-        kind = "ready" if changed.state is State.PENDING else "delayed"
-        self._notifier.tell(Wakeup(kind=kind, queue=changed.queue, job_id=changed.id))
-        return changed
+            changed = await _while_unchanged(patch, only)
+            kind = "ready" if changed.state is State.PENDING else "delayed"
+            self._notifier.tell(Wakeup(kind=kind, queue=changed.queue, job_id=changed.id))
+            note.after = _part(changed, names)
+            return changed
 
     async def delete(
-        self,
-        job_id: str,
-        *,
-        begun: Callable[[], None] = lambda: None,
-        operation: str | None = None,
-        only: Preconditions = NONE,
+        self, job_id: str, *, by: Actor | None = None, operation: str | None = None, only: Preconditions = NONE
     ) -> None:
         """Delete a job that is not processing, with its logs.
 
-        One that has not ended is killed first if others wait for it, or it belongs to a batch: so they hear of it.
-        Those that would wait until it is requeued are killed too.
+        An unfinished job that other jobs wait for, or that belongs to a batch, is killed first, so that its end has
+        its consequences. Jobs that would wait for a requeue of the deleted job are killed too.
 
         Args:
             job_id: of the job.
-            begun: called before it, or those that wait for it, are killed: that stays done if it cannot be deleted.
-            operation: the id of the operation for which that is done.
+            by: for the audit.
+            operation: the id of the operation that deletes the job.
             only: conditions on its `job_tags.tag`.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: there is no job of this id.
             ChangedMeanwhileError: a condition does not hold.
-            WrongStateError: it is processing.
+            WrongStateError: the job is processing.
         """
-        await _while_unchanged(lambda: self._delete(job_id, begun, only, operation), only)
+        async with self._noting(job_id, "delete", by, _BRIEF) as note:
+            await _while_unchanged(lambda: self._delete(job_id, note.begin, only, operation), only)
 
     async def _delete(self, job_id: str, begun: Callable[[], None], only: Preconditions, operation: str | None) -> None:
         job, same = await self._settled(job_id), None
@@ -286,7 +288,7 @@ class JobManager:
             await self._outboxes.forsake(job)
         if not await self._jobs.delete(job, same, operation=operation):
             raise await self._jobs.editions.refusal(job, "deleted", same)
-        # Somebody may have come to wait for it in between.
+        # Another job may have begun to wait for this job in between.
         await self._outboxes.forsake(job)
 
     async def family(self, job_id: str) -> Family:
@@ -296,19 +298,25 @@ class JobManager:
         batch = await self._listing.in_batch(job.batch_id) if job.batch_id else None
         return Family(ancestors=await self._ancestors(job), tree=tree, batch=batch, truncated=truncated)
 
-    async def settle_left_over(self) -> None:
-        """Do what ended jobs still ask for, as far as one pass goes."""
-        await self._outboxes.run_once()
+    @contextlib.asynccontextmanager
+    async def _noting(
+        self, job_id: str, action: str, by: Actor | None, names: Sequence[str]
+    ) -> AsyncIterator[ObservedChange]:
+        """Note the change of a job in the audit, with the values that some fields have before."""
+        async with self.audit.noting(("job", job_id), action, by) as note:
+            if by is not None:
+                note.before = _part(await self._jobs.whole(job_id), names)
+            yield note
 
     async def _group(self, job: Job, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the group in which a job counts for the limits of its queue once it is changed."""
+        """Return the limit group that a job belongs to after its change."""
         return regrouped((await self._configs.fresh(job.queue)).group_path, job, changes)
 
     async def _seen(self, job_id: str, only: Preconditions) -> tuple[Job, Mapping[str, Any] | None]:
-        """Return a job for which conditions hold, and the filter that tells whether it is still the same.
+        """Return a job that meets the conditions, and a filter that matches the job until it changes.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: there is no job of this id.
             ChangedMeanwhileError: a condition does not hold.
         """
         if only.is_empty:
@@ -318,7 +326,7 @@ class JobManager:
         return job, same
 
     async def _settled(self, job_id: str) -> Job:
-        """Return a job for which nothing is left to fire."""
+        """Return a job after its outbox was processed."""
         job = await self._jobs.get(job_id)
         if job.outbox:
             await self._outboxes.finish(job_id)
@@ -326,15 +334,15 @@ class JobManager:
         return job
 
     async def _ancestors(self, job: Job) -> tuple[Job, ...]:
-        found: list[Job] = []
+        ancestors: list[Job] = []
         parent_id = job.parent_id
-        while parent_id is not None and len(found) < MOST_ANCESTORS:
+        while parent_id is not None and len(ancestors) < MOST_ANCESTORS:
             parent = await self._listing.ancestor(parent_id)
             if parent is None:
                 break
-            found.insert(0, parent)
+            ancestors.insert(0, parent)
             parent_id = parent.parent_id
-        return tuple(found)
+        return tuple(ancestors)
 
     async def _descendants(self, job: Job) -> tuple[Relative, bool]:
         by_parent: dict[str, list[Job]] = {}
@@ -348,15 +356,20 @@ class JobManager:
 
 
 async def _while_unchanged(change: Callable[[], Awaitable[T]], only: Preconditions) -> T:
-    """Make a change that compares before it writes, again where only something that has no tag was changed meanwhile.
+    """Repeat a compare-and-write while only fields that the tag does not cover have changed meanwhile.
 
     Raises:
-        ChangedMeanwhileError: a condition does not hold, or others change the same all the time.
+        ChangedMeanwhileError: a condition does not hold, or other changes never stop.
     """
     for _ in range(_TRIES if not only.is_empty else 0):
         with contextlib.suppress(EditionChangedError):
             return await change()
     return await change()
+
+
+def _part(job: Job, names: Iterable[str]) -> dict[str, Any]:
+    form = json_form.job(job)
+    return {name: form[name] for name in names if name in form}
 
 
 def _tree(job: Job, by_parent: Mapping[str, list[Job]]) -> Relative:

@@ -1,10 +1,11 @@
-"""Circuit breakers: after too many failed attempts in a row nothing is started for a while, then one job on trial."""
+"""Circuit breakers: after too many failed attempts in a row no job starts for a while, then one job on trial."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import Outcome
 from jobqueue.domain.jobs.transitions import BREAKER
 from jobqueue.journal import get_logger
@@ -31,13 +32,13 @@ Status = Literal["closed", "open", "half-open"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerGate:
-    """What the breakers of a queue let through.
+    """The jobs that the breakers of a queue let through.
 
     Attributes:
-        wait: seconds until the whole queue may have a job on trial; 0 if it is not held back.
-        trial: the whole queue may have one job only.
-        waits: by type, seconds until one job of it may be on trial.
-        trials: types that may have one job only.
+        wait: seconds until one job of the queue may run on trial; 0 for a queue that is not held back.
+        trial: one job of the queue may run, on trial.
+        waits: seconds by type until one job of the type may run on trial.
+        trials: types of which one job may run, on trial.
     """
 
     wait: float = 0
@@ -50,7 +51,7 @@ OPEN_GATE: Final = BreakerGate(waits={})
 
 
 class Breakers:
-    """Counts failed attempts and says what may start."""
+    """Counts failed attempts, and holds back jobs of open breakers."""
 
     def __init__(self, limits: LimitStore, configs: QueueConfigs, notifier: Notifier) -> None:
         self._limits = limits
@@ -58,10 +59,10 @@ class Breakers:
         self._notifier = notifier
 
     def ending(self, job: Job, change: Transition) -> Transition:
-        """Return the end of an attempt with a note in the job's outbox, if the queue's breaker is to count it.
+        """Return the end of an attempt, with a note in the job's outbox if the queue's breaker counts the end.
 
-        The same update ends the attempt and leaves the note: so no crash comes between them. Only a success and the
-        attempt's own failing count: not that it dies, is killed or given back.
+        One update ends the attempt and leaves the note, so that no crash comes between them. A breaker counts successes
+        and failures; it does not count attempts that die, are killed or are given back.
         """
         counts = change.outcome in _FAILED or change.outcome is Outcome.SUCCESS
         if not counts or change.token is None or self._configs.of(job.queue).breaker is None:
@@ -69,15 +70,15 @@ class Breakers:
         return replace(change, outbox=(f"{BREAKER}{change.token}", *change.outbox))
 
     async def count(self, job: Job) -> None:
-        """Count the attempts that a job's outbox names, each once, by when and how its history says that they ended."""
+        """Count the attempts that a job's outbox names, each once, by the times and outcomes in the job's history."""
         tokens = {name.removeprefix(BREAKER) for name in job.outbox if name.startswith(BREAKER)}
-        # A process that only requeues a job has read no configuration yet, and takes the note off all the same.
+        # A process that only requeues a job has read no configuration yet, and still removes the note.
         breaker = (await self._configs.fresh(job.queue)).breaker if tokens else None
         if breaker is None:
             return
-        for one in job.history:
-            if one.token in tokens and one.end_at is not None:
-                await self._count(job, breaker, one)
+        for attempt in job.history:
+            if attempt.token in tokens and attempt.end_at is not None:
+                await self._count(job, breaker, attempt)
 
     async def _count(self, job: Job, breaker: Breaker, attempt: Attempt) -> None:
         kind = job.type if breaker.per == "type" else None
@@ -89,47 +90,61 @@ class Breakers:
         elif attempt.outcome in _FAILED:
             state = await self._limits.attempt_failed(job.queue, kind, breaker, end)
             if state.open_until is not None:
-                log.warning(
-                    "circuit breaker open", queue=job.queue, type=kind, failures=state.failures, until=state.open_until
-                )
+                until, failures = state.open_until, state.failures
+                log.warning("circuit breaker opened", queue=job.queue, type=kind, failures=failures, until=until)
 
     async def gate(self, queue: str, config: QueueConfig) -> BreakerGate:
-        """Return what may start now."""
+        """Return the gate of a queue at present."""
         if config.breaker is None:
             return OPEN_GATE
         now = await self._limits.time()
         wait, trial = 0.0, False
         waits: dict[str, float] = {}
         trials: set[str] = set()
-        for one in await self.states(queue, config):
-            found = status(one, config.breaker, now)
-            if found == "open" and one.open_until is not None:
-                left = (one.open_until - now).total_seconds()
-                if one.type is None:
+        for breaker in await self.states(queue, config):
+            stands = status(breaker, config.breaker, now)
+            if stands == "open" and breaker.open_until is not None:
+                left = (breaker.open_until - now).total_seconds()
+                if breaker.type is None:
                     wait = left
                 else:
-                    waits[one.type] = left
-            elif found == "half-open":
-                if one.type is None:
+                    waits[breaker.type] = left
+            elif stands == "half-open":
+                if breaker.type is None:
                     trial = True
                 else:
-                    trials.add(one.type)
+                    trials.add(breaker.type)
         return BreakerGate(wait=wait, trial=trial, waits=waits, trials=frozenset(trials))
 
     async def states(self, queue: str, config: QueueConfig) -> list[BreakerState]:
-        """Return the breakers that the configuration asks for and that have counted something."""
+        """Return the breakers of the present configuration that have counted an attempt."""
         if config.breaker is None:
             return []
         by_type = config.breaker.per == "type"
-        return [one for one in await self._limits.breakers(queue) if (one.type is not None) == by_type]
+        return [breaker for breaker in await self._limits.breakers(queue) if (breaker.type is not None) == by_type]
+
+    async def view(self, queue: str, config: QueueConfig) -> list[dict[str, Any]]:
+        """Return the breakers of a queue as JSON."""
+        if config.breaker is None:
+            return []
+        now = await self._limits.time()
+        return [
+            {
+                "type": state.type,
+                "state": status(state, config.breaker, now),
+                "failures": state.failures,
+                "until": json_form.value(state.open_until),
+            }
+            for state in await self.states(queue, config)
+        ]
 
     async def close(self, queue: str, *, forget: bool = False) -> None:
-        """Close all breakers of a queue; ``forget`` deletes them, as for a queue that is deleted."""
+        """Close all breakers of a queue; ``forget`` deletes them."""
         await self._limits.close_breakers(queue, forget=forget)
 
 
 def status(state: BreakerState, breaker: Breaker, now: datetime) -> Status:
-    """Return how a breaker stands: nothing starts while it is open, and one job at a time while it is half-open."""
+    """Return the state of a breaker: ``open`` lets no job start, ``half-open`` one job at a time."""
     if state.failures < breaker.failures:
         return "closed"
     return "open" if state.open_until is not None and state.open_until > now else "half-open"

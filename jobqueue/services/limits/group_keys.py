@@ -1,8 +1,8 @@
-"""Telling waiting jobs in which group they count, where the limits of their queue hold for each value of something.
+"""Correct the limit groups of waiting jobs, in queues whose limits hold for each value of a path.
 
-New jobs know their group from the start, and changed ones from their change. All others are told here: those that
-waited when the limit was configured, those of a process that did not know of the limit yet, and those whose value was
-written or changed with a tool of MongoDB.
+New and changed jobs get their group when they are written. Three kinds of jobs are corrected here: jobs that waited
+when the limit was configured, jobs by a process that did not know the limit yet, and jobs that another tool has
+changed.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from jobqueue.store.limits.group_keys import LimitKeyStore
 
 KEY_SECONDS: Final = 2.0
-"""Between two looks at what is new, and two steps of a walk."""
+"""Seconds between looks at new jobs, and between steps of a walk."""
 _ALL_SECONDS: Final = 60.0
 _EAGER_SECONDS: Final = 15.0
 _MARGIN: Final = timedelta(seconds=15)
 Limited = tuple[str, str]
-"""A queue, and the path by which it is limited."""
+"""A queue, and the path whose values are limited."""
 
 
 class LimitKeys:
-    """Compares the keys of waiting jobs with their values: of new jobs every two seconds, of all in walks.
+    """Compares the groups of waiting jobs with their values: new jobs every two seconds, all jobs in walks.
 
-    A walk is done at once while a limit is new. Afterwards one begins a minute after the last one has ended, and takes
+    While a limit is new, a walk is done at once. Later a walk begins a minute after the last walk has ended, and takes
     a step of some thousand jobs every two seconds.
     """
 
@@ -44,21 +44,21 @@ class LimitKeys:
         self._places: dict[Limited, Place] = {}
 
     async def run_once(self) -> None:
-        """Look at every queue."""
+        """Correct jobs of every limited queue."""
         known = self._configs.known
         limited = [(queue, config.group_path) for queue, config in known.items() if config.group_path is not None]
         now = time.monotonic()
-        self._seen = {one: self._seen.get(one, now) for one in limited}
-        self._walked = {one: at for one, at in self._walked.items() if one in self._seen}
-        self._places = {one: place for one, place in self._places.items() if one in self._seen}
-        for one in limited:
-            # Processes that do not know the limit yet may add jobs for a moment.
-            is_new = now - self._seen[one] < _EAGER_SECONDS
-            if await (self._walk(one) if is_new else self._look(one, now)):
-                self._notifier.tell(Wakeup(kind="ready", queue=one[0]))
+        self._seen = {queue_path: self._seen.get(queue_path, now) for queue_path in limited}
+        self._walked = {queue_path: at for queue_path, at in self._walked.items() if queue_path in self._seen}
+        self._places = {queue_path: place for queue_path, place in self._places.items() if queue_path in self._seen}
+        for queue_path in limited:
+            # For a moment, processes that do not know the limit yet may add jobs.
+            is_new = now - self._seen[queue_path] < _EAGER_SECONDS
+            if await (self._walk(queue_path) if is_new else self._look(queue_path, now)):
+                self._notifier.tell(Wakeup(kind="ready", queue=queue_path[0]))
 
     async def _walk(self, limited: Limited) -> int:
-        """Correct all waiting jobs of a queue; return how many were wrong."""
+        """Correct all waiting jobs of a queue; return the number of corrections."""
         changed, place = await self._keys.correct_part(*limited, None)
         while place is not None:
             more, place = await self._keys.correct_part(*limited, place)
@@ -68,7 +68,7 @@ class LimitKeys:
         return changed
 
     async def _look(self, limited: Limited, now: float) -> int:
-        """Correct new jobs of a queue, and some of all when it is time for that; return how many were wrong."""
+        """Correct new jobs of a queue, and a part of all jobs when a walk is due; return the number of corrections."""
         changed = await self._keys.correct_new(*limited, await self._keys.time() - _MARGIN)
         place = self._places.pop(limited, None)
         if place is None and now - self._walked.get(limited, float("-inf")) < _ALL_SECONDS:

@@ -1,7 +1,7 @@
-"""Claiming from queues with limits: so many at a time, so many in a window, each perhaps for every value of something.
+"""Claim from queues with limits: on jobs at a time, and on starts in a window, perhaps for each value of a path.
 
 The limits hold over all processes, because only the database decides: a slot belongs to one running job at most, and a
-start is granted before it happens. What is read here first only saves asking in vain.
+start needs a grant. Reads before a claim only avoid claims that would fail.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from jobqueue.lru_cache import LruCache
 from jobqueue.services.limits.breakers import OPEN_GATE
-from jobqueue.services.limits.grant_leeway import GrantLeeway
 from jobqueue.services.limits.slots import MOST_REMEMBERED, SlotEstimates, free_slots, guesses
 from jobqueue.store.documents.claim_search import ClaimPermit, LateClaimError, SlotTakenError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.transitions import Transition
+    from jobqueue.domain.limits.limits import Rate
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.limits.breakers import BreakerGate, Breakers
     from jobqueue.services.signals.config import QueueConfigs
@@ -41,21 +41,50 @@ _LONGEST_STREAK: Final = 8
 _PAUSE: Final = 0.05
 Wanted = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
 _FLOWING_SECONDS: Final = 0.5
+_LONGEST_LEEWAY: Final = timedelta(seconds=10)
+_MOST_FACTOR: Final = 1024.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldBack:
-    """Jobs may wait, and a limit holds them back.
+    """The reply to a claim whose jobs are held back by a limit.
 
     Attributes:
-        seconds: when to ask again, should nobody say sooner that there is room.
+        seconds: until the next claim, if no wake-up comes sooner.
     """
 
     seconds: float
 
 
+class GrantLeeway:
+    """The time between a grant and its start that a process asks for: the leeway of the rate, or longer.
+
+    Where a write takes longer than the leeway of the rate, every start would be too late for ever. A longer leeway lets
+    fewer jobs start, and never too many: each grant holds for its own leeway.
+    """
+
+    def __init__(self) -> None:
+        self._factors: LruCache[str, float] = LruCache(MOST_REMEMBERED)
+
+    def of(self, queue: str, rate: Rate) -> timedelta:
+        """Return the leeway of the next grant."""
+        return min(rate.leeway * (self._factors.get(queue) or 1), max(rate.leeway, _LONGEST_LEEWAY))
+
+    def was_late(self, queue: str, rate: Rate, took: float) -> None:
+        """Note that a start came ``took`` seconds after its request, too late; double the next leeway."""
+        longer = max(self._factors.get(queue) or 1, took / rate.leeway.total_seconds())
+        self._factors.keep(queue, min(2 * longer, _MOST_FACTOR))
+
+    def was_in_time(self, queue: str, rate: Rate, took: float) -> None:
+        """Note that a start came in time, ``took`` seconds after its request; shorten the next leeway."""
+        factor = self._factors.forget(queue) or 1
+        shorter = max(factor / 2, 2 * took / rate.leeway.total_seconds())
+        if shorter > 1 and factor > 1:
+            self._factors.keep(queue, min(factor, shorter))
+
+
 class Limiter:
-    """Claims from limited queues, one job at a time for each queue: more would only be in each other's way."""
+    """Claims from limited queues, one job at a time for each queue, because more claims would only collide."""
 
     def __init__(
         self, limits: LimitStore, keys: LimitKeyStore, claims: ClaimStore, breakers: Breakers, configs: QueueConfigs
@@ -64,11 +93,11 @@ class Limiter:
         self._keys = keys
         self._configs = configs
         self._claims = claims
-        self._breakers = breakers
-        # A lock is there as long as somebody holds it or waits for it.
+        self.breakers = breakers
+        # A lock exists while a claim holds it or waits for it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._turns: LruCache[tuple[str, str], str] = LruCache(MOST_REMEMBERED)
-        self._slots = SlotEstimates(limits)
+        self.slots = SlotEstimates(limits)
         self._leeway = GrantLeeway()
         self._found_at: LruCache[Wanted, float] = LruCache(MOST_REMEMBERED)
         self._streaks: LruCache[Wanted, int] = LruCache(MOST_REMEMBERED)
@@ -77,41 +106,33 @@ class Limiter:
         """Claim a job as far as the limits allow.
 
         Args:
-            search: what is wanted.
-            under: as in `Work.attempt`.
+            search: the queue and the types.
+            under: as in `Attempts.attempt`.
 
         Raises:
             LateClaimError, DatabaseUnavailableError: as `ClaimStore.claim`.
         """
         turn = self._locks.setdefault(search.queue, asyncio.Lock())
         async with turn:
-            # Others may have been served first for a while.
+            # The claim may have waited for the lock for a while.
             config = await self._configs.fresh(search.queue)
             if config.paused:
                 return None
             if under is not None and config != under:
                 return HeldBack(seconds=0)
             search = replace(search, until=self._configs.horizon)
-            gate = await self._breakers.gate(search.queue, config) if config.breaker else OPEN_GATE
+            gate = await self.breakers.gate(search.queue, config) if config.breaker else OPEN_GATE
             if gate.wait > 0:
                 return HeldBack(seconds=gate.wait)
             trial = (TRIAL,) if gate.trial else ()
             held: list[HeldBack] = []
-            for wanted, slots in _searches(search, gate, trial):
-                found = await (self._from_groups if config.grouped else self._from_queue)(wanted, config, slots)
-                if not isinstance(found, HeldBack | None):
-                    return found
-                held += [found] if found else []
+            for narrowed, slots in _searches(search, gate, trial):
+                claimed = await (self._from_groups if config.grouped else self._from_queue)(narrowed, config, slots)
+                if not isinstance(claimed, HeldBack | None):
+                    return claimed
+                held += [claimed] if claimed else []
             held += [HeldBack(seconds=wait) for kind, wait in gate.waits.items() if _takes(search, kind)]
-            return min(held, key=lambda one: one.seconds, default=None)
-
-    def ending(self, job: Job, change: Transition) -> Transition:
-        """Return the end of an attempt with a note for the circuit breaker of its queue, as `Breakers.ending`."""
-        return self._breakers.ending(job, change)
-
-    def ended(self, job: Job) -> None:
-        """Note that an attempt of this process has left its slots."""
-        self._slots.released(job.queue, job.slots)
+            return min(held, key=lambda hold: hold.seconds, default=None)
 
     async def _from_queue(
         self, search: ClaimSearch, config: QueueConfig, slots: tuple[str, ...]
@@ -121,26 +142,26 @@ class Limiter:
             return HeldBack(seconds=_PAUSE)
         if config.concurrency is not None:
             free = [
-                (*slots, one)
-                for one in await self._slots.offer(search.queue, config.concurrency, self._configs.revision)
+                (*slots, slot)
+                for slot in await self.slots.offer(search.queue, config.concurrency, self._configs.revision)
             ]
         if free and config.rate is not None and not await self._something_waits(search):
             return None
         return await self._take(search, config, None, free)
 
     async def _is_turn_of_others(self, search: ClaimSearch) -> bool:
-        """Tell whether to let workers for other types have a slot that this process would take again and again."""
-        wanted = (search.queue, search.types, search.excluded)
-        if search.types is None or (self._streaks.get(wanted) or 0) < _LONGEST_STREAK:
+        """Return true if workers for other types get a slot that this process would take again and again."""
+        key = (search.queue, search.types, search.excluded)
+        if search.types is None or (self._streaks.get(key) or 0) < _LONGEST_STREAK:
             return False
-        self._streaks.forget(wanted)
+        self._streaks.forget(key)
         first = await self._limits.type_of_first(search.queue)
         return first is not None and first not in search.types
 
     async def _something_waits(self, search: ClaimSearch) -> bool:
-        """Look whether a start has to be asked for at all; while jobs are found again and again, it has."""
-        wanted = (search.queue, search.types, search.excluded)
-        found_at = self._found_at.get(wanted)
+        """Return true if jobs wait, or jobs were found a moment ago; only then a claim asks for a grant."""
+        key = (search.queue, search.types, search.excluded)
+        found_at = self._found_at.get(key)
         if found_at is not None and time.monotonic() - found_at < _FLOWING_SECONDS:
             return True
         return await self._limits.something_waits(search)
@@ -148,12 +169,12 @@ class Limiter:
     async def _from_groups(
         self, search: ClaimSearch, config: QueueConfig, slots: tuple[str, ...]
     ) -> Job | HeldBack | None:
-        """Claim from the group whose turn it is: they take turns in the order of their keys."""
+        """Claim from the next group; groups take turns in the order of their keys."""
         path = config.limit_by or ""
         by_group: dict[str | None, list[RunningJob]] = {}
         if config.concurrency is not None:
-            for one in await self._limits.running(search.queue, path):
-                by_group.setdefault(one.key, []).append(one)
+            for job in await self._limits.running(search.queue, path):
+                by_group.setdefault(job.key, []).append(job)
         most = config.concurrency
         passed_over = {key for key, jobs in by_group.items() if key is not None and most and len(jobs) >= most}
         waits = [_POLL] if passed_over else []
@@ -163,14 +184,14 @@ class Limiter:
                 break
             free: Sequence[tuple[str, ...]] = [slots]
             if most is not None:
-                free = [(*slots, one) for one in guesses(free_slots(key, most, by_group.get(key, ())))]
-            found = await self._take(search, config, key, free)
-            if not isinstance(found, HeldBack | None):
-                return found
-            if found is None:
-                # Somebody else was faster, or what stands first in this group belongs to another one.
+                free = [(*slots, slot) for slot in guesses(free_slots(key, most, by_group.get(key, ())))]
+            claimed = await self._take(search, config, key, free)
+            if not isinstance(claimed, HeldBack | None):
+                return claimed
+            if claimed is None:
+                # Another claim was faster, or the first job of this group belongs to another group.
                 await self._keys.correct_group(search.queue, key)
-            waits += [found.seconds] if found else []
+            waits += [claimed.seconds] if claimed else []
             passed_over.add(key)
         return HeldBack(seconds=min(waits)) if waits else None
 
@@ -187,29 +208,29 @@ class Limiter:
     async def _take(
         self, search: ClaimSearch, config: QueueConfig, key: str | None, choices: Sequence[tuple[str, ...]]
     ) -> Job | HeldBack | None:
-        """Claim with one of several sets of slots, after a start was granted if the queue has a rate."""
+        """Claim with one of several sets of slots, after a grant if the queue has a rate."""
         if not choices:
             return HeldBack(seconds=_POLL)
         if config.rate is None:
-            found, taken = await self._claim_one(search, key, choices, None)
-            return found or (HeldBack(seconds=_POLL) if taken else None)
+            job, taken = await self._claim_one(search, key, choices, None)
+            return job or (HeldBack(seconds=_POLL) if taken else None)
         asked_at = time.monotonic()
         leeway = self._leeway.of(search.queue, config.rate)
         grant = await self._limits.grant(search.queue, key, config.rate, leeway)
         if grant.deadline is None:
             return HeldBack(seconds=grant.wait)
         try:
-            found, taken = await self._claim_one(search, key, choices, grant.deadline)
+            job, taken = await self._claim_one(search, key, choices, grant.deadline)
         except LateClaimError:
             await self._limits.give_back(search.queue, key, grant)
             raise
         took = time.monotonic() - asked_at
-        if found is not None:
+        if job is not None:
             self._leeway.was_in_time(search.queue, config.rate, took)
-            return found
-        # That nothing was claimed is certain here: whatever is not has raised an error.
+            return job
+        # Certainly nothing was claimed: an uncertain outcome has raised an error.
         await self._limits.give_back(search.queue, key, grant)
-        # As the server may have seen it: less time has passed there.
+        # The server may have seen less time pass.
         if took > leeway.total_seconds():
             self._leeway.was_late(search.queue, config.rate, took)
             return HeldBack(seconds=_SOON)
@@ -218,24 +239,24 @@ class Limiter:
     async def _claim_one(
         self, search: ClaimSearch, key: str | None, choices: Sequence[tuple[str, ...]], deadline: datetime | None
     ) -> tuple[Job | None, bool]:
-        """Claim with the first set of slots that nobody has; tell also whether none was left."""
-        wanted = (search.queue, search.types, search.excluded)
+        """Claim with the first set of free slots; return the job, and true if no slot was free."""
+        kind = (search.queue, search.types, search.excluded)
         for slots in choices:
             try:
                 job = await self._claims.claim(search, ClaimPermit(slots=slots, deadline=deadline, key=key))
             except SlotTakenError as error:
-                self._slots.taken(search.queue, error.slot)
+                self.slots.taken(search.queue, error.slot)
                 if error.slot.startswith(TRIAL):
                     break
                 continue
             if job is None:
-                self._found_at.forget(wanted)
+                self._found_at.forget(kind)
                 return None, False
-            self._found_at.keep(wanted, time.monotonic())
+            self._found_at.keep(kind, time.monotonic())
             if search.types is not None:
-                self._streaks.keep(wanted, (self._streaks.get(wanted) or 0) + 1)
+                self._streaks.keep(kind, (self._streaks.get(kind) or 0) + 1)
             for slot in slots:
-                self._slots.taken(search.queue, slot)
+                self.slots.taken(search.queue, slot)
             return job, False
         return None, True
 
@@ -243,7 +264,7 @@ class Limiter:
 def _searches(
     search: ClaimSearch, gate: BreakerGate, trial: tuple[str, ...]
 ) -> list[tuple[ClaimSearch, tuple[str, ...]]]:
-    """Return what to look for, and with which slots: first what no breaker holds back, then single jobs on trial."""
+    """Return searches with their slots: first for types that no breaker holds back, then for single jobs on trial."""
     held_back = gate.trials | gate.waits.keys()
     if not held_back:
         return [(search, trial)]
@@ -251,9 +272,9 @@ def _searches(
         first = replace(search, excluded=tuple(sorted({*search.excluded, *held_back})))
     else:
         first = replace(search, types=tuple(kind for kind in search.types if kind not in held_back))
-    found = [] if first.types == () else [(first, trial)]
+    searches = [] if first.types == () else [(first, trial)]
     on_trial = [kind for kind in sorted(gate.trials) if _takes(search, kind)]
-    return found + [(replace(search, types=(kind,), excluded=()), (*trial, f"{TRIAL}:{kind}")) for kind in on_trial]
+    return searches + [(replace(search, types=(kind,), excluded=()), (*trial, f"{TRIAL}:{kind}")) for kind in on_trial]
 
 
 def _takes(search: ClaimSearch, kind: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which slots of a queue's concurrency seem to be free, without asking the database for each claim."""
+"""Estimates of the free slots of queues, which avoid a question to the database for each claim."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from jobqueue.store.limits.limits import LimitStore, RunningJob
 
 MOST_REMEMBERED: Final = 2_000
-"""Queues, or kinds of search, of which a process remembers what saves questions to the database."""
+"""Queues, or kinds of search, for which a process keeps estimates."""
 _MOST_GUESSES: Final = 4
 _SETTLED_SECONDS: Final = 2.0
-"""How long after a limit was seen first other processes may still go by another one."""
+"""Seconds after a limit was seen first for which other processes may use an older limit."""
 _PAUSE_SECONDS: Final = 0.01
 
 
 @dataclass(slots=True)
 class _LimitView:
-    """What was read of one limit, and what has become known since.
+    """The slots of one limit, as read and as noted since.
 
     Attributes:
         most: the limit.
-        revision: of the configuration that says so: between two of them there may have been another limit, or none.
-        seen_at: when it was seen first; times are of a steady clock.
-        read_at: when its slots were read last.
-        exact: all running jobs had one of these slots then.
+        revision: of the configuration; between two revisions there may have been another limit, or none.
+        seen_at: the time when the limit was seen first, by a steady clock.
+        read_at: the time when its slots were read last.
+        exact: all running jobs had one of these slots at that time.
     """
 
     most: int
@@ -46,20 +46,14 @@ class _LimitView:
 
 
 class SlotEstimates:
-    """What this process believes of the slots of whole queues; only a claim that takes one shows that it was free."""
+    """Estimates the free slots of queues; only a claim that takes a slot shows that the slot was free."""
 
     def __init__(self, limits: LimitStore) -> None:
         self._limits = limits
         self._known: LruCache[str, _LimitView] = LruCache(MOST_REMEMBERED)
 
     async def offer(self, queue: str, most: int, revision: int) -> list[str]:
-        """Return some slots that seem to be free.
-
-        Args:
-            queue: whose.
-            most: its limit.
-            revision: of the configuration.
-        """
+        """Return some slots that seem to be free, for the limit ``most`` of a revision of the configuration."""
         now = time.monotonic()
         known = self._known.get(queue)
         if known is None or (known.most, known.revision) != (most, revision):
@@ -73,48 +67,48 @@ class SlotEstimates:
         return guesses(sorted(known.free))
 
     def taken(self, queue: str, slot: str) -> None:
-        """Note that a slot is not free, whoever has it."""
+        """Note that a slot is not free."""
         known = self._known.get(queue)
         if known is not None:
             known.free.discard(slot)
 
     def released(self, queue: str, slots: Iterable[str]) -> None:
-        """Note that a job of this process has left its slots."""
+        """Note that a job of this process has released its slots."""
         known = self._known.get(queue)
         if known is not None and known.exact:
             known.free |= {slot for slot in slots if is_slot(slot, "#") and int(slot[1:]) < known.most}
 
 
 def free_slots(key: str, most: int, running: Iterable[RunningJob]) -> list[str]:
-    """Return the slots of a group, or with an empty key of the whole queue, that may be given away.
+    """Return the slots of a group, or with an empty key of the whole queue, that a claim may take.
 
-    A running job that has none of the first ``most`` slots, because the limit was higher or another one when it began,
-    makes one slot fewer to be given away, and of those that are free always the first are: so starts that nobody knew
-    of each other never exceed a limit that was lowered.
+    A running job may have none of the first ``most`` slots, because the limit was another one when the job began. Such
+    a job makes one slot fewer to take, and the first free slots are taken first. So concurrent starts never exceed a
+    limit that was lowered.
     """
-    used, others = _in_use(key, most, running)
+    used, elsewhere = _in_use(key, most, running)
     unused = [number for number in range(most) if number not in used]
-    return [f"{key}#{number}" for number in unused[: max(0, most - others - len(used))]]
+    return [f"{key}#{number}" for number in unused[: max(0, most - elsewhere - len(used))]]
 
 
 def _in_use(key: str, most: int, running: Iterable[RunningJob]) -> tuple[set[int], int]:
-    """Return which of the first slots are taken, and how many running jobs have none of them."""
+    """Return the taken ones of the first slots, and the number of running jobs that have none of them."""
     prefix = f"{key}#"
     used: set[int] = set()
-    others = 0
+    elsewhere = 0
     for job in running:
         numbers = [int(slot.removeprefix(prefix)) for slot in job.slots if is_slot(slot, prefix)]
         mine = [number for number in numbers if number < most]
         used.update(mine)
-        others += not mine
-    return used, others
+        elsewhere += not mine
+    return used, elsewhere
 
 
 def is_slot(slot: str, prefix: str) -> bool:
-    """Tell whether a slot is one of the numbered ones with this prefix."""
+    """Return true for a numbered slot with this prefix."""
     return slot.startswith(prefix) and slot.removeprefix(prefix).isdecimal()
 
 
 def guesses(free: Sequence[str]) -> list[str]:
-    """Return some slots at random: processes that choose alike are in each other's way."""
+    """Return some slots at random, so that processes seldom collide."""
     return random.sample(free, min(len(free), _MOST_GUESSES))

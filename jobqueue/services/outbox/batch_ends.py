@@ -1,11 +1,11 @@
-"""Finish batches, create their callbacks and open them again, as their jobs end or start again.
+"""Finish batches, create their callbacks and reopen batches, as their jobs end or start again.
 
-Like an ended job a batch says itself what is still to be done for it. Whoever sees it may do it, any number of times.
+A batch has an outbox as an ended job has one. Any process may process the outbox, any number of times.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import ConflictError, KeyConflictError, NotFoundError
 from jobqueue.domain.jobs.job import as_tuple
@@ -13,20 +13,14 @@ from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import REOPEN
 from jobqueue.domain.workflow.batch import EVENTS, OPEN, StandIn, generation_end
 from jobqueue.journal import get_logger
-from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.documents.documents import callback_of, derived_id
 from jobqueue.store.workflow.batch_statements import ADDING, REQUEUE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.workflow.batch import Batch, Event
-    from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.signals.notifier import Notifier
-    from jobqueue.store.jobs.jobs import JobStore
+    from jobqueue.services.outbox.derived_jobs import DerivedJobs
     from jobqueue.store.workflow.batches import BatchStore
-    from jobqueue.store.workflow.dependencies import DependencyStore
     from jobqueue.store.workflow.generations import GenerationStore
     from jobqueue.store.workflow.requeues import RequeueStore
 
@@ -35,41 +29,31 @@ _TRIES: Final = 20
 
 
 class BatchEnds:
-    """Does what batches ask for."""
+    """Processes the outboxes of batches."""
 
     def __init__(
-        self,
-        store: BatchStore,
-        generations: GenerationStore,
-        jobs: JobStore,
-        requeues: RequeueStore,
-        dependencies: DependencyStore,
-        configs: QueueConfigs,
-        notifier: Notifier,
+        self, store: BatchStore, generations: GenerationStore, requeues: RequeueStore, derived: DerivedJobs
     ) -> None:
-        self._store = store
+        self.store = store
         self._generations = generations
-        self._jobs = jobs
         self._requeues = requeues
-        self._dependencies = dependencies
-        self._configs = configs
-        self._notifier = notifier
+        self._derived = derived
 
     async def job_ended(self, job: Job) -> list[str]:
-        """Do what follows from the end of one job of a batch; return what `create_callbacks` does."""
+        """Settle the batch of an ended job; return as `create_callbacks`."""
         if job.batch_id is None:
             return []
         to_check = [] if job.state is State.SUCCESS else await self._note_failure(job, job.batch_id)
         return to_check + await self.settle(job.batch_id)
 
     async def job_requeued(self, job: Job) -> list[str]:
-        """Open the batch of a requeued job if it has finished, in a new generation; of many who do so one does it.
+        """Reopen the finished batch of a requeued job in a new generation; concurrent calls reopen it once.
 
         Returns:
-            What `create_callbacks` does.
+            As `create_callbacks`.
 
         Raises:
-            ConflictError: the batch changes too quickly.
+            ConflictError: other changes of the batch never stop.
         """
         to_check: list[str] = []
         if job.batch_id is None:
@@ -78,32 +62,28 @@ class BatchEnds:
             if await self._generations.join(job.batch_id):
                 return to_check
             try:
-                batch = await self._store.get(job.batch_id)
+                batch = await self.store.get(job.batch_id)
             except NotFoundError:
                 return to_check
             if batch.state == OPEN:
                 continue
-            # In this order: as long as the job asks for it, its batch cannot have been opened and finished since.
+            # In this order: while the job has the note, its batch was not reopened and finished since.
             if not await self._requeues.asks_for(job, REOPEN):
                 return to_check
             if batch.outbox:
                 # The callbacks of this generation come first.
                 to_check += await self.create_callbacks(batch.id)
-                await self.settled(batch)
+                await self.store.settled(batch)
             elif await self._generations.reopen(batch, await self.told(batch)):
-                log.info("batch opened again", batch_id=batch.id, job_id=job.id, generation=batch.generation + 1)
+                log.info("batch reopened", batch_id=batch.id, job_id=job.id, generation=batch.generation + 1)
                 return to_check
         raise ConflictError(f"batch {job.batch_id} is changing too quickly to be opened again")
 
     async def settle(self, batch_id: str) -> list[str]:
-        """Finish a batch if it is sealed and none of its jobs is unfinished, and create the callbacks for that.
-
-        Returns:
-            What `create_callbacks` does.
-        """
+        """Finish a sealed batch without unfinished jobs, and create its callbacks; return as `create_callbacks`."""
         for _ in range(_TRIES):
             try:
-                batch = await self._store.get(batch_id)
+                batch = await self.store.get(batch_id)
             except NotFoundError:
                 return []
             if not _may_finish(batch):
@@ -111,43 +91,35 @@ class BatchEnds:
             over = await self._generations.over(batch_id)
             if over is None or not _may_finish(over[0]):
                 return []
-            # Whoever has added a job since, or requeued one, has changed the batch too: then it is not ended here.
+            # An added or requeued job changes the batch, too: then the batch does not finish here.
             seen, has_failed = over
             if await self._generations.finish(seen, generation_end(seen, failed=has_failed)):
                 return await self.create_callbacks(batch_id)
         await self._generations.look_again(batch_id)
         return []
 
-    async def settled(self, batch: Batch) -> None:
-        """Note that somebody has looked whether a batch has finished."""
-        await self._store.settled(batch)
-
     async def told(self, batch: Batch) -> str | None:
         """Return the last verdict of a batch whose callbacks fired."""
         return await self._generations.told(batch, _callback_id(batch, "success", 0))
 
     async def create_callbacks(self, batch_id: str) -> list[str]:
-        """Create the callbacks of a batch that are due; return the ids of those that depend on other jobs."""
-        batch = await self._store.get(batch_id)
+        """Create the due callbacks of a batch; return the ids of callbacks whose dependencies have to be checked."""
+        batch = await self.store.get(batch_id)
         to_check: list[str] = []
         for event, attribute in EVENTS.items():
             if event in batch.outbox:
-                counts = await self._store.counts(batch_id)
+                counts = await self.store.counts(batch_id)
                 for index, child in enumerate(as_tuple(getattr(batch, attribute))):
                     to_check += await self._create(batch, event, index, child, counts)
-                await self._store.done(batch, event)
+                await self.store.done(batch, event)
         return to_check
-
-    async def left_over(self, but: Collection[str]) -> list[Batch]:
-        """Return batches for which something is still to be done, but for some."""
-        return await self._store.left_over(but=but)
 
     async def _note_failure(self, job: Job, batch_id: str) -> list[str]:
         try:
-            batch = await self._store.get(batch_id)
+            batch = await self.store.get(batch_id)
         except NotFoundError:
             return []
-        # In this order: as long as the job asks for it, it has failed in no earlier generation than this.
+        # In this order: while the job has the note, the job has failed in no earlier generation.
         if not batch.on_failure or not await self._generations.tells(job, batch):
             return []
         if await self._generations.note_failure(batch):
@@ -155,42 +127,27 @@ class BatchEnds:
         return []
 
     async def _create(self, batch: Batch, event: Event, index: int, child: NewJob, counts: dict[str, int]) -> list[str]:
-        """Create a callback; return its id if it has to be looked at, because it depends on other jobs.
+        """Create a callback; return its id if its dependencies have to be checked.
 
-        A living job that has its key stands in for it: the batch names that.
+        A living job that has the callback's key stands in for the callback, and the batch names that job.
         """
-        if any((one.event, one.index, one.generation) == (event, index, batch.generation) for one in batch.stand_ins):
+        if any(
+            (stand_in.event, stand_in.index, stand_in.generation) == (event, index, batch.generation)
+            for stand_in in batch.stand_ins
+        ):
             return []
-        config = await self._configs.fresh(child.queue)
-        held: dict[str, Any] = {}
-        if child.depends_on:
-            await self._dependencies.mark(child.depends_on)
-            held["outbox"] = ["check"]
-        callback_id = _callback_id(batch, event, index)
-        for attempt in range(_TRIES):
-            try:
-                made = await self._jobs.insert(
-                    config.fill(child),
-                    job_id=callback_id,
-                    limit_key=config.limit_key(child.data, child.meta) if config.grouped else None,
-                    extra=held | callback_of(batch.id, event, batch.generation, counts),
-                )
-            except KeyConflictError as conflict:
-                if not conflict.job_id and attempt < _TRIES - 1:
-                    # The holder of the key has ended at this moment.
-                    continue
-                if not conflict.job_id:
-                    raise
-                if conflict.job_id != callback_id:
-                    await self._stand_in(batch, event, index, conflict)
-                return []
-            break
-        kind = "ready" if made.state is State.PENDING else "delayed"
-        self._notifier.tell(Wakeup(kind=kind, queue=made.queue, job_id=made.id, priority=made.priority))
-        return [made.id] if made.outbox else []
+        try:
+            return await self._derived.create(
+                child, _callback_id(batch, event, index), extra=callback_of(batch.id, event, batch.generation, counts)
+            )
+        except KeyConflictError as conflict:
+            if not conflict.job_id:
+                raise
+            await self._stand_in(batch, event, index, conflict)
+            return []
 
     async def _stand_in(self, batch: Batch, event: Event, index: int, conflict: KeyConflictError) -> None:
-        log.warning("callback of a batch not created", batch_id=batch.id, callback=event, reason=str(conflict))
+        log.warning("batch callback not created", batch_id=batch.id, callback=event, reason=str(conflict))
         named = StandIn(event=event, index=index, generation=batch.generation, key=conflict.key, job_id=conflict.job_id)
         await self._generations.name_stand_in(batch, named)
 
@@ -200,5 +157,5 @@ def _may_finish(batch: Batch) -> bool:
 
 
 def _callback_id(batch: Batch, event: Event, index: int) -> str:
-    """Return the id of a callback: the same whoever creates it, however often, for one generation."""
+    """Return the id of a callback, which is the same for every attempt to create the callback in one generation."""
     return derived_id(batch.insert_at, f"{batch.id}:{batch.generation}:{event}.{index}")

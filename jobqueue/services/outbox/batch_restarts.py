@@ -1,4 +1,4 @@
-"""The requeue of a whole batch: its failed jobs are restarted, by anybody, whoever has asked for it."""
+"""Restart the failed jobs of a batch; the batch has a note, so that any process can do it."""
 
 from __future__ import annotations
 
@@ -57,20 +57,20 @@ class BatchRestarts:
         callbacks: bool,
         begun: Callable[[], None],
     ) -> Batch | None:
-        """Note in a batch that its failed jobs are to be restarted; a finished one begins a new generation with that.
+        """Note the restart in a batch; a finished batch begins a new generation with that.
 
         Args:
-            batch_id: which one.
-            finish_batch: does what a batch still asks for.
-            callbacks: let the callbacks for success come again if they came before.
-            begun: called before anything is changed.
+            batch_id: the batch.
+            finish_batch: processes the outbox of a batch.
+            callbacks: repeat the callbacks for success that came before.
+            begun: called before the first change.
 
         Returns:
-            The batch; ``None`` if there is nothing to be restarted, and no callback that is due.
+            The batch; ``None`` if there is no job to restart, and no callback is due.
 
         Raises:
             NotFoundError: there is no such batch.
-            ConflictError: others change it all the time.
+            ConflictError: other changes of the batch never stop.
         """
         for _ in range(_MOST_CHANGES):
             await finish_batch(await self._batches.get(batch_id))
@@ -80,25 +80,25 @@ class BatchRestarts:
             if is_well and not callbacks:
                 return None
             begun()
-            begun_one = await self._store.restart(batch, told, again=callbacks)
-            if begun_one is not None:
-                return begun_one
+            restarted = await self._store.restart(batch, told, again=callbacks)
+            if restarted is not None:
+                return restarted
         raise ConflictError(f"batch {batch_id} is changing too quickly to be requeued")
 
     async def carry_out(self, batch: Batch, finish: Callable[[str], Awaitable[None]]) -> None:
-        """Restart the jobs of a batch that have failed or were killed; those that depend on others wait for them again.
+        """Restart failed and killed jobs of a batch; jobs with dependencies wait for them again.
 
         Args:
-            batch: since its restart was asked for.
-            finish: does what an ended job, or one that has come to wait, still asks for.
+            batch: with the note of its restart.
+            finish: processes the outbox of a job.
         """
         async for job in self._of_before(batch):
             await finish(job.id)
             await self._restart(job, batch)
-        # Only now: one that waits for another must not find that one still failed.
+        # Only now: a waiting job must not find its dependency still failed.
         for job_id in await self._store.waiting(batch):
             await finish(job_id)
-        # And then those of other batches, or of none, that fell with them.
+        # Then killed dependents of other batches, or of none.
         for job_id in await self._store.reviving(batch):
             await finish(job_id)
         await self._store.restarted(batch)
@@ -106,14 +106,14 @@ class BatchRestarts:
         seen = await self._batches.get(batch.id)
         for job_id in await self.ends.settle(batch.id):
             await finish(job_id)
-        await self.ends.settled(seen)
+        await self._batches.settled(seen)
 
     async def _of_before(self, batch: Batch) -> AsyncIterator[Job]:
-        """Yield, once each, jobs that have failed before this restart; whoever takes one makes it of this one."""
+        """Yield each job that has failed before this restart once."""
         seen: set[str] = set()
         while True:
-            found = await self._store.to_restart(batch, most=_AT_ONCE)
-            fresh = [job for job in found if job.id not in seen]
+            jobs = await self._store.to_restart(batch, most=_AT_ONCE)
+            fresh = [job for job in jobs if job.id not in seen]
             if not fresh:
                 return
             for job in fresh:
@@ -121,7 +121,7 @@ class BatchRestarts:
                 yield job
 
     async def _restart(self, job: Job, batch: Batch) -> None:
-        """Start a job anew, or let it wait again if it depends on others: they may be started anew too."""
+        """Start a job anew; a job with dependencies waits for them again."""
         for _ in range(_TRIES):
             try:
                 if job.depends_on:
@@ -132,10 +132,10 @@ class BatchRestarts:
                 if not conflict.job_id:
                     # The holder of the key has ended at this moment.
                     continue
-                # The living job with this key stands for it, as it does for a child.
-                log.warning("job of a batch not requeued", job_id=job.id, reason=str(conflict))
+                # The living job with this key stands for the job, as for a child.
+                log.warning("batch job not requeued", job_id=job.id, reason=str(conflict))
                 await self._claims.note(job.id, f"not requeued with its batch: {conflict}")
                 await self._store.pass_over(job, batch.restarts)
             except (WrongStateError, NotFoundError):
-                log.info("job of a batch restarted by somebody else", job_id=job.id)
+                log.info("batch job already restarted", job_id=job.id)
             return

@@ -1,8 +1,8 @@
-"""Jobs that run after others: what follows for them when one of those ends.
+"""Dependencies between jobs: the end of a job releases or kills the jobs that wait for it.
 
-Before anybody depends on a job it is marked, so that its end is written together with the note that others wait for
-it. A job that comes to wait for others is written with the note that they have still to be looked at. So whatever
-crashes between, somebody finds what is left to be done; doing it twice changes nothing.
+A job is marked before another job depends on it, so that its end is written together with a note about dependents. A
+job with dependencies is written with a note that asks for a look at them. After a crash the notes say what is left to
+do; doing it twice changes nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _AT_ONCE: Final = 500
 
 
 class Dependencies:
-    """Releases jobs that wait for others, and kills those that wait in vain."""
+    """Releases jobs that wait for others, and kills jobs that wait in vain."""
 
     def __init__(self, store: DependencyStore, jobs: JobStore, notifier: Notifier) -> None:
         self._store = store
@@ -39,16 +39,14 @@ class Dependencies:
         self._notifier = notifier
 
     async def mark(self, job_ids: Sequence[str], session: Any = None) -> set[str]:
-        """Note on jobs that others are going to depend on them; return the ids of jobs that do not exist.
+        """Mark jobs that others are going to depend on; return the ids of jobs that do not exist.
 
-        Args:
-            job_ids: the jobs.
-            session: a driver session in whose transaction some of the jobs may have been added.
+        ``session`` is a session of the driver in whose transaction some of the jobs may have been added.
         """
         return set(await self._store.mark(job_ids, session)) if job_ids else set()
 
     async def mark_for(self, new: NewJob, session: Any = None) -> None:
-        """Note on the jobs that a new one depends on that it does; ``session`` as in `mark`.
+        """Mark the dependencies of a new job; ``session`` as in `mark`.
 
         Raises:
             InvalidInputError: naming each id of a job that does not exist.
@@ -58,24 +56,24 @@ class Dependencies:
             raise InvalidInputError(missing_ones(new, missing))
 
     async def ended(self, job: Job) -> list[str]:
-        """Release or kill the jobs that wait for a job that has ended; return the ids of jobs that this ends.
+        """Release or kill the jobs that wait for an ended job; return the ids of jobs that this ends.
 
-        Nothing follows any more when somebody else has seen to it: the job may have been started anew since.
+        Nothing follows if another process has done this already: the job may have been started anew since.
         """
         if not await self._store.asks(job):
             return []
         succeeded = job.state is State.SUCCESS
         if await self._store.release(job.id, succeeded=succeeded):
-            self._announce()
+            self._notifier.announce_all()
         if succeeded:
             return []
         return await self._kill_all(job, job.state, holding=False)
 
     async def forsake(self, job: Job) -> list[str]:
-        """Let nothing wait for a job that is being deleted; return the ids of the jobs that this ends."""
+        """Release or kill the jobs that wait for a job before its deletion; return the ids of jobs that this ends."""
         if job.state is State.SUCCESS:
             if await self._store.release(job.id):
-                self._announce()
+                self._notifier.announce_all()
             return []
         return await self._kill_all(job, None, holding=True)
 
@@ -85,28 +83,28 @@ class Dependencies:
         killed: list[str] = []
         while True:
             doomed = await self._store.doomed(job.id, _AT_ONCE, holding=holding)
-            fresh = [one for one in doomed if one.id not in seen]
-            # In this order: what waits for the next run of the job is not among these.
+            fresh = [waiting for waiting in doomed if waiting.id not in seen]
+            # In this order: jobs that wait for the next run of the job are not among these.
             if not fresh or (how is not None and not await self._store.asks(job)):
                 return [*killed, *await self._started_since(job.id)] if killed else []
-            seen |= {one.id for one in fresh}
-            # Together: the store writes them in groups.
+            seen |= {waiting.id for waiting in fresh}
+            # Together, because the store writes them in groups.
             are_killed = await asyncio.gather(*(self._kill(job, cause) for job in fresh))
             killed += [job.id for job, is_killed in zip(fresh, are_killed, strict=True) if is_killed]
 
     async def check(self, job: Job) -> list[str]:
-        """Look at what a job has come to wait for, which may have ended already; return its id if that ends it."""
+        """Check the dependencies of a job, which may have ended already; return the job's id if that ends the job."""
         for known in await self._store.known(job.waits_for):
             if known.state is State.SUCCESS or (job.dependency_policy == _RUN and _is_over(known)):
                 if await self._store.release(known.id, only=job.id):
-                    self._announce()
+                    self._notifier.announce_all()
             elif _is_over(known) and (job.dependency_policy != _HOLD or known.state is None):
                 await self._kill(job, _cause(known.id, known.type, known.state, known.error))
                 return [job.id, *await self._started_since(known.id)]
         return []
 
     async def _started_since(self, job_id: str) -> list[str]:
-        """Have a job look for those that fell because of it, if it was started anew before they fell; return its id."""
+        """Make a job that was started anew revive the jobs that were killed because of it; return its id."""
         return [job_id] if await self._store.revive_again(job_id) else []
 
     async def _kill(self, job: Job, cause: str) -> bool:
@@ -115,10 +113,6 @@ class Dependencies:
             return False
         self._notifier.tell(Wakeup(kind="killed", queue=job.queue, job_id=job.id))
         return True
-
-    def _announce(self) -> None:
-        self._notifier.tell(Wakeup(kind="ready"))
-        self._notifier.tell(Wakeup(kind="delayed"))
 
 
 _ENDS: Final = {State.FAILED: "has failed", State.KILLED: "was killed"}
@@ -130,8 +124,8 @@ def _cause(job_id: str, kind: str, how: State | None, error: JobError | None) ->
     Args:
         job_id: the job that has ended or is deleted.
         kind: its type.
-        how: the state in which it has ended; ``None`` for a deleted job.
-        error: why. A job that fell because of another quotes that one already.
+        how: the state in which the job has ended; ``None`` for a deleted job.
+        error: of the job. The error of a job that was killed because of another job quotes the first job already.
     """
     if how is None:
         return f"job {job_id} does not exist any more"
@@ -147,6 +141,6 @@ def _is_over(known: Dependency) -> bool:
 
 
 def missing_ones(new: NewJob, missing: Collection[str]) -> Problems:
-    """Say which of the jobs that a new one depends on do not exist."""
-    places = [place for place, one in enumerate(new.depends_on) if one in missing]
+    """Name the dependencies of a new job that do not exist."""
+    places = [place for place, job_id in enumerate(new.depends_on) if job_id in missing]
     return {f"dependsOn.{place}": ["is not the id of a job"] for place in places}

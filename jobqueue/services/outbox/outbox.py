@@ -1,7 +1,7 @@
 """Process the outboxes of jobs: create children, count attempts at breakers, delete jobs.
 
-The ended job says itself what is still to be done. Whoever sees it may do it, any number of times: a child's id follows
-from its parent's, so that it exists once.
+The ended job has an outbox that says what is left to do. Any process may do it, any number of times: the id of a child
+follows from the id of its parent, so that each child exists once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from jobqueue.domain.jobs.job import as_tuple
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import DEPENDENTS, NOTES
 from jobqueue.journal import get_logger
-from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.documents.documents import child_id
 from jobqueue.store.workflow.batch_statements import REQUEUE, SETTLE
 
@@ -30,24 +29,22 @@ if TYPE_CHECKING:
     from jobqueue.services.limits.breakers import Breakers
     from jobqueue.services.outbox.batch_restarts import BatchRestarts
     from jobqueue.services.outbox.dependencies import Dependencies
+    from jobqueue.services.outbox.derived_jobs import DerivedJobs
     from jobqueue.services.outbox.revival import Revival
-    from jobqueue.services.signals.config import QueueConfigs
-    from jobqueue.services.signals.notifier import Notifier
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.work.claims import ClaimStore
 
 log = get_logger(__name__)
 _STUCK_SECONDS: Final = 60.0
-"""For so long the sweep passes over what it could not finish, so that many of them do not fill it."""
+"""Seconds for which the sweep passes over an outbox that failed, so that failing outboxes do not fill it."""
 _MOST_STUCK: Final = 10_000
-_TRIES: Final = 20
 _PATIENCE: Final = 0.25
 _DRAIN_SECONDS: Final = 2.0
 _MOST_CASCADES: Final = 100
 
 
 class Outboxes:
-    """Does what ended jobs and batches still ask for."""
+    """Processes the outboxes of jobs and batches."""
 
     def __init__(
         self,
@@ -57,8 +54,7 @@ class Outboxes:
         revival: Revival,
         restarts: BatchRestarts,
         breakers: Breakers,
-        configs: QueueConfigs,
-        notifier: Notifier,
+        derived: DerivedJobs,
     ) -> None:
         self._jobs = jobs
         self._claims = claims
@@ -67,8 +63,7 @@ class Outboxes:
         self._batches = restarts.ends
         self._restarts = restarts
         self._breakers = breakers
-        self._configs = configs
-        self._notifier = notifier
+        self._derived = derived
         self._stuck: dict[str, float] = {}
         self._under_way: set[str] = set()
         self._cascades: set[asyncio.Task[None]] = set()
@@ -76,20 +71,17 @@ class Outboxes:
 
     async def run_once(self) -> None:
         """Process outboxes that a crash or an outage has left; one that fails does not block the others."""
-        passed_over = self._passed_over()
+        now = time.monotonic()
+        self._stuck = {name: until for name, until in self._stuck.items() if until > now}
+        passed_over = [*self._stuck, *self._under_way]
         for job in await self._jobs.unfired(but=passed_over):
             if len(self._cascades) >= _MOST_CASCADES:
                 return
             with self._trying("job", job.id):
                 await self.cascade(job.id)
-        for batch in await self._batches.left_over(but=passed_over):
+        for batch in await self._batches.store.left_over(but=passed_over):
             with self._trying("batch", batch.id):
                 await self.cascade_batch(batch)
-
-    def _passed_over(self) -> list[str]:
-        now = time.monotonic()
-        self._stuck = {one: until for one, until in self._stuck.items() if until > now}
-        return [*self._stuck, *self._under_way]
 
     @contextmanager
     def _trying(self, kind: str, name: str) -> Iterator[None]:
@@ -106,10 +98,10 @@ class Outboxes:
             self._stuck[name] = time.monotonic() + _STUCK_SECONDS
 
     async def cascade(self, job_id: str) -> None:
-        """Process the outbox of a job, and of all jobs that end because of it, or begin to.
+        """Process the outbox of a job, and of all jobs that end or start because of it.
 
-        A long cascade goes on in the background after `patience` seconds, so that it holds up no request and no worker.
-        Whatever a crash interrupts is found by the next sweep of any process.
+        A long cascade goes on in the background after `patience` seconds, so that requests and workers do not wait for
+        it. After a crash the next sweep of any process goes on with it.
         """
         await self._cascade(self.finish(job_id), "job", job_id)
 
@@ -132,12 +124,12 @@ class Outboxes:
     def _ended_late(self, kind: str, name: str, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, DatabaseError):
-            log.warning("outbox waits for the database", kind=kind, id=name, error=str(error))
+            log.warning("outbox delayed", kind=kind, id=name, error=str(error))
         elif error is not None:
             self._pass_over(kind, name, error)
 
     async def drain(self) -> None:
-        """Wait a moment for cascades in the background; the rest is left to the sweep of another process."""
+        """Wait a moment for cascades in the background; the sweep of another process does the rest."""
         if self._cascades:
             await asyncio.wait(set(self._cascades), timeout=_DRAIN_SECONDS)
         for task in self._cascades:
@@ -150,7 +142,7 @@ class Outboxes:
         self._under_way.add(job_id)
         try:
             while left:
-                # It stays among those that are left until it is done: an error must not keep it from the sweep.
+                # The job stays in the list until its outbox is processed, so that the sweep sees it after an error.
                 following = await self._fire(left[-1])
                 self._under_way.discard(left.pop())
                 self._under_way.update(following)
@@ -165,19 +157,14 @@ class Outboxes:
             return []
         return await self.fire(job) if job.outbox else []
 
-    async def follow(self, job: Job) -> None:
-        """Process the outbox of a job that has just been requeued, as `cascade` does."""
-        if job.outbox:
-            await self.cascade(job.id)
-
     async def forsake(self, job: Job) -> None:
-        """Let nobody wait for a job that is being deleted."""
+        """Release or kill the jobs that wait for a job before its deletion."""
         if job.has_dependents:
             for job_id in await self._dependencies.forsake(job):
                 await self.finish(job_id)
 
     async def fire(self, job: Job) -> list[str]:
-        """Process the outbox of a job that has ended, waits or was requeued; return the ids of jobs to look at then."""
+        """Process the outbox of a job that has ended, waits or was requeued; return the ids of jobs to process next."""
         ended: list[str] = []
         await self._breakers.count(job)
         if not set(NOTES).isdisjoint(job.outbox):
@@ -200,65 +187,44 @@ class Outboxes:
 
     async def finish_batch(self, batch: Batch) -> None:
         """Process the outbox of a batch: create its callbacks, or restart its jobs."""
+        to_check: list[str] = []
         self._under_way.add(batch.id)
         try:
-            await self._finish_batch(batch)
+            if SETTLE in batch.outbox:
+                to_check += await self._batches.settle(batch.id)
+                await self._batches.store.settled(batch)
+            to_check += await self._batches.create_callbacks(batch.id)
+            for job_id in to_check:
+                await self.finish(job_id)
+            if REQUEUE in batch.outbox:
+                await self._restarts.carry_out(batch, self.finish)
         finally:
             self._under_way.discard(batch.id)
-
-    async def _finish_batch(self, batch: Batch) -> None:
-        to_check: list[str] = []
-        if SETTLE in batch.outbox:
-            to_check += await self._batches.settle(batch.id)
-            await self._batches.settled(batch)
-        to_check += await self._batches.create_callbacks(batch.id)
-        for job_id in to_check:
-            await self.finish(job_id)
-        if REQUEUE in batch.outbox:
-            await self._restarts.carry_out(batch, self.finish)
 
     async def restart_batch(
         self, batch_id: str, *, callbacks: bool = False, begun: Callable[[], None] = lambda: None
     ) -> None:
-        """Restart what has failed of a batch, as `BatchRestarts.begin` has it.
+        """Restart the failed jobs of a batch, as `BatchRestarts.begin`.
 
         Raises:
             NotFoundError: there is no such batch.
-            ConflictError: others change it all the time.
+            ConflictError: other changes of the batch never stop.
         """
         begin = self._restarts.begin(batch_id, self.finish_batch, callbacks=callbacks, begun=begun)
         if (batch := await begin) is not None:
             await self.cascade_batch(batch)
 
     async def _create(self, parent: Job, slot: str, child: NewJob) -> list[str]:
-        """Create a child; return its id if it has to be looked at, because it depends on other jobs."""
-        config = await self._configs.fresh(child.queue)
-        await self._dependencies.mark(child.depends_on)
-        made_id = child_id(parent, slot)
-        for attempt in range(_TRIES):
-            try:
-                made = await self._jobs.insert(
-                    config.fill(child),
-                    job_id=made_id,
-                    parent_id=parent.id,
-                    limit_key=config.limit_key(child.data, child.meta) if config.grouped else None,
-                    extra={"outbox": ["check"]} if child.depends_on else None,
-                )
-            except KeyConflictError as conflict:
-                if not conflict.job_id and attempt < _TRIES - 1:
-                    # The holder of the key has ended at this moment.
-                    continue
-                if not conflict.job_id:
-                    raise
-                if conflict.job_id != made_id:
-                    # The living job with this key stands for the child: that is what a key is for.
-                    log.warning("child not created", parent_id=parent.id, slot=slot, reason=str(conflict))
-                    await self._claims.note(parent.id, f"{slot} was not created: {conflict}")
-                return []
-            break
-        kind = "ready" if made.state is State.PENDING else "delayed"
-        self._notifier.tell(Wakeup(kind=kind, queue=made.queue, job_id=made.id, priority=made.priority))
-        return [made.id] if made.outbox else []
+        """Create a child; return its id if its dependencies have to be checked."""
+        try:
+            return await self._derived.create(child, child_id(parent, slot), parent_id=parent.id)
+        except KeyConflictError as conflict:
+            if not conflict.job_id:
+                raise
+            # The living job with this key stands for the child: that is the purpose of a key.
+            log.warning("child not created", parent_id=parent.id, slot=slot, reason=str(conflict))
+            await self._claims.note(parent.id, f"{slot} was not created: {conflict}")
+            return []
 
 
 def _children(job: Job) -> list[tuple[str, NewJob]]:

@@ -1,4 +1,4 @@
-"""Open the batch of a requeued job again, and revive the jobs that fell because of it."""
+"""Reopen the batch of a requeued job, and revive the jobs that were killed because of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AT_ONCE: Final = 500
 
 
 class Revival:
-    """Does what requeued jobs ask for."""
+    """Processes the notes of requeued jobs."""
 
     def __init__(self, store: DependencyStore, jobs: JobStore, requeues: RequeueStore, batches: BatchEnds) -> None:
         self._store = store
@@ -32,45 +32,45 @@ class Revival:
         self._batches = batches
 
     async def follow(self, job: Job, finish: Callable[[str], Awaitable[None]]) -> list[str]:
-        """Carry out the notes of a requeued job; return the ids of jobs to look at then.
+        """Carry out the notes of a requeued job; return the ids of jobs to process next.
 
         Args:
-            job: the requeued one.
-            finish: does what an ended job still asks for.
+            job: the requeued job.
+            finish: processes the outbox of a job.
 
         Raises:
-            ConflictError: its batch changes too quickly to be opened.
+            ConflictError: other changes of its batch never stop.
         """
-        found: list[str] = []
+        following: list[str] = []
         if REOPEN in job.outbox:
-            found += await self._batches.job_requeued(job)
+            following += await self._batches.job_requeued(job)
             await self._requeues.carried_out(job, REOPEN)
         if REVIVE in job.outbox:
-            found += await self.revive(job, finish)
+            following += await self.revive(job, finish)
             await self._requeues.carried_out(job, REVIVE)
-        return found
+        return following
 
     async def revive(self, job: Job, finish: Callable[[str], Awaitable[None]]) -> list[str]:
-        """Revive the jobs that fell because of a requeued one, unless another one still keeps them down.
+        """Revive the jobs that were killed because of a requeued job, unless another failed job forbids it.
 
         Args:
-            job: the requeued one.
-            finish: does what an ended job still asks for.
+            job: the requeued job.
+            finish: processes the outbox of a job.
 
         Returns:
-            The ids of the revived jobs: they ask for something themselves.
+            The ids of the revived jobs, which have outboxes of their own.
         """
         revived: list[str] = []
         last: str | None = None
-        while found := await self._store.fallen(job.id, _AT_ONCE, after=last):
-            last = found[-1].id
-            revived += [one.id for one in found if await self._revive(one, finish)]
+        while fallen := await self._store.fallen(job.id, _AT_ONCE, after=last):
+            last = fallen[-1].id
+            revived += [victim.id for victim in fallen if await self._revive(victim, finish)]
         return revived
 
     async def _revive(self, job: Job, finish: Callable[[str], Awaitable[None]]) -> bool:
         fallen: Job | None = job
         if job.outbox:
-            # Its own end comes first: children, and jobs that fell with it.
+            # The outbox of its own end comes first: children, and its killed dependents.
             await finish(job.id)
             fallen = await self._jobs.find(job.id)
         if fallen is None or fallen.outbox or fallen.state is not State.KILLED:

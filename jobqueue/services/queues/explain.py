@@ -1,4 +1,4 @@
-"""Why a job is not running: the reasons in the order in which they stand in its way."""
+"""Explain why a job is not running."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _WHOLE_QUEUE: Final = {
     "alone": "it runs alone after crashes of its workers, and every worker for it runs another such job",
     "turn": "other jobs of the queue come first",
 }
-"""What is said of it to those who see only some jobs of a queue."""
+"""Messages for callers who see only some jobs of a queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """One thing that keeps a job from running now.
+    """A reason for which a job does not run now.
 
     Attributes:
         kind: ``state``, ``due``, ``dependency``, ``paused``, ``no-worker``, ``breaker``, ``concurrency``, ``rate``,
@@ -58,7 +58,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Why:
-    """All reasons, and before when the job cannot start, as far as that is known."""
+    """All reasons, and the earliest time at which the job can start, as far as known."""
 
     job: Job
     reasons: tuple[Reason, ...]
@@ -66,7 +66,7 @@ class Why:
 
 
 class Explainer:
-    """Finds out why a job is not running."""
+    """Finds the reasons for which a job is not running."""
 
     def __init__(
         self,
@@ -93,30 +93,30 @@ class Explainer:
 
         Args:
             job_id: of the job.
-            scope: whoever is limited to it is told nothing of others' jobs, and with one of ``meta`` nothing of what
-                is about the whole queue.
+            scope: of the caller. The reasons name no jobs outside of the scope; in a scope of ``meta`` they have no
+                figures of the whole queue either.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: there is no job of this id.
         """
         why = await self._why(job_id)
         return why if scope.is_everything else replace(why, reasons=await self._seen(why.reasons, scope))
 
     async def _seen(self, reasons: tuple[Reason, ...], scope: Scope) -> tuple[Reason, ...]:
-        found = []
-        for one in reasons:
-            seen = one
-            if one.kind in {"dependency", "unread"}:
-                jobs = one.details["jobs"]
+        visible = []
+        for reason in reasons:
+            seen = reason
+            if reason.kind in {"dependency", "unread"}:
+                jobs = reason.details["jobs"]
                 hidden = await self._scope_checks.missing([job["id"] for job in jobs], scope)
-                seen = replace(one, details={"jobs": [job for job in jobs if job["id"] not in hidden]})
-            elif scope.meta and one.kind in _WHOLE_QUEUE:
+                seen = replace(reason, details={"jobs": [job for job in jobs if job["id"] not in hidden]})
+            elif scope.meta and reason.kind in _WHOLE_QUEUE:
                 kept: dict[str, Any] = {
-                    name: one.details[name] for name in ("state", "until", "nextStartAt") if name in one.details
+                    name: reason.details[name] for name in ("state", "until", "nextStartAt") if name in reason.details
                 }
-                seen = replace(one, message=_WHOLE_QUEUE[one.kind], details=kept)
-            found.append(seen)
-        return tuple(found)
+                seen = replace(reason, message=_WHOLE_QUEUE[reason.kind], details=kept)
+            visible.append(seen)
+        return tuple(visible)
 
     async def _why(self, job_id: str) -> Why:
         job = await self._jobs.get(job_id)
@@ -124,24 +124,24 @@ class Explainer:
         if job.state in FINAL or job.state is State.PROCESSING:
             return Why(job=job, reasons=(_by_state(job), *await self._unread(job, now)), next_start_at=None)
         config = await self._configs.fresh(job.queue)
-        found: list[tuple[Reason, float | None]] = []
+        reasons: list[tuple[Reason, float | None]] = []
         if job.state is State.DELAYED:
-            found += await self._delayed(job, config, now)
+            reasons += await self._delayed(job, config, now)
         if config.paused:
-            found.append((Reason(kind="paused", message=f"queue {job.queue} is paused"), None))
+            reasons.append((Reason(kind="paused", message=f"queue {job.queue} is paused"), None))
         alive = await self._workers.alive()
-        found += await self._workless(job, config, alive)
-        found += await self._broken(job, config, now)
-        found += await self._limited(job, config, now)
-        found += await self._alone(job, alive)
-        if not found:
-            found += await self._turn(job)
-        waits = [wait for _, wait in found if wait is not None]
+        reasons += await self._workless(job, config, alive)
+        reasons += await self._broken(job, config, now)
+        reasons += await self._limited(job, config, now)
+        reasons += await self._alone(job, alive)
+        if not reasons:
+            reasons += await self._turn(job)
+        waits = [wait for _, wait in reasons if wait is not None]
         next_start_at = now + timedelta(seconds=max(waits)) if waits else None
-        return Why(job=job, reasons=tuple(reason for reason, _ in found), next_start_at=next_start_at)
+        return Why(job=job, reasons=tuple(reason for reason, _ in reasons), next_start_at=next_start_at)
 
     async def _unread(self, job: Job, now: datetime) -> list[Reason]:
-        """Return why a job that should be deleted by now is still there."""
+        """Return the reason for which a job that should be deleted is still there."""
         seconds = (await self._configs.fresh(job.queue)).retention.get(job.state.value)
         is_over = seconds is not None and job.end_at is not None and job.end_at + timedelta(seconds=seconds) <= now
         if not is_over and not (job.state is State.SUCCESS and job.on_success_delete):
@@ -153,22 +153,24 @@ class Explainer:
         return [Reason(kind="unread", message=f"it is not deleted yet: {reason}", details=details)]
 
     async def _delayed(self, job: Job, config: QueueConfig, now: datetime) -> list[tuple[Reason, float | None]]:
-        found: list[tuple[Reason, float | None]] = []
+        reasons: list[tuple[Reason, float | None]] = []
         if job.delay_til is not None:
             wait = max(0.0, (job.delay_til - now).total_seconds())
             at = json_form.date(job.delay_til)
             message = f"not before {at}: {_why_later(job)}"
-            found.append((Reason(kind="due", message=message, details={"at": at, **_retries(job, config)}), wait))
+            reasons.append((Reason(kind="due", message=message, details={"at": at, **_retries(job, config)}), wait))
         if job.waits_for:
             open_ones = await self._figures.unfulfilled(job.waits_for, _MOST_DEPENDENCIES)
-            details = {"jobs": [{"id": one, "state": state} for one, state in open_ones]}
+            details = {"jobs": [{"id": job_id, "state": state} for job_id, state in open_ones]}
             message = f"waits for {len(job.waits_for)} other jobs to succeed"
-            found.append((Reason(kind="dependency", message=message, details=details), None))
-        return found
+            reasons.append((Reason(kind="dependency", message=message, details=details), None))
+        return reasons
 
     async def _alone(self, job: Job, alive: Sequence[Worker]) -> list[tuple[Reason, float | None]]:
-        """Return the reason of a job that must run alone while every worker for it runs another such job."""
-        takers = sorted(one.name for one in alive if any(post.takes(job.queue, job.type) for post in one.posts))
+        """Return a reason if the job must run alone, and every worker for it runs another such job."""
+        takers = sorted(
+            worker.name for worker in alive if any(post.takes(job.queue, job.type) for post in worker.posts)
+        )
         if not job.is_suspect or not takers or not set(takers) <= await self._neighbours.busy_with_suspects():
             return []
         details = {"crashes": job.crashes, "workers": takers[:_MOST_HOLDERS]}
@@ -183,57 +185,62 @@ class Explainer:
     ) -> list[tuple[Reason, float | None]]:
         if any(post.takes(job.queue, job.type) for worker in alive for post in worker.posts):
             return []
-        if any(one.type == job.type for one in await self._limits.running(job.queue, None)):
-            # Whoever runs one of them will ask for the next when it is done.
+        if any(running.type == job.type for running in await self._limits.running(job.queue, None)):
+            # The worker that runs such a job claims the next one after it.
             return []
-        wanted = config.processor_for(job.type)
+        processor = config.processor_for(job.type)
         message = f"no worker for jobs of type {job.type} of queue {job.queue} was heard of lately"
-        if wanted is not None:
-            kind = queue_form.processor(wanted)["kind"]
+        if processor is not None:
+            kind = queue_form.processor(processor)["kind"]
             message = f"no server that can run this {kind} was heard of lately"
         return [(Reason(kind="no-worker", message=message), None)]
 
     async def _broken(self, job: Job, config: QueueConfig, now: datetime) -> list[tuple[Reason, float | None]]:
         if config.breaker is None:
             return []
-        found: list[tuple[Reason, float | None]] = []
-        for one in await self._breakers.states(job.queue, config):
-            stands = status(one, config.breaker, now)
-            if stands == "closed" or one.type not in {None, job.type}:
+        reasons: list[tuple[Reason, float | None]] = []
+        for breaker in await self._breakers.states(job.queue, config):
+            stands = status(breaker, config.breaker, now)
+            if stands == "closed" or breaker.type not in {None, job.type}:
                 continue
-            details: dict[str, Any] = {"state": stands, "failures": one.failures}
+            details: dict[str, Any] = {"state": stands, "failures": breaker.failures}
             wait = None
-            message = f"{one.failures} attempts failed in a row; one job is on trial"
-            if stands == "open" and one.open_until is not None:
-                details["until"] = json_form.date(one.open_until)
-                wait = (one.open_until - now).total_seconds()
-                message = f"{one.failures} attempts failed in a row; nothing starts before {details['until']}"
-            found.append((Reason(kind="breaker", message=message, details=details), wait))
-        return found
+            message = f"{breaker.failures} attempts failed in a row; one job is on trial"
+            if stands == "open" and breaker.open_until is not None:
+                details["until"] = json_form.date(breaker.open_until)
+                wait = (breaker.open_until - now).total_seconds()
+                message = f"{breaker.failures} attempts failed in a row; nothing starts before {details['until']}"
+            reasons.append((Reason(kind="breaker", message=message, details=details), wait))
+        return reasons
 
     async def _limited(self, job: Job, config: QueueConfig, now: datetime) -> list[tuple[Reason, float | None]]:
-        found: list[tuple[Reason, float | None]] = []
+        reasons: list[tuple[Reason, float | None]] = []
         path = config.limit_by
         key = limit_key(path, job.data, job.meta) if path is not None else None
         where = f" for {key}" if key is not None else ""
         if config.concurrency is not None:
-            running = [one for one in await self._limits.running(job.queue, path) if one.key == key]
+            running = [holder for holder in await self._limits.running(job.queue, path) if holder.key == key]
             if len(running) >= config.concurrency:
                 holders = [
-                    {"id": one.job_id, "type": one.type, "worker": one.worker, "startAt": json_form.value(one.start_at)}
-                    for one in running[:_MOST_HOLDERS]
+                    {
+                        "id": holder.job_id,
+                        "type": holder.type,
+                        "worker": holder.worker,
+                        "startAt": json_form.value(holder.start_at),
+                    }
+                    for holder in running[:_MOST_HOLDERS]
                 ]
                 message = f"{len(running)} of {config.concurrency} jobs are running{where}"
                 details = {"limit": config.concurrency, "running": len(running), "holders": holders}
-                found.append((Reason(kind="concurrency", message=message, details=details), None))
+                reasons.append((Reason(kind="concurrency", message=message, details=details), None))
         if config.rate is not None:
             wait = await self._limits.wait_for_start(job.queue, key, config.rate)
             if wait > 0:
                 at = json_form.date(now + timedelta(seconds=wait))
                 message = f"{config.rate.limit} jobs have started within {config.rate.per:g} s{where}; the next at {at}"
                 details = {**config.rate.wire(), "nextStartAt": at}
-                found.append((Reason(kind="rate", message=message, details=details), wait))
-        return found
+                reasons.append((Reason(kind="rate", message=message, details=details), wait))
+        return reasons
 
     async def _turn(self, job: Job) -> list[tuple[Reason, float | None]]:
         ahead, is_exact = await self._figures.ahead_of(job)

@@ -1,4 +1,4 @@
-"""Merging changes into a configuration, and putting secrets back where only their mask was sent."""
+"""Merge changes into a configuration, and put secrets back in place of their masks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def merged(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Apply a JSON Merge Patch (RFC 7396) to a configuration; a processor with a ``kind`` replaces the old one."""
     result = _merged(present, changes)
-    wanted, old = changes.get("processors"), present.get("processors")
-    if isinstance(wanted, dict) and isinstance(old, dict):
-        for kind, one in wanted.items():
-            if isinstance(one, dict) and "kind" in one:
-                result["processors"][kind] = _merged({}, one)
+    processors, old = changes.get("processors"), present.get("processors")
+    if isinstance(processors, dict) and isinstance(old, dict):
+        for kind, processor in processors.items():
+            if isinstance(processor, dict) and "kind" in processor:
+                result["processors"][kind] = _merged({}, processor)
     return result
 
 
@@ -38,34 +38,34 @@ def _merged(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     return result
 
 
-def unmasked(given: Mapping[str, Any], present: QueueConfig) -> dict[str, Any]:
+def unmasked(config: Mapping[str, Any], present: QueueConfig) -> dict[str, Any]:
     """Return a configuration with the present secrets and URLs in place of their masks."""
-    processors = given.get("processors")
+    processors = config.get("processors")
     if not isinstance(processors, dict):
-        return dict(given)
+        return dict(config)
     real = {
-        kind: _processor(one, present.processors.get(kind)) if isinstance(one, dict) else one
-        for kind, one in processors.items()
+        kind: _processor(processor, present.processors.get(kind)) if isinstance(processor, dict) else processor
+        for kind, processor in processors.items()
     }
-    return {**given, "processors": real}
+    return {**config, "processors": real}
 
 
-def _processor(given: Mapping[str, Any], present: ProcessorConfig | None) -> dict[str, Any]:
-    wanted = dict(given)
+def _processor(sent: Mapping[str, Any], present: ProcessorConfig | None) -> dict[str, Any]:
+    config = dict(sent)
     old = present if isinstance(present, WebhookConfig) else None
-    if wanted.get("secret", MASK) in (None, MASK):
-        wanted.pop("secret", None)
-        if old is not None and old.secret is not None and wanted.get("kind") == "webhook":
-            wanted["secret"] = old.secret
-    if old is not None and wanted.get("url") == masked_url(old.url):
-        wanted["url"] = old.url
-    if isinstance(wanted.get("previousSecrets"), list) and old is not None:
-        wanted["previousSecrets"] = [
-            old.previous_secrets[place] if one == MASK and place < len(old.previous_secrets) else one
-            for place, one in enumerate(wanted["previousSecrets"])
+    if config.get("secret", MASK) in (None, MASK):
+        config.pop("secret", None)
+        if old is not None and old.secret is not None and config.get("kind") == "webhook":
+            config["secret"] = old.secret
+    if old is not None and config.get("url") == masked_url(old.url):
+        config["url"] = old.url
+    if isinstance(config.get("previousSecrets"), list) and old is not None:
+        config["previousSecrets"] = [
+            old.previous_secrets[place] if secret == MASK and place < len(old.previous_secrets) else secret
+            for place, secret in enumerate(config["previousSecrets"])
         ]
-    if isinstance(wanted.get("headers"), dict) and old is not None:
-        wanted["headers"] = {
-            name: old.headers.get(name, value) if value == MASK else value for name, value in wanted["headers"].items()
+    if isinstance(config.get("headers"), dict) and old is not None:
+        config["headers"] = {
+            name: old.headers.get(name, value) if value == MASK else value for name, value in config["headers"].items()
         }
-    return wanted
+    return config

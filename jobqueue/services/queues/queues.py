@@ -1,7 +1,8 @@
-"""Configuring queues at run time."""
+"""Queues: their configuration, which changes at run time, and their figures."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import getpass
@@ -24,54 +25,70 @@ from jobqueue.store.queues.config import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jobqueue.domain.insight.audit import Entry
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.jobs.manage import JobManager
     from jobqueue.services.limits.breakers import Breakers
+    from jobqueue.services.outbox.outbox import Outboxes
     from jobqueue.services.signals.config import QueueConfigs
     from jobqueue.services.signals.notifier import Notifier
-    from jobqueue.store.insight.audit import AuditStore
     from jobqueue.store.queues.config import ConfigStore
     from jobqueue.store.queues.queues import QueueStore
 
 DEFAULT_TAG: Final = "default"
-"""The `etag` of a queue that nobody has configured."""
+"""The `etag` of a queue without a configuration."""
 _SECRET_BYTES: Final = 32
 _TRIES: Final = 20
 _SWEPT: Final = 100
 Wanted = tuple[dict[str, Any] | None, dict[str, str]]
-"""What is to be stored, and the secrets that were made for it, by job type."""
+"""The configuration to store, and by job type the secrets that were made for it."""
 
 
 class Queues:
     """Reads and changes the configuration of queues.
 
-    Every change is compared and swapped, noted in the audit with who made it, and holds on every process within a
-    second. ``only`` are conditions on the `etag` of the present configuration; for ``*`` a queue is there if it is
-    configured.
+    Each change is a compare-and-swap, has an entry in the audit, and holds on every process within a second. ``only``
+    has conditions on the `etag` of the present configuration; for ``*`` a queue exists if it is configured.
     """
 
     def __init__(
         self,
         store: ConfigStore,
-        audit: AuditStore,
         jobs: QueueStore,
-        admin: JobManager,
+        manager: JobManager,
+        outboxes: Outboxes,
         breakers: Breakers,
         configs: QueueConfigs,
         notifier: Notifier,
     ) -> None:
         self._store = store
-        self._audit = audit
         self._jobs = jobs
-        self._admin = admin
+        self._manager = manager
+        self._outboxes = outboxes
         self._breakers = breakers
         self._configs = configs
         self._notifier = notifier
 
-    async def get(self, name: str) -> QueueConfig:
-        """Return a queue's configuration; one that nobody configured has the defaults."""
-        return _config(await self._store.stored(name))
+    async def names(self, *, after: str = "") -> list[str]:
+        """Return the names of all queues that are configured or have jobs, in order, from the one after a name on."""
+        await self._configs.refresh()
+        return sorted(name for name in {*self._configs.known, *await self._jobs.names()} if name > after)
+
+    async def view(self, name: str, *, urls: bool = False) -> tuple[dict[str, Any], str]:
+        """Return a queue's configuration with its figures, as JSON, and the `etag` of the configuration.
+
+        Secrets are masked; ``urls`` shows the URLs of webhooks. ``counts`` has jobs by state, and ``ended`` jobs that
+        ended within the last minute and hour. ``oldestPendingAge`` is the wait of the oldest ready job in seconds.
+        """
+        (config, tag), figures = await asyncio.gather(self.tagged(name), self._jobs.figures(name))
+        form = {
+            "name": name,
+            **queue_form.queue(config, urls=urls),
+            "counts": figures.counts,
+            "oldestPendingAge": figures.oldest_ready,
+            "ended": figures.ended,
+            "breakers": await self._breakers.view(name, config),
+        }
+        return form, tag
 
     async def tagged(self, name: str) -> tuple[QueueConfig, str]:
         """Return a queue's configuration and its `etag`."""
@@ -79,34 +96,34 @@ class Queues:
         return _config(stored), etag(stored)
 
     async def put(
-        self, name: str, given: Mapping[str, Any], *, by: Actor | None = None, only: Preconditions = NONE
+        self, name: str, config: Mapping[str, Any], *, by: Actor | None = None, only: Preconditions = NONE
     ) -> tuple[QueueConfig, dict[str, str]]:
         """Replace the whole configuration of a queue.
 
-        A webhook without a secret, or with the mask that is shown instead of one, keeps the secret it has, and gets a
-        new one if it has none.
+        A webhook without a secret, or with a mask in its place, keeps its present secret; without a present secret it
+        gets a new one.
 
         Args:
             name: a checked queue name.
-            given: wire form, only the fields that are to differ from the defaults.
-            by: who does it.
+            config: wire form of the fields that differ from the defaults.
+            by: for the audit.
             only: conditions on the present configuration.
 
         Returns:
-            The configuration, and by job type the secrets that were made now: they are not shown again.
+            The configuration, and by job type the new secrets, which are not shown again.
 
         Raises:
             InvalidInputError: naming each unacceptable field.
             ChangedMeanwhileError: a condition does not hold.
         """
-        return await self._change(name, "put", lambda stored: _wanted(given, _config(stored)), by, only)
+        return await self._change(name, "put", lambda stored: _wanted(config, _config(stored)), by, only)
 
     async def patch(
         self, name: str, changes: Mapping[str, Any], *, by: Actor | None = None, only: Preconditions = NONE
     ) -> tuple[QueueConfig, dict[str, str]]:
         """Change some fields of a configuration as by JSON Merge Patch (RFC 7396): ``null`` gives the default.
 
-        Returns and raises what `put` does.
+        Returns and raises as `put`.
         """
 
         def want(stored: Any) -> Wanted:
@@ -120,9 +137,9 @@ class Queues:
     async def rotate(
         self, name: str, kind: str, *, by: Actor | None = None, only: Preconditions = NONE
     ) -> tuple[QueueConfig, dict[str, str]]:
-        """Give a webhook a new secret; the present one goes on signing, until `put` or `patch` take it away.
+        """Give a webhook a new secret; the present secret goes on signing until `put` or `patch` removes it.
 
-        Returns and raises what `put` does.
+        Returns and raises as `put`.
 
         Raises:
             NotFoundError: no webhook is configured for the job type.
@@ -143,7 +160,7 @@ class Queues:
     async def set_paused(
         self, name: str, *, paused: bool, by: Actor | None = None, only: Preconditions = NONE
     ) -> QueueConfig:
-        """Pause or resume a queue, and close its circuit breakers then; nothing else of it changes."""
+        """Pause or resume a queue; a resumed queue has its circuit breakers closed."""
 
         def want(stored: Any) -> Wanted:
             return {**_fields(stored), "paused": paused}, {}
@@ -157,20 +174,20 @@ class Queues:
     async def delete(
         self, name: str, *, force: bool = False, by: Actor | None = None, only: Preconditions = NONE
     ) -> int:
-        """Take away the configuration of a queue; its ended jobs are kept.
+        """Delete the configuration of a queue; keep its ended jobs.
 
         Args:
             name: a checked queue name.
             force: kill its unfinished jobs first.
-            by: who does it.
+            by: for the audit.
             only: conditions on the present configuration.
 
         Returns:
-            How many jobs were killed.
+            The number of killed jobs.
 
         Raises:
-            UnfinishedJobsError: it has some, and nobody forces it.
-            NotFoundError: there is nothing to delete.
+            UnfinishedJobsError: the queue has unfinished jobs, and ``force`` is false.
+            NotFoundError: the queue has no configuration and no unfinished jobs.
             ChangedMeanwhileError: a condition does not hold.
         """
         stored = await self._store.stored(name)
@@ -181,7 +198,7 @@ class Queues:
         if left and not force:
             raise UnfinishedJobsError(name, left)
         if left:
-            # What is not killed yet must not begin to run under the defaults.
+            # Jobs that are not killed yet must not begin to run under the defaults.
             await self.set_paused(name, paused=True, by=by, only=only)
             only = NONE
             left = await self._kill_all(name, f"queue {name} was deleted")
@@ -189,23 +206,19 @@ class Queues:
         await self._breakers.close(name, forget=True)
         return left
 
-    async def changes(self, name: str, *, before: str | None = None, limit: int = 50) -> list[Entry]:
-        """Return who changed the configuration of a queue and how, newest first."""
-        return await self._audit.page("queue", name, before=before, limit=limit)
-
     async def _kill_all(self, name: str, reason: str) -> int:
         killed = 0
         while await self._jobs.count_unfinished(name):
             ended = await self._jobs.kill_waiting(name, reason)
             killed += ended
             for job_id in await self._jobs.running(name):
-                # It may end, or go, by itself meanwhile.
+                # The job may end, or be deleted, meanwhile.
                 with contextlib.suppress(WrongStateError, NotFoundError):
-                    await self._admin.kill(job_id, reason)
+                    await self._manager.kill(job_id, reason)
                     killed += 1
-            # Their children may belong to this queue too, and are not to run once it has its defaults.
+            # Their children may belong to this queue, too, and must not run under its defaults.
             for _ in range(1 + ended // _SWEPT):
-                await self._admin.settle_left_over()
+                await self._outboxes.run_once()
         self._notifier.tell(Wakeup(kind="all"))
         return killed
 
@@ -227,7 +240,7 @@ class Queues:
 
 
 def etag(stored: Any) -> str:
-    """Return what tells one stored configuration from another, for ``ETag`` and ``If-Match`` (RFC 9110)."""
+    """Return the tag of a stored configuration, for ``ETag`` and ``If-Match`` (RFC 9110)."""
     if stored is NOTHING:
         return DEFAULT_TAG
     return hashlib.sha256(json.dumps(stored, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -247,24 +260,24 @@ def _config(stored: Any) -> QueueConfig:
 
 
 def _fields(stored: Any) -> dict[str, Any]:
-    """Return what is stored as an object, whatever somebody has made of it."""
+    """Return the stored configuration; an empty one if another tool has spoilt it."""
     return stored if isinstance(stored, dict) else {}
 
 
-def _wanted(given: Mapping[str, Any], present: QueueConfig) -> Wanted:
-    config = queues.read(unmasked(given, present))
+def _wanted(wire: Mapping[str, Any], present: QueueConfig) -> Wanted:
+    config = queues.read(unmasked(wire, present))
     made: dict[str, str] = {}
     processors = dict(config.processors)
-    for kind, one in processors.items():
-        if isinstance(one, WebhookConfig) and one.secret is None:
+    for kind, processor in processors.items():
+        if isinstance(processor, WebhookConfig) and processor.secret is None:
             made[kind] = new_secret()
-            processors[kind] = replace(one, secret=made[kind])
+            processors[kind] = replace(processor, secret=made[kind])
     shown = queue_form.queue(replace(config, processors=processors), secrets=True)
-    return {field: value for field, value in shown.items() if given.get(field) is not None}, made
+    return {field: value for field, value in shown.items() if wire.get(field) is not None}, made
 
 
 def _shown(stored: Any) -> dict[str, Any] | None:
-    """Return a stored configuration as the audit keeps it: without secrets."""
+    """Return a stored configuration without secrets, for the audit."""
     if stored is NOTHING or stored is None:
         return None
     masked = queue_form.queue(_config(stored))

@@ -1,4 +1,4 @@
-"""Queue configurations as this process knows them, never older than a second where it matters."""
+"""Queue configurations as known to this process, never older than a second for a claim."""
 
 from __future__ import annotations
 
@@ -19,21 +19,17 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 FRESH_SECONDS: Final = 1.0
-"""For so long after it was read, by the server's clock, a configuration decides claims."""
+"""Seconds after its read, by the server's clock, for which a configuration decides claims."""
 _STALE_SECONDS: Final = 0.75 * FRESH_SECONDS
-"""A copy older than this is read anew, so that a claim reaches the server before its configuration is too old."""
+"""Age at which a copy is read anew, so that a claim reaches the server before its configuration is too old."""
 _LONGEST_WINDOW: Final = 10.0
 _DEFAULT: Final = QueueConfig()
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
-def _no_change() -> None:
-    """Tell nobody."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Snapshot:
-    """The configuration this process knows, asked for at ``asked_at`` and here at ``had_at`` by the steady clock."""
+    """A copy of the configuration, requested at ``asked_at`` and received at ``had_at`` by the steady clock."""
 
     queues: Mapping[str, QueueConfig] = field(default_factory=dict)
     revision: int = 0
@@ -42,10 +38,10 @@ class _Snapshot:
     had_at: float = float("-inf")
 
     def is_overtaken_by(self, answer: ConfigSnapshot, asked_at: float) -> bool:
-        """Tell whether an answer is newer than this copy.
+        """Return true if an answer is newer than this copy.
 
-        An answer that was asked for after this copy had come is newer, whatever its revision: a database may have been
-        restored. Of two answers that were under way together, revision and server time decide.
+        An answer that was requested after this copy had come is newer, whatever its revision: the database may have
+        been restored. For answers that were under way together, revision and server time decide.
         """
         return asked_at >= self.had_at or (answer.revision, answer.at) > (self.revision, self.at)
 
@@ -54,11 +50,11 @@ class QueueConfigs:
     """The present configuration of all queues.
 
     Args:
-        store: where it is.
-        changed: is called whenever a configuration differs from the one before.
+        store: of the configurations.
+        changed: called when a configuration differs from the last one.
     """
 
-    def __init__(self, store: ConfigStore, changed: Callable[[], None] = _no_change) -> None:
+    def __init__(self, store: ConfigStore, changed: Callable[[], None]) -> None:
         self._store = store
         self._copy = _Snapshot()
         self._window = FRESH_SECONDS
@@ -67,22 +63,22 @@ class QueueConfigs:
 
     @property
     def known(self) -> Mapping[str, QueueConfig]:
-        """Every configured queue, as last read."""
+        """The configured queues, as last read."""
         return self._copy.queues
 
     @property
     def revision(self) -> int:
-        """Grows with every change, also with a change that was taken back before it was seen here."""
+        """A number that grows with every change, also with a change that was reverted before this process saw it."""
         return self._copy.revision
 
     @property
     def horizon(self) -> ClaimHorizon:
-        """Until when the present copy decides claims."""
+        """The time until which the present copy decides claims."""
         copy = self._copy
         return ClaimHorizon(at=copy.at + timedelta(seconds=self._window), asked_at=copy.asked_at, seconds=self._window)
 
     def of(self, queue: str) -> QueueConfig:
-        """Return a queue's configuration as last read; a queue nobody configured has the defaults."""
+        """Return a queue's configuration as last read; an unconfigured queue has the defaults."""
         return self._copy.queues.get(queue, _DEFAULT)
 
     async def fresh(self, queue: str) -> QueueConfig:
@@ -90,13 +86,13 @@ class QueueConfigs:
         wanted_at = steady()
         if self._is_stale(wanted_at):
             async with self._lock:
-                # An answer that others have asked for meanwhile is as good.
+                # Another call may have read the configuration meanwhile.
                 if self._is_stale(wanted_at):
                     await self.refresh()
         return self.of(queue)
 
     async def refresh(self) -> None:
-        """Read all configurations; an answer that a newer one has overtaken changes nothing."""
+        """Read all configurations; an answer older than the present copy changes nothing."""
         asked_at = steady()
         answer = await self._store.all()
         before = self._copy
@@ -109,15 +105,15 @@ class QueueConfigs:
             self._changed()
 
     def was_late(self, horizon: ClaimHorizon) -> None:
-        """Note that a claim came too late although its configuration had just been read: give the next ones longer.
+        """Note that a claim was too late although its configuration was just read; give the next claims longer.
 
-        Where the way to the database takes that long, no claim would ever be in time otherwise.
+        Otherwise no claim would ever be in time on a slow way to the database.
         """
         self._window = min(max(self._window, 2 * horizon.age()), _LONGEST_WINDOW)
-        log.warning("claims take long to reach the database", seconds=round(horizon.age(), 1), allowed=self._window)
+        log.warning("claim window extended", seconds=round(horizon.age(), 1), allowed=self._window)
 
     def was_in_time(self, horizon: ClaimHorizon) -> None:
-        """Note that a claim was answered: the next ones get less time again, down to `FRESH_SECONDS`."""
+        """Note that a claim was in time; give the next claims less time again, down to `FRESH_SECONDS`."""
         if self._window > FRESH_SECONDS:
             self._window = max(FRESH_SECONDS, min(self._window, max(self._window / 2, 2 * horizon.age())))
 

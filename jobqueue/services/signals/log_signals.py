@@ -1,4 +1,4 @@
-"""Reading the logs of jobs, also as they are written."""
+"""Read the logs of jobs, also as they are written."""
 
 from __future__ import annotations
 
@@ -8,49 +8,42 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.work.logs import MOST_LINES, LogQuery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from jobqueue.domain.jobs.attempt import LogLine
-    from jobqueue.domain.work.logs import LogPage, LogQuery
+    from jobqueue.domain.work.logs import LogPage
     from jobqueue.store.jobs.logs import LogStore
 
 MOST_FOLLOWING: Final = 1000
-"""Readers that may wait for new lines at once in one process."""
+"""Readers in one process that may wait for new lines at once."""
 _LOOK_SECONDS: Final = 0.5
 _LONGEST_LOOK: Final = 2.0
 _SLOWER: Final = 1.25
 
 
 class TooManyFollowingError(Exception):
-    """Refuse to let one more reader wait."""
+    """Refuse one more waiting reader."""
 
 
 class Logs:
-    """Gives readers the lines of a job's log.
+    """Reads the lines of jobs' logs.
 
-    Whoever waits for new lines is woken by what this process is told of the job, and looks by itself for what others
-    are told: twice a second at first, more seldom when nothing comes.
+    A waiting reader is woken by lines that come through this process. For lines that come through other processes the
+    reader looks twice a second at first, and more seldom when nothing comes.
     """
 
     def __init__(self, store: LogStore) -> None:
-        self._store = store
+        self.store = store
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._closing = False
 
     def news(self, job_id: str) -> None:
-        """Wake whoever waits for lines of a job: there are some, or it has ended."""
+        """Wake the readers of a job's log: the job has new lines or has ended."""
         for event in self._waiting.get(job_id, ()):
             event.set()
-
-    async def page(self, job_id: str, query: LogQuery, *, scope: Scope = EVERYTHING) -> LogPage:
-        """Return a page of a log.
-
-        Raises:
-            NotFoundError: there is no such job in the scope.
-        """
-        return await self._store.page(job_id, query, scope)
 
     async def following(
         self,
@@ -61,24 +54,19 @@ class Logs:
         scope: Scope = EVERYTHING,
         gone: Callable[[], bool] = lambda: False,
     ) -> LogPage:
-        """Return a page, waiting up to ``wait`` seconds for lines if there are none yet and the job has not ended.
+        """Return a page; wait up to ``wait`` seconds for lines of an unfinished job if there are none yet.
 
-        Args:
-            job_id: whose log.
-            query: which lines.
-            wait: seconds.
-            scope: of the reader.
-            gone: tells whether nobody listens any more.
+        ``gone`` returns true when the reader has gone.
 
         Raises:
-            NotFoundError: there is no such job in the scope.
-            TooManyFollowingError: too many wait already.
+            NotFoundError: the scope has no such job.
+            TooManyFollowingError: too many readers wait already.
         """
         with self._place(job_id, wait) as news:
             until = asyncio.get_running_loop().time() + wait
             look = _LOOK_SECONDS
             while True:
-                page = await self._store.page(job_id, query, scope)
+                page = await self.store.page(job_id, query, scope)
                 left = until - asyncio.get_running_loop().time()
                 if page.lines or page.more or page.ended or left <= 0 or self._closing or gone():
                     return page
@@ -92,20 +80,33 @@ class Logs:
     async def all(
         self, job_id: str, query: LogQuery, *, scope: Scope = EVERYTHING
     ) -> AsyncIterator[tuple[tuple[int, LogLine], ...]]:
-        """Yield all lines there are at present, in parts.
+        """Yield all present lines, in parts.
 
         Raises:
-            NotFoundError: there is no such job in the scope.
+            NotFoundError: the scope has no such job.
         """
         while True:
-            page = await self._store.page(job_id, query, scope)
+            page = await self.store.page(job_id, query, scope)
             yield page.lines
             if not page.more:
                 return
             query = replace(query, after=page.resume)
 
+    async def lines(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, LogLine]]:
+        """Return log lines with their numbers, in order, from number ``after`` on.
+
+        Raises:
+            NotFoundError: there is no job of this id.
+        """
+        numbered: list[tuple[int, LogLine]] = []
+        async for lines in self.all(job_id, LogQuery(after=after, limit=min(limit, MOST_LINES))):
+            numbered += lines
+            if len(numbered) >= limit:
+                break
+        return numbered[:limit]
+
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """End all waits."""
         self._closing = True
         for job_id in self._waiting:
             self.news(job_id)

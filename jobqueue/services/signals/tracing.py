@@ -1,4 +1,4 @@
-"""Traces across the queue, if the extra ``otel`` is installed: a run of a job is linked to where the job was added."""
+"""Traces across the queue, if the extra ``otel`` is installed: the span of a run links to the span of the addition."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def traceparent() -> str | None:
-    """Return the present span as a ``traceparent`` (W3C Trace Context), or ``None`` outside of any."""
+    """Return the present span as a ``traceparent`` (W3C Trace Context), or ``None`` outside of spans."""
     if not AVAILABLE:
         return None
     carrier: dict[str, str] = {}
@@ -30,7 +30,7 @@ def traceparent() -> str | None:
 
 @contextlib.contextmanager
 def run_span(job: Job) -> Iterator[None]:
-    """Run the block in a span of its own, linked to the one in which the job was added."""
+    """Run the block in a span of its own, linked to the span in which the job was added."""
     if not AVAILABLE:
         yield
         return

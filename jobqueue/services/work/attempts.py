@@ -1,4 +1,4 @@
-"""What a worker does with jobs: claim, renew, report, and say how it ended."""
+"""Attempts: the claims, reports and outcomes of workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.errors import InvalidInputError, JobQueueError, StaleTokenError
+from jobqueue.domain.errors import DatabaseError, InvalidInputError, JobQueueError, StaleTokenError
 from jobqueue.domain.jobs import json_form, payload, states, transitions
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import LONGEST_LINE
@@ -21,7 +21,6 @@ from jobqueue.domain.work.verdict import Accepted, Death, Failure, RunAgain, Suc
 from jobqueue.journal import get_logger
 from jobqueue.services.limits.limiter import HeldBack
 from jobqueue.services.signals.notifier import Wakeup
-from jobqueue.services.work.alone import ASK_SECONDS, SoloRuns
 from jobqueue.services.work.give_backs import GiveBacks
 from jobqueue.store.documents.claim_search import ClaimSearch, LateClaimError
 from jobqueue.store.work.claims import MOST_HISTORY, HeartbeatReply
@@ -49,6 +48,8 @@ _KEPT_HISTORY: Final = 50
 _LONGEST_LATE: Final = 16 * 1024
 _TRIES: Final = 3
 _PAUSE: Final = 0.05
+_ASK_SECONDS: Final = 5.0
+"""Seconds after which a worker that runs a suspect asks for another one, if no wake-up comes sooner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +57,54 @@ class ClaimedJob:
     """A job and the token under which its worker reports.
 
     Attributes:
-        sent_at: when the claim was sent, by the steady clock of this host.
+        sent_at: the time of the claim's request, by the steady clock of this host.
     """
 
     job: Job
     token: str
     sent_at: float = field(default_factory=time.monotonic)
+
+
+class SoloRuns:
+    """Keeps suspects apart, over all queues of a worker.
+
+    Within a queue a unique slot keeps suspects apart. Suspects of different queues meet only after both were claimed;
+    then one goes back, uncounted, before it runs.
+    """
+
+    def __init__(self, claims: ClaimStore) -> None:
+        self.holders = claims.holders
+        self._claims = claims
+        self.turn = asyncio.Lock()
+        """Two claims of one process ask `is_second`, and give a second job back, in turn."""
+
+    async def may_have(self, worker: str) -> bool:
+        """Return True if a claim of a worker may take a suspect."""
+        if not self.holders.knows(worker):
+            return True
+        if not self.holders.is_due(worker):
+            return False
+        self.holders.note(worker)
+        if await self._claims.has_another_suspect(worker, ""):
+            return False
+        self.holders.forget(worker)
+        return True
+
+    def is_busy(self, worker: str) -> bool:
+        """Return True if the last claim of a worker passed over suspects."""
+        return self.holders.knows(worker)
+
+    def was_busy_just_now(self, worker: str) -> bool:
+        """Return True if a worker ran a suspect within the last second."""
+        return self.holders.knows(worker) and not self.holders.is_due(worker)
+
+    async def is_second(self, job: Job, worker: str, token: str) -> bool:
+        """Return True if a worker that claimed a suspect may run another suspect; the caller holds `turn`."""
+        try:
+            return await self._claims.has_another_suspect(worker, token)
+        except DatabaseError as error:
+            log.warning("suspect given back", job_id=job.id, error=str(error))
+            return True
 
 
 class Attempts:
@@ -91,7 +134,7 @@ class Attempts:
         self.metrics: Metrics | None = None
 
     async def claim(self, queue: str, types: Sequence[str] | None, **how: Any) -> ClaimedJob | None:
-        """Do what `attempt` does, and do not tell a queue that holds its jobs back from one that has none."""
+        """Claim as `attempt`, and return ``None`` also for a queue that holds its jobs back."""
         claimed = await self.attempt(queue, types, **how)
         return None if isinstance(claimed, HeldBack) else claimed
 
@@ -108,20 +151,20 @@ class Attempts:
     ) -> ClaimedJob | HeldBack | None:
         """Claim the first waiting job of a queue that its limits let through.
 
-        A claim happens within a second, by the server's clock, after its configuration was read, or not at all. If
-        anything fails once the claim is under way, or the call is cancelled, the job goes back, uncounted.
+        A claim happens within a second, by the server's clock, after its configuration was read, or not at all. If the
+        call fails or is cancelled after the claim's request, the job goes back, uncounted.
 
         Args:
             queue: its name.
             types: only these; ``None`` for any but the excluded ones.
-            worker: who claims.
+            worker: the name of the worker.
             lease: seconds, instead of the job's own.
             excluded: not these types.
             margin: as in `statements.claim`.
             under: claim nothing unless this is the queue's present configuration.
 
         Returns:
-            The job; `HeldBack` if a limit of the queue holds back what may wait; ``None`` if nothing waits.
+            The job; `HeldBack` if a limit of the queue holds waiting jobs back; ``None`` if no job waits.
         """
         search = ClaimSearch(
             queue=queue,
@@ -134,7 +177,7 @@ class Attempts:
             suspects=await self.alone.may_have(worker),
         )
         for turn in range(_TRIES):
-            # Fresh also after this process was stopped for a while: what was configured meanwhile holds.
+            # Fresh also after this process was stopped for a while: the present configuration holds.
             config = await self._configs.fresh(queue)
             if config.paused or types == ():
                 return None
@@ -151,17 +194,8 @@ class Attempts:
                 return claimed
         return HeldBack(seconds=_PAUSE)
 
-    def give_back(self, claimed: ClaimedJob, error: BaseException | None = None) -> None:
-        """Give a job back in the background, uncounted, that was claimed and is not run; ``error`` says why."""
-        self.give_backs.give_back(claimed.job, claimed.token, error)
-
     async def report(
-        self,
-        job: Job,
-        token: str,
-        *,
-        progress: float | None = None,
-        lines: Sequence[tuple[str, str | None]] = (),
+        self, job: Job, token: str, *, progress: float | None = None, lines: Sequence[tuple[str, str | None]] = ()
     ) -> HeartbeatReply | None:
         """Renew the lease and keep progress and log lines (text and level); ``None`` if the claim is lost."""
         if progress is not None and not 0 <= progress <= 100:  # noqa: PLR2004 - said in the message
@@ -180,25 +214,18 @@ class Attempts:
         """Record the verdict of a processor on a job it ran.
 
         Raises:
-            StaleTokenError: the claim is not the current one; the report is kept in the history.
+            StaleTokenError: the claim is not current; the history keeps the report.
             InvalidInputError, TooLargeError: the outcome cannot be stored; the job is still processing.
         """
         if isinstance(verdict, Accepted):
             return
-        if isinstance(verdict, RunAgain):
-            config = await self._configs.fresh(job.queue)
-            await self._apply(job, _retry(job, token, verdict, _most_retries(job, token, config.max_retries)))
-            return
-        await self._apply(job, _change(job, token, verdict))
+        most = (await self._configs.fresh(job.queue)).max_retries if isinstance(verdict, RunAgain) else 0
+        await self._apply(job, _change(job, token, verdict, most))
 
     async def release(self, job: Job, token: str) -> None:
         """Give a claimed job back, uncounted, as on shutdown."""
         with contextlib.suppress(StaleTokenError):
             await self._apply(job, transitions.release(token))
-
-    async def drain(self) -> None:
-        """Wait for jobs that are being given back, as long as is reasonable."""
-        await self.give_backs.drain()
 
     async def _claim(
         self, search: ClaimSearch, config: QueueConfig, under: QueueConfig | None
@@ -224,7 +251,7 @@ class Attempts:
             raise
 
     async def _complete(self, job: Job) -> Job:
-        """Return a claimed job with all that its worker needs."""
+        """Return a claimed job with the results of its dependencies."""
         if self.metrics is not None:
             try:
                 self.metrics.claimed(job)
@@ -237,16 +264,16 @@ class Attempts:
         return job
 
     async def _apply(self, job: Job, change: Transition) -> None:
-        if applied := await self._write(job, self._limiter.ending(job, change)):
+        if applied := await self._write(job, self._limiter.breakers.ending(job, change)):
             self._logs.news(job.id)
             if applied.is_new:
-                self._limiter.ended(job)
+                self._limiter.slots.released(job.queue, job.slots)
                 if self.metrics is not None:
                     await self.metrics.ended(job, change)
             if job.is_suspect and job.claim is not None:
-                self.alone.ended(job.claim.worker)
+                self.alone.holders.forget(job.claim.worker)
             if job.slots:
-                # A job that ran alone makes room for others like it in every queue.
+                # A suspect makes room for suspects of every queue.
                 queue = None if job.is_suspect else job.queue
                 self._notifier.tell(Wakeup(kind="room", queue=queue, job_id=job.id))
             if applied.outbox:
@@ -260,34 +287,34 @@ class Attempts:
         raise StaleTokenError(job.id, present.state)
 
     async def _find(self, search: ClaimSearch, config: QueueConfig, under: QueueConfig | None) -> Job | HeldBack | None:
-        """Claim a job; give it back at once if it has to run alone and the worker runs another such job."""
+        """Claim a job; give a suspect back at once if the worker runs another suspect."""
         job = await (self._limiter.claim(search, under) if config.limited else self._claims.claim(search))
         if isinstance(job, HeldBack):
             return job
         if job is None:
-            return HeldBack(seconds=ASK_SECONDS) if self.alone.is_busy(search.worker) else None
+            return HeldBack(seconds=_ASK_SECONDS) if self.alone.is_busy(search.worker) else None
         if not job.is_suspect:
             return job
-        async with self.alone.turn():
+        async with self.alone.turn:
             is_second = await self.alone.is_second(job, search.worker, search.token)
             if is_second:
                 await self.release(job, search.token)
-        self.alone.note(search.worker)
-        return HeldBack(seconds=ASK_SECONDS) if is_second else job
+        self.alone.holders.note(search.worker)
+        return HeldBack(seconds=_ASK_SECONDS) if is_second else job
 
     async def _write(self, job: Job, change: Transition) -> AppliedTransition | None:
-        """Apply a transition; an error that nobody foresaw says that the outcome cannot be stored."""
+        """Apply a transition; an unforeseen error becomes an input error, as the outcome cannot be stored."""
         try:
             return await self._jobs.apply(job.id, job.queue, change)
         except JobQueueError:
             raise
         except Exception as error:
-            log.exception("outcome cannot be stored", job_id=job.id, outcome=change.outcome.value)
+            log.exception("outcome not stored", job_id=job.id, outcome=change.outcome.value)
             field = "result" if change.target is states.State.SUCCESS else "reason"
             raise InvalidInputError({field: [f"cannot be stored: {words(error)}"]}) from error
 
 
-def _change(job: Job, token: str, verdict: Success | Failure | Death) -> Transition:
+def _change(job: Job, token: str, verdict: Success | Failure | Death | RunAgain, max_retries: int) -> Transition:
     match verdict:
         case Success():
             return transitions.succeed(job, token, payload.check_result(verdict.result), code=verdict.code)
@@ -302,24 +329,23 @@ def _change(job: Job, token: str, verdict: Success | Failure | Death) -> Transit
             )
         case Death():
             return transitions.die(job, token, verdict.error, code=verdict.code)
-
-
-def _retry(job: Job, token: str, verdict: RunAgain, most: int) -> Transition:
-    return transitions.retry(job, token, delay=verdict.delay, error=verdict.error, code=verdict.code, most=most)
+        case RunAgain(delay=delay, error=error, code=code):
+            most = _most_retries(job, token, max_retries)
+            return transitions.retry(job, token, delay=delay, error=error, code=code, most=most)
 
 
 def _most_retries(job: Job, token: str, most: int) -> int:
-    """Return how often a job may go back uncounted, so that a report that is repeated asks for what it led to."""
-    for one in reversed(job.history):
-        if one.token == token and one.outcome is Outcome.RETRY:
+    """Return how often a job may go back uncounted; a repeated report gets the limit that repeats its first outcome."""
+    for attempt in reversed(job.history):
+        if attempt.token == token and attempt.outcome is Outcome.RETRY:
             return sys.maxsize
-        if one.token == token and one.error is not None and one.error.kind == transitions.ENDLESS:
+        if attempt.token == token and attempt.error is not None and attempt.error.kind == transitions.ENDLESS:
             return -1
     return most
 
 
 def ran_out(job: Job) -> bool:
-    """Return True if the time of the attempt has made the lease end."""
+    """Return True if the lease ended because of the time limit of the attempt."""
     margin = job.claim.margin if job.claim else 0
     return (
         job.timeout is not None
@@ -330,7 +356,7 @@ def ran_out(job: Job) -> bool:
 
 
 def reaped(job: Job, token: str, *, unmarked_at: datetime | None = None) -> Transition:
-    """Return the transition of a job whose lease has ended: one failed attempt, whoever notices first.
+    """Return the transition of a job whose lease has ended: one failed attempt.
 
     Args:
         job: as claimed.

@@ -1,4 +1,4 @@
-"""The jobs that a running one is related to, and those it adds to its batch."""
+"""The relatives of a running job: its parent, its children, its dependencies and its batch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class JobRelatives:
         self._job = job
 
     async def parent(self) -> Job | None:
-        """Return the job whose child this one is, or ``None``."""
+        """Return the job that created this one as a child, or ``None``."""
         return await self._listing.parent(self._job)
 
     async def children(self, load: Callable[[str], Any] | None = None) -> list[Job]:
@@ -52,7 +52,7 @@ class JobRelatives:
             raise ResultUnavailableError(f"job {self._job.id} has no child {child_id}, or it was deleted") from None
 
     async def result(self, job_id: str) -> Any:
-        """Return the result of a job that this one depended on, however large.
+        """Return the result of a dependency, however large.
 
         Raises:
             ResultUnavailableError: the job was deleted, or started anew.
@@ -78,14 +78,7 @@ class JobRelatives:
         return await self._listing.page(query.at(cursor))
 
     async def add(self, kind: str, data: Mapping[str, Any] | None, after: Sequence[str], how: Mapping[str, Any]) -> str:
-        """Add a job to the batch of this one, also if that is sealed; return its id.
-
-        Args:
-            kind: its type.
-            data: its input.
-            after: refs of the batch, or ids, that have to succeed first.
-            how: ``ref``, ``blocks`` (refs or ids of waiting jobs of the batch that are to wait for it too), and any
-                other field of a new job. A job whose ref is in the batch already is that job.
+        """Add a job to the batch of this one, also to a sealed batch; return its id. The arguments are as for handlers.
 
         Raises:
             InvalidInputError: naming each unacceptable field, or this job belongs to no batch.
@@ -104,13 +97,13 @@ class JobRelatives:
         """Add jobs to the batch of this one, all or none; return their ids in their order.
 
         Raises:
-            InvalidInputError: naming each unacceptable one, or this job belongs to no batch.
+            InvalidInputError: naming each unacceptable job, or this job belongs to no batch.
             ConflictError: this job is not running any more.
         """
         if self._job.batch_id is None or self._job.claim is None:
             raise InvalidInputError({"batchId": ["the job belongs to no batch"]})
         added = await self._batches.add(self._job.batch_id, members, token=self._job.claim.token)
-        return [one.id for one in added]
+        return [member.id for member in added]
 
 
 _OWN: Final = frozenset({"ref", "blocks"})

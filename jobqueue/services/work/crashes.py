@@ -1,4 +1,4 @@
-"""Decide whether a lease that has ended is a failed attempt of its job, or the crash of a worker that ran several."""
+"""Tell the failed attempt of a job from the crash of a worker that ran several jobs, when a lease ends."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class CrashDetector:
-    """Looks at the workers of jobs whose leases have ended."""
+    """Examines the workers of jobs whose leases have ended."""
 
     def __init__(self, neighbours: NeighbourStore) -> None:
         self.neighbours = neighbours
 
     async def look(self, jobs: Sequence[Job]) -> CrashFindings:
-        """Read what runs on the workers of some jobs."""
+        """Read the jobs that run on the workers of some jobs."""
         workers = {job.claim.worker for job in jobs if job.claim is not None}
         return CrashFindings(self.neighbours, await self.neighbours.of(workers) if workers else None)
 
@@ -40,44 +40,44 @@ class CrashFindings:
         self._marked: set[str] = set()
 
     async def verdict(self, job: Job, token: str) -> Transition | None:
-        """Return what becomes of a job whose lease has ended; ``None`` while the silence of its worker is too short.
+        """Return the transition of a job whose lease has ended; ``None`` while the silence of its worker is too short.
 
-        Before the first job of a worker that is gone gets a transition, all jobs that ran beside it get a note. So a
-        reaper that sees only the last of them, because others or it itself took the rest back, still knows.
+        Before the first job of a dead worker gets a transition, all jobs that ran beside it get a note. So a reaper
+        that sees only the last of these jobs still knows of the crash.
         """
-        one = self._find(job, token)
-        if one is None:
-            # Renewed or ended meanwhile: the guard of the transition says so.
+        run = self._find(job, token)
+        if run is None:
+            # The job was renewed or has ended meanwhile: then the guard of the transition refuses.
             return reaped(job, token)
-        fate = await self._fate(job, one)
+        fate = await self._fate(job, run)
         if fate is CrashVerdict.OPEN:
             return None
         if fate is CrashVerdict.COUNTED:
-            return reaped(job, token, unmarked_at=one.reset_at)
+            return reaped(job, token, unmarked_at=run.reset_at)
         return reaped(job, token) if job.attempts <= 1 or job.is_suspect else _crashed(job, token)
 
-    async def _fate(self, job: Job, one: Neighbour) -> CrashVerdict:
-        if self._company is None or self._company.now is None or one.token in self._marked:
+    async def _fate(self, job: Job, run: Neighbour) -> CrashVerdict:
+        if self._company is None or self._company.now is None or run.token in self._marked:
             return CrashVerdict.CRASH
-        others = [other for other in self._company.jobs[one.worker] if other.token != one.token]
-        found = crash.verdict(
-            one,
-            others,
-            signed_at=self._company.signed_at.get(one.worker),
+        beside = [other for other in self._company.jobs[run.worker] if other.token != run.token]
+        fate = crash.verdict(
+            run,
+            beside,
+            signed_at=self._company.signed_at.get(run.worker),
             now=self._company.now,
             timed_out=ran_out(job),
         )
-        if found is CrashVerdict.CRASH and not one.is_marked:
-            together = crash.group(one, others)
+        if fate is CrashVerdict.CRASH and not run.is_marked:
+            together = crash.group(run, beside)
             await self._neighbours.mark(together)
             self._marked |= {other.token for other in together}
-        return found
+        return fate
 
     def _find(self, job: Job, token: str) -> Neighbour | None:
         if self._company is None or job.claim is None:
             return None
         running = self._company.jobs.get(job.claim.worker, ())
-        return next((one for one in running if one.token == token and one.job_id == job.id), None)
+        return next((run for run in running if run.token == token and run.job_id == job.id), None)
 
 
 def _crashed(job: Job, token: str) -> Transition:

@@ -1,4 +1,4 @@
-"""Claims jobs for the processors of this process and runs them, so many at a time."""
+"""Claim jobs for the processors of this process and run them, up to a number at a time."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _LONGEST_PATIENCE: Final = 0.1
 
 @dataclass(slots=True)
 class _Demand:
-    """How many jobs of a lane may wait: exactly as many claims are made, and none that must find nothing.
+    """The number of jobs of a lane that may wait, which is the number of claims that are worth a request.
 
     Attributes:
         taken: claims under way and jobs running.
-        held_until: when to ask again, as a limit of the queue holds the jobs back; a reading of the loop's clock.
-        patience: how long, in seconds, to let others go first that have heard the same.
+        held_until: the time of the next claim while a limit holds jobs back, by the loop's clock.
+        patience: seconds for which processes with the same wake-up may go first.
     """
 
     known: float = math.inf
@@ -79,14 +79,14 @@ class Dispatcher:
     the next job while its outcome is being recorded.
 
     Args:
-        work: the life of jobs.
+        work: claims jobs and records outcomes.
         keeper: renews leases.
-        wakeups: tell of new work; the poll is the safety net.
-        lanes: what this process can run at present.
+        notifier: tells of new jobs; the poll is the safety net.
+        lanes: returns the jobs that this process can run at present.
         concurrency: jobs at a time.
         poll_interval: seconds between looks without a wake-up.
         worker: the name under which jobs are claimed.
-        count: is called with the loop's name for every unforeseen error.
+        count: called with the loop's name for every unforeseen error.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Dispatcher:
         self._poll_interval = poll_interval
         self._worker = worker
         self._count = count
-        self._appetites: dict[Key, _Demand] = {}
+        self._demands: dict[Key, _Demand] = {}
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
@@ -125,12 +125,12 @@ class Dispatcher:
 
     @property
     def running(self) -> int:
-        """How many jobs run now."""
+        """The number of running jobs."""
         return len(self._running)
 
     @property
     def is_running(self) -> bool:
-        """Whether it claims jobs."""
+        """True while the dispatcher claims jobs."""
         return not self._ended.is_set() and not self._stopping.is_set()
 
     def _clock(self) -> float:
@@ -139,7 +139,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Claim and run jobs until `stop`."""
         self._ended.clear()
-        deaf = self._notifier.listen(self._hear)
+        deaf = self._notifier.listen(self._on_wakeup)
         turns = LoopErrors("claiming", self._count)
         poll_at = self._clock()
         try:
@@ -152,7 +152,7 @@ class Dispatcher:
             self._ended.set()
 
     async def _look(self, poll_at: float) -> float:
-        """Claim what there is, and wait until there may be more; return when to poll next."""
+        """Claim waiting jobs, and wait until there may be more; return the time of the next poll."""
         self._woken.clear()
         self._looked_at = self._clock()
         if self._looked_at >= poll_at:
@@ -175,13 +175,13 @@ class Dispatcher:
         """Stop claiming, let running jobs finish for ``grace`` seconds, give the others back.
 
         Returns:
-            How many were given back.
+            The number of jobs given back.
         """
         self._stopping.set()
         self._woken.set()
         if self._runners:
             await asyncio.wait(set(self._runners), timeout=grace)
-        # A claim that is still under way would take the very job that is given back, only to give it back again.
+        # A claim under way would take a job that is given back, only to give it back again.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 await self._quiet.wait()
@@ -196,7 +196,7 @@ class Dispatcher:
             await asyncio.gather(*self._runners, return_exceptions=True)
         return len(left)
 
-    def _hear(self, wake: Wakeup) -> None:
+    def _on_wakeup(self, wake: Wakeup) -> None:
         if wake.kind == "killed":
             for execution in self._running.values():
                 if execution.job.id == wake.job_id:
@@ -208,20 +208,20 @@ class Dispatcher:
             self._wake_all()
         else:
             self._wake_some(wake)
-        if wake.kind == "room" and any(one.job.id == wake.job_id for one in self._running.values()):
-            # Whoever ran it here looks for the next job at once.
+        if wake.kind == "room" and any(run.job.id == wake.job_id for run in self._running.values()):
+            # The runner of that job claims the next job at once.
             return
         self._woken.set()
 
     def _wake_some(self, wake: Wakeup) -> None:
-        """Note what one queue, or any queue that has room now, may have.
+        """Note that a queue, or any queue that has room now, may have jobs.
 
-        What another process tells, all others hear at the same moment: those that are held back ask a little later,
-        each at its own time, and once for all they hear until then.
+        All processes hear of a job at the same moment. Lanes that are held back ask a little later, each at a time of
+        its own, and once for all wake-ups until then.
         """
         now = self._clock()
         share = random.uniform(0.5, 1) if wake.relayed or wake.kind == "ready" else 0  # noqa: S311 - as above
-        for (queue, _, _), demand in self._appetites.items():
+        for (queue, _, _), demand in self._demands.items():
             if wake.queue not in {None, queue}:
                 continue
             if wake.kind == "room":
@@ -233,36 +233,34 @@ class Dispatcher:
     def _wake_all(self, *, ask: bool = True) -> None:
         lanes = self._lanes()
         keys = {lane.key for lane in lanes}
-        # Lanes come and go with the configuration of queues; jobs of a lane that has gone may still run.
-        self._appetites = {key: one for key, one in self._appetites.items() if key in keys or one.taken}
+        # Lanes come and go with the configuration of queues; jobs of a removed lane may still run.
+        self._demands = {key: demand for key, demand in self._demands.items() if key in keys or demand.taken}
         for key in keys:
-            demand = self._appetites.setdefault(key, _Demand())
+            demand = self._demands.setdefault(key, _Demand())
             demand.wake(math.inf, 0 if ask else demand.held_until)
 
     def _next_look(self, poll_at: float) -> float:
-        """Return when to look for work without being woken: at the next poll, or when a limit lets a job start."""
+        """Return the time of the next look without a wake-up: at the next poll, or when a limit lets a job start."""
         if self._busy >= self._concurrency:
             return poll_at
-        held = [demand.held_until for demand in self._appetites.values() if demand.known >= 1]
+        held = [demand.held_until for demand in self._demands.values() if demand.known >= 1]
         return min([poll_at, *(until for until in held if until > self._looked_at)])
 
     async def _fill(self) -> None:
-        """Claim as long as there are free places and something is found."""
+        """Claim as long as there are free places and jobs."""
         burst = 1
         while not self._stopping.is_set() and (free := self._concurrency - self._busy) > 0:
             count = min(burst, free, _MOST_CLAIMS)
-            found = [await self._begin_one()] if count == 1 else await self._begin_several(count)
-            if not any(found):
+            begun = [self._begin_one() for _ in range(count)]
+            # One claim needs no task of its own.
+            if not any([await begun[0]] if count == 1 else await asyncio.gather(*begun)):
                 return
             burst *= 2
 
-    async def _begin_several(self, count: int) -> list[bool]:
-        return await asyncio.gather(*(self._begin_one() for _ in range(count)))
-
     async def _begin_one(self) -> bool:
-        """Claim a job and begin to run it; tell whether there was one.
+        """Claim a job and begin to run it; return false if no job waits.
 
-        Each does so by itself, so that an error of one leaves no job of another without a run.
+        Each call stands alone, so that an error of one call leaves no job of another call without a run.
         """
         execution = None
         self._busy += 1
@@ -279,7 +277,7 @@ class Dispatcher:
         return True
 
     async def _runner(self, execution: Execution) -> None:
-        """Run a job, and then others as long as there are any."""
+        """Run a job, and then further jobs as long as there are any."""
         turns = LoopErrors("runs", self._count)
         try:
             with turns.turn():
@@ -299,7 +297,7 @@ class Dispatcher:
             finally:
                 ended = asyncio.create_task(self._settle(execution))
             if self._stopping.is_set() or execution.job.slots:
-                # A job that has a slot leaves it only when its outcome is recorded.
+                # A job releases its slot only when its outcome is recorded.
                 await ended
             if self._stopping.is_set():
                 return
@@ -309,7 +307,7 @@ class Dispatcher:
         try:
             await execution.settle()
         except Exception:
-            log.exception("outcome could not be recorded", job_id=execution.job.id)
+            log.exception("outcome not recorded", job_id=execution.job.id)
         finally:
             self._running.pop(execution.token, None)
 
@@ -319,7 +317,7 @@ class Dispatcher:
         self._turn += 1
         for step in range(len(lanes)):
             lane = lanes[(self._turn + step) % len(lanes)]
-            demand = self._appetites.setdefault(lane.key, _Demand())
+            demand = self._demands.setdefault(lane.key, _Demand())
             if self._stopping.is_set() or not demand.wants(lane.limit, self._clock()):
                 continue
             demand.taken += 1
@@ -347,11 +345,11 @@ class Dispatcher:
                 under=lane.config,
             )
         except DatabaseError as error:
-            log.warning("cannot claim", queue=lane.queue, error=str(error))
+            log.warning("claim failed", queue=lane.queue, error=str(error))
             claimed = None
         except Exception:
-            # Whatever it is, the other lanes go on, and this one at the next poll.
-            log.exception("cannot claim", queue=lane.queue)
+            # The other lanes go on, and this one at the next poll.
+            log.exception("claim failed", queue=lane.queue)
             claimed = None
         finally:
             self._claiming -= 1
@@ -367,7 +365,7 @@ class Dispatcher:
         return claimed
 
     def _begin(self, claimed: ClaimedJob, lane: Lane, demand: _Demand) -> Execution | None:
-        """Return the run of a claimed job; a job that cannot be run goes back, and others are looked for at once."""
+        """Return the run of a claimed job; give a job without a processor back, and look for others at once."""
 
         def ended() -> None:
             demand.taken -= 1
@@ -375,8 +373,8 @@ class Dispatcher:
         try:
             return Execution(claimed, lane.processor(claimed.job), self._work, self._keeper, ended)
         except Exception as error:
-            log.exception("job without a processor", job_id=claimed.job.id, queue=lane.queue)
-            self._work.give_back(claimed, error)
+            log.exception("processor missing", job_id=claimed.job.id, queue=lane.queue)
+            self._work.give_backs.give_back(claimed.job, claimed.token, error)
             ended()
             self._woken.set()
             return None

@@ -1,4 +1,4 @@
-"""One run of one claimed job: under its lease, its time limit, and whoever may stop it."""
+"""One run of one claimed job, under its lease and its time limit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import stamina
 
-from jobqueue.domain.errors import (
-    DatabaseError,
-    InvalidInputError,
-    StaleTokenError,
-    TooLargeError,
-    WriteRefusedError,
-)
+from jobqueue.domain.errors import DatabaseError, InvalidInputError, StaleTokenError, TooLargeError, WriteRefusedError
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.text import told, type_name
 from jobqueue.domain.work import result_text
@@ -34,12 +28,12 @@ log = get_logger(__name__)
 _SETTLE_SECONDS: Final = 3600.0
 _CANCELLED: Final = "the run was cancelled, but not by the queue"
 _MOST_REFUSALS: Final = 8
-"""Refusals of a write, within about 20 seconds, after which its outcome is recorded in plain words instead."""
+"""Refusals of a write, within about 20 seconds, after which an outcome is recorded without its details."""
 _PLAIN: Final = "the outcome cannot be stored"
 
 
 class Execution:
-    """Runs a claimed job, then records how it ended. `run` and `settle` are called once each, in this order.
+    """Runs a claimed job, then records its outcome. `run` and `settle` are called once each, in this order.
 
     Args:
         claimed: the job.
@@ -50,12 +44,7 @@ class Execution:
     """
 
     def __init__(
-        self,
-        claimed: ClaimedJob,
-        processor: Processor,
-        work: Attempts,
-        keeper: LeaseKeeper,
-        ended: Callable[[], None],
+        self, claimed: ClaimedJob, processor: Processor, work: Attempts, keeper: LeaseKeeper, ended: Callable[[], None]
     ) -> None:
         self.job = claimed.job
         self.token = claimed.token
@@ -72,11 +61,11 @@ class Execution:
         self._explained: set[str] = set()
 
     async def run(self) -> None:
-        """Run the job until it ends, its time is over, it is lost, or it is to be given back."""
+        """Run the job until it ends, times out, loses its claim, or is given back."""
         try:
             await self._run()
         except Exception as error:
-            log.exception("run broke", job_id=self.job.id)
+            log.exception("run failed", job_id=self.job.id)
             self._verdict = _broken(error)
         finally:
             self._ended()
@@ -98,50 +87,50 @@ class Execution:
         elif not self._task.cancelled():
             self._verdict = self._outcome(self._task)
             if self._lost and isinstance(self._verdict, Failure):
-                # A handler that was told to stop has stopped in a way of its own.
+                # The handler was told to stop and has raised an error of its own.
                 self._verdict = None
         elif not (self._lost or self._cut_off or self._leaving):
             self._verdict = Failure(error=JobError(kind="cancelled", message=_CANCELLED))
 
     async def settle(self) -> None:
-        """Record the outcome, or give the job back, however long the database may be away."""
+        """Record the outcome, or give the job back, also after a long outage of the database."""
         try:
             if self._verdict is not None:
                 await self._record(self._verdict)
             elif self._lost:
-                log.warning("job lost while it ran", job_id=self.job.id)
+                log.warning("lease lost", job_id=self.job.id)
             elif self._cut_off:
                 await self._give_back()
             else:
                 await self._work.release(self.job, self.token)
         except StaleTokenError as error:
-            log.warning("outcome came too late", job_id=self.job.id, reason=str(error))
+            log.warning("outcome recorded late", job_id=self.job.id, reason=str(error))
         except (DatabaseError, WriteRefusedError) as error:
-            log.warning("outcome could not be recorded", job_id=self.job.id, error=str(error))
+            log.warning("outcome not recorded", job_id=self.job.id, error=str(error))
         finally:
             self._keeper.let_go(self.token)
 
     def lose(self, reason: str) -> None:
-        """Stop the run: its claim is lost, so that nothing it does counts any more."""
+        """Stop the run, which does not count any more because its claim is lost."""
         if not self._lost:
             self._lost = True
-            log.info("stopping a job", job_id=self.job.id, reason=reason)
+            log.info("job stopped", job_id=self.job.id, reason=reason)
             self._cancel()
 
     def _lose_touch(self, reason: str) -> None:
-        """Stop the run: somebody else may run the job from now on. If nobody does, it is given back, uncounted."""
+        """Stop the run, because another worker may take the job from now on; otherwise the job goes back, uncounted."""
         if not self._lost and not self._cut_off:
             self._cut_off = True
-            log.warning("stopping a job", job_id=self.job.id, reason=reason)
+            log.warning("job stopped", job_id=self.job.id, reason=reason)
             self._cancel()
 
     def release(self) -> None:
-        """Stop the run and give the job back, uncounted; asked a second time, do not wait for it to stop."""
+        """Stop the run and give the job back, uncounted; a second call does not wait for the end of the run."""
         self._leaving = True
         self._cancel()
 
     def check_claim(self) -> None:
-        """Ask the database at once whether the claim still holds."""
+        """Check the claim in the database at once."""
         self._keeper.check(self.token)
 
     def _cancel(self) -> None:
@@ -161,7 +150,7 @@ class Execution:
             if (self._lost or self._leaving) and attempt.num > 1:
                 return
             if attempt.num > 1:
-                log.warning("recording an outcome again", job_id=self.job.id, attempt=attempt.num)
+                log.warning("outcome write repeated", job_id=self.job.id, attempt=attempt.num)
             with attempt:
                 try:
                     await self._settle(verdict)
@@ -173,7 +162,7 @@ class Execution:
                     return
 
     async def _settle(self, verdict: Verdict) -> None:
-        """Record a verdict; one that cannot be stored becomes another, and the log of the job says why."""
+        """Record a verdict; replace a verdict that cannot be stored, and say why in the log of the job."""
         if isinstance(verdict, Success) and verdict.warning is not None:
             await self._explain(verdict.warning, "warning")
         try:
@@ -187,17 +176,17 @@ class Execution:
                 await self._work.settle(self.job, self.token, without_details(verdict, _PLAIN))
 
     async def _settle_plainly(self, verdict: Verdict, refusal: WriteRefusedError) -> None:
-        """Record the kind of a verdict whose write is refused again and again; give up if that is refused, too."""
+        """Record the kind of a verdict whose write is refused repeatedly; give up if that is refused, too."""
         try:
             await self._work.settle(self.job, self.token, without_details(verdict, f"{_PLAIN}: {refusal}"))
         except WriteRefusedError as error:
-            log.warning("outcome could not be recorded", job_id=self.job.id, error=str(error))
+            log.warning("outcome not recorded", job_id=self.job.id, error=str(error))
 
     async def _explain(self, message: str, level: str) -> None:
-        """Add a line to the job's log, once; a line that cannot be stored does not hold up the outcome."""
+        """Add a line to the job's log, once; a line that cannot be stored does not delay the outcome."""
         if message in self._explained:
             return
-        log.warning("outcome recorded otherwise", job_id=self.job.id, reason=message)
+        log.warning("outcome replaced", job_id=self.job.id, reason=message)
         with contextlib.suppress(InvalidInputError, TooLargeError):
             await self._work.report(self.job, self.token, lines=[(message, level)])
         self._explained.add(message)
@@ -210,7 +199,7 @@ class Execution:
         error = task.exception()
         if error is None:
             return task.result()
-        log.error("a processor broke", job_id=self.job.id, exc_info=error)
+        log.error("processor failed", job_id=self.job.id, exc_info=error)
         return _broken(error)
 
     def _timeout(self) -> Verdict:
@@ -219,10 +208,10 @@ class Execution:
 
 
 def _instead(verdict: Verdict, error: InvalidInputError | TooLargeError) -> tuple[Verdict, str, str]:
-    """Return the verdict that is recorded for an unstorable one, and the line that says so, with its level.
+    """Return the replacement of an unstorable verdict, with a log line about it and the level of the line.
 
-    A result becomes its text. A result that is no data, such as an object, is a failure; so is a result, or its text,
-    over the limit: who depends on the job gets all of the result or none.
+    A result becomes its text. A result that is no data, such as an object, becomes a failure. So does a result, or its
+    text, over the limit: dependents get all of a result or none.
     """
     if isinstance(verdict, Success) and isinstance(error, InvalidInputError):
         try:

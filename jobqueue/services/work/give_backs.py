@@ -1,4 +1,4 @@
-"""Give claimed jobs back that nobody runs: their worker has failed, or is gone, before it began."""
+"""Give claimed jobs back that no worker runs, because their worker failed or went away before the run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 DRAIN_SECONDS: Final = 5.0
-"""How long a process that stops waits for its give-backs; then it leaves the jobs to their leases."""
+"""Seconds that a stopping process waits for its give-backs before it leaves the jobs to their leases."""
 _LEASE_SECONDS: Final = 60.0
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
@@ -39,12 +39,12 @@ _MOST_UNKNOWN: Final = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Unknown:
-    """A claim whose outcome is not known; times are of the steady clock.
+    """A claim of unknown outcome; times are of the steady clock.
 
     Attributes:
-        error: why not.
-        settled_at: a look later than this finds the job, unless the server was held up.
-        until: how long to look.
+        error: of the claim.
+        settled_at: a look after this time finds the job, unless the server was delayed.
+        until: the end of the looks.
     """
 
     error: BaseException
@@ -55,15 +55,15 @@ class _Unknown:
 class GiveBacks:
     """Give claimed jobs back in the background, uncounted.
 
-    A job that is claimed and never begun would hold its place until its lease ends, and lose an attempt.
+    Otherwise a job that is claimed and never begun would hold its place until its lease ends, and lose an attempt.
 
     Args:
-        jobs: for a look at a job.
-        claims: for a look for the token of a claim.
-        apply: makes a transition happen, with all its consequences.
+        jobs: reads jobs.
+        claims: finds jobs by the tokens of claims.
+        apply: applies a transition with all its consequences.
 
     Attributes:
-        turns: survive errors nobody foresaw.
+        turns: survive unforeseen errors.
     """
 
     def __init__(self, jobs: JobStore, claims: ClaimStore, apply: Callable[[Job, Transition], Awaitable[None]]) -> None:
@@ -78,15 +78,15 @@ class GiveBacks:
         self.turns = LoopErrors("give-backs", longest=_LONGEST_PAUSE)
 
     def give_back(self, job: Job, token: str, error: BaseException | None = None) -> None:
-        """Give a job back that was claimed and is not run; ``error`` says why, if something went wrong."""
+        """Give a claimed job back that is not run; ``error`` is the reason, if any."""
         self._later(self._give_back(job, token, error))
 
     def after(self, call: asyncio.Task[Any], search: ClaimSearch) -> None:
-        """Give back whatever a claim finds that is still under way."""
+        """Give back the job of a claim that is still under way."""
         self._later(self._after(call, search))
 
     def look_for(self, search: ClaimSearch, error: BaseException) -> None:
-        """Look for the job of a claim that has failed: the server may have made it, or make it yet."""
+        """Look for the job of a failed claim, which the server may still have made, or make later."""
         now = steady()
         settled_at = now if search.until is None else max(now, search.until.asked_at + search.until.seconds)
         until = now + (search.lease or _LEASE_SECONDS)
@@ -98,7 +98,7 @@ class GiveBacks:
             self._looking = self._later(self._look())
 
     async def drain(self, within: float = DRAIN_SECONDS) -> None:
-        """Wait for what goes on in the background, for ``within`` seconds; then leave the jobs to their leases."""
+        """Wait up to ``within`` seconds for give-backs; then leave the jobs to their leases."""
         self._draining = True
         self._hurried.set()
         try:
@@ -107,7 +107,7 @@ class GiveBacks:
                     await asyncio.wait(set(self._tasks))
         except TimeoutError:
             left = set(self._tasks)
-            log.warning("claimed jobs are left to their leases", count=len(left))
+            log.warning("claimed jobs abandoned", count=len(left))
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
@@ -123,8 +123,8 @@ class GiveBacks:
     async def _after(self, call: asyncio.Task[Any], search: ClaimSearch) -> None:
         await asyncio.wait({call})
         error = asyncio.CancelledError() if call.cancelled() else call.exception()
-        if error is None and isinstance(found := call.result(), Job):
-            await self._give_back(found, search.token, None)
+        if error is None and isinstance(job := call.result(), Job):
+            await self._give_back(job, search.token, None)
         elif error is not None and not isinstance(error, LateClaimError):
             self.look_for(search, error)
 
@@ -135,27 +135,23 @@ class GiveBacks:
         pause = _FIRST_PAUSE
         while True:
             with self.turns.turn():
-                if await self._has_given_back(job, change):
+                try:
+                    await self._apply(job, change)
+                except (StaleTokenError, NotFoundError):
+                    # The job has ended or is claimed anew.
+                    return
+                except DatabaseError as refused:
+                    log.warning("claimed job not given back", job_id=job.id, error=str(refused))
+                else:
                     return
             if steady() + pause > until:
-                log.warning("a claimed job is left to its lease", job_id=job.id)
+                log.warning("claimed job abandoned", job_id=job.id)
                 return
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _has_given_back(self, job: Job, change: Transition) -> bool:
-        try:
-            await self._apply(job, change)
-        except (StaleTokenError, NotFoundError):
-            # It has ended, or is claimed anew: there is nothing to give back.
-            return True
-        except DatabaseError as error:
-            log.warning("a claimed job is not given back yet", job_id=job.id, error=str(error))
-            return False
-        return True
-
     async def _look(self) -> None:
-        """Look for the jobs of unknown claims, often at first, as long as there are any."""
+        """Look for the jobs of unknown claims, often at first, as long as there are unknown claims."""
         pause = _FIRST_PAUSE
         while self._unknown:
             if self._hurried.is_set():
@@ -171,24 +167,24 @@ class GiveBacks:
     async def _look_once(self) -> None:
         asked_at = steady()
         tokens = list(self._unknown)
-        found = await self._claims.held(tokens)
-        for token, job_id in found.items():
+        held = await self._claims.held(tokens)
+        for token, job_id in held.items():
             with contextlib.suppress(NotFoundError):
                 job = await self._jobs.lean(job_id)
-                log.info("a claim of unknown outcome is found", job_id=job_id)
+                log.info("unknown claim found", job_id=job_id)
                 self.give_back(job, token, self._unknown[token].error)
             self._unknown.pop(token, None)
         for token in tokens:
-            one = self._unknown.get(token)
-            if one is not None and asked_at > (one.settled_at if self._draining else one.until):
+            claim = self._unknown.get(token)
+            if claim is not None and asked_at > (claim.settled_at if self._draining else claim.until):
                 del self._unknown[token]
 
 
 def given_back(job: Job, token: str, error: BaseException | None) -> Transition:
     """Return the transition of a claimed job that was not run, uncounted.
 
-    A job that cannot be begun again and again waits longer each time, so that it holds up no other job. A cancelled
-    call says nothing about the job.
+    A job that fails to begin repeatedly waits longer each time, so that it blocks no other job. A cancelled call says
+    nothing about the job.
     """
     before = 0
     for entry in reversed(job.history[:-1]):

@@ -20,9 +20,9 @@ class Lane:
     """Jobs that this process can run: of one queue, of some types or (``None``) of any but the excluded ones.
 
     Attributes:
-        limit: how many of the lane may run at a time in this process.
-        stop_seconds: how long a run of the lane may take to end when its time is over.
-        config: the queue's configuration that asks for the lane, if one does: under another the lane claims nothing.
+        limit: jobs of the lane at a time in this process.
+        stop_seconds: seconds that a run may take to end after its time is over.
+        config: the queue's configuration that asks for the lane, if any; under another one the lane claims nothing.
     """
 
     queue: str

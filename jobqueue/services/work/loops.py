@@ -1,4 +1,4 @@
-"""Background work that any process may do at any time: promote due jobs, reap hanging ones, fire what is left over."""
+"""Background loops that any process may run at any time: promote due jobs and reap hanging jobs."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _SHORTEST_WAIT: Final = 0.001
 _MOST_GAPS: Final = 100
 _AT_ONCE: Final = 500
 _LISTEN_SECONDS: Final = 1.0
-"""Between looks at a worker whose silence is too short to say that it is gone."""
+"""Seconds between looks at a worker that is silent for too short a time to count as dead."""
 _SHORTEST_LEASE: Final = BOUNDS["lease"][0]
 
 
 class Loop:
-    """Does something again and again, until cancelled; an error is logged and the next turn tries anew.
+    """Takes turns until cancelled; an error is logged, and the next turn tries again.
 
     Args:
         name: for the log.
-        run_once: one turn; may return in how many seconds the next one is due, if sooner than ``every``.
+        run_once: one turn; may return the seconds until the next turn, if fewer than ``every``.
         every: seconds between turns.
 
     Attributes:
-        turns: survive errors nobody foresaw.
+        turns: survive unforeseen errors.
     """
 
     def __init__(self, name: str, run_once: Callable[[], Awaitable[float | None]], *, every: float) -> None:
@@ -64,20 +64,17 @@ class Loop:
             self._woken.clear()
             wait = self._every
             with self.turns.turn():
-                sooner = await self._take_turn()
+                try:
+                    sooner = await self._run_once()
+                except DatabaseError as error:
+                    log.warning("maintenance delayed", loop=self._name, error=str(error))
+                    sooner = None
                 if sooner is not None:
                     wait = min(wait, max(sooner, _SHORTEST_WAIT))
             wait = self.turns.pause or wait
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._woken.wait()
-
-    async def _take_turn(self) -> float | None:
-        try:
-            return await self._run_once()
-        except DatabaseError as error:
-            log.warning("maintenance waits for the database", loop=self._name, error=str(error))
-            return None
 
 
 class Promoter:
@@ -88,18 +85,18 @@ class Promoter:
         self._notifier = notifier
 
     async def run_once(self) -> float | None:
-        """Promote what is due; return in how many seconds the next job will be."""
+        """Promote due jobs; return the seconds until the next job is due."""
         if await self._jobs.promote_due():
             self._notifier.tell(Wakeup(kind="ready"))
         return await self._jobs.seconds_to_next_due()
 
 
 class LeaseGrace:
-    """Decides whose missing heartbeats count.
+    """Decides which ended leases count.
 
-    After an outage of the database every living worker's lease has ended, and each needs the chance to renew it. So a
-    job is reaped only if this process has seen the database without a gap of more than half the job's lease for at
-    least one whole lease. The start of the process is the end of a gap too.
+    After an outage of the database the leases of living workers have ended, too, and each worker needs time to renew.
+    So a job is reaped only if this process has seen the database for at least one whole lease, without a gap of more
+    than half a lease. The start of the process is the end of a gap, too.
     """
 
     def __init__(self, now: float) -> None:
@@ -111,8 +108,8 @@ class LeaseGrace:
 
         Args:
             now: of a steady clock, in seconds.
-            leap: seconds that have passed by the clock of the database, and not by the steady one: that clock was set
-                forward, or this host slept. Then leases have ended of workers that could not renew them, too.
+            leap: seconds that have passed by the clock of the database, and not by the steady clock: the first clock
+                was set forward, or this host slept. Then leases of living workers have ended, too.
         """
         gap = max(now - self._last, leap)
         self._gaps = [*[known for known in self._gaps if known[0] > gap], (gap, now)]
@@ -122,25 +119,25 @@ class LeaseGrace:
         self._last = now
 
     def patience(self, now: float) -> float:
-        """Return the longest lease that may be reaped at all."""
+        """Return the longest lease that may be reaped, in seconds."""
         return now - self._gaps[0][1]
 
     def allows(self, lease: float, now: float) -> bool:
-        """Tell whether a job with this lease in seconds may be reaped."""
+        """Return true if a job with this lease in seconds may be reaped."""
         lease = max(lease, _SHORTEST_LEASE)
         return all(now - ended_at >= lease for gap, ended_at in self._gaps if gap > lease / 2)
 
     def pace(self, lease: float) -> float:
-        """Return how often, in seconds, the database has to be seen so that a job with this lease will be allowed.
+        """Return the seconds between looks at the database after which a job with this lease can be reaped.
 
-        Looks that are further apart are gaps themselves: without this, no lease shorter than twice the usual interval
-        would ever count as ended.
+        Looks that are further apart are gaps themselves: without this pace, no lease shorter than twice the usual
+        interval would ever count as ended.
         """
         return max(lease, _SHORTEST_LEASE) / 4
 
 
 class Reaper:
-    """Takes jobs back whose lease has ended: as one failed attempt, or as crashed beside others and uncounted."""
+    """Takes back jobs whose leases have ended: as a failed attempt, or uncounted after the crash of a worker."""
 
     def __init__(
         self, jobs: JobStore, outboxes: Outboxes, breakers: Breakers, notifier: Notifier, crashes: CrashDetector
@@ -155,7 +152,7 @@ class Reaper:
         self._told: tuple[datetime, float] | None = None
 
     async def run_once(self) -> float | None:
-        """Reap what has expired; return in how many seconds to look again if something may not be reaped yet."""
+        """Reap jobs with expired leases; return the seconds until the next look if a job may not be reaped yet."""
         expired = await self._jobs.expired(self._grace.patience(time.monotonic()), _AT_ONCE)
         self._grace.saw_database(time.monotonic())
         leap = await self._leap()
@@ -168,9 +165,9 @@ class Reaper:
         return min(waits, default=None)
 
     async def _leap(self) -> float:
-        """Return how many seconds the clock of the database has gone further than the steady one since the last look.
+        """Return by how many seconds the clock of the database has outrun the steady clock since the last look.
 
-        However long the answers were on their way, they show no leap that there was not.
+        Slow answers never show a leap that did not happen.
         """
         asked_at = time.monotonic()
         told_at = await self._jobs.server_time()
@@ -179,7 +176,7 @@ class Reaper:
         return (told_at - before).total_seconds() - (time.monotonic() - since)
 
     async def _try_to_reap(self, job: Job, findings: CrashFindings) -> bool:
-        """Reap a job; one that cannot be reaped holds up no other. Return False if it has to wait."""
+        """Reap a job; return False if the job has to wait. A job that cannot be reaped does not block the others."""
         try:
             return await self._reap(job, findings)
         except DatabaseError:
@@ -187,20 +184,20 @@ class Reaper:
         except TooLargeError:
             await self._jobs.disown(job, any_claim=True)
         except Exception:
-            log.exception("a hanging job cannot be reaped", job_id=job.id)
+            log.exception("job not reaped", job_id=job.id)
         return True
 
     async def _reap(self, job: Job, findings: CrashFindings) -> bool:
         if job.claim is None:
             await self._jobs.disown(job)
             return True
-        found = await findings.verdict(job, job.claim.token)
-        if found is None:
+        verdict = await findings.verdict(job, job.claim.token)
+        if verdict is None:
             return False
-        change = self._breakers.ending(job, found)
+        change = self._breakers.ending(job, verdict)
         applied = await self._jobs.apply(job.id, job.queue, change)
         if applied is None:
-            # Renewed or noted meanwhile, or spoilt by another tool.
+            # The job was renewed or noted meanwhile, or spoilt by another tool.
             await self._jobs.disown(job)
             return True
         await self._tell(job, job.claim.worker, change)
@@ -209,7 +206,7 @@ class Reaper:
         return True
 
     async def _tell(self, job: Job, worker: str, change: Transition) -> None:
-        """Tell everybody what became of a job that was reaped."""
+        """Log, count and announce a reaped job."""
         if self.metrics is not None:
             await self.metrics.ended(job, change)
         told = {"queue": job.queue, "worker": worker, "outcome": change.outcome.value, "state": change.target.value}

@@ -1,4 +1,4 @@
-"""What a running job reports: log lines and progress, grouped into as few writes as possible."""
+"""Reports of a running job: log lines and progress, grouped into few writes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class JobReporter:
     Args:
         work: takes the reports.
         job: the job.
-        token: its claim.
-        on_lost: called when the claim turns out to be lost.
+        token: of the claim.
+        on_lost: called when the claim is lost.
     """
 
     def __init__(self, work: Attempts, job: Job, token: str, on_lost: Callable[[str], None]) -> None:
@@ -50,16 +50,16 @@ class JobReporter:
         await self._report(_Report(line=(line, level)))
 
     async def progress(self, percent: float) -> None:
-        """Set the progress; what lies outside 0 to 100 becomes the nearer end.
+        """Set the progress; a number outside 0 to 100 becomes the nearer end.
 
         Raises:
             JobCancelledError: as `log`.
-            ValueError: not a number.
+            ValueError: the value is not a number.
         """
         await self._report(_Report(progress=_percent(percent)))
 
     async def _report(self, report: _Report) -> None:
-        # A job outlives an outage of the database, as long as its lease allows: then its run is cancelled.
+        # A run outlives an outage of the database until its lease ends.
         async for attempt in stamina.retry_context(on=DatabaseError, attempts=None, timeout=None):
             with attempt:
                 held = await self._send(report)

@@ -1,4 +1,4 @@
-"""Letting all processes know which workers there are, so that a job can say that nobody is there to run it."""
+"""Register the workers of this process, so that `why` can name a job without workers."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from jobqueue.store.work.workers import WorkerStore
 
 SIGN_SECONDS: Final = 5.0
-"""Between two signs of life."""
+"""Seconds between signs of life."""
 _FIRST_SECONDS: Final = 0.2
 _REMEMBERED_SECONDS: Final = 60.0
 _MOST_REMEMBERED: Final = 2_000
 
 
 class WorkerRegistry:
-    """What this process claims, and what the workers that poll it have asked for within the last minute.
+    """Registers the lanes of this process, and the requests of polling workers within the last minute.
 
     Args:
-        store: where all processes look.
+        store: of the registrations of all processes.
         name: of this process.
     """
 
@@ -37,11 +37,11 @@ class WorkerRegistry:
         self._is_signed = self._have_others = False
 
     def hold(self, lanes: Callable[[], Sequence[Lane]], dispatcher: Dispatcher) -> None:
-        """Say, as long as a dispatcher runs, that this process claims what these lanes are for."""
+        """Register the lanes of a dispatcher while it runs."""
         self._held.append((lanes, dispatcher))
 
     def heard(self, worker: str, queue: str, types: tuple[str, ...] | None) -> None:
-        """Note that a worker has asked for a job."""
+        """Note that a polling worker has asked for a job."""
         key = worker, Registration(queue=queue, types=types)
         self._asked.pop(key, None)
         self._asked[key] = time.monotonic()
@@ -49,7 +49,7 @@ class WorkerRegistry:
             self._asked.pop(next(iter(self._asked)))
 
     async def run_once(self) -> float | None:
-        """Give a sign of life for everybody; return in how many seconds to look again if there was nobody yet."""
+        """Renew all registrations; return the seconds until the next look if there was no worker yet."""
         posts: dict[str, Sequence[Registration]] = {}
         is_there = any(dispatcher.is_running or dispatcher.running for _, dispatcher in self._held)
         if self._is_signed and not is_there:
@@ -73,7 +73,7 @@ class WorkerRegistry:
         return None if self._is_signed or self._have_others else _FIRST_SECONDS
 
     async def leave(self) -> None:
-        """Say that this process claims nothing any more. Workers that poll may ask another process."""
+        """Remove the registration of this process; polling workers may ask another process."""
         if self._is_signed:
             await self._store.leave([self._name])
             self._is_signed = False

@@ -1,4 +1,4 @@
-"""The jobs of one request to a batch: their ids, the jobs they block, and the places by which problems name them."""
+"""The jobs of one request to a batch: ids, blocked jobs, and the places that problems name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import check_id
 from jobqueue.domain.workflow.batch import MOST_MEMBERS
+from jobqueue.services.jobs.producer import check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ _PLACE: Final = re.compile(r"^jobs\.(\d+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddedMember:
-    """The id and the ref of a job that was added to a batch; ``existed`` if it was there already."""
+    """The id and the ref of a job that was added to a batch; ``existed`` if the batch had the job already."""
 
     id: str
     ref: str | None
@@ -29,31 +30,25 @@ class AddedMember:
 
 
 def to_check(documents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the ids of new jobs that depend on jobs which may have ended already."""
-    return [str(one["_id"]) for one in documents if "outbox" in one]
+    """Return the ids of new jobs whose dependencies may have ended already."""
+    return [str(document["_id"]) for document in documents if "outbox" in document]
 
 
 def check_count(members: Sequence[Member]) -> None:
-    """Make sure that there are not too many jobs, and no key comes twice.
+    """Make sure that a request has not too many jobs, and no key twice.
 
     Raises:
-        InvalidInputError: naming what is wrong.
+        InvalidInputError: naming each mistake.
     """
     if len(members) > MOST_MEMBERS:
         raise InvalidInputError({"jobs": [f"takes at most {MOST_MEMBERS:,} jobs"]})
-    seen: set[tuple[str, str]] = set()
-    for place, member in enumerate(members):
-        key = member.job.key
-        if key is not None and (member.job.queue, key) in seen:
-            raise InvalidInputError({f"jobs.{place}.key": ["is the key of an earlier job of this request"]})
-        if key is not None:
-            seen.add((member.job.queue, key))
+    check_keys([member.job for member in members])
 
 
 def added_jobs(
     members: Sequence[Member], ids: Sequence[str], known: Mapping[str, str] | None = None
 ) -> list[AddedMember]:
-    """Return the jobs of a request, those by their own ids that were in the batch already."""
+    """Return the jobs of a request; jobs that the batch had already have their own ids."""
     there = known or {}
     return [
         AddedMember(id=there[member.ref], ref=member.ref, existed=True)
@@ -64,7 +59,7 @@ def added_jobs(
 
 
 def blocked_jobs(members: Sequence[Member], ids: Sequence[str], known: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return by the id of each job that is to wait the new jobs that it waits for.
+    """Return the new jobs that each blocked job waits for, by the id of the blocked job.
 
     Raises:
         InvalidInputError: naming each text that is neither a ref of the batch nor an id.
@@ -86,13 +81,13 @@ def blocked_jobs(members: Sequence[Member], ids: Sequence[str], known: Mapping[s
 
 @contextmanager
 def placed(places: Sequence[int]) -> Iterator[None]:
-    """Translate places in problems to those in the request, of whose jobs some are there already."""
+    """Translate places in problems to places in the request, which also has jobs that the batch had already."""
     try:
         yield
     except InvalidInputError as error:
 
-        def place(found: re.Match[str]) -> str:
-            return f"jobs.{places[int(found[1])]}"
+        def place(match: re.Match[str]) -> str:
+            return f"jobs.{places[int(match[1])]}"
 
         problems = {_PLACE.sub(place, path): messages for path, messages in error.problems.items()}
         raise InvalidInputError(problems) from None

@@ -1,4 +1,4 @@
-"""Batches: jobs that are created together or one after the other, and what follows when all of them have ended."""
+"""Batches: jobs that are created together or one after the other, with callbacks for their common end."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.errors import (
-    ConflictError,
-    InvalidInputError,
-    NotFoundError,
-    StaleTokenError,
-    WrongStateError,
-)
+from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.bulk.operation import Action, NewOperation
+from jobqueue.domain.errors import ConflictError, InvalidInputError, NotFoundError, StaleTokenError, WrongStateError
 from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, after_batch, check_refs, resolve_refs
 from jobqueue.services.outbox.dependencies import missing_ones
-from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.services.workflow.batch_members import (
     AddedMember,
     added_jobs,
@@ -34,9 +29,10 @@ from jobqueue.store.workflow.batch_statements import REQUEUE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from jobqueue.domain.access.access import Scope
+    from jobqueue.domain.bulk.operation import Operation
+    from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.workflow.batch import Batch, BatchCursor, Member, NewBatch
-    from jobqueue.services.jobs.manage import JobManager
+    from jobqueue.services.bulk.operations import Operations
     from jobqueue.services.outbox.dependencies import Dependencies
     from jobqueue.services.outbox.outbox import Outboxes
     from jobqueue.services.signals.config import QueueConfigs
@@ -57,11 +53,7 @@ _MOST_LOOKED_AT: Final = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchView:
-    """A batch with what its jobs say of it.
-
-    Attributes:
-        counts: jobs by state.
-    """
+    """A batch with the counts by state and the progress of its jobs."""
 
     batch: Batch
     counts: Mapping[str, int]
@@ -74,14 +66,14 @@ class BatchView:
 
     @property
     def verdict(self) -> str | None:
-        """The last verdict whose callbacks fired; of a batch that finished with version 0.3.0 that of its jobs."""
+        """The last verdict whose callbacks fired; for a batch that finished in version 0.3.0 that of its jobs."""
         if self.batch.verdict is not None or self.batch.state == OPEN:
             return self.batch.verdict
         return FAILED if self.counts[State.FAILED.value] + self.counts[State.KILLED.value] else SUCCESS
 
 
 class Batches:
-    """Creates batches, adds to them, and lets people end and restart them as a whole."""
+    """Creates batches, adds to them, and ends and restarts them as a whole."""
 
     def __init__(
         self,
@@ -89,7 +81,7 @@ class Batches:
         jobs: JobStore,
         dependencies: Dependencies,
         outboxes: Outboxes,
-        admin: JobManager,
+        operations: Operations,
         configs: QueueConfigs,
         notifier: Notifier,
         scope_checks: ScopeChecks,
@@ -99,7 +91,9 @@ class Batches:
         self._jobs = jobs
         self._dependencies = dependencies
         self._outboxes = outboxes
-        self._admin = admin
+        self._operations = operations
+        self._manager = operations.manager
+        self._audit = operations.manager.audit
         self._configs = configs
         self._notifier = notifier
 
@@ -108,11 +102,11 @@ class Batches:
 
         Args:
             new: the batch.
-            batch_id: its id, if it has to be a certain one: then creating it twice is no error.
+            batch_id: a certain id for the batch; creating the batch twice is then no error.
 
         Raises:
             InvalidInputError: refs are double or unknown, jobs wait for each other, or there are too many.
-            KeyConflictError: the key of one is taken.
+            KeyConflictError: an unfinished job has the key of one.
         """
         check_count(new.members)
         arranged_ones = resolve_refs(new.members)
@@ -131,19 +125,18 @@ class Batches:
     ) -> list[AddedMember]:
         """Add jobs to an open batch, all or none.
 
-        A job whose ref is in the batch already is that job, so that a fan-out can be repeated. When all are there,
-        nothing is added, and the batch may be sealed or have finished.
+        A job whose ref the batch has already is that job, so that a fan-out can be repeated. If the batch has all jobs
+        already, nothing is added, also to a sealed or finished batch.
 
         Args:
             batch_id: the batch.
-            members: the jobs; their refs may name jobs that are in the batch already.
-            token: the claim of a running job of the batch: then it may be sealed.
-            first: what the ids of the jobs follow from, if they have to be certain ones: then adding them twice is no
-                error.
+            members: the jobs; their refs may name jobs of the batch.
+            token: the claim of a running job of the batch, which may add jobs to a sealed batch.
+            first: the first of certain ids for the jobs; adding the jobs twice is then no error.
 
         Raises:
             InvalidInputError: as `create`, or a job would wait for itself.
-            ConflictError: the batch is sealed or has finished, or a job that is blocked does not wait for others.
+            ConflictError: the batch is sealed or has finished, or a blocked job does not wait for others.
             StaleTokenError: no running job of the batch has this token.
             NotFoundError: there is no such batch.
             BusyError: another addition, which excludes this one, does not end.
@@ -166,8 +159,8 @@ class Batches:
 
     async def _add(self, batch_id: str, members: Sequence[Member], token: str | None, first: str) -> list[AddedMember]:
         all_ids = numbered_ids(first, len(members))
-        wanted = {name for member in members for name in (member.ref, *member.after, *member.blocks) if name}
-        there = await self._store.refs(batch_id, sorted(wanted))
+        names = {name for member in members for name in (member.ref, *member.after, *member.blocks) if name}
+        there = await self._store.refs(batch_id, sorted(names))
         known = {ref: job_id for ref, job_id in there.items() if job_id not in all_ids}
         places = [place for place, member in enumerate(members) if member.ref is None or member.ref not in known]
         fresh, ids = [members[place] for place in places], [all_ids[place] for place in places]
@@ -177,7 +170,7 @@ class Batches:
                 blocked = blocked_jobs(fresh, ids, known)
                 made = await self._documents(batch_id, arranged_ones, ids, known)
                 for other in blocked:
-                    # It must not be looked at any more for what it waited for before.
+                    # The outbox about its present dependencies comes first.
                     await self._outboxes.finish(other)
                 refs = {job_id: ref for ref, job_id in known.items()}
                 await self._store.additions.add(
@@ -187,7 +180,7 @@ class Batches:
         return added_jobs(members, all_ids, known)
 
     async def named(self, batch_id: str, members: Sequence[Member], first: str) -> list[AddedMember]:
-        """Return jobs that were added, by their refs, or by the ids that follow from a certain one."""
+        """Return added jobs by their refs, or by the ids that follow from the first id."""
         known = await self._store.refs(batch_id, [member.ref for member in members if member.ref])
         return added_jobs(members, numbered_ids(first, len(members)), known)
 
@@ -195,79 +188,93 @@ class Batches:
         """Return a batch with the counts and the progress of its jobs.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: there is no such batch.
         """
         return await self._view(await self._store.get(batch_id))
 
     async def page(self, *, state: str | None = None, after: str | None = None, limit: int = 50) -> list[BatchView]:
-        """Return batches, newest first, those that come after one in this order.
+        """Return batches, newest first, from the batch behind ``after`` on.
 
         Raises:
-            NotFoundError: that one is gone.
+            NotFoundError: there is no batch ``after`` any more.
         """
         before = None if after is None else await self._store.get(after)
-        return [await self._view(one) for one in await self._store.page(state=state, before=before, limit=limit)]
+        return [await self._view(batch) for batch in await self._store.page(state=state, before=before, limit=limit)]
 
     async def page_within(
         self, scope: Scope, *, state: str | None = None, after: BatchCursor | None = None, limit: int = 50
     ) -> tuple[list[BatchView], BatchCursor | None]:
-        """Return batches within a scope, newest first, and where to go on; few, or none, where too many others lie."""
-        found: list[Batch] = []
+        """Return batches within a scope, newest first, and a cursor; few or none where too many others lie between."""
+        visible: list[Batch] = []
         place, end = after, None
         for _ in range(_MOST_LOOKED_AT // _LOOKED_AT):
-            some = await self._store.page_from(place, state=state, meta=scope.meta, limit=_LOOKED_AT)
-            for start in range(0, len(some), _TOGETHER):
-                part = some[start : start + _TOGETHER]
-                seen = await asyncio.gather(*(self._scope_checks.has_batch(one.id, scope) for one in part))
-                for one, is_seen in zip(part, seen, strict=True):
-                    if is_seen and len(found) == limit:
-                        return [await self._view(each) for each in found], end
-                    place = after_batch(one, place)
+            batches = await self._store.page_from(place, state=state, meta=scope.meta, limit=_LOOKED_AT)
+            for start in range(0, len(batches), _TOGETHER):
+                part = batches[start : start + _TOGETHER]
+                seen = await asyncio.gather(*(self._scope_checks.has_batch(batch.id, scope) for batch in part))
+                for batch, is_seen in zip(part, seen, strict=True):
+                    if is_seen and len(visible) == limit:
+                        return [await self._view(batch) for batch in visible], end
+                    place = after_batch(batch, place)
                     if is_seen:
-                        found.append(one)
+                        visible.append(batch)
                         end = place
-            if len(some) < _LOOKED_AT:
+            if len(batches) < _LOOKED_AT:
                 place = None
                 break
-        return [await self._view(one) for one in found], place
+        return [await self._view(batch) for batch in visible], place
 
-    async def seal(self, batch_id: str) -> BatchView:
-        """Say that no further jobs will come: so the batch finishes when all have ended, at once if there are none.
+    async def seal(self, batch_id: str, *, by: Actor | None = None) -> BatchView:
+        """Exclude further jobs: the batch finishes when all its jobs have ended, at once if there are none.
 
-        Raises:
-            NotFoundError: there is none of this id.
-        """
-        await self._outboxes.cascade_batch(await self._store.seal(batch_id))
-        return await self.get(batch_id)
-
-    async def has_many_unfinished(self, batch_id: str) -> bool:
-        """Tell whether killing a batch takes longer than a request should; its restart is carried out first.
+        Args:
+            batch_id: the batch.
+            by: for the audit.
 
         Raises:
             NotFoundError: there is no such batch.
         """
-        await self._carry_out_restart(batch_id)
-        return len(await self._store.unfinished(batch_id, _MANY + 1)) > _MANY
-
-    async def _carry_out_restart(self, batch_id: str) -> None:
-        """Wait for a restart that goes on: otherwise it would start jobs again after the rest was killed."""
-        batch = await self._store.get(batch_id)
-        if REQUEUE in batch.outbox:
-            await self._outboxes.finish_batch(batch)
+        async with self._audit.noting(("batch", batch_id), "seal", by) as note:
+            await self._outboxes.cascade_batch(await self._store.seal(batch_id))
+            note.after = {"sealed": True}
+            return await self.get(batch_id)
 
     async def kill(
-        self,
-        batch_id: str,
-        reason: str = KILLED_BATCH,
-        *,
-        begun: Callable[[], None] = lambda: None,
-    ) -> int:
-        """Kill all unfinished jobs of a batch; return how many.
+        self, batch_id: str, *, by: Actor, reason: str = KILLED_BATCH, scope: Scope = EVERYTHING
+    ) -> int | Operation:
+        """Kill the unfinished jobs of a batch; return their number, or the operation that kills them if they are many.
 
         Args:
-            batch_id: which one.
-            reason: for their errors.
-            begun: called before the first one is killed.
+            batch_id: the batch.
+            by: for the audit.
+            reason: for the errors of the jobs.
+            scope: the jobs that an operation may change.
+
+        Raises:
+            NotFoundError: there is no such batch.
+        """
+        async with self._audit.noting(("batch", batch_id), "kill", by) as note:
+            note.before = {"counts": dict((await self.get(batch_id)).counts)}
+            await self._carry_out_restart(batch_id)
+            if len(await self._store.unfinished(batch_id, _MANY + 1)) > _MANY:
+                jobs = {"batchId": batch_id}
+                new = NewOperation(action=Action.KILL, by=by, filter=jobs, reason=reason, scope=scope)
+                operation = await self._operations.create(new)
+                note.after = {"operation": operation.id}
+                return operation
+            killed = await self.kill_all(batch_id, reason, begun=note.begin)
+            note.after = {"killed": killed}
+            return killed
+
+    async def kill_all(
+        self, batch_id: str, reason: str = KILLED_BATCH, *, begun: Callable[[], None] = lambda: None
+    ) -> int:
+        """Kill all unfinished jobs of a batch, however many; return their number.
+
+        Args:
+            batch_id: the batch.
+            reason: for the errors of the jobs.
+            begun: called before the first job is killed.
 
         Raises:
             NotFoundError: there is no such batch.
@@ -275,38 +282,47 @@ class Batches:
         await self._carry_out_restart(batch_id)
         killed, tries = 0, Counter[str]()
         while left := await self._store.unfinished(
-            batch_id, _AT_ONCE, but=[one for one in tries if tries[one] > _AGAIN]
+            batch_id, _AT_ONCE, but=[job_id for job_id in tries if tries[job_id] > _AGAIN]
         ):
             begun()
             for job_id in left:
                 try:
-                    await self._admin.kill(job_id, reason)
+                    await self._manager.kill(job_id, reason)
                     killed += 1
                 except (WrongStateError, NotFoundError):
-                    # It has ended by itself meanwhile, or because of another one. What is still there the next time
-                    # may be a document of another tool, which nobody can kill.
+                    # The job has ended meanwhile. A job that is still there the next time may be a document of another
+                    # tool, which cannot be killed.
                     tries[job_id] += 1
         return killed
 
-    async def requeue(
-        self, batch_id: str, *, callbacks: bool = False, begun: Callable[[], None] = lambda: None
-    ) -> BatchView:
-        """Restart what has failed or was killed, and what was killed because of it; what has succeeded is kept.
+    async def _carry_out_restart(self, batch_id: str) -> None:
+        """Finish a restart that goes on, which would otherwise restart jobs after the others were killed."""
+        batch = await self._store.get(batch_id)
+        if REQUEUE in batch.outbox:
+            await self._outboxes.finish_batch(batch)
 
-        A finished batch begins a new generation with that, whose callbacks come when it finishes, once. If nothing of
-        it has failed, callbacks come that are due and were never created.
+    async def requeue(self, batch_id: str, *, callbacks: bool = False, by: Actor | None = None) -> BatchView:
+        """Restart failed and killed jobs, and jobs that were killed because of them; keep jobs that succeeded.
+
+        A finished batch begins a new generation, whose callbacks come once, when the batch finishes again. If no job
+        has failed, only callbacks that are due and were never created come.
 
         Args:
-            batch_id: which one.
-            callbacks: let the callbacks for success come again if they came before.
-            begun: called before anything is changed.
+            batch_id: the batch.
+            callbacks: repeat the callbacks for success that came before.
+            by: for the audit.
 
         Raises:
             NotFoundError: there is no such batch.
-            ConflictError: others change it all the time.
+            ConflictError: other changes of the batch never stop.
         """
-        await self._outboxes.restart_batch(batch_id, callbacks=callbacks, begun=begun)
-        return await self.get(batch_id)
+        async with self._audit.noting(("batch", batch_id), "requeue", by) as note:
+            if by is not None:
+                note.before = {"counts": dict((await self.get(batch_id)).counts)}
+            await self._outboxes.restart_batch(batch_id, callbacks=callbacks, begun=note.begin)
+            requeued = await self.get(batch_id)
+            note.after = {"generation": requeued.batch.generation}
+            return requeued
 
     async def _view(self, batch: Batch) -> BatchView:
         counts = await self._store.counts(batch.id)
@@ -320,8 +336,8 @@ class Batches:
     async def _documents(
         self, batch_id: str, members: Sequence[Member], ids: Sequence[str], known: Mapping[str, str]
     ) -> list[dict[str, Any]]:
-        """Return the documents of new jobs, with ids in place of refs, and mark what they depend on."""
-        named = dict(known) | {one.ref: job_id for one, job_id in zip(members, ids, strict=True) if one.ref}
+        """Return the documents of new jobs, with ids in place of refs, and mark their dependencies."""
+        named = dict(known) | {member.ref: job_id for member, job_id in zip(members, ids, strict=True) if member.ref}
         awaited = {named[ref] for member in members for ref in member.after}
         outside = sorted({other for member in members for other in member.job.depends_on} | (awaited - set(ids)))
         missing = await self._dependencies.mark(outside)
@@ -343,15 +359,14 @@ class Batches:
                 extra["dependents"] = True
             if any(other not in ids for other in after):
                 extra["outbox"] = ["check"]
-            key = config.limit_key(job.data, job.meta) if config.grouped else None
+            key = config.limit_key(job.data, job.meta)
             made.append(await self._jobs.document(job, job_id=job_id, batch_id=batch_id, limit_key=key, extra=extra))
         return made
 
     async def _follow(self, batch_id: str, members: Sequence[Member], to_check: Sequence[str]) -> None:
-        """Do what follows from new jobs: some depend on jobs that may have ended already."""
+        """Announce new jobs, check their dependencies, and settle their batch."""
         for queue in {member.job.queue for member in members}:
-            self._notifier.tell(Wakeup(kind="ready", queue=queue))
-            self._notifier.tell(Wakeup(kind="delayed", queue=queue))
+            self._notifier.announce_all(queue)
         for job_id in to_check:
             await self._outboxes.cascade(job_id)
         await self._outboxes.cascade_batch(await self._store.get(batch_id))

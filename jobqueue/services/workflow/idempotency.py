@@ -1,4 +1,4 @@
-"""Adding something once, however often the request is repeated."""
+"""Add jobs and batches once, however often a request is repeated."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyedRequest:
-    """A request that is to have its effect once.
+    """A request that takes effect once.
 
     Attributes:
-        key: chosen by the caller; nobody else can mean the same one.
-        digest: of all that it asks for.
+        key: chosen by the caller, and unique to the caller.
+        digest: of the whole request.
     """
 
     key: str
@@ -40,9 +40,8 @@ class KeyedRequest:
 class Idempotency:
     """Adds jobs and batches under keys that callers chose.
 
-    The key is stored first, together with the ids of what will be made, and making the same ids twice is making them
-    once. So whatever is cut off in between, the next request with this key completes; while one is at it, another one
-    is refused.
+    The key is stored first, together with the ids of the jobs, and adding the same ids twice adds the jobs once. So the
+    next request with the key completes an interrupted one. While a request is under way, another one is refused.
     """
 
     def __init__(self, store: IdempotencyStore, jobs: JobStore, producer: Producer, batches: Batches) -> None:
@@ -52,12 +51,12 @@ class Idempotency:
         self._batches = batches
 
     async def add(self, once: KeyedRequest, new: NewJob) -> tuple[Job, bool]:
-        """Add a job, or return the one this key has made, and whether the key is new.
+        """Add a job, or return the job that this key has made; return also true for a new key.
 
         Raises:
             InvalidInputError: the key came with another request before.
             InFlightError: a request with this key is under way.
-            ConflictError: what this key has made has been deleted.
+            ConflictError: the job that this key has made was deleted.
             KeyConflictError: as `Producer.add`; the same request may be repeated later.
         """
 
@@ -70,9 +69,9 @@ class Idempotency:
         return await self._once(once, lambda job_id: self._producer.add(new, job_id=job_id), again)
 
     async def add_all(self, once: KeyedRequest, new: Sequence[NewJob]) -> tuple[list[Job], bool]:
-        """Add jobs, all or none, or return those this key has made, and whether the key is new.
+        """Add jobs, all or none, or return the jobs that this key has made; return also true for a new key.
 
-        Of jobs that were made before some may be a `PartialJob`.
+        Jobs that were made before may be a `PartialJob`.
 
         Raises:
             JobQueueError: as `add`.
@@ -87,7 +86,7 @@ class Idempotency:
         return await self._once(once, make, lambda first: self._several(numbered_ids(first, len(new))))
 
     async def create_batch(self, once: KeyedRequest, new: NewBatch) -> tuple[tuple[BatchView, list[AddedMember]], bool]:
-        """Create a batch, or return the one this key has made, and whether the key is new.
+        """Create a batch, or return the batch that this key has made; return also true for a new key.
 
         Raises:
             JobQueueError: as `add`, and as `Batches.create`.
@@ -101,7 +100,7 @@ class Idempotency:
     async def add_to_batch(
         self, once: KeyedRequest, batch_id: str, members: Sequence[Member], *, token: str | None
     ) -> tuple[list[AddedMember], bool]:
-        """Add jobs to a batch, or return those this key has made, and whether the key is new.
+        """Add jobs to a batch, or return the jobs that this key has made; return also true for a new key.
 
         Raises:
             JobQueueError: as `add`, and as `Batches.add`.
@@ -137,11 +136,11 @@ class Idempotency:
         return made, record.fresh
 
     async def _several(self, job_ids: Sequence[str]) -> list[Job]:
-        found = {job.id: job for job in await self._jobs.several(job_ids)}
-        gone = [job_id for job_id in job_ids if job_id not in found]
+        jobs = {job.id: job for job in await self._jobs.several(job_ids)}
+        gone = [job_id for job_id in job_ids if job_id not in jobs]
         if gone:
             raise _deleted(gone[0])
-        return [found[job_id] for job_id in job_ids]
+        return [jobs[job_id] for job_id in job_ids]
 
 
 def _deleted(job_id: str) -> ConflictError:

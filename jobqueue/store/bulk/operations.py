@@ -12,7 +12,7 @@ from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError
 
-from jobqueue.domain.access.access import Scope
+from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.bulk.operation import Action, NewOperation, Operation, Stage, Tally
 from jobqueue.domain.errors import ConflictError, NotFoundError
 from jobqueue.domain.insight.audit import Actor, AuditNote
@@ -92,7 +92,7 @@ class OperationStore:
         return counted and min(counted, MOST_COUNTED), counted is not None and counted < MOST_COUNTED
 
     @guarded
-    async def get(self, operation_id: str, scope: Scope) -> Operation:
+    async def get(self, operation_id: str, scope: Scope = EVERYTHING) -> Operation:
         """Return an operation.
 
         Raises:
@@ -104,7 +104,9 @@ class OperationStore:
         return _operation(found)
 
     @guarded
-    async def page(self, scope: Scope, *, state: str | None, before: str | None, limit: int) -> list[Operation]:
+    async def page(
+        self, *, scope: Scope = EVERYTHING, state: str | None = None, before: str | None = None, limit: int = 50
+    ) -> list[Operation]:
         """Return operations, newest first, older than the one of the id ``before``."""
         found: Document = _of(scope)
         if state is not None:
@@ -114,7 +116,7 @@ class OperationStore:
         return [_operation(one) async for one in self.collection.find(found, sort=_NEWEST).limit(limit)]
 
     @guarded
-    async def stop(self, operation_id: str, by: Actor, scope: Scope) -> Operation:
+    async def stop(self, operation_id: str, by: Actor, scope: Scope = EVERYTHING) -> Operation:
         """End an operation that has not ended; jobs that are being changed are counted all the same.
 
         Raises:

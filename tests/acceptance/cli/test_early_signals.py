@@ -135,7 +135,7 @@ async def reaches(directory: Path, process: Process, look: Callable[[], bool]) -
     ("words", "module", "number"),
     [
         (_SERVE, "click", signal.SIGTERM),
-        (_SERVE, "environs", signal.SIGINT),
+        (_SERVE, "marshmallow", signal.SIGINT),
         (_SERVE, "motor", signal.SIGHUP),
         (_SERVE, "aiohttp", signal.SIGTERM),
         (_WORKER, "jobqueue.cli.main", signal.SIGTERM),

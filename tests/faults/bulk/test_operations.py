@@ -83,17 +83,17 @@ async def test_each_job_is_requeued_once_whoever_is_killed(idle_runtime: Runtime
         await eventually(lambda count=count: requeued(count), every=0)  # type: ignore[misc]
         alive.kill()
         alive.wait(10)
-        assert (await idle_runtime.operations.get(made.id)).stage is Stage.RUNNING
+        assert (await idle_runtime.operations.store.get(made.id)).stage is Stage.RUNNING
         alive = start()
 
     async def has_ended() -> bool:
-        ended = (await idle_runtime.operations.get(made.id)).stage is not Stage.RUNNING
+        ended = (await idle_runtime.operations.store.get(made.id)).stage is not Stage.RUNNING
         return ended and not await idle_runtime.jobs.collection.count_documents({"state": {"$ne": "failed"}})
 
     await eventually(has_ended)
     failing.cancel()
     await asyncio.gather(failing, return_exceptions=True)
-    ended = await idle_runtime.operations.get(made.id)
+    ended = await idle_runtime.operations.store.get(made.id)
     assert (ended.stage, ended.done, ended.skipped, ended.failed) == (Stage.FINISHED, JOBS, 0, 0)
     entries = [[entry["outcome"] for entry in one["history"]] async for one in idle_runtime.jobs.collection.find({})]
     assert entries == [["requeue", "fail"]] * JOBS
@@ -111,7 +111,7 @@ async def test_each_job_is_killed_and_counted_once_whoever_is_killed(
         """Start all jobs anew, as a person may, when they are killed and perhaps not counted yet."""
         while True:
             async for one in idle_runtime.jobs.collection.find({"state": "killed"}, {"_id": 1}).limit(20):
-                await idle_runtime.admin.requeue(str(one["_id"]))
+                await idle_runtime.manager.requeue(str(one["_id"]))
             await asyncio.sleep(0.01)
 
     async def killed(count: int) -> bool:
@@ -126,13 +126,13 @@ async def test_each_job_is_killed_and_counted_once_whoever_is_killed(
         alive = start()
 
     async def has_ended() -> bool:
-        ended = (await idle_runtime.operations.get(made.id)).stage is not Stage.RUNNING
+        ended = (await idle_runtime.operations.store.get(made.id)).stage is not Stage.RUNNING
         return ended and not await idle_runtime.jobs.collection.count_documents({"state": "killed"})
 
     await eventually(has_ended)
     requeuing.cancel()
     await asyncio.gather(requeuing, return_exceptions=True)
-    ended = await idle_runtime.operations.get(made.id)
+    ended = await idle_runtime.operations.store.get(made.id)
     assert (ended.stage, ended.done, ended.skipped, ended.failed) == (Stage.FINISHED, JOBS, 0, 0)
     outcomes = [[entry["outcome"] for entry in one["history"]] async for one in idle_runtime.jobs.collection.find({})]
     assert outcomes == [["requeue"]] * JOBS
@@ -155,8 +155,8 @@ async def test_each_job_is_deleted_and_counted_once_whoever_is_killed(
     start()
 
     async def has_ended() -> bool:
-        return (await idle_runtime.operations.get(made.id)).stage is not Stage.RUNNING
+        return (await idle_runtime.operations.store.get(made.id)).stage is not Stage.RUNNING
 
     await eventually(has_ended)
-    ended = await idle_runtime.operations.get(made.id)
+    ended = await idle_runtime.operations.store.get(made.id)
     assert (ended.stage, ended.done, ended.skipped, ended.failed) == (Stage.FINISHED, JOBS, 0, 0)

@@ -119,24 +119,24 @@ async def test_a_request_that_is_repeated_adds_its_jobs_though_a_killed_server_h
     assert change(any_queue, "extend", "insert", "succeeded", "jobs", 1, first)
     await CHANGES["extend"](runtime, first)
     assert len(await runtime.jobs.several(numbered_ids(first, 3))) == 3
-    [join] = (await runtime.admin.page(JobQuery(type="join", limit=1))).items
+    [join] = (await runtime.listing.page(JobQuery(type="join", limit=1))).items
     assert set(numbered_ids(first, 3)) < set(join.waits_for)
     found = await runtime.database.collection("batches").find_one({"_id": ObjectId(batch_id)})
     assert "adding" not in (found or {})
 
 
 async def configuration(runtime: Runtime) -> Any:
-    return (await runtime.queues.get(BUSY)).attempts
+    return (await runtime.queues.tagged(BUSY))[0].attempts
 
 
 async def scheduled(runtime: Runtime) -> Any:
-    found = [one.schedule for one in await runtime.schedules.page("", 10)]
+    found = [one.schedule for one in await runtime.schedules.store.page("", 10)]
     assert all(one is not None and one.job.data == TICK_DATA for one in found)
     return [one and one.wire() for one in found]
 
 
 async def operating(runtime: Runtime) -> Any:
-    return [(one.id, one.stage.value) for one in await runtime.operations.page()]
+    return [(one.id, one.stage.value) for one in await runtime.operations.store.page()]
 
 
 LOOKS = {
@@ -177,12 +177,12 @@ async def test_the_audit_has_an_entry_of_each_change_that_was_made_and_of_no_oth
         number += 1
         if role == "unschedule":
             await CHANGES["schedule"](idle_runtime, "1")
-        if role == "stop" and not await idle_runtime.operations.page(state="running"):
+        if role == "stop" and not await idle_runtime.operations.store.page(state="running"):
             await CHANGES["operate"](idle_runtime, "a")
         before, known = await LOOKS[role](idle_runtime), await audit.count_documents({})
         was_killed = change(queue, role, "write", phase, "*", number, number + 10)
         was_made = await LOOKS[role](idle_runtime) != before
-        entries = await idle_runtime.audit.page(AuditQuery(limit=1000))
+        entries = await idle_runtime.audit.store.find(AuditQuery(limit=1000))
         assert len(entries) - known == was_made, (number, entries)
         if was_made:
             assert entries[0].by["name"] == BY.name
@@ -210,7 +210,7 @@ async def test_of_an_addition_that_a_killed_server_has_begun_all_is_there_or_not
         await idle_runtime._batch_store.additions.run_once()
         await idle_runtime.outboxes.run_once()
         parts = await idle_runtime.jobs.several(numbered_ids(first, 3))
-        [join] = (await idle_runtime.admin.page(JobQuery(type="join", limit=1))).items
+        [join] = (await idle_runtime.listing.page(JobQuery(type="join", limit=1))).items
         assert len(parts) in {0, 3}
         assert set(join.waits_for) == {one.id for one in parts}
         assert {one for one in join.depends_on if one in numbered_ids(first, 3)} == {one.id for one in parts}

@@ -169,10 +169,10 @@ async def test_an_operation_whose_writes_are_not_confirmed_counts_them_all(
         async def has_ended() -> bool:
             with contextlib.suppress(DatabaseUnavailableError):
                 await runtime.operations.carry_on()
-            return (await runtime.operations.get(made.id)).stage is not Stage.RUNNING
+            return (await runtime.operations.store.get(made.id)).stage is not Stage.RUNNING
 
         await eventually(has_ended)
-        ended = await runtime.operations.get(made.id)
+        ended = await runtime.operations.store.get(made.id)
         assert (ended.done, ended.skipped, ended.failed) == (12, 0, 0)
 
 

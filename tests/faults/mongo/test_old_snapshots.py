@@ -40,8 +40,8 @@ async def make_activity(runtime: Runtime) -> None:
     """Leave something for each of the sources of statistics."""
     await succeed(runtime, await claimed_job(runtime))
     deleted = await succeed(runtime, await claimed_job(runtime))
-    await runtime.admin.delete(deleted.id)
-    await runtime.admin.kill((await add(runtime, delay=100)).id)
+    await runtime.manager.delete(deleted.id)
+    await runtime.manager.kill((await add(runtime, delay=100)).id)
     await fail(runtime, await claimed_job(runtime, "other", attempts=1))
     claimed = await claimed_job(runtime)
     for _ in range(4):

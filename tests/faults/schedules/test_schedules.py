@@ -81,8 +81,8 @@ class Simulation:
         return int(await self._runtime.jobs.collection.count_documents({}))
 
     async def delete_last(self) -> None:
-        [job] = (await self._runtime.admin.page(JobQuery(schedule="s", limit=1))).items
-        await self._runtime.admin.delete(job.id)
+        [job] = (await self._runtime.listing.page(JobQuery(schedule="s", limit=1))).items
+        await self._runtime.manager.delete(job.id)
 
 
 async def test_exactly_one_job_for_each_tick_whoever_is_killed(

@@ -65,7 +65,7 @@ async def test_a_claim_that_a_frozen_server_makes_when_it_wakes_costs_no_attempt
         # The server answers again, so it has made whatever it was asked for before.
         await sane.jobs.server_time()
         await eventually(lambda: waits_uncounted(sane, job))
-        await hasty.work.drain()
+        await hasty.work.give_backs.drain()
         assert await waits_uncounted(sane, job)
         again = await claim(sane)
         assert (again.job.id, again.job.attempts_made) == (job.id, 1)

@@ -76,7 +76,7 @@ async def begin(runtime: Runtime, queue: str) -> tuple[str, str]:
 def requeue(runtime: Runtime, way: str, batch_id: str, job_id: str) -> Callable[[], Awaitable[object]]:
     async def one() -> None:
         try:
-            await runtime.admin.requeue(job_id)
+            await runtime.manager.requeue(job_id)
         except WrongStateError:
             # Somebody else was faster.
             return

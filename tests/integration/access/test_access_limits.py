@@ -219,16 +219,16 @@ async def test_what_a_person_began_stays_in_the_audit(house: House, monkeypatch:
         raise KilledMeanwhileError("it does not go on from here")
 
     with pytest.raises(NotFoundError):
-        await house.runtime.people.requeue_batch("f" * 24, by=BY)
+        await house.runtime.batches.requeue("f" * 24, by=BY)
     monkeypatch.setattr(house.runtime.jobs, "delete", refuse)
     with pytest.raises(ConflictError):
-        await house.runtime.people.delete(job, by=BY)
-    monkeypatch.setattr(house.runtime.admin, "kill", refuse)
+        await house.runtime.manager.delete(job, by=BY)
+    monkeypatch.setattr(house.runtime.manager, "kill", refuse)
     other = await batch_of(house, "mine", 7)
     with pytest.raises(KilledMeanwhileError):
-        await house.runtime.people.kill_batch(other, by=BY)
+        await house.runtime.batches.kill(other, by=BY)
     for kind, name, actions in (("job", job, ["delete"]), ("batch", "f" * 24, []), ("batch", other, ["kill"])):
-        found = await house.runtime.audit.page(AuditQuery(kind=kind, name=name))
+        found = await house.runtime.audit.store.find(AuditQuery(kind=kind, name=name))
         assert [(one.action, one.unconfirmed) for one in found] == [(action, True) for action in actions]
 
 
@@ -237,13 +237,13 @@ async def test_who_falls_with_a_deleted_job_is_in_the_audit_though_it_stays(
 ) -> None:
     first = await house.runtime.producer.add(NewJob(type="a"))
     await house.runtime.producer.add(NewJob(type="b", depends_on=(first.id,), dependency_policy="hold"))
-    await house.runtime.admin.kill(first.id)
+    await house.runtime.manager.kill(first.id)
 
     async def gone_on(*_: Any, **__: Any) -> bool:
         return False
 
     monkeypatch.setattr(house.runtime.jobs, "delete", gone_on)
     with pytest.raises(WrongStateError):
-        await house.runtime.people.delete(first.id, by=BY)
-    found = await house.runtime.audit.page(AuditQuery(kind="job", name=first.id))
+        await house.runtime.manager.delete(first.id, by=BY)
+    found = await house.runtime.audit.store.find(AuditQuery(kind="job", name=first.id))
     assert [(one.action, one.unconfirmed) for one in found] == [("delete", True)]

@@ -241,10 +241,10 @@ async def test_a_revoked_token_is_known_no_longer_than_a_moment(house: House) ->
     assert await house.runtime.access.caller(text) is not None
     await house.runtime.access.revoke(made.id, by=BY)
     assert await house.runtime.access.caller(text) is None
-    listed = next(one for one in await house.runtime.access.all() if one.id == made.id)
+    listed = next(one for one in await house.runtime.access.store.all() if one.id == made.id)
     assert listed.revoked_at is not None
     await house.runtime.access.drain()
-    listed = next(one for one in await house.runtime.access.all() if one.id == made.id)
+    listed = next(one for one in await house.runtime.access.store.all() if one.id == made.id)
     assert listed.last_used_at is not None
 
 
@@ -325,7 +325,7 @@ async def test_a_job_that_is_found_too_late_is_given_back(house: House, monkeypa
         give_back(claimed)
 
     monkeypatch.setattr(desk_of(house), "give_back", noted)
-    await house.runtime.access._store.revoke(made.id)
+    await house.runtime.access.store.revoke(made.id)
     house.runtime.access._known.clear()
     added = await house.runtime.producer.add(NewJob(type="a", queue="late"))
     assert (await claim).status == 401
@@ -349,14 +349,14 @@ async def test_a_job_that_is_given_to_another_user_is_not_told_of_any_more(house
 
 async def test_many_that_wait_with_one_token_read_it_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     _, text = await house.runtime.access.create(roles=["read"], by=BY)
-    find, reads = house.runtime.access._store.find, 0
+    find, reads = house.runtime.access.store.find, 0
 
     async def counted(token_id: str) -> Any:
         nonlocal reads
         reads += 1
         return await find(token_id)
 
-    monkeypatch.setattr(house.runtime.access._store, "find", counted)
+    monkeypatch.setattr(house.runtime.access.store, "find", counted)
     callers = await asyncio.gather(*(house.runtime.access.caller(text) for _ in range(50)))
     assert reads == 1
     assert {one is not None for one in callers} == {True}

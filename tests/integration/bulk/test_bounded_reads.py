@@ -146,6 +146,6 @@ async def test_a_family_reads_no_results(idle_runtime: Runtime) -> None:
         line.append(job.id)
     await give_results(idle_runtime, line[:-1], LARGE)
     async with reading(idle_runtime) as read:
-        family = await idle_runtime.admin.family(job.id)
+        family = await idle_runtime.manager.family(job.id)
     assert [one.id for one in family.ancestors] == line[:-1]
     assert read.sent < REST

@@ -84,10 +84,10 @@ async def test_only_how_a_job_has_ended_counts(idle_runtime: Runtime) -> None:
     assert await groups(idle_runtime) == []
     await fail(idle_runtime, await claim(idle_runtime), JobError(kind="x", message="at last"))
     assert [one.message for one in await groups(idle_runtime)] == ["at last"]
-    await idle_runtime.admin.requeue(claimed.job.id)
+    await idle_runtime.manager.requeue(claimed.job.id)
     assert "fingerprint" not in await document(idle_runtime, claimed.job.id)
     assert await groups(idle_runtime) == []
-    await idle_runtime.admin.kill(claimed.job.id, "not wanted")
+    await idle_runtime.manager.kill(claimed.job.id, "not wanted")
     assert [one.message for one in await groups(idle_runtime)] == ["not wanted"]
 
 

@@ -37,7 +37,7 @@ def break_after(
     monkeypatch: pytest.MonkeyPatch, runtime: Runtime, action: Action, error: Callable[[], Exception], *, first: int = 1
 ) -> None:
     """Let the changes of an operation happen and raise an error all the same, from one of them on."""
-    change, count = getattr(runtime.admin, VERBS[action]), iter(range(1, 10_000))
+    change, count = getattr(runtime.manager, VERBS[action]), iter(range(1, 10_000))
 
     async def and_break(*arguments: Any, **options: Any) -> Any:
         done = await change(*arguments, **options)
@@ -45,7 +45,7 @@ def break_after(
             raise error()
         return done
 
-    monkeypatch.setattr(runtime.admin, VERBS[action], and_break)
+    monkeypatch.setattr(runtime.manager, VERBS[action], and_break)
 
 
 async def broken_off(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, action: Action, **fields: Any) -> Operation:
@@ -56,7 +56,7 @@ async def broken_off(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, action: 
         raise DatabaseUnavailableError("gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr(runtime.operations._store, "count_off", crash)
+        broken.setattr(runtime.operations.store, "count_off", crash)
         with pytest.raises(DatabaseUnavailableError):
             await runtime.operations.carry_on(made.id)
     return made
@@ -65,7 +65,7 @@ async def broken_off(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, action: 
 async def carried_on(runtime: Runtime, made: Operation) -> tuple[int, int, int]:
     while await runtime.operations.carry_on(made.id):
         pass
-    ended = await runtime.operations.get(made.id)
+    ended = await runtime.operations.store.get(made.id)
     assert ended.stage is not Stage.RUNNING
     return ended.done, ended.skipped, ended.failed
 
@@ -85,14 +85,14 @@ async def test_an_unforeseen_error_of_one_job_is_told_and_hides_nothing(
     idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, action: Action
 ) -> None:
     jobs = await jobs_for(idle_runtime, action)
-    look = idle_runtime.operations._store.job_of
+    look = idle_runtime.operations.store.job_of
 
     async def and_break(operation: Operation, job_id: str) -> Job | None:
         if job_id == jobs[2].id:
             raise ZeroDivisionError
         return await look(operation, job_id)
 
-    monkeypatch.setattr(idle_runtime.operations._store, "job_of", and_break)
+    monkeypatch.setattr(idle_runtime.operations.store, "job_of", and_break)
     ended = await carry_out(idle_runtime, new(action, filter={"queue": "here"}))
     assert (ended.stage, ended.done, ended.failed) == (Stage.FINISHED, 5, 1)
     assert ended.failures == ({"id": jobs[2].id, "reason": operations.INTERNAL},)
@@ -108,7 +108,7 @@ async def test_a_lost_reply_in_the_middle_does_not_hide_a_change(
         break_after(broken, idle_runtime, action, lambda: DatabaseUnavailableError("gone"), first=4)
         with pytest.raises(DatabaseUnavailableError):
             await idle_runtime.operations.carry_on(made.id)
-    assert (await idle_runtime.operations.get(made.id)).done == 0
+    assert (await idle_runtime.operations.store.get(made.id)).done == 0
     assert await carried_on(idle_runtime, made) == (20, 0, 0)
 
 
@@ -117,9 +117,9 @@ async def test_killed_jobs_count_whatever_became_of_them_before_the_count(
 ) -> None:
     jobs = await jobs_for(idle_runtime, Action.KILL)
     made = await broken_off(idle_runtime, monkeypatch, Action.KILL)
-    await idle_runtime.admin.requeue(jobs[0].id)
-    await idle_runtime.admin.delete(jobs[1].id)
-    await idle_runtime.admin.requeue(jobs[2].id)
+    await idle_runtime.manager.requeue(jobs[0].id)
+    await idle_runtime.manager.delete(jobs[1].id)
+    await idle_runtime.manager.requeue(jobs[2].id)
     await carry_out(idle_runtime, new(Action.KILL, filter={"id": jobs[2].id}))
     async with open_runtime(settings) as other:
         assert await carried_on(other, made) == (6, 0, 0)
@@ -132,9 +132,9 @@ async def test_requeued_jobs_count_and_are_requeued_once_wherever_their_history_
     jobs = await jobs_for(idle_runtime, Action.REQUEUE)
     states = {"state": {"$in": ["failed", "killed", "delayed"]}, "queue": "here"}
     made = await broken_off(idle_runtime, monkeypatch, Action.REQUEUE, filter=states)
-    await idle_runtime.admin.delete(jobs[0].id)
+    await idle_runtime.manager.delete(jobs[0].id)
     await idle_runtime.jobs.history.spill(jobs[1].id, keep=0, state=State.PENDING)
-    await idle_runtime.admin.patch(jobs[1].id, {"delay_til": jobs[1].insert_at + timedelta(days=1)})
+    await idle_runtime.manager.patch(jobs[1].id, {"delay_til": jobs[1].insert_at + timedelta(days=1)})
     assert await carried_on(idle_runtime, made) == (6, 0, 0)
     assert (await idle_runtime.jobs.get(jobs[1].id)).state is State.DELAYED
 
@@ -144,18 +144,18 @@ async def test_what_a_person_did_before_is_not_counted_after_a_crash(
     idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, action: Action
 ) -> None:
     jobs = await jobs_for(idle_runtime, action)
-    choose = idle_runtime.operations._store.choose
+    choose = idle_runtime.operations.store.choose
 
     async def and_change(*arguments: Any) -> Operation | None:
         chosen = await choose(*arguments)
         if action is Action.REQUEUE:
-            await idle_runtime.admin.requeue(jobs[0].id)
+            await idle_runtime.manager.requeue(jobs[0].id)
         else:
-            await getattr(idle_runtime.admin, action.value)(jobs[0].id)
+            await getattr(idle_runtime.manager, action.value)(jobs[0].id)
         return chosen
 
     with monkeypatch.context() as broken:
-        broken.setattr(idle_runtime.operations._store, "choose", and_change)
+        broken.setattr(idle_runtime.operations.store, "choose", and_change)
         made = await broken_off(idle_runtime, broken, action)
     assert await carried_on(idle_runtime, made) == (5, 1, 0)
 
@@ -194,28 +194,28 @@ async def test_a_stopped_operation_counts_what_it_was_changing(
     monkeypatch.setattr(operations, "_AT_ONCE", 5)
     await insert_failed(idle_runtime, 40)
     made = await idle_runtime.operations.create(new(all=True))
-    restart, count = idle_runtime.admin.restart, iter(range(10_000))
+    restart, count = idle_runtime.manager.restart, iter(range(10_000))
 
     async def and_stop(*arguments: Any, **options: Any) -> Any:
         done = await restart(*arguments, **options)
         if next(count) == 2:
-            stopped = await idle_runtime.operations.stop(made.id, ANN)
+            stopped = await idle_runtime.operations.store.stop(made.id, ANN)
             assert stopped.stage is Stage.STOPPED
             if crashes:
                 raise DatabaseUnavailableError("gone")
         return done
 
     with monkeypatch.context() as stopping:
-        stopping.setattr(idle_runtime.admin, "restart", and_stop)
+        stopping.setattr(idle_runtime.manager, "restart", and_stop)
         if crashes:
             with pytest.raises(DatabaseUnavailableError):
                 await idle_runtime.operations.carry_on(made.id)
     if not crashes:
-        monkeypatch.setattr(idle_runtime.admin, "restart", and_stop)
+        monkeypatch.setattr(idle_runtime.manager, "restart", and_stop)
     done, skipped, failed = await carried_on(idle_runtime, made)
     assert (done, skipped, failed) == (5, 0, 0)
     assert await states(idle_runtime) == {"failed": 35, "pending": 5}
-    ended = await idle_runtime.operations.get(made.id)
+    ended = await idle_runtime.operations.store.get(made.id)
     assert (ended.stage, ended.chosen, ended.end_at is not None) == (Stage.STOPPED, (), True)
 
 
@@ -229,10 +229,10 @@ async def test_an_operation_that_breaks_counts_what_it_has_changed(
         raise ZeroDivisionError
 
     with monkeypatch.context() as breaking:
-        breaking.setattr(idle_runtime.operations._store, "count_off", broken)
+        breaking.setattr(idle_runtime.operations.store, "count_off", broken)
         await idle_runtime.operations.carry_on(made.id)
     assert await carried_on(idle_runtime, made) == (7, 0, 0)
-    ended = await idle_runtime.operations.get(made.id)
+    ended = await idle_runtime.operations.store.get(made.id)
     assert (ended.stage, ended.error) == (Stage.FAILED, operations.INTERNAL)
 
 
@@ -241,7 +241,7 @@ async def test_an_operation_of_an_older_version_is_carried_on(
 ) -> None:
     await jobs_for(idle_runtime, Action.KILL)
     made = await broken_off(idle_runtime, monkeypatch, Action.KILL)
-    collection = idle_runtime.operations._store.collection
+    collection = idle_runtime.operations.store.collection
     await collection.update_one({"_id": ObjectId(made.id)}, {"$unset": {"ahead": "", "soon": ""}})
     await idle_runtime.jobs.collection.update_many({}, {"$unset": {"inOperations": ""}})
     assert await carried_on(idle_runtime, made) == (6, 0, 0)
@@ -292,12 +292,12 @@ async def test_jobs_that_are_added_while_those_ahead_are_changed_are_left_alone(
         )
         await add(idle_runtime)
     made = await idle_runtime.operations.create(new(Action.KILL, all=True))
-    choose = idle_runtime.operations._store.choose
+    choose = idle_runtime.operations.store.choose
 
     async def and_add(*arguments: Any) -> Operation | None:
         await add(idle_runtime)
         return await choose(*arguments)
 
-    monkeypatch.setattr(idle_runtime.operations._store, "choose", and_add)
+    monkeypatch.setattr(idle_runtime.operations.store, "choose", and_add)
     assert await carried_on(idle_runtime, made) == (6, 0, 0)
     assert (await states(idle_runtime))["pending"] >= 4

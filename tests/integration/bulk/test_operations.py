@@ -41,7 +41,7 @@ async def carry_out(runtime: Runtime, wanted: NewOperation) -> Operation:
     made = await runtime.operations.create(wanted)
     while await runtime.operations.carry_on(made.id):
         pass
-    return await runtime.operations.get(made.id)
+    return await runtime.operations.store.get(made.id)
 
 
 async def insert_failed(runtime: Runtime, count: int, **fields: Any) -> None:
@@ -141,18 +141,18 @@ async def test_what_fails_again_or_comes_later_is_left_alone(
     for _ in range(6):
         await job_in(idle_runtime, State.FAILED)
     made = await idle_runtime.operations.create(new(filter={"state": {"$in": ["failed", "delayed"]}}))
-    count = idle_runtime.operations._store.count_off
+    count = idle_runtime.operations.store.count_off
 
     async def and_fail(*arguments: Any) -> Operation | None:
         while claimed := await idle_runtime.work.claim("default", None, worker="w"):
             await fail(idle_runtime, claimed)
         return await count(*arguments)
 
-    monkeypatch.setattr(idle_runtime.operations._store, "count_off", and_fail)
+    monkeypatch.setattr(idle_runtime.operations.store, "count_off", and_fail)
     await job_in(idle_runtime, State.FAILED)
     while await idle_runtime.operations.carry_on(made.id):
         pass
-    ended = await idle_runtime.operations.get(made.id)
+    ended = await idle_runtime.operations.store.get(made.id)
     assert (ended.done, ended.skipped) == (6, 0)
     assert sorted(await requeues(idle_runtime, ended)) == [0, 1, 1, 1, 1, 1, 1]
     assert await states(idle_runtime) == {"failed": 7}
@@ -169,7 +169,7 @@ async def test_what_has_ended_just_before_is_meant_also_by_a_clock_that_is_behin
     made = await idle_runtime.operations.create(asked)
     while await idle_runtime.operations.carry_on(made.id):
         pass
-    assert (await idle_runtime.operations.get(made.id)).done == 1
+    assert (await idle_runtime.operations.store.get(made.id)).done == 1
 
 
 @pytest.mark.parametrize("action", list(Action))
@@ -189,14 +189,14 @@ async def test_what_was_done_and_not_counted_is_counted_by_the_next_and_not_done
         raise DatabaseUnavailableError("gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr(idle_runtime.operations._store, "count_off", crash)
+        broken.setattr(idle_runtime.operations.store, "count_off", crash)
         with pytest.raises(DatabaseUnavailableError):
             await idle_runtime.operations.carry_on(made.id)
-    between = await idle_runtime.operations.get(made.id)
+    between = await idle_runtime.operations.store.get(made.id)
     assert (between.stage, between.done, len(between.chosen)) == (Stage.RUNNING, 0, 10)
     while await idle_runtime.operations.carry_on(made.id):
         pass
-    ended = await idle_runtime.operations.get(made.id)
+    ended = await idle_runtime.operations.store.get(made.id)
     assert (ended.stage, ended.done, ended.skipped) == (Stage.FINISHED, 10, 0)
     if action is Action.REQUEUE:
         assert await requeues(idle_runtime, ended) == [1] * 10
@@ -205,16 +205,16 @@ async def test_what_was_done_and_not_counted_is_counted_by_the_next_and_not_done
 async def test_an_operation_is_carried_on_by_one_process_at_a_time(idle_runtime: Runtime, settings: Settings) -> None:
     await insert_failed(idle_runtime, 30)
     made = await idle_runtime.operations.create(new(all=True))
-    taken = await idle_runtime.operations._store.take("mine")
+    taken = await idle_runtime.operations.store.take("mine")
     assert taken is not None
     async with open_runtime(settings) as other:
         assert not await other.operations.carry_on(made.id)
         ended = {"$set": {"lease.until": operation_statements.FREE}}
-        await idle_runtime.operations._store.collection.update_one({}, ended)
+        await idle_runtime.operations.store.collection.update_one({}, ended)
         await other.operations.run_once()
-    assert await idle_runtime.operations._store.choose(taken, "mine", 5) is None
-    assert not await idle_runtime.operations._store.renew(taken, "mine")
-    assert (await idle_runtime.operations.get(made.id)).done == 30
+    assert await idle_runtime.operations.store.choose(taken, "mine", 5) is None
+    assert not await idle_runtime.operations.store.renew(taken, "mine")
+    assert (await idle_runtime.operations.store.get(made.id)).done == 30
 
 
 async def test_several_operations_take_turns(idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,28 +225,28 @@ async def test_several_operations_take_turns(idle_runtime: Runtime, monkeypatch:
     for _ in range(3):
         await idle_runtime.operations.run_once()
     # Without time each looks, and lets the next have its turn.
-    assert [(await idle_runtime.operations.get(one.id)).stage for one in made] == [Stage.RUNNING] * 3
+    assert [(await idle_runtime.operations.store.get(one.id)).stage for one in made] == [Stage.RUNNING] * 3
 
 
 async def test_an_operation_that_is_stopped_stops(idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations, "_AT_ONCE", 5)
     await insert_failed(idle_runtime, 40)
     made = await idle_runtime.operations.create(new(all=True))
-    count = idle_runtime.operations._store.count_off
+    count = idle_runtime.operations.store.count_off
 
     async def and_stop(*arguments: Any) -> Operation | None:
         counted = await count(*arguments)
-        await idle_runtime.operations.stop(made.id, ANN)
+        await idle_runtime.operations.store.stop(made.id, ANN)
         return counted
 
-    monkeypatch.setattr(idle_runtime.operations._store, "count_off", and_stop)
+    monkeypatch.setattr(idle_runtime.operations.store, "count_off", and_stop)
     assert await idle_runtime.operations.carry_on(made.id)
     assert not await idle_runtime.operations.carry_on(made.id)
-    ended = await idle_runtime.operations.get(made.id)
+    ended = await idle_runtime.operations.store.get(made.id)
     assert (ended.stage, ended.done) == (Stage.STOPPED, 5)
     assert await states(idle_runtime) == {"pending": 5, "failed": 35}
     with pytest.raises(ConflictError):
-        await idle_runtime.operations.stop(made.id, ANN)
+        await idle_runtime.operations.store.stop(made.id, ANN)
     audit = idle_runtime.database.collection("audit").find({"target.name": made.id})
     assert [one["action"] async for one in audit] == ["requeue", "stop"]
 
@@ -266,19 +266,19 @@ async def test_jobs_that_changed_before_their_turn_are_skipped(
 ) -> None:
     jobs: list[Job] = [await job_in(idle_runtime, State.FAILED) for _ in range(3)]
     made = await idle_runtime.operations.create(new(filter={"state": "failed"}))
-    choose = idle_runtime.operations._store.choose
+    choose = idle_runtime.operations.store.choose
 
     async def and_change(*arguments: Any) -> Operation | None:
         chosen = await choose(*arguments)
         if chosen is not None and chosen.chosen:
-            await idle_runtime.admin.requeue(jobs[0].id)
-            await idle_runtime.admin.delete(jobs[1].id)
+            await idle_runtime.manager.requeue(jobs[0].id)
+            await idle_runtime.manager.delete(jobs[1].id)
         return chosen
 
-    monkeypatch.setattr(idle_runtime.operations._store, "choose", and_change)
+    monkeypatch.setattr(idle_runtime.operations.store, "choose", and_change)
     while await idle_runtime.operations.carry_on(made.id):
         pass
-    ended = await idle_runtime.operations.get(made.id)
+    ended = await idle_runtime.operations.store.get(made.id)
     assert (ended.done, ended.skipped) == (1, 2)
     assert len((await idle_runtime.jobs.get(jobs[0].id)).history) == 2
 
@@ -291,13 +291,13 @@ async def test_an_operation_reaches_no_further_than_the_scope_of_who_asked_for_i
     made = await carry_out(idle_runtime, new(all=True, scope=scope))
     assert made.done == 1
     assert (await states(idle_runtime)) == {"pending": 1, "failed": 2}
-    assert (await idle_runtime.operations.get(made.id, scope=scope)).new.scope == scope
-    assert [one.id for one in await idle_runtime.operations.page(scope=scope)] == [made.id]
+    assert (await idle_runtime.operations.store.get(made.id, scope=scope)).new.scope == scope
+    assert [one.id for one in await idle_runtime.operations.store.page(scope=scope)] == [made.id]
     for other in (Scope(queues=("a*",)), Scope(queues=("b",))):
-        assert await idle_runtime.operations.page(scope=other) == []
+        assert await idle_runtime.operations.store.page(scope=other) == []
         for look in (
-            idle_runtime.operations.get(made.id, scope=other),
-            idle_runtime.operations.stop(made.id, ANN, scope=other),
+            idle_runtime.operations.store.get(made.id, scope=other),
+            idle_runtime.operations.store.stop(made.id, ANN, scope=other),
         ):
             with pytest.raises(NotFoundError):
                 await look
@@ -318,7 +318,7 @@ async def test_a_preview_counts_and_shows_some_and_changes_nothing(idle_runtime:
     matched, is_exact, samples = await idle_runtime.operations.preview(new(filter={"meta.city": "c1"}))
     assert (matched, is_exact, [one.meta["city"] for one in samples]) == (3, True, ["c1"] * 3)
     assert await states(idle_runtime) == {"failed": 20}
-    assert await idle_runtime.operations.page() == []
+    assert await idle_runtime.operations.store.page() == []
 
 
 async def test_any_process_takes_up_what_is_begun_and_pages_show_the_newest_first(runtime: Runtime) -> None:
@@ -326,10 +326,10 @@ async def test_any_process_takes_up_what_is_begun_and_pages_show_the_newest_firs
     made = [await runtime.operations.create(new(filter={"type": f"type{number}"})) for number in range(3)]
 
     async def all_ended() -> bool:
-        return not await runtime.operations.page(state="running")
+        return not await runtime.operations.store.page(state="running")
 
     await eventually(all_ended)
-    pages = [await runtime.operations.page(limit=2), await runtime.operations.page(before=made[1].id)]
+    pages = [await runtime.operations.store.page(limit=2), await runtime.operations.store.page(before=made[1].id)]
     assert [[one.id for one in page] for page in pages] == [[made[2].id, made[1].id], [made[0].id]]
     assert await states(runtime) == {"failed": 2, "pending": 3}
 
@@ -341,7 +341,7 @@ async def test_an_operation_that_breaks_says_why(idle_runtime: Runtime, monkeypa
         await asyncio.sleep(0)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(idle_runtime.operations._store, "count_off", broken)
+    monkeypatch.setattr(idle_runtime.operations.store, "count_off", broken)
     ended = await carry_out(idle_runtime, new(all=True))
     assert (ended.stage, ended.error) == (Stage.FAILED, "an internal error: the server's log tells more")
 
@@ -365,10 +365,10 @@ def test_what_does_not_go_together_is_refused(fields: dict[str, Any], named: set
 async def test_an_operation_whose_filter_is_not_acceptable_any_more_is_shown_and_ends(idle_runtime: Runtime) -> None:
     made = await idle_runtime.operations.create(new(all=True))
     old = {"$set": {"filter": '{"$text": 1}'}}
-    await idle_runtime.operations._store.collection.update_one({"_id": ObjectId(made.id)}, old)
-    assert [one.new.filter for one in await idle_runtime.operations.page()] == [{"$text": 1}]
+    await idle_runtime.operations.store.collection.update_one({"_id": ObjectId(made.id)}, old)
+    assert [one.new.filter for one in await idle_runtime.operations.store.page()] == [{"$text": 1}]
     assert await idle_runtime.operations.carry_on(made.id)
-    ended = await idle_runtime.operations.get(made.id)
+    ended = await idle_runtime.operations.store.get(made.id)
     assert (ended.stage, ended.done) == (Stage.FAILED, 0)
     assert "filter.$text" in str(ended.error)
 

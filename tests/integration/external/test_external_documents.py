@@ -42,7 +42,7 @@ async def test_type_and_data_are_enough_and_the_queue_says_the_rest(idle_runtime
     await idle_runtime.work.report(claimed.job, claimed.token, lines=[("line", None)])
     done = await succeed(idle_runtime, await claim(idle_runtime), {"sent": 1})
     assert (done.state, done.result, done.attempts_made, len(done.history)) == (State.SUCCESS, {"sent": 1}, 2, 2)
-    assert [one.id for one in (await idle_runtime.admin.page(JobQuery())).items] == [job.id]
+    assert [one.id for one in (await idle_runtime.listing.page(JobQuery())).items] == [job.id]
 
 
 async def test_a_document_is_as_if_it_had_been_added_over_http(idle_runtime: Runtime) -> None:
@@ -52,7 +52,7 @@ async def test_a_document_is_as_if_it_had_been_added_over_http(idle_runtime: Run
     ours, theirs = await document(idle_runtime, added.id), await document(idle_runtime, external.id)
     assert set(ours) == set(theirs)
     assert {name for name in ours if ours[name] != theirs[name]} == {"_id", "insertAt"}
-    found = await idle_runtime.admin.page(JobQuery(meta=(("user.id", "42"),)))
+    found = await idle_runtime.listing.page(JobQuery(meta=(("user.id", "42"),)))
     assert {one.id for one in found.items} == {added.id, external.id}
 
 
@@ -92,11 +92,13 @@ async def test_what_can_be_understood_runs(idle_runtime: Runtime) -> None:
         job = await taken(idle_runtime, {"type": "a"} | given)
         assert {name: getattr(job, name) for name in expected} == expected, given
         if job.state is State.DELAYED:
-            await idle_runtime.admin.patch(job.id, {"delay_til": None})
+            await idle_runtime.manager.patch(job.id, {"delay_til": None})
         claimed = await claim(idle_runtime, job.queue)
         assert claimed.job.id == job.id, given
         done = await succeed(idle_runtime, claimed)
-        assert (done.state, json_form.job(await idle_runtime.admin.get(job.id))["id"]) == (State.SUCCESS, job.id), given
+        assert (done.state, json_form.job(await idle_runtime.jobs.whole(job.id))["id"]) == (State.SUCCESS, job.id), (
+            given
+        )
         await idle_runtime.jobs.collection.delete_many({})
 
 
@@ -114,7 +116,7 @@ async def test_data_and_meta_may_hold_whatever_mongodb_can(idle_runtime: Runtime
     others = [Binary(b"x"), Regex("a+", "i"), Code("f()", {"x": 1}), MaxKey(), ObjectId()]
     for place, value in enumerate([*numbers, *others, {"$where": "1"}, {"a.b": {"": 1}}]):
         job = await taken(idle_runtime, {"type": "a", "data": {"x": value}, "meta": {"x": value, "place": place}})
-        (found,) = (await idle_runtime.admin.page(JobQuery(meta=(("place", str(place)),)))).items
+        (found,) = (await idle_runtime.listing.page(JobQuery(meta=(("place", str(place)),)))).items
         assert found.id == job.id, value
         assert orjson.dumps(json_form.job(found)), value
         await succeed(idle_runtime, await claim(idle_runtime))
@@ -153,8 +155,8 @@ async def test_what_cannot_be_understood_fails_and_is_in_nobodys_way(idle_runtim
         assert (job.state, job.end_at is not None) == (State.FAILED, True), why
         assert job.error is not None
         assert (job.error.kind, job.error.message[: len(why)]) == ("document", why)
-        assert json_form.job(await idle_runtime.admin.get(job.id))["state"] == "failed"
-        (listed,) = (await idle_runtime.admin.page(JobQuery())).items
+        assert json_form.job(await idle_runtime.jobs.whole(job.id))["state"] == "failed"
+        (listed,) = (await idle_runtime.listing.page(JobQuery())).items
         await idle_runtime.outboxes.run_once()
         assert (listed.id, (await idle_runtime.jobs.get(job.id)).outbox) == (job.id, ()), why
         await others_go_on(idle_runtime)
@@ -164,7 +166,7 @@ async def test_what_cannot_be_understood_fails_and_is_in_nobodys_way(idle_runtim
 async def test_a_refused_job_is_repaired_and_requeued(idle_runtime: Runtime) -> None:
     job = await taken(idle_runtime, {"type": "a", "data": [1]})
     await idle_runtime.jobs.collection.update_one({"_id": ObjectId(job.id)}, {"$set": {"data": {"n": 1}}})
-    await idle_runtime.admin.requeue(job.id, {})
+    await idle_runtime.manager.requeue(job.id, {})
     claimed = await claim(idle_runtime)
     assert (claimed.job.id, claimed.job.data) == (job.id, {"n": 1})
 
@@ -211,7 +213,7 @@ async def test_jobs_that_ended_elsewhere_are_kept_as_they_are(idle_runtime: Runt
     undated = await taken(idle_runtime, {"type": "a", "state": "killed", "meta": {"a": 1}, "queue": 5})
     assert (undated.state, undated.queue) == (State.KILLED, "default")
     assert undated.end_at is not None
-    assert {one.id for one in (await idle_runtime.admin.page(JobQuery())).items} == {job.id, undated.id}
+    assert {one.id for one in (await idle_runtime.listing.page(JobQuery())).items} == {job.id, undated.id}
 
 
 async def test_another_id_stays_behind_as_a_pointer_and_stays_taken(idle_runtime: Runtime) -> None:
@@ -220,7 +222,7 @@ async def test_another_id_stays_behind_as_a_pointer_and_stays_taken(idle_runtime
     assert pointer == {"_id": "order-17", "movedTo": ObjectId(job.id), "run": 0}
     with pytest.raises(DuplicateKeyError):
         await insert(idle_runtime, {"_id": "order-17", "type": "a"})
-    assert [one.id for one in (await idle_runtime.admin.page(JobQuery())).items] == [job.id]
+    assert [one.id for one in (await idle_runtime.listing.page(JobQuery())).items] == [job.id]
 
 
 async def test_nobody_claims_a_document_before_it_is_looked_at_nor_waits_for_it(idle_runtime: Runtime) -> None:
@@ -243,6 +245,6 @@ async def test_the_example_of_the_readme_is_a_whole_job(idle_runtime: Runtime) -
     (example,) = re.findall(r"db\.jobs\.insertOne\((\{.*\})\)", TEXT)
     job = await taken(idle_runtime, json.loads(example))
     assert (job.type, job.queue, job.attempts, job.lease) == ("thumbnail", "media", 3, 60)
-    found = await idle_runtime.admin.page(JobQuery(meta=(("user_id", "42"),)))
+    found = await idle_runtime.listing.page(JobQuery(meta=(("user_id", "42"),)))
     assert [one.id for one in found.items] == [job.id]
     assert (await succeed(idle_runtime, await claim(idle_runtime, "media"))).state is State.SUCCESS

@@ -173,8 +173,8 @@ async def test_a_running_job_that_somebody_made_too_large_is_ended_by_the_reaper
 @pytest.mark.parametrize("odd", [{"claim": "me"}, {"claim": {"worker": "w"}}, {"history": "none"}, {"history": []}])
 async def test_a_running_job_whose_claim_was_spoilt_runs_again(idle_runtime: Runtime, odd: dict[str, Any]) -> None:
     claimed = await claimed_job(idle_runtime)
-    await idle_runtime.admin.kill(claimed.job.id)
-    await idle_runtime.admin.requeue(claimed.job.id)
+    await idle_runtime.manager.kill(claimed.job.id)
+    await idle_runtime.manager.requeue(claimed.job.id)
     claimed = await claim(idle_runtime)
     changes = {"resetAt": LONG_AGO, **odd}
     await idle_runtime.jobs.collection.update_one({"_id": ObjectId(claimed.job.id)}, {"$set": changes})
@@ -231,7 +231,7 @@ async def test_whatever_is_put_there_waits_or_has_failed_with_a_reason(
     await adopt_all(idle_runtime)
     assert await idle_runtime.jobs.collection.count_documents({"run": None}) == 0
     await idle_runtime.outboxes.run_once()
-    page = await idle_runtime.admin.page(JobQuery(limit=200))
+    page = await idle_runtime.listing.page(JobQuery(limit=200))
     held = await idle_runtime.jobs.collection.count_documents({"state": {"$exists": True}})
     assert len(page.items) == held
     for job in page.items:
@@ -240,5 +240,5 @@ async def test_whatever_is_put_there_waits_or_has_failed_with_a_reason(
             assert job.error.message
         elif job.state in UNFINISHED:
             assert job.state in {State.PENDING, State.DELAYED}
-            await idle_runtime.admin.kill(job.id)
+            await idle_runtime.manager.kill(job.id)
     await others_go_on(idle_runtime)

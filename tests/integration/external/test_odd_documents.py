@@ -44,7 +44,7 @@ async def test_a_spoilt_running_job_keeps_no_other_from_being_reaped_or_listed(
     await idle_runtime.jobs.collection.update_one({"_id": ObjectId(spoilt.job.id)}, {"$set": changes})
     await patient_reaper(idle_runtime).run_once()
     assert (await idle_runtime.jobs.get(hanging.job.id)).state is State.PENDING
-    assert {job.id for job in (await idle_runtime.admin.page(JobQuery())).items} == {spoilt.job.id, hanging.job.id}
+    assert {job.id for job in (await idle_runtime.listing.page(JobQuery())).items} == {spoilt.job.id, hanging.job.id}
     assert (await claim(idle_runtime)).job.id in {spoilt.job.id, hanging.job.id}
 
 
@@ -59,7 +59,7 @@ async def test_a_spoilt_ended_job_keeps_no_other_from_being_finished(
         update = {"$set": {"outbox": ["children"], **changes}}
         await idle_runtime.jobs.collection.update_one({"_id": ObjectId(job.id)}, update)
     await idle_runtime.outboxes.run_once()
-    assert len((await idle_runtime.admin.family(jobs[1].id)).tree.children) == 1
+    assert len((await idle_runtime.manager.family(jobs[1].id)).tree.children) == 1
 
 
 async def test_a_job_that_cannot_be_reaped_keeps_no_other_from_it(

@@ -140,21 +140,21 @@ async def test_a_spoilt_job_can_be_mended_or_got_rid_of(idle_runtime: Runtime) -
     for changes in SPOILT:
         job_id = await spoilt(idle_runtime, changes)
         await adopt_all(idle_runtime)
-        patched = await idle_runtime.admin.patch(job_id, {"lease": 60, "timeout": None, "meta": {}})
-        await idle_runtime.admin.requeue(job_id, sound)
+        patched = await idle_runtime.manager.patch(job_id, {"lease": 60, "timeout": None, "meta": {}})
+        await idle_runtime.manager.requeue(job_id, sound)
         await adopt_all(idle_runtime)
         claimed = await claim(idle_runtime, patched.queue)
         assert (claimed.job.id, claimed.job.data) == (job_id, {"n": 2}), changes
         assert (await succeed(idle_runtime, claimed)).state is State.SUCCESS
-        await idle_runtime.admin.delete(job_id)
+        await idle_runtime.manager.delete(job_id)
         with pytest.raises(NotFoundError):
-            await idle_runtime.admin.get(job_id)
+            await idle_runtime.jobs.whole(job_id)
 
 
 async def test_a_spoilt_job_that_is_requeued_as_it_is_fails_again(idle_runtime: Runtime) -> None:
     job_id = await spoilt(idle_runtime, {"data": [1, 2]})
     await adopt_all(idle_runtime)
-    assert (await idle_runtime.admin.requeue(job_id)).state is State.PENDING
+    assert (await idle_runtime.manager.requeue(job_id)).state is State.PENDING
     await claim_nothing(idle_runtime)
     await adopt_all(idle_runtime)
     job = await idle_runtime.jobs.get(job_id)
@@ -167,9 +167,9 @@ async def test_a_spoilt_job_can_be_killed_changed_or_deleted_before_it_is_found(
     idle_runtime: Runtime, changes: dict[str, Any]
 ) -> None:
     killed, patched, deleted = [await spoilt(idle_runtime, changes) for _ in range(3)]
-    assert (await idle_runtime.admin.kill(killed)).state is State.KILLED
-    await idle_runtime.admin.patch(patched, {"priority": 1, "data": {}, "attempts": 2})
-    await idle_runtime.admin.delete(deleted)
+    assert (await idle_runtime.manager.kill(killed)).state is State.KILLED
+    await idle_runtime.manager.patch(patched, {"priority": 1, "data": {}, "attempts": 2})
+    await idle_runtime.manager.delete(deleted)
     await adopt_all(idle_runtime)
     assert (await idle_runtime.jobs.get(killed)).state is State.KILLED
     assert (await claim(idle_runtime)).job.id == patched

@@ -230,7 +230,7 @@ async def test_a_refused_change_leaves_nothing_in_the_audit(client: Client, idle
             client, method, f"/v1/jobs/{job.id}{path}", {"priority": 1} if method == "PATCH" else None, If_Match=STALE
         )
     assert await idle_runtime.database.collection("audit").count_documents({}) == 0
-    assert (await idle_runtime.admin.page(JobQuery())).items[0].state == "pending"
+    assert (await idle_runtime.listing.page(JobQuery())).items[0].state == "pending"
 
 
 async def test_what_has_no_tag_takes_no_condition_on_it(client: Client, idle_runtime: Runtime) -> None:

@@ -164,11 +164,11 @@ async def test_a_wait_ends_with_the_first_change_wherever_it_was_made(
         async with asyncio.timeout(20):
             return (await waits)[2]["state"]
 
-    assert await next_change(idle_runtime.admin.kill(job.id)) == "killed"
-    assert await next_change(idle_runtime.admin.requeue(job.id)) == "pending"
+    assert await next_change(idle_runtime.manager.kill(job.id)) == "killed"
+    assert await next_change(idle_runtime.manager.requeue(job.id)) == "pending"
     claimed = await claim(idle_runtime)
     assert await next_change(retry(idle_runtime, claimed)) == "delayed"
-    assert await next_change(idle_runtime.admin.patch(job.id, {"delay_til": None})) == "pending"
+    assert await next_change(idle_runtime.manager.patch(job.id, {"delay_til": None})) == "pending"
     assert await next_change(claim(idle_runtime)) == "processing"
 
 
@@ -179,7 +179,7 @@ async def test_a_wait_for_a_job_that_is_deleted_ends_too(
     job = await succeed(idle_runtime, await claimed_job(idle_runtime))
     waits = asyncio.create_task(shown(client, job.id, "?wait=60"))
     await eventually(lambda: idle_runtime.events.readers == 1)
-    await idle_runtime.admin.delete(job.id)
+    await idle_runtime.manager.delete(job.id)
     assert (await waits)[0] == 404
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def entries(runtime: Runtime) -> list[Entry]:
-    return await runtime.audit.page(AuditQuery(limit=1000))
+    return await runtime.audit.store.find(AuditQuery(limit=1000))
 
 
 async def let_audit_take(runtime: Runtime, validator: dict[str, Any]) -> None:
@@ -47,7 +47,7 @@ async def test_a_queue_is_paused_though_the_audit_takes_no_entries(idle_runtime:
         await idle_runtime.queues.set_paused("q", paused=number % 2 == 0)
     with pytest.raises(DatabaseUnavailableError, match="wait for the audit"):
         await idle_runtime.queues.set_paused("q", paused=True)
-    assert (await idle_runtime.queues.get("q")).paused is False
+    assert (await idle_runtime.queues.tagged("q"))[0].paused is False
     await let_audit_take(idle_runtime, {})
     await idle_runtime.queues.set_paused("q", paused=True)
     assert [one.action for one in await entries(idle_runtime)] == ["pause", *["resume", "pause"] * (MOST_ENTRIES // 2)]
@@ -70,7 +70,7 @@ async def test_changes_of_servers_of_version_0_3_0_keep_the_entries_that_wait(id
     waiting = entry("pause")
     await config.insert_one({"_id": "config", "queues": {"q": {"paused": True}}, "revision": 4, "audit": [waiting]})
     await config.update_one({"_id": "config"}, {"$set": {"queues.r": {"attempts": 9}}, "$inc": {"revision": 1}})
-    assert (await idle_runtime.queues.get("r")).attempts == 9
+    assert (await idle_runtime.queues.tagged("r"))[0].attempts == 9
     assert [one.id for one in await entries(idle_runtime)] == [str(waiting["_id"])]
     # One whose process was killed after the first half of the move.
     await config.update_one({"_id": "config"}, {"$set": {"audit": [waiting]}})
@@ -83,7 +83,7 @@ async def test_entries_come_into_the_audit_by_themselves(settings: Settings, idl
     await database.collection("config").insert_one({"_id": "config", "queues": {}, "audit": [entry("a")]})
     await database.collection("operations").insert_one({"state": "stopped", "audit": [entry("b")]})
     await database.collection("schedules").insert_one({"_id": "s", "gone": True, "audit": [entry("c")]})
-    assert await idle_runtime.schedules.page("", 10) == []
+    assert await idle_runtime.schedules.store.page("", 10) == []
     async with open_runtime(settings, started=True):
         await eventually(lambda: database.collection("audit").count_documents({"action": {"$in": ["a", "b", "c"]}}))
         await eventually(lambda: _is_clean(idle_runtime))

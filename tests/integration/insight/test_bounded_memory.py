@@ -38,10 +38,9 @@ BOUNDS: Final = (
     "jobqueue.store.retention.pruning._MOST_REMEMBERED",
     "jobqueue.services.limits.limiter.MOST_REMEMBERED",
     "jobqueue.services.limits.slots.MOST_REMEMBERED",
-    "jobqueue.services.limits.grant_leeway._MOST_QUEUES",
     "jobqueue.services.access.access._MOST_KNOWN",
     "jobqueue.services.work.worker_registry._MOST_REMEMBERED",
-    "jobqueue.services.application._MOST_TOLD",
+    "jobqueue.services.application._MOST_ANNOUNCED",
     "jobqueue.services.insight.metrics.MOST_QUEUES",
 )
 """What is bounded by a number; everything else is to shrink by itself."""
@@ -196,7 +195,7 @@ async def test_lanes_that_come_and_go_leave_nothing_behind_but_running_jobs(idle
     for number in range(20):
         lanes[:] = [Lane(queue=f"q{number}", types=None, processor=lambda _job: gated)]
         idle_runtime.notifier.tell(Wakeup(kind="config"))
-        await eventually(lambda: {key[0] for key in dispatcher._appetites} == {"mine", lanes[0].queue})
+        await eventually(lambda: {key[0] for key in dispatcher._demands} == {"mine", lanes[0].queue})
     # The job that runs still has the one place of its lane.
     other = await add(idle_runtime, queue="q19")
     lanes[:] = [mine, *lanes]

@@ -92,8 +92,8 @@ async def test_the_life_of_a_job_is_told_in_order(idle_runtime: Runtime, listen:
     await idle_runtime.work.report(claimed.job, claimed.token, progress=40)
     await retry_now(idle_runtime, claimed)
     await fail(idle_runtime, await claim(idle_runtime, "a:b"))
-    await idle_runtime.admin.kill(job.id, "enough")
-    await idle_runtime.admin.requeue(job.id)
+    await idle_runtime.manager.kill(job.id, "enough")
+    await idle_runtime.manager.requeue(job.id)
     await succeed(idle_runtime, await claim(idle_runtime, "a:b"))
     told = await everything.hears(10)
     expected = ["inserted", "started", "delayed", "ready", "started", "delayed", "killed", "ready", "started", "ended"]
@@ -202,8 +202,11 @@ async def test_whoever_was_away_hears_the_rest_without_a_gap_or_double(idle_runt
         await other.stop()
 
 
-async def test_a_slow_reader_is_dropped_and_nothing_is_kept_for_it(idle_runtime: Runtime) -> None:
-    events = Events(JobStream(idle_runtime.database), most_kept=5)
+async def test_a_slow_reader_is_dropped_and_nothing_is_kept_for_it(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobqueue.services.insight.events.MOST_KEPT", 5)
+    events = Events(JobStream(idle_runtime.database))
     try:
         async with events.reading(EventFilter()) as slow, events.reading(EventFilter(queue="other")) as quiet:
             await idle_runtime.producer.add_all([NewJob(type="a") for _ in range(20)])
@@ -234,8 +237,11 @@ def test_only_what_may_be_an_id_of_an_event_is_taken() -> None:
             check_position(wrong)
 
 
-async def test_without_events_a_reader_learns_how_far_the_stream_is(idle_runtime: Runtime, listen: Any) -> None:
-    events = Events(JobStream(idle_runtime.database), beat=0.05)
+async def test_without_events_a_reader_learns_how_far_the_stream_is(
+    idle_runtime: Runtime, listen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobqueue.services.insight.events.BEAT_SECONDS", 0.05)
+    events = Events(JobStream(idle_runtime.database))
     heard = await listen(events=events, queue="none")
     first = heard.last
     await add(idle_runtime)

@@ -126,8 +126,8 @@ async def test_every_way_an_attempt_or_a_job_can_end_is_counted(idle_runtime: Ru
     await retry(idle_runtime, await claimed_job(idle_runtime), 1000)
     given_back = await claimed_job(idle_runtime)
     await idle_runtime.work.release(given_back.job, given_back.token)
-    await idle_runtime.admin.kill((await claim(idle_runtime)).job.id)
-    await idle_runtime.admin.kill((await add(idle_runtime, delay=100)).id)
+    await idle_runtime.manager.kill((await claim(idle_runtime)).job.id)
+    await idle_runtime.manager.kill((await add(idle_runtime, delay=100)).id)
     await add(idle_runtime, queue="other")
     await idle_runtime.figures.kill_waiting("other", "over")
     await claimed_job(idle_runtime)
@@ -158,13 +158,13 @@ async def test_every_way_an_attempt_or_a_job_can_end_is_counted(idle_runtime: Ru
 
 async def test_what_a_job_has_been_through_counts_also_after_it_is_requeued_or_deleted(idle_runtime: Runtime) -> None:
     failed = await fail(idle_runtime, await claimed_job(idle_runtime, attempts=1))
-    await idle_runtime.admin.requeue(failed.id)
-    await idle_runtime.admin.kill(failed.id)
-    await idle_runtime.admin.requeue(failed.id)
+    await idle_runtime.manager.requeue(failed.id)
+    await idle_runtime.manager.kill(failed.id)
+    await idle_runtime.manager.requeue(failed.id)
     await succeed(idle_runtime, await claim(idle_runtime))
     before = gist(await today(idle_runtime))
     assert before == {"added": 1, "started": 2, "succeeded": 1, "failed": 1, "killed": 1, "success": 1, "fail": 1}
-    await idle_runtime.admin.delete(failed.id)
+    await idle_runtime.manager.delete(failed.id)
     assert await idle_runtime.jobs.find(failed.id) is None
     assert gist(await today(idle_runtime)) == before
     fleeting = await claimed_job(idle_runtime, on_success_delete=True)
@@ -267,7 +267,7 @@ async def test_an_index_serves_all_that_is_read(idle_runtime: Runtime) -> None:
     await idle_runtime.jobs.collection.insert_many(finished_documents(1000))
     await idle_runtime.jobs.collection.insert_many([past(seeded(4), LONG_AGO, 86_400) for _ in range(300)])
     await idle_runtime.jobs.collection.insert_many([past(seeded(3), NOW, 60) for _ in range(10)])
-    await idle_runtime.admin.kill((await add(idle_runtime)).id)
+    await idle_runtime.manager.kill((await add(idle_runtime)).id)
     since, until = NOW, NOW + timedelta(minutes=1)
     pipelines = [
         activity_statements.living_attempts(since, until),
@@ -286,7 +286,7 @@ async def test_an_index_serves_all_that_is_read(idle_runtime: Runtime) -> None:
 
 async def test_a_kill_while_waiting_is_remembered_through_a_requeue(idle_runtime: Runtime) -> None:
     job = await add(idle_runtime)
-    change = idle_runtime.admin
+    change = idle_runtime.manager
     await change.kill(job.id, "one")
     await change.requeue(job.id)
     killed = await change.kill(job.id, "$two")

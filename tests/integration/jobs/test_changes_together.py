@@ -51,7 +51,7 @@ async def test_a_person_who_kills_many_at_once_hears_of_each_kill(
         return job
 
     monkeypatch.setattr(idle_runtime.jobs, "get", get)
-    killed = await asyncio.gather(*(idle_runtime.admin.kill(one.id, "by me") for one in jobs))
+    killed = await asyncio.gather(*(idle_runtime.manager.kill(one.id, "by me") for one in jobs))
     assert {(one.state, one.error.message if one.error else "") for one in killed} == {(State.KILLED, "by me")}
     # What follows was done at once, too, and not left to the sweep.
     assert all(one.outbox == () for one in killed)

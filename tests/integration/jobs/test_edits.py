@@ -308,7 +308,7 @@ async def test_what_is_deleted_is_of_no_concern(idle_runtime: Runtime) -> None:
     parent = await add(idle_runtime, meta={"user": 1})
     await follow(idle_runtime)
     await edit(idle_runtime, parent, {"$set": {"meta.user": 2}})
-    await idle_runtime.admin.delete(parent.id)
+    await idle_runtime.manager.delete(parent.id)
     await follow(idle_runtime)
     left = await idle_runtime.jobs.collection.find_one({"_id": ObjectId(parent.id)})
     assert left is None or "attrs" not in left
@@ -334,7 +334,7 @@ async def test_a_change_that_takes_away_a_group_brings_the_next_look_at_it(idle_
     await follow(idle_runtime)
     read = await idle_runtime.jobs.get(job.id)
     await edit(idle_runtime, job, {"$set": {"data.user": 2}})
-    group = await idle_runtime.admin._group(read, {"meta": {"n": 1}})
+    group = await idle_runtime.manager._group(read, {"meta": {"n": 1}})
     await idle_runtime.jobs.collection.update_one({"_id": ObjectId(job.id)}, [{"$set": {"meta": {"n": 1}} | group}])
     assert "limitKey" not in await document(idle_runtime, job.id)
     await follow(idle_runtime)

@@ -206,7 +206,7 @@ class Twin:
             "requeue": FINAL | {State.DELAYED},
             "delete": frozenset(State) - {State.PROCESSING},
         }
-        act = getattr(self.runtime.admin, what)
+        act = getattr(self.runtime.manager, what)
         if model.state not in states[what]:
             with pytest.raises(WrongStateError):
                 await act(job_id)
@@ -411,7 +411,7 @@ class Crowd:
 
     async def person(self) -> None:
         job_id = self.rng.choice(self.ids)
-        admin = self.runtime.admin
+        admin = self.runtime.manager
         if self.rng.random() < 0.2:
             await admin.kill(job_id)
         elif self.rng.random() < 0.5:
@@ -439,7 +439,7 @@ async def test_whatever_many_do_at_once_every_job_stays_consistent(
     done = sum((one.done for one in crowd), Counter())
     assert min(done[verb] for verb in ("claim", "settle", "beat", "person", "StaleTokenError")) > 5, done
     for job_id in ids:
-        job = await idle_runtime.admin.get(job_id)
+        job = await idle_runtime.jobs.whole(job_id)
         check(job)
         assert job.outbox == ()
         born = await idle_runtime.jobs.collection.count_documents({"parentId": ObjectId(job_id)})

@@ -48,7 +48,7 @@ async def test_one_report_of_300_lines_is_whole_wherever_the_document_ends(idle_
     if before:
         await write(idle_runtime, claimed, *wanted[:before])
     await write(idle_runtime, claimed, *wanted[before:])
-    found = await idle_runtime.admin.logs(claimed.job.id)
+    found = await idle_runtime.logs.lines(claimed.job.id)
     assert [(number, line.m) for number, line in found] == list(enumerate(wanted))
     assert {line.attempt for _, line in found} == {1}
     times = [line.t for _, line in found]
@@ -62,7 +62,7 @@ async def test_the_parts_of_a_long_line_stay_together_across_the_edge_of_the_doc
     await write(idle_runtime, claimed, *("before" for _ in range(INLINE_LOGS - 1)))
     await write(idle_runtime, claimed, line)
     await write(idle_runtime, claimed, "after")
-    parts = [one.m for _, one in await idle_runtime.admin.logs(claimed.job.id, after=INLINE_LOGS - 1)]
+    parts = [one.m for _, one in await idle_runtime.logs.lines(claimed.job.id, after=INLINE_LOGS - 1)]
     assert ("".join(parts[:-1]), parts[-1]) == (line, "after")
     assert [len(part.encode()) for part in parts[:-1]] == [LONGEST_LINE - 3, LONGEST_LINE, 4 * 1024 + 4]
     outside = idle_runtime.database.collection("logs").find({"jobId": ObjectId(claimed.job.id)}).sort("seq", 1)
@@ -78,7 +78,7 @@ async def test_what_a_worker_of_250_runs_ago_reports_is_kept_with_its_run(idle_r
         assert len((await document(idle_runtime, claims[0].job.id))["history"]) <= MOST_HISTORY + 1
     with pytest.raises(StaleTokenError):
         await succeed(idle_runtime, claims[0], "very late")
-    job = await idle_runtime.admin.get(claims[0].job.id)
+    job = await idle_runtime.jobs.whole(claims[0].job.id)
     assert (job.state, job.attempts_made) == (State.PENDING, 0)
     assert [entry.token for entry in job.history] == [one.token for one in claims]
     assert {(entry.attempt, entry.outcome) for entry in job.history} == {(1, Outcome.RETRY)}
@@ -129,25 +129,25 @@ async def test_a_job_with_every_part_at_its_limit_can_be_claimed_and_finished(id
     assert (done.state, done.result) == (State.SUCCESS, text_of(MOST_RESULT))
     assert await size_of(idle_runtime, done) > FULL_BYTES
     for run in range(1, 4):
-        assert (await idle_runtime.admin.requeue(job.id)).run == run
+        assert (await idle_runtime.manager.requeue(job.id)).run == run
         claimed = await claim(idle_runtime)
         await write(idle_runtime, claimed, f"run {run}")
         done = await succeed(idle_runtime, claimed, text_of(MOST_RESULT))
         assert (done.state, done.run) == (State.SUCCESS, run)
         assert await size_of(idle_runtime, done) < DOCUMENT_LIMIT
-    whole = await idle_runtime.admin.get(job.id)
+    whole = await idle_runtime.jobs.whole(job.id)
     outcomes = [entry.outcome for entry in whole.history]
     assert outcomes == [Outcome.FAIL] * MOST_HISTORY + [Outcome.SUCCESS, *(Outcome.REQUEUE, Outcome.SUCCESS) * 3]
     assert all(entry.error == FULL_ERROR for entry in whole.history[:MOST_HISTORY])
     assert [entry.was for entry in whole.history if entry.was] == [{"result": text_of(MOST_RESULT)}] * 3
-    children = await idle_runtime.admin.page(JobQuery(queue="children"))
+    children = await idle_runtime.listing.page(JobQuery(queue="children"))
     assert [len(one.data["text"]) for one in children.items] == [MOST_DATA - 100] * 4
 
 
 async def test_a_full_job_that_fails_can_be_claimed_again_and_killed(idle_runtime: Runtime) -> None:
     job = await full_job(idle_runtime)
     claimed = await claim(idle_runtime)
-    await idle_runtime.admin.kill(job.id)
+    await idle_runtime.manager.kill(job.id)
     with pytest.raises(StaleTokenError):
         await succeed(idle_runtime, claimed, text_of(MOST_RESULT))
     killed = await idle_runtime.jobs.get(job.id)
@@ -159,11 +159,11 @@ async def test_old_results_are_moved_out_of_the_document_before_it_is_too_large(
     results = [f"{run}" + "x" * (MOST_RESULT - 100) for run in range(6)]
     job = await succeed(idle_runtime, await claimed_job(idle_runtime), results[0])
     for result in results[1:]:
-        await idle_runtime.admin.requeue(job.id)
+        await idle_runtime.manager.requeue(job.id)
         job = await succeed(idle_runtime, await claim(idle_runtime), result)
         assert job.result == result
         assert await size_of(idle_runtime, job) < FULL_BYTES + MOST_RESULT
-    whole = await idle_runtime.admin.get(job.id)
+    whole = await idle_runtime.jobs.whole(job.id)
     assert [entry.was["result"] for entry in whole.history if entry.was] == results[:-1]
     assert [entry.outcome for entry in whole.history] == [Outcome.SUCCESS, *(Outcome.REQUEUE, Outcome.SUCCESS) * 5]
 
@@ -193,5 +193,5 @@ async def test_long_names_in_meta_take_no_room_twice_and_are_found_all_the_same(
     wanted = await add(idle_runtime, meta={short: 42})
     await add(idle_runtime, meta={"other": None})
     for text, found in (("42", [wanted.id]), ("43", []), ("null", [])):
-        page = await idle_runtime.admin.page(JobQuery(meta=((short, text),)))
+        page = await idle_runtime.listing.page(JobQuery(meta=((short, text),)))
         assert [one.id for one in page.items] == found

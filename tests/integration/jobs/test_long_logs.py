@@ -92,7 +92,7 @@ async def test_100_000_lines_of_concurrent_heartbeats_come_back_in_order_and_bur
     assert grown - small < 100
     await _explain_all(idle_runtime, claimed)
     assert (await succeed(idle_runtime, claimed)).state is State.SUCCESS
-    last = await idle_runtime.logs.page(job_id, LogQuery(after=INLINE_LOGS + LINES - 1))
+    last = await idle_runtime.logs.store.page(job_id, LogQuery(after=INLINE_LOGS + LINES - 1))
     assert (len(last.lines), last.more, last.ended) == (1, False, True)
 
 
@@ -142,12 +142,12 @@ async def test_lines_that_are_counted_and_not_stored_yet_are_waited_for(
     held.let_go("quick")
     await quick
     for query in (LogQuery(after=150), LogQuery(after=150, levels=("info",)), LogQuery(after=150, attempt=1)):
-        page = await idle_runtime.logs.page(claimed.job.id, query)
+        page = await idle_runtime.logs.store.page(claimed.job.id, query)
         assert "quick" not in [line.m for _, line in page.lines]
         assert (page.more, page.resume, page.ended) == (False, INLINE_LOGS, False)
     held.let_go("slow 1")
     await slow
-    page = await idle_runtime.logs.page(claimed.job.id, LogQuery(after=INLINE_LOGS))
+    page = await idle_runtime.logs.store.page(claimed.job.id, LogQuery(after=INLINE_LOGS))
     assert [line.m for _, line in page.lines] == ["slow 1", "slow 2", "quick"]
     assert page.resume == INLINE_LOGS + 3
 
@@ -161,11 +161,11 @@ async def test_a_log_has_not_ended_before_its_last_lines_are_stored(
     writing = asyncio.create_task(write(idle_runtime, claimed, "last"))
     await held.reached("last")
     await fail(idle_runtime, claimed)
-    await idle_runtime.admin.kill(claimed.job.id)
-    assert not (await idle_runtime.logs.page(claimed.job.id, LogQuery(after=100))).ended
+    await idle_runtime.manager.kill(claimed.job.id)
+    assert not (await idle_runtime.logs.store.page(claimed.job.id, LogQuery(after=100))).ended
     held.let_go("last")
     await writing
-    page = await idle_runtime.logs.page(claimed.job.id, LogQuery(after=100))
+    page = await idle_runtime.logs.store.page(claimed.job.id, LogQuery(after=100))
     assert ([line.m for _, line in page.lines][-1], page.ended) == ("last", True)
 
 
@@ -203,8 +203,8 @@ async def test_a_narrowed_page_of_a_log_that_is_being_written_does_not_look_at_w
     await idle_runtime.database.collection("logs").update_many(of_job | {"seq": {"$lt": 6000}}, {"$set": {"t": past}})
     # A line that is missing among the old ones is not even noticed.
     await idle_runtime.database.collection("logs").delete_one(of_job | {"seq": 3000})
-    head = await idle_runtime.logs._store._head(claimed.job.id, 200, EVERYTHING)
-    assert await idle_runtime.logs._store._recent(head, 200) == 4000
+    head = await idle_runtime.logs.store._head(claimed.job.id, 200, EVERYTHING)
+    assert await idle_runtime.logs.store._recent(head, 200) == 4000
     assert len(await texts(idle_runtime, claimed.job.id, LogQuery(levels=("info",)))) == 7999
 
 

@@ -80,7 +80,7 @@ async def test_a_reader_that_has_failed_reads_again_when_it_is_requeued(idle_run
     await run(idle_runtime, "part", 7)
     await fail(idle_runtime, await claim(idle_runtime))
     assert await there(idle_runtime, ids["part"])
-    await idle_runtime.admin.requeue(ids["join"])
+    await idle_runtime.manager.requeue(ids["join"])
     join = await claim(idle_runtime)
     assert dict(Results(join.job.parents or ())) == {"part": 7}
     await succeed(idle_runtime, join)
@@ -91,7 +91,7 @@ async def test_a_reader_that_is_deleted_reads_no_more(idle_runtime: Runtime) -> 
     ids = await create(idle_runtime, fleeting("part"), step("join", "part", attempts=1))
     await run(idle_runtime, "part", 7)
     await fail(idle_runtime, await claim(idle_runtime))
-    await idle_runtime.admin.delete(ids["join"])
+    await idle_runtime.manager.delete(ids["join"])
     assert not await there(idle_runtime, ids["part"])
 
 
@@ -163,15 +163,15 @@ async def test_without_a_reader_a_job_is_deleted_at_once(idle_runtime: Runtime) 
 async def test_a_person_deletes_what_others_still_have_to_read(idle_runtime: Runtime) -> None:
     ids = await create(idle_runtime, fleeting("part"), step("join", "part"))
     await run(idle_runtime, "part", 7)
-    await idle_runtime.admin.delete(ids["part"])
+    await idle_runtime.manager.delete(ids["part"])
     assert not await there(idle_runtime, ids["part"])
 
 
 async def test_a_kept_job_that_is_run_once_more_is_not_deleted_under_way(idle_runtime: Runtime) -> None:
     ids = await create(idle_runtime, fleeting("part"), step("join", "part", delay=3600))
     await run(idle_runtime, "part", 7)
-    await idle_runtime.admin.requeue(ids["part"])
-    await idle_runtime.admin.delete(ids["join"])
+    await idle_runtime.manager.requeue(ids["part"])
+    await idle_runtime.manager.delete(ids["join"])
     assert await there(idle_runtime, ids["part"])
     assert "unread" not in await document(idle_runtime, ids["part"])
     await run(idle_runtime, "part", 8)
@@ -189,7 +189,7 @@ async def test_a_job_on_which_another_is_about_to_depend_is_kept(
     late = await idle_runtime.jobs.insert(NewJob(type="late", depends_on=(part.id,), attempts=1, lease=60))
     monkeypatch.setattr(readers, "_ABOUT_TO_DEPEND", timedelta(0))
     assert await there(idle_runtime, part.id)
-    await idle_runtime.admin.delete(late.id)
+    await idle_runtime.manager.delete(late.id)
     assert not await there(idle_runtime, part.id)
 
 
@@ -208,7 +208,7 @@ async def test_retention_waits_for_readers_likewise(idle_runtime: Runtime) -> No
     assert await why(idle_runtime, ids["part"]) == {}
     await idle_runtime.queues.patch("default", {"retention": {"success": 0.001}})
     assert [job["id"] for job in (await why(idle_runtime, ids["part"]))["jobs"]] == [ids["join"]]
-    await idle_runtime.admin.requeue(ids["join"])
+    await idle_runtime.manager.requeue(ids["join"])
     join = await claim(idle_runtime)
     assert dict(Results(join.job.parents or ())) == {"part": 7}
     await succeed(idle_runtime, join)

@@ -60,7 +60,7 @@ async def test_a_result_is_not_none_while_its_job_runs_once_more(idle_runtime: R
     first = await add(idle_runtime, "a")
     await add(idle_runtime, "b", depends_on=[first.id], queue="later")
     await succeed(idle_runtime, await claim(idle_runtime))
-    await idle_runtime.admin.requeue(first.id)
+    await idle_runtime.manager.requeue(first.id)
     results = Results((await claim(idle_runtime, "later")).job.parents or ())
     with pytest.raises(ResultUnavailableError, match="started anew"):
         results[first.id]
@@ -80,7 +80,7 @@ async def test_members_stay_until_a_repair_has_brought_on_complete(idle_runtime:
     await fail(idle_runtime, await claim(idle_runtime))
     await succeed(idle_runtime, await claim(idle_runtime, "callbacks"))
     await UnreadJobs(idle_runtime.jobs).run_once()
-    await idle_runtime.admin.requeue(broken.id)
+    await idle_runtime.manager.requeue(broken.id)
     await succeed(idle_runtime, await claim(idle_runtime))
     await claim(idle_runtime, "callbacks")
     assert await idle_runtime.jobs.find(kept.id) is not None

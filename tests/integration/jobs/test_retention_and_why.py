@@ -147,8 +147,8 @@ async def test_logs_and_attempts_of_exactly_the_deleted_jobs_go_too(idle_runtime
     assert await idle_runtime.pruning.prune("default", State.FAILED, DAY, 100) == (2, 2)
     for collection in ("logs", "attempts"):
         assert await ids(idle_runtime, collection, "jobId") == {kept.id, other.id}
-    assert len(await idle_runtime.admin.logs(kept.id)) == INLINE_LOGS + 5
-    assert len((await idle_runtime.admin.get(kept.id)).history) == 4
+    assert len(await idle_runtime.logs.lines(kept.id)) == INLINE_LOGS + 5
+    assert len((await idle_runtime.jobs.whole(kept.id)).history) == 4
 
 
 async def test_a_job_that_is_requeued_at_the_same_moment_is_deleted_or_whole(
@@ -159,7 +159,7 @@ async def test_a_job_that_is_requeued_at_the_same_moment_is_deleted_or_whole(
 
     async def requeue(job: Job) -> str | None:
         with contextlib.suppress(NotFoundError):
-            return (await idle_runtime.admin.requeue(job.id)).id
+            return (await idle_runtime.manager.requeue(job.id)).id
         return None
 
     async with open_runtime(settings) as other:

@@ -106,7 +106,7 @@ async def test_the_retry_that_ends_a_job_may_be_reported_again_after_a_requeue(l
         await loop.turn()
     last = await loop.begin()
     assert (await retry(loop.runtime, last)).state is State.FAILED
-    await loop.runtime.admin.requeue(loop.job.id)
+    await loop.runtime.manager.requeue(loop.job.id)
     before = await document(loop.runtime, loop.job.id)
     again = RunAgain(delay=None, error=ERROR)
     await loop.runtime.work.settle(await loop.runtime.jobs.lean(loop.job.id), last.token, again)
@@ -144,7 +144,7 @@ async def test_jobs_that_are_given_back_are_not_counted(loop: Loop) -> None:
 async def test_a_requeue_by_a_person_counts_from_nothing(loop: Loop) -> None:
     for _ in range(MOST):
         await loop.turn()
-    await loop.runtime.admin.requeue(loop.job.id)
+    await loop.runtime.manager.requeue(loop.job.id)
     assert "retries" not in await document(loop.runtime, loop.job.id)
     for _ in range(MOST):
         assert (await loop.turn()).state is State.DELAYED
@@ -194,7 +194,7 @@ async def test_many_retries_stay_cheap(idle_runtime: Runtime) -> None:
     kept = await document(idle_runtime, loop.job.id)
     assert len(kept["history"]) <= 101
     assert len(bson.encode(kept)) < 100_000
-    job = await idle_runtime.admin.get(loop.job.id)
+    job = await idle_runtime.jobs.whole(loop.job.id)
     assert [one.outcome for one in job.history] == [Outcome.RETRY] * 230
     assert kept["retries"]["count"] == 230
 

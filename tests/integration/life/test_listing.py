@@ -45,7 +45,7 @@ async def pages(runtime: Runtime, query: JobQuery) -> list[str]:
     found: list[str] = []
     cursor = None
     while True:
-        page = await runtime.admin.page(query.at(cursor))
+        page = await runtime.listing.page(query.at(cursor))
         assert len(page.items) <= query.limit
         found += [job.id for job in page.items]
         if page.next is None:
@@ -102,22 +102,22 @@ async def test_any_filters_together_find_what_has_all_of_it(idle_runtime: Runtim
             fields |= part
         tests = [test for _, test in chosen if test is not None]
         expected = [str(one["_id"]) for one in stored if all(test(one) for test in tests)]
-        page = await idle_runtime.admin.page(JobQuery(limit=200, **fields))
+        page = await idle_runtime.listing.page(JobQuery(limit=200, **fields))
         assert [job.id for job in page.items] == expected, fields
 
 
 async def test_jobs_added_meanwhile_do_not_disturb_the_pages_that_follow(
     idle_runtime: Runtime, stored: list[Document]
 ) -> None:
-    first = await idle_runtime.admin.page(JobQuery(limit=100))
+    first = await idle_runtime.listing.page(JobQuery(limit=100))
     await add(idle_runtime)
-    rest = await idle_runtime.admin.page(JobQuery(limit=100).at(first.next))
+    rest = await idle_runtime.listing.page(JobQuery(limit=100).at(first.next))
     assert [job.id for job in (*first.items, *rest.items)] == [str(one["_id"]) for one in stored]
 
 
 async def test_a_page_of_large_jobs_ends_early_and_the_next_goes_on(idle_runtime: Runtime) -> None:
     data = {"text": "x" * 1_000_000}
     jobs = [await add(idle_runtime, data=data) for _ in range(12)]
-    first = await idle_runtime.admin.page(JobQuery(limit=100))
+    first = await idle_runtime.listing.page(JobQuery(limit=100))
     assert len(first.items) == MOST_BYTES // 1_000_000
     assert await pages(idle_runtime, JobQuery(limit=100)) == [job.id for job in jobs[::-1]]

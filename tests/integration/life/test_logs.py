@@ -25,7 +25,7 @@ async def write(runtime: Runtime, claimed: ClaimedJob, *lines: str, level: str |
 
 
 async def lines(runtime: Runtime, job: Job) -> list[tuple[int, LogLine]]:
-    return await runtime.admin.logs(job.id)
+    return await runtime.logs.lines(job.id)
 
 
 async def texts(runtime: Runtime, job: Job) -> list[str]:
@@ -58,7 +58,7 @@ async def test_the_document_does_not_grow_with_what_is_kept_outside(idle_runtime
     after = await document(idle_runtime, claimed.job.id)
     assert after["logs"] == before["logs"]
     assert after["logCount"] == 5200
-    assert len(await idle_runtime.admin.logs(claimed.job.id, after=4800, limit=1000)) == 400
+    assert len(await idle_runtime.logs.lines(claimed.job.id, after=4800, limit=1000)) == 400
 
 
 @pytest.mark.parametrize("limit", [1, 60, 199, 200, 201])
@@ -68,7 +68,7 @@ async def test_pages_of_any_size_make_the_whole(idle_runtime: Runtime, limit: in
     found: list[str] = []
     after = 0 if limit > 1 else 190
     for _ in itertools.count():
-        page = await idle_runtime.admin.logs(claimed.job.id, after=after, limit=limit)
+        page = await idle_runtime.logs.lines(claimed.job.id, after=after, limit=limit)
         assert len(page) <= limit
         if not page or (limit == 1 and len(found) == 20):
             break
@@ -137,7 +137,7 @@ async def test_whoever_reports_on_a_job_that_was_killed_is_told_so(idle_runtime:
     told: list[str] = []
     reporter = JobReporter(idle_runtime.work, claimed.job, claimed.token, told.append)
     await reporter.log("before")
-    await idle_runtime.admin.kill(claimed.job.id)
+    await idle_runtime.manager.kill(claimed.job.id)
     with pytest.raises(JobCancelledError):
         await reporter.log("after")
     with pytest.raises(JobCancelledError):
@@ -150,7 +150,7 @@ async def test_lines_stay_when_the_job_ends_and_go_on_in_the_next_run(idle_runti
     claimed = await claimed_job(idle_runtime)
     await write(idle_runtime, claimed, *numbered(210))
     job = await succeed(idle_runtime, claimed)
-    await idle_runtime.admin.requeue(job.id)
+    await idle_runtime.manager.requeue(job.id)
     again = await claim(idle_runtime)
     await write(idle_runtime, again, "next run")
     assert await texts(idle_runtime, job) == [*numbered(210), "next run"]
@@ -167,10 +167,10 @@ async def test_progress_and_lines_are_seen_while_the_job_runs(idle_runtime: Runt
     claimed = await claimed_job(idle_runtime)
     for progress in (0, 12.5, 100, 40):
         await idle_runtime.work.report(claimed.job, claimed.token, progress=progress, lines=[(str(progress), None)])
-        seen = await idle_runtime.admin.get(claimed.job.id)
+        seen = await idle_runtime.jobs.whole(claimed.job.id)
         assert (seen.progress, seen.logs[-1].m) == (progress, str(progress))
 
 
 async def test_the_logs_of_a_job_that_is_not_there_are_not_found(idle_runtime: Runtime) -> None:
     with pytest.raises(NotFoundError):
-        await idle_runtime.admin.logs("0" * 24)
+        await idle_runtime.logs.lines("0" * 24)

@@ -57,7 +57,7 @@ def is_same_moment(one: datetime | None, other: datetime | None) -> bool:
 
 
 async def make_due(runtime: Runtime, job: Job) -> None:
-    await runtime.admin.patch(job.id, {"delay_til": None})
+    await runtime.manager.patch(job.id, {"delay_til": None})
 
 
 async def test_success_keeps_the_result_and_sets_progress_to_100(idle_runtime: Runtime) -> None:
@@ -121,7 +121,7 @@ async def test_exponential_waits_grow_up_to_their_limit(idle_runtime: Runtime) -
 
 async def test_attempts_changed_meanwhile_do_not_hold_up_the_running_attempt(idle_runtime: Runtime) -> None:
     job = await fail(idle_runtime, await claimed_job(idle_runtime, attempts=5, backoff=3600))
-    await idle_runtime.admin.patch(job.id, {"attempts": 1, "delay_til": None})
+    await idle_runtime.manager.patch(job.id, {"attempts": 1, "delay_til": None})
     job = await fail(idle_runtime, await claim(idle_runtime))
     assert (job.state, job.attempts_made) == (State.FAILED, 2)
 
@@ -226,7 +226,7 @@ async def lost_claim(runtime: Runtime, how: str) -> Any:
     """Return the claim of a worker that has lost its job."""
     claimed = await claimed_job(runtime, attempts=5, backoff=0)
     if how == "killed":
-        await runtime.admin.kill(claimed.job.id)
+        await runtime.manager.kill(claimed.job.id)
     elif how == "released":
         await runtime.work.release(claimed.job, claimed.token)
     elif how == "failed":
@@ -284,7 +284,7 @@ async def test_a_stale_worker_can_neither_heartbeat_nor_log(idle_runtime: Runtim
     assert await idle_runtime.work.report(claimed.job, claimed.token) is None
     assert await idle_runtime.work.report(claimed.job, claimed.token, progress=50, lines=[("x", None)]) is None
     assert await document(idle_runtime, claimed.job.id) == before
-    assert await idle_runtime.admin.logs(claimed.job.id) == []
+    assert await idle_runtime.logs.lines(claimed.job.id) == []
 
 
 async def test_a_token_the_job_never_had_leaves_no_trace(idle_runtime: Runtime) -> None:
@@ -297,8 +297,8 @@ async def test_a_token_the_job_never_had_leaves_no_trace(idle_runtime: Runtime) 
 
 async def test_a_report_on_a_deleted_job_says_that_it_is_gone(idle_runtime: Runtime) -> None:
     claimed = await claimed_job(idle_runtime)
-    await idle_runtime.admin.kill(claimed.job.id)
-    await idle_runtime.admin.delete(claimed.job.id)
+    await idle_runtime.manager.kill(claimed.job.id)
+    await idle_runtime.manager.delete(claimed.job.id)
     with pytest.raises(NotFoundError):
         await succeed(idle_runtime, claimed)
     assert await idle_runtime.work.report(claimed.job, claimed.token) is None
@@ -309,9 +309,9 @@ async def test_a_job_in_any_unfinished_state_can_be_killed(idle_runtime: Runtime
     job = await job_in(idle_runtime, state)
     if state in {State.SUCCESS, State.FAILED, State.KILLED}:
         with pytest.raises(Exception, match=f"is {state}: it cannot be killed"):
-            await idle_runtime.admin.kill(job.id)
+            await idle_runtime.manager.kill(job.id)
         return
-    killed = await idle_runtime.admin.kill(job.id, "not needed")
+    killed = await idle_runtime.manager.kill(job.id, "not needed")
     assert (killed.state, killed.error) == (State.KILLED, JobError(kind="killed", message="not needed"))
     assert killed.end_at is not None
     assert (killed.claim, killed.reset_at) == (None, None)
@@ -324,7 +324,7 @@ async def test_a_job_in_any_unfinished_state_can_be_killed(idle_runtime: Runtime
 async def test_a_job_killed_while_it_hung_is_not_run_again(idle_runtime: Runtime) -> None:
     claimed = await claimed_job(idle_runtime, attempts=5, backoff=0)
     await end_lease(idle_runtime, claimed.job)
-    await idle_runtime.admin.kill(claimed.job.id)
+    await idle_runtime.manager.kill(claimed.job.id)
     assert await idle_runtime.jobs.expired(1e6) == []
     job = await idle_runtime.jobs.get(claimed.job.id)
     assert (job.state, len(job.history)) == (State.KILLED, 1)
@@ -340,7 +340,7 @@ async def test_killing_while_the_job_is_claimed_and_ends_leaves_it_in_one_final_
             if claimed is not None:
                 await idle_runtime.work.settle(claimed.job, claimed.token, Success(result=1))
 
-        await asyncio.gather(work(), idle_runtime.admin.kill(job.id), return_exceptions=True)
+        await asyncio.gather(work(), idle_runtime.manager.kill(job.id), return_exceptions=True)
         ended = await idle_runtime.jobs.get(job.id)
         assert ended.state in {State.SUCCESS, State.KILLED}
         assert (ended.state is State.SUCCESS) == (ended.result == 1)

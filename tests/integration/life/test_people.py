@@ -29,14 +29,14 @@ REQUEUEABLE = [State.SUCCESS, State.FAILED, State.KILLED, State.DELAYED]
 
 
 async def found(runtime: Runtime, **meta: str) -> list[str]:
-    page = await runtime.admin.page(JobQuery(meta=tuple(meta.items())))
+    page = await runtime.listing.page(JobQuery(meta=tuple(meta.items())))
     return [job.id for job in page.items]
 
 
 @pytest.mark.parametrize("state", REQUEUEABLE)
 async def test_a_requeued_job_starts_anew_with_its_history(idle_runtime: Runtime, state: State) -> None:
     before = await job_in(idle_runtime, state)
-    job = await idle_runtime.admin.requeue(before.id)
+    job = await idle_runtime.manager.requeue(before.id)
     assert (job.state, job.attempts_made, job.run, job.progress) == (State.PENDING, 0, before.run + 1, 0)
     assert (job.result, job.error, job.claim) == (None, None, None)
     assert (job.start_at, job.end_at, job.delay_til, job.reset_at) == (None, None, None, None)
@@ -55,7 +55,7 @@ async def test_values_that_a_requeue_replaces_are_kept_in_the_history(idle_runti
         idle_runtime, state, data={"src": "a.png", "x": {"y": [1]}}, attempts=1, backoff=[1, 2], priority=3
     )
     changes = {"data": {"src": "b.png"}, "attempts": 7, "backoff": 60, "priority": 9}
-    job = await idle_runtime.admin.requeue(before.id, changes)
+    job = await idle_runtime.manager.requeue(before.id, changes)
     assert (job.data, job.attempts, job.backoff.wire(), job.priority) == ({"src": "b.png"}, 7, 60, 9)
     was = job.history[-1].was
     assert was is not None
@@ -74,13 +74,13 @@ async def test_a_job_that_waits_or_runs_cannot_be_requeued(idle_runtime: Runtime
     job = await job_in(idle_runtime, state)
     before = await document(idle_runtime, job.id)
     with pytest.raises(WrongStateError, match=f"is {state}: it cannot be requeued"):
-        await idle_runtime.admin.requeue(job.id)
+        await idle_runtime.manager.requeue(job.id)
     assert await document(idle_runtime, job.id) == before
 
 
 async def test_of_many_requeues_at_once_one_happens(idle_runtime: Runtime) -> None:
     job = await job_in(idle_runtime, State.FAILED)
-    outcomes = await asyncio.gather(*(idle_runtime.admin.requeue(job.id) for _ in range(10)), return_exceptions=True)
+    outcomes = await asyncio.gather(*(idle_runtime.manager.requeue(job.id) for _ in range(10)), return_exceptions=True)
     assert [type(one) for one in outcomes if isinstance(one, Exception)] == [WrongStateError] * 9
     after = await idle_runtime.jobs.get(job.id)
     assert (after.run, len(after.history)) == (1, 2)
@@ -90,15 +90,15 @@ async def test_a_requeued_job_gets_all_its_attempts_again(idle_runtime: Runtime)
     job = await job_in(idle_runtime, State.FAILED, attempts=2, backoff=0)
     job = await fail(idle_runtime, await claim(idle_runtime))
     assert job.state is State.FAILED
-    await idle_runtime.admin.requeue(job.id)
+    await idle_runtime.manager.requeue(job.id)
     assert (await fail(idle_runtime, await claim(idle_runtime))).state is State.PENDING
     assert (await fail(idle_runtime, await claim(idle_runtime))).state is State.FAILED
 
 
 async def test_a_worker_of_the_run_before_a_requeue_changes_nothing(idle_runtime: Runtime) -> None:
     claimed = await claimed_job(idle_runtime)
-    await idle_runtime.admin.kill(claimed.job.id)
-    await idle_runtime.admin.requeue(claimed.job.id)
+    await idle_runtime.manager.kill(claimed.job.id)
+    await idle_runtime.manager.requeue(claimed.job.id)
     with pytest.raises(StaleTokenError):
         await succeed(idle_runtime, claimed)
     job = await idle_runtime.jobs.get(claimed.job.id)
@@ -115,7 +115,7 @@ async def test_unacceptable_changes_of_a_requeue_are_refused_by_name(
 ) -> None:
     job = await job_in(idle_runtime, State.FAILED)
     with pytest.raises(InvalidInputError, match=next(iter(changes))):
-        await idle_runtime.admin.requeue(job.id, changes)
+        await idle_runtime.manager.requeue(job.id, changes)
     assert (await idle_runtime.jobs.get(job.id)).state is State.FAILED
 
 
@@ -123,61 +123,61 @@ async def test_a_requeue_is_refused_when_its_key_has_been_taken(idle_runtime: Ru
     job = await job_in(idle_runtime, State.FAILED, key="k")
     holder = await add(idle_runtime, key="k")
     with pytest.raises(KeyConflictError) as caught:
-        await idle_runtime.admin.requeue(job.id)
+        await idle_runtime.manager.requeue(job.id)
     assert caught.value.job_id == holder.id
     assert (await idle_runtime.jobs.get(job.id)).state is State.FAILED
-    await idle_runtime.admin.kill(holder.id)
-    assert (await idle_runtime.admin.requeue(job.id)).state is State.PENDING
+    await idle_runtime.manager.kill(holder.id)
+    assert (await idle_runtime.manager.requeue(job.id)).state is State.PENDING
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.PROCESSING])
 async def test_a_job_that_does_not_run_can_be_changed(idle_runtime: Runtime, state: State) -> None:
     job = await job_in(idle_runtime, state)
     changes = {"data": {"n": 5}, "priority": 7, "attempts": 9, "backoff": [1, 5], "lease": 30, "timeout": 90}
-    changed = await idle_runtime.admin.patch(job.id, changes)
+    changed = await idle_runtime.manager.patch(job.id, changes)
     assert (changed.data, changed.priority, changed.attempts) == ({"n": 5}, 7, 9)
     assert (changed.backoff.wire(), changed.lease, changed.timeout) == ([1, 5], 30, 90)
     assert (changed.state, changed.history) == (state, job.history)
-    assert (await idle_runtime.admin.patch(job.id, {"timeout": None})).timeout is None
+    assert (await idle_runtime.manager.patch(job.id, {"timeout": None})).timeout is None
 
 
 async def test_a_running_job_cannot_be_changed(idle_runtime: Runtime) -> None:
     job = await job_in(idle_runtime, State.PROCESSING)
     before = await document(idle_runtime, job.id)
     with pytest.raises(WrongStateError, match="is processing: it cannot be changed"):
-        await idle_runtime.admin.patch(job.id, {"priority": 1})
+        await idle_runtime.manager.patch(job.id, {"priority": 1})
     assert await document(idle_runtime, job.id) == before
 
 
 async def test_a_changed_due_time_moves_a_waiting_job_between_pending_and_delayed(idle_runtime: Runtime) -> None:
     job = await add(idle_runtime)
     later = datetime.now(UTC) + timedelta(hours=1)
-    changed = await idle_runtime.admin.patch(job.id, {"delay_til": later})
+    changed = await idle_runtime.manager.patch(job.id, {"delay_til": later})
     assert changed.state is State.DELAYED
     assert await idle_runtime.work.claim("default", None, worker="w") is None
-    changed = await idle_runtime.admin.patch(job.id, {"delay_til": later - timedelta(hours=2)})
+    changed = await idle_runtime.manager.patch(job.id, {"delay_til": later - timedelta(hours=2)})
     assert changed.state is State.PENDING
-    await idle_runtime.admin.patch(job.id, {"delay_til": later})
-    assert (await idle_runtime.admin.patch(job.id, {"delay_til": None})).state is State.PENDING
+    await idle_runtime.manager.patch(job.id, {"delay_til": later})
+    assert (await idle_runtime.manager.patch(job.id, {"delay_til": None})).state is State.PENDING
     assert (await claim(idle_runtime)).job.id == job.id
 
 
 async def test_an_ended_job_cannot_be_given_a_due_time(idle_runtime: Runtime) -> None:
     job = await job_in(idle_runtime, State.FAILED)
     with pytest.raises(WrongStateError, match="is failed"):
-        await idle_runtime.admin.patch(job.id, {"delay_til": datetime.now(UTC)})
+        await idle_runtime.manager.patch(job.id, {"delay_til": datetime.now(UTC)})
 
 
 async def test_a_changed_priority_counts_at_the_next_claim(idle_runtime: Runtime) -> None:
     first, second = await add(idle_runtime), await add(idle_runtime)
-    await idle_runtime.admin.patch(second.id, {"priority": 1})
+    await idle_runtime.manager.patch(second.id, {"priority": 1})
     assert [(await claim(idle_runtime)).job.id for _ in range(2)] == [second.id, first.id]
 
 
 async def test_changed_meta_is_what_is_found(idle_runtime: Runtime) -> None:
     job = await add(idle_runtime, meta={"user_id": 42, "tags": ["a", "b"]})
     assert await found(idle_runtime, user_id="42") == await found(idle_runtime, tags="b") == [job.id]
-    await idle_runtime.admin.patch(job.id, {"meta": {"user_id": 43, "address": {"city": "Köln"}}})
+    await idle_runtime.manager.patch(job.id, {"meta": {"user_id": 43, "address": {"city": "Köln"}}})
     assert await found(idle_runtime, user_id="42") == await found(idle_runtime, tags="b") == []
     assert await found(idle_runtime, user_id="43") == [job.id]
     assert await found(idle_runtime, **{"address.city": "Köln"}) == [job.id]
@@ -205,19 +205,24 @@ async def test_meta_of_any_kind_is_found_by_its_text(idle_runtime: Runtime, valu
 async def test_data_and_meta_together_stay_within_their_limit_when_one_is_changed(idle_runtime: Runtime) -> None:
     job = await add(idle_runtime, data={"text": "x" * 600_000})
     with pytest.raises(TooLargeError, match="data and meta"):
-        await idle_runtime.admin.patch(job.id, {"meta": {"text": "x" * 600_000}})
+        await idle_runtime.manager.patch(job.id, {"meta": {"text": "x" * 600_000}})
     both = {"data": {}, "meta": {"text": "x" * 600_000}}
-    assert (await idle_runtime.admin.patch(job.id, both)).data == {}
+    assert (await idle_runtime.manager.patch(job.id, both)).data == {}
 
 
 async def test_a_deleted_job_is_gone_with_its_logs(idle_runtime: Runtime) -> None:
     claimed = await claimed_job(idle_runtime)
     await idle_runtime.work.report(claimed.job, claimed.token, lines=[(str(n), None) for n in range(250)])
     with pytest.raises(WrongStateError, match="is processing: it cannot be deleted"):
-        await idle_runtime.admin.delete(claimed.job.id)
+        await idle_runtime.manager.delete(claimed.job.id)
     await succeed(idle_runtime, claimed)
-    await idle_runtime.admin.delete(claimed.job.id)
-    for look in (idle_runtime.admin.get, idle_runtime.admin.logs, idle_runtime.admin.family, idle_runtime.admin.delete):
+    await idle_runtime.manager.delete(claimed.job.id)
+    for look in (
+        idle_runtime.jobs.whole,
+        idle_runtime.logs.lines,
+        idle_runtime.manager.family,
+        idle_runtime.manager.delete,
+    ):
         with pytest.raises(NotFoundError):
             await look(claimed.job.id)
     of_job = {"jobId": ObjectId(claimed.job.id)}
@@ -228,17 +233,17 @@ async def test_a_deleted_job_is_gone_with_its_logs(idle_runtime: Runtime) -> Non
 @pytest.mark.parametrize("state", [state for state in State if state is not State.PROCESSING])
 async def test_a_job_that_does_not_run_can_be_deleted(idle_runtime: Runtime, state: State) -> None:
     job = await job_in(idle_runtime, state)
-    await idle_runtime.admin.delete(job.id)
+    await idle_runtime.manager.delete(job.id)
     with pytest.raises(NotFoundError):
-        await idle_runtime.admin.get(job.id)
+        await idle_runtime.jobs.whole(job.id)
 
 
 async def test_a_deleted_child_is_seen_nowhere_and_its_trace_expires(idle_runtime: Runtime) -> None:
     parent = await succeed(idle_runtime, await claimed_job(idle_runtime, on_success={"type": "child"}))
-    (child,) = (await idle_runtime.admin.family(parent.id)).tree.children
-    await idle_runtime.admin.delete(child.job.id)
+    (child,) = (await idle_runtime.manager.family(parent.id)).tree.children
+    await idle_runtime.manager.delete(child.job.id)
     with pytest.raises(NotFoundError):
-        await idle_runtime.admin.get(child.job.id)
+        await idle_runtime.jobs.whole(child.job.id)
     for query in (
         JobQuery(),
         JobQuery(queue="default"),
@@ -247,13 +252,13 @@ async def test_a_deleted_child_is_seen_nowhere_and_its_trace_expires(idle_runtim
         JobQuery(states=tuple(State)),
         JobQuery(oldest_first=True),
     ):
-        assert child.job.id not in {one.id for one in (await idle_runtime.admin.page(query)).items}
-    assert (await idle_runtime.admin.family(parent.id)).tree.children == ()
+        assert child.job.id not in {one.id for one in (await idle_runtime.listing.page(query)).items}
+    assert (await idle_runtime.manager.family(parent.id)).tree.children == ()
     for change in (
-        idle_runtime.admin.kill(child.job.id),
-        idle_runtime.admin.requeue(child.job.id),
-        idle_runtime.admin.patch(child.job.id, {"priority": 1}),
-        idle_runtime.admin.delete(child.job.id),
+        idle_runtime.manager.kill(child.job.id),
+        idle_runtime.manager.requeue(child.job.id),
+        idle_runtime.manager.patch(child.job.id, {"priority": 1}),
+        idle_runtime.manager.delete(child.job.id),
     ):
         with pytest.raises(NotFoundError):
             await change
@@ -267,14 +272,14 @@ async def test_a_deleted_child_is_seen_nowhere_and_its_trace_expires(idle_runtim
 async def test_the_error_of_a_delayed_job_goes_with_a_requeue_but_stays_in_its_history(idle_runtime: Runtime) -> None:
     job = await retry(idle_runtime, await claimed_job(idle_runtime), delay=600)
     assert job.error == JobError(kind="Boom", message="it broke")
-    job = await idle_runtime.admin.requeue(job.id)
+    job = await idle_runtime.manager.requeue(job.id)
     assert job.error is None
     assert job.history[0].error == JobError(kind="Boom", message="it broke")
 
 
 async def test_a_requeue_that_comes_too_late_does_not_disturb_the_run_it_finds(idle_runtime: Runtime) -> None:
     seen = await job_in(idle_runtime, State.FAILED)
-    await idle_runtime.admin.requeue(seen.id)
+    await idle_runtime.manager.requeue(seen.id)
     claimed = await claim(idle_runtime)
     before = await document(idle_runtime, seen.id)
     with pytest.raises(WrongStateError, match="is processing"):

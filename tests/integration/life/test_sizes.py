@@ -83,7 +83,7 @@ async def test_the_history_of_300_starts_is_whole_and_in_order_and_the_document_
         assert claimed.job.attempts_made == 1
         await retry_now(idle_runtime, claimed)
     await succeed(idle_runtime, await claim(idle_runtime, worker="last"))
-    whole = await idle_runtime.admin.get(job.id)
+    whole = await idle_runtime.jobs.whole(job.id)
     assert [entry.worker for entry in whole.history] == [*(f"w{number}" for number in range(300)), "last"]
     assert [entry.outcome for entry in whole.history] == [Outcome.RETRY] * 300 + [Outcome.SUCCESS]
     assert all(entry.start_at and entry.end_at for entry in whole.history)
@@ -100,7 +100,7 @@ async def test_a_late_report_on_an_attempt_of_long_ago_is_kept_with_it(idle_runt
     assert first.token not in {entry.token for entry in (await idle_runtime.jobs.get(first.job.id)).history}
     for _ in range(2):
         await idle_runtime.jobs.history.keep_late(first.job.id, first.token, {"outcome": "success", "result": 7})
-    entry = (await idle_runtime.admin.get(first.job.id)).history[0]
+    entry = (await idle_runtime.jobs.whole(first.job.id)).history[0]
     assert entry.token == first.token
     assert entry.late is not None
     assert (entry.late["outcome"], entry.late["result"]) == ("success", 7)
@@ -115,7 +115,7 @@ async def test_spilling_at_the_same_time_loses_and_doubles_nothing(idle_runtime:
     await asyncio.gather(*(spill(job.id, keep=keep, state=State.PENDING) for keep in (50, 20, 35, 20, 0, 50)))
     await spill(job.id, keep=5, state=State.PENDING)
     await spill(job.id, keep=5, state=State.PROCESSING)
-    assert [entry.token for entry in (await idle_runtime.admin.get(job.id)).history] == tokens
+    assert [entry.token for entry in (await idle_runtime.jobs.whole(job.id)).history] == tokens
     assert len((await idle_runtime.jobs.get(job.id)).history) <= 5
 
 
@@ -137,7 +137,7 @@ async def test_a_late_report_that_comes_while_its_entry_is_moved_is_not_lost(
     await history.spill(job.id, keep=2, state=State.PENDING)
     monkeypatch.undo()
     for _ in range(2):
-        found = (await idle_runtime.admin.get(job.id)).history
+        found = (await idle_runtime.jobs.whole(job.id)).history
         assert found[0].token == first.token
         assert len(found) == 10
         assert found[0].late is not None
@@ -151,7 +151,7 @@ async def test_a_deleted_job_takes_its_spilled_history_along(idle_runtime: Runti
         await retry_now(idle_runtime, await claim(idle_runtime))
     attempts = idle_runtime.database.collection("attempts")
     assert await attempts.count_documents({"jobId": ObjectId(job.id)}) > 0
-    await idle_runtime.admin.delete(job.id)
+    await idle_runtime.manager.delete(job.id)
     assert await attempts.count_documents({}) == 0
 
 
@@ -167,19 +167,19 @@ async def test_a_job_that_is_full_in_every_field_can_still_be_ended_and_requeued
     for run in range(1, 6):
         before = job
         data = {"text": f"{run}" + LARGEST_DATA[:-200]}
-        await idle_runtime.admin.requeue(job.id, {"data": data})
+        await idle_runtime.manager.requeue(job.id, {"data": data})
         claimed = await claim(idle_runtime)
         assert claimed.job.data == data
         job = await succeed(idle_runtime, claimed, f"{run}{LARGEST_RESULT[1:]}")
         assert (job.state, job.run, job.result) == (State.SUCCESS, run, f"{run}{LARGEST_RESULT[1:]}")
         assert await size(idle_runtime, job.id) < LIMIT
-        was = [entry.was for entry in (await idle_runtime.admin.get(job.id)).history if entry.was]
+        was = [entry.was for entry in (await idle_runtime.jobs.whole(job.id)).history if entry.was]
         assert len(was) == run
         assert was[-1] == {"data": before.data, "result": before.result}
-    whole = await idle_runtime.admin.get(job.id)
+    whole = await idle_runtime.jobs.whole(job.id)
     assert len(whole.history) == MOST_HISTORY + 20 + 1 + 2 * 5
-    assert (await idle_runtime.admin.requeue(job.id)).state is State.PENDING
-    assert (await idle_runtime.admin.kill(job.id)).state is State.KILLED
+    assert (await idle_runtime.manager.requeue(job.id)).state is State.PENDING
+    assert (await idle_runtime.manager.kill(job.id)).state is State.KILLED
 
 
 async def test_a_full_job_that_hangs_is_taken_back(idle_runtime: Runtime) -> None:

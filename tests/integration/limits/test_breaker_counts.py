@@ -128,7 +128,7 @@ async def test_an_attempt_whose_counting_was_cut_off_counts_also_after_the_next_
     for _ in range(2):
         claimed = await claim(idle_runtime)
         await fail(idle_runtime, claimed)
-    await idle_runtime.admin.kill(claimed.job.id)
+    await idle_runtime.manager.kill(claimed.job.id)
     monkeypatch.undo()
     assert len((await document(idle_runtime, claimed.job.id))["outbox"]) == 3
     await idle_runtime.outboxes.run_once()
@@ -279,7 +279,7 @@ async def test_a_failure_is_counted_also_by_a_process_that_has_read_no_configura
     monkeypatch.undo()
     other = await Runtime.open(settings)
     try:
-        await getattr(other.admin, call)(claimed.job.id)
+        await getattr(other.manager, call)(claimed.job.id)
     finally:
         await other.close()
     assert await state(idle_runtime) == (1, True)

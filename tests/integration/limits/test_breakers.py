@@ -194,7 +194,7 @@ async def test_a_job_that_dies_or_asks_for_another_run_does_not_count(idle_runti
         claimed = await claimed_job(idle_runtime)
         await end(idle_runtime, claimed)
         with contextlib.suppress(WrongStateError):
-            await idle_runtime.admin.kill(claimed.job.id)
+            await idle_runtime.manager.kill(claimed.job.id)
     assert await failures(idle_runtime) == 1
     await fail(idle_runtime, await claimed_job(idle_runtime, attempts=1))
     assert await held(idle_runtime) is not None
@@ -214,7 +214,7 @@ async def test_a_trial_that_tells_nothing_leaves_its_place_to_the_next(idle_runt
         case "retry":
             await retry(idle_runtime, trial, 60)
         case "kill":
-            await idle_runtime.admin.kill(trial.job.id)
+            await idle_runtime.manager.kill(trial.job.id)
         case _:
             await idle_runtime.work.release(trial.job, trial.token)
     assert await failures(idle_runtime) == 3

@@ -117,7 +117,7 @@ async def test_a_value_that_is_changed_while_there_is_no_limit_counts_when_there
     await limit(idle_runtime, "meta.user")
     jobs = [await add(idle_runtime, meta={"user": user}) for user in ("ann", "bob")]
     await limit(idle_runtime, None)
-    await idle_runtime.admin.patch(jobs[1].id, {"meta": {"user": "ann"}})
+    await idle_runtime.manager.patch(jobs[1].id, {"meta": {"user": "ann"}})
     await limit(idle_runtime, "meta.user")
     await sweep(idle_runtime)
     assert await wrong_keys(idle_runtime, "meta.user") == []
@@ -132,25 +132,25 @@ async def test_a_path_that_was_another_one_for_a_while_finds_no_old_keys(
     jobs = [await add(idle_runtime, meta={"user": user}, delay=600) for user in ("ann", "bob")]
     for how in ({"meta": {"user": "ann"}}, {"data": {"user": 7}}, {"priority": 3}):
         await limit(idle_runtime, between)
-        await idle_runtime.admin.patch(jobs[1].id, how)
+        await idle_runtime.manager.patch(jobs[1].id, how)
         expected = None if between is None else limits.limit_key(between, how.get("data", {"user": 7}), {})
         stored = (await document(idle_runtime, jobs[1].id)).get("limitKey")
         assert stored == expected or "data" not in how
         await limit(idle_runtime, "meta.user")
         await sweep(idle_runtime)
         assert await wrong_keys(idle_runtime, "meta.user") == []
-        await idle_runtime.admin.patch(jobs[1].id, {"meta": {"user": "bob"}})
+        await idle_runtime.manager.patch(jobs[1].id, {"meta": {"user": "bob"}})
 
 
 async def test_a_change_without_meta_takes_away_a_key_that_is_not_of_the_value_any_more(idle_runtime: Runtime) -> None:
     await limit(idle_runtime, "meta.user")
     job = await add(idle_runtime, meta={"user": "ann"}, delay=600)
     read = await idle_runtime.jobs.get(job.id)
-    await idle_runtime.admin.patch(job.id, {"meta": {"user": "bob"}})
+    await idle_runtime.manager.patch(job.id, {"meta": {"user": "bob"}})
     # As read before: the other change came in between.
     await idle_runtime.jobs.editions.patch(read, {"priority": 1}, group_key_statements.regrouped("meta.user", read, {}))
     assert "limitKey" not in await document(idle_runtime, job.id)
-    await idle_runtime.admin.patch(job.id, {"priority": 2})
+    await idle_runtime.manager.patch(job.id, {"priority": 2})
     assert (await document(idle_runtime, job.id))["limitKey"] == 'meta.user="bob"'
 
 
@@ -158,8 +158,8 @@ async def test_a_requeue_that_races_with_a_change_leaves_no_old_key(idle_runtime
     await limit(idle_runtime, "meta.user")
     await add(idle_runtime, meta={"user": "ann"}, attempts=1)
     failed = await fail(idle_runtime, await claim(idle_runtime))
-    await idle_runtime.admin.patch(failed.id, {"meta": {"user": "bob"}})
-    await idle_runtime.admin.restart(failed, {"data": {"n": 1}})
+    await idle_runtime.manager.patch(failed.id, {"meta": {"user": "bob"}})
+    await idle_runtime.manager.restart(failed, {"data": {"n": 1}})
     assert "limitKey" not in await document(idle_runtime, failed.id)
     await sweep(idle_runtime)
     assert await wrong_keys(idle_runtime, "meta.user") == []
@@ -174,7 +174,7 @@ async def test_the_sweep_does_not_undo_a_change_that_comes_while_it_looks(
 
     async def late(updates: Any) -> Any:
         if updates:
-            await idle_runtime.admin.patch(job.id, {"meta": {"user": "bob"}})
+            await idle_runtime.manager.patch(job.id, {"meta": {"user": "bob"}})
         return await write(updates)
 
     monkeypatch.setattr(idle_runtime.limit_keys, "_write", late)
@@ -325,11 +325,11 @@ class Chaos:
     async def patch(self) -> None:
         changes: list[Any] = [{"meta": {"user": self.value()}}, {"data": {"user": self.value()}}, {"priority": 2}]
         change = self.rng.choice(changes)
-        await self._anyhow(self.runtime.admin.patch(await self.any_job(), change))
+        await self._anyhow(self.runtime.manager.patch(await self.any_job(), change))
 
     async def requeue(self) -> None:
         change: Any = self.rng.choice([{"data": {"user": self.value()}}, {}])
-        await self._anyhow(self.runtime.admin.requeue(await self.any_job(), change))
+        await self._anyhow(self.runtime.manager.requeue(await self.any_job(), change))
 
     async def edit(self) -> None:
         field = self.rng.choice(["meta.user", "data.user"])

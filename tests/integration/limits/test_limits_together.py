@@ -78,7 +78,7 @@ async def test_jobs_that_began_while_there_was_no_limit_count_when_there_is_the_
     await idle_runtime.producer.add_all([NewJob(type="a") for _ in range(9)])
     first = await claim(idle_runtime)
     # So long that all processes go by this limit, as far as this one knows.
-    idle_runtime.work._limiter._slots._known.peek("default").seen_at -= 60
+    idle_runtime.work._limiter.slots._known.peek("default").seen_at -= 60
     await succeed(idle_runtime, first)
     assert (await claim(idle_runtime)).job.slots
     async with open_runtime(settings) as other:
@@ -107,8 +107,8 @@ async def test_a_queue_can_be_configured_though_somebody_has_spoilt_all_of_them(
     await idle_runtime.configs.refresh()
     await idle_runtime.queues.put("q", {"concurrency": 2})
     await idle_runtime.queues.patch("other", {"attempts": 9})
-    assert (await idle_runtime.queues.get("q")).concurrency == 2
-    assert (await idle_runtime.queues.get("other")).attempts == 9
+    assert (await idle_runtime.queues.tagged("q"))[0].concurrency == 2
+    assert (await idle_runtime.queues.tagged("other"))[0].attempts == 9
 
 
 async def test_a_claim_that_has_waited_its_turn_does_not_go_by_what_was_configured_before(

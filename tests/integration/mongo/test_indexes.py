@@ -116,7 +116,7 @@ async def test_duplicates_from_a_time_without_the_unique_index_are_told_with_the
         await indexes.ensure(idle_runtime.database)
     assert "twice" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
-    await idle_runtime.admin.kill(second.id)
+    await idle_runtime.manager.kill(second.id)
     await indexes.ensure(idle_runtime.database)
     assert await indexes.differences(idle_runtime.database) == []
     assert (await idle_runtime.jobs.get(first.id)).state is State.PENDING

@@ -514,7 +514,7 @@ async def test_a_reporter_that_never_answers_does_not_keep_a_cancelled_job() -> 
     assert len(run.reporter.lines) <= 500
 
 
-async def test_killing_the_shim_kills_everything_and_fails_the_job() -> None:
+async def test_killing_the_supervisor_kills_everything_and_fails_the_job() -> None:
     script = "trap '' TERM; setsid sleep 1000 & (setsid sh -c 'sleep 1000; :' &) ; sleep 0.2; kill -9 $PPID; sleep 1000"
     verdict, _ = await finish(script)
 
@@ -529,7 +529,7 @@ async def test_a_program_that_kills_its_parent_at_once_is_no_failure_to_start() 
     assert verdict.error.kind == "lost"
 
 
-async def test_a_shim_that_is_stopped_does_not_keep_a_cancelled_job(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_supervisor_that_is_stopped_does_not_keep_a_cancelled_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "_SLACK", 0.5)
     run = begin("kill -STOP $PPID; echo up; trap '' TERM; setsid sleep 1000 & sleep 1000", kill_after=0.1)
     await run.shows("up")

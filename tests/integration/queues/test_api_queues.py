@@ -52,7 +52,7 @@ async def test_a_secret_is_made_shown_once_and_kept(client: Client, runtime: Run
     assert secret not in await (await client.get("/v1/queues/q")).text()
     again = await (await client.put("/v1/queues/q", json=shown)).json()
     assert again == {name: inner for name, inner in shown.items() if name not in FIGURES}
-    config = await runtime.queues.get("q")
+    config, _ = await runtime.queues.tagged("q")
     assert getattr(config.processor_for("a.b"), "secret", None) == secret
     assert getattr(config.processor_for("a.b"), "headers", None) == HOOK["headers"]
 

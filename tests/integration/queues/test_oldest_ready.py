@@ -69,10 +69,10 @@ async def come_back(runtime: Runtime, how: str) -> None:
         assert await runtime.jobs.promote_due() == 130
     elif how == "requeued":
         for job_id in await add_old(runtime, 130, state="failed", endAt=now - HOURS):
-            await runtime.admin.requeue(job_id)
+            await runtime.manager.requeue(job_id)
     elif how == "patched":
         for job_id in await add_old(runtime, 130, state="delayed", delayTil=now + HOURS):
-            await runtime.admin.patch(job_id, {"delay_til": None})
+            await runtime.manager.patch(job_id, {"delay_til": None})
     elif how == "released":
         first = await claimed_job(runtime, queue="other")
         waits = {"state": "delayed", "dependsOn": [ObjectId(first.job.id)], "waitsFor": [ObjectId(first.job.id)]}
@@ -140,7 +140,7 @@ async def test_a_job_that_comes_back_notes_since_when_it_can_be_claimed(idle_run
         await idle_runtime.work.release(claimed.job, claimed.token)
     else:
         await succeed(idle_runtime, claimed)
-        await idle_runtime.admin.requeue(claimed.job.id)
+        await idle_runtime.manager.requeue(claimed.job.id)
     found = await idle_runtime.jobs.collection.find_one({}, {"readyAt": 1, "state": 1, "ready": statements.ready()})
     assert found is not None
     assert found["state"] == "pending"

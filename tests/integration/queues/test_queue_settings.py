@@ -134,7 +134,7 @@ async def test_an_old_job_that_can_be_claimed_again_has_waited_since_then(
     else:
         await fail(idle_runtime, claimed)
     if back == "requeued":
-        await idle_runtime.admin.requeue(job.id)
+        await idle_runtime.manager.requeue(job.id)
     long_ago = {"$set": {"insertAt": LONG_AGO}}
     await idle_runtime.jobs.collection.update_one({"_id": ObjectId(job.id), "state": "pending"}, long_ago)
     assert (await idle_runtime.jobs.get(job.id)).insert_at == LONG_AGO
@@ -278,7 +278,7 @@ async def test_a_queue_with_unfinished_jobs_is_not_deleted(client: Client, idle_
     assert (problem["type"], "2 unfinished" in problem["detail"]) == ("/problems/unfinished-jobs", True)
     await ask(client, "DELETE", f"{Q}?force=false", status=409)
     assert list((await ask(client, "DELETE", f"{Q}?force=1", status=422))["errors"]) == ["force"]
-    await idle_runtime.admin.kill(delayed.id)
+    await idle_runtime.manager.kill(delayed.id)
     await claim(idle_runtime, "q")
     await ask(client, "DELETE", Q, status=409)
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.PROCESSING
@@ -314,7 +314,7 @@ async def test_by_force_everything_unfinished_is_killed_first(client: Client, id
             job.id == killed[0].id,
         )
     for job in killed:
-        (born,) = (await idle_runtime.admin.page(JobQuery(parent_id=job.id))).items
+        (born,) = (await idle_runtime.listing.page(JobQuery(parent_id=job.id))).items
         assert (born.type, born.state) == ("child", State.PENDING)
     assert (await idle_runtime.jobs.get(ended.id)).state is State.SUCCESS
     assert (await idle_runtime.jobs.get(other.id)).state is State.PENDING
@@ -384,7 +384,7 @@ async def test_old_and_new_secrets_sign_until_the_old_ones_are_dropped(client: C
 
 async def signing_secrets(runtime: Runtime, known: list[str]) -> list[str]:
     """Return those of the known secrets that a receiver may check a message with."""
-    config = (await runtime.queues.get("q")).processor_for("a.b")
+    config = (await runtime.queues.tagged("q"))[0].processor_for("a.b")
     assert isinstance(config, WebhookConfig)
     headers = signing.headers(config.secrets, "msg_1", datetime.now(UTC), b"{}")
     found = []

@@ -61,7 +61,7 @@ class Bench:
         return made
 
     async def jobs(self) -> list[Job]:
-        page = await self.runtime.admin.page(JobQuery(schedule="s", oldest_first=True, limit=200))
+        page = await self.runtime.listing.page(JobQuery(schedule="s", oldest_first=True, limit=200))
         return list(page.items)
 
     async def ticks(self) -> list[float]:
@@ -174,7 +174,7 @@ async def test_a_job_that_was_deleted_is_not_made_again_by_a_slow_process(bench:
     await bench.scheduler.run_once()
     [job] = await bench.jobs()
     if way == "by a person":
-        await runtime.admin.delete(job.id)
+        await runtime.manager.delete(job.id)
     else:
         claimed = await claim(runtime)
         await runtime.work.settle(claimed.job, claimed.token, Success(result=None))
@@ -315,7 +315,7 @@ async def test_a_job_that_cannot_be_stored_is_skipped_and_told(bench: Bench) -> 
 async def test_a_job_that_depends_on_one_that_is_gone_is_skipped_and_told(idle_runtime: Runtime) -> None:
     bench, gone = Bench(idle_runtime), await add(idle_runtime, "gone")
     await bench.put(job={"depends_on": [gone.id]})
-    await idle_runtime.admin.delete(gone.id)
+    await idle_runtime.manager.delete(gone.id)
     bench.move(minutes=1)
     await bench.scheduler.run_once()
     found = await bench.schedules.get("s")

@@ -140,7 +140,7 @@ async def test_a_text_is_looked_for_where_people_expect_it(idle_runtime: Runtime
     keyed = await add(idle_runtime, key="order-77")
 
     async def ids(text: str) -> list[str]:
-        return [job.id for job in (await idle_runtime.admin.page(JobQuery(text=text))).items]
+        return [job.id for job in (await idle_runtime.listing.page(JobQuery(text=text))).items]
 
     assert await ids("IT BROKE") == [failed.id]
     assert await ids("import.c") == [named.id]

@@ -59,7 +59,7 @@ async def raw_claim(port: int, **fields: Any) -> asyncio.StreamWriter:
 
 async def goes_back(runtime: Runtime, job_id: str) -> None:
     async with asyncio.timeout(20):
-        while (job := await runtime.admin.get(job_id)).state != "pending" or not job.history:  # noqa: ASYNC110 - a database has no event
+        while (job := await runtime.jobs.whole(job_id)).state != "pending" or not job.history:  # noqa: ASYNC110 - a database has no event
             await asyncio.sleep(0.01)
     assert (job.attempts_made, [one.outcome for one in job.history]) == (0, ["release"])
 

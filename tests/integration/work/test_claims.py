@@ -84,7 +84,7 @@ async def test_an_outcome_whose_reply_is_lost_is_recorded_once(
         await succeed(idle_runtime, claimed, {"n": 1})
     done = await succeed(idle_runtime, claimed, {"n": 1})
     assert (done.state, done.result, len(done.history), done.history[0].late) == (State.SUCCESS, {"n": 1}, 1, None)
-    assert len((await idle_runtime.admin.family(done.id)).tree.children) == 1
+    assert len((await idle_runtime.manager.family(done.id)).tree.children) == 1
 
 
 async def test_outcomes_recorded_together_whose_reply_is_lost_are_recorded_once(
@@ -131,7 +131,7 @@ async def test_a_claim_whose_caller_is_cancelled_gives_the_job_back_uncounted(
     with pytest.raises(asyncio.CancelledError):
         await asking
     go_on.set()
-    await idle_runtime.work.drain()
+    await idle_runtime.work.give_backs.drain()
     after = await idle_runtime.jobs.get(job.id)
     assert (after.state, after.attempts_made, after.claim) == (State.PENDING, 0, None)
     assert [entry.outcome for entry in after.history] == [Outcome.RELEASE]
@@ -148,7 +148,7 @@ async def test_claims_cancelled_at_any_moment_leave_no_job_behind(idle_runtime: 
             kept += [found] if (found := asking.result()) else []
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-    await idle_runtime.work.drain()
+    await idle_runtime.work.give_backs.drain()
     held = {one.job.id for one in kept}
     assert len(held) == len(kept)
     for job in [await idle_runtime.jobs.get(one.id) for one in jobs]:
@@ -164,7 +164,7 @@ async def test_a_job_somebody_put_there_with_another_tool_is_run(idle_runtime: R
     await idle_runtime.work.report(claimed.job, claimed.token, progress=5, lines=[("hello", None)])
     job = await succeed(idle_runtime, claimed, {"n": 1})
     assert (job.state, job.result, job.attempts_made, job.logs[0].m) == (State.SUCCESS, {"n": 1}, 1, "hello")
-    again = await idle_runtime.admin.requeue(job.id)
+    again = await idle_runtime.manager.requeue(job.id)
     assert (again.state, again.run, len(again.history)) == (State.PENDING, 1, 2)
     assert (await fail(idle_runtime, await claim(idle_runtime, "q"))).state is State.DELAYED
 
@@ -230,12 +230,12 @@ class Walk:
 
     async def requeue(self) -> None:
         if self.ended:
-            await self.runtime.admin.requeue(self.ended.pop(), {"priority": self.rng.randint(-2, 2)})
+            await self.runtime.manager.requeue(self.ended.pop(), {"priority": self.rng.randint(-2, 2)})
 
     async def prefer(self) -> None:
         waiting = await first_waiting(self.runtime, ("b",))
         if waiting:
-            await self.runtime.admin.patch(waiting, {"priority": self.rng.randint(-2, 2)})
+            await self.runtime.manager.patch(waiting, {"priority": self.rng.randint(-2, 2)})
 
 
 @pytest.mark.parametrize("seed", range(4))

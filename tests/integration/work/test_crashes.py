@@ -125,7 +125,7 @@ async def test_a_reaper_that_dies_after_its_notes_leaves_them_to_the_next_one(id
     assert change is not None
     assert await idle_runtime.jobs.apply(first.id, first.queue, change)
     for job in rest[:1]:
-        await idle_runtime.admin.kill(job.id)
+        await idle_runtime.manager.kill(job.id)
     await reap(idle_runtime, LEASE)
     kinds = sorted(str(outcomes(job)[-1]) for job in await look(idle_runtime, claimed))
     assert kinds == ["crash", "crash", "kill"]
@@ -226,7 +226,7 @@ async def test_two_crashes_are_not_counted_and_the_third_is(idle_runtime: Runtim
 async def test_a_persons_requeue_forgets_the_crashes(idle_runtime: Runtime) -> None:
     claimed = await claims(idle_runtime, 2, backoff=FixedBackoff(100))
     await reap(idle_runtime, LEASE)
-    job = await idle_runtime.admin.requeue(claimed[0].job.id)
+    job = await idle_runtime.manager.requeue(claimed[0].job.id)
     assert (job.crashes, outcomes(job)) == (None, [Outcome.CRASH, Outcome.REQUEUE])
 
 

@@ -101,7 +101,7 @@ async def test_a_job_whose_claimer_is_cancelled_while_predecessors_are_read_goes
     claiming.cancel()
     with pytest.raises(asyncio.CancelledError):
         await claiming
-    await idle_runtime.work.drain()
+    await idle_runtime.work.give_backs.drain()
     await comes_back(idle_runtime, job)
 
 
@@ -118,7 +118,7 @@ async def test_a_job_claimed_under_limits_goes_back_and_leaves_its_slot(
 ) -> None:
     await idle_runtime.queues.patch("default", {"concurrency": 1})
     job = await add(idle_runtime, attempts=1)
-    slots = idle_runtime.work._limiter._slots
+    slots = idle_runtime.work._limiter.slots
     monkeypatch.setattr(slots, "taken", Broken(slots.taken, RuntimeError("unforeseen")))
     with pytest.raises(RuntimeError, match="unforeseen"):
         await claim(idle_runtime)
@@ -182,7 +182,7 @@ async def test_a_job_that_can_never_be_begun_holds_up_no_other_job(
     for _ in range(2):
         with pytest.raises(RuntimeError, match="unforeseen"):
             await claim(idle_runtime)
-        await idle_runtime.work.drain()
+        await idle_runtime.work.give_backs.drain()
     waits = await idle_runtime.jobs.get(job.id)
     assert (waits.state, waits.attempts_made) == (State.DELAYED, 0)
     assert waits.error is not None
@@ -221,7 +221,7 @@ async def test_a_process_that_stops_does_not_wait_for_long_for_a_database_that_i
     claimed = await claim_one(idle_runtime)
     monkeypatch.setattr(idle_runtime.jobs, "apply", Broken(None, away, times=float("inf")))
     monkeypatch.setattr(idle_runtime.claims, "held", Broken(None, away, times=float("inf")))
-    idle_runtime.work.give_back(claimed)
+    idle_runtime.work.give_backs.give_back(claimed.job, claimed.token)
     monkeypatch.setattr(idle_runtime.claims, "_claim", Broken(None, away))
     with pytest.raises(DatabaseUnavailableError):
         await claim(idle_runtime)
@@ -254,7 +254,7 @@ async def test_a_job_for_which_no_processor_can_be_made_goes_back_and_others_run
         async with worker.working(concurrency=2) as working:
             await eventually(lambda: sorted(ran) == sorted(job.id for job in jobs))
             await eventually(lambda: working._busy == 0)
-            assert not any(one.taken for one in working._appetites.values())
+            assert not any(one.taken for one in working._demands.values())
         for job in jobs:
             assert (await runtime.jobs.get(job.id)).attempts_made == 1
 
@@ -269,8 +269,9 @@ class MuteError(Exception):
 async def test_a_job_goes_back_whatever_the_error_is_that_kept_it_from_being_begun(idle_runtime: Runtime) -> None:
     job = await add(idle_runtime)
     for _ in range(2):
-        idle_runtime.work.give_back(await claim(idle_runtime), MuteError())
-        await idle_runtime.work.drain()
+        claimed = await claim(idle_runtime)
+        idle_runtime.work.give_backs.give_back(claimed.job, claimed.token, MuteError())
+        await idle_runtime.work.give_backs.drain()
     waits = await idle_runtime.jobs.get(job.id)
     assert (waits.state, waits.attempts_made) == (State.DELAYED, 0)
     assert waits.error is not None

@@ -130,7 +130,7 @@ async def test_an_abandoned_job_without_attempts_left_fails_and_fires_its_childr
         assert job.state is expected
     assert (job.attempts_made, job.end_at is not None, job.outbox) == (2, True, ())
     assert [entry.outcome for entry in job.history] == [Outcome.HANGING] * 2
-    (child,) = (await idle_runtime.admin.family(job.id)).tree.children
+    (child,) = (await idle_runtime.manager.family(job.id)).tree.children
     assert child.job.type == "child"
 
 

@@ -112,7 +112,7 @@ async def test_a_suspect_that_is_taken_back_by_another_process_lets_the_next_one
     assert claimed.job.id == first.id
     assert isinstance(await attempt(idle_runtime), HeldBack)
     async with open_runtime(settings) as other:
-        await other.admin.kill(first.id)
+        await other.manager.kill(first.id)
 
     async def next_one() -> str | None:
         found = await attempt(idle_runtime)
@@ -218,7 +218,7 @@ async def test_a_request_of_a_worker_that_has_a_suspect_does_not_stand_in_the_wa
         return len(places) == len(line) and not any(place.is_set() for place in places)
 
     await eventually(all_have_looked)
-    await idle_runtime.admin.patch(second.id, {"delay_til": None})
+    await idle_runtime.manager.patch(second.id, {"delay_til": None})
     done, waiting = await asyncio.wait(line, timeout=20, return_when=asyncio.FIRST_COMPLETED)
     desk.close()
     await asyncio.gather(*waiting)

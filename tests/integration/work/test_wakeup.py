@@ -96,10 +96,10 @@ async def test_a_job_that_another_process_brings_back_is_begun_at_once(
     async with working(settings, ran):
         if how == "requeue":
             job = await add(idle_runtime, delay=600)
-            await idle_runtime.admin.requeue(job.id)
+            await idle_runtime.manager.requeue(job.id)
         elif how == "patch":
             job = await add(idle_runtime, delay=600)
-            await idle_runtime.admin.patch(job.id, {"delay_til": datetime.now(UTC) - timedelta(minutes=1)})
+            await idle_runtime.manager.patch(job.id, {"delay_til": datetime.now(UTC) - timedelta(minutes=1)})
         elif how == "retry":
             job = await add(idle_runtime, "other", queue="hidden")
             claimed = await claim(idle_runtime, "hidden")
@@ -108,8 +108,8 @@ async def test_a_job_that_another_process_brings_back_is_begun_at_once(
             await retry(idle_runtime, replace(claimed, job=replace(claimed.job, queue="default")))
         else:
             parent = await add(idle_runtime, "other", queue="hidden", on_failure=NewJob(type="work"))
-            await idle_runtime.admin.kill(parent.id)
-            (child,) = (await idle_runtime.admin.family(parent.id)).tree.children
+            await idle_runtime.manager.kill(parent.id)
+            (child,) = (await idle_runtime.manager.family(parent.id)).tree.children
             job = child.job
         await ran.soon(job.id)
 
@@ -143,7 +143,7 @@ async def test_a_job_that_another_process_kills_is_stopped_at_once(settings: Set
             await eventually((await worker.open()).changes.open.is_set)
             job = await add(idle_runtime, lease=3600)
             await eventually(begun.is_set, within=SOON)
-            await idle_runtime.admin.kill(job.id)
+            await idle_runtime.manager.kill(job.id)
             await eventually(stopped.is_set, within=SOON)
 
 

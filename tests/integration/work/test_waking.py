@@ -68,7 +68,7 @@ async def test_without_events_each_job_is_begun_within_a_poll_interval(
 
         async with queue.working() as dispatcher:
             for _ in range(3):
-                await eventually(lambda: dispatcher._appetites and has_nothing_to_do(dispatcher), every=0.001)
+                await eventually(lambda: dispatcher._demands and has_nothing_to_do(dispatcher), every=0.001)
                 job = await in_state(idle_runtime, await add(idle_runtime), State.SUCCESS)
                 assert job.start_at is not None
                 # Two polls, by their longest spread, and some time for a machine that does other things too.
@@ -164,7 +164,7 @@ async def test_a_plain_handler_learns_by_its_own_log_call_that_its_job_was_kille
         async with queue.working():
             job = await queue.add("work", lease=3600)
             await eventually(begun.is_set)
-            await idle_runtime.admin.kill(job.id)
+            await idle_runtime.manager.kill(job.id)
             killed.set()
             await eventually(told.is_set)
             assert (await in_state(idle_runtime, await queue.add("next"), State.SUCCESS)).result == "done"

@@ -85,7 +85,7 @@ async def test_a_batch_is_not_ended_while_jobs_are_being_added(idle_runtime: Run
     assert (found["state"], found["additions"], found.get("adding")) == ("open", 2, None)
     await succeed(idle_runtime, await claim(idle_runtime))
     assert (await idle_runtime.batches.get(batch_id)).batch.state == "finished"
-    assert (await idle_runtime.admin.page(JobQuery(type="done"))).items
+    assert (await idle_runtime.listing.page(JobQuery(type="done"))).items
 
 
 async def test_a_batch_whose_new_jobs_have_ended_before_their_addition_is_ended_afterwards(

@@ -129,7 +129,7 @@ async def test_killing_a_batch_ends_though_something_in_it_cannot_be_killed(idle
     odd = {"type": "b", "state": "pending", "batchId": ObjectId(view.batch.id)}
     await idle_runtime.jobs.collection.insert_one(odd)
     async with asyncio.timeout(20):
-        assert await idle_runtime.batches.kill(view.batch.id) == 1
+        assert await idle_runtime.batches.kill_all(view.batch.id) == 1
 
 
 async def test_a_killed_batch_leaves_no_job_to_run(client: Client, idle_runtime: Runtime) -> None:
@@ -168,7 +168,7 @@ async def test_a_large_batch_is_killed_by_an_operation_that_any_process_carries_
     assert (killed.state, killed.error and killed.error.message) == (State.KILLED, "no longer wanted")
     assert await callbacks(idle_runtime, made["id"]) == [("bad", 0)]
     assert (await look(client, other["id"]))["counts"]["pending"] == 1
-    [note] = await idle_runtime.audit.page(AuditQuery(kind="batch", name=made["id"]))
+    [note] = await idle_runtime.audit.store.find(AuditQuery(kind="batch", name=made["id"]))
     assert note.after == {"operation": operation["id"]}
 
 
@@ -197,7 +197,7 @@ async def test_a_requeue_runs_what_failed_and_what_fell_with_it_and_nothing_else
     assert (await look(client, made["id"]))["state"] == "finished"
     assert await callbacks(idle_runtime, made["id"]) == [("bad", 0), ("done", 0)]
     for _ in range(2):
-        await idle_runtime.admin.kill((await claim(idle_runtime)).job.id)
+        await idle_runtime.manager.kill((await claim(idle_runtime)).job.id)
 
     again = await (await client.post(f"/v1/batches/{made['id']}/requeue")).json()
     assert (again["state"], again["generation"]) == ("open", 1)

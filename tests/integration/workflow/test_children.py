@@ -48,7 +48,7 @@ ENDED_BADLY = ["complete", "failure"]
 
 
 async def born(runtime: Runtime, parent: Job) -> list[Job]:
-    return list((await runtime.admin.page(JobQuery(parent_id=parent.id, oldest_first=True))).items)
+    return list((await runtime.listing.page(JobQuery(parent_id=parent.id, oldest_first=True))).items)
 
 
 async def types(runtime: Runtime, parent: Job) -> list[str]:
@@ -84,7 +84,7 @@ async def test_failing_dying_and_being_killed_create_those_of_failure_and_of_com
         case "die":
             await die(idle_runtime, claimed)
         case _:
-            await idle_runtime.admin.kill(claimed.job.id)
+            await idle_runtime.manager.kill(claimed.job.id)
     assert await types(idle_runtime, claimed.job) == ENDED_BADLY
     (child,) = [one for one in await born(idle_runtime, claimed.job) if one.type == "failure"]
     assert (child.data, child.priority, child.queue, child.parent_id) == ({"n": 5}, 3, "other", claimed.job.id)
@@ -95,7 +95,7 @@ async def test_a_job_that_was_killed_while_it_waited_has_the_children_of_failure
     idle_runtime: Runtime, delay: float | None
 ) -> None:
     job = await add(idle_runtime, delay=delay, **SLOTS)
-    await idle_runtime.admin.kill(job.id)
+    await idle_runtime.manager.kill(job.id)
     assert await types(idle_runtime, job) == ENDED_BADLY
 
 
@@ -172,7 +172,7 @@ async def test_a_slow_process_does_not_create_a_child_that_was_deleted_meanwhile
     parent = await ended(idle_runtime, on_success=NewJob(type="child"))
     await idle_runtime.outboxes.run_once()
     (child,) = await born(idle_runtime, parent)
-    await idle_runtime.admin.delete(child.id)
+    await idle_runtime.manager.delete(child.id)
     await idle_runtime.outboxes.fire(parent)
     assert await born(idle_runtime, parent) == []
     assert await idle_runtime.work.claim("default", None, worker="w") is None
@@ -184,7 +184,7 @@ async def test_a_slow_process_does_not_create_a_child_that_succeeded_and_went_me
     claimed = await claim(idle_runtime)
     await idle_runtime.work.settle(claimed.job, claimed.token, Success())
     with pytest.raises(NotFoundError):
-        await idle_runtime.admin.get(claimed.job.id)
+        await idle_runtime.jobs.whole(claimed.job.id)
     await idle_runtime.outboxes.fire(parent)
     assert await idle_runtime.work.claim("default", None, worker="w") is None
 
@@ -197,9 +197,9 @@ async def test_children_have_children_of_their_own(idle_runtime: Runtime) -> Non
     await succeed(idle_runtime, await claim(idle_runtime))
     leaf = (await claim(idle_runtime)).job
     assert (leaf.type, leaf.data) == ("leaf", {"n": 1})
-    family = await idle_runtime.admin.family(leaf.id)
+    family = await idle_runtime.manager.family(leaf.id)
     assert [one.type for one in family.ancestors] == ["work", "child", "grandchild"]
-    tree = (await idle_runtime.admin.family(first.id)).tree
+    tree = (await idle_runtime.manager.family(first.id)).tree
     path = []
     while tree.children:
         (tree,) = tree.children
@@ -212,8 +212,8 @@ async def test_each_run_of_a_requeued_job_has_children_of_its_own(idle_runtime: 
     for run in range(2):
         for child in await born(idle_runtime, parent):
             if child.state is State.PENDING:
-                await idle_runtime.admin.kill(child.id)
-        await idle_runtime.admin.requeue(parent.id)
+                await idle_runtime.manager.kill(child.id)
+        await idle_runtime.manager.requeue(parent.id)
         await idle_runtime.outboxes.run_once()
         assert len(await born(idle_runtime, parent)) == 3 * (run + 1)
         await succeed(idle_runtime, await claim(idle_runtime))
@@ -222,14 +222,14 @@ async def test_each_run_of_a_requeued_job_has_children_of_its_own(idle_runtime: 
 
 async def test_a_requeue_waits_for_the_children_of_the_run_before(idle_runtime: Runtime) -> None:
     parent = await ended(idle_runtime, on_success=NewJob(type="child", queue="q"))
-    requeued = await idle_runtime.admin.requeue(parent.id)
+    requeued = await idle_runtime.manager.requeue(parent.id)
     assert (requeued.run, requeued.outbox) == (1, ())
     assert len(await born(idle_runtime, parent)) == 1
 
 
 async def test_a_process_that_saw_the_run_before_does_not_disturb_the_next(idle_runtime: Runtime) -> None:
     seen = await ended(idle_runtime, on_success=NewJob(type="child", queue="q"))
-    await idle_runtime.admin.requeue(seen.id)
+    await idle_runtime.manager.requeue(seen.id)
     claimed = await claim(idle_runtime)
     change = transitions.succeed(claimed.job, claimed.token, None)
     assert await idle_runtime.jobs.apply(claimed.job.id, "default", change)
@@ -256,7 +256,7 @@ async def test_a_job_to_be_deleted_on_success_is_gone_after_its_children_are_the
     assert await types(idle_runtime, claimed.job) == (SUCCEEDED if children else [])
     await read_by_children(idle_runtime)
     with pytest.raises(NotFoundError):
-        await idle_runtime.admin.get(claimed.job.id)
+        await idle_runtime.jobs.whole(claimed.job.id)
     assert await idle_runtime.database.collection("logs").count_documents({}) == 0
 
 
@@ -270,7 +270,7 @@ async def test_a_job_to_be_deleted_whose_process_died_is_deleted_by_another_afte
     assert await types(idle_runtime, parent) == SUCCEEDED
     await read_by_children(idle_runtime)
     with pytest.raises(NotFoundError):
-        await idle_runtime.admin.get(parent.id)
+        await idle_runtime.jobs.whole(parent.id)
 
 
 @pytest.mark.parametrize("how", ["fail", "kill"])
@@ -279,7 +279,7 @@ async def test_a_job_to_be_deleted_on_success_stays_when_it_does_not_succeed(idl
     if how == "fail":
         await fail(idle_runtime, claimed)
     else:
-        await idle_runtime.admin.kill(claimed.job.id)
+        await idle_runtime.manager.kill(claimed.job.id)
     await idle_runtime.outboxes.run_once()
     assert (await idle_runtime.jobs.get(claimed.job.id)).state in {State.FAILED, State.KILLED}
 
@@ -347,4 +347,4 @@ async def test_jobs_that_cannot_be_finished_hold_up_no_others(
     # At most a hundred are looked at in one sweep.
     for _ in range(2):
         await idle_runtime.outboxes.run_once()
-    assert [job.parent_id for job in (await idle_runtime.admin.page(JobQuery(type="child"))).items] == [last.id]
+    assert [job.parent_id for job in (await idle_runtime.listing.page(JobQuery(type="child"))).items] == [last.id]

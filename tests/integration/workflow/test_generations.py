@@ -67,12 +67,12 @@ def member(ref: str, *after: str, **fields: Any) -> Member:
 
 async def one_job(play: Play, refs: str) -> None:
     for ref in refs:
-        await play.runtime.admin.requeue(play.ids[ref])
+        await play.runtime.manager.requeue(play.ids[ref])
 
 
 async def by_a_person(play: Play, refs: str) -> None:
     for ref in refs:
-        await play.runtime.people.requeue(play.ids[ref], {"data": {"n": 1}}, by=BY)
+        await play.runtime.manager.requeue(play.ids[ref], {"data": {"n": 1}}, by=BY)
 
 
 async def by_filter(play: Play, refs: str) -> None:
@@ -191,7 +191,7 @@ async def test_callbacks_come_when_the_verdict_changes_or_the_batch_was_requeued
 async def test_a_failure_in_a_generation_is_told_at_once_and_its_repair_too(idle_runtime: Runtime) -> None:
     play = Play(idle_runtime)
     await play.begin(member("a"), member("b", delay=3600))
-    await idle_runtime.admin.requeue(play.ids["b"])
+    await idle_runtime.manager.requeue(play.ids["b"])
     await play.work_off()
     assert await play.told() == "complete success"
     await one_job(play, "ab")
@@ -278,7 +278,7 @@ async def test_an_operation_lets_what_fell_wait_again_and_runs_nothing_before_wh
 async def test_what_a_person_has_killed_is_not_revived(idle_runtime: Runtime) -> None:
     play = Play(idle_runtime)
     await play.begin(member("a"), member("b", "a"))
-    await idle_runtime.admin.kill(play.ids["b"])
+    await idle_runtime.manager.kill(play.ids["b"])
     await play.work_off("a")
     await one_job(play, "a")
     assert (await idle_runtime.jobs.get(play.ids["b"])).state is State.KILLED
@@ -357,7 +357,7 @@ async def test_many_who_requeue_jobs_of_a_batch_at_once_make_one_generation(
     async with open_runtime(settings) as second, open_runtime(settings) as third:
         people = [idle_runtime, second, third]
         await asyncio.gather(
-            *(people[place % 3].admin.requeue(play.ids[ref]) for place, ref in enumerate(refs)),
+            *(people[place % 3].manager.requeue(play.ids[ref]) for place, ref in enumerate(refs)),
         )
     assert await play.look() == ("open", 1, "failed")
     await play.work_off()
@@ -378,7 +378,7 @@ async def test_a_batch_finishes_only_as_it_was_at_one_moment(idle_runtime: Runti
             wanted = args[0] if args and isinstance(args[0], dict) else {}
             if wanted.get("state") == {"$in": ["failed", "killed"]} and self.database.client is not person_client:
                 collection.find_one = real  # type: ignore[method-assign]
-                await person.admin.requeue(play.ids["a"])
+                await person.manager.requeue(play.ids["a"])
             return await real(self, *args, **options)
 
         person_client = person.jobs.collection.database.client

@@ -62,7 +62,7 @@ async def test_a_late_cascade_kills_nothing_that_waits_for_the_next_run(
     culprit = await add(idle_runtime, "a", attempts=1)
     waiting = await add(idle_runtime, "b", depends_on=[culprit.id])
     known = await ended(idle_runtime, monkeypatch)
-    await idle_runtime.admin.requeue(culprit.id)
+    await idle_runtime.manager.requeue(culprit.id)
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.DELAYED
     await idle_runtime.outboxes.fire(known)
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.DELAYED
@@ -74,7 +74,7 @@ async def test_a_late_cascade_releases_nothing_that_waits_for_the_next_run(
     first = await add(idle_runtime, "a")
     await add(idle_runtime, "b", depends_on=[first.id], delay=1000)
     known = await ended(idle_runtime, monkeypatch, how=succeed)
-    await idle_runtime.admin.requeue(first.id)
+    await idle_runtime.manager.requeue(first.id)
     waiting = await add(idle_runtime, "c", depends_on=[first.id])
     await idle_runtime.outboxes.fire(known)
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.DELAYED
@@ -111,9 +111,9 @@ async def test_a_cascade_does_not_go_on_after_a_requeue_between_two_pages(
         calls += 1
         if calls == 2:
             # A person requeues the job between two pages of the cascade.
-            await idle_runtime.admin.requeue(culprit.id)
+            await idle_runtime.manager.requeue(culprit.id)
             for one in first_page:
-                await idle_runtime.admin.kill(one)
+                await idle_runtime.manager.kill(one)
         return await doomed(*args, **kwargs)
 
     monkeypatch.setattr(dependencies._store, "doomed", interrupted)
@@ -125,10 +125,10 @@ async def test_a_cascade_does_not_go_on_after_a_requeue_between_two_pages(
 async def test_a_batch_that_is_sealed_while_somebody_looks_is_looked_at_again(idle_runtime: Runtime) -> None:
     view, _ = await idle_runtime.batches.create(NewBatch(members=[Member(job=NewJob(type="a"))], sealed=False))
     await succeed(idle_runtime, await claim(idle_runtime))
-    seen = await idle_runtime.outboxes._batches._store.get(view.batch.id)
+    seen = await idle_runtime.outboxes._batches.store.get(view.batch.id)
     # Whoever seals it dies at once.
     await idle_runtime.batches._store.seal(view.batch.id)
-    await idle_runtime.outboxes._batches.settled(seen)
+    await idle_runtime.outboxes._batches.store.settled(seen)
     await idle_runtime.outboxes.run_once()
     assert (await idle_runtime.batches.get(view.batch.id)).batch.state == "finished"
 
@@ -162,7 +162,7 @@ async def test_what_falls_while_its_culprit_is_requeued_waits_again(
         with monkeypatch.context() as patched:
             patched.setattr(store, "known", known)
             if (await idle_runtime.jobs.get(culprit.id)).state is State.FAILED:
-                await idle_runtime.admin.requeue(culprit.id)
+                await idle_runtime.manager.requeue(culprit.id)
         return found
 
     monkeypatch.setattr(store, "known", slow)
@@ -186,7 +186,7 @@ async def test_a_batch_that_is_killed_while_it_is_restarted_leaves_nothing_to_ru
     async def interrupted(job: Job, *others: Any) -> None:
         seen.append(job.id)
         if len(seen) == 3:
-            await idle_runtime.batches.kill(view.batch.id)
+            await idle_runtime.batches.kill_all(view.batch.id)
         await restart(job, *others)
 
     monkeypatch.setattr(restarts, "_restart", interrupted)

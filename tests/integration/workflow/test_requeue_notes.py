@@ -63,7 +63,7 @@ async def test_a_batch_does_not_finish_before_it_is_told_of_each_requeue(idle_ru
     batch_id, [first, second] = await failed(idle_runtime, 2)
     await requeue_and_die(idle_runtime, first)
     await end_and_die(idle_runtime)
-    await idle_runtime.admin.requeue(second)
+    await idle_runtime.manager.requeue(second)
     await succeed(idle_runtime, await claim(idle_runtime))
     assert await look(idle_runtime, batch_id) == ("open", 1, "failed", 1)
     await idle_runtime.outboxes.run_once()
@@ -84,7 +84,7 @@ async def test_callbacks_of_a_generation_are_created_before_the_next_one_begins(
     batches = idle_runtime.database.collection("batches")
     await idle_runtime.jobs.collection.delete_many({"queue": "callbacks"})
     await batches.update_one({"_id": ObjectId(batch_id)}, {"$set": {"outbox": ["complete"]}})
-    await idle_runtime.admin.requeue(job_id)
+    await idle_runtime.manager.requeue(job_id)
     calls = [one["callbackOf"] async for one in idle_runtime.jobs.collection.find({"queue": "callbacks"})]
     assert [(one["event"], one["generation"]) for one in calls] == [("complete", 0)]
     assert (await look(idle_runtime, batch_id))[:2] == ("open", 1)
@@ -94,7 +94,7 @@ async def test_whoever_knows_a_job_as_it_was_before_it_was_revived_does_not_kill
     culprit = await add(idle_runtime, "a", attempts=1)
     waiting = await add(idle_runtime, "b", depends_on=[culprit.id])
     known, ended = await idle_runtime.jobs.get(waiting.id), await fail(idle_runtime, await claim(idle_runtime))
-    await idle_runtime.admin.requeue(culprit.id)
+    await idle_runtime.manager.requeue(culprit.id)
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.DELAYED
     # As whoever was slow with what follows from the failure.
     dependencies = idle_runtime.outboxes._dependencies
@@ -119,7 +119,7 @@ async def test_what_fell_is_not_revived_where_its_key_is_taken(idle_runtime: Run
     waiting = await add(idle_runtime, "b", depends_on=[culprit.id], key="k")
     await fail(idle_runtime, await claim(idle_runtime))
     await add(idle_runtime, "other", key="k", delay=3600)
-    await idle_runtime.admin.requeue(culprit.id)
+    await idle_runtime.manager.requeue(culprit.id)
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.KILLED
 
 
@@ -128,8 +128,8 @@ async def test_what_fell_because_of_a_job_that_was_deleted_stays_where_it_is(idl
     waiting = await add(idle_runtime, "c", depends_on=[first.id, second.id])
     await fail(idle_runtime, await claim(idle_runtime))
     await fail(idle_runtime, await claim(idle_runtime))
-    await idle_runtime.admin.delete(first.id)
-    await idle_runtime.admin.requeue(second.id)
+    await idle_runtime.manager.delete(first.id)
+    await idle_runtime.manager.requeue(second.id)
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.KILLED
 
 

@@ -58,7 +58,7 @@ async def test_what_others_wait_for_is_kept(idle_runtime: Runtime) -> None:
     other = await succeed(idle_runtime, await claimed_job(idle_runtime, "other"))
     assert await prune(idle_runtime) == 1
     assert await idle_runtime.jobs.find(other.id) is None
-    await idle_runtime.admin.requeue(bad.id)
+    await idle_runtime.manager.requeue(bad.id)
     await succeed(idle_runtime, await claim(idle_runtime))
     assert (await idle_runtime.jobs.get(waiting.id)).state is State.PENDING
 

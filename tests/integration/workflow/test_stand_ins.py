@@ -86,16 +86,16 @@ async def test_a_job_names_the_one_that_has_the_key_of_its_child(idle_runtime: R
     holder = await add(idle_runtime, "publish", queue="callbacks", key="publish")
     parent = await add(idle_runtime, "part", on_complete=CALLBACK)
     await succeed(idle_runtime, await claim(idle_runtime))
-    [line] = (await idle_runtime.admin.get(parent.id)).logs
+    [line] = (await idle_runtime.jobs.whole(parent.id)).logs
     assert (line.level, "onComplete.0" in line.m, holder.id in line.m) == ("warning", True, True)
 
 
 async def test_a_job_whose_key_is_taken_says_that_it_is_not_requeued_with_its_batch(idle_runtime: Runtime) -> None:
     member = Member(job=NewJob(type="part", key="part", attempts=1))
     view, added = await idle_runtime.batches.create(NewBatch(members=[member]))
-    await idle_runtime.admin.kill(added[0].id)
+    await idle_runtime.manager.kill(added[0].id)
     holder = await add(idle_runtime, "part", key="part")
     shown = BatchResponse.of(await idle_runtime.batches.requeue(view.batch.id))
     assert (shown["state"], shown["verdict"], shown["counts"]["killed"]) == ("finished", "failed", 1)
-    [line] = (await idle_runtime.admin.get(added[0].id)).logs
+    [line] = (await idle_runtime.jobs.whole(added[0].id)).logs
     assert holder.id in line.m

@@ -37,7 +37,7 @@ async def state_of(runtime: Runtime, job_id: str) -> State:
 async def test_a_new_date_does_not_start_a_job_that_waits_for_others(idle_runtime: Runtime) -> None:
     first = await claimed_job(idle_runtime, "first")
     waiting = await add(idle_runtime, "second", depends_on=[first.job.id], delay=3600)
-    await idle_runtime.admin.patch(waiting.id, {"delay_til": None})
+    await idle_runtime.manager.patch(waiting.id, {"delay_til": None})
     assert await state_of(idle_runtime, waiting.id) is State.DELAYED
     await idle_runtime.jobs.promote_due()
     assert await idle_runtime.work.claim("default", None, worker="w") is None
@@ -56,7 +56,7 @@ async def test_a_job_that_fell_before_anybody_looked_at_what_it_waits_for_asks_f
     assert await state_of(idle_runtime, waiting.id) is State.KILLED
     await idle_runtime.outboxes.run_once()
     assert "outbox" not in await document(idle_runtime, waiting.id)
-    assert (await idle_runtime.admin.requeue(waiting.id)).state is State.PENDING
+    assert (await idle_runtime.manager.requeue(waiting.id)).state is State.PENDING
 
 
 async def test_a_callback_may_depend_on_other_jobs(idle_runtime: Runtime) -> None:
@@ -124,7 +124,7 @@ async def succeed_gone(runtime: Runtime, job_id: str) -> None:
     assert claimed.job.id == job_id
     await runtime.work.settle(claimed.job, claimed.token, Success(result=1))
     if await runtime.jobs.find(job_id) is not None:
-        await runtime.admin.delete(job_id)
+        await runtime.manager.delete(job_id)
     assert await runtime.jobs.find(job_id) is None
 
 
@@ -133,7 +133,7 @@ async def test_a_requeue_does_not_run_what_has_waited_for_a_job_that_failed_and_
 ) -> None:
     ids = await create(idle_runtime, step("a", attempts=1), step("b", "a"), step("c", attempts=1))
     await fail(idle_runtime, await claim(idle_runtime))
-    await idle_runtime.admin.delete(ids["a"])
+    await idle_runtime.manager.delete(ids["a"])
     await fail(idle_runtime, await claim(idle_runtime))
     await idle_runtime.batches.requeue(ids["batch"])
     assert await state_of(idle_runtime, ids["b"]) is State.KILLED
@@ -144,7 +144,7 @@ async def test_a_failed_job_that_is_deleted_keeps_nobody_waiting(idle_runtime: R
     ids = await create(idle_runtime, step("a", attempts=1), step("b", "a", dependency_policy="hold"))
     await fail(idle_runtime, await claim(idle_runtime))
     assert await state_of(idle_runtime, ids["b"]) is State.DELAYED
-    await idle_runtime.admin.delete(ids["a"])
+    await idle_runtime.manager.delete(ids["a"])
     assert await state_of(idle_runtime, ids["b"]) is State.KILLED
     assert (await idle_runtime.batches.get(ids["batch"])).batch.state == "finished"
 

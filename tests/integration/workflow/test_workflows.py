@@ -91,7 +91,7 @@ async def test_when_a_job_fails_what_depends_on_it_does_what_it_was_told_to(idle
     why = await idle_runtime.explainer.why(ids["holds"])
     assert [reason.kind for reason in why.reasons][:1] == ["dependency"]
     assert why.reasons[0].details["jobs"] == [{"id": ids["weak"], "state": "failed"}]
-    await idle_runtime.admin.requeue(ids["weak"])
+    await idle_runtime.manager.requeue(ids["weak"])
     order = [(await claim(idle_runtime)) for _ in range(3)]
     weak = next(one for one in order if one.job.id == ids["weak"])
     await succeed(idle_runtime, weak)
@@ -138,11 +138,11 @@ async def test_a_job_that_waits_is_not_started_by_its_time_and_keeps_it(idle_run
 
 async def test_a_person_can_kill_or_start_a_job_that_waits(idle_runtime: Runtime) -> None:
     ids = await create(idle_runtime, step("a"), step("b", "a"), step("c", "a"))
-    await idle_runtime.admin.kill(ids["b"])
-    assert (await idle_runtime.admin.requeue(ids["c"])).state is State.PENDING
+    await idle_runtime.manager.kill(ids["b"])
+    assert (await idle_runtime.manager.requeue(ids["c"])).state is State.PENDING
     await run(idle_runtime, ids, "a")
     assert await states(idle_runtime, ids) == {"a": "success", "b": "killed", "c": "pending"}
-    again = await idle_runtime.admin.requeue(ids["b"])
+    again = await idle_runtime.manager.requeue(ids["b"])
     assert (again.state, again.waits_for) == (State.PENDING, ())
 
 
@@ -356,9 +356,9 @@ async def test_two_jobs_with_one_ref_both_count(idle_runtime: Runtime) -> None:
 
 async def test_a_waiting_job_that_is_deleted_keeps_nobody_waiting(idle_runtime: Runtime) -> None:
     ids = await create(idle_runtime, step("a"), step("b", "a"), step("c"))
-    await idle_runtime.admin.delete(ids["a"])
+    await idle_runtime.manager.delete(ids["a"])
     assert await states(idle_runtime, ids) == {"b": "killed", "c": "pending"}
-    await idle_runtime.admin.delete(ids["c"])
+    await idle_runtime.manager.delete(ids["c"])
     assert (await idle_runtime.batches.get(ids["batch"])).batch.state == "finished"
 
 
@@ -396,7 +396,7 @@ async def test_a_running_job_adds_jobs_that_a_waiting_one_waits_for_too(queue: J
     runtime = await queue.open()
     ids = await create(runtime, step("split", delay=3600), step("join", "split"))
     await runtime.jobs.collection.update_one({"type": "split"}, {"$set": {"data": {"end": ids["join"]}}})
-    await runtime.admin.requeue(ids["split"])
+    await runtime.manager.requeue(ids["split"])
     async with queue.working():
         await eventually(lambda: seen)
         await eventually(lambda: _is_finished(queue, ids["batch"]))
@@ -458,7 +458,7 @@ async def test_adding_while_the_last_job_ends_is_refused_or_keeps_the_batch_open
 async def _callbacks(runtime: Runtime, batch_id: str) -> int:
     found: list[Job] = [
         job
-        for job in (await runtime.admin.page(JobQuery(type="done", limit=200))).items
+        for job in (await runtime.listing.page(JobQuery(type="done", limit=200))).items
         if (job.callback_of or {}).get("batchId") == batch_id
     ]
     return len(found)

@@ -96,18 +96,18 @@ async def operate(runtime: Runtime, value: str) -> None:
 
 
 async def stop(runtime: Runtime, _value: str) -> None:
-    [running] = await runtime.operations.page(state="running")
-    await runtime.operations.stop(running.id, by=BY)
+    [running] = await runtime.operations.store.page(state="running")
+    await runtime.operations.store.stop(running.id, by=BY)
 
 
 async def seal(runtime: Runtime, _value: str) -> None:
-    await runtime.people.seal_batch((await runtime.batches.page())[0].batch.id, by=BY)
+    await runtime.batches.seal((await runtime.batches.page())[0].batch.id, by=BY)
 
 
 async def extend(runtime: Runtime, value: str) -> None:
     """Add three jobs to the newest batch, with ids that follow from the value; its ``join`` is to wait for them."""
     batch_id = (await runtime.batches.page())[0].batch.id
-    [join] = (await runtime.admin.page(JobQuery(type="join", limit=1))).items
+    [join] = (await runtime.listing.page(JobQuery(type="join", limit=1))).items
     members = [Member(job=NewJob(type="part"), ref=f"part{n}", blocks=(join.id,)) for n in range(3)]
     await runtime.batches.add(batch_id, members, first=value)
 

@@ -192,7 +192,7 @@ async def requeuing_a_batch_that_is_well_with_callbacks(runtime: Runtime) -> Sce
 
 async def requeuing_one_job_of_a_batch(runtime: Runtime) -> Scene:
     _, ids = await fallen(runtime)
-    return Scene(act=lambda one: one.admin.requeue(ids["a"]), before=FAILED, after=REPAIRED)
+    return Scene(act=lambda one: one.manager.requeue(ids["a"]), before=FAILED, after=REPAIRED)
 
 
 async def requeuing_one_job_of_a_batch_and_running_it(runtime: Runtime) -> Scene:
@@ -200,7 +200,7 @@ async def requeuing_one_job_of_a_batch_and_running_it(runtime: Runtime) -> Scene
     await work_off(runtime, {"a"})
 
     async def act(one: Runtime) -> None:
-        await one.admin.requeue(ids["a"])
+        await one.manager.requeue(ids["a"])
         await work_off(one)
 
     before = {"a": 1, "b": 1, "kid": 1, "complete": 1, "failure": 1}
@@ -213,7 +213,9 @@ async def requeuing_a_job_that_others_outside_fell_with(runtime: Runtime) -> Sce
     await batch(runtime, member("a", depends_on=(other.id,)), member("b", "a"))
     await work_off(runtime, {"bad"})
     before = {"bad": 1, "other": 1, "a": 1, "b": 1, "complete": 1, "failure": 1}
-    return Scene(act=lambda one: one.admin.requeue(bad.id), before=before, after=before | {"complete": 2, "success": 1})
+    return Scene(
+        act=lambda one: one.manager.requeue(bad.id), before=before, after=before | {"complete": 2, "success": 1}
+    )
 
 
 async def an_operation_that_requeues(runtime: Runtime) -> Scene:
@@ -244,7 +246,7 @@ async def killing_a_job(runtime: Runtime) -> Scene:
     _, ids = await batch(runtime, member("a", on_failure=job("kid")), member("b", "a"), member("c", "b"))
     members = {"a": 1, "b": 1, "c": 1}
     return Scene(
-        act=lambda one: one.admin.kill(ids["a"]),
+        act=lambda one: one.manager.kill(ids["a"]),
         before=members | {"complete": 1, "success": 1},
         after=members | {"kid": 1, "complete": 1, "failure": 1},
     )
@@ -252,12 +254,12 @@ async def killing_a_job(runtime: Runtime) -> Scene:
 
 async def killing_a_batch(runtime: Runtime) -> Scene:
     batch_id, _ = await batch(runtime, member("a"), member("b", "a"), member("c"))
-    return Scene(act=lambda one: one.batches.kill(batch_id), before={}, after={}, counted=False)
+    return Scene(act=lambda one: one.batches.kill_all(batch_id), before={}, after={}, counted=False)
 
 
 async def deleting_a_job(runtime: Runtime) -> Scene:
     _, ids = await batch(runtime, member("a", delay=3600), member("b", "a"))
-    return Scene(act=lambda one: one.admin.delete(ids["a"]), before={}, after={}, counted=False)
+    return Scene(act=lambda one: one.manager.delete(ids["a"]), before={}, after={}, counted=False)
 
 
 async def deleting_a_queue(runtime: Runtime) -> Scene:

@@ -16,7 +16,7 @@ from jobqueue.cli.main import COMMANDS, cli, main
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_HEAVY = ["motor", "pymongo", "bson", "aiohttp", "rich", "marshmallow", "environs"]
+_HEAVY = ["motor", "pymongo", "bson", "aiohttp", "rich", "marshmallow"]
 _LOADED = f"""
 import sys
 from jobqueue.cli.main import main

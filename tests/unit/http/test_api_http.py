@@ -258,7 +258,7 @@ async def test_a_mistake_in_the_program_is_logged_and_not_shown(
     async def broken(_job_id: str) -> None:
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr(client.app[RUNTIME].admin, "get", broken)
+    monkeypatch.setattr(client.app[RUNTIME].jobs, "whole", broken)
     response = await client.get(f"/v1/jobs/{ID}", headers={"X-Request-Id": "find-me"})
     await problem(response, 500, "internal")
     assert "secret" not in await response.text()
@@ -272,7 +272,7 @@ async def test_a_database_that_is_away_is_a_503_that_names_no_host(
     async def away(_job_id: str) -> None:
         raise DatabaseUnavailableError("MongoDB cannot be reached: db.internal:27017")
 
-    monkeypatch.setattr(client.app[RUNTIME].admin, "get", away)
+    monkeypatch.setattr(client.app[RUNTIME].jobs, "whole", away)
     response = await client.get(f"/v1/jobs/{ID}")
     await problem(response, 503, "database-unavailable")
     assert response.headers["Retry-After"] == "2"

@@ -80,4 +80,4 @@ async def test_a_change_is_logged_once(server: Server, readiness: Readiness, cap
             with pytest.raises(NotReadyError):
                 await readiness.check()
     told = [record.getMessage().partition(" reason=")[0] for record in caplog.records]
-    assert told == ["not ready", "not ready", "ready again"]
+    assert told == ["readiness lost", "readiness lost", "readiness restored"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from jobqueue.domain.limits.limits import Rate
-from jobqueue.services.limits.grant_leeway import GrantLeeway
+from jobqueue.services.limits.limiter import GrantLeeway
 
 RATE = Rate(limit=1, per=1)
 
