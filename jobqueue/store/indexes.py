@@ -240,10 +240,10 @@ async def _create(database: Database, index: Index) -> bool:
 async def _clear(database: Database, index: Index) -> None:
     """Drop what has the name of an index, or its definition under another name."""
     collection = database.collection(index.collection)
-    for one in [one async for one in collection.list_indexes()]:
-        if one["name"] == index.name or _is(one, index):
+    for stored in [stored async for stored in collection.list_indexes()]:
+        if stored["name"] == index.name or _is(stored, index):
             try:
-                await collection.drop_index(one["name"])
+                await collection.drop_index(stored["name"])
             except OperationFailure as error:
                 if error.code != _INDEX_NOT_FOUND:
                     raise

@@ -64,9 +64,9 @@ def stored(path: str, values: Sequence[Any]) -> Document:
 def stored_all(path: str, values: Sequence[Any]) -> Document:
     """Match the jobs whose ``meta`` has all of several scalars in a list at a path."""
     alike = [value for value in values if len(_ways(value)) == 1]
-    found: Document = {f"meta.{path}": {"$all": alike}} if alike else {}
-    others = [stored(path, (value,)) for value in values if value not in alike]
-    return found | ({"$and": others} if others else {})
+    query: Document = {f"meta.{path}": {"$all": alike}} if alike else {}
+    rest = [stored(path, (value,)) for value in values if value not in alike]
+    return query | ({"$and": rest} if rest else {})
 
 
 def plain(value: Any) -> Any:

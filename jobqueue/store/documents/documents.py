@@ -56,7 +56,7 @@ def new_document(
     more = dict(extra or {})
     if new.depends_on:
         # It may be due before what it depends on has succeeded: then nothing but that is to start it.
-        more = {"waitsFor": [ObjectId(one) for one in new.depends_on], "heldTil": due} | more
+        more = {"waitsFor": [ObjectId(parent) for parent in new.depends_on], "heldTil": due} | more
         if new.dependency_policy is not None:
             more["dependencyPolicy"] = new.dependency_policy
     return {
@@ -81,7 +81,7 @@ def new_document(
         "resetAt": None,
         "batchId": ObjectId(batch_id) if batch_id else None,
         "parentId": ObjectId(parent_id) if parent_id else None,
-        "dependsOn": [ObjectId(one) for one in new.depends_on],
+        "dependsOn": [ObjectId(parent) for parent in new.depends_on],
         "progress": 0,
         "logs": [],
         "logCount": 0,
@@ -168,9 +168,9 @@ def job(document: Mapping[str, Any]) -> Job:
         claim=_claim(mapping(get("claim"))),
         run=_whole(get("run"), 0),
         log_count=_whole(get("logCount"), len(_list(get("logs")))),
-        outbox=tuple(str(one) for one in _list(get("outbox"))),
+        outbox=tuple(str(note) for note in _list(get("outbox"))),
         traceparent=_text(get("traceparent")),
-        slots=tuple(str(one) for one in _list(get("slots"))),
+        slots=tuple(str(slot) for slot in _list(get("slots"))),
         limit_key=_text(get("limitKey")),
         dependency_policy=_text(get("dependencyPolicy")),
         ref=_text(get("ref")),
@@ -213,11 +213,11 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
     )
 
 
-def children_document(given: Children) -> Any:
+def children_document(jobs: Children) -> Any:
     """Return child jobs as they are stored."""
-    if given is None or isinstance(given, NewJob):
-        return None if given is None else plain(given)
-    return [plain(one) for one in given]
+    if jobs is None or isinstance(jobs, NewJob):
+        return None if jobs is None else plain(jobs)
+    return [plain(job) for job in jobs]
 
 
 def plain(new: NewJob) -> Document:
@@ -229,117 +229,117 @@ def plain(new: NewJob) -> Document:
         shown["meta"] = dict(new.meta)
     if new.delay_til:
         shown["delayTil"] = new.delay_til
-    for name, given in (
+    for name, jobs in (
         ("onComplete", new.on_complete),
         ("onSuccess", new.on_success),
         ("onFailure", new.on_failure),
     ):
-        if given is not None:
-            shown[name] = children_document(given)
+        if jobs is not None:
+            shown[name] = children_document(jobs)
     return shown
 
 
-def children_of(given: Any, path: str) -> Children:
+def children_of(stored: Any, path: str) -> Children:
     """Return child jobs from how they are stored, none if that cannot be understood."""
-    if not given:
+    if not stored:
         return None
     try:
         return children(
-            [json_form.snake_children(one) for one in given]
-            if isinstance(given, list)
-            else json_form.snake_children(given),
+            [json_form.snake_children(child) for child in stored]
+            if isinstance(stored, list)
+            else json_form.snake_children(stored),
             path,
         )
     except (InvalidInputError, TooLargeError, AttributeError, TypeError):
         return None
 
 
-def job_error(given: object) -> JobError | None:
+def job_error(stored: object) -> JobError | None:
     """Return why a job did not succeed, from its stored form."""
-    if not given or not isinstance(given, dict):
+    if not stored or not isinstance(stored, dict):
         return None
-    trace = given.get("trace")
+    trace = stored.get("trace")
     return JobError(
-        kind=str(given.get("kind", "")),
-        message=str(given.get("message", "")),
+        kind=str(stored.get("kind", "")),
+        message=str(stored.get("message", "")),
         trace=None if trace is None else str(trace),
     )
 
 
-def _claim(given: Mapping[str, Any]) -> Claim | None:
-    token = _text(given.get("token"))
+def _claim(stored: Mapping[str, Any]) -> Claim | None:
+    token = _text(stored.get("token"))
     if token is None:
         return None
-    lease = _number(given.get("lease"), 0)
-    margin = max(_number(given.get("margin"), 0), 0)
+    lease = _number(stored.get("lease"), 0)
+    margin = max(_number(stored.get("margin"), 0), 0)
     return Claim(
         token=token,
-        worker=_text(given.get("worker")) or "",
+        worker=_text(stored.get("worker")) or "",
         own_lease=lease or None,
         margin=margin,
-        beside=date_or_none(given.get("beside")),
+        beside=date_or_none(stored.get("beside")),
     )
 
 
-def _retries(given: Mapping[str, Any]) -> Retries | None:
-    at = date_or_none(given.get("at"))
-    return None if at is None else Retries(count=_whole(given.get("count"), 0), at=at)
+def _retries(stored: Mapping[str, Any]) -> Retries | None:
+    at = date_or_none(stored.get("at"))
+    return None if at is None else Retries(count=_whole(stored.get("count"), 0), at=at)
 
 
-def _callback_of(given: object) -> dict[str, Any] | None:
-    if not isinstance(given, dict):
+def _callback_of(stored: object) -> dict[str, Any] | None:
+    if not isinstance(stored, dict):
         return None
-    return {name: str(inner) if isinstance(inner, ObjectId) else inner for name, inner in given.items()}
+    return {name: str(inner) if isinstance(inner, ObjectId) else inner for name, inner in stored.items()}
 
 
-def _backoff(given: object) -> Backoff:
+def _backoff(stored: object) -> Backoff:
     try:
-        return backoffs.DEFAULT if given is None else backoffs.parse(given)
+        return backoffs.DEFAULT if stored is None else backoffs.parse(stored)
     except InvalidInputError:
         return backoffs.DEFAULT
 
 
-def _member(kind: type[Kind], given: object) -> Kind | None:
-    return kind(given) if isinstance(given, str) and given in kind.__members__.values() else None
+def _member(kind: type[Kind], stored: object) -> Kind | None:
+    return kind(stored) if isinstance(stored, str) and stored in kind.__members__.values() else None
 
 
-def state(given: object) -> State:
+def state(stored: object) -> State:
     """Return the state of a job; whatever another tool has made of that, the job is not over."""
-    return _member(State, given) or State.PENDING
+    return _member(State, stored) or State.PENDING
 
 
-def date_or_none(given: object) -> datetime | None:
+def date_or_none(stored: object) -> datetime | None:
     """Return a date, or ``None`` for what is none or beyond what Python knows."""
-    return given if isinstance(given, datetime) else None
+    return stored if isinstance(stored, datetime) else None
 
 
-def _text(given: object) -> str | None:
-    return given if isinstance(given, str) else None
+def _text(stored: object) -> str | None:
+    return stored if isinstance(stored, str) else None
 
 
-def _list(given: object) -> list[Any]:
-    return given if isinstance(given, list) else []
+def _list(stored: object) -> list[Any]:
+    return stored if isinstance(stored, list) else []
 
 
-def _id(given: object) -> str | None:
-    return str(given) if isinstance(given, str | ObjectId) and ObjectId.is_valid(given) else None
+def _id(stored: object) -> str | None:
+    return str(stored) if isinstance(stored, str | ObjectId) and ObjectId.is_valid(stored) else None
 
 
-def _ids(given: object) -> tuple[str, ...]:
-    return tuple(text for one in _list(given) if (text := _id(one)) is not None)
+def _ids(stored: object) -> tuple[str, ...]:
+    return tuple(text for entry in _list(stored) if (text := _id(entry)) is not None)
 
 
-def mapping(given: object) -> dict[str, Any]:
+def mapping(stored: object) -> dict[str, Any]:
     """Return an object as it is, and an empty one for anything else."""
-    return given if isinstance(given, dict) else {}
+    return stored if isinstance(stored, dict) else {}
 
 
-def _whole(given: object, default: int) -> int:
+def _whole(stored: object, default: int) -> int:
     """Return a whole number that JSON and MongoDB can take; another tool may have written a larger one."""
-    return int(min(max(_number(given, default), -_LARGEST), _LARGEST))
+    return int(min(max(_number(stored, default), -_LARGEST), _LARGEST))
 
 
-def _number(given: object, default: float) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not backoffs.finite(given):
+def _number(stored: object, default: float) -> float:
+    if isinstance(stored, bool) or not isinstance(stored, int | float) or not backoffs.finite(stored):
         return default
-    return given
+    return stored

@@ -33,12 +33,12 @@ def unchanged(document: Mapping[str, Any]) -> Document:
     return {"_id": {"$eq": document["_id"]}, "run": None, "state": {"$eq": document.get("state")}}
 
 
-def changed(document: Mapping[str, Any], wanted: Document, unwanted: Sequence[str]) -> Document:
+def changed(document: Mapping[str, Any], fields: Document, obsolete: Sequence[str]) -> Document:
     """Return the update that gives a document the fields it should have; those it has already are left alone."""
     differing = {
-        name: value for name, value in wanted.items() if name not in document or not _is(document[name], value)
+        name: value for name, value in fields.items() if name not in document or not _is(document[name], value)
     }
-    gone = {name: "" for name in unwanted if name in document and name not in wanted}
+    gone = {name: "" for name in obsolete if name in document and name not in fields}
     return {"$set": differing} | ({"$unset": gone} if gone else {})
 
 
@@ -82,5 +82,5 @@ def unknown_claim(job_id: str, token: str | None) -> Document:
     return {"_id": ObjectId(job_id), "state": State.PROCESSING.value, **ADOPTED, **claim}
 
 
-def _is(there: Any, wanted: Any) -> bool:
-    return type(there) is type(wanted) and bool(there == wanted)
+def _is(stored: Any, value: Any) -> bool:
+    return type(stored) is type(value) and bool(stored == value)

@@ -24,7 +24,7 @@ def pipeline(job_ids: Sequence[str]) -> list[dict[str, Any]]:
     share = MOST_BYTES // max(1, len(job_ids))
     size = {"$bsonSize": {name: f"${name}" for name in LEFT_OUT}}
     return [
-        {"$match": {"_id": {"$in": [ObjectId(one) for one in job_ids]}, "state": {"$exists": True}}},
+        {"$match": {"_id": {"$in": [ObjectId(job_id) for job_id in job_ids]}, "state": {"$exists": True}}},
         {"$set": {_MARK: {"$gt": [size, share]}}},
         {"$set": {name: {"$cond": [f"${_MARK}", "$$REMOVE", f"${name}"]} for name in LEFT_OUT}},
     ]

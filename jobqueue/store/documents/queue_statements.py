@@ -60,7 +60,7 @@ def kill_waiting(reason: str, now: Now) -> list[Document]:
         DEPENDENTS: {"$eq": ["$dependents", True]},
         "batch": {"$gt": ["$batchId", None]},
     }
-    outbox = {"$concatArrays": [{"$cond": [wanted, [name], []]} for name, wanted in follows.items()]}
+    outbox = {"$concatArrays": [{"$cond": [condition, [name], []]} for name, condition in follows.items()]}
     return [
         {
             "$set": {

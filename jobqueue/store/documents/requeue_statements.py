@@ -27,10 +27,10 @@ def notes(*, reopen: bool = True) -> Document:
     Args:
         reopen: open its batch, if it has one and that has finished.
     """
-    wanted: list[Any] = [{"$cond": [{"$eq": ["$dependents", True]}, [REVIVE], []]}]
+    parts: list[Any] = [{"$cond": [{"$eq": ["$dependents", True]}, [REVIVE], []]}]
     if reopen:
-        wanted.insert(0, {"$cond": [{"$gt": ["$batchId", None]}, [REOPEN], []]})
-    return {"$concatArrays": wanted}
+        parts.insert(0, {"$cond": [{"$gt": ["$batchId", None]}, [REOPEN], []]})
+    return {"$concatArrays": parts}
 
 
 def asking(job: Job, note: str) -> Document:
@@ -91,7 +91,7 @@ def requeue(
                 "startAt": None,
                 "endAt": None,
                 "delayTil": None,
-                "waitsFor": [ObjectId(one) for one in waits_for] or "$$REMOVE",
+                "waitsFor": [ObjectId(parent) for parent in waits_for] or "$$REMOVE",
                 "unmet": "$$REMOVE",
                 "heldTil": "$$REMOVE",
                 "fingerprint": "$$REMOVE",

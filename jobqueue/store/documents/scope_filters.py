@@ -21,15 +21,15 @@ def clauses(scope: Scope, *, by_index: bool = False) -> list[Document]:
         scope: of the caller.
         by_index: only what an index tells, to estimate the cost. No job may be shown or changed by that.
     """
-    found: list[Document] = []
+    required: list[Document] = []
     if scope.queues:
         plain = [glob for glob in scope.queues if not _WILD.search(glob)]
         wild = [{"queue": {"$regex": _anchored(glob)}} for glob in scope.queues if _WILD.search(glob)]
         exact: list[Document] = [{"queue": plain[0] if len(plain) == 1 else {"$in": plain}}] if plain else []
         ways = [*exact, *wild]
-        found.append(ways[0] if len(ways) == 1 else {"$or": ways})
+        required.append(ways[0] if len(ways) == 1 else {"$or": ways})
     having = attributes.indexed if by_index else attributes.having
-    return found + [having(path, value) for path, value in scope.meta]
+    return required + [having(path, value) for path, value in scope.meta]
 
 
 def is_wild(scope: Scope) -> bool:
@@ -37,10 +37,10 @@ def is_wild(scope: Scope) -> bool:
     return any(_WILD.search(glob) for glob in scope.queues)
 
 
-def within(found: Document, scope: Scope) -> Document:
+def within(query: Document, scope: Scope) -> Document:
     """Return a filter narrowed to a scope."""
     narrowing = clauses(scope)
-    return {**found, "$and": [*found.get("$and", []), *narrowing]} if narrowing else found
+    return {**query, "$and": [*query.get("$and", []), *narrowing]} if narrowing else query
 
 
 def _anchored(glob: str) -> str:

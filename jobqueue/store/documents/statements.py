@@ -46,12 +46,12 @@ _LEASE: Final = _number("$lease", 60)
 
 def claimable(queue: str, types: Sequence[str] | None, excluded: Sequence[str] = ()) -> Document:
     """Match what may be claimed from a queue; ``None`` takes any type but the excluded ones."""
-    found: Document = {"queue": queue, "state": State.PENDING.value, **ADOPTED, **SOUND}
+    query: Document = {"queue": queue, "state": State.PENDING.value, **ADOPTED, **SOUND}
     if types is not None:
-        found["type"] = types[0] if len(types) == 1 else {"$in": list(types)}
+        query["type"] = types[0] if len(types) == 1 else {"$in": list(types)}
     elif excluded:
-        found["type"] = {"$nin": list(excluded)}
-    return found
+        query["type"] = {"$nin": list(excluded)}
+    return query
 
 
 def claim(
@@ -116,8 +116,8 @@ def held(job_id: str, queue: str, token: str) -> Document:
 def held_any(claims: Sequence[tuple[str, str, str]]) -> Document:
     """Match the jobs of which a claim, of the ids, queues and tokens of some, is the current one."""
     ids, queues, tokens = zip(*claims, strict=True)
-    found = {"_id": {"$in": [ObjectId(each) for each in ids]}, "claim.token": {"$in": list(tokens)}}
-    return found | {"queue": {"$in": sorted(set(queues))}, "state": State.PROCESSING.value}
+    query = {"_id": {"$in": [ObjectId(job_id) for job_id in ids]}, "claim.token": {"$in": list(tokens)}}
+    return query | {"queue": {"$in": sorted(set(queues))}, "state": State.PROCESSING.value}
 
 
 def renew(now: Now, progress: float | None = None, lines: Sequence[Document] = ()) -> list[Document]:
@@ -150,23 +150,23 @@ def appended(now: Now, lines: Sequence[Document]) -> Document:
 
 def guard(job_id: str, queue: str, transition: Transition, now: Now) -> Document:
     """Match the job if the transition may still happen to it."""
-    found: Document = {"_id": ObjectId(job_id), "queue": queue, "state": transition.source.value}
+    query: Document = {"_id": ObjectId(job_id), "queue": queue, "state": transition.source.value}
     if transition.token is not None:
-        found["claim.token"] = transition.token
-        found["history.token"] = transition.token
+        query["claim.token"] = transition.token
+        query["history.token"] = transition.token
     if transition.run is not None:
         # Not an equality: another tool may have put a text there.
-        found["run"] = {"$not": {"$gt": transition.run}}
+        query["run"] = {"$not": {"$gt": transition.run}}
     if transition.target in FINAL and DEPENDENTS not in transition.outbox:
         # Since the job was claimed another one may have come to depend on it: then that has to follow too.
-        found["dependents"] = {"$ne": True}
+        query["dependents"] = {"$ne": True}
     if transition.operation is not None:
-        found[OPERATIONS] = {"$ne": ObjectId(transition.operation)}
+        query[OPERATIONS] = {"$ne": ObjectId(transition.operation)}
     if transition.expired_only:
-        found["$expr"] = {"$lte": ["$resetAt", now]}
+        query["$expr"] = {"$lte": ["$resetAt", now]}
     if transition.unmarked_at is not None:
-        found["claim.beside"] = {"$ne": transition.unmarked_at}
-    return found
+        query["claim.beside"] = {"$ne": transition.unmarked_at}
+    return query
 
 
 def applied(transition: Transition, now: Now) -> Document | list[Document]:

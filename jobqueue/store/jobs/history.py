@@ -31,8 +31,8 @@ class HistoryStore:
     @guarded
     async def keep_late(self, job_id: str, token: str, report: Mapping[str, Any]) -> None:
         """Keep, once, what a worker reported after it had lost its claim."""
-        found = await self._jobs.update_one(statements.reported_late(job_id, token), self._late("history.$", report))
-        if not found.matched_count:
+        written = await self._jobs.update_one(statements.reported_late(job_id, token), self._late("history.$", report))
+        if not written.matched_count:
             moved = {"jobId": ObjectId(job_id), "entry.token": token, "entry.late": {"$exists": False}}
             await self._attempts.update_one(moved, self._late("entry", report))
 
@@ -43,22 +43,22 @@ class HistoryStore:
         Nothing happens if the job is not in this state, its history changes meanwhile, or its document takes less than
         ``least_bytes``.
         """
-        found = await self._jobs.find_one(
+        document = await self._jobs.find_one(
             statements.spillable(job_id, state, least_bytes), {"history": 1, "spilled": 1, "queue": 1}
         )
-        entries = (found or {}).get("history") or []
+        entries = (document or {}).get("history") or []
         moved = entries[: len(entries) - keep]
-        if not found or not moved:
+        if not document or not moved:
             return
-        base = found.get("spilled", 0)
+        base = document.get("spilled", 0)
         await self._attempts.bulk_write(
             [
-                UpdateOne({"jobId": found["_id"], "seq": base + index}, {"$set": {"entry": entry}}, upsert=True)
+                UpdateOne({"jobId": document["_id"], "seq": base + index}, {"$set": {"entry": entry}}, upsert=True)
                 for index, entry in enumerate(moved)
             ]
         )
         await self._jobs.update_one(
-            {"_id": found["_id"], "queue": found.get("queue"), "spilled": base or None, "history": entries},
+            {"_id": document["_id"], "queue": document.get("queue"), "spilled": base or None, "history": entries},
             [
                 {
                     "$set": {
@@ -77,7 +77,7 @@ class HistoryStore:
             return document
         of_job = {"jobId": document["_id"], "seq": {"$lt": moved}}
         cursor = self._attempts.find(of_job).sort("seq", -1).limit(_MOST_SHOWN)
-        entries = [one["entry"] async for one in cursor]
+        entries = [entry["entry"] async for entry in cursor]
         return document | {"history": entries[::-1] + (document.get("history") or [])}
 
     @guarded

@@ -140,21 +140,23 @@ class JobStore:
         """
         nothing = [None] * len(new)
         rows = zip(new, job_ids or nothing, limit_keys or nothing, extras or nothing, strict=True)
-        made = [await self.document(one, job_id=job_id, limit_key=key, extra=extra) for one, job_id, key, extra in rows]
+        added = [
+            await self.document(job, job_id=job_id, limit_key=key, extra=extra) for job, job_id, key, extra in rows
+        ]
         if traceparent is not None:
-            for document in made:
+            for document in added:
                 document["traceparent"] = traceparent
 
         async def insert(session: AsyncIOMotorClientSession) -> None:
-            await self.collection.insert_many(made, session=session)
+            await self.collection.insert_many(added, session=session)
 
         try:
             await self._database.in_transaction(insert)
         except BulkWriteError as error:
-            await self.tell_conflict(error, made)
-        return [documents.job(one) for one in made]
+            await self.tell_conflict(error, added)
+        return [documents.job(document) for document in added]
 
-    async def tell_conflict(self, error: BulkWriteError, made: Sequence[Document]) -> None:
+    async def tell_conflict(self, error: BulkWriteError, added: Sequence[Document]) -> None:
         """Turn what the driver says of documents that could not be inserted into an error of this package.
 
         Raises:
@@ -167,18 +169,18 @@ class JobStore:
             return
         if first["code"] != 11000:  # noqa: PLR2004 - MongoDB's DuplicateKey
             raise error
-        await self.conflict(made[first["index"]])
+        await self.conflict(added[first["index"]])
 
     @guarded
     async def find(self, job_id: str) -> Job | None:
         """Return a job, or ``None``."""
-        found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
-        return documents.job(found) if found else None
+        document = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
+        return documents.job(document) if document else None
 
     @guarded
     async def several(self, job_ids: Sequence[str]) -> list[Job]:
         """Return jobs, in any order, those that there are; a `PartialJob` for each with too much in it."""
-        return [partial.job(one) async for one in self.collection.aggregate(partial.pipeline(job_ids))]
+        return [partial.job(document) async for document in self.collection.aggregate(partial.pipeline(job_ids))]
 
     @guarded
     async def lean(self, job_id: str) -> Job:
@@ -187,10 +189,10 @@ class JobStore:
         Raises:
             NotFoundError: there is none of this id.
         """
-        found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}}, _LEAN)
-        if found is None:
+        document = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}}, _LEAN)
+        if document is None:
             raise NotFoundError("job", job_id)
-        return documents.job(found)
+        return documents.job(document)
 
     async def get(self, job_id: str) -> Job:
         """Return a job.
@@ -198,10 +200,10 @@ class JobStore:
         Raises:
             NotFoundError: there is none of this id.
         """
-        found = await self.find(job_id)
-        if found is None:
+        job = await self.find(job_id)
+        if job is None:
             raise NotFoundError("job", job_id)
-        return found
+        return job
 
     @guarded
     async def whole(self, job_id: str) -> Job:
@@ -210,10 +212,10 @@ class JobStore:
         Raises:
             NotFoundError: there is none of this id.
         """
-        found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
-        if found is None:
+        document = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
+        if document is None:
             raise NotFoundError("job", job_id)
-        return documents.job(await self.history.restored(found))
+        return documents.job(await self.history.restored(document))
 
     async def apply(
         self, job_id: str, queue: str, transition: Transition, same: Mapping[str, Any] | None = None
@@ -238,12 +240,12 @@ class JobStore:
     @guarded
     async def seconds_to_next_due(self) -> float | None:
         """Return in how many seconds the next delayed job is due, or ``None``."""
-        found = await self.collection.find_one(
+        document = await self.collection.find_one(
             {"state": State.DELAYED.value, "delayTil": {"$type": "date"}}, {"delayTil": 1}, sort=[("delayTil", 1)]
         )
-        if found is None:
+        if document is None:
             return None
-        return float((found["delayTil"] - await self._clock.now()).total_seconds())
+        return float((document["delayTil"] - await self._clock.now()).total_seconds())
 
     @guarded
     async def server_time(self) -> datetime:
@@ -254,7 +256,7 @@ class JobStore:
     async def expired(self, patience: float, most: int = 100) -> list[Job]:
         """Return jobs, as `lean`, whose lease has ended and was at most ``patience`` seconds, longest over first."""
         cursor = self.collection.find(statements.expired(self.now, patience), _LEAN).sort("resetAt", 1).limit(most)
-        return [documents.job(one) async for one in cursor]
+        return [documents.job(document) async for document in cursor]
 
     @guarded
     async def disown(self, job: Job, *, any_claim: bool = False) -> None:
@@ -272,9 +274,9 @@ class JobStore:
     @guarded
     async def unfired(self, most: int = 100, *, but: Collection[str] = ()) -> list[Job]:
         """Return ended jobs, as `lean`, for which something is still to be done, but for some."""
-        wanted = {"outbox": {"$exists": True}, "_id": {"$nin": [ObjectId(one) for one in but]}}
-        cursor = self.collection.find(wanted, _LEAN).limit(most)
-        return [documents.job(one) async for one in cursor]
+        query = {"outbox": {"$exists": True}, "_id": {"$nin": [ObjectId(job_id) for job_id in but]}}
+        cursor = self.collection.find(query, _LEAN).limit(most)
+        return [documents.job(document) async for document in cursor]
 
     @guarded
     async def fired(self, job: Job) -> None:
@@ -329,8 +331,8 @@ class JobStore:
 
     async def _clash(self, error: DuplicateKeyError, document: Document) -> Job:
         if (error.details or {}).get("keyPattern", {}).get("_id"):
-            found = await self.collection.find_one({"_id": document["_id"]})
-            return documents.job(found or document)
+            known = await self.collection.find_one({"_id": document["_id"]})
+            return documents.job(known or document)
         return await self.conflict(document)
 
     async def conflict(self, document: Document) -> Job:
@@ -356,22 +358,22 @@ class JobStore:
             await self.history.delete(job.id)
         return bool(gone)
 
-    async def _insert_batch(self, made: Sequence[Document]) -> list[BaseException | None]:
-        if len(made) == 1:
-            await self.collection.insert_one(made[0])
+    async def _insert_batch(self, added: Sequence[Document]) -> list[BaseException | None]:
+        if len(added) == 1:
+            await self.collection.insert_one(added[0])
             return [None]
-        results: list[BaseException | None] = [None] * len(made)
+        results: list[BaseException | None] = [None] * len(added)
         try:
-            await self.collection.insert_many(made, ordered=False)
+            await self.collection.insert_many(added, ordered=False)
         except BulkWriteError as error:
             if error.details["writeConcernErrors"]:
                 raise
-            for found in error.details["writeErrors"]:
-                results[found["index"]] = DuplicateKeyError(found["errmsg"], found["code"], found)
+            for failure in error.details["writeErrors"]:
+                results[failure["index"]] = DuplicateKeyError(failure["errmsg"], failure["code"], failure)
         return results
 
 
 def _latest(job: Job) -> datetime:
     """Return when something has happened to a job that statistics tell of."""
-    attempts = [one.end_at for one in job.history[-1:]]
+    attempts = [attempt.end_at for attempt in job.history[-1:]]
     return max(moment for moment in (job.insert_at, job.start_at, job.end_at, *attempts) if moment is not None)

@@ -38,10 +38,10 @@ _NOTHING: Final[Document] = {"$expr": False}
 def value_at(path: str) -> Document:
     """Return the value that a path leads to, as `limits.limit_value` does: through objects only, else ``None``."""
     root, *steps = path.split(".")
-    found: Any = f"${root}"
+    value: Any = f"${root}"
     for step in steps:
-        found = {"$getField": {"field": {"$literal": step}, "input": found}}
-    return {"$ifNull": [found, None]}
+        value = {"$getField": {"field": {"$literal": step}, "input": value}}
+    return {"$ifNull": [value, None]}
 
 
 def key_at(path: str) -> Document:
@@ -142,11 +142,11 @@ def beyond(place: Place) -> Document:
 
 def between(place: Place, edge: Place) -> Document:
     """Match the jobs of a state that come after a place and not after another one."""
-    found = beyond(place)
+    span = beyond(place)
     _, moment, job_id = edge
-    found["insertAt"]["$lte"] = moment
-    found["$nor"].append({"insertAt": moment, "_id": {"$gt": job_id}})
-    return found
+    span["insertAt"]["$lte"] = moment
+    span["$nor"].append({"insertAt": moment, "_id": {"$gt": job_id}})
+    return span
 
 
 def regroup(document: Mapping[str, Any], queue: str, path: str) -> tuple[Document, Document] | None:
@@ -158,6 +158,6 @@ def regroup(document: Mapping[str, Any], queue: str, path: str) -> tuple[Documen
     key = limits.limit_key(path, data, meta)
     if document.get(KEY) == key:
         return None
-    found: Document = {"_id": document["_id"], "queue": queue, "state": {"$in": list(STATES)}}
-    found[KEY] = {"$eq": document[KEY]} if KEY in document else {"$exists": False}
-    return found | {"$expr": same_value(path, data, meta)}, {"$set": {KEY: key}}
+    same: Document = {"_id": document["_id"], "queue": queue, "state": {"$in": list(STATES)}}
+    same[KEY] = {"$eq": document[KEY]} if KEY in document else {"$exists": False}
+    return same | {"$expr": same_value(path, data, meta)}, {"$set": {KEY: key}}

@@ -78,23 +78,23 @@ class LimitKeyStore:
         return await self._correct(queue, path, part, "_id_")
 
     async def _edge(self, queue: str, place: Place) -> Place | None:
-        found = {"queue": queue, **group_key_statements.beyond(place)}
-        cursor = self._jobs.find(found, {"insertAt": 1}, sort=_ORDER, hint=_INDEX).skip(PART - 1).limit(1)
-        ends = [(place[0], one["insertAt"], one["_id"]) async for one in cursor]
+        query = {"queue": queue, **group_key_statements.beyond(place)}
+        cursor = self._jobs.find(query, {"insertAt": 1}, sort=_ORDER, hint=_INDEX).skip(PART - 1).limit(1)
+        ends = [(place[0], document["insertAt"], document["_id"]) async for document in cursor]
         return ends[0] if ends else None
 
     async def _correct(self, queue: str, path: str, part: Document, index: str, *, most: int = 0) -> int:
-        found = group_key_statements.misplaced(queue, path) | part
-        cursor = self._jobs.find(found, {path: 1, KEY: 1}, hint=index).limit(most)
+        query = group_key_statements.misplaced(queue, path) | part
+        cursor = self._jobs.find(query, {path: 1, KEY: 1}, hint=index).limit(most)
         changed = 0
-        some: list[UpdateOne] = []
-        async for one in cursor.batch_size(_AT_ONCE):
-            update = group_key_statements.regroup(one, queue, path)
-            some += [UpdateOne(*update)] if update else []
-            if len(some) == _AT_ONCE:
-                changed += await self._write(some)
-                some = []
-        return changed + await self._write(some)
+        updates: list[UpdateOne] = []
+        async for document in cursor.batch_size(_AT_ONCE):
+            update = group_key_statements.regroup(document, queue, path)
+            updates += [UpdateOne(*update)] if update else []
+            if len(updates) == _AT_ONCE:
+                changed += await self._write(updates)
+                updates = []
+        return changed + await self._write(updates)
 
     async def _write(self, updates: list[UpdateOne]) -> int:
         return int((await self._jobs.bulk_write(updates, ordered=False)).modified_count) if updates else 0

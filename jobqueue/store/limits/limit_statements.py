@@ -61,10 +61,10 @@ def before(deadline: datetime, queue: str, now: Now) -> Document:
 
 def of_group(search: ClaimSearch, key: str) -> tuple[Document, str]:
     """Return the filter that matches what may be claimed of one group, and the index for it."""
-    found: Document = {"queue": search.queue, "state": State.PENDING.value, "limitKey": key, **ADOPTED}
+    query: Document = {"queue": search.queue, "state": State.PENDING.value, "limitKey": key, **ADOPTED}
     # Somebody may have changed the value with a tool of MongoDB: then the job is not of this group.
-    found["$and"] = [group_key_statements.agrees(key)]
-    return found | _types(search), _index(search)
+    query["$and"] = [group_key_statements.agrees(key)]
+    return query | _types(search), _index(search)
 
 
 def of_next_group(
@@ -170,8 +170,8 @@ def breaker_failed(
             {"$not": [{"$in": [{"$literal": token}, "$failed.token"]}]},
         ]
     }
-    one = {"token": {"$literal": token}, "at": ended_at}
-    added = {"$concatArrays": [_failed("$lte", ended_at), [one], _failed("$gt", ended_at)]}
+    failure = {"token": {"$literal": token}, "at": ended_at}
+    added = {"$concatArrays": [_failed("$lte", ended_at), [failure], _failed("$gt", ended_at)]}
     is_full = {"$gt": [{"$size": "$failed"}, MOST_COUNTED]}
     opens = {"$and": ["$isNew", {"$gte": ["$failures", failures]}, {"$gte": [ended_at, "$openUntil"]}]}
     opened = {"$add": [{"$last": "$failed.at"}, int(cooldown * _MILLISECONDS)]}
@@ -238,10 +238,10 @@ def _failed(operator: str, ended_at: datetime) -> Document:
 
 def _types(search: ClaimSearch) -> Document:
     types: Sequence[str] | None = search.types
-    found: Document = suspect_statements.allowed(suspects=search.suspects)
+    query: Document = suspect_statements.allowed(suspects=search.suspects)
     if types is not None:
-        return found | {"type": types[0] if len(types) == 1 else {"$in": list(types)}}
-    return found | ({"type": {"$nin": list(search.excluded)}} if search.excluded else {})
+        return query | {"type": types[0] if len(types) == 1 else {"$in": list(types)}}
+    return query | ({"type": {"$nin": list(search.excluded)}} if search.excluded else {})
 
 
 def _index(search: ClaimSearch) -> str:

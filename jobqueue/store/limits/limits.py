@@ -94,14 +94,14 @@ class LimitStore:
         cursor = self._jobs.find(limit_statements.running(queue), fields, hint=_BY_QUEUE)
         return [
             RunningJob(
-                job_id=str(one["_id"]),
-                type=str(one.get("type", "")),
-                worker=str((one.get("claim") or {}).get("worker", "?")),
-                start_at=one.get("startAt"),
-                key=None if path is None else limits.limit_key(path, one.get("data"), one.get("meta")),
-                slots=tuple(map(str, held)) if isinstance(held := one.get("slots"), list) else (),
+                job_id=str(document["_id"]),
+                type=str(document.get("type", "")),
+                worker=str((document.get("claim") or {}).get("worker", "?")),
+                start_at=document.get("startAt"),
+                key=None if path is None else limits.limit_key(path, document.get("data"), document.get("meta")),
+                slots=tuple(map(str, slots)) if isinstance(slots := document.get("slots"), list) else (),
             )
-            async for one in cursor
+            async for document in cursor
         ]
 
     @guarded
@@ -115,18 +115,18 @@ class LimitStore:
     @guarded
     async def type_of_first(self, queue: str) -> str | None:
         """Return the type of the job that comes first in a queue, whoever may run it."""
-        found = await self._jobs.find_one(
+        document = await self._jobs.find_one(
             statements.claimable(queue, None), {"type": 1}, sort=statements.CLAIM_ORDER, hint=statements.CLAIM_INDEX
         )
-        return None if found is None else str(found.get("type", ""))
+        return None if document is None else str(document.get("type", ""))
 
     @guarded
     async def next_group(
         self, search: ClaimSearch, path: str, after: str | None, passed_over: Collection[str]
     ) -> str | None:
         """Return the key of the first group after one, in their order, that has a job to be claimed."""
-        found, index = limit_statements.of_next_group(search, path, after, passed_over)
-        first = await self._jobs.find_one(found, {"limitKey": 1}, sort=[("limitKey", 1)], hint=index)
+        query, index = limit_statements.of_next_group(search, path, after, passed_over)
+        first = await self._jobs.find_one(query, {"limitKey": 1}, sort=[("limitKey", 1)], hint=index)
         return None if first is None else str(first["limitKey"])
 
     @guarded
@@ -143,11 +143,11 @@ class LimitStore:
         leeway = timedelta(milliseconds=_milliseconds(rate.leeway if leeway is None else leeway))
         window = timedelta(seconds=rate.per)
         update = limit_statements.grant(queue, rate.limit, _milliseconds(window), _milliseconds(leeway), self.now)
-        found = await self._upsert(_rate_id(queue, key), update)
-        if found["granted"]:
-            return Grant(at=found["at"], deadline=found["at"] + leeway)
-        frees = sorted(found["grants"])[len(found["grants"]) - rate.limit] + window
-        return Grant(wait=max(0.0, (frees - found["at"]).total_seconds()))
+        document = await self._upsert(_rate_id(queue, key), update)
+        if document["granted"]:
+            return Grant(at=document["at"], deadline=document["at"] + leeway)
+        frees = sorted(document["grants"])[len(document["grants"]) - rate.limit] + window
+        return Grant(wait=max(0.0, (frees - document["at"]).total_seconds()))
 
     @guarded
     async def give_back(self, queue: str, key: str | None, grant: Grant) -> None:
@@ -158,10 +158,10 @@ class LimitStore:
     @guarded
     async def wait_for_start(self, queue: str, key: str | None, rate: Rate) -> float:
         """Return in how many seconds the rate allows the next start; 0 for now."""
-        found = await self.collection.find_one({"_id": _rate_id(queue, key)}, {"grants": 1})
+        document = await self.collection.find_one({"_id": _rate_id(queue, key)}, {"grants": 1})
         window = timedelta(seconds=rate.per)
         now = await self.time()
-        young = sorted(at for at in (found or {}).get("grants") or () if at + window > now)
+        young = sorted(at for at in (document or {}).get("grants") or () if at + window > now)
         if len(young) < rate.limit:
             return 0
         return max(0.0, float((young[len(young) - rate.limit] + window - now).total_seconds()))
@@ -169,30 +169,32 @@ class LimitStore:
     @guarded
     async def breakers(self, queue: str) -> list[BreakerState]:
         """Return the circuit breakers of a queue that have counted something."""
-        found = {"queue": queue, "failures": {"$exists": True}}
-        cursor = self.collection.find(found, _UNCOUNTED).sort("_id", 1)
+        query = {"queue": queue, "failures": {"$exists": True}}
+        cursor = self.collection.find(query, _UNCOUNTED).sort("_id", 1)
         return [
-            BreakerState(type=one.get("type"), failures=int(one["failures"]), open_until=one.get("openUntil"))
-            async for one in cursor
+            BreakerState(
+                type=document.get("type"), failures=int(document["failures"]), open_until=document.get("openUntil")
+            )
+            async for document in cursor
         ]
 
     @guarded
     async def attempt_failed(self, queue: str, kind: str | None, breaker: Breaker, end: AttemptEnd) -> BreakerState:
         """Count a failed attempt once, however often it is told, and open the breaker if it is one too many."""
         update = limit_statements.breaker_failed(queue, kind, breaker.failures, breaker.cooldown, end.token, end.at)
-        found = await self._upsert(_breaker_id(queue, kind), update)
-        return BreakerState(type=kind, failures=int(found["failures"]), open_until=found["openUntil"])
+        document = await self._upsert(_breaker_id(queue, kind), update)
+        return BreakerState(type=kind, failures=int(document["failures"]), open_until=document["openUntil"])
 
     @guarded
     async def attempt_succeeded(self, queue: str, kind: str | None, breaker: Breaker, end: AttemptEnd) -> bool:
         """Begin the row of failures anew after an attempt that succeeded; tell whether that closes the breaker."""
-        found = await self.collection.find_one_and_update(
+        document = await self.collection.find_one_and_update(
             limit_statements.breaker_behind(_breaker_id(queue, kind), end.at),
             limit_statements.breaker_succeeded(breaker.failures, end.at),
             projection=_UNCOUNTED,
             return_document=ReturnDocument.AFTER,
         )
-        return bool(found and found.get("closed"))
+        return bool(document and document.get("closed"))
 
     @guarded
     async def close_breakers(self, queue: str, *, forget: bool = False) -> None:

@@ -108,7 +108,7 @@ class ServerClock:
             except PyMongoError:
                 # One answer is enough.
                 break
-            best = min(best, another, key=lambda one: one.took)
+            best = min(best, another, key=lambda reading: reading.took)
             if another.took > before.took / 2:
                 # The way is that long.
                 break

@@ -75,14 +75,14 @@ def first_answer_seconds(url: str) -> float:
 
 def _timeouts(url: str) -> dict[str, Any]:
     """Return the driver's time limits, but for those the URL sets itself."""
-    given = _given(url)
+    options = _given(url)
     limits = {
         "timeoutMS": OPERATION_MS,
         "serverSelectionTimeoutMS": _SELECTION_MS,
         "heartbeatFrequencyMS": _HEARTBEAT_MS,
         "connectTimeoutMS": _CONNECT_MS,
     }
-    return {name: limit for name, limit in limits.items() if name.lower() not in given}
+    return {name: limit for name, limit in limits.items() if name.lower() not in options}
 
 
 def _given(url: str) -> dict[str, str]:

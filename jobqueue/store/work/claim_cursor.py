@@ -123,14 +123,14 @@ class ClaimCursors:
 
         The position of a search that was forgotten meanwhile begins anew: nobody has told it of jobs that came.
         """
-        position = self._of.get(kind) or _first(kind)
-        position.found(document)
-        forgotten = self._of.keep(kind, position)
+        cursor = self._of.get(kind) or _first(kind)
+        cursor.found(document)
+        forgotten = self._of.keep(kind, cursor)
         self._by_queue.setdefault(kind[0], set()).add(kind)
         if forgotten is not None:
-            others = self._by_queue[forgotten[0]]
-            others.remove(forgotten)
-            if not others:
+            kinds = self._by_queue[forgotten[0]]
+            kinds.remove(forgotten)
+            if not kinds:
                 del self._by_queue[forgotten[0]]
 
     def unsettle(self, queue: str | None, priority: float | None) -> None:

@@ -84,17 +84,17 @@ class ClaimStore:
         index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
         base = statements.claimable(search.queue, search.types, search.excluded)
         base |= suspect_statements.allowed(suspects=search.suspects)
-        wanted = search.queue, search.types, search.excluded, search.suspects
-        position = self._cursors.of(wanted)
-        if position.is_due(time.monotonic()):
-            await self._look(position, base, index)
-        for part, order in position.narrowed():
+        kind = search.queue, search.types, search.excluded, search.suspects
+        cursor = self._cursors.of(kind)
+        if cursor.is_due(time.monotonic()):
+            await self._look(cursor, base, index)
+        for part, order in cursor.narrowed():
             document = await self._claim((base | part, index, order), search.token, begin, deadline)
             if document is not None:
-                self._cursors.found(wanted, document)
+                self._cursors.found(kind, document)
                 return documents.job(document)
         self._refuse_late(search)
-        position.saw(None)
+        cursor.saw(None)
         return None
 
     @guarded
@@ -106,9 +106,9 @@ class ClaimStore:
     @guarded
     async def held(self, tokens: Sequence[str]) -> dict[str, str]:
         """Return the ids of running jobs by the tokens of their claims."""
-        wanted = {"state": "processing", "claim.token": {"$in": list(tokens)}}
-        cursor = self.collection.find(wanted, {"claim.token": 1}, hint="lease")
-        return {one["claim"]["token"]: str(one["_id"]) async for one in cursor}
+        query = {"state": "processing", "claim.token": {"$in": list(tokens)}}
+        cursor = self.collection.find(query, {"claim.token": 1}, hint="lease")
+        return {document["claim"]["token"]: str(document["_id"]) async for document in cursor}
 
     def unsettle(self, queue: str | None, priority: int | None = None) -> None:
         """Make the next claims search from the start if a job may have come before the last position.
@@ -130,52 +130,52 @@ class ClaimStore:
         lines: Sequence[Mapping[str, Any]] = (),
     ) -> HeartbeatReply | None:
         """Extend a lease and take progress and log lines; ``None`` if the claim is not the current one any more."""
-        found = await self.collection.find_one_and_update(
+        document = await self.collection.find_one_and_update(
             statements.held(job_id, queue, token),
             statements.renew(self.now, progress, [dict(line) for line in lines]),
             projection=_COUNTED,
             return_document=ReturnDocument.AFTER,
         )
-        if found is None:
+        if document is None:
             return None
-        await self._keep_outside(found, lines)
-        return HeartbeatReply(reset_at=found["resetAt"], log_count=int(found.get("logCount") or 0))
+        await self._keep_outside(document, lines)
+        return HeartbeatReply(reset_at=document["resetAt"], log_count=int(document.get("logCount") or 0))
 
     @guarded
     async def note(self, job_id: str, text: str, level: str = "warning") -> None:
         """Add a log line of the queue's own to a job in whatever state, unless its last lines say so already."""
         line = {"m": text, "level": level}
-        found = await self.collection.find_one_and_update(
+        document = await self.collection.find_one_and_update(
             {"_id": ObjectId(job_id), "logs.m": {"$ne": text}},
             [{"$set": statements.appended(self.now, [line])}],
             projection=_COUNTED,
             return_document=ReturnDocument.AFTER,
         )
-        if found is not None:
-            await self._keep_outside(found, [line])
+        if document is not None:
+            await self._keep_outside(document, [line])
 
-    async def _keep_outside(self, found: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> None:
+    async def _keep_outside(self, document: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> None:
         """Store the lines there was no room for in the document."""
-        count = int(found.get("logCount") or 0)
-        outside = max(0, min(len(lines), count - INLINE_LOGS))
-        if outside:
-            stamp = {"jobId": found["_id"], "t": found["logAt"], "attempt": found.get("attemptsMade")}
+        count = int(document.get("logCount") or 0)
+        spilled = max(0, min(len(lines), count - INLINE_LOGS))
+        if spilled:
+            stamp = {"jobId": document["_id"], "t": document["logAt"], "attempt": document.get("attemptsMade")}
             await self._logs.insert_many(
                 [
-                    {**stamp, "seq": count - outside + index, **line}
-                    for index, line in enumerate(lines[len(lines) - outside :])
+                    {**stamp, "seq": count - spilled + index, **line}
+                    for index, line in enumerate(lines[len(lines) - spilled :])
                 ],
                 ordered=False,
             )
 
     @guarded
-    async def _look(self, position: ClaimCursor, base: Document, index: str) -> None:
+    async def _look(self, cursor: ClaimCursor, base: Document, index: str) -> None:
         """Find the first job there is, wherever it lies: a mere look is never in the way of a claim."""
-        with position.looking():
+        with cursor.looking():
             first = await self.collection.find_one(
                 base, {"priority": 1, "insertAt": 1}, sort=statements.CLAIM_ORDER, hint=index
             )
-            position.saw(first)
+            cursor.saw(first)
 
     async def _claim(
         self,
@@ -184,12 +184,12 @@ class ClaimStore:
         begin: list[Document],
         deadline: datetime | None,
     ) -> Document | None:
-        search, index, order = where
+        query, index, order = where
         if deadline is not None:
-            search = search | limit_statements.before(deadline, search["queue"], self.now)
+            query = query | limit_statements.before(deadline, query["queue"], self.now)
         try:
-            found = await self.collection.find_one_and_update(
-                search,
+            document = await self.collection.find_one_and_update(
+                query,
                 begin,
                 sort=order,
                 hint=index,
@@ -201,8 +201,8 @@ class ClaimStore:
         except PyMongoError as error:
             if is_too_large(error) and await self._pass_over(where):
                 return await self._claim(where, token, begin, deadline)
-            found = await self._look_up(token, error)
-        return dict(found) if found is not None else None
+            document = await self._look_up(token, error)
+        return dict(document) if document is not None else None
 
     def _deadline(self, search: ClaimSearch, permit: ClaimPermit | None) -> datetime | None:
         """Return the latest server time at which a job may be claimed; a fixed present makes no claim too late."""
@@ -220,15 +220,15 @@ class ClaimStore:
     @guarded
     async def _pass_over(self, where: tuple[Document, str, list[tuple[str, int]]]) -> bool:
         """Take the first job out of the way whose document has no room for a claim; tell whether there is one."""
-        search, index, order = where
-        found = await self.collection.find_one_and_update(
-            {"$and": [search, external_statements.oversized(FULL_BYTES)]},
+        query, index, order = where
+        document = await self.collection.find_one_and_update(
+            {"$and": [query, external_statements.oversized(FULL_BYTES)]},
             external_statements.disown(),
             sort=order,
             hint=index,
             projection={"_id": 1},
         )
-        return found is not None
+        return document is not None
 
     async def _look_up(self, token: str, error: PyMongoError) -> Document:
         """Find the job that was claimed although its reply was lost.
@@ -237,7 +237,7 @@ class ClaimStore:
             DatabaseUnavailableError: there is none yet; a late one is found by `held`.
         """
         with translated():
-            found = await self.collection.find_one({"state": "processing", "claim.token": token}, hint="lease")
-            if found is None:
+            document = await self.collection.find_one({"state": "processing", "claim.token": token}, hint="lease")
+            if document is None:
                 raise error
-            return dict(found)
+            return dict(document)

@@ -153,7 +153,7 @@ class LeaseTable:
     def first_end(self) -> float:
         """Return when the first lease ends."""
         with self.changed:
-            return min((one.until for one in self._leases.values()), default=math.inf)
+            return min((lease.until for lease in self._leases.values()), default=math.inf)
 
     def sleep_until(self, alarm: float) -> None:
         """Wait, with `changed` held, until a moment or a change."""
@@ -167,46 +167,46 @@ class LeaseTable:
     def renewed(self, leases: Iterable[Lease], sent_at: float) -> None:
         """Count leases from the moment at which their renewals were sent."""
         with self.changed:
-            for one in leases:
-                one.renewed(sent_at)
+            for lease in leases:
+                lease.renewed(sent_at)
 
     def refused(self, leases: Iterable[Lease], trouble: str, together: int) -> None:
         """Note leases whose renewals were refused together."""
         now = time.monotonic()
         with self.changed:
-            for one in leases:
-                one.refused(now, trouble, together)
+            for lease in leases:
+                lease.refused(now, trouble, together)
 
     def blame(self, trouble: str) -> None:
         """Note why no lease at all can be renewed."""
         with self.changed:
-            for one in self._leases.values():
-                one.trouble = trouble
+            for lease in self._leases.values():
+                lease.trouble = trouble
 
     def forgive(self) -> None:
         """Renew all leases in groups again, at once: the reason why renewals were refused is gone."""
         now = time.monotonic()
         with self.changed:
-            for one in self._leases.values():
-                if one.together < MOST_TOGETHER:
-                    one.together, one.next_at = MOST_TOGETHER, min(one.next_at, now)
+            for lease in self._leases.values():
+                if lease.together < MOST_TOGETHER:
+                    lease.together, lease.next_at = MOST_TOGETHER, min(lease.next_at, now)
 
     def excuse(self, refused_since: float) -> None:
         """Count leases from now on, as for more than half of their time nobody has had a database."""
         now = time.monotonic()
         with self.changed:
-            for one in self._leases.values():
-                if refused_since >= one.renewed_at and now - refused_since > one.seconds / 2:
-                    one.until = now + one.seconds
+            for lease in self._leases.values():
+                if refused_since >= lease.renewed_at and now - refused_since > lease.seconds / 2:
+                    lease.until = now + lease.seconds
 
     def ended(self) -> list[Lease]:
         """Remove and return the leases that have ended."""
         now = time.monotonic()
         with self.changed:
-            over = [one for one in self._leases.values() if now >= one.until]
-            for one in over:
-                del self._leases[one.token]
-        return over
+            ended = [lease for lease in self._leases.values() if now >= lease.until]
+            for lease in ended:
+                del self._leases[lease.token]
+        return ended
 
 
 def report(lease: Lease, loss: LostClaim) -> None:

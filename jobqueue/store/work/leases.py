@@ -103,7 +103,7 @@ class LeaseKeeper:
 
     def _replace(self, old: Renewer | None) -> None:
         if old is not None:
-            self._stuck = [one for one in self._stuck if one.thread.is_alive()]
+            self._stuck = [renewer for renewer in self._stuck if renewer.thread.is_alive()]
             if len(self._stuck) == _MOST_STUCK:
                 return
             old.dismiss()
@@ -125,7 +125,7 @@ class LeaseKeeper:
         with self._table.changed:
             if self._table.stopping:
                 return None
-            ends = [one.until for one in self._table.leases()]
+            ends = [lease.until for lease in self._table.leases()]
             alarm = min(*ends, time.monotonic() + _LOOK_SECONDS) if ends else math.inf
             self._table.sleep_until(alarm)
             return max(0.0, time.monotonic() - alarm)
@@ -136,5 +136,5 @@ class LeaseKeeper:
         if late > _STALL_SECONDS and self._renewer is not None and not self._renewer.is_failing:
             # This whole process stood still. The database, asked now, may know that its claims still hold.
             time.sleep(min(late, _SECOND_CHANCE))
-        for one in self._table.ended():
-            report(one, LostClaim(reason=f"the lease has ended: {one.trouble}", known=False))
+        for lease in self._table.ended():
+            report(lease, LostClaim(reason=f"the lease has ended: {lease.trouble}", known=False))

@@ -60,28 +60,32 @@ class NeighbourStore:
         present = {"$literal": self.now} if isinstance(self.now, datetime) else {"$add": [self.now, 0]}
         jobs: dict[str, list[Neighbour]] = {}
         now: datetime | None = None
-        async for one in self._jobs.find(suspect_statements.beside(workers), _SHOWN | {"now": present}, hint=INDEX):
-            now = one["now"] if now is None else min(now, one["now"])
-            if (found := _neighbour(one)) is not None:
-                jobs.setdefault(found.worker, []).append(found)
+        async for document in self._jobs.find(
+            suspect_statements.beside(workers), _SHOWN | {"now": present}, hint=INDEX
+        ):
+            now = document["now"] if now is None else min(now, document["now"])
+            if (neighbour := _neighbour(document)) is not None:
+                jobs.setdefault(neighbour.worker, []).append(neighbour)
         signed = self._workers.find({"_id": {"$in": sorted(workers)}, "isProcess": True}, {"at": 1})
-        return WorkerJobs(jobs=jobs, signed_at={str(one["_id"]): one["at"] async for one in signed}, now=now)
+        return WorkerJobs(
+            jobs=jobs, signed_at={str(document["_id"]): document["at"] async for document in signed}, now=now
+        )
 
     @guarded
     async def mark(self, group: Sequence[Neighbour]) -> None:
         """Note on jobs, unless they are renewed meanwhile, that they ran beside each other when their worker died."""
-        await self._jobs.bulk_write([UpdateOne(*_mark(one)) for one in group], ordered=False)
+        await self._jobs.bulk_write([UpdateOne(*_mark(neighbour)) for neighbour in group], ordered=False)
 
     @guarded
     async def busy_with_suspects(self) -> set[str]:
         """Return the names of the workers that run a job that has to run alone."""
-        found = self._jobs.find(suspect_statements.running(), {"claim.worker": 1}, hint=INDEX)
-        return {str((one.get("claim") or {}).get("worker")) async for one in found}
+        cursor = self._jobs.find(suspect_statements.running(), {"claim.worker": 1}, hint=INDEX)
+        return {str((document.get("claim") or {}).get("worker")) async for document in cursor}
 
 
-def _mark(one: Neighbour) -> tuple[Document, Document]:
-    same = statements.held(one.job_id, one.queue, one.token) | {"resetAt": one.reset_at}
-    return same, {"$set": {"claim.beside": one.reset_at}}
+def _mark(neighbour: Neighbour) -> tuple[Document, Document]:
+    same = statements.held(neighbour.job_id, neighbour.queue, neighbour.token) | {"resetAt": neighbour.reset_at}
+    return same, {"$set": {"claim.beside": neighbour.reset_at}}
 
 
 def _neighbour(document: Document) -> Neighbour | None:

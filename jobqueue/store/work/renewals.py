@@ -89,30 +89,35 @@ class RenewalConnection:
         """
         self._find_primary()
         renew = statements.renew(statements.SERVER_NOW)
-        writes = [UpdateOne(statements.held(one.job_id, one.queue, one.token), renew, hint=_BY_ID) for one in leases]
+        writes = [
+            UpdateOne(statements.held(lease.job_id, lease.queue, lease.token), renew, hint=_BY_ID) for lease in leases
+        ]
         refused: dict[int, str] = {}
         try:
             matched = self._jobs.bulk_write(writes, ordered=False).matched_count
         except BulkWriteError as error:
             if error.timeout or error.details["writeConcernErrors"]:
                 raise
-            refused = {one["index"]: str(one.get("errmsg")) for one in error.details["writeErrors"]}
+            refused = {failure["index"]: str(failure.get("errmsg")) for failure in error.details["writeErrors"]}
             matched = error.details["nMatched"]
-        others = [one for index, one in enumerate(leases) if index not in refused]
+        accepted = [lease for index, lease in enumerate(leases) if index not in refused]
         complaints = [(leases[index], reason) for index, reason in refused.items()]
-        if matched == len(others):
-            return RenewalReply(renewed=others, refused=complaints)
-        held = self._held(others) if matched else set()
-        still = [one for one in others if one.token in held]
-        gone = [one for one in others if one.token not in held]
+        if matched == len(accepted):
+            return RenewalReply(renewed=accepted, refused=complaints)
+        held = self._held(accepted) if matched else set()
+        still = [lease for lease in accepted if lease.token in held]
+        gone = [lease for lease in accepted if lease.token not in held]
         if len(still) > matched:
             # A new primary may know nothing of what ended a claim on the one before.
             return RenewalReply(renewed=(), gone=gone, refused=complaints, unsure=still)
         return RenewalReply(renewed=still, gone=gone, refused=complaints)
 
     def _held(self, leases: Sequence[Lease]) -> set[str]:
-        claims = statements.held_any([(one.job_id, one.queue, one.token) for one in leases])
-        return {one["claim"]["token"] for one in self._jobs.find(claims, {"_id": 0, "claim.token": 1}, hint=_BY_ID)}
+        claims = statements.held_any([(lease.job_id, lease.queue, lease.token) for lease in leases])
+        return {
+            document["claim"]["token"]
+            for document in self._jobs.find(claims, {"_id": 0, "claim.token": 1}, hint=_BY_ID)
+        }
 
     def _find_primary(self) -> None:
         """Make the driver look for a primary, for a moment, if it knows of none."""

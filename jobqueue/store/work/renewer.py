@@ -110,23 +110,23 @@ class Renewer:
         with table.changed:
             while not (table.stopping or self._dismissed):
                 now = time.monotonic()
-                due = [one for one in table.leases() if self._due_at(one) <= now]
+                due = [lease for lease in table.leases() if self._due_at(lease) <= now]
                 if due:
-                    return self._group(min(due, key=lambda one: one.until), now)
+                    return self._group(min(due, key=lambda lease: lease.until), now)
                 table.sleep_until(min(map(self._due_at, table.leases()), default=math.inf))
             return None
 
     def _group(self, first: Lease, now: float) -> list[Lease]:
-        others = [one for one in self._table.leases() if one is not first]
-        mates = [one for one in others if one.together == first.together and one.early_at <= now]
-        return [first, *sorted(mates, key=lambda one: one.until)[: first.together - 1]]
+        rest = [lease for lease in self._table.leases() if lease is not first]
+        mates = [lease for lease in rest if lease.together == first.together and lease.early_at <= now]
+        return [first, *sorted(mates, key=lambda lease: lease.until)[: first.together - 1]]
 
-    def _due_at(self, one: Lease) -> float:
+    def _due_at(self, lease: Lease) -> float:
         if not self.is_failing:
-            return one.next_at
-        again = max(one.next_at, self._failed_at + one.pause)
+            return lease.next_at
+        again = max(lease.next_at, self._failed_at + lease.pause)
         # A look shortly before the end may find that nobody has a database.
-        return max(self._failed_at + _SHORTEST_RETRY, min(again, one.until - _SHORTEST_RETRY))
+        return max(self._failed_at + _SHORTEST_RETRY, min(again, lease.until - _SHORTEST_RETRY))
 
     def _renew(self, group: list[Lease]) -> None:
         """Renew leases. As long as all members refuse connections there is no use in trying."""
@@ -158,13 +158,13 @@ class Renewer:
             self._table.forgive()
         self._failed_at, self._refusals = -math.inf, 0
         self._table.renewed(renewal.renewed, sent_at)
-        for one, reason in renewal.refused:
-            log.warning("heartbeat refused", job_id=one.job_id, error=reason)
-            self._table.refused([one], "MongoDB did not renew it", one.together)
+        for lease, reason in renewal.refused:
+            log.warning("heartbeat refused", job_id=lease.job_id, error=reason)
+            self._table.refused([lease], "MongoDB did not renew it", lease.together)
         self._table.refused(renewal.unsure, "MongoDB did not renew it", 1)
-        for one in renewal.gone:
-            if self._table.take(one.token) is not None:
-                report(one, LostClaim(reason="the claim is not held any more", known=True))
+        for lease in renewal.gone:
+            if self._table.take(lease.token) is not None:
+                report(lease, LostClaim(reason="the claim is not held any more", known=True))
 
     def _refuse(self, group: list[Lease], error: str) -> None:
         log.warning("heartbeat refused", job_id=group[0].job_id, jobs=len(group), error=error)

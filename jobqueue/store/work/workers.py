@@ -77,7 +77,7 @@ class WorkerStore:
     async def alive(self) -> list[Worker]:
         """Return the workers that were heard of within `ALIVE_SECONDS`."""
         recent = {"$gte": ["$at", {"$subtract": [self.now, int(ALIVE_SECONDS * 1000)]}]}
-        return [_worker(one) async for one in self.collection.find({"$expr": recent})]
+        return [_worker(document) async for document in self.collection.find({"$expr": recent})]
 
     def _update(self, posts: Sequence[Registration], *, is_process: bool) -> list[dict[str, Any]]:
         stored = [
@@ -103,10 +103,10 @@ class WorkerStore:
 def _worker(document: dict[str, Any]) -> Worker:
     posts = tuple(
         Registration(
-            queue=str(one.get("queue")),
-            types=None if one.get("types") is None else tuple(one["types"]),
-            excluded=tuple(one.get("excluded") or ()),
+            queue=str(post.get("queue")),
+            types=None if post.get("types") is None else tuple(post["types"]),
+            excluded=tuple(post.get("excluded") or ()),
         )
-        for one in document.get("posts") or ()
+        for post in document.get("posts") or ()
     )
     return Worker(name=str(document["_id"]), posts=posts, at=document["at"])
