@@ -327,7 +327,7 @@ class Runtime:
             await self.registry.leave()
         await self.changes.stop()
         await self.events.stop()
-        self.edits.close()
+        await self.edits.streams.close()
         await self.work.drain()
         await self.outboxes.drain()
         await self.access.drain()

@@ -119,9 +119,8 @@ async def end_lease(runtime: Runtime, job: Job) -> None:
 
 
 def set_clock(runtime: Runtime, now: datetime) -> None:
-    """Make the stores of these services take a fixed date for the present."""
-    runtime.jobs.now = runtime.claims.now = runtime.jobs.history._now = now
-    runtime.limits.now = runtime.crashes.neighbours.now = now
+    """Make these services take a fixed date for the present."""
+    runtime.database.clock.present = now
 
 
 def patient_reaper(runtime: Runtime) -> Reaper:

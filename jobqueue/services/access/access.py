@@ -74,7 +74,7 @@ class Access:
             InvalidInputError: naming each unacceptable part.
         """
         known, scope = tokens.check(name=name, roles=roles, queues=queues, meta=meta)
-        now = await self._store.now()
+        now = await self._store.clock.now()
         while True:
             secret = secrets.token_urlsafe(tokens.SECRET_BYTES)
             token_id = "".join(secrets.choice(_ALPHABET) for _ in range(tokens.ID_LENGTH))
@@ -116,7 +116,7 @@ class Access:
 
     async def any_valid(self) -> bool:
         """Tell whether there is a token with which anybody could call."""
-        now = await self._store.now()
+        now = await self._store.clock.now()
         return any(one.is_valid(now) for one in await self._store.all())
 
     def is_known(self, text: str) -> bool:
@@ -136,7 +136,7 @@ class Access:
         token_id, secret = parts
         token = await self._find(token_id)
         fits = token.has_secret(secret) if token else secrets.compare_digest(tokens.digest(secret), _NOBODY)
-        if token is None or not fits or not token.is_valid(await self._store.now()):
+        if token is None or not fits or not token.is_valid(await self._store.clock.now()):
             return None
         self._note_use(token_id)
         return token.caller
@@ -186,6 +186,6 @@ class Access:
 
     async def _touch(self, token_id: str) -> None:
         try:
-            await self._store.used(token_id, await self._store.now(), USED_APART)
+            await self._store.used(token_id, await self._store.clock.now(), USED_APART)
         except DatabaseError as error:
             log.warning("the use of a token was not noted", token=token_id, error=str(error))

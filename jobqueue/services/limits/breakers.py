@@ -97,7 +97,7 @@ class Breakers:
         """Return what may start now."""
         if config.breaker is None:
             return OPEN_GATE
-        now = await self._limits.time()
+        now = await self._limits.clock.now()
         wait, trial = 0.0, False
         waits: dict[str, float] = {}
         trials: set[str] = set()

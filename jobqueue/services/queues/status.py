@@ -43,7 +43,7 @@ class QueueStatuses:
         claimed; ``ended`` counts jobs by state within the last minute and hour.
         """
         (config, tag), figures = await asyncio.gather(self._queues.tagged(name), self._figures.figures(name))
-        now = await self._limits.time()
+        now = await self._limits.clock.now()
         breakers = [
             {
                 "type": one.type,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pymongo.errors import DuplicateKeyError
-
 from jobqueue.domain.access.access import ROLES, Scope
 from jobqueue.domain.access.token import Token
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import DuplicateKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +21,7 @@ class TokenStore:
 
     def __init__(self, database: Database) -> None:
         self.collection = database.collection("tokens")
-        self._clock = database.clock
+        self.clock = database.clock
 
     @guarded
     async def insert(self, token: Token) -> bool:
@@ -67,10 +66,6 @@ class TokenStore:
         """Note that a token was used, unless that was noted within a time."""
         stale = {"_id": token_id, "$or": [{"lastUsedAt": None}, {"lastUsedAt": {"$lt": now - apart}}]}
         await self.collection.update_one(stale, {"$set": {"lastUsedAt": now}})
-
-    async def now(self) -> datetime:
-        """Return the server's time."""
-        return await self._clock.now()
 
 
 _FIRST = {"$ifNull": ["$revokedAt", "$$NOW"]}

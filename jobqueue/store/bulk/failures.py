@@ -6,16 +6,13 @@ import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import pymongo
-from pymongo import UpdateOne
-from pymongo.errors import PyMongoError
-
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.fingerprint import fingerprint, summary
 from jobqueue.domain.work.failure import FailureGroup, Sample
 from jobqueue.store.bulk import failure_statements
 from jobqueue.store.documents import documents, scope_filters
 from jobqueue.store.mongo.database import guarded, is_too_slow
+from jobqueue.store.mongo.driver import PyMongoError, UpdateOne, aggregate, timeout
 
 if TYPE_CHECKING:
     from jobqueue.domain.access.access import Scope
@@ -47,8 +44,8 @@ class FailureStore:
         hint: Any = {} if scope.meta else {"hint": failure_statements.INDEX}
         pipeline = failure_statements.groups(query, found)
         try:
-            with pymongo.timeout(GROUPING_SECONDS):
-                cursor = self._jobs.aggregate(pipeline, allowDiskUse=False, **hint)
+            with timeout(GROUPING_SECONDS):
+                cursor = await aggregate(self._jobs, pipeline, allowDiskUse=False, **hint)
                 parts = [one async for one in cursor]
         except PyMongoError as error:
             if not is_too_slow(error):

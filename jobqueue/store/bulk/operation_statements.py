@@ -18,7 +18,8 @@ from jobqueue.store.mongo.tolerant import array
 
 if TYPE_CHECKING:
     from jobqueue.domain.bulk.operation import Tally
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import Now
 
 LEASE_SECONDS: Final = 30.0
 FREE: Final = datetime.fromtimestamp(0, UTC)

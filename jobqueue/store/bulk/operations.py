@@ -7,10 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import pymongo
 from bson import ObjectId
-from pymongo import ReturnDocument
-from pymongo.errors import PyMongoError
 
 from jobqueue.domain.access.access import Scope
 from jobqueue.domain.bulk.operation import Action, NewOperation, Operation, Stage, Tally
@@ -20,14 +17,17 @@ from jobqueue.store.bulk import operation_statements, selection
 from jobqueue.store.documents import documents, queue_statements, statements
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FIELD, with_entry
+from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded, is_too_slow
+from jobqueue.store.mongo.driver import PyMongoError, ReturnDocument, timeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import Now
     from jobqueue.store.mongo.database import Database
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ _NEWEST: Final = [("_id", -1)]
 class OperationStore:
     """Keeps operations, and lets one process at a time carry each of them on."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+    def __init__(self, database: Database, now: Now = SERVER_NOW) -> None:
         self.now = now
         self.collection = database.collection("operations")
         self._jobs = database.collection("jobs")
@@ -253,7 +253,7 @@ class OperationStore:
 async def _within(seconds: float, read: Callable[[], Awaitable[T]]) -> T | None:
     """Return what is read, or ``None`` if that takes longer."""
     try:
-        with pymongo.timeout(seconds):
+        with timeout(seconds):
             return await read()
     except PyMongoError as error:
         if not is_too_slow(error):

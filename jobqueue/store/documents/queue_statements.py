@@ -13,7 +13,8 @@ from jobqueue.store.documents import statements
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import Now
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 STONE_MS: Final = 3_600_000

@@ -21,10 +21,10 @@ from jobqueue.store.mongo.tolerant import number as _number
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jobqueue.store.mongo.clock import Now
+
 
 Document = dict[str, Any]
-Now = str | datetime
-SERVER_NOW: Final = "$$NOW"
 UNREAD: Final = "unread"
 """The field, and the index, of jobs that are deleted as soon as all have read them."""
 OPERATIONS: Final = "inOperations"

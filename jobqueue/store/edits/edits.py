@@ -10,23 +10,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import pymongo
 from bson import decode
 from bson.raw_bson import RawBSONDocument
-from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 
 from jobqueue.journal import get_logger
 from jobqueue.store.documents import attributes
 from jobqueue.store.documents.attributes import FIELD
 from jobqueue.store.edits import edit_statements
 from jobqueue.store.mongo import connections
-from jobqueue.store.mongo.database import LENIENT, brief, guarded, is_passing, new_id
+from jobqueue.store.mongo.database import brief, guarded, is_passing, new_id
+from jobqueue.store.mongo.driver import (
+    LENIENT,
+    BulkWriteError,
+    DuplicateKeyError,
+    OperationFailure,
+    UpdateOne,
+    timeout,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from motor.motor_asyncio import AsyncIOMotorClient
 
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
@@ -93,14 +96,7 @@ class EditStore:
     def __init__(self, database: Database) -> None:
         self._streams = database.collection("streams")
         self._jobs = database.collection("jobs")
-        self._url, self._name = database.url, database.name
-        self._client: AsyncIOMotorClient[Any] | None = None
-
-    def close(self) -> None:
-        """Close the connection of the change stream."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self.streams = connections.StreamClient(database.url, database.name, "jobqueue-edits", 2)
 
     @guarded
     async def progress(self) -> EditProgress:
@@ -141,8 +137,8 @@ class EditStore:
             raise EditsLostError("there is no position")
         ids: dict[Any, None] = {}
         try:
-            with pymongo.timeout(_DRAIN_SECONDS):
-                async with self._watch(position) as stream:
+            with timeout(_DRAIN_SECONDS):
+                async with await self._watch(position) as stream:
                     while len(ids) < MOST:
                         change = await stream.try_next()
                         if not stream.alive:
@@ -198,8 +194,8 @@ class EditStore:
 
     async def _present(self) -> str | None:
         """Return the present position, if the server tells it."""
-        with pymongo.timeout(_DRAIN_SECONDS):
-            async with self._watch(None) as stream:
+        with timeout(_DRAIN_SECONDS):
+            async with await self._watch(None) as stream:
                 await stream.try_next()
                 return None if stream.resume_token is None else str(stream.resume_token["_data"])
 
@@ -208,12 +204,11 @@ class EditStore:
         present = await self._present()
         return present is not None and present < position
 
-    def _watch(self, position: str | None) -> Any:
-        if self._client is None:
-            self._client = connections.stream(self._url, "jobqueue-edits", 2)
-        jobs = self._client.get_database(self._name, codec_options=LENIENT).get_collection("jobs")
+    async def _watch(self, position: str | None) -> Any:
         start: Document = {} if position is None else {"resume_after": {"_data": position}}
-        return jobs.watch(edit_statements.edits(), max_await_time_ms=_AWAIT_MS, batch_size=MOST, **start)
+        return await self.streams.watch(
+            edit_statements.edits(), collection="jobs", max_await_time_ms=_AWAIT_MS, batch_size=MOST, **start
+        )
 
     async def _derive(self, cursor: Any) -> tuple[list[tuple[Any, str]], bool]:
         """Derive the attributes of the jobs of a cursor; return what was read, and if that is all."""

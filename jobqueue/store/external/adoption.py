@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import bson
 from bson import ObjectId
-from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jobqueue.domain.errors import KeyConflictError
 from jobqueue.domain.external import documents as external
@@ -25,6 +23,7 @@ from jobqueue.store.external import unsound
 from jobqueue.store.jobs.jobs import FULL_BYTES
 from jobqueue.store.limits import group_key_statements
 from jobqueue.store.mongo.database import guarded, new_id, translated
+from jobqueue.store.mongo.driver import BulkWriteError, DuplicateKeyError, UpdateOne
 from jobqueue.store.mongo.group_commit import Batcher
 
 if TYPE_CHECKING:

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import pymongo
-from pymongo.errors import BulkWriteError, PyMongoError
-
 from jobqueue.journal import get_logger
 from jobqueue.store.insight.audit_statements import FIELD, GONE, INDEX, NOTHING_WAITS, WAITING, bounded, without
 from jobqueue.store.mongo.database import DUPLICATE_KEY, guarded
+from jobqueue.store.mongo.driver import AsyncCollection, BulkWriteError, PyMongoError, timeout
 
 if TYPE_CHECKING:
-    from motor.motor_asyncio import AsyncIOMotorCollection
-
     from jobqueue.domain.insight.audit import AuditNote
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.clock import ServerClock
@@ -71,15 +67,15 @@ class AuditOutbox:
         for source in self._others:
             await self._drain(source, WAITING, hint=INDEX)
 
-    async def try_to_drain(self, source: AsyncIOMotorCollection[Any], document_id: Any) -> None:
+    async def try_to_drain(self, source: AsyncCollection[Any], document_id: Any) -> None:
         """Move the entries of one document if that is possible at once; if not, they go on waiting."""
         try:
-            with pymongo.timeout(_MOMENT):
+            with timeout(_MOMENT):
                 await self._drain(source, {"_id": document_id, FIELD: {"$exists": True}})
         except PyMongoError as error:
             log.warning("audit entries go on waiting", collection=source.name, id=document_id, error=str(error)[:200])
 
-    async def _drain(self, source: AsyncIOMotorCollection[Any], wanted: Document, *, hint: str | None = None) -> None:
+    async def _drain(self, source: AsyncCollection[Any], wanted: Document, *, hint: str | None = None) -> None:
         found = [one async for one in source.find(wanted, {FIELD: 1, "gone": 1}, hint=hint).limit(_AT_ONCE)]
         for document in found:
             waiting = document.get(FIELD)

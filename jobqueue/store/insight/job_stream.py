@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from pymongo.errors import OperationFailure
-
 from jobqueue.domain.insight.event import INSERTED, PROGRESS, JobEvent, kind_of
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.text import cut
 from jobqueue.store.documents import attributes
 from jobqueue.store.mongo import connections
-from jobqueue.store.mongo.database import LENIENT, is_passing, translated
+from jobqueue.store.mongo.database import is_passing, translated
+from jobqueue.store.mongo.driver import OperationFailure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
-
-    from motor.motor_asyncio import AsyncIOMotorClient
 
     from jobqueue.store.mongo.database import Database
 
@@ -51,15 +48,11 @@ class JobStream:
     """
 
     def __init__(self, database: Database) -> None:
-        self._url = database.url
-        self._name = database.name
-        self._client: AsyncIOMotorClient[Any] | None = None
+        self._streams = connections.StreamClient(database.url, database.name, "jobqueue-events", _MOST_CONNECTIONS)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        await self._streams.close()
 
     async def steps(self, after: str | None, *, quick: bool = False) -> AsyncGenerator[StreamStep, None]:
         """Yield changes after a position, or from now on; without end, with a bare position whenever none is there.
@@ -72,15 +65,12 @@ class JobStream:
             HistoryLostError: that position is not known any more.
             DatabaseUnavailableError: the database cannot be reached.
         """
-        if self._client is None:
-            self._client = connections.stream(self._url, "jobqueue-events", _MOST_CONNECTIONS)
-        jobs = self._client.get_database(self._name, codec_options=LENIENT).get_collection("jobs")
         start: dict[str, Any] = {} if after is None else {"resume_after": {"_data": after}}
         wait = _QUICK_MS if quick else _LOOK_MS
         with translated():
             try:
-                async with jobs.watch(
-                    pipeline(), full_document="updateLookup", max_await_time_ms=wait, **start
+                async with await self._streams.watch(
+                    pipeline(), collection="jobs", full_document="updateLookup", max_await_time_ms=wait, **start
                 ) as stream:
                     while True:
                         change = await stream.try_next()

@@ -12,20 +12,15 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from pymongo import UpdateOne
-from pymongo.errors import OperationFailure
-from pymongo.read_concern import ReadConcern
-
 from jobqueue.domain.insight.activity import Activity, Starts, Tally, add_to, by_hour, condensed
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.store.insight import activity_statements
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import AsyncClientSession, OperationFailure, ReadConcern, UpdateOne, aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
-
-    from motor.motor_asyncio import AsyncIOMotorClientSession
 
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.insight.activity_statements import Source
@@ -80,19 +75,19 @@ class RollupStore:
         pipeline = activity_statements.united(sources)
         for _ in range(TRIES):
             try:
-                return [row async for row in still.aggregate(pipeline, batchSize=_AT_ONCE)]
+                return [row async for row in await aggregate(still, pipeline, batchSize=_AT_ONCE)]
             except OperationFailure as error:
                 if error.code not in _TOO_OLD:
                     raise
             await asyncio.sleep(_AGAIN_SECONDS)
         return await self._database.in_transaction(functools.partial(self._one_by_one, sources), level="snapshot")
 
-    async def _one_by_one(self, sources: Sequence[Source], session: AsyncIOMotorClientSession) -> list[Document]:
+    async def _one_by_one(self, sources: Sequence[Source], session: AsyncClientSession) -> list[Document]:
         """Return the groups of all sources; a transaction refuses the union of pipelines, but not their succession."""
         rows: list[Document] = []
         for source in sources:
-            groups = self._database.collection(source.collection).aggregate(
-                source.pipeline, session=session, batchSize=_AT_ONCE
+            groups = await aggregate(
+                self._database.collection(source.collection), source.pipeline, session=session, batchSize=_AT_ONCE
             )
             rows += [row | {"what": source.what} async for row in groups]
         return rows

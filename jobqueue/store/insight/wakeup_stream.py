@@ -10,17 +10,14 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pymongo.errors import PyMongoError
-
 from jobqueue.journal import get_logger
 from jobqueue.loop_errors import LoopErrors
 from jobqueue.store.mongo import connections
-from jobqueue.store.mongo.database import LENIENT, brief
+from jobqueue.store.mongo.database import brief
+from jobqueue.store.mongo.driver import PyMongoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from motor.motor_asyncio import AsyncIOMotorClient
 
     from jobqueue.store.mongo.database import Database
 
@@ -63,11 +60,9 @@ class WakeupStream:
     """
 
     def __init__(self, database: Database) -> None:
-        self._url = database.url
-        self._name = database.name
+        self._streams = connections.StreamClient(database.url, database.name, "jobqueue-changes", 2)
         self._listeners: list[Callable[[WakeupEvent], None]] = []
         self._task: asyncio.Task[None] | None = None
-        self._client: AsyncIOMotorClient[Any] | None = None
         self.open = asyncio.Event()
         self.trouble: str | None = None
         self.turns = LoopErrors("changes", longest=_LONGEST_WAIT)
@@ -79,7 +74,6 @@ class WakeupStream:
 
     def start(self) -> None:
         """Begin to watch, in the background."""
-        self._client = connections.stream(self._url, "jobqueue-changes", 2)
         self._task = asyncio.create_task(self._run(), name="changes")
 
     async def stop(self) -> None:
@@ -87,8 +81,7 @@ class WakeupStream:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._client is not None:
-            self._client.close()
+        await self._streams.close()
 
     async def _run(self) -> None:
         wait = _FIRST_WAIT
@@ -109,10 +102,7 @@ class WakeupStream:
             log.warning("change stream broken, polling meanwhile", error=self.trouble)
 
     async def _watch(self) -> None:
-        if self._client is None:
-            return
-        database = self._client.get_database(self._name, codec_options=LENIENT)
-        async with database.watch(_pipeline(), max_await_time_ms=1000) as stream:
+        async with await self._streams.watch(_pipeline(), max_await_time_ms=1000) as stream:
             await stream.try_next()
             self.open.set()
             self._tell(WakeupEvent(kind="gap"))

@@ -5,29 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
-from pymongo import ReturnDocument
 
 from jobqueue.domain.errors import EditionChangedError, NotFoundError, TooLargeError, WrongStateError
 from jobqueue.domain.jobs import payload
 from jobqueue.store.documents import documents, edition_statements, statements, unsound_statements
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import ReturnDocument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.jobs.history import HistoryStore
     from jobqueue.store.mongo.database import Database
 
 
 class EditionStore:
-    """Reads jobs with what tells their editions apart, and changes them; ``now`` is as in `JobStore`."""
+    """Reads jobs together with a filter for their edition, and changes them."""
 
-    def __init__(self, database: Database, history: HistoryStore, now: Now = statements.SERVER_NOW) -> None:
+    def __init__(self, database: Database, history: HistoryStore) -> None:
         self._collection = database.collection("jobs")
         self._history = history
-        self._now = now
+        self._clock = database.clock
 
     @guarded
     async def seen(self, job_id: str) -> tuple[Job, Document]:
@@ -90,7 +90,7 @@ class EditionStore:
             guard |= unsound_statements.content(other, getattr(job, other))
         document = await self._collection.find_one_and_update(
             edition_statements.both(guard, same),
-            statements.patch(changes, self._now, group),
+            statements.patch(changes, self._clock.present, group),
             return_document=ReturnDocument.AFTER,
         )
         if document:

@@ -5,26 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
-from pymongo import UpdateOne
 
 from jobqueue.store.documents import statements
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import UpdateOne
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.jobs.states import State
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
 _MOST_SHOWN: Final = 10_000
 
 
 class HistoryStore:
-    """Moves history entries out of documents and finds them again; ``now`` is as in `JobStore`."""
+    """Moves history entries out of documents and reads them again."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self._now = now
+    def __init__(self, database: Database) -> None:
+        self._clock = database.clock
         self._jobs = database.collection("jobs")
         self._attempts = database.collection("attempts")
 
@@ -87,6 +87,7 @@ class HistoryStore:
 
     def _late(self, place: str, report: Mapping[str, Any]) -> Document:
         kept: Document = {f"{place}.late.{name}": value for name, value in report.items()}
-        if isinstance(self._now, str):
-            return {"$set": kept, "$currentDate": {f"{place}.late.at": True}}
-        return {"$set": kept | {f"{place}.late.at": self._now}}
+        at = f"{place}.late.at"
+        if isinstance(self._clock.present, str):
+            return {"$set": kept, "$currentDate": {at: True}}
+        return {"$set": kept | {at: self._clock.present}}

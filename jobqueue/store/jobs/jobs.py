@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import bson
 from bson import ObjectId
-from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from jobqueue.domain.errors import KeyConflictError, NotFoundError, TooLargeError, WriteRefusedError
 from jobqueue.domain.jobs import payload
@@ -25,17 +24,23 @@ from jobqueue.store.jobs.history import HistoryStore
 from jobqueue.store.jobs.readers import ReaderStore
 from jobqueue.store.jobs.transitions import AppliedTransition, JobTransition, Transitions
 from jobqueue.store.mongo.database import brief, guarded, new_id, translated
+from jobqueue.store.mongo.driver import (
+    AsyncClientSession,
+    BulkWriteError,
+    DuplicateKeyError,
+    PyMongoError,
+    aggregate,
+    same_collection,
+)
 from jobqueue.store.mongo.group_commit import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from motor.motor_asyncio import AsyncIOMotorClientSession
-
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.jobs.transitions import Transition
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
 FULL_BYTES: Final = 8 * 1024 * 1024
@@ -47,26 +52,18 @@ _LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
 
 
 class JobStore:
-    """Jobs as documents.
+    """Jobs as documents."""
 
-    Args:
-        database: the connection.
-        now: what statements take as the present; a fixed date in tests.
-    """
-
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
-        self._clock = database.clock
+    def __init__(self, database: Database) -> None:
+        self.clock = database.clock
         self._database = database
         self.collection = database.collection("jobs")
         self._logs = database.collection("logs")
-        self.history = HistoryStore(database, now)
-        self.editions = EditionStore(database, self.history, now)
-        self.readers = ReaderStore(database, now)
+        self.history = HistoryStore(database)
+        self.editions = EditionStore(database, self.history)
+        self.readers = ReaderStore(database)
         self._insert: Batcher[Document, None] = Batcher(self._insert_batch)
-        self._apply: Batcher[JobTransition, AppliedTransition | None] = Batcher(
-            Transitions(self.collection, lambda: self.now).apply
-        )
+        self._apply: Batcher[JobTransition, AppliedTransition | None] = Batcher(Transitions(database).apply)
 
     @guarded
     async def insert(
@@ -79,7 +76,7 @@ class JobStore:
         limit_key: str | None = None,
         extra: Document | None = None,
         traceparent: str | None = None,
-        session: AsyncIOMotorClientSession | None = None,
+        session: AsyncClientSession | None = None,
     ) -> Job:
         """Add a job whose defaults are filled in.
 
@@ -103,8 +100,7 @@ class JobStore:
             document["traceparent"] = traceparent
         try:
             if session is not None:
-                # A session belongs to its own client, which is the caller's.
-                theirs = session.client[self._database.name][self.collection.name]
+                theirs = same_collection(self.collection, session)
                 await theirs.insert_one(document, session=session)
             elif document.get("key") is not None:
                 # A transaction of somebody who died may hold the key for a minute: others must not wait for that too.
@@ -147,7 +143,7 @@ class JobStore:
             for document in added:
                 document["traceparent"] = traceparent
 
-        async def insert(session: AsyncIOMotorClientSession) -> None:
+        async def insert(session: AsyncClientSession) -> None:
             await self.collection.insert_many(added, session=session)
 
         try:
@@ -180,7 +176,7 @@ class JobStore:
     @guarded
     async def several(self, job_ids: Sequence[str]) -> list[Job]:
         """Return jobs, in any order, those that there are; a `PartialJob` for each with too much in it."""
-        return [partial.job(document) async for document in self.collection.aggregate(partial.pipeline(job_ids))]
+        return [partial.job(document) async for document in await aggregate(self.collection, partial.pipeline(job_ids))]
 
     @guarded
     async def lean(self, job_id: str) -> Job:
@@ -235,7 +231,8 @@ class JobStore:
     @guarded
     async def promote_due(self) -> int:
         """Make delayed jobs whose time has come claimable; return how many."""
-        return int((await self.collection.update_many(statements.due(self.now), statements.promote())).modified_count)
+        due = statements.due(self.clock.present)
+        return int((await self.collection.update_many(due, statements.promote())).modified_count)
 
     @guarded
     async def seconds_to_next_due(self) -> float | None:
@@ -245,17 +242,19 @@ class JobStore:
         )
         if document is None:
             return None
-        return float((document["delayTil"] - await self._clock.now()).total_seconds())
+        return float((document["delayTil"] - await self.clock.now()).total_seconds())
 
     @guarded
     async def server_time(self) -> datetime:
         """Return the time that the server says it is now."""
-        return await self._clock.ask()
+        return await self.clock.ask()
 
     @guarded
     async def expired(self, patience: float, most: int = 100) -> list[Job]:
         """Return jobs, as `lean`, whose lease has ended and was at most ``patience`` seconds, longest over first."""
-        cursor = self.collection.find(statements.expired(self.now, patience), _LEAN).sort("resetAt", 1).limit(most)
+        cursor = (
+            self.collection.find(statements.expired(self.clock.present, patience), _LEAN).sort("resetAt", 1).limit(most)
+        )
         return [documents.job(document) async for document in cursor]
 
     @guarded
@@ -322,7 +321,7 @@ class JobStore:
         Raises:
             TooLargeError: its children take more than `MOST_CHILDREN` bytes.
         """
-        now = await self._clock.now() if isinstance(self.now, str) else self.now
+        now = await self.clock.now()
         document = documents.new_document(new, job_id=job_id or new_id(), now=now, extra=extra, **links)
         children = {name: document[name] for name in _CHILDREN if document[name] is not None}
         if children and (size := len(bson.encode(children))) > MOST_CHILDREN:
@@ -346,10 +345,10 @@ class JobStore:
         raise KeyConflictError(queue, key, str(holder["_id"]) if holder else "") from None
 
     async def _remove(self, job: Job, guard: Document, operation: str | None = None) -> bool:
-        now = await self._clock.now() if isinstance(self.now, str) else self.now
+        now = await self.clock.now()
         recent = _latest(job) > now - timedelta(seconds=queue_statements.REMEMBERED_SECONDS)
         if recent or job.is_derived or operation is not None:
-            stone = queue_statements.tombstone(self.now, remembered=recent, operation=operation)
+            stone = queue_statements.tombstone(self.clock.present, remembered=recent, operation=operation)
             gone = (await self.collection.update_one(guard, stone)).modified_count
         else:
             gone = (await self.collection.delete_one(guard)).deleted_count

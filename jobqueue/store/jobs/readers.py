@@ -15,12 +15,13 @@ from jobqueue.domain.jobs.states import State
 from jobqueue.domain.workflow.batch import OPEN
 from jobqueue.store.documents import documents, statements
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
 _CALLBACKS: Final = ("onComplete", "onSuccess", "onFailure")
@@ -38,8 +39,7 @@ Reason = str | ObjectId
 class ReaderStore:
     """Finds readers of results, and jobs that are kept for them."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
+    def __init__(self, database: Database) -> None:
         self._clock = database.clock
         self._jobs = database.collection("jobs")
         self._batches = database.collection("batches")
@@ -102,7 +102,7 @@ class ReaderStore:
 
     async def kept_for(self, jobs: Sequence[Document]) -> dict[ObjectId, Reason]:
         """Return for each of some jobs, with their `FIELDS`, one reader or another reason to keep it."""
-        now = await self._clock.now() if isinstance(self.now, str) else self.now
+        now = await self._clock.now()
         kept: dict[ObjectId, Reason] = {
             job["_id"]: "a job is about to depend on it"
             for job in jobs
@@ -139,7 +139,7 @@ class ReaderStore:
             {"$match": named},
             {"$group": {"_id": f"${field}", "reader": {"$first": "$_id"}}},
         ]
-        return {row["_id"]: row["reader"] async for row in self._jobs.aggregate(pipeline)}
+        return {row["_id"]: row["reader"] async for row in await aggregate(self._jobs, pipeline)}
 
     async def _kept_batches(self, ids: Collection[ObjectId]) -> tuple[dict[ObjectId, Reason], set[ObjectId]]:
         """Return batches all of whose jobs are kept, as callbacks or later jobs may need them, and unfinished ones."""
@@ -181,4 +181,4 @@ class ReaderStore:
             {"$match": {"batchId": {"$in": batches}, "state": _BROKEN}},
             {"$group": {"_id": "$batchId"}},
         ]
-        return {row["_id"] async for row in self._jobs.aggregate(pipeline, hint="batch")}
+        return {row["_id"] async for row in await aggregate(self._jobs, pipeline, hint="batch")}

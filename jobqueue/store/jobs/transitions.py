@@ -7,21 +7,25 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
-from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, WriteError
 
 from jobqueue.domain.jobs.states import FINAL
 from jobqueue.domain.jobs.transitions import DEPENDENTS, with_dependents
 from jobqueue.store.documents import edition_statements, statements
 from jobqueue.store.mongo.database import is_passing
+from jobqueue.store.mongo.driver import (
+    BulkWriteError,
+    OperationFailure,
+    PyMongoError,
+    UpdateOne,
+    WriteError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from motor.motor_asyncio import AsyncIOMotorCollection
+    from collections.abc import Mapping, Sequence
 
     from jobqueue.domain.jobs.transitions import Transition
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.database import Database
 
 _MARK: Final = "mark"
 _BAD_VALUE: Final = 2
@@ -59,9 +63,9 @@ class AppliedTransition:
 class Transitions:
     """Applies transitions, each by one guarded update."""
 
-    def __init__(self, collection: AsyncIOMotorCollection[Any], now: Callable[[], Now]) -> None:
-        self._collection = collection
-        self._now = now
+    def __init__(self, database: Database) -> None:
+        self._collection = database.collection("jobs")
+        self._clock = database.clock
 
     async def apply(self, changes: Sequence[JobTransition]) -> list[AppliedTransition | BaseException | None]:
         """Make transitions happen whose guards hold.
@@ -101,7 +105,7 @@ class Transitions:
         return [mark in seen for mark in marks]
 
     def _update(self, change: JobTransition, mark: str | None = None) -> Update:
-        transition, now = change.transition, self._now()
+        transition, now = change.transition, self._clock.present
         update = statements.applied(transition, now)
         if mark is not None:
             (update[0] if isinstance(update, list) else update)["$set"][_MARK] = mark

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
-from pymongo import UpdateOne
 
 from jobqueue.domain.jobs.states import State
 from jobqueue.store.limits import group_key_statements, limit_statements
 from jobqueue.store.limits.group_key_statements import KEY, STATES, Place
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import UpdateOne
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,11 +32,7 @@ class LimitKeyStore:
 
     def __init__(self, database: Database) -> None:
         self._jobs = database.collection("jobs")
-        self._clock = database.clock
-
-    async def time(self) -> datetime:
-        """Return the server's time."""
-        return await self._clock.now()
+        self.clock = database.clock
 
     @guarded
     async def correct_new(self, queue: str, path: str, since: datetime) -> int:

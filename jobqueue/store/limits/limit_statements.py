@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.store.documents.claim_search import ClaimSearch
-    from jobqueue.store.documents.statements import Now
+    from jobqueue.store.mongo.clock import Now
 
 GROUP_INDEX: Final = "claimGroup"
 GROUP_TYPE_INDEX: Final = "claimGroupType"

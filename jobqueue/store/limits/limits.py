@@ -6,20 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError
-
 from jobqueue.domain.limits import limits
 from jobqueue.store.documents import statements, suspect_statements
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import DuplicateKeyError, ReturnDocument
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from jobqueue.domain.limits.limits import Breaker, Rate
     from jobqueue.store.documents.claim_search import ClaimSearch
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
 _BY_QUEUE: Final = "newestOfQueue"
@@ -75,15 +73,10 @@ class AttemptEnd:
 class LimitStore:
     """Slots, grants and circuit breakers."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
+    def __init__(self, database: Database) -> None:
         self.collection = database.collection("limits")
         self._jobs = database.collection("jobs")
-        self._clock = database.clock
-
-    async def time(self) -> datetime:
-        """Return the server's time."""
-        return await self._clock.now() if isinstance(self.now, str) else self.now
+        self.clock = database.clock
 
     @guarded
     async def running(self, queue: str, path: str | None) -> list[RunningJob]:
@@ -142,7 +135,9 @@ class LimitStore:
         # As it is stored, or a grant that is given back would not be found.
         leeway = timedelta(milliseconds=_milliseconds(rate.leeway if leeway is None else leeway))
         window = timedelta(seconds=rate.per)
-        update = limit_statements.grant(queue, rate.limit, _milliseconds(window), _milliseconds(leeway), self.now)
+        update = limit_statements.grant(
+            queue, rate.limit, _milliseconds(window), _milliseconds(leeway), self.clock.present
+        )
         document = await self._upsert(_rate_id(queue, key), update)
         if document["granted"]:
             return Grant(at=document["at"], deadline=document["at"] + leeway)
@@ -160,7 +155,7 @@ class LimitStore:
         """Return in how many seconds the rate allows the next start; 0 for now."""
         document = await self.collection.find_one({"_id": _rate_id(queue, key)}, {"grants": 1})
         window = timedelta(seconds=rate.per)
-        now = await self.time()
+        now = await self.clock.now()
         young = sorted(at for at in (document or {}).get("grants") or () if at + window > now)
         if len(young) < rate.limit:
             return 0
@@ -205,7 +200,7 @@ class LimitStore:
             forget: the breakers too, after a day.
         """
         await self.collection.update_many(
-            limit_statements.breakers(queue), limit_statements.close_breaker(self.now, forget=forget)
+            limit_statements.breakers(queue), limit_statements.close_breaker(self.clock.present, forget=forget)
         )
 
     async def _upsert(self, name: str, update: list[Document]) -> Document:

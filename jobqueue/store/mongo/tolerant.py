@@ -1,4 +1,4 @@
-"""Expressions that read a field whatever another tool may have put there."""
+"""Expressions that read a field, whatever value another tool has put there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def number(path: str, default: Any) -> dict[str, Any]:
-    """Return the number in a field; one that another tool has spoilt must not keep the jobs behind it waiting."""
+    """Return the number in a field: a spoilt job must not hold up the jobs behind it."""
     return {"$cond": [{"$isNumber": path}, path, default]}
 
 

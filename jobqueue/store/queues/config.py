@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.queues.queue import read_what_holds
-from jobqueue.store.documents.statements import SERVER_NOW
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FIELD, HAS_ROOM, MOST_ENTRIES, with_entry
+from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +78,7 @@ class ConfigStore:
         return ConfigSnapshot(queues=configs, revision=revision if isinstance(revision, int) else 0, at=answer["at"])
 
     async def _answer(self) -> dict[str, Any]:
-        answers = await self.collection.aggregate(_WITH_TIME).to_list(1)
+        answers = await (await aggregate(self.collection, _WITH_TIME)).to_list(1)
         if not answers:
             # A router answers nothing of a database without collections.
             answers = [{"found": [], "at": await self._clock.ask()}]

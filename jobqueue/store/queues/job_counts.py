@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +35,7 @@ class JobCountStore:
     @guarded
     async def count(self, states: Iterable[State]) -> dict[tuple[str, str], int]:
         """Return how many jobs each queue has in each of some states, where there are any."""
-        found = self._jobs.aggregate(by_queue(states), hint=_BY_QUEUE)
+        found = await aggregate(self._jobs, by_queue(states), hint=_BY_QUEUE)
         return {
             (one["_id"]["queue"], one["_id"]["state"]): int(one["count"])
             async for one in found

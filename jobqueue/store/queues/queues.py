@@ -11,13 +11,15 @@ from bson import ObjectId
 
 from jobqueue.domain.jobs.states import FINAL, UNFINISHED, State
 from jobqueue.store.documents import queue_statements, statements
+from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import Now
     from jobqueue.store.mongo.database import Database
 
 _BY_QUEUE: Final = "newestOfQueue"
@@ -45,7 +47,7 @@ class QueueFigures:
 class QueueStore:
     """Counts, and what is done to all jobs of a queue."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+    def __init__(self, database: Database, now: Now = SERVER_NOW) -> None:
         self.now = now
         self.collection = database.collection("jobs")
         self._clock = database.clock

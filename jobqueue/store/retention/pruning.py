@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.workflow.batch import OPEN
 from jobqueue.lru_cache import LruCache
-from jobqueue.store.documents import queue_statements, statements
+from jobqueue.store.documents import queue_statements
 from jobqueue.store.insight.rollups import MINUTE
 from jobqueue.store.jobs.readers import FIELDS
-from jobqueue.store.mongo.clock import steady
+from jobqueue.store.mongo.clock import SERVER_NOW, steady
 from jobqueue.store.mongo.database import guarded
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.states import State
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.jobs.readers import ReaderStore
+    from jobqueue.store.mongo.clock import Now
     from jobqueue.store.mongo.database import Database
 
 _BY_END: Final = "ended"
@@ -33,7 +34,7 @@ _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 class PruningStore:
     """Deletes what ended long enough ago and has nothing left to be done for it."""
 
-    def __init__(self, database: Database, readers: ReaderStore, now: Now = statements.SERVER_NOW) -> None:
+    def __init__(self, database: Database, readers: ReaderStore, now: Now = SERVER_NOW) -> None:
         self.now = now
         self._readers = readers
         self._after: LruCache[tuple[str, State], tuple[datetime, float]] = LruCache(_MOST_REMEMBERED)

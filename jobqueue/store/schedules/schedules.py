@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from pymongo.errors import DuplicateKeyError
-
 from jobqueue.domain.errors import DatabaseUnavailableError, JobQueueError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.job import NewJob
@@ -16,6 +14,7 @@ from jobqueue.store.documents import documents
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FEW_ENTRIES, FIELD, GONE, MOST_ENTRIES, with_entry
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import DuplicateKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

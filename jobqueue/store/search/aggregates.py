@@ -25,6 +25,7 @@ from jobqueue.domain.search.pipelines import (
 )
 from jobqueue.domain.search.projection import SHOWN
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import aggregate
 from jobqueue.store.search import filters
 from jobqueue.store.search.search import MOST_BYTES
 
@@ -72,7 +73,7 @@ class AggregateStore:
     async def _rows(self, stages: list[Document], *, of_jobs: bool) -> Rows:
         items: list[Document] = []
         size = 0
-        async for row in self._jobs.aggregate(stages, allowDiskUse=False):
+        async for row in await aggregate(self._jobs, stages, allowDiskUse=False):
             size += len(bson.encode(row))
             if len(items) == MOST_ROWS or (items and size > MOST_BYTES):
                 return Rows(items=tuple(items), truncated=True)

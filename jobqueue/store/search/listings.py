@@ -10,6 +10,7 @@ from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.store.documents import documents
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import aggregate
 from jobqueue.store.search.search import SearchStore
 from jobqueue.store.workflow.dependencies import MOST_PARENT_BYTES
 
@@ -70,7 +71,7 @@ class Listing:
             {"$set": {"isIn": share, "result": {"$cond": [share, "$result", None]}}},
             {"$unset": ["logs", "history"]},
         ]
-        born = [one async for one in self.collection.aggregate(pipeline)]
+        born = [one async for one in await aggregate(self.collection, pipeline)]
         room = MOST_PARENT_BYTES - sum(one["size"] for one in born if one["isIn"])
         fitting = []
         for one in born:
@@ -102,4 +103,4 @@ class Listing:
             {"$match": {"batchId": ObjectId(batch_id)}},
             {"$group": {"_id": "$state", "count": {"$sum": 1}}},
         ]
-        return {str(one["_id"]): int(one["count"]) async for one in self.collection.aggregate(pipeline)}
+        return {str(one["_id"]): int(one["count"]) async for one in await aggregate(self.collection, pipeline)}

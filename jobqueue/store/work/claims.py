@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
-from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from jobqueue.domain.jobs.job import INLINE_LOGS
 from jobqueue.store.documents import documents, external_statements, statements, suspect_statements
@@ -16,6 +14,7 @@ from jobqueue.store.documents.claim_search import ClaimPermit, ClaimSearch, Late
 from jobqueue.store.jobs.jobs import FULL_BYTES
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.database import guarded, is_too_large, translated
+from jobqueue.store.mongo.driver import DuplicateKeyError, PyMongoError, ReturnDocument
 from jobqueue.store.work.claim_cursor import ClaimCursors
 from jobqueue.store.work.holders import RecentWorkers
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
     from jobqueue.store.work.claim_cursor import ClaimCursor
 
@@ -44,8 +43,8 @@ class HeartbeatReply:
 class ClaimStore:
     """Takes jobs for workers, by one atomic ``findOneAndUpdate`` each."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
+    def __init__(self, database: Database) -> None:
+        self._clock = database.clock
         self.collection = database.collection("jobs")
         self._logs = database.collection("logs")
         self._cursors = ClaimCursors()
@@ -72,7 +71,7 @@ class ClaimStore:
     async def _claim_first(self, search: ClaimSearch, permit: ClaimPermit | None) -> Job | None:
         slots = permit.slots if permit else ()
         begin = statements.claim(
-            search.token, search.worker, self.now, lease=search.lease, margin=search.margin, slots=slots
+            search.token, search.worker, self._clock.present, lease=search.lease, margin=search.margin, slots=slots
         )
         deadline = self._deadline(search, permit)
         if permit is not None and permit.key is not None:
@@ -132,7 +131,7 @@ class ClaimStore:
         """Extend a lease and take progress and log lines; ``None`` if the claim is not the current one any more."""
         document = await self.collection.find_one_and_update(
             statements.held(job_id, queue, token),
-            statements.renew(self.now, progress, [dict(line) for line in lines]),
+            statements.renew(self._clock.present, progress, [dict(line) for line in lines]),
             projection=_COUNTED,
             return_document=ReturnDocument.AFTER,
         )
@@ -147,7 +146,7 @@ class ClaimStore:
         line = {"m": text, "level": level}
         document = await self.collection.find_one_and_update(
             {"_id": ObjectId(job_id), "logs.m": {"$ne": text}},
-            [{"$set": statements.appended(self.now, [line])}],
+            [{"$set": statements.appended(self._clock.present, [line])}],
             projection=_COUNTED,
             return_document=ReturnDocument.AFTER,
         )
@@ -186,7 +185,7 @@ class ClaimStore:
     ) -> Document | None:
         query, index, order = where
         if deadline is not None:
-            query = query | limit_statements.before(deadline, query["queue"], self.now)
+            query = query | limit_statements.before(deadline, query["queue"], self._clock.present)
         try:
             document = await self.collection.find_one_and_update(
                 query,
@@ -209,12 +208,12 @@ class ClaimStore:
         ends = []
         if permit is not None and permit.deadline is not None:
             ends.append(permit.deadline)
-        if search.until is not None and isinstance(self.now, str):
+        if search.until is not None and isinstance(self._clock.present, str):
             ends.append(search.until.at)
         return min(ends, default=None)
 
     def _refuse_late(self, search: ClaimSearch) -> None:
-        if search.until is not None and isinstance(self.now, str) and search.until.may_be_over():
+        if search.until is not None and isinstance(self._clock.present, str) and search.until.may_be_over():
             raise LateClaimError
 
     @guarded

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
-
-from pymongo import UpdateOne
 
 from jobqueue.domain.jobs.crash import Neighbour
 from jobqueue.store.documents import documents, statements, suspect_statements
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import UpdateOne
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from datetime import datetime
 
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
 INDEX: Final = "lease"
@@ -47,17 +46,17 @@ class WorkerJobs:
 
 
 class NeighbourStore:
-    """Reads the `jobs` and `workers` collections; ``now`` is as in `JobStore`."""
+    """Reads the `jobs` and `workers` collections."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
+    def __init__(self, database: Database) -> None:
+        self._clock = database.clock
         self._jobs = database.collection("jobs")
         self._workers = database.collection("workers")
 
     @guarded
     async def of(self, workers: Collection[str]) -> WorkerJobs:
         """Return the running jobs of workers, and when those of them that are processes gave their last sign."""
-        present = {"$literal": self.now} if isinstance(self.now, datetime) else {"$add": [self.now, 0]}
+        present = {"$add": [self._clock.present, 0]}
         jobs: dict[str, list[Neighbour]] = {}
         now: datetime | None = None
         async for document in self._jobs.find(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-import pymongo
-from pymongo import MongoClient, ReadPreference, UpdateOne, WriteConcern
-from pymongo.errors import BulkWriteError
-from pymongo.read_concern import ReadConcern
+from typing import TYPE_CHECKING, Final
 
 from jobqueue.store.documents import statements
 from jobqueue.store.mongo import connections
+from jobqueue.store.mongo.clock import SERVER_NOW
+from jobqueue.store.mongo.driver import (
+    BulkWriteError,
+    ReadConcern,
+    ReadPreference,
+    UpdateOne,
+    WriteConcern,
+    timeout,
+)
 from jobqueue.store.mongo.outage import Outage
 
 if TYPE_CHECKING:
@@ -55,14 +59,7 @@ class RenewalConnection:
     """
 
     def __init__(self, url: str, name: str) -> None:
-        self._client: MongoClient[Any] = MongoClient(
-            connections.aside(url),
-            maxPoolSize=1,
-            timeoutMS=int(CALL_SECONDS * 1000),
-            appname="jobqueue-leases",
-            # A heartbeat that failed is sent again all the same, after a look around.
-            retryWrites=False,
-        )
+        self._client = connections.renewals(url, CALL_SECONDS)
         # A read must see what the write before has seen, also what no majority has yet.
         self._jobs = self._client.get_database(name).get_collection(
             "jobs",
@@ -88,7 +85,7 @@ class RenewalConnection:
             PyMongoError: the group as a whole could not be renewed.
         """
         self._find_primary()
-        renew = statements.renew(statements.SERVER_NOW)
+        renew = statements.renew(SERVER_NOW)
         writes = [
             UpdateOne(statements.held(lease.job_id, lease.queue, lease.token), renew, hint=_BY_ID) for lease in leases
         ]
@@ -122,5 +119,5 @@ class RenewalConnection:
     def _find_primary(self) -> None:
         """Make the driver look for a primary, for a moment, if it knows of none."""
         if not self._client.topology_description.has_writable_server():
-            with pymongo.timeout(_SELECTION_SECONDS):
+            with timeout(_SELECTION_SECONDS):
                 self._client.admin.command("ping")

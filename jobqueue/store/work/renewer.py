@@ -7,11 +7,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-import pymongo
-
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.journal import get_logger
 from jobqueue.store.mongo.database import brief, translated
+from jobqueue.store.mongo.driver import timeout
 from jobqueue.store.work.lease_table import LostClaim, report
 from jobqueue.store.work.renewals import CALL_SECONDS, RenewalConnection
 
@@ -92,7 +91,7 @@ class Renewer:
 
     def _prepare(self) -> None:
         try:
-            with pymongo.timeout(self._patience()):
+            with timeout(self._patience()):
                 self._open().ping()
         except Exception as error:  # noqa: BLE001 - the first renewal tries again, and tells
             log.warning("heartbeats cannot begin yet", error=brief(error))
@@ -141,7 +140,7 @@ class Renewer:
                 self._fail("MongoDB could not be reached")
                 return
             sent_at = time.monotonic()
-            with translated(), pymongo.timeout(self._patience()):
+            with translated(), timeout(self._patience()):
                 renewal = link.renew(group)
         except DatabaseUnavailableError as error:
             log.warning("heartbeat failed", job_id=group[0].job_id, jobs=len(group), error=str(error))

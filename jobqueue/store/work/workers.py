@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pymongo import UpdateOne
-
-from jobqueue.store.documents import statements
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import UpdateOne
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from jobqueue.store.documents.statements import Now
     from jobqueue.store.mongo.database import Database
 
 ALIVE_SECONDS: Final = 30.0
@@ -52,8 +49,8 @@ class WorkerStore:
     its own sign says that the worker lives.
     """
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
+    def __init__(self, database: Database) -> None:
+        self._clock = database.clock
         self.collection = database.collection("workers")
 
     @guarded
@@ -76,7 +73,7 @@ class WorkerStore:
     @guarded
     async def alive(self) -> list[Worker]:
         """Return the workers that were heard of within `ALIVE_SECONDS`."""
-        recent = {"$gte": ["$at", {"$subtract": [self.now, int(ALIVE_SECONDS * 1000)]}]}
+        recent = {"$gte": ["$at", {"$subtract": [self._clock.present, int(ALIVE_SECONDS * 1000)]}]}
         return [_worker(document) async for document in self.collection.find({"$expr": recent})]
 
     def _update(self, posts: Sequence[Registration], *, is_process: bool) -> list[dict[str, Any]]:
@@ -92,9 +89,9 @@ class WorkerStore:
             {
                 "$set": {
                     "posts": {"$literal": stored},
-                    "at": self.now,
+                    "at": self._clock.present,
                     **({"isProcess": True} if is_process else {}),
-                    "expireAt": {"$add": [self.now, _KEPT_MS]},
+                    "expireAt": {"$add": [self._clock.present, _KEPT_MS]},
                 }
             }
         ]

@@ -23,7 +23,8 @@ from jobqueue.store.workflow.batch_statements import ADDING, SETTLE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import Now
 
 LEASE_SECONDS: Final = 30.0
 """Seconds that an addition may take. Later it is dropped, unless it has been committed."""

@@ -15,10 +15,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import pymongo
 from bson import ObjectId
-from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from jobqueue.domain.errors import (
     BusyError,
@@ -31,8 +28,17 @@ from jobqueue.domain.errors import (
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.workflow.batch import OPEN
 from jobqueue.journal import get_logger
-from jobqueue.store.documents import statements
+from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import (
+    AsyncClientSession,
+    BulkWriteError,
+    DuplicateKeyError,
+    PyMongoError,
+    UpdateOne,
+    session_id,
+    timeout,
+)
 from jobqueue.store.workflow import addition_statements
 from jobqueue.store.workflow.addition_statements import Addition
 from jobqueue.store.workflow.batch_statements import ADDING
@@ -41,10 +47,9 @@ from jobqueue.store.workflow.cycles import leads_to
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from motor.motor_asyncio import AsyncIOMotorClientSession
-
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.jobs.jobs import JobStore
+    from jobqueue.store.mongo.clock import Now
     from jobqueue.store.mongo.database import Database
 
 log = get_logger(__name__)
@@ -64,7 +69,7 @@ class RefTakenError(ConflictError):
 class AdditionStore:
     """Adds jobs to batches, and ends what dead processes have begun to add."""
 
-    def __init__(self, database: Database, jobs: JobStore, now: Now = statements.SERVER_NOW) -> None:
+    def __init__(self, database: Database, jobs: JobStore, now: Now = SERVER_NOW) -> None:
         self.now = now
         self.decisions = database.collection("additions")
         self._batches = database.collection("batches")
@@ -136,18 +141,16 @@ class AdditionStore:
             await self._end_all(batch)
 
     @guarded
-    async def is_run_by(self, batch_id: str, token: str, *, session: AsyncIOMotorClientSession | None = None) -> bool:
+    async def is_run_by(self, batch_id: str, token: str, *, session: AsyncClientSession | None = None) -> bool:
         """Tell whether the claim with this token is that of a running job of a batch."""
         found = {"batchId": ObjectId(batch_id), "state": State.PROCESSING.value, "claim.token": token}
         return await self._jobs.find_one(found, {"_id": 1}, hint=_BY_STATE, session=session) is not None
 
-    async def _reserve(
-        self, batch_id: str, one: Addition, session: AsyncIOMotorClientSession, *, sealed_too: bool
-    ) -> None:
+    async def _reserve(self, batch_id: str, one: Addition, session: AsyncClientSession, *, sealed_too: bool) -> None:
         """Note an addition in its batch, as soon as no other one excludes it."""
         until, pause = time.monotonic() + _WAIT_SECONDS, _PAUSES[0]
         found = addition_statements.has_room(batch_id, one, sealed_too=sealed_too)
-        noted = addition_statements.reserve(one, session.delegate.session_id["id"], self.now)
+        noted = addition_statements.reserve(one, session_id(session), self.now)
         while not (await self._batches.update_one(found, noted)).matched_count:
             late = addition_statements.late_ones(self.now, one.first)
             batch = await self._batches.find_one({"_id": ObjectId(batch_id)}, late | dict.fromkeys(_TOLD, 1))
@@ -207,12 +210,12 @@ class AdditionStore:
         one: Addition,
         members: Sequence[Document],
         token: str | None,
-        session: AsyncIOMotorClientSession,
+        session: AsyncClientSession,
     ) -> None:
         """Insert the new jobs, and the decision that they are there."""
         decision = {"_id": one.id, "at": await self._database.clock.now()}
 
-        async def insert(session: AsyncIOMotorClientSession) -> None:
+        async def insert(session: AsyncClientSession) -> None:
             # Here, so that whoever has lost the claim meanwhile adds nothing.
             if token is not None and not await self.is_run_by(batch_id, token, session=session):
                 raise StaleTokenError(batch_id, "a batch without such a running job")
@@ -244,7 +247,7 @@ class AdditionStore:
             Whether they are known to be there now.
         """
         try:
-            with pymongo.timeout(_MOMENT):
+            with timeout(_MOMENT):
                 is_done = is_done or await self._is_committed(one)
                 if not is_done:
                     await self._undo(one)

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobqueue.domain.workflow.batch import Batch, GenerationEnd, StandIn
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import Now
 
 SETTLE = "settle"
 """In an outbox: look whether the batch has finished, as no job of it may end any more to tell."""

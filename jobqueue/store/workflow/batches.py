@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
-from pymongo import ReturnDocument
-from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs.states import UNFINISHED, State
 from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, Batch, StandIn
-from jobqueue.store.documents import documents, statements
+from jobqueue.store.documents import documents
+from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import AsyncClientSession, BulkWriteError, DuplicateKeyError, ReturnDocument
 from jobqueue.store.workflow import batch_statements
 from jobqueue.store.workflow.additions import AdditionStore
 from jobqueue.store.workflow.batch_statements import ADDING, SETTLE
@@ -22,11 +22,10 @@ from jobqueue.store.workflow.batch_statements import ADDING, SETTLE
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from motor.motor_asyncio import AsyncIOMotorClientSession
-
     from jobqueue.domain.workflow.batch import BatchCursor, NewBatch
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.jobs.jobs import JobStore
+    from jobqueue.store.mongo.clock import Now
     from jobqueue.store.mongo.database import Database
 
 _BY_STATE: Final = "batch"
@@ -38,7 +37,7 @@ _UNFINISHED: Final = {"$in": sorted(state.value for state in UNFINISHED)}
 class BatchStore:
     """Batches as documents. What can be derived from their jobs is not stored."""
 
-    def __init__(self, database: Database, jobs: JobStore, now: Now = statements.SERVER_NOW) -> None:
+    def __init__(self, database: Database, jobs: JobStore, now: Now = SERVER_NOW) -> None:
         self.now = now
         self._job_store = jobs
         self.collection = database.collection("batches")
@@ -73,7 +72,7 @@ class BatchStore:
             **({"outbox": [SETTLE]} if new.sealed and not members else {}),
         }
 
-        async def insert(session: AsyncIOMotorClientSession) -> None:
+        async def insert(session: AsyncClientSession) -> None:
             await self.collection.insert_one(document, session=session)
             if members:
                 await self._jobs.insert_many(members, session=session)

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from bson import ObjectId
-    from motor.motor_asyncio import AsyncIOMotorCollection
 
     from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.driver import AsyncCollection
 
 
 async def leads_to(
-    jobs: AsyncIOMotorCollection[Any],
+    jobs: AsyncCollection[Any],
     waiting: ObjectId,
     others: Iterable[ObjectId],
     new: Mapping[ObjectId, Iterable[ObjectId]],

@@ -6,24 +6,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
-from pymongo.errors import DuplicateKeyError
 
 from jobqueue.domain.errors import KeyConflictError, NotFoundError
 from jobqueue.domain.jobs.job import POLICIES
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import DEPENDENTS, REVIVE
 from jobqueue.store.documents import documents, requeue_statements, statements
+from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import (
+    AsyncClientSession,
+    AsyncCollection,
+    DuplicateKeyError,
+    aggregate,
+    same_collection,
+)
 from jobqueue.store.workflow import dependency_statements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection
-
     from jobqueue.domain.jobs.attempt import JobError
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.statements import Now
+    from jobqueue.store.mongo.clock import Now
     from jobqueue.store.mongo.database import Database
 
 _KILL, _RUN, _ = POLICIES
@@ -55,12 +60,12 @@ class Dependency:
 class DependencyStore:
     """Marks, releases and finds jobs that wait for others."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+    def __init__(self, database: Database, now: Now = SERVER_NOW) -> None:
         self.now = now
         self.collection = database.collection("jobs")
 
     @guarded
-    async def mark(self, job_ids: Sequence[str], session: AsyncIOMotorClientSession | None = None) -> list[str]:
+    async def mark(self, job_ids: Sequence[str], session: AsyncClientSession | None = None) -> list[str]:
         """Note on jobs that others depend on them; return the ids of jobs that do not exist.
 
         Args:
@@ -71,15 +76,14 @@ class DependencyStore:
         missing = await self._mark(self.collection, job_ids, None)
         if session is None or not missing:
             return missing
-        # A session belongs to the client of the caller.
-        theirs = session.client[self.collection.database.name][self.collection.name]
+        theirs = same_collection(self.collection, session)
         return await self._mark(theirs, missing, session)
 
     async def _mark(
         self,
-        collection: AsyncIOMotorCollection[Any],
+        collection: AsyncCollection[Any],
         job_ids: Sequence[str],
-        session: AsyncIOMotorClientSession | None,
+        session: AsyncClientSession | None,
     ) -> list[str]:
         named = {"_id": {"$in": [ObjectId(job_id) for job_id in job_ids]}, "state": {"$exists": True}}
         await collection.update_many(named, _MARK, session=session)
@@ -200,7 +204,7 @@ class DependencyStore:
             {"$project": {"type": 1, "state": 1, "ref": 1, "result": 1, "size": size}},
             {"$set": {"result": {"$cond": [share, {"r": "$result"}, "$$REMOVE"]}}},
         ]
-        there = {str(parent["_id"]): parent async for parent in self.collection.aggregate(pipeline)}
+        there = {str(parent["_id"]): parent async for parent in await aggregate(self.collection, pipeline)}
         room = MOST_PARENT_BYTES - sum(int(parent["size"]) for parent in there.values() if "result" in parent)
         fitting: list[str] = []
         for job_id in job.depends_on:

@@ -17,7 +17,8 @@ from jobqueue.store.documents import requeue_statements, statements
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import Now
 
 
 def waiting_for(job_id: str, policies: Sequence[str | None] | None = None) -> Document:

@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
-from pymongo import ReturnDocument
 
 from jobqueue.domain.jobs.states import UNFINISHED, State
 from jobqueue.domain.jobs.transitions import REOPEN, REVIVE
 from jobqueue.domain.workflow.batch import FAILED, FINISHED, OPEN, SUCCESS
-from jobqueue.store.documents import documents, requeue_statements, statements
+from jobqueue.store.documents import documents, requeue_statements
+from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import AsyncClientSession, ReturnDocument
 from jobqueue.store.workflow import batch_statements, dependency_statements
 from jobqueue.store.workflow.batch_statements import ADDING, REQUEUE, SETTLE
 from jobqueue.store.workflow.batches import batch_of
 
 if TYPE_CHECKING:
-    from motor.motor_asyncio import AsyncIOMotorClientSession
-
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.workflow.batch import Batch, GenerationEnd, StandIn
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import Now
     from jobqueue.store.mongo.database import Database
 
 _BY_STATE: Final = "batch"
@@ -37,7 +37,7 @@ _UNFINISHED: Final = {"$in": sorted(state.value for state in UNFINISHED)}
 class GenerationStore:
     """The generations of batches."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
+    def __init__(self, database: Database, now: Now = SERVER_NOW) -> None:
         self.now = now
         self._database = database
         self.collection = database.collection("batches")
@@ -59,7 +59,7 @@ class GenerationStore:
         if await self._jobs.find_one(unfinished, {"_id": 1}, hint=_BY_STATE) is not None:
             return None
 
-        async def look(session: AsyncIOMotorClientSession) -> tuple[Batch, bool] | None:
+        async def look(session: AsyncClientSession) -> tuple[Batch, bool] | None:
             found = await self.collection.find_one({"_id": ObjectId(batch_id)}, {ADDING: 0}, session=session)
             for search, hint in ((unfinished, _BY_STATE), (of_batch | {"outbox": REOPEN}, _OUTBOX)):
                 if await self._jobs.find_one(search, {"_id": 1}, hint=hint, session=session) is not None:

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError
-
 from jobqueue.store.mongo.database import guarded, new_id
+from jobqueue.store.mongo.driver import DuplicateKeyError, ReturnDocument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

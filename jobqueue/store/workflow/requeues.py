@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
-from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError
 
 from jobqueue.store.documents import documents, requeue_statements
 from jobqueue.store.documents.edition_statements import both
 from jobqueue.store.documents.statements import OPERATIONS
 from jobqueue.store.jobs.jobs import FULL_BYTES
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import DuplicateKeyError, ReturnDocument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,7 +67,7 @@ class RequeueStore:
         if job.result is not None:
             was["result"] = None
         update = requeue_statements.requeue(
-            self._jobs.now, was, changes, operation, group, reopen=reopen, waits_for=waits_for
+            self._jobs.clock.present, was, changes, operation, group, reopen=reopen, waits_for=waits_for
         )
         guard = requeue_statements.requeueable(job, FULL_BYTES)
         if operation is not None:
