@@ -45,13 +45,15 @@ _LEASE: Final = _number("$lease", 60)
 
 
 def claimable(queue: str, types: Sequence[str] | None, excluded: Sequence[str] = ()) -> Document:
-    """Match what may be claimed from a queue; ``None`` takes any type but the excluded ones."""
-    query: Document = {"queue": queue, "state": State.PENDING.value, **ADOPTED, **SOUND}
+    """Match the claimable jobs of a queue; ``None`` takes all types but the excluded ones."""
+    return {"queue": queue, "state": State.PENDING.value, **ADOPTED, **SOUND} | of_types(types, excluded)
+
+
+def of_types(types: Sequence[str] | None, excluded: Sequence[str]) -> Document:
+    """Match jobs of some types, or with ``None`` of all types but the excluded ones."""
     if types is not None:
-        query["type"] = types[0] if len(types) == 1 else {"$in": list(types)}
-    elif excluded:
-        query["type"] = {"$nin": list(excluded)}
-    return query
+        return {"type": types[0] if len(types) == 1 else {"$in": list(types)}}
+    return {"type": {"$nin": list(excluded)}} if excluded else {}
 
 
 def claim(

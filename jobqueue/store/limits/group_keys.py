@@ -1,4 +1,4 @@
-"""Giving waiting jobs the key of the group in which they count, wherever it is missing or that of another value."""
+"""Correct the group keys of waiting jobs: a key may be missing, or belong to another value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jobqueue.store.mongo.database import Database
 
 PART: Final = 5000
-"""Waiting jobs that are looked at in one step of a walk."""
+"""Waiting jobs in one step of a walk."""
 _INDEX: Final = "newestOfQueue"
 _ORDER: Final = [("insertAt", 1), ("_id", 1)]
 _AT_ONCE: Final = 200
@@ -28,7 +28,7 @@ _FIRST: Final = (datetime(1, 1, 1, tzinfo=UTC), ObjectId("0" * 24))
 
 
 class LimitKeyStore:
-    """Finds waiting jobs that are in no group, or in the wrong one, and corrects them."""
+    """Finds waiting jobs in no group or in the wrong group, and corrects their keys."""
 
     def __init__(self, database: Database) -> None:
         self._jobs = database.collection("jobs")
@@ -36,7 +36,7 @@ class LimitKeyStore:
 
     @guarded
     async def correct_new(self, queue: str, path: str, since: datetime) -> int:
-        """Correct the waiting jobs of a queue that were inserted since a date; return how many were wrong."""
+        """Correct the waiting jobs of a queue that were inserted since a date; return the number of wrong keys."""
         return await self._correct(queue, path, group_key_statements.newer(since), _INDEX)
 
     @guarded
@@ -45,11 +45,11 @@ class LimitKeyStore:
 
         Args:
             queue: its name.
-            path: by which it is limited.
-            place: where the walk has come to; ``None`` at its beginning.
+            path: the path of its limit.
+            place: the place of the walk; ``None`` at its beginning.
 
         Returns:
-            How many were wrong, and where the walk has come to; ``None`` at its end.
+            The number of wrong keys, and the new place of the walk; ``None`` at its end.
         """
         place = place or (STATES[0], *_FIRST)
         edge = await self._edge(queue, place)
@@ -62,14 +62,14 @@ class LimitKeyStore:
 
     @guarded
     async def correct_group(self, queue: str, key: str) -> int:
-        """Correct jobs that a claim from a group has found in it by mistake; return how many."""
+        """Correct jobs that have the key of a group by mistake; return their number."""
         group: Document = {"state": State.PENDING.value, KEY: key}
         path = group_key_statements.path_of(key)
         return await self._correct(queue, path, group, limit_statements.GROUP_INDEX, most=_AT_ONCE)
 
     @guarded
     async def correct_some(self, queue: str, path: str, ids: Sequence[Any]) -> int:
-        """Correct those of some jobs of a queue that wait; return how many were wrong."""
+        """Correct those of some jobs of a queue that wait; return the number of wrong keys."""
         part: Document = {"_id": {"$in": list(ids)}, "state": {"$in": list(group_key_statements.STATES)}}
         return await self._correct(queue, path, part, "_id_")
 

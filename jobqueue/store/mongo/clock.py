@@ -25,7 +25,7 @@ _SLIGHT: Final = timedelta(seconds=1)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _GOOD_SECONDS: Final = 0.02
 _TRIES: Final = 5
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 def steady() -> float:
@@ -103,7 +103,7 @@ class ServerClock:
 
     async def new_id(self) -> ObjectId:
         """Return a fresh id; later ids are greater but for the time of an answer, whatever the hosts' clocks say."""
-        seconds, rest = divmod((await self.now() - _EPOCH) // _MILLISECOND, 1000)
+        seconds, rest = divmod((await self.now() - EPOCH) // _MILLISECOND, 1000)
         count = (next(self._count) & 0xFFFFFF).to_bytes(3, "big")
         return ObjectId(struct.pack(">IH", seconds, rest) + count + secrets.token_bytes(3))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from jobqueue.store.work.claim_cursor import ClaimCursor
 
 MOST_HISTORY: Final = 100
-"""History entries kept in a job's document; older ones are moved to the `attempts` collection."""
+"""History entries in a job's document; older entries move to the `attempts` collection."""
 _COUNTED: Final = {"resetAt": 1, "logCount": 1, "logAt": 1, "attemptsMade": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatReply:
-    """What a worker learns from a heartbeat: the new end of its lease."""
+    """The answer to a heartbeat: the new end of the lease, and the number of log lines."""
 
     reset_at: datetime
-    log_count: int = field(default=0)
+    log_count: int
 
 
 class ClaimStore:
-    """Takes jobs for workers, by one atomic ``findOneAndUpdate`` each."""
+    """Claims jobs for workers, each by one atomic ``findOneAndUpdate``."""
 
     def __init__(self, database: Database) -> None:
         self._clock = database.clock
@@ -51,14 +51,14 @@ class ClaimStore:
         self.holders = RecentWorkers()
 
     async def claim(self, search: ClaimSearch, permit: ClaimPermit | None = None) -> Job | None:
-        """Claim the first job in order, or return ``None`` when there is none.
+        """Claim the first job in order, or return ``None`` if there is none.
 
-        A worker that runs a job of the queue that has to run alone gets no other such job.
+        A worker that runs a job alone gets no other such job of the queue.
 
         Raises:
             SlotTakenError: a running job has one of the permit's slots.
-            LateClaimError: nothing was claimed; with a fresh configuration there may be a job.
-            DatabaseUnavailableError: it is not known whether a job was claimed; `held` finds it later.
+            LateClaimError: the claim found nothing; with a fresh configuration it may find a job.
+            DatabaseUnavailableError: the claim may have taken a job; `held` finds that job later.
         """
         try:
             return await self._claim_first(search, permit)
@@ -76,13 +76,11 @@ class ClaimStore:
         deadline = self._deadline(search, permit)
         if permit is not None and permit.key is not None:
             where = (*limit_statements.of_group(search, permit.key), statements.CLAIM_ORDER)
-            found = await self._claim(where, search.token, begin, deadline)
-            if found is None:
+            document = await self._claim(where, search.token, begin, deadline)
+            if document is None:
                 self._refuse_late(search)
-            return None if found is None else documents.job(found)
-        index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
-        base = statements.claimable(search.queue, search.types, search.excluded)
-        base |= suspect_statements.allowed(suspects=search.suspects)
+            return None if document is None else documents.job(document)
+        base, index = limit_statements.of_queue(search)
         kind = search.queue, search.types, search.excluded, search.suspects
         cursor = self._cursors.of(kind)
         if cursor.is_due(time.monotonic()):
@@ -98,7 +96,7 @@ class ClaimStore:
 
     @guarded
     async def has_another_suspect(self, worker: str, token: str) -> bool:
-        """Return True if a worker runs a job that has to run alone under another claim than this one."""
+        """Return True if a worker runs a job alone under another claim than this one."""
         others = suspect_statements.others(worker, token)
         return await self.collection.find_one(others, {"_id": 1}, hint="lease") is not None
 
@@ -110,11 +108,11 @@ class ClaimStore:
         return {document["claim"]["token"]: str(document["_id"]) async for document in cursor}
 
     def unsettle(self, queue: str | None, priority: int | None = None) -> None:
-        """Make the next claims search from the start if a job may have come before the last position.
+        """Make the next claims look at the first job of all, if a job may have come before the last position.
 
         Args:
-            queue: where; ``None`` for anywhere.
-            priority: of a job that is new, and so the last of its priority; ``None`` for one that came back.
+            queue: the queue of the job; ``None`` for any queue.
+            priority: the priority of a new job, which is the last of its priority; ``None`` for a job that came back.
         """
         self._cursors.unsettle(queue, priority)
 
@@ -128,7 +126,7 @@ class ClaimStore:
         progress: float | None = None,
         lines: Sequence[Mapping[str, Any]] = (),
     ) -> HeartbeatReply | None:
-        """Extend a lease and take progress and log lines; ``None`` if the claim is not the current one any more."""
+        """Extend a lease and store progress and log lines; ``None`` if the claim is no longer the current one."""
         document = await self.collection.find_one_and_update(
             statements.held(job_id, queue, token),
             statements.renew(self._clock.present, progress, [dict(line) for line in lines]),
@@ -142,7 +140,7 @@ class ClaimStore:
 
     @guarded
     async def note(self, job_id: str, text: str, level: str = "warning") -> None:
-        """Add a log line of the queue's own to a job in whatever state, unless its last lines say so already."""
+        """Add a log line of the queue's own to a job in any state, unless its last lines contain the same text."""
         line = {"m": text, "level": level}
         document = await self.collection.find_one_and_update(
             {"_id": ObjectId(job_id), "logs.m": {"$ne": text}},
@@ -154,7 +152,7 @@ class ClaimStore:
             await self._keep_outside(document, [line])
 
     async def _keep_outside(self, document: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> None:
-        """Store the lines there was no room for in the document."""
+        """Store the lines for which the document has no room."""
         count = int(document.get("logCount") or 0)
         spilled = max(0, min(len(lines), count - INLINE_LOGS))
         if spilled:
@@ -169,7 +167,7 @@ class ClaimStore:
 
     @guarded
     async def _look(self, cursor: ClaimCursor, base: Document, index: str) -> None:
-        """Find the first job there is, wherever it lies: a mere look is never in the way of a claim."""
+        """Find the first job of all; a mere look is never in the way of a claim."""
         with cursor.looking():
             first = await self.collection.find_one(
                 base, {"priority": 1, "insertAt": 1}, sort=statements.CLAIM_ORDER, hint=index
@@ -204,7 +202,7 @@ class ClaimStore:
         return dict(document) if document is not None else None
 
     def _deadline(self, search: ClaimSearch, permit: ClaimPermit | None) -> datetime | None:
-        """Return the latest server time at which a job may be claimed; a fixed present makes no claim too late."""
+        """Return the latest server time for the claim; a fixed present makes no claim too late."""
         ends = []
         if permit is not None and permit.deadline is not None:
             ends.append(permit.deadline)
@@ -218,7 +216,7 @@ class ClaimStore:
 
     @guarded
     async def _pass_over(self, where: tuple[Document, str, list[tuple[str, int]]]) -> bool:
-        """Take the first job out of the way whose document has no room for a claim; tell whether there is one."""
+        """Disown the first job whose document has no room for a claim; return True if there is one."""
         query, index, order = where
         document = await self.collection.find_one_and_update(
             {"$and": [query, external_statements.oversized(FULL_BYTES)]},
@@ -230,10 +228,10 @@ class ClaimStore:
         return document is not None
 
     async def _look_up(self, token: str, error: PyMongoError) -> Document:
-        """Find the job that was claimed although its reply was lost.
+        """Find the job of a claim whose reply was lost.
 
         Raises:
-            DatabaseUnavailableError: there is none yet; a late one is found by `held`.
+            DatabaseUnavailableError: there is no such job yet; `held` finds a late one.
         """
         with translated():
             document = await self.collection.find_one({"state": "processing", "claim.token": token}, hint="lease")

@@ -1,4 +1,4 @@
-"""Find the running jobs of a worker, and keep the notes that reapers leave on them."""
+"""The running jobs of a worker, and the notes that reapers leave on them."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class WorkerJobs:
 
     Attributes:
         jobs: by the name of the worker.
-        signed_at: by the name of a process, its own last sign of life.
-        now: the server's time at which all this was read, at the earliest.
+        signed_at: the last sign of life of each process, by name.
+        now: the earliest server's time at which the jobs were read.
     """
 
     jobs: dict[str, list[Neighbour]]
@@ -55,7 +55,7 @@ class NeighbourStore:
 
     @guarded
     async def of(self, workers: Collection[str]) -> WorkerJobs:
-        """Return the running jobs of workers, and when those of them that are processes gave their last sign."""
+        """Return the running jobs of workers, and the last signs of life of the processes among them."""
         present = {"$add": [self._clock.present, 0]}
         jobs: dict[str, list[Neighbour]] = {}
         now: datetime | None = None
@@ -72,12 +72,12 @@ class NeighbourStore:
 
     @guarded
     async def mark(self, group: Sequence[Neighbour]) -> None:
-        """Note on jobs, unless they are renewed meanwhile, that they ran beside each other when their worker died."""
+        """Note on jobs that they ran beside each other when their worker died; a renewed job gets no note."""
         await self._jobs.bulk_write([UpdateOne(*_mark(neighbour)) for neighbour in group], ordered=False)
 
     @guarded
     async def busy_with_suspects(self) -> set[str]:
-        """Return the names of the workers that run a job that has to run alone."""
+        """Return the names of the workers that run a job alone."""
         cursor = self._jobs.find(suspect_statements.running(), {"claim.worker": 1}, hint=INDEX)
         return {str((document.get("claim") or {}).get("worker")) async for document in cursor}
 
@@ -88,7 +88,7 @@ def _mark(neighbour: Neighbour) -> tuple[Document, Document]:
 
 
 def _neighbour(document: Document) -> Neighbour | None:
-    """Return a job as a neighbour; a job that another tool has spoilt is none."""
+    """Return a job as a neighbour; ``None`` for a job that another tool has spoilt."""
     job = documents.job(document)
     if job.claim is None or job.start_at is None or job.reset_at is None:
         return None

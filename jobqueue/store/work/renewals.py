@@ -1,4 +1,4 @@
-"""Renewals of many leases in one round trip, over a connection of their own."""
+"""Renewals of many leases in one round trip, over their own connection."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from jobqueue.store.work.lease_table import Lease
 
 CALL_SECONDS: Final = 5.0
-"""The longest time that one renewal of a group may take."""
+"""The time limit of a renewal of a group."""
 _BY_ID: Final = [("_id", 1)]
 _SELECTION_SECONDS: Final = 0.25
-"""How long to wait for a primary before looking around; one that is slow is known already, and waited for."""
+"""The wait for an unknown primary before a look around; a slow primary is known already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +36,8 @@ class RenewalReply:
 
     Attributes:
         renewed: leases that go on.
-        gone: leases whose claims are not held any more.
-        refused: leases that the server could not renew, and why.
+        gone: leases whose claims are lost.
+        refused: leases that the server could not renew, each with the reason.
         unsure: leases that are still held, and perhaps not renewed.
     """
 
@@ -48,19 +48,19 @@ class RenewalReply:
 
 
 class RenewalConnection:
-    """A connection for renewals. The database may well be away when it is made.
+    """A connection for renewals, which can be made while the database is away.
 
     Args:
         url: of MongoDB.
         name: of the database.
 
     Raises:
-        PyMongoError: the URL cannot be used, or the hosts it stands for cannot be looked up.
+        PyMongoError: the URL cannot be used, or its hosts cannot be looked up.
     """
 
     def __init__(self, url: str, name: str) -> None:
         self._client = connections.renewals(url, CALL_SECONDS)
-        # A read must see what the write before has seen, also what no majority has yet.
+        # A read must see all that the write before has seen, with or without a majority.
         self._jobs = self._client.get_database(name).get_collection(
             "jobs",
             read_preference=ReadPreference.PRIMARY,
@@ -70,7 +70,7 @@ class RenewalConnection:
         self.outage = Outage(self._client)
 
     def ping(self) -> None:
-        """Get to know the members of the replica set, before they are away."""
+        """Learn the members of the replica set, before they are away."""
         self._client.admin.command("ping")
         self.outage.ended()
 
@@ -79,7 +79,7 @@ class RenewalConnection:
         self._client.close()
 
     def renew(self, leases: Sequence[Lease]) -> RenewalReply:
-        """Renew leases by one bulk of guarded updates; each is refused for itself.
+        """Renew leases by one bulk of guarded updates; the server may refuse each update.
 
         Raises:
             PyMongoError: the group as a whole could not be renewed.
@@ -105,7 +105,7 @@ class RenewalConnection:
         still = [lease for lease in accepted if lease.token in held]
         gone = [lease for lease in accepted if lease.token not in held]
         if len(still) > matched:
-            # A new primary may know nothing of what ended a claim on the one before.
+            # A new primary may lack the write that ended a claim on the primary before.
             return RenewalReply(renewed=(), gone=gone, refused=complaints, unsure=still)
         return RenewalReply(renewed=still, gone=gone, refused=complaints)
 
@@ -117,7 +117,7 @@ class RenewalConnection:
         }
 
     def _find_primary(self) -> None:
-        """Make the driver look for a primary, for a moment, if it knows of none."""
+        """Make the driver look for a primary for a moment, if it knows none."""
         if not self._client.topology_description.has_writable_server():
             with timeout(_SELECTION_SECONDS):
                 self._client.admin.command("ping")

@@ -1,4 +1,4 @@
-"""The `workers` collection: who claims from which queues, as far as it was heard of lately."""
+"""The `workers` collection: the workers that gave a sign of life lately, and the jobs that they claim."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from jobqueue.store.mongo.database import Database
 
 ALIVE_SECONDS: Final = 30.0
-"""How long after its last sign a worker counts as alive."""
+"""Seconds for which a worker counts as alive after its last sign."""
 _KEPT_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """One thing that a worker claims: jobs of a queue, of some types or (``None``) of any but the excluded ones."""
+    """A claim of a worker on jobs of a queue: of some types or, with ``None``, of all but the excluded types."""
 
     queue: str
     types: tuple[str, ...] | None
     excluded: tuple[str, ...] = ()
 
     def takes(self, queue: str, kind: str) -> bool:
-        """Tell whether a job of this queue and type is one for it."""
+        """Return True if the worker claims jobs of this queue and type."""
         is_type = kind in self.types if self.types is not None else kind not in self.excluded
         return queue == self.queue and is_type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """A worker, what it claims, and when it was last heard of."""
+    """A worker, its registrations, and the time of its last sign of life."""
 
     name: str
     posts: tuple[Registration, ...]
@@ -45,8 +45,8 @@ class Worker:
 class WorkerStore:
     """Documents ``{_id: name, posts: [{queue, types, excluded}], at, expireAt, isProcess?}``.
 
-    They are gone a day after their last sign. A process signs for itself, and also for the workers that poll it: only
-    its own sign says that the worker lives.
+    A document expires a day after the last sign. A process signs for itself, and for the workers that poll it. Only
+    the sign of a worker's own process shows that the worker lives.
     """
 
     def __init__(self, database: Database) -> None:
@@ -55,7 +55,7 @@ class WorkerStore:
 
     @guarded
     async def sign(self, posts: dict[str, Sequence[Registration]], *, process: str | None = None) -> None:
-        """Note that these workers are there and what they claim; one of them may be the process that says so."""
+        """Note the signs of life of workers and their registrations; ``process`` is the one that signs for itself."""
         if posts:
             await self.collection.bulk_write(
                 [
@@ -67,12 +67,12 @@ class WorkerStore:
 
     @guarded
     async def leave(self, names: Sequence[str]) -> None:
-        """Note that these workers have gone."""
+        """Forget workers that have left."""
         await self.collection.delete_many({"_id": {"$in": list(names)}})
 
     @guarded
     async def alive(self) -> list[Worker]:
-        """Return the workers that were heard of within `ALIVE_SECONDS`."""
+        """Return the workers whose last sign is at most `ALIVE_SECONDS` old."""
         recent = {"$gte": ["$at", {"$subtract": [self._clock.present, int(ALIVE_SECONDS * 1000)]}]}
         return [_worker(document) async for document in self.collection.find({"$expr": recent})]
 
