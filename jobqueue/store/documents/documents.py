@@ -1,9 +1,9 @@
-"""Documents of the `jobs` and `config` collections from and to what the domain knows."""
+"""Documents of the `jobs` collection to and from jobs of the domain."""
 
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from bson import ObjectId
@@ -16,18 +16,22 @@ from jobqueue.domain.jobs.attributes import attributes
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Children, Job, NewJob, children
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.queues.queue import QueueConfig
+from jobqueue.store.mongo.clock import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.jobs.backoff import Backoff
+    from jobqueue.store.documents.statements import Document
 
-Document = dict[str, Any]
 Tick = tuple[str, datetime]
-"""The name of a schedule, and the moment for which it makes a job."""
+"""The name of a schedule, and the date of one of its jobs."""
+LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
+"""A projection that leaves out the fields that can be large."""
+CHILD_FIELDS: Final = ("onComplete", "onSuccess", "onFailure")
+"""The fields of child jobs and of the callbacks of a batch."""
 Kind = TypeVar("Kind", State, Outcome)
 _DEFAULTS: Final = QueueConfig()
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _LARGEST: Final = 2**63 - 1
 
 
@@ -44,18 +48,18 @@ def new_document(
     """Return the document of a new job whose defaults are filled in.
 
     Args:
-        new: every field that has a queue default is set.
+        new: the job.
         job_id: 24 hex digits.
         now: the server's time.
-        parent_id: the job this one is a child of.
-        batch_id: the batch it belongs to.
-        limit_key: the group in which it counts, if the limits of its queue hold for groups.
-        extra: fields that only some jobs have, as they are stored.
+        parent_id: the parent of a child.
+        batch_id: the batch of the job.
+        limit_key: the key of its group, if the limits of its queue hold for groups.
+        extra: fields of some jobs only, as they are stored.
     """
     due = new.delay_til or (now + timedelta(seconds=new.delay) if new.delay else None)
     more = dict(extra or {})
     if new.depends_on:
-        # It may be due before what it depends on has succeeded: then nothing but that is to start it.
+        # The job may be due before its dependencies succeed: only their success may start it.
         more = {"waitsFor": [ObjectId(parent) for parent in new.depends_on], "heldTil": due} | more
         if new.dependency_policy is not None:
             more["dependencyPolicy"] = new.dependency_policy
@@ -101,37 +105,37 @@ def new_document(
 
 
 def child_id(parent: Job, slot: str) -> str:
-    """Return the id of a child: the same whoever creates it, however often, for one run of the parent."""
+    """Return the id of a child, which is the same for all creations in one run of the parent."""
     return derived_id(parent.end_at or parent.insert_at, f"{parent.id}:{parent.run}:{slot}")
 
 
 def derived_id(moment: datetime, text: str) -> str:
-    """Return the id of a job that is created because of something: the same for the same thing."""
+    """Return the id of a job with a cause, which is the same for the same text."""
     seconds = int(moment.timestamp()).to_bytes(4, "big")
     return (seconds + hashlib.sha256(text.encode()).digest()[:8]).hex()
 
 
 def numbered_ids(first: str, count: int) -> list[str]:
-    """Return ids in ascending order: the same ones for the same first id, which is none of them."""
+    """Return ids in ascending order, derived from an id that is none of them."""
     stem = bytes.fromhex(first)[:4] + hashlib.sha256(first.encode()).digest()[:5]
     return [(stem + place.to_bytes(3, "big")).hex() for place in range(count)]
 
 
 def callback_of(batch_id: str, event: str, generation: int, counts: Mapping[str, int]) -> Document:
-    """Return the fields that only a job has that a batch asked for."""
+    """Return the fields of a callback of a batch."""
     held = {"batchId": ObjectId(batch_id), "event": event, "generation": generation, "counts": dict(counts)}
     return {"callbackOf": held}
 
 
 def tick_id(incarnation: str, tick: datetime) -> str:
-    """Return the id of the job for one tick of one incarnation of a schedule: the same whoever makes it."""
+    """Return the id of the job for one tick of one incarnation of a schedule."""
     moment = round(tick.timestamp() * 1000)
     digest = hashlib.sha256(f"{incarnation}:{moment}".encode()).digest()
     return ((moment // 1000 % 2**32).to_bytes(4, "big") + digest[:8]).hex()
 
 
 def job(document: Mapping[str, Any]) -> Job:
-    """Return the job of a document; fields that are missing or odd get their defaults."""
+    """Return the job of a document; missing and odd fields get their defaults."""
     get = document.get
     return Job(
         id=str(document["_id"]),
@@ -146,7 +150,7 @@ def job(document: Mapping[str, Any]) -> Job:
         delay=_number(get("delay"), 0),
         lease=_number(get("lease"), _DEFAULTS.lease),
         timeout=None if get("timeout") is None else _number(get("timeout"), 0),
-        insert_at=date_or_none(get("insertAt")) or _EPOCH,
+        insert_at=date_or_none(get("insertAt")) or EPOCH,
         start_at=date_or_none(get("startAt")),
         end_at=date_or_none(get("endAt")),
         delay_til=date_or_none(get("delayTil")),
@@ -187,7 +191,7 @@ def job(document: Mapping[str, Any]) -> Job:
 def log_line(line: Mapping[str, Any]) -> LogLine:
     """Return the log line of a document."""
     return LogLine(
-        t=date_or_none(line.get("t")) or _EPOCH,
+        t=date_or_none(line.get("t")) or EPOCH,
         m=str(line.get("m", "")),
         level=_text(line.get("level")),
         attempt=None if line.get("attempt") is None else _whole(line["attempt"], 0),
@@ -215,13 +219,13 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
 
 def children_document(jobs: Children) -> Any:
     """Return child jobs as they are stored."""
-    if jobs is None or isinstance(jobs, NewJob):
-        return None if jobs is None else plain(jobs)
-    return [plain(job) for job in jobs]
+    if jobs is None:
+        return None
+    return plain(jobs) if isinstance(jobs, NewJob) else [plain(job) for job in jobs]
 
 
 def plain(new: NewJob) -> Document:
-    """Return the document that describes a job to be made later."""
+    """Return the stored description of a future job."""
     shown = json_form.new_job(new)
     if new.data:
         shown["data"] = dict(new.data)
@@ -240,22 +244,19 @@ def plain(new: NewJob) -> Document:
 
 
 def children_of(stored: Any, path: str) -> Children:
-    """Return child jobs from how they are stored, none if that cannot be understood."""
+    """Return child jobs from their stored form, none if it cannot be read."""
     if not stored:
         return None
     try:
-        return children(
-            [json_form.snake_children(child) for child in stored]
-            if isinstance(stored, list)
-            else json_form.snake_children(stored),
-            path,
-        )
+        is_list = isinstance(stored, list)
+        described = list(map(json_form.snake_children, stored)) if is_list else json_form.snake_children(stored)
+        return children(described, path)
     except (InvalidInputError, TooLargeError, AttributeError, TypeError):
         return None
 
 
 def job_error(stored: object) -> JobError | None:
-    """Return why a job did not succeed, from its stored form."""
+    """Return the error of a job from its stored form."""
     if not stored or not isinstance(stored, dict):
         return None
     trace = stored.get("trace")
@@ -270,13 +271,11 @@ def _claim(stored: Mapping[str, Any]) -> Claim | None:
     token = _text(stored.get("token"))
     if token is None:
         return None
-    lease = _number(stored.get("lease"), 0)
-    margin = max(_number(stored.get("margin"), 0), 0)
     return Claim(
         token=token,
         worker=_text(stored.get("worker")) or "",
-        own_lease=lease or None,
-        margin=margin,
+        own_lease=_number(stored.get("lease"), 0) or None,
+        margin=max(_number(stored.get("margin"), 0), 0),
         beside=date_or_none(stored.get("beside")),
     )
 
@@ -304,12 +303,12 @@ def _member(kind: type[Kind], stored: object) -> Kind | None:
 
 
 def state(stored: object) -> State:
-    """Return the state of a job; whatever another tool has made of that, the job is not over."""
+    """Return the state of a job; a spoilt state does not end the job."""
     return _member(State, stored) or State.PENDING
 
 
 def date_or_none(stored: object) -> datetime | None:
-    """Return a date, or ``None`` for what is none or beyond what Python knows."""
+    """Return a date, or ``None`` for any other value and for a date beyond Python's range."""
     return stored if isinstance(stored, datetime) else None
 
 
@@ -330,12 +329,12 @@ def _ids(stored: object) -> tuple[str, ...]:
 
 
 def mapping(stored: object) -> dict[str, Any]:
-    """Return an object as it is, and an empty one for anything else."""
+    """Return an object as it is, and an empty object for any other value."""
     return stored if isinstance(stored, dict) else {}
 
 
 def _whole(stored: object, default: int) -> int:
-    """Return a whole number that JSON and MongoDB can take; another tool may have written a larger one."""
+    """Return a whole number that JSON and MongoDB can take; another tool may have stored a larger number."""
     return int(min(max(_number(stored, default), -_LARGEST), _LARGEST))
 
 

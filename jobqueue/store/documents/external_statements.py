@@ -1,6 +1,6 @@
 """Filters and updates for documents that another tool has put into `jobs`, as named pure functions.
 
-What this package writes always says in ``run`` how often it was requeued. So what lacks that is foreign.
+Every document of this package has the number of its requeues in ``run``. A document without it is foreign.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ WAS: Final = "was"
 
 
 def foreign() -> Document:
-    """Match all of them."""
+    """Match all foreign documents."""
     return {"run": None}
 
 
 def unchanged(document: Mapping[str, Any]) -> Document:
-    """Match a foreign document that nobody has taken over, or given another state, since it was read."""
+    """Match a foreign document that is still foreign, and in the state that was read."""
     return {"_id": {"$eq": document["_id"]}, "run": None, "state": {"$eq": document.get("state")}}
 
 
 def changed(document: Mapping[str, Any], fields: Document, obsolete: Sequence[str]) -> Document:
-    """Return the update that gives a document the fields it should have; those it has already are left alone."""
+    """Return the update that gives a document its proper fields; fields that are right stay untouched."""
     differing = {
         name: value for name, value in fields.items() if name not in document or not _is(document[name], value)
     }
@@ -43,39 +43,39 @@ def changed(document: Mapping[str, Any], fields: Document, obsolete: Sequence[st
 
 
 def hide(to: ObjectId) -> list[Document]:
-    """Make a document nothing but the place where one with another ``_id`` can be made of it."""
+    """Wrap a document in another one, from which a document with a new ``_id`` is made."""
     hidden = {"_id": "$_id", "queue": "$queue", MOVED: {"$literal": to}, WAS: "$$ROOT"}
     return [{"$replaceWith": hidden}]
 
 
 def seen(document: Mapping[str, Any]) -> Document:
-    """Match a foreign document as `unchanged` does, unless it has been hidden since: hidden again, it would be two."""
+    """Match a foreign document as `unchanged` does, unless it is hidden: hidden again, it would become two."""
     is_hidden = [{"$eq": [{"$type": f"${MOVED}"}, "objectId"]}, {"$eq": [{"$type": f"${WAS}"}, "object"]}]
     return unchanged(document) | {"$expr": {"$not": [{"$and": is_hidden}]}}
 
 
 def hidden(document: Mapping[str, Any]) -> Document:
-    """Match a document that is hidden."""
+    """Match a hidden document."""
     return {"_id": {"$eq": document["_id"]}, "run": None, MOVED: document[MOVED]}
 
 
 def moved() -> Document:
-    """Leave of a hidden document only where it has gone."""
+    """Reduce a hidden document to the place of its successor."""
     return {"$set": {"run": 0}, "$unset": {WAS: ""}}
 
 
 def disown() -> Document:
-    """Make a document foreign again, so that it is looked at anew; that makes none larger."""
+    """Make a document foreign again, so that it is checked anew; that makes no document larger."""
     return {"$rename": {"run": HAD}}
 
 
 def oversized(least_bytes: int) -> Document:
-    """Match documents that may have no room for what happens to a job."""
+    """Match documents that may have no room for the changes of a running job."""
     return {"$expr": {"$gte": [{"$bsonSize": "$$ROOT"}, least_bytes]}}
 
 
 def unknown_claim(job_id: str, token: str | None) -> Document:
-    """Match a running job that has no claim, or one that its history does not know: nobody can end that."""
+    """Match a running job without a claim, or with a claim that its history lacks: no worker can end that job."""
     claim: Document = {"claim.token": {"$not": {"$type": "string"}}}
     if token is not None:
         claim = {"claim.token": token, "history.token": {"$ne": token}}

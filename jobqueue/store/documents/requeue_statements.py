@@ -1,11 +1,11 @@
 """Filters and updates that start a job anew, as named pure functions; ``now`` as in `statements`.
 
-A requeue writes into the job, in the same update, what has to follow from it.
+A requeue writes the work that follows from it into the job, in the same update.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bson import ObjectId
 
@@ -23,30 +23,24 @@ if TYPE_CHECKING:
 
 
 def notes(*, reopen: bool = True) -> Document:
-    """Return what a job says that has to follow from its requeue: it is written together with that.
-
-    Args:
-        reopen: open its batch, if it has one and that has finished.
-    """
-    parts: list[Any] = [{"$cond": [{"$eq": ["$dependents", True]}, [REVIVE], []]}]
-    if reopen:
-        parts.insert(0, {"$cond": [{"$gt": ["$batchId", None]}, [REOPEN], []]})
-    return {"$concatArrays": parts}
+    """Return the notes of the work that follows from a requeue; ``reopen`` opens a finished batch of the job."""
+    reopening = [{"$cond": [{"$gt": ["$batchId", None]}, [REOPEN], []]}] if reopen else []
+    return {"$concatArrays": [*reopening, {"$cond": [{"$eq": ["$dependents", True]}, [REVIVE], []]}]}
 
 
 def asking(job: Job, note: str) -> Document:
-    """Match a job whose requeue has a note that is not carried out yet."""
+    """Match a job whose requeue has an open note."""
     return same_run(job.id, job.queue, job.run) | {"outbox": note}
 
 
 def carried_out(note: str) -> list[Document]:
-    """Take off a note that is carried out; what the end of the job has added meanwhile stays."""
+    """Remove a note that is carried out; notes of the job's end stay."""
     rest = {"$filter": {"input": array("$outbox"), "cond": {"$ne": ["$$this", note]}}}
     return [{"$set": {"outbox": rest}}, drop_empty_outbox()]
 
 
 def requeued(now: Now) -> Document:
-    """Return the history entry of a job that is started anew by a person's will."""
+    """Return the history entry of a requeue."""
     return {
         "attempt": number("$attemptsMade", 0),
         "token": None,
@@ -69,7 +63,7 @@ def requeue(
     reopen: bool = True,
     waits_for: Sequence[str] = (),
 ) -> list[Document]:
-    """Start a job anew by a person's will: attempts from nothing, history kept, replaced values noted in it."""
+    """Start a job anew: no attempts, and the same history with an entry of the replaced values."""
     waiting = {"$concatArrays": [notes(reopen=reopen), ["check"]]}
     entry = requeued(now)
     if operation is not None:
@@ -108,7 +102,7 @@ def requeue(
 
 
 def requeueable(job: Job, most_bytes: int) -> Document:
-    """Match a job that may be requeued, nobody having done so yet, and whose document has room for what is replaced."""
+    """Match a job for a requeue: in the same run, with an empty outbox, and with room for the replaced values."""
     return same_run(job.id, job.queue, job.run) | {
         "state": job.state.value,
         "outbox": {"$exists": False},

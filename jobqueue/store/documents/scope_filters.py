@@ -15,11 +15,11 @@ _WILD: Final = re.compile(r"[*?]")
 
 
 def clauses(scope: Scope, *, by_index: bool = False) -> list[Document]:
-    """Return what a job must match, all of it, to be in a scope; for an ``$and`` beside what a caller asks for.
+    """Return the filters that every job of a scope matches, for an ``$and``.
 
     Args:
         scope: of the caller.
-        by_index: only what an index tells, to estimate the cost. No job may be shown or changed by that.
+        by_index: only filters by an index, to estimate the cost. They must not select jobs for a reply or a change.
     """
     required: list[Document] = []
     if scope.queues:
@@ -33,7 +33,7 @@ def clauses(scope: Scope, *, by_index: bool = False) -> list[Document]:
 
 
 def is_wild(scope: Scope) -> bool:
-    """Tell whether a scope has patterns for names of queues."""
+    """Return True if a scope has patterns for names of queues."""
     return any(_WILD.search(glob) for glob in scope.queues)
 
 
@@ -44,6 +44,6 @@ def within(query: Document, scope: Scope) -> Document:
 
 
 def _anchored(glob: str) -> str:
-    """Return a pattern for MongoDB that begins with what an index can be searched by."""
+    """Return a pattern of MongoDB with a fixed beginning, by which an index can be searched."""
     body = re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".")
     return f"^{body}$"

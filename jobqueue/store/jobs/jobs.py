@@ -63,7 +63,9 @@ class JobStore:
         self.editions = EditionStore(database, self.history)
         self.readers = ReaderStore(database)
         self._insert: Batcher[Document, None] = Batcher(self._insert_batch)
-        self._apply: Batcher[JobTransition, AppliedTransition | None] = Batcher(Transitions(database).apply)
+        self._apply: Batcher[JobTransition, AppliedTransition | None] = Batcher(
+            Transitions(self.collection, self.clock).apply
+        )
 
     @guarded
     async def insert(

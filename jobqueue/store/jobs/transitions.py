@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.transitions import Transition
     from jobqueue.store.documents.statements import Document
-    from jobqueue.store.mongo.database import Database
+    from jobqueue.store.mongo.clock import ServerClock
+    from jobqueue.store.mongo.driver import AsyncCollection
 
 _MARK: Final = "mark"
 _BAD_VALUE: Final = 2
@@ -63,9 +64,9 @@ class AppliedTransition:
 class Transitions:
     """Applies transitions, each by one guarded update."""
 
-    def __init__(self, database: Database) -> None:
-        self._collection = database.collection("jobs")
-        self._clock = database.clock
+    def __init__(self, collection: AsyncCollection[Any], clock: ServerClock) -> None:
+        self._collection = collection
+        self._clock = clock
 
     async def apply(self, changes: Sequence[JobTransition]) -> list[AppliedTransition | BaseException | None]:
         """Make transitions happen whose guards hold.
