@@ -12,6 +12,7 @@ from jobqueue.store.documents import statements
 from jobqueue.store.mongo.clock import EPOCH
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
@@ -28,7 +29,17 @@ _REMEMBERED_OF_ATTEMPTS: Final = ("token", "readyAt", "startAt", "endAt", "outco
 
 def waiting(queue: str) -> Document:
     """Match the waiting jobs of a queue."""
-    return {"queue": queue, "state": {"$in": sorted(state.value for state in WAITING)}}
+    return {"queue": queue, "state": statements.state_in(WAITING)}
+
+
+def count_by_queue(states: Iterable[State]) -> list[Document]:
+    """Count the jobs of each queue in each of some states; the index answers it alone."""
+    return [
+        # With any name of a queue the index is enough; without that the documents are read.
+        {"$match": {"queue": {"$gte": ""}, "state": statements.state_in(states)}},
+        {"$project": {"_id": 0, "queue": 1, "state": 1}},
+        {"$group": {"_id": {"queue": "$queue", "state": "$state"}, "count": {"$sum": 1}}},
+    ]
 
 
 def oldest(queue: str) -> list[tuple[Document, str]]:

@@ -12,7 +12,7 @@ from bson import ObjectId
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import REOPEN, REVIVE
 from jobqueue.store.documents.statements import OPERATIONS, UNREAD, drop_empty_outbox, marked, same_run
-from jobqueue.store.mongo.tolerant import array, number
+from jobqueue.store.mongo.tolerant import array, number, without
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,13 +35,17 @@ def asking(job: Job, note: str) -> Document:
 
 def carried_out(note: str) -> list[Document]:
     """Remove a note that is carried out; notes of the job's end stay."""
-    rest = {"$filter": {"input": array("$outbox"), "cond": {"$ne": ["$$this", note]}}}
-    return [{"$set": {"outbox": rest}}, drop_empty_outbox()]
+    return [{"$set": {"outbox": without("$outbox", [note])}}, drop_empty_outbox()]
 
 
-def requeued(now: Now) -> Document:
-    """Return the history entry of a requeue."""
-    return {
+def restarted(now: Now, **noted: Any) -> Document:
+    """Return the fields of a job that begins anew, with an entry in its history.
+
+    Args:
+        now: as in `statements`.
+        noted: more fields of the entry.
+    """
+    entry = {
         "attempt": number("$attemptsMade", 0),
         "token": None,
         "worker": None,
@@ -50,6 +54,21 @@ def requeued(now: Now) -> Document:
         "outcome": "requeue",
         "error": None,
         "code": None,
+    }
+    return {
+        "attemptsMade": 0,
+        "crashes": "$$REMOVE",
+        "retries": "$$REMOVE",
+        "progress": 0,
+        "error": None,
+        "result": None,
+        "startAt": None,
+        "endAt": None,
+        "delayTil": None,
+        "unmet": "$$REMOVE",
+        "fingerprint": "$$REMOVE",
+        "run": {"$add": [number("$run", 0), 1]},
+        "history": {"$concatArrays": [array("$history"), [entry | noted]]},
     }
 
 
@@ -65,11 +84,9 @@ def requeue(
 ) -> list[Document]:
     """Start a job anew: no attempts, and the same history with an entry of the replaced values."""
     waiting = {"$concatArrays": [notes(reopen=reopen), ["check"]]}
-    entry = requeued(now)
-    if operation is not None:
-        entry["operation"] = ObjectId(operation)
+    noted: Document = {} if operation is None else {"operation": ObjectId(operation)}
     if was:
-        entry["was"] = {name: f"${name}" for name in was}
+        noted["was"] = {name: f"${name}" for name in was}
     return [
         {
             "$set": {
@@ -77,22 +94,10 @@ def requeue(
                 **(group or {}),
                 "state": (State.DELAYED if waits_for else State.PENDING).value,
                 **({} if waits_for else {"readyAt": now}),
-                "attemptsMade": 0,
-                "crashes": "$$REMOVE",
-                "retries": "$$REMOVE",
-                "progress": 0,
-                "error": None,
-                "result": None,
-                "startAt": None,
-                "endAt": None,
-                "delayTil": None,
+                **restarted(now, **noted),
                 "waitsFor": [ObjectId(parent) for parent in waits_for] or "$$REMOVE",
-                "unmet": "$$REMOVE",
                 "heldTil": "$$REMOVE",
-                "fingerprint": "$$REMOVE",
                 UNREAD: "$$REMOVE",
-                "run": {"$add": [number("$run", 0), 1]},
-                "history": {"$concatArrays": [array("$history"), [entry]]},
                 "outbox": waiting if waits_for else notes(reopen=reopen),
                 **({} if operation is None else {OPERATIONS: marked(operation)}),
             }

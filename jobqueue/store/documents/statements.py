@@ -17,9 +17,10 @@ from jobqueue.domain.jobs.transitions import DEPENDENTS, UNSET, Transition
 from jobqueue.store.documents import suspect_statements, unsound_statements
 from jobqueue.store.mongo.tolerant import array as _array
 from jobqueue.store.mongo.tolerant import number as _number
+from jobqueue.store.mongo.tolerant import unless_empty
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from jobqueue.store.mongo.clock import Now
 
@@ -40,6 +41,11 @@ CLAIM_TYPE_INDEX: Final = "claimType"
 READY_INDEX: Final = "ready"
 _MILLISECONDS: Final = 1000
 _LEASE: Final = _number("$lease", 60)
+
+
+def state_in(states: Iterable[State]) -> Document:
+    """Return the condition that a state is one of several."""
+    return {"$in": sorted(state.value for state in states)}
 
 
 def claimable(queue: str, types: Sequence[str] | None, excluded: Sequence[str] = ()) -> Document:
@@ -314,7 +320,7 @@ def expired(now: Now, patience: float) -> Document:
 
 def drop_empty_outbox() -> Document:
     """Return the stage that drops an empty outbox, so that the index holds only jobs with open notes."""
-    return {"$set": {"outbox": {"$cond": [{"$eq": ["$outbox", []]}, "$$REMOVE", "$outbox"]}}}
+    return {"$set": {"outbox": unless_empty("$outbox")}}
 
 
 def spillable(job_id: str, state: State, least_bytes: int) -> Document:
@@ -346,18 +352,18 @@ def patch(changes: Document, now: Now, group: Document | None = None) -> list[Do
 def patchable(job_id: str, queue: str, *, waiting_only: bool) -> Document:
     """Match a job that a person may change."""
     states = WAITING if waiting_only else set(State) - {State.PROCESSING}
-    return {"_id": ObjectId(job_id), "queue": queue, "state": {"$in": sorted(state.value for state in states)}}
+    return {"_id": ObjectId(job_id), "queue": queue, "state": state_in(states)}
 
 
 def deletable(job_id: str, queue: str) -> Document:
     """Match a job that may be deleted: not processing, and with an empty outbox."""
-    states = sorted(state.value for state in set(State) - {State.PROCESSING})
-    return {"_id": ObjectId(job_id), "queue": queue, "state": {"$in": states}, "outbox": {"$exists": False}}
+    states = state_in(set(State) - {State.PROCESSING})
+    return {"_id": ObjectId(job_id), "queue": queue, "state": states, "outbox": {"$exists": False}}
 
 
 def key_holder(queue: str, key: str) -> Document:
     """Match the unfinished job that holds a key."""
-    return {"queue": queue, "key": key, "state": {"$in": sorted(state.value for state in UNFINISHED)}}
+    return {"queue": queue, "key": key, "state": state_in(UNFINISHED)}
 
 
 def ready() -> Document:

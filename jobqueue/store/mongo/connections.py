@@ -91,6 +91,11 @@ class StreamClient:
         self._application, self._pool = application, pool
         self._client: AsyncMongoClient[Any] | None = None
 
+    async def watch_jobs(self, pipeline: Sequence[Mapping[str, Any]], after: str | None, **options: Any) -> Any:
+        """Return a change stream of jobs that begins after a position or, with ``None``, now."""
+        start = {} if after is None else {"resume_after": {"_data": after}}
+        return await self.watch(pipeline, collection="jobs", **start, **options)
+
     async def watch(
         self, pipeline: Sequence[Mapping[str, Any]], *, collection: str | None = None, **options: Any
     ) -> Any:

@@ -112,6 +112,11 @@ def guarded(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     return inner
 
 
+async def exists(collection: AsyncCollection[Any], query: Mapping[str, Any], **options: Any) -> bool:
+    """Tell whether a document matches; options as of `find_one`."""
+    return await collection.find_one(query, {"_id": 1}, **options) is not None
+
+
 def brief(error: BaseException) -> str:
     """Return one line of an error of the driver, without the dump of the topology and without credentials."""
     line = re.split(r", Timeout:|, full error:|\(configured timeouts:", str(error))[0].splitlines()
