@@ -21,7 +21,7 @@ from jobqueue.domain.workflow.batch import is_ref
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ASIDE: Final = "setAside"
+REJECTED: Final = "setAside"
 """The field that says why the rest of a document is kept elsewhere."""
 _PLAIN: Final = ("type", "queue", "key", "delay", "delayTil", "dependsOn", "dependencyPolicy")
 _CHILDREN: Final = ("onComplete", "onSuccess", "onFailure")
@@ -74,8 +74,8 @@ def read(given: Mapping[str, Any], size: int) -> ParsedDocument:
     except (TooLargeError, RecursionError) as error:
         problems[""] = [str(error)]
     problems |= _content(given, size) | _relatives(given)
-    if isinstance(given.get(ASIDE), str):
-        problems = {"": [given[ASIDE]]}
+    if isinstance(given.get(REJECTED), str):
+        problems = {"": [given[REJECTED]]}
     return ParsedDocument(new=None if problems else new, problems=problems, notes=notes)
 
 

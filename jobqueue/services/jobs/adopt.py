@@ -60,7 +60,7 @@ class Adopter:
         """
         more = False
         await self._store.mark_spoilt()
-        async for some in self._store.found():
+        async for some in self._store.pages():
             done = await asyncio.gather(*(self._take(one) for one in some), return_exceptions=True)
             for one in done:
                 if isinstance(one, BaseException):
@@ -76,15 +76,15 @@ class Adopter:
             raise
         except Exception as error:
             log.exception("a document of another tool cannot be taken over", id=str(document["_id"]))
-            return await self._put_aside(document, f"it cannot be changed: {type(error).__name__}")
+            return await self._reject(document, f"it cannot be changed: {type(error).__name__}")
 
-    async def _put_aside(self, document: dict[str, Any], why: str) -> bool:
+    async def _reject(self, document: dict[str, Any], why: str) -> bool:
         try:
-            return await self._store.set_aside(document, why)
+            return await self._store.reject(document, why)
         except DatabaseError:
             raise
         except Exception:
-            log.exception("a document of another tool cannot be put aside", id=str(document["_id"]))
+            log.exception("document not rejected", id=str(document["_id"]))
             return False
 
     async def _look(self, document: dict[str, Any]) -> bool:
@@ -93,7 +93,7 @@ class Adopter:
         size = documents.size(document)
         if size > FULL_BYTES:
             why = f"takes {size:,} bytes; the limit is {FULL_BYTES:,}"
-            return await self._store.set_aside(document, why)
+            return await self._store.reject(document, why)
         if documents.needs_moving(document):
             return await self._store.move(document)
         if external.is_over(document):

@@ -136,7 +136,7 @@ class JobManager:
         for _ in range(_TRIES):
             job, same = await self._seen(job_id, only)
             if job.state is State.PROCESSING and job.claim is None:
-                # Another tool has taken its claim away: looked at like a foreign document, it waits again.
+                # Another tool has taken its claim away: looked at like an external document, it waits again.
                 await self._jobs.disown(job)
                 break
             change = transitions.kill(job, JobError(kind="killed", message=reason), operation=operation)

@@ -12,21 +12,22 @@ operation that is to end while it has such jobs ends when they are counted.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
 from jobqueue.domain.bulk.operation import MOST_FAILURES, Stage
-from jobqueue.store.mongo.clock import SERVER_NOW
+from jobqueue.store.mongo.clock import EPOCH, SERVER_NOW
 from jobqueue.store.mongo.tolerant import array
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from jobqueue.domain.bulk.operation import Tally
     from jobqueue.store.documents.statements import Document
 
 LEASE_SECONDS: Final = 30.0
-FREE: Final = datetime.fromtimestamp(0, UTC)
+FREE: Final = EPOCH
 """The end of the lease of an operation that no process holds."""
 NOT_ENDING: Final[dict[str, Any]] = {"ending": {"$exists": False}}
 _IS_ENDING: Final[Any] = {"$eq": [{"$type": "$ending"}, "object"]}

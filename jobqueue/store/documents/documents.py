@@ -33,8 +33,6 @@ CHILD_FIELDS: Final = ("onComplete", "onSuccess", "onFailure")
 Kind = TypeVar("Kind", State, Outcome)
 _DEFAULTS: Final = QueueConfig()
 _LARGEST: Final = 2**63 - 1
-LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
-"""The projection of jobs without their large fields."""
 
 
 def new_document(

@@ -1,6 +1,6 @@
-"""Filters and updates for documents that another tool has put into `jobs`, as named pure functions.
+"""Filters and updates for external documents, which another tool has put into `jobs`, as named pure functions.
 
-Every document of this package has the number of its requeues in ``run``. A document without it is foreign.
+Every document of this package has the number of its requeues in ``run``. A document without it is external.
 """
 
 from __future__ import annotations
@@ -19,18 +19,16 @@ if TYPE_CHECKING:
     from jobqueue.store.documents.statements import Document
 
 INDEX: Final = "foreign"
+"""The stored name of the index of external documents."""
+EXTERNAL: Final[dict[str, Any]] = {"run": None}
+"""Match external documents that are not adopted yet."""
 MOVED: Final = "movedTo"
 WAS: Final = "was"
 
 
-def foreign() -> Document:
-    """Match all foreign documents."""
-    return {"run": None}
-
-
 def unchanged(document: Mapping[str, Any]) -> Document:
-    """Match a foreign document that is still foreign, and in the state that was read."""
-    return {"_id": {"$eq": document["_id"]}, "run": None, "state": {"$eq": document.get("state")}}
+    """Match an external document that is still external, and in the state that was read."""
+    return {"_id": {"$eq": document["_id"]}, **EXTERNAL, "state": {"$eq": document.get("state")}}
 
 
 def changed(document: Mapping[str, Any], fields: Document, obsolete: Sequence[str]) -> Document:
@@ -49,14 +47,14 @@ def hide(to: ObjectId) -> list[Document]:
 
 
 def seen(document: Mapping[str, Any]) -> Document:
-    """Match a foreign document as `unchanged` does, unless it is hidden: hidden again, it would become two."""
+    """Match an external document as `unchanged` does, unless it is hidden: hidden again, it would become two."""
     is_hidden = [{"$eq": [{"$type": f"${MOVED}"}, "objectId"]}, {"$eq": [{"$type": f"${WAS}"}, "object"]}]
     return unchanged(document) | {"$expr": {"$not": [{"$and": is_hidden}]}}
 
 
 def hidden(document: Mapping[str, Any]) -> Document:
     """Match a hidden document."""
-    return {"_id": {"$eq": document["_id"]}, "run": None, MOVED: document[MOVED]}
+    return {"_id": {"$eq": document["_id"]}, **EXTERNAL, MOVED: document[MOVED]}
 
 
 def moved() -> Document:
@@ -65,7 +63,7 @@ def moved() -> Document:
 
 
 def disown() -> Document:
-    """Make a document foreign again, so that it is checked anew; that makes no document larger."""
+    """Make a document external again, so that it is checked anew; that makes no document larger."""
     return {"$rename": {"run": HAD}}
 
 

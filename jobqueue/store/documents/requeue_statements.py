@@ -5,7 +5,7 @@ A requeue writes the work that follows from it into the job, in the same update.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 

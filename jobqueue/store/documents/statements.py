@@ -33,7 +33,7 @@ OPERATIONS: Final = "inOperations"
 _MOST_OPERATIONS: Final = 20
 CLAIM_ORDER: Final = [("priority", -1), ("insertAt", 1), ("_id", 1)]
 ADOPTED: Final[Document] = {"run": {"$ne": None}}
-"""Match documents that this package has written or adopted, but not foreign ones."""
+"""Match documents that this package has written or adopted, but not external ones."""
 SOUND: Final[Document] = {"$nor": unsound_statements.waiting_faults()}
 """Match waiting jobs that no other tool has spoilt: a spoilt job fails, and never runs."""
 CLAIM_INDEX: Final = "claim"
@@ -290,7 +290,7 @@ def reported_late(job_id: str, token: str) -> Document:
 
 
 def same_run(job_id: str, queue: str, run: int) -> Document:
-    """Match a job in the same run; a foreign document has no number of its run."""
+    """Match a job in the same run; an external document has no number of its run."""
     return {"_id": ObjectId(job_id), "queue": queue, "run": run or {"$in": [0, None]}}
 
 

@@ -124,5 +124,5 @@ def content(name: str, value: Any) -> Document:
 
 
 def mark() -> Document:
-    """Make a job foreign, so that a check reports its faults."""
+    """Make a job external, so that a check reports its faults."""
     return {"$rename": {"run": HAD}, "$set": {SPOILT: True}}

@@ -7,13 +7,14 @@ it waited. So each reading finds the same; also in the tombstones of deleted job
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.insight.activity import TIMED
 from jobqueue.domain.insight.histogram import GROWTH
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.store.documents import queue_statements
+from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.tolerant import array
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 ATTEMPTS_INDEX: Final = "attemptsEnded"
 KILLED_INDEX: Final = "killedWaiting"
-EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _SKEW: Final = timedelta(seconds=60)
 _UNDECIDED: Final = [Outcome.FAIL.value, Outcome.HANGING.value, Outcome.TIMEOUT.value]
 _FINAL_OF: Final = {Outcome.SUCCESS: State.SUCCESS, Outcome.DIE: State.KILLED, Outcome.KILL: State.KILLED}

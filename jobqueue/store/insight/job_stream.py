@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.insight.event import INSERTED, PROGRESS, JobEvent, kind_of
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.text import cut
 from jobqueue.store.documents import attributes
+from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.connections import StreamClient
 from jobqueue.store.mongo.database import is_passing, translated
 from jobqueue.store.mongo.driver import OperationFailure
@@ -120,7 +121,7 @@ def _event(change: Mapping[str, Any]) -> JobEvent:
     return JobEvent(
         position=change["_id"]["_data"],
         kind=kind,
-        at=typed(datetime, get("wallTime")) or datetime.fromtimestamp(0, UTC),
+        at=typed(datetime, get("wallTime")) or EPOCH,
         job_id=str(change["documentKey"]["_id"]),
         state=State.PROCESSING if kind == PROGRESS else state,
         queue=typed(str, get("queue")),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.insight.activity import Activity, Starts, Tally, add_to, by_hour, condensed
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.store.insight import activity_statements
+from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import (
     AsyncClientSession,
@@ -106,7 +107,7 @@ class RollupStore:
     @guarded
     async def oldest_job(self) -> datetime | None:
         """Return the creation of the oldest job."""
-        dated = {"insertAt": {"$gt": activity_statements.EPOCH}, "state": {"$exists": True}}
+        dated = {"insertAt": {"$gt": EPOCH}, "state": {"$exists": True}}
         job = await self._jobs.find_one(dated, {"insertAt": 1}, sort=[("insertAt", 1)], hint=_NEWEST)
         return None if job is None else job["insertAt"]
 

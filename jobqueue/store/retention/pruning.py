@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.workflow.batch import OPEN
@@ -10,7 +10,7 @@ from jobqueue.lru_cache import LruCache
 from jobqueue.store.documents import queue_statements
 from jobqueue.store.insight.rollups import MINUTE
 from jobqueue.store.jobs.readers import FIELDS
-from jobqueue.store.mongo.clock import steady
+from jobqueue.store.mongo.clock import EPOCH, steady
 from jobqueue.store.mongo.database import guarded
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ _MOST_LOOKS: Final = 50
 _MOST_REMEMBERED: Final = 2_000
 _ANEW_SECONDS: Final = 300.0
 _ASK_SECONDS: Final = 10.0
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 class PruningStore:
@@ -39,7 +38,7 @@ class PruningStore:
         self._clock = database.clock
         self._jobs = database.collection("jobs")
         self._batches = database.collection("batches")
-        self._counted, self._asked_at = _EPOCH, float("-inf")
+        self._counted, self._asked_at = EPOCH, float("-inf")
         self._minutes = database.collection("statMinutes")
         self._outside = [database.collection(name) for name in ("logs", "attempts")]
 
@@ -58,7 +57,7 @@ class PruningStore:
         jobs, count = await self._over(queue, state, now - timedelta(seconds=seconds), most)
         if not jobs:
             return 0, count
-        over = queue_statements.over(queue, state, _EPOCH, now - timedelta(seconds=seconds))
+        over = queue_statements.over(queue, state, EPOCH, now - timedelta(seconds=seconds))
         # A job notes the date of a dependent that was added since.
         over["dependentsAt"] = {"$not": {"$gt": now}}
         since = min(now - timedelta(seconds=queue_statements.REMEMBERED_SECONDS), await self._known_until(now))
@@ -81,9 +80,9 @@ class PruningStore:
 
         A search skips kept jobs of the last minutes, so that many of them do not cost much each time.
         """
-        after, anew_at = self._after.get((queue, state)) or (_EPOCH, 0.0)
+        after, anew_at = self._after.get((queue, state)) or (EPOCH, 0.0)
         if steady() >= anew_at:
-            after, anew_at = _EPOCH, steady() + _ANEW_SECONDS
+            after, anew_at = EPOCH, steady() + _ANEW_SECONDS
         for _ in range(_MOST_LOOKS):
             self._after.keep((queue, state), (after, anew_at))
             search = queue_statements.over(queue, state, after, until)

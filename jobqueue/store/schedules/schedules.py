@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import JobQueueError
@@ -14,17 +13,18 @@ from jobqueue.store.documents import documents
 from jobqueue.store.documents.documents import date_or_none
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FEW_ENTRIES, FIELD, GONE, with_entry
+from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from jobqueue.domain.insight.audit import AuditNote
     from jobqueue.domain.schedules.cron import Recurrence
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _THERE: Final[Document] = {"$nor": [GONE]}
 _DEFINITION: Final = ("cron", "timezone", "every", "job", "missed", "paused")
 
@@ -70,7 +70,7 @@ class ScheduleStore:
     @guarded
     async def seconds_to_next(self) -> float | None:
         """Return the seconds until the next tick, or ``None``."""
-        due = await self.collection.find_one({"nextAt": {"$gt": _EPOCH}}, {"nextAt": 1}, sort=[("nextAt", 1)])
+        due = await self.collection.find_one({"nextAt": {"$gt": EPOCH}}, {"nextAt": 1}, sort=[("nextAt", 1)])
         return None if due is None else float((due["nextAt"] - await self.now()).total_seconds())
 
     @guarded
@@ -161,8 +161,8 @@ def planned(stored: Mapping[str, Any]) -> StoredSchedule:
         schedule=definition,
         incarnation=str(stored.get("incarnation")),
         revision=int(revision) if isinstance(revision, int | float) else 0,
-        created_at=date_or_none(stored.get("createdAt")) or _EPOCH,
-        changed_at=date_or_none(stored.get("changedAt")) or _EPOCH,
+        created_at=date_or_none(stored.get("createdAt")) or EPOCH,
+        changed_at=date_or_none(stored.get("changedAt")) or EPOCH,
         next_at=date_or_none(stored.get("nextAt")),
         last_skipped=_skipped(documents.mapping(stored.get("lastSkipped"))),
     )
