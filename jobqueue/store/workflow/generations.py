@@ -1,4 +1,4 @@
-"""How batches finish, reopen and restart, in the `batches` collection and among the jobs of a batch."""
+"""The ends, openings and restarts of batches, in the `batches` collection and among the jobs of a batch."""
 
 from __future__ import annotations
 
