@@ -73,7 +73,6 @@ from jobqueue.store.limits.limits import LimitStore
 from jobqueue.store.mongo.database import Database
 from jobqueue.store.mongo.readiness import check as check_readiness
 from jobqueue.store.queues.config import ConfigStore
-from jobqueue.store.queues.job_counts import JobCountStore
 from jobqueue.store.queues.queues import QueueStore
 from jobqueue.store.retention.pruning import PruningStore
 from jobqueue.store.schedules.schedules import ScheduleStore
@@ -190,7 +189,7 @@ class Runtime:
         )
         self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
         self.roller = RollupWriter(rollups := RollupStore(database), database.clock)
-        self.job_counts = JobCounts(JobCountStore(database), self.figures)
+        self.job_counts = JobCounts(self.figures)
         self.metrics = self.work.metrics = Metrics(self.job_counts, database.clock)
         self.stats = Stats(rollups, self.roller, self.job_counts, database.clock)
         self.readiness = Readiness(lambda: check_readiness(database))
@@ -267,7 +266,7 @@ class Runtime:
         self.notifier.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)
         self.changes.listen(self._relay)
         self.changes.listen(lambda event: configs.wake() if event.kind in {"config", "gap"} else None)
-        self.changes.listen(lambda event: adopter.wake() if event.foreign or event.kind == "gap" else None)
+        self.changes.listen(lambda event: adopter.wake() if event.external or event.kind == "gap" else None)
         for survivor in (self.changes, self.events, self.notifier, self.work.give_backs):
             survivor.turns.count = self.metrics.loop_failed
         self.changes.start()
@@ -304,7 +303,7 @@ class Runtime:
             await self.registry.leave()
         await self.changes.stop()
         await self.events.stop()
-        self.edits.close()
+        await self.edits.streams.close()
         await self.work.give_backs.drain()
         await self.outboxes.drain()
         await self.access.drain()

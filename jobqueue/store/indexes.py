@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import bson
 from bson import ObjectId
-from pymongo.errors import OperationFailure
 
 from jobqueue.domain.errors import NoDatabaseError, UnsuitableDatabaseError
 from jobqueue.store.bulk import failure_statements
@@ -20,6 +19,7 @@ from jobqueue.store.documents import external_statements, statements, unsound_st
 from jobqueue.store.insight import activity_statements, audit_statements
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.database import AUTHENTICATION, guarded
+from jobqueue.store.mongo.driver import OperationFailure, indexes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -195,8 +195,8 @@ async def differences(database: Database) -> list[str]:
     """Say what is missing or different from the declaration, a line each; an empty list is good."""
     found: dict[str, dict[str, Any]] = {}
     for collection in {index.collection for index in DECLARED}:
-        async for one in database.collection(collection).list_indexes():
-            found[f"{collection}.{one['name']}"] = dict(one)
+        for stored in await indexes_of(database.collection(collection)):
+            found[f"{collection}.{stored['name']}"] = stored
     lines = []
     for index in DECLARED:
         there = found.get(f"{index.collection}.{index.name}")
@@ -240,10 +240,10 @@ async def _create(database: Database, index: Index) -> bool:
 async def _clear(database: Database, index: Index) -> None:
     """Drop what has the name of an index, or its definition under another name."""
     collection = database.collection(index.collection)
-    for one in [one async for one in collection.list_indexes()]:
-        if one["name"] == index.name or _is(one, index):
+    for stored in await indexes_of(collection):
+        if stored["name"] == index.name or _is(stored, index):
             try:
-                await collection.drop_index(one["name"])
+                await collection.drop_index(stored["name"])
             except OperationFailure as error:
                 if error.code != _INDEX_NOT_FOUND:
                     raise

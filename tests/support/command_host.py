@@ -1,4 +1,4 @@
-"""Runs shell scripts as commands: in a process of its own, to be killed, and for what the tests of commands share.
+"""Runs shell scripts as commands: as a process to be killed, and by helpers that the tests of commands share.
 
 As a program it takes scripts as arguments, runs them all at once, and prints each log line and, at the end, by how much
 its memory has grown; at the line ``fork`` it forks.
@@ -58,8 +58,8 @@ def shell(script: str, **fields: Any) -> Command:
 
 
 def survivors(mark: str) -> list[str]:
-    """Return the command lines of what runs with the mark in its environment or its arguments."""
-    found = []
+    """Return the command lines of processes with the mark in their environment or arguments."""
+    commands = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             state = (entry / "stat").read_bytes().rpartition(b")")[2].split()[0]
@@ -68,12 +68,12 @@ def survivors(mark: str) -> list[str]:
         except OSError:
             continue
         if marked and state not in {b"Z", b"X"} and entry.name != str(os.getpid()):
-            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
-    return found
+            commands.append(command.replace(b"\0", b" ").decode(errors="replace"))
+    return commands
 
 
 def fork() -> None:
-    """Leave a copy of this process that holds all of its files open, and outlives it for a while."""
+    """Leave a copy of this process that keeps all of its files open and outlives it for a while."""
     parent = os.getpid()
     if os.fork() == 0:
         os.close(1)

@@ -32,7 +32,7 @@ LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
 @contextlib.asynccontextmanager
 async def open_runtime(settings: Settings, *, started: bool = False) -> AsyncIterator[Runtime]:
-    """Give services of their own, with their own connections, as another process would have."""
+    """Open services of their own, with their own connections, as another process would have."""
     runtime = await Runtime.open(settings)
     runtime.outboxes.patience = PATIENCE
     try:
@@ -50,7 +50,7 @@ async def add(runtime: Runtime, kind: str = "work", **fields: Any) -> Job:
 
 
 async def claim(runtime: Runtime, queue: str = "default", worker: str = "worker") -> ClaimedJob:
-    """Claim the next job of a queue; there has to be one."""
+    """Claim the next job of a queue, which must exist."""
     claimed = await runtime.work.claim(queue, None, worker=worker)
     assert claimed is not None, f"nothing to claim in {queue}"
     return claimed
@@ -95,7 +95,7 @@ async def retry_now(runtime: Runtime, claimed: ClaimedJob) -> Job:
 
 
 async def job_in(runtime: Runtime, state: State, **fields: Any) -> Job:
-    """Return a job in a state that it reached by the usual way."""
+    """Return a job that has reached a state by the usual way."""
     if state is State.DELAYED:
         return await add(runtime, delay=3600, **fields)
     if state is State.PENDING:
@@ -113,19 +113,18 @@ async def job_in(runtime: Runtime, state: State, **fields: Any) -> Job:
 
 
 async def end_lease(runtime: Runtime, job: Job) -> None:
-    """Let a lease have ended long ago."""
+    """Move the end of a lease to long ago."""
     running = {"_id": ObjectId(job.id), "state": State.PROCESSING.value}
     await runtime.jobs.collection.update_one(running, {"$set": {"resetAt": LONG_AGO}})
 
 
 def set_clock(runtime: Runtime, now: datetime) -> None:
-    """Make the stores of these services take a fixed date for the present."""
-    runtime.jobs.now = runtime.claims.now = runtime.jobs.history._now = now
-    runtime.limits.now = runtime.crashes.neighbours.now = now
+    """Make these services take a fixed date for the present."""
+    runtime.database.clock.present = now
 
 
 def patient_reaper(runtime: Runtime) -> Reaper:
-    """Return a reaper that has seen the database all the time for ages."""
+    """Return a reaper that has reached the database for long."""
     reaper = Reaper(runtime.jobs, runtime.outboxes, runtime.breakers, runtime.notifier, runtime.crashes)
     reaper._grace = LeaseGrace(time.monotonic() - 1e6)
     reaper._grace._last = time.monotonic()
@@ -134,9 +133,9 @@ def patient_reaper(runtime: Runtime) -> Reaper:
 
 async def document(runtime: Runtime, job_id: str) -> dict[str, Any]:
     """Return a job's document as it is stored."""
-    found = await runtime.jobs.collection.find_one({"_id": ObjectId(job_id)})
-    assert found is not None
-    return dict(found)
+    stored = await runtime.jobs.collection.find_one({"_id": ObjectId(job_id)})
+    assert stored is not None
+    return dict(stored)
 
 
 def finished_documents(count: int, *, queue: str = "default") -> list[dict[str, Any]]:
@@ -144,7 +143,7 @@ def finished_documents(count: int, *, queue: str = "default") -> list[dict[str, 
     made = []
     for number in range(count):
         ended = LONG_AGO + timedelta(seconds=number)
-        one = documents.new_document(
+        new = documents.new_document(
             NewJob(
                 type=f"type{number % 10}",
                 queue=queue,
@@ -160,5 +159,5 @@ def finished_documents(count: int, *, queue: str = "default") -> list[dict[str, 
             batch_id=f"{number % 25 + 1:024x}" if number % 5 == 0 else None,
         )
         state = (State.SUCCESS, State.FAILED, State.KILLED)[number % 3]
-        made.append(one | {"state": state.value, "endAt": ended, "attemptsMade": 1})
+        made.append(new | {"state": state.value, "endAt": ended, "attemptsMade": 1})
     return made

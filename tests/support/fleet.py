@@ -1,4 +1,4 @@
-"""Worker processes that are killed, stopped and replaced, and what their own journals say of the jobs they ran."""
+"""Worker processes that are killed, stopped and replaced, and the runs in their journals."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Fleet:
         self.stop()
         if kind is None:
             codes = {
-                one.returncode
-                for number, one in enumerate(self._all)
+                process.returncode
+                for number, process in enumerate(self._all)
                 if number not in self._died and self._is_ready(number)
             }
             # One that was only starting may know nothing of signals yet.
@@ -86,20 +86,20 @@ class Fleet:
             self._all.append(subprocess.Popen([*command, *stalls], cwd=ROOT, env=environment()))
 
     def stop(self) -> None:
-        """Ask all workers to stop, and wait for it."""
-        running = [one for one in self._all if one.poll() is None]
-        for one in running:
-            one.send_signal(signal.SIGCONT)
-            one.send_signal(signal.SIGTERM)
-        for one in running:
-            one.wait(30)
+        """Ask all workers to stop, and wait for their ends."""
+        running = [process for process in self._all if process.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGTERM)
+        for process in running:
+            process.wait(30)
 
     def is_ready(self) -> bool:
-        """Tell whether all workers that were started take jobs."""
+        """Tell whether all started workers take jobs."""
         return all(self._is_ready(number) for number in range(len(self._all)))
 
     def kill(self, number: int) -> None:
-        """Kill a worker that gets no chance to do anything about it."""
+        """Kill a worker without a chance to clean up."""
         self._all[number].kill()
         self._all[number].wait(10)
         self._died[number] = time.monotonic_ns()
@@ -113,8 +113,8 @@ class Fleet:
 
     def replace_dead(self) -> None:
         """Start a worker for each that has died by itself."""
-        for number, one in enumerate(list(self._all)):
-            if one.poll() is not None and number not in self._died:
+        for number, process in enumerate(list(self._all)):
+            if process.poll() is not None and number not in self._died:
                 self._died[number] = time.monotonic_ns()
                 self.start(1)
 

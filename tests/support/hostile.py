@@ -1,4 +1,4 @@
-"""Filters nobody should be able to run, and filters made at random."""
+"""Filters that must be refused, and filters made at random."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, Final
 
 def nested(depth: int) -> dict[str, Any]:
     """Return a filter with so many levels."""
-    found: dict[str, Any] = {"type": "a"}
+    search: dict[str, Any] = {"type": "a"}
     for _ in range(depth):
-        found = {"$and": [found]}
-    return found
+        search = {"$and": [search]}
+    return search
 
 
 HOSTILE: Final[list[Any]] = [
@@ -192,10 +192,10 @@ class Random:
 
 def deep(depth: int) -> Any:
     """Return an expression with so many levels."""
-    found: Any = "$type"
+    expression: Any = "$type"
     for _ in range(depth):
-        found = {"$toUpper": found}
-    return found
+        expression = {"$toUpper": expression}
+    return expression
 
 
 HOSTILE_STAGES: Final[list[Any]] = [

@@ -1,4 +1,4 @@
-"""The services of a process on a mock of MongoDB, for what needs none."""
+"""The services of a process on a mock of MongoDB, for tests that need no server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class MockClient:
-    """Takes the options mongomock does not know."""
+    """Accepts the options that mongomock does not know."""
 
     def __init__(self) -> None:
         self._client: Any = AsyncMongoMockClient(tz_aware=True)

@@ -1,4 +1,4 @@
-"""Processes that die, by themselves or killed, and are replaced."""
+"""Processes that die by themselves or are killed, and are replaced."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Mortals:
         self._looks += 1
         if self._looks % LOOKS_BETWEEN_KILLS == 0:
             self._rng.choice(self.running).kill()
-        for one in [one for one in self.running if one.poll() is not None]:
-            assert one.returncode in {CRASHED, -9}, one.returncode
-            self.deaths["crashed" if one.returncode == CRASHED else "killed"] += 1
-            self.running.remove(one)
+        for process in [process for process in self.running if process.poll() is not None]:
+            assert process.returncode in {CRASHED, -9}, process.returncode
+            self.deaths["crashed" if process.returncode == CRASHED else "killed"] += 1
+            self.running.remove(process)
             self.start()
 
 
@@ -66,6 +66,6 @@ def mortals(url: str, name: str, *, program: str, count: int, seed: int, share: 
             made.start()
         yield made
     finally:
-        for one in made.running:
-            one.kill()
-            one.wait(10)
+        for process in made.running:
+            process.kill()
+            process.wait(10)

@@ -1,4 +1,4 @@
-"""Jobs with an invented past, and what can be counted of it by looking at each of them."""
+"""Jobs with an invented past, and counts of it taken job by job."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ def seeded(seed: int) -> random.Random:
 def past(chance: random.Random, since: datetime, seconds: float) -> dict[str, Any]:
     """Return the document of a job that was created within a span, as the program would have left it.
 
-    ``latest`` is when something happened to it last.
+    ``latest`` is the date of its last change.
     """
-    one = _past(chance, since, seconds)
-    dates = [entry[name] for entry in one["history"] for name in ("startAt", "endAt") if entry[name] is not None]
-    return one | {"latest": max([one["insertAt"], *dates])}
+    document = _past(chance, since, seconds)
+    dates = [entry[name] for entry in document["history"] for name in ("startAt", "endAt") if entry[name] is not None]
+    return document | {"latest": max([document["insertAt"], *dates])}
 
 
 def _past(chance: random.Random, since: datetime, seconds: float) -> dict[str, Any]:
     added = _ms(since + timedelta(seconds=chance.uniform(0, seconds)))
     new = NewJob(type=chance.choice(["a", "b"]), queue=chance.choice(["x", "y:z"]), priority=0, attempts=3, lease=60)
-    one = documents.new_document(new, job_id=str(ObjectId()), now=added)
+    document = documents.new_document(new, job_id=str(ObjectId()), now=added)
     moment = added
     for _ in range(chance.choice([0, 1, 1, 1, 2, 4])):
         ready = moment
@@ -74,36 +74,36 @@ def _past(chance: random.Random, since: datetime, seconds: float) -> dict[str, A
             "endAt": None,
             "outcome": None,
         }
-        one["history"].append(entry)
-        one |= {"state": "processing", "startAt": began}
+        document["history"].append(entry)
+        document |= {"state": "processing", "startAt": began}
         if chance.random() < 0.1:
-            return one
+            return document
         moment = _ms(began + timedelta(seconds=chance.expovariate(1 / 60)))
         outcome = chance.choice(_AGAIN)
         entry |= {"endAt": moment, "outcome": outcome.value}
-        one |= {"state": "pending"}
-    if one["history"] and chance.random() < 0.8:
+        document |= {"state": "pending"}
+    if document["history"] and chance.random() < 0.8:
         outcome = chance.choice(list(_LAST))
-        entry = one["history"][-1]
+        entry = document["history"][-1]
         entry["outcome"] = outcome.value
-        one |= {"state": _LAST[outcome].value, "endAt": entry["endAt"]}
+        document |= {"state": _LAST[outcome].value, "endAt": entry["endAt"]}
         if _LAST[outcome] is State.FAILED:
             entry["last"] = True
         if chance.random() < 0.2:
             moment = _ms(moment + timedelta(seconds=chance.expovariate(1 / 60)))
-            one["history"].append({"token": None, "startAt": None, "endAt": moment, "outcome": "requeue"})
-            one |= {"state": "pending", "endAt": None}
+            document["history"].append({"token": None, "startAt": None, "endAt": moment, "outcome": "requeue"})
+            document |= {"state": "pending", "endAt": None}
     elif chance.random() < 0.3:
-        one |= {"state": "killed", "endAt": moment, "killedAt": [moment]}
-    return one
+        document |= {"state": "killed", "endAt": moment, "killedAt": [moment]}
+    return document
 
 
 def count(jobs: Iterable[dict[str, Any]], since: datetime, until: datetime) -> dict[datetime, Tally]:
-    """Count by minute what happened within a span, one job and one attempt after the other."""
-    found: dict[datetime, Tally] = {}
+    """Count the activity within a span by minute, job by job and attempt by attempt."""
+    tallies: dict[datetime, Tally] = {}
 
     def at(moment: datetime, job: dict[str, Any]) -> Activity:
-        return found.setdefault(minute_of(moment), {}).setdefault((job["queue"], job["type"]), Activity())
+        return tallies.setdefault(minute_of(moment), {}).setdefault((job["queue"], job["type"]), Activity())
 
     for job in jobs:
         if since <= job["insertAt"] < until:
@@ -114,27 +114,28 @@ def count(jobs: Iterable[dict[str, Any]], since: datetime, until: datetime) -> d
         for entry in job["history"]:
             if entry["token"] is None or entry["endAt"] is None or not since <= entry["endAt"] < until:
                 continue
-            one = at(entry["endAt"], job)
+            activity = at(entry["endAt"], job)
             outcome = Outcome(entry["outcome"])
-            one.attempts[outcome.value] += 1
-            starts = one.starts.setdefault(minute_of(entry["startAt"]), Starts())
+            activity.attempts[outcome.value] += 1
+            starts = activity.starts.setdefault(minute_of(entry["startAt"]), Starts())
             starts.count += 1
             starts.waits[histogram.bucket(_lapse(entry["readyAt"], entry["startAt"]))] += 1
             if outcome in TIMED:
-                one.runs[histogram.bucket(_lapse(entry["startAt"], entry["endAt"]))] += 1
+                activity.runs[histogram.bucket(_lapse(entry["startAt"], entry["endAt"]))] += 1
             if entry.get("last") or outcome in {Outcome.SUCCESS, Outcome.DIE, Outcome.KILL}:
-                one.ended[_LAST[outcome].value] += 1
-    return found
+                activity.ended[_LAST[outcome].value] += 1
+    return tallies
 
 
 def times(jobs: Iterable[dict[str, Any]], since: datetime, until: datetime) -> tuple[list[float], list[float]]:
-    """Return the seconds that jobs waited for attempts begun in a span, and that attempts took that ended in it."""
+    """Return the seconds of the waits for attempts begun in a span, and of the runs that ended in it."""
     entries = [entry for job in jobs for entry in job["history"] if entry["token"] is not None]
-    waits = [_lapse(one["readyAt"], one["startAt"]) / 1000 for one in entries if since <= one["startAt"] < until]
+    begun = [entry for entry in entries if since <= entry["startAt"] < until]
+    waits = [_lapse(entry["readyAt"], entry["startAt"]) / 1000 for entry in begun]
     runs = [
-        _lapse(one["startAt"], one["endAt"]) / 1000
-        for one in entries
-        if one["endAt"] is not None and since <= one["endAt"] < until and Outcome(one["outcome"]) in TIMED
+        _lapse(entry["startAt"], entry["endAt"]) / 1000
+        for entry in entries
+        if entry["endAt"] is not None and since <= entry["endAt"] < until and Outcome(entry["outcome"]) in TIMED
     ]
     return sorted(waits), sorted(runs)
 

@@ -27,8 +27,8 @@ def stages(plan: Any) -> Iterator[str]:
 
 def listing(search: Search, **more: Any) -> dict[str, Any]:
     """Return the command that reads a page."""
-    found: dict[str, Any] = {"find": "jobs", "filter": statement(search, **more), "sort": dict(order(search))}
-    return found | {"limit": search.limit + 1}
+    command: dict[str, Any] = {"find": "jobs", "filter": statement(search, **more), "sort": dict(order(search))}
+    return command | {"limit": search.limit + 1}
 
 
 async def explain(database: Database, command: dict[str, Any], *, keys: int) -> None:

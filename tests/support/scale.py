@@ -1,4 +1,4 @@
-"""How large the tests are that grow with the time they are given: JOBQUEUE_TEST_SCALE=full for all that is promised."""
+"""Sizes of tests that grow with the given time; JOBQUEUE_TEST_SCALE=full tests all that is promised."""
 
 from __future__ import annotations
 

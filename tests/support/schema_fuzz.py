@@ -20,10 +20,10 @@ ROOT: Final = Path(__file__).parents[2]
 CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
 EXAMPLES: Final = 50
 _BASE_SECONDS: Final = 1500
-"""For what is tried whatever the number of examples: every edge of every field, which takes minutes for batches."""
+"""Seconds for the edges of every field, whatever the number of examples; batches take minutes."""
 _EXAMPLE_SECONDS: Final = 30
 _END_SECONDS: Final = 120
-"""For the requests under way and the summary."""
+"""Seconds for the requests under way and the summary."""
 _LOOK_SECONDS: Final = 0.5
 # A claim may wait for a minute, and often does; the files of the page are no JSON; events never end.
 _LEFT_OUT: Final = "/docs|/claim$|/events$"
@@ -72,12 +72,12 @@ def command(url: str, token: str, *, examples: int, options: list[str]) -> list[
 
 
 class Watched:
-    """Runs schemathesis, says what it has done as it goes, and ends it when the time is over.
+    """Runs schemathesis, prints its progress, and ends it when the time is over.
 
     Args:
         words: its command.
         directory: where it writes.
-        limit: seconds; what has not been tried by then is left out.
+        limit: seconds; operations that are not tried by then are left out.
     """
 
     def __init__(self, words: list[str], directory: Path, *, limit: float) -> None:
@@ -127,9 +127,9 @@ class Watched:
 
 
 def main() -> int:
-    """Start a server, try it, and stop it."""
-    given = sys.argv[1:]
-    examples = int(given.pop(0)) if given and given[0].isdigit() else EXAMPLES
+    """Start a server, fuzz it, and stop it."""
+    arguments = sys.argv[1:]
+    examples = int(arguments.pop(0)) if arguments and arguments[0].isdigit() else EXAMPLES
     token = secrets.token_urlsafe(24)
     with tempfile.TemporaryDirectory(prefix="jobqueue-fuzz-") as name:
         environ = {**os.environ, "JOBQUEUE_ADMIN_TOKEN": token, "JOBQUEUE_LOG_LEVEL": "error", "PYTHONPATH": str(ROOT)}
@@ -144,7 +144,7 @@ def main() -> int:
             if server.stdout is None:
                 return 1
             url = server.stdout.readline().removeprefix("listening on ").strip()
-            words = command(url, token, examples=examples, options=given)
+            words = command(url, token, examples=examples, options=arguments)
             limit = _BASE_SECONDS + _EXAMPLE_SECONDS * examples
             print(f"trying {url} for {limit} s at most", flush=True)
             return Watched(words, Path(name), limit=limit).run()

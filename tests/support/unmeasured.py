@@ -1,4 +1,4 @@
-"""The environment for processes that are killed: measuring what they run would only slow them down."""
+"""The environment for processes that are killed: coverage would only slow them down."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment without what makes others measure their coverage."""
+    """Return this process's environment without the variables of coverage."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}

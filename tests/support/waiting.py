@@ -1,4 +1,4 @@
-"""Waiting for what happens by itself: look again and again, never sleep for a fixed time."""
+"""Wait for conditions: look again and again, never sleep for a fixed time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def eventually(look: Callable[[], Awaitable[T]], *, within: float = 20, ev
 @overload
 async def eventually(look: Callable[[], T], *, within: float = 20, every: float = 0.01) -> T: ...
 async def eventually(look: Callable[[], Any], *, within: float = 20, every: float = 0.01) -> Any:
-    """Return what is seen as soon as it is true; a plain or an async function may look.
+    """Return the value of a look as soon as it is true; a plain or an async function may look.
 
     Raises:
         TimeoutError: it is not within as many seconds of a quiet machine.
@@ -31,9 +31,9 @@ async def eventually(look: Callable[[], Any], *, within: float = 20, every: floa
     async with asyncio.timeout(within * SLOWNESS):
         while True:
             seen = look()
-            found = await seen if inspect.isawaitable(seen) else seen
-            if found:
-                return found
+            result = await seen if inspect.isawaitable(seen) else seen
+            if result:
+                return result
             await asyncio.sleep(every)
 
 

@@ -22,7 +22,7 @@ from jobqueue.domain.workflow.batch import is_ref
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ASIDE: Final = "setAside"
+REJECTED: Final = "setAside"
 """The field with the reason why the rest of a document is kept elsewhere."""
 _PLAIN: Final = ("type", "queue", "key", "delay", "delayTil", "dependsOn", "dependencyPolicy")
 _CHILDREN: Final = ("onComplete", "onSuccess", "onFailure")
@@ -72,8 +72,8 @@ def read(document: Mapping[str, Any], size: int) -> ParsedDocument:
     except (TooLargeError, RecursionError) as error:
         problems[""] = [str(error)]
     problems |= _content(document, size) | _relatives(document)
-    if isinstance(document.get(ASIDE), str):
-        problems = {"": [document[ASIDE]]}
+    if isinstance(document.get(REJECTED), str):
+        problems = {"": [document[REJECTED]]}
     return ParsedDocument(new=None if problems else new, problems=problems, notes=notes)
 
 

@@ -74,7 +74,7 @@ class Access:
             InvalidInputError: naming each unacceptable part.
         """
         known, scope = tokens.check(name=name, roles=roles, queues=queues, meta=meta)
-        now = await self.store.now()
+        now = await self.store.clock.now()
         while True:
             secret = secrets.token_urlsafe(tokens.SECRET_BYTES)
             token_id = "".join(secrets.choice(_ALPHABET) for _ in range(tokens.ID_LENGTH))
@@ -112,7 +112,7 @@ class Access:
 
     async def any_valid(self) -> bool:
         """Return true if there is a valid token."""
-        now = await self.store.now()
+        now = await self.store.clock.now()
         return any(token.is_valid(now) for token in await self.store.all())
 
     def is_known(self, text: str) -> bool:
@@ -132,7 +132,7 @@ class Access:
         token_id, secret = parts
         token = await self._find(token_id)
         fits = token.has_secret(secret) if token else secrets.compare_digest(tokens.digest(secret), _NOBODY)
-        if token is None or not fits or not token.is_valid(await self.store.now()):
+        if token is None or not fits or not token.is_valid(await self.store.clock.now()):
             return None
         self._note_use(token_id)
         return token.caller
@@ -182,6 +182,6 @@ class Access:
 
     async def _touch(self, token_id: str) -> None:
         try:
-            await self.store.used(token_id, await self.store.now(), USED_APART)
+            await self.store.used(token_id, await self.store.clock.now(), USED_APART)
         except DatabaseError as error:
             log.warning("token use not recorded", token=token_id, error=str(error))

@@ -135,7 +135,7 @@ class Events:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._stream.close()
+        await self._stream.close()
 
     @contextlib.asynccontextmanager
     async def reading(self, interest: EventFilter) -> AsyncIterator[Subscription]:

@@ -11,7 +11,6 @@ from jobqueue.domain.jobs.states import FINAL, UNFINISHED, State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobqueue.store.queues.job_counts import JobCountStore
     from jobqueue.store.queues.queues import QueueStore
 
 FRESH_SECONDS: Final = 5.0
@@ -31,8 +30,7 @@ class JobCounts:
 
     every_state: Final = tuple(state.value for state in State)
 
-    def __init__(self, store: JobCountStore, figures: QueueStore, *, fresh: float = FRESH_SECONDS) -> None:
-        self._store = store
+    def __init__(self, figures: QueueStore, *, fresh: float = FRESH_SECONDS) -> None:
         self._figures = figures
         self._fresh = fresh
         self._counts: dict[frozenset[State], tuple[float, dict[tuple[str, str], int]]] = {}
@@ -69,7 +67,7 @@ class JobCounts:
         until, counts = self._counts.get(states, (0.0, {}))
         began = time.monotonic()
         if until < began:
-            counts = await self._store.count(states)
+            counts = await self._figures.count_by_queue(states)
             self._counts[states] = (self._until(began), counts)
         return counts
 

@@ -59,7 +59,7 @@ class Adopter:
         """
         more = False
         await self._store.mark_spoilt()
-        async for page in self._store.found():
+        async for page in self._store.pages():
             done = await asyncio.gather(*(self._take(document) for document in page), return_exceptions=True)
             for result in done:
                 if isinstance(result, BaseException):
@@ -75,15 +75,15 @@ class Adopter:
             raise
         except Exception as error:
             log.exception("document not adopted", id=str(document["_id"]))
-            return await self._put_aside(document, f"it cannot be changed: {type(error).__name__}")
+            return await self._reject(document, f"it cannot be changed: {type(error).__name__}")
 
-    async def _put_aside(self, document: dict[str, Any], why: str) -> bool:
+    async def _reject(self, document: dict[str, Any], why: str) -> bool:
         try:
-            return await self._store.set_aside(document, why)
+            return await self._store.reject(document, why)
         except DatabaseError:
             raise
         except Exception:
-            log.exception("document not put aside", id=str(document["_id"]))
+            log.exception("document not rejected", id=str(document["_id"]))
             return False
 
     async def _look(self, document: dict[str, Any]) -> bool:
@@ -92,7 +92,7 @@ class Adopter:
         size = documents.size(document)
         if size > FULL_BYTES:
             why = f"takes {size:,} bytes; the limit is {FULL_BYTES:,}"
-            return await self._store.set_aside(document, why)
+            return await self._store.reject(document, why)
         if documents.needs_moving(document):
             return await self._store.move(document)
         if external.is_over(document):

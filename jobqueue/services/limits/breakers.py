@@ -97,7 +97,7 @@ class Breakers:
         """Return the gate of a queue at present."""
         if config.breaker is None:
             return OPEN_GATE
-        now = await self._limits.time()
+        now = await self._limits.clock.now()
         wait, trial = 0.0, False
         waits: dict[str, float] = {}
         trials: set[str] = set()
@@ -127,7 +127,7 @@ class Breakers:
         """Return the breakers of a queue as JSON."""
         if config.breaker is None:
             return []
-        now = await self._limits.time()
+        now = await self._limits.clock.now()
         return [
             {
                 "type": state.type,

@@ -69,7 +69,7 @@ class LimitKeys:
 
     async def _look(self, limited: Limited, now: float) -> int:
         """Correct new jobs of a queue, and a part of all jobs when a walk is due; return the number of corrections."""
-        changed = await self._keys.correct_new(*limited, await self._keys.time() - _MARGIN)
+        changed = await self._keys.correct_new(*limited, await self._keys.clock.now() - _MARGIN)
         place = self._places.pop(limited, None)
         if place is None and now - self._walked.get(limited, float("-inf")) < _ALL_SECONDS:
             return changed

@@ -120,7 +120,7 @@ class Explainer:
 
     async def _why(self, job_id: str) -> Why:
         job = await self._jobs.get(job_id)
-        now = await self._limits.time()
+        now = await self._limits.clock.now()
         if job.state in FINAL or job.state is State.PROCESSING:
             return Why(job=job, reasons=(_by_state(job), *await self._unread(job, now)), next_start_at=None)
         config = await self._configs.fresh(job.queue)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pymongo.errors import DuplicateKeyError
-
 from jobqueue.domain.access.access import ROLES, Scope
 from jobqueue.domain.access.token import Token
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import DuplicateKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +21,7 @@ class TokenStore:
 
     def __init__(self, database: Database) -> None:
         self.collection = database.collection("tokens")
-        self._clock = database.clock
+        self.clock = database.clock
 
     @guarded
     async def insert(self, token: Token) -> bool:
@@ -48,19 +47,19 @@ class TokenStore:
     @guarded
     async def find(self, token_id: str) -> Token | None:
         """Return a token, revoked and expired ones too."""
-        found = await self.collection.find_one({"_id": token_id})
-        return _token(found) if found else None
+        document = await self.collection.find_one({"_id": token_id})
+        return _token(document) if document else None
 
     @guarded
     async def all(self) -> list[Token]:
         """Return all tokens, newest first."""
-        return [_token(one) async for one in self.collection.find().sort([("insertAt", -1), ("_id", 1)])]
+        return [_token(document) async for document in self.collection.find().sort([("insertAt", -1), ("_id", 1)])]
 
     @guarded
     async def revoke(self, token_id: str) -> Token | None:
         """Note that a token is not valid any more; return it as it was before, or ``None`` if there is none."""
-        found = await self.collection.find_one_and_update({"_id": token_id}, [{"$set": {"revokedAt": _FIRST}}])
-        return _token(found) if found else None
+        document = await self.collection.find_one_and_update({"_id": token_id}, [{"$set": {"revokedAt": _FIRST}}])
+        return _token(document) if document else None
 
     @guarded
     async def used(self, token_id: str, now: datetime, apart: timedelta) -> None:
@@ -68,26 +67,22 @@ class TokenStore:
         stale = {"_id": token_id, "$or": [{"lastUsedAt": None}, {"lastUsedAt": {"$lt": now - apart}}]}
         await self.collection.update_one(stale, {"$set": {"lastUsedAt": now}})
 
-    async def now(self) -> datetime:
-        """Return the server's time."""
-        return await self._clock.now()
-
 
 _FIRST = {"$ifNull": ["$revokedAt", "$$NOW"]}
 
 
-def _token(found: Mapping[str, Any]) -> Token:
+def _token(document: Mapping[str, Any]) -> Token:
     return Token(
-        id=str(found["_id"]),
-        digest=str(found["digest"]),
-        name=str(found.get("name") or ""),
-        roles=frozenset(role for role in ROLES if role in found.get("roles", ())),
+        id=str(document["_id"]),
+        digest=str(document["digest"]),
+        name=str(document.get("name") or ""),
+        roles=frozenset(role for role in ROLES if role in document.get("roles", ())),
         scope=Scope(
-            queues=tuple(str(one) for one in found.get("queues", ())),
-            meta=tuple((str(one["path"]), one["value"]) for one in found.get("meta", ())),
+            queues=tuple(str(queue) for queue in document.get("queues", ())),
+            meta=tuple((str(entry["path"]), entry["value"]) for entry in document.get("meta", ())),
         ),
-        insert_at=found["insertAt"],
-        expires_at=found.get("expiresAt"),
-        last_used_at=found.get("lastUsedAt"),
-        revoked_at=found.get("revokedAt"),
+        insert_at=document["insertAt"],
+        expires_at=document.get("expiresAt"),
+        last_used_at=document.get("lastUsedAt"),
+        revoked_at=document.get("revokedAt"),
     )

@@ -1,6 +1,6 @@
-"""Filters and pipelines that group failures by what went wrong, as named pure functions.
+"""Filters and pipelines that group failures by their causes, as named pure functions.
 
-All they need is in one index, which holds nothing but jobs that have failed or were killed.
+One index answers them; it holds only jobs that have failed or were killed.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.work.failure import BY_COUNT, FAILURES
+from jobqueue.store.documents.statements import state_in
 
 if TYPE_CHECKING:
     from jobqueue.domain.work.failure import FailureQuery
@@ -18,42 +19,36 @@ KEYS: Final = (
     *(("fingerprint", 1), ("insertAt", 1), ("_id", 1)),
     *(("queue", 1), ("type", 1), ("state", 1), ("endAt", 1)),
 )
-"""A group in the order in which its jobs are gone through, and whatever it can be narrowed by."""
+"""The keys in the order of the jobs of a group, and then those that narrow it."""
 STATES: Final = sorted(state.value for state in FAILURES)
 MOST_QUEUES: Final = 100
 LATEST: Final = [("insertAt", -1), ("_id", -1)]
 
 
 def unmarked() -> Document:
-    """Match failures without a fingerprint: they were ended by another tool, or by an update on many jobs."""
+    """Match failures without a fingerprint, of another tool or of an update on many jobs."""
     return {"state": {"$in": STATES}, "fingerprint": None}
 
 
 def matching(query: FailureQuery) -> Document:
-    """Match the failures that a query is about."""
-    found: Document = {
-        "state": {"$in": sorted(state.value for state in query.states)},
+    """Match the failures of a query."""
+    search: Document = {
+        "state": state_in(query.states),
         "fingerprint": {"$gt": ""} if query.fingerprint is None else query.fingerprint,
     }
-    if query.queue is not None:
-        found["queue"] = query.queue
-    if query.type is not None:
-        found["type"] = query.type
-    inserted: Document = {}
-    if query.inserted_after is not None:
-        inserted["$gte"] = query.inserted_after
-    if query.inserted_before is not None:
-        inserted["$lt"] = query.inserted_before
-    if inserted:
-        found["insertAt"] = inserted
-    if query.ended_after is not None:
-        found["endAt"] = {"$gte": query.ended_after}
-    return found
+    inserted = {"$gte": query.inserted_after, "$lt": query.inserted_before}
+    narrowing: Document = {
+        "queue": query.queue,
+        "type": query.type,
+        "insertAt": {name: date for name, date in inserted.items() if date is not None} or None,
+        "endAt": None if query.ended_after is None else {"$gte": query.ended_after},
+    }
+    return search | {name: condition for name, condition in narrowing.items() if condition is not None}
 
 
-def groups(query: FailureQuery, found: Document) -> list[Document]:
-    """Return the pipeline of a page of groups, and one more, of the failures that are found."""
-    # The parts of a group are counted first: so few values have to be looked at for its queues.
+def groups(query: FailureQuery, search: Document) -> list[Document]:
+    """Return the pipeline of a page of groups, and one more, of the failures of a search."""
+    # The parts of a group are counted first: so there are few values to collect its queues from.
     parts = {
         "_id": {"f": "$fingerprint", "q": "$queue", "s": "$state"},
         "count": {"$sum": 1},
@@ -70,12 +65,10 @@ def groups(query: FailureQuery, found: Document) -> list[Document]:
     for state in STATES:
         whole[state] = {"$sum": {"$cond": [{"$eq": ["$_id.s", state]}, "$count", 0]}}
     key = "count" if query.sort == BY_COUNT else "lastAt"
-    pipeline: list[Any] = [{"$match": found}, {"$group": parts}, {"$group": whole}]
+    pipeline: list[Any] = [{"$match": search}, {"$group": parts}, {"$group": whole}]
     if query.after is not None:
         value, fingerprint = query.after
-        pipeline.append(
-            {"$match": {"$or": [{key: {"$lt": value}}, {key: value, "_id": {"$gt": fingerprint}}]}},
-        )
+        pipeline.append({"$match": {"$or": [{key: {"$lt": value}}, {key: value, "_id": {"$gt": fingerprint}}]}})
     return [
         *pipeline,
         {"$sort": {key: -1, "_id": 1}},

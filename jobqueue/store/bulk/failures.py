@@ -1,14 +1,9 @@
-"""Failures, grouped by what went wrong."""
+"""Failures, grouped by their causes."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
-
-import pymongo
-from pymongo import UpdateOne
-from pymongo.errors import PyMongoError
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.fingerprint import fingerprint, summary
@@ -16,6 +11,7 @@ from jobqueue.domain.work.failure import FailureGroup, Sample
 from jobqueue.store.bulk import failure_statements
 from jobqueue.store.documents import documents, scope_filters
 from jobqueue.store.mongo.database import guarded, is_too_slow
+from jobqueue.store.mongo.driver import PyMongoError, UpdateOne, aggregate, timeout
 
 if TYPE_CHECKING:
     from jobqueue.domain.access.access import Scope
@@ -25,12 +21,12 @@ if TYPE_CHECKING:
     from jobqueue.store.mongo.database import Database
 
 GROUPING_SECONDS: Final = 5.0
-"""How long grouping may take."""
+"""Seconds that grouping may take."""
 _SAMPLED: Final = {"type": 1, "queue": 1, "state": 1, "endAt": 1, "error": 1}
 
 
 class FailureStore:
-    """Groups failures, and gives those a fingerprint that lack one."""
+    """Groups failures, and gives them missing fingerprints."""
 
     def __init__(self, database: Database) -> None:
         self._jobs = database.collection("jobs")
@@ -42,73 +38,69 @@ class FailureStore:
         Raises:
             InvalidInputError: there are more failures than can be grouped in time.
         """
-        found = scope_filters.within(failure_statements.matching(query), scope)
-        # Within a scope of attributes the index of those may be the better one.
+        search = scope_filters.within(failure_statements.matching(query), scope)
+        # Within a scope of attributes their index may be the better one.
         hint: Any = {} if scope.meta else {"hint": failure_statements.INDEX}
-        pipeline = failure_statements.groups(query, found)
+        pipeline = failure_statements.groups(query, search)
         try:
-            with pymongo.timeout(GROUPING_SECONDS):
-                cursor = self._jobs.aggregate(pipeline, allowDiskUse=False, **hint)
-                parts = [one async for one in cursor]
+            with timeout(GROUPING_SECONDS):
+                cursor = await aggregate(self._jobs, pipeline, allowDiskUse=False, **hint)
+                groups = await cursor.to_list(None)
         except PyMongoError as error:
             if not is_too_slow(error):
                 raise
             raise InvalidInputError(
                 {"endedAfter": ["there are too many failures to group them all: narrow them by this, or by queue"]}
             ) from None
-        shown = parts[: query.limit]
-        samples = await asyncio.gather(*(self._sample(found, one) for one in shown))
-        made = [_group(one, sample) for one, sample in zip(shown, samples, strict=True) if sample is not None]
-        return made, len(parts) > query.limit
+        shown = groups[: query.limit]
+        samples = await asyncio.gather(*(self._sample(search, group) for group in shown))
+        page = [_group(group, sample) for group, sample in zip(shown, samples, strict=True) if sample is not None]
+        return page, len(groups) > query.limit
 
     @guarded
     async def latest(self, query: FailureQuery, scope: Scope) -> Job | None:
-        """Return the latest job of a group, without its data, if it has any."""
-        found = scope_filters.within(failure_statements.matching(query), scope)
-        one = await self._latest(found, {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0})
-        return None if one is None else documents.job(one)
+        """Return the latest job of a group, as `LEAN`, if there is one."""
+        return await self._latest(scope_filters.within(failure_statements.matching(query), scope), documents.LEAN)
 
     @guarded
     async def mark(self, most: int) -> int:
-        """Give failures a fingerprint that have none; return how many got one."""
+        """Give a fingerprint to failures that have none; return how many got one."""
         cursor = self._jobs.find(failure_statements.unmarked(), _SAMPLED, hint=failure_statements.INDEX).limit(most)
         updates = []
-        async for one in cursor:
-            job = documents.job(one)
-            # Only while it is what was looked at: a person may start it again meanwhile.
-            same: Document = {name: {"$eq": one.get(name)} for name in ("_id", "queue", "state", "endAt")}
+        async for document in cursor:
+            job = documents.job(document)
+            # Only if the job is unchanged: a person may requeue it meanwhile.
+            same: Document = {name: {"$eq": document.get(name)} for name in ("_id", "queue", "state", "endAt")}
             same["fingerprint"] = None
             updates.append(UpdateOne(same, {"$set": {"fingerprint": fingerprint(job.type, job.error)}}))
         return int((await self._jobs.bulk_write(updates, ordered=False)).modified_count) if updates else 0
 
-    async def _latest(self, found: Document, projection: Document) -> Document | None:
-        one: Document | None = await self._jobs.find_one(
-            found, projection, sort=failure_statements.LATEST, hint=failure_statements.INDEX
-        )
-        return one
+    async def _latest(self, search: Document, projection: Document) -> Job | None:
+        order, index = failure_statements.LATEST, failure_statements.INDEX
+        document = await self._jobs.find_one(search, projection, sort=order, hint=index)
+        return None if document is None else documents.job(document)
 
-    async def _sample(self, found: Document, group: Document) -> Sample | None:
-        one = await self._latest({**found, "fingerprint": group["_id"]}, _SAMPLED)
-        if one is None:
-            # All have been started again since they were counted.
+    async def _sample(self, search: Document, group: Document) -> Sample | None:
+        job = await self._latest({**search, "fingerprint": group["_id"]}, _SAMPLED)
+        if job is None:
+            # All jobs of the group were requeued since they were counted.
             return None
-        job = documents.job(one)
         return Sample(id=job.id, type=job.type, queue=job.queue, state=job.state, end_at=job.end_at, error=job.error)
 
 
-def _group(one: Document, sample: Sample) -> FailureGroup:
+def _group(group: Document, sample: Sample) -> FailureGroup:
     message, place = summary(sample.error) if sample.error else ("", None)
-    if fingerprint(sample.type, sample.error) != one["_id"]:
-        # An older version did not look at the place: other jobs of the group may have another one.
+    if fingerprint(sample.type, sample.error) != group["_id"]:
+        # Fingerprints of older versions ignore the place: other jobs of the group may have another one.
         place = None
     return FailureGroup(
-        fingerprint=one["_id"],
+        fingerprint=group["_id"],
         message=message,
         place=place,
-        count=one["count"],
-        states={state: one[state] for state in failure_statements.STATES if one[state]},
-        first_at=one["firstAt"] if isinstance(one["firstAt"], datetime) else None,
-        last_at=one["lastAt"] if isinstance(one["lastAt"], datetime) else None,
-        queues=tuple(sorted(name for name in one["queues"] if isinstance(name, str))),
+        count=group["count"],
+        states={state: group[state] for state in failure_statements.STATES if group[state]},
+        first_at=documents.date_or_none(group["firstAt"]),
+        last_at=documents.date_or_none(group["lastAt"]),
+        queues=tuple(sorted(name for name in group["queues"] if isinstance(name, str))),
         sample=sample,
     )

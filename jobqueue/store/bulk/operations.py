@@ -1,4 +1,4 @@
-"""The `operations` collection, and the jobs that operations are about."""
+"""The `operations` collection, and the jobs of operations."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import pymongo
 from bson import ObjectId
-from pymongo import ReturnDocument
-from pymongo.errors import PyMongoError
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.bulk.operation import Action, NewOperation, Operation, Stage, Tally
@@ -21,30 +18,31 @@ from jobqueue.store.documents import documents, queue_statements, statements
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FIELD, with_entry
 from jobqueue.store.mongo.database import guarded, is_too_slow
+from jobqueue.store.mongo.driver import PyMongoError, ReturnDocument, timeout
+from jobqueue.store.mongo.tolerant import typed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
 T = TypeVar("T")
 MOST_COUNTED: Final = 1_000_000
 COUNT_SECONDS: Final = 2.0
 SELECT_SECONDS: Final = 2.0
-"""How long the next jobs are looked for among all there are; then only among a part at a time."""
+"""Seconds of a search for the next jobs among all jobs; the next search reads a part of the jobs at a time."""
 WINDOW: Final = 20_000
 _EVIDENCE: Final = {"state": 1, statements.OPERATIONS: 1, "history.operation": 1}
 _NEWEST: Final = [("_id", -1)]
 
 
 class OperationStore:
-    """Keeps operations, and lets one process at a time carry each of them on."""
+    """Keeps operations, each of which one process at a time holds."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
+    def __init__(self, database: Database) -> None:
         self.collection = database.collection("operations")
         self._jobs = database.collection("jobs")
         self._outbox = AuditOutbox(database)
@@ -53,40 +51,41 @@ class OperationStore:
     @guarded
     async def create(self, new: NewOperation) -> Operation:
         """Add an operation, with an entry in the audit."""
-        # The clock may be a little behind the server's, and what has ended just now would be taken for later.
+        # The clock may be a little behind the server's: a job that has just ended would seem to end later.
         began = await self._database.clock.ask()
         matched, is_exact = await self.count(new, began)
-        made_id = await self._database.clock.new_id()
-        document = {"_id": made_id, **_document(new, began, matched, is_exact=is_exact)}
-        note = AuditNote(action=new.action.value, by=new.by, before=None, after=_noted(document))
-        entry = await entry_of(self._database.clock, ("operation", str(made_id)), note)
+        operation_id = await self._database.clock.new_id()
+        document = {"_id": operation_id, **_document(new, began, matched, is_exact=is_exact)}
+        noted = {name: document[name] for name in ("filter", "fingerprint", "all", "changes", "reason", "matched")}
+        note = AuditNote(action=new.action.value, by=new.by, before=None, after=noted)
+        entry = await entry_of(self._database.clock, ("operation", str(operation_id)), note)
         await self.collection.insert_one({**document, FIELD: [entry]})
-        await self._outbox.try_to_drain(self.collection, made_id)
+        await self._outbox.try_to_drain(self.collection, operation_id)
         return _operation(document)
 
     @guarded
     async def preview(self, new: NewOperation, most: int) -> tuple[int | None, bool, list[Job]]:
-        """Return how many jobs there are, whether that is all of them, and the first few."""
+        """Return the number of jobs, whether it is exact, and the first few jobs."""
         began = await self._database.clock.ask()
         matched, is_exact = await self.count(new, began)
 
         async def read() -> list[Job]:
             samples: list[Job] = []
-            for found in _everything(new, began):
-                cursor = self._find(new, found, {"logs": 0, "result": 0, "data": 0}).limit(most)
-                samples += [documents.job(one) async for one in cursor]
+            for search in _everything(new, began):
+                cursor = self._find(new, search, {"logs": 0, "result": 0, "data": 0}).limit(most)
+                samples += [documents.job(document) async for document in cursor]
             return samples[:most]
 
         return matched, is_exact, await _within(COUNT_SECONDS, read) or []
 
     async def count(self, new: NewOperation, began: datetime) -> tuple[int | None, bool]:
-        """Return how many jobs there are, at most `MOST_COUNTED`, or ``None`` if it takes too long to count them."""
+        """Return the number of jobs, at most `MOST_COUNTED`, and its exactness; ``None`` after `COUNT_SECONDS`."""
         options: Any = {"limit": MOST_COUNTED}
         if selection.hint(new) is not None:
             options["hint"] = selection.hint(new)
 
         async def read() -> int:
-            return sum([await self._jobs.count_documents(found, **options) for found in _everything(new, began)])
+            return sum([await self._jobs.count_documents(search, **options) for search in _everything(new, began)])
 
         counted = await _within(COUNT_SECONDS, read)
         return counted and min(counted, MOST_COUNTED), counted is not None and counted < MOST_COUNTED
@@ -96,24 +95,25 @@ class OperationStore:
         """Return an operation.
 
         Raises:
-            NotFoundError: there is none of this id that a caller of this scope may see.
+            NotFoundError: a caller of this scope sees no such operation.
         """
-        found = await self.collection.find_one({"_id": ObjectId(operation_id), **_of(scope)})
-        if found is None:
+        document = await self.collection.find_one({"_id": ObjectId(operation_id), **_of(scope)})
+        if document is None:
             raise NotFoundError("operation", operation_id)
-        return _operation(found)
+        return _operation(document)
 
     @guarded
     async def page(
         self, *, scope: Scope = EVERYTHING, state: str | None = None, before: str | None = None, limit: int = 50
     ) -> list[Operation]:
         """Return operations, newest first, older than the one of the id ``before``."""
-        found: Document = _of(scope)
+        query: Document = _of(scope)
         if state is not None:
-            found["state"] = state
+            query["state"] = state
         if before is not None:
-            found["_id"] = {"$lt": ObjectId(before)}
-        return [_operation(one) async for one in self.collection.find(found, sort=_NEWEST).limit(limit)]
+            query["_id"] = {"$lt": ObjectId(before)}
+        cursor = self.collection.find(query, sort=_NEWEST).limit(limit)
+        return [_operation(document) async for document in cursor]
 
     @guarded
     async def stop(self, operation_id: str, by: Actor, scope: Scope = EVERYTHING) -> Operation:
@@ -121,13 +121,12 @@ class OperationStore:
 
         Raises:
             NotFoundError: as `get`.
-            ConflictError: it has ended.
+            ConflictError: the operation has ended.
         """
         await self.get(operation_id, scope)
         note = AuditNote(action="stop", by=by, before={"state": Stage.RUNNING.value}, after=None)
         entry = await entry_of(self._database.clock, ("operation", operation_id), note)
-        ended_by = {"$set": {FIELD: with_entry(entry)}}
-        ending = [*operation_statements.end_counted(Stage.STOPPED, None, self.now), ended_by]
+        ending = [*operation_statements.end_counted(Stage.STOPPED), {"$set": {FIELD: with_entry(entry)}}]
         ended = await self.collection.update_one(operation_statements.running(operation_id), ending)
         if not ended.modified_count:
             raise ConflictError(f"operation {operation_id} has ended already")
@@ -136,15 +135,18 @@ class OperationStore:
 
     @guarded
     async def take(self, token: str, operation_id: str | None = None) -> Operation | None:
-        """Hold an operation that nobody holds, the one that has waited longest, or a certain one."""
-        wanted = operation_statements.free(self.now) | ({"_id": ObjectId(operation_id)} if operation_id else {})
-        return await self._update(wanted, operation_statements.take(token, self.now), sort=[("lease.until", 1)])
+        """Hold a free operation: a certain one, or the one that has waited longest."""
+        free = operation_statements.free() | ({"_id": ObjectId(operation_id)} if operation_id else {})
+        return await self._update(free, operation_statements.take(token), sort=[("lease.until", 1)])
 
     @guarded
     async def choose(self, operation: Operation, token: str, most: int) -> Operation | None:
-        """Write down which jobs come next; none if it has ended with that, ``None`` if it is not held any more.
+        """Note the jobs that come next; the operation ends if there are none.
 
-        What another tool has dated ahead of the present comes first, as it cannot be told from new jobs later.
+        Jobs that another tool has dated ahead come first, as they cannot be told from new jobs later.
+
+        Returns:
+            The operation; ``None`` if it is not held any more.
         """
         soon = await self._database.clock.ask() + selection.AHEAD
         at = replace(operation, soon=soon)
@@ -154,108 +156,104 @@ class OperationStore:
             ids, position = await self._next(at, most)
         held = operation_statements.going_on(operation.id, token)
         if position is None:
-            return await self._update(held, operation_statements.end(Stage.FINISHED, None, self.now))
+            return await self._update(held, operation_statements.end(Stage.FINISHED))
         place: Document = {"insertAt": position[0], "id": ObjectId(position[1])}
-        ids_chosen = [ObjectId(one) for one in ids]
-        chosen = operation_statements.choose(ids_chosen, place, self.now, ahead=at.ahead, soon=soon)
-        return await self._update(held, chosen)
+        job_ids = [ObjectId(job_id) for job_id in ids]
+        return await self._update(held, operation_statements.choose(job_ids, place, ahead=at.ahead, soon=soon))
 
     @guarded
     async def count_off(self, operation: Operation, token: str, tally: Tally) -> Operation | None:
-        """Count what became of the chosen jobs; ``None`` if the operation is not held any more."""
-        return await self._update(
-            operation_statements.held(operation.id, token), operation_statements.count(tally, self.now)
-        )
+        """Count the outcomes of the chosen jobs; return ``None`` if the operation is not held any more."""
+        return await self._update(operation_statements.held(operation.id, token), operation_statements.count(tally))
 
     @guarded
     async def renew(self, operation: Operation, token: str) -> bool:
-        """Go on holding an operation; tell whether it is still held."""
+        """Renew the lease of an operation; tell whether it is still held."""
         held = operation_statements.held(operation.id, token)
-        return bool((await self.collection.update_one(held, operation_statements.renew(self.now))).matched_count)
+        return bool((await self.collection.update_one(held, operation_statements.renew())).matched_count)
 
     @guarded
     async def release(self, operation_id: str, token: str) -> None:
-        """Let somebody else carry an operation on."""
+        """Release an operation, so that another process can take it."""
         held = operation_statements.held(operation_id, token)
         await self.collection.update_one(held, operation_statements.release())
 
     @guarded
     async def give_up(self, operation: Operation, token: str, why: str) -> None:
-        """End an operation that cannot go on; what it has changed is counted before, unless that was tried already."""
+        """End an operation that cannot go on; its changes are counted before, unless that was tried already."""
         held = operation_statements.going_on(operation.id, token)
-        ending = operation_statements.end_counted(Stage.FAILED, why, self.now)
+        ending = operation_statements.end_counted(Stage.FAILED, why)
         if not (await self.collection.update_one(held, ending)).matched_count:
-            uncounted = [{"$set": {"chosen": []}}, *operation_statements.count(Tally(), self.now)]
+            uncounted = [{"$set": {"chosen": []}}, *operation_statements.count(Tally())]
             await self.collection.update_one(operation_statements.held(operation.id, token), uncounted)
 
     @guarded
     async def job_of(self, operation: Operation, job_id: str) -> Job | None:
-        """Return a chosen job if it is still what the operation is about; only its id unless it is to be requeued."""
-        wanted = {"logs": 0} if operation.new.action is Action.REQUEUE else {"_id": 1}
-        one = await self._jobs.find_one(selection.chosen(operation, job_id), wanted)
-        return None if one is None else documents.job(one)
+        """Return a chosen job if it still is one of the operation; only its id unless it is to be requeued."""
+        shown = {"logs": 0} if operation.new.action is Action.REQUEUE else {"_id": 1}
+        document = await self._jobs.find_one(selection.chosen(operation, job_id), shown)
+        return None if document is None else documents.job(document)
 
     @guarded
     async def has_changed(self, operation: Operation, job_id: str) -> bool:
-        """Tell whether an operation has changed a job that it has chosen, whatever became of the job since."""
-        one = await self._jobs.find_one({"_id": ObjectId(job_id)}, _EVIDENCE)
-        if operation.new.action is Action.DELETE and (one is None or "state" in one):
-            return one is None and await self._may_have_deleted(operation)
-        if one is None:
+        """Tell whether an operation has changed a chosen job, also if the job has changed again since."""
+        document = await self._jobs.find_one({"_id": ObjectId(job_id)}, _EVIDENCE)
+        if operation.new.action is Action.DELETE and (document is None or "state" in document):
+            return document is None and await self._may_have_deleted(operation)
+        if document is None:
             return False
-        mark = ObjectId(operation.id)
-        is_noted = mark in _list(one, statements.OPERATIONS)
-        return is_noted or any(
-            isinstance(entry, dict) and entry.get("operation") == mark for entry in _list(one, "history")
+        note = ObjectId(operation.id)
+        history = typed(list, document.get("history")) or ()
+        return note in (typed(list, document.get(statements.OPERATIONS)) or ()) or any(
+            isinstance(entry, dict) and entry.get("operation") == note for entry in history
         )
 
     async def _may_have_deleted(self, operation: Operation) -> bool:
-        """Tell whether what a job would have left behind may be gone, as its hour is over."""
+        """Tell whether the tombstone of a job may be gone, as its hour is over."""
         if operation.soon is None:
             return True
         stays = timedelta(milliseconds=queue_statements.STONE_MS)
         return await self._database.clock.ask() > operation.soon - selection.AHEAD + stays
 
     async def _next(self, operation: Operation, most: int) -> tuple[list[str], tuple[datetime, str] | None]:
-        """Return the jobs whose turn it is, and the place after them; ``None`` if there are no more."""
+        """Return the jobs that come next, and the place after them; ``None`` if there are no more."""
         new, position = operation.new, operation.position
-        found = selection.selected(new, operation.insert_at, soon=operation.soon, ahead=operation.ahead)
-        page = await _within(SELECT_SECONDS, lambda: self._page(new, selection.beyond(found, position), most))
-        if page is not None:
-            return [one for _, one in page], page[-1] if page else None
-        # Few of very many jobs are meant, and no index tells which: then a part of all jobs at a time.
-        edge = await self._edge(position, found["insertAt"])
-        page = await self._page(new, selection.beyond(found, position, edge and edge[0]), most)
-        place = page[-1] if len(page) == most else edge or (page[-1] if page else None)
-        return [one for _, one in page], place
+        search = selection.selected(new, operation.insert_at, soon=operation.soon, ahead=operation.ahead)
+        page = await _within(SELECT_SECONDS, lambda: self._page(new, selection.beyond(search, position), most))
+        place = page[-1] if page else None
+        if page is None:
+            # Few of very many jobs match, and no index names them: then a part of all jobs at a time.
+            edge = await self._edge(position, search["insertAt"])
+            page = await self._page(new, selection.beyond(search, position, edge and edge[0]), most)
+            place = page[-1] if len(page) == most else edge or (page[-1] if page else None)
+        return [job_id for _, job_id in page], place
 
-    async def _page(self, new: NewOperation, found: Document, most: int) -> list[tuple[datetime, str]]:
-        cursor = self._find(new, found, {"insertAt": 1}).limit(most)
-        return [(one["insertAt"], str(one["_id"])) async for one in cursor]
+    async def _page(self, new: NewOperation, search: Document, most: int) -> list[tuple[datetime, str]]:
+        cursor = self._find(new, search, {"insertAt": 1}).limit(most)
+        return [(job["insertAt"], str(job["_id"])) async for job in cursor]
 
     async def _edge(self, position: tuple[datetime, str] | None, dated: Document) -> tuple[datetime, str] | None:
         """Return the end of the next part of all jobs of these dates, or ``None`` if it is the last one."""
         part = selection.beyond({"insertAt": dated}, position)
         cursor = self._jobs.find(part, {"insertAt": 1}, sort=selection.ORDER, hint="newest").skip(WINDOW).limit(1)
-        found = [(one["insertAt"], "f" * 24) async for one in cursor]
-        return found[0] if found else None
+        jobs = await cursor.to_list(None)
+        return (jobs[0]["insertAt"], "f" * 24) if jobs else None
 
-    def _find(self, new: NewOperation, found: Document, projection: Document) -> Any:
-        return self._jobs.find(found, projection, sort=selection.ORDER, hint=selection.hint(new))
+    def _find(self, new: NewOperation, search: Document, projection: Document) -> Any:
+        return self._jobs.find(search, projection, sort=selection.ORDER, hint=selection.hint(new))
 
     async def _update(
-        self, wanted: Document, update: Any, *, sort: Sequence[tuple[str, int]] | None = None
+        self, guard: Document, update: Any, *, sort: Sequence[tuple[str, int]] | None = None
     ) -> Operation | None:
-        found = await self.collection.find_one_and_update(
-            wanted, update, sort=sort, return_document=ReturnDocument.AFTER
-        )
-        return None if found is None else _operation(found)
+        after = ReturnDocument.AFTER
+        document = await self.collection.find_one_and_update(guard, update, sort=sort, return_document=after)
+        return None if document is None else _operation(document)
 
 
 async def _within(seconds: float, read: Callable[[], Awaitable[T]]) -> T | None:
-    """Return what is read, or ``None`` if that takes longer."""
+    """Return the result of a reading, or ``None`` if it takes longer."""
     try:
-        with pymongo.timeout(seconds):
+        with timeout(seconds):
             return await read()
     except PyMongoError as error:
         if not is_too_slow(error):
@@ -266,7 +264,7 @@ async def _within(seconds: float, read: Callable[[], Awaitable[T]]) -> T | None:
 def _document(new: NewOperation, began: datetime, matched: int | None, *, is_exact: bool) -> Document:
     return {
         "action": new.action.value,
-        # As text: it has names that are commands to MongoDB.
+        # As text: it has names that are operators of MongoDB.
         "filter": json.dumps(new.filter, ensure_ascii=False),
         "fingerprint": new.fingerprint,
         "all": new.all,
@@ -292,10 +290,6 @@ def _document(new: NewOperation, began: datetime, matched: int | None, *, is_exa
     }
 
 
-def _noted(document: Document) -> Document:
-    return {name: document[name] for name in ("filter", "fingerprint", "all", "changes", "reason", "matched")}
-
-
 def _scope(scope: Scope) -> Document:
     return {"queues": list(scope.queues), "meta": [list(pair) for pair in scope.meta]}
 
@@ -306,14 +300,9 @@ def _of(scope: Scope) -> Document:
 
 
 def _everything(new: NewOperation, began: datetime) -> tuple[Document, Document]:
-    """Match the jobs that an operation which begins now is about: those of the past, and those dated ahead."""
+    """Match the jobs of an operation that begins now: those of the past, and those dated ahead."""
     soon = began + selection.AHEAD
     return selection.selected(new, began, soon=soon), selection.selected(new, began, soon=soon, ahead=True)
-
-
-def _list(document: Document, name: str) -> list[Any]:
-    given = document.get(name)
-    return given if isinstance(given, list) else []
 
 
 def _operation(document: Document) -> Operation:
@@ -346,7 +335,7 @@ def _operation(document: Document) -> Operation:
         failures=tuple(document["failures"]),
         error=document["error"],
         position=None if position is None else (position["insertAt"], str(position["id"])),
-        chosen=tuple(str(one) for one in document["chosen"]),
+        chosen=tuple(map(str, document["chosen"])),
         ahead=document.get("ahead", False),
         soon=document.get("soon"),
     )

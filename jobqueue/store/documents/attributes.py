@@ -1,6 +1,6 @@
-"""Attributes of a ``meta`` as it is stored: how they are derived, and how a value of them is found in ``meta`` itself.
+"""Attributes of a stored ``meta``: their derivation, and filters for their values.
 
-The array ``attrs`` has the index. It may be older than ``meta`` for a moment, where another tool has changed that. So
+The array ``attrs`` has the index. After a change by another tool ``attrs`` may be older than ``meta`` for a moment. So
 a filter asks for both: ``attrs`` leads to the jobs, and ``meta`` decides.
 """
 
@@ -27,17 +27,17 @@ _NOT_A_LIST: Final[Document] = {"$not": {"$type": "array"}}
 
 
 def derived(meta: Any) -> list[str]:
-    """Return the attributes of a ``meta``, whatever another tool has made of it."""
+    """Return the attributes of a ``meta``; another tool may have spoilt it."""
     return attributes.attributes(plain(meta)) if isinstance(meta, dict) and documents.has_few_values(meta) else []
 
 
 def indexed(path: str, value: Any) -> Document:
-    """Match the jobs whose ``meta`` had a value when its attributes were derived."""
+    """Match the jobs whose ``meta`` had a value at the derivation of its attributes."""
     return {FIELD: attributes.encode(path, value)}
 
 
 def having(path: str, value: Any) -> Document:
-    """Match the jobs whose ``meta`` has a value that can be an attribute, now and in the index.
+    """Match the jobs whose ``meta`` has a scalar at a path, now and in the index.
 
     A list of objects above a name of digits matches nothing: MongoDB may take the name for a place in the list.
 
@@ -47,16 +47,16 @@ def having(path: str, value: Any) -> Document:
     """
     steps = path.split(".")
     lists = {".".join(("meta", *steps[:place])): _NOT_A_LIST for place, step in enumerate(steps) if step.isdecimal()}
-    # An object in a list that lacks the name has no null there.
+    # An object in a list without the name has no null there.
     there = {f"meta.{path}": {"$type": "null"}} if value is None else stored(path, (value,))
     return {**indexed(path, value), "meta": _NOT_A_LIST, **lists, **there}
 
 
 def stored(path: str, values: Sequence[Any]) -> Document:
-    """Match the jobs whose ``meta`` has one of several scalars at a path, as far as a filter without ``attrs`` can."""
+    """Match the jobs whose ``meta`` has one of several scalars at a path, without the index of ``attrs``."""
     ways = [way for value in values for way in _ways(value)]
     if None in values:
-        # Compared with null, what is not there at all would match.
+        # A comparison with null would match a missing value too.
         return {f"meta.{path}": {"$in": ways, "$exists": True}}
     return {f"meta.{path}": {"$eq": ways[0]} if len(ways) == 1 else {"$in": ways}}
 
@@ -64,13 +64,13 @@ def stored(path: str, values: Sequence[Any]) -> Document:
 def stored_all(path: str, values: Sequence[Any]) -> Document:
     """Match the jobs whose ``meta`` has all of several scalars in a list at a path."""
     alike = [value for value in values if len(_ways(value)) == 1]
-    found: Document = {f"meta.{path}": {"$all": alike}} if alike else {}
-    others = [stored(path, (value,)) for value in values if value not in alike]
-    return found | ({"$and": others} if others else {})
+    query: Document = {f"meta.{path}": {"$all": alike}} if alike else {}
+    rest = [stored(path, (value,)) for value in values if value not in alike]
+    return query | ({"$and": rest} if rest else {})
 
 
 def plain(value: Any) -> Any:
-    """Return a value with ids as text and numbers as Python's own; whole numbers as such, as some shells have none."""
+    """Return a value with ids as text and numbers as Python's own; ``1.0`` of some shells becomes ``1``."""
     if isinstance(value, ObjectId):
         return str(value)
     if isinstance(value, Int64):

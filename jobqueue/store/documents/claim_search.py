@@ -1,4 +1,4 @@
-"""A claim: its search, its permit, and what stands in its way."""
+"""A claim: its search, its permit, and the errors that stop it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimHorizon:
-    """For how long a configuration decides claims.
+    """The end of the time for which a configuration decides claims.
 
     Attributes:
-        at: the end, by the server's clock: no job is claimed later.
-        asked_at: when the configuration was asked for, by the steady clock of this host.
-        seconds: until the end, counted from the server's time of the reading.
+        at: the end, by the server's clock: a claim takes no job later.
+        asked_at: the question for the configuration, by the steady clock of this host.
+        seconds: from the server's time of the reading to the end.
     """
 
     at: datetime
@@ -26,28 +26,28 @@ class ClaimHorizon:
     seconds: float
 
     def age(self) -> float:
-        """Return how many seconds ago the configuration was asked for."""
+        """Return the seconds since the question for the configuration."""
         return steady() - self.asked_at
 
     def may_be_over(self) -> bool:
-        """Tell whether the end may have come: less time has passed at the server than here."""
+        """Return True if the end may have come: less time has passed at the server than here."""
         return self.age() > self.seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimSearch:
-    """Which job to claim, and for whom.
+    """The search of a claim, and its worker.
 
     Attributes:
         queue: the queue's name.
-        types: only these; ``None`` for any.
-        token: a fresh fencing token, made by the caller so that it can be looked up if the reply is lost.
-        worker: who claims.
+        types: the types of the job; ``None`` for any.
+        token: a fresh fencing token of the caller, who can look it up if the reply is lost.
+        worker: the name of the worker.
         lease: seconds, instead of the job's own.
-        excluded: not these types, when any is taken.
+        excluded: types that ``None`` leaves out.
         margin: as in `statements.claim`.
-        suspects: also a job that has to run alone.
-        until: for how long the configuration holds by which the job is claimed.
+        suspects: take a job that has to run alone, too.
+        until: the horizon of the configuration behind the claim.
     """
 
     queue: str
@@ -63,12 +63,12 @@ class ClaimSearch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimPermit:
-    """What a limited queue lets a claim do.
+    """The permission of a limited queue for a claim.
 
     Attributes:
-        slots: the places it takes; each belongs to one running job at most.
-        deadline: claim nothing when it is later than this by the server's clock.
-        key: only jobs of this group.
+        slots: the slots that the job takes; each belongs to one running job at most.
+        deadline: the latest time of the claim by the server's clock.
+        key: the key of the only group to claim from.
     """
 
     slots: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class ClaimPermit:
 
 
 class SlotTakenError(Exception):
-    """Tell the limiter that a running job has the slot already."""
+    """A running job has the slot of a claim already."""
 
     def __init__(self, slot: str) -> None:
         self.slot = slot
@@ -85,4 +85,4 @@ class SlotTakenError(Exception):
 
 
 class LateClaimError(Exception):
-    """Tell that a claim has found nothing, perhaps only because its configuration was too old by then."""
+    """A claim has found nothing, perhaps only because its configuration was too old."""

@@ -1,9 +1,9 @@
-"""Documents of the `jobs` and `config` collections from and to what the domain knows."""
+"""Documents of the `jobs` collection to and from jobs of the domain."""
 
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from bson import ObjectId
@@ -17,18 +17,22 @@ from jobqueue.domain.jobs.attributes import attributes
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Children, Job, NewJob, children
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.queues.queue import QueueConfig
+from jobqueue.store.mongo.clock import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.jobs.backoff import Backoff
+    from jobqueue.store.documents.statements import Document
 
-Document = dict[str, Any]
 Tick = tuple[str, datetime]
-"""The name of a schedule, and the moment for which it makes a job."""
+"""The name of a schedule, and the date of one of its jobs."""
+LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
+"""A projection that leaves out the fields that can be large."""
+CHILD_FIELDS: Final = ("onComplete", "onSuccess", "onFailure")
+"""The fields of child jobs and of the callbacks of a batch."""
 Kind = TypeVar("Kind", State, Outcome)
 _DEFAULTS: Final = QueueConfig()
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _LARGEST: Final = 2**63 - 1
 
 
@@ -45,19 +49,19 @@ def new_document(
     """Return the document of a new job whose defaults are filled in.
 
     Args:
-        new: every field that has a queue default is set.
+        new: the job.
         job_id: 24 hex digits.
         now: the server's time.
-        parent_id: the job this one is a child of.
-        batch_id: the batch it belongs to.
-        limit_key: the group in which it counts, if the limits of its queue hold for groups.
-        extra: fields that only some jobs have, as they are stored.
+        parent_id: the parent of a child.
+        batch_id: the batch of the job.
+        limit_key: the key of its group, if the limits of its queue hold for groups.
+        extra: fields of some jobs only, as they are stored.
     """
     due = new.delay_til or (now + timedelta(seconds=new.delay) if new.delay else None)
     more = dict(extra or {})
     if new.depends_on:
-        # It may be due before what it depends on has succeeded: then nothing but that is to start it.
-        more = {"waitsFor": [ObjectId(one) for one in new.depends_on], "heldTil": due} | more
+        # The job may be due before its dependencies succeed: only their success may start it.
+        more = {"waitsFor": [ObjectId(parent) for parent in new.depends_on], "heldTil": due} | more
         if new.dependency_policy is not None:
             more["dependencyPolicy"] = new.dependency_policy
     return {
@@ -82,7 +86,7 @@ def new_document(
         "resetAt": None,
         "batchId": ObjectId(batch_id) if batch_id else None,
         "parentId": ObjectId(parent_id) if parent_id else None,
-        "dependsOn": [ObjectId(one) for one in new.depends_on],
+        "dependsOn": [ObjectId(parent) for parent in new.depends_on],
         "progress": 0,
         "logs": [],
         "logCount": 0,
@@ -102,37 +106,37 @@ def new_document(
 
 
 def child_id(parent: Job, slot: str) -> str:
-    """Return the id of a child: the same whoever creates it, however often, for one run of the parent."""
+    """Return the id of a child, which is the same for all creations in one run of the parent."""
     return derived_id(parent.end_at or parent.insert_at, f"{parent.id}:{parent.run}:{slot}")
 
 
 def derived_id(moment: datetime, text: str) -> str:
-    """Return the id of a job that is created because of something: the same for the same thing."""
+    """Return the id of a job with a cause, which is the same for the same text."""
     seconds = int(moment.timestamp()).to_bytes(4, "big")
     return (seconds + hashlib.sha256(text.encode()).digest()[:8]).hex()
 
 
 def numbered_ids(first: str, count: int) -> list[str]:
-    """Return ids in ascending order: the same ones for the same first id, which is none of them."""
+    """Return ids in ascending order, derived from an id that is none of them."""
     stem = bytes.fromhex(first)[:4] + hashlib.sha256(first.encode()).digest()[:5]
     return [(stem + place.to_bytes(3, "big")).hex() for place in range(count)]
 
 
 def callback_of(batch_id: str, event: str, generation: int, counts: Mapping[str, int]) -> Document:
-    """Return the fields that only a job has that a batch asked for."""
+    """Return the fields of a callback of a batch."""
     held = {"batchId": ObjectId(batch_id), "event": event, "generation": generation, "counts": dict(counts)}
     return {"callbackOf": held}
 
 
 def tick_id(incarnation: str, tick: datetime) -> str:
-    """Return the id of the job for one tick of one incarnation of a schedule: the same whoever makes it."""
+    """Return the id of the job for one tick of one incarnation of a schedule."""
     moment = round(tick.timestamp() * 1000)
     digest = hashlib.sha256(f"{incarnation}:{moment}".encode()).digest()
     return ((moment // 1000 % 2**32).to_bytes(4, "big") + digest[:8]).hex()
 
 
 def job(document: Mapping[str, Any]) -> Job:
-    """Return the job of a document; fields that are missing or odd get their defaults."""
+    """Return the job of a document; missing and odd fields get their defaults."""
     get = document.get
     return Job(
         id=str(document["_id"]),
@@ -147,7 +151,7 @@ def job(document: Mapping[str, Any]) -> Job:
         delay=_number(get("delay"), 0),
         lease=_number(get("lease"), _DEFAULTS.lease),
         timeout=None if get("timeout") is None else _number(get("timeout"), 0),
-        insert_at=date_or_none(get("insertAt")) or _EPOCH,
+        insert_at=date_or_none(get("insertAt")) or EPOCH,
         start_at=date_or_none(get("startAt")),
         end_at=date_or_none(get("endAt")),
         delay_til=date_or_none(get("delayTil")),
@@ -169,9 +173,9 @@ def job(document: Mapping[str, Any]) -> Job:
         claim=_claim(mapping(get("claim"))),
         run=_whole(get("run"), 0),
         log_count=_whole(get("logCount"), len(_list(get("logs")))),
-        outbox=tuple(str(one) for one in _list(get("outbox"))),
+        outbox=tuple(str(note) for note in _list(get("outbox"))),
         traceparent=_text(get("traceparent")),
-        slots=tuple(str(one) for one in _list(get("slots"))),
+        slots=tuple(str(slot) for slot in _list(get("slots"))),
         limit_key=_text(get("limitKey")),
         dependency_policy=_text(get("dependencyPolicy")),
         ref=_text(get("ref")),
@@ -188,7 +192,7 @@ def job(document: Mapping[str, Any]) -> Job:
 def log_line(line: Mapping[str, Any]) -> LogLine:
     """Return the log line of a document."""
     return LogLine(
-        t=date_or_none(line.get("t")) or _EPOCH,
+        t=date_or_none(line.get("t")) or EPOCH,
         m=str(line.get("m", "")),
         level=_text(line.get("level")),
         attempt=None if line.get("attempt") is None else _whole(line["attempt"], 0),
@@ -214,15 +218,15 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
     )
 
 
-def children_document(given: Children) -> Any:
+def children_document(jobs: Children) -> Any:
     """Return child jobs as they are stored."""
-    if given is None or isinstance(given, NewJob):
-        return None if given is None else plain(given)
-    return [plain(one) for one in given]
+    if jobs is None:
+        return None
+    return plain(jobs) if isinstance(jobs, NewJob) else [plain(job) for job in jobs]
 
 
 def plain(new: NewJob) -> Document:
-    """Return the document that describes a job to be made later."""
+    """Return the stored description of a future job."""
     shown = json_form.new_job(new)
     if new.data:
         shown["data"] = dict(new.data)
@@ -230,115 +234,110 @@ def plain(new: NewJob) -> Document:
         shown["meta"] = dict(new.meta)
     if new.delay_til:
         shown["delayTil"] = new.delay_til
-    for name, given in (
+    for name, jobs in (
         ("onComplete", new.on_complete),
         ("onSuccess", new.on_success),
         ("onFailure", new.on_failure),
     ):
-        if given is not None:
-            shown[name] = children_document(given)
+        if jobs is not None:
+            shown[name] = children_document(jobs)
     return shown
 
 
-def children_of(given: Any, path: str) -> Children:
-    """Return child jobs from how they are stored, none if that cannot be understood."""
-    if not given:
+def children_of(stored: Any, path: str) -> Children:
+    """Return child jobs from their stored form, none if it cannot be read."""
+    if not stored:
         return None
     try:
-        return children(
-            [json_form.snake_children(one) for one in given]
-            if isinstance(given, list)
-            else json_form.snake_children(given),
-            path,
-        )
+        is_list = isinstance(stored, list)
+        described = list(map(json_form.snake_children, stored)) if is_list else json_form.snake_children(stored)
+        return children(described, path)
     except (InvalidInputError, TooLargeError, AttributeError, TypeError):
         return None
 
 
-def job_error(given: object) -> JobError | None:
-    """Return why a job did not succeed, from its stored form."""
-    if not given or not isinstance(given, dict):
+def job_error(stored: object) -> JobError | None:
+    """Return the error of a job from its stored form."""
+    if not stored or not isinstance(stored, dict):
         return None
-    trace = given.get("trace")
+    trace = stored.get("trace")
     return JobError(
-        kind=str(given.get("kind", "")),
-        message=str(given.get("message", "")),
+        kind=str(stored.get("kind", "")),
+        message=str(stored.get("message", "")),
         trace=None if trace is None else str(trace),
     )
 
 
-def _claim(given: Mapping[str, Any]) -> Claim | None:
-    token = _text(given.get("token"))
+def _claim(stored: Mapping[str, Any]) -> Claim | None:
+    token = _text(stored.get("token"))
     if token is None:
         return None
-    lease = _number(given.get("lease"), 0)
-    margin = max(_number(given.get("margin"), 0), 0)
     return Claim(
         token=token,
-        worker=_text(given.get("worker")) or "",
-        own_lease=lease or None,
-        margin=margin,
-        beside=date_or_none(given.get("beside")),
+        worker=_text(stored.get("worker")) or "",
+        own_lease=_number(stored.get("lease"), 0) or None,
+        margin=max(_number(stored.get("margin"), 0), 0),
+        beside=date_or_none(stored.get("beside")),
     )
 
 
-def _retries(given: Mapping[str, Any]) -> Retries | None:
-    at = date_or_none(given.get("at"))
-    return None if at is None else Retries(count=_whole(given.get("count"), 0), at=at)
+def _retries(stored: Mapping[str, Any]) -> Retries | None:
+    at = date_or_none(stored.get("at"))
+    return None if at is None else Retries(count=_whole(stored.get("count"), 0), at=at)
 
 
-def _callback_of(given: object) -> dict[str, Any] | None:
-    if not isinstance(given, dict):
+def _callback_of(stored: object) -> dict[str, Any] | None:
+    if not isinstance(stored, dict):
         return None
-    return {name: str(inner) if isinstance(inner, ObjectId) else inner for name, inner in given.items()}
+    return {name: str(inner) if isinstance(inner, ObjectId) else inner for name, inner in stored.items()}
 
 
-def _backoff(given: object) -> Backoff:
+def _backoff(stored: object) -> Backoff:
     try:
-        return backoffs.DEFAULT if given is None else backoffs.parse(given)
+        return backoffs.DEFAULT if stored is None else backoffs.parse(stored)
     except InvalidInputError:
         return backoffs.DEFAULT
 
 
-def _member(kind: type[Kind], given: object) -> Kind | None:
-    return kind(given) if isinstance(given, str) and given in kind.__members__.values() else None
+def _member(kind: type[Kind], stored: object) -> Kind | None:
+    return kind(stored) if isinstance(stored, str) and stored in kind.__members__.values() else None
 
 
-def state(given: object) -> State:
-    """Return the state of a job; whatever another tool has made of that, the job is not over."""
-    return _member(State, given) or State.PENDING
+def state(stored: object) -> State:
+    """Return the state of a job; a spoilt state does not end the job."""
+    return _member(State, stored) or State.PENDING
 
 
-def date_or_none(given: object) -> datetime | None:
-    """Return a date, or ``None`` for what is none or beyond what Python knows."""
-    return given if isinstance(given, datetime) else None
+def date_or_none(stored: object) -> datetime | None:
+    """Return a date, or ``None`` for any other value and for a date beyond Python's range."""
+    return stored if isinstance(stored, datetime) else None
 
 
-def _text(given: object) -> str | None:
-    return given if isinstance(given, str) else None
+def _text(stored: object) -> str | None:
+    return stored if isinstance(stored, str) else None
 
 
-def _list(given: object) -> list[Any]:
-    return given if isinstance(given, list) else []
+def _list(stored: object) -> list[Any]:
+    return stored if isinstance(stored, list) else []
 
 
-def _id(given: object) -> str | None:
-    return str(given) if isinstance(given, str | ObjectId) and ObjectId.is_valid(given) else None
+def _id(stored: object) -> str | None:
+    return str(stored) if isinstance(stored, str | ObjectId) and ObjectId.is_valid(stored) else None
 
 
-def _ids(given: object) -> tuple[str, ...]:
-    return tuple(text for one in _list(given) if (text := _id(one)) is not None)
+def _ids(stored: object) -> tuple[str, ...]:
+    return tuple(text for entry in _list(stored) if (text := _id(entry)) is not None)
 
 
-def mapping(given: object) -> dict[str, Any]:
-    """Return an object as it is, and an empty one for anything else."""
-    return given if isinstance(given, dict) else {}
+def mapping(stored: object) -> dict[str, Any]:
+    """Return an object as it is, and an empty object for any other value."""
+    return stored if isinstance(stored, dict) else {}
 
 
-def _whole(given: object, default: int) -> int:
-    """Return a whole number that JSON and MongoDB can take; another tool may have written a larger one."""
-    return int(min(max(_number(given, default), -_LARGEST), _LARGEST))
+def _whole(stored: object, default: int) -> int:
+    """Return a whole number that JSON and MongoDB can take; another tool may have stored a larger number."""
+    return int(min(max(_number(stored, default), -_LARGEST), _LARGEST))
 
 
-def _number(given: object, default: float) -> float:
-    return given if is_number(given) else default
+def _number(stored: object, default: float) -> float:
+    return stored if is_number(stored) else default

@@ -1,4 +1,4 @@
-"""Filters for a document that nobody has changed since it was read."""
+"""Filters for a document that is as it was read."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from jobqueue.store.documents.statements import Document
 
 _TOLD_BY_OTHERS: Final = frozenset({"result", "logs"})
-"""Fields that can be large, and change only together with others: the state, and the number of lines."""
+"""Large fields that change only together with others: the state, and the number of lines."""
 
 
 def unchanged(document: Mapping[str, Any]) -> Document:
-    """Match a job's document as it was read: every field, and no field besides."""
+    """Match a job's document as it was read: all its fields, and no field besides."""
     same: Document = {
         name: {"$eq": value}
         for name, value in document.items()
@@ -24,5 +24,5 @@ def unchanged(document: Mapping[str, Any]) -> Document:
 
 
 def both(guard: Document, same: Mapping[str, Any] | None) -> Document:
-    """Return a filter that matches what both filters match; ``None`` matches everything."""
+    """Return the conjunction of two filters; ``None`` matches all documents."""
     return guard if same is None else {"$and": [guard, same]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from bson import ObjectId
@@ -10,37 +9,51 @@ from bson import ObjectId
 from jobqueue.domain.jobs.states import WAITING, Outcome, State
 from jobqueue.domain.jobs.transitions import DEPENDENTS
 from jobqueue.store.documents import statements
+from jobqueue.store.mongo.clock import EPOCH
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.statements import Document, Now
+    from collections.abc import Iterable
+    from datetime import datetime
 
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import Now
+
 STONE_MS: Final = 3_600_000
-"""How long a tombstone stays."""
+"""Milliseconds for which a tombstone stays."""
 REMEMBERED_SECONDS: Final = 1200.0
-"""A job to which something happened within this time is not in the statistics for good yet."""
+"""Seconds after the last event of a job until the statistics have counted it for good."""
 _REMEMBERED: Final = ("type", "state", "insertAt", "killedAt", "batchId", "attemptsMade")
 _REMEMBERED_OF_ATTEMPTS: Final = ("token", "readyAt", "startAt", "endAt", "outcome", "last")
 
 
 def waiting(queue: str) -> Document:
-    """Match the jobs of a queue that wait."""
-    return {"queue": queue, "state": {"$in": sorted(state.value for state in WAITING)}}
+    """Match the waiting jobs of a queue."""
+    return {"queue": queue, "state": statements.state_in(WAITING)}
+
+
+def count_by_queue(states: Iterable[State]) -> list[Document]:
+    """Count the jobs of each queue in each of some states; the index answers it alone."""
+    return [
+        # With any name of a queue the index is enough; without that the documents are read.
+        {"$match": {"queue": {"$gte": ""}, "state": statements.state_in(states)}},
+        {"$project": {"_id": 0, "queue": 1, "state": 1}},
+        {"$group": {"_id": {"queue": "$queue", "state": "$state"}, "count": {"$sum": 1}}},
+    ]
 
 
 def oldest(queue: str) -> list[tuple[Document, str]]:
-    """Return searches that together pass all waiting jobs of a queue, each with the field that it is ordered by.
+    """Return searches that together cover all waiting jobs of a queue, each with the field of its order.
 
-    The field is no later than `statements.ready`. So a search is over at the first job whose field is later than the
+    The field is no later than `statements.ready`. So a search ends at the first job whose field is later than the
     earliest `statements.ready` so far: at once, unless another tool or an older version has written the jobs.
     """
     pending: Document = {"queue": queue, "state": State.PENDING.value}
-    return [(pending | {"readyAt": None}, "insertAt"), (pending | {"readyAt": {"$gt": _EPOCH}}, "readyAt")]
+    return [(pending | {"readyAt": None}, "insertAt"), (pending | {"readyAt": {"$gt": EPOCH}}, "readyAt")]
 
 
 def ahead_of(job: Job) -> Document:
-    """Match the waiting jobs of a queue that are claimed before one."""
+    """Match the waiting jobs of a queue that are claimed before a job."""
     same_priority: Document = {"priority": job.priority}
     return {
         "queue": job.queue,
@@ -54,13 +67,13 @@ def ahead_of(job: Job) -> Document:
 
 
 def kill_waiting(reason: str, now: Now) -> list[Document]:
-    """End waiting jobs by a person's will; those with children to be created for that are left to the completer."""
+    """Kill waiting jobs at a person's request; the outbox notes the work that follows."""
     follows = {
         "children": {"$or": [{"$gt": [f"${name}", None]} for name in ("onComplete", "onFailure")]},
         DEPENDENTS: {"$eq": ["$dependents", True]},
         "batch": {"$gt": ["$batchId", None]},
     }
-    outbox = {"$concatArrays": [{"$cond": [wanted, [name], []]} for name, wanted in follows.items()]}
+    outbox = {"$concatArrays": [{"$cond": [condition, [name], []]} for name, condition in follows.items()]}
     return [
         {
             "$set": {
@@ -70,7 +83,7 @@ def kill_waiting(reason: str, now: Now) -> list[Document]:
                 "outbox": statements.more_to_do(outbox),
                 "unmet": "$waitsFor",
                 "waitsFor": "$$REMOVE",
-                # Computed afterwards: an update does not know how.
+                # The outbox computes it: an update cannot.
                 "fingerprint": "$$REMOVE",
                 **statements.killed(now),
             }
@@ -80,7 +93,7 @@ def kill_waiting(reason: str, now: Now) -> list[Document]:
 
 
 def over(queue: str, state: State, after: datetime, until: datetime) -> Document:
-    """Match jobs that ended between two dates and for which nothing is left to be done."""
+    """Match jobs that ended between two dates and have an empty outbox."""
     return {
         "queue": queue,
         "state": state.value,
@@ -90,12 +103,12 @@ def over(queue: str, state: State, after: datetime, until: datetime) -> Document
 
 
 def tombstone(now: Now, *, remembered: bool, operation: str | None = None) -> list[Document]:
-    """Leave of a job only that its id is taken, for an hour, and what others have to know of it.
+    """Replace a job by a tombstone, which keeps its id taken for an hour.
 
     Args:
         now: as in `statements`.
-        remembered: with what statistics and events have to know.
-        operation: the id of the operation that deletes it; operations tell by it what they have changed.
+        remembered: keep the fields for statistics and events.
+        operation: the id of the operation that deletes the job; operations count their changes by it.
     """
     stone: Document = {"_id": "$_id", "queue": "$queue", "run": 0, "expireAt": {"$add": [now, STONE_MS]}}
     known: Document = {"$ifNull": [f"${statements.OPERATIONS}", "$$REMOVE"]}

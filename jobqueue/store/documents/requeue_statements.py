@@ -1,6 +1,6 @@
 """Filters and updates that start a job anew, as named pure functions; ``now`` as in `statements`.
 
-A requeue writes into the job, in the same update, what has to follow from it.
+A requeue writes the work that follows from it into the job, in the same update.
 """
 
 from __future__ import annotations
@@ -12,41 +12,40 @@ from bson import ObjectId
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import REOPEN, REVIVE
 from jobqueue.store.documents.statements import OPERATIONS, UNREAD, drop_empty_outbox, marked, same_run
-from jobqueue.store.mongo.tolerant import array, number
+from jobqueue.store.mongo.tolerant import array, number, without
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import Now
 
 
 def notes(*, reopen: bool = True) -> Document:
-    """Return what a job says that has to follow from its requeue: it is written together with that.
-
-    Args:
-        reopen: open its batch, if it has one and that has finished.
-    """
-    wanted: list[Any] = [{"$cond": [{"$eq": ["$dependents", True]}, [REVIVE], []]}]
-    if reopen:
-        wanted.insert(0, {"$cond": [{"$gt": ["$batchId", None]}, [REOPEN], []]})
-    return {"$concatArrays": wanted}
+    """Return the notes of the work that follows from a requeue; ``reopen`` opens a finished batch of the job."""
+    reopening = [{"$cond": [{"$gt": ["$batchId", None]}, [REOPEN], []]}] if reopen else []
+    return {"$concatArrays": [*reopening, {"$cond": [{"$eq": ["$dependents", True]}, [REVIVE], []]}]}
 
 
 def asking(job: Job, note: str) -> Document:
-    """Match a job whose requeue has a note that is not carried out yet."""
+    """Match a job whose requeue has an open note."""
     return same_run(job.id, job.queue, job.run) | {"outbox": note}
 
 
 def carried_out(note: str) -> list[Document]:
-    """Take off a note that is carried out; what the end of the job has added meanwhile stays."""
-    rest = {"$filter": {"input": array("$outbox"), "cond": {"$ne": ["$$this", note]}}}
-    return [{"$set": {"outbox": rest}}, drop_empty_outbox()]
+    """Remove a note that is carried out; notes of the job's end stay."""
+    return [{"$set": {"outbox": without("$outbox", [note])}}, drop_empty_outbox()]
 
 
-def requeued(now: Now) -> Document:
-    """Return the history entry of a job that is started anew by a person's will."""
-    return {
+def restarted(now: Now, **noted: Any) -> Document:
+    """Return the fields of a job that begins anew, with an entry in its history.
+
+    Args:
+        now: as in `statements`.
+        noted: more fields of the entry.
+    """
+    entry = {
         "attempt": number("$attemptsMade", 0),
         "token": None,
         "worker": None,
@@ -55,6 +54,21 @@ def requeued(now: Now) -> Document:
         "outcome": "requeue",
         "error": None,
         "code": None,
+    }
+    return {
+        "attemptsMade": 0,
+        "crashes": "$$REMOVE",
+        "retries": "$$REMOVE",
+        "progress": 0,
+        "error": None,
+        "result": None,
+        "startAt": None,
+        "endAt": None,
+        "delayTil": None,
+        "unmet": "$$REMOVE",
+        "fingerprint": "$$REMOVE",
+        "run": {"$add": [number("$run", 0), 1]},
+        "history": {"$concatArrays": [array("$history"), [entry | noted]]},
     }
 
 
@@ -68,13 +82,11 @@ def requeue(
     reopen: bool = True,
     waits_for: Sequence[str] = (),
 ) -> list[Document]:
-    """Start a job anew by a person's will: attempts from nothing, history kept, replaced values noted in it."""
+    """Start a job anew: no attempts, and the same history with an entry of the replaced values."""
     waiting = {"$concatArrays": [notes(reopen=reopen), ["check"]]}
-    entry = requeued(now)
-    if operation is not None:
-        entry["operation"] = ObjectId(operation)
+    noted: Document = {} if operation is None else {"operation": ObjectId(operation)}
     if was:
-        entry["was"] = {name: f"${name}" for name in was}
+        noted["was"] = {name: f"${name}" for name in was}
     return [
         {
             "$set": {
@@ -82,22 +94,10 @@ def requeue(
                 **(group or {}),
                 "state": (State.DELAYED if waits_for else State.PENDING).value,
                 **({} if waits_for else {"readyAt": now}),
-                "attemptsMade": 0,
-                "crashes": "$$REMOVE",
-                "retries": "$$REMOVE",
-                "progress": 0,
-                "error": None,
-                "result": None,
-                "startAt": None,
-                "endAt": None,
-                "delayTil": None,
-                "waitsFor": [ObjectId(one) for one in waits_for] or "$$REMOVE",
-                "unmet": "$$REMOVE",
+                **restarted(now, **noted),
+                "waitsFor": [ObjectId(parent) for parent in waits_for] or "$$REMOVE",
                 "heldTil": "$$REMOVE",
-                "fingerprint": "$$REMOVE",
                 UNREAD: "$$REMOVE",
-                "run": {"$add": [number("$run", 0), 1]},
-                "history": {"$concatArrays": [array("$history"), [entry]]},
                 "outbox": waiting if waits_for else notes(reopen=reopen),
                 **({} if operation is None else {OPERATIONS: marked(operation)}),
             }
@@ -107,7 +107,7 @@ def requeue(
 
 
 def requeueable(job: Job, most_bytes: int) -> Document:
-    """Match a job that may be requeued, nobody having done so yet, and whose document has room for what is replaced."""
+    """Match a job for a requeue: in the same run, with an empty outbox, and with room for the replaced values."""
     return same_run(job.id, job.queue, job.run) | {
         "state": job.state.value,
         "outbox": {"$exists": False},

@@ -15,35 +15,35 @@ _WILD: Final = re.compile(r"[*?]")
 
 
 def clauses(scope: Scope, *, by_index: bool = False) -> list[Document]:
-    """Return what a job must match, all of it, to be in a scope; for an ``$and`` beside what a caller asks for.
+    """Return the filters that every job of a scope matches, for an ``$and``.
 
     Args:
         scope: of the caller.
-        by_index: only what an index tells, to estimate the cost. No job may be shown or changed by that.
+        by_index: only filters by an index, to estimate the cost. They must not select jobs for a reply or a change.
     """
-    found: list[Document] = []
+    required: list[Document] = []
     if scope.queues:
         plain = [glob for glob in scope.queues if not _WILD.search(glob)]
         wild = [{"queue": {"$regex": _anchored(glob)}} for glob in scope.queues if _WILD.search(glob)]
         exact: list[Document] = [{"queue": plain[0] if len(plain) == 1 else {"$in": plain}}] if plain else []
         ways = [*exact, *wild]
-        found.append(ways[0] if len(ways) == 1 else {"$or": ways})
+        required.append(ways[0] if len(ways) == 1 else {"$or": ways})
     having = attributes.indexed if by_index else attributes.having
-    return found + [having(path, value) for path, value in scope.meta]
+    return required + [having(path, value) for path, value in scope.meta]
 
 
 def is_wild(scope: Scope) -> bool:
-    """Tell whether a scope has patterns for names of queues."""
+    """Return True if a scope has patterns for names of queues."""
     return any(_WILD.search(glob) for glob in scope.queues)
 
 
-def within(found: Document, scope: Scope) -> Document:
+def within(query: Document, scope: Scope) -> Document:
     """Return a filter narrowed to a scope."""
     narrowing = clauses(scope)
-    return {**found, "$and": [*found.get("$and", []), *narrowing]} if narrowing else found
+    return {**query, "$and": [*query.get("$and", []), *narrowing]} if narrowing else query
 
 
 def _anchored(glob: str) -> str:
-    """Return a pattern for MongoDB that begins with what an index can be searched by."""
+    """Return a pattern of MongoDB with a fixed beginning, by which an index can be searched."""
     body = re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".")
     return f"^{body}$"

@@ -1,4 +1,4 @@
-"""Every filter, update and sort on `jobs`, as named pure functions.
+"""Filters, updates and orders of single jobs, as named pure functions.
 
 ``now`` is an expression: ``"$$NOW"`` in production, so that only the server's clock counts, or a fixed date in tests.
 """
@@ -17,41 +17,47 @@ from jobqueue.domain.jobs.transitions import DEPENDENTS, UNSET, Transition
 from jobqueue.store.documents import suspect_statements, unsound_statements
 from jobqueue.store.mongo.tolerant import array as _array
 from jobqueue.store.mongo.tolerant import number as _number
+from jobqueue.store.mongo.tolerant import unless_empty
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from jobqueue.store.mongo.clock import Now
 
 
 Document = dict[str, Any]
-Now = str | datetime
-SERVER_NOW: Final = "$$NOW"
 UNREAD: Final = "unread"
-"""The field, and the index, of jobs that are deleted as soon as all have read them."""
+"""The field, and the index, of jobs to delete as soon as all readers have read them."""
 OPERATIONS: Final = "inOperations"
-"""The field with the ids of the last operations that have changed a job, also in what a deleted job leaves behind."""
+"""The field with the ids of the last operations that have changed a job, also in a tombstone."""
 _MOST_OPERATIONS: Final = 20
 CLAIM_ORDER: Final = [("priority", -1), ("insertAt", 1), ("_id", 1)]
 ADOPTED: Final[Document] = {"run": {"$ne": None}}
-"""Match documents that this package has written or taken over, not those another tool has just put there."""
+"""Match documents that this package has written or adopted, but not external ones."""
 SOUND: Final[Document] = {"$nor": unsound_statements.waiting_faults()}
-"""Match waiting jobs that nobody has spoilt with another tool: the others are to fail, and never to run."""
+"""Match waiting jobs that no other tool has spoilt: a spoilt job fails, and never runs."""
 CLAIM_INDEX: Final = "claim"
 CLAIM_TYPE_INDEX: Final = "claimType"
 READY_INDEX: Final = "ready"
 _MILLISECONDS: Final = 1000
-
-
 _LEASE: Final = _number("$lease", 60)
 
 
+def state_in(states: Iterable[State]) -> Document:
+    """Return the condition that a state is one of several."""
+    return {"$in": sorted(state.value for state in states)}
+
+
 def claimable(queue: str, types: Sequence[str] | None, excluded: Sequence[str] = ()) -> Document:
-    """Match what may be claimed from a queue; ``None`` takes any type but the excluded ones."""
-    found: Document = {"queue": queue, "state": State.PENDING.value, **ADOPTED, **SOUND}
+    """Match the claimable jobs of a queue; ``None`` takes all types but the excluded ones."""
+    return {"queue": queue, "state": State.PENDING.value, **ADOPTED, **SOUND} | of_types(types, excluded)
+
+
+def of_types(types: Sequence[str] | None, excluded: Sequence[str]) -> Document:
+    """Match jobs of some types, or with ``None`` of all types but the excluded ones."""
     if types is not None:
-        found["type"] = types[0] if len(types) == 1 else {"$in": list(types)}
-    elif excluded:
-        found["type"] = {"$nin": list(excluded)}
-    return found
+        return {"type": types[0] if len(types) == 1 else {"$in": list(types)}}
+    return {"type": {"$nin": list(excluded)}} if excluded else {}
 
 
 def claim(
@@ -65,8 +71,8 @@ def claim(
 ) -> list[Document]:
     """Begin an attempt: count it, lease the job and open its history entry.
 
-    ``margin`` is how many seconds beyond the job's timeout the lease may last: what a worker that ends its runs itself
-    needs for that. ``slots`` are the places of the queue's limits that the job takes as long as it is processing.
+    ``margin`` is the time in seconds that the lease may last beyond the job's timeout, for a worker that ends its runs
+    itself. ``slots`` are the slots of the queue's limits that the job takes while it is processing.
     """
     held: Document = {"token": token, "worker": worker}
     seconds: Any = _LEASE
@@ -104,7 +110,7 @@ def claim(
 
 
 def held(job_id: str, queue: str, token: str) -> Document:
-    """Match a job as long as this claim is its current one."""
+    """Match a job as long as a claim is its current one."""
     return {
         "_id": ObjectId(job_id),
         "queue": queue,
@@ -114,17 +120,17 @@ def held(job_id: str, queue: str, token: str) -> Document:
 
 
 def held_any(claims: Sequence[tuple[str, str, str]]) -> Document:
-    """Match the jobs of which a claim, of the ids, queues and tokens of some, is the current one."""
+    """Match the jobs that some claims, by ids, queues and tokens, still hold."""
     ids, queues, tokens = zip(*claims, strict=True)
-    found = {"_id": {"$in": [ObjectId(each) for each in ids]}, "claim.token": {"$in": list(tokens)}}
-    return found | {"queue": {"$in": sorted(set(queues))}, "state": State.PROCESSING.value}
+    query = {"_id": {"$in": [ObjectId(job_id) for job_id in ids]}, "claim.token": {"$in": list(tokens)}}
+    return query | {"queue": {"$in": sorted(set(queues))}, "state": State.PROCESSING.value}
 
 
 def renew(now: Now, progress: float | None = None, lines: Sequence[Document] = ()) -> list[Document]:
-    """Extend the lease, at most to the end of the attempt's time; note progress and log lines on the way.
+    """Extend the lease, at most to the end of the attempt's time; store progress and log lines.
 
-    Lines get the server's time, and the job's attempt where they name none; those beyond the first `INLINE_LOGS` are
-    only counted here.
+    Lines get the server's time, and the job's attempt if they name none. Lines beyond the first `INLINE_LOGS` are only
+    counted here.
     """
     seconds = _number("$claim.lease", _LEASE)
     changed: Document = {"resetAt": _lease_end(now, seconds, "$startAt", _number("$claim.margin", 0))}
@@ -134,7 +140,7 @@ def renew(now: Now, progress: float | None = None, lines: Sequence[Document] = (
 
 
 def appended(now: Now, lines: Sequence[Document]) -> Document:
-    """Return the fields that change when log lines are added; only as many as there is room for are stored here."""
+    """Return the fields that change with new log lines; only lines with room in the document are stored here."""
     room = {"$max": [0, {"$subtract": [INLINE_LOGS, {"$size": _array("$logs")}]}]}
     stamped = [
         {"t": now, "attempt": "$attemptsMade", **{name: {"$literal": inner} for name, inner in line.items()}}
@@ -150,29 +156,29 @@ def appended(now: Now, lines: Sequence[Document]) -> Document:
 
 def guard(job_id: str, queue: str, transition: Transition, now: Now) -> Document:
     """Match the job if the transition may still happen to it."""
-    found: Document = {"_id": ObjectId(job_id), "queue": queue, "state": transition.source.value}
+    query: Document = {"_id": ObjectId(job_id), "queue": queue, "state": transition.source.value}
     if transition.token is not None:
-        found["claim.token"] = transition.token
-        found["history.token"] = transition.token
+        query["claim.token"] = transition.token
+        query["history.token"] = transition.token
     if transition.run is not None:
-        # Not an equality: another tool may have put a text there.
-        found["run"] = {"$not": {"$gt": transition.run}}
+        # No equality: another tool may have stored a text.
+        query["run"] = {"$not": {"$gt": transition.run}}
     if transition.target in FINAL and DEPENDENTS not in transition.outbox:
-        # Since the job was claimed another one may have come to depend on it: then that has to follow too.
-        found["dependents"] = {"$ne": True}
+        # A job may depend on this one since its claim: then more work follows from its end.
+        query["dependents"] = {"$ne": True}
     if transition.operation is not None:
-        found[OPERATIONS] = {"$ne": ObjectId(transition.operation)}
+        query[OPERATIONS] = {"$ne": ObjectId(transition.operation)}
     if transition.expired_only:
-        found["$expr"] = {"$lte": ["$resetAt", now]}
+        query["$expr"] = {"$lte": ["$resetAt", now]}
     if transition.unmarked_at is not None:
-        found["claim.beside"] = {"$ne": transition.unmarked_at}
-    return found
+        query["claim.beside"] = {"$ne": transition.unmarked_at}
+    return query
 
 
 def applied(transition: Transition, now: Now) -> Document | list[Document]:
     """Return the update that makes a transition happen.
 
-    A plain update where no date has to be computed, which is quicker, and a pipeline where a delay is added to now.
+    A delay needs a pipeline, which adds it to now. All else is a plain update, which is quicker.
     """
     changed: Document = {"state": transition.target.value, **_told(transition)}
     entry: Document = {}
@@ -232,7 +238,7 @@ def _plain(transition: Transition, changed: Document, entry: Document, dates: li
 
 
 def more_to_do(names: Any) -> Document:
-    """Return the outbox with more in it: an earlier attempt may have left something there."""
+    """Return the outbox with more notes: an earlier attempt may have left some there."""
     return {"$concatArrays": [_array("$outbox"), names]}
 
 
@@ -243,7 +249,7 @@ def _values(transition: Transition, changed: Document) -> Document:
 
 def _while_waiting(transition: Transition, changed: Document, now: Now) -> list[Document]:
     values = _values(transition, changed)
-    # Should it be started again, it has to be known which of those it depends on had not succeeded.
+    # A later restart has to know which dependencies had not succeeded.
     values["unmet"] = "$waitsFor"
     if transition.operation is not None:
         values[OPERATIONS] = marked(transition.operation)
@@ -251,12 +257,12 @@ def _while_waiting(transition: Transition, changed: Document, now: Now) -> list[
 
 
 def marked(operation: str) -> Document:
-    """Return the operations that have changed a job, with this one as the last: so none changes a job twice."""
+    """Return the operations that have changed a job and, as the last, another: so none changes a job twice."""
     return {"$slice": [{"$concatArrays": [_array(f"${OPERATIONS}"), [ObjectId(operation)]]}, -_MOST_OPERATIONS]}
 
 
 def killed(now: Now) -> Document:
-    """Return the field that tells of a job's end of which no attempt tells, also after it is requeued."""
+    """Return the dates of kills outside of attempts, which outlive a requeue."""
     return {"killedAt": {"$concatArrays": [_array("$killedAt"), [now]]}}
 
 
@@ -266,7 +272,7 @@ def _with_delay(transition: Transition, changed: Document, entry: Document, now:
     if transition.refund:
         values["attemptsMade"] = {"$subtract": ["$attemptsMade", 1]}
     if transition.retries is not None:
-        # As an expression: a plain object would be merged into whatever another tool has put there.
+        # An expression replaces a value of another tool; a plain object would be merged into it.
         values["retries"] = {"$mergeObjects": [{"count": transition.retries, "at": "$startAt"}]}
     ended = {"$mergeObjects": ["$$this", {"$literal": entry}, {"endAt": now}]}
     values["history"] = {
@@ -279,33 +285,29 @@ def _with_delay(transition: Transition, changed: Document, entry: Document, now:
 
 
 def reported_late(job_id: str, token: str) -> Document:
-    """Match a job whose history knows this token and has no late report of it yet."""
+    """Match a job whose history has an attempt of this token without a late report."""
     return {"_id": ObjectId(job_id), "history": {"$elemMatch": {"token": token, "late": {"$exists": False}}}}
 
 
 def same_run(job_id: str, queue: str, run: int) -> Document:
-    """Match a job unless it was requeued since; one put there with another tool has no number of its run."""
+    """Match a job in the same run; an external document has no number of its run."""
     return {"_id": ObjectId(job_id), "queue": queue, "run": run or {"$in": [0, None]}}
 
 
 def due(now: Now) -> Document:
-    """Match delayed jobs whose time has come."""
-    return {
-        "state": State.DELAYED.value,
-        "delayTil": {"$type": "date"},
-        "$expr": {"$lte": ["$delayTil", now]},
-    }
+    """Match delayed jobs that are due."""
+    return {"state": State.DELAYED.value, "delayTil": {"$type": "date"}, "$expr": {"$lte": ["$delayTil", now]}}
 
 
 def promote() -> list[Document]:
     """Make due jobs claimable."""
-    # An index takes no two lists of a document: a field of another tool may be one, and would hold up all due jobs.
+    # An index takes one list of a document: a list of another tool would hold up all due jobs.
     is_date = {"$eq": [{"$type": ready()}, "date"]}
     return [{"$set": {"state": State.PENDING.value, "readyAt": {"$cond": [is_date, ready(), "$$REMOVE"]}}}]
 
 
 def expired(now: Now, patience: float) -> Document:
-    """Match jobs whose lease has ended and is not longer than ``patience`` seconds."""
+    """Match jobs whose lease has ended and was at most ``patience`` seconds."""
     return {
         "state": State.PROCESSING.value,
         "resetAt": {"$type": "date"},
@@ -317,20 +319,20 @@ def expired(now: Now, patience: float) -> Document:
 
 
 def drop_empty_outbox() -> Document:
-    """Return the stage that leaves no empty outbox, so that the index holds only jobs with something to do."""
-    return {"$set": {"outbox": {"$cond": [{"$eq": ["$outbox", []]}, "$$REMOVE", "$outbox"]}}}
+    """Return the stage that drops an empty outbox, so that the index holds only jobs with open notes."""
+    return {"$set": {"outbox": unless_empty("$outbox")}}
 
 
 def spillable(job_id: str, state: State, least_bytes: int) -> Document:
-    """Match a job in a state whose document is so large that its history should be moved out."""
+    """Match a job in a state with a document of a least size."""
     large = {"$gte": [{"$bsonSize": "$$ROOT"}, least_bytes]}
     return {"_id": ObjectId(job_id), "state": state.value, "$expr": large}
 
 
 def patch(changes: Document, now: Now, group: Document | None = None) -> list[Document]:
-    """Change fields of a job that is not processing; a waiting one is pending or delayed by its due time.
+    """Change fields of a job that is not processing; its due time makes a waiting job pending or delayed.
 
-    One that waits for others keeps waiting for them: no date may start it before. ``group`` is as in `regrouped`.
+    A job with open dependencies keeps waiting for them: no date may start it before. ``group`` is as in `regrouped`.
     """
     values: Document = {name: {"$literal": inner} for name, inner in changes.items()} | (group or {})
     if "delayTil" not in changes:
@@ -348,27 +350,27 @@ def patch(changes: Document, now: Now, group: Document | None = None) -> list[Do
 
 
 def patchable(job_id: str, queue: str, *, waiting_only: bool) -> Document:
-    """Match a job that may be changed."""
+    """Match a job that a person may change."""
     states = WAITING if waiting_only else set(State) - {State.PROCESSING}
-    return {"_id": ObjectId(job_id), "queue": queue, "state": {"$in": sorted(state.value for state in states)}}
+    return {"_id": ObjectId(job_id), "queue": queue, "state": state_in(states)}
 
 
 def deletable(job_id: str, queue: str) -> Document:
-    """Match a job that may be deleted: not running, and nothing left to fire."""
-    states = sorted(state.value for state in set(State) - {State.PROCESSING})
-    return {"_id": ObjectId(job_id), "queue": queue, "state": {"$in": states}, "outbox": {"$exists": False}}
+    """Match a job that may be deleted: not processing, and with an empty outbox."""
+    states = state_in(set(State) - {State.PROCESSING})
+    return {"_id": ObjectId(job_id), "queue": queue, "state": states, "outbox": {"$exists": False}}
 
 
 def key_holder(queue: str, key: str) -> Document:
     """Match the unfinished job that holds a key."""
-    return {"queue": queue, "key": key, "state": {"$in": sorted(state.value for state in UNFINISHED)}}
+    return {"queue": queue, "key": key, "state": state_in(UNFINISHED)}
 
 
 def ready() -> Document:
-    """Return since when a job could have been claimed: created, due, released, or back from its last attempt.
+    """Return the time since which a job is claimable: it was created, due, released, or back from an attempt.
 
-    Whatever makes a job pending that was not created so writes the same into ``readyAt``. So among the waiting jobs of
-    a queue an index names those that wait longest: see `queue_statements.oldest`.
+    Every update that makes a job pending writes the same into ``readyAt``. So an index orders the waiting jobs of a
+    queue by their waiting time: see `queue_statements.oldest`.
     """
     return {"$max": ["$insertAt", "$delayTil", "$readyAt", {"$max": "$history.endAt"}]}
 

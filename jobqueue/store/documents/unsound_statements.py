@@ -1,8 +1,8 @@
-"""Filters and updates for jobs that somebody has spoilt with another tool, as named pure functions.
+"""Filters and updates for unfinished jobs that another tool has spoilt, as named pure functions.
 
-An index holds exactly those: its filter says what a job that is not over must not be. So they are found at once,
-however many others there are, and also when no process ran while they were changed. A field that is missing has its
-default. MongoDB compares the kinds of the members of a list too: so a list of objects cannot be told from an object.
+An index holds exactly the spoilt jobs. So they are found at once among any number of others, and also if no process ran
+at the time of the change. A missing field has its default. MongoDB compares the kinds of the members of a list too: a
+filter cannot tell a list of objects from an object.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from jobqueue.domain.jobs.states import UNFINISHED, WAITING, State
 Document = dict[str, Any]
 INDEX: Final = "unsound"
 SPOILT: Final = "spoilt"
-"""The field that marks a document that was spoilt: what is wrong with it is said, and nothing is guessed."""
+"""The field that marks a spoilt document: a check reports its faults, and no value is guessed."""
 HAD: Final = "had"
-"""What `run` is called meanwhile: no longer, as there may be no room for more."""
+"""The name of `run` in a marked document: no longer than the first name, as the document may be full."""
 _NUMBERS: Final = ("double", "int", "long")
 _KINDS: Final = (
     *_NUMBERS,
@@ -25,7 +25,7 @@ _KINDS: Final = (
     *("javascript", "symbol", "javascriptWithScope", "timestamp", "decimal", "minKey", "maxKey"),
 )
 OF_UNFINISHED: Final[dict[str, tuple[str, ...]]] = {"queue": ("string",), "run": (*_NUMBERS, "null")}
-"""Fields of every job that is not over, and the kinds of values that MongoDB may have there; missing ones are fine."""
+"""Fields of every unfinished job, and the kinds of their values; a field may be missing."""
 OF_WAITING: Final[dict[str, tuple[str, ...]]] = {
     "type": ("string",),
     "data": ("object",),
@@ -52,9 +52,9 @@ OF_WAITING: Final[dict[str, tuple[str, ...]]] = {
     "onSuccess": ("object", "array", "null"),
     "onFailure": ("object", "array", "null"),
 }
-"""The same of jobs that wait."""
+"""The same of waiting jobs."""
 MOST: Final = 1e12
-"""No number of a job is larger, and MongoDB has dates that are so many seconds away from now."""
+"""The largest number of a job; MongoDB has dates that are so many seconds from now."""
 BOUNDED: Final = ("priority", "attempts", "attemptsMade", "lease", "timeout")
 
 
@@ -71,10 +71,10 @@ def _out_of_bounds() -> list[Document]:
 
 
 def waiting_faults() -> list[Document]:
-    """Return filters of which a job that waits matches none."""
+    """Return filters of which a sound waiting job matches none."""
     return [
         *(_other_than(name, kinds) for name, kinds in (OF_UNFINISHED | OF_WAITING).items()),
-        # A list of states is found by each of them.
+        # A list of states matches each of its states.
         _other_than("state", ("string",)),
         *_out_of_bounds(),
         {"queue": ""},
@@ -95,7 +95,7 @@ def _unheard_of_states() -> list[Document]:
 
 
 def unsound() -> Document:
-    """Match jobs that are not over, or in no known state, and have a field that no job has."""
+    """Match jobs that are unfinished, or in no known state, and have a spoilt field."""
     waits_for_nothing: Document = {"delayTil": None, "waitsFor": {"$in": [None, []]}, "wait": None}
     unfinished = {"$in": sorted(state.value for state in UNFINISHED)}
     waiting = {"$in": sorted(state.value for state in WAITING)}
@@ -114,15 +114,15 @@ def unsound() -> Document:
 
 
 def spoilt() -> Document:
-    """Match unsound jobs that are not marked yet."""
+    """Match unsound jobs without a mark."""
     return unsound() | {"run": {"$ne": None}}
 
 
 def content(name: str, value: Any) -> Document:
-    """Match a job with this ``data`` or ``meta``; an empty value stands for what is no object, too."""
+    """Match a job with this ``data`` or ``meta``; an empty value stands for any value that is no object, too."""
     return {name: value} if value else {"$or": [{name: {}}, {name: None}, _other_than(name, ("object",))]}
 
 
 def mark() -> Document:
-    """Have a job looked at as if another tool had put it there, and said what is wrong with it."""
+    """Make a job external, so that a check reports its faults."""
     return {"$rename": {"run": HAD}, "$set": {SPOILT: True}}

@@ -1,4 +1,4 @@
-"""Filters and pipelines for jobs whose `data` or `meta` has been changed, as named pure functions."""
+"""Filters and pipelines for jobs with changed `data` or `meta`, as named pure functions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _CONTENT: Final = r"\A(data|meta)(\.|\z)"
 
 
 def edits() -> list[Document]:
-    """Keep the changes of `data` and `meta`, whoever makes them, and of each change the job.
+    """Keep the changes of `data` and `meta` by any tool, and of each change the job.
 
-    A change of `run` tells that a document of another tool was taken over, perhaps as it was before an edit.
+    A change of `run` tells that an external document was adopted, perhaps as it was before an edit.
     """
     update = "$updateDescription"
     fields = {"$objectToArray": {"$ifNull": [f"{update}.updatedFields", {}]}}
@@ -37,12 +37,12 @@ def edits() -> list[Document]:
 
 
 def jobs(ids: Sequence[Any]) -> Document:
-    """Match those of some documents that are jobs of this package."""
+    """Match the adopted jobs of some ids."""
     return {"_id": {"$in": list(ids)}, "state": {"$exists": True}, **ADOPTED}
 
 
 def beyond(last: Any) -> Document:
-    """Match the jobs after one in the order of a walk; ``None`` stands for its beginning."""
+    """Match the jobs after an id in the order of a walk; ``None`` stands for its beginning."""
     return {"_id": {"$gt": last if isinstance(last, ObjectId) else _FIRST}, "state": {"$exists": True}, **ADOPTED}
 
 

@@ -245,9 +245,9 @@ def watch(layout: DataLayout, grace: float, guard: FileLock) -> None:
             if not _is_at(watched, layout.watched):
                 return
             deadline = time.monotonic() + grace
-            while (found := _look(layout, overdue=time.monotonic() > deadline)) is _Found.ORPHAN:
+            while (use := _look(layout, overdue=time.monotonic() > deadline)) is _Found.ORPHAN:
                 time.sleep(_LOOK_PAUSE)
-            if found is _Found.USER:
+            if use is _Found.USER:
                 continue
             # A launcher whose user was killed meanwhile took it that there is a guard: look once more, not being one.
             guard.free()

@@ -12,12 +12,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from pymongo.errors import PyMongoError
-
 from jobqueue.domain.errors import DatabaseError, DatabaseUnavailableError, NoDatabaseError
 from jobqueue.store.embedded import guard
 from jobqueue.store.embedded import start as starting
 from jobqueue.store.embedded.guard import DataLayout, FileLock
+from jobqueue.store.mongo.driver import PyMongoError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

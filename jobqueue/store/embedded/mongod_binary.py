@@ -59,12 +59,12 @@ def find_mongod(explicit: Path | None = None) -> Path:
         MongodNotFoundError: there is none that can be executed.
     """
     if explicit is not None:
-        found = shutil.which(explicit.expanduser())
-        if found is None:
+        executable = shutil.which(explicit.expanduser())
+        if executable is None:
             raise MongodNotFoundError(f"JOBQUEUE_MONGOD is {explicit}, which is no executable file")
-        return Path(found).absolute()
-    if found := shutil.which("mongod"):
-        return Path(found).absolute()
+        return Path(executable).absolute()
+    if executable := shutil.which("mongod"):
+        return Path(executable).absolute()
     for name in _WHEELS:
         if path := _in_wheel(name):
             return path
@@ -157,7 +157,7 @@ def last_words(output: str, log: str) -> str:
     """Return the last relevant lines of what a mongod printed and logged, as one line."""
     entries = [entry for line in log.splitlines() if (entry := _parsed(line))]
     serious = [entry for entry in entries if entry.get("s") in {"E", "F"}]
-    telling = [one for entry in serious if not _CHATTER.search(one := _sentence(entry))]
+    telling = [sentence for entry in serious if not _CHATTER.search(sentence := _sentence(entry))]
     # mongod tries the same with the settings of several versions.
     told = list(dict.fromkeys(telling or map(_sentence, serious)))
     chosen = told[-_MOST_LINES:] or [str(entry.get("msg", "")) for entry in entries[-_MOST_LINES:]]

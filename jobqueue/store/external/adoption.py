@@ -1,4 +1,4 @@
-"""Documents that another tool has put into `jobs`: found, read, and made what this package would have written."""
+"""Adopt external documents, which another tool has put into `jobs`, as jobs of this package."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import bson
 from bson import ObjectId
-from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jobqueue.domain.durations import is_number
 from jobqueue.domain.errors import KeyConflictError
@@ -24,8 +22,10 @@ from jobqueue.store.documents.unsound_statements import HAD, SPOILT
 from jobqueue.store.external import unsound
 from jobqueue.store.jobs.jobs import FULL_BYTES
 from jobqueue.store.limits import group_key_statements
-from jobqueue.store.mongo.database import guarded, new_id, translated
+from jobqueue.store.mongo.database import exists, guarded, new_id, translated
+from jobqueue.store.mongo.driver import BulkWriteError, DuplicateKeyError, UpdateOne
 from jobqueue.store.mongo.group_commit import Batcher
+from jobqueue.store.mongo.tolerant import typed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -37,91 +37,77 @@ if TYPE_CHECKING:
     from jobqueue.store.mongo.database import Database
 
 KIND: Final = "document"
-"""The kind of error of a job whose document cannot be understood."""
+"""The kind of error of a job whose document cannot be read."""
 _AT_ONCE: Final = 100
 _LONGEST_NAME: Final = 200
-_KEPT: Final = {"attemptsMade": int, "progress": (int, float), "logs": list, "logCount": int, "history": list}
-_OF_A_CLAIM: Final = (
-    "slots",
-    "waitsFor",
-    "heldTil",
-    "outbox",
-    "expireAt",
-    "limitKey",
-    "crashes",
-    external.ASIDE,
-    HAD,
-    SPOILT,
-)
+_REJECTED: Final = "aside"
+"""The stored name of the collection of rejected documents."""
+_OF_A_LIVING_JOB: Final = ("slots", "waitsFor", "heldTil", "expireAt", HAD, SPOILT)
+_OF_A_CLAIM: Final = (*_OF_A_LIVING_JOB, "outbox", "limitKey", "crashes", external.REJECTED)
 _LINKS: Final = ("batchId", "parentId")
 
 
 class ExternalStore:
-    """Finds documents that are not of this package, and takes them over."""
+    """Finds external documents, and adopts or rejects them."""
 
     def __init__(self, database: Database) -> None:
         self._clock = database.clock
         self.collection = database.collection("jobs")
-        self._aside = database.collection("aside")
+        self._rejected = database.collection(_REJECTED)
         self._update: Batcher[tuple[Document, Document], bool] = Batcher(self._update_batch)
 
-    async def found(self) -> AsyncIterator[list[Document]]:
-        """Yield all foreign documents, some at a time."""
+    async def pages(self) -> AsyncIterator[list[Document]]:
+        """Yield all external documents, a page at a time."""
         with translated():
-            cursor = self.collection.find(external_statements.foreign(), hint=external_statements.INDEX)
-            some: list[Document] = []
-            size = 0
+            cursor = self.collection.find(external_statements.EXTERNAL, hint=external_statements.INDEX)
+            page: list[Document] = []
+            page_size = 0
             async for document in cursor.batch_size(_AT_ONCE):
-                some.append(document)
-                size += len(bson.encode(document))
-                if len(some) == _AT_ONCE or size > FULL_BYTES:
-                    yield some
-                    some, size = [], 0
-            if some:
-                yield some
+                page.append(document)
+                page_size += size(document)
+                if len(page) == _AT_ONCE or page_size > FULL_BYTES:
+                    yield page
+                    page, page_size = [], 0
+            if page:
+                yield page
 
     @guarded
     async def mark_spoilt(self) -> None:
-        """Have all jobs looked at like foreign ones that somebody has spoilt with another tool, some at a time."""
-        wanted = unsound_statements.spoilt()
+        """Turn all jobs that another tool has spoilt into external documents, a page at a time."""
+        spoilt = unsound_statements.spoilt()
         while True:
-            cursor = self.collection.find(wanted, {"_id": 1}, hint=unsound_statements.INDEX).limit(_AT_ONCE)
-            some = [each["_id"] async for each in cursor]
-            if some:
-                await self.collection.update_many(wanted | {"_id": {"$in": some}}, unsound_statements.mark())
-            if len(some) < _AT_ONCE:
+            cursor = self.collection.find(spoilt, {"_id": 1}, hint=unsound_statements.INDEX).limit(_AT_ONCE)
+            ids = [document["_id"] async for document in cursor]
+            if ids:
+                await self.collection.update_many(spoilt | {"_id": {"$in": ids}}, unsound_statements.mark())
+            if len(ids) < _AT_ONCE:
                 return
 
     @guarded
     async def adopt(self, document: Document, new: NewJob, limit_key: str | None, notes: Problems) -> Job | None:
-        """Make a document that of a new job; return the job unless somebody else was faster.
+        """Adopt a document as a new job; return the job unless another process was faster.
 
         Args:
-            document: as it was found.
-            new: what it says, defaults filled in.
-            limit_key: the group in which the job counts, as long as the document says so.
-            notes: what was left out; that is logged with the job.
+            document: as it was read.
+            new: its job, with defaults.
+            limit_key: the group of the job, as long as the document has its value.
+            notes: values that were left out, for the log of the job.
 
         Raises:
             KeyConflictError: an unfinished job of the queue has its key.
         """
         now = await self._clock.now()
         extra: Document = {"outbox": ["check"]} if new.depends_on else {}
-        wanted = documents.new_document(new, job_id=str(document["_id"]), now=now, limit_key=limit_key, extra=extra)
-        del wanted["_id"]
-        for name in ("data", "meta"):
+        fields = documents.new_document(new, job_id=str(document["_id"]), now=now, limit_key=limit_key, extra=extra)
+        for name in ("_id", "data", "meta"):
             if document.get(name) is not None:
-                del wanted[name]
-        wanted |= (
-            _links(document)
-            | _kept(document)
-            | {"attrs": attributes.derived(document.get("meta")), "run": _run(document)}
-        )
-        wanted["insertAt"] = _date(document.get("insertAt")) or now
+                del fields[name]
+        fields |= _past(document) | {"insertAt": _date(document.get("insertAt")) or now}
         if notes:
-            lines = [_line(now, f"{path} {', '.join(found)}: left out") for path, found in notes.items()]
-            wanted |= {"logs": [*wanted["logs"], *lines], "logCount": wanted["logCount"] + len(lines)}
-        update = external_statements.changed(document, wanted, _OF_A_CLAIM)
+            texts = [f"{path} {', '.join(problems)}: left out" for path, problems in notes.items()]
+            lines = [{"t": now, "m": text, "level": "warning"} for text in texts]
+            fields |= {"logs": [*fields["logs"], *lines], "logCount": fields["logCount"] + len(lines)}
+        update = external_statements.changed(document, fields, _OF_A_CLAIM)
         guard = external_statements.unchanged(document)
         if limit_key is not None:
             path = group_key_statements.path_of(limit_key)
@@ -132,30 +118,22 @@ class ExternalStore:
         except DuplicateKeyError:
             holder = await self.collection.find_one(statements.key_holder(new.queue, str(new.key)), {"_id": 1})
             raise KeyConflictError(new.queue, str(new.key), str(holder["_id"]) if holder else "") from None
-        return documents.job(document | wanted)
+        return documents.job(document | fields)
 
     @guarded
     async def keep(self, document: Document) -> None:
-        """Take over a job that has ended, as it is; what is needed to list it is filled in."""
-        now = await self._clock.now()
-        begun = _date(document.get("insertAt")) or _date(document.get("endAt")) or now
-        wanted: Document = {"insertAt": begun, "endAt": _date(document.get("endAt")) or begun}
-        wanted |= (
-            _kept(document)
-            | _links(document)
-            | _sound_queue(document)
-            | {"attrs": attributes.derived(document.get("meta")), "run": _run(document)}
-        )
-        update = external_statements.changed(
-            document, wanted, ("slots", "waitsFor", "heldTil", "expireAt", HAD, SPOILT)
-        )
+        """Adopt the document of an ended job as it is, with the fields that listings need."""
+        ended = _date(document.get("endAt"))
+        begun = _date(document.get("insertAt")) or ended or await self._clock.now()
+        fields = _past(document) | _sound_queue(document) | {"insertAt": begun, "endAt": ended or begun}
+        update = external_statements.changed(document, fields, _OF_A_LIVING_JOB)
         await self._update((external_statements.unchanged(document), update))
 
     @guarded
     async def refuse(self, document: Document, why: str) -> Job | None:
-        """Make a document that of a failed job; return the job unless somebody else was faster."""
+        """Adopt a document as a failed job; return the job unless another process was faster."""
         now = await self._clock.now()
-        wanted: Document = {
+        fields: Document = {
             "state": State.FAILED.value,
             "error": json_form.error(JobError(kind=KIND, message=why)),
             "endAt": now,
@@ -164,39 +142,38 @@ class ExternalStore:
             "delayTil": None,
             "claim": None,
             "dependsOn": [],
-            "attrs": attributes.derived(document.get("meta")),
-            "run": _run(document),
+            **_past(document),
+            **_sound_queue(document),
         }
-        wanted |= _kept(document) | _links(document) | _sound_queue(document)
         if document.get(SPOILT):
-            wanted |= unsound.mended(document)
-        if follows := outbox(documents.job(document | wanted), State.FAILED):
-            wanted["outbox"] = list(follows)
-        update = external_statements.changed(document, wanted, _OF_A_CLAIM)
+            fields |= unsound.mended(document)
+        if follows := outbox(documents.job(document | fields), State.FAILED):
+            fields["outbox"] = list(follows)
+        update = external_statements.changed(document, fields, _OF_A_CLAIM)
         is_mine = await self._update((external_statements.unchanged(document), update))
-        return documents.job(document | wanted) if is_mine else None
+        return documents.job(document | fields) if is_mine else None
 
     @guarded
     async def move(self, document: Document) -> bool:
-        """Make a document with an id of another kind one with an ObjectId; tell whether there is such a one now.
+        """Move a document with an ``_id`` of another kind to an ObjectId; tell whether the new document exists.
 
-        Hidden by one update first, so that whatever crashes in between can be done again. What is left under the old
-        ``_id`` says where the job is, and keeps the ``_id`` taken.
+        An update hides the document first, so that a process can repeat the move after a crash. The document left under
+        the old ``_id`` names the new one, and keeps the old ``_id`` taken.
         """
         if not _is_hidden(document):
             to = ObjectId(new_id())
             await self.collection.update_one(external_statements.seen(document), external_statements.hide(to))
-            found = await self.collection.find_one({"_id": {"$eq": document["_id"]}, "run": None})
-            if found is None or not _is_hidden(found):
+            hidden = await self.collection.find_one({"_id": {"$eq": document["_id"]}, **external_statements.EXTERNAL})
+            if hidden is None or not _is_hidden(hidden):
                 return False
-            document = found
+            document = hidden
         copy = {name: value for name, value in document[external_statements.WAS].items() if name not in {"_id", "run"}}
         copied = {"_id": document[external_statements.MOVED]}
         try:
             await self.collection.insert_one(copied | copy)
         except DuplicateKeyError:
-            # It is there already, or somebody has its key or its slot meanwhile: without a state it takes neither, and
-            # is looked at like any document of another tool.
+            # The copy exists, or another job has its key or its slot: without a state it needs neither, and is adopted
+            # like any external document.
             plain_copy = {name: value for name, value in copy.items() if name not in {"state", "slots"}}
             with suppress(DuplicateKeyError):
                 await self.collection.insert_one(copied | plain_copy)
@@ -204,58 +181,59 @@ class ExternalStore:
         return True
 
     @guarded
-    async def set_aside(self, document: Document, why: str) -> bool:
-        """Keep a document whole in the collection `aside`, and leave a small one in its place that says why."""
-        await self._aside.replace_one({"_id": {"$eq": document["_id"]}}, document, upsert=True)
+    async def reject(self, document: Document, why: str) -> bool:
+        """Move a whole document to the rejected ones, and leave a small one with the reason in its place."""
+        await self._rejected.replace_one({"_id": {"$eq": document["_id"]}}, document, upsert=True)
         small = {
             name: value
             for name in ("queue", "type")
             if isinstance(value := document.get(name), str) and len(value) <= _LONGEST_NAME
         }
-        left = {"_id": document["_id"], **small, external.ASIDE: f"{why}; the document is kept in the collection aside"}
+        reason = f"{why}; the document is kept in the collection {_REJECTED}"
+        left = {"_id": document["_id"], **small, external.REJECTED: reason}
         return bool((await self.collection.replace_one(external_statements.unchanged(document), left)).matched_count)
 
     async def _update_batch(self, updates: Sequence[tuple[Document, Document]]) -> list[bool | BaseException]:
-        """Make updates; tell of each whether its document was as it should be."""
+        """Make updates; tell of each whether its document matched."""
         if len(updates) == 1:
             return [bool((await self.collection.update_one(*updates[0])).matched_count)]
         try:
-            done = await self.collection.bulk_write([UpdateOne(*one) for one in updates], ordered=False)
+            done = await self.collection.bulk_write([UpdateOne(*update) for update in updates], ordered=False)
         except BulkWriteError:
             pass
         else:
             if done.matched_count == len(updates):
                 return [True] * len(updates)
-        return [await self._is_written(*one) for one in updates]
+        return [await self._is_written(*update) for update in updates]
 
     async def _is_written(self, guard: Document, update: Document) -> bool | BaseException:
-        """Make one update of a batch, of which it is not known whether it was made."""
+        """Repeat one update of a batch of unknown outcome; tell whether it is made."""
         try:
             if (await self.collection.update_one(guard, update)).matched_count:
                 return True
         except Exception as error:  # noqa: BLE001 - each call of the batch gets its own error
             return error
         same = {name: update["$set"][name] for name in ("run", "state", "endAt", "insertAt") if name in update["$set"]}
-        return await self.collection.find_one({"_id": guard["_id"], **same}, {"_id": 1}) is not None
+        return await exists(self.collection, {"_id": guard["_id"], **same})
 
 
 def size(document: Document) -> int:
-    """Return how many bytes a document takes."""
+    """Return the bytes of a document."""
     return len(bson.encode(document))
 
 
 def content_size(document: Document) -> int:
-    """Return how many bytes data and meta take together."""
+    """Return the bytes of data and meta together."""
     return size({name: document[name] for name in ("data", "meta") if name in document})
 
 
 def needs_moving(document: Document) -> bool:
-    """Tell whether a document has an id that no job has."""
+    """Tell whether the ``_id`` of a document is no ObjectId."""
     return not isinstance(document["_id"], ObjectId)
 
 
 def is_remains(document: Document) -> bool:
-    """Tell whether a document is what a deleted job leaves behind for an hour."""
+    """Tell whether a document is the tombstone of a deleted job."""
     return (
         set(document) <= {"_id", "queue", "expireAt", "gone", statements.OPERATIONS}
         and documents.date_or_none(document.get("expireAt")) is not None
@@ -263,46 +241,37 @@ def is_remains(document: Document) -> bool:
 
 
 def _is_hidden(document: Mapping[str, Any]) -> bool:
-    return isinstance(document.get(external_statements.MOVED), ObjectId) and isinstance(
-        document.get(external_statements.WAS), dict
-    )
+    moved, was = document.get(external_statements.MOVED), document.get(external_statements.WAS)
+    return isinstance(moved, ObjectId) and isinstance(was, dict)
 
 
-def _links(document: Mapping[str, Any]) -> Document:
-    """Return the ids of relatives as they are stored."""
-    return {name: ObjectId(text) if ObjectId.is_valid(text := plain(document.get(name))) else None for name in _LINKS}
-
-
-def _kept(document: Mapping[str, Any]) -> Document:
-    """Return what a job may bring along of its past, and what it needs instead if that is of no use."""
-    found: Document = {}
-    for name, kind in _KEPT.items():
-        value = plain(document.get(name))
-        if isinstance(value, list) and kind is list:
-            found[name] = document[name]
-        elif kind is not list and isinstance(value, int | float) and not isinstance(value, bool):
-            found[name] = external.count(value) if kind is int else min(max(value, 0), 100) if is_number(value) else 0
-        else:
-            found[name] = [] if kind is list else 0
-    found["logCount"] = max(found["logCount"], len(found["logs"]))
-    return found
+def _past(document: Mapping[str, Any]) -> Document:
+    """Return the fields that a job keeps of its past and its relatives, with defaults for useless values."""
+    progress, logs = plain(document.get("progress")), typed(list, document.get("logs")) or []
+    links = {name: plain(document.get(name)) for name in _LINKS}
+    return {
+        "attemptsMade": _count(document, "attemptsMade"),
+        "progress": min(max(progress, 0), 100) if is_number(progress) else 0,
+        "logs": logs,
+        "logCount": max(_count(document, "logCount"), len(logs)),
+        "history": typed(list, document.get("history")) or [],
+        **{name: ObjectId(link) if ObjectId.is_valid(link) else None for name, link in links.items()},
+        "attrs": attributes.derived(document.get("meta")),
+        "run": _count(document, HAD),
+    }
 
 
 def _sound_queue(document: Mapping[str, Any]) -> Document:
-    """Return the queue of a document; what is no text could not be found again."""
+    """Return the default queue for a document whose queue no search could find."""
     queue = document.get("queue")
     return {} if isinstance(queue, str) and queue else {"queue": DEFAULT_QUEUE}
 
 
-def _run(document: Mapping[str, Any]) -> int:
-    return external.count(plain(document.get(HAD)))
+def _count(document: Mapping[str, Any], name: str) -> int:
+    return external.count(plain(document.get(name)))
 
 
 def _date(value: Any) -> datetime | None:
     with suppress(ValueError):
         return documents.date_or_none(external.moment(value))
     return None
-
-
-def _line(now: datetime, text: str) -> Document:
-    return {"t": now, "m": text, "level": "warning"}

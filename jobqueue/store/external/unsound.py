@@ -1,4 +1,4 @@
-"""Documents of jobs that somebody has spoilt with another tool: which fields of theirs no job has."""
+"""Faults of jobs that another tool has spoilt: fields with values that no job has."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _LISTS: Final = frozenset({"dependsOn", "waitsFor", "history", "logs", "outbox"}
 
 
 def faults(document: Mapping[str, Any]) -> Problems:
-    """Return what is wrong with a document, by the names of its fields."""
+    """Return the faults of a document by the names of its fields."""
     problems: Problems = {}
     state = document.get("state")
     if not isinstance(state, str) or state not in set(State):
@@ -57,7 +57,7 @@ def faults(document: Mapping[str, Any]) -> Problems:
         problems["resetAt"] = [f"must be a date, not {_shown(document.get('resetAt'))}: the job is processing"]
     if not document.get("type"):
         problems["type"] = ["is missing"]
-    # It has been marked, and its number of runs has another name since.
+    # The mark of a spoilt document has renamed its number of runs.
     values = {"run": document[HAD], **document} if HAD in document else document
     for name, kinds in (OF_UNFINISHED | OF_WAITING).items():
         if name in values and (fault := _fault(name, values[name], kinds)):
@@ -66,7 +66,7 @@ def faults(document: Mapping[str, Any]) -> Problems:
 
 
 def mended(document: Mapping[str, Any]) -> Document:
-    """Return sound values for the fields that a person could not change afterwards, where they are spoilt."""
+    """Return sound values for spoilt fields that a person could not change afterwards."""
     wrong = faults(document)
     sound: Document = {"key": None, "delay": 0, "onSuccessDelete": False}
     sound |= dict.fromkeys(("onComplete", "onSuccess", "onFailure"))
@@ -77,11 +77,11 @@ def mended(document: Mapping[str, Any]) -> Document:
 
 
 def _objects(value: Any) -> list[Any]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _fault(name: str, value: Any, kinds: tuple[str, ...]) -> str | None:
-    if not _is(value, kinds) or (isinstance(value, list) and not all(_is(each, kinds) for each in value)):
+    if not _is(value, kinds) or (isinstance(value, list) and not all(_is(item, kinds) for item in value)):
         allowed = ("array",) if name in _LISTS else kinds
         words = dict.fromkeys(_NAMES[kind] for kind in allowed if kind in _NAMES)
         return f"must be {' or '.join(words)}, not {_shown(value)}"
@@ -95,7 +95,7 @@ def _fault(name: str, value: Any, kinds: tuple[str, ...]) -> str | None:
 def _is(value: Any, kinds: tuple[str, ...]) -> bool:
     if isinstance(value, bool):
         return "bool" in kinds
-    return isinstance(value, tuple(each for kind in kinds if kind in _CLASSES for each in _CLASSES[kind]))
+    return isinstance(value, tuple(item for kind in kinds for item in _CLASSES.get(kind, ())))
 
 
 def _is_within(name: str, value: float) -> bool:

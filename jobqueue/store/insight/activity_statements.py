@@ -1,19 +1,21 @@
-"""Pipelines that read out of the documents of jobs what has happened within a span of time, by minute.
+"""Pipelines that read the activity within a span of time out of the documents of jobs, by minute.
 
-Everything is read from what never changes again: the creation of a job, the ended attempts in its history, and when it
-was killed while it waited. So whoever looks, and however often, finds the same; also in what deleted jobs have left.
+They read facts that never change again: the creation of a job, the ended attempts in its history, and its kills while
+it waited. So each reading finds the same; also in the tombstones of deleted jobs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.insight.activity import TIMED
 from jobqueue.domain.insight.histogram import GROWTH
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.store.documents import queue_statements
+from jobqueue.store.mongo.clock import EPOCH
+from jobqueue.store.mongo.tolerant import array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,14 +24,9 @@ if TYPE_CHECKING:
 
 ATTEMPTS_INDEX: Final = "attemptsEnded"
 KILLED_INDEX: Final = "killedWaiting"
-EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _SKEW: Final = timedelta(seconds=60)
 _UNDECIDED: Final = [Outcome.FAIL.value, Outcome.HANGING.value, Outcome.TIMEOUT.value]
-_FINAL_OF: Final = {
-    Outcome.SUCCESS: State.SUCCESS,
-    Outcome.DIE: State.KILLED,
-    Outcome.KILL: State.KILLED,
-}
+_FINAL_OF: Final = {Outcome.SUCCESS: State.SUCCESS, Outcome.DIE: State.KILLED, Outcome.KILL: State.KILLED}
 
 
 def within(since: datetime, until: datetime) -> Document:
@@ -37,33 +34,11 @@ def within(since: datetime, until: datetime) -> Document:
     return {"$gte": since, "$lt": until}
 
 
-def living_attempts(since: datetime, until: datetime) -> list[Document]:
-    """Return the ended attempts in the documents of jobs."""
-    matched = {
-        "history.endAt": {"$gt": EPOCH},
-        "history": {"$elemMatch": {"endAt": within(since, until)}},
-    }
-    return [{"$match": matched}, *_attempts(since, until)]
-
-
-def living_added(since: datetime, until: datetime) -> list[Document]:
-    """Return the created jobs that exist."""
-    matched: Document = {"insertAt": within(since, until), "state": {"$exists": True}}
-    return [{"$match": matched}, *_added()]
-
-
-def living_killed(since: datetime, until: datetime) -> list[Document]:
-    """Return the jobs that were killed while they waited."""
-    matched = {"killedAt": {"$gt": EPOCH, "$elemMatch": within(since, until)}}
-    return [{"$match": matched}, *_killed(since, until)]
-
-
-def running() -> list[Document]:
+def _running() -> list[Document]:
     """Return the attempts that go on, by the minute in which they were started."""
-    current = {"$last": {"$cond": [{"$isArray": "$history"}, "$history", []]}}
     return [
         {"$match": {"state": State.PROCESSING.value}},
-        {"$project": {"queue": 1, "type": 1, "h": current}},
+        {"$project": {"queue": 1, "type": 1, "h": {"$last": array("$history")}}},
         {"$match": {"h.startAt": {"$type": "date"}}},
         {"$group": {"_id": _of_start(), "n": {"$sum": 1}}},
     ]
@@ -85,20 +60,31 @@ class Source:
 
 
 def sources(since: datetime, until: datetime, *, with_running: bool = False) -> list[Source]:
-    """Return all kinds of activity within a span; the first source reads `jobs`."""
-    found = [
-        ("attempts", "jobs", living_attempts(since, until)),
-        ("added", "jobs", living_added(since, until)),
-        ("killed", "jobs", living_killed(since, until)),
-        ("attempts", "attempts", moved_attempts(since, until)),
-        *((what, "jobs", pipeline) for what, pipeline in gone(since, until).items()),
-        *([("running", "jobs", running())] if with_running else []),
+    """Return all kinds of activity within a span, of jobs and their tombstones; the first source reads `jobs`."""
+    span = within(since, until)
+    ended: Document = {"history.endAt": {"$gt": EPOCH}, "history": {"$elemMatch": {"endAt": span}}}
+    added: Document = {"insertAt": span, "state": {"$exists": True}}
+    killed: Document = {"killedAt": {"$gt": EPOCH, "$elemMatch": span}}
+    stone = timedelta(milliseconds=queue_statements.STONE_MS)
+    left: list[Document] = [
+        {"$match": {"expireAt": {"$gte": since + stone - _SKEW, "$type": "date"}, "gone": {"$exists": True}}},
+        {"$replaceWith": {"$mergeObjects": ["$gone", {"queue": "$queue"}]}},
     ]
-    return [Source(what=what, collection=collection, pipeline=pipeline) for what, collection, pipeline in found]
+    parts = [
+        ("attempts", "jobs", [{"$match": ended}, *_attempts(since, until)]),
+        ("added", "jobs", [{"$match": added}, *_added()]),
+        ("killed", "jobs", [{"$match": killed}, *_killed(since, until)]),
+        ("attempts", "attempts", _moved_attempts(since, until)),
+        ("attempts", "jobs", [*left, *_attempts(since, until)]),
+        ("added", "jobs", [*left, {"$match": {"insertAt": span}}, *_added()]),
+        ("killed", "jobs", [*left, {"$match": {"killedAt": {"$gt": EPOCH}}}, *_killed(since, until)]),
+        *([("running", "jobs", _running())] if with_running else []),
+    ]
+    return [Source(what=what, collection=collection, pipeline=pipeline) for what, collection, pipeline in parts]
 
 
 def united(parts: Sequence[Source]) -> list[Document]:
-    """Return one pipeline on `jobs` for several sources: so nothing is seen at different moments.
+    """Return one pipeline on `jobs` for several sources, so that all are read at one moment.
 
     Each group names its source as ``what``.
     """
@@ -110,26 +96,12 @@ def united(parts: Sequence[Source]) -> list[Document]:
     return [*first.pipeline, {"$set": {"what": first.what}}, *unions]
 
 
-def gone(since: datetime, until: datetime) -> dict[str, list[Document]]:
-    """Return the same three from what deleted jobs have left."""
-    stone = timedelta(milliseconds=queue_statements.STONE_MS)
-    left: list[Document] = [
-        {"$match": {"expireAt": {"$gte": since + stone - _SKEW, "$type": "date"}, "gone": {"$exists": True}}},
-        {"$replaceWith": {"$mergeObjects": ["$gone", {"queue": "$queue"}]}},
-    ]
-    return {
-        "attempts": [*left, *_attempts(since, until)],
-        "added": [*left, {"$match": {"insertAt": within(since, until)}}, *_added()],
-        "killed": [*left, {"$match": {"killedAt": {"$gt": EPOCH}}}, *_killed(since, until)],
-    }
-
-
-def moved_attempts(since: datetime, until: datetime) -> list[Document]:
+def _moved_attempts(since: datetime, until: datetime) -> list[Document]:
     """Return ended attempts that were moved out of the documents of their jobs, from the `attempts` collection."""
     owner: Sequence[Document] = [
         {"$lookup": {"from": "jobs", "localField": "jobId", "foreignField": "_id", "as": "job"}},
         {"$unwind": "$job"},
-        # One of which the document has not let go yet is counted there.
+        # An entry that its document still has is counted there.
         {"$match": {"$expr": {"$lt": ["$seq", "$job.spilled"]}}},
         {"$replaceWith": {"queue": "$job.queue", "type": "$job.type", "history": ["$entry"]}},
     ]
@@ -145,7 +117,7 @@ def _attempts(since: datetime, until: datetime) -> list[Document]:
             {"$eq": [{"$type": "$$this.startAt"}, "date"]},
         ]
     }
-    # Jobs that failed before their last attempt was marked as such.
+    # Jobs of versions that did not mark their last attempt.
     unmarked = {"$and": [{"$eq": ["$state", State.FAILED.value]}, {"$eq": ["$h.token", {"$last": "$tokens"}]}]}
     is_last = {"$or": [{"$eq": ["$h.last", True]}, unmarked]}
     branches: list[Document] = [
@@ -157,18 +129,11 @@ def _attempts(since: datetime, until: datetime) -> list[Document]:
         "m": _minute("$h.endAt"),
         "o": "$h.outcome",
         "f": {"$switch": {"branches": branches, "default": None}},
-        "r": {"$cond": [timed, _bucket(_lapse("$h.startAt", "$h.endAt")), None]},
+        "r": {"$cond": [timed, _bucket("$h.startAt", "$h.endAt"), None]},
     }
+    entries = {"tokens": "$history.token", "h": {"$filter": {"input": "$history", "cond": ended}}}
     return [
-        {
-            "$project": {
-                "queue": 1,
-                "type": 1,
-                "state": 1,
-                "tokens": "$history.token",
-                "h": {"$filter": {"input": "$history", "cond": ended}},
-            }
-        },
+        {"$project": {"queue": 1, "type": 1, "state": 1, **entries}},
         {"$unwind": "$h"},
         {"$group": {"_id": _of_start() | counted, "n": {"$sum": 1}}},
     ]
@@ -193,7 +158,7 @@ def _of_start() -> Document:
         "q": "$queue",
         "t": "$type",
         "s": _minute("$h.startAt"),
-        "w": {"$cond": [known, _bucket(_lapse("$h.readyAt", "$h.startAt")), None]},
+        "w": {"$cond": [known, _bucket("$h.readyAt", "$h.startAt"), None]},
     }
 
 
@@ -201,12 +166,8 @@ def _minute(date: str) -> Document:
     return {"$dateTrunc": {"date": date, "unit": "minute"}}
 
 
-def _lapse(since: str, until: str) -> Document:
-    return {"$subtract": [until, since]}
-
-
-def _bucket(milliseconds: Document) -> Document:
-    """Return what `histogram.bucket` does."""
+def _bucket(since: str, until: str) -> Document:
+    """Return the expression of `histogram.bucket`."""
     number: Any = {"$add": [1, {"$ceil": {"$log": ["$$ms", GROWTH]}}]}
     counted: Any = {"$cond": [{"$lt": ["$$ms", 1]}, 0, {"$toInt": number}]}
-    return {"$let": {"vars": {"ms": milliseconds}, "in": counted}}
+    return {"$let": {"vars": {"ms": {"$subtract": [until, since]}}, "in": counted}}

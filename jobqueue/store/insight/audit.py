@@ -1,4 +1,4 @@
-"""The `audit` collection: what people changed."""
+"""The `audit` collection: changes that people made."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AuditStore:
 
     @guarded
     async def begin(self, target: tuple[str, str], action: str, by: Actor) -> Any:
-        """Note that a change is begun; return what `complete` and `discard` take."""
+        """Note that a change is begun; return the key for `complete` and `discard`."""
         kind, name = target
         entry = {
             "by": by.wire(),
@@ -41,14 +41,14 @@ class AuditStore:
             "after": None,
             "unconfirmed": True,
         }
-        made = await self._clock.new_id()
+        entry_id = await self._clock.new_id()
         update = [{"$set": {"at": "$$NOW", **{field: {"$literal": value} for field, value in entry.items()}}}]
-        await self.collection.update_one({"_id": made}, update, upsert=True)
-        return made
+        await self.collection.update_one({"_id": entry_id}, update, upsert=True)
+        return entry_id
 
     @guarded
     async def complete(self, entry: Any, before: Any, after: Any) -> None:
-        """Note that a change was made, and how; what is too large is left out."""
+        """Note a change that was made, without values that are too large."""
         values = {name: bounded(value) for name, value in (("before", before), ("after", after))}
         await self.collection.update_one({"_id": entry}, {"$set": values, "$unset": {"unconfirmed": ""}})
 
@@ -58,38 +58,36 @@ class AuditStore:
         await self.collection.delete_one({"_id": entry})
 
     async def page(self, kind: str, name: str, *, before: str | None = None, limit: int) -> list[Entry]:
-        """Return changes of one thing, newest first, older than the entry of the id ``before``."""
+        """Return changes of one resource, newest first, older than the entry of the id ``before``."""
         return await self.find(AuditQuery(kind=kind, name=name, cursor=before, limit=limit))
 
     @guarded
     async def find(self, query: AuditQuery) -> list[Entry]:
-        """Return changes, newest first, also those whose entries have waited elsewhere until now."""
+        """Return changes, newest first; entries that wait in their documents are moved before."""
         await self._outbox.run_once()
         asked = {"target.kind": query.kind, "target.name": query.name, "action": query.action, "by.name": query.actor}
-        found: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        search: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         times = {"$gte": query.after, "$lt": query.before}
         if bounds := {name: value for name, value in times.items() if value is not None}:
-            found["at"] = bounds
+            search["at"] = bounds
         if query.cursor is not None:
-            found["_id"] = {"$lt": ObjectId(query.cursor)}
-        cursor = self.collection.find(found).sort("_id", -1).limit(query.limit)
-        return [_entry(one) async for one in cursor.max_time_ms(_FIND_MS)]
+            search["_id"] = {"$lt": ObjectId(query.cursor)}
+        cursor = self.collection.find(search).sort("_id", -1).limit(query.limit)
+        return [_entry(document) async for document in cursor.max_time_ms(_FIND_MS)]
 
 
-def _entry(one: Mapping[str, Any]) -> Entry:
-    # Entries of earlier versions have whole URLs of webhooks.
-    shown = masked_queue if one["target"].get("kind") == "queue" else _same
+def _entry(document: Mapping[str, Any]) -> Entry:
+    before, after = document["before"], document["after"]
+    if document["target"].get("kind") == "queue":
+        # Entries of earlier versions have whole URLs of webhooks.
+        before, after = masked_queue(before), masked_queue(after)
     return Entry(
-        id=str(one["_id"]),
-        at=one["at"],
-        by=one["by"],
-        action=one["action"],
-        before=shown(one["before"]),
-        after=shown(one["after"]),
-        target=one["target"],
-        unconfirmed=bool(one.get("unconfirmed")),
+        id=str(document["_id"]),
+        at=document["at"],
+        by=document["by"],
+        action=document["action"],
+        before=before,
+        after=after,
+        target=document["target"],
+        unconfirmed=bool(document.get("unconfirmed")),
     )
-
-
-def _same(value: Any) -> Any:
-    return value

@@ -1,24 +1,23 @@
-"""Changes of jobs in their order, from any point that the database still remembers."""
+"""Changes of jobs in their order, from any position that the database still remembers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
-
-from pymongo.errors import OperationFailure
 
 from jobqueue.domain.insight.event import INSERTED, PROGRESS, JobEvent, kind_of
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.text import cut
 from jobqueue.store.documents import attributes
-from jobqueue.store.mongo import connections
-from jobqueue.store.mongo.database import LENIENT, is_passing, translated
+from jobqueue.store.mongo.clock import EPOCH
+from jobqueue.store.mongo.connections import StreamClient
+from jobqueue.store.mongo.database import is_passing, translated
+from jobqueue.store.mongo.driver import OperationFailure
+from jobqueue.store.mongo.tolerant import typed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
-
-    from motor.motor_asyncio import AsyncIOMotorClient
 
     from jobqueue.store.mongo.database import Database
 
@@ -26,18 +25,16 @@ _LOOK_MS: Final = 500
 _QUICK_MS: Final = 20
 _MOST_CONNECTIONS: Final = 8
 _LONGEST_MESSAGE: Final = 500
-
-
 _WITH_ERROR: Final = frozenset({State.DELAYED, State.PENDING, State.FAILED, State.KILLED})
 
 
 class HistoryLostError(Exception):
-    """Tell that the database does not remember what happened since a point any more, or never knew it."""
+    """Tell that the database does not know the changes since a position: any more, or ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamStep:
-    """How far a reader has come, with the change that is there, if there is one."""
+    """The position of a reader, with the change at it, if there is one."""
 
     position: str
     event: JobEvent | None = None
@@ -46,42 +43,33 @@ class StreamStep:
 class JobStream:
     """Opens streams of changes.
 
-    Each of them looks up the job of a change as it is then, which costs the database a read for each: so there should
-    be a stream only while somebody listens, and one for all who do.
+    A stream reads the job of each change anew: so there should be a stream only while somebody listens, and one for
+    all listeners.
     """
 
     def __init__(self, database: Database) -> None:
-        self._url = database.url
-        self._name = database.name
-        self._client: AsyncIOMotorClient[Any] | None = None
+        self._streams = StreamClient(database.url, database.name, "jobqueue-events", _MOST_CONNECTIONS)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        await self._streams.close()
 
     async def steps(self, after: str | None, *, quick: bool = False) -> AsyncGenerator[StreamStep, None]:
-        """Yield changes after a position, or from now on; without end, with a bare position whenever none is there.
+        """Yield changes after a position, or from now on, without end; a step without a change says the position.
 
         Args:
-            after: the position of a change or of a bare step.
-            quick: ask often, as somebody who has to catch up.
+            after: the position of a step.
+            quick: ask often, for a reader that has to catch up.
 
         Raises:
-            HistoryLostError: that position is not known any more.
+            HistoryLostError: the position is not known any more.
             DatabaseUnavailableError: the database cannot be reached.
         """
-        if self._client is None:
-            self._client = connections.stream(self._url, "jobqueue-events", _MOST_CONNECTIONS)
-        jobs = self._client.get_database(self._name, codec_options=LENIENT).get_collection("jobs")
-        start: dict[str, Any] = {} if after is None else {"resume_after": {"_data": after}}
         wait = _QUICK_MS if quick else _LOOK_MS
+        options = {"full_document": "updateLookup", "max_await_time_ms": wait}
         with translated():
             try:
-                async with jobs.watch(
-                    pipeline(), full_document="updateLookup", max_await_time_ms=wait, **start
-                ) as stream:
+                async with await self._streams.watch_jobs(pipeline(), after, **options) as stream:
                     while True:
                         change = await stream.try_next()
                         token = stream.resume_token
@@ -98,9 +86,9 @@ class JobStream:
 
 
 def pipeline() -> list[dict[str, Any]]:
-    """Keep the changes that are told, and of each job what is needed to know whom."""
+    """Keep the changes that make events, and of each job the fields that events and their filters need."""
     updated = "$updateDescription.updatedFields"
-    told = [
+    kinds = [
         {"operationType": "insert"},
         {"operationType": "update", "updateDescription.updatedFields.state": {"$exists": True}},
         {"operationType": "update", "updateDescription.updatedFields.progress": {"$exists": True}},
@@ -122,23 +110,22 @@ def pipeline() -> list[dict[str, Any]]:
         # The attributes that are stored may be older than this.
         "meta": "$fullDocument.meta",
     }
-    return [{"$match": {"$or": told}}, {"$project": kept}]
+    return [{"$match": {"$or": kinds}}, {"$project": kept}]
 
 
 def _event(change: Mapping[str, Any]) -> JobEvent:
-    told = change.get("state")
-    state = State(told) if isinstance(told, str) and told in set(State) else None
-    kind = INSERTED if change["operationType"] == "insert" else PROGRESS if state is None else kind_of(state)
     get = change.get
-    moment = get("wallTime")
+    name = typed(str, get("state"))
+    state = State(name) if name in set(State) else None
+    kind = INSERTED if change["operationType"] == "insert" else PROGRESS if state is None else kind_of(state)
     return JobEvent(
         position=change["_id"]["_data"],
         kind=kind,
-        at=moment if isinstance(moment, datetime) else datetime.fromtimestamp(0, UTC),
+        at=typed(datetime, get("wallTime")) or EPOCH,
         job_id=str(change["documentKey"]["_id"]),
         state=State.PROCESSING if kind == PROGRESS else state,
-        queue=_text(get("queue")),
-        type=_text(get("type")),
+        queue=typed(str, get("queue")),
+        type=typed(str, get("type")),
         batch_id=None if get("batchId") is None else str(get("batchId")),
         attempt=_number(get("attempt")),
         progress=_number(get("progress")),
@@ -147,15 +134,11 @@ def _event(change: Mapping[str, Any]) -> JobEvent:
     )
 
 
-def _error(given: Any) -> tuple[str, str] | None:
-    if not isinstance(given, dict) or not isinstance(given.get("kind"), str):
+def _error(error: Any) -> tuple[str, str] | None:
+    if not isinstance(error, dict) or not isinstance(error.get("kind"), str):
         return None
-    return given["kind"], cut(str(given.get("message", "")), _LONGEST_MESSAGE)
+    return error["kind"], cut(str(error.get("message", "")), _LONGEST_MESSAGE)
 
 
-def _text(given: Any) -> str | None:
-    return given if isinstance(given, str) else None
-
-
-def _number(given: Any) -> Any:
-    return given if isinstance(given, int | float) and not isinstance(given, bool) else None
+def _number(value: Any) -> Any:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,7 +1,7 @@
-"""What has happened to jobs, by minute and hour: read from the jobs, and kept in collections of its own.
+"""The activity of jobs by minute and hour: read from the jobs, and kept in collections of its own.
 
-A minute is one document whose id is its beginning, so that it is there or not, whoever has written it, and writing it
-again changes nothing. All reads for it see the database as it was at one moment.
+A minute is one document whose id is its beginning: a second process that writes it changes nothing. All reads for a
+minute see the database as it was at one moment.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from pymongo import UpdateOne
-from pymongo.errors import OperationFailure
-from pymongo.read_concern import ReadConcern
-
 from jobqueue.domain.insight.activity import Activity, Starts, Tally, add_to, by_hour, condensed
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.store.insight import activity_statements
+from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import (
+    AsyncClientSession,
+    AsyncCollection,
+    OperationFailure,
+    ReadConcern,
+    UpdateOne,
+    aggregate,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
-
-    from motor.motor_asyncio import AsyncIOMotorClientSession
 
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.insight.activity_statements import Source
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 MINUTE: Final = timedelta(minutes=1)
 HOUR: Final = timedelta(hours=1)
 MOST_KEYS: Final = 2000
-"""Pairs of queue and type that are told apart in one document."""
+"""Pairs of queue and type that one document tells apart."""
 _NEWEST: Final = "newest"
 _AT_ONCE: Final = 20_000
 TRIES: Final = 5
@@ -45,7 +48,7 @@ _TOO_OLD: Final = frozenset({239, 246})
 
 
 class RollupStore:
-    """Counts what has happened, and keeps the counts."""
+    """Counts activity, and keeps the counts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -57,10 +60,10 @@ class RollupStore:
     async def read(
         self, since: datetime, until: datetime, *, with_running: bool = False
     ) -> tuple[dict[datetime, Tally], Tally]:
-        """Count what has happened in a span of whole minutes, by minute; the last one may go on.
+        """Count the activity in a span of whole minutes, by minute; the last minute may go on.
 
         Returns:
-            The minutes in which something happened; and, if asked for, the attempts that go on, as starts.
+            The minutes with activity; and, if asked for, the attempts that go on, as starts.
         """
         sources = activity_statements.sources(since, until, with_running=with_running)
         minutes: dict[datetime, Tally] = {}
@@ -73,60 +76,56 @@ class RollupStore:
     async def _at_one_moment(self, sources: Sequence[Source]) -> list[Document]:
         """Return the groups of all sources in the database as it was at one moment, each with the name of its source.
 
-        A transaction whose process dies keeps others from changing indexes for up to a minute. So it is only for
-        servers that cannot keep the moment long enough otherwise.
+        A transaction of a dead process blocks changes of indexes for up to a minute. So it is only for servers that
+        cannot keep the moment long enough otherwise.
         """
         still = self._jobs.with_options(read_concern=ReadConcern("snapshot"))
         pipeline = activity_statements.united(sources)
         for _ in range(TRIES):
             try:
-                return [row async for row in still.aggregate(pipeline, batchSize=_AT_ONCE)]
+                return [row async for row in await aggregate(still, pipeline, batchSize=_AT_ONCE)]
             except OperationFailure as error:
                 if error.code not in _TOO_OLD:
                     raise
             await asyncio.sleep(_AGAIN_SECONDS)
         return await self._database.in_transaction(functools.partial(self._one_by_one, sources), level="snapshot")
 
-    async def _one_by_one(self, sources: Sequence[Source], session: AsyncIOMotorClientSession) -> list[Document]:
+    async def _one_by_one(self, sources: Sequence[Source], session: AsyncClientSession) -> list[Document]:
         """Return the groups of all sources; a transaction refuses the union of pipelines, but not their succession."""
         rows: list[Document] = []
         for source in sources:
-            groups = self._database.collection(source.collection).aggregate(
-                source.pipeline, session=session, batchSize=_AT_ONCE
-            )
+            collection = self._database.collection(source.collection)
+            groups = await aggregate(collection, source.pipeline, session=session, batchSize=_AT_ONCE)
             rows += [row | {"what": source.what} async for row in groups]
         return rows
 
     @guarded
     async def newest(self) -> datetime | None:
-        """Return the last minute that is kept, or ``None``; all before it are, too."""
-        found = await self.minutes.find_one({}, {"_id": 1}, sort=[("_id", -1)])
-        return None if found is None else found["_id"]
+        """Return the last minute that is kept, or ``None``; all before it are kept, too."""
+        return await _first(self.minutes, -1)
 
     @guarded
     async def oldest_job(self) -> datetime | None:
-        """Return when the oldest job was created."""
-        dated = {"insertAt": {"$gt": activity_statements.EPOCH}, "state": {"$exists": True}}
-        found = await self._jobs.find_one(dated, {"insertAt": 1}, sort=[("insertAt", 1)], hint=_NEWEST)
-        return None if found is None else found["insertAt"]
+        """Return the creation of the oldest job."""
+        dated = {"insertAt": {"$gt": EPOCH}, "state": {"$exists": True}}
+        job = await self._jobs.find_one(dated, {"insertAt": 1}, sort=[("insertAt", 1)], hint=_NEWEST)
+        return None if job is None else job["insertAt"]
 
     @guarded
     async def unchecked(self, until: datetime) -> datetime | None:
         """Return the first minute before a moment that was counted only once, if there is one."""
-        early = {"_id": {"$lt": until}, "checked": False}
-        found = await self.minutes.find_one(early, {"_id": 1}, sort=[("_id", 1)])
-        return None if found is None else found["_id"]
+        return await _first(self.minutes, 1, {"_id": {"$lt": until}, "checked": False})
 
     @guarded
-    async def keep(self, since: datetime, until: datetime, found: Mapping[datetime, Tally], *, checked: bool) -> None:
-        """Keep the minutes of a span; one that is there already is replaced only by its second counting."""
+    async def keep(self, since: datetime, until: datetime, tallies: Mapping[datetime, Tally], *, checked: bool) -> None:
+        """Keep the minutes of a span; only its second counting replaces a kept minute."""
         writes: list[UpdateOne] = []
         minute = since
         while minute < until:
-            document = {"checked": checked, "cells": _cells(found.get(minute, {}))}
+            document = {"checked": checked, "cells": _cells(tallies.get(minute, {}))}
             first = UpdateOne({"_id": minute}, {"$setOnInsert": document}, upsert=True)
             if checked:
-                # Once only: whoever is late may find less, as retention deletes what has been counted for good.
+                # Once only: a late process may find less, as retention deletes jobs that are counted for good.
                 writes.append(UpdateOne({"_id": minute, "checked": False}, {"$set": document}))
             writes.append(first)
             minute += MINUTE
@@ -135,18 +134,16 @@ class RollupStore:
     @guarded
     async def newest_hour(self) -> datetime | None:
         """Return the last hour that is kept, or ``None``."""
-        found = await self.hours.find_one({}, {"_id": 1}, sort=[("_id", -1)])
-        return None if found is None else found["_id"]
+        return await _first(self.hours, -1)
 
     @guarded
     async def oldest(self) -> datetime | None:
         """Return the first minute that is kept, or ``None``."""
-        found = await self.minutes.find_one({}, {"_id": 1}, sort=[("_id", 1)])
-        return None if found is None else found["_id"]
+        return await _first(self.minutes, 1)
 
     @guarded
     async def keep_hour(self, hour: datetime) -> None:
-        """Add up the minutes of an hour and keep the sum, unless it is there."""
+        """Add up the minutes of an hour and keep the sum, unless it is kept already."""
         document = {"cells": _cells(by_hour(await self.tally(hour, hour + HOUR)))}
         await self.hours.update_one({"_id": hour}, {"$setOnInsert": document}, upsert=True)
 
@@ -154,20 +151,26 @@ class RollupStore:
     async def tally(self, since: datetime, until: datetime, *, hours: bool = False) -> Tally:
         """Return the sum of the kept minutes, or hours, of a span."""
         collection = self.hours if hours else self.minutes
-        found: Tally = {}
-        async for one in collection.find({"_id": activity_statements.within(since, until)}):
-            add_to(found, _tally(one.get("cells") or []))
-        return found
+        total: Tally = {}
+        async for document in collection.find({"_id": activity_statements.within(since, until)}):
+            add_to(total, _tally(document.get("cells") or []))
+        return total
 
     @guarded
     async def prune(self, minutes_until: datetime, hours_until: datetime) -> None:
-        """Delete what is older."""
+        """Delete older minutes and hours."""
         await self.minutes.delete_many({"_id": {"$lt": minutes_until}})
         await self.hours.delete_many({"_id": {"$lt": hours_until}})
 
 
+async def _first(collection: AsyncCollection[Any], direction: int, query: Document | None = None) -> datetime | None:
+    """Return the first date in a direction."""
+    document = await collection.find_one(query or {}, {"_id": 1}, sort=[("_id", direction)])
+    return None if document is None else document["_id"]
+
+
 def _count(tally: Tally, what: str, row: Mapping[str, Any]) -> None:
-    """Add one group of equal things; documents that another tool has spoilt are no jobs."""
+    """Add one group; documents that another tool has spoilt are no jobs."""
     group, count = row["_id"], int(row["n"])
     queue, kind = group.get("q"), group.get("t")
     if not isinstance(queue, str) or not isinstance(kind, str):
@@ -199,16 +202,16 @@ def _cells(tally: Tally) -> list[Document]:
         {
             "queue": queue,
             "type": kind,
-            "added": one.added,
-            "attempts": dict(one.attempts),
-            "ended": dict(one.ended),
+            "added": activity.added,
+            "attempts": dict(activity.attempts),
+            "ended": dict(activity.ended),
             "starts": [
                 {"at": minute, "count": starts.count, "waits": _texts(starts.waits)}
-                for minute, starts in one.starts.items()
+                for minute, starts in activity.starts.items()
             ],
-            "runs": _texts(one.runs),
+            "runs": _texts(activity.runs),
         }
-        for (queue, kind), one in condensed(tally, MOST_KEYS).items()
+        for (queue, kind), activity in condensed(tally, MOST_KEYS).items()
     ]
 
 
@@ -218,10 +221,8 @@ def _tally(cells: Sequence[Mapping[str, Any]]) -> Tally:
             added=cell["added"],
             attempts=Counter(cell["attempts"]),
             ended=Counter(cell["ended"]),
-            starts={
-                one["at"]: Starts(count=one["count"], waits=_numbers(one["waits"].items())) for one in cell["starts"]
-            },
-            runs=_numbers(cell["runs"].items()),
+            starts={row["at"]: Starts(count=row["count"], waits=_numbers(row["waits"])) for row in cell["starts"]},
+            runs=_numbers(cell["runs"]),
         )
         for cell in cells
     }
@@ -231,5 +232,5 @@ def _texts(counts: Mapping[int, int]) -> dict[str, int]:
     return {str(number): count for number, count in sorted(counts.items())}
 
 
-def _numbers(items: Iterable[tuple[str, int]]) -> Counter[int]:
-    return Counter({int(number): count for number, count in items})
+def _numbers(counts: Mapping[str, int]) -> Counter[int]:
+    return Counter({int(number): count for number, count in counts.items()})

@@ -1,30 +1,27 @@
-"""The change stream of the database: wake-ups for whoever waits for jobs or configuration.
+"""The change stream of the database: wake-ups for waits on jobs and configuration.
 
-One stream a process, filtered on the server, fanned out in memory. Nothing that must be right depends on it: a broken
-stream is reopened, and everything also polls.
+Each process has one stream, which the server filters. No promise depends on it: a broken stream is reopened, and every
+listener also polls.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-
-from pymongo.errors import PyMongoError
+from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.journal import get_logger
 from jobqueue.loop_errors import LoopErrors
-from jobqueue.store.mongo import connections
-from jobqueue.store.mongo.database import LENIENT, brief
+from jobqueue.store.mongo.connections import StreamClient
+from jobqueue.store.mongo.database import brief
+from jobqueue.store.mongo.driver import PyMongoError
+from jobqueue.store.mongo.tolerant import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from motor.motor_asyncio import AsyncIOMotorClient
-
     from jobqueue.store.mongo.database import Database
 
-T = TypeVar("T")
 log = get_logger(__name__)
 _FIRST_WAIT: Final = 0.2
 _LONGEST_WAIT: Final = 5.0
@@ -33,7 +30,7 @@ _WOKEN_BY: Final = ["pending", "delayed", "killed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WakeupEvent:
-    """Something changed.
+    """A change.
 
     Attributes:
         kind: ``job``; ``config``; or ``gap``, when changes may have been missed.
@@ -41,7 +38,7 @@ class WakeupEvent:
         priority: as queue.
         state: the job's new state.
         room: it has left its slots, so that a limit may let another job start.
-        foreign: another tool has put it there.
+        external: another tool has put it there.
     """
 
     kind: str
@@ -50,36 +47,33 @@ class WakeupEvent:
     priority: int | None = None
     state: str | None = None
     room: bool = False
-    foreign: bool = False
+    external: bool = False
 
 
 class WakeupStream:
-    """Watches the database and calls the listeners for each event; a listener must return at once.
+    """Watches the database and calls the listeners for each change; a listener must return at once.
 
     Attributes:
         open: is set while the stream is open.
-        trouble: why the stream broke last, if it did.
-        turns: survive errors nobody foresaw.
+        trouble: the last error of the stream, if it broke.
+        turns: survive unforeseen errors.
     """
 
     def __init__(self, database: Database) -> None:
-        self._url = database.url
-        self._name = database.name
+        self._streams = StreamClient(database.url, database.name, "jobqueue-changes", 2)
         self._listeners: list[Callable[[WakeupEvent], None]] = []
         self._task: asyncio.Task[None] | None = None
-        self._client: AsyncIOMotorClient[Any] | None = None
         self.open = asyncio.Event()
         self.trouble: str | None = None
         self.turns = LoopErrors("changes", longest=_LONGEST_WAIT)
 
     def listen(self, listener: Callable[[WakeupEvent], None]) -> Callable[[], None]:
-        """Call ``listener`` for every event from now on; return how to stop that."""
+        """Call ``listener`` for every change from now on; return a call that stops that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
     def start(self) -> None:
         """Begin to watch, in the background."""
-        self._client = connections.stream(self._url, "jobqueue-changes", 2)
         self._task = asyncio.create_task(self._run(), name="changes")
 
     async def stop(self) -> None:
@@ -87,32 +81,25 @@ class WakeupStream:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._client is not None:
-            self._client.close()
+        await self._streams.close()
 
     async def _run(self) -> None:
         wait = _FIRST_WAIT
         while True:
             with self.turns.turn():
-                await self._watch_once()
+                try:
+                    await self._watch()
+                except PyMongoError as error:
+                    self.trouble = brief(error)
+                    log.warning("change stream broken", error=self.trouble)
             if self.open.is_set():
                 wait = _FIRST_WAIT
             self.open.clear()
             await asyncio.sleep(max(wait, self.turns.pause))
             wait = min(wait * 2, _LONGEST_WAIT)
 
-    async def _watch_once(self) -> None:
-        try:
-            await self._watch()
-        except PyMongoError as error:
-            self.trouble = brief(error)
-            log.warning("change stream broken, polling meanwhile", error=self.trouble)
-
     async def _watch(self) -> None:
-        if self._client is None:
-            return
-        database = self._client.get_database(self._name, codec_options=LENIENT)
-        async with database.watch(_pipeline(), max_await_time_ms=1000) as stream:
+        async with await self._streams.watch(_pipeline(), max_await_time_ms=1000) as stream:
             await stream.try_next()
             self.open.set()
             self._tell(WakeupEvent(kind="gap"))
@@ -121,7 +108,7 @@ class WakeupStream:
 
     def _tell(self, event: WakeupEvent) -> None:
         for listener in tuple(self._listeners):
-            # A listener that fails keeps no other one from hearing.
+            # A listener that fails does not block the others.
             with self.turns.turn():
                 listener(event)
 
@@ -144,7 +131,7 @@ def _pipeline() -> list[dict[str, Any]]:
         "state": state,
         "queue": "$fullDocument.queue",
         "priority": "$fullDocument.priority",
-        "foreign": {
+        "external": {
             "$and": [{"$in": ["$operationType", ["insert", "replace"]]}, {"$lte": ["$fullDocument.run", None]}]
         },
         "room": {"$in": ["slots", {"$ifNull": ["$updateDescription.removedFields", []]}]},
@@ -158,14 +145,9 @@ def _event(change: dict[str, Any]) -> WakeupEvent:
     return WakeupEvent(
         kind="job",
         job_id=str(change["documentKey"]["_id"]),
-        queue=_if(str, change.get("queue")),
-        priority=_if(int, change.get("priority")),
-        state=_if(str, change.get("state")),
+        queue=typed(str, change.get("queue")),
+        priority=typed(int, change.get("priority")),
+        state=typed(str, change.get("state")),
         room=bool(change.get("room")),
-        foreign=bool(change.get("foreign")),
+        external=bool(change.get("external")),
     )
-
-
-def _if(kind: type[T], given: object) -> T | None:
-    """Return a value of a kind; another tool may have written anything."""
-    return given if isinstance(given, kind) else None

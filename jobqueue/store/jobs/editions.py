@@ -5,29 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
-from pymongo import ReturnDocument
 
 from jobqueue.domain.errors import EditionChangedError, NotFoundError, TooLargeError, WrongStateError
 from jobqueue.domain.jobs import payload
 from jobqueue.store.documents import documents, edition_statements, statements, unsound_statements
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import ReturnDocument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.jobs.history import HistoryStore
     from jobqueue.store.mongo.database import Database
 
 
 class EditionStore:
-    """Reads jobs with what tells their editions apart, and changes them; ``now`` is as in `JobStore`."""
+    """Reads jobs together with a filter for their edition, and changes them."""
 
-    def __init__(self, database: Database, history: HistoryStore, now: Now = statements.SERVER_NOW) -> None:
+    def __init__(self, database: Database, history: HistoryStore) -> None:
         self._collection = database.collection("jobs")
         self._history = history
-        self._now = now
+        self._clock = database.clock
 
     @guarded
     async def seen(self, job_id: str) -> tuple[Job, Document]:
@@ -36,10 +36,10 @@ class EditionStore:
         Raises:
             NotFoundError: there is none of this id.
         """
-        found = await self._collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
-        if found is None:
+        document = await self._collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
+        if document is None:
             raise NotFoundError("job", job_id)
-        return documents.job(await self._history.restored(found)), edition_statements.unchanged(found)
+        return documents.job(await self._history.restored(document)), edition_statements.unchanged(document)
 
     @guarded
     async def refusal(self, job: Job, verb: str, same: Mapping[str, Any] | None = None) -> Exception:
@@ -54,15 +54,15 @@ class EditionStore:
             `NotFoundError`, `EditionChangedError` or `WrongStateError`.
         """
         job_id = {"_id": ObjectId(job.id)}
-        found = await self._collection.find_one(job_id | {"state": {"$exists": True}}, {"state": 1})
-        if found is None:
+        document = await self._collection.find_one(job_id | {"state": {"$exists": True}}, {"state": 1})
+        if document is None:
             return NotFoundError("job", job.id)
         if (
             same is not None
             and await self._collection.find_one(edition_statements.both(job_id, same), {"_id": 1}) is None
         ):
             return EditionChangedError("job", job.id)
-        return WrongStateError(job.id, str(found["state"]), verb)
+        return WrongStateError(job.id, str(document["state"]), verb)
 
     @guarded
     async def patch(
@@ -88,11 +88,11 @@ class EditionStore:
             if size > payload.MOST_DATA:
                 raise TooLargeError("data and meta", size, payload.MOST_DATA)
             guard |= unsound_statements.content(other, getattr(job, other))
-        found = await self._collection.find_one_and_update(
+        document = await self._collection.find_one_and_update(
             edition_statements.both(guard, same),
-            statements.patch(changes, self._now, group),
+            statements.patch(changes, self._clock.present, group),
             return_document=ReturnDocument.AFTER,
         )
-        if found:
-            return documents.job(found)
+        if document:
+            return documents.job(document)
         raise await self.refusal(job, "changed", same)

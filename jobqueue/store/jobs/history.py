@@ -5,34 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
-from pymongo import UpdateOne
 
 from jobqueue.store.documents import statements
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import UpdateOne
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.jobs.states import State
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
 _MOST_SHOWN: Final = 10_000
 
 
 class HistoryStore:
-    """Moves history entries out of documents and finds them again; ``now`` is as in `JobStore`."""
+    """Moves history entries out of documents and reads them again."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self._now = now
+    def __init__(self, database: Database) -> None:
+        self._clock = database.clock
         self._jobs = database.collection("jobs")
         self._attempts = database.collection("attempts")
 
     @guarded
     async def keep_late(self, job_id: str, token: str, report: Mapping[str, Any]) -> None:
         """Keep, once, what a worker reported after it had lost its claim."""
-        found = await self._jobs.update_one(statements.reported_late(job_id, token), self._late("history.$", report))
-        if not found.matched_count:
+        written = await self._jobs.update_one(statements.reported_late(job_id, token), self._late("history.$", report))
+        if not written.matched_count:
             moved = {"jobId": ObjectId(job_id), "entry.token": token, "entry.late": {"$exists": False}}
             await self._attempts.update_one(moved, self._late("entry", report))
 
@@ -43,22 +43,22 @@ class HistoryStore:
         Nothing happens if the job is not in this state, its history changes meanwhile, or its document takes less than
         ``least_bytes``.
         """
-        found = await self._jobs.find_one(
+        document = await self._jobs.find_one(
             statements.spillable(job_id, state, least_bytes), {"history": 1, "spilled": 1, "queue": 1}
         )
-        entries = (found or {}).get("history") or []
+        entries = (document or {}).get("history") or []
         moved = entries[: len(entries) - keep]
-        if not found or not moved:
+        if not document or not moved:
             return
-        base = found.get("spilled", 0)
+        base = document.get("spilled", 0)
         await self._attempts.bulk_write(
             [
-                UpdateOne({"jobId": found["_id"], "seq": base + index}, {"$set": {"entry": entry}}, upsert=True)
+                UpdateOne({"jobId": document["_id"], "seq": base + index}, {"$set": {"entry": entry}}, upsert=True)
                 for index, entry in enumerate(moved)
             ]
         )
         await self._jobs.update_one(
-            {"_id": found["_id"], "queue": found.get("queue"), "spilled": base or None, "history": entries},
+            {"_id": document["_id"], "queue": document.get("queue"), "spilled": base or None, "history": entries},
             [
                 {
                     "$set": {
@@ -77,7 +77,7 @@ class HistoryStore:
             return document
         of_job = {"jobId": document["_id"], "seq": {"$lt": moved}}
         cursor = self._attempts.find(of_job).sort("seq", -1).limit(_MOST_SHOWN)
-        entries = [one["entry"] async for one in cursor]
+        entries = [entry["entry"] async for entry in cursor]
         return document | {"history": entries[::-1] + (document.get("history") or [])}
 
     @guarded
@@ -87,6 +87,7 @@ class HistoryStore:
 
     def _late(self, place: str, report: Mapping[str, Any]) -> Document:
         kept: Document = {f"{place}.late.{name}": value for name, value in report.items()}
-        if isinstance(self._now, str):
-            return {"$set": kept, "$currentDate": {f"{place}.late.at": True}}
-        return {"$set": kept | {f"{place}.late.at": self._now}}
+        at = f"{place}.late.at"
+        if isinstance(self._clock.present, str):
+            return {"$set": kept, "$currentDate": {at: True}}
+        return {"$set": kept | {at: self._clock.present}}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import bson
 from bson import ObjectId
-from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from jobqueue.domain.errors import KeyConflictError, NotFoundError, TooLargeError, WriteRefusedError
 from jobqueue.domain.jobs import payload
@@ -25,17 +24,23 @@ from jobqueue.store.jobs.history import HistoryStore
 from jobqueue.store.jobs.readers import ReaderStore
 from jobqueue.store.jobs.transitions import AppliedTransition, JobTransition, Transitions
 from jobqueue.store.mongo.database import brief, guarded, new_id, translated
+from jobqueue.store.mongo.driver import (
+    AsyncClientSession,
+    BulkWriteError,
+    DuplicateKeyError,
+    PyMongoError,
+    aggregate,
+    same_collection,
+)
 from jobqueue.store.mongo.group_commit import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from motor.motor_asyncio import AsyncIOMotorClientSession
-
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.jobs.transitions import Transition
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
 FULL_BYTES: Final = 8 * 1024 * 1024
@@ -47,25 +52,19 @@ _LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
 
 
 class JobStore:
-    """Jobs as documents.
+    """Jobs as documents."""
 
-    Args:
-        database: the connection.
-        now: what statements take as the present; a fixed date in tests.
-    """
-
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
-        self._clock = database.clock
+    def __init__(self, database: Database) -> None:
+        self.clock = database.clock
         self._database = database
         self.collection = database.collection("jobs")
         self._logs = database.collection("logs")
-        self.history = HistoryStore(database, now)
-        self.editions = EditionStore(database, self.history, now)
-        self.readers = ReaderStore(database, now)
+        self.history = HistoryStore(database)
+        self.editions = EditionStore(database, self.history)
+        self.readers = ReaderStore(database)
         self._insert: Batcher[Document, None] = Batcher(self._insert_batch)
         self._apply: Batcher[JobTransition, AppliedTransition | None] = Batcher(
-            Transitions(self.collection, lambda: self.now).apply
+            Transitions(self.collection, self.clock).apply
         )
 
     @guarded
@@ -79,7 +78,7 @@ class JobStore:
         limit_key: str | None = None,
         extra: Document | None = None,
         traceparent: str | None = None,
-        session: AsyncIOMotorClientSession | None = None,
+        session: AsyncClientSession | None = None,
     ) -> Job:
         """Add a job whose defaults are filled in.
 
@@ -103,8 +102,7 @@ class JobStore:
             document["traceparent"] = traceparent
         try:
             if session is not None:
-                # A session belongs to its own client, which is the caller's.
-                theirs = session.client[self._database.name][self.collection.name]
+                theirs = same_collection(self.collection, session)
                 await theirs.insert_one(document, session=session)
             elif document.get("key") is not None:
                 # A transaction of somebody who died may hold the key for a minute: others must not wait for that too.
@@ -140,21 +138,23 @@ class JobStore:
         """
         nothing = [None] * len(new)
         rows = zip(new, job_ids or nothing, limit_keys or nothing, extras or nothing, strict=True)
-        made = [await self.document(one, job_id=job_id, limit_key=key, extra=extra) for one, job_id, key, extra in rows]
+        added = [
+            await self.document(job, job_id=job_id, limit_key=key, extra=extra) for job, job_id, key, extra in rows
+        ]
         if traceparent is not None:
-            for document in made:
+            for document in added:
                 document["traceparent"] = traceparent
 
-        async def insert(session: AsyncIOMotorClientSession) -> None:
-            await self.collection.insert_many(made, session=session)
+        async def insert(session: AsyncClientSession) -> None:
+            await self.collection.insert_many(added, session=session)
 
         try:
             await self._database.in_transaction(insert)
         except BulkWriteError as error:
-            await self.tell_conflict(error, made)
-        return [documents.job(one) for one in made]
+            await self.tell_conflict(error, added)
+        return [documents.job(document) for document in added]
 
-    async def tell_conflict(self, error: BulkWriteError, made: Sequence[Document]) -> None:
+    async def tell_conflict(self, error: BulkWriteError, added: Sequence[Document]) -> None:
         """Turn what the driver says of documents that could not be inserted into an error of this package.
 
         Raises:
@@ -167,18 +167,18 @@ class JobStore:
             return
         if first["code"] != 11000:  # noqa: PLR2004 - MongoDB's DuplicateKey
             raise error
-        await self.conflict(made[first["index"]])
+        await self.conflict(added[first["index"]])
 
     @guarded
     async def find(self, job_id: str) -> Job | None:
         """Return a job, or ``None``."""
-        found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
-        return documents.job(found) if found else None
+        document = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
+        return documents.job(document) if document else None
 
     @guarded
     async def several(self, job_ids: Sequence[str]) -> list[Job]:
         """Return jobs, in any order, those that there are; a `PartialJob` for each with too much in it."""
-        return [partial.job(one) async for one in self.collection.aggregate(partial.pipeline(job_ids))]
+        return [partial.job(document) async for document in await aggregate(self.collection, partial.pipeline(job_ids))]
 
     @guarded
     async def lean(self, job_id: str) -> Job:
@@ -187,10 +187,10 @@ class JobStore:
         Raises:
             NotFoundError: there is none of this id.
         """
-        found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}}, _LEAN)
-        if found is None:
+        document = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}}, _LEAN)
+        if document is None:
             raise NotFoundError("job", job_id)
-        return documents.job(found)
+        return documents.job(document)
 
     async def get(self, job_id: str) -> Job:
         """Return a job.
@@ -198,10 +198,10 @@ class JobStore:
         Raises:
             NotFoundError: there is none of this id.
         """
-        found = await self.find(job_id)
-        if found is None:
+        job = await self.find(job_id)
+        if job is None:
             raise NotFoundError("job", job_id)
-        return found
+        return job
 
     @guarded
     async def whole(self, job_id: str) -> Job:
@@ -210,10 +210,10 @@ class JobStore:
         Raises:
             NotFoundError: there is none of this id.
         """
-        found = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
-        if found is None:
+        document = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
+        if document is None:
             raise NotFoundError("job", job_id)
-        return documents.job(await self.history.restored(found))
+        return documents.job(await self.history.restored(document))
 
     async def apply(
         self, job_id: str, queue: str, transition: Transition, same: Mapping[str, Any] | None = None
@@ -233,28 +233,31 @@ class JobStore:
     @guarded
     async def promote_due(self) -> int:
         """Make delayed jobs whose time has come claimable; return how many."""
-        return int((await self.collection.update_many(statements.due(self.now), statements.promote())).modified_count)
+        due = statements.due(self.clock.present)
+        return int((await self.collection.update_many(due, statements.promote())).modified_count)
 
     @guarded
     async def seconds_to_next_due(self) -> float | None:
         """Return in how many seconds the next delayed job is due, or ``None``."""
-        found = await self.collection.find_one(
+        document = await self.collection.find_one(
             {"state": State.DELAYED.value, "delayTil": {"$type": "date"}}, {"delayTil": 1}, sort=[("delayTil", 1)]
         )
-        if found is None:
+        if document is None:
             return None
-        return float((found["delayTil"] - await self._clock.now()).total_seconds())
+        return float((document["delayTil"] - await self.clock.now()).total_seconds())
 
     @guarded
     async def server_time(self) -> datetime:
         """Return the time that the server says it is now."""
-        return await self._clock.ask()
+        return await self.clock.ask()
 
     @guarded
     async def expired(self, patience: float, most: int = 100) -> list[Job]:
         """Return jobs, as `lean`, whose lease has ended and was at most ``patience`` seconds, longest over first."""
-        cursor = self.collection.find(statements.expired(self.now, patience), _LEAN).sort("resetAt", 1).limit(most)
-        return [documents.job(one) async for one in cursor]
+        cursor = (
+            self.collection.find(statements.expired(self.clock.present, patience), _LEAN).sort("resetAt", 1).limit(most)
+        )
+        return [documents.job(document) async for document in cursor]
 
     @guarded
     async def disown(self, job: Job, *, any_claim: bool = False) -> None:
@@ -272,9 +275,9 @@ class JobStore:
     @guarded
     async def unfired(self, most: int = 100, *, but: Collection[str] = ()) -> list[Job]:
         """Return ended jobs, as `lean`, for which something is still to be done, but for some."""
-        wanted = {"outbox": {"$exists": True}, "_id": {"$nin": [ObjectId(one) for one in but]}}
-        cursor = self.collection.find(wanted, _LEAN).limit(most)
-        return [documents.job(one) async for one in cursor]
+        query = {"outbox": {"$exists": True}, "_id": {"$nin": [ObjectId(job_id) for job_id in but]}}
+        cursor = self.collection.find(query, _LEAN).limit(most)
+        return [documents.job(document) async for document in cursor]
 
     @guarded
     async def fired(self, job: Job) -> None:
@@ -320,7 +323,7 @@ class JobStore:
         Raises:
             TooLargeError: its children take more than `MOST_CHILDREN` bytes.
         """
-        now = await self._clock.now() if isinstance(self.now, str) else self.now
+        now = await self.clock.now()
         document = documents.new_document(new, job_id=job_id or new_id(), now=now, extra=extra, **links)
         children = {name: document[name] for name in _CHILDREN if document[name] is not None}
         if children and (size := len(bson.encode(children))) > MOST_CHILDREN:
@@ -329,8 +332,8 @@ class JobStore:
 
     async def _clash(self, error: DuplicateKeyError, document: Document) -> Job:
         if (error.details or {}).get("keyPattern", {}).get("_id"):
-            found = await self.collection.find_one({"_id": document["_id"]})
-            return documents.job(found or document)
+            known = await self.collection.find_one({"_id": document["_id"]})
+            return documents.job(known or document)
         return await self.conflict(document)
 
     async def conflict(self, document: Document) -> Job:
@@ -344,10 +347,10 @@ class JobStore:
         raise KeyConflictError(queue, key, str(holder["_id"]) if holder else "") from None
 
     async def _remove(self, job: Job, guard: Document, operation: str | None = None) -> bool:
-        now = await self._clock.now() if isinstance(self.now, str) else self.now
+        now = await self.clock.now()
         recent = _latest(job) > now - timedelta(seconds=queue_statements.REMEMBERED_SECONDS)
         if recent or job.is_derived or operation is not None:
-            stone = queue_statements.tombstone(self.now, remembered=recent, operation=operation)
+            stone = queue_statements.tombstone(self.clock.present, remembered=recent, operation=operation)
             gone = (await self.collection.update_one(guard, stone)).modified_count
         else:
             gone = (await self.collection.delete_one(guard)).deleted_count
@@ -356,22 +359,22 @@ class JobStore:
             await self.history.delete(job.id)
         return bool(gone)
 
-    async def _insert_batch(self, made: Sequence[Document]) -> list[BaseException | None]:
-        if len(made) == 1:
-            await self.collection.insert_one(made[0])
+    async def _insert_batch(self, added: Sequence[Document]) -> list[BaseException | None]:
+        if len(added) == 1:
+            await self.collection.insert_one(added[0])
             return [None]
-        results: list[BaseException | None] = [None] * len(made)
+        results: list[BaseException | None] = [None] * len(added)
         try:
-            await self.collection.insert_many(made, ordered=False)
+            await self.collection.insert_many(added, ordered=False)
         except BulkWriteError as error:
             if error.details["writeConcernErrors"]:
                 raise
-            for found in error.details["writeErrors"]:
-                results[found["index"]] = DuplicateKeyError(found["errmsg"], found["code"], found)
+            for failure in error.details["writeErrors"]:
+                results[failure["index"]] = DuplicateKeyError(failure["errmsg"], failure["code"], failure)
         return results
 
 
 def _latest(job: Job) -> datetime:
     """Return when something has happened to a job that statistics tell of."""
-    attempts = [one.end_at for one in job.history[-1:]]
+    attempts = [attempt.end_at for attempt in job.history[-1:]]
     return max(moment for moment in (job.insert_at, job.start_at, job.end_at, *attempts) if moment is not None)

@@ -66,37 +66,37 @@ class LogStore:
         """
         head = await self._head(job_id, query.after, scope)
         until, beyond = await self._stored_until(head, query)
-        found = [
+        numbered = [
             (number, line) for number, line in enumerate(head.inline) if number >= query.after and query.takes(line)
         ][: query.limit + 1]
-        if len(found) <= query.limit:
-            wanted = lines(head.id, query, until)
-            cursor = self._logs.find(wanted, sort=_ORDER).limit(query.limit + 1 - len(found))
+        if len(numbered) <= query.limit:
+            rest = lines(head.id, query, until)
+            cursor = self._logs.find(rest, sort=_ORDER).limit(query.limit + 1 - len(numbered))
             if query.is_narrowed:
                 cursor = cursor.hint(index(query))
-            found += [(int(one["seq"]), documents.log_line(one)) async for one in cursor]
-        more = len(found) > query.limit or beyond
-        shown = tuple(found[: query.limit])
+            numbered += [(int(document["seq"]), documents.log_line(document)) async for document in cursor]
+        more = len(numbered) > query.limit or beyond
+        shown = tuple(numbered[: query.limit])
         last = shown[-1][0] + 1 if shown else query.after
         return LogPage(
             lines=shown,
             more=more,
-            resume=last if len(found) > query.limit or until is None else max(last, until),
+            resume=last if len(numbered) > query.limit or until is None else max(last, until),
             ended=head.ended and not more and until == head.count,
         )
 
     async def _head(self, job_id: str, after: int, scope: Scope) -> _Head:
-        wanted = scope_filters.within({"_id": ObjectId(job_id), "state": {"$exists": True}}, scope)
-        found = await self._jobs.find_one(wanted, _HEAD if after >= INLINE_LOGS else _HEAD | {"logs": 1})
-        if found is None:
+        query = scope_filters.within({"_id": ObjectId(job_id), "state": {"$exists": True}}, scope)
+        document = await self._jobs.find_one(query, _HEAD if after >= INLINE_LOGS else _HEAD | {"logs": 1})
+        if document is None:
             raise NotFoundError("job", job_id)
-        count, at = found.get("logCount"), found.get("logAt")
-        inline = found.get("logs")
+        count, at = document.get("logCount"), document.get("logAt")
+        inline = document.get("logs")
         fresh = isinstance(at, datetime) and await self._clock.now() - at <= STORED_AFTER
         return _Head(
-            id=found["_id"],
-            ended=isinstance(found["state"], str) and found["state"] in FINAL,
-            inline=tuple(documents.log_line(one) for one in inline if isinstance(one, dict))
+            id=document["_id"],
+            ended=isinstance(document["state"], str) and document["state"] in FINAL,
+            inline=tuple(documents.log_line(line) for line in inline if isinstance(line, dict))
             if isinstance(inline, list)
             else (),
             count=count if isinstance(count, int) else None,
@@ -130,28 +130,28 @@ class LogStore:
         """Return the first number in a span whose line may still be on its way, or the end of the span."""
         expected = start
         span = {"jobId": job, "seq": {"$gte": start, "$lt": stop}}
-        async for one in self._logs.find(span, {"_id": 0, "seq": 1}, sort=_ORDER, hint=LINE_INDEX):
-            if one["seq"] > expected and not await self._is_old(job, one["seq"]):
+        async for document in self._logs.find(span, {"_id": 0, "seq": 1}, sort=_ORDER, hint=LINE_INDEX):
+            if document["seq"] > expected and not await self._is_old(job, document["seq"]):
                 return expected
-            expected = one["seq"] + 1
+            expected = document["seq"] + 1
         return stop if expected >= stop or await self._is_old(job, stop) else expected
 
     async def _is_old(self, job: ObjectId, number: int) -> bool:
         """Tell whether the first line from a number on was counted so long ago that all before it are stored."""
-        found = await self._logs.find_one({"jobId": job, "seq": {"$gte": number}}, {"t": 1}, sort=_ORDER)
-        at: Any = (found or {}).get("t")
+        document = await self._logs.find_one({"jobId": job, "seq": {"$gte": number}}, {"t": 1}, sort=_ORDER)
+        at: Any = (document or {}).get("t")
         return isinstance(at, datetime) and await self._clock.now() - at > STORED_AFTER
 
 
 def lines(job: ObjectId, query: LogQuery, until: int | None) -> Document:
     """Return the filter for the stored lines that a query asks for; its shape lets an index give the order too."""
     span = {"$gte": query.after} if until is None else {"$gte": query.after, "$lt": until}
-    found: Document = {"jobId": job, "seq": span}
+    stored: Document = {"jobId": job, "seq": span}
     if query.levels:
-        found["level"] = query.levels[0] if len(query.levels) == 1 else {"$in": list(query.levels)}
+        stored["level"] = query.levels[0] if len(query.levels) == 1 else {"$in": list(query.levels)}
     if query.attempt is not None:
-        found["attempt"] = query.attempt
-    return found
+        stored["attempt"] = query.attempt
+    return stored
 
 
 def index(query: LogQuery) -> str:

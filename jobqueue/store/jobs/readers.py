@@ -15,12 +15,13 @@ from jobqueue.domain.jobs.states import State
 from jobqueue.domain.workflow.batch import OPEN
 from jobqueue.store.documents import documents, statements
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
 _CALLBACKS: Final = ("onComplete", "onSuccess", "onFailure")
@@ -38,8 +39,7 @@ Reason = str | ObjectId
 class ReaderStore:
     """Finds readers of results, and jobs that are kept for them."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
+    def __init__(self, database: Database) -> None:
         self._clock = database.clock
         self._jobs = database.collection("jobs")
         self._batches = database.collection("batches")
@@ -65,10 +65,10 @@ class ReaderStore:
     @guarded
     async def page(self, after: str | None, most: int) -> list[Job]:
         """Return jobs, without what can be large, that are kept until they are read, by id."""
-        wanted: Document = {statements.UNREAD: True}
+        query: Document = {statements.UNREAD: True}
         if after is not None:
-            wanted["_id"] = {"$gt": ObjectId(after)}
-        cursor = self._jobs.find(wanted, _LEAN, hint=statements.UNREAD)
+            query["_id"] = {"$gt": ObjectId(after)}
+        cursor = self._jobs.find(query, _LEAN, hint=statements.UNREAD)
         return [documents.job(document) async for document in cursor.sort("_id", 1).limit(most)]
 
     @guarded
@@ -78,9 +78,9 @@ class ReaderStore:
         The guard does not hold any more when a job has come to depend on this one since.
         """
         ids = [ObjectId(job.id) for job in jobs]
-        found = {document["_id"]: document async for document in self._jobs.find({"_id": {"$in": ids}}, FIELDS)}
-        kept = await self.kept_for(list(found.values()))
-        free = [(job, found[ObjectId(job.id)]) for job in jobs if ObjectId(job.id) in found.keys() - kept.keys()]
+        by_id = {document["_id"]: document async for document in self._jobs.find({"_id": {"$in": ids}}, FIELDS)}
+        kept = await self.kept_for(list(by_id.values()))
+        free = [(job, by_id[ObjectId(job.id)]) for job in jobs if ObjectId(job.id) in by_id.keys() - kept.keys()]
         return [
             (job, {statements.UNREAD: True, "outbox": {"$exists": False}, "dependentsAt": document.get("dependentsAt")})
             for job, document in free
@@ -98,11 +98,11 @@ class ReaderStore:
         if job.batch_id is not None:
             reading.append({"callbackOf.batchId": ObjectId(job.batch_id)})
         cursor = self._jobs.find({"$or": reading, "state": _READING}, {"state": 1}).limit(_MOST_NAMED)
-        return "others have to read its result", [(str(one["_id"]), str(one["state"])) async for one in cursor]
+        return "others have to read its result", [(str(reader["_id"]), str(reader["state"])) async for reader in cursor]
 
     async def kept_for(self, jobs: Sequence[Document]) -> dict[ObjectId, Reason]:
         """Return for each of some jobs, with their `FIELDS`, one reader or another reason to keep it."""
-        now = await self._clock.now() if isinstance(self.now, str) else self.now
+        now = await self._clock.now()
         kept: dict[ObjectId, Reason] = {
             job["_id"]: "a job is about to depend on it"
             for job in jobs
@@ -139,7 +139,7 @@ class ReaderStore:
             {"$match": named},
             {"$group": {"_id": f"${field}", "reader": {"$first": "$_id"}}},
         ]
-        return {found["_id"]: found["reader"] async for found in self._jobs.aggregate(pipeline)}
+        return {row["_id"]: row["reader"] async for row in await aggregate(self._jobs, pipeline)}
 
     async def _kept_batches(self, ids: Collection[ObjectId]) -> tuple[dict[ObjectId, Reason], set[ObjectId]]:
         """Return batches all of whose jobs are kept, as callbacks or later jobs may need them, and unfinished ones."""
@@ -148,9 +148,9 @@ class ReaderStore:
         kept: dict[ObjectId, Reason] = {}
         calling = []
         unfinished = set()
-        wanted = dict.fromkeys(("state", "sealed", "outbox", "standIns.jobId", *_CALLBACKS), 1)
+        fields = dict.fromkeys(("state", "sealed", "outbox", "standIns.jobId", *_CALLBACKS), 1)
         stand_ins: dict[str, list[ObjectId]] = {}
-        async for batch in self._batches.find({"_id": {"$in": list(ids)}}, wanted):
+        async for batch in self._batches.find({"_id": {"$in": list(ids)}}, fields):
             calls = any(batch.get(name) for name in _CALLBACKS)
             if batch.get("state") == OPEN:
                 unfinished.add(batch["_id"])
@@ -160,8 +160,8 @@ class ReaderStore:
                 kept[batch["_id"]] = _UNFINISHED
             elif calls:
                 calling.append(batch["_id"])
-                for one in batch.get("standIns") or ():
-                    stand_ins.setdefault(str(one["jobId"]), []).append(batch["_id"])
+                for stand_in in batch.get("standIns") or ():
+                    stand_ins.setdefault(str(stand_in["jobId"]), []).append(batch["_id"])
         watch = {"_id": {"$in": [ObjectId(job_id) for job_id in stand_ins]}, "state": _READING}
         if stand_ins:
             async for job in self._jobs.find(watch, {"_id": 1}):
@@ -181,4 +181,4 @@ class ReaderStore:
             {"$match": {"batchId": {"$in": batches}, "state": _BROKEN}},
             {"$group": {"_id": "$batchId"}},
         ]
-        return {found["_id"] async for found in self._jobs.aggregate(pipeline, hint="batch")}
+        return {row["_id"] async for row in await aggregate(self._jobs, pipeline, hint="batch")}

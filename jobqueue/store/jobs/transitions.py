@@ -7,21 +7,26 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
-from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, WriteError
 
 from jobqueue.domain.jobs.states import FINAL
 from jobqueue.domain.jobs.transitions import DEPENDENTS, with_dependents
 from jobqueue.store.documents import edition_statements, statements
 from jobqueue.store.mongo.database import is_passing
+from jobqueue.store.mongo.driver import (
+    BulkWriteError,
+    OperationFailure,
+    PyMongoError,
+    UpdateOne,
+    WriteError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from motor.motor_asyncio import AsyncIOMotorCollection
+    from collections.abc import Mapping, Sequence
 
     from jobqueue.domain.jobs.transitions import Transition
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import ServerClock
+    from jobqueue.store.mongo.driver import AsyncCollection
 
 _MARK: Final = "mark"
 _BAD_VALUE: Final = 2
@@ -59,9 +64,9 @@ class AppliedTransition:
 class Transitions:
     """Applies transitions, each by one guarded update."""
 
-    def __init__(self, collection: AsyncIOMotorCollection[Any], now: Callable[[], Now]) -> None:
+    def __init__(self, collection: AsyncCollection[Any], clock: ServerClock) -> None:
         self._collection = collection
-        self._now = now
+        self._clock = clock
 
     async def apply(self, changes: Sequence[JobTransition]) -> list[AppliedTransition | BaseException | None]:
         """Make transitions happen whose guards hold.
@@ -89,19 +94,19 @@ class Transitions:
         marks = [secrets.token_hex(6) for _ in changes]
         updates = [self._update(change, mark) for change, mark in zip(changes, marks, strict=True)]
         try:
-            written = await self._collection.bulk_write([UpdateOne(*one) for one in updates], ordered=False)
+            written = await self._collection.bulk_write([UpdateOne(*update) for update in updates], ordered=False)
         except Exception as error:
             if not _is_of_one(error):
                 raise
         else:
             if written.matched_count == len(changes):
                 return [True] * len(changes)
-        wanted = {"_id": {"$in": [ObjectId(one.job_id) for one in changes]}, _MARK: {"$in": marks}}
-        found = {one[_MARK] async for one in self._collection.find(wanted, {_MARK: 1})}
-        return [mark in found for mark in marks]
+        marked = {"_id": {"$in": [ObjectId(change.job_id) for change in changes]}, _MARK: {"$in": marks}}
+        seen = {document[_MARK] async for document in self._collection.find(marked, {_MARK: 1})}
+        return [mark in seen for mark in marks]
 
     def _update(self, change: JobTransition, mark: str | None = None) -> Update:
-        transition, now = change.transition, self._now()
+        transition, now = change.transition, self._clock.present
         update = statements.applied(transition, now)
         if mark is not None:
             (update[0] if isinstance(update, list) else update)["$set"][_MARK] = mark
@@ -109,23 +114,23 @@ class Transitions:
         return edition_statements.both(guard, change.same), update
 
     async def _apply_one(self, change: JobTransition) -> AppliedTransition | None:
-        wanted = change.transition
+        transition = change.transition
         if await self._write(change):
-            return AppliedTransition(outbox=wanted.outbox)
+            return AppliedTransition(outbox=transition.outbox)
         if await self._has_dependents(change):
-            wanted = replace(wanted, outbox=with_dependents(wanted.outbox))
-            if await self._write(replace(change, transition=wanted)):
-                return AppliedTransition(outbox=wanted.outbox)
-        return AppliedTransition(outbox=wanted.outbox, is_new=False) if await self._is_applied(change) else None
+            transition = replace(transition, outbox=with_dependents(transition.outbox))
+            if await self._write(replace(change, transition=transition)):
+                return AppliedTransition(outbox=transition.outbox)
+        return AppliedTransition(outbox=transition.outbox, is_new=False) if await self._is_applied(change) else None
 
     async def _write(self, change: JobTransition) -> bool:
-        found, update = self._update(change)
+        guard, update = self._update(change)
         try:
-            return bool((await self._collection.update_one(found, update)).matched_count)
+            return bool((await self._collection.update_one(guard, update)).matched_count)
         except WriteError as error:
             if error.code != _BAD_VALUE or not await self._mend_lists(change):
                 raise
-            return bool((await self._collection.update_one(found, update)).matched_count)
+            return bool((await self._collection.update_one(guard, update)).matched_count)
 
     async def _mend_lists(self, change: JobTransition) -> bool:
         """Take away lists that another tool has made something else; nothing could be added to them."""
@@ -140,8 +145,8 @@ class Transitions:
         transition = change.transition
         if transition.target not in FINAL or DEPENDENTS in transition.outbox:
             return False
-        found = await self._collection.find_one({"_id": ObjectId(change.job_id), "dependents": True}, {"_id": 1})
-        return found is not None
+        document = await self._collection.find_one({"_id": ObjectId(change.job_id), "dependents": True}, {"_id": 1})
+        return document is not None
 
     async def _is_applied(self, change: JobTransition) -> bool:
         """Tell whether an earlier call has recorded the same report of the same attempt."""
@@ -149,8 +154,8 @@ class Transitions:
         if transition.token is None or transition.expired_only:
             return False
         entry = {"$elemMatch": {"token": transition.token, "outcome": transition.outcome.value}}
-        found = await self._collection.find_one({"_id": ObjectId(change.job_id), "history": entry}, {"_id": 1})
-        return found is not None
+        document = await self._collection.find_one({"_id": ObjectId(change.job_id), "history": entry}, {"_id": 1})
+        return document is not None
 
 
 def _is_of_one(error: Exception) -> bool:

@@ -1,7 +1,7 @@
-"""In which group a waiting job counts: filters and updates that compare its key with the value it is made of.
+"""Filters and updates for the keys of groups: they compare the key of a waiting job with the value behind it.
 
-A key is made of a value by `domain.limits.limits.limit_key`. The server makes the same text of most values by itself;
-of all others, such as objects and long texts, it says nothing and the program has to look.
+`domain.limits.limits.limit_key` derives a key from a value. The server derives the same text from most values itself.
+Of all others, such as objects and long texts, only this program can make the key.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from jobqueue.store.documents.statements import Document
 
 Place = tuple[str, "datetime", "ObjectId"]
-"""How far a walk has come: state, ``insertAt`` and ``_id`` of the last job."""
+"""The place of a walk: state, ``insertAt`` and ``_id`` of the last job."""
 STATES: Final = tuple(sorted(state.value for state in WAITING))
 KEY: Final = "limitKey"
-# A text in which JSON would write nothing differently. No $ at the end: that matches before a last line break, too.
+# A text that JSON leaves as it is. No $ at the end: that matches before a last line break, too.
 _PLAIN_TEXT: Final = r'\A[^"\\\x00-\x1f]*\z'
 _LONGEST_PLAIN: Final = limits.LONGEST_VALUE - 2
 _LARGEST_EXACT: Final = 2**53
@@ -36,16 +36,16 @@ _NOTHING: Final[Document] = {"$expr": False}
 
 
 def value_at(path: str) -> Document:
-    """Return the value that a path leads to, as `limits.limit_value` does: through objects only, else ``None``."""
+    """Return the value at a path, as `limits.limit_value` does: through objects only, else ``None``."""
     root, *steps = path.split(".")
-    found: Any = f"${root}"
+    value: Any = f"${root}"
     for step in steps:
-        found = {"$getField": {"field": {"$literal": step}, "input": found}}
-    return {"$ifNull": [found, None]}
+        value = {"$getField": {"field": {"$literal": step}, "input": value}}
+    return {"$ifNull": [value, None]}
 
 
 def key_at(path: str) -> Document:
-    """Return the key of the value that a path leads to; ``None`` where only the program can make it."""
+    """Return the key of the value at a path; ``None`` if only this program can make it."""
     kind: Document = {"$type": "$$value"}
     is_whole = {
         "$and": [
@@ -75,9 +75,9 @@ def key_at(path: str) -> Document:
 
 
 def agrees(key: str) -> Document:
-    """Match jobs of a group unless their value is certainly that of another one.
+    """Match jobs of a group unless their value certainly belongs to another group.
 
-    No document makes this fail, whatever stands in it: else none of its group could be claimed.
+    The filter fails on no document: a failure would block all claims of the group.
     """
     path, _, text = key.partition("=")
     kind: Document = {"$type": value_at(path)}
@@ -100,13 +100,13 @@ def path_of(key: str) -> str:
 
 
 def regrouped(path: str | None, job: Job, changes: Mapping[str, Any]) -> Document:
-    """Return the field of the group that a job is in once it is changed, as a stage of an update sets it.
+    """Return the group key of a job after a change, as a stage of an update sets it.
 
-    Where the value stands in a part that is not changed, that part may have been changed by others since the job was
-    read: then the job has no group until the next look at its value.
+    The value may stand in a part that does not change. Others may have changed that part since the job was read: then
+    the job has no group until the next look at its value.
 
     Args:
-        path: by which the queue is limited; ``None`` if it is not.
+        path: the path of the queue's limit; ``None`` without a limit.
         job: as read.
         changes: new ``data`` or ``meta``, among other fields.
     """
@@ -120,12 +120,12 @@ def regrouped(path: str | None, job: Job, changes: Mapping[str, Any]) -> Documen
 
 
 def same_value(path: str, data: Any, meta: Any) -> Document:
-    """Tell whether a path still leads to the value that was read."""
+    """Return an expression that is true if the value at a path is still as it was read."""
     return {"$eq": [value_at(path), {"$literal": limits.limit_value(path, data, meta)}]}
 
 
 def misplaced(queue: str, path: str) -> Document:
-    """Match jobs of a queue, in whatever state, whose key may not be that of their value."""
+    """Match jobs of a queue, in any state, whose key may not be that of their value."""
     return {"queue": queue, "$expr": {"$ne": [f"${KEY}", key_at(path)]}}
 
 
@@ -141,16 +141,16 @@ def beyond(place: Place) -> Document:
 
 
 def between(place: Place, edge: Place) -> Document:
-    """Match the jobs of a state that come after a place and not after another one."""
-    found = beyond(place)
+    """Match the jobs of a state from a place to an edge."""
+    span = beyond(place)
     _, moment, job_id = edge
-    found["insertAt"]["$lte"] = moment
-    found["$nor"].append({"insertAt": moment, "_id": {"$gt": job_id}})
-    return found
+    span["insertAt"]["$lte"] = moment
+    span["$nor"].append({"insertAt": moment, "_id": {"$gt": job_id}})
+    return span
 
 
 def regroup(document: Mapping[str, Any], queue: str, path: str) -> tuple[Document, Document] | None:
-    """Return filter and update that give a waiting job the key of its value, unless it has that.
+    """Return the filter and the update that correct the key of a waiting job; ``None`` if the key is right.
 
     Both the key and the value must still be as read: a person may change the job at this moment.
     """
@@ -158,6 +158,6 @@ def regroup(document: Mapping[str, Any], queue: str, path: str) -> tuple[Documen
     key = limits.limit_key(path, data, meta)
     if document.get(KEY) == key:
         return None
-    found: Document = {"_id": document["_id"], "queue": queue, "state": {"$in": list(STATES)}}
-    found[KEY] = {"$eq": document[KEY]} if KEY in document else {"$exists": False}
-    return found | {"$expr": same_value(path, data, meta)}, {"$set": {KEY: key}}
+    same: Document = {"_id": document["_id"], "queue": queue, "state": {"$in": list(STATES)}}
+    same[KEY] = {"$eq": document[KEY]} if KEY in document else {"$exists": False}
+    return same | {"$expr": same_value(path, data, meta)}, {"$set": {KEY: key}}

@@ -1,4 +1,4 @@
-"""Giving waiting jobs the key of the group in which they count, wherever it is missing or that of another value."""
+"""Correct the group keys of waiting jobs: a key may be missing, or belong to another value."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
-from pymongo import UpdateOne
 
 from jobqueue.domain.jobs.states import State
 from jobqueue.store.limits import group_key_statements, limit_statements
 from jobqueue.store.limits.group_key_statements import KEY, STATES, Place
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import UpdateOne
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jobqueue.store.mongo.database import Database
 
 PART: Final = 5000
-"""Waiting jobs that are looked at in one step of a walk."""
+"""Waiting jobs in one step of a walk."""
 _INDEX: Final = "newestOfQueue"
 _ORDER: Final = [("insertAt", 1), ("_id", 1)]
 _AT_ONCE: Final = 200
@@ -28,19 +28,15 @@ _FIRST: Final = (datetime(1, 1, 1, tzinfo=UTC), ObjectId("0" * 24))
 
 
 class LimitKeyStore:
-    """Finds waiting jobs that are in no group, or in the wrong one, and corrects them."""
+    """Finds waiting jobs in no group or in the wrong group, and corrects their keys."""
 
     def __init__(self, database: Database) -> None:
         self._jobs = database.collection("jobs")
-        self._clock = database.clock
-
-    async def time(self) -> datetime:
-        """Return the server's time."""
-        return await self._clock.now()
+        self.clock = database.clock
 
     @guarded
     async def correct_new(self, queue: str, path: str, since: datetime) -> int:
-        """Correct the waiting jobs of a queue that were inserted since a date; return how many were wrong."""
+        """Correct the waiting jobs of a queue that were inserted since a date; return the number of wrong keys."""
         return await self._correct(queue, path, group_key_statements.newer(since), _INDEX)
 
     @guarded
@@ -49,11 +45,11 @@ class LimitKeyStore:
 
         Args:
             queue: its name.
-            path: by which it is limited.
-            place: where the walk has come to; ``None`` at its beginning.
+            path: the path of its limit.
+            place: the place of the walk; ``None`` at its beginning.
 
         Returns:
-            How many were wrong, and where the walk has come to; ``None`` at its end.
+            The number of wrong keys, and the new place of the walk; ``None`` at its end.
         """
         place = place or (STATES[0], *_FIRST)
         edge = await self._edge(queue, place)
@@ -66,35 +62,35 @@ class LimitKeyStore:
 
     @guarded
     async def correct_group(self, queue: str, key: str) -> int:
-        """Correct jobs that a claim from a group has found in it by mistake; return how many."""
+        """Correct jobs that have the key of a group by mistake; return their number."""
         group: Document = {"state": State.PENDING.value, KEY: key}
         path = group_key_statements.path_of(key)
         return await self._correct(queue, path, group, limit_statements.GROUP_INDEX, most=_AT_ONCE)
 
     @guarded
     async def correct_some(self, queue: str, path: str, ids: Sequence[Any]) -> int:
-        """Correct those of some jobs of a queue that wait; return how many were wrong."""
+        """Correct those of some jobs of a queue that wait; return the number of wrong keys."""
         part: Document = {"_id": {"$in": list(ids)}, "state": {"$in": list(group_key_statements.STATES)}}
         return await self._correct(queue, path, part, "_id_")
 
     async def _edge(self, queue: str, place: Place) -> Place | None:
-        found = {"queue": queue, **group_key_statements.beyond(place)}
-        cursor = self._jobs.find(found, {"insertAt": 1}, sort=_ORDER, hint=_INDEX).skip(PART - 1).limit(1)
-        ends = [(place[0], one["insertAt"], one["_id"]) async for one in cursor]
+        query = {"queue": queue, **group_key_statements.beyond(place)}
+        cursor = self._jobs.find(query, {"insertAt": 1}, sort=_ORDER, hint=_INDEX).skip(PART - 1).limit(1)
+        ends = [(place[0], document["insertAt"], document["_id"]) async for document in cursor]
         return ends[0] if ends else None
 
     async def _correct(self, queue: str, path: str, part: Document, index: str, *, most: int = 0) -> int:
-        found = group_key_statements.misplaced(queue, path) | part
-        cursor = self._jobs.find(found, {path: 1, KEY: 1}, hint=index).limit(most)
+        query = group_key_statements.misplaced(queue, path) | part
+        cursor = self._jobs.find(query, {path: 1, KEY: 1}, hint=index).limit(most)
         changed = 0
-        some: list[UpdateOne] = []
-        async for one in cursor.batch_size(_AT_ONCE):
-            update = group_key_statements.regroup(one, queue, path)
-            some += [UpdateOne(*update)] if update else []
-            if len(some) == _AT_ONCE:
-                changed += await self._write(some)
-                some = []
-        return changed + await self._write(some)
+        updates: list[UpdateOne] = []
+        async for document in cursor.batch_size(_AT_ONCE):
+            update = group_key_statements.regroup(document, queue, path)
+            updates += [UpdateOne(*update)] if update else []
+            if len(updates) == _AT_ONCE:
+                changed += await self._write(updates)
+                updates = []
+        return changed + await self._write(updates)
 
     async def _write(self, updates: list[UpdateOne]) -> int:
         return int((await self._jobs.bulk_write(updates, ordered=False)).modified_count) if updates else 0

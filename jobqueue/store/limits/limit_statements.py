@@ -1,7 +1,7 @@
 """Filters and updates for the limits of queues, as named pure functions; ``now`` as in `statements`.
 
-What is in use is said by the running jobs themselves: each has its slots, and a unique index over those of running jobs
-lets no two have the same one. Starts in a window are granted by a document for each limit that lists the last grants.
+The running jobs themselves hold the slots: a unique index keeps two running jobs from the same slot. Each rate limit
+has a document that lists its last grants.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.jobs.states import State
-from jobqueue.store.documents import suspect_statements
+from jobqueue.store.documents import statements, suspect_statements
 from jobqueue.store.documents.statements import ADOPTED, Document
 from jobqueue.store.limits import group_key_statements
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.store.documents.claim_search import ClaimSearch
-    from jobqueue.store.documents.statements import Now
+    from jobqueue.store.mongo.clock import Now
 
 GROUP_INDEX: Final = "claimGroup"
 GROUP_TYPE_INDEX: Final = "claimGroupType"
@@ -27,13 +27,13 @@ _MILLISECONDS: Final = 1000
 _KEPT_MS: Final = 60_000
 _FORGOTTEN_MS: Final = 86_400_000
 MOST_COUNTED: Final = 1000
-"""Failed attempts in a row that a circuit breaker knows one by one; of earlier ones it knows how many there were."""
+"""Failed attempts in a row that a circuit breaker lists one by one; of earlier attempts it knows the number."""
 _NUMBER: Final[Document] = {"$cond": [{"$isNumber": "$failures"}, "$failures", 0]}
 _COUNTED: Final[Sequence[Document]] = (
     {
         "$set": {
             "failures": _NUMBER,
-            # Version 0.3.0 kept only a number, which another process may still change.
+            # Version 0.3.0 keeps only a number, which another process may still change.
             "failed": {
                 "$cond": [
                     {"$and": [{"$isArray": "$failed"}, {"$gt": [_NUMBER, 0]}]},
@@ -47,34 +47,41 @@ _COUNTED: Final[Sequence[Document]] = (
         }
     },
 )
-"""Stages that give a breaker its fields. A date is greater than ``None``."""
+"""Stages that complete the fields of a breaker. A date is greater than ``None``."""
 
 
 def before(deadline: datetime, queue: str, now: Now) -> Document:
-    """Match nothing once it is later than a deadline.
+    """Match nothing after a deadline.
 
-    Said of the queue's name, which begins every claim index: a bare comparison of two dates would be tried on each
-    waiting job in turn.
+    The condition is on the name of the queue, which begins every claim index. The server would test a bare comparison
+    of two dates on each waiting job in turn.
     """
     return {"$expr": {"$eq": ["$queue", {"$cond": [{"$lte": [now, deadline]}, {"$literal": queue}, None]}]}}
 
 
+def of_queue(search: ClaimSearch) -> tuple[Document, str]:
+    """Return the filter for the claimable jobs of a search, and its index."""
+    query = statements.claimable(search.queue, search.types, search.excluded)
+    index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
+    return query | suspect_statements.allowed(suspects=search.suspects), index
+
+
 def of_group(search: ClaimSearch, key: str) -> tuple[Document, str]:
-    """Return the filter that matches what may be claimed of one group, and the index for it."""
-    found: Document = {"queue": search.queue, "state": State.PENDING.value, "limitKey": key, **ADOPTED}
-    # Somebody may have changed the value with a tool of MongoDB: then the job is not of this group.
-    found["$and"] = [group_key_statements.agrees(key)]
-    return found | _types(search), _index(search)
+    """Return the filter for the claimable jobs of a group, and its index."""
+    query, index = _grouped(search, key)
+    # A person may have changed the value with a tool of MongoDB: then the job is not of this group.
+    query["$and"] = [group_key_statements.agrees(key)]
+    return query, index
 
 
 def of_next_group(
     search: ClaimSearch, path: str, after: str | None, passed_over: Collection[str]
 ) -> tuple[Document, str]:
-    """Return the filter that matches what may be claimed of the groups after one, and the index for it.
+    """Return the filter for the claimable jobs of the groups after one, and its index.
 
     Args:
-        search: what is wanted.
-        path: by which the queue is limited.
+        search: of the claim.
+        path: the path of the queue's limit.
         after: the key of the group; ``None`` for all.
         passed_over: keys of groups that are at their limit.
     """
@@ -83,20 +90,18 @@ def of_next_group(
     keys["$lt"] = beyond
     if passed_over:
         keys["$nin"] = sorted(passed_over)
-    return {"queue": search.queue, "state": State.PENDING.value, "limitKey": keys, **ADOPTED} | _types(search), _index(
-        search
-    )
+    return _grouped(search, keys)
 
 
 def bounds(path: str) -> tuple[str, str]:
-    """Return the least key of a path, and the least one that is beyond all of its keys."""
+    """Return the least key of a path, and the least key beyond all of its keys."""
     return f"{path}=", f"{path}>"
 
 
 def grant(queue: str, limit: int, window_ms: int, leeway_ms: int, now: Now) -> list[Document]:
-    """Grant a start if fewer than ``limit`` grants may have led to one within the window.
+    """Grant a start if fewer than ``limit`` grants may have led to a start within the window.
 
-    What is kept of a grant is its deadline, so that each holds for as long as its own start may be late.
+    The list holds the deadlines of the grants, so that each grant counts for as long as its own start may be late.
 
     Args:
         queue: its name.
@@ -126,7 +131,7 @@ def grant(queue: str, limit: int, window_ms: int, leeway_ms: int, now: Now) -> l
 
 
 def give_back(deadline: datetime) -> list[Document]:
-    """Take back one grant with a deadline; two with the same one are as good as each other."""
+    """Take back one grant with a deadline; two grants with the same deadline are equal."""
     place: Document = {"$indexOfArray": ["$grants", deadline]}
     size: Document = {"$size": "$grants"}
     head = {"$cond": [{"$gt": ["$$place", 0]}, {"$slice": ["$grants", "$$place"]}, []]}
@@ -150,15 +155,15 @@ def breakers(queue: str) -> Document:
 def breaker_failed(
     queue: str, kind: str | None, failures: int, cooldown: float, token: str, ended_at: datetime
 ) -> list[Document]:
-    """Count a failed attempt unless it is counted; with enough of them in a row, open the breaker.
+    """Count a failed attempt once; enough failures in a row open the breaker.
 
-    The order in which attempts are counted does not matter, only when they ended: one that ended before the last
-    success is not counted, and the breaker is open for ``cooldown`` seconds from the end of the last one.
+    Only the end of an attempt matters, not the order of the counts. An attempt that ended before the last success does
+    not count. The breaker is open for ``cooldown`` seconds from the end of the last attempt.
 
     Args:
         queue: its name.
-        kind: the type of job that the breaker is for; ``None`` for the whole queue.
-        failures: in a row, that are one too many.
+        kind: the type of the breaker's jobs; ``None`` for the whole queue.
+        failures: the number in a row that opens the breaker.
         cooldown: seconds.
         token: of the attempt.
         ended_at: by the server's clock.
@@ -170,8 +175,8 @@ def breaker_failed(
             {"$not": [{"$in": [{"$literal": token}, "$failed.token"]}]},
         ]
     }
-    one = {"token": {"$literal": token}, "at": ended_at}
-    added = {"$concatArrays": [_failed("$lte", ended_at), [one], _failed("$gt", ended_at)]}
+    failure = {"token": {"$literal": token}, "at": ended_at}
+    added = {"$concatArrays": [_failed("$lte", ended_at), [failure], _failed("$gt", ended_at)]}
     is_full = {"$gt": [{"$size": "$failed"}, MOST_COUNTED]}
     opens = {"$and": ["$isNew", {"$gte": ["$failures", failures]}, {"$gte": [ended_at, "$openUntil"]}]}
     opened = {"$add": [{"$last": "$failed.at"}, int(cooldown * _MILLISECONDS)]}
@@ -197,17 +202,17 @@ def breaker_failed(
 
 
 def breaker_behind(name: str, ended_at: datetime) -> Document:
-    """Match a breaker that has to hear of a success: it has counted failures, or knows of no success as late.
+    """Match a breaker that has to count a success: it has counted failures, or knows only of earlier successes.
 
-    A success that comes within a second of the last one changes nothing where nothing fails.
+    Without failures a success within a second of the last one changes nothing.
     """
     since = {"closedAt": {"$lt": ended_at - timedelta(seconds=1)}}
     return {"_id": name, "$or": [{"failures": {"$gt": 0}}, since]}
 
 
 def breaker_succeeded(failures: int, ended_at: datetime) -> list[Document]:
-    """Count no failure any more that ended before a success, and close the breaker if too few are left."""
-    # Of those that are only a number it is known when the last one ended.
+    """Drop the failures that ended before a success, and close the breaker if too few are left."""
+    # Failures without an entry have one known date: the end of the last of them.
     uncounted = {"$subtract": ["$failures", {"$size": "$failed"}]}
     later = {"$cond": [{"$gt": ["$countedTil", ended_at]}, uncounted, 0]}
     return [
@@ -227,7 +232,7 @@ def breaker_succeeded(failures: int, ended_at: datetime) -> list[Document]:
 
 
 def close_breaker(now: Now, *, forget: bool) -> list[Document]:
-    """Forget all failures by a person's will; what ended before is not counted afterwards either."""
+    """Forget all failures at a person's request; an attempt that ended earlier never counts."""
     changed: Document = {"closedAt": now} | ({"expireAt": {"$add": [now, _FORGOTTEN_MS]}} if forget else {})
     return [{"$set": changed}, {"$unset": ["failures", "failed", "openUntil", "countedTil", "closed", "at"]}]
 
@@ -236,16 +241,10 @@ def _failed(operator: str, ended_at: datetime) -> Document:
     return {"$filter": {"input": "$failed", "cond": {operator: ["$$this.at", ended_at]}}}
 
 
-def _types(search: ClaimSearch) -> Document:
-    types: Sequence[str] | None = search.types
-    found: Document = suspect_statements.allowed(suspects=search.suspects)
-    if types is not None:
-        return found | {"type": types[0] if len(types) == 1 else {"$in": list(types)}}
-    return found | ({"type": {"$nin": list(search.excluded)}} if search.excluded else {})
-
-
-def _index(search: ClaimSearch) -> str:
-    return GROUP_INDEX if search.types is None else GROUP_TYPE_INDEX
+def _grouped(search: ClaimSearch, key: str | Document) -> tuple[Document, str]:
+    query = {"queue": search.queue, "state": State.PENDING.value, "limitKey": key, **ADOPTED}
+    query |= suspect_statements.allowed(suspects=search.suspects) | statements.of_types(search.types, search.excluded)
+    return query, GROUP_INDEX if search.types is None else GROUP_TYPE_INDEX
 
 
 def running(queue: str) -> Document:

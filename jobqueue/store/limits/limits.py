@@ -1,4 +1,4 @@
-"""The `limits` collection, and what running jobs say of the limits of their queues."""
+"""The `limits` collection, and the slots of running jobs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError
-
 from jobqueue.domain.limits import limits
-from jobqueue.store.documents import statements, suspect_statements
+from jobqueue.store.documents import statements
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import DuplicateKeyError, ReturnDocument
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from jobqueue.domain.limits.limits import Breaker, Rate
     from jobqueue.store.documents.claim_search import ClaimSearch
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
 _BY_QUEUE: Final = "newestOfQueue"
@@ -30,7 +28,7 @@ _UNCOUNTED: Final = {"failed": 0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningJob:
-    """A running job, as its queue's limits see it; ``key`` is the group in which it counts."""
+    """A running job with its slots; ``key`` is the key of its group."""
 
     job_id: str
     type: str
@@ -45,9 +43,9 @@ class Grant:
     """The answer to a request for a start.
 
     Attributes:
-        at: when it was granted; ``None`` if it was not.
-        deadline: until when the start has to happen.
-        wait: seconds until the next one may be granted.
+        at: the time of the grant; ``None`` for a refusal.
+        deadline: the latest time of the start.
+        wait: seconds until the next grant.
     """
 
     at: datetime | None = None
@@ -57,7 +55,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerState:
-    """How a circuit breaker stands; ``type`` is ``None`` for that of the whole queue."""
+    """The state of a circuit breaker; ``type`` is ``None`` for the breaker of the whole queue."""
 
     type: str | None
     failures: int
@@ -66,7 +64,7 @@ class BreakerState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnd:
-    """The end of an attempt: its token, and the server's time when it was recorded."""
+    """The end of an attempt: its token, and the server's time of the record."""
 
     token: str
     at: datetime
@@ -75,135 +73,127 @@ class AttemptEnd:
 class LimitStore:
     """Slots, grants and circuit breakers."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
+    def __init__(self, database: Database) -> None:
         self.collection = database.collection("limits")
         self._jobs = database.collection("jobs")
-        self._clock = database.clock
-
-    async def time(self) -> datetime:
-        """Return the server's time."""
-        return await self._clock.now() if isinstance(self.now, str) else self.now
+        self.clock = database.clock
 
     @guarded
     async def running(self, queue: str, path: str | None) -> list[RunningJob]:
-        """Return the running jobs of a queue, those included that were claimed while there was no limit."""
+        """Return the running jobs of a queue, including jobs that were claimed without a limit."""
         fields: dict[str, Any] = {"type": 1, "slots": 1, "claim.worker": 1, "startAt": 1}
         if path is not None:
             fields[path] = 1
         cursor = self._jobs.find(limit_statements.running(queue), fields, hint=_BY_QUEUE)
         return [
             RunningJob(
-                job_id=str(one["_id"]),
-                type=str(one.get("type", "")),
-                worker=str((one.get("claim") or {}).get("worker", "?")),
-                start_at=one.get("startAt"),
-                key=None if path is None else limits.limit_key(path, one.get("data"), one.get("meta")),
-                slots=tuple(map(str, held)) if isinstance(held := one.get("slots"), list) else (),
+                job_id=str(document["_id"]),
+                type=str(document.get("type", "")),
+                worker=str((document.get("claim") or {}).get("worker", "?")),
+                start_at=document.get("startAt"),
+                key=None if path is None else limits.limit_key(path, document.get("data"), document.get("meta")),
+                slots=tuple(map(str, slots)) if isinstance(slots := document.get("slots"), list) else (),
             )
-            async for one in cursor
+            async for document in cursor
         ]
 
     @guarded
     async def something_waits(self, search: ClaimSearch) -> bool:
-        """Tell whether there is a job that a claim could find."""
-        index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
-        base = statements.claimable(search.queue, search.types, search.excluded)
-        base |= suspect_statements.allowed(suspects=search.suspects)
-        return await self._jobs.find_one(base, {"_id": 1}, sort=statements.CLAIM_ORDER, hint=index) is not None
+        """Return True if there is a job for a claim."""
+        query, index = limit_statements.of_queue(search)
+        return await self._jobs.find_one(query, {"_id": 1}, sort=statements.CLAIM_ORDER, hint=index) is not None
 
     @guarded
     async def type_of_first(self, queue: str) -> str | None:
-        """Return the type of the job that comes first in a queue, whoever may run it."""
-        found = await self._jobs.find_one(
+        """Return the type of the first job of a queue, whichever worker may run it."""
+        document = await self._jobs.find_one(
             statements.claimable(queue, None), {"type": 1}, sort=statements.CLAIM_ORDER, hint=statements.CLAIM_INDEX
         )
-        return None if found is None else str(found.get("type", ""))
+        return None if document is None else str(document.get("type", ""))
 
     @guarded
     async def next_group(
         self, search: ClaimSearch, path: str, after: str | None, passed_over: Collection[str]
     ) -> str | None:
-        """Return the key of the first group after one, in their order, that has a job to be claimed."""
-        found, index = limit_statements.of_next_group(search, path, after, passed_over)
-        first = await self._jobs.find_one(found, {"limitKey": 1}, sort=[("limitKey", 1)], hint=index)
+        """Return the key of the first group after another one that has a claimable job."""
+        query, index = limit_statements.of_next_group(search, path, after, passed_over)
+        first = await self._jobs.find_one(query, {"limitKey": 1}, sort=[("limitKey", 1)], hint=index)
         return None if first is None else str(first["limitKey"])
 
     @guarded
     async def grant(self, queue: str, key: str | None, rate: Rate, leeway: timedelta | None = None) -> Grant:
-        """Grant a start within the rate, or say when to ask again.
+        """Grant a start within the rate, or return the time until the next grant.
 
         Args:
             queue: its name.
-            key: the group in which the start counts.
-            rate: what is allowed.
-            leeway: how long after its grant the start may happen, if not as long as the rate says.
+            key: the group of the start.
+            rate: the limit.
+            leeway: the time that the start may come after its grant, instead of the rate's own.
         """
-        # As it is stored, or a grant that is given back would not be found.
+        # Whole milliseconds, as the deadline is stored: `give_back` compares it.
         leeway = timedelta(milliseconds=_milliseconds(rate.leeway if leeway is None else leeway))
         window = timedelta(seconds=rate.per)
-        update = limit_statements.grant(queue, rate.limit, _milliseconds(window), _milliseconds(leeway), self.now)
-        found = await self._upsert(_rate_id(queue, key), update)
-        if found["granted"]:
-            return Grant(at=found["at"], deadline=found["at"] + leeway)
-        frees = sorted(found["grants"])[len(found["grants"]) - rate.limit] + window
-        return Grant(wait=max(0.0, (frees - found["at"]).total_seconds()))
+        update = limit_statements.grant(
+            queue, rate.limit, _milliseconds(window), _milliseconds(leeway), self.clock.present
+        )
+        document = await self._upsert(_rate_id(queue, key), update)
+        if document["granted"]:
+            return Grant(at=document["at"], deadline=document["at"] + leeway)
+        frees = sorted(document["grants"])[len(document["grants"]) - rate.limit] + window
+        return Grant(wait=max(0.0, (frees - document["at"]).total_seconds()))
 
     @guarded
     async def give_back(self, queue: str, key: str | None, grant: Grant) -> None:
-        """Let somebody else have a grant that was certainly not used."""
+        """Return a grant that was certainly not used."""
         if grant.deadline is not None:
             await self.collection.update_one({"_id": _rate_id(queue, key)}, limit_statements.give_back(grant.deadline))
 
     @guarded
     async def wait_for_start(self, queue: str, key: str | None, rate: Rate) -> float:
-        """Return in how many seconds the rate allows the next start; 0 for now."""
-        found = await self.collection.find_one({"_id": _rate_id(queue, key)}, {"grants": 1})
+        """Return the seconds until the rate allows the next start."""
+        document = await self.collection.find_one({"_id": _rate_id(queue, key)}, {"grants": 1})
         window = timedelta(seconds=rate.per)
-        now = await self.time()
-        young = sorted(at for at in (found or {}).get("grants") or () if at + window > now)
+        now = await self.clock.now()
+        young = sorted(at for at in (document or {}).get("grants") or () if at + window > now)
         if len(young) < rate.limit:
             return 0
         return max(0.0, float((young[len(young) - rate.limit] + window - now).total_seconds()))
 
     @guarded
     async def breakers(self, queue: str) -> list[BreakerState]:
-        """Return the circuit breakers of a queue that have counted something."""
-        found = {"queue": queue, "failures": {"$exists": True}}
-        cursor = self.collection.find(found, _UNCOUNTED).sort("_id", 1)
+        """Return the circuit breakers of a queue that have counted a failure or a success."""
+        query = {"queue": queue, "failures": {"$exists": True}}
+        cursor = self.collection.find(query, _UNCOUNTED).sort("_id", 1)
         return [
-            BreakerState(type=one.get("type"), failures=int(one["failures"]), open_until=one.get("openUntil"))
-            async for one in cursor
+            BreakerState(
+                type=document.get("type"), failures=int(document["failures"]), open_until=document.get("openUntil")
+            )
+            async for document in cursor
         ]
 
     @guarded
     async def attempt_failed(self, queue: str, kind: str | None, breaker: Breaker, end: AttemptEnd) -> BreakerState:
-        """Count a failed attempt once, however often it is told, and open the breaker if it is one too many."""
+        """Count a failed attempt once, however often it is reported; the last allowed failure opens the breaker."""
         update = limit_statements.breaker_failed(queue, kind, breaker.failures, breaker.cooldown, end.token, end.at)
-        found = await self._upsert(_breaker_id(queue, kind), update)
-        return BreakerState(type=kind, failures=int(found["failures"]), open_until=found["openUntil"])
+        document = await self._upsert(_breaker_id(queue, kind), update)
+        return BreakerState(type=kind, failures=int(document["failures"]), open_until=document["openUntil"])
 
     @guarded
     async def attempt_succeeded(self, queue: str, kind: str | None, breaker: Breaker, end: AttemptEnd) -> bool:
-        """Begin the row of failures anew after an attempt that succeeded; tell whether that closes the breaker."""
-        found = await self.collection.find_one_and_update(
+        """Begin the row of failures anew after a success; return True if that closes the breaker."""
+        document = await self.collection.find_one_and_update(
             limit_statements.breaker_behind(_breaker_id(queue, kind), end.at),
             limit_statements.breaker_succeeded(breaker.failures, end.at),
             projection=_UNCOUNTED,
             return_document=ReturnDocument.AFTER,
         )
-        return bool(found and found.get("closed"))
+        return bool(document and document.get("closed"))
 
     @guarded
     async def close_breakers(self, queue: str, *, forget: bool = False) -> None:
-        """Forget all failures of a queue that have ended until now.
-
-        Args:
-            queue: its name.
-            forget: the breakers too, after a day.
-        """
+        """Forget all failures of a queue up to now; ``forget`` drops the breakers too, after a day."""
         await self.collection.update_many(
-            limit_statements.breakers(queue), limit_statements.close_breaker(self.now, forget=forget)
+            limit_statements.breakers(queue), limit_statements.close_breaker(self.clock.present, forget=forget)
         )
 
     async def _upsert(self, name: str, update: list[Document]) -> Document:
@@ -215,7 +205,7 @@ class LimitStore:
                     )
                 )
             except DuplicateKeyError:
-                # Two have asked for the first time at the same moment.
+                # Two processes ask for the first time at the same moment.
                 if not left:
                     raise
         raise AssertionError("the last try returns or raises")

@@ -1,4 +1,4 @@
-"""The time of the database's server, known in this process without asking for it each time."""
+"""The time of the database's server, known in this process without a question each time."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
-from pymongo.errors import PyMongoError
+
+from jobqueue.store.mongo.driver import PyMongoError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+Now = str | datetime
+SERVER_NOW: Final = "$$NOW"
 _RESYNC_SECONDS: Final = 10.0
 _SLIGHT: Final = timedelta(seconds=1)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _GOOD_SECONDS: Final = 0.02
 _TRIES: Final = 5
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 def steady() -> float:
-    """Return seconds of a clock of this host that nobody can set, and that goes on while the host is suspended.
+    """Return seconds of a clock that nobody can set, and that goes on while this host is suspended.
 
-    Where the system has no such clock it is one that stands still meanwhile.
+    A system without such a clock has one that stands still meanwhile.
     """
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -37,10 +40,15 @@ def steady() -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """What the server said, how many seconds asking took, and when that was over.
+    """An answer of the server.
 
-    The answer may have been on its way all the time that it took: so this is a little behind the server's time, never
-    ahead of it, and no job is said to have started before it was added.
+    The answer may have been on its way all the time that the question took. So a reading is a little behind the
+    server's time and never ahead of it: no job starts before it was added.
+
+    Attributes:
+        told: the time that the server told.
+        took: seconds from the question to the answer.
+        at: the arrival of the answer, by the steady clock.
     """
 
     told: datetime
@@ -54,11 +62,15 @@ class _Reading:
 class ServerClock:
     """The server's time, carried on by a clock of this host that nobody can set.
 
-    The wall clock of the host is never asked: a wrong one can neither start a job early nor delay it. A new reading
-    that differs by little does not turn the time back, so that what one process adds keeps its order.
+    The wall clock of the host does not count: a wrong one can neither start a job early nor delay it. A new reading
+    that differs by little does not turn the time back, so that the jobs that one process adds keep their order.
+
+    Attributes:
+        present: the present in statements: the time of the server that runs them, or a fixed date in tests.
     """
 
     def __init__(self, hello: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
+        self.present: Now = SERVER_NOW
         self._hello = hello
         self._known: _Reading | None = None
         self._lock = asyncio.Lock()
@@ -66,7 +78,9 @@ class ServerClock:
         self._count = itertools.count()
 
     async def now(self) -> datetime:
-        """Return the server's time, read anew when the last reading is older than ten seconds."""
+        """Return the server's time; a reading older than ten seconds is replaced."""
+        if isinstance(self.present, datetime):
+            return self.present
         known = self._fresh()
         if known is None:
             async with self._lock:
@@ -78,27 +92,27 @@ class ServerClock:
         return moment
 
     async def ask(self) -> datetime:
-        """Return the time that the server says it is, after all that has happened before this is called."""
+        """Return the server's answer: a time later than all that happened before this call."""
         reading = await self._read()
-        # Anything between what it said and the time its answer took may be true; what is not shows that its clock was
-        # set, that there is another primary, or that the last reading was on its way for long.
+        # A known time outside of the span of the answer shows that the server's clock was set, that there is another
+        # primary, or that the last reading was on its way for long.
         latest = reading.told + timedelta(seconds=reading.took) + _MILLISECOND
         if self._known is None or not reading.told <= self._known.carried_on(reading.at) <= latest:
             self._known = reading
         return reading.told
 
     async def new_id(self) -> ObjectId:
-        """Return a fresh id; later ones are greater but for the time of an answer, whatever the hosts' clocks say."""
-        seconds, rest = divmod((await self.now() - _EPOCH) // _MILLISECOND, 1000)
+        """Return a fresh id; later ids are greater but for the time of an answer, whatever the hosts' clocks say."""
+        seconds, rest = divmod((await self.now() - EPOCH) // _MILLISECOND, 1000)
         count = (next(self._count) & 0xFFFFFF).to_bytes(3, "big")
         return ObjectId(struct.pack(">IH", seconds, rest) + count + secrets.token_bytes(3))
 
     def _fresh(self) -> _Reading | None:
-        known = self._known
-        return known if known is not None and steady() - known.at <= _RESYNC_SECONDS else None
+        is_fresh = self._known is not None and steady() - self._known.at <= _RESYNC_SECONDS
+        return self._known if is_fresh else None
 
     async def _read_well(self) -> _Reading:
-        """Read the time; again if the answer took so long that nobody knows what became of the time meanwhile."""
+        """Read the time; repeat the question if the answer took long, as it may be that old."""
         best = await self._read()
         for _ in range(_TRIES - 1):
             if best.took <= _GOOD_SECONDS:
@@ -108,7 +122,7 @@ class ServerClock:
             except PyMongoError:
                 # One answer is enough.
                 break
-            best = min(best, another, key=lambda one: one.took)
+            best = min(best, another, key=lambda reading: reading.took)
             if another.took > before.took / 2:
                 # The way is that long.
                 break

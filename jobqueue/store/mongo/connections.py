@@ -1,31 +1,34 @@
-"""The driver's clients: the options of the MongoDB URL that hold for each, and those that jobqueue sets instead."""
+"""The clients of the driver: the options of the MongoDB URL that hold for each, and the options that jobqueue sets."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.uri_parser import split_options
 
 from jobqueue.settings.mongo_url import OF_MAIN_POOL, OVERRIDDEN, without
+from jobqueue.store.mongo.driver import LENIENT, AsyncMongoClient, MongoClient
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 OPERATION_MS: Final = 20_000
 """Milliseconds one call may take, the driver's own retries included."""
 CONNECT_SECONDS: Final = 10.0
-"""Seconds within which a server has to be found and answer at first."""
+"""Seconds to find a server and get its first answer."""
 ANSWER_SECONDS: Final = 1.0
-"""Seconds that an answer may take once a server was found."""
+"""Seconds to get an answer from a known server."""
 _SELECTION_MS: Final = 8_000
 _HEARTBEAT_MS: Final = 2_000
-"""Milliseconds between two answers in which a server says how it is."""
+"""Milliseconds between two checks of a server."""
 _CONNECT_MS: Final = 4_000
-"""Milliseconds to connect; so much too late may one of those answers be before all calls leave a server that hangs."""
+"""Milliseconds to connect, and to wait for a late check before all calls leave a server that hangs."""
 
 
 def check(url: str) -> None:
-    """Refuse options that the driver would only warn of and then ignore.
+    """Refuse options that the driver ignores with a warning.
 
     Raises:
         PyMongoError, ValueError, TypeError, OSError: an option is unknown or has a value that cannot be used.
@@ -33,18 +36,18 @@ def check(url: str) -> None:
     query = _query(without(url, OVERRIDDEN))
     if query:
         with warnings.catch_warnings():
-            # A compressor that is not installed here is left out, and nothing is lost.
+            # The driver leaves out a compressor that is not installed here, and nothing is lost.
             warnings.simplefilter("ignore")
             split_options(query, validate=True, warn=False)
 
 
-def main(url: str, application: str) -> AsyncIOMotorClient[Any]:
-    """Return the client for everything but change streams and heartbeats.
+def main(url: str, application: str) -> AsyncMongoClient[Any]:
+    """Return the client for all calls but change streams and heartbeats.
 
     Raises:
         PyMongoError, ValueError, TypeError: the URL cannot be used.
     """
-    return AsyncIOMotorClient(
+    return AsyncMongoClient(
         without(url, OVERRIDDEN),
         appname=application,
         retryWrites=True,
@@ -53,39 +56,86 @@ def main(url: str, application: str) -> AsyncIOMotorClient[Any]:
     )
 
 
-def stream(url: str, application: str, pool: int) -> AsyncIOMotorClient[Any]:
-    """Return a client for change streams, of at most ``pool`` connections.
+def renewals(url: str, seconds: float) -> MongoClient[Any]:
+    """Return the blocking client of one connection for heartbeats; ``seconds`` is the time limit of a call."""
+    return MongoClient(
+        _aside(url),
+        maxPoolSize=1,
+        timeoutMS=int(seconds * 1000),
+        appname="jobqueue-leases",
+        # The renewer sends a failed heartbeat again itself, after a look around.
+        retryWrites=False,
+    )
 
-    A stream waits for changes longer than other calls may take, and reads what a majority has: no limit and no read
-    option of the URL holds here.
+
+def embedded(host: str, port: int) -> MongoClient[dict[str, Any]]:
+    """Return a blocking client of one mongod, whatever the state of its replica set."""
+    return MongoClient(host, port, directConnection=True, appname="jobqueue-embedded")
+
+
+class StreamClient:
+    """A client for change streams, connected at the first use.
+
+    A stream waits for changes longer than other calls may take, and reads what a majority has. So no time limit and no
+    read option of the URL holds here.
+
+    Args:
+        url: of the MongoDB deployment.
+        name: of the database to watch.
+        application: the name under which the server lists the connections.
+        pool: the number of connections at most.
     """
-    return AsyncIOMotorClient(aside(url), maxPoolSize=pool, appname=application)
+
+    def __init__(self, url: str, name: str, application: str, pool: int) -> None:
+        self._url, self._name = url, name
+        self._application, self._pool = application, pool
+        self._client: AsyncMongoClient[Any] | None = None
+
+    async def watch_jobs(self, pipeline: Sequence[Mapping[str, Any]], after: str | None, **options: Any) -> Any:
+        """Return a change stream of jobs that begins after a position or, with ``None``, now."""
+        start = {} if after is None else {"resume_after": {"_data": after}}
+        return await self.watch(pipeline, collection="jobs", **start, **options)
+
+    async def watch(
+        self, pipeline: Sequence[Mapping[str, Any]], *, collection: str | None = None, **options: Any
+    ) -> Any:
+        """Return a change stream of a collection or, with ``None``, of the whole database."""
+        if self._client is None:
+            self._client = AsyncMongoClient(_aside(self._url), maxPoolSize=self._pool, appname=self._application)
+        database = self._client.get_database(self._name, codec_options=LENIENT)
+        return (database if collection is None else database[collection]).watch(pipeline, **options)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
 
-def aside(url: str) -> str:
+def _aside(url: str) -> str:
     """Return the URL for connections besides those of `main`."""
     return without(url, OVERRIDDEN | OF_MAIN_POOL)
 
 
 def first_answer_seconds(url: str) -> float:
-    """Return how long the first answer may take: a shorter time for finding a server, set in the URL, counts."""
-    selection = _given(url).get("serverselectiontimeoutms", "")
+    """Return the time limit of the first answer; a shorter server selection timeout in the URL shortens it."""
+    selection = _options(url).get("serverselectiontimeoutms", "")
     return min(CONNECT_SECONDS, int(selection) / 1000 + ANSWER_SECONDS) if selection.isdecimal() else CONNECT_SECONDS
 
 
 def _timeouts(url: str) -> dict[str, Any]:
-    """Return the driver's time limits, but for those the URL sets itself."""
-    given = _given(url)
+    """Return the driver's time limits but for those that the URL sets."""
+    options = _options(url)
     limits = {
         "timeoutMS": OPERATION_MS,
         "serverSelectionTimeoutMS": _SELECTION_MS,
         "heartbeatFrequencyMS": _HEARTBEAT_MS,
         "connectTimeoutMS": _CONNECT_MS,
     }
-    return {name: limit for name, limit in limits.items() if name.lower() not in given}
+    return {name: limit for name, limit in limits.items() if name.lower() not in options}
 
 
-def _given(url: str) -> dict[str, str]:
+def _options(url: str) -> dict[str, str]:
     return {name.lower(): values[-1] for name, values in parse_qs(_query(url).replace(";", "&")).items()}
 
 

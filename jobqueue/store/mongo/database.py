@@ -1,7 +1,4 @@
-"""The connection to MongoDB: the one seam to the driver.
-
-Motor is the driver; everything that differs from PyMongo's own asyncio client (which calls are coroutines) is here.
-"""
+"""The connection to a database, its transactions, and the errors of the driver."""
 
 from __future__ import annotations
 
@@ -11,25 +8,10 @@ import functools
 import random
 import re
 import time
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-import pymongo
 from bson import CodecOptions, ObjectId
-from bson.codec_options import DatetimeConversion
 from bson.errors import InvalidId
-from pymongo import WriteConcern
-from pymongo.errors import (
-    AutoReconnect,
-    ConnectionFailure,
-    DocumentTooLarge,
-    ExecutionTimeout,
-    OperationFailure,
-    PyMongoError,
-    ServerSelectionTimeoutError,
-    WTimeoutError,
-)
-from pymongo.read_concern import ReadConcern
 
 from jobqueue.domain.errors import (
     DatabaseUnavailableError,
@@ -42,29 +24,39 @@ from jobqueue.settings.mongo_url import without_password
 from jobqueue.store.mongo import connections
 from jobqueue.store.mongo.clock import ServerClock
 from jobqueue.store.mongo.connections import ANSWER_SECONDS, OPERATION_MS
+from jobqueue.store.mongo.driver import (
+    LENIENT,
+    AutoReconnect,
+    ConnectionFailure,
+    DocumentTooLarge,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+    ReadConcern,
+    ReadPreference,
+    ServerSelectionTimeoutError,
+    WriteConcern,
+    WTimeoutError,
+    timeout,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 
-    from motor.motor_asyncio import (
-        AsyncIOMotorClient,
-        AsyncIOMotorClientSession,
-        AsyncIOMotorCollection,
-        AsyncIOMotorDatabase,
-    )
+    from jobqueue.store.mongo.driver import AsyncClientSession, AsyncCollection, AsyncDatabase, AsyncMongoClient
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 OLDEST_SERVER: Final = (6, 0)
 _TRANSACTION_SECONDS: Final = 4.0
-"""Seconds after which a transaction that collides is not begun anew: its caller is told to come back."""
+"""Seconds after which a colliding transaction fails, and its caller has to come back."""
 _PAUSES: Final = (0.01, 0.5)
 """Seconds between two tries of a transaction: the shortest and the longest."""
 _AGAIN_SECONDS: Final = 0.2
 _MOST_DOCUMENT: Final = 16 * 1024 * 1024
 AUTHENTICATION: Final = frozenset({13, 18, 8000})
-"""Codes of errors of a user without rights, or with a wrong password."""
+"""Error codes of a user without rights or with a wrong password."""
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420})
 DUPLICATE_KEY: Final = 11000
 _TOO_COSTLY: Final = frozenset({50, 292})
@@ -72,18 +64,11 @@ _OTHER_CASE: Final = 13297
 _NOT_NOW: Final = frozenset({91, 189, 11600, 11602, 10107, 13435, 13436, 50, 64, 262})
 _WRITES: Final = WriteConcern(w="majority", j=True)
 _PLAIN: Final[CodecOptions[dict[str, Any]]] = CodecOptions()
-LENIENT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
-    tz_aware=True,
-    tzinfo=UTC,
-    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-    unicode_decode_error_handler="replace",
-)
-"""Reads whatever another tool may have written: one odd document must not spoil the reading of many."""
 
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Turn what the driver raises into the errors of this package; a duplicate key passes."""
+    """Turn errors of the driver into errors of this package; a duplicate key passes."""
     try:
         yield
     except InvalidId as error:
@@ -103,7 +88,7 @@ def translated() -> Iterator[None]:
 
 
 def _known_failure(error: OperationFailure) -> JobQueueError | None:
-    """Return the error of this package that stands for a refusal of the server, if there is one."""
+    """Return the error of this package for a refusal of the server, if there is one."""
     if error.code in AUTHENTICATION:
         return UnsuitableDatabaseError(f"MongoDB refuses access: {brief(error)}")
     if error.code in _TOO_LARGE:
@@ -127,8 +112,13 @@ def guarded(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     return inner
 
 
+async def exists(collection: AsyncCollection[Any], query: Mapping[str, Any], **options: Any) -> bool:
+    """Tell whether a document matches; options as of `find_one`."""
+    return await collection.find_one(query, {"_id": 1}, **options) is not None
+
+
 def brief(error: BaseException) -> str:
-    """Return one line of a driver's error, without its dump of the topology and without credentials."""
+    """Return one line of an error of the driver, without the dump of the topology and without credentials."""
     line = re.split(r", Timeout:|, full error:|\(configured timeouts:", str(error))[0].splitlines()
     return re.sub(r"://[^@/\s]*@", "://***@", line[0].strip() if line else type(error).__name__)[:300]
 
@@ -139,16 +129,16 @@ def new_id() -> str:
 
 
 class Database:
-    """One MongoDB database with the write and read concern the promises rest on."""
+    """A MongoDB database with the write and read concern that the promises rest on."""
 
-    def __init__(self, client: AsyncIOMotorClient[Any], name: str, url: str) -> None:
+    def __init__(self, client: AsyncMongoClient[Any], name: str, url: str) -> None:
         self._client = client
-        self._database: AsyncIOMotorDatabase[Any] = client.get_database(
+        self._database: AsyncDatabase[Any] = client.get_database(
             name,
             codec_options=LENIENT,
             write_concern=_WRITES,
             read_concern=ReadConcern("majority"),
-            read_preference=pymongo.ReadPreference.PRIMARY,
+            read_preference=ReadPreference.PRIMARY,
         )
         self.name = name
         self.url = url
@@ -169,12 +159,12 @@ class Database:
             url: of the MongoDB deployment.
             name: of the database.
             application: the name under which the server lists the connections.
-            prepare: creates indexes, for example; an election meanwhile repeats it.
+            prepare: creates indexes, for example; an election repeats it.
 
         Raises:
             DatabaseUnavailableError: nothing answers.
-            NoDatabaseError: there is no such database, and none is to be made.
-            UnsuitableDatabaseError: the URL is wrong, access is refused, or the server is a standalone or too old.
+            NoDatabaseError: the database does not exist, and ``prepare`` makes none.
+            UnsuitableDatabaseError: the URL is wrong, the server refuses access, is a standalone, or is too old.
         """
         try:
             connections.check(url)
@@ -189,7 +179,7 @@ class Database:
             while True:
                 try:
                     with translated():
-                        with pymongo.timeout(max(ANSWER_SECONDS, until - time.monotonic())):
+                        with timeout(max(ANSWER_SECONDS, until - time.monotonic())):
                             await database.check()
                         if prepare is not None:
                             await prepare(database)
@@ -197,7 +187,7 @@ class Database:
                     told = without_password(brief(error), url)
                     raise UnsuitableDatabaseError(f"MongoDB cannot be used: {told}") from error
                 except DatabaseUnavailableError:
-                    # Whoever starts during an election loses a connection, and finds the next primary a moment later.
+                    # A process that starts during an election finds the next primary a moment later.
                     if time.monotonic() >= until - ANSWER_SECONDS:
                         raise
                     await asyncio.sleep(_AGAIN_SECONDS)
@@ -208,11 +198,11 @@ class Database:
             raise
 
     @property
-    def raw(self) -> AsyncIOMotorDatabase[Any]:
+    def raw(self) -> AsyncDatabase[Any]:
         """The driver's own database, for this layer only."""
         return self._database
 
-    def collection(self, name: str) -> AsyncIOMotorCollection[Any]:
+    def collection(self, name: str) -> AsyncCollection[Any]:
         """Return a collection with majority, journaled writes and majority reads."""
         return self._database[name]
 
@@ -235,51 +225,49 @@ class Database:
 
     async def command(self, name: str) -> dict[str, Any]:
         """Run a command without arguments on the server."""
-        answer = await self._client.get_database("admin", codec_options=_PLAIN).command(name)
-        return dict(answer)
+        return dict(await self._client.get_database("admin", codec_options=_PLAIN).command(name))
 
     def has_members(self) -> bool:
-        """Tell whether any member of the replica set answers, be it the primary or not."""
-        return bool(
-            self._client.delegate.topology_description.has_readable_server(pymongo.ReadPreference.SECONDARY_PREFERRED)
-        )
+        """Return True if any member of the replica set answers, primary or not."""
+        topology = self._client.delegate.topology_description
+        return bool(topology.has_readable_server(ReadPreference.SECONDARY_PREFERRED))
 
     async def ping(self) -> None:
         """Make sure that the primary answers.
 
         Raises:
-            DatabaseUnavailableError: it does not within two seconds.
+            DatabaseUnavailableError: no answer comes within two seconds.
         """
-        with translated(), pymongo.timeout(2):
+        with translated(), timeout(2):
             await self.command("ping")
 
     async def in_transaction(
         self,
-        work: Callable[[AsyncIOMotorClientSession], Coroutine[Any, Any, T]],
+        work: Callable[[AsyncClientSession], Coroutine[Any, Any, T]],
         *,
         level: str = "majority",
-        session: AsyncIOMotorClientSession | None = None,
+        session: AsyncClientSession | None = None,
     ) -> T:
-        """Do all of it or nothing; begin anew after a pause when it collides with another write.
+        """Run some work in a transaction; a collision with another write repeats it after a pause.
 
-        The driver's own loop pauses nowhere, goes on for two minutes, and gives up when the commit tells the collision.
-        A dead process keeps what its transaction has written until the server ends that transaction: so a transaction
-        writes new documents only.
+        The driver's own loop never pauses, goes on for two minutes, and gives up on a collision at the commit. The
+        transaction of a dead process holds what it has written until the server ends it. So a transaction writes new
+        documents only.
 
         Args:
-            work: takes the session that its calls have to name; may be called several times.
-            level: of reading; with ``snapshot`` all reads see the database as it was at one moment.
-            session: to be used instead of a fresh one.
+            work: takes the session that its calls have to name; a collision repeats it.
+            level: the read concern; with ``snapshot`` all reads see the database at one moment.
+            session: the session of the caller, instead of a fresh one.
 
         Raises:
-            DatabaseUnavailableError: the collisions go on for `_TRANSACTION_SECONDS`.
+            DatabaseUnavailableError: collisions go on for `_TRANSACTION_SECONDS`.
         """
         if session is None:
             async with await self.start_session() as session:  # noqa: PLR1704 - the same thing, made here
                 return await self.in_transaction(work, level=level, session=session)
         until, attempt = time.monotonic() + _TRANSACTION_SECONDS, 0
         while True:
-            # A transaction does not take over the concerns of the collections in it, nor may the URL weaken them.
+            # A transaction does not take the concerns of its collections, nor may the URL weaken them.
             session.start_transaction(
                 read_concern=ReadConcern(level), write_concern=_WRITES, max_commit_time_ms=OPERATION_MS
             )
@@ -299,17 +287,17 @@ class Database:
             await _pause(attempt, until, trouble)
             attempt += 1
 
-    async def start_session(self) -> AsyncIOMotorClientSession:
+    async def start_session(self) -> AsyncClientSession:
         """Return a session for `in_transaction`, which its caller ends."""
         return await self._client.start_session()
 
     async def kill_session(self, session_id: Any) -> None:
-        """End the transaction of a session, if it is one of this user; the server ends it later otherwise."""
-        with contextlib.suppress(PyMongoError), pymongo.timeout(1):
+        """End the transaction of a session of this user; the server ends any other one later."""
+        with contextlib.suppress(PyMongoError), timeout(1):
             await self._client.get_database("admin").command({"killSessions": [{"id": session_id}]})
 
     async def name_in_other_case(self) -> str | None:
-        """Return the name of a database that differs from this one's by case only, if the user may know of it."""
+        """Return the name of a database that differs from this name by case only, if the user may see it."""
         with contextlib.suppress(OperationFailure):
             names = await self._client.list_database_names()
             return next((name for name in names if name.lower() == self.name.lower()), None)
@@ -320,8 +308,8 @@ class Database:
         self._client.close()
 
 
-async def _commit(session: AsyncIOMotorClientSession, until: float) -> PyMongoError | None:
-    """Commit a transaction; return the collision because of which it has to be begun anew, if there is one."""
+async def _commit(session: AsyncClientSession, until: float) -> PyMongoError | None:
+    """Commit a transaction; return the collision that repeats it, or ``None``."""
     attempt = 0
     while True:
         try:
@@ -338,10 +326,10 @@ async def _commit(session: AsyncIOMotorClientSession, until: float) -> PyMongoEr
 
 
 async def _pause(attempt: int, until: float, trouble: BaseException) -> None:
-    """Wait before another try, longer each time and by chance, so that those that collide come apart.
+    """Wait before another try: longer each time and at random, so that colliding transactions come apart.
 
     Raises:
-        DatabaseUnavailableError: there is no time for another try.
+        DatabaseUnavailableError: no time is left for another try.
     """
     shortest, longest = _PAUSES
     pause = min(longest, shortest * 2**attempt) * random.uniform(0.5, 1)  # noqa: S311 - no secret
@@ -355,23 +343,23 @@ def _is_labelled(error: BaseException, label: str) -> bool:
 
 
 def is_too_slow(error: PyMongoError) -> bool:
-    """Tell whether something has taken longer than it was allowed to, or more memory."""
+    """Return True if a call has exceeded its limit of time or memory."""
     if isinstance(error, OperationFailure) and error.code in _TOO_COSTLY:
         return True
-    # The answer that it takes too long can come too late itself.
+    # The server's own answer of that kind may come too late.
     return error.timeout and not isinstance(error, ServerSelectionTimeoutError)
 
 
 def is_too_large(error: BaseException) -> bool:
-    """Tell whether the driver's error is about a document that would be larger than MongoDB can keep."""
+    """Return True for an error about a document that is larger than MongoDB can keep."""
     return getattr(error, "code", None) in _TOO_LARGE
 
 
 def is_passing(error: OperationFailure) -> bool:
-    """Tell whether the same call may well succeed a little later, or fails for who calls."""
+    """Return True if the same call may succeed a little later, or by another user."""
     return bool(error.timeout) or error.code in _NOT_NOW | AUTHENTICATION
 
 
 def is_duplicate(error: BaseException) -> bool:
-    """Tell whether the driver's error is about a unique index."""
+    """Return True for an error about a unique index."""
     return getattr(error, "code", None) == DUPLICATE_KEY

@@ -1,6 +1,6 @@
-"""Group commit: writes that are asked for while another one is under way share the next round trip.
+"""Group commit: calls that come during a round trip share the next one.
 
-Nothing waits for company: a lone write goes out at once.
+No call waits for company: a lone call goes out at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Batcher(Generic[Op, Out]):
     """Gather calls and hand them to one function in batches.
 
     Args:
-        write: does a batch and returns for each call its result or the exception to raise; never loses one.
+        write: carries out a batch; returns for each call its result or the exception to raise.
         most: calls in one batch.
         flights: batches under way at once.
     """
@@ -39,7 +39,7 @@ class Batcher(Generic[Op, Out]):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, call: Op) -> Out:
-        """Do one call, possibly together with others."""
+        """Carry out a call, possibly together with others."""
         if self._flying < self._flights and not self._waiting:
             return await self._alone(call)
         future: asyncio.Future[Out] = asyncio.get_running_loop().create_future()
@@ -48,7 +48,7 @@ class Batcher(Generic[Op, Out]):
         return await future
 
     async def _alone(self, call: Op) -> Out:
-        """Do a call for which there is room at once; whoever comes meanwhile goes together afterwards."""
+        """Carry out a call at once; the calls that come meanwhile share the next round trip."""
         self._flying += 1
         try:
             (result,) = await self._write([call])
@@ -67,20 +67,13 @@ class Batcher(Generic[Op, Out]):
             task.add_done_callback(self._tasks.discard)
 
     async def _drain(self) -> None:
-        try:
-            await self._empty()
-        finally:
-            self._flying -= 1
-            self._take_off()
-
-    async def _empty(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             try:
                 results: Sequence[Out | BaseException] = await self._write([call for call, _ in batch])
                 if len(results) != len(batch):
                     results = [RuntimeError(f"{len(results)} results of {len(batch)} calls")] * len(batch)
-            except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            except BaseException as error:  # noqa: BLE001 - every caller of the batch must get the error
                 results = [error] * len(batch)
             for (_, future), result in zip(batch, results, strict=True):
                 if future.done():
@@ -89,3 +82,4 @@ class Batcher(Generic[Op, Out]):
                     future.set_exception(result)
                 else:
                     future.set_result(result)
+        self._flying -= 1

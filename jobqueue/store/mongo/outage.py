@@ -1,4 +1,4 @@
-"""Outages that every process sees: each member of the replica set refuses connections."""
+"""Outages that every process sees: all members of the replica set refuse connections."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from pymongo import MongoClient
+    from jobqueue.store.mongo.driver import MongoClient
 
 _REFUSAL_SECONDS: Final = 0.5
 
 
 class Outage:
-    """Since when every member of the replica set has refused connections, without one that did not.
-
-    Args:
-        client: whose members are asked.
-    """
+    """The time since which all members of a client's replica set have refused connections."""
 
     def __init__(self, client: MongoClient[Any]) -> None:
         self._client = client
@@ -25,7 +21,7 @@ class Outage:
         self._has_answered = False
 
     def look(self) -> float | None:
-        """Ask all members; return since when, by the steady clock, all have refused, or ``None`` if one has not."""
+        """Ask all members; return since when all have refused, by the monotonic clock, or ``None`` if one has not."""
         if not self._all_refuse():
             self._began = None
         elif self._began is None:
@@ -33,26 +29,26 @@ class Outage:
         return self._began
 
     def ended(self) -> None:
-        """Note that the database answers, and so all its members are known."""
+        """Note that the database answers: from then on the driver knows all its members."""
         self._began, self._has_answered = None, True
 
     def _all_refuse(self) -> bool:
         if not self._has_answered:
             return False
         topology = self._client.topology_description
-        # Only of a replica set are all members known; behind other routers of a cluster it may well be there.
+        # The driver knows all members of a replica set only; a cluster may answer through another router.
         if not topology.topology_type_name.startswith("ReplicaSet"):
             return False
         return all(map(_refuses, topology.server_descriptions()))
 
 
 def _refuses(address: tuple[str, int | None]) -> bool:
-    """Tell whether nobody listens at an address, on a host that is there to say so."""
+    """Return True if the host of an address answers, and no program listens there."""
     try:
         with socket.create_connection(address, timeout=_REFUSAL_SECONDS):
             return False
     except ConnectionRefusedError:
         return True
     except (OSError, UnicodeError):
-        # A name that no host can have is refused by Python itself.
+        # Python itself refuses a name that no host can have.
         return False

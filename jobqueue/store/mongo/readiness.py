@@ -1,14 +1,18 @@
-"""Ask MongoDB for the least that every request needs, without writing anything."""
+"""Ask MongoDB for the least that every request needs, and write nothing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import pymongo
-from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError, ServerSelectionTimeoutError
-
 from jobqueue.domain.errors import NotReadyError
 from jobqueue.store.mongo.database import AUTHENTICATION, brief
+from jobqueue.store.mongo.driver import (
+    AutoReconnect,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    timeout,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +25,7 @@ _CONFIRM_MS: Final = 1500
 _CREDENTIALS: Final = frozenset({18, 8000})
 _QUESTION: Final[dict[str, Any]] = {
     "findAndModify": "jobs",
-    # Nothing is in an empty list: no document matches. Routers of a sharded cluster want the queue.
+    # An empty list matches no document. Routers of a sharded cluster want the queue.
     "query": {"queue": "readiness", "_id": {"$in": []}},
     "update": {"$set": {"type": "readiness"}},
     "fields": {"_id": 1},
@@ -38,14 +42,14 @@ _NO_ANSWER: Final = "MongoDB does not answer in time"
 async def check(database: Database) -> None:
     """Make sure that the primary takes writes of this user, and that a majority of the replica set confirms them.
 
-    The question is a write that matches no document: it asks for the rights to read and to write, adds nothing to the
+    The question is a write that matches no document. It needs the rights to read and to write, adds nothing to the
     oplog, and waits until a majority has all earlier writes.
 
     Raises:
         NotReadyError: requests would fail; the message names no host.
     """
     try:
-        with pymongo.timeout(SECONDS):
+        with timeout(SECONDS):
             answer = await _ask(database)
     except PyMongoError as error:
         raise NotReadyError(_reason(database, error), brief(error)) from error
@@ -59,7 +63,7 @@ async def _ask(database: Database) -> Mapping[str, Any]:
     except ServerSelectionTimeoutError:
         raise
     except AutoReconnect:
-        # As every request does, which finds the next primary in this way.
+        # A second try finds the next primary, as that of every request does.
         return dict(await database.raw.command({**_QUESTION}))
 
 

@@ -1,16 +1,18 @@
-"""The one document of the `config` collection: how each queue is configured."""
+"""The one document of the `config` collection: the configuration of each queue."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.queues.queue import read_stored
-from jobqueue.store.documents.statements import SERVER_NOW
+from jobqueue.store.documents.documents import mapping
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
-from jobqueue.store.insight.audit_statements import FIELD, HAS_ROOM, MOST_ENTRIES, with_entry
+from jobqueue.store.insight.audit_statements import FIELD, HAS_ROOM, with_entry
+from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import aggregate
+from jobqueue.store.mongo.tolerant import number, typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,21 +25,18 @@ if TYPE_CHECKING:
 Stored = dict[str, Any]
 _ALL_BUT_ENTRIES: Final = {FIELD: 0}
 _QUEUES: Final = {"$cond": [{"$eq": [{"$type": "$queues"}, "object"]}, "$queues", {"$literal": {}}]}
-_NEXT: Final = {"$add": [{"$cond": [{"$isNumber": "$revision"}, "$revision", 0]}, 1]}
+_NEXT: Final = {"$add": [number("$revision", 0), 1]}
 _WITH_TIME: Final[list[dict[str, Any]]] = [
     {"$match": {"_id": "config"}},
     {"$unset": FIELD},
     {"$facet": {"found": [{"$match": {}}]}},
     {"$set": {"at": SERVER_NOW}},
 ]
-"""Answers also if there is no document: the time is never later than what is read."""
+"""Answer also without a document; the time is never later than the reading."""
 
 
-class _Nothing:
-    """Tell "nothing is stored" from whatever may be stored."""
-
-
-NOTHING: Final = _Nothing()
+NOTHING: Final = object()
+"""Stands for a queue without a stored configuration: any other value may be stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +45,7 @@ class ConfigSnapshot:
 
     Attributes:
         queues: every configured queue.
-        revision: how often anything was changed.
+        revision: the number of changes.
         at: the server's time of the reading, or a little earlier.
     """
 
@@ -68,16 +67,15 @@ class ConfigStore:
 
     @guarded
     async def all(self) -> ConfigSnapshot:
-        """Return every configured queue, how often anything was changed, and the server's time."""
+        """Return every configured queue, the number of changes, and the server's time."""
         answer = await self._answer()
-        found = (answer["found"] or [{}])[0]
-        queues, revision = found.get("queues"), found.get("revision")
-        known = queues if isinstance(queues, dict) else {}
-        configs = {name: read_stored(one) for name, one in known.items() if isinstance(one, dict)}
-        return ConfigSnapshot(queues=configs, revision=revision if isinstance(revision, int) else 0, at=answer["at"])
+        document = (answer["found"] or [{}])[0]
+        stored = mapping(document.get("queues"))
+        configs = {name: read_stored(values) for name, values in stored.items() if isinstance(values, dict)}
+        return ConfigSnapshot(queues=configs, revision=typed(int, document.get("revision")) or 0, at=answer["at"])
 
     async def _answer(self) -> dict[str, Any]:
-        answers = await self.collection.aggregate(_WITH_TIME).to_list(1)
+        answers = await (await aggregate(self.collection, _WITH_TIME)).to_list(1)
         if not answers:
             # A router answers nothing of a database without collections.
             answers = [{"found": [], "at": await self._clock.ask()}]
@@ -85,17 +83,16 @@ class ConfigStore:
 
     @guarded
     async def stored(self, name: str) -> Any:
-        """Return what is stored of one queue, secrets included; `NOTHING` if there is nothing.
+        """Return the stored configuration of one queue, secrets included, or `NOTHING`.
 
-        It is an object unless somebody has spoilt it by hand.
+        It is an object unless another tool has spoilt it.
         """
-        found = await self.collection.find_one({"_id": "config"}, _ALL_BUT_ENTRIES)
-        queues = (found or {}).get("queues")
-        return queues.get(name, NOTHING) if isinstance(queues, dict) else NOTHING
+        document = await self.collection.find_one({"_id": "config"}, _ALL_BUT_ENTRIES)
+        return mapping((document or {}).get("queues")).get(name, NOTHING)
 
     @guarded
     async def swap(self, name: str, before: Any, after: Stored | None, note: AuditNote) -> bool:
-        """Replace what is stored of one queue, if it still is what it was before, with an entry for the audit.
+        """Replace the configuration of one queue, unless it has changed meanwhile, with an entry for the audit.
 
         One update of one document: a process that is killed makes the change with its entry, or not at all, and no
         other change has to wait for that.
@@ -103,14 +100,13 @@ class ConfigStore:
         Args:
             name: a checked queue name, so that it is one step of a path.
             before: as `stored` returned it.
-            after: only what is to differ from the defaults, secrets included; ``None`` deletes it.
+            after: the values that differ from the defaults, secrets included; ``None`` deletes it.
             note: for the audit.
 
         Raises:
             DatabaseUnavailableError: too many entries wait for the audit.
         """
-        await self._outbox.try_to_drain(self.collection, "config")
-        # Another tool may have put something else in place of all queues: no path leads through that.
+        # Another tool may have replaced the object of all queues: no path leads through another value.
         await self.collection.update_one({"_id": "config"}, [{"$set": {"queues": _QUEUES}}], upsert=True)
         path = f"queues.{name}"
         guard = {"_id": "config", path: {"$exists": False} if before is NOTHING else {"$eq": before}}
@@ -119,9 +115,4 @@ class ConfigStore:
             {"$unset": path} if after is None else {"$set": {path: {"$literal": after}}},
             {"$set": {"revision": _NEXT, FIELD: with_entry(entry)}},
         ]
-        if (await self.collection.update_one(guard | HAS_ROOM, update)).matched_count:
-            await self._outbox.try_to_drain(self.collection, "config")
-            return True
-        if await self.collection.find_one(guard, {"_id": 1}) is not None:
-            raise DatabaseUnavailableError(f"{MOST_ENTRIES} entries wait for the audit, which takes none now")
-        return False
+        return await self._outbox.swap(self.collection, guard, HAS_ROOM, update)

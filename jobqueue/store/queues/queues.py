@@ -1,4 +1,4 @@
-"""What the `jobs` collection says of whole queues."""
+"""Counts and changes of whole queues in the `jobs` collection."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from bson import ObjectId
 
 from jobqueue.domain.jobs.states import FINAL, UNFINISHED, State
 from jobqueue.store.documents import queue_statements, statements
+from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import aggregate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
 _BY_QUEUE: Final = "newestOfQueue"
 _BY_END: Final = "ended"
 _FIRST_LOOKS: Final = 20
 _MOST_LOOKS: Final = 5_000
-"""Waiting jobs that are looked at where another tool or an older version has written them."""
+"""Waiting jobs to read where another tool or an older version has written them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueFigures:
-    """How a queue is doing.
+    """The key figures of a queue.
 
     Attributes:
         counts: jobs by state.
         oldest_ready: seconds for which the job that waits longest could have been claimed; ``None`` if none waits.
-        ended: by state, how many jobs have ended within the last minute and hour.
+        ended: jobs that have ended within the last ``minute`` and ``hour``, by state.
     """
 
     counts: dict[str, int]
@@ -43,35 +45,48 @@ class QueueFigures:
 
 
 class QueueStore:
-    """Counts, and what is done to all jobs of a queue."""
+    """Counts and kills jobs of whole queues."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
+    def __init__(self, database: Database) -> None:
         self.collection = database.collection("jobs")
         self._clock = database.clock
 
     @guarded
     async def names(self) -> list[str]:
         """Return the names of all queues that have jobs, in order."""
-        # Documents that another tool has put here may have no queue, or something else in its place.
+        # A document of another tool may have no queue, or no text in its place.
         return sorted(name for name in await self.collection.distinct("queue") if isinstance(name, str))
 
     @guarded
     async def figures(self, queue: str) -> QueueFigures:
-        """Return how a queue is doing."""
+        """Return the key figures of a queue."""
         now = await self._clock.now()
         counts, oldest, minute, hour = await asyncio.gather(
             self._count_all(queue),
-            self._oldest_ready(queue, now),
+            self.oldest_ready(queue),
             self._ended(queue, now, 60),
             self._ended(queue, now, 3600),
         )
         return QueueFigures(counts=counts, oldest_ready=oldest, ended={"minute": minute, "hour": hour})
 
     @guarded
+    async def count_by_queue(self, states: Iterable[State]) -> dict[tuple[str, str], int]:
+        """Return the number of jobs by queue and state, where there are any, in some states."""
+        pipeline = queue_statements.count_by_queue(states)
+        groups = await aggregate(self.collection, pipeline, hint=_BY_QUEUE)
+        return {
+            (group["_id"]["queue"], group["_id"]["state"]): int(group["count"])
+            async for group in groups
+            if isinstance(group["_id"].get("queue"), str) and isinstance(group["_id"].get("state"), str)
+        }
+
+    @guarded
     async def oldest_ready(self, queue: str) -> float | None:
-        """Return for how many seconds the job that waits longest could have been claimed, if one waits."""
-        return await self._oldest_ready(queue, await self._clock.now())
+        """Return the seconds for which the job that waits longest could have been claimed, if one waits."""
+        searches = queue_statements.oldest(queue)
+        dates = await asyncio.gather(*(self._earliest(search, field) for search, field in searches))
+        since = min((date for date in dates if date is not None), default=None)
+        return None if since is None else max(0.0, (await self._clock.now() - since).total_seconds())
 
     @guarded
     async def count_unfinished(self, queue: str) -> int:
@@ -80,31 +95,29 @@ class QueueStore:
 
     @guarded
     async def kill_waiting(self, queue: str, reason: str) -> int:
-        """Kill every job of a queue that waits; return how many."""
-        done = await self.collection.update_many(
-            queue_statements.waiting(queue), queue_statements.kill_waiting(reason, self.now)
-        )
-        return int(done.modified_count)
+        """Kill the waiting jobs of a queue; return how many."""
+        update = queue_statements.kill_waiting(reason, SERVER_NOW)
+        return int((await self.collection.update_many(queue_statements.waiting(queue), update)).modified_count)
 
     @guarded
     async def running(self, queue: str) -> list[str]:
         """Return the ids of the running jobs of a queue."""
         cursor = self.collection.find({"queue": queue, "state": State.PROCESSING.value}, {"_id": 1}, hint=_BY_QUEUE)
-        return [str(one["_id"]) async for one in cursor]
+        return [str(job["_id"]) async for job in cursor]
 
     @guarded
     async def ahead_of(self, job: Job, most: int = 10_000) -> tuple[int, bool]:
-        """Return how many waiting jobs of its queue are to be claimed before a job, and whether that is all of them."""
-        found = queue_statements.ahead_of(job)
-        count = int(await self.collection.count_documents(found, hint=statements.CLAIM_INDEX, limit=most))
+        """Return how many waiting jobs of its queue precede a job, and whether the number is exact."""
+        query = queue_statements.ahead_of(job)
+        count = int(await self.collection.count_documents(query, hint=statements.CLAIM_INDEX, limit=most))
         return count, count < most
 
     @guarded
     async def unfulfilled(self, job_ids: Sequence[str], most: int) -> list[tuple[str, str]]:
-        """Return the ids and states of those jobs that have not succeeded."""
-        wanted = {"_id": {"$in": [ObjectId(one) for one in job_ids]}, "state": {"$ne": State.SUCCESS.value}}
-        cursor = self.collection.find(wanted, {"state": 1}).limit(most)
-        return [(str(one["_id"]), str(one.get("state"))) async for one in cursor]
+        """Return the ids and states of the given jobs that have not succeeded."""
+        query = {"_id": {"$in": [ObjectId(job_id) for job_id in job_ids]}, "state": {"$ne": State.SUCCESS.value}}
+        cursor = self.collection.find(query, {"state": 1}).limit(most)
+        return [(str(job["_id"]), str(job.get("state"))) async for job in cursor]
 
     async def _count_all(self, queue: str) -> dict[str, int]:
         counts = await asyncio.gather(*(self._count(queue, state) for state in State))
@@ -114,25 +127,14 @@ class QueueStore:
         return int(await self.collection.count_documents({"queue": queue, "state": state.value}, hint=_BY_QUEUE))
 
     async def _ended(self, queue: str, now: datetime, seconds: float) -> dict[str, int]:
-        since = now - timedelta(seconds=seconds)
-        states = sorted(state.value for state in FINAL)
-        found = [
-            await self.collection.count_documents(
-                {"queue": queue, "state": state, "endAt": {"$gt": since}}, hint=_BY_END
-            )
-            for state in states
-        ]
-        return dict(zip(states, map(int, found), strict=True))
-
-    async def _oldest_ready(self, queue: str, now: datetime) -> float | None:
-        """Return for how many seconds the job that waits longest could have been claimed."""
-        searches = queue_statements.oldest(queue)
-        found = await asyncio.gather(*(self._earliest(search, field) for search, field in searches))
-        since = min((moment for moment in found if moment is not None), default=None)
-        return None if since is None else max(0.0, (now - since).total_seconds())
+        counts: dict[str, int] = {}
+        for state in sorted(state.value for state in FINAL):
+            ended = {"queue": queue, "state": state, "endAt": {"$gt": now - timedelta(seconds=seconds)}}
+            counts[state] = int(await self.collection.count_documents(ended, hint=_BY_END))
+        return counts
 
     async def _earliest(self, search: Document, field: str) -> datetime | None:
-        """Return since when the job could have been claimed that waits longest, of a search as in `oldest`."""
+        """Return the date since which the longest waiting job of a search as in `oldest` could have been claimed."""
         cursor = (
             self.collection.find(search, {"at": f"${field}", "ready": statements.ready()}, hint=statements.READY_INDEX)
             .sort(field, 1)
@@ -141,8 +143,8 @@ class QueueStore:
         )
         earliest: datetime | None = None
         try:
-            async for one in cursor:
-                at, ready = one.get("at"), one.get("ready")
+            async for job in cursor:
+                at, ready = job.get("at"), job.get("ready")
                 if earliest is not None and isinstance(at, datetime) and at >= earliest:
                     break
                 if isinstance(ready, datetime) and (earliest is None or ready < earliest):

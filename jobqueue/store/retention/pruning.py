@@ -1,130 +1,118 @@
-"""Deleting ended jobs for good, with their logs and the entries of their history that lie elsewhere."""
+"""Delete ended jobs for good, with their logs and the entries of their history that lie elsewhere."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.workflow.batch import OPEN
 from jobqueue.lru_cache import LruCache
-from jobqueue.store.documents import queue_statements, statements
+from jobqueue.store.documents import queue_statements
 from jobqueue.store.insight.rollups import MINUTE
 from jobqueue.store.jobs.readers import FIELDS
-from jobqueue.store.mongo.clock import steady
+from jobqueue.store.mongo.clock import EPOCH, steady
 from jobqueue.store.mongo.database import guarded
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.states import State
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.jobs.readers import ReaderStore
     from jobqueue.store.mongo.database import Database
 
 _BY_END: Final = "ended"
 _DERIVED: Final = ("parentId", "callbackOf", "schedule")
-"""Jobs with one of these were created because of something, and might be created again."""
+"""A job with one of these fields has a cause that might create it again."""
 _READ: Final = dict.fromkeys((*_DERIVED, "endAt"), 1) | FIELDS
 _MOST_LOOKS: Final = 50
 _MOST_REMEMBERED: Final = 2_000
 _ANEW_SECONDS: Final = 300.0
 _ASK_SECONDS: Final = 10.0
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 class PruningStore:
-    """Deletes what ended long enough ago and has nothing left to be done for it."""
+    """Deletes jobs that ended long enough ago and have no notes left."""
 
-    def __init__(self, database: Database, readers: ReaderStore, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
+    def __init__(self, database: Database, readers: ReaderStore) -> None:
         self._readers = readers
         self._after: LruCache[tuple[str, State], tuple[datetime, float]] = LruCache(_MOST_REMEMBERED)
         self._clock = database.clock
         self._jobs = database.collection("jobs")
         self._batches = database.collection("batches")
-        self._counted, self._asked_at = _EPOCH, float("-inf")
+        self._counted, self._asked_at = EPOCH, float("-inf")
         self._minutes = database.collection("statMinutes")
         self._outside = [database.collection(name) for name in ("logs", "attempts")]
 
     @guarded
     async def prune(self, queue: str, state: State, seconds: float, most: int) -> tuple[int, int]:
-        """Delete jobs of a queue that have been in a final state for so many seconds, those that ended first first.
+        """Delete jobs of a queue that have been in a final state for so many seconds, in the order of their ends.
 
-        Jobs of a batch are kept until it has finished: what becomes of it follows from them. So are jobs whose results
-        others have to read (see `readers`). A child, or the job of a schedule, leaves an empty document behind for an
-        hour, so that a slow process cannot create it a second time; one that ended lately does for the statistics.
+        Jobs of a batch stay until it has finished, as its verdict follows from them. Jobs whose results others have to
+        read stay too (see `readers`). A child, or the job of a schedule, leaves a tombstone for an hour, so that a slow
+        process cannot create it a second time. A job that ended lately leaves one for the statistics.
 
         Returns:
-            How many are deleted, and how many were found at last; the others are kept or have changed meanwhile.
+            How many are deleted, and how many were read last; the others are kept or have changed meanwhile.
         """
-        now = await self._clock.now() if isinstance(self.now, str) else self.now
-        found, count = await self._over(queue, state, now - timedelta(seconds=seconds), most)
-        if not found:
+        now = await self._clock.now()
+        jobs, count = await self._over(queue, state, now - timedelta(seconds=seconds), most)
+        if not jobs:
             return 0, count
-        over = queue_statements.over(queue, state, _EPOCH, now - timedelta(seconds=seconds))
-        # Where somebody has come to depend on one since, that is noted in it.
+        over = queue_statements.over(queue, state, EPOCH, now - timedelta(seconds=seconds))
+        # A job notes the date of a dependent that was added since.
         over["dependentsAt"] = {"$not": {"$gt": now}}
         since = min(now - timedelta(seconds=queue_statements.REMEMBERED_SECONDS), await self._known_until(now))
-        recent = [one["_id"] for one in found if one["endAt"] >= since]
-        old = [one for one in found if one["endAt"] < since]
-        born = [one["_id"] for one in old if any(one.get(name) is not None for name in _DERIVED)]
-        others = [one["_id"] for one in old if one["_id"] not in set(born)]
+        recent = [job["_id"] for job in jobs if job["endAt"] >= since]
+        old = [job for job in jobs if job["endAt"] < since]
+        derived = [job["_id"] for job in old if any(job.get(name) is not None for name in _DERIVED)]
+        others = [job["_id"] for job in old if job["_id"] not in set(derived)]
         gone = 0
         if others:
             gone += int((await self._jobs.delete_many(over | {"_id": {"$in": others}})).deleted_count)
-        for ids, remembered in ((born, False), (recent, True)):
+        for ids, remembered in ((derived, False), (recent, True)):
             if ids:
-                stones = queue_statements.tombstone(self.now, remembered=remembered)
+                stones = queue_statements.tombstone(self._clock.present, remembered=remembered)
                 gone += int((await self._jobs.update_many(over | {"_id": {"$in": ids}}, stones)).modified_count)
-        await self._clear([one["_id"] for one in found])
+        await self._clear([job["_id"] for job in jobs])
         return gone, count
 
     async def _over(self, queue: str, state: State, until: datetime, most: int) -> tuple[list[Document], int]:
-        """Return jobs whose time is over and that nothing keeps, and how many were looked at last.
+        """Return jobs whose time is over and that nothing keeps, and how many were read last.
 
-        Kept jobs that were looked at are passed over for some minutes, so that many of them do not cost much each time.
+        A search skips kept jobs of the last minutes, so that many of them do not cost much each time.
         """
-        after, anew_at = self._after.get((queue, state)) or (_EPOCH, 0.0)
+        after, anew_at = self._after.get((queue, state)) or (EPOCH, 0.0)
         if steady() >= anew_at:
-            after, anew_at = _EPOCH, steady() + _ANEW_SECONDS
+            after, anew_at = EPOCH, steady() + _ANEW_SECONDS
         for _ in range(_MOST_LOOKS):
             self._after.keep((queue, state), (after, anew_at))
             search = queue_statements.over(queue, state, after, until)
             cursor = self._jobs.find(search, _READ, sort=[("endAt", 1)], hint=_BY_END).limit(most)
-            found = [one async for one in cursor]
-            of_open = await self._open({one["batchId"] for one in found if one.get("batchId") is not None})
-            kept = await self._readers.kept_for(found)
-            free = [one for one in found if one.get("batchId") not in of_open and one["_id"] not in kept]
-            if free or len(found) < most:
-                return free, len(found)
-            after = found[-1]["endAt"]
+            jobs = await cursor.to_list(None)
+            batches = list({job["batchId"] for job in jobs if job.get("batchId") is not None})
+            opened = await self._batches.distinct("_id", {"_id": {"$in": batches}, "state": OPEN}) if batches else ()
+            kept = await self._readers.kept_for(jobs)
+            free = [job for job in jobs if job.get("batchId") not in opened and job["_id"] not in kept]
+            if free or len(jobs) < most:
+                return free, len(jobs)
+            after = jobs[-1]["endAt"]
         return [], most
 
     async def _known_until(self, now: datetime) -> datetime:
+        """Return the end of the minutes that the statistics have counted for good; ``now`` if there are none.
+
+        After an outage some minutes are still to be counted, or to be counted for the second time.
+        """
         # An answer of some seconds ago errs to the safe side.
         if steady() - self._asked_at >= _ASK_SECONDS:
-            self._counted, self._asked_at = await self._counted_until(now), steady()
+            once = await self._minutes.find_one({"checked": False}, {"_id": 1}, sort=[("_id", 1)])
+            newest = once or await self._minutes.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+            self._counted = now if newest is None else newest["_id"] if once else newest["_id"] + MINUTE
+            self._asked_at = steady()
         return self._counted
 
-    async def _counted_until(self, now: datetime) -> datetime:
-        """Return until when the statistics know for good what has happened; until now if they know nothing.
-
-        After an outage there are minutes that are still to be counted, or to be counted for the second time.
-        """
-        once = await self._minutes.find_one({"checked": False}, {"_id": 1}, sort=[("_id", 1)])
-        newest = once or await self._minutes.find_one({}, {"_id": 1}, sort=[("_id", -1)])
-        if newest is None:
-            return now
-        minute: datetime = newest["_id"]
-        return minute if once else minute + MINUTE
-
-    async def _open(self, batches: set[Any]) -> set[Any]:
-        if not batches:
-            return set()
-        found = self._batches.find({"_id": {"$in": list(batches)}, "state": OPEN}, {"_id": 1})
-        return {one["_id"] async for one in found}
-
     async def _clear(self, ids: list[Any]) -> None:
-        """Delete what lies outside the documents of those jobs that are really gone."""
+        """Delete the logs and attempts outside the documents of deleted jobs."""
         living: Document = {"_id": {"$in": ids}, "state": {"$exists": True}}
-        left = {one["_id"] async for one in self._jobs.find(living, {"_id": 1})}
+        left = {job["_id"] async for job in self._jobs.find(living, {"_id": 1})}
         for collection in self._outside:
-            await collection.delete_many({"jobId": {"$in": [one for one in ids if one not in left]}})
+            await collection.delete_many({"jobId": {"$in": [job_id for job_id in ids if job_id not in left]}})

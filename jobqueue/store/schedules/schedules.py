@@ -1,31 +1,30 @@
-"""The `schedules` collection: which job is to be made when."""
+"""The `schedules` collection."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from pymongo.errors import DuplicateKeyError
-
-from jobqueue.domain.errors import DatabaseUnavailableError, JobQueueError
+from jobqueue.domain.errors import JobQueueError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.schedules import schedule as schedules
 from jobqueue.domain.schedules.schedule import Schedule, ScheduledJob, SkippedTick, StoredSchedule
 from jobqueue.store.documents import documents
+from jobqueue.store.documents.documents import date_or_none
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
-from jobqueue.store.insight.audit_statements import FEW_ENTRIES, FIELD, GONE, MOST_ENTRIES, with_entry
+from jobqueue.store.insight.audit_statements import FEW_ENTRIES, FIELD, GONE, with_entry
+from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from jobqueue.domain.insight.audit import AuditNote
     from jobqueue.domain.schedules.cron import Recurrence
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _THERE: Final[Document] = {"$nor": [GONE]}
 _DEFINITION: Final = ("cron", "timezone", "every", "job", "missed", "paused")
 
@@ -35,7 +34,7 @@ class ScheduleStore:
 
     Args:
         database: the connection.
-        now: what is taken as the present; ``None`` for the server's time.
+        now: the present; ``None`` for the server's time.
     """
 
     def __init__(self, database: Database, now: datetime | None = None) -> None:
@@ -53,47 +52,47 @@ class ScheduleStore:
     @guarded
     async def find(self, name: str) -> StoredSchedule | None:
         """Return a schedule, or ``None``."""
-        found = await self.collection.find_one({"_id": name, **_THERE})
-        return planned(found) if found else None
+        document = await self.collection.find_one({"_id": name, **_THERE})
+        return planned(document) if document else None
 
     @guarded
     async def page(self, after: str, limit: int) -> list[StoredSchedule]:
-        """Return schedules by name, from the one that follows ``after`` on."""
+        """Return schedules by name, beginning with the first name after ``after``."""
         cursor = self.collection.find({"_id": {"$gt": after}, **_THERE}).sort("_id", 1).limit(limit)
-        return [planned(one) async for one in cursor]
+        return [planned(document) async for document in cursor]
 
     @guarded
     async def due(self, now: datetime, most: int) -> list[StoredSchedule]:
         """Return schedules whose next tick has come, longest ago first."""
         cursor = self.collection.find({"nextAt": {"$lte": now}}).sort("nextAt", 1).limit(most)
-        return [planned(one) async for one in cursor]
+        return [planned(document) async for document in cursor]
 
     @guarded
     async def seconds_to_next(self) -> float | None:
-        """Return in how many seconds the next tick will come, or ``None``."""
-        found = await self.collection.find_one({"nextAt": {"$gt": _EPOCH}}, {"nextAt": 1}, sort=[("nextAt", 1)])
-        return None if found is None else float((found["nextAt"] - await self.now()).total_seconds())
+        """Return the seconds until the next tick, or ``None``."""
+        due = await self.collection.find_one({"nextAt": {"$gt": EPOCH}}, {"nextAt": 1}, sort=[("nextAt", 1)])
+        return None if due is None else float((due["nextAt"] - await self.now()).total_seconds())
 
     @guarded
     async def made(self, name: str, most: int) -> list[ScheduledJob]:
-        """Return the last jobs that a schedule has made and that are still there, newest first."""
+        """Return the last jobs that a schedule has made and that still exist, newest first."""
         cursor = self._jobs.find({"schedule": name}).sort([("insertAt", -1), ("_id", -1)]).limit(most)
-        found = [documents.job(one) async for one in cursor]
+        jobs = [documents.job(document) async for document in cursor]
         made = [
             ScheduledJob(id=job.id, queue=job.queue, at=job.scheduled_at or job.insert_at, state=job.state)
-            for job in found
+            for job in jobs
         ]
-        return sorted(made, key=lambda one: one.at, reverse=True)
+        return sorted(made, key=lambda job: job.at, reverse=True)
 
     @guarded
     async def swap(
         self, name: str, before: StoredSchedule | None, after: StoredSchedule | None, note: AuditNote
     ) -> bool:
-        """Replace a schedule, and note who did it, if it still is what it was before.
+        """Replace a schedule, unless it has changed meanwhile, with an entry for the audit.
 
-        One update of one document, as for queues. A tick that comes meanwhile is no change: what the loop writes is not
-        touched, unless the next tick is to be another one. A deleted schedule leaves a document without a definition
-        until its entries are in the audit.
+        One update of one document, as for queues. A tick that comes meanwhile is no change: the update leaves the
+        fields of the loop alone, unless the next tick is to be another one. A deleted schedule leaves a document
+        without a definition until its entries are in the audit.
 
         Args:
             name: of the schedule.
@@ -104,25 +103,14 @@ class ScheduleStore:
         Raises:
             DatabaseUnavailableError: too many entries wait for the audit.
         """
-        await self._outbox.try_to_drain(self.collection, name)
         entry = await entry_of(self._database.clock, ("schedule", name), note)
         guard = {"_id": name, **GONE} if before is None else _guard(before)
-        try:
-            done = await self.collection.update_one(
-                guard | FEW_ENTRIES, _change(name, before, after, entry), upsert=before is None
-            )
-        except DuplicateKeyError:
-            done = None
-        if done is not None and (done.matched_count or done.upserted_id is not None):
-            await self._outbox.try_to_drain(self.collection, name)
-            return True
-        if await self.collection.find_one(guard, {"_id": 1}) is not None:
-            raise DatabaseUnavailableError(f"{MOST_ENTRIES} entries wait for the audit, which takes none now")
-        return False
+        update = _change(name, before, after, entry)
+        return await self._outbox.swap(self.collection, guard, FEW_ENTRIES, update, upsert=before is None)
 
     @guarded
     async def advance(self, seen: StoredSchedule, next_at: datetime | None, skipped: SkippedTick | None) -> bool:
-        """Go on to another tick if nobody has done so meanwhile, nor changed the schedule; say whether it was done."""
+        """Set the next tick of a schedule, unless the schedule or its tick has changed; tell whether it was done."""
         changed: Document = {"nextAt": next_at}
         if skipped is not None:
             changed["lastSkipped"] = {"at": skipped.at, "reason": skipped.reason}
@@ -131,7 +119,7 @@ class ScheduleStore:
 
 
 def _change(name: str, before: StoredSchedule | None, after: StoredSchedule | None, entry: Document) -> list[Document]:
-    """Return the update that makes a schedule another one, or takes its definition away."""
+    """Return the update that replaces or removes the definition of a schedule."""
     waiting = with_entry(entry)
     if after is None:
         return [{"$replaceWith": {"_id": "$_id", "gone": True, FIELD: waiting}}]
@@ -144,22 +132,22 @@ def _change(name: str, before: StoredSchedule | None, after: StoredSchedule | No
     return [{"$set": {field: {"$literal": value} for field, value in written.items()} | {FIELD: waiting}}]
 
 
-def document(one: StoredSchedule) -> Document:
-    """Return the document of a schedule, without its name and what the loop has noted in it."""
-    shown: Document = {}
-    if one.schedule is not None:
-        shown = one.schedule.wire() | {"job": documents.plain(one.schedule.job)}
-    return shown | {
-        "incarnation": one.incarnation,
-        "revision": one.revision,
-        "createdAt": one.created_at,
-        "changedAt": one.changed_at,
-        "nextAt": one.next_at,
+def document(stored: StoredSchedule) -> Document:
+    """Return the document of a schedule, without its name and the fields of the loop."""
+    definition: Document = {}
+    if stored.schedule is not None:
+        definition = stored.schedule.wire() | {"job": documents.plain(stored.schedule.job)}
+    return definition | {
+        "incarnation": stored.incarnation,
+        "revision": stored.revision,
+        "createdAt": stored.created_at,
+        "changedAt": stored.changed_at,
+        "nextAt": stored.next_at,
     }
 
 
 def planned(stored: Mapping[str, Any]) -> StoredSchedule:
-    """Return the schedule of a document; if it cannot be understood, without its definition."""
+    """Return the schedule of a document, without its definition if that cannot be understood."""
     name = str(stored["_id"])
     revision = stored.get("revision")
     try:
@@ -173,33 +161,28 @@ def planned(stored: Mapping[str, Any]) -> StoredSchedule:
         schedule=definition,
         incarnation=str(stored.get("incarnation")),
         revision=int(revision) if isinstance(revision, int | float) else 0,
-        created_at=_date(stored.get("createdAt")) or _EPOCH,
-        changed_at=_date(stored.get("changedAt")) or _EPOCH,
-        next_at=_date(stored.get("nextAt")),
-        last_skipped=_skipped(stored.get("lastSkipped")),
+        created_at=date_or_none(stored.get("createdAt")) or EPOCH,
+        changed_at=date_or_none(stored.get("changedAt")) or EPOCH,
+        next_at=date_or_none(stored.get("nextAt")),
+        last_skipped=_skipped(documents.mapping(stored.get("lastSkipped"))),
     )
 
 
 def _guard(seen: StoredSchedule) -> Document:
-    """Match a schedule whose definition is the one that was seen; a spoilt one, whatever it is now."""
+    """Match a schedule with the same definition; a spoilt schedule in any case."""
     if seen.schedule is None:
         return {"_id": seen.name}
     return {"_id": seen.name, "incarnation": seen.incarnation, "revision": seen.revision}
 
 
-def _new_job(given: Any, path: str) -> NewJob:
-    del path
-    return NewJob(**json_form.snake_children(given))
+def _new_job(job: Any, _path: str) -> NewJob:
+    return NewJob(**json_form.snake_children(job))
 
 
-def _recurrence(one: StoredSchedule) -> Recurrence | None:
-    return one.schedule.recurrence if one.schedule is not None else None
+def _recurrence(stored: StoredSchedule) -> Recurrence | None:
+    return stored.schedule.recurrence if stored.schedule is not None else None
 
 
-def _skipped(given: Any) -> SkippedTick | None:
-    at = _date(given.get("at")) if isinstance(given, dict) else None
-    return SkippedTick(at=at, reason=str(given.get("reason"))) if at else None
-
-
-def _date(given: Any) -> datetime | None:
-    return given if isinstance(given, datetime) else None
+def _skipped(tick: dict[str, Any]) -> SkippedTick | None:
+    at = date_or_none(tick.get("at"))
+    return SkippedTick(at=at, reason=str(tick.get("reason"))) if at else None

@@ -15,6 +15,7 @@ from jobqueue.domain.search.filters import Filter, every
 from jobqueue.domain.search.pipelines import GroupBy, Match, Pipeline, Plain, Project, Sort, SortByCount, Stage, Unwind
 from jobqueue.domain.search.projection import SHOWN
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import aggregate
 from jobqueue.store.search import filters
 from jobqueue.store.search.search import MOST_BYTES
 
@@ -62,7 +63,7 @@ class AggregateStore:
     async def _rows(self, stages: list[Document], *, of_jobs: bool) -> Rows:
         items: list[Document] = []
         size = 0
-        async for row in self._jobs.aggregate(stages, allowDiskUse=False):
+        async for row in await aggregate(self._jobs, stages, allowDiskUse=False):
             size += len(bson.encode(row))
             if len(items) == MOST_ROWS or (items and size > MOST_BYTES):
                 return Rows(items=tuple(items), truncated=True)

@@ -10,6 +10,7 @@ from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.store.documents import documents
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import aggregate
 from jobqueue.store.search.search import SearchStore
 from jobqueue.store.workflow.dependencies import MOST_PARENT_BYTES
 
@@ -69,7 +70,7 @@ class Listing:
             {"$set": {"isIn": share, "result": {"$cond": [share, "$result", None]}}},
             {"$unset": ["logs", "history"]},
         ]
-        children = [child async for child in self.collection.aggregate(pipeline)]
+        children = [child async for child in await aggregate(self.collection, pipeline)]
         room = MOST_PARENT_BYTES - sum(child["size"] for child in children if child["isIn"])
         fitting = []
         for child in children:
@@ -103,4 +104,4 @@ class Listing:
             {"$match": {"batchId": ObjectId(batch_id)}},
             {"$group": {"_id": "$state", "count": {"$sum": 1}}},
         ]
-        return {str(group["_id"]): int(group["count"]) async for group in self.collection.aggregate(pipeline)}
+        return {str(group["_id"]): int(group["count"]) async for group in await aggregate(self.collection, pipeline)}

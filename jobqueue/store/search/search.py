@@ -5,9 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-import pymongo
 from bson import ObjectId
-from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, TooCostlyError, TooSlowError
@@ -17,6 +15,7 @@ from jobqueue.domain.search.filters import Comparison, Filter, Group, conjuncts,
 from jobqueue.domain.search.query import Page
 from jobqueue.store.documents import documents, scope_filters
 from jobqueue.store.mongo.database import brief, guarded
+from jobqueue.store.mongo.driver import ExecutionTimeout, NetworkTimeout, OperationFailure, timeout
 from jobqueue.store.search import filters
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ class SearchStore:
         """Bound the time of the block; errors have the path ``at``."""
         seconds = SLOW_LIMIT if slow else self.time_limit
         try:
-            with pymongo.timeout(seconds):
+            with timeout(seconds):
                 yield
         except (ExecutionTimeout, NetworkTimeout):
             more = "; it is over even for one that insists" if slow else ""
@@ -170,7 +169,7 @@ class SearchStore:
     async def _is_more(self, query: Document) -> bool:
         """Tell whether too many jobs match."""
         try:
-            with pymongo.timeout(COUNT_LIMIT):
+            with timeout(COUNT_LIMIT):
                 return await self._jobs.count_documents(query, limit=self.most_read + 1) > self.most_read
         except (ExecutionTimeout, NetworkTimeout):
             return True

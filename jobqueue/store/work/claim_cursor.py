@@ -1,10 +1,9 @@
-"""Where the search for the next job begins.
+"""The positions from which claims search for the next job.
 
-Every claim leaves a dead entry at the head of the claim index until the server has cleaned up, minutes later. After
-many claims a search from the start has to pass all of them, and claims that meet at the first living job do so again
-for each time one of them loses. So the search begins where the last job was found. Jobs that may lie before that
-position (a new one of higher priority, one that came back) are found by looking for the first job of all: as soon as
-something tells of them, and every second.
+Every claim leaves a dead entry at the head of the claim index until the server cleans up, minutes later. After many
+claims a search from the start passes all dead entries, and a claim that loses a race passes them again. So a search
+begins at the last claimed job. A job may come to lie before that position: a new job of higher priority, or a job that
+came back. A look at the first job of all finds it, as soon as an event tells of the job, and every second.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.lru_cache import LruCache
 from jobqueue.store.documents import statements
+from jobqueue.store.mongo.clock import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,25 +24,24 @@ if TYPE_CHECKING:
     from jobqueue.store.documents.statements import Document
 
 MOST: Final = 2_000
-"""Kinds of search whose positions are remembered."""
+"""Kinds of search with a remembered position."""
 _WARM: Final = 1000
 _LOOK_SECONDS: Final = 1.0
 _SHARE: Final = 10
-"""How many times as long as a costly look takes nobody looks again."""
+"""The pause after a costly look, as a multiple of its duration."""
 _CHEAP_SECONDS: Final = 0.02
 _MARGIN: Final = timedelta(milliseconds=50)
-"""Of two jobs that were added at the same time the one that is stored later may have the earlier time."""
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+"""Of two jobs added at the same time, the job stored later may have the earlier time."""
 SearchKind = tuple[str, tuple[str, ...] | None, tuple[str, ...], bool]
 """A queue, the types and the excluded types of a search, and whether it takes jobs that have to run alone."""
 
 
 @dataclass(slots=True)
 class ClaimCursor:
-    """The place of the last job that was found for one kind of search.
+    """The position of one kind of search: the place of the last job that it found.
 
     Attributes:
-        warm: claims after which searches begin at the last place. A search that passes over jobs has to do so at once:
+        warm: claims after which searches begin at the position. A search that passes over jobs begins there at once:
             these jobs may be many, and stay.
     """
 
@@ -55,20 +54,20 @@ class ClaimCursor:
     unsettled: bool = True
 
     def is_due(self, now: float) -> bool:
-        """Tell whether it is time to look for a job before this position; ``now`` is of a steady clock."""
+        """Return True if a look at the first job of all is due; ``now`` is of the monotonic clock."""
         if self.claims <= self.warm or self.priority is None:
             return False
         wait = _SHARE * self.cost if self.cost > _CHEAP_SECONDS else 0
         return now - self.looked_at >= (wait if self.unsettled else max(wait, _LOOK_SECONDS))
 
     def unsettle(self, priority: float | None) -> None:
-        """Note that a job has come: a new one of this priority, or with ``None`` one that may lie anywhere."""
+        """Note that a job has come: a new job of this priority, or with ``None`` a job that may lie anywhere."""
         if priority is None or self.priority is None or priority > self.priority:
             self.unsettled = True
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[None]:
-        """Surround a look; others need not look at the same time."""
+        """Measure a look, and keep other claims from a look at the same time."""
         began = time.monotonic()
         self.looked_at, self.unsettled = began, False
         try:
@@ -77,34 +76,34 @@ class ClaimCursor:
             self.cost = time.monotonic() - began
 
     def saw(self, first: Mapping[str, Any] | None) -> None:
-        """Take over the place of the first job of all; without one the next search is from the start."""
+        """Move to the first job of all; without a job the next search begins at the start."""
         first = first or {}
         priority, insert_at = first.get("priority"), first.get("insertAt")
         self.priority = priority if isinstance(priority, int | float) else None
         self.insert_at = insert_at if isinstance(insert_at, datetime) else None
 
     def found(self, document: Mapping[str, Any]) -> None:
-        """Take over the place of a job that was claimed."""
+        """Move to a job that was claimed."""
         self.claims += 1
         self.saw(document)
 
     def narrowed(self) -> tuple[tuple[Document, list[tuple[str, int]]], ...]:
-        """Return by what to narrow a search, and its order, one after the other.
+        """Return filters that narrow a search, one after the other, each with its order.
 
-        Where the priority is given the order does not name it: with several types the server would sort in memory.
+        An order beside a fixed priority does not name the priority: with several types the server would sort in memory.
         """
         everything: tuple[Document, list[tuple[str, int]]] = ({}, statements.CLAIM_ORDER)
         if self.claims <= self.warm or self.priority is None:
             return (everything,)
-        from_here = {"priority": self.priority, "insertAt": {"$gte": (self.insert_at or _EPOCH) - _MARGIN}}
+        from_here = {"priority": self.priority, "insertAt": {"$gte": (self.insert_at or EPOCH) - _MARGIN}}
         lower = {"priority": {"$lt": self.priority}}
         return (from_here, statements.CLAIM_ORDER[1:]), (lower, statements.CLAIM_ORDER), everything
 
 
 class ClaimCursors:
-    """The positions of the kinds of search with which this process has lately found jobs.
+    """The positions of the kinds of search that have lately found jobs in this process.
 
-    A search that finds nothing has no position. So names of queues and types that are made up leave nothing behind.
+    A search that finds nothing has no position. So made-up names of queues and types leave nothing behind.
     """
 
     def __init__(self) -> None:
@@ -116,29 +115,25 @@ class ClaimCursors:
 
     def of(self, kind: SearchKind) -> ClaimCursor:
         """Return the position of one kind of search."""
-        return self._of.get(kind) or _first(kind)
+        # A search that passes over suspects starts warm.
+        return self._of.get(kind) or ClaimCursor(warm=_WARM if kind[-1] else 0)
 
     def found(self, kind: SearchKind, document: Mapping[str, Any]) -> None:
-        """Take over the place of a job that was claimed.
+        """Move the position of a search to a job that was claimed.
 
-        The position of a search that was forgotten meanwhile begins anew: nobody has told it of jobs that came.
+        A position that was forgotten meanwhile begins anew, as it has not heard of the jobs that came.
         """
-        position = self._of.get(kind) or _first(kind)
-        position.found(document)
-        forgotten = self._of.keep(kind, position)
+        cursor = self.of(kind)
+        cursor.found(document)
+        forgotten = self._of.keep(kind, cursor)
         self._by_queue.setdefault(kind[0], set()).add(kind)
         if forgotten is not None:
-            others = self._by_queue[forgotten[0]]
-            others.remove(forgotten)
-            if not others:
+            kinds = self._by_queue[forgotten[0]]
+            kinds.remove(forgotten)
+            if not kinds:
                 del self._by_queue[forgotten[0]]
 
     def unsettle(self, queue: str | None, priority: float | None) -> None:
-        """Note that a job has come to a queue, or with ``None`` to any."""
+        """Note that a job has come to a queue, or with ``None`` to any queue."""
         for kind in self._of if queue is None else self._by_queue.get(queue, ()):
             self._of.peek(kind).unsettle(priority)
-
-
-def _first(kind: SearchKind) -> ClaimCursor:
-    *_, suspects = kind
-    return ClaimCursor(warm=_WARM if suspects else 0)

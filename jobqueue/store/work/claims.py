@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
-from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from jobqueue.domain.jobs.job import INLINE_LOGS
 from jobqueue.store.documents import documents, external_statements, statements, suspect_statements
@@ -16,6 +14,7 @@ from jobqueue.store.documents.claim_search import ClaimPermit, ClaimSearch, Late
 from jobqueue.store.jobs.jobs import FULL_BYTES
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.database import guarded, is_too_large, translated
+from jobqueue.store.mongo.driver import DuplicateKeyError, PyMongoError, ReturnDocument
 from jobqueue.store.work.claim_cursor import ClaimCursors
 from jobqueue.store.work.holders import RecentWorkers
 
@@ -24,42 +23,42 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
     from jobqueue.store.work.claim_cursor import ClaimCursor
 
 MOST_HISTORY: Final = 100
-"""History entries kept in a job's document; older ones are moved to the `attempts` collection."""
+"""History entries in a job's document; older entries move to the `attempts` collection."""
 _COUNTED: Final = {"resetAt": 1, "logCount": 1, "logAt": 1, "attemptsMade": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatReply:
-    """What a worker learns from a heartbeat: the new end of its lease."""
+    """The answer to a heartbeat: the new end of the lease, and the number of log lines."""
 
     reset_at: datetime
-    log_count: int = field(default=0)
+    log_count: int
 
 
 class ClaimStore:
-    """Takes jobs for workers, by one atomic ``findOneAndUpdate`` each."""
+    """Claims jobs for workers, each by one atomic ``findOneAndUpdate``."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
+    def __init__(self, database: Database) -> None:
+        self._clock = database.clock
         self.collection = database.collection("jobs")
         self._logs = database.collection("logs")
         self._cursors = ClaimCursors()
         self.holders = RecentWorkers()
 
     async def claim(self, search: ClaimSearch, permit: ClaimPermit | None = None) -> Job | None:
-        """Claim the first job in order, or return ``None`` when there is none.
+        """Claim the first job in order, or return ``None`` if there is none.
 
-        A worker that runs a job of the queue that has to run alone gets no other such job.
+        A worker that runs a job alone gets no other such job of the queue.
 
         Raises:
             SlotTakenError: a running job has one of the permit's slots.
-            LateClaimError: nothing was claimed; with a fresh configuration there may be a job.
-            DatabaseUnavailableError: it is not known whether a job was claimed; `held` finds it later.
+            LateClaimError: the claim found nothing; with a fresh configuration it may find a job.
+            DatabaseUnavailableError: the claim may have taken a job; `held` finds that job later.
         """
         try:
             return await self._claim_first(search, permit)
@@ -72,50 +71,48 @@ class ClaimStore:
     async def _claim_first(self, search: ClaimSearch, permit: ClaimPermit | None) -> Job | None:
         slots = permit.slots if permit else ()
         begin = statements.claim(
-            search.token, search.worker, self.now, lease=search.lease, margin=search.margin, slots=slots
+            search.token, search.worker, self._clock.present, lease=search.lease, margin=search.margin, slots=slots
         )
         deadline = self._deadline(search, permit)
         if permit is not None and permit.key is not None:
             where = (*limit_statements.of_group(search, permit.key), statements.CLAIM_ORDER)
-            found = await self._claim(where, search.token, begin, deadline)
-            if found is None:
+            document = await self._claim(where, search.token, begin, deadline)
+            if document is None:
                 self._refuse_late(search)
-            return None if found is None else documents.job(found)
-        index = statements.CLAIM_INDEX if search.types is None else statements.CLAIM_TYPE_INDEX
-        base = statements.claimable(search.queue, search.types, search.excluded)
-        base |= suspect_statements.allowed(suspects=search.suspects)
-        wanted = search.queue, search.types, search.excluded, search.suspects
-        position = self._cursors.of(wanted)
-        if position.is_due(time.monotonic()):
-            await self._look(position, base, index)
-        for part, order in position.narrowed():
+            return None if document is None else documents.job(document)
+        base, index = limit_statements.of_queue(search)
+        kind = search.queue, search.types, search.excluded, search.suspects
+        cursor = self._cursors.of(kind)
+        if cursor.is_due(time.monotonic()):
+            await self._look(cursor, base, index)
+        for part, order in cursor.narrowed():
             document = await self._claim((base | part, index, order), search.token, begin, deadline)
             if document is not None:
-                self._cursors.found(wanted, document)
+                self._cursors.found(kind, document)
                 return documents.job(document)
         self._refuse_late(search)
-        position.saw(None)
+        cursor.saw(None)
         return None
 
     @guarded
     async def has_another_suspect(self, worker: str, token: str) -> bool:
-        """Return True if a worker runs a job that has to run alone under another claim than this one."""
+        """Return True if a worker runs a job alone under another claim than this one."""
         others = suspect_statements.others(worker, token)
         return await self.collection.find_one(others, {"_id": 1}, hint="lease") is not None
 
     @guarded
     async def held(self, tokens: Sequence[str]) -> dict[str, str]:
         """Return the ids of running jobs by the tokens of their claims."""
-        wanted = {"state": "processing", "claim.token": {"$in": list(tokens)}}
-        cursor = self.collection.find(wanted, {"claim.token": 1}, hint="lease")
-        return {one["claim"]["token"]: str(one["_id"]) async for one in cursor}
+        query = {"state": "processing", "claim.token": {"$in": list(tokens)}}
+        cursor = self.collection.find(query, {"claim.token": 1}, hint="lease")
+        return {document["claim"]["token"]: str(document["_id"]) async for document in cursor}
 
     def unsettle(self, queue: str | None, priority: int | None = None) -> None:
-        """Make the next claims search from the start if a job may have come before the last position.
+        """Make the next claims look at the first job of all, if a job may have come before the last position.
 
         Args:
-            queue: where; ``None`` for anywhere.
-            priority: of a job that is new, and so the last of its priority; ``None`` for one that came back.
+            queue: the queue of the job; ``None`` for any queue.
+            priority: the priority of a new job, which is the last of its priority; ``None`` for a job that came back.
         """
         self._cursors.unsettle(queue, priority)
 
@@ -129,53 +126,53 @@ class ClaimStore:
         progress: float | None = None,
         lines: Sequence[Mapping[str, Any]] = (),
     ) -> HeartbeatReply | None:
-        """Extend a lease and take progress and log lines; ``None`` if the claim is not the current one any more."""
-        found = await self.collection.find_one_and_update(
+        """Extend a lease and store progress and log lines; ``None`` if the claim is no longer the current one."""
+        document = await self.collection.find_one_and_update(
             statements.held(job_id, queue, token),
-            statements.renew(self.now, progress, [dict(line) for line in lines]),
+            statements.renew(self._clock.present, progress, [dict(line) for line in lines]),
             projection=_COUNTED,
             return_document=ReturnDocument.AFTER,
         )
-        if found is None:
+        if document is None:
             return None
-        await self._keep_outside(found, lines)
-        return HeartbeatReply(reset_at=found["resetAt"], log_count=int(found.get("logCount") or 0))
+        await self._keep_outside(document, lines)
+        return HeartbeatReply(reset_at=document["resetAt"], log_count=int(document.get("logCount") or 0))
 
     @guarded
     async def note(self, job_id: str, text: str, level: str = "warning") -> None:
-        """Add a log line of the queue's own to a job in whatever state, unless its last lines say so already."""
+        """Add a log line of the queue's own to a job in any state, unless its last lines contain the same text."""
         line = {"m": text, "level": level}
-        found = await self.collection.find_one_and_update(
+        document = await self.collection.find_one_and_update(
             {"_id": ObjectId(job_id), "logs.m": {"$ne": text}},
-            [{"$set": statements.appended(self.now, [line])}],
+            [{"$set": statements.appended(self._clock.present, [line])}],
             projection=_COUNTED,
             return_document=ReturnDocument.AFTER,
         )
-        if found is not None:
-            await self._keep_outside(found, [line])
+        if document is not None:
+            await self._keep_outside(document, [line])
 
-    async def _keep_outside(self, found: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> None:
-        """Store the lines there was no room for in the document."""
-        count = int(found.get("logCount") or 0)
-        outside = max(0, min(len(lines), count - INLINE_LOGS))
-        if outside:
-            stamp = {"jobId": found["_id"], "t": found["logAt"], "attempt": found.get("attemptsMade")}
+    async def _keep_outside(self, document: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> None:
+        """Store the lines for which the document has no room."""
+        count = int(document.get("logCount") or 0)
+        spilled = max(0, min(len(lines), count - INLINE_LOGS))
+        if spilled:
+            stamp = {"jobId": document["_id"], "t": document["logAt"], "attempt": document.get("attemptsMade")}
             await self._logs.insert_many(
                 [
-                    {**stamp, "seq": count - outside + index, **line}
-                    for index, line in enumerate(lines[len(lines) - outside :])
+                    {**stamp, "seq": count - spilled + index, **line}
+                    for index, line in enumerate(lines[len(lines) - spilled :])
                 ],
                 ordered=False,
             )
 
     @guarded
-    async def _look(self, position: ClaimCursor, base: Document, index: str) -> None:
-        """Find the first job there is, wherever it lies: a mere look is never in the way of a claim."""
-        with position.looking():
+    async def _look(self, cursor: ClaimCursor, base: Document, index: str) -> None:
+        """Find the first job of all; a mere look is never in the way of a claim."""
+        with cursor.looking():
             first = await self.collection.find_one(
                 base, {"priority": 1, "insertAt": 1}, sort=statements.CLAIM_ORDER, hint=index
             )
-            position.saw(first)
+            cursor.saw(first)
 
     async def _claim(
         self,
@@ -184,12 +181,12 @@ class ClaimStore:
         begin: list[Document],
         deadline: datetime | None,
     ) -> Document | None:
-        search, index, order = where
+        query, index, order = where
         if deadline is not None:
-            search = search | limit_statements.before(deadline, search["queue"], self.now)
+            query = query | limit_statements.before(deadline, query["queue"], self._clock.present)
         try:
-            found = await self.collection.find_one_and_update(
-                search,
+            document = await self.collection.find_one_and_update(
+                query,
                 begin,
                 sort=order,
                 hint=index,
@@ -201,43 +198,43 @@ class ClaimStore:
         except PyMongoError as error:
             if is_too_large(error) and await self._pass_over(where):
                 return await self._claim(where, token, begin, deadline)
-            found = await self._look_up(token, error)
-        return dict(found) if found is not None else None
+            document = await self._look_up(token, error)
+        return dict(document) if document is not None else None
 
     def _deadline(self, search: ClaimSearch, permit: ClaimPermit | None) -> datetime | None:
-        """Return the latest server time at which a job may be claimed; a fixed present makes no claim too late."""
+        """Return the latest server time for the claim; a fixed present makes no claim too late."""
         ends = []
         if permit is not None and permit.deadline is not None:
             ends.append(permit.deadline)
-        if search.until is not None and isinstance(self.now, str):
+        if search.until is not None and isinstance(self._clock.present, str):
             ends.append(search.until.at)
         return min(ends, default=None)
 
     def _refuse_late(self, search: ClaimSearch) -> None:
-        if search.until is not None and isinstance(self.now, str) and search.until.may_be_over():
+        if search.until is not None and isinstance(self._clock.present, str) and search.until.may_be_over():
             raise LateClaimError
 
     @guarded
     async def _pass_over(self, where: tuple[Document, str, list[tuple[str, int]]]) -> bool:
-        """Take the first job out of the way whose document has no room for a claim; tell whether there is one."""
-        search, index, order = where
-        found = await self.collection.find_one_and_update(
-            {"$and": [search, external_statements.oversized(FULL_BYTES)]},
+        """Disown the first job whose document has no room for a claim; return True if there is one."""
+        query, index, order = where
+        document = await self.collection.find_one_and_update(
+            {"$and": [query, external_statements.oversized(FULL_BYTES)]},
             external_statements.disown(),
             sort=order,
             hint=index,
             projection={"_id": 1},
         )
-        return found is not None
+        return document is not None
 
     async def _look_up(self, token: str, error: PyMongoError) -> Document:
-        """Find the job that was claimed although its reply was lost.
+        """Find the job of a claim whose reply was lost.
 
         Raises:
-            DatabaseUnavailableError: there is none yet; a late one is found by `held`.
+            DatabaseUnavailableError: there is no such job yet; `held` finds a late one.
         """
         with translated():
-            found = await self.collection.find_one({"state": "processing", "claim.token": token}, hint="lease")
-            if found is None:
+            document = await self.collection.find_one({"state": "processing", "claim.token": token}, hint="lease")
+            if document is None:
                 raise error
-            return dict(found)
+            return dict(document)

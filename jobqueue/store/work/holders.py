@@ -1,6 +1,6 @@
-"""Remember which workers run a job that has to run alone.
+"""The workers that run a job alone, as far as this process has seen.
 
-The memory only saves claims that fail: the database lets no worker have two such jobs of a queue.
+The memory only saves failing claims: a unique index keeps two such jobs of a queue from one worker.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _MOST: Final = 2_000
 
 
 class RecentWorkers:
-    """Names of workers, each with the moment at which it was seen to run such a job."""
+    """Names of workers, each with the time at which it was last seen to run a job alone."""
 
     def __init__(self) -> None:
         self._seen: dict[str, float] = {}
@@ -30,9 +30,9 @@ class RecentWorkers:
         self._seen.pop(worker, None)
 
     def knows(self, worker: str) -> bool:
-        """Return True for a worker that is remembered."""
+        """Return True for a remembered worker."""
         return worker in self._seen
 
     def is_due(self, worker: str) -> bool:
-        """Return True if the memory of a worker is so old that the database has to be asked."""
+        """Return True if the memory of a worker is too old, and the database has to be asked."""
         return time.monotonic() - self._seen.get(worker, float("-inf")) >= _TRUSTED_SECONDS

@@ -1,6 +1,6 @@
 """The leases that one process holds, shared by the threads that renew and watch them.
 
-All times are readings of the steady clock of this host.
+All times are readings of the monotonic clock of this host.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 MOST_TOGETHER: Final = 200
-"""Renewals in one round trip: so many take the server a fraction of the shortest useful lease."""
+"""Renewals in one round trip, which take the server a fraction of the shortest useful lease."""
 FIRST_SECONDS: Final = 1.0
-"""How long a lease that may have ended before it was held is held, so that its claim can be asked for."""
+"""Seconds that a lease is held at least, so that the first renewal can show whether the claim still holds."""
 _LONGEST_INTERVAL: Final = 10.0
 _BEATS_PER_LEASE: Final = 4
 _TRIES_PER_LEASE: Final = 16
 _RETRY_SECONDS: Final = 0.5
 _UNSENT: Final = "its renewal was not sent in time"
 _EARLIEST: Final = 0.75
-"""Share of the interval after which a lease may be renewed: a random share from here on spreads the renewals."""
+"""Share of the interval after which a lease may be renewed; a random share from here on spreads the renewals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostClaim:
-    """Why a claim is not held any more.
+    """The loss of a claim.
 
     Attributes:
         reason: in words.
-        known: the database has said so. Otherwise it could not be asked in time, and the claim may be the current one.
+        known: the database has confirmed the loss. Otherwise it gave no answer in time, and the claim may still hold.
     """
 
     reason: str
@@ -54,12 +54,12 @@ class Lease:
         token: of the claim.
         seconds: from a renewal to its end.
         on_lost: called once, from a thread, when the claim is lost.
-        renewed_at: when its last good renewal, or at first its claim, was sent.
-        next_at: when its next renewal is due.
-        until: when it ends, unless it is renewed.
-        asked_at: when a renewal was asked for out of turn.
-        together: how many leases may share a round trip with it.
-        trouble: why it was not renewed.
+        renewed_at: the sending of the last good renewal, or at first of the claim.
+        next_at: the due time of the next renewal.
+        until: the end of the lease without a further renewal.
+        asked_at: the last request for a renewal out of turn.
+        together: the number of leases that may share a round trip.
+        trouble: the reason why the last renewal failed.
     """
 
     job_id: str
@@ -89,22 +89,22 @@ class Lease:
 
     @property
     def early_at(self) -> float:
-        """When it may be renewed with others that are due."""
+        """The time from which it may join the renewal of others."""
         return self.next_at - self.interval * (1 - _EARLIEST)
 
     def renewed(self, sent_at: float) -> None:
-        """Count the lease from the moment at which its renewal was sent."""
+        """Count the lease from the sending of its renewal."""
         if sent_at < self.renewed_at:
             return
         spread = self.interval * random.uniform(_EARLIEST, 1)  # noqa: S311 - no secret
         self.renewed_at = sent_at
-        # A renewal that was on its way when it was asked for says nothing of what has happened since.
+        # A renewal sent before the request out of turn says nothing of the time since.
         self.next_at = self.asked_at if self.asked_at > sent_at else sent_at + spread
         self.until = sent_at + self.seconds
         self.together, self.trouble = MOST_TOGETHER, _UNSENT
 
     def refused(self, now: float, trouble: str, together: int) -> None:
-        """Note that its renewal, together with some others, was refused; a part of them is tried next."""
+        """Note that the renewal of a group was refused; a part of the group is tried next."""
         self.next_at = now + self.pause
         self.trouble = trouble
         self.together = max(1, together // 4)
@@ -121,7 +121,7 @@ class LeaseTable:
 
     def add(self, lease: Lease) -> None:
         """Hold a lease, and wake the threads that would sleep past it."""
-        # The reply to a claim may come after a whole lease. Then the first renewal shows whose the job is.
+        # The reply to a claim may come after a whole lease. Then the first renewal shows whether the claim holds.
         lease.until = max(lease.until, time.monotonic() + FIRST_SECONDS)
         with self.changed:
             self._leases[lease.token] = lease
@@ -129,7 +129,7 @@ class LeaseTable:
                 self.changed.notify_all()
 
     def take(self, token: str) -> Lease | None:
-        """Remove a lease; return it if it was held."""
+        """Remove and return a lease; ``None`` if it is not held."""
         with self.changed:
             return self._leases.pop(token, None)
 
@@ -151,9 +151,9 @@ class LeaseTable:
         return self._leases.values()
 
     def first_end(self) -> float:
-        """Return when the first lease ends."""
+        """Return the time at which the first lease ends."""
         with self.changed:
-            return min((one.until for one in self._leases.values()), default=math.inf)
+            return min((lease.until for lease in self._leases.values()), default=math.inf)
 
     def sleep_until(self, alarm: float) -> None:
         """Wait, with `changed` held, until a moment or a change."""
@@ -165,53 +165,53 @@ class LeaseTable:
             del self._alarms[me]
 
     def renewed(self, leases: Iterable[Lease], sent_at: float) -> None:
-        """Count leases from the moment at which their renewals were sent."""
+        """Count leases from the sending of their renewals."""
         with self.changed:
-            for one in leases:
-                one.renewed(sent_at)
+            for lease in leases:
+                lease.renewed(sent_at)
 
     def refused(self, leases: Iterable[Lease], trouble: str, together: int) -> None:
-        """Note leases whose renewals were refused together."""
+        """Note that the renewals of a group of leases were refused."""
         now = time.monotonic()
         with self.changed:
-            for one in leases:
-                one.refused(now, trouble, together)
+            for lease in leases:
+                lease.refused(now, trouble, together)
 
     def blame(self, trouble: str) -> None:
-        """Note why no lease at all can be renewed."""
+        """Note the reason why no lease can be renewed."""
         with self.changed:
-            for one in self._leases.values():
-                one.trouble = trouble
+            for lease in self._leases.values():
+                lease.trouble = trouble
 
     def forgive(self) -> None:
-        """Renew all leases in groups again, at once: the reason why renewals were refused is gone."""
+        """Renew all leases in full groups again, at once: the database no longer refuses them."""
         now = time.monotonic()
         with self.changed:
-            for one in self._leases.values():
-                if one.together < MOST_TOGETHER:
-                    one.together, one.next_at = MOST_TOGETHER, min(one.next_at, now)
+            for lease in self._leases.values():
+                if lease.together < MOST_TOGETHER:
+                    lease.together, lease.next_at = MOST_TOGETHER, min(lease.next_at, now)
 
     def excuse(self, refused_since: float) -> None:
-        """Count leases from now on, as for more than half of their time nobody has had a database."""
+        """Count leases from now on, if no process has had a database for more than half of their time."""
         now = time.monotonic()
         with self.changed:
-            for one in self._leases.values():
-                if refused_since >= one.renewed_at and now - refused_since > one.seconds / 2:
-                    one.until = now + one.seconds
+            for lease in self._leases.values():
+                if refused_since >= lease.renewed_at and now - refused_since > lease.seconds / 2:
+                    lease.until = now + lease.seconds
 
     def ended(self) -> list[Lease]:
         """Remove and return the leases that have ended."""
         now = time.monotonic()
         with self.changed:
-            over = [one for one in self._leases.values() if now >= one.until]
-            for one in over:
-                del self._leases[one.token]
-        return over
+            ended = [lease for lease in self._leases.values() if now >= lease.until]
+            for lease in ended:
+                del self._leases[lease.token]
+        return ended
 
 
 def report(lease: Lease, loss: LostClaim) -> None:
-    """Tell the holder of a lease that it is lost; a holder that raises harms nobody else."""
+    """Report the loss of a lease to its holder; a holder that raises does not stop the thread."""
     try:
         lease.on_lost(loss)
     except Exception:
-        log.exception("loss of a lease could not be reported", job_id=lease.job_id, reason=loss.reason)
+        log.exception("lease loss not reported", job_id=lease.job_id, reason=loss.reason)

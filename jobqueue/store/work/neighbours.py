@@ -1,21 +1,20 @@
-"""Find the running jobs of a worker, and keep the notes that reapers leave on them."""
+"""The running jobs of a worker, and the notes that reapers leave on them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
-
-from pymongo import UpdateOne
 
 from jobqueue.domain.jobs.crash import Neighbour
 from jobqueue.store.documents import documents, statements, suspect_statements
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import UpdateOne
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from datetime import datetime
 
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
 INDEX: Final = "lease"
@@ -37,8 +36,8 @@ class WorkerJobs:
 
     Attributes:
         jobs: by the name of the worker.
-        signed_at: by the name of a process, its own last sign of life.
-        now: the server's time at which all this was read, at the earliest.
+        signed_at: the last sign of life of each process, by name.
+        now: the earliest server's time at which the jobs were read.
     """
 
     jobs: dict[str, list[Neighbour]]
@@ -47,45 +46,49 @@ class WorkerJobs:
 
 
 class NeighbourStore:
-    """Reads the `jobs` and `workers` collections; ``now`` is as in `JobStore`."""
+    """Reads the `jobs` and `workers` collections."""
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
+    def __init__(self, database: Database) -> None:
+        self._clock = database.clock
         self._jobs = database.collection("jobs")
         self._workers = database.collection("workers")
 
     @guarded
     async def of(self, workers: Collection[str]) -> WorkerJobs:
-        """Return the running jobs of workers, and when those of them that are processes gave their last sign."""
-        present = {"$literal": self.now} if isinstance(self.now, datetime) else {"$add": [self.now, 0]}
+        """Return the running jobs of workers, and the last signs of life of the processes among them."""
+        present = {"$add": [self._clock.present, 0]}
         jobs: dict[str, list[Neighbour]] = {}
         now: datetime | None = None
-        async for one in self._jobs.find(suspect_statements.beside(workers), _SHOWN | {"now": present}, hint=INDEX):
-            now = one["now"] if now is None else min(now, one["now"])
-            if (found := _neighbour(one)) is not None:
-                jobs.setdefault(found.worker, []).append(found)
+        async for document in self._jobs.find(
+            suspect_statements.beside(workers), _SHOWN | {"now": present}, hint=INDEX
+        ):
+            now = document["now"] if now is None else min(now, document["now"])
+            if (neighbour := _neighbour(document)) is not None:
+                jobs.setdefault(neighbour.worker, []).append(neighbour)
         signed = self._workers.find({"_id": {"$in": sorted(workers)}, "isProcess": True}, {"at": 1})
-        return WorkerJobs(jobs=jobs, signed_at={str(one["_id"]): one["at"] async for one in signed}, now=now)
+        return WorkerJobs(
+            jobs=jobs, signed_at={str(document["_id"]): document["at"] async for document in signed}, now=now
+        )
 
     @guarded
     async def mark(self, group: Sequence[Neighbour]) -> None:
-        """Note on jobs, unless they are renewed meanwhile, that they ran beside each other when their worker died."""
-        await self._jobs.bulk_write([UpdateOne(*_mark(one)) for one in group], ordered=False)
+        """Note on jobs that they ran beside each other when their worker died; a renewed job gets no note."""
+        await self._jobs.bulk_write([UpdateOne(*_mark(neighbour)) for neighbour in group], ordered=False)
 
     @guarded
     async def busy_with_suspects(self) -> set[str]:
-        """Return the names of the workers that run a job that has to run alone."""
-        found = self._jobs.find(suspect_statements.running(), {"claim.worker": 1}, hint=INDEX)
-        return {str((one.get("claim") or {}).get("worker")) async for one in found}
+        """Return the names of the workers that run a job alone."""
+        cursor = self._jobs.find(suspect_statements.running(), {"claim.worker": 1}, hint=INDEX)
+        return {str((document.get("claim") or {}).get("worker")) async for document in cursor}
 
 
-def _mark(one: Neighbour) -> tuple[Document, Document]:
-    same = statements.held(one.job_id, one.queue, one.token) | {"resetAt": one.reset_at}
-    return same, {"$set": {"claim.beside": one.reset_at}}
+def _mark(neighbour: Neighbour) -> tuple[Document, Document]:
+    same = statements.held(neighbour.job_id, neighbour.queue, neighbour.token) | {"resetAt": neighbour.reset_at}
+    return same, {"$set": {"claim.beside": neighbour.reset_at}}
 
 
 def _neighbour(document: Document) -> Neighbour | None:
-    """Return a job as a neighbour; a job that another tool has spoilt is none."""
+    """Return a job as a neighbour; ``None`` for a job that another tool has spoilt."""
     job = documents.job(document)
     if job.claim is None or job.start_at is None or job.reset_at is None:
         return None

@@ -1,17 +1,21 @@
-"""Renewals of many leases in one round trip, over a connection of their own."""
+"""Renewals of many leases in one round trip, over their own connection."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-import pymongo
-from pymongo import MongoClient, ReadPreference, UpdateOne, WriteConcern
-from pymongo.errors import BulkWriteError
-from pymongo.read_concern import ReadConcern
+from typing import TYPE_CHECKING, Final
 
 from jobqueue.store.documents import statements
 from jobqueue.store.mongo import connections
+from jobqueue.store.mongo.clock import SERVER_NOW
+from jobqueue.store.mongo.driver import (
+    BulkWriteError,
+    ReadConcern,
+    ReadPreference,
+    UpdateOne,
+    WriteConcern,
+    timeout,
+)
 from jobqueue.store.mongo.outage import Outage
 
 if TYPE_CHECKING:
@@ -20,10 +24,10 @@ if TYPE_CHECKING:
     from jobqueue.store.work.lease_table import Lease
 
 CALL_SECONDS: Final = 5.0
-"""The longest time that one renewal of a group may take."""
+"""The time limit of a renewal of a group."""
 _BY_ID: Final = [("_id", 1)]
 _SELECTION_SECONDS: Final = 0.25
-"""How long to wait for a primary before looking around; one that is slow is known already, and waited for."""
+"""The wait for an unknown primary before a look around; a slow primary is known already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +36,8 @@ class RenewalReply:
 
     Attributes:
         renewed: leases that go on.
-        gone: leases whose claims are not held any more.
-        refused: leases that the server could not renew, and why.
+        gone: leases whose claims are lost.
+        refused: leases that the server could not renew, each with the reason.
         unsure: leases that are still held, and perhaps not renewed.
     """
 
@@ -44,26 +48,19 @@ class RenewalReply:
 
 
 class RenewalConnection:
-    """A connection for renewals. The database may well be away when it is made.
+    """A connection for renewals, which can be made while the database is away.
 
     Args:
         url: of MongoDB.
         name: of the database.
 
     Raises:
-        PyMongoError: the URL cannot be used, or the hosts it stands for cannot be looked up.
+        PyMongoError: the URL cannot be used, or its hosts cannot be looked up.
     """
 
     def __init__(self, url: str, name: str) -> None:
-        self._client: MongoClient[Any] = MongoClient(
-            connections.aside(url),
-            maxPoolSize=1,
-            timeoutMS=int(CALL_SECONDS * 1000),
-            appname="jobqueue-leases",
-            # A heartbeat that failed is sent again all the same, after a look around.
-            retryWrites=False,
-        )
-        # A read must see what the write before has seen, also what no majority has yet.
+        self._client = connections.renewals(url, CALL_SECONDS)
+        # A read must see all that the write before has seen, with or without a majority.
         self._jobs = self._client.get_database(name).get_collection(
             "jobs",
             read_preference=ReadPreference.PRIMARY,
@@ -73,7 +70,7 @@ class RenewalConnection:
         self.outage = Outage(self._client)
 
     def ping(self) -> None:
-        """Get to know the members of the replica set, before they are away."""
+        """Learn the members of the replica set, before they are away."""
         self._client.admin.command("ping")
         self.outage.ended()
 
@@ -82,40 +79,45 @@ class RenewalConnection:
         self._client.close()
 
     def renew(self, leases: Sequence[Lease]) -> RenewalReply:
-        """Renew leases by one bulk of guarded updates; each is refused for itself.
+        """Renew leases by one bulk of guarded updates; the server may refuse each update.
 
         Raises:
             PyMongoError: the group as a whole could not be renewed.
         """
         self._find_primary()
-        renew = statements.renew(statements.SERVER_NOW)
-        writes = [UpdateOne(statements.held(one.job_id, one.queue, one.token), renew, hint=_BY_ID) for one in leases]
+        renew = statements.renew(SERVER_NOW)
+        writes = [
+            UpdateOne(statements.held(lease.job_id, lease.queue, lease.token), renew, hint=_BY_ID) for lease in leases
+        ]
         refused: dict[int, str] = {}
         try:
             matched = self._jobs.bulk_write(writes, ordered=False).matched_count
         except BulkWriteError as error:
             if error.timeout or error.details["writeConcernErrors"]:
                 raise
-            refused = {one["index"]: str(one.get("errmsg")) for one in error.details["writeErrors"]}
+            refused = {failure["index"]: str(failure.get("errmsg")) for failure in error.details["writeErrors"]}
             matched = error.details["nMatched"]
-        others = [one for index, one in enumerate(leases) if index not in refused]
+        accepted = [lease for index, lease in enumerate(leases) if index not in refused]
         complaints = [(leases[index], reason) for index, reason in refused.items()]
-        if matched == len(others):
-            return RenewalReply(renewed=others, refused=complaints)
-        held = self._held(others) if matched else set()
-        still = [one for one in others if one.token in held]
-        gone = [one for one in others if one.token not in held]
+        if matched == len(accepted):
+            return RenewalReply(renewed=accepted, refused=complaints)
+        held = self._held(accepted) if matched else set()
+        still = [lease for lease in accepted if lease.token in held]
+        gone = [lease for lease in accepted if lease.token not in held]
         if len(still) > matched:
-            # A new primary may know nothing of what ended a claim on the one before.
+            # A new primary may lack the write that ended a claim on the primary before.
             return RenewalReply(renewed=(), gone=gone, refused=complaints, unsure=still)
         return RenewalReply(renewed=still, gone=gone, refused=complaints)
 
     def _held(self, leases: Sequence[Lease]) -> set[str]:
-        claims = statements.held_any([(one.job_id, one.queue, one.token) for one in leases])
-        return {one["claim"]["token"] for one in self._jobs.find(claims, {"_id": 0, "claim.token": 1}, hint=_BY_ID)}
+        claims = statements.held_any([(lease.job_id, lease.queue, lease.token) for lease in leases])
+        return {
+            document["claim"]["token"]
+            for document in self._jobs.find(claims, {"_id": 0, "claim.token": 1}, hint=_BY_ID)
+        }
 
     def _find_primary(self) -> None:
-        """Make the driver look for a primary, for a moment, if it knows of none."""
+        """Make the driver look for a primary for a moment, if it knows none."""
         if not self._client.topology_description.has_writable_server():
-            with pymongo.timeout(_SELECTION_SECONDS):
+            with timeout(_SELECTION_SECONDS):
                 self._client.admin.command("ping")

@@ -7,11 +7,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-import pymongo
-
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.journal import get_logger
 from jobqueue.store.mongo.database import brief, translated
+from jobqueue.store.mongo.driver import timeout
 from jobqueue.store.work.lease_table import LostClaim, report
 from jobqueue.store.work.renewals import CALL_SECONDS, RenewalConnection
 
@@ -25,11 +24,11 @@ log = get_logger(__name__)
 _SHORTEST_CALL: Final = 1.0
 _SHORTEST_RETRY: Final = 0.05
 _STUCK_SECONDS: Final = 5.0
-"""How much longer than it may a call takes in a thread that hangs."""
+"""Seconds beyond the time limit of a call after which the thread counts as hanging."""
 _OPEN_SECONDS: Final = 30.0
-"""The longest time that it takes to make a connection, as names of hosts may have to be looked up."""
+"""The time limit for a connection, as names of hosts may have to be looked up."""
 _REFUSALS: Final = 8
-"""After so many refusals in a row the database is taken to refuse everything."""
+"""Refusals in a row after which the database counts as failing."""
 
 
 class Renewer:
@@ -80,7 +79,7 @@ class Renewer:
                 self._link.close()
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """Do some work; an error of any kind is a failure to be tried again."""
+        """Run some work; an error of any kind is a failure, and the next turn tries again."""
         try:
             work()
         except Exception as error:
@@ -92,10 +91,10 @@ class Renewer:
 
     def _prepare(self) -> None:
         try:
-            with pymongo.timeout(self._patience()):
+            with timeout(self._patience()):
                 self._open().ping()
-        except Exception as error:  # noqa: BLE001 - the first renewal tries again, and tells
-            log.warning("heartbeats cannot begin yet", error=brief(error))
+        except Exception as error:  # noqa: BLE001 - the first renewal tries again, and logs its error
+            log.warning("heartbeats delayed", error=brief(error))
 
     def _open(self) -> RenewalConnection:
         if self._link is None:
@@ -105,31 +104,31 @@ class Renewer:
         return self._link
 
     def _next(self) -> list[Lease] | None:
-        """Wait for leases that are to be renewed; return the first of them, and others that may go with them."""
+        """Wait for a lease that is due; return it with the leases that may share its round trip."""
         table = self._table
         with table.changed:
             while not (table.stopping or self._dismissed):
                 now = time.monotonic()
-                due = [one for one in table.leases() if self._due_at(one) <= now]
+                due = [lease for lease in table.leases() if self._due_at(lease) <= now]
                 if due:
-                    return self._group(min(due, key=lambda one: one.until), now)
+                    return self._group(min(due, key=lambda lease: lease.until), now)
                 table.sleep_until(min(map(self._due_at, table.leases()), default=math.inf))
             return None
 
     def _group(self, first: Lease, now: float) -> list[Lease]:
-        others = [one for one in self._table.leases() if one is not first]
-        mates = [one for one in others if one.together == first.together and one.early_at <= now]
-        return [first, *sorted(mates, key=lambda one: one.until)[: first.together - 1]]
+        rest = [lease for lease in self._table.leases() if lease is not first]
+        mates = [lease for lease in rest if lease.together == first.together and lease.early_at <= now]
+        return [first, *sorted(mates, key=lambda lease: lease.until)[: first.together - 1]]
 
-    def _due_at(self, one: Lease) -> float:
+    def _due_at(self, lease: Lease) -> float:
         if not self.is_failing:
-            return one.next_at
-        again = max(one.next_at, self._failed_at + one.pause)
-        # A look shortly before the end may find that nobody has a database.
-        return max(self._failed_at + _SHORTEST_RETRY, min(again, one.until - _SHORTEST_RETRY))
+            return lease.next_at
+        again = max(lease.next_at, self._failed_at + lease.pause)
+        # A look shortly before the end may find that no process has a database.
+        return max(self._failed_at + _SHORTEST_RETRY, min(again, lease.until - _SHORTEST_RETRY))
 
     def _renew(self, group: list[Lease]) -> None:
-        """Renew leases. As long as all members refuse connections there is no use in trying."""
+        """Renew leases, unless all members refuse connections."""
         try:
             link = self._open()
         except Exception as error:  # noqa: BLE001 - the hosts of the URL may be unknown for a while
@@ -141,30 +140,30 @@ class Renewer:
                 self._fail("MongoDB could not be reached")
                 return
             sent_at = time.monotonic()
-            with translated(), pymongo.timeout(self._patience()):
+            with translated(), timeout(self._patience()):
                 renewal = link.renew(group)
         except DatabaseUnavailableError as error:
             log.warning("heartbeat failed", job_id=group[0].job_id, jobs=len(group), error=str(error))
             self._fail("MongoDB could not be reached")
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next heartbeat may succeed
+        except Exception as error:  # noqa: BLE001 - the next heartbeat may succeed after any error
             self._refuse(group, brief(error))
         else:
             link.outage.ended()
             self._count(renewal, sent_at)
 
     def _count(self, renewal: RenewalReply, sent_at: float) -> None:
-        """Count the leases that were renewed, and report those that are gone."""
+        """Count the renewed leases, and report the lost ones."""
         if self._refusals >= _REFUSALS:
             self._table.forgive()
         self._failed_at, self._refusals = -math.inf, 0
         self._table.renewed(renewal.renewed, sent_at)
-        for one, reason in renewal.refused:
-            log.warning("heartbeat refused", job_id=one.job_id, error=reason)
-            self._table.refused([one], "MongoDB did not renew it", one.together)
+        for lease, reason in renewal.refused:
+            log.warning("heartbeat refused", job_id=lease.job_id, error=reason)
+            self._table.refused([lease], "MongoDB did not renew it", lease.together)
         self._table.refused(renewal.unsure, "MongoDB did not renew it", 1)
-        for one in renewal.gone:
-            if self._table.take(one.token) is not None:
-                report(one, LostClaim(reason="the claim is not held any more", known=True))
+        for lease in renewal.gone:
+            if self._table.take(lease.token) is not None:
+                report(lease, LostClaim(reason="the claim is not held any more", known=True))
 
     def _refuse(self, group: list[Lease], error: str) -> None:
         log.warning("heartbeat refused", job_id=group[0].job_id, jobs=len(group), error=error)
@@ -181,6 +180,6 @@ class Renewer:
             self._table.excuse(since)
 
     def _patience(self) -> float:
-        """Return how many seconds a call may take: about until the first lease ends."""
+        """Return the time limit of a call: about until the first lease ends."""
         first = self._table.first_end()
         return max(_SHORTEST_CALL, min(CALL_SECONDS, first - time.monotonic()))

@@ -1,44 +1,41 @@
-"""The `workers` collection: who claims from which queues, as far as it was heard of lately."""
+"""The `workers` collection: the workers that gave a sign of life lately, and the jobs that they claim."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pymongo import UpdateOne
-
-from jobqueue.store.documents import statements
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import UpdateOne
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from jobqueue.store.documents.statements import Now
     from jobqueue.store.mongo.database import Database
 
 ALIVE_SECONDS: Final = 30.0
-"""How long after its last sign a worker counts as alive."""
+"""Seconds for which a worker counts as alive after its last sign."""
 _KEPT_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """One thing that a worker claims: jobs of a queue, of some types or (``None``) of any but the excluded ones."""
+    """A claim of a worker on jobs of a queue: of some types or, with ``None``, of all but the excluded types."""
 
     queue: str
     types: tuple[str, ...] | None
     excluded: tuple[str, ...] = ()
 
     def takes(self, queue: str, kind: str) -> bool:
-        """Tell whether a job of this queue and type is one for it."""
+        """Return True if the worker claims jobs of this queue and type."""
         is_type = kind in self.types if self.types is not None else kind not in self.excluded
         return queue == self.queue and is_type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """A worker, what it claims, and when it was last heard of."""
+    """A worker, its registrations, and the time of its last sign of life."""
 
     name: str
     posts: tuple[Registration, ...]
@@ -48,17 +45,17 @@ class Worker:
 class WorkerStore:
     """Documents ``{_id: name, posts: [{queue, types, excluded}], at, expireAt, isProcess?}``.
 
-    They are gone a day after their last sign. A process signs for itself, and also for the workers that poll it: only
-    its own sign says that the worker lives.
+    A document expires a day after the last sign. A process signs for itself, and for the workers that poll it. Only
+    the sign of a worker's own process shows that the worker lives.
     """
 
-    def __init__(self, database: Database, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
+    def __init__(self, database: Database) -> None:
+        self._clock = database.clock
         self.collection = database.collection("workers")
 
     @guarded
     async def sign(self, posts: dict[str, Sequence[Registration]], *, process: str | None = None) -> None:
-        """Note that these workers are there and what they claim; one of them may be the process that says so."""
+        """Note the signs of life of workers and their registrations; ``process`` is the one that signs for itself."""
         if posts:
             await self.collection.bulk_write(
                 [
@@ -70,14 +67,14 @@ class WorkerStore:
 
     @guarded
     async def leave(self, names: Sequence[str]) -> None:
-        """Note that these workers have gone."""
+        """Forget workers that have left."""
         await self.collection.delete_many({"_id": {"$in": list(names)}})
 
     @guarded
     async def alive(self) -> list[Worker]:
-        """Return the workers that were heard of within `ALIVE_SECONDS`."""
-        recent = {"$gte": ["$at", {"$subtract": [self.now, int(ALIVE_SECONDS * 1000)]}]}
-        return [_worker(one) async for one in self.collection.find({"$expr": recent})]
+        """Return the workers whose last sign is at most `ALIVE_SECONDS` old."""
+        recent = {"$gte": ["$at", {"$subtract": [self._clock.present, int(ALIVE_SECONDS * 1000)]}]}
+        return [_worker(document) async for document in self.collection.find({"$expr": recent})]
 
     def _update(self, posts: Sequence[Registration], *, is_process: bool) -> list[dict[str, Any]]:
         stored = [
@@ -92,9 +89,9 @@ class WorkerStore:
             {
                 "$set": {
                     "posts": {"$literal": stored},
-                    "at": self.now,
+                    "at": self._clock.present,
                     **({"isProcess": True} if is_process else {}),
-                    "expireAt": {"$add": [self.now, _KEPT_MS]},
+                    "expireAt": {"$add": [self._clock.present, _KEPT_MS]},
                 }
             }
         ]
@@ -103,10 +100,10 @@ class WorkerStore:
 def _worker(document: dict[str, Any]) -> Worker:
     posts = tuple(
         Registration(
-            queue=str(one.get("queue")),
-            types=None if one.get("types") is None else tuple(one["types"]),
-            excluded=tuple(one.get("excluded") or ()),
+            queue=str(post.get("queue")),
+            types=None if post.get("types") is None else tuple(post["types"]),
+            excluded=tuple(post.get("excluded") or ()),
         )
-        for one in document.get("posts") or ()
+        for post in document.get("posts") or ()
     )
     return Worker(name=str(document["_id"]), posts=posts, at=document["at"])

@@ -1,8 +1,8 @@
-"""Filters and updates for additions to a batch that are under way; ``now`` as in `statements`.
+"""Filters and updates for additions to a batch that are under way.
 
 A batch lists these additions in ``adding``, each under a lease: ``{_id, until, first, count, refs, blocking, blocks,
-session}``. The batch is not ended meanwhile. Two additions of the same ref take turns; so do two that let present jobs
-wait.
+session}``. The batch does not finish meanwhile. Two additions of the same ref take turns; so do two additions that
+block present jobs.
 
 Servers of version 0.3.0 do not know the list. For them ``additions`` is no whole number meanwhile, so that their own
 compare and set never matches.
@@ -17,13 +17,15 @@ from bson import ObjectId
 
 from jobqueue.domain.jobs.states import State
 from jobqueue.store.documents.documents import numbered_ids
-from jobqueue.store.workflow import batch_statements, dependency_statements
+from jobqueue.store.mongo.clock import SERVER_NOW
+from jobqueue.store.mongo.tolerant import array, unless_empty
+from jobqueue.store.workflow import batch_statements
 from jobqueue.store.workflow.batch_statements import ADDING, SETTLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
 
 LEASE_SECONDS: Final = 30.0
 """Seconds that an addition may take. Later it is dropped, unless it has been committed."""
@@ -31,9 +33,9 @@ MOST_AT_ONCE: Final = 100
 MOST_BYTES: Final = 4 * 1024 * 1024
 """Bytes of the list beyond which it takes no further addition."""
 CHECK: Final = "check"
-_LIST: Final = {"$cond": [{"$isArray": f"${ADDING}"}, f"${ADDING}", []]}
-_OUTBOX: Final = {"$ifNull": ["$outbox", []]}
+_LIST: Final = array(f"${ADDING}")
 _NUMBER: Final = {"$convert": {"input": {"$floor": "$additions"}, "to": "int", "onError": 0, "onNull": 0}}
+_IS_LATE: Final[Document] = {"$lte": ["$$this.until", SERVER_NOW]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,57 +59,56 @@ class Addition:
     @property
     def job_ids(self) -> list[ObjectId]:
         """The ids of the jobs."""
-        return [ObjectId(one) for one in numbered_ids(self.first, self.count)]
+        return [ObjectId(job_id) for job_id in numbered_ids(self.first, self.count)]
 
 
-def addition(stored: Document) -> Addition:
+def addition_of(entry: Document) -> Addition:
     """Return an addition of a batch's list, without its refs."""
     return Addition(
-        id=stored["_id"],
-        first=str(stored["first"]),
-        count=int(stored["count"]),
-        blocks=tuple(stored.get("blocks") or ()),
+        id=entry["_id"],
+        first=str(entry["first"]),
+        count=int(entry["count"]),
+        blocks=tuple(entry.get("blocks") or ()),
     )
 
 
-def has_room(batch_id: str, one: Addition, *, sealed_too: bool) -> Document:
-    """Match a batch that takes jobs, and where nothing that is under way excludes this addition."""
-    found = batch_statements.accepts(batch_id, sealed_too=sealed_too) | {
-        f"{ADDING}.first": {"$ne": one.first},
+def has_room(batch_id: str, addition: Addition, *, sealed_too: bool) -> Document:
+    """Match a batch that takes jobs and has no addition under way that excludes this one."""
+    query = batch_statements.accepts(batch_id, sealed_too=sealed_too) | {
+        f"{ADDING}.first": {"$ne": addition.first},
         f"{ADDING}.{MOST_AT_ONCE - 1}": {"$exists": False},
         "$expr": {"$lt": [{"$bsonSize": {"all": _LIST}}, MOST_BYTES]},
     }
-    if one.refs:
-        found[f"{ADDING}.refs"] = {"$nin": list(one.refs)}
-    if one.blocks:
-        # Two of them could let jobs wait for each other.
-        found[f"{ADDING}.blocking"] = {"$ne": True}
-    return found
+    if addition.refs:
+        query[f"{ADDING}.refs"] = {"$nin": list(addition.refs)}
+    if addition.blocks:
+        # Two of them could make jobs wait for each other.
+        query[f"{ADDING}.blocking"] = {"$ne": True}
+    return query
 
 
-def reserve(one: Addition, session: Any, now: Now) -> list[Document]:
+def reserve(addition: Addition, session: Any) -> list[Document]:
     """Begin an addition.
 
     Args:
-        one: the addition.
+        addition: the addition.
         session: the id of the server's session in which the jobs will be inserted.
-        now: the present.
     """
     entry: Document = {
-        "_id": one.id,
-        "until": {"$add": [now, round(LEASE_SECONDS * 1000)]},
-        "first": one.first,
-        "count": one.count,
-        "refs": {"$literal": list(one.refs)},
-        "blocking": bool(one.blocks),
-        "blocks": list(one.blocks),
+        "_id": addition.id,
+        "until": {"$add": [SERVER_NOW, round(LEASE_SECONDS * 1000)]},
+        "first": addition.first,
+        "count": addition.count,
+        "refs": {"$literal": list(addition.refs)},
+        "blocking": bool(addition.blocks),
+        "blocks": list(addition.blocks),
         "session": session,
     }
     return [
         {
             "$set": {
                 ADDING: {"$concatArrays": [_LIST, [entry]]},
-                "outbox": {"$setUnion": [_OUTBOX, [ADDING]]},
+                "outbox": {"$setUnion": [array("$outbox"), [ADDING]]},
                 "additions": {"$add": [_NUMBER, 1.5]},
             }
         }
@@ -115,38 +116,38 @@ def reserve(one: Addition, session: Any, now: Now) -> list[Document]:
 
 
 def clear(addition_id: ObjectId) -> list[Document]:
-    """End an addition, whatever became of it; a sealed batch may have to be ended now."""
+    """End an addition; a sealed batch may have to finish now."""
     is_last: Any = {"$eq": [f"${ADDING}", []]}
-    names: Any = {"$filter": {"input": _OUTBOX, "cond": {"$or": [{"$ne": ["$$this", ADDING]}, {"$not": [is_last]}]}}}
+    stays: Any = {"$or": [{"$ne": ["$$this", ADDING]}, {"$not": [is_last]}]}
+    notes: Any = {"$filter": {"input": array("$outbox"), "cond": stays}}
     return [
         {"$set": {ADDING: {"$filter": {"input": _LIST, "cond": {"$ne": ["$$this._id", addition_id]}}}}},
-        {"$set": {"outbox": {"$setUnion": [names, {"$cond": ["$sealed", [SETTLE], []]}]}}},
+        {"$set": {"outbox": {"$setUnion": [notes, {"$cond": ["$sealed", [SETTLE], []]}]}}},
         {
             "$set": {
                 "additions": {"$cond": [is_last, {"$add": [_NUMBER, 1]}, {"$add": [_NUMBER, 1.5]}]},
-                "outbox": {"$cond": [{"$eq": ["$outbox", []]}, "$$REMOVE", "$outbox"]},
-                ADDING: {"$cond": [is_last, "$$REMOVE", f"${ADDING}"]},
+                "outbox": unless_empty("$outbox"),
+                ADDING: unless_empty(f"${ADDING}"),
             }
         },
     ]
 
 
-def overdue(now: Now) -> Document:
+def overdue() -> Document:
     """Match batches with an addition that has taken longer than its lease."""
-    late: Any = {"$map": {"input": _LIST, "in": {"$lte": ["$$this.until", now]}}}
-    return {"outbox": ADDING, "$expr": {"$anyElementTrue": [late]}}
+    return {"outbox": ADDING, "$expr": {"$anyElementTrue": [{"$map": {"input": _LIST, "in": _IS_LATE}}]}}
 
 
-def late_ones(now: Now, first: str | None = None) -> Document:
+def late_ones(first: str | None = None) -> Document:
     """Return the projection of the additions that are overdue, or that add the same jobs."""
-    is_late: Any = {"$or": [{"$lte": ["$$this.until", now]}, {"$eq": ["$$this.first", {"$literal": first}]}]}
-    return {ADDING: {"$filter": {"input": _LIST, "cond": is_late}}}
+    same: Document = {"$eq": ["$$this.first", {"$literal": first}]}
+    return {ADDING: {"$filter": {"input": _LIST, "cond": {"$or": [_IS_LATE, same]}}}}
 
 
-def waits(batch_id: str, job_id: ObjectId) -> Document:
-    """Match a job of a batch that waits for others; nothing asks to look at those before it may be let wait for more.
+def blockable(batch_id: str, job_id: ObjectId) -> Document:
+    """Match a job of a batch that waits for others and has no note to check these.
 
-    The new jobs are not there yet: for such a look they would be jobs that have been deleted.
+    The new jobs are not stored yet: a check would take them for deleted jobs.
     """
     return {
         "_id": job_id,
@@ -157,28 +158,18 @@ def waits(batch_id: str, job_id: ObjectId) -> Document:
     }
 
 
-def hold(addition_id: ObjectId, job_ids: Sequence[ObjectId]) -> Document:
-    """Return the update that makes a job wait for new ones too, before these are there."""
+def block(addition_id: ObjectId, job_ids: Sequence[ObjectId]) -> Document:
+    """Make a job wait for new jobs too, before these are stored."""
     each = {"$each": list(job_ids)}
     return {"$addToSet": {"waitsFor": each, "dependsOn": each}, "$set": {"addition": addition_id}}
 
 
-def held(one: Addition) -> Document:
-    """Match the jobs that an addition lets wait."""
-    return {"_id": {"$in": list(one.blocks)}, "addition": one.id}
+def blocked(addition: Addition) -> Document:
+    """Match the jobs that an addition makes wait."""
+    return {"_id": {"$in": list(addition.blocks)}, "addition": addition.id}
 
 
-def still_waiting(one: Addition) -> Document:
-    """Match those of them that wait."""
-    return held(one) | {"state": State.DELAYED.value, "waitsFor": {"$exists": True}}
-
-
-def let_go(one: Addition, now: Now) -> list[Document]:
-    """Return the update that ends the wait of jobs for new ones that were not added."""
-    return dependency_statements.release(one.job_ids, now)
-
-
-def forget(one: Addition) -> Document:
-    """Take the new jobs that were not added out of what others depended on."""
-    gone = {"$in": one.job_ids}
+def forget(addition: Addition) -> Document:
+    """Drop the jobs that were not added from the dependencies of other jobs."""
+    gone = {"$in": addition.job_ids}
     return {"$pull": {"dependsOn": gone, "unmet": gone}, "$unset": {"addition": ""}}

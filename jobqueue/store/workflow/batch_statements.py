@@ -1,31 +1,47 @@
-"""Filters and updates on the `batches` collection, as named pure functions; ``now`` as in `statements`."""
+"""Filters and updates on the `batches` collection, and filters of the jobs of a batch, as named pure functions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
+from jobqueue.domain.jobs.states import UNFINISHED, State
 from jobqueue.domain.workflow.batch import FAILED, FINISHED, OPEN
+from jobqueue.store.documents.statements import drop_empty_outbox, state_in
+from jobqueue.store.mongo.clock import SERVER_NOW
+from jobqueue.store.mongo.tolerant import array, without
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobqueue.domain.workflow.batch import Batch, GenerationEnd, StandIn
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
 
-SETTLE = "settle"
-"""In an outbox: look whether the batch has finished, as no job of it may end any more to tell."""
-REQUEUE = "requeue"
+BY_STATE: Final = "batch"
+"""The index of the jobs of a batch by their states."""
+SETTLE: Final = "settle"
+"""In an outbox: check whether the batch has finished, as perhaps no job of it ends any more."""
+REQUEUE: Final = "requeue"
 """In an outbox: restart the jobs that have failed."""
-MOST_STAND_INS = 100
+ADDING: Final = "adding"
+"""The list of additions that are under way, and their note in the outbox."""
+MOST_STAND_INS: Final = 100
 
-ADDING = "adding"
-"""The list of additions that are under way, and what an outbox says meanwhile."""
+
+def unfinished(batch_id: str) -> Document:
+    """Match the jobs of a batch that have not ended."""
+    return {"batchId": ObjectId(batch_id), "state": state_in(UNFINISHED)}
+
+
+def ended_badly(batch_id: str) -> Document:
+    """Match the jobs of a batch that have failed or were killed."""
+    return {"batchId": ObjectId(batch_id), "state": state_in([State.FAILED, State.KILLED])}
 
 
 def unchanged(batch: Batch) -> Document:
-    """Match a batch that is sealed and to which nothing has happened since it was read."""
+    """Match a sealed batch that nobody has changed since it was read."""
     return {
         "_id": ObjectId(batch.id),
         "state": OPEN,
@@ -36,51 +52,44 @@ def unchanged(batch: Batch) -> Document:
     }
 
 
-def finish(batch: Batch, closing: GenerationEnd, now: Now) -> list[Document]:
-    """End a batch, and note which callbacks are to be created for that.
-
-    A failure that somebody has told in this generation since the batch was read is not told twice.
-    """
+def finish(batch: Batch, closing: GenerationEnd) -> list[Document]:
+    """Finish a batch, and note its due callbacks; a failure noted since the batch was read is not noted twice."""
     events: Any = list(closing.events)
-    changed: Document = {"state": FINISHED, "endAt": now, "verdict": closing.verdict}
+    changed: Document = {"state": FINISHED, "endAt": SERVER_NOW, "verdict": closing.verdict}
     if "failure" in closing.events:
-        others = [one for one in closing.events if one != "failure"]
+        others = [event for event in closing.events if event != "failure"]
         events = {"$cond": [{"$eq": ["$failedIn", batch.generation]}, others, events]}
         changed["failedIn"] = batch.generation
-    changed["outbox"] = {"$setUnion": [_outbox(), events]}
-    return [{"$set": changed}, _no_empty_outbox()]
+    changed["outbox"] = {"$setUnion": [array("$outbox"), events]}
+    return [{"$set": changed}, drop_empty_outbox()]
 
 
-def done(*names: str, then: Sequence[str] = ()) -> list[Document]:
-    """Take something off what is to be done, and put on in the same update what follows from it."""
-    rest = {"$filter": {"input": _outbox(), "cond": {"$not": [{"$in": ["$$this", list(names)]}]}}}
-    return [{"$set": {"outbox": {"$setUnion": [rest, list(then)]}}}, _no_empty_outbox()]
+def done(name: str, *, then: Sequence[str] = ()) -> list[Document]:
+    """Replace a note in the outbox by the notes that follow from it."""
+    return [{"$set": {"outbox": {"$setUnion": [without("$outbox", [name]), list(then)]}}}, drop_empty_outbox()]
 
 
-def first_failure(batch_id: str, generation: int) -> Document:
-    """Match a batch whose generation has not told of a failure yet, and has one to tell of.
+def first_failure(batch: Batch) -> Document:
+    """Match a batch whose generation has not noted a failure yet, and has one to note.
 
-    A generation that the requeue of a single job has opened tells only that the verdict has changed.
+    A generation that the requeue of a single job has opened notes only a changed verdict.
     """
     return {
-        "_id": ObjectId(batch_id),
-        "generation": generation,
-        "failedIn": {"$ne": generation},
-        "$or": [{"verdict": {"$ne": FAILED}}, {"loudIn": generation}],
+        "_id": ObjectId(batch.id),
+        "generation": batch.generation,
+        "failedIn": {"$ne": batch.generation},
+        "$or": [{"verdict": {"$ne": FAILED}}, {"loudIn": batch.generation}],
     }
 
 
 def accepts(batch_id: str, *, sealed_too: bool) -> Document:
     """Match a batch to which jobs may be added."""
-    found: Document = {"_id": ObjectId(batch_id), "state": OPEN, "outbox": {"$ne": REQUEUE}}
-    return found if sealed_too else found | {"sealed": False}
+    query: Document = {"_id": ObjectId(batch_id), "state": OPEN, "outbox": {"$ne": REQUEUE}}
+    return query if sealed_too else query | {"sealed": False}
 
 
 def of_generation(batch: Batch, state: str) -> Document:
-    """Match a batch in the generation in which it was read, if it is in a state and has nothing left to be done.
-
-    Jobs that are just being added to it are of no concern.
-    """
+    """Match a batch of a state in the generation in which it was read, with no note in its outbox but additions."""
     return {
         "_id": ObjectId(batch.id),
         "state": state,
@@ -90,7 +99,7 @@ def of_generation(batch: Batch, state: str) -> Document:
 
 
 def join() -> Document:
-    """Note in an open batch that a job of it was requeued: whoever saw it finished before must look again."""
+    """Note the requeue of a job in an open batch: a process that saw the batch finished must look again."""
     return {"$inc": {"additions": 1}}
 
 
@@ -107,12 +116,12 @@ def reopen(verdict: str | None) -> Document:
 
 
 def restart(batch: Batch, verdict: str | None, *, again: bool) -> Document:
-    """Begin to restart the failed jobs of a batch; one that has finished begins a new generation with that.
+    """Begin to restart the failed jobs of a batch; a finished batch begins a new generation.
 
     Args:
         batch: as it was read.
         verdict: the last one that was told.
-        again: create the callbacks for success once more if all succeed.
+        again: create the callbacks for success once more if all jobs succeed.
     """
     generation = batch.generation + (batch.state == FINISHED)
     changed: Document = {"state": OPEN, "endAt": None, "verdict": verdict, "generation": generation}
@@ -123,27 +132,14 @@ def restart(batch: Batch, verdict: str | None, *, again: bool) -> Document:
     return {"$set": changed, "$inc": {"restarts": 1, "additions": 1}, "$addToSet": {"outbox": REQUEUE}}
 
 
-def without_stand_in(batch_id: str, one: StandIn) -> Document:
-    """Match a batch that does not name yet which job stands in for a callback."""
-    same = {"event": one.event, "index": one.index, "generation": one.generation}
+def without_stand_in(batch_id: str, stand_in: StandIn) -> Document:
+    """Match a batch that has no stand-in for this callback yet."""
+    same = {"event": stand_in.event, "index": stand_in.index, "generation": stand_in.generation}
     return {"_id": ObjectId(batch_id), "standIns": {"$not": {"$elemMatch": same}}}
 
 
-def stand_in(one: StandIn) -> Document:
+def add_stand_in(stand_in: StandIn) -> Document:
     """Name the job that stands in for a callback; of very many the latest are kept."""
-    named = {
-        "event": one.event,
-        "index": one.index,
-        "generation": one.generation,
-        "key": one.key,
-        "jobId": ObjectId(one.job_id),
-    }
-    return {"$push": {"standIns": {"$each": [named], "$slice": -MOST_STAND_INS}}}
-
-
-def _outbox() -> Document:
-    return {"$ifNull": ["$outbox", []]}
-
-
-def _no_empty_outbox() -> Document:
-    return {"$set": {"outbox": {"$cond": [{"$eq": ["$outbox", []]}, "$$REMOVE", "$outbox"]}}}
+    entry = asdict(stand_in)
+    entry["jobId"] = ObjectId(entry.pop("job_id"))
+    return {"$push": {"standIns": {"$each": [entry], "$slice": -MOST_STAND_INS}}}

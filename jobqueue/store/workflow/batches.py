@@ -7,45 +7,37 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
-from pymongo import ReturnDocument
-from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jobqueue.domain.errors import NotFoundError
-from jobqueue.domain.jobs.states import UNFINISHED, State
+from jobqueue.domain.jobs.states import State
 from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, Batch, StandIn
-from jobqueue.store.documents import documents, statements
-from jobqueue.store.mongo.database import guarded
+from jobqueue.store.documents import documents
+from jobqueue.store.mongo.database import exists, guarded
+from jobqueue.store.mongo.driver import AsyncClientSession, BulkWriteError, DuplicateKeyError, ReturnDocument
 from jobqueue.store.workflow import batch_statements
 from jobqueue.store.workflow.additions import AdditionStore
-from jobqueue.store.workflow.batch_statements import ADDING, SETTLE
+from jobqueue.store.workflow.batch_statements import ADDING, BY_STATE, SETTLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from motor.motor_asyncio import AsyncIOMotorClientSession
-
     from jobqueue.domain.workflow.batch import BatchCursor, NewBatch
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.mongo.database import Database
 
-_BY_STATE: Final = "batch"
-_LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
-_ENDED_BADLY: Final = {"$in": [State.FAILED.value, State.KILLED.value]}
-_UNFINISHED: Final = {"$in": sorted(state.value for state in UNFINISHED)}
+_NEWEST: Final = [("insertAt", -1), ("_id", -1)]
 
 
 class BatchStore:
-    """Batches as documents. What can be derived from their jobs is not stored."""
+    """Batches as documents, without the facts that follow from their jobs."""
 
-    def __init__(self, database: Database, jobs: JobStore, now: Now = statements.SERVER_NOW) -> None:
-        self.now = now
+    def __init__(self, database: Database, jobs: JobStore) -> None:
         self._job_store = jobs
         self.collection = database.collection("batches")
         self._jobs = database.collection("jobs")
         self._database = database
-        self._clock = database.clock
-        self.additions = AdditionStore(database, jobs, now)
+        self.additions = AdditionStore(database, jobs)
 
     @guarded
     async def create(self, batch_id: str, new: NewBatch, members: Sequence[Document]) -> Batch:
@@ -56,11 +48,10 @@ class BatchStore:
             new: the batch.
             members: the documents of its jobs.
         """
-        now = await self._clock.now() if isinstance(self.now, str) else self.now
         document = {
             "_id": ObjectId(batch_id),
             "meta": dict(new.meta),
-            "insertAt": now,
+            "insertAt": await self._database.clock.now(),
             "sealed": new.sealed,
             "state": OPEN,
             "endAt": None,
@@ -73,7 +64,7 @@ class BatchStore:
             **({"outbox": [SETTLE]} if new.sealed and not members else {}),
         }
 
-        async def insert(session: AsyncIOMotorClientSession) -> None:
+        async def insert(session: AsyncClientSession) -> None:
             await self.collection.insert_one(document, session=session)
             if members:
                 await self._jobs.insert_many(members, session=session)
@@ -91,93 +82,72 @@ class BatchStore:
         """Return a batch.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: the batch does not exist.
         """
-        found = await self.collection.find_one({"_id": ObjectId(batch_id)}, {ADDING: 0})
-        if found is None:
-            raise NotFoundError("batch", batch_id)
-        return batch_of(found)
+        return _there(await self.collection.find_one({"_id": ObjectId(batch_id)}, {ADDING: 0}), batch_id)
 
     @guarded
     async def page(self, *, state: str | None, before: Batch | None, limit: int) -> list[Batch]:
-        """Return batches, newest first, those that are older than one."""
-        found: Document = {} if state is None else {"state": state}
+        """Return batches, newest first, older than ``before``."""
+        query: Document = {} if state is None else {"state": state}
         if before is not None:
-            found["insertAt"] = {"$lte": before.insert_at}
-            found["$nor"] = [{"insertAt": before.insert_at, "_id": {"$gte": ObjectId(before.id)}}]
-        cursor = self.collection.find(found).sort([("insertAt", -1), ("_id", -1)]).limit(limit)
-        return [batch_of(one) async for one in cursor]
+            query["insertAt"] = {"$lte": before.insert_at}
+            query["$nor"] = [{"insertAt": before.insert_at, "_id": {"$gte": ObjectId(before.id)}}]
+        return [batch_of(document) async for document in self.collection.find(query).sort(_NEWEST).limit(limit)]
 
     @guarded
     async def page_from(
         self, place: BatchCursor | None, *, state: str | None, meta: Sequence[tuple[str, Any]], limit: int
     ) -> list[Batch]:
-        """Return batches, newest first, from a place on; values of ``meta`` leave out most of what is not asked for."""
-        found: Document = {} if state is None else {"state": state}
-        found |= {f"meta.{path}": {"$eq": value} for path, value in meta}
+        """Return batches, newest first, from a place on; values of ``meta`` exclude most other batches."""
+        query: Document = {} if state is None else {"state": state}
+        query |= {f"meta.{path}": {"$eq": value} for path, value in meta}
         if place is not None:
-            found["insertAt"] = {"$lte": datetime.fromtimestamp(place.millisecond / 1000, UTC)}
-        cursor = self.collection.find(found).sort([("insertAt", -1), ("_id", -1)])
-        return [batch_of(one) async for one in cursor.skip(place.passed if place else 0).limit(limit)]
+            query["insertAt"] = {"$lte": datetime.fromtimestamp(place.millisecond / 1000, UTC)}
+        cursor = self.collection.find(query).sort(_NEWEST).skip(place.passed if place else 0).limit(limit)
+        return [batch_of(document) async for document in cursor]
 
     @guarded
     async def counts(self, batch_id: str) -> dict[str, int]:
         """Return how many jobs of a batch are in each state."""
-        counts = await asyncio.gather(
-            *(
-                self._jobs.count_documents({"batchId": ObjectId(batch_id), "state": state.value}, hint=_BY_STATE)
-                for state in State
-            )
-        )
+        queries = [{"batchId": ObjectId(batch_id), "state": state.value} for state in State]
+        counts = await asyncio.gather(*(self._jobs.count_documents(query, hint=BY_STATE) for query in queries))
         return {state.value: int(count) for state, count in zip(State, counts, strict=True)}
 
     @guarded
     async def progress_of_running(self, batch_id: str) -> float:
-        """Return the sum of the progress, in percent, of the jobs of a batch that run."""
+        """Return the sum of the progress, in percent, of the running jobs of a batch."""
         running = {"batchId": ObjectId(batch_id), "state": State.PROCESSING.value}
-        cursor = self._jobs.find(running, {"progress": 1}, hint=_BY_STATE).limit(1000)
-        return float(sum([float(one.get("progress") or 0) async for one in cursor]))
+        cursor = self._jobs.find(running, {"progress": 1}, hint=BY_STATE).limit(1000)
+        return float(sum([float(job.get("progress") or 0) async for job in cursor]))
 
     @guarded
     async def seal(self, batch_id: str) -> Batch:
-        """Say that no further jobs will come.
+        """Note that no further jobs will come.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: the batch does not exist.
         """
-        found = await self.collection.find_one_and_update(
-            {"_id": ObjectId(batch_id)},
-            {"$set": {"sealed": True}, "$addToSet": {"outbox": SETTLE}},
-            return_document=ReturnDocument.AFTER,
+        update = {"$set": {"sealed": True}, "$addToSet": {"outbox": SETTLE}}
+        sealed = await self.collection.find_one_and_update(
+            {"_id": ObjectId(batch_id)}, update, return_document=ReturnDocument.AFTER
         )
-        if found is None:
-            raise NotFoundError("batch", batch_id)
-        return batch_of(found)
-
-    @guarded
-    async def has_unfinished(self, batch_id: str) -> bool:
-        """Tell whether a job of a batch has not ended."""
-        found = {"batchId": ObjectId(batch_id), "state": _UNFINISHED}
-        return await self._jobs.find_one(found, {"_id": 1}, hint=_BY_STATE) is not None
+        return _there(sealed, batch_id)
 
     @guarded
     async def has_failed(self, batch_id: str) -> bool:
         """Tell whether a job of a batch has failed or was killed."""
-        found = {"batchId": ObjectId(batch_id), "state": _ENDED_BADLY}
-        return await self._jobs.find_one(found, {"_id": 1}, hint=_BY_STATE) is not None
+        return await exists(self._jobs, batch_statements.ended_badly(batch_id), hint=BY_STATE)
 
     @guarded
     async def done(self, batch: Batch, name: str) -> None:
-        """Note that something has been done, in the same generation."""
+        """Take a note off a batch, in the same generation."""
         same = {"_id": ObjectId(batch.id), "generation": batch.generation}
         await self.collection.update_one(same, batch_statements.done(name))
 
     @guarded
     async def settled(self, batch: Batch) -> None:
-        """Note that somebody has looked whether a batch has finished.
-
-        Not if jobs were added, or it was sealed, since it was read.
-        """
+        """Take off the note to settle a batch, unless jobs were added, or it was sealed, since it was read."""
         same = {
             "_id": ObjectId(batch.id),
             "generation": batch.generation,
@@ -188,23 +158,35 @@ class BatchStore:
 
     @guarded
     async def left_over(self, most: int = 100, *, but: Collection[str] = ()) -> list[Batch]:
-        """Return batches for which something is still to be done, but for some."""
-        # What is being added is of no concern here.
-        wanted = {"outbox": {"$exists": True, "$ne": [ADDING]}, "_id": {"$nin": [ObjectId(one) for one in but]}}
-        return [batch_of(one) async for one in self.collection.find(wanted).limit(most)]
+        """Return batches with notes in their outboxes, except some; notes of additions do not count."""
+        excluded = {"$nin": [ObjectId(batch_id) for batch_id in but]}
+        query = {"outbox": {"$exists": True, "$ne": [ADDING]}, "_id": excluded}
+        return [batch_of(document) async for document in self.collection.find(query).limit(most)]
 
     @guarded
     async def unfinished(self, batch_id: str, most: int, *, but: Sequence[str] = ()) -> list[str]:
-        """Return ids of jobs of a batch that have not ended, but for some."""
-        others = {"_id": {"$nin": [ObjectId(one) for one in but]}} if but else {}
-        found = {"batchId": ObjectId(batch_id), "state": _UNFINISHED, **others}
-        return [str(one["_id"]) async for one in self._jobs.find(found, {"_id": 1}, hint=_BY_STATE).limit(most)]
+        """Return ids of jobs of a batch that have not ended, except some."""
+        query = batch_statements.unfinished(batch_id)
+        if but:
+            query["_id"] = {"$nin": [ObjectId(job_id) for job_id in but]}
+        return [str(job["_id"]) async for job in self._jobs.find(query, {"_id": 1}, hint=BY_STATE).limit(most)]
 
     @guarded
-    async def refs(self, batch_id: str, wanted: Sequence[str]) -> dict[str, str]:
+    async def refs(self, batch_id: str, refs: Sequence[str]) -> dict[str, str]:
         """Return the ids of jobs of a batch by their refs."""
-        found = {"batchId": ObjectId(batch_id), "ref": {"$in": list(wanted)}}
-        return {str(one["ref"]): str(one["_id"]) async for one in self._jobs.find(found, {"ref": 1}, hint="ref")}
+        query = {"batchId": ObjectId(batch_id), "ref": {"$in": list(refs)}}
+        return {str(job["ref"]): str(job["_id"]) async for job in self._jobs.find(query, {"ref": 1}, hint="ref")}
+
+
+def _there(document: Mapping[str, Any] | None, batch_id: str) -> Batch:
+    """Return the batch of a document.
+
+    Raises:
+        NotFoundError: ``None`` was found.
+    """
+    if document is None:
+        raise NotFoundError("batch", batch_id)
+    return batch_of(document)
 
 
 def _whole(value: object) -> int:
@@ -246,5 +228,5 @@ def batch_of(document: Mapping[str, Any]) -> Batch:
         loud_in=_whole_or_none(get("loudIn")),
         again_in=_whole_or_none(get("againIn")),
         restarts=_whole(get("restarts")),
-        stand_ins=tuple(_stand_in(one) for one in stand_ins) if isinstance(stand_ins := get("standIns"), list) else (),
+        stand_ins=tuple(map(_stand_in, stand_ins)) if isinstance(stand_ins := get("standIns"), list) else (),
     )

@@ -1,112 +1,88 @@
-"""Filters and updates for jobs that depend on others, as named pure functions; ``now`` as in `statements`.
+"""Filters and updates for jobs that depend on others, as named pure functions.
 
-A job that waits for others names those that have not succeeded yet in ``waitsFor``; it is delayed without a date. When
-it is killed, ``unmet`` keeps their names.
+A waiting job names in ``waitsFor`` the jobs that have not succeeded yet; it is delayed without a date. When the job is
+killed, ``unmet`` keeps their names.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import DEPENDENCY
 from jobqueue.store.documents import requeue_statements, statements
+from jobqueue.store.mongo.clock import SERVER_NOW
+from jobqueue.store.mongo.tolerant import array, without
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
+
+_WAITS: Final[Document] = {"$gt": ["$waitsFor", []]}
+"""The expression that tells whether a job waits for others."""
 
 
 def waiting_for(job_id: str, policies: Sequence[str | None] | None = None) -> Document:
-    """Match the jobs that wait for one, with some policies or any; ``None`` is the default policy."""
-    found: Document = {"waitsFor": ObjectId(job_id), "state": State.DELAYED.value}
+    """Match the jobs that wait for a job, with some policies or any; ``None`` is the default policy."""
+    query: Document = {"waitsFor": ObjectId(job_id), "state": State.DELAYED.value}
     if policies is not None:
-        found["dependencyPolicy"] = {"$in": list(policies)}
-    return found
+        query["dependencyPolicy"] = {"$in": list(policies)}
+    return query
 
 
-def release(job_ids: Sequence[ObjectId], now: Now) -> list[Document]:
-    """Wait for jobs no longer; what waits for nothing else may be claimed, or is delayed until its own time."""
-    rest = {"$filter": {"input": "$waitsFor", "cond": {"$not": [{"$in": ["$$this", list(job_ids)]}]}}}
+def release(job_ids: Sequence[ObjectId]) -> list[Document]:
+    """Take jobs out of ``waitsFor``; a job that waits for no other becomes pending, or delayed until its own time."""
     is_free: Any = {"$eq": ["$waitsFor", []]}
-    is_early: Any = {"$gt": ["$heldTil", now]}
+    is_early: Any = {"$gt": ["$heldTil", SERVER_NOW]}
+    branches = [
+        {"case": {"$not": [is_free]}, "then": "$state"},
+        {"case": is_early, "then": State.DELAYED.value},
+    ]
     return [
-        {"$set": {"waitsFor": rest}},
+        {"$set": {"waitsFor": without("$waitsFor", job_ids)}},
         {
             "$set": {
-                "state": {
-                    "$switch": {
-                        "branches": [
-                            {"case": {"$not": [is_free]}, "then": "$state"},
-                            {"case": is_early, "then": State.DELAYED.value},
-                        ],
-                        "default": State.PENDING.value,
-                    }
-                },
+                "state": {"$switch": {"branches": branches, "default": State.PENDING.value}},
                 "delayTil": {"$cond": [{"$and": [is_free, is_early]}, "$heldTil", None]},
-                "readyAt": {"$cond": [is_free, now, "$readyAt"]},
+                "readyAt": {"$cond": [is_free, SERVER_NOW, "$readyAt"]},
                 "waitsFor": {"$cond": [is_free, "$$REMOVE", "$waitsFor"]},
             }
         },
     ]
 
 
-def fallen(job_id: str) -> Document:
-    """Match the jobs that were killed because a job did not succeed."""
-    return fallen_because_of([ObjectId(job_id)])
-
-
-def fallen_because_of(job_ids: Sequence[ObjectId]) -> Document:
-    """Match the jobs that were killed because one of several did not succeed."""
+def fallen(job_ids: Sequence[ObjectId]) -> Document:
+    """Match the jobs that were killed because one of several jobs did not succeed."""
     culprits: Any = job_ids[0] if len(job_ids) == 1 else {"$in": list(job_ids)}
     return {"unmet": culprits, "state": State.KILLED.value, "error.kind": DEPENDENCY}
 
 
-def revive(gone: Sequence[str], now: Now, *, restart: int | None = None) -> list[Document]:
-    """Let a job that has ended wait again for what it depends on; whether it has to is looked at afterwards.
+def revive(gone: Sequence[str], *, restart: int | None = None) -> list[Document]:
+    """Make an ended job wait again for its dependencies; a later check looks at these.
 
     Args:
-        gone: what does not exist any more; it is waited for only if it had not succeeded.
-        now: the present.
-        restart: the restart of the whole batch for which that is done. Its own end looks at what is waited for, when
-            all are restarted; without it the job says itself that this, and all that follows, is to be done.
+        gone: dependencies that do not exist any more; the job waits for those that had not succeeded.
+        restart: the restart of the whole batch to which this belongs. The batch checks the dependencies when all jobs
+            are restarted; without a restart the job notes the check, and all that follows, itself.
     """
     follows: Document = requeue_statements.notes(reopen=restart is None)
     if restart is None:
-        follows["$concatArrays"].append({"$cond": [waits_at_all(), ["check"], []]})
-    met = {"$setDifference": [[ObjectId(one) for one in gone], {"$ifNull": ["$unmet", []]}]}
-    waits: Any = waits_at_all()
+        follows["$concatArrays"].append({"$cond": [_WAITS, ["check"], []]})
+    met = {"$setDifference": [[ObjectId(job_id) for job_id in gone], array("$unmet")]}
     return [
         {"$set": {"waitsFor": {"$setDifference": ["$dependsOn", met]}}},
         {
             "$set": {
-                "state": {"$cond": [waits, State.DELAYED.value, State.PENDING.value]},
-                "readyAt": {"$cond": [waits, "$readyAt", now]},
-                "waitsFor": {"$cond": [waits, "$waitsFor", "$$REMOVE"]},
-                "unmet": "$$REMOVE",
+                **requeue_statements.restarted(SERVER_NOW),
+                "state": {"$cond": [_WAITS, State.DELAYED.value, State.PENDING.value]},
+                "readyAt": {"$cond": [_WAITS, "$readyAt", SERVER_NOW]},
+                "waitsFor": {"$cond": [_WAITS, "$waitsFor", "$$REMOVE"]},
                 **({} if restart is None else {"restart": restart}),
-                "attemptsMade": 0,
-                "crashes": "$$REMOVE",
-                "progress": 0,
-                "error": None,
-                "result": None,
-                "startAt": None,
-                "endAt": None,
-                "delayTil": None,
-                "fingerprint": "$$REMOVE",
-                "retries": "$$REMOVE",
-                "run": {"$add": [{"$ifNull": ["$run", 0]}, 1]},
-                "history": {"$concatArrays": [{"$ifNull": ["$history", []]}, [requeue_statements.requeued(now)]]},
                 "outbox": follows,
             }
         },
         statements.drop_empty_outbox(),
     ]
-
-
-def waits_at_all() -> Document:
-    """Return the expression that tells whether a job waits for others."""
-    return {"$gt": ["$waitsFor", []]}

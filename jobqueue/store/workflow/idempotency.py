@@ -1,35 +1,31 @@
-"""The `idempotency` collection: what an Idempotency-Key has made, for 24 hours."""
+"""The `idempotency` collection: the resources that Idempotency-Keys have made, for 24 hours."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
-
-from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError
+from typing import TYPE_CHECKING, Final
 
 from jobqueue.store.mongo.database import guarded, new_id
+from jobqueue.store.mongo.driver import DuplicateKeyError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from jobqueue.store.mongo.database import Database
 
 BUSY: Final = timedelta(seconds=5)
-"""How long a request is given before a repetition may do its work, should it have died."""
+"""Time after which a repetition may do the work of a request, should that have died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What is known of a key.
+    """The state of a key.
 
     Attributes:
         digest: of the request it was first sent with.
-        made_id: the id that what it makes has or will get.
-        made: it is known to have been stored.
-        fresh: the key was not known before.
-        busy: another request is at it.
+        made_id: the id of the resource that the request makes.
+        made: the resource is known to be stored.
+        fresh: the key is new.
+        busy: another request works on it.
     """
 
     digest: str
@@ -48,31 +44,29 @@ class IdempotencyStore:
 
     @guarded
     async def begin(self, key: str, digest: str) -> Record:
-        """Return what is known of a key, which is known from now on, and taken for a moment unless it is busy."""
+        """Return the record of a key, which is stored from now on, and taken for a moment unless it is busy."""
         made_id = new_id()
         while True:
             now = await self._clock.now()
-            busy_til = now + BUSY
+            document = {"_id": key, "digest": digest, "madeId": made_id, "at": now, "busyTil": now + BUSY}
             try:
-                await self.collection.insert_one(
-                    {"_id": key, "digest": digest, "madeId": made_id, "at": now, "busyTil": busy_til}
-                )
+                await self.collection.insert_one(document)
             except DuplicateKeyError:
-                # A reply that was lost looks the same: then the key is our own.
-                found = await self._take_over(key, digest, made_id)
-                if found is not None:
-                    return found
+                # A lost reply looks the same: then the key is our own.
+                record = await self._take_over(key, digest, made_id)
+                if record is not None:
+                    return record
             else:
                 return Record(digest=digest, made_id=made_id, fresh=True)
 
     @guarded
     async def note_made(self, key: str) -> None:
-        """Note that what a key makes has been stored."""
+        """Note that the resource of a key is stored."""
         await self.collection.update_one({"_id": key}, {"$set": {"made": True}, "$unset": {"busyTil": ""}})
 
     @guarded
     async def let_go(self, key: str) -> None:
-        """Let a repetition try again at once, as this request has failed."""
+        """Release a key of a failed request, so that a repetition may try again at once."""
         await self.collection.update_one({"_id": key, "made": None}, {"$unset": {"busyTil": ""}})
 
     async def _take_over(self, key: str, digest: str, made_id: str) -> Record | None:
@@ -83,13 +77,11 @@ class IdempotencyStore:
             "made": None,
             "$nor": [{"busyTil": {"$gt": now}, "madeId": {"$ne": made_id}}],
         }
-        taken: Mapping[str, Any] | None = await self.collection.find_one_and_update(
-            free, {"$set": {"busyTil": now + BUSY}}, return_document=ReturnDocument.AFTER
-        )
+        taken = await self.collection.find_one_and_update(free, {"$set": {"busyTil": now + BUSY}})
         if taken is not None:
             return Record(digest=digest, made_id=taken["madeId"], fresh=taken["madeId"] == made_id)
-        found: Mapping[str, Any] | None = await self.collection.find_one({"_id": key})
-        if found is None:
+        document = await self.collection.find_one({"_id": key})
+        if document is None:
             return None
-        made = bool(found.get("made"))
-        return Record(digest=found["digest"], made_id=found["madeId"], made=made, busy=not made)
+        made = bool(document.get("made"))
+        return Record(digest=document["digest"], made_id=document["madeId"], made=made, busy=not made)

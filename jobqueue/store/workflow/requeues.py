@@ -1,18 +1,17 @@
-"""Starting jobs anew, in the `jobs` collection."""
+"""Requeue jobs in the `jobs` collection."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
-from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError
 
 from jobqueue.store.documents import documents, requeue_statements
 from jobqueue.store.documents.edition_statements import both
 from jobqueue.store.documents.statements import OPERATIONS
 from jobqueue.store.jobs.jobs import FULL_BYTES
-from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.database import exists, guarded
+from jobqueue.store.mongo.driver import DuplicateKeyError, ReturnDocument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,10 +25,10 @@ _NOT_KEPT = frozenset({"attrs", "restart"})
 
 
 class RequeueStore:
-    """Starts jobs anew.
+    """Requeues jobs.
 
-    A requeued job says itself what has to follow, so that anybody can see to it: its batch is to be opened again, and
-    jobs that were killed because of it are to wait again.
+    A requeued job notes in its outbox the work that follows, so that any process can do it: reopen its batch, and make
+    the jobs killed because of it wait again.
     """
 
     def __init__(self, jobs: JobStore) -> None:
@@ -48,27 +47,27 @@ class RequeueStore:
         waits_for: Sequence[str] = (),
         same: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Start a job anew; for an operation only once, and with its id in the history.
+        """Requeue a job; for an operation only once, and with its id in the history.
 
         Args:
             job: as it was read.
             changes: fields of its document.
             operation: the id of the operation.
             group: as in `group_key_statements.regrouped`.
-            reopen: note that its batch is to be opened; not for a restart of the whole batch.
+            reopen: note that its batch is to be reopened; not for a restart of the whole batch.
             waits_for: the jobs that it waits for again.
-            same: what must still hold of its document.
+            same: a filter that its document still has to match.
 
         Raises:
-            EditionChangedError: the document is not the same any more.
-            WrongStateError: it is pending, processing, or has changed meanwhile.
+            EditionChangedError: the document has changed since.
+            WrongStateError: the job is pending, processing, or has changed meanwhile.
             KeyConflictError: another unfinished job has taken its key.
         """
         was: Document = {name: None for name in changes if name not in _NOT_KEPT}
         if job.result is not None:
             was["result"] = None
         update = requeue_statements.requeue(
-            self._jobs.now, was, changes, operation, group, reopen=reopen, waits_for=waits_for
+            self._jobs.clock.present, was, changes, operation, group, reopen=reopen, waits_for=waits_for
         )
         guard = requeue_statements.requeueable(job, FULL_BYTES)
         if operation is not None:
@@ -77,20 +76,22 @@ class RequeueStore:
         guard = both(guard, same)
         for _ in range(2):
             try:
-                found = await self._collection.find_one_and_update(guard, update, return_document=ReturnDocument.AFTER)
+                document = await self._collection.find_one_and_update(
+                    guard, update, return_document=ReturnDocument.AFTER
+                )
             except DuplicateKeyError:
                 await self._jobs.conflict({"_id": ObjectId(job.id), "queue": job.queue, "key": job.key})
-            if found:
-                return documents.job(found)
+            if document:
+                return documents.job(document)
             await self._jobs.history.spill(job.id, keep=0, state=job.state, least_bytes=FULL_BYTES)
         raise await self._jobs.editions.refusal(job, "requeued", same)
 
     @guarded
     async def asks_for(self, job: Job, note: str) -> bool:
-        """Tell whether a note of a job's requeue has still to be carried out."""
-        return await self._collection.find_one(requeue_statements.asking(job, note), {"_id": 1}) is not None
+        """Tell whether a job still has a note of its requeue."""
+        return await exists(self._collection, requeue_statements.asking(job, note))
 
     @guarded
     async def carried_out(self, job: Job, note: str) -> None:
-        """Take a note of a job's requeue off it, unless it was requeued since."""
+        """Take a note of its requeue off a job, unless it was requeued since."""
         await self._collection.update_one(requeue_statements.asking(job, note), requeue_statements.carried_out(note))

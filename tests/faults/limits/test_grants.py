@@ -52,7 +52,7 @@ async def test_a_start_that_was_held_up_after_its_grant_does_not_happen_in_anoth
     # Each as in a process of its own: they do not wait for each other.
     monkeypatch.setattr(idle_runtime.work._limiter, "_locks", Unlocked())
     monkeypatch.setattr(claims, "claim", slow)
-    granted_at = await idle_runtime.limits.time()
+    granted_at = await idle_runtime.limits.clock.now()
     late = [asyncio.create_task(claim()) for _ in range(LIMIT)]
     await eventually(lambda: waiting == LIMIT)
     monkeypatch.setattr(claims, "claim", search)
@@ -61,7 +61,7 @@ async def test_a_start_that_was_held_up_after_its_grant_does_not_happen_in_anoth
         return await claim() is not None
 
     await eventually(next_window)
-    assert (await idle_runtime.limits.time() - granted_at).total_seconds() > 0.9
+    assert (await idle_runtime.limits.clock.now() - granted_at).total_seconds() > 0.9
     held_up.set()
     await asyncio.gather(*late)
     for _ in range(2 * LIMIT):
@@ -84,7 +84,7 @@ async def test_on_a_slow_database_jobs_start_all_the_same_and_never_too_many(
             until = granted.at + 6 * RATE.leeway
 
             async def is_there() -> bool:
-                return await idle_runtime.limits.time() > until
+                return await idle_runtime.limits.clock.now() > until
 
             await eventually(is_there)
         return granted

@@ -18,8 +18,8 @@ from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import JobQuery
 from tests.support.docs.readme import TEXT
+from tests.support.external_documents import adopt_all, insert, others_go_on, taken
 from tests.support.factories import add, claim, document, fail, succeed
-from tests.support.foreign import adopt_all, insert, others_go_on, taken
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime

@@ -21,8 +21,8 @@ from jobqueue.domain.search.query import JobQuery
 from jobqueue.services import application as runtimes
 from jobqueue.store import indexes
 from jobqueue.store.documents import external_statements
+from tests.support.external_documents import adopt_all, insert, others_go_on, taken
 from tests.support.factories import LONG_AGO, add, claim, claimed_job, end_lease, open_runtime, patient_reaper, succeed
-from tests.support.foreign import adopt_all, insert, others_go_on, taken
 from tests.support.plans import explain
 from tests.support.waiting import eventually
 
@@ -71,7 +71,7 @@ async def test_they_are_found_by_an_index_that_holds_nothing_else(idle_runtime: 
     for _ in range(20):
         await add(idle_runtime)
     await insert(idle_runtime, {"type": "a"})
-    find = {"find": "jobs", "filter": external_statements.foreign(), "hint": external_statements.INDEX}
+    find = {"find": "jobs", "filter": external_statements.EXTERNAL, "hint": external_statements.INDEX}
     await explain(idle_runtime.database, find, keys=1)
     assert await indexes.differences(idle_runtime.database) == []
 

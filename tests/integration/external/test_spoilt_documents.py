@@ -16,8 +16,8 @@ from jobqueue.domain.jobs.states import State
 from jobqueue.store.bulk.failures import FailureStore
 from jobqueue.store.documents import unsound_statements
 from jobqueue.store.external.unsound import faults
+from tests.support.external_documents import adopt_all, others_go_on
 from tests.support.factories import LONG_AGO, add, claim, claimed_job, fail, patient_reaper, succeed
-from tests.support.foreign import adopt_all, others_go_on
 from tests.support.plans import explain
 
 if TYPE_CHECKING:

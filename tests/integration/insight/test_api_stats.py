@@ -16,7 +16,7 @@ from jobqueue.domain.access.access import Scope
 from jobqueue.domain.jobs.states import FINAL
 from jobqueue.services.insight.job_counts import JobCounts
 from jobqueue.services.insight.stats import StatsRequest
-from jobqueue.store.queues.job_counts import JobCountStore, by_queue
+from jobqueue.store.documents.queue_statements import count_by_queue
 from tests.support.factories import add, claimed_job, die, fail, finished_documents, succeed
 from tests.support.plans import stages
 
@@ -93,17 +93,17 @@ async def test_a_caller_sees_its_queues_only(client: Client, idle_runtime: Runti
 
 async def test_counts_are_read_from_the_index_alone_and_remembered_for_a_while(idle_runtime: Runtime) -> None:
     await idle_runtime.jobs.collection.insert_many(finished_documents(300))
-    command: dict[str, Any] = {"aggregate": "jobs", "pipeline": by_queue(FINAL), "cursor": {}}
+    command: dict[str, Any] = {"aggregate": "jobs", "pipeline": count_by_queue(FINAL), "cursor": {}}
     plan = await idle_runtime.database.raw.command(
         "explain", command | {"hint": "newestOfQueue"}, verbosity="queryPlanner"
     )
     assert not set(stages(plan)) & {"COLLSCAN", "FETCH"}
-    job_counts = JobCounts(JobCountStore(idle_runtime.database), idle_runtime.figures, fresh=600)
+    job_counts = JobCounts(idle_runtime.figures, fresh=600)
     first = await job_counts.states()
     assert first["default"]["success"] == 100
     await add(idle_runtime)
     assert await job_counts.states() == first
-    fresh = JobCounts(JobCountStore(idle_runtime.database), idle_runtime.figures, fresh=0)
+    fresh = JobCounts(idle_runtime.figures, fresh=0)
     assert (await fresh.states())["default"]["pending"] == 1
     assert (await fresh.oldest_ready())["default"] < 60
 

@@ -14,7 +14,6 @@ from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.services.insight import metrics
 from jobqueue.services.insight.job_counts import JobCounts
 from jobqueue.services.insight.metrics import OTHERS, Metrics
-from jobqueue.store.queues.job_counts import JobCountStore
 from tests.support.factories import add, claimed_job, end_lease, fail, patient_reaper, retry, succeed
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ async def test_openmetrics_is_given_to_who_asks_for_it(client: Client) -> None:
 
 
 def fresh(runtime: Runtime) -> Metrics:
-    return Metrics(JobCounts(JobCountStore(runtime.database), runtime.figures, fresh=0), runtime.database.clock)
+    return Metrics(JobCounts(runtime.figures, fresh=0), runtime.database.clock)
 
 
 async def test_many_queues_do_not_become_many_labels(idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +112,7 @@ async def test_without_the_database_the_process_is_still_told_of(
     async def away(*_: Any) -> None:
         raise DatabaseUnavailableError("away")
 
-    monkeypatch.setattr(counted._job_counts._store, "count", away)
+    monkeypatch.setattr(counted._job_counts._figures, "count_by_queue", away)
     found = read((await counted.text(""))[0].decode())
     assert found["jobqueue_database_up", ()] == 0
     assert not [name for name, _ in found if name == "jobqueue_jobs"]

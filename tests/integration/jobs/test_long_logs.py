@@ -18,6 +18,7 @@ from jobqueue.services.signals import log_signals as log_services
 from jobqueue.services.signals.log_signals import TooManyFollowingError
 from jobqueue.store.documents import statements
 from jobqueue.store.jobs import logs
+from jobqueue.store.mongo.clock import SERVER_NOW
 from tests.support.factories import claim, claimed_job, document, fail, succeed
 from tests.support.plans import explain
 from tests.support.waiting import eventually
@@ -104,7 +105,7 @@ async def _explain_all(runtime: Runtime, claimed: ClaimedJob) -> None:
     """Look at how a heartbeat, the end of the job and the pages of its log are done."""
     job = claimed.job
     held = statements.held(job.id, job.queue, claimed.token)
-    beat = statements.renew(statements.SERVER_NOW, None, [{"m": "x"}])
+    beat = statements.renew(SERVER_NOW, None, [{"m": "x"}])
     await explain(runtime.database, {"findAndModify": "jobs", "query": held, "update": beat}, keys=1)
     end = {"q": held, "u": {"$set": {"state": "success"}}, "multi": False}
     await explain(runtime.database, {"update": "jobs", "updates": [end]}, keys=1)

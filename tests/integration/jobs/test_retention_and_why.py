@@ -82,9 +82,9 @@ async def test_only_jobs_of_the_state_and_queue_are_deleted_and_only_when_it_is_
     for other in sorted(set(State) - {ended}, key=State.PENDING.__eq__):
         await job_in(idle_runtime, other)
     everything = await ids(idle_runtime)
-    idle_runtime.pruning.now = later(job, DAY) - EDGE
+    idle_runtime.database.clock.present = later(job, DAY) - EDGE
     assert await idle_runtime.pruning.prune("default", ended, DAY, 100) == (0, 0)
-    idle_runtime.pruning.now = later(job, DAY)
+    idle_runtime.database.clock.present = later(job, DAY)
     assert await idle_runtime.pruning.prune("default", ended, DAY, 100) == (1, 1)
     assert await ids(idle_runtime) == everything - {job.id}
 
@@ -108,7 +108,7 @@ async def test_a_job_whose_children_are_still_to_be_created_is_kept_until_they_a
     claimed = await claimed_job(idle_runtime, on_success=NewJob(type="child"))
     change = transitions.succeed(claimed.job, claimed.token, None)
     assert await idle_runtime.jobs.apply(claimed.job.id, "default", change)
-    idle_runtime.pruning.now = datetime.now(UTC) + timedelta(days=2)
+    idle_runtime.database.clock.present = datetime.now(UTC) + timedelta(days=2)
     assert await idle_runtime.pruning.prune("default", State.SUCCESS, DAY, 100) == (0, 0)
     await idle_runtime.outboxes.run_once()
     # The child may read the result of its parent.
@@ -123,7 +123,7 @@ async def test_a_child_leaves_a_tombstone_so_that_it_is_not_created_twice(idle_r
     claimed = await claimed_job(idle_runtime, on_success=NewJob(type="child"))
     await succeed(idle_runtime, claimed)
     child = await succeed(idle_runtime, await claim(idle_runtime))
-    idle_runtime.pruning.now = now = later(child, DAY)
+    idle_runtime.database.clock.present = now = later(child, DAY)
     assert await idle_runtime.pruning.prune("default", State.SUCCESS, DAY, 100) == (2, 2)
     stone = {"_id": ObjectId(child.id), "queue": "default", "run": 0, "expireAt": now + timedelta(hours=1)}
     assert await document(idle_runtime, child.id) == stone
@@ -142,7 +142,7 @@ async def test_logs_and_attempts_of_exactly_the_deleted_jobs_go_too(idle_runtime
     await idle_runtime.jobs.collection.update_one({"_id": ObjectId(child.id)}, of_a_child)
     young = {"$set": {"endAt": later(kept, 1000)}}
     await idle_runtime.jobs.collection.update_one({"_id": ObjectId(kept.id)}, young)
-    idle_runtime.pruning.now = later(kept, DAY)
+    idle_runtime.database.clock.present = later(kept, DAY)
     assert len(await ids(idle_runtime, "logs")) == 4 * 5
     assert await idle_runtime.pruning.prune("default", State.FAILED, DAY, 100) == (2, 2)
     for collection in ("logs", "attempts"):
@@ -155,7 +155,7 @@ async def test_a_job_that_is_requeued_at_the_same_moment_is_deleted_or_whole(
     settings: Settings, idle_runtime: Runtime
 ) -> None:
     jobs = [await wordy(idle_runtime) for _ in range(20)]
-    idle_runtime.pruning.now = now = later(jobs[-1], DAY)
+    idle_runtime.database.clock.present = now = later(jobs[-1], DAY)
 
     async def requeue(job: Job) -> str | None:
         with contextlib.suppress(NotFoundError):
@@ -163,7 +163,7 @@ async def test_a_job_that_is_requeued_at_the_same_moment_is_deleted_or_whole(
         return None
 
     async with open_runtime(settings) as other:
-        other.pruning.now = now
+        other.database.clock.present = now
         prunings = [one.pruning.prune("default", State.FAILED, DAY, 100) for one in (idle_runtime, other)]
         requeued = {job_id for job_id in (await asyncio.gather(*map(requeue, jobs), *prunings))[:20] if job_id}
     assert await ids(idle_runtime) == requeued

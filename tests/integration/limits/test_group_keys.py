@@ -187,7 +187,7 @@ async def test_a_document_that_is_changed_while_it_is_taken_over_gets_no_old_key
     job_id = ObjectId()
     await idle_runtime.jobs.collection.insert_one({"_id": job_id, "type": "a", "meta": {"user": "ann"}})
     store = ExternalStore(idle_runtime.database)
-    [[read]] = [some async for some in store.found()]
+    [[read]] = [page async for page in store.pages()]
     await edit(idle_runtime, str(job_id), **{"meta.user": "bob"})
     new = idle_runtime.configs.of("default").fill(NewJob(type="a"))
     assert await store.adopt(read, new, 'meta.user="ann"', {}) is None

@@ -119,6 +119,6 @@ def test_a_platform_without_file_locks_is_refused(layout: DataLayout, monkeypatc
 
 def test_a_mongod_that_is_too_old_is_refused_and_named() -> None:
     status = {"pid": 7, "version": "5.0.9", "process": "/usr/bin/mongod"}
-    admin: Any = SimpleNamespace(command=lambda _command: status)
+    client: Any = SimpleNamespace(admin=SimpleNamespace(command=lambda _command: status))
     with pytest.raises(UnsuitableDatabaseError, match=r"/usr/bin/mongod is of version 5\.0\.9.*JOBQUEUE_MONGOD"):
-        start._is_writable(admin, RunningMongod(7, 1))
+        start._is_writable(client, RunningMongod(7, 1))

@@ -20,6 +20,7 @@ from jobqueue.domain.search.query import JobQuery
 from jobqueue.store import indexes
 from jobqueue.store.documents import documents, statements
 from jobqueue.store.indexes import DECLARED
+from jobqueue.store.mongo.clock import SERVER_NOW, Now
 from jobqueue.store.mongo.database import Database, new_id
 from jobqueue.store.work.claim_cursor import ClaimCursor
 from tests.support.plans import listing, stages
@@ -161,16 +162,16 @@ async def test_the_claim_indexes_hold_only_waiting_jobs(database: Database) -> N
     assert counts["outbox"] == 1
 
 
-@pytest.mark.parametrize("now", [NOW, statements.SERVER_NOW])
-async def test_promoting_looks_only_at_what_is_due(database: Database, now: statements.Now) -> None:
+@pytest.mark.parametrize("now", [NOW, SERVER_NOW])
+async def test_promoting_looks_only_at_what_is_due(database: Database, now: Now) -> None:
     update = {"q": statements.due(now), "u": statements.promote(), "multi": True}
     await explain(database, {"update": "jobs", "updates": [update]}, keys=WAITING + 1)
     search = {"find": "jobs", "filter": {"state": "delayed", "delayTil": {"$type": "date"}}, "sort": {"delayTil": 1}}
     await explain(database, search | {"limit": 1}, keys=2)
 
 
-@pytest.mark.parametrize("now", [NOW, statements.SERVER_NOW])
-async def test_reaping_looks_only_at_running_jobs(database: Database, now: statements.Now) -> None:
+@pytest.mark.parametrize("now", [NOW, SERVER_NOW])
+async def test_reaping_looks_only_at_running_jobs(database: Database, now: Now) -> None:
     search = {"find": "jobs", "filter": statements.expired(now, 60), "sort": {"resetAt": 1}, "limit": 100}
     await explain(database, search, keys=WAITING + 1)
 

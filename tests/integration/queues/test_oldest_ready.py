@@ -23,7 +23,6 @@ from jobqueue.services.insight.job_counts import JobCounts
 from jobqueue.services.insight.metrics import OTHERS, Metrics
 from jobqueue.store.documents import documents, queue_statements, statements
 from jobqueue.store.mongo.database import new_id
-from jobqueue.store.queues.job_counts import JobCountStore
 from tests.support.factories import ERROR, LONG_AGO, add, claimed_job, fail, job_in, succeed
 from tests.support.plans import explain
 
@@ -181,7 +180,7 @@ async def test_queues_that_are_not_told_apart_show_the_job_of_theirs_that_waits_
     await add(idle_runtime, queue="a")
     await add(idle_runtime, queue="b")
     await forgotten_job(idle_runtime)
-    job_counts = JobCounts(JobCountStore(idle_runtime.database), idle_runtime.figures, fresh=0)
+    job_counts = JobCounts(idle_runtime.figures, fresh=0)
     text = (await Metrics(job_counts, idle_runtime.database.clock).text(""))[0].decode()
     found = ages(text)
     assert set(found) == {"a", OTHERS}

@@ -180,7 +180,7 @@ async def test_a_job_that_was_deleted_is_not_made_again_by_a_slow_process(bench:
         await runtime.work.settle(claimed.job, claimed.token, Success(result=None))
         await runtime.outboxes.run_once()
     if way == "by retention":
-        runtime.pruning.now = datetime.now(UTC) + timedelta(minutes=1)
+        runtime.database.clock.present = datetime.now(UTC) + timedelta(minutes=1)
         assert await runtime.pruning.prune("default", State.SUCCESS, 1, 100) == (1, 1)
     assert await bench.jobs() == []
     await bench.scheduler._run(seen, bench.store.present)

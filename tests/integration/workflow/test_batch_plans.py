@@ -102,7 +102,7 @@ async def test_releasing_looks_only_at_the_jobs_that_wait(database: Database, po
     found = dependency_statements.waiting_for(CULPRIT, policies)
     update = {
         "q": found,
-        "u": dependency_statements.release([ObjectId(CULPRIT)], NOW),
+        "u": dependency_statements.release([ObjectId(CULPRIT)]),
         "multi": True,
         "hint": "dependents",
     }
@@ -110,7 +110,7 @@ async def test_releasing_looks_only_at_the_jobs_that_wait(database: Database, po
 
 
 async def test_looking_for_what_dead_processes_have_left_reads_nothing_else(database: Database) -> None:
-    overdue = addition_statements.overdue(NOW)
+    overdue = addition_statements.overdue()
     await explain(database, {"find": "batches", "filter": overdue, "hint": "outbox"}, keys=1)
     for collection in ("schedules", "operations"):
         waiting = {"find": collection, "filter": audit_statements.WAITING, "hint": audit_statements.INDEX}
@@ -118,9 +118,14 @@ async def test_looking_for_what_dead_processes_have_left_reads_nothing_else(data
 
 
 async def test_what_fell_because_of_a_job_is_found_among_what_fell(database: Database) -> None:
-    found = {"find": "jobs", "filter": dependency_statements.fallen(CULPRIT), "hint": "unmet", "sort": {"_id": 1}}
+    found = {
+        "find": "jobs",
+        "filter": dependency_statements.fallen([ObjectId(CULPRIT)]),
+        "hint": "unmet",
+        "sort": {"_id": 1},
+    }
     await explain(database, found, keys=3)
-    several = dependency_statements.fallen_because_of([ObjectId(CULPRIT), ObjectId()])
+    several = dependency_statements.fallen([ObjectId(CULPRIT), ObjectId()])
     await explain(database, {"find": "jobs", "filter": several}, keys=5)
 
 

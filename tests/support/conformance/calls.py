@@ -41,7 +41,7 @@ class Api:
             raise RuntimeError(answer.body["detail"])
 
     def results(self, parents: Iterable[dict[str, Any]]) -> list[Any]:
-        """Return the results of the jobs that a claim names, those too for which it had no room."""
+        """Return the results of the parents in a claim, also those without room in it."""
         whole = (self.get(parent["url"]).body if parent.get("omitted") else parent for parent in parents)
         return [parent["result"] for parent in whole]
 

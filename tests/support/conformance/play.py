@@ -1,8 +1,8 @@
-"""The little programs that jobs carry in their data, the same for every way to process them.
+"""Little programs in the data of jobs, the same for every way to process them.
 
 ``{"do": [["log", "hello"], ["progress", 40], ["hold"], ["result", {"width": 320}]]}`` is played as a generator: it
-yields what a way has to do in its own manner, and returns the result or raises how the job is to end. Standard library
-only: whatever processes a job may import it.
+yields the steps that each way does in its own manner, and returns the result or raises the end of the job. It uses the
+standard library only, so that every processor can import it.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class AgainError(Exception):
 
 
 class StoppedError(Exception):
-    """The way has told that the job is not wanted any more."""
+    """The way has stopped the job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """A directory by which a test and what runs its jobs see each other."""
+    """A directory by which a test and the processes of its jobs see each other."""
 
     path: Path
 
@@ -69,7 +69,7 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a way lets its program see of a job."""
+    """The fields of a job that a way shows to its program."""
 
     id: str
     data: dict[str, Any]
@@ -117,7 +117,7 @@ def play(job: Seen, ground: Ground) -> Game:
 
 
 def _steps(job: Seen, ground: Ground) -> Iterator[list[Any]]:
-    """Yield the steps of this run: those in ``once`` belong to the first that comes to them only."""
+    """Yield the steps of this run: a step in ``once`` belongs to the first run that reaches it."""
     for step in job.data["do"]:
         if step[0] != "once":
             yield step
@@ -175,7 +175,7 @@ async def pause() -> None:
 
 
 def _do(verb: str, words: list[Any], job: Seen) -> Any:
-    """Return the result that a step makes, or raise how it ends the job."""
+    """Return the result of a step, or raise the end of the job."""
     if verb in _ENDS:
         raise _ENDS[verb](*words)
     return _MAKERS[verb](job, *words)

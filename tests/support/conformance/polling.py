@@ -1,4 +1,4 @@
-"""Plays jobs by polling over HTTP, one at a time: claims with a wait, sends heartbeats, reports how it ended."""
+"""Plays jobs by polling over HTTP, one at a time: it claims with a wait, sends heartbeats and reports the end."""
 
 from __future__ import annotations
 

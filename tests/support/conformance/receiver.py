@@ -41,7 +41,7 @@ class Run:
         self._ground = Ground.here()
 
     async def decide(self) -> dict[str, Any]:
-        """Return what an answer says that decides about the job."""
+        """Return the reply that decides about the job."""
         try:
             result = await drive_async(play(self.job, self._ground), self.act)
         except DeadError as error:
@@ -56,7 +56,7 @@ class Run:
         return {"outcome": "success", "result": result}
 
     async def report(self) -> None:
-        """Play the job and say over the API how it ended."""
+        """Play the job and report its end over the API."""
         try:
             decided = await self.decide()
         except StoppedError:

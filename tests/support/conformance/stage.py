@@ -35,7 +35,7 @@ Job = dict[str, Any]
 
 
 def until(look: Callable[[], T], accept: Callable[[T], object]) -> T:
-    """Return what is seen as soon as it is acceptable."""
+    """Return the value of a look as soon as it is acceptable."""
     deadline = time.monotonic() + _LIMIT
     while True:
         seen = look()
@@ -46,7 +46,7 @@ def until(look: Callable[[], T], accept: Callable[[T], object]) -> T:
 
 
 class Stage:
-    """Everything that processes jobs, each way by several processes or by one, on a fresh database.
+    """All processes of jobs, one or several for each way, on a fresh database.
 
     Args:
         home: a directory of its own.
@@ -152,7 +152,7 @@ class Way:
     stage: Stage
 
     def new(self, *do: Any, data: dict[str, Any] | None = None, **fields: Any) -> Job:
-        """Return a job to be added that does this."""
+        """Return a new job with these steps."""
         return {"type": "play", "queue": self.name, "data": {"do": list(do), **(data or {})}, **fields}
 
     def add(self, *do: Any, data: dict[str, Any] | None = None, **fields: Any) -> str:
@@ -181,27 +181,27 @@ class Way:
         return self.ended(self.add(*do, **fields))
 
     def held(self, job_id: str) -> Job:
-        """Return the job when its program holds."""
+        """Return the job when its program waits at ``hold``."""
         until(lambda: self.stage.ground.has(job_id, "held"), bool)
         return self.get(job_id)
 
     def go(self, job_id: str) -> None:
-        """Let the program of a job go on."""
+        """Resume the program of a job."""
         self.stage.ground.mark(job_id, "go")
 
     def stopped(self, job_id: str) -> None:
-        """Wait until what runs the job has been told to stop."""
+        """Wait until the process of the job is told to stop."""
         until(lambda: self.stage.ground.has(job_id, "stopped"), bool)
 
     def lines(self, job_id: str) -> list[Job]:
         """Return all log lines."""
-        found: list[Job] = []
+        lines: list[Job] = []
         path = f"/v1/jobs/{job_id}/logs?limit=1000"
         page = self.stage.api.get(path).body
         while True:
-            found += page["items"]
+            lines += page["items"]
             if page["next"] is None:
-                return found
+                return lines
             page = self.stage.api.get(f"{path}&cursor={page['next']}").body
 
     def children(self, job_id: str) -> list[Job]:
@@ -209,14 +209,14 @@ class Way:
         return items
 
     def freeze(self, job: Job) -> None:
-        """Stop the process that has a job or, where that has handed it on, the receiver's heartbeats for it."""
+        """Stop the process of a job or, for an accepted webhook, the receiver's heartbeats for it."""
         if self.name == "accepted":
             self.stage.ground.mark(job["claim"]["token"], "frozen")
         else:
             self.stage.freeze(_pid(job))
 
     def thaw(self, job: Job) -> None:
-        """Let go on what `freeze` has stopped; takes the job as it was then."""
+        """Resume the process that `freeze` has stopped; takes the job as it was then."""
         if self.name == "accepted":
             self.stage.ground.clear(job["claim"]["token"], "frozen")
         else:

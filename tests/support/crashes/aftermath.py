@@ -1,4 +1,4 @@
-"""Looking at what is left to do, and at what came of it, while workers die and are replaced."""
+"""Look at open and ended jobs while workers die and are replaced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def work_off(workers: Mortals, is_done: Callable[[], Any]) -> None:
-    """Wait until all is done, while workers die and are replaced."""
+    """Wait until all jobs are done, while workers die and are replaced."""
 
     async def look() -> bool:
         workers.look_after()
@@ -38,4 +38,4 @@ async def unfinished(queue: JobQueue) -> int:
 
 async def documents(queue: JobQueue, search: dict[str, Any]) -> list[dict[str, Any]]:
     collection = (await queue.open()).jobs.collection
-    return [one async for one in collection.find(search, {"logs": 0, "data": 0})]
+    return [document async for document in collection.find(search, {"logs": 0, "data": 0})]

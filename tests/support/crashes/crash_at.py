@@ -105,14 +105,14 @@ async def seal(runtime: Runtime, _value: str) -> None:
 
 
 async def extend(runtime: Runtime, value: str) -> None:
-    """Add three jobs to the newest batch, with ids that follow from the value; its ``join`` is to wait for them."""
+    """Add three jobs to the newest batch, with ids that follow from the value; its ``join`` waits for them."""
     batch_id = (await runtime.batches.page())[0].batch.id
     [join] = (await runtime.listing.page(JobQuery(type="join", limit=1))).items
     members = [Member(job=NewJob(type="part"), ref=f"part{n}", blocks=(join.id,)) for n in range(3)]
     await runtime.batches.add(batch_id, members, first=value)
 
 
-CHANGES: Final = {one.__name__: one for one in (configure, schedule, unschedule, operate, stop, seal, extend)}
+CHANGES: Final = {role.__name__: role for role in (configure, schedule, unschedule, operate, stop, seal, extend)}
 
 
 async def change(url: str, name: str, role: str, value: str) -> None:

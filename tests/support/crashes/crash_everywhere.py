@@ -42,7 +42,7 @@ class Crash(BaseException):
 
 @dataclass(slots=True, kw_only=True)
 class Mortal:
-    """Whoever dies.
+    """A process that dies.
 
     Attributes:
         nth: the write at which that happens.
@@ -58,7 +58,7 @@ class Mortal:
     clients: list[Any] = field(default_factory=list)
 
     async def writes(self, call: Callable[[], Any], what: str) -> Any:
-        """Make a write, and die if it is the one."""
+        """Make a write, and die at the chosen one."""
         self.lives()
         self.seen += 1
         is_last = self.seen == self.nth
@@ -72,7 +72,7 @@ class Mortal:
         return answer
 
     def lives(self) -> None:
-        """Make sure that it lives.
+        """Check that the process lives.
 
         Raises:
             Crash: it does not.
@@ -89,7 +89,7 @@ class Reaping:
 
     @contextlib.contextmanager
     def watching(self, mortal: Mortal) -> Iterator[None]:
-        """Count the writes of somebody."""
+        """Count the writes of a process."""
         self._mortal = mortal
         try:
             yield
@@ -99,13 +99,13 @@ class Reaping:
     def of(self, client: Any) -> Mortal | None:
         """Return the mortal whose client this is."""
         # Two clients of one server are equal.
-        is_its = self._mortal is not None and any(one is client for one in self._mortal.clients)
+        is_its = self._mortal is not None and any(own is client for own in self._mortal.clients)
         return self._mortal if is_its else None
 
 
 @contextlib.contextmanager
 def reaping() -> Iterator[Reaping]:
-    """Give what watches the writes of all clients of this process."""
+    """Watch the writes of all clients of this process."""
     reaper = Reaping()
     with contextlib.ExitStack() as stack:
         for name in (*_WRITES, *_READS):
@@ -150,7 +150,7 @@ def _on_session(reaper: Reaping, real: Any, name: str) -> Any:
 
 @contextlib.asynccontextmanager
 async def process(settings: Settings, mortal: Mortal) -> AsyncIterator[Runtime]:
-    """Give the services of a mortal process; the indexes are there already."""
+    """Open the services of a mortal process; the indexes exist already."""
     client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(settings.mongo_url, uuidRepresentation="standard")
     runtime = Runtime(settings, Database(client, settings.db, settings.mongo_url or ""), None)
     mortal.clients.append(client)

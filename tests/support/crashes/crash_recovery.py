@@ -1,4 +1,4 @@
-"""The next process after a crash: it does what all loops do, works everything off, and says what is not as promised."""
+"""The next process after a crash: it runs all loops, works all jobs off, and reports broken promises."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def clear(runtime: Runtime) -> None:
 
 
 async def work_off(runtime: Runtime, bad: Collection[str] = ()) -> None:
-    """Run whatever can be claimed; jobs of some types fail."""
+    """Run all claimable jobs; jobs of some types fail."""
     await runtime.jobs.promote_due()
     for queue in QUEUES:
         while claimed := await runtime.work.claim(queue, None, worker="next"):
@@ -55,7 +55,7 @@ async def work_off(runtime: Runtime, bad: Collection[str] = ()) -> None:
 
 
 async def recover(runtime: Runtime) -> None:
-    """Do what the loops of a living process do within a minute or so, and work off what is left."""
+    """Run the loops of a living process for about a minute, and work off all jobs."""
     jobs = runtime.jobs.collection
     await runtime.configs.refresh()
     for _ in range(3):
@@ -84,19 +84,19 @@ async def recover(runtime: Runtime) -> None:
 
 
 async def violations(runtime: Runtime) -> list[str]:
-    """Say, a line each, what is not as it has to be in the end, whatever has happened."""
-    jobs = [one async for one in runtime.jobs.collection.find({"state": {"$exists": True}})]
-    states = {one["_id"]: one["state"] for one in jobs}
-    bad = [f"{one['type']} is {one['state']}" for one in jobs if one["state"] not in FINAL]
-    bad += [f"{one['type']} asks for {one['outbox']}" for one in jobs if "outbox" in one]
-    bad += [f"{one['type']} holds a slot" for one in jobs if "slots" in one]
-    for one in jobs:
-        culprits = [states.get(other) for other in one.get("dependsOn", [])]
-        if (one.get("error") or {}).get("kind") == "dependency" and set(culprits) <= {"success"}:
-            bad.append(f"{one['type']} fell because of {culprits}")
+    """Return a line for each broken promise."""
+    jobs = [job async for job in runtime.jobs.collection.find({"state": {"$exists": True}})]
+    states = {job["_id"]: job["state"] for job in jobs}
+    bad = [f"{job['type']} is {job['state']}" for job in jobs if job["state"] not in FINAL]
+    bad += [f"{job['type']} asks for {job['outbox']}" for job in jobs if "outbox" in job]
+    bad += [f"{job['type']} holds a slot" for job in jobs if "slots" in job]
+    for job in jobs:
+        culprits = [states.get(other) for other in job.get("dependsOn", [])]
+        if (job.get("error") or {}).get("kind") == "dependency" and set(culprits) <= {"success"}:
+            bad.append(f"{job['type']} fell because of {culprits}")
     # Each run of a job has children of its own.
-    runs = {one["_id"]: one["run"] + 1 for one in jobs}
-    children = Counter((one["parentId"], one["type"]) for one in jobs if one.get("parentId"))
+    runs = {job["_id"]: job["run"] + 1 for job in jobs}
+    children = Counter((job["parentId"], job["type"]) for job in jobs if job.get("parentId"))
     bad += [
         f"{kind} was born {count} times" for (mother, kind), count in children.items() if count > runs.get(mother, 1)
     ]
@@ -111,9 +111,9 @@ def _of_batch(batch: Mapping[str, Any], jobs: Collection[Mapping[str, Any]]) -> 
         bad.append(f"batch is {batch['state']} in generation {batch['generation']}")
     if "outbox" in batch:
         bad.append(f"batch asks for {batch['outbox']}")
-    members = {one["state"] for one in jobs if one.get("batchId") == batch["_id"]}
-    called = [one["callbackOf"] for one in jobs if (one.get("callbackOf") or {}).get("batchId") == batch["_id"]]
-    told = Counter((one["event"], one["generation"]) for one in called)
+    members = {job["state"] for job in jobs if job.get("batchId") == batch["_id"]}
+    called = [job["callbackOf"] for job in jobs if (job.get("callbackOf") or {}).get("batchId") == batch["_id"]]
+    told = Counter((callback["event"], callback["generation"]) for callback in called)
     bad += [f"callback {event} came {count} times" for event, count in told.items() if count > 1]
     verdict = "success" if members <= {"success"} else "failed"
     if batch["sealed"] and batch.get("verdict") != verdict:
@@ -130,9 +130,9 @@ def _of_batch(batch: Mapping[str, Any], jobs: Collection[Mapping[str, Any]]) -> 
 
 async def counts(runtime: Runtime) -> dict[str, int]:
     """Return how many jobs of each type there are."""
-    return dict(Counter([one["type"] async for one in runtime.jobs.collection.find({"state": {"$exists": True}})]))
+    return dict(Counter([job["type"] async for job in runtime.jobs.collection.find({"state": {"$exists": True}})]))
 
 
 async def let_time_pass(runtime: Runtime, job_id: str) -> None:
-    """Let a job have ended long ago."""
+    """Move the end of a job to long ago."""
     await runtime.jobs.collection.update_one({"_id": ObjectId(job_id)}, {"$set": {"endAt": LONG_AGO}})

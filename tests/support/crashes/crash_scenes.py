@@ -1,4 +1,4 @@
-"""What processes do that write more than once, and die meanwhile."""
+"""Scenes of processes that write more than once, and die meanwhile."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ ONCE = KeyedRequest(key="key", digest="digest")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What a process does that dies meanwhile.
+    """The work of a process that dies meanwhile.
 
     Attributes:
-        act: what it does.
-        before: how many jobs of each type there are in the end if it has done nothing.
-        after: how many if it has.
-        then: what is done after the crash besides what all loops do.
-        settled: only the latter may be in the end, as somebody goes on with it.
-        counted: it is known how many there are; otherwise that depends on when the process died.
+        act: the work.
+        before: the number of jobs of each type in the end, if the work was not begun.
+        after: the number if it was.
+        then: work after the crash, besides the loops.
+        settled: only ``after`` may be the end, as another process goes on with the work.
+        counted: the numbers are known; otherwise they depend on the write at which the process died.
     """
 
     act: Callable[[Runtime], Awaitable[object]]
@@ -61,7 +61,7 @@ def member(ref: str, *after: str, **fields: Any) -> Member:
 async def batch(runtime: Runtime, *members: Member, **fields: Any) -> tuple[str, dict[str, str]]:
     """Create a batch with callbacks; return its id and those of its jobs by their refs."""
     view, added = await runtime.batches.create(NewBatch(members=members, **(CALLBACKS | fields)))
-    return view.batch.id, {one.ref: one.id for one in added if one.ref}
+    return view.batch.id, {entry.ref: entry.id for entry in added if entry.ref}
 
 
 async def fallen(runtime: Runtime) -> tuple[str, dict[str, str]]:
@@ -78,43 +78,43 @@ REPAIRED = MEMBERS | {"complete": 2, "failure": 1, "success": 1}
 
 async def adding(_: Runtime) -> Scene:
     new = job("a", on_complete=job("kid"), on_success_delete=True)
-    return Scene(act=lambda one: one.producer.add(new), before={}, after={"kid": 1})
+    return Scene(act=lambda victim: victim.producer.add(new), before={}, after={"kid": 1})
 
 
 async def adding_what_depends_on_a_failure(runtime: Runtime) -> Scene:
     bad = await fail(runtime, await _running(runtime, "bad"))
     new = job("a", depends_on=(bad.id,), on_failure=job("kid"))
-    return Scene(act=lambda one: one.producer.add(new), before={"bad": 1}, after={"bad": 1, "a": 1, "kid": 1})
+    return Scene(act=lambda victim: victim.producer.add(new), before={"bad": 1}, after={"bad": 1, "a": 1, "kid": 1})
 
 
 async def adding_many(runtime: Runtime) -> Scene:
     done = await succeed(runtime, await _running(runtime, "done"))
     new = [job("a"), job("b", depends_on=(done.id,)), job("c", key="k")]
     after = {"done": 1, "a": 1, "b": 1, "c": 1}
-    return Scene(act=lambda one: one.producer.add_all(new), before={"done": 1}, after=after)
+    return Scene(act=lambda victim: victim.producer.add_all(new), before={"done": 1}, after=after)
 
 
 async def adding_once(runtime: Runtime) -> Scene:
     done = await succeed(runtime, await _running(runtime, "done"))
     new = job("a", depends_on=(done.id,))
 
-    async def again(one: Runtime) -> None:
-        await one.database.collection("idempotency").update_many({}, {"$set": {"busyTil": LONG_AGO}})
-        await one.idempotency.add(ONCE, new)
+    async def again(survivor: Runtime) -> None:
+        await survivor.database.collection("idempotency").update_many({}, {"$set": {"busyTil": LONG_AGO}})
+        await survivor.idempotency.add(ONCE, new)
 
     after = {"done": 1, "a": 1}
-    return Scene(act=lambda one: one.idempotency.add(ONCE, new), before={}, after=after, then=again, settled=True)
+    return Scene(act=lambda victim: victim.idempotency.add(ONCE, new), before={}, after=after, then=again, settled=True)
 
 
 async def creating_a_batch_once(_: Runtime) -> Scene:
     new = NewBatch(members=[member("a"), member("b", "a")], **CALLBACKS)
 
-    async def again(one: Runtime) -> None:
-        await one.database.collection("idempotency").update_many({}, {"$set": {"busyTil": LONG_AGO}})
-        await one.idempotency.create_batch(ONCE, new)
+    async def again(survivor: Runtime) -> None:
+        await survivor.database.collection("idempotency").update_many({}, {"$set": {"busyTil": LONG_AGO}})
+        await survivor.idempotency.create_batch(ONCE, new)
 
     after = {"a": 1, "b": 1, "complete": 1, "success": 1}
-    act = lambda one: one.idempotency.create_batch(ONCE, new)  # noqa: E731 - as in the other scenes
+    act = lambda victim: victim.idempotency.create_batch(ONCE, new)  # noqa: E731 - as in the other scenes
     return Scene(act=act, before={}, after=after, then=again, settled=True)
 
 
@@ -123,23 +123,23 @@ async def creating_a_batch(runtime: Runtime) -> Scene:
     members = [member("a", depends_on=(done.id,)), member("b", "a")]
     new = NewBatch(members=members, **CALLBACKS)
     after = {"done": 1, "a": 1, "b": 1, "complete": 1, "success": 1}
-    return Scene(act=lambda one: one.batches.create(new), before={"done": 1}, after=after)
+    return Scene(act=lambda victim: victim.batches.create(new), before={"done": 1}, after=after)
 
 
 async def creating_an_empty_batch(_: Runtime) -> Scene:
     return Scene(
-        act=lambda one: one.batches.create(NewBatch(**CALLBACKS)), before={}, after={"complete": 1, "success": 1}
+        act=lambda victim: victim.batches.create(NewBatch(**CALLBACKS)), before={}, after={"complete": 1, "success": 1}
     )
 
 
 async def adding_to_a_batch(runtime: Runtime) -> Scene:
     batch_id, ids = await batch(runtime, member("a"), member("b", "a"))
 
-    async def act(one: Runtime) -> None:
-        running = await claim(one)
+    async def act(victim: Runtime) -> None:
+        running = await claim(victim)
         more = [Member(job=job("n"), ref="n", blocks=(ids["b"],))]
-        await one.batches.add(batch_id, more, token=running.token)
-        await succeed(one, running)
+        await victim.batches.add(batch_id, more, token=running.token)
+        await succeed(victim, running)
 
     # Whoever runs a job and dies has used an attempt up: there is only one.
     fell = {"a": 1, "b": 1, "complete": 1, "failure": 1}
@@ -150,30 +150,30 @@ async def sealing(runtime: Runtime) -> Scene:
     batch_id, _ = await batch(runtime, member("a"), sealed=False)
     await work_off(runtime)
     return Scene(
-        act=lambda one: one.batches.seal(batch_id), before={"a": 1}, after={"a": 1, "complete": 1, "success": 1}
+        act=lambda victim: victim.batches.seal(batch_id), before={"a": 1}, after={"a": 1, "complete": 1, "success": 1}
     )
 
 
 async def requeuing_a_batch(runtime: Runtime) -> Scene:
     batch_id, _ = await fallen(runtime)
-    return Scene(act=lambda one: one.batches.requeue(batch_id), before=FAILED, after=REPAIRED)
+    return Scene(act=lambda victim: victim.batches.requeue(batch_id), before=FAILED, after=REPAIRED)
 
 
 async def requeuing_a_batch_whose_job_ends_meanwhile(runtime: Runtime) -> Scene:
     batch_id, _ = await batch(runtime, member("a"))
     await work_off(runtime, {"a"})
 
-    async def act(one: Runtime) -> None:
-        store = one.outboxes._restarts._store
+    async def act(victim: Runtime) -> None:
+        store = victim.outboxes._restarts._store
         real = store.waiting
 
         async def waiting(started: Any) -> list[str]:
-            found = await real(started)
+            ids = await real(started)
             await work_off(runtime)
-            return found
+            return ids
 
         store.waiting = waiting  # type: ignore[assignment,method-assign]
-        await one.batches.requeue(batch_id)
+        await victim.batches.requeue(batch_id)
 
     before = {"a": 1, "complete": 1, "failure": 1}
     return Scene(act=act, before=before, after=before | {"complete": 2, "success": 1})
@@ -184,7 +184,7 @@ async def requeuing_a_batch_that_is_well_with_callbacks(runtime: Runtime) -> Sce
     await work_off(runtime)
     before = {"a": 1, "complete": 1, "success": 1}
     return Scene(
-        act=lambda one: one.batches.requeue(batch_id, callbacks=True),
+        act=lambda victim: victim.batches.requeue(batch_id, callbacks=True),
         before=before,
         after=before | {"complete": 2, "success": 2},
     )
@@ -192,16 +192,16 @@ async def requeuing_a_batch_that_is_well_with_callbacks(runtime: Runtime) -> Sce
 
 async def requeuing_one_job_of_a_batch(runtime: Runtime) -> Scene:
     _, ids = await fallen(runtime)
-    return Scene(act=lambda one: one.manager.requeue(ids["a"]), before=FAILED, after=REPAIRED)
+    return Scene(act=lambda victim: victim.manager.requeue(ids["a"]), before=FAILED, after=REPAIRED)
 
 
 async def requeuing_one_job_of_a_batch_and_running_it(runtime: Runtime) -> Scene:
     _, ids = await batch(runtime, member("a"), member("b", "a", on_failure=job("kid")))
     await work_off(runtime, {"a"})
 
-    async def act(one: Runtime) -> None:
-        await one.manager.requeue(ids["a"])
-        await work_off(one)
+    async def act(victim: Runtime) -> None:
+        await victim.manager.requeue(ids["a"])
+        await work_off(victim)
 
     before = {"a": 1, "b": 1, "kid": 1, "complete": 1, "failure": 1}
     return Scene(act=act, before=before, after={}, counted=False)
@@ -214,7 +214,7 @@ async def requeuing_a_job_that_others_outside_fell_with(runtime: Runtime) -> Sce
     await work_off(runtime, {"bad"})
     before = {"bad": 1, "other": 1, "a": 1, "b": 1, "complete": 1, "failure": 1}
     return Scene(
-        act=lambda one: one.manager.requeue(bad.id), before=before, after=before | {"complete": 2, "success": 1}
+        act=lambda victim: victim.manager.requeue(bad.id), before=before, after=before | {"complete": 2, "success": 1}
     )
 
 
@@ -222,7 +222,7 @@ async def an_operation_that_requeues(runtime: Runtime) -> Scene:
     await batch(runtime, member("a"), member("b"), member("c", "b"), member("d"))
     await work_off(runtime, {"a", "b"})
     new = NewOperation(action=Action.REQUEUE, by=BY, filter={"type": {"$in": ["a", "b"]}})
-    return Scene(act=lambda one: _operate(one, new), before=FAILED, after=REPAIRED)
+    return Scene(act=lambda victim: _operate(victim, new), before=FAILED, after=REPAIRED)
 
 
 async def an_operation_that_kills(runtime: Runtime) -> Scene:
@@ -230,7 +230,7 @@ async def an_operation_that_kills(runtime: Runtime) -> Scene:
     new = NewOperation(action=Action.KILL, by=BY, filter={"type": {"$in": ["a", "c"]}})
     members = {"a": 1, "b": 1, "c": 1}
     return Scene(
-        act=lambda one: _operate(one, new),
+        act=lambda victim: _operate(victim, new),
         before=members | {"complete": 1, "success": 1},
         after=members | {"complete": 1, "failure": 1},
     )
@@ -239,14 +239,14 @@ async def an_operation_that_kills(runtime: Runtime) -> Scene:
 async def an_operation_that_deletes(runtime: Runtime) -> Scene:
     await batch(runtime, member("a"), member("b", "a"), member("c"))
     new = NewOperation(action=Action.DELETE, by=BY, filter={"type": "a"})
-    return Scene(act=lambda one: _operate(one, new), before={}, after={}, counted=False)
+    return Scene(act=lambda victim: _operate(victim, new), before={}, after={}, counted=False)
 
 
 async def killing_a_job(runtime: Runtime) -> Scene:
     _, ids = await batch(runtime, member("a", on_failure=job("kid")), member("b", "a"), member("c", "b"))
     members = {"a": 1, "b": 1, "c": 1}
     return Scene(
-        act=lambda one: one.manager.kill(ids["a"]),
+        act=lambda victim: victim.manager.kill(ids["a"]),
         before=members | {"complete": 1, "success": 1},
         after=members | {"kid": 1, "complete": 1, "failure": 1},
     )
@@ -254,24 +254,24 @@ async def killing_a_job(runtime: Runtime) -> Scene:
 
 async def killing_a_batch(runtime: Runtime) -> Scene:
     batch_id, _ = await batch(runtime, member("a"), member("b", "a"), member("c"))
-    return Scene(act=lambda one: one.batches.kill_all(batch_id), before={}, after={}, counted=False)
+    return Scene(act=lambda victim: victim.batches.kill_all(batch_id), before={}, after={}, counted=False)
 
 
 async def deleting_a_job(runtime: Runtime) -> Scene:
     _, ids = await batch(runtime, member("a", delay=3600), member("b", "a"))
-    return Scene(act=lambda one: one.manager.delete(ids["a"]), before={}, after={}, counted=False)
+    return Scene(act=lambda victim: victim.manager.delete(ids["a"]), before={}, after={}, counted=False)
 
 
 async def deleting_a_queue(runtime: Runtime) -> Scene:
     await batch(runtime, member("a", on_failure=job("kid", queue="other")), member("b", "a"), member("c"))
     await claim(runtime)
 
-    async def act(one: Runtime) -> None:
-        await one.queues.delete("default", force=True)
+    async def act(victim: Runtime) -> None:
+        await victim.queues.delete("default", force=True)
 
-    async def again(one: Runtime) -> None:
+    async def again(survivor: Runtime) -> None:
         with contextlib.suppress(NotFoundError):
-            await act(one)
+            await act(survivor)
 
     # It stays paused until somebody deletes it again.
     return Scene(act=act, before={}, after={}, then=again, counted=False)
@@ -280,8 +280,8 @@ async def deleting_a_queue(runtime: Runtime) -> Scene:
 async def failing(runtime: Runtime) -> Scene:
     await batch(runtime, member("a", on_failure=job("kid")), member("b", "a"), member("c", "b"))
 
-    async def act(one: Runtime) -> None:
-        await fail(one, await claim(one))
+    async def act(victim: Runtime) -> None:
+        await fail(victim, await claim(victim))
 
     fell = {"a": 1, "b": 1, "c": 1, "kid": 1, "complete": 1, "failure": 1}
     return Scene(act=act, before={"a": 1, "b": 1, "c": 1, "complete": 1, "success": 1}, after=fell)
@@ -292,11 +292,11 @@ async def succeeding(runtime: Runtime) -> Scene:
     await batch(runtime, member("a", on_complete=job("kid"), on_success_delete=True, **runs), member("b", "a"))
     await runtime.queues.patch("default", {"concurrency": 1})
 
-    async def act(one: Runtime) -> None:
-        await one.configs.refresh()
-        running = await claim(one)
-        await one.work.report(running.job, running.token, lines=[("line", None)] * 250)
-        await one.work.settle(running.job, running.token, Success())
+    async def act(victim: Runtime) -> None:
+        await victim.configs.refresh()
+        running = await claim(victim)
+        await victim.work.report(running.job, running.token, lines=[("line", None)] * 250)
+        await victim.work.settle(running.job, running.token, Success())
 
     after = {"b": 1, "kid": 1, "complete": 1, "success": 1}
     return Scene(act=act, before=after, after=after)
@@ -306,7 +306,7 @@ async def a_tick_of_a_schedule(runtime: Runtime) -> Scene:
     schedule = Schedule(name="s", job=job("tick"), recurrence=Every(seconds=86_400), missed="one")
     await runtime.schedules.put(schedule)
     await runtime.database.collection("schedules").update_one({"_id": "s"}, {"$set": {"nextAt": LONG_AGO}})
-    return Scene(act=lambda one: one.scheduler.run_once(), before={}, after={"tick": 1}, settled=True)
+    return Scene(act=lambda victim: victim.scheduler.run_once(), before={}, after={"tick": 1}, settled=True)
 
 
 async def adopting(runtime: Runtime) -> Scene:
@@ -319,7 +319,7 @@ async def adopting(runtime: Runtime) -> Scene:
     ]
     await runtime.jobs.collection.insert_many(documents)
     after = {"done": 1, "a": 1, "b": 1, "c": 1, "d": 1, "kid": 1}
-    return Scene(act=lambda one: one.adopter.run_once(), before={}, after=after, settled=True)
+    return Scene(act=lambda victim: victim.adopter.run_once(), before={}, after=after, settled=True)
 
 
 async def pruning(runtime: Runtime) -> Scene:
@@ -329,9 +329,9 @@ async def pruning(runtime: Runtime) -> Scene:
         await runtime.work.report(running.job, running.token, lines=[("line", None)] * 250)
         await let_time_pass(runtime, (await succeed(runtime, running)).id)
 
-    async def act(one: Runtime) -> None:
-        await one.configs.refresh()
-        await Pruner(one.configs, one.pruning).run_once()
+    async def act(victim: Runtime) -> None:
+        await victim.configs.refresh()
+        await Pruner(victim.configs, victim.pruning).run_once()
 
     return Scene(act=act, before={}, after={}, settled=True)
 

@@ -24,5 +24,5 @@ def table(name: str) -> list[list[str]]:
 
 
 def names(cell: str) -> list[str]:
-    """Return what is marked as code in a cell."""
+    """Return the code in a cell."""
     return re.findall(r"`([^`]*)`", cell)

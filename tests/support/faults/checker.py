@@ -1,4 +1,4 @@
-"""What was lost, doubled or exceeded, by the journals of the workers and the database alone."""
+"""Lost and doubled jobs and exceeded limits, by the journals of the workers and the database alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Findings:
-    """Ids of jobs that are not as they must be, and figures."""
+    """Ids of jobs that break a promise, and figures."""
 
     lost: set[str] = field(default_factory=set)
     unconfirmed: set[str] = field(default_factory=set)
@@ -35,7 +35,7 @@ class Findings:
     late: int = 0
 
     def violations(self) -> dict[str, Any]:
-        """Return what must not be, and is."""
+        """Return the broken promises with their numbers."""
         wrong = {
             "lost": self.lost,
             "acknowledged completions lost": self.unconfirmed,
@@ -44,10 +44,10 @@ class Findings:
             "children doubled": self.children_doubled,
             "slots left": self.slots_left,
         }
-        return {what: found for what, found in wrong.items() if found}
+        return {what: count for what, count in wrong.items() if count}
 
     def report(self, figures: Figures) -> None:
-        """Hand the figures on."""
+        """Pass the figures on."""
         sums = {
             "jobs": self.jobs,
             "runs": self.runs,
@@ -64,39 +64,43 @@ class Findings:
 
 
 def examine(jobs: Collection[dict[str, Any]], died: Mapping[Path, int | None]) -> Findings:
-    """Compare the journals with the database when nothing is left to do.
+    """Compare the journals with the database when all jobs are done.
 
     Args:
         jobs: the collection.
         died: the journals, and when their processes were killed.
     """
     entries = [entry for path in died for entry in journals.entries(path)]
-    documents = {str(one["_id"]): one for one in jobs.find({}, {"logs": 0, "data": 0})}
+    documents = {str(document["_id"]): document for document in jobs.find({}, {"logs": 0, "data": 0})}
     started = {entry.token for entry in entries if entry.what == "start"}
-    found = Findings(jobs=len(documents), runs=len(journals.runs(died)))
-    found.lost = {entry.job_id for entry in entries if entry.what == "added"} - documents.keys()
-    born = Counter(str(one["parentId"]) for one in documents.values() if one.get("parentId"))
-    for job_id, one in documents.items():
-        outcomes = [attempt["outcome"] for attempt in one["history"]]
-        if one["state"] != "success":
-            found.lost.add(job_id)
+    findings = Findings(jobs=len(documents), runs=len(journals.runs(died)))
+    findings.lost = {entry.job_id for entry in entries if entry.what == "added"} - documents.keys()
+    born = Counter(str(document["parentId"]) for document in documents.values() if document.get("parentId"))
+    for job_id, document in documents.items():
+        outcomes = [attempt["outcome"] for attempt in document["history"]]
+        if document["state"] != "success":
+            findings.lost.add(job_id)
         if outcomes.count("success") > 1:
-            found.doubled.add(job_id)
-        if one.get("onComplete") and born[job_id] == 0:
-            found.children_missing.add(job_id)
+            findings.doubled.add(job_id)
+        if document.get("onComplete") and born[job_id] == 0:
+            findings.children_missing.add(job_id)
         if born[job_id] > 1:
-            found.children_doubled.add(job_id)
-        found.run_again += len(outcomes) > 1
-        found.late += sum("late" in attempt for attempt in one["history"])
-        found.orphans += sum(
-            attempt["outcome"] in {"hanging", "crash"} and attempt["token"] not in started for attempt in one["history"]
+            findings.children_doubled.add(job_id)
+        findings.run_again += len(outcomes) > 1
+        findings.late += sum("late" in attempt for attempt in document["history"])
+        findings.orphans += sum(
+            attempt["outcome"] in {"hanging", "crash"} and attempt["token"] not in started
+            for attempt in document["history"]
         )
-        found.slots_left += "slots" in one
+        findings.slots_left += "slots" in document
     good = {
-        attempt["token"] for one in documents.values() for attempt in one["history"] if attempt["outcome"] == "success"
+        attempt["token"]
+        for document in documents.values()
+        for attempt in document["history"]
+        if attempt["outcome"] == "success"
     }
-    found.unconfirmed = {entry.job_id for entry in entries if entry.what == "ack" and entry.token not in good}
-    return found
+    findings.unconfirmed = {entry.job_id for entry in entries if entry.what == "ack" and entry.token not in good}
+    return findings
 
 
 def worst_window(moments: Iterable[datetime], seconds: float) -> int:

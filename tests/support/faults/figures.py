@@ -1,4 +1,4 @@
-"""What a run of the fault tests has done and found, gathered over all tests for a report."""
+"""Figures of all fault tests of a run, for a report."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Figures:
         self._faults[kind] += number
 
     def most(self, what: str, number: float) -> None:
-        """Note a value of which the worst counts."""
+        """Note a value; the largest one counts."""
         self._most[what] = max(number, self._most.get(what, number))
 
     def recovered(self, seconds: float) -> None:
-        """Note how long it took from a new primary until the first job was done."""
+        """Note the seconds from a new primary to the first done job."""
         self._recoveries.append(seconds)
 
     def save(self) -> None:
-        """Write them down."""
+        """Write the figures to the file."""
         path = os.environ.get("FAULTS_FIGURES")
         if path:
             with Path(path).open("a") as file:
@@ -50,10 +50,10 @@ def total(path: Path) -> dict[str, Any]:
     most: dict[str, float] = {}
     recoveries: list[float] = []
     for line in path.read_text().splitlines() if path.exists() else ():
-        one = json.loads(line)
-        counts.update(one["_counts"])
-        faults.update(one["_faults"])
-        recoveries += one["_recoveries"]
-        for what, number in one["_most"].items():
+        figures = json.loads(line)
+        counts.update(figures["_counts"])
+        faults.update(figures["_faults"])
+        recoveries += figures["_recoveries"]
+        for what, number in figures["_most"].items():
             most[what] = max(number, most.get(what, number))
     return {"counts": counts, "faults": faults, "most": most, "recoveries": sorted(recoveries)}

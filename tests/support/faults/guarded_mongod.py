@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from jobqueue.store.embedded.mongod_binary import find_mongod
+from tests.support.faults.replica_set import free_ports, start_mongod
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
 _PASSWORD: Final = "correct-horse"  # noqa: S105 - a test's own
@@ -33,19 +30,8 @@ class GuardedMongod:
         key = directory / "key"
         key.write_text("aKeyOfSomeLength")
         key.chmod(0o600)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        explicit = os.environ.get("JOBQUEUE_MONGOD")
-        command = [
-            str(find_mongod(Path(explicit) if explicit else None)),
-            *("--replSet", "guarded", "--keyFile", str(key)),
-            *("--dbpath", str(directory), "--logpath", str(directory / "mongod.log")),
-            *("--bind_ip", "127.0.0.1", "--port", str(self._port), "--nounixsocket"),
-            *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "100"),
-            *("--setParameter", "diagnosticDataCollectionEnabled=false"),
-        ]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        [self._port] = free_ports(1)
+        self._process = start_mongod(directory, self._port, "--replSet", "guarded", "--keyFile", str(key))
 
     def __enter__(self) -> Self:
         try:

@@ -1,4 +1,4 @@
-"""What worker processes write down of the jobs they ran, each in a file of its own, and what follows from it.
+"""Journals in which worker processes note the jobs they ran, each in a file of its own, and their evaluation.
 
 A line is what happened, a job's id, the token of the claim (``-`` if there is none) and nanoseconds of the steady clock
 that all processes of this machine share: ``start``, ``end``, ``ack`` when a success was acknowledged to a worker that
@@ -52,7 +52,7 @@ class Run:
 
 
 def entries(path: Path) -> list[Entry]:
-    """Return what a process has written down so far."""
+    """Return the entries of a process so far."""
     if not path.exists():
         return []
     # A process that is killed while it writes leaves half a line.
@@ -68,7 +68,7 @@ def runs(died: Mapping[Path, int | None]) -> list[Run]:
     Args:
         died: the journals, and when their processes were killed.
     """
-    found: list[Run] = []
+    runs: list[Run] = []
     for path, at_death in died.items():
         begun: dict[tuple[str, str], int] = {}
         for entry in entries(path):
@@ -76,15 +76,15 @@ def runs(died: Mapping[Path, int | None]) -> list[Run]:
             if entry.what == "start":
                 begun[key] = entry.at
             elif entry.what == "end" and key in begun:
-                found.append(Run(*key, begun.pop(key), entry.at))
+                runs.append(Run(*key, begun.pop(key), entry.at))
         end = time.monotonic_ns() if at_death is None else at_death
-        found += [Run(*key, began, end) for key, began in begun.items()]
-    return found
+        runs += [Run(*key, began, end) for key, began in begun.items()]
+    return runs
 
 
-def most_at_a_time(found: Iterable[Run], *, since: int = 0) -> int:
+def most_at_a_time(runs: Iterable[Run], *, since: int = 0) -> int:
     """Return how many runs overlapped at most, from a moment on."""
-    kept = list(found)
+    kept = list(runs)
     # An end and a beginning at the same nanosecond do not overlap.
     edges = sorted([(run.ended, -1) for run in kept] + [(run.began, 1) for run in kept])
     now = most = 0
@@ -95,9 +95,9 @@ def most_at_a_time(found: Iterable[Run], *, since: int = 0) -> int:
     return most
 
 
-def overlaps(found: Iterable[Run]) -> int:
-    """Return how many jobs were run by two at the same time."""
+def overlaps(runs: Iterable[Run]) -> int:
+    """Return the number of jobs that two workers ran at the same time."""
     by_job: dict[str, list[Run]] = {}
-    for run in found:
+    for run in runs:
         by_job.setdefault(run.job_id, []).append(run)
     return sum(most_at_a_time(each) > 1 for each in by_job.values())

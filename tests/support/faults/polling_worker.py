@@ -1,6 +1,6 @@
-"""A worker that polls over HTTP and writes down what it does: python -m … JOURNAL QUEUE URL [URL …].
+"""A worker that polls over HTTP and notes its jobs in a journal: python -m … JOURNAL QUEUE URL [URL …].
 
-It goes from one server to the next when one does not answer, and reports until it gets an answer.
+It goes on to the next server when a server does not answer, and reports until it gets an answer.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ async def poll(path: Path, queue: str, urls: list[str]) -> None:
         pollers = [asyncio.create_task(Poller(journal, queue, urls, session).run()) for _ in range(PLACES)]
         journal.note("ready")
         await stop.wait()
-        for one in pollers:
-            one.cancel()
+        for poller in pollers:
+            poller.cancel()
         await asyncio.gather(*pollers, return_exceptions=True)
 
 

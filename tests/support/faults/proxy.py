@@ -60,20 +60,20 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """The URL of the one node behind it: whoever knows the others would go round it."""
+        """The URL of the one node behind it: a client that knows the others would bypass the proxy."""
         return f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
 
     def freeze(self) -> None:
-        """Let nothing through any more; connections stay, and new ones are taken and get no answer."""
+        """Hold all bytes back; connections stay, and new ones get no answer."""
         self._flows.clear()
         self.faults["frozen"] += 1
 
     def thaw(self) -> None:
-        """Let through what was held back, and what comes."""
+        """Pass on the bytes that were held back, and all others."""
         self._flows.set()
 
     def cut(self) -> None:
-        """Cut all connections that there are."""
+        """Cut all connections."""
         self.faults["cut"] += len(self._writers) // 2
         for writer in list(self._writers):
             writer.transport.abort()

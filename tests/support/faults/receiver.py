@@ -1,4 +1,4 @@
-"""A webhook receiver that writes down what it is sent: python -m … JOURNAL PORT."""
+"""A webhook receiver that notes its jobs in a journal: python -m … JOURNAL PORT."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Node:
         return self._process.pid
 
     def files(self) -> list[Path]:
-        """Return where its data lie."""
+        """Return the files of its data."""
         return [path for path in self._directory.rglob("*") if path.is_file()]
 
     def start(self, *, restore_signals: bool = True) -> None:
@@ -70,43 +70,26 @@ class Node:
             restore_signals: let it begin with no signal ignored.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
-        parameters = {
-            "enableTestCommands": "1",
-            "diagnosticDataCollectionEnabled": "false",
-            "minSnapshotHistoryWindowInSeconds": "0",
-        }
-        explicit = os.environ.get("JOBQUEUE_MONGOD")
-        command = [
-            str(find_mongod(Path(explicit) if explicit else None)),
-            *("--replSet", "faults"),
-            *("--dbpath", str(self._directory)),
-            *("--bind_ip", "127.0.0.1"),
-            *("--port", str(self.port)),
-            *("--logpath", str(self._directory / "mongod.log")),
-            "--logappend",
-            "--nounixsocket",
-            *("--wiredTigerCacheSizeGB", "0.25"),
-            *("--oplogSize", "100"),
-            *(word for name, value in parameters.items() for word in ("--setParameter", f"{name}={value}")),
-        ]
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, restore_signals=restore_signals
+        parameters = {"enableTestCommands": "1", "minSnapshotHistoryWindowInSeconds": "0"}
+        options = [word for name, value in parameters.items() for word in ("--setParameter", f"{name}={value}")]
+        self._process = start_mongod(
+            self._directory, self.port, "--replSet", "faults", *options, restore_signals=restore_signals
         )
         self._stopped = False
 
     def kill(self) -> None:
-        """Kill it; it gets no chance to do anything about it."""
+        """Kill it without a chance to clean up."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
 
     def freeze(self) -> None:
-        """Stop it where it is, as a host does that hangs."""
+        """Suspend it, as a host that hangs."""
         self._signal(signal.SIGSTOP)
         self._stopped = True
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         self._signal(signal.SIGCONT)
         self._stopped = False
 
@@ -120,14 +103,14 @@ class Node:
 
     @contextlib.contextmanager
     def direct(self) -> Iterator[MongoClient[Document]]:
-        """Give a client of this node alone."""
+        """Open a client of this node alone."""
         with MongoClient[Document](
             "127.0.0.1", self.port, directConnection=True, serverSelectionTimeoutMS=20_000
         ) as client:
             yield client
 
     def hello(self) -> Document | None:
-        """Return what it says of itself, or ``None`` if it does not answer at once."""
+        """Return its ``hello``, or ``None`` if it does not answer at once."""
         if not self.is_running or self._stopped:
             return None
         try:
@@ -151,7 +134,7 @@ class ReplicaSet:
 
     def __init__(self, directory: Path, nodes: int = 1) -> None:
         self._directory = directory
-        self.nodes = [Node(directory / f"node{number}", port) for number, port in enumerate(_free_ports(nodes))]
+        self.nodes = [Node(directory / f"node{number}", port) for number, port in enumerate(free_ports(nodes))]
 
     def __enter__(self) -> Self:
         try:
@@ -197,7 +180,7 @@ class ReplicaSet:
         return [node for node in self.nodes if node is not primary]
 
     def wait_all(self, *, steady: float = _STEADY_SECONDS) -> None:
-        """Wait until all members are well, and have been for a moment."""
+        """Wait until all members have been well for a moment."""
         since = time.monotonic()
 
         def are_well() -> bool:
@@ -245,17 +228,33 @@ class ReplicaSet:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
+def start_mongod(directory: Path, port: int, *options: str, restore_signals: bool = True) -> subprocess.Popen[bytes]:
+    """Start a mongod of little memory on a port of the loopback address."""
+    explicit = os.environ.get("JOBQUEUE_MONGOD")
+    command = [
+        str(find_mongod(Path(explicit) if explicit else None)),
+        *("--dbpath", str(directory), "--logpath", str(directory / "mongod.log"), "--logappend"),
+        *("--bind_ip", "127.0.0.1", "--port", str(port), "--nounixsocket"),
+        *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "100"),
+        *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        *options,
+    ]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, restore_signals=restore_signals
+    )
+
+
 def _wait(look: Callable[[], T | None], trouble: str) -> T:
     until = time.monotonic() + _LIMIT
     while time.monotonic() < until:
-        if found := look():
-            return found
+        if seen := look():
+            return seen
         time.sleep(0.05)
     raise TimeoutError(trouble)
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody uses; all are taken at once, so that they differ."""
+def free_ports(count: int) -> list[int]:
+    """Return free ports; all are taken at once, so that they differ."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

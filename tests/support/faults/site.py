@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from tests.support.faults import journals
+from tests.support.faults.replica_set import free_ports
 from tests.support.unmeasured import environment
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ note("end")
 
 @dataclass(frozen=True, slots=True)
 class Vital:
-    """How much of the machine a process uses."""
+    """The resources that a process uses."""
 
     memory: int
     files: int
@@ -46,7 +46,7 @@ class Vital:
 
 
 class Site:
-    """All processes, for the time of a block; those that are killed are started again.
+    """All processes, for the time of a block; killed ones are started again.
 
     Args:
         directory: for journals and logs.
@@ -56,7 +56,7 @@ class Site:
     def __init__(self, directory: Path, url: str) -> None:
         self.directory = directory
         self._url = url
-        self._ports = _free_ports(3)
+        self._ports = free_ports(3)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._journals: dict[Path, int | None] = {}
         self._numbers: dict[str, int] = {}
@@ -73,15 +73,15 @@ class Site:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for one in self._processes.values():
-            one.send_signal(signal.SIGCONT)
-            one.terminate()
-        for one in self._processes.values():
+        for process in self._processes.values():
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in self._processes.values():
             try:
-                one.wait(20)
+                process.wait(20)
             except subprocess.TimeoutExpired:
-                one.kill()
-                one.wait(10)
+                process.kill()
+                process.wait(10)
 
     @property
     def urls(self) -> list[str]:
@@ -90,7 +90,7 @@ class Site:
 
     @property
     def configuration(self) -> dict[str, dict[str, Any]]:
-        """What the queues are configured for."""
+        """The configurations of the queues."""
         hook = {"kind": "webhook", "url": f"http://127.0.0.1:{self._ports[2]}/", "timeout": 5}
         return {
             "hook": {"processors": {"*": hook}, "concurrency": 5},
@@ -127,7 +127,7 @@ class Site:
         return self._processes["adder"]
 
     def kill(self, name: str) -> None:
-        """Kill a process; it gets no chance to do anything about it."""
+        """Kill a process without a chance to clean up."""
         self._processes[name].kill()
         self._processes[name].wait(10)
         path = self.directory / f"journal-{name}-{self._numbers[name]}"
@@ -139,7 +139,7 @@ class Site:
 
     def dead(self) -> list[str]:
         """Return the names of processes that have ended by themselves."""
-        return [name for name, one in self._processes.items() if one.poll() is not None and name != "adder"]
+        return [name for name, process in self._processes.items() if process.poll() is not None and name != "adder"]
 
     @property
     def journals(self) -> dict[Path, int | None]:
@@ -151,7 +151,7 @@ class Site:
         return journals.runs({path: at for path, at in self._journals.items() if f"journal-{kind}" in path.name})
 
     def vital(self, name: str) -> Vital:
-        """Return what a process uses now."""
+        """Return the resources that a process uses now."""
         process = Path(f"/proc/{self._processes[name].pid}")
         fields = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
         links = []
@@ -185,11 +185,3 @@ class Site:
         path = self.directory / f"journal-{name}"
         self._journals[path] = None
         return path
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports

@@ -1,4 +1,4 @@
-"""A pytest plugin that prints each failure at once, so that a run that is ended by its time limit has told them."""
+"""A pytest plugin that prints each failure at once, so that a run shows them also when its time limit ends it."""
 
 from __future__ import annotations
 

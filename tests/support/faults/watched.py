@@ -1,4 +1,4 @@
-"""Runs a module and writes down, each second, how many asyncio tasks it has: python -m … FILE MODULE ARGUMENTS."""
+"""Runs a module and writes the number of its asyncio tasks to a file each second: python -m … FILE MODULE ARGUMENTS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests nobody would send, for every route there is: routes that come later are covered as they come."""
+"""Requests that nobody would send, for every route of the table."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _BROKEN: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A request: for which route, and what is sent."""
+    """A request for a route."""
 
     route: Route
     path: str
@@ -100,7 +100,7 @@ def _values(real: Mapping[str, list[str]]) -> st.SearchStrategy[Any]:
     )
     names = st.sampled_from(_NAMES) | st.text(max_size=4) | st.just(_SURROGATE)
     return st.recursive(
-        scalars, lambda one: st.lists(one, max_size=3) | st.dictionaries(names, one, max_size=3), max_leaves=6
+        scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3), max_leaves=6
     )
 
 
@@ -108,14 +108,14 @@ def _shaped(
     schema: Schema | None, real: Mapping[str, list[str]], values: st.SearchStrategy[Any]
 ) -> st.SearchStrategy[bytes]:
     """Return bodies with the fields of a schema, some of them right."""
-    known = [] if schema is None else [one.data_key or name for name, one in schema.fields.items()]
+    known = [] if schema is None else [spec.data_key or name for name, spec in schema.fields.items()]
     right = {name: st.sampled_from(real[name]) for name in known if name in real}
     wild = st.dictionaries(st.sampled_from([*known, *known, *_NAMES]), values, max_size=4)
     return st.tuples(st.fixed_dictionaries({}, optional=right), wild, st.booleans()).map(_merged)
 
 
 def _changed(example: Any, values: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
-    """Return an example with something in it replaced, or added."""
+    """Return an example with one value replaced or added."""
     places = st.sampled_from([*_places(example), ("odd",)])
     return st.tuples(places, values).map(lambda change: json.dumps(_with(example, *change)).encode()) | st.just(
         json.dumps(example).encode()
@@ -124,9 +124,9 @@ def _changed(example: Any, values: st.SearchStrategy[Any]) -> st.SearchStrategy[
 
 def _places(value: Any) -> Iterator[tuple[Any, ...]]:
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, one in inner:
+    for name, child in inner:
         yield (name,)
-        yield from ((name, *rest) for rest in _places(one))
+        yield from ((name, *rest) for rest in _places(child))
 
 
 def _with(value: Any, place: tuple[Any, ...], new: Any) -> Any:
@@ -134,7 +134,7 @@ def _with(value: Any, place: tuple[Any, ...], new: Any) -> Any:
         return new
     name, *rest = place
     if isinstance(value, list):
-        return [_with(one, tuple(rest), new) if index == name else one for index, one in enumerate(value)]
+        return [_with(item, tuple(rest), new) if index == name else item for index, item in enumerate(value)]
     return value | {name: _with(value.get(name), tuple(rest), new)}
 
 
@@ -171,7 +171,7 @@ def _path(path: str, real: Mapping[str, list[str]]) -> st.SearchStrategy[str]:
 
 def _query(route: Route, real: Mapping[str, list[str]]) -> st.SearchStrategy[str]:
     schema = route.query
-    known = [] if schema is None else [one.data_key or name for name, one in schema().fields.items()]
+    known = [] if schema is None else [spec.data_key or name for name, spec in schema().fields.items()]
     if schema is not None and schema.prefix:
         known += [f"{schema.prefix}a", f"{schema.prefix}$a", schema.prefix, f"{schema.prefix}user.id"]
     texts = st.one_of(
@@ -185,7 +185,7 @@ def _query(route: Route, real: Mapping[str, list[str]]) -> st.SearchStrategy[str
         st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
     )
     pairs = st.lists(st.tuples(st.sampled_from([*known, "odd"]), texts), max_size=3)
-    encoded = pairs.map(lambda given: "&".join(f"{quote(name)}={quote(text)}" for name, text in given))
+    encoded = pairs.map(lambda drawn: "&".join(f"{quote(name)}={quote(text)}" for name, text in drawn))
     return (encoded | st.just("a=%ff&%00") | st.just("")).map(lambda text: f"?{text}" if text else "")
 
 
@@ -208,7 +208,7 @@ def _headers() -> st.SearchStrategy[dict[str, str]]:
 
 
 def _mostly_json(headers: dict[str, str]) -> dict[str, str]:
-    """Return headers that let half of all bodies be looked at."""
+    """Return headers with which half of all bodies are read as JSON."""
     if len(headers) % 2:
         return {
             name: value for name, value in headers.items() if name in {"Idempotency-Key", "If-Match", "X-Request-Id"}

@@ -28,7 +28,7 @@ def main(directory: str, url: str, token: str) -> None:
             {
                 "ended": ended.state,
                 "result": shown.result,
-                "listed": [one.id for one in page.items] == [made.id],
+                "listed": [job.id for job in page.items] == [made.id],
                 "problem": wrong.errors.to_dict(),
             }
         )

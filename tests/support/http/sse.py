@@ -1,4 +1,4 @@
-"""Reading server-sent events."""
+"""A reader of server-sent events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Source:
-    """What a browser's ``EventSource`` would have understood so far."""
+    """The events that a browser's ``EventSource`` would have read so far."""
 
     last_id: str = ""
     retry: int | None = None

@@ -1,4 +1,4 @@
-"""A worker that dies at random just before or just after something is written: python -m … URL DB SEED SHARE."""
+"""A worker that dies at random just before or just after a write: python -m … URL DB SEED SHARE."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WRITES = frozenset({"insert", "update", "findAndModify", "delete", "commitTransa
 
 
 class Crasher(monitoring.CommandListener):
-    """Ends the process, without any farewell, at a share of all writes."""
+    """Ends the process without clean-up at a share of all writes."""
 
     def __init__(self, seed: int, share: float) -> None:
         self._rng = random.Random(seed)  # noqa: S311 - no secret

@@ -1,4 +1,4 @@
-"""A process that does nothing but follow changes of `meta`, as fast as it can.
+"""A process that only follows changes of `meta`, as fast as it can.
 
 python -m … URL DB
 """

@@ -1,4 +1,4 @@
-"""A worker process that writes down each start and end in a file of its own.
+"""A worker process that notes each start and end in a file of its own.
 
 python -m … JOURNAL URL DB CONCURRENCY [SEED]: with a seed, the whole process stalls at random moments.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 async def stall(seed: int | None, stop: asyncio.Event) -> None:
-    """Hold up everything in this process for a moment, now and then."""
+    """Block this process for a moment, now and then."""
     rng = random.Random(seed)  # noqa: S311 - no secret
     while seed is not None and not stop.is_set():
         time.sleep(rng.choice([0, 0.01, 0.05, 0.2, 0.5]))  # noqa: ASYNC251 - that is the fault
@@ -41,7 +41,7 @@ def noted(journal: Journal, job: Any) -> Iterator[None]:
 
 
 async def play(job: Any) -> int:
-    """Do what the data say: take some seconds, or until a file exists; fail so often; or end the whole process."""
+    """Obey the data: take some seconds, or until a file exists; fail so often; or end the whole process."""
     if "until" in job.data:
         while not Path(job.data["until"]).exists():  # noqa: ASYNC110, ASYNC240 - it is made by another process
             await asyncio.sleep(0.02)

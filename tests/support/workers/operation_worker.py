@@ -1,4 +1,4 @@
-"""A process that does nothing but carry operations on, a few jobs at a time and under a short lease.
+"""A process that only carries operations on, a few jobs at a time and under a short lease.
 
 python -m … URL DB
 """

@@ -1,4 +1,4 @@
-"""A process that does nothing but count what has happened to jobs, as of a moment that it is told.
+"""A process that only counts the activity of jobs, as of a given moment.
 
 python -m … URL DB MOMENT
 """

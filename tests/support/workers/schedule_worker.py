@@ -1,4 +1,4 @@
-"""A process that does nothing but follow schedules, as fast as it can, at the time that a document of the test says.
+"""A process that only follows schedules, as fast as it can, at the time in a document of the test.
 
 python -m … URL DB
 """
@@ -19,11 +19,11 @@ EARLY = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 class SimulatedStore(ScheduleStore):
-    """Takes for the present what ``simulation`` says."""
+    """Takes the present from ``simulation``."""
 
     async def now(self) -> datetime:
-        found = await self._database.collection("simulation").find_one({"_id": "now"})
-        return EARLY if found is None else found["at"]
+        stored = await self._database.collection("simulation").find_one({"_id": "now"})
+        return EARLY if stored is None else stored["at"]
 
 
 async def follow(url: str, name: str) -> None:

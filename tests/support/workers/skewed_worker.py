@@ -10,7 +10,7 @@ from typing import Any
 
 
 def shift(seconds: float) -> None:
-    """Move everything that Python says of the time of day."""
+    """Shift the time of day in Python."""
     right, now = time.time, dt.datetime.now
 
     class Shifted(dt.datetime):

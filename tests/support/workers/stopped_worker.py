@@ -1,6 +1,6 @@
 """A worker that is stopped between reading the configuration and its first claim: python -m … URL DB.
 
-It stops itself, writes down whether that claim has found a job, and goes on to claim until it has one.
+It stops itself, notes whether that claim has found a job, and claims until it has one.
 """
 
 from __future__ import annotations

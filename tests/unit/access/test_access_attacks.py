@@ -40,6 +40,7 @@ class Shelf:
         self.there = {one.id: one for one in there}
         self.reading: Callable[[], None] = lambda: None
         self.reads = 0
+        self.clock = self
 
     async def find(self, token_id: str) -> Token | None:
         self.reads += 1

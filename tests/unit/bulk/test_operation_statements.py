@@ -14,29 +14,29 @@ from jobqueue.store.bulk import failure_statements, operation_statements, select
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ID = "a" * 24
-UNTIL = {"$add": [NOW, 30_000]}
+UNTIL = {"$add": ["$$NOW", 30_000]}
 ANN = Actor(name="ann", via="cli")
 
 
 def test_only_what_nobody_holds_is_taken_for_half_a_minute() -> None:
-    assert operation_statements.free("$$NOW")["$expr"] == {"$lte": ["$lease.until", "$$NOW"]}
-    assert operation_statements.free(NOW)["state"] == "running"
-    assert operation_statements.take("t", NOW) == [{"$set": {"lease": {"token": {"$literal": "t"}, "until": UNTIL}}}]
+    assert operation_statements.free()["$expr"] == {"$lte": ["$lease.until", "$$NOW"]}
+    assert operation_statements.free()["state"] == "running"
+    assert operation_statements.take("t") == [{"$set": {"lease": {"token": {"$literal": "t"}, "until": UNTIL}}}]
     assert operation_statements.held(ID, "t") == {"_id": ObjectId(ID), "state": "running", "lease.token": "t"}
-    assert operation_statements.renew(NOW) == [{"$set": {"lease.until": UNTIL}}]
+    assert operation_statements.renew() == [{"$set": {"lease.until": UNTIL}}]
 
 
 def test_what_was_done_is_counted_and_crossed_off_at_once() -> None:
     failures = [{"id": ID, "reason": "$set"}]
-    ((stage, changed),) = operation_statements.count(Tally(done=3, skipped=1, failures=failures), NOW)[0].items()
+    ((stage, changed),) = operation_statements.count(Tally(done=3, skipped=1, failures=failures))[0].items()
     assert (stage, changed["chosen"], changed["done"]) == ("$set", [], {"$add": ["$done", 3]})
     assert (changed["skipped"], changed["failed"]) == ({"$add": ["$skipped", 1]}, {"$add": ["$failed", 1]})
     assert changed["failures"]["$slice"][0]["$concatArrays"][1] == {"$literal": failures}
 
 
 def test_an_operation_that_ends_is_held_by_nobody() -> None:
-    (update,) = operation_statements.end(Stage.FAILED, "$why", NOW)
-    assert update["$set"] == {"state": "failed", "endAt": NOW, "error": {"$literal": "$why"}, "lease": "$$REMOVE"}
+    (update,) = operation_statements.end(Stage.FAILED, "$why")
+    assert update["$set"] == {"state": "failed", "endAt": "$$NOW", "error": {"$literal": "$why"}, "lease": "$$REMOVE"}
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,15 @@ from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import FINAL, UNFINISHED, Outcome, State
 from jobqueue.store.documents import queue_statements, requeue_statements, statements
 from jobqueue.store.limits import group_key_statements, limit_statements
+from jobqueue.store.mongo.clock import SERVER_NOW
 from tests.unit.jobs.domain_strategies import JOB_ID, LONG_AGO, make_job, modest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jobqueue.domain.jobs.transitions import Transition
-    from jobqueue.store.documents.statements import Document, Now
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import Now
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TOKEN = "t" * 24
@@ -111,15 +113,15 @@ def test_no_text_from_outside_is_an_expression() -> None:
 def test_with_a_fixed_present_nothing_asks_for_the_servers_time() -> None:
     for update in updates(NOW):
         assert "$currentDate" not in update
-        assert statements.SERVER_NOW not in list(leaves(update))
+        assert SERVER_NOW not in list(leaves(update))
 
 
 def test_in_production_only_the_servers_clock_counts() -> None:
     given_dates = {NOW}  # of a due time that a person has set
-    for update in updates(statements.SERVER_NOW):
+    for update in updates(SERVER_NOW):
         assert {one for one in leaves(update) if isinstance(one, datetime)} <= given_dates
-    filters = [statements.due(statements.SERVER_NOW), statements.expired(statements.SERVER_NOW, 60)]
-    filters += [statements.guard(JOB_ID, "default", one, statements.SERVER_NOW) for one in every_transition()]
+    filters = [statements.due(SERVER_NOW), statements.expired(SERVER_NOW, 60)]
+    filters += [statements.guard(JOB_ID, "default", one, SERVER_NOW) for one in every_transition()]
     assert not any(isinstance(one, datetime) for found in filters for one in leaves(found))
 
 
