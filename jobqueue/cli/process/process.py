@@ -20,10 +20,11 @@ from jobqueue.services.server import LOOK_SECONDS, EmbeddedRestarter
 from jobqueue.services.work.loops import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from jobqueue.services.application import Runtime
     from jobqueue.services.work.dispatcher import Dispatcher
+    from jobqueue.services.work.lanes import Lane
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -101,6 +102,21 @@ async def background(runtime: Runtime) -> AsyncIterator[None]:
     finally:
         reviving.cancel()
         await asyncio.wait({reviving})
+
+
+@contextlib.asynccontextmanager
+async def working(
+    runtime: Runtime, lanes: Callable[[], Sequence[Lane]], stop: StopSignals
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Do the maintenance and run the jobs of these lanes for the time of the block; yield the task that claims."""
+    async with background(runtime):
+        dispatcher = runtime.dispatcher(lanes)
+        claiming = asyncio.create_task(dispatcher.run(), name="claiming")
+        try:
+            yield claiming
+        finally:
+            log.info("stopping")
+            await drain(dispatcher, claiming, stop, runtime.settings.drain_timeout)
 
 
 async def drain(dispatcher: Dispatcher, claiming: asyncio.Task[None], stop: StopSignals, grace: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import traceback
 from importlib import import_module
@@ -75,15 +74,9 @@ async def _work(queue: JobQueue, settings: Settings, stop: StopSignals) -> None:
     if runtime is None:
         return
     try:
-        async with process.background(runtime):
-            dispatcher = runtime.dispatcher(queue.lanes(runtime))
-            claiming = asyncio.create_task(dispatcher.run(), name="claiming")
-            try:
-                announce(f"worker {runtime.name} ready: {', '.join('/'.join(one) for one in sorted(queue.handlers))}")
-                await process.first(claiming, stop.asked)
-            finally:
-                log.info("stopping")
-                await process.drain(dispatcher, claiming, stop, settings.drain_timeout)
+        async with process.working(runtime, queue.lanes(runtime), stop) as claiming:
+            announce(f"worker {runtime.name} ready: {', '.join('/'.join(key) for key in sorted(queue.handlers))}")
+            await process.first(claiming, stop.asked)
     finally:
         await queue.close()
 
