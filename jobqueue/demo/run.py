@@ -124,8 +124,8 @@ class Run:
         """Add an analysis for each source that has none yet; the report waits for all of them."""
         root, copy_to, limit = Path(job.data["root"]), job.data.get("copyTo"), job.data.get("limit")
         files = await asyncio.to_thread(sources.find, root)
-        found = len(files)
-        await job.log(f"{found:,} Python sources in {root}")
+        count = len(files)
+        await job.log(f"{count:,} Python sources in {root}")
         if copy_to is not None:
             # Python's own tests are in part broken on purpose.
             files = [file for file in files if "test" not in file]
@@ -147,7 +147,7 @@ class Run:
             await job.add_all(new[start : start + _ADDED_AT_ONCE])
             await job.progress(100 * min(start + _ADDED_AT_ONCE, len(new)) / len(new))
         await job.log(f"added {len(new):,} of {len(files):,} analyses")
-        return {"found": found, "files": len(files), "added": len(new)}
+        return {"found": count, "files": len(files), "added": len(new)}
 
     def analyse(self, job: BlockingJob) -> dict[str, Any]:
         """Measure one source, in a thread."""
