@@ -1,4 +1,4 @@
-"""Find the command, run it, and turn whatever goes wrong into one line and an exit code."""
+"""Find the command, run it, and turn errors into a line and an exit code."""
 
 from __future__ import annotations
 
@@ -28,34 +28,30 @@ class Entry(NamedTuple):
 
 
 COMMANDS: Final = {
-    "serve": Entry("jobqueue.cli.process.serve:serve", "Serve the HTTP API, run webhooks and do the maintenance."),
+    "serve": Entry("jobqueue.cli.process.serve:serve", "Serve the HTTP API, and run webhooks and maintenance."),
     "worker": Entry("jobqueue.cli.process.worker:worker", "Run the Python handlers of a JobQueue object."),
     "add": Entry("jobqueue.cli.jobs.add:add", "Add a job, or many."),
     "list": Entry("jobqueue.cli.jobs.listing:list_jobs", "List jobs, newest first."),
     "search": Entry("jobqueue.cli.jobs.search:search_jobs", "Find jobs by a filter."),
-    "show": Entry("jobqueue.cli.jobs.show:show", "Show all about one job."),
-    "logs": Entry("jobqueue.cli.jobs.logs:logs", "Print what a job has logged, and what it logs until it ends."),
-    "failures": Entry(
-        "jobqueue.cli.bulk.failures:failures", "List what goes wrong, in groups, and start a group again."
-    ),
-    "requeue": Entry("jobqueue.cli.jobs.requeue_kill:requeue", "Start ended or delayed jobs anew."),
-    "kill": Entry("jobqueue.cli.jobs.requeue_kill:kill", "End unfinished jobs."),
-    "batch": Entry("jobqueue.cli.workflow.batch:batch", "Look at batches, wait for them, start them again, end them."),
-    "why": Entry("jobqueue.cli.jobs.why:why", "Say why a job is not running."),
-    "queues": Entry("jobqueue.cli.queues.queues:queues", "List queues and how they are doing."),
+    "show": Entry("jobqueue.cli.jobs.show:show", "Show one job."),
+    "logs": Entry("jobqueue.cli.jobs.logs:logs", "Print the log of a job, and follow it until the job ends."),
+    "failures": Entry("jobqueue.cli.bulk.failures:failures", "List failures in groups, and requeue a group."),
+    "requeue": Entry("jobqueue.cli.jobs.requeue_kill:requeue", "Requeue ended or delayed jobs."),
+    "kill": Entry("jobqueue.cli.jobs.requeue_kill:kill", "Kill unfinished jobs."),
+    "batch": Entry("jobqueue.cli.workflow.batch:batch", "Show, wait for, requeue, seal and kill batches."),
+    "why": Entry("jobqueue.cli.jobs.why:why", "Print why a job is not running."),
+    "queues": Entry("jobqueue.cli.queues.queues:queues", "List queues with their jobs and limits."),
     "queue": Entry("jobqueue.cli.queues.queue:queue", "Show, configure, pause, resume and delete queues."),
-    "stats": Entry("jobqueue.cli.insight.stats:stats", "Show how many jobs are in which state, throughput and times."),
+    "stats": Entry("jobqueue.cli.insight.stats:stats", "Show jobs by state, throughput and times."),
     "schedule": Entry(
         "jobqueue.cli.schedules.schedule:schedule", "List, show, set, pause, resume and delete schedules."
     ),
     "token": Entry("jobqueue.cli.access.token:token", "Make, list and revoke tokens of the HTTP API."),
-    "audit": Entry("jobqueue.cli.insight.audit:audit", "List what people have changed."),
-    "settings": Entry("jobqueue.cli.checks.settings:settings", "Show every setting and where its value is from."),
-    "health": Entry("jobqueue.cli.checks.health:health", "Ask the server of this machine how it is."),
-    "doctor": Entry(
-        "jobqueue.cli.checks.doctor:doctor", "Check that everything needed is there, and say what to do if not."
-    ),
-    "demo": Entry("jobqueue.cli.demo.demo:demo", "Show what jobqueue does, on jobs of its own."),
+    "audit": Entry("jobqueue.cli.insight.audit:audit", "List changes made by people."),
+    "settings": Entry("jobqueue.cli.checks.settings:settings", "Show every setting, its value and its source."),
+    "health": Entry("jobqueue.cli.checks.health:health", "Check the health of the server on this machine."),
+    "doctor": Entry("jobqueue.cli.checks.doctor:doctor", "Check settings and MongoDB, and print remedies."),
+    "demo": Entry("jobqueue.cli.demo.demo:demo", "Run a demonstration with real jobs."),
 }
 
 
@@ -125,7 +121,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is not None or error.errno not in _UNWRITABLE:
             raise
-        # Whatever waits to be written would fail again when the interpreter ends.
+        # Buffered output would fail again when the interpreter ends.
         output.mute(sys.stdout)
         with contextlib.suppress(OSError):
             click.echo(f"error: the output cannot be written: {error.strerror}", err=True)

@@ -1,96 +1,98 @@
-"""Finding the Python sources below a directory."""
+"""Find, copy and measure Python sources."""
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
-import stat
-from collections import Counter
-from dataclasses import dataclass
+import threading
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import Die
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LOST: Final = 9
 _SKIPPED: Final = frozenset({"site-packages", "dist-packages", "__pycache__"})
+_LOOPS: Final = (ast.For, ast.AsyncFor, ast.While, ast.comprehension)
+_BRANCHES: Final = (*_LOOPS, ast.If, ast.IfExp, ast.BoolOp, ast.ExceptHandler, ast.match_case)
+_PYTHON_2: Final = ("Missing parentheses in call to", "multiple exception types must be parenthesized")
+# CPython 3.11 shares its recursion counter between threads and raises SystemError when two of them parse at once.
+_PARSER: Final = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
-    """What was found.
+def find(root: Path) -> list[str]:
+    """Return the relative paths of all ``.py`` files below a directory, sorted, with slashes.
 
-    Attributes:
-        files: relative paths with slashes, in order.
-        problems: a line for each directory that could not be read and each name that is not Unicode text.
-    """
-
-    files: tuple[str, ...]
-    problems: tuple[str, ...]
-
-    def by_directory(self) -> list[tuple[str, int]]:
-        """Return the first directories and how many files each has, most first; files beside them count as ``.``."""
-        return Counter(file.split("/")[0] if "/" in file else "." for file in self.files).most_common()
-
-
-def find(root: Path) -> Sources:
-    """Return all ``.py`` files below a directory, without installed packages, caches and hidden directories.
+    Installed packages, caches, hidden directories and names with unprintable characters are left out.
 
     Raises:
-        OSError: the directory itself cannot be read.
+        OSError: the directory cannot be read.
     """
-    files: list[str] = []
-    problems: list[str] = []
     os.scandir(root).close()
-    for directory, inner, names in os.walk(root, onerror=lambda error: problems.append(f"cannot be read: {error}")):
-        inner[:] = sorted(name for name in inner if name not in _SKIPPED and not name.startswith("."))
-        for name in names:
-            path = Path(directory, name)
-            if not name.endswith(".py") or _is_special(path):
-                continue
-            file = path.relative_to(root).as_posix()
-            try:
-                file.encode()
-            except UnicodeEncodeError:
-                problems.append(f"left out, its name is not Unicode text: {file!a}")
-            else:
-                files.append(file)
-    return Sources(files=tuple(sorted(files)), problems=tuple(problems))
+    files: list[str] = []
+    for directory, inner, names in os.walk(root):
+        inner[:] = [name for name in inner if name not in _SKIPPED and not name.startswith(".")]
+        paths = [Path(directory, name) for name in names if name.endswith(".py")]
+        files += [path.relative_to(root).as_posix() for path in paths if path.is_file()]
+    return sorted(file for file in files if file.isprintable())
 
 
-def spread(files: Sequence[str], limit: int | None) -> Sequence[str]:
-    """Return at most ``limit`` of the files, evenly spread over them."""
-    if limit is None or limit >= len(files):
-        return files
-    return [files[index * len(files) // limit] for index in range(limit)]
-
-
-def sound(files: Sequence[str]) -> list[str]:
-    """Return the files that are not part of tests: those of Python's own tests are in part broken on purpose."""
-    return [file for file in files if not any("test" in part for part in file.split("/"))]
-
-
-def but_some(files: Sequence[str]) -> list[str]:
-    """Return all but every tenth file, as a copy may leave them that broke off."""
-    return [file for place, file in enumerate(files) if place % 10 != _LOST]
-
-
-def copy(root: Path, target: Path, files: Sequence[str]) -> int:
-    """Copy files below one directory to another; return how many.
-
-    Raises:
-        OSError: one cannot be read or written.
-    """
+def copy(root: Path, target: Path, files: Sequence[str]) -> None:
+    """Copy files from one directory to another."""
     for file in files:
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / file, target / file)
-    return len(files)
 
 
-def _is_special(path: Path) -> bool:
-    """Tell whether this is a pipe or a directory; what cannot be looked at is left to fail when it is read."""
+def measure(root: str, file: str) -> dict[str, Any]:
+    """Compile one source and return its measures.
+
+    Returns:
+        Numbers of ``lines``, ``functions`` and ``classes``; names of top-level modules as ``imports``; a function or
+        ``None`` as ``longest`` and ``mostComplex``.
+
+    Raises:
+        OSError: the file cannot be read.
+        SyntaxError, ValueError, RecursionError, MemoryError: the source does not compile.
+        Die: the source is Python 2.
+    """
+    raw = Path(root, file).read_bytes()
+    nodes = list(ast.walk(_compile(raw, file)))
+    functions: list[dict[str, Any]] = [
+        {
+            "name": node.name,
+            "line": node.lineno,
+            "lines": (node.end_lineno or node.lineno) - node.lineno + 1,
+            "complexity": 1 + sum(isinstance(inner, _BRANCHES) for inner in ast.walk(node)),
+        }
+        for node in nodes
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    imports = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imports |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return {
+        "lines": len(raw.splitlines()),
+        "functions": len(functions),
+        "classes": sum(isinstance(node, ast.ClassDef) for node in nodes),
+        "imports": sorted({name.split(".")[0] for name in imports}),
+        "longest": max(functions, key=itemgetter("lines"), default=None),
+        "mostComplex": max(functions, key=itemgetter("complexity"), default=None),
+    }
+
+
+def _compile(raw: bytes, file: str) -> ast.Module:
     try:
-        return not stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False
+        with _PARSER:
+            tree = ast.parse(raw, file)
+        compile(tree, file, "exec", dont_inherit=True)
+    except SyntaxError as error:
+        reason = f"{file}{f', line {error.lineno}' if error.lineno else ''}: {error.msg}"
+        if (error.msg or "").startswith(_PYTHON_2):
+            raise Die(f"Python 2 source: {reason}") from None
+        raise SyntaxError(reason) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise type(error)(f"{file}: {str(error) or 'nested too deeply for the parser'}") from None
+    return tree

@@ -5,40 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import pytest
 
 from jobqueue import JobQuery, JobQueue, State
-from jobqueue.demo.run import Order, Run
-from jobqueue.demo.stages import ANALYSE, FIND, queue_name
+from jobqueue.demo.run import ANALYSE, FIND, Run
 from jobqueue.domain.errors import InvalidInputError, NotFoundError
+from jobqueue.processors.callbacks.callback import ActiveJob
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from jobqueue import Job
-    from jobqueue.demo.tally import Snapshot
-
-
-class Silent:
-    """Shows nothing, and keeps what it was shown."""
-
-    def __init__(self) -> None:
-        self.seen: list[Snapshot] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def show(self, now: Snapshot) -> None:
-        self.seen.append(now)
-
-    def say(self, line: str) -> None:
-        raise AssertionError(line)
 
 
 @contextlib.asynccontextmanager
@@ -47,9 +27,13 @@ async def process(mongo_url: str, db_name: str) -> AsyncIterator[JobQueue]:
         yield queue
 
 
-async def watched(run: Run, display: Silent | None = None) -> Job:
+async def watched(run: Run, shown: list[tuple[int, int | None, str]] | None = None) -> Job:
+    def show(ended: int, total: int | None, line: str) -> None:
+        if shown is not None:
+            shown.append((ended, total, line))
+
     async with asyncio.timeout(60):
-        report = await run.watch(display or Silent(), asyncio.Event())
+        report = await run.watch(show, asyncio.Event())
     assert report is not None
     return report
 
@@ -69,7 +53,7 @@ async def test_a_stage_that_broke_off_begins_again_on_resume(mongo_url: str, db_
     move(tree, gone)
     async with process(mongo_url, db_name) as queue:
         run = Run(queue)
-        await run.begin(Order(root=tree))
+        await run.begin(tree)
         async with queue.working():
             broken = await watched(run)
     assert broken.state is State.KILLED
@@ -92,17 +76,17 @@ async def test_finding_again_adds_nothing_twice(
 ) -> None:
     async with process(mongo_url, db_name) as queue, queue.working():
         run = Run(queue)
-        log = run._stages._log
         broken: list[str] = []
+        log = ActiveJob.log
 
-        async def breaks_once(job: Any, line: str, level: str | None = None) -> None:
+        async def breaks_once(job: ActiveJob, line: str, level: str | None = None) -> None:
             await log(job, line, level)
             if line.startswith("added") and not broken:
                 broken.append(line)
                 raise RuntimeError("in the middle of it")
 
-        monkeypatch.setattr(run._stages, "_log", breaks_once)
-        await run.begin(Order(root=tree))
+        monkeypatch.setattr(ActiveJob, "log", breaks_once)
+        await run.begin(tree)
         report = await watched(run)
         (find,) = await found(queue, run, FIND)
         analyses = await found(queue, run, ANALYSE)
@@ -116,28 +100,28 @@ async def test_finding_again_adds_nothing_twice(
 async def test_a_run_that_has_ended_is_shown_again_with_its_counts(mongo_url: str, db_name: str, tree: Path) -> None:
     async with process(mongo_url, db_name) as queue, queue.working():
         run = Run(queue)
-        await run.begin(Order(root=tree))
+        await run.begin(tree)
         report = await watched(run)
     async with process(mongo_url, db_name) as queue:
-        display = Silent()
+        shown: list[tuple[int, int | None, str]] = []
         again = Run(queue, run.id)
         await again.resume()
         # The end of its batch may have been noted meanwhile.
-        assert replace(await watched(again, display), outbox=()) == replace(report, outbox=())
+        assert replace(await watched(again, shown), outbox=()) == replace(report, outbox=())
 
-    assert (display.seen[-1].total, display.seen[-1].done, display.seen[-1].failed) == (6, 5, 1)
+    assert shown == [(8, 8, "1 failed, 0 retried; last: ")]
 
 
 async def test_the_report_waits_for_the_analyses_and_runs_once(mongo_url: str, db_name: str, tree: Path) -> None:
     async with process(mongo_url, db_name) as queue, queue.working(concurrency=1):
         run = Run(queue)
-        await run.begin(Order(root=tree))
+        await run.begin(tree)
         report = await watched(run)
         analyses = await found(queue, run, ANALYSE)
 
     assert len(report.history) == 1
     assert report.start_at is not None
-    assert all(one.end_at is not None and one.end_at <= report.start_at for one in analyses)
+    assert all(analysis.end_at is not None and analysis.end_at <= report.start_at for analysis in analyses)
 
 
 async def test_a_repaired_run_starts_again_only_what_failed(mongo_url: str, db_name: str, tmp_path: Path) -> None:
@@ -147,7 +131,7 @@ async def test_a_repaired_run_starts_again_only_what_failed(mongo_url: str, db_n
         (root / f"m{number:02}.py").write_text("x = 1\n")
     async with process(mongo_url, db_name) as queue, queue.working():
         run = Run(queue)
-        await run.begin(Order(root=root, copy_to=tmp_path / "copy"))
+        await run.begin(root, copy_to=tmp_path / "copy")
         fallen = await watched(run)
         assert (fallen.state, fallen.error.kind if fallen.error else None) == (State.KILLED, "dependency")
         before = {job.id: job for job in await found(queue, run, ANALYSE)}
@@ -171,13 +155,13 @@ async def test_a_run_that_was_not_broken_cannot_be_repaired(mongo_url: str, db_n
         run = Run(queue)
         with pytest.raises(NotFoundError):
             await run.repair()
-        await run.begin(Order(root=tree))
+        await run.begin(tree)
         with pytest.raises(InvalidInputError, match="--break"):
             await run.repair()
 
 
 async def found(queue: JobQueue, run: Run, kind: str) -> tuple[Job, ...]:
-    return (await queue.list(JobQuery(queue=queue_name(run.id), type=kind, limit=200))).items
+    return (await queue.list(JobQuery(queue=run.queue, type=kind, limit=200))).items
 
 
 def move(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""``jobqueue failures``: what goes wrong, in groups, and starting a group again."""
+"""``jobqueue failures``: list failures in groups, and requeue a group."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobqueue.cli.bulk import bulk
-from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.queues.queue import person
+from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
-from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.cli.render.options import command_options
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, MOST_GROUPS, FailureQuery, check_fingerprint
@@ -18,7 +17,6 @@ from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, MOST_GROUPS, Failure
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.work.failure import FailureGroup
     from jobqueue.services.application import Runtime
 
@@ -32,28 +30,25 @@ if TYPE_CHECKING:
 @click.option("--since", metavar="TIME", help="Ended since then: a time ago such as 15m, 2h, 7d, or a date.")
 @click.option("--sort", type=click.Choice(["count", "last"]), default="count", show_default=True, help="Which first.")
 @click.option("--limit", type=click.IntRange(1, MOST_GROUPS), default=20, show_default=True, help="How many groups.")
-@json_option
-@database_options
+@command_options
 @click.pass_context
 def failures(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
-    """List what has failed or was killed, in groups of the same mistake, and start a group again."""
+    """List failed and killed jobs in groups of the same error, and requeue a group."""
     if ctx.invoked_subcommand is not None:
         return
-    flags = database_flags(options)
     _query(options, None)
 
     async def use(runtime: Runtime) -> tuple[list[FailureGroup], bool, datetime]:
         now = await runtime.database.clock.now()
         return *await runtime.failures.page(_query(options, now)), now
 
-    groups, more, now = with_runtime(flags, use)
-    if as_json:
-        from jobqueue.api.bulk.schemas import FailureResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
+    groups, more, now = with_runtime(options, use)
+    from jobqueue.api.bulk.schemas import FailureResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
 
-        output.print_json({"items": FailureResponse.many(groups)})
-        return
-    output.print_table(["FINGERPRINT", "COUNT", "LAST", "TYPE", "QUEUES", "WHAT"], [_row(one, now) for one in groups])
-    if more:
+    headings = ["FINGERPRINT", "COUNT", "LAST", "TYPE", "QUEUES", "WHAT"]
+    rows = [_row(group, now) for group in groups]
+    output.print_items(FailureResponse.many(groups), headings, rows, as_json=as_json)
+    if more and not as_json:
         output.note("there are more: --limit, or narrow them")
 
 
@@ -61,38 +56,28 @@ def failures(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
 @click.argument("fingerprint")
 @click.option("--trial", is_flag=True, help="Start one of them only.")
 @click.option("--queue", metavar="NAME", help="Only those of this queue.")
-@click.option("--dry-run", is_flag=True, help="Only say how many jobs these are, and show some.")
+@click.option("--dry-run", is_flag=True, help="Only print the number of these jobs, and some of them.")
 @click.option("--yes", is_flag=True, help="Do not ask before many jobs are changed.")
-@json_option
-@database_options
+@command_options
 def requeue(
     fingerprint: str, *, trial: bool, queue: str | None, dry_run: bool, yes: bool, as_json: bool, **options: Any
 ) -> int:
     """Start all jobs of a group anew, or one of them on trial, whose id is printed."""
     if trial and dry_run:
         raise click.UsageError("--trial and --dry-run do not go together")
-    flags = database_flags(options)
     query = FailureQuery(fingerprint=check_fingerprint(fingerprint), queue=queue)
-
-    async def look(runtime: Runtime) -> Job:
-        if trial:
-            return await runtime.failures.try_one(query, by=person())
-        return await runtime.failures.latest(query)
-
-    job = with_runtime(flags, look)
     if trial:
-        if as_json:
-            output.print_json(json_form.job(job))
-        else:
-            output.print_line(f"{job.id} {job.state.value}")
+        job = with_runtime(options, lambda runtime: runtime.failures.try_one(query, by=operator()))
+        output.print_document(json_form.job(job), f"{job.id} {job.state.value}", as_json=as_json)
         return errors.OK
-    wanted = {} if queue is None else {"queue": queue}
-    new = NewOperation(action=Action.REQUEUE, by=person(), filter=wanted, fingerprint=query.fingerprint)
-    return bulk.run(flags, new, dry_run=dry_run, yes=yes, as_json=as_json)
+    with_runtime(options, lambda runtime: runtime.failures.latest(query))
+    filter_ = {} if queue is None else {"queue": queue}
+    new = NewOperation(action=Action.REQUEUE, by=operator(), filter=filter_, fingerprint=query.fingerprint)
+    return bulk.run(options, new, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 def _query(options: dict[str, Any], now: datetime | None) -> FailureQuery:
-    """Return what is asked for; ``None`` for the time now only checks it."""
+    """Return the query; without the time now it is only checked."""
     since = options["since"]
     return FailureQuery(
         queue=options["queue"],
@@ -103,15 +88,15 @@ def _query(options: dict[str, Any], now: datetime | None) -> FailureQuery:
     )
 
 
-def _row(one: FailureGroup, now: datetime) -> list[str]:
-    kind = f"{one.sample.error.kind}: " if one.sample.error else ""
-    place = f" ({one.place})" if one.place else ""
-    last = output.duration((now - one.last_at).total_seconds()) if one.last_at else ""
+def _row(group: FailureGroup, now: datetime) -> list[str]:
+    kind = f"{group.sample.error.kind}: " if group.sample.error else ""
+    place = f" ({group.place})" if group.place else ""
+    last = output.duration((now - group.last_at).total_seconds()) if group.last_at else ""
     return [
-        one.fingerprint,
-        f"{one.count:,}",
+        group.fingerprint,
+        f"{group.count:,}",
         last,
-        one.sample.type,
-        ",".join(one.queues),
-        f"{kind}{one.message}"[:200] + place,
+        group.sample.type,
+        ",".join(group.queues),
+        f"{kind}{group.message}"[:200] + place,
     ]

@@ -1,4 +1,4 @@
-"""Ask a server of this machine how it is, over HTTP or HTTPS."""
+"""Request the health of a server on this machine, over HTTP or HTTPS."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _MOST: Final = 65_536
 
 
 class UnhealthyError(JobQueueError):
-    """Say why a server is not well."""
+    """A server that does not answer or is not healthy."""
 
     slug = "unwell"
 
 
 def ask(flags: Mapping[str, str | None], *, ready: bool, timeout: float) -> str:
-    """Return the status that a server tells.
+    """Return the status that a server reports.
 
     Args:
         flags: of ``host``, ``port``, ``tls_cert`` and ``tls_key``; they win over those of process 1.
-        ready: ask whether it can serve requests.
+        ready: ask for readiness instead of liveness.
         timeout: seconds.
 
     Raises:
         SettingsError: with every mistake, or because the port is not known.
-        UnwellError: the server does not answer, or is not well.
+        UnhealthyError: the server does not answer, or is not healthy.
     """
     settings = Settings.load(serve_flags(_FIRST, flags) | {name: text for name, text in flags.items() if text})
     if settings.port == 0:
@@ -58,12 +58,12 @@ def ask(flags: Mapping[str, str | None], *, ready: bool, timeout: float) -> str:
     return str(told["status"])
 
 
-def serve_flags(first: Path, wanted: Mapping[str, object]) -> dict[str, Any]:
-    """Return the flags that the first process of a container gives to ``serve``, as far as they are wanted.
+def serve_flags(first: Path, settings: Mapping[str, object]) -> dict[str, Any]:
+    """Return flags that the first process of a container gives to ``serve``.
 
     Args:
         first: the file with the arguments of that process.
-        wanted: names of settings.
+        settings: the names of these flags.
     """
     try:
         words = first.read_bytes().decode(errors="surrogateescape").rstrip("\0").split("\0")
@@ -72,13 +72,13 @@ def serve_flags(first: Path, wanted: Mapping[str, object]) -> dict[str, Any]:
     for index, word in enumerate(words[:-1]):
         is_ours = Path(word).name == "jobqueue" or (word == "jobqueue" and words[index - 1] == "-m")
         if is_ours and words[index + 1] == "serve":
-            return _parsed(words[index + 2 :], wanted)
+            return _parsed(words[index + 2 :], settings)
     return {}
 
 
-def _parsed(words: Sequence[str], wanted: Mapping[str, object]) -> dict[str, Any]:
+def _parsed(words: Sequence[str], settings: Mapping[str, object]) -> dict[str, Any]:
     context = serve.make_context("serve", list(words), resilient_parsing=True)
-    return {name: text for name, text in context.params.items() if name in wanted and text is not None}
+    return {name: text for name, text in context.params.items() if name in settings and text is not None}
 
 
 def _get(settings: Settings, host: str, path: str, timeout: float) -> tuple[int, bytes]:

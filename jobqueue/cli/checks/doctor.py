@@ -1,4 +1,4 @@
-"""``jobqueue doctor``: check that everything needed is there."""
+"""``jobqueue doctor``: check settings, MongoDB and data directory."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import Any
 import click
 
 from jobqueue.cli.render import errors, output
-from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.cli.render.options import command_options, database_flags
 
 
 @click.command(epilog=errors.epilog())
-@json_option
-@database_options
+@command_options
 def doctor(*, as_json: bool, **options: Any) -> int:
-    """Check settings, MongoDB and data directory; say what to do about what is wrong, and exit 1 then.
+    """Check settings, MongoDB and data directory; print a remedy for each fault, and exit 1 if there is one.
 
-    An embedded MongoDB is started for it if it does not run. Where there is no embedded database yet, none is made.
+    A stopped embedded MongoDB is started for the check. A missing embedded database is not made.
     """
     from jobqueue.cli.checks.doctor_checks import examine  # noqa: PLC0415 - the driver takes 0.2 s to import, --help must not
 

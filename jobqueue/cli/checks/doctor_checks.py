@@ -1,4 +1,4 @@
-"""What `doctor` looks at."""
+"""Checks of `doctor`."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _PROBE: Final = NewJob(type="doctor", queue="doctor", delay=86_400)
 
 
 class Finding(NamedTuple):
-    """What one check has found.
+    """Result of one check.
 
     Attributes:
         verdict: ``ok``, ``warn`` or ``FAIL``.
-        detail: what is there, or what to do.
+        detail: the state, and the remedy of a fault.
     """
 
     check: str
@@ -47,13 +47,13 @@ class Finding(NamedTuple):
 
 
 def examine(flags: Mapping[str, object]) -> list[Finding]:
-    """Make every check that is possible after the ones before; what fails is found, never raised."""
+    """Run every check that the checks before allow; faults are returned, never raised."""
     try:
         settings = Settings.load(flags)
     except SettingsError as error:
         return [Finding("settings", "FAIL", mistake) for mistake in error.mistakes]
-    given = [name for name, source in settings.sources.items() if source != "default"]
-    findings = [Finding("settings", "ok", f"set: {', '.join(given) or 'nothing, all are defaults'}")]
+    names = [name for name, source in settings.sources.items() if source != "default"]
+    findings = [Finding("settings", "ok", f"set: {', '.join(names) or 'nothing, all are defaults'}")]
     if settings.mongo_url is None:
         findings += [_mongod(settings), _data_dir(settings)]
     if all(finding.verdict != "FAIL" for finding in findings):
@@ -117,7 +117,7 @@ def _clock(hello: Mapping[str, Any]) -> Finding:
 
 
 async def _write(runtime: Runtime) -> Finding:
-    """Add a job and delete it again: that needs a majority of the replica set and the right to write."""
+    """Add a job and delete it: this needs a majority of the replica set and the right to write."""
     try:
         job = await runtime.producer.add(_PROBE)
         await runtime.manager.delete(job.id)
@@ -127,7 +127,7 @@ async def _write(runtime: Runtime) -> Finding:
 
 
 async def _stream(runtime: Runtime) -> Finding:
-    """Open the change stream, and wait until it tells of a job that is added and deleted again."""
+    """Open the change stream, and wait until it reports a job that is added and deleted."""
     heard: set[str | None] = set()
     told = asyncio.Event()
 

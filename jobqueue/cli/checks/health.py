@@ -1,4 +1,4 @@
-"""``jobqueue health``: ask the server of this machine how it is."""
+"""``jobqueue health``: request the health of the server on this machine."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from jobqueue.cli.render.options import setting_options
 
 
 @click.command(epilog=errors.epilog("health", "health --ready", "health --port 9000"))
-@click.option("--ready", is_flag=True, help="Ask whether requests can be served, not only whether the process lives.")
+@click.option("--ready", is_flag=True, help="Check that requests can be served, not only that the process lives.")
 @click.option(
     "--timeout", default=3.0, show_default=True, type=click.FloatRange(0.1, 60), help="Seconds it has to answer."
 )
 @setting_options("host", "port", "tls_cert", "tls_key")
 def health(*, ready: bool, timeout: float, **flags: str | None) -> int:
-    """Ask the server of this machine how it is, and exit 1 if it is not well.
+    """Request the health of the server on this machine, and exit 1 if it is not healthy.
 
-    It takes the settings of serve. In a container it also takes the flags of the serve that is process 1. A health
-    check of an image can therefore call it without any flag.
+    The settings are those of serve. In a container the flags of a serve that is process 1 count too. The health check
+    of an image therefore needs no flag.
     """
     from jobqueue.cli.checks.checking import ask  # noqa: PLC0415 - an HTTP client is not needed for --help
 

@@ -1,4 +1,4 @@
-"""``jobqueue settings``: every setting, its value, and where that is from."""
+"""``jobqueue settings``: print every setting, its value and its source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobqueue.settings import Settings, describe
 @click.command(epilog=errors.epilog())
 @json_option
 def settings(*, as_json: bool) -> None:
-    """Show every setting, its value with secrets masked, and where that is from.
+    """Show every setting, its value with secrets masked, and its source.
 
     Flags win over JOBQUEUE_* environment variables, those over jobqueue.toml (or the file JOBQUEUE_CONFIG names), and
     that over the defaults. JOBQUEUE_X_FILE reads a secret from a file.
@@ -34,12 +34,11 @@ def settings(*, as_json: bool) -> None:
     if as_json:
         output.print_json(rows)
         return
-    output.print_table(
-        ["SETTING", "VALUE", "SOURCE"], [[row["name"], _shown(row["value"]), row["source"]] for row in rows]
-    )
+    table = [[row["name"], _text(row["value"]), row["source"]] for row in rows]
+    output.print_table(["SETTING", "VALUE", "SOURCE"], table)
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(map(str, value)) or "-"
     return "-" if value is None else str(value)

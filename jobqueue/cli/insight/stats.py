@@ -1,4 +1,4 @@
-"""``jobqueue stats``: how things are going."""
+"""``jobqueue stats``: jobs by state, throughput and times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output
-from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.cli.render.options import command_options
 from jobqueue.domain.access.access import EVERYTHING
 
 if TYPE_CHECKING:
@@ -28,28 +28,27 @@ _HEADINGS: Final = [*(name.upper() for name in (*_FIGURES, *_ATTEMPTS)), "WAIT 5
 @click.option("--type", "kind", metavar="TYPE", help="Of this type.")
 @click.option("--window", type=click.Choice(_WINDOWS), help="Only of this window, with each queue and type.")
 @click.option("--watch", is_flag=True, help=f"Again every {_WATCH_SECONDS:g} seconds, until interrupted.")
-@json_option
-@database_options
+@command_options
 def stats(
     *, queue: str | None, kind: str | None, window: str | None, watch: bool, as_json: bool, **options: Any
 ) -> None:
-    """Show jobs by state, throughput, and how long jobs waited and ran, in the last minutes, hours and days."""
+    """Show jobs by state, throughput, and times of waiting and running, in the last minutes, hours and days."""
 
     async def use(runtime: Runtime) -> None:
         from jobqueue.services.insight.stats import StatsRequest  # noqa: PLC0415 - imports the driver, and --help must be quick
 
-        asked = StatsRequest(windows=_WINDOWS if window is None else (window,), queue=queue, type=kind)
+        request = StatsRequest(windows=_WINDOWS if window is None else (window,), queue=queue, type=kind)
         while True:
-            await _print(runtime, asked, as_json=as_json, watch=watch, detailed=window is not None)
+            await _print(runtime, request, as_json=as_json, watch=watch, detailed=window is not None)
             if not watch:
                 return
             await asyncio.sleep(_WATCH_SECONDS)
 
-    with_runtime(database_flags(options), use)
+    with_runtime(options, use)
 
 
-async def _print(runtime: Runtime, asked: StatsRequest, *, as_json: bool, watch: bool, detailed: bool) -> None:
-    view = await runtime.stats.view(asked, EVERYTHING)
+async def _print(runtime: Runtime, request: StatsRequest, *, as_json: bool, watch: bool, detailed: bool) -> None:
+    view = await runtime.stats.view(request, EVERYTHING)
     if as_json:
         output.print_json(view, indent=None if watch else 2)
         return
@@ -60,10 +59,10 @@ async def _print(runtime: Runtime, asked: StatsRequest, *, as_json: bool, watch:
         output.print_table([state.upper() for state in total], [[str(count) for count in total.values()]])
         output.print_line()
     rows = []
-    for name, one in view["windows"].items():
-        rows.append([name, "", "", *_figures(one)])
+    for name, window in view["windows"].items():
+        rows.append([name, "", "", *_figures(window)])
         if detailed:
-            for queue in one["queues"]:
+            for queue in window["queues"]:
                 rows.append([name, queue["queue"] or "(others)", "", *_figures(queue)])
                 rows += [
                     [name, queue["queue"] or "", kind["type"] or "(others)", *_figures(kind)] for kind in queue["types"]
@@ -71,17 +70,13 @@ async def _print(runtime: Runtime, asked: StatsRequest, *, as_json: bool, watch:
     output.print_table(["WINDOW", "QUEUE", "TYPE", *_HEADINGS], rows)
 
 
-def _figures(one: dict[str, Any]) -> list[str]:
-    return [
-        *(str(one[name]) for name in _FIGURES),
-        *(str(one["attempts"][name]) for name in _ATTEMPTS),
-        _times(one["wait"]),
-        _times(one["run"]),
-    ]
+def _figures(stats: dict[str, Any]) -> list[str]:
+    counts = [stats[name] for name in _FIGURES] + [stats["attempts"][name] for name in _ATTEMPTS]
+    return [*map(str, counts), _times(stats["wait"]), _times(stats["run"])]
 
 
-def _times(one: dict[str, Any]) -> str:
-    return " / ".join("-" if one[name] is None else _span(one[name]) for name in ("p50", "p90", "p99"))
+def _times(times: dict[str, Any]) -> str:
+    return " / ".join("-" if times[name] is None else _span(times[name]) for name in ("p50", "p90", "p99"))
 
 
 def _span(seconds: float) -> str:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, values
-from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.cli.render.options import command_options, database_flags
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, NewJob
-
-if TYPE_CHECKING:
-    from jobqueue.domain.jobs.job import Job
-    from jobqueue.services.application import Runtime
 
 _CHILDREN: Final = ("on_complete", "on_success", "on_failure")
 _MOST_TOLD: Final = 20
@@ -47,8 +43,7 @@ _EPILOG: Final = errors.epilog(
 @click.option("--on-success", type=values.JsonText(), help="Likewise when it succeeds.")
 @click.option("--on-failure", type=values.JsonText(), help="Likewise when it fails or is killed.")
 @click.option("--bulk", metavar="FILE", help="Add the jobs of a file, one JSON object a line, all or none; - is stdin.")
-@json_option
-@database_options
+@command_options
 def add(kind: str | None, bulk: str | None, *, as_json: bool, **options: Any) -> None:
     """Add a job of TYPE and print its id.
 
@@ -57,28 +52,18 @@ def add(kind: str | None, bulk: str | None, *, as_json: bool, **options: Any) ->
     flags = database_flags(options)
     if bulk is not None:
         if kind is not None or any(value not in (None, ()) for value in options.values()):
-            raise click.UsageError("--bulk goes with no other job: the lines of the file say everything")
+            raise click.UsageError("--bulk takes no other job or options: the lines of the file have all fields")
         _add_all(_read_lines(bulk), flags, as_json=as_json)
         return
     if kind is None:
         raise click.UsageError("say which TYPE of job to add, or --bulk FILE")
     new = _read(kind, options)
-
-    async def use(runtime: Runtime) -> Job:
-        return await runtime.producer.add(new)
-
-    job = with_runtime(flags, use, creates=True)
-    if as_json:
-        output.print_json(json_form.job(job))
-    else:
-        output.print_line(job.id)
+    job = with_runtime(flags, lambda runtime: runtime.producer.add(new), creates=True)
+    output.print_document(json_form.job(job), job.id, as_json=as_json)
 
 
 def _add_all(new: list[NewJob], flags: dict[str, object], *, as_json: bool) -> None:
-    async def use(runtime: Runtime) -> list[Job]:
-        return await runtime.producer.add_all(new)
-
-    jobs = with_runtime(flags, use, creates=True)
+    jobs = with_runtime(flags, lambda runtime: runtime.producer.add_all(new), creates=True)
     if as_json:
         output.print_json({"items": [json_form.job(job) for job in jobs]})
         return
@@ -94,7 +79,7 @@ def _read(kind: str, options: dict[str, Any]) -> NewJob:
     """
     problems: Problems = {}
     fields = {name: value for name, value in options.items() if value not in (None, ())}
-    fields |= {name: value.value for name, value in fields.items() if isinstance(value, values.Given)}
+    fields |= {name: value.value for name, value in fields.items() if isinstance(value, values.JsonValue)}
     if "meta" in fields:
         fields["meta"] = gather(problems, _meta, fields["meta"]) or {}
     if "delay_til" in fields:
@@ -131,7 +116,7 @@ def _read_lines(name: str) -> list[NewJob]:
 
 def _read_line(line: str, path: str) -> NewJob:
     try:
-        given = values.parse_json(line)
+        document = values.parse_json(line)
     except ValueError as error:
         raise InvalidInputError({path: [f"is not JSON: {error}"]}) from None
-    return values.new_job(given, path)
+    return values.new_job(document, path)

@@ -8,7 +8,7 @@ import click
 
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, values
-from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.cli.render.options import command_options
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import MOST_LISTED, JobQuery
@@ -40,18 +40,16 @@ if TYPE_CHECKING:
 @click.option("--limit", type=int, default=50, show_default=True, help=f"How many, at most {MOST_LISTED}.")
 @click.option("--cursor", metavar="CURSOR", help="Go on where a listing before ended.")
 @click.option("--oldest-first", is_flag=True, help="Oldest first instead of newest first.")
-@json_option
-@database_options
+@command_options
 def list_jobs(*, as_json: bool, cursor: str | None, **options: Any) -> None:
     """List jobs, newest first."""
-    flags = database_flags(options)
     _query(options, None)
 
     async def use(runtime: Runtime) -> tuple[Page, datetime]:
         now = await runtime.database.clock.now()
         return await runtime.listing.page(_query(options, now).at(cursor)), now
 
-    page, now = with_runtime(flags, use)
+    page, now = with_runtime(options, use)
     if as_json:
         output.print_json({"items": [json_form.job(job) for job in page.items], "next": page.next})
         return
@@ -66,7 +64,7 @@ def print_jobs(jobs: Sequence[Job], now: datetime) -> None:
 
 
 def _query(options: dict[str, Any], now: datetime | None) -> JobQuery:
-    """Return what is asked for; ``None`` for the time now only checks it.
+    """Return the query; without the time now it is only checked.
 
     Raises:
         InvalidInputError: naming what is not acceptable.
@@ -75,7 +73,7 @@ def _query(options: dict[str, Any], now: datetime | None) -> JobQuery:
     return JobQuery(
         queue=options["queue"],
         type=options["kind"],
-        states=tuple(State(one) for one in options["states"]),
+        states=tuple(State(state) for state in options["states"]),
         batch_id=options["batch"],
         parent_id=options["parent"],
         schedule=options["schedule"],

@@ -1,4 +1,4 @@
-"""``jobqueue logs``: print what a job has logged, and what it logs until it ends."""
+"""``jobqueue logs``: print the log of a job, and follow it until the job ends."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import click
 
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output
-from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.cli.render.options import command_options, id_argument
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.checks import check_id
 from jobqueue.domain.work.logs import LogQuery, text
 
 if TYPE_CHECKING:
@@ -24,28 +23,26 @@ _WAIT_SECONDS: Final = 60
 @click.command(
     epilog=errors.epilog("logs 65f0c2a4e1b2c3d4e5f60718 -f", "logs 65f0c2a4e1b2c3d4e5f60718 --level error,warning")
 )
-@click.argument("job_id", metavar="ID")
+@id_argument("job_id")
 @click.option("--follow", "-f", is_flag=True, help="Go on printing until the job has ended.")
 @click.option("--level", metavar="LEVEL", help="Only lines of this level; several with commas.")
 @click.option("--attempt", type=int, help="Only lines of this attempt.")
-@json_option
-@database_options
+@command_options
 def logs(job_id: str, *, follow: bool, level: str | None, attempt: int | None, as_json: bool, **options: Any) -> None:
     """Print the log of a job: time, number of the attempt, level, message. With --json each line is an object."""
-    wanted = check_id(job_id)
     levels = () if level is None else tuple(dict.fromkeys(level.split(",")))
     query = LogQuery(levels=levels, attempt=attempt)
 
     async def use(runtime: Runtime) -> None:
-        page = await runtime.logs.store.page(wanted, query)
+        page = await runtime.logs.store.page(job_id, query)
         while True:
             _print(page, as_json=as_json)
             if page.ended or not (follow or page.more):
                 return
             rest = replace(query, after=page.resume)
-            page = await runtime.logs.following(wanted, rest, _WAIT_SECONDS if follow else 0)
+            page = await runtime.logs.following(job_id, rest, _WAIT_SECONDS if follow else 0)
 
-    with_runtime(database_flags(options), use)
+    with_runtime(options, use)
 
 
 def _print(page: LogPage, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""``jobqueue requeue`` and ``jobqueue kill``: what a person does to jobs."""
+"""``jobqueue requeue`` and ``jobqueue kill``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobqueue.cli.bulk import bulk
-from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.queues.queue import person
+from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
-from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.cli.render.options import command_options, database_flags
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.errors import ConflictError, NotFoundError
 from jobqueue.domain.jobs import json_form
@@ -32,21 +31,23 @@ if TYPE_CHECKING:
 @click.option("--backoff", type=values.JsonText(source=False), help="Other wait between attempts.")
 @click.option("--priority", type=int, help="Other priority.")
 @bulk.many_options
-@json_option
-@database_options
+@command_options
 def requeue(ids: tuple[str, ...], *, as_json: bool, **options: Any) -> int:
-    """Start ended or delayed jobs anew, with all their attempts; their history is kept.
+    """Requeue ended or delayed jobs with all their attempts; their history is kept.
 
-    Of the jobs that a filter finds only those that failed or were killed, unless it says something about their state.
+    A filter that does not name a state requeues only failed and killed jobs.
     """
     flags, many = database_flags(options), _many(ids, options)
-    given = {name: value for name, value in options.items() if value is not None}
-    changes = {name: value.value if isinstance(value, values.Given) else value for name, value in given.items()}
+    changes = {
+        name: value.value if isinstance(value, values.JsonValue) else value
+        for name, value in options.items()
+        if value is not None
+    }
     if many is not None:
         new = many.operation(Action.REQUEUE, changes=requeue_changes(changes))
         return bulk.run(flags, new, dry_run=many.dry_run, yes=many.yes, as_json=as_json)
     return _each(
-        ids, flags, lambda runtime, job_id: runtime.manager.requeue(job_id, changes, by=person()), as_json=as_json
+        ids, flags, lambda runtime, job_id: runtime.manager.requeue(job_id, changes, by=operator()), as_json=as_json
     )
 
 
@@ -54,20 +55,21 @@ def requeue(ids: tuple[str, ...], *, as_json: bool, **options: Any) -> int:
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @click.option("--reason", default="killed by a person", show_default=True, help="What its error says.")
 @bulk.many_options
-@json_option
-@database_options
+@command_options
 def kill(ids: tuple[str, ...], reason: str, *, as_json: bool, **options: Any) -> int:
-    """End unfinished jobs; one that runs is told at once."""
+    """Kill unfinished jobs; a running job is cancelled at once."""
     flags, many = database_flags(options), _many(ids, options)
     if many is not None:
         new = many.operation(Action.KILL, reason=reason)
         return bulk.run(flags, new, dry_run=many.dry_run, yes=many.yes, as_json=as_json)
-    return _each(ids, flags, lambda runtime, job_id: runtime.manager.kill(job_id, reason, by=person()), as_json=as_json)
+    return _each(
+        ids, flags, lambda runtime, job_id: runtime.manager.kill(job_id, reason, by=operator()), as_json=as_json
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Selection:
-    """Jobs that are meant by a filter."""
+    """Jobs that a filter selects."""
 
     filter: dict[str, Any]
     all: bool
@@ -75,26 +77,26 @@ class _Selection:
     yes: bool
 
     def operation(self, action: Action, **more: Any) -> NewOperation:
-        """Return what is to be done to them."""
-        return NewOperation(action=action, by=person(), filter=self.filter, all=self.all, **more)
+        """Return the operation on these jobs."""
+        return NewOperation(action=action, by=operator(), filter=self.filter, all=self.all, **more)
 
 
 def _many(ids: tuple[str, ...], options: dict[str, Any]) -> _Selection | None:
-    """Take what means many jobs out of a command's options; ``None`` if ids are given.
+    """Take the options that select many jobs out of those of a command; return ``None`` if there are ids.
 
     Raises:
         click.UsageError: nothing is meant, or ids and a filter are.
     """
-    wanted, everything = options.pop("wanted"), options.pop("everything")
+    selection, everything = options.pop("selection"), options.pop("everything")
     how = {name: options.pop(name) for name in ("dry_run", "yes")}
-    by_filter = wanted is not None or everything
+    by_filter = selection is not None or everything
     if by_filter == bool(ids):
         raise click.UsageError("say which jobs are meant: by their IDs, or by --filter or --all")
     if not by_filter:
         if how["dry_run"]:
             raise click.UsageError("--dry-run goes with --filter or --all")
         return None
-    return _Selection(filter=bulk.filter_of(wanted), all=everything, **how)
+    return _Selection(filter=bulk.filter_of(selection), all=everything, **how)
 
 
 def _each(
@@ -104,14 +106,14 @@ def _each(
     *,
     as_json: bool,
 ) -> int:
-    """Change one job after the other; tell which could not be changed, and return the code of the first of them."""
-    wanted = list(dict.fromkeys(check_id(one) for one in ids))
+    """Change the jobs one by one; report those that cannot be changed, and return the exit code of the first."""
+    unique = list(dict.fromkeys(check_id(job_id) for job_id in ids))
     code = errors.OK
     changed: list[Job] = []
 
     async def use(runtime: Runtime) -> None:
         nonlocal code
-        for job_id in wanted:
+        for job_id in unique:
             try:
                 changed.append(await change(runtime, job_id))
             except (NotFoundError, ConflictError) as error:

@@ -10,7 +10,7 @@ import click
 from jobqueue.cli.jobs.listing import print_jobs
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, values
-from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.cli.render.options import command_options
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.search.fields import JOB, SORTS, Kind
@@ -39,31 +39,29 @@ _EXAMPLES: Final = (
 @click.option("--fields", metavar="NAMES", help="Only these fields, with commas between them, such as type,data.n.")
 @click.option("--limit", type=int, default=50, show_default=True, help=f"How many, at most {MOST_FOUND}.")
 @click.option("--cursor", metavar="CURSOR", help="Go on where a search before ended.")
-@click.option("--slow", is_flag=True, help="Insist, though no index helps.")
-@json_option
-@database_options
+@click.option("--slow", is_flag=True, help="Search even without a helpful index.")
+@command_options
 def search_jobs(*, terms: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Find jobs by a filter in MongoDB's language, or by fields: = != > >= < <= and ~ for a regular expression.
 
     Values are JSON if they can be, and else text. Dates may be times ago, such as 15m, 2h or 7d; states may be several,
     with commas between them.
     """
-    flags = database_flags(options)
     _search(terms, options, values.EPOCH)
 
     async def use(runtime: Runtime) -> tuple[Page, Search, datetime]:
         now = await runtime.database.clock.now()
-        asked = _search(terms, options, now)
-        return await runtime.searches.page(asked), asked, now
+        query = _search(terms, options, now)
+        return await runtime.searches.page(query), query, now
 
-    page, asked, now = with_runtime(flags, use)
-    items = [asked.projection.pick(json_form.job(job)) for job in page.items]
+    page, query, now = with_runtime(options, use)
+    items = [query.projection.pick(json_form.job(job)) for job in page.items]
     if as_json:
         output.print_json({"items": items, "next": page.next})
         return
-    if asked.projection.paths:
-        paths = asked.projection.paths
-        output.print_table([path.upper() for path in paths], [[_cell(one, path) for path in paths] for one in items])
+    if query.projection.paths:
+        paths = query.projection.paths
+        output.print_table([path.upper() for path in paths], [[_cell(item, path) for path in paths] for item in items])
     else:
         print_jobs(page.items, now)
     if page.next is not None:
@@ -71,7 +69,7 @@ def search_jobs(*, terms: tuple[str, ...], as_json: bool, **options: Any) -> Non
 
 
 def _search(terms: tuple[str, ...], options: dict[str, Any], now: datetime) -> Search:
-    """Return what is asked for.
+    """Return the search of these terms and options.
 
     Raises:
         InvalidInputError: naming what is not acceptable.
@@ -96,22 +94,22 @@ def _filter(term: str, now: datetime) -> Any:
             return values.parse_json(term)
         except ValueError as error:
             raise InvalidInputError({"filter": [f"is not JSON: {error}"]}) from None
-    found = _TERM.fullmatch(term)
-    if found is None:
+    match = _TERM.fullmatch(term)
+    if match is None:
         raise InvalidInputError({"filter": [f"{term!a:.80} is neither JSON nor FIELD=VALUE"]})
-    name, sign, text = found.groups()
+    name, sign, text = match.groups()
     _, kind = JOB.kind(name, f"filter.{name}")
     operator = _OPERATORS[sign]
     if operator == "$regex":
         return {name: {"$regex": text}}
-    given = _value(kind, text, name, now)
-    if isinstance(given, list):
-        return {name: {_SEVERAL[operator]: given} if operator in _SEVERAL else {operator: given[0]}}
-    return {name: {operator: given}}
+    operand = _value(kind, text, name, now)
+    if isinstance(operand, list):
+        return {name: {_SEVERAL[operator]: operand} if operator in _SEVERAL else {operator: operand[0]}}
+    return {name: {operator: operand}}
 
 
 def _value(kind: Kind, text: str, name: str, now: datetime) -> Any:
-    """Return a value of the kind that the field has; of what may be text or not, both."""
+    """Return a value of the kind of its field; both readings where the field takes a text and a JSON value."""
     if text == "null":
         return None
     if kind is Kind.STATE and "," in text:
@@ -125,7 +123,7 @@ def _value(kind: Kind, text: str, name: str, now: datetime) -> Any:
 
 
 def _cell(item: dict[str, Any], path: str) -> str:
-    found: Any = item
+    value: Any = item
     for name in path.split("."):
-        found = found.get(name) if isinstance(found, dict) else found
-    return "" if found is None else output.compact(found)
+        value = value.get(name) if isinstance(value, dict) else value
+    return "" if value is None else output.compact(value)

@@ -1,4 +1,4 @@
-"""``jobqueue show``: all about one job, and what it does until it ends."""
+"""``jobqueue show``: print one job, and follow it until it ends."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import click
 
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, job_text, output
-from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.cli.render.options import command_options, id_argument
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.checks import check_id
 from jobqueue.domain.jobs.states import FINAL, State
 
 if TYPE_CHECKING:
@@ -25,32 +24,27 @@ _PAGE: Final = 1000
 
 
 @click.command(epilog=errors.epilog("show 65f0c2a4e1b2c3d4e5f60718 --follow"))
-@click.argument("job_id", metavar="ID")
-@click.option(
-    "--follow", "-f", is_flag=True, help="Print what it logs until it ends; exit 6 if it failed or was killed."
-)
-@json_option
-@database_options
+@id_argument("job_id")
+@click.option("--follow", "-f", is_flag=True, help="Print its log until it ends; exit 6 if it failed or was killed.")
+@command_options
 def show(job_id: str, *, follow: bool, as_json: bool, **options: Any) -> int:
-    """Show all about one job: state, times, input, result, every attempt and its error, and what it logged.
+    """Show one job: state, times, input, result, every attempt with its error, and the log.
 
     With --follow and --json each log line and each step of the progress is an object on a line of its own, and the last
     line is the job.
     """
-    wanted = check_id(job_id)
-    flags = database_flags(options)
 
     async def use(runtime: Runtime) -> int:
         if follow:
-            return await _follow(runtime, wanted, as_json=as_json)
-        job, lines = await _read(runtime, wanted)
+            return await _follow(runtime, job_id, as_json=as_json)
+        job, lines = await _read(runtime, job_id)
         if as_json:
             output.print_json(json_form.job(job) | {"logs": [json_form.log_line(line) for line in lines]})
         else:
             job_text.print_job(job, lines)
         return errors.OK
 
-    return with_runtime(flags, use)
+    return with_runtime(options, use)
 
 
 async def _read(runtime: Runtime, job_id: str) -> tuple[Job, list[LogLine]]:
@@ -60,19 +54,18 @@ async def _read(runtime: Runtime, job_id: str) -> tuple[Job, list[LogLine]]:
 
 async def _lines(runtime: Runtime, job_id: str, after: int) -> list[tuple[int, LogLine]]:
     """Return all log lines from a number on."""
-    found: list[tuple[int, LogLine]] = []
+    lines: list[tuple[int, LogLine]] = []
     while page := await runtime.logs.lines(job_id, after=after, limit=_PAGE):
-        found += page
+        lines += page
         after = page[-1][0] + 1
-    return found
+    return lines
 
 
 async def _follow(runtime: Runtime, job_id: str, *, as_json: bool) -> int:
-    """Print a job as it is, then what becomes of it, and return the exit code that says how it ended."""
+    """Print a job, then its changes until it ends; return the exit code of its end."""
     job, lines = await _read(runtime, job_id)
     if as_json:
-        for line in lines:
-            output.print_json(json_form.log_line(line), indent=None)
+        _print_lines(lines, as_json=True)
     else:
         job_text.print_job(job, lines)
     seen = len(lines)
@@ -101,12 +94,16 @@ def _note_deleted(job_id: str) -> None:
     output.note(f"job {job_id} has succeeded and is deleted")
 
 
-def _print_news(before: Job, job: Job, lines: list[LogLine], *, as_json: bool) -> None:
+def _print_lines(lines: list[LogLine], *, as_json: bool) -> None:
     for line in lines:
         if as_json:
             output.print_json(json_form.log_line(line), indent=None)
         else:
             job_text.print_log(line)
+
+
+def _print_news(before: Job, job: Job, lines: list[LogLine], *, as_json: bool) -> None:
+    _print_lines(lines, as_json=as_json)
     if job.progress != before.progress:
         if as_json:
             output.print_json({"progress": job.progress}, indent=None)

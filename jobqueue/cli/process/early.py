@@ -1,7 +1,7 @@
-"""Signals of a service before it runs: they end the process, which has not begun anything yet.
+"""End a service by a signal before it runs.
 
-The kernel keeps from process 1 of a container every signal that it does not handle. So the handlers come first, before
-all that takes long to import. This module imports nothing that does.
+The kernel withholds from process 1 of a container every signal that it does not handle. So the handlers are set before
+slow imports. This module imports nothing slow.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _before: dict[signal.Signals, Any] = {}
 
 
 def arm(words: Sequence[str]) -> None:
-    """Make signals end the process with the exit code 0, if its arguments begin with the name of a service."""
+    """Make signals end the process with exit code 0, if its arguments begin with the name of a service."""
     if not _SERVICES.intersection(words[:1]):
         return
     for number in SIGNALS:
@@ -35,11 +35,11 @@ def arm(words: Sequence[str]) -> None:
 
 
 def hand_over() -> dict[signal.Signals, Any]:
-    """Leave forked children to the service; return the handlers that they need, as if nothing was armed."""
-    found = {one: signal.getsignal(one) for one in SIGNALS}
-    found |= {one: _before[one] for one, handler in found.items() if handler is _leave}
+    """Leave forked children to the service; return the handlers that they need without `arm`."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers |= {number: _before[number] for number, handler in handlers.items() if handler is _leave}
     _before.clear()
-    return found
+    return handlers
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
@@ -50,7 +50,7 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 
 def _restore() -> None:
-    """Give a forked child the handlers that it would have without this module."""
+    """Give a forked child the handlers of a process without `arm`."""
     for number, handler in _before.items():
         if signal.getsignal(number) is _leave:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -1,4 +1,4 @@
-"""Begin the process: first its signals, then the command line, which takes longer to import."""
+"""Start the process: set its signal handlers, then import the command line, which is slow."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class ForkGuard:
     so that none reaches the child before the guard is done.
 
     Args:
-        handlers: of the signals that the service is going to handle: those that a child gets.
+        handlers: the handlers that a child gets for the signals of the service.
     """
 
     def __init__(self, handlers: Mapping[signal.Signals, Any]) -> None:

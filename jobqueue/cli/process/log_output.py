@@ -26,17 +26,16 @@ _SECRETS: Final = (
     (re.compile(r"(?i)\b(bearer|basic) +[A-Za-z0-9._~+/=-]{8,}"), r"\1 ***"),
 )
 _CHATTY: Final = ("pymongo", "asyncio", "aiohttp.access")
-"""Loggers that tell more than anybody wants to know below a warning."""
+"""Loggers that are limited to warnings."""
 
 
 def configure(settings: Settings, *, service: bool, stream: TextIO | None = None) -> None:
-    """Let the process log as the settings say.
+    """Set up the log as the settings say.
 
     Args:
         settings: ``log_level`` and ``log_format``.
-        service: whether it runs on, with its log as the main output; a command for a person only warns, in text,
-            unless the settings ask for something else.
-        stream: where to; stderr if not given.
+        service: the process is a service. A command logs warnings only, as text, unless the settings differ.
+        stream: the output; stderr if not given.
     """
     stream = stream or sys.stderr
     level = settings.log_level
@@ -49,7 +48,7 @@ def configure(settings: Settings, *, service: bool, stream: TextIO | None = None
     handler.setFormatter(TextFormatter() if style == "text" else JsonFormatter())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(capture=True)
-    # It would print to stdout, with the arguments of what it repeats; who repeats something says so itself.
+    # The default hooks print arguments to stdout; callers log their own retries.
     stamina.instrumentation.set_on_retry_hooks([])
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))

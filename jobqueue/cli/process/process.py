@@ -20,26 +20,27 @@ from jobqueue.services.server import LOOK_SECONDS, EmbeddedRestarter
 from jobqueue.services.work.loops import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from jobqueue.services.application import Runtime
     from jobqueue.services.work.dispatcher import Dispatcher
+    from jobqueue.services.work.lanes import Lane
 
 T = TypeVar("T")
 log = get_logger(__name__)
 _STUCK_SECONDS: Final = 10.0
-"""What may pass between giving jobs back and the end of the last handler, before it is abandoned."""
+"""Longest wait for handlers after their jobs are returned; then they are abandoned."""
 _MOST_FILES: Final = 65_536
 _EXIT_SECONDS: Final = 5.0
-"""What the interpreter may need to end when all work is done; other people's threads can hold it up for ever."""
+"""Longest exit of the interpreter after all work; threads of handlers can block it for ever."""
 
 
 class StopSignals:
-    """What the signals have asked for so far.
+    """Signals received so far.
 
     Attributes:
-        asked: the first has come: finish.
-        hurried: the second has come: give back what runs.
+        asked: set by the first signal: running jobs finish.
+        hurried: set by the second signal: running jobs are returned to their queues.
     """
 
     def __init__(self) -> None:
@@ -53,11 +54,11 @@ class StopSignals:
         self.asked.set()
 
     async def unless_asked(self, opening: Coroutine[None, None, T], *, cancel: bool) -> T | None:
-        """Return what ``opening`` does, or ``None`` if it was cancelled because it is asked to stop.
+        """Return the result of ``opening``, or ``None`` if a signal cancelled it.
 
         Args:
-            opening: what has to be closed again when it is done.
-            cancel: whether it may be cancelled; otherwise it is waited for.
+            opening: opens a resource.
+            cancel: a signal may cancel it; otherwise its end is awaited.
         """
         task = asyncio.ensure_future(opening)
         await first(task, self.asked)
@@ -69,7 +70,7 @@ class StopSignals:
 
 
 async def first(task: asyncio.Future[Any], event: asyncio.Event, *, within: float | None = None) -> None:
-    """Wait until a task is done or an event has happened, for ``within`` seconds if that is given."""
+    """Wait until a task is done or an event is set, at most ``within`` seconds."""
     waiting = asyncio.ensure_future(event.wait())
     both: set[asyncio.Future[Any]] = {task, waiting}
     try:
@@ -81,7 +82,7 @@ async def first(task: asyncio.Future[Any], event: asyncio.Event, *, within: floa
 async def open_runtime(
     stop: StopSignals, opening: Callable[[], Coroutine[None, None, Runtime]], *, embedded: bool
 ) -> Runtime | None:
-    """Connect, or return ``None`` if asked to stop meanwhile; an embedded MongoDB is not left half started."""
+    """Connect, or return ``None`` if a signal stops it; an embedded MongoDB is never left half started."""
     runtime = await stop.unless_asked(opening(), cancel=not embedded)
     if runtime is not None and stop.asked.is_set():
         await runtime.close()
@@ -91,7 +92,7 @@ async def open_runtime(
 
 @contextlib.asynccontextmanager
 async def background(runtime: Runtime) -> AsyncIterator[None]:
-    """Do the maintenance, and keep an embedded MongoDB alive, for the time of the block."""
+    """Run the maintenance and keep an embedded MongoDB alive for the time of the block."""
     await runtime.start()
     revival = Loop("embedded MongoDB", EmbeddedRestarter(runtime).run_once, every=LOOK_SECONDS)
     revival.turns.count = runtime.metrics.loop_failed
@@ -103,50 +104,65 @@ async def background(runtime: Runtime) -> AsyncIterator[None]:
         await asyncio.wait({reviving})
 
 
-async def drain(dispatcher: Dispatcher, claiming: asyncio.Task[None], stop: StopSignals, grace: float) -> None:
-    """Stop claiming, let running jobs finish for ``grace`` seconds or until hurried, and give the others back.
+@contextlib.asynccontextmanager
+async def working(
+    runtime: Runtime, lanes: Callable[[], Sequence[Lane]], stop: StopSignals
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Run the maintenance and the jobs of these lanes for the time of the block; yield the task that claims jobs."""
+    async with background(runtime):
+        dispatcher = runtime.dispatcher(lanes)
+        claiming = asyncio.create_task(dispatcher.run(), name="claiming")
+        try:
+            yield claiming
+        finally:
+            log.info("shutdown started")
+            await drain(dispatcher, claiming, stop, runtime.settings.drain_timeout)
 
-    Returns even if handlers do not end or the database is away: then the jobs' leases end, which others notice.
+
+async def drain(dispatcher: Dispatcher, claiming: asyncio.Task[None], stop: StopSignals, grace: float) -> None:
+    """Stop claiming, wait ``grace`` seconds or until hurried for running jobs, and return the others to their queues.
+
+    Returns even if handlers do not end or the database is away: then the leases of these jobs expire.
 
     Raises:
-        Exception: whatever has ended the claiming.
+        Exception: an error ended the claiming.
     """
     if dispatcher.running:
-        log.info("waiting for jobs to finish", running=dispatcher.running, seconds=grace)
+        log.info("shutdown awaited", running=dispatcher.running, seconds=grace)
     stopping = asyncio.create_task(dispatcher.stop(grace))
     await first(stopping, stop.hurried, within=grace + _STUCK_SECONDS)
     if not stopping.done():
-        log.info("giving jobs back at once", running=dispatcher.running)
+        log.info("shutdown hurried", running=dispatcher.running)
         hurried = asyncio.create_task(dispatcher.stop(0))
         await asyncio.wait({stopping, hurried}, timeout=_STUCK_SECONDS)
     both: set[asyncio.Task[Any]] = {stopping, claiming}
     await asyncio.wait(both, timeout=_STUCK_SECONDS)
     if not stopping.done():
-        log.warning("abandoning handlers that do not end", running=dispatcher.running)
+        log.warning("handlers abandoned", running=dispatcher.running)
     elif given_back := stopping.result():
-        log.info("gave jobs back", count=given_back)
+        log.info("jobs returned", count=given_back)
     if claiming.done():
         claiming.result()
 
 
 def raise_file_limit() -> None:
-    """Let this process have as many files and connections open as the system allows it: often only 1,024 by default."""
+    """Raise the limit of open files and connections as far as the system allows; the default is often only 1,024."""
     try:
         import resource  # noqa: PLC0415 - there is none on Windows
     except ImportError:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    target = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < target:
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
 
 
 def run_service(service: Callable[[StopSignals], Coroutine[None, None, None]]) -> int:
-    """Run a service under signals: SIGTERM, SIGINT or SIGHUP ask it to stop, a second one to hurry.
+    """Run a service under signals: SIGTERM, SIGINT or SIGHUP stop it, a second signal hurries.
 
     Returns:
-        The exit code; what is wrong has been told. Does not return if a handler's thread would hold up the exit.
+        The exit code; errors are printed. The process ends here if a handler's thread would block the exit.
     """
     runner = asyncio.Runner(loop_factory=_loop_factory())
     guard = ForkGuard(early.hand_over())
@@ -156,14 +172,14 @@ def run_service(service: Callable[[StopSignals], Coroutine[None, None, None]]) -
     except JobQueueError as error:
         code = errors.report(error)
     except Exception:
-        log.exception("ended by an error")
+        log.exception("service failed")
         code = errors.ERROR
     finally:
         guard.end()
     _leave_soon(code)
     runner.close()
     if any(thread.name.startswith("job-") for thread in threading.enumerate()):
-        log.warning("leaving while a handler's thread still runs")
+        log.warning("handler threads abandoned")
         _leave(code)
     return code
 
@@ -180,7 +196,7 @@ def _run(loop: asyncio.AbstractEventLoop, service: Coroutine[None, None, None]) 
         except (KeyboardInterrupt, SystemExit):
             if task.done():
                 raise
-            log.exception("interrupt in a task")
+            log.exception("task interrupted")
 
 
 async def _under_signals(service: Callable[[StopSignals], Coroutine[None, None, None]]) -> None:
@@ -194,8 +210,8 @@ async def _under_signals(service: Callable[[StopSignals], Coroutine[None, None, 
     except DatabaseError as error:
         if not stop.asked.is_set():
             raise
-        # Who stops everything at once stops the database, too.
-        log.warning("stopped without a database", error=str(error))
+        # A stop of the whole machine stops the database too.
+        log.warning("database lost at shutdown", error=str(error))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -208,7 +224,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _leave_soon(code: int) -> None:
-    """End the process even if a thread that nobody can stop holds up the interpreter's exit."""
+    """End the process even if a thread of a handler blocks the exit of the interpreter."""
     timer = threading.Timer(_EXIT_SECONDS, _leave, [code])
     timer.daemon = True
     timer.start()

@@ -1,4 +1,4 @@
-"""What `serve` runs: the API, webhooks, commands and the maintenance on one database, put together and taken apart."""
+"""Run the server: the API, webhooks, commands and the maintenance on one database."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 _REQUEST_SECONDS: Final = 5.0
-"""What requests under way may take after the stop."""
+"""Longest time that requests may take after the stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Through which the world comes in.
+    """An address that the server listens on.
 
     Attributes:
         is_private: only this machine can reach it.
-        tls: what it speaks TLS with, if it does.
+        tls: the TLS context; ``None`` for plain HTTP.
     """
 
     is_private: bool
@@ -49,33 +49,33 @@ class Endpoint:
 
 
 def run(flags: Mapping[str, str | None]) -> int:
-    """Serve until a signal asks to stop, and return the exit code.
+    """Serve until a signal, and return the exit code.
 
     Raises:
-        SettingsError: with every mistake, or because strangers could reach a server without a token.
-        ListenError: the port cannot be had.
+        SettingsError: with every mistake, or because others could reach a server without a token.
+        ListenError: the port cannot be taken.
     """
     settings = Settings.load(flags)
     addresses = listening.resolve(settings.host)
-    door = Endpoint(is_private=listening.is_private(addresses), tls=listening.tls(settings))
+    endpoint = Endpoint(is_private=listening.is_private(addresses), tls=listening.tls(settings))
     log_output.configure(settings, service=True)
     commands = load_commands(settings.commands) if settings.commands else {}
     process.raise_file_limit()
     sockets = listening.bind(addresses, settings.port)
     try:
-        return process.run_service(lambda stop: _serve(settings, commands, sockets, door, stop))
+        return process.run_service(lambda stop: _serve(settings, commands, sockets, endpoint, stop))
     finally:
-        for one in sockets:
-            one.close()
+        for listener in sockets:
+            listener.close()
 
 
-async def check_token(runtime: Runtime, door: Endpoint) -> None:
-    """Let no stranger reach a server for which nobody needs a token.
+async def check_token(runtime: Runtime, endpoint: Endpoint) -> None:
+    """Refuse a public address while no token exists.
 
     Raises:
-        SettingsError: there is no token with which anybody could call.
+        SettingsError: others could call the API without a token.
     """
-    if door.is_private or runtime.settings.admin_token is not None or await runtime.access.any_valid():
+    if endpoint.is_private or runtime.settings.admin_token is not None or await runtime.access.any_valid():
         return
     fix = (
         "set JOBQUEUE_ADMIN_TOKEN or JOBQUEUE_ADMIN_TOKEN_FILE, "
@@ -88,7 +88,7 @@ async def _serve(
     settings: Settings,
     commands: Mapping[str, Command],
     sockets: Sequence[socket.socket],
-    door: Endpoint,
+    endpoint: Endpoint,
     stop: StopSignals,
 ) -> None:
     opening = process.open_runtime(stop, lambda: Runtime.open(settings), embedded=settings.mongo_url is None)
@@ -97,25 +97,25 @@ async def _serve(
         return
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(runtime.close)
-        await check_token(runtime, door)
+        await check_token(runtime, endpoint)
         await stack.enter_async_context(process.background(runtime))
         client = WebhookClient(allow=settings.webhook_allow, ports=settings.webhook_ports)
         await client.start()
         stack.push_async_callback(client.close)
-        app = make_app(runtime, open_to_all=door.is_private and settings.admin_token is None)
+        app = make_app(runtime, open_to_all=endpoint.is_private and settings.admin_token is None)
         runner = Runner(app, shutdown_timeout=_REQUEST_SECONDS)
-        await _listen(runner, sockets, door.tls)
-        is_secure = door.tls is not None
+        await _listen(runner, sockets, endpoint.tls)
+        is_secure = endpoint.tls is not None
         url = listening.url(settings.host, sockets[0], tls=is_secure)
         local = LocalProcessors(client, commands, listening.local_url(settings.host, sockets[0], tls=is_secure))
         dispatcher = runtime.dispatcher(ConfiguredLanes(runtime.configs, local))
         claiming = asyncio.create_task(dispatcher.run(), name="claiming")
         try:
             announce(f"listening on {url}")
-            log.info("serving", worker=runtime.name, database=runtime.database.name)
+            log.info("server started", worker=runtime.name, database=runtime.database.name)
             await process.first(claiming, stop.asked)
         finally:
-            log.info("stopping")
+            log.info("shutdown started")
             await asyncio.gather(process.drain(dispatcher, claiming, stop, settings.drain_timeout), runner.cleanup())
 
 
@@ -123,8 +123,8 @@ async def _listen(runner: web.AppRunner, sockets: Sequence[socket.socket], tls: 
     try:
         await runner.setup()
         listening.listen(sockets)
-        for one in sockets:
-            await web.SockSite(runner, one, ssl_context=tls).start()
+        for listener in sockets:
+            await web.SockSite(runner, listener, ssl_context=tls).start()
     except BaseException:
         await runner.cleanup()
         raise

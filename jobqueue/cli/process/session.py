@@ -1,12 +1,16 @@
-"""One connection to the database for the time of one command."""
+"""Connect one command to the database."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
+import socket
 from typing import TYPE_CHECKING, TypeVar
 
 from jobqueue.cli.process import log_output
+from jobqueue.cli.render.options import DATABASE
+from jobqueue.domain.insight.audit import Actor
 from jobqueue.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,31 +22,40 @@ T = TypeVar("T")
 
 
 def with_runtime(flags: Mapping[str, object], use: Callable[[Runtime], Awaitable[T]], *, creates: bool = False) -> T:
-    """Connect as the settings say, and return what ``use`` makes of the services.
+    """Connect as the settings say, and return the result of ``use``.
 
     Args:
-        flags: of the command.
+        flags: those of `DATABASE`; others are ignored.
         use: the command.
-        creates: make the database if it is not there, which a command that only reads or changes never does.
+        creates: make a missing database, which a command that only reads or changes never does.
 
     Raises:
-        NoDatabaseError: there is none, and none is to be made.
+        NoDatabaseError: the database is missing, and is not to be made.
         SettingsError: with every mistake.
         DatabaseError: from connecting or from ``use``.
     """
 
     async def run() -> T:
-        async with connected(Settings.load(flags), creates=creates) as runtime:
+        async with connected(Settings.load({name: flags[name] for name in DATABASE}), creates=creates) as runtime:
             return await use(runtime)
 
     return asyncio.run(run())
+
+
+def operator() -> Actor:
+    """Return the person at the command line, for the audit."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        name = "unknown"
+    return Actor(name=name, via="cli", address=socket.gethostname())
 
 
 @contextlib.asynccontextmanager
 async def connected(settings: Settings, *, creates: bool) -> AsyncIterator[Runtime]:
     """Open the services for the time of the block.
 
-    An embedded MongoDB that was started for it outlives it a little: another command may follow.
+    An embedded MongoDB that this starts goes on for a while: another command may follow.
     """
     from jobqueue.services.application import Runtime  # noqa: PLC0415 - the driver takes 0.2 s to import, --help must not
 

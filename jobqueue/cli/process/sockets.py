@@ -1,4 +1,4 @@
-"""Sockets to listen on, and who may reach them."""
+"""Sockets of the server, and their addresses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HINTS: Final = {
 
 
 class ListenError(JobQueueError):
-    """Say why it is not possible to listen."""
+    """An address that cannot be listened on."""
 
     slug = "listen"
 
@@ -37,10 +37,10 @@ def resolve(host: str) -> list[str]:
         SettingsError: it has none.
     """
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise SettingsError([f"--host {host} has no address: {error}"]) from None
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    return list(dict.fromkeys(str(address[0]) for *_, address in infos))
 
 
 def is_private(addresses: Sequence[str]) -> bool:
@@ -56,7 +56,7 @@ def bind(addresses: Sequence[str], port: int) -> list[socket.socket]:
         port: 0 takes a free one.
 
     Raises:
-        ListenError: it cannot be had.
+        ListenError: the port cannot be taken.
     """
     tries = _TRIES if port == 0 else 1
     while True:
@@ -66,8 +66,8 @@ def bind(addresses: Sequence[str], port: int) -> list[socket.socket]:
             for address in addresses:
                 bound.append(_bind(address, bound[0].getsockname()[1] if bound else port))
         except OSError as error:
-            for one in bound:
-                one.close()
+            for listener in bound:
+                listener.close()
             if error.errno != errno.EADDRINUSE or not tries:
                 raise _explained(error, addresses, port) from None
         else:
@@ -75,36 +75,36 @@ def bind(addresses: Sequence[str], port: int) -> list[socket.socket]:
 
 
 def listen(sockets: Sequence[socket.socket]) -> None:
-    """Take connections from now on.
+    """Accept connections from now on.
 
     Raises:
         ListenError: another process was faster.
     """
-    for one in sockets:
-        address, port = one.getsockname()[:2]
+    for listener in sockets:
+        address, port = listener.getsockname()[:2]
         try:
-            one.listen(_BACKLOG)
+            listener.listen(_BACKLOG)
         except OSError as error:
             raise _explained(error, [address], port) from None
 
 
-def url(host: str, one: socket.socket, *, tls: bool = False) -> str:
-    """Return the URL under which a socket is reached."""
-    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{one.getsockname()[1]}"
+def url(host: str, listener: socket.socket, *, tls: bool = False) -> str:
+    """Return the URL of a socket."""
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
-def local_url(host: str, one: socket.socket, *, tls: bool = False) -> str:
-    """Return the URL under which programs on this machine reach a socket."""
-    return url(local_host(host), one, tls=tls)
+def local_url(host: str, listener: socket.socket, *, tls: bool = False) -> str:
+    """Return the URL of a socket for programs on this machine."""
+    return url(local_host(host), listener, tls=tls)
 
 
 def local_host(host: str) -> str:
-    """Return the host under which programs on this machine reach a server that listens on ``host``."""
+    """Return the host of a server that listens on ``host``, for programs on this machine."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared with, not bound to
 
 
 def tls(settings: Settings) -> ssl.SSLContext | None:
-    """Return what is needed to speak TLS, or ``None`` without a certificate.
+    """Return the TLS context, or ``None`` without a certificate.
 
     Raises:
         SettingsError: only one of certificate and key is given, or they cannot be used.
@@ -118,7 +118,7 @@ def tls(settings: Settings) -> ssl.SSLContext | None:
         )
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        # A password is never asked for: nobody is there to type it.
+        # Nobody is there to type a password.
         context.load_cert_chain(cert, key, password=lambda: b"")
     except FileNotFoundError:
         missing = cert if not cert.exists() else key
@@ -130,16 +130,16 @@ def tls(settings: Settings) -> ssl.SSLContext | None:
 
 def _bind(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    one = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        one.bind((address, port))
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((address, port))
     except OSError:
-        one.close()
+        listener.close()
         raise
-    return one
+    return listener
 
 
 def _explained(error: OSError, addresses: Sequence[str], port: int) -> ListenError:

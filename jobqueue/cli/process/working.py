@@ -1,8 +1,7 @@
-"""What `worker` runs: the handlers of a JobQueue object that is found by name."""
+"""Run the handlers of a JobQueue object that is found by name."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import traceback
 from importlib import import_module
@@ -28,13 +27,13 @@ log = get_logger(__name__)
 
 
 class TargetError(click.ClickException):
-    """Say why there is nothing to run at MODULE:QUEUE, on one line."""
+    """MODULE:QUEUE that names nothing to run; the message is one line."""
 
     exit_code = errors.USAGE
 
 
 def run(target: str, flags: Mapping[str, str | None]) -> int:
-    """Run the handlers of a queue object until a signal asks to stop, and return the exit code.
+    """Run the handlers of a queue object until a signal, and return the exit code.
 
     Raises:
         TargetError: there is no such object, or nothing for it to run.
@@ -59,15 +58,15 @@ def find(target: str) -> JobQueue:
     if not name or not colon or not path:
         raise TargetError(f"{target!r} is not MODULE:QUEUE, such as app:queue for the object queue in app.py")
     module = _import(name)
-    found: Any = module
+    target_object: Any = module
     for step in path.split("."):
         try:
-            found = getattr(found, step)
+            target_object = getattr(target_object, step)
         except AttributeError:
             raise TargetError(f"module {name} has no {path}{_others(module)}") from None
-    if not isinstance(found, JobQueue):
-        raise TargetError(f"{target} is a {type(found).__qualname__}, not a JobQueue{_others(module)}")
-    return found
+    if not isinstance(target_object, JobQueue):
+        raise TargetError(f"{target} is a {type(target_object).__qualname__}, not a JobQueue{_others(module)}")
+    return target_object
 
 
 async def _work(queue: JobQueue, settings: Settings, stop: StopSignals) -> None:
@@ -75,15 +74,9 @@ async def _work(queue: JobQueue, settings: Settings, stop: StopSignals) -> None:
     if runtime is None:
         return
     try:
-        async with process.background(runtime):
-            dispatcher = runtime.dispatcher(queue.lanes(runtime))
-            claiming = asyncio.create_task(dispatcher.run(), name="claiming")
-            try:
-                announce(f"worker {runtime.name} ready: {', '.join('/'.join(one) for one in sorted(queue.handlers))}")
-                await process.first(claiming, stop.asked)
-            finally:
-                log.info("stopping")
-                await process.drain(dispatcher, claiming, stop, settings.drain_timeout)
+        async with process.working(runtime, queue.lanes(runtime), stop) as claiming:
+            announce(f"worker {runtime.name} ready: {', '.join('/'.join(key) for key in sorted(queue.handlers))}")
+            await process.first(claiming, stop.asked)
     finally:
         await queue.close()
 
@@ -102,7 +95,7 @@ def _import(name: str) -> ModuleType:
 
 
 def _broken(name: str, error: BaseException) -> str:
-    """Say what a module raised when it was imported, and where."""
+    """Return the message for a module whose import raised this error."""
     if isinstance(error, SyntaxError):
         return f"module {name} cannot be imported: {type(error).__name__}: {error}"
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -1,4 +1,4 @@
-"""``jobqueue queues``: all queues and how they are doing."""
+"""``jobqueue queues``: list queues with their jobs and limits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output
-from jobqueue.cli.render.options import database_flags, database_options, json_option
+from jobqueue.cli.render.options import command_options
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
@@ -17,20 +17,16 @@ _STATES: Final = ("pending", "processing", "delayed", "success", "failed", "kill
 
 
 @click.command(epilog=errors.epilog())
-@json_option
-@database_options
+@command_options
 def queues(*, as_json: bool, **options: Any) -> None:
-    """List all queues that are configured or have jobs: their jobs by state, what waits longest, and their limits."""
+    """List all queues that are configured or have jobs: jobs by state, age of the oldest waiting job, and limits."""
 
     async def use(runtime: Runtime) -> list[dict[str, Any]]:
         return [(await runtime.queues.view(name, urls=True))[0] for name in await runtime.queues.names()]
 
-    found = with_runtime(database_flags(options), use)
-    if as_json:
-        output.print_json({"items": found})
-        return
+    statuses = with_runtime(options, use)
     headings = ["QUEUE", *(state.upper() for state in _STATES), "OLDEST", "LAST HOUR", "ABOUT"]
-    output.print_table(headings, [_row(one) for one in found])
+    output.print_items(statuses, headings, [_row(queue) for queue in statuses], as_json=as_json)
 
 
 def _row(queue: dict[str, Any]) -> list[str]:
@@ -51,5 +47,5 @@ def _about(queue: dict[str, Any]) -> list[str]:
         *(["paused"] if queue["paused"] else []),
         *([f"{queue['concurrency']} at a time{where}"] if queue["concurrency"] else []),
         *([f"{rate['limit']} in {rate['per']:g} s{where}"] if rate else []),
-        *(f"breaker {one['state']}" for one in queue["breakers"] if one["state"] != "closed"),
+        *(f"breaker {breaker['state']}" for breaker in queue["breakers"] if breaker["state"] != "closed"),
     ]

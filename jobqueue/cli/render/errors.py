@@ -1,4 +1,4 @@
-"""Exit codes, and how errors are told: one line each, on stderr."""
+"""Exit codes, and errors as lines on stderr."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _CODES: Final[Sequence[tuple[type[JobQueueError], int]]] = (
 
 
 def epilog(*examples: str) -> str:
-    """Return what the help of a command ends with: examples, and the exit codes."""
+    """Return the end of the help of a command: examples and exit codes."""
     # The backspace keeps click from joining the lines.
     lines = ["\b\nExamples:", *(f"  jobqueue {example}" for example in examples)]
     return "\n".join([*lines, "", EPILOG]) if examples else EPILOG
@@ -59,14 +59,14 @@ def code_of(error: JobQueueError) -> int:
 
 
 def report(error: JobQueueError) -> int:
-    """Tell an error, each of its mistakes on a line, and return the exit code."""
+    """Print an error, each of its mistakes on a line, and return the exit code."""
     for line in _lines(error):
         click.echo(f"error: {plain(line)}", err=True)
     return code_of(error)
 
 
 def report_usage(error: click.ClickException) -> int:
-    """Tell what is wrong about the command line, on one line, and return the exit code."""
+    """Print an error of usage on one line, and return the exit code."""
     message = " ".join(error.format_message().split())
     if isinstance(error, click.UsageError) and error.ctx is not None:
         message = f"{message.rstrip('.')} (see {error.ctx.command_path} --help)"

@@ -1,4 +1,4 @@
-"""A job as text for people."""
+"""Print a job as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_job(job: Job, lines: Sequence[LogLine]) -> None:
-    """Print all about a job."""
+    """Print a job, its history and its log."""
     rows = [(name, text) for name, text in _rows(job) if text]
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
@@ -42,7 +42,7 @@ def print_log(line: LogLine) -> None:
 
 
 def print_state(job: Job) -> None:
-    """Print what became of a job."""
+    """Print the state of a job."""
     print_line(f"state {job.state.value}{plain(f' ({_error(job.error)})') if job.error else ''}")
 
 

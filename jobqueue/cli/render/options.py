@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from jobqueue.domain.jobs.checks import check_id
 from jobqueue.settings import describe
 
 if TYPE_CHECKING:
@@ -51,9 +52,23 @@ def setting_options(*names: str) -> Callable[[F], F]:
     return add
 
 
+def id_argument(name: str) -> Callable[[F], F]:
+    """Add the argument ID of a job or batch; it arrives in lower case."""
+    return click.argument(name, metavar="ID", callback=_check_id)
+
+
+def _check_id(context: click.Context, _parameter: click.Parameter, value: str) -> str | None:
+    return None if context.resilient_parsing else check_id(value)
+
+
 def json_option(function: F) -> F:
     """Add ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def command_options(function: F) -> F:
+    """Add ``--json`` and the flags of `DATABASE`."""
+    return json_option(database_options(function))
 
 
 def database_options(function: F) -> F:

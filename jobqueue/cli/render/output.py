@@ -1,4 +1,4 @@
-"""What commands print: JSON, tables and plain lines, on stdout; notes on stderr."""
+"""Print JSON, tables and plain lines on stdout, and notes on stderr."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import TextIO
 
 _STYLES: Final = {
     "pending": "cyan",
@@ -24,9 +25,8 @@ _STYLES: Final = {
     "FAIL": "red",
     "warn": "yellow",
 }
-_GAP: Final = 2
 _CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
-"""Terminals obey these, and JSON does not have to escape them."""
+"""Control characters of terminals that JSON need not escape."""
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:
@@ -51,12 +51,35 @@ def duration(seconds: float) -> str:
 
 
 def print_line(text: str = "") -> None:
-    """Print a line of data; what the terminal's encoding does not have is escaped."""
+    """Print a line of data; characters that the encoding of stdout lacks are escaped."""
     click.echo(text.encode(_encoding(), "backslashreplace").decode(_encoding()))
 
 
+def print_document(document: Any, text: str, *, as_json: bool) -> None:
+    """Print a document as JSON, or a line in its place."""
+    if as_json:
+        print_json(document)
+    else:
+        print_line(text)
+
+
+def print_items(items: Sequence[Any], headings: Sequence[str], rows: Sequence[Sequence[str]], *, as_json: bool) -> None:
+    """Print documents as JSON, or as a table of these rows."""
+    if as_json:
+        print_json({"items": items})
+    else:
+        print_table(headings, rows)
+
+
+def print_fields(fields: Mapping[str, Any]) -> None:
+    """Print each field of a document on a line."""
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        print_line(f"{name:<{width}}  {plain(compact(value))}")
+
+
 def announce(text: str) -> None:
-    """Print a line of a service that is ready; the service goes on if nobody can take the line."""
+    """Print the line of a service that is ready; the service goes on if stdout is closed."""
     try:
         print_line(text)
     except OSError:
@@ -64,7 +87,7 @@ def announce(text: str) -> None:
 
 
 def mute(stream: Any) -> None:
-    """Discard all that is written to a stream, and what waits to be written."""
+    """Discard all output of a stream, also what its buffer holds."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -72,13 +95,32 @@ def mute(stream: Any) -> None:
 
 
 def note(text: str) -> None:
-    """Say something that is not data, on stderr."""
+    """Print a note on stderr."""
     click.echo(plain(text), err=True)
 
 
+def show_progress(line: str) -> None:
+    """Print a line on stderr; a terminal shows it in place of the line before."""
+    if is_terminal(sys.stderr):
+        click.echo(f"\r\033[K{line}", err=True, nl=False)
+    else:
+        note(line)
+
+
+def end_progress() -> None:
+    """End the line of `show_progress` on a terminal."""
+    if is_terminal(sys.stderr):
+        note("")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a stream is a terminal; a process can be started without its streams."""
+    return stream is not None and stream.isatty()
+
+
 def plain(text: str) -> str:
-    """Return text as one line that no terminal takes for commands."""
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+    """Return text as one line without control characters."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -86,10 +128,10 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     Args:
         headings: of the columns.
-        rows: texts; the last column is the first to be cut short on a terminal.
+        rows: texts; a terminal cuts the last column short.
     """
     safe = [[plain(cell) for cell in row] for row in rows]
-    if safe and sys.stdout is not None and sys.stdout.isatty():
+    if safe and is_terminal(sys.stdout):
         _print_rich(headings, safe)
         return
     widths = [max(map(len, column)) for column in zip(headings, *safe, strict=True)]
@@ -98,26 +140,21 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.cells import cell_len  # noqa: PLC0415 - as below
     from rich.console import Console  # noqa: PLC0415 - slow to import, and needed on terminals only
+    from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
-    console = Console()
-    lines = [[Text(heading, style="bold") for heading in headings]]
-    lines += [[Text(cell, style=_STYLES.get(cell, "")) for cell in row] for row in rows]
-    widths = [max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)][:-1]
-    # On a terminal that is too narrow for the rest the lines are wrapped: better than cutting ids.
-    room = max(console.width - sum(width + _GAP for width in widths), len(headings[-1]))
-    for *cells, last in lines:
-        for cell, width in zip(cells, widths, strict=True):
-            cell.pad_right(width - cell.cell_len + _GAP)
-        last.truncate(room, overflow="ellipsis")
-        console.print(Text.assemble(*cells, last), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading, *cells in zip(headings, *rows, strict=True):
+        # Only the last column is cut short. On a terminal that is too narrow for the others lines wrap: ids stay whole.
+        least = None if heading is headings[-1] else max(map(cell_len, (heading, *cells)))
+        table.add_column(heading, min_width=least)
+    for row in rows:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, ""), no_wrap=True, overflow="ellipsis") for cell in row))
+    Console().print(table, crop=False)
 
 
 def _encoding() -> str:
     # A process can be started without a stdout.
     return getattr(sys.stdout, "encoding", None) or "utf-8"
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode()

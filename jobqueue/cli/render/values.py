@@ -1,4 +1,4 @@
-"""Read what people type: JSON, files of it, KEY=VALUE, times, and jobs."""
+"""Read arguments: JSON, files of it, KEY=VALUE, times, and jobs."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class JsonText(click.ParamType[Any]):
         self._source = source
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value, wrapped so that ``null`` is not taken for an option that is not given."""
-        if isinstance(value, Given):
+        """Return the value, wrapped to tell ``null`` from a missing option."""
+        if isinstance(value, JsonValue):
             return value
         text = read_source(value) if self._source else value
         try:
-            return Given(parse_json(text))
+            return JsonValue(parse_json(text))
         except ValueError as error:
             self.fail(f"is not JSON: {error}", param, ctx)
 
@@ -56,8 +56,8 @@ class Number(click.ParamType[Any]):
             self.fail(f"{value!r} is not a number", param, ctx)
 
 
-class Given:
-    """A value that was given, whatever it is."""
+class JsonValue:
+    """A JSON value of an option; ``null`` is one too."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -73,6 +73,22 @@ def parse_json(text: str) -> Any:
         return json.loads(text, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def read_object(text: str, field: str) -> dict[str, Any]:
+    """Return the JSON object of a text, of a file (``@FILE``) or of stdin (``-``).
+
+    Raises:
+        InvalidInputError: it is none.
+        click.ClickException: the file cannot be read.
+    """
+    try:
+        document = parse_json(read_source(text))
+    except ValueError as error:
+        raise InvalidInputError({field: [f"is not JSON: {error}"]}) from None
+    if not isinstance(document, dict):
+        raise InvalidInputError({field: ["must be an object"]})
+    return document
 
 
 def read_source(text: str) -> str:
@@ -116,9 +132,9 @@ def nested(pairs: list[tuple[str, str]], field: str = "meta") -> dict[str, Any]:
     Raises:
         InvalidInputError: a key is given as a value and as an object.
     """
-    found: dict[str, Any] = {}
+    document: dict[str, Any] = {}
     for key, text in pairs:
-        inner: Any = found
+        inner: Any = document
         *path, last = key.split(".")
         for name in path:
             inner = inner.setdefault(name, {})
@@ -127,7 +143,7 @@ def nested(pairs: list[tuple[str, str]], field: str = "meta") -> dict[str, Any]:
         if last in inner:
             raise InvalidInputError({f"{field}.{key}": ["is given twice"]})
         inner[last] = scalar(text)
-    return found
+    return document
 
 
 def scalar(text: str) -> Any:
@@ -156,8 +172,8 @@ def duration(text: str, field: str) -> float:
     Raises:
         InvalidInputError: it is none.
     """
-    found = _AGO.fullmatch(text)
-    seconds = float(found[1]) * _UNITS[found[2]] if found else 0
+    match = _AGO.fullmatch(text)
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0
     if not 0 < seconds <= _LONGEST:
         raise InvalidInputError({field: ["must be a number and s, m, h, d or w, such as 30d, of at most 100 years"]})
     return seconds
@@ -181,14 +197,14 @@ def since(text: str, now: datetime, field: str = "since") -> datetime:
         raise InvalidInputError({field: [f"{text!r} {what}"]}) from None
 
 
-def new_job(given: Any, path: str) -> NewJob:
+def new_job(document: Any, path: str) -> NewJob:
     """Return a new job from its JSON.
 
     Raises:
         InvalidInputError: naming each unacceptable field below ``path``.
     """
     problems: Problems = {}
-    read = _snake(given, path, problems)
+    read = _snake(document, path, problems)
     if problems:
         raise InvalidInputError(problems)
     made = read_children(read, path)
@@ -197,26 +213,26 @@ def new_job(given: Any, path: str) -> NewJob:
     return made
 
 
-def family(given: Any, path: str) -> Any:
+def family(document: Any, path: str) -> Any:
     """Return child jobs, one or a list, from their JSON, as the fields of a `NewJob` take them.
 
     Raises:
         InvalidInputError: naming each unacceptable field below ``path``.
     """
     problems: Problems = {}
-    read = _children(given, path, problems)
+    read = _children(document, path, problems)
     if problems:
         raise InvalidInputError(problems)
     return read_children(read, path)
 
 
-def _snake(given: Any, path: str, problems: Problems) -> Any:
+def _snake(document: Any, path: str, problems: Problems) -> Any:
     """Return a job's JSON with Python's names and dates."""
-    if not isinstance(given, dict):
+    if not isinstance(document, dict):
         problems[path] = ["must be a job"]
         return {}
     read: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in document.items():
         at = f"{path}.{name}"
         if name not in _FIELDS:
             problems[at] = ["is not a known field"]
@@ -232,10 +248,10 @@ def _snake(given: Any, path: str, problems: Problems) -> Any:
     return read
 
 
-def _children(given: Any, path: str, problems: Problems) -> Any:
-    if isinstance(given, list):
-        return [_snake(one, f"{path}.{index}", problems) for index, one in enumerate(given)]
-    return None if given is None else _snake(given, path, problems)
+def _children(document: Any, path: str, problems: Problems) -> Any:
+    if isinstance(document, list):
+        return [_snake(child, f"{path}.{index}", problems) for index, child in enumerate(document)]
+    return None if document is None else _snake(document, path, problems)
 
 
 def _refuse(constant: str) -> NoReturn:

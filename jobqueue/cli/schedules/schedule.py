@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.queues.queue import person
+from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
-from jobqueue.cli.render.options import database_flags, database_options, json_option
-from jobqueue.domain.errors import InvalidInputError
+from jobqueue.cli.render.options import command_options, json_option
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.schedules import schedule as schedules
 from jobqueue.domain.schedules.cron import Cron, read_zone, upcoming
@@ -34,30 +32,26 @@ def schedule() -> None:
 
 
 @schedule.command(name="list", epilog=errors.epilog())
-@json_option
-@database_options
+@command_options
 def list_schedules(*, as_json: bool, **options: Any) -> None:
     """List all schedules by name."""
 
     async def use(runtime: Runtime) -> list[dict[str, Any]]:
-        shown: list[dict[str, Any]] = []
+        views: list[dict[str, Any]] = []
         after = ""
         while page := await runtime.schedules.store.page(after, _PAGE):
-            shown += [await runtime.schedules.view(one) for one in page]
+            views += [await runtime.schedules.view(schedule) for schedule in page]
             after = page[-1].name
-        return shown
+        return views
 
-    found = with_runtime(database_flags(options), use)
-    if as_json:
-        output.print_json({"items": found})
-        return
-    output.print_table(["NAME", "WHEN", "JOB", "NEXT", "LAST", "MISSED"], [_row(one) for one in found])
+    views = with_runtime(options, use)
+    headings = ["NAME", "WHEN", "JOB", "NEXT", "LAST", "MISSED"]
+    output.print_items(views, headings, [_row(view) for view in views], as_json=as_json)
 
 
 @schedule.command(epilog=errors.epilog())
 @click.argument("name")
-@json_option
-@database_options
+@command_options
 def show(name: str, *, as_json: bool, **options: Any) -> None:
     """Print a schedule, its next five times and the last ten jobs that it has made."""
     schedules.check_name(name)
@@ -65,14 +59,13 @@ def show(name: str, *, as_json: bool, **options: Any) -> None:
     async def use(runtime: Runtime) -> dict[str, Any]:
         return await runtime.schedules.view(await runtime.schedules.get(name))
 
-    _print(with_runtime(database_flags(options), use), as_json=as_json)
+    _print(with_runtime(options, use), as_json=as_json)
 
 
 @schedule.command(name="set", epilog=_SET)
 @click.argument("name")
 @click.argument("definition", metavar="JSON")
-@json_option
-@database_options
+@command_options
 def set_definition(name: str, definition: str, *, as_json: bool, **options: Any) -> None:
     """Create a schedule, or replace it.
 
@@ -80,55 +73,39 @@ def set_definition(name: str, definition: str, *, as_json: bool, **options: Any)
     like) and perhaps timezone, or every (seconds); job, as for POST /v1/jobs; and perhaps missed (skip, one or all:
     what to make for times at which no process was there) and paused.
     """
-    try:
-        given = values.parse_json(values.read_source(definition))
-    except ValueError as error:
-        raise InvalidInputError({"definition": [f"is not JSON: {error}"]}) from None
-    if not isinstance(given, dict):
-        raise InvalidInputError({"definition": ["must be an object"]})
-    wanted = schedules.read(name, given, values.new_job)
+    new = schedules.read(name, values.read_object(definition, "definition"), values.new_job)
 
     async def use(runtime: Runtime) -> dict[str, Any]:
-        made, _ = await runtime.schedules.put(wanted, by=person())
+        made, _ = await runtime.schedules.put(new, by=operator())
         return await runtime.schedules.view(made)
 
-    _print(with_runtime(database_flags(options), use, creates=True), as_json=as_json)
+    _print(with_runtime(options, use, creates=True), as_json=as_json)
 
 
 @schedule.command(epilog=errors.epilog())
 @click.argument("name")
-@json_option
-@database_options
+@command_options
 def pause(name: str, *, as_json: bool, **options: Any) -> None:
-    """Let a schedule make nothing."""
+    """Pause a schedule: it makes no jobs."""
     _set_paused(name, options, paused=True, as_json=as_json)
 
 
 @schedule.command(epilog=errors.epilog())
 @click.argument("name")
-@json_option
-@database_options
+@command_options
 def resume(name: str, *, as_json: bool, **options: Any) -> None:
-    """Let a schedule make jobs again, from now on; what it would have made meanwhile is not made up for."""
+    """Resume a schedule: it makes jobs from now on. Jobs of the times in between are not made."""
     _set_paused(name, options, paused=False, as_json=as_json)
 
 
 @schedule.command(epilog=errors.epilog())
 @click.argument("name")
-@json_option
-@database_options
+@command_options
 def delete(name: str, *, as_json: bool, **options: Any) -> None:
-    """Take away a schedule; the jobs that it has made are kept."""
+    """Delete a schedule; the jobs that it has made are kept."""
     schedules.check_name(name)
-
-    async def use(runtime: Runtime) -> None:
-        await runtime.schedules.delete(name, by=person())
-
-    with_runtime(database_flags(options), use)
-    if as_json:
-        output.print_json({"name": name})
-    else:
-        output.print_line(f"{name} deleted")
+    with_runtime(options, lambda runtime: runtime.schedules.delete(name, by=operator()))
+    output.print_document({"name": name}, f"{name} deleted", as_json=as_json)
 
 
 @schedule.command(name="next", epilog=errors.epilog("schedule next '30 2 * * MON-FRI' --timezone Europe/Berlin"))
@@ -151,38 +128,34 @@ def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bo
     schedules.check_name(name)
 
     async def use(runtime: Runtime) -> dict[str, Any]:
-        return await runtime.schedules.view(await runtime.schedules.set_paused(name, paused=paused, by=person()))
+        return await runtime.schedules.view(await runtime.schedules.set_paused(name, paused=paused, by=operator()))
 
-    shown = with_runtime(database_flags(options), use)
-    if as_json:
-        output.print_json(shown)
-    else:
-        output.print_line(f"{name} {'paused' if paused else 'resumed'}")
+    view = with_runtime(options, use)
+    output.print_document(view, f"{name} {'paused' if paused else 'resumed'}", as_json=as_json)
 
 
-def _row(one: dict[str, Any]) -> list[str]:
-    if "job" not in one:
-        return [one["name"], "cannot be understood", "", "", "", ""]
-    zone = "" if one["timezone"] == "UTC" else f" {one['timezone']}"
-    last = one["lastRuns"][0] if one["lastRuns"] else None
+def _row(view: dict[str, Any]) -> list[str]:
+    if "job" not in view:
+        return [view["name"], "cannot be read", "", "", "", ""]
+    zone = "" if view["timezone"] == "UTC" else f" {view['timezone']}"
+    last = view["lastRuns"][0] if view["lastRuns"] else None
     return [
-        one["name"],
-        f"{one['cron']}{zone}" if one["cron"] is not None else f"every {one['every']} s",
-        one["job"]["type"],
-        "paused" if one["paused"] else one["nextAt"] or "-",
+        view["name"],
+        f"{view['cron']}{zone}" if view["cron"] is not None else f"every {view['every']} s",
+        view["job"]["type"],
+        "paused" if view["paused"] else view["nextAt"] or "-",
         f"{last['at']} {last['state']}" if last else "-",
-        one["missed"],
+        view["missed"],
     ]
 
 
-def _print(shown: dict[str, Any], *, as_json: bool) -> None:
+def _print(view: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        output.print_json(shown)
+        output.print_json(view)
         return
-    runs = shown.pop("lastRuns")
-    width = max(map(len, shown))
-    for field, value in shown.items():
-        text = ", ".join(value) if field == "nextRuns" else output.compact(value)
-        output.print_line(f"{field:<{width}}  {text}")
+    runs = view.pop("lastRuns")
+    if "nextRuns" in view:
+        view["nextRuns"] = ", ".join(view["nextRuns"])
+    output.print_fields(view)
     output.print_line()
     output.print_table(["TICK", "JOB", "STATE"], [[run["at"], run["id"], run["state"]] for run in runs])

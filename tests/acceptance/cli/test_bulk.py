@@ -13,7 +13,7 @@ import pytest
 
 from jobqueue.cli.bulk import bulk
 from jobqueue.cli.main import main
-from jobqueue.cli.queues.queue import person
+from jobqueue.cli.process.session import operator
 from jobqueue.domain.bulk.operation import Action, NewOperation, Stage
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.states import State
@@ -113,7 +113,7 @@ def test_failures_are_listed_tried_and_requeued(here: Callable[..., Ran], settin
     (group,) = here("failures", "--queue", "media", "--since", "1h", "--sort", "last", "--json").json()["items"]
     assert (group["fingerprint"], group["count"]) == (mark, 2)
     preview = here("failures", "requeue", mark, "--dry-run", "--queue", "media")
-    assert preview.out.splitlines()[0] == "requeue would be about 2 jobs"
+    assert preview.out.splitlines()[0] == "would requeue about 2 jobs"
     tried = here("failures", "requeue", mark, "--trial")
     assert (tried.out.split()[0] in ids, tried.out.split()[1]) == (True, "pending")
     rest = here("failures", "requeue", mark)
@@ -190,6 +190,6 @@ async def test_an_interrupt_stops_the_operation(idle_runtime: Runtime, monkeypat
         return False
 
     monkeypatch.setattr(idle_runtime.operations, "carry_on", nothing)
-    new = NewOperation(action=Action.REQUEUE, by=person(), all=True)
+    new = NewOperation(action=Action.REQUEUE, by=operator(), all=True)
     ended = await bulk._carry_out(idle_runtime, new, quiet=True)
     assert (ended.stage, ended.done) == (Stage.STOPPED, 0)

@@ -141,7 +141,7 @@ async def test_processes_that_handlers_fork_and_end_leave_their_worker_alone(cli
         ]:
             job = await run(jobs, worker, kind)
             assert (job.state, job.result, len(job.history)) == (State.SUCCESS, result, 1), (job.error, worker.log)
-        assert '"stopping"' not in worker.log
+        assert '"shutdown started"' not in worker.log
         worker.send()
         assert worker.ended() == (0, "")
 
@@ -167,6 +167,6 @@ async def test_interrupts_of_handlers_and_of_their_tasks_do_not_end_the_worker(c
             assert job.error is not None
             assert (job.state, (job.error.kind, job.error.message), len(job.history)) == (State.FAILED, error, 1)
         assert (await run(jobs, worker, "good")).result == "done"
-        assert '"stopping"' not in worker.log
+        assert '"shutdown started"' not in worker.log
         worker.send(signal.SIGINT)
         assert worker.ended() == (0, "")

@@ -209,7 +209,7 @@ async def test_a_service_goes_on_when_nobody_can_take_the_line_that_it_is_ready(
         return (tmp_path / "log").read_text()
 
     try:
-        await eventually(look, lambda told: '"serving"' in told)
+        await eventually(look, lambda told: '"server started"' in told)
         service.terminate()
         assert await asyncio.to_thread(service.wait, 60) == 0
         assert "Traceback" not in await look()

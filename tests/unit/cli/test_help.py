@@ -75,7 +75,7 @@ def test_no_command_is_a_question_for_help(capsys: pytest.CaptureFixture[str]) -
         (["add", "x", "--meta", "a"], "meta: 'a' is not KEY=VALUE"),
         (["add", "x", "--meta", "a=1", "--meta", "a.b=2"], "meta.a.b: is both a value and an object"),
         (["add", "x", "--on-failure", '{"typ": "y"}'], "onFailure.typ: is not a known field"),
-        (["add", "x", "--bulk", "f"], "--bulk goes with no other job: the lines of the file say everything"),
+        (["add", "x", "--bulk", "f"], "--bulk takes no other job or options: the lines of the file have all fields"),
         (["show", "42"], "id: must be 24 hexadecimal digits"),
         (["kill", "f" * 24, "42"], "id: must be 24 hexadecimal digits"),
         (["list", "--state", "open"], "Invalid value for '--state': 'open' is not one of 'pending', 'processing'"),

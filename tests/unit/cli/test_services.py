@@ -169,7 +169,7 @@ def test_a_service_that_breaks_is_an_error_and_tells_why(
     assert process.run_service(refused) == 2
     assert capsys.readouterr().err == "error: port: is wrong\n"
     assert process.run_service(broken) == 1
-    assert "ended by an error" in caplog.text
+    assert "service failed" in caplog.text
 
 
 def test_without_uvloop_the_standard_loop_serves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def test_a_terminal_gets_a_table_that_fits_and_colours_unless_refused(
     line = terminal.getvalue().splitlines()[-1]
     assert line.startswith("6b06165e1e80eb201c56e8f4")
     assert ("\x1b[31mfailed" in line) is coloured
-    assert ("[red]xxx" in line) is (columns == "60")
+    assert ("[red]xxxxxxxx" in line) is (columns == "60")
     assert "…" in line
 
 
