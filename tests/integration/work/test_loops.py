@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from jobqueue import JobQueue, turns
+from jobqueue import JobQueue, loop_errors
 from jobqueue.cli.process import process
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.insight.event import EventFilter, JobEvent
@@ -110,7 +110,7 @@ async def test_a_loop_goes_on_after_an_error_nobody_foresaw(
     method: str,
     error: BaseException,
 ) -> None:
-    monkeypatch.setattr(turns, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(loop_errors, "FIRST_PAUSE", 0.01)
     ran: list[str] = []
     fault = Fault(owner, method, error)
     async with JobQueue(replace(settings, reap_interval=0.2)) as worker:
@@ -138,7 +138,7 @@ async def test_a_loop_goes_on_after_an_error_nobody_foresaw(
 async def test_readers_of_events_hear_of_a_gap_when_the_stream_has_broken_off(
     settings: Settings, idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(loop_errors, "FIRST_PAUSE", 0.01)
     fault = Fault(JobEvent, "__init__", RuntimeError("cannot be read"))
     async with idle_runtime.events.reading(EventFilter()) as reader:
         with fault.installed():

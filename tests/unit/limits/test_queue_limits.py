@@ -165,7 +165,8 @@ def test_a_grant_holds_a_little_longer_the_longer_the_window_is() -> None:
 def test_the_group_of_a_job_is_the_value_at_the_path() -> None:
     assert limit_key("meta.user_id", {}, {"user_id": 42}) == "meta.user_id=42"
     assert limit_key("data.a.b", {"a": {"b": "x"}}, {"a": {"b": "y"}}) == 'data.a.b="x"'
-    assert QueueConfig(limit_by="meta.a").limit_key({"a": 1}, {"a": 2}) == "meta.a=2"
+    assert QueueConfig(limit_by="meta.a", concurrency=1).limit_key({"a": 1}, {"a": 2}) == "meta.a=2"
+    assert QueueConfig(limit_by="meta.a").limit_key({}, {"a": 2}) is None
 
 
 @pytest.mark.parametrize("meta", [{}, {"a": None}, {"a": 5}, {"a": "b"}, {"a": [{"b": 1}]}, {"a": {"c": 1}}, None, 5])
