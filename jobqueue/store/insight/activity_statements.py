@@ -49,12 +49,12 @@ class Source:
     """One kind of activity and the pipeline that groups it.
 
     Attributes:
-        what: the activity: ``attempts``, ``added``, ``killed`` or ``running``.
+        label: the activity, ``attempts``, ``added``, ``killed`` or ``running``.
         collection: the collection that the pipeline reads.
         pipeline: the pipeline, which returns a document a group.
     """
 
-    what: str
+    label: str
     collection: str
     pipeline: list[Document]
 
@@ -80,20 +80,20 @@ def sources(since: datetime, until: datetime, *, with_running: bool = False) -> 
         ("killed", "jobs", [*left, {"$match": {"killedAt": {"$gt": EPOCH}}}, *_killed(since, until)]),
         *([("running", "jobs", _running())] if with_running else []),
     ]
-    return [Source(what=what, collection=collection, pipeline=pipeline) for what, collection, pipeline in parts]
+    return [Source(label=label, collection=collection, pipeline=pipeline) for label, collection, pipeline in parts]
 
 
 def united(parts: Sequence[Source]) -> list[Document]:
     """Return one pipeline on `jobs` for several sources, so that all are read at one moment.
 
-    Each group names its source as ``what``.
+    Each group names its source as ``label``.
     """
     first, *others = parts
     unions: list[Document] = [
-        {"$unionWith": {"coll": part.collection, "pipeline": [*part.pipeline, {"$set": {"what": part.what}}]}}
+        {"$unionWith": {"coll": part.collection, "pipeline": [*part.pipeline, {"$set": {"label": part.label}}]}}
         for part in others
     ]
-    return [*first.pipeline, {"$set": {"what": first.what}}, *unions]
+    return [*first.pipeline, {"$set": {"label": first.label}}, *unions]
 
 
 def _moved_attempts(since: datetime, until: datetime) -> list[Document]:

@@ -69,8 +69,8 @@ class RollupStore:
         minutes: dict[datetime, Tally] = {}
         present: Tally = {}
         for row in await self._at_one_moment(sources):
-            what = row["what"]
-            _count(present if what == "running" else minutes.setdefault(row["_id"]["m"], {}), what, row)
+            label = row["label"]
+            _count(present if label == "running" else minutes.setdefault(row["_id"]["m"], {}), label, row)
         return minutes, present
 
     async def _at_one_moment(self, sources: Sequence[Source]) -> list[Document]:
@@ -96,7 +96,7 @@ class RollupStore:
         for source in sources:
             collection = self._database.collection(source.collection)
             groups = await aggregate(collection, source.pipeline, session=session, batchSize=_AT_ONCE)
-            rows += [row | {"what": source.what} async for row in groups]
+            rows += [row | {"label": source.label} async for row in groups]
         return rows
 
     @guarded
@@ -169,16 +169,16 @@ async def _first(collection: AsyncCollection[Any], direction: int, query: Docume
     return None if document is None else document["_id"]
 
 
-def _count(tally: Tally, what: str, row: Mapping[str, Any]) -> None:
+def _count(tally: Tally, label: str, row: Mapping[str, Any]) -> None:
     """Add one group; documents that another tool has spoilt are no jobs."""
     group, count = row["_id"], int(row["n"])
     queue, kind = group.get("q"), group.get("t")
     if not isinstance(queue, str) or not isinstance(kind, str):
         return
     activity = tally.setdefault((queue, kind), Activity())
-    if what == "added":
+    if label == "added":
         activity.added += count
-    elif what == "killed":
+    elif label == "killed":
         activity.ended[State.KILLED.value] += count
     else:
         _count_attempts(activity, group, count)

@@ -41,7 +41,7 @@ def ended_badly(batch_id: str) -> Document:
 
 
 def unchanged(batch: Batch) -> Document:
-    """Match a sealed batch that nobody has changed since it was read."""
+    """Match a sealed batch that has not changed since it was read."""
     return {
         "_id": ObjectId(batch.id),
         "state": OPEN,
@@ -107,7 +107,7 @@ def reopen(verdict: str | None) -> Document:
     """Begin a new generation because a job was requeued.
 
     Args:
-        verdict: the last one that was told.
+        verdict: the last verdict that was told.
     """
     return {
         "$set": {"state": OPEN, "endAt": None, "verdict": verdict},
@@ -120,7 +120,7 @@ def restart(batch: Batch, verdict: str | None, *, again: bool) -> Document:
 
     Args:
         batch: as it was read.
-        verdict: the last one that was told.
+        verdict: the last verdict that was told.
         again: create the callbacks for success once more if all jobs succeed.
     """
     generation = batch.generation + (batch.state == FINISHED)

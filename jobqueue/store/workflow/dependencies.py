@@ -166,7 +166,7 @@ class DependencyStore:
         culprits = await self._culprits(job)
         if not culprits:
             return False
-        # Also one that failed after this job had fallen because of another one.
+        # A job may fail after this job has fallen because of another job.
         guard = statements.same_run(job.id, job.queue, job.run) | {"state": State.KILLED.value}
         blamed = {"$addToSet": {"unmet": {"$each": [ObjectId(culprit) for culprit in culprits]}}}
         await self.collection.update_one(guard, blamed)

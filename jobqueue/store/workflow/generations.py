@@ -112,7 +112,7 @@ class GenerationStore:
 
         Args:
             batch: as it was read.
-            verdict: the last one that was told.
+            verdict: the last verdict that was told.
             again: create the callbacks for success once more if all jobs succeed.
         """
         guard = batch_statements.of_generation(batch, batch.state)
