@@ -193,13 +193,13 @@ async def _ensure(database: Database) -> list[str]:
 @guarded
 async def differences(database: Database) -> list[str]:
     """Say what is missing or different from the declaration, a line each; an empty list is good."""
-    found: dict[str, dict[str, Any]] = {}
+    present: dict[str, dict[str, Any]] = {}
     for collection in {index.collection for index in DECLARED}:
         for stored in await indexes_of(database.collection(collection)):
-            found[f"{collection}.{stored['name']}"] = stored
+            present[f"{collection}.{stored['name']}"] = stored
     lines = []
     for index in DECLARED:
-        there = found.get(f"{index.collection}.{index.name}")
+        there = present.get(f"{index.collection}.{index.name}")
         if there is None:
             lines.append(f"index {index.name} of {index.collection} is missing")
         elif not _is(there, index):

@@ -72,9 +72,9 @@ def value(any_value: Any) -> Any:
     return str(any_value)
 
 
-def job(one: Job) -> dict[str, Any]:
+def job(stored: Job) -> dict[str, Any]:
     """Return a job as JSON."""
-    shown: dict[str, Any] = _plain(one)
+    shown: dict[str, Any] = _plain(stored)
     return shown
 
 
@@ -88,9 +88,9 @@ def without_tokens(shown: dict[str, Any]) -> dict[str, Any]:
     return {**shown, **hidden}
 
 
-def attribute(one: Job, name: str) -> Any:
+def attribute(stored: Job, name: str) -> Any:
     """Return what a job has under a JSON name, as it is."""
-    return getattr(one, next(attribute for attribute, known in _NAMES[Job] if known == name))
+    return getattr(stored, next(attribute for attribute, known in _NAMES[Job] if known == name))
 
 
 def new_job(new: NewJob) -> dict[str, Any]:
@@ -107,14 +107,14 @@ def log_line(line: LogLine) -> dict[str, Any]:
     return {name: inner for name, inner in _plain(line).items() if inner is not None}
 
 
-def error(one: JobError) -> dict[str, Any]:
+def error(reason: JobError) -> dict[str, Any]:
     """Return an error as JSON."""
-    return {"kind": one.kind, "message": one.message} | ({"trace": one.trace} if one.trace is not None else {})
+    return {"kind": reason.kind, "message": reason.message} | ({"trace": reason.trace} if reason.trace is not None else {})
 
 
-def children(given: Children) -> Any:
+def children(jobs: Children) -> Any:
     """Return child jobs as JSON: one, a list, or ``None``."""
-    return _convert(given)
+    return _convert(jobs)
 
 
 def _plain(thing: Any) -> Any:
@@ -145,16 +145,16 @@ def _convert(inner: Any) -> Any:
     return value(inner)
 
 
-def snake_children(given: Mapping[str, Any]) -> dict[str, Any]:
+def snake_children(child: Mapping[str, Any]) -> dict[str, Any]:
     """Return a child job's JSON with its names in snake_case, its own children included."""
     known = {name: attribute for attribute, name in _NAMES[NewJob]}
     return {
         known.get(name, name): _children(inner) if name in {"onComplete", "onSuccess", "onFailure"} else inner
-        for name, inner in given.items()
+        for name, inner in child.items()
     }
 
 
-def _children(given: Any) -> Any:
-    if isinstance(given, list):
-        return [_children(item) for item in given]
-    return snake_children(given) if isinstance(given, dict) else given
+def _children(stored: Any) -> Any:
+    if isinstance(stored, list):
+        return [_children(item) for item in stored]
+    return snake_children(stored) if isinstance(stored, dict) else stored

@@ -201,14 +201,14 @@ def _recurrence(definition: Mapping[str, Any]) -> Recurrence:
         return Cron(text=cron, timezone=zone)
     problems: Problems = {}
     gather(problems, read_zone, zone)
-    found = None
+    parsed = None
     if every is None:
         problems["cron"] = ["is required, or every"]
     else:
-        found = gather(problems, lambda: Every(seconds=every))
+        parsed = gather(problems, lambda: Every(seconds=every))
     if zone != "UTC" and "timezone" not in problems:
         problems["timezone"] = ["goes with cron only"]
-    if found is None or problems:
+    if parsed is None or problems:
         raise InvalidInputError(problems)
-    recurring: Recurrence = found
+    recurring: Recurrence = parsed
     return recurring

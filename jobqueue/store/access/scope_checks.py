@@ -1,4 +1,4 @@
-"""What of the database lies within a scope."""
+"""Checks of jobs, batches and schedules against a scope."""
 
 from __future__ import annotations
 

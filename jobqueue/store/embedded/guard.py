@@ -46,7 +46,7 @@ _PAUSE = 0.01
 
 
 class LaunchOrder(TypedDict):
-    """What the launcher is asked to do.
+    """The order to the launcher.
 
     Keys:
         root: the data directory, absolute.
@@ -89,7 +89,7 @@ class DataLayout(NamedTuple):
 
     @property
     def output(self) -> Path:
-        """What mongod printed before it had a log."""
+        """The output of mongod before it had a log."""
         return self.root / "mongod.out"
 
     @property
@@ -148,7 +148,7 @@ class FileLock:
         fcntl.flock(self.fd, fcntl.LOCK_EX)
 
     def free(self) -> None:
-        """Let go of the lock, also for processes that were forked with it."""
+        """Release the lock, also for forked processes."""
         fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
@@ -328,7 +328,7 @@ def _execute(order: LaunchOrder, state: FileLock) -> None:
 
 
 def main(order: LaunchOrder) -> None:
-    """Do what is ordered; exit with 0, with `BUSY`, or with a message on the standard error output."""
+    """Carry out the order; exit with 0, with `BUSY`, or with a message on the standard error output."""
     try:
         _launch(order, DataLayout(Path(order["root"])))
     except OSError as error:

@@ -147,7 +147,7 @@ class _User:
 
     @property
     def joined(self) -> bool:
-        """Whether it has not left."""
+        """True until it has left."""
         return bool(self._locks)
 
     def _join(self) -> None:

@@ -40,7 +40,7 @@ _QUIET: Final = ("metrics", "locks", "repl", "wiredTiger", "tcmalloc", "network"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How to start a mongod.
+    """The plan of a start of mongod.
 
     Attributes:
         layout: the data directory.

@@ -40,7 +40,7 @@ _FIRST_STEP: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Head:
-    """What a job's document says of its log; ``counted_at`` is ``None`` if all lines are stored that ever will be."""
+    """The log in a job's document; ``counted_at`` is ``None`` if no further line can come."""
 
     id: ObjectId
     ended: bool

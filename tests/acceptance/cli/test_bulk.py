@@ -191,5 +191,5 @@ async def test_an_interrupt_stops_the_operation(idle_runtime: Runtime, monkeypat
 
     monkeypatch.setattr(idle_runtime.operations, "carry_on", nothing)
     new = NewOperation(action=Action.REQUEUE, by=operator(), all=True)
-    ended = await bulk._carry_out(idle_runtime, new, quiet=True)
+    ended = await bulk.follow(idle_runtime, await idle_runtime.operations.create(new), quiet=True)
     assert (ended.stage, ended.done) == (Stage.STOPPED, 0)
