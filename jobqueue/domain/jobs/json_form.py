@@ -109,7 +109,9 @@ def log_line(line: LogLine) -> dict[str, Any]:
 
 def error(reason: JobError) -> dict[str, Any]:
     """Return an error as JSON."""
-    return {"kind": reason.kind, "message": reason.message} | ({"trace": reason.trace} if reason.trace is not None else {})
+    return {"kind": reason.kind, "message": reason.message} | (
+        {"trace": reason.trace} if reason.trace is not None else {}
+    )
 
 
 def children(jobs: Children) -> Any:
