@@ -98,6 +98,8 @@ async def check(runtime: Runtime, graph: list[Node]) -> None:
 def test_whatever_fails_every_job_starts_after_what_it_depends_on(settings: Settings) -> None:
     with asyncio.Runner() as runner:
         runtime = runner.run(Runtime.open(settings))
+        # On a slow machine a cascade must not go on in the background while the walk looks for jobs.
+        runtime.outboxes.patience = 60
         try:
 
             @profile(max_examples=sized(25, 400), deadline=None, suppress_health_check=list(HealthCheck))
