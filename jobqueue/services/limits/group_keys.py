@@ -1,7 +1,7 @@
 """Correct the limit groups of waiting jobs, in queues whose limits hold for each value of a path.
 
 New and changed jobs get their group when they are written. Three kinds of jobs are corrected here: jobs that waited
-when the limit was configured, jobs by a process that did not know the limit yet, and jobs that another tool has
+when the limit was configured, jobs of processes that did not know the limit yet, and jobs that another tool has
 changed.
 """
 

@@ -95,8 +95,8 @@ class LeaseGrace:
     """Decides which ended leases count.
 
     After an outage of the database the leases of living workers have ended, too, and each worker needs time to renew.
-    So a job is reaped only if this process has seen the database for at least one whole lease, without a gap of more
-    than half a lease. The start of the process is the end of a gap, too.
+    So a job is reaped only after this process has seen the database for a whole lease, without a gap of more than half
+    a lease. The start of the process is the end of a gap, too.
     """
 
     def __init__(self, now: float) -> None:
