@@ -9,6 +9,8 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
+import pytest
+
 from jobqueue import JobOptions, NewJob
 from tests.support.docs.readme import ROOT, blocks
 
@@ -38,11 +40,12 @@ def _mypy(directory: Path, *modules: str) -> str:
     (directory / "mypy.ini").write_text("[mypy]\nstrict = True\n", encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "--follow-imports=silent", "."]
     done = subprocess.run(
-        command, cwd=directory, env={"MYPYPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=110
+        command, cwd=directory, env={"MYPYPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=500
     )
     return done.stdout + done.stderr
 
 
+@pytest.mark.timeout(600)
 def test_the_examples_satisfy_mypy_and_mistakes_do_not(tmp_path: Path) -> None:
     examples = blocks("python")
     assert len(examples) >= 3
