@@ -31,7 +31,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 async def list_changes(request: web.Request) -> web.Response:
-    """Return changes by manager, newest first."""
+    """Return changes by people, newest first."""
     query = request[QUERY].copy()
     most = query.pop("limit")
     entries = await request.app[RUNTIME].audit.store.find(AuditQuery(**query, limit=most + 1))
