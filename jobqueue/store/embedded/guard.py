@@ -1,16 +1,16 @@
-"""The processes beside an embedded mongod: one launches it, one stops it when nobody is left who uses it.
+"""The processes beside an embedded mongod: a launcher starts it, and a guard stops it after its last user.
 
-What must survive `kill -9` is a lock of the kernel (`flock`) on a file of the data directory, never a mere note:
+Locks of the kernel (`flock`) on files of the data directory survive `kill -9`; a mere note would not:
 
-* ``control.lock``: held exclusively for joining, leaving, starting and stopping. All below is decided under it.
-* ``users.lock``: shared by every user as long as it uses mongod. Who gets it exclusively, under control, is alone.
-* ``watched.lock``: likewise. The guard sleeps on this one, so as not to disturb the test of the other.
-* ``guard.lock``: held exclusively by the guard as long as it lives. Holds its pid.
-* ``mongod.json``: held exclusively by mongod from before it is executed until it has ended. Holds its pid and port.
+* ``control.lock``: held exclusively for joining, leaving, starting and stopping. It protects all decisions below.
+* ``users.lock``: shared by all users of mongod. A user that gets it exclusively, under control, is alone.
+* ``watched.lock``: likewise. The guard waits for this lock, and so does not disturb the test of the other.
+* ``guard.lock``: held exclusively by the guard as long as it lives. Contains its pid.
+* ``mongod.json``: held exclusively by mongod from before its start until its end. Contains its pid and port.
 
-Run as a script, by path under ``python -I -S`` so that the guard stays small: standard library only, nothing of this
-package. Its one argument is an `LaunchOrder` as JSON. It locks mongod.json, leaves a guard behind unless there is one,
-executes mongod and exits. So both are nobody's children, mongod is locked before it runs, and a guard exists before it.
+This file runs as a script, by path under ``python -I -S``, so that the guard stays small: standard library only. Its
+one argument is a `LaunchOrder` as JSON. The launcher locks mongod.json, forks a guard unless one lives, executes mongod
+and exits. So mongod and the guard are orphans, and both the lock and the guard exist before mongod.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 SUPPORTED = importlib.util.find_spec("fcntl") is not None
-"""Whether this platform has the locks that an embedded MongoDB needs; Windows has not."""
+"""True if this platform has the locks that an embedded MongoDB needs; Windows has none."""
 if SUPPORTED:
     import fcntl
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 BUSY = 75
 """Exit code of the launcher: a mongod runs already."""
 TERM_LIMIT = 30.0
-"""Seconds a mongod gets for a clean end before it is killed."""
+"""Seconds that a mongod has for a clean end before it is killed."""
 _KILL_LIMIT = 10.0
 _UNKNOWN_LIMIT = 1.0
 _LOOK_PAUSE = 0.2
@@ -46,13 +46,13 @@ _PAUSE = 0.01
 
 
 class LaunchOrder(TypedDict):
-    """The order to the launcher.
+    """The order for the launcher.
 
     Keys:
         root: the data directory, absolute.
-        grace: seconds for which mongod is kept when all its users died.
-        argv: mongod's command line; empty to start a guard only.
-        port: where mongod is going to listen.
+        grace: seconds that mongod outlives its last user.
+        argv: mongod's command line; empty for a guard only.
+        port: the port of mongod.
     """
 
     root: str
@@ -68,58 +68,30 @@ class RunningMongod(NamedTuple):
     port: int
 
 
-class DataLayout(NamedTuple):
+class DataLayout:
     """Name the files of a data directory.
 
     Attributes:
         root: the directory, absolute and without symbolic links.
+        db: the directory of mongod's own files.
+        log: the log file of mongod.
+        output: the output of mongod before it has a log.
+        state: pid and port of mongod, locked as long as it lives.
+        control: the lock for starting and stopping mongod.
+        users: the lock that all users share.
+        watched: the lock that all users share and the guard waits for.
+        guard: the lock of the guard.
     """
 
-    root: Path
-
-    @property
-    def db(self) -> Path:
-        """The directory of mongod's own files."""
-        return self.root / "db"
-
-    @property
-    def log(self) -> Path:
-        """The file mongod logs to."""
-        return self.root / "mongod.log"
-
-    @property
-    def output(self) -> Path:
-        """The output of mongod before it had a log."""
-        return self.root / "mongod.out"
-
-    @property
-    def state(self) -> Path:
-        """Pid and port of mongod, locked as long as it lives."""
-        return self.root / "mongod.json"
-
-    @property
-    def control(self) -> Path:
-        """The lock under which mongod is started and stopped."""
-        return self.root / "control.lock"
-
-    @property
-    def users(self) -> Path:
-        """The lock that every user shares."""
-        return self.root / "users.lock"
-
-    @property
-    def watched(self) -> Path:
-        """The lock that every user shares and the guard waits for."""
-        return self.root / "watched.lock"
-
-    @property
-    def guard(self) -> Path:
-        """The lock of the guard."""
-        return self.root / "guard.lock"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.db, self.log, self.output = root / "db", root / "mongod.log", root / "mongod.out"
+        self.state, self.control = root / "mongod.json", root / "control.lock"
+        self.users, self.watched, self.guard = root / "users.lock", root / "watched.lock", root / "guard.lock"
 
 
 class FileLock:
-    """A whole-file lock of the kernel; it ends, at the latest, with the last process that has this opening of the file.
+    """A lock of the kernel on a whole file; it ends, at the latest, with the last process that has this file open.
 
     Raises:
         OSError: the file cannot be opened or locked.
@@ -136,19 +108,19 @@ class FileLock:
         self.close()
 
     def shared(self) -> bool:
-        """Try to hold the lock along with others; return whether that worked."""
+        """Try to share the lock with others; return True on success."""
         return self._try(fcntl.LOCK_SH)
 
     def exclusive(self) -> bool:
-        """Try to hold the lock alone; return whether that worked."""
+        """Try to hold the lock alone; return True on success."""
         return self._try(fcntl.LOCK_EX)
 
     def wait(self) -> None:
-        """Hold the lock alone, however long that takes."""
+        """Wait until this process holds the lock alone."""
         fcntl.flock(self.fd, fcntl.LOCK_EX)
 
     def free(self) -> None:
-        """Release the lock, also for forked processes."""
+        """Release the lock, also for processes that were forked with it."""
         fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
@@ -164,7 +136,7 @@ class FileLock:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Return whether ``condition`` came true within ``seconds``; it is tried at least once."""
+    """Return True if a condition comes true within some seconds; it is tried at least once."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -174,10 +146,10 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def running(layout: DataLayout) -> RunningMongod | None:
-    """Return the mongod of a data directory, or ``None``; call it under the control lock.
+    """Return the mongod of a data directory, or ``None``; the caller holds the control lock.
 
     Raises:
-        TimeoutError: one is about to start, but does not say its pid.
+        TimeoutError: a starting mongod does not note its pid.
     """
     deadline = time.monotonic() + _KILL_LIMIT
     with FileLock(layout.state) as lock:
@@ -191,7 +163,7 @@ def running(layout: DataLayout) -> RunningMongod | None:
 
 
 def recorded(layout: DataLayout) -> RunningMongod | None:
-    """Return what the last mongod of the data directory noted about itself; unless it is `running` that is history."""
+    """Return the last mongod that noted itself in the data directory; it may have ended: see `running`."""
     try:
         note = json.loads(layout.state.read_bytes())
         return RunningMongod(pid=int(note["pid"]), port=int(note["port"]))
@@ -200,14 +172,14 @@ def recorded(layout: DataLayout) -> RunningMongod | None:
 
 
 def stop(layout: DataLayout, term_limit: float = TERM_LIMIT) -> None:
-    """Stop mongod cleanly, or else by force, and return when it has ended; call it under the control lock.
+    """Stop mongod cleanly, or else by force, and return after its end; the caller holds the control lock.
 
     Args:
         layout: the data directory.
-        term_limit: seconds it gets for a clean end.
+        term_limit: seconds for a clean end.
 
     Raises:
-        TimeoutError: it cannot be stopped from here.
+        TimeoutError: this process cannot stop it.
     """
     for number, limit in ((signal.SIGTERM, term_limit), (signal.SIGKILL, _KILL_LIMIT)):
         server = running(layout)
@@ -223,7 +195,7 @@ def stop(layout: DataLayout, term_limit: float = TERM_LIMIT) -> None:
 
 
 def _is_ours(pid: int, layout: DataLayout) -> bool:
-    """Return whether the pid means here what it meant to who noted it: in another container it is another process."""
+    """Return True if the pid is that of the noted mongod: in another container it is another process."""
     try:
         return os.fsencode(layout.db) in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -231,13 +203,7 @@ def _is_ours(pid: int, layout: DataLayout) -> bool:
 
 
 def watch(layout: DataLayout, grace: float, guard: FileLock) -> None:
-    """Stop mongod when it has had no user for ``grace`` seconds; return when there is nothing left to guard.
-
-    Args:
-        layout: the data directory.
-        grace: seconds.
-        guard: the guard's lock, held.
-    """
+    """Stop mongod after ``grace`` seconds without a user, and return after its end; ``guard`` is held by the caller."""
     with FileLock(layout.watched) as watched:
         while True:
             watched.wait()
@@ -245,24 +211,24 @@ def watch(layout: DataLayout, grace: float, guard: FileLock) -> None:
             if not _is_at(watched, layout.watched):
                 return
             deadline = time.monotonic() + grace
-            while (use := _look(layout, overdue=time.monotonic() > deadline)) is _Found.ORPHAN:
+            while (use := _look(layout, overdue=time.monotonic() > deadline)) is _Use.ORPHAN:
                 time.sleep(_LOOK_PAUSE)
-            if use is _Found.USER:
+            if use is _Use.USER:
                 continue
-            # A launcher whose user was killed meanwhile took it that there is a guard: look once more, not being one.
+            # The launcher of a killed user may have counted on this guard: look again after giving up the lock.
             guard.free()
             if _idle(layout) or not guard.exclusive():
                 return
 
 
-class _Found(Enum):
+class _Use(Enum):
     USER = auto()
     ORPHAN = auto()
     NOTHING = auto()
 
 
 def _is_at(lock: FileLock, path: Path) -> bool:
-    """Return whether the file is still in its place; a deleted data directory is no business of its guard any more."""
+    """Return True if the file is still in its place; a guard ends with its data directory."""
     try:
         return os.path.samestat(os.fstat(lock.fd), path.stat())
     except FileNotFoundError:
@@ -274,21 +240,21 @@ def _idle(layout: DataLayout) -> bool:
         return state.shared()
 
 
-def _look(layout: DataLayout, *, overdue: bool) -> _Found:
-    """Return what there is; an orphan that is ``overdue`` is stopped."""
+def _look(layout: DataLayout, *, overdue: bool) -> _Use:
+    """Return the use of mongod; an ``overdue`` orphan is stopped."""
     with FileLock(layout.control) as control:
         control.wait()
         with FileLock(layout.users) as users:
             if not users.exclusive():
-                return _Found.USER
+                return _Use.USER
             if overdue:
                 with contextlib.suppress(PermissionError, TimeoutError):
                     stop(layout)
-            return _Found.NOTHING if _idle(layout) else _Found.ORPHAN
+            return _Use.NOTHING if _idle(layout) else _Use.ORPHAN
 
 
 def _leave_guard(layout: DataLayout, grace: float, state: FileLock) -> None:
-    """Fork a guard, unless there is one; it has no part in ``state``, which is mongod's."""
+    """Fork a guard, unless one lives; it closes ``state``, which is the lock of mongod."""
     guard = FileLock(layout.guard)
     if guard.exclusive() and os.fork() == 0:
         state.close()
@@ -305,7 +271,7 @@ def _leave_guard(layout: DataLayout, grace: float, state: FileLock) -> None:
 
 
 def _execute(order: LaunchOrder, state: FileLock) -> None:
-    """Fork mongod, which inherits the lock of ``state``; return when it is executed.
+    """Fork mongod, which inherits the lock of ``state``; return after its execution.
 
     Raises:
         OSError: it cannot be executed.
@@ -328,7 +294,7 @@ def _execute(order: LaunchOrder, state: FileLock) -> None:
 
 
 def main(order: LaunchOrder) -> None:
-    """Carry out the order; exit with 0, with `BUSY`, or with a message on the standard error output."""
+    """Carry out an order; exit with 0, with `BUSY`, or with a message on the standard error output."""
     try:
         _launch(order, DataLayout(Path(order["root"])))
     except OSError as error:

@@ -1,7 +1,7 @@
 """A private MongoDB: a real mongod in a data directory, shared by every process that uses the directory.
 
-The first user starts it, later ones join, the last one to leave stops it. Users that were killed do not count; if no
-other is left, a guard stops mongod after a grace, or the next user takes it over. `embedded_guard` says how.
+The first user starts it, later users join, and the last user stops it. A killed user does not count. Without another
+user a guard stops mongod after a grace, or the next user takes it over: see `guard`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _ATTEMPTS: Final = 3
 class EmbeddedMongo:
     """A use of the mongod of a data directory, from `acquire` until `release`; also a context manager.
 
-    All calls block. If mongod died, acquire it anew (on its old port if possible) and release the old use.
+    All calls block. After the death of mongod a new `acquire` starts it (on its old port if possible).
 
     Attributes:
         url: for any driver; names one loopback address and the replica set.
         pid: of the mongod.
-        adopted: whether it ran already.
+        adopted: True if mongod ran already.
     """
 
     url: str
@@ -48,19 +48,19 @@ class EmbeddedMongo:
     def acquire(
         cls, data_dir: Path, *, mongod: Path | None = None, start_timeout: float = 60.0, grace: float = 10.0
     ) -> EmbeddedMongo:
-        """Use the mongod of a data directory, started if none runs, and return when it takes writes.
+        """Use the mongod of a data directory, start it if necessary, and return when it takes writes.
 
         Args:
             data_dir: made if missing.
-            mongod: the binary to start, else what `find_mongod` finds; not looked for if a mongod runs.
-            start_timeout: seconds mongod has for becoming writable.
-            grace: seconds for which the mongod started here outlives its last user, if that is killed.
+            mongod: the binary to start, instead of the one of `find_mongod`.
+            start_timeout: seconds until mongod must be writable.
+            grace: seconds that a mongod started here outlives its last user, if that is killed.
 
         Raises:
             MongodNotFoundError: there is no mongod, or it cannot be executed.
-            UnsuitableDatabaseError: it is too old, or the data are of another version.
-            DatabaseUnavailableError: it does not become writable in time, or the directory is used by another mongod.
-            DatabaseError: anything else, such as a directory that cannot be written to; the message names the fix.
+            UnsuitableDatabaseError: mongod is too old, or the data are of another version.
+            DatabaseUnavailableError: mongod is not writable in time, or another mongod uses the directory.
+            DatabaseError: any other reason, such as a read-only directory; the message names the fix.
         """
         if not guard.SUPPORTED:
             raise DatabaseError(
@@ -77,10 +77,10 @@ class EmbeddedMongo:
 
     @staticmethod
     def check_there(data_dir: Path) -> None:
-        """Make sure that a directory has data of a mongod; a directory that cannot be looked into may have.
+        """Make sure that a directory has data of a mongod; an unreadable directory may have some.
 
         Raises:
-            NoDatabaseError: there are none.
+            NoDatabaseError: it has none.
         """
         try:
             if any(DataLayout(data_dir.expanduser().resolve()).db.iterdir()):
@@ -95,10 +95,10 @@ class EmbeddedMongo:
         )
 
     def release(self, *, linger: bool = False) -> None:
-        """Stop using mongod; the last user stops it and returns when it has ended. A second call does nothing.
+        """Leave mongod; the last user stops it and waits for its end. A second call does nothing.
 
         Args:
-            linger: leave the stopping to the guard, so that a user who comes within the grace finds mongod running.
+            linger: let the guard stop mongod, so that a user within the grace finds it running.
 
         Raises:
             DatabaseError: mongod cannot be stopped.
@@ -106,11 +106,11 @@ class EmbeddedMongo:
         if not self._user.joined:
             return
         try:
-            # A directory that was deleted has taken its mongod along.
+            # A deleted directory has no mongod any more.
             with _readable_errors(self._layout), contextlib.suppress(FileNotFoundError):
                 if not linger:
                     with FileLock(self._layout.control) as control:
-                        # Who keeps control for so long is a user itself; if not, the guard will see that there is none.
+                        # A holder of control for so long is a user itself; otherwise the guard finds no user.
                         self._user.leave(stop=guard.wait_until(control.exclusive, guard.TERM_LIMIT))
         finally:
             self._user.leave()
@@ -123,7 +123,7 @@ class EmbeddedMongo:
 
 
 class _User:
-    """The two locks that tell everyone that mongod is used."""
+    """The two locks of a user of mongod."""
 
     def __init__(self, layout: DataLayout) -> None:
         self._layout = layout
@@ -134,13 +134,13 @@ class _User:
     @classmethod
     @contextlib.contextmanager
     def joining(cls, layout: DataLayout) -> Iterator[_User]:
-        """Join, under the control lock; leave again if the body fails, and not without stopping mongod if alone."""
+        """Join, under the control lock; a body that fails leaves again, and stops mongod if alone."""
         user = cls(layout)
         try:
             user._join()
             yield user
         except BaseException:
-            # What went wrong first is what the caller needs to know.
+            # The caller needs the first error.
             with contextlib.suppress(OSError):
                 user.leave(stop=True)
             raise
@@ -162,9 +162,9 @@ class _User:
             )
 
     def leave(self, *, stop: bool = False) -> None:
-        """Stop counting as a user; ``stop`` mongod if that was the last one, which needs the control lock.
+        """Leave; with ``stop`` the last user stops mongod, which needs the control lock.
 
-        A forked child only closes what it inherited: the use is its parent's.
+        A forked child only closes its handles: the use is that of its parent.
         """
         locks, self._locks = self._locks, []
         if not locks:
@@ -182,8 +182,8 @@ class _User:
 
 
 def _adopted_or_started(plan: starting.Plan, *, alone: bool) -> tuple[guard.RunningMongod, bool]:
-    """Return the mongod, and whether it ran before."""
-    # More than once only if a launcher, whose user was killed, comes between.
+    """Return the mongod, and True if it ran before."""
+    # The launcher of a killed user may come between.
     for _ in range(_ATTEMPTS):
         if server := _adopted(plan, alone=alone):
             return server, True
@@ -193,7 +193,7 @@ def _adopted_or_started(plan: starting.Plan, *, alone: bool) -> tuple[guard.Runn
 
 
 def _adopted(plan: starting.Plan, *, alone: bool) -> guard.RunningMongod | None:
-    """Return the mongod that runs; one that does not answer is stopped, unless others use it: it may just be slow."""
+    """Return the running mongod; a mongod without an answer is stopped, unless others use it: it may be slow."""
     server = guard.running(plan.layout)
     if server is None:
         return None

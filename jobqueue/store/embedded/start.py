@@ -40,13 +40,13 @@ _QUIET: Final = ("metrics", "locks", "repl", "wiredTiger", "tcmalloc", "network"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The plan of a start of mongod.
+    """The start of a mongod.
 
     Attributes:
         layout: the data directory.
         mongod: the binary; ``None`` to look for one.
         timeout: seconds until it must be writable.
-        grace: seconds it may outlive users that were killed.
+        grace: seconds that it may outlive killed users.
     """
 
     layout: DataLayout
@@ -61,13 +61,13 @@ def url(server: RunningMongod) -> str:
 
 
 def start(plan: Plan) -> RunningMongod | None:
-    """Start mongod, on the port it had last time if that is free, and return when it takes writes.
+    """Start mongod, on its last port if that is free, and return when it takes writes.
 
     Returns:
-        the mongod; ``None`` if another one was started in the meantime.
+        The mongod; ``None`` if another process has started one meanwhile.
 
     Raises:
-        DatabaseError: it did not start; the message says why.
+        DatabaseError: it did not start; the message has the reason.
         OSError: the data directory cannot be used.
     """
     binary = mongod_binary.find_mongod(plan.mongod)
@@ -96,7 +96,7 @@ def start(plan: Plan) -> RunningMongod | None:
 
 
 def ensure_guard(plan: Plan) -> None:
-    """Start a guard for the mongod that runs, unless it has one."""
+    """Start a guard for the running mongod, unless it has one."""
     with guard.FileLock(plan.layout.guard) as lock:
         if not lock.exclusive():
             return
@@ -104,7 +104,7 @@ def ensure_guard(plan: Plan) -> None:
 
 
 def _launch(plan: Plan, binary: Path, port: int) -> RunningMongod | None:
-    """Execute mongod; return ``None`` if one of a user that was killed came first."""
+    """Execute mongod; return ``None`` if the launcher of a killed user came first."""
     argv = _command(binary, plan.layout, port)
     code = _run_launcher(plan, {"root": str(plan.layout.root), "grace": plan.grace, "argv": argv, "port": port})
     if code == guard.BUSY:
@@ -116,7 +116,7 @@ def _launch(plan: Plan, binary: Path, port: int) -> RunningMongod | None:
 
 
 def _run_launcher(plan: Plan, order: LaunchOrder) -> int:
-    """Return the exit code of the launcher, which is out of reach of the terminal's signals, as is what it starts."""
+    """Return the exit code of the launcher; signals of the terminal reach neither it nor its children."""
     command = [sys.executable, "-I", "-S", guard.__file__, json.dumps(order)]
     with plan.layout.output.open("wb") as output:
         try:
@@ -138,7 +138,7 @@ def _command(binary: Path, layout: DataLayout, port: int) -> list[str]:
         "diagnosticDataCollectionEnabled": "false",
         # Without it, old versions of every document are kept for five minutes.
         "minSnapshotHistoryWindowInSeconds": "0",
-        # A process that was killed keeps what its transaction has written for so long; by default, for a minute.
+        # The transaction of a killed process holds its documents for so long; by default, for a minute.
         "transactionLifetimeLimitSeconds": str(_TRANSACTION_SECONDS),
     }
     return [
@@ -161,7 +161,7 @@ def _command(binary: Path, layout: DataLayout, port: int) -> list[str]:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As mongod does: connections that linger after its last run do not hinder it.
+        # As mongod does: lingering connections of its last run do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
@@ -178,7 +178,7 @@ def _free_port() -> int:
 
 
 def _listens(server: RunningMongod, layout: DataLayout, deadline: float) -> bool:
-    """Wait until mongod listens; return false if it ended or the time is over."""
+    """Wait until mongod listens; return False if it has ended or the time is over."""
     while guard.running(layout) == server and time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection((_HOST, server.port), timeout=_STEP_SECONDS):
             return True
@@ -190,13 +190,13 @@ def make_writable(server: RunningMongod, layout: DataLayout, deadline: float) ->
     """Wait until mongod is a writable primary; make it one if it is new or its port has changed.
 
     Args:
-        server: it.
+        server: the mongod.
         layout: its data directory.
         deadline: by the monotonic clock.
 
     Raises:
-        DatabaseUnavailableError: it is not one by then.
-        UnsuitableDatabaseError: it is too old.
+        DatabaseUnavailableError: the deadline has passed.
+        UnsuitableDatabaseError: mongod is too old.
     """
     if not _listens(server, layout, deadline):
         raise _too_slow(layout, "it does not listen")
@@ -217,7 +217,7 @@ def make_writable(server: RunningMongod, layout: DataLayout, deadline: float) ->
 def _is_writable(client: MongoClient[dict[str, Any]], server: RunningMongod) -> bool:
     status = client.admin.command({"serverStatus": 1, **dict.fromkeys(_QUIET, 0)})
     if status["pid"] != server.pid:
-        # Ours is about to find that out, and to end.
+        # Our mongod is about to notice that, and to end.
         raise ConnectionFailure(f"port {server.port} is of another mongod, pid {status['pid']}")
     version = str(status["version"])
     if int(version.split(".", maxsplit=1)[0]) < _OLDEST_SERVER:
@@ -234,7 +234,7 @@ def _is_writable(client: MongoClient[dict[str, Any]], server: RunningMongod) -> 
 
 
 def _configure(client: MongoClient[dict[str, Any]], address: str) -> None:
-    """Make the set consist of this one node, under its present address."""
+    """Make this node the only member of its set, under its present address."""
     members = [{"_id": 0, "host": address}]
     try:
         config = client.admin.command("replSetGetConfig")["config"]
@@ -249,7 +249,7 @@ def _configure(client: MongoClient[dict[str, Any]], address: str) -> None:
 
 
 def bound_log(layout: DataLayout, server: RunningMongod) -> None:
-    """Begin a new log file if mongod's has grown too long; that this may fail harms nobody."""
+    """Begin a new log file if mongod's is too long; a failure does no harm."""
     if _rotate(layout):
         with (
             contextlib.suppress(PyMongoError),
@@ -260,7 +260,7 @@ def bound_log(layout: DataLayout, server: RunningMongod) -> None:
 
 
 def _rotate(layout: DataLayout) -> bool:
-    """Put a log over its limit aside, in place of the one before; return whether that was done."""
+    """Move a log over its limit aside, over the log before; return True if that was done."""
     if _size(layout.log) <= _MOST_LOG:
         return False
     layout.log.replace(layout.log.with_suffix(".log.1"))

@@ -79,8 +79,9 @@ class ServerClock:
 
     async def now(self) -> datetime:
         """Return the server's time; a reading older than ten seconds is replaced."""
-        if isinstance(self.present, datetime):
-            return self.present
+        return self.present if isinstance(self.present, datetime) else await self._server_time()
+
+    async def _server_time(self) -> datetime:
         known = self._fresh()
         if known is None:
             async with self._lock:
@@ -103,7 +104,7 @@ class ServerClock:
 
     async def new_id(self) -> ObjectId:
         """Return a fresh id; later ids are greater but for the time of an answer, whatever the hosts' clocks say."""
-        seconds, rest = divmod((await self.now() - EPOCH) // _MILLISECOND, 1000)
+        seconds, rest = divmod((await self._server_time() - EPOCH) // _MILLISECOND, 1000)
         count = (next(self._count) & 0xFFFFFF).to_bytes(3, "big")
         return ObjectId(struct.pack(">IH", seconds, rest) + count + secrets.token_bytes(3))
 

@@ -358,8 +358,3 @@ def is_too_large(error: BaseException) -> bool:
 def is_passing(error: OperationFailure) -> bool:
     """Return True if the same call may succeed a little later, or by another user."""
     return bool(error.timeout) or error.code in _NOT_NOW | AUTHENTICATION
-
-
-def is_duplicate(error: BaseException) -> bool:
-    """Return True for an error about a unique index."""
-    return getattr(error, "code", None) == DUPLICATE_KEY

@@ -37,37 +37,6 @@ if TYPE_CHECKING:
 
     from motor.motor_asyncio import AsyncIOMotorCommandCursor
 
-__all__ = [
-    "LENIENT",
-    "AsyncClientSession",
-    "AsyncCollection",
-    "AsyncDatabase",
-    "AsyncMongoClient",
-    "AutoReconnect",
-    "BulkWriteError",
-    "ConnectionFailure",
-    "DocumentTooLarge",
-    "DuplicateKeyError",
-    "ExecutionTimeout",
-    "MongoClient",
-    "NetworkTimeout",
-    "OperationFailure",
-    "PyMongoError",
-    "ReadConcern",
-    "ReadPreference",
-    "ReturnDocument",
-    "ServerSelectionTimeoutError",
-    "UpdateOne",
-    "WTimeoutError",
-    "WriteConcern",
-    "WriteError",
-    "aggregate",
-    "indexes_of",
-    "same_collection",
-    "session_id",
-    "timeout",
-]
-
 LENIENT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     tz_aware=True,
     tzinfo=UTC,

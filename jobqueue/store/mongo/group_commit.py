@@ -21,7 +21,6 @@ class Batcher(Generic[Op, Out]):
     Args:
         write: carries out a batch; returns for each call its result or the exception to raise.
         most: calls in one batch.
-        flights: batches under way at once.
     """
 
     def __init__(
@@ -29,42 +28,33 @@ class Batcher(Generic[Op, Out]):
         write: Callable[[Sequence[Op]], Awaitable[Sequence[Out | BaseException]]],
         *,
         most: int = 100,
-        flights: int = 1,
     ) -> None:
         self._write = write
         self._most = most
-        self._flights = flights
         self._waiting: list[tuple[Op, asyncio.Future[Out]]] = []
-        self._flying = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_busy = False
+        self._task: asyncio.Task[None] | None = None
 
     async def __call__(self, call: Op) -> Out:
         """Carry out a call, possibly together with others."""
-        if self._flying < self._flights and not self._waiting:
+        if not self._is_busy:
             return await self._alone(call)
         future: asyncio.Future[Out] = asyncio.get_running_loop().create_future()
         self._waiting.append((call, future))
-        self._take_off()
         return await future
 
     async def _alone(self, call: Op) -> Out:
         """Carry out a call at once; the calls that come meanwhile share the next round trip."""
-        self._flying += 1
+        self._is_busy = True
         try:
             (result,) = await self._write([call])
         finally:
-            self._flying -= 1
-            self._take_off()
+            self._is_busy = bool(self._waiting)
+            if self._waiting:
+                self._task = asyncio.create_task(self._drain())
         if isinstance(result, BaseException):
             raise result
         return result
-
-    def _take_off(self) -> None:
-        if self._waiting and self._flying < self._flights:
-            self._flying += 1
-            task = asyncio.create_task(self._drain())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
 
     async def _drain(self) -> None:
         while self._waiting:
@@ -82,4 +72,4 @@ class Batcher(Generic[Op, Out]):
                     future.set_exception(result)
                 else:
                     future.set_result(result)
-        self._flying -= 1
+        self._is_busy = False

@@ -22,10 +22,7 @@ class Outage:
 
     def look(self) -> float | None:
         """Ask all members; return since when all have refused, by the monotonic clock, or ``None`` if one has not."""
-        if not self._all_refuse():
-            self._began = None
-        elif self._began is None:
-            self._began = time.monotonic()
+        self._began = (self._began or time.monotonic()) if self._all_refuse() else None
         return self._began
 
     def ended(self) -> None:
@@ -33,13 +30,10 @@ class Outage:
         self._began, self._has_answered = None, True
 
     def _all_refuse(self) -> bool:
-        if not self._has_answered:
-            return False
         topology = self._client.topology_description
         # The driver knows all members of a replica set only; a cluster may answer through another router.
-        if not topology.topology_type_name.startswith("ReplicaSet"):
-            return False
-        return all(map(_refuses, topology.server_descriptions()))
+        are_known = self._has_answered and topology.topology_type_name.startswith("ReplicaSet")
+        return are_known and all(map(_refuses, topology.server_descriptions()))
 
 
 def _refuses(address: tuple[str, int | None]) -> bool:

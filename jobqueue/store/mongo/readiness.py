@@ -31,12 +31,6 @@ _QUESTION: Final[dict[str, Any]] = {
     "fields": {"_id": 1},
     "writeConcern": {"w": "majority", "wtimeout": _CONFIRM_MS},
 }
-_NO_RIGHT: Final = "MongoDB refuses access: the user of the MongoDB URL needs the right to read and write the database"
-_NO_LOGIN: Final = "MongoDB refuses access: it does not accept the user and password of the MongoDB URL"
-_NO_MAJORITY: Final = "no majority of the replica set confirms writes: its members must run and reach each other"
-_NO_PRIMARY: Final = "the replica set has no primary: a majority of its members must run and reach each other"
-_NO_SERVER: Final = "MongoDB cannot be reached"
-_NO_ANSWER: Final = "MongoDB does not answer in time"
 
 
 async def check(database: Database) -> None:
@@ -54,7 +48,8 @@ async def check(database: Database) -> None:
     except PyMongoError as error:
         raise NotReadyError(_reason(database, error), brief(error)) from error
     if failure := answer.get("writeConcernError"):
-        raise NotReadyError(_NO_MAJORITY, str(failure.get("errmsg")))
+        reason = "no majority of the replica set confirms writes: its members must run and reach each other"
+        raise NotReadyError(reason, str(failure.get("errmsg")))
 
 
 async def _ask(database: Database) -> Mapping[str, Any]:
@@ -69,11 +64,13 @@ async def _ask(database: Database) -> Mapping[str, Any]:
 
 def _reason(database: Database, error: PyMongoError) -> str:
     if isinstance(error, OperationFailure) and error.code in AUTHENTICATION:
-        return _NO_LOGIN if error.code in _CREDENTIALS else _NO_RIGHT
-    if isinstance(error, ServerSelectionTimeoutError):
-        return _NO_PRIMARY if database.has_members() else _NO_SERVER
-    if error.timeout:
-        return _NO_ANSWER
+        if error.code in _CREDENTIALS:
+            return "MongoDB refuses access: it does not accept the user and password of the MongoDB URL"
+        return "MongoDB refuses access: the user of the MongoDB URL needs the right to read and write the database"
+    if isinstance(error, ServerSelectionTimeoutError) and database.has_members():
+        return "the replica set has no primary: a majority of its members must run and reach each other"
+    if error.timeout and not isinstance(error, ServerSelectionTimeoutError):
+        return "MongoDB does not answer in time"
     if isinstance(error, OperationFailure):
         return f"MongoDB refuses to write: {(error.details or {}).get('codeName') or error.code}"
-    return _NO_SERVER
+    return "MongoDB cannot be reached"
