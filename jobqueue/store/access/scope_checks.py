@@ -1,12 +1,13 @@
-"""Checks of jobs, batches and schedules against a scope."""
+"""Check jobs, batches and schedules against a scope."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from bson import ObjectId
 
 from jobqueue.store.documents import documents, scope_filters
+from jobqueue.store.documents.documents import CHILD_FIELDS
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.schedules.schedules import planned
 
@@ -17,11 +18,9 @@ if TYPE_CHECKING:
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
-_CALLBACKS: Final = ("onComplete", "onSuccess", "onFailure")
-
 
 class ScopeChecks:
-    """Tells whether things are in a scope."""
+    """Checks jobs, batches and schedules against a scope."""
 
     def __init__(self, database: Database) -> None:
         self._jobs = database.collection("jobs")
@@ -30,13 +29,12 @@ class ScopeChecks:
 
     @guarded
     async def has_job(self, job_id: str, scope: Scope) -> bool:
-        """Tell whether there is such a job within a scope."""
-        query: Document = {"_id": ObjectId(job_id), "state": {"$exists": True}, "$and": scope_filters.clauses(scope)}
-        return await self._jobs.find_one(query, {"_id": 1}) is not None
+        """Return True if a job exists within a scope."""
+        return not await self.missing([job_id], scope)
 
     @guarded
     async def missing(self, job_ids: Sequence[str], scope: Scope) -> list[str]:
-        """Return those of some jobs that are not within a scope."""
+        """Return the ids of jobs that do not exist within a scope."""
         ids = [ObjectId(job_id) for job_id in dict.fromkeys(job_ids)]
         query: Document = {"_id": {"$in": ids}, "state": {"$exists": True}, "$and": scope_filters.clauses(scope)}
         there = {document["_id"] async for document in self._jobs.find(query, {"_id": 1})}
@@ -44,15 +42,15 @@ class ScopeChecks:
 
     @guarded
     async def has_batch(self, batch_id: str, scope: Scope) -> bool:
-        """Tell whether there is such a batch with none of its jobs and callbacks, nor its own meta, outside of a scope.
+        """Return True if a batch exists, and its jobs, its callbacks and its own meta all lie within a scope.
 
-        One that has neither jobs nor callbacks is that of a queue only by who has created it.
+        A batch without jobs and callbacks belongs to the queues of its creator.
         """
-        fields = {"meta": 1, "queues": 1, **dict.fromkeys(_CALLBACKS, 1)}
+        fields = {"meta": 1, "queues": 1, **dict.fromkeys(CHILD_FIELDS, 1)}
         batch = await self._batches.find_one({"_id": ObjectId(batch_id)}, fields)
         if batch is None or not scope.has_meta(documents.mapping(batch.get("meta"))):
             return False
-        callbacks = [documents.children_of(batch[name], name) for name in _CALLBACKS if batch.get(name)]
+        callbacks = [documents.children_of(batch[name], name) for name in CHILD_FIELDS if batch.get(name)]
         if not all(callback is not None and scope.holds(callback) for callback in callbacks):
             return False
         of_batch: Document = {"batchId": ObjectId(batch_id)}
@@ -65,7 +63,7 @@ class ScopeChecks:
 
     @guarded
     async def has_schedule(self, name: str, scope: Scope) -> bool:
-        """Tell whether there is such a schedule, and makes its jobs within a scope."""
+        """Return True if a schedule exists, and its jobs lie within a scope."""
         document = await self._schedules.find_one({"_id": name})
         schedule = planned(document).schedule if document else None
         return schedule is not None and scope.holds(schedule.job)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TokenStore:
-    """Tokens as documents; a revoked one is kept, so that it can be told who it was."""
+    """Tokens as documents; a revoked token stays, so that its name remains known."""
 
     def __init__(self, database: Database) -> None:
         self.collection = database.collection("tokens")
@@ -46,7 +46,7 @@ class TokenStore:
 
     @guarded
     async def find(self, token_id: str) -> Token | None:
-        """Return a token, revoked and expired ones too."""
+        """Return a token, even a revoked or expired one."""
         document = await self.collection.find_one({"_id": token_id})
         return _token(document) if document else None
 
@@ -57,18 +57,16 @@ class TokenStore:
 
     @guarded
     async def revoke(self, token_id: str) -> Token | None:
-        """Note that a token is not valid any more; return it as it was before, or ``None`` if there is none."""
-        document = await self.collection.find_one_and_update({"_id": token_id}, [{"$set": {"revokedAt": _FIRST}}])
+        """Revoke a token; return it as it was before, or ``None`` if it does not exist."""
+        first = {"$ifNull": ["$revokedAt", "$$NOW"]}
+        document = await self.collection.find_one_and_update({"_id": token_id}, [{"$set": {"revokedAt": first}}])
         return _token(document) if document else None
 
     @guarded
     async def used(self, token_id: str, now: datetime, apart: timedelta) -> None:
-        """Note that a token was used, unless that was noted within a time."""
+        """Note the use of a token, unless its last note is younger than ``apart``."""
         stale = {"_id": token_id, "$or": [{"lastUsedAt": None}, {"lastUsedAt": {"$lt": now - apart}}]}
         await self.collection.update_one(stale, {"$set": {"lastUsedAt": now}})
-
-
-_FIRST = {"$ifNull": ["$revokedAt", "$$NOW"]}
 
 
 def _token(document: Mapping[str, Any]) -> Token:

@@ -39,10 +39,8 @@ class ClaimSearch:
     """The search of a claim, and its worker.
 
     Attributes:
-        queue: the queue's name.
         types: the types of the job; ``None`` for any.
         token: a fresh fencing token of the caller, who can look it up if the reply is lost.
-        worker: the name of the worker.
         lease: seconds, instead of the job's own.
         excluded: types that ``None`` leaves out.
         margin: as in `statements.claim`.

@@ -48,14 +48,7 @@ def new_document(
 ) -> Document:
     """Return the document of a new job whose defaults are filled in.
 
-    Args:
-        new: the job.
-        job_id: 24 hex digits.
-        now: the server's time.
-        parent_id: the parent of a child.
-        batch_id: the batch of the job.
-        limit_key: the key of its group, if the limits of its queue hold for groups.
-        extra: fields of some jobs only, as they are stored.
+    The arguments are those of `JobStore.insert`; ``now`` is the server's time.
     """
     due = new.delay_til or (now + timedelta(seconds=new.delay) if new.delay else None)
     more = dict(extra or {})

@@ -105,10 +105,7 @@ def over(queue: str, state: State, after: datetime, until: datetime) -> Document
 def tombstone(now: Now, *, remembered: bool, operation: str | None = None) -> list[Document]:
     """Replace a job by a tombstone, which keeps its id taken for an hour.
 
-    Args:
-        now: as in `statements`.
-        remembered: keep the fields for statistics and events.
-        operation: the id of the operation that deletes the job; operations count their changes by it.
+    A remembered job keeps its fields for statistics and events. An operation counts its deletions by its id in them.
     """
     stone: Document = {"_id": "$_id", "queue": "$queue", "run": 0, "expireAt": {"$add": [now, STONE_MS]}}
     known: Document = {"$ifNull": [f"${statements.OPERATIONS}", "$$REMOVE"]}

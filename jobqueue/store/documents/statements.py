@@ -284,11 +284,6 @@ def _with_delay(transition: Transition, changed: Document, entry: Document, now:
     return [{"$set": values}, {"$unset": "slots"}]
 
 
-def reported_late(job_id: str, token: str) -> Document:
-    """Match a job whose history has an attempt of this token without a late report."""
-    return {"_id": ObjectId(job_id), "history": {"$elemMatch": {"token": token, "late": {"$exists": False}}}}
-
-
 def same_run(job_id: str, queue: str, run: int) -> Document:
     """Match a job in the same run; an external document has no number of its run."""
     return {"_id": ObjectId(job_id), "queue": queue, "run": run or {"$in": [0, None]}}
@@ -321,12 +316,6 @@ def expired(now: Now, patience: float) -> Document:
 def drop_empty_outbox() -> Document:
     """Return the stage that drops an empty outbox, so that the index holds only jobs with open notes."""
     return {"$set": {"outbox": unless_empty("$outbox")}}
-
-
-def spillable(job_id: str, state: State, least_bytes: int) -> Document:
-    """Match a job in a state with a document of a least size."""
-    large = {"$gte": [{"$bsonSize": "$$ROOT"}, least_bytes]}
-    return {"_id": ObjectId(job_id), "state": state.value, "$expr": large}
 
 
 def patch(changes: Document, now: Now, group: Document | None = None) -> list[Document]:

@@ -1,4 +1,4 @@
-"""The history of a job: in its document, and what no longer fits there in the `attempts` collection."""
+"""The history of a job: in its document, and in the `attempts` collection for older entries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.store.documents import statements
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import UpdateOne
 
@@ -30,27 +29,29 @@ class HistoryStore:
 
     @guarded
     async def keep_late(self, job_id: str, token: str, report: Mapping[str, Any]) -> None:
-        """Keep, once, what a worker reported after it had lost its claim."""
-        written = await self._jobs.update_one(statements.reported_late(job_id, token), self._late("history.$", report))
+        """Store, once, the report of a worker that has lost its claim."""
+        unreported = {"_id": ObjectId(job_id), "history": {"$elemMatch": {"token": token, "late": {"$exists": False}}}}
+        written = await self._jobs.update_one(unreported, self._late("history.$", report))
         if not written.matched_count:
             moved = {"jobId": ObjectId(job_id), "entry.token": token, "entry.late": {"$exists": False}}
             await self._attempts.update_one(moved, self._late("entry", report))
 
     @guarded
     async def spill(self, job_id: str, *, keep: int, state: State, least_bytes: int = 0) -> None:
-        """Move all but the last ``keep`` entries out of a job's document, losing none.
+        """Move all but the last ``keep`` entries out of a job's document, and lose none.
 
-        Nothing happens if the job is not in this state, its history changes meanwhile, or its document takes less than
+        The document stays as it is if the job is in another state, its history changes meanwhile, or it takes less than
         ``least_bytes``.
         """
-        document = await self._jobs.find_one(
-            statements.spillable(job_id, state, least_bytes), {"history": 1, "spilled": 1, "queue": 1}
-        )
+        large = {"$expr": {"$gte": [{"$bsonSize": "$$ROOT"}, least_bytes]}}
+        query = {"_id": ObjectId(job_id), "state": state.value} | large
+        document = await self._jobs.find_one(query, {"history": 1, "spilled": 1, "queue": 1})
         entries = (document or {}).get("history") or []
         moved = entries[: len(entries) - keep]
         if not document or not moved:
             return
         base = document.get("spilled", 0)
+        rest = {"$slice": ["$history", len(moved), {"$max": [1, {"$size": "$history"}]}]}
         await self._attempts.bulk_write(
             [
                 UpdateOne({"jobId": document["_id"], "seq": base + index}, {"$set": {"entry": entry}}, upsert=True)
@@ -59,19 +60,12 @@ class HistoryStore:
         )
         await self._jobs.update_one(
             {"_id": document["_id"], "queue": document.get("queue"), "spilled": base or None, "history": entries},
-            [
-                {
-                    "$set": {
-                        "spilled": base + len(moved),
-                        "history": {"$slice": ["$history", len(moved), {"$max": [1, {"$size": "$history"}]}]},
-                    }
-                }
-            ],
+            [{"$set": {"spilled": base + len(moved), "history": rest}}],
         )
 
     @guarded
     async def restored(self, document: Document) -> Document:
-        """Return a job's document with the latest of the entries that were moved out of it, in order."""
+        """Return a job's document with the latest entries that were moved out of it, in order."""
         moved = document.get("spilled")
         if not moved:
             return document
@@ -82,7 +76,7 @@ class HistoryStore:
 
     @guarded
     async def delete(self, job_id: str) -> None:
-        """Forget what was moved out of a job that is gone."""
+        """Delete the entries that were moved out of a deleted job."""
         await self._attempts.delete_many({"jobId": ObjectId(job_id)})
 
     def _late(self, place: str, report: Mapping[str, Any]) -> Document:

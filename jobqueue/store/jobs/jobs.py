@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import bson
 from bson import ObjectId
 
 from jobqueue.domain.errors import KeyConflictError, NotFoundError, TooLargeError, WriteRefusedError
 from jobqueue.domain.jobs import payload
+from jobqueue.domain.jobs.late import LEFT_OUT, PartialJob
 from jobqueue.domain.jobs.states import State
-from jobqueue.store.documents import (
-    documents,
-    edition_statements,
-    external_statements,
-    partial,
-    queue_statements,
-    statements,
-)
-from jobqueue.store.jobs.editions import EditionStore
+from jobqueue.store.documents import documents, external_statements, queue_statements, statements
+from jobqueue.store.jobs.editions import EditionStore, both
 from jobqueue.store.jobs.history import HistoryStore
 from jobqueue.store.jobs.readers import ReaderStore
 from jobqueue.store.jobs.transitions import AppliedTransition, JobTransition, Transitions
-from jobqueue.store.mongo.database import brief, guarded, new_id, translated
+from jobqueue.store.mongo.database import DUPLICATE_KEY, brief, guarded, new_id, translated
 from jobqueue.store.mongo.driver import (
     AsyncClientSession,
     BulkWriteError,
@@ -43,12 +37,14 @@ if TYPE_CHECKING:
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
+T = TypeVar("T")
 FULL_BYTES: Final = 8 * 1024 * 1024
-"""A document larger than this gets its history moved out before a person's requeue adds to it."""
+"""The size from which a document's history moves out before a person's requeue adds to it."""
 MOST_CHILDREN: Final = payload.MOST_DATA + 64 * 1024
-"""Bytes that all the children described in a job may take, so that it has room for what it will get itself."""
-_CHILDREN: Final = ("onComplete", "onSuccess", "onFailure")
-_LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
+"""Bytes for all children in a job, so that its document has room for its own later fields."""
+MOST_TOGETHER: Final = 8 * 1024 * 1024
+"""Bytes for the results, logs and histories of all jobs of one read; each job has an equal share."""
+_MOST_AT_ONCE: Final = 100
 
 
 class JobStore:
@@ -84,13 +80,13 @@ class JobStore:
 
         Args:
             new: the job.
-            job_id: its id, if it has to be a certain one: then adding it twice is no error.
-            parent_id: the job it is a child of.
-            batch_id: the batch it belongs to.
-            limit_key: the group in which it counts.
-            extra: fields that only some jobs have, as they are stored.
-            traceparent: the span in which it is added.
-            session: a transaction of the caller's own to join.
+            job_id: a certain id, if the same job may be added twice without an error.
+            parent_id: the parent of a child.
+            batch_id: the batch of the job.
+            limit_key: the key of its group.
+            extra: fields of some jobs only, as they are stored.
+            traceparent: the span in which the job is added.
+            session: a transaction of the caller.
 
         Raises:
             KeyConflictError: an unfinished job of the queue has its key.
@@ -105,7 +101,7 @@ class JobStore:
                 theirs = same_collection(self.collection, session)
                 await theirs.insert_one(document, session=session)
             elif document.get("key") is not None:
-                # A transaction of somebody who died may hold the key for a minute: others must not wait for that too.
+                # A dead process's transaction may hold the key for a minute: other jobs must not wait for it.
                 await self.collection.insert_one(document)
             else:
                 await self._insert(document)
@@ -123,19 +119,7 @@ class JobStore:
         extras: Sequence[Document | None] | None = None,
         traceparent: str | None = None,
     ) -> list[Job]:
-        """Add jobs, all or none.
-
-        Args:
-            new: the jobs.
-            job_ids: their ids, if they have to be certain ones: then adding them twice is no error.
-            limit_keys: for each the group in which it counts.
-            extras: for each the fields that only some jobs have.
-            traceparent: the span in which they are added.
-
-        Raises:
-            KeyConflictError: the key of one is taken.
-            TooLargeError: as `insert`.
-        """
+        """Add jobs, all or none; the arguments and errors are those of `insert`, for each job."""
         nothing = [None] * len(new)
         rows = zip(new, job_ids or nothing, limit_keys or nothing, extras or nothing, strict=True)
         added = [
@@ -151,78 +135,83 @@ class JobStore:
         try:
             await self._database.in_transaction(insert)
         except BulkWriteError as error:
-            await self.tell_conflict(error, added)
+            await self.raise_conflict(error, added)
         return [documents.job(document) for document in added]
 
-    async def tell_conflict(self, error: BulkWriteError, added: Sequence[Document]) -> None:
-        """Turn what the driver says of documents that could not be inserted into an error of this package.
+    async def raise_conflict(self, error: BulkWriteError, added: Sequence[Document]) -> None:
+        """Turn an error of the driver about several new documents into an error of this package.
 
         Raises:
-            KeyConflictError: the key of one is taken.
-            BulkWriteError: it was something else.
+            KeyConflictError: a key is taken.
+            BulkWriteError: any other error.
         """
         first = error.details["writeErrors"][0]
         if first.get("keyPattern", {}).get("_id"):
-            # The ids are those of an earlier request that has done all this.
+            # An earlier call of the same request has added all jobs.
             return
-        if first["code"] != 11000:  # noqa: PLR2004 - MongoDB's DuplicateKey
+        if first["code"] != DUPLICATE_KEY:
             raise error
         await self.conflict(added[first["index"]])
 
     @guarded
     async def find(self, job_id: str) -> Job | None:
         """Return a job, or ``None``."""
-        document = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
-        return documents.job(document) if document else None
+        document = await self._document(job_id)
+        return None if document is None else documents.job(document)
 
     @guarded
     async def several(self, job_ids: Sequence[str]) -> list[Job]:
-        """Return jobs, in any order, those that there are; a `PartialJob` for each with too much in it."""
-        return [partial.job(document) async for document in await aggregate(self.collection, partial.pipeline(job_ids))]
+        """Return the jobs that exist, in any order; a large job comes as a `PartialJob`."""
+        share = MOST_TOGETHER // max(1, len(job_ids))
+        size = {"$bsonSize": {name: f"${name}" for name in LEFT_OUT}}
+        pipeline: list[Document] = [
+            {"$match": {"_id": {"$in": [ObjectId(job_id) for job_id in job_ids]}, "state": {"$exists": True}}},
+            {"$set": {"isPartial": {"$gt": [size, share]}}},
+            {"$set": {name: {"$cond": ["$isPartial", "$$REMOVE", f"${name}"]} for name in LEFT_OUT}},
+        ]
+        read = [(documents.job(each), each["isPartial"]) async for each in await aggregate(self.collection, pipeline)]
+        return [PartialJob.of(job) if is_partial else job for job, is_partial in read]
 
     @guarded
     async def lean(self, job_id: str) -> Job:
-        """Return a job without what can be large: its data, meta, result and logs.
+        """Return a job without its large fields: data, meta, result and logs.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: no job has this id.
         """
-        document = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}}, _LEAN)
-        if document is None:
-            raise NotFoundError("job", job_id)
-        return documents.job(document)
+        document = await self._document(job_id, documents.LEAN)
+        return documents.job(_existing(document, job_id))
 
     async def get(self, job_id: str) -> Job:
         """Return a job.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: no job has this id.
         """
-        job = await self.find(job_id)
-        if job is None:
-            raise NotFoundError("job", job_id)
-        return job
+        return _existing(await self.find(job_id), job_id)
 
     @guarded
     async def whole(self, job_id: str) -> Job:
-        """Return a job with its history from wherever it is kept.
+        """Return a job with its whole history.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: no job has this id.
         """
-        document = await self.collection.find_one({"_id": ObjectId(job_id), "state": {"$exists": True}})
-        if document is None:
-            raise NotFoundError("job", job_id)
-        return documents.job(await self.history.restored(document))
+        return documents.job(await self.history.restored(_existing(await self._document(job_id), job_id)))
+
+    async def _document(self, job_id: str, fields: Mapping[str, int] | None = None) -> Document | None:
+        query = {"_id": ObjectId(job_id), "state": {"$exists": True}}
+        document: Document | None = await self.collection.find_one(query, fields)
+        return document
 
     async def apply(
         self, job_id: str, queue: str, transition: Transition, same: Mapping[str, Any] | None = None
     ) -> AppliedTransition | None:
-        """Make a transition happen if its guard, and ``same``, hold; ``None`` if nothing happened.
+        """Apply a transition if its guard and ``same`` hold; otherwise return ``None``.
 
         Raises:
-            TooLargeError: the document would exceed what MongoDB can store.
-            WriteRefusedError: MongoDB refuses it for a reason that nobody foresaw.
+            TooLargeError: the document would exceed the limit of MongoDB.
+            WriteRefusedError: MongoDB refuses the update for an unforeseen reason.
         """
         try:
             with translated():
@@ -232,13 +221,13 @@ class JobStore:
 
     @guarded
     async def promote_due(self) -> int:
-        """Make delayed jobs whose time has come claimable; return how many."""
+        """Make due jobs claimable; return their number."""
         due = statements.due(self.clock.present)
         return int((await self.collection.update_many(due, statements.promote())).modified_count)
 
     @guarded
     async def seconds_to_next_due(self) -> float | None:
-        """Return in how many seconds the next delayed job is due, or ``None``."""
+        """Return the seconds until the next delayed job is due, or ``None`` without such a job."""
         document = await self.collection.find_one(
             {"state": State.DELAYED.value, "delayTil": {"$type": "date"}}, {"delayTil": 1}, sort=[("delayTil", 1)]
         )
@@ -248,70 +237,66 @@ class JobStore:
 
     @guarded
     async def server_time(self) -> datetime:
-        """Return the time that the server says it is now."""
+        """Return the server's time by a question of its own."""
         return await self.clock.ask()
 
     @guarded
-    async def expired(self, patience: float, most: int = 100) -> list[Job]:
-        """Return jobs, as `lean`, whose lease has ended and was at most ``patience`` seconds, longest over first."""
+    async def expired(self, patience: float, most: int = _MOST_AT_ONCE) -> list[Job]:
+        """Return lean jobs whose lease has ended and was at most ``patience`` seconds, in the order of their ends."""
         cursor = (
-            self.collection.find(statements.expired(self.clock.present, patience), _LEAN).sort("resetAt", 1).limit(most)
+            self.collection.find(statements.expired(self.clock.present, patience), documents.LEAN)
+            .sort("resetAt", 1)
+            .limit(most)
         )
         return [documents.job(document) async for document in cursor]
 
     @guarded
     async def disown(self, job: Job, *, any_claim: bool = False) -> None:
-        """Have a running job that nobody can end looked at as if another tool had put it there.
+        """Make a running job external that no worker can end: its claim is missing, or unknown to its history.
 
         Args:
-            job: without a claim, or with one that its history does not know.
-            any_claim: also with a claim that is as it should be, as its document is too large for an end.
+            job: as it was read.
+            any_claim: its claim may also be sound, as its document is too large for an end.
         """
         token = job.claim.token if job.claim else None
-        stuck = statements.held(job.id, job.queue, token or "") if any_claim else None
-        stuck = stuck or external_statements.unknown_claim(job.id, token)
+        if any_claim:
+            stuck = statements.held(job.id, job.queue, token or "")
+        else:
+            stuck = external_statements.unknown_claim(job.id, token)
         await self.collection.update_one(stuck, external_statements.disown())
 
     @guarded
-    async def unfired(self, most: int = 100, *, but: Collection[str] = ()) -> list[Job]:
-        """Return ended jobs, as `lean`, for which something is still to be done, but for some."""
+    async def unfired(self, *, but: Collection[str] = ()) -> list[Job]:
+        """Return lean jobs with notes in their outbox, but for some."""
         query = {"outbox": {"$exists": True}, "_id": {"$nin": [ObjectId(job_id) for job_id in but]}}
-        cursor = self.collection.find(query, _LEAN).limit(most)
+        cursor = self.collection.find(query, documents.LEAN).limit(_MOST_AT_ONCE)
         return [documents.job(document) async for document in cursor]
 
     @guarded
     async def fired(self, job: Job) -> None:
-        """Note that everything has been done for a job that it asked for when it was read, in the same run of it."""
+        """Empty the outbox of a job, if its run and its notes are as they were read."""
         same = statements.same_run(job.id, job.queue, job.run) | {"outbox": list(job.outbox)}
         await self.collection.update_one(same, {"$unset": {"outbox": ""}})
 
     @guarded
     async def delete(self, job: Job, same: Mapping[str, Any] | None = None, *, operation: str | None = None) -> bool:
-        """Delete a job that is not processing, with its logs; say whether it was there to be deleted.
+        """Delete a job that is not processing, with its logs, if ``same`` holds; return True if it was deleted.
 
-        ``same`` must still hold of its document.
-
-        A child, a batch's callback, or a job of a schedule leaves an empty document behind for an hour, so that a slow
-        process cannot create it a second time; one to which something happened lately does for the statistics, and one
-        that an operation deletes for its count.
+        A child, a callback of a batch, or a job of a schedule leaves a tombstone for an hour, so that a slow process
+        cannot create it again. A job with a recent event leaves one for the statistics, and a job that an operation
+        deletes for the operation's count.
         """
-        guard = edition_statements.both(statements.deletable(job.id, job.queue), same)
-        return await self._remove(job, guard, operation)
+        return await self._remove(job, both(statements.deletable(job.id, job.queue), same), operation)
 
     @guarded
     async def delete_fired(self, job: Job) -> bool:
-        """Delete a job that succeeded and was to be deleted then, unless others have to read its result first."""
+        """Delete a job that succeeded, unless readers of its result are left."""
         still = await self.readers.keep(job)
         return still is not None and await self.delete_read(job, still)
 
     @guarded
     async def delete_read(self, job: Job, still: Document) -> bool:
-        """Delete a job that succeeded and whose result all have read.
-
-        Args:
-            job: as it was read.
-            still: what must hold of its document besides.
-        """
+        """Delete a job that succeeded and has no readers left, if the filter ``still`` holds of its document."""
         guard = statements.same_run(job.id, job.queue, job.run) | {"state": State.SUCCESS.value} | still
         return await self._remove(job, guard)
 
@@ -325,7 +310,7 @@ class JobStore:
         """
         now = await self.clock.now()
         document = documents.new_document(new, job_id=job_id or new_id(), now=now, extra=extra, **links)
-        children = {name: document[name] for name in _CHILDREN if document[name] is not None}
+        children = {name: document[name] for name in documents.CHILD_FIELDS if document[name] is not None}
         if children and (size := len(bson.encode(children))) > MOST_CHILDREN:
             raise TooLargeError(", ".join(children), size, MOST_CHILDREN)
         return document
@@ -337,7 +322,7 @@ class JobStore:
         return await self.conflict(document)
 
     async def conflict(self, document: Document) -> Job:
-        """Say who has the key of a document that could not be written.
+        """Raise the error that names the holder of a document's key.
 
         Raises:
             KeyConflictError: always.
@@ -374,7 +359,13 @@ class JobStore:
         return results
 
 
+def _existing(found: T | None, job_id: str) -> T:
+    if found is None:
+        raise NotFoundError("job", job_id)
+    return found
+
+
 def _latest(job: Job) -> datetime:
-    """Return when something has happened to a job that statistics tell of."""
+    """Return the time of the last event of a job in the statistics."""
     attempts = [attempt.end_at for attempt in job.history[-1:]]
     return max(moment for moment in (job.insert_at, job.start_at, job.end_at, *attempts) if moment is not None)

@@ -1,9 +1,9 @@
-"""Reading the log lines of a job: the first lie in its document, the later ones in the `logs` collection.
+"""Read the log lines of a job: the first lie in its document, the later lines in the `logs` collection.
 
-A heartbeat first counts its lines in the job's document, which also gives them their numbers, and then stores those
-for which the document has no room. So of two heartbeats at the same moment the lines with the higher numbers can be
-there first. Whoever reads stops before numbers that are given out and not stored yet: nothing is passed over, and
-everything comes in order. Lines that have not come by and by never will, as their server has crashed in between.
+A heartbeat first counts its lines in the job's document, which numbers them. Then it stores the lines for which the
+document has no room. So of two heartbeats at the same time the lines with the higher numbers may come first. A reader
+stops before numbers whose lines are not stored yet: it passes over no line, and reads all in order. A line that does
+not come within a time never comes, as its server has crashed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ATTEMPT_INDEX: Final = "lineOfAttempt"
 LEVEL_INDEX: Final = "lineOfLevel"
 LEVEL_ATTEMPT_INDEX: Final = "lineOfLevelAndAttempt"
 STORED_AFTER: Final = timedelta(seconds=45)
-"""Lines are stored or lost when so much time has passed since they were counted: two calls may take 20 s each."""
+"""The time from the count of a line until it is stored or lost: two calls may take 20 s each."""
 _ORDER: Final = [("seq", 1)]
 _HEAD: Final = {"state": 1, "logCount": 1, "logAt": 1}
 _FIRST_STEP: Final = 1000
@@ -40,7 +40,7 @@ _FIRST_STEP: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Head:
-    """The log in a job's document; ``counted_at`` is ``None`` if no further line can come."""
+    """The log of a job in its document; ``counted_at`` is ``None`` if no line is on its way."""
 
     id: ObjectId
     ended: bool
@@ -50,7 +50,7 @@ class _Head:
 
 
 class LogStore:
-    """Reads logs, a page at a time, each by an index and in its order."""
+    """Reads logs in pages, by an index and in its order."""
 
     def __init__(self, database: Database) -> None:
         self._jobs = database.collection("jobs")
@@ -62,7 +62,7 @@ class LogStore:
         """Return a page of a job's log.
 
         Raises:
-            NotFoundError: there is no such job in the scope.
+            NotFoundError: the scope has no such job.
         """
         head = await self._head(job_id, query.after, scope)
         until, beyond = await self._stored_until(head, query)
@@ -91,22 +91,20 @@ class LogStore:
         if document is None:
             raise NotFoundError("job", job_id)
         count, at = document.get("logCount"), document.get("logAt")
-        inline = document.get("logs")
+        inline = logs if isinstance(logs := document.get("logs"), list) else []
         fresh = isinstance(at, datetime) and await self._clock.now() - at <= STORED_AFTER
         return _Head(
             id=document["_id"],
             ended=isinstance(document["state"], str) and document["state"] in FINAL,
-            inline=tuple(documents.log_line(line) for line in inline if isinstance(line, dict))
-            if isinstance(inline, list)
-            else (),
+            inline=tuple(documents.log_line(line) for line in inline if isinstance(line, dict)),
             count=count if isinstance(count, int) else None,
             counted_at=at if fresh else None,
         )
 
     async def _stored_until(self, head: _Head, query: LogQuery) -> tuple[int | None, bool]:
-        """Return the number before which all lines are stored that ever will be; ``None`` if nobody has counted.
+        """Return the number before which no line is on its way, or ``None`` without a count.
 
-        Besides, whether that is only how far it was worth looking.
+        The second value is True if the look ended early, as the page needs no more lines.
         """
         if head.count is None or head.counted_at is None or head.count <= INLINE_LOGS:
             return head.count, False
@@ -118,7 +116,7 @@ class LogStore:
         return until, until == stop < head.count
 
     async def _recent(self, head: _Head, start: int) -> int:
-        """Return a number from ``start`` on before which all lines are old."""
+        """Return a number, ``start`` or later, before which all lines are old."""
         step = _FIRST_STEP
         while (place := (head.count or 0) - step) > start:
             if await self._is_old(head.id, place):
@@ -127,7 +125,7 @@ class LogStore:
         return start
 
     async def _first_gap(self, job: ObjectId, start: int, stop: int) -> int:
-        """Return the first number in a span whose line may still be on its way, or the end of the span."""
+        """Return the first number of a span whose line may be on its way, or the end of the span."""
         expected = start
         span = {"jobId": job, "seq": {"$gte": start, "$lt": stop}}
         async for document in self._logs.find(span, {"_id": 0, "seq": 1}, sort=_ORDER, hint=LINE_INDEX):
@@ -137,14 +135,14 @@ class LogStore:
         return stop if expected >= stop or await self._is_old(job, stop) else expected
 
     async def _is_old(self, job: ObjectId, number: int) -> bool:
-        """Tell whether the first line from a number on was counted so long ago that all before it are stored."""
+        """Return True if the first line from a number on is so old that no earlier line is on its way."""
         document = await self._logs.find_one({"jobId": job, "seq": {"$gte": number}}, {"t": 1}, sort=_ORDER)
         at: Any = (document or {}).get("t")
         return isinstance(at, datetime) and await self._clock.now() - at > STORED_AFTER
 
 
 def lines(job: ObjectId, query: LogQuery, until: int | None) -> Document:
-    """Return the filter for the stored lines that a query asks for; its shape lets an index give the order too."""
+    """Return the filter for the stored lines of a query, in a shape that lets an index give the order."""
     span = {"$gte": query.after} if until is None else {"$gte": query.after, "$lt": until}
     stored: Document = {"jobId": job, "seq": span}
     if query.levels:
@@ -155,7 +153,7 @@ def lines(job: ObjectId, query: LogQuery, until: int | None) -> Document:
 
 
 def index(query: LogQuery) -> str:
-    """Return the index by which to look for what `lines` matches; the server's own choice may pass over many lines."""
+    """Return the index for the filter of `lines`; the server's own choice may pass over many lines."""
     if query.levels:
         return LEVEL_INDEX if query.attempt is None else LEVEL_ATTEMPT_INDEX
     return LINE_INDEX if query.attempt is None else ATTEMPT_INDEX

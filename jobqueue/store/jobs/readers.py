@@ -1,7 +1,7 @@
-"""Find the readers of a result before its job is deleted.
+"""The readers of a job's result, which keep the job from its deletion.
 
-Readers are the jobs that depend on it, its children, and the callbacks of its batch. A reader that has failed may be
-requeued and must read again: so only its success, or its own deletion, frees what it reads.
+Readers are the jobs that depend on the job, its children, and the callbacks of its batch. A failed reader may be
+requeued and read again: so only its success, or its own deletion, frees the result.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from bson import ObjectId
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.workflow.batch import OPEN
 from jobqueue.store.documents import documents, statements
+from jobqueue.store.documents.documents import CHILD_FIELDS
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import aggregate
 
@@ -24,20 +25,18 @@ if TYPE_CHECKING:
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
-_CALLBACKS: Final = ("onComplete", "onSuccess", "onFailure")
 _READING: Final = {"$exists": True, "$ne": State.SUCCESS.value}
 _BROKEN: Final = {"$in": [State.FAILED.value, State.KILLED.value]}
 _ABOUT_TO_DEPEND: Final = timedelta(seconds=5)
-"""For so long after its mark a job may be depended on by one that is not stored yet."""
-FIELDS: Final = dict.fromkeys(("state", "batchId", "ref", "dependents", "dependentsAt", *_CALLBACKS), 1)
+"""The time after the mark of a job in which its dependent may not be stored yet."""
+FIELDS: Final = dict.fromkeys(("state", "batchId", "ref", "dependents", "dependentsAt", *CHILD_FIELDS), 1)
 _MOST_NAMED: Final = 20
 _UNFINISHED: Final = "its batch has not finished"
-_LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
 Reason = str | ObjectId
 
 
 class ReaderStore:
-    """Finds readers of results, and jobs that are kept for them."""
+    """Finds readers of results, and the jobs kept for them."""
 
     def __init__(self, database: Database) -> None:
         self._clock = database.clock
@@ -46,12 +45,12 @@ class ReaderStore:
 
     @guarded
     async def keep(self, job: Job) -> Document | None:
-        """Keep a job that succeeded and is to be deleted until all have read its result.
+        """Keep a job that succeeded until all readers have read its result; then it is deleted.
 
-        The note that it is to be deleted leaves its outbox, so that it fills no sweep while it is kept.
+        The note of the deletion leaves its outbox, so that a kept job fills no sweep.
 
         Returns:
-            ``None`` for a kept job; a guard for its deletion, as `read` has it, if all have read.
+            ``None`` for a kept job; without readers a guard for its deletion, as in `read`.
         """
         document = await self._jobs.find_one({"_id": ObjectId(job.id)}, FIELDS)
         if document is None:
@@ -64,18 +63,18 @@ class ReaderStore:
 
     @guarded
     async def page(self, after: str | None, most: int) -> list[Job]:
-        """Return jobs, without what can be large, that are kept until they are read, by id."""
+        """Return lean jobs that are kept for their readers, in the order of their ids."""
         query: Document = {statements.UNREAD: True}
         if after is not None:
             query["_id"] = {"$gt": ObjectId(after)}
-        cursor = self._jobs.find(query, _LEAN, hint=statements.UNREAD)
+        cursor = self._jobs.find(query, documents.LEAN, hint=statements.UNREAD)
         return [documents.job(document) async for document in cursor.sort("_id", 1).limit(most)]
 
     @guarded
     async def read(self, jobs: Sequence[Job]) -> list[tuple[Job, Document]]:
-        """Return those of some kept jobs whose result nobody has to read any more, each with a guard for its deletion.
+        """Return the kept jobs without readers, each with a guard for its deletion.
 
-        The guard does not hold any more when a job has come to depend on this one since.
+        A later dependent of the job invalidates the guard.
         """
         ids = [ObjectId(job.id) for job in jobs]
         by_id = {document["_id"]: document async for document in self._jobs.find({"_id": {"$in": ids}}, FIELDS)}
@@ -88,7 +87,7 @@ class ReaderStore:
 
     @guarded
     async def readers(self, job: Job) -> tuple[str | None, list[tuple[str, str]]]:
-        """Return why the result of a job is kept, and the first readers: their ids and states."""
+        """Return the reason to keep the result of a job, and the ids and states of the first readers."""
         document = await self._jobs.find_one({"_id": ObjectId(job.id)}, FIELDS)
         kept = {} if document is None else await self.kept_for([document])
         reason = kept.get(ObjectId(job.id))
@@ -101,14 +100,14 @@ class ReaderStore:
         return "others have to read its result", [(str(reader["_id"]), str(reader["state"])) async for reader in cursor]
 
     async def kept_for(self, jobs: Sequence[Document]) -> dict[ObjectId, Reason]:
-        """Return for each of some jobs, with their `FIELDS`, one reader or another reason to keep it."""
+        """Return for each of some jobs, with their `FIELDS`, a reader or another reason to keep it."""
         now = await self._clock.now()
         kept: dict[ObjectId, Reason] = {
             job["_id"]: "a job is about to depend on it"
             for job in jobs
             if job.get("dependentsAt") is not None and job["dependentsAt"] > now - _ABOUT_TO_DEPEND
         }
-        parents = [job["_id"] for job in jobs if any(job.get(name) for name in _CALLBACKS)]
+        parents = [job["_id"] for job in jobs if any(job.get(name) for name in CHILD_FIELDS)]
         kept |= await self._first_of("parentId", parents)
         kept |= await self._first_of("dependsOn", [job["_id"] for job in jobs if job.get("dependents")])
         of_batches = {job["batchId"] for job in jobs if isinstance(job.get("batchId"), ObjectId)}
@@ -121,14 +120,14 @@ class ReaderStore:
             if batch in batches:
                 kept[job["_id"]] = batches[batch]
             elif batch in unfinished and job.get("ref") is not None:
-                # Jobs that are still to be added may name it.
+                # A later job of the batch may name this one.
                 kept[job["_id"]] = _UNFINISHED
             elif batch in broken and job.get("state") == State.SUCCESS.value:
                 kept[job["_id"]] = "the repair of its batch brings callbacks"
         return kept
 
     async def _first_of(self, field: str, ids: Collection[ObjectId]) -> dict[ObjectId, Reason]:
-        """Return for each id a job that has it in a field and may still read."""
+        """Return for each id a job with the id in a field that may still read."""
         if not ids:
             return {}
         named: Document = {field: {"$in": list(ids)}}
@@ -142,16 +141,16 @@ class ReaderStore:
         return {row["_id"]: row["reader"] async for row in await aggregate(self._jobs, pipeline)}
 
     async def _kept_batches(self, ids: Collection[ObjectId]) -> tuple[dict[ObjectId, Reason], set[ObjectId]]:
-        """Return batches all of whose jobs are kept, as callbacks or later jobs may need them, and unfinished ones."""
+        """Return the batches whose jobs are all kept for callbacks or later jobs, and the unfinished batches."""
         if not ids:
             return {}, set()
         kept: dict[ObjectId, Reason] = {}
         calling = []
         unfinished = set()
-        fields = dict.fromkeys(("state", "sealed", "outbox", "standIns.jobId", *_CALLBACKS), 1)
+        fields = dict.fromkeys(("state", "sealed", "outbox", "standIns.jobId", *CHILD_FIELDS), 1)
         stand_ins: dict[str, list[ObjectId]] = {}
         async for batch in self._batches.find({"_id": {"$in": list(ids)}}, fields):
-            calls = any(batch.get(name) for name in _CALLBACKS)
+            calls = any(batch.get(name) for name in CHILD_FIELDS)
             if batch.get("state") == OPEN:
                 unfinished.add(batch["_id"])
             if not batch.get("sealed"):
@@ -169,7 +168,7 @@ class ReaderStore:
         return await self._first_of("callbackOf.batchId", calling) | kept, unfinished
 
     async def _broken(self, ids: Collection[ObjectId]) -> set[ObjectId]:
-        """Return batches of which jobs have failed, and whose repair brings ``onSuccess`` or ``onComplete``."""
+        """Return batches with failed jobs whose repair calls ``onSuccess`` or ``onComplete``."""
         if not ids:
             return set()
         calls = [{name: {"$ne": None}} for name in ("onSuccess", "onComplete")]

@@ -1,4 +1,4 @@
-"""Making transitions of jobs happen, several in one round trip where they come together."""
+"""Apply transitions of jobs, several in one round trip if they come together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from bson import ObjectId
 
 from jobqueue.domain.jobs.states import FINAL
 from jobqueue.domain.jobs.transitions import DEPENDENTS, with_dependents
-from jobqueue.store.documents import edition_statements, statements
+from jobqueue.store.documents import statements
+from jobqueue.store.jobs.editions import both
 from jobqueue.store.mongo.database import is_passing
 from jobqueue.store.mongo.driver import (
     BulkWriteError,
@@ -36,11 +37,7 @@ Update = tuple["Document", "Document | list[Document]"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobTransition:
-    """A transition of one job.
-
-    Attributes:
-        same: what must hold of its document besides.
-    """
+    """A transition of one job; ``same`` is a further filter of its document."""
 
     job_id: str
     queue: str
@@ -53,8 +50,8 @@ class AppliedTransition:
     """A transition that has happened.
 
     Attributes:
-        outbox: as `Transition` has it, perhaps with more than was asked for.
-        is_new: ``False`` for a report that an earlier call has recorded already.
+        outbox: that of the `Transition`, perhaps with more notes.
+        is_new: ``False`` for a report that an earlier call has recorded.
     """
 
     outbox: tuple[str, ...]
@@ -69,10 +66,10 @@ class Transitions:
         self._clock = clock
 
     async def apply(self, changes: Sequence[JobTransition]) -> list[AppliedTransition | BaseException | None]:
-        """Make transitions happen whose guards hold.
+        """Apply the transitions whose guards hold.
 
         Returns:
-            For each what happened; ``None`` if nothing did; or what went wrong.
+            For each transition its application, an error, or ``None`` if its guard does not hold.
         """
         done = await self._together(changes) if len(changes) > 1 else [False]
         results: list[AppliedTransition | BaseException | None] = []
@@ -86,10 +83,10 @@ class Transitions:
         return results
 
     async def _together(self, changes: Sequence[JobTransition]) -> list[bool]:
-        """Write changes in one round trip; tell of each whether it was written.
+        """Write changes in one round trip; return for each whether it was written.
 
-        The server counts only how many were. Each leaves a mark of its own in its job, which tells where the count is
-        less: a kill of a waiting job and the end of a lease could not be told from somebody else's.
+        The server only counts the writes. So each change leaves its own mark in its job. A lower count is resolved by
+        the marks: no other field tells a kill of a waiting job, or the end of a lease, from another caller's.
         """
         marks = [secrets.token_hex(6) for _ in changes]
         updates = [self._update(change, mark) for change, mark in zip(changes, marks, strict=True)]
@@ -111,7 +108,7 @@ class Transitions:
         if mark is not None:
             (update[0] if isinstance(update, list) else update)["$set"][_MARK] = mark
         guard = statements.guard(change.job_id, change.queue, transition, now)
-        return edition_statements.both(guard, change.same), update
+        return both(guard, change.same), update
 
     async def _apply_one(self, change: JobTransition) -> AppliedTransition | None:
         transition = change.transition
@@ -133,7 +130,7 @@ class Transitions:
             return bool((await self._collection.update_one(guard, update)).matched_count)
 
     async def _mend_lists(self, change: JobTransition) -> bool:
-        """Take away lists that another tool has made something else; nothing could be added to them."""
+        """Remove lists that another tool has spoilt: no entry could be added to them."""
         mended = 0
         for name in _LISTS:
             spoilt = {"_id": ObjectId(change.job_id), name: {"$exists": True, "$not": {"$type": "array"}}}
@@ -141,27 +138,28 @@ class Transitions:
         return bool(mended)
 
     async def _has_dependents(self, change: JobTransition) -> bool:
-        """Tell whether a job has come to be depended on, and its end did not reckon with that."""
+        """Return True if a job has dependents that its end does not know."""
         transition = change.transition
         if transition.target not in FINAL or DEPENDENTS in transition.outbox:
             return False
-        document = await self._collection.find_one({"_id": ObjectId(change.job_id), "dependents": True}, {"_id": 1})
-        return document is not None
+        return await self._exists({"_id": ObjectId(change.job_id), "dependents": True})
 
     async def _is_applied(self, change: JobTransition) -> bool:
-        """Tell whether an earlier call has recorded the same report of the same attempt."""
+        """Return True if an earlier call has recorded the same report of the same attempt."""
         transition = change.transition
         if transition.token is None or transition.expired_only:
             return False
         entry = {"$elemMatch": {"token": transition.token, "outcome": transition.outcome.value}}
-        document = await self._collection.find_one({"_id": ObjectId(change.job_id), "history": entry}, {"_id": 1})
-        return document is not None
+        return await self._exists({"_id": ObjectId(change.job_id), "history": entry})
+
+    async def _exists(self, query: Document) -> bool:
+        return await self._collection.find_one(query, {"_id": 1}) is not None
 
 
 def _is_of_one(error: Exception) -> bool:
-    """Tell whether an error of several writes may come of a single one: that one must not spoil the others."""
+    """Return True if an error of several writes may come from one of them, which must not spoil the others."""
     if isinstance(error, BulkWriteError):
-        # What is not replicated yet, nobody may see who asks which of the writes were made.
+        # Without replication a look at the marks might miss a write.
         return not error.details["writeConcernErrors"]
     if not isinstance(error, PyMongoError):
         return True

@@ -103,12 +103,7 @@ def regrouped(path: str | None, job: Job, changes: Mapping[str, Any]) -> Documen
     """Return the group key of a job after a change, as a stage of an update sets it.
 
     The value may stand in a part that does not change. Others may have changed that part since the job was read: then
-    the job has no group until the next look at its value.
-
-    Args:
-        path: the path of the queue's limit; ``None`` without a limit.
-        job: as read.
-        changes: new ``data`` or ``meta``, among other fields.
+    the job has no group until the next look at its value. Without a path the queue has no limit of groups.
     """
     if path is None:
         return {KEY: "$$REMOVE"}

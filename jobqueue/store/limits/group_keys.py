@@ -41,12 +41,7 @@ class LimitKeyStore:
 
     @guarded
     async def correct_part(self, queue: str, path: str, place: Place | None) -> tuple[int, Place | None]:
-        """Correct the next `PART` waiting jobs of a queue.
-
-        Args:
-            queue: its name.
-            path: the path of its limit.
-            place: the place of the walk; ``None`` at its beginning.
+        """Correct the next `PART` waiting jobs of a queue after the place of a walk; ``None`` begins it.
 
         Returns:
             The number of wrong keys, and the new place of the walk; ``None`` at its end.

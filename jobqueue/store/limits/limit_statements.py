@@ -77,13 +77,9 @@ def of_group(search: ClaimSearch, key: str) -> tuple[Document, str]:
 def of_next_group(
     search: ClaimSearch, path: str, after: str | None, passed_over: Collection[str]
 ) -> tuple[Document, str]:
-    """Return the filter for the claimable jobs of the groups after one, and its index.
+    """Return the filter for the claimable jobs of the groups after the key of one, or of all, and its index.
 
-    Args:
-        search: of the claim.
-        path: the path of the queue's limit.
-        after: the key of the group; ``None`` for all.
-        passed_over: keys of groups that are at their limit.
+    It leaves out groups that are passed over, as they are at their limit.
     """
     first, beyond = bounds(path)
     keys: Document = {"$gt": after} if after is not None else {"$gte": first}
@@ -101,14 +97,8 @@ def bounds(path: str) -> tuple[str, str]:
 def grant(queue: str, limit: int, window_ms: int, leeway_ms: int, now: Now) -> list[Document]:
     """Grant a start if fewer than ``limit`` grants may have led to a start within the window.
 
-    The list holds the deadlines of the grants, so that each grant counts for as long as its own start may be late.
-
-    Args:
-        queue: its name.
-        limit: starts in a window.
-        window_ms: its length in milliseconds.
-        leeway_ms: how long after this grant the start may happen, in milliseconds.
-        now: the present.
+    The list holds the deadlines of the grants, so that each grant counts for as long as its own start may be late: its
+    leeway. Window and leeway are in milliseconds.
     """
     young = {
         "$filter": {
@@ -158,15 +148,8 @@ def breaker_failed(
     """Count a failed attempt once; enough failures in a row open the breaker.
 
     Only the end of an attempt matters, not the order of the counts. An attempt that ended before the last success does
-    not count. The breaker is open for ``cooldown`` seconds from the end of the last attempt.
-
-    Args:
-        queue: its name.
-        kind: the type of the breaker's jobs; ``None`` for the whole queue.
-        failures: the number in a row that opens the breaker.
-        cooldown: seconds.
-        token: of the attempt.
-        ended_at: by the server's clock.
+    not count. The breaker is open for ``cooldown`` seconds from the end of the last attempt. ``kind`` is the type of
+    its jobs, or ``None`` for the whole queue; ``token`` and ``ended_at`` are those of the attempt.
     """
     is_new = {
         "$and": [

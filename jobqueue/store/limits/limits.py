@@ -124,11 +124,7 @@ class LimitStore:
     async def grant(self, queue: str, key: str | None, rate: Rate, leeway: timedelta | None = None) -> Grant:
         """Grant a start within the rate, or return the time until the next grant.
 
-        Args:
-            queue: its name.
-            key: the group of the start.
-            rate: the limit.
-            leeway: the time that the start may come after its grant, instead of the rate's own.
+        ``key`` is the key of the group; ``leeway`` is the time that the start may be late, instead of the rate's own.
         """
         # Whole milliseconds, as the deadline is stored: `give_back` compares it.
         leeway = timedelta(milliseconds=_milliseconds(rate.leeway if leeway is None else leeway))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 
 from jobqueue.domain.jobs.job import INLINE_LOGS
+from jobqueue.lru_cache import LruCache
 from jobqueue.store.documents import documents, external_statements, statements, suspect_statements
 from jobqueue.store.documents.claim_search import ClaimPermit, ClaimSearch, LateClaimError, SlotTakenError
 from jobqueue.store.jobs.jobs import FULL_BYTES
@@ -16,7 +17,6 @@ from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.database import guarded, is_too_large, translated
 from jobqueue.store.mongo.driver import DuplicateKeyError, PyMongoError, ReturnDocument
 from jobqueue.store.work.claim_cursor import ClaimCursors
-from jobqueue.store.work.holders import RecentWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MOST_HISTORY: Final = 100
 """History entries in a job's document; older entries move to the `attempts` collection."""
+_TRUSTED_SECONDS: Final = 1.0
+_MOST_REMEMBERED: Final = 2_000
 _COUNTED: Final = {"resetAt": 1, "logCount": 1, "logAt": 1, "attemptsMade": 1}
 
 
@@ -40,6 +42,29 @@ class HeartbeatReply:
     log_count: int
 
 
+class SuspectHolders:
+    """The workers that run a suspect, as far as this process has seen: the memory only saves failing claims."""
+
+    def __init__(self) -> None:
+        self._seen: LruCache[str, float] = LruCache(_MOST_REMEMBERED)
+
+    def note(self, worker: str) -> None:
+        """Remember a worker."""
+        self._seen.keep(worker, time.monotonic())
+
+    def forget(self, worker: str) -> None:
+        """Forget a worker whose job has ended."""
+        self._seen.forget(worker)
+
+    def knows(self, worker: str) -> bool:
+        """Return True for a remembered worker."""
+        return self._seen.get(worker) is not None
+
+    def is_due(self, worker: str) -> bool:
+        """Return True if the memory of a worker is too old, and the database has to be asked."""
+        return time.monotonic() - (self._seen.get(worker) or float("-inf")) >= _TRUSTED_SECONDS
+
+
 class ClaimStore:
     """Claims jobs for workers, each by one atomic ``findOneAndUpdate``."""
 
@@ -48,7 +73,7 @@ class ClaimStore:
         self.collection = database.collection("jobs")
         self._logs = database.collection("logs")
         self._cursors = ClaimCursors()
-        self.holders = RecentWorkers()
+        self.holders = SuspectHolders()
 
     async def claim(self, search: ClaimSearch, permit: ClaimPermit | None = None) -> Job | None:
         """Claim the first job in order, or return ``None`` if there is none.

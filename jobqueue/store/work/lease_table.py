@@ -49,9 +49,6 @@ class Lease:
     """The lease of one claim.
 
     Attributes:
-        job_id: of the claimed job.
-        queue: of the job.
-        token: of the claim.
         seconds: from a renewal to its end.
         on_lost: called once, from a thread, when the claim is lost.
         renewed_at: the sending of the last good renewal, or at first of the claim.

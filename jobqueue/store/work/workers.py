@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.store.mongo.database import guarded
@@ -77,24 +77,10 @@ class WorkerStore:
         return [_worker(document) async for document in self.collection.find({"$expr": recent})]
 
     def _update(self, posts: Sequence[Registration], *, is_process: bool) -> list[dict[str, Any]]:
-        stored = [
-            {
-                "queue": post.queue,
-                "types": None if post.types is None else list(post.types),
-                "excluded": list(post.excluded),
-            }
-            for post in posts
-        ]
-        return [
-            {
-                "$set": {
-                    "posts": {"$literal": stored},
-                    "at": self._clock.present,
-                    **({"isProcess": True} if is_process else {}),
-                    "expireAt": {"$add": [self._clock.present, _KEPT_MS]},
-                }
-            }
-        ]
+        now = self._clock.present
+        stored = {"$literal": [asdict(post) for post in posts]}
+        changed = {"posts": stored, "at": now, "expireAt": {"$add": [now, _KEPT_MS]}}
+        return [{"$set": changed | ({"isProcess": True} if is_process else {})}]
 
 
 def _worker(document: dict[str, Any]) -> Worker:

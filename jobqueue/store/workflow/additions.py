@@ -127,7 +127,7 @@ class AdditionStore:
                     return
                 if not isinstance(error, BulkWriteError):
                     raise
-                await self._job_store.tell_conflict(error, members)
+                await self._job_store.raise_conflict(error, members)
             else:
                 await self._try_to_end(batch_id, addition, is_done=True)
 

@@ -72,7 +72,7 @@ class BatchStore:
         try:
             await self._database.in_transaction(insert)
         except BulkWriteError as error:
-            await self._job_store.tell_conflict(error, members)
+            await self._job_store.raise_conflict(error, members)
         except DuplicateKeyError:
             return await self.get(batch_id)
         return batch_of(document)

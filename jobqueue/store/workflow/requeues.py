@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from jobqueue.store.documents import documents, requeue_statements
-from jobqueue.store.documents.edition_statements import both
 from jobqueue.store.documents.statements import OPERATIONS
+from jobqueue.store.jobs.editions import both
 from jobqueue.store.jobs.jobs import FULL_BYTES
 from jobqueue.store.mongo.database import exists, guarded
 from jobqueue.store.mongo.driver import DuplicateKeyError, ReturnDocument

@@ -34,7 +34,7 @@ NAMES: Final = 60
 MOST: Final = 10
 BOUNDS: Final = (
     "jobqueue.store.work.claim_cursor.MOST",
-    "jobqueue.store.work.holders._MOST",
+    "jobqueue.store.work.claims._MOST_REMEMBERED",
     "jobqueue.store.retention.pruning._MOST_REMEMBERED",
     "jobqueue.services.limits.limiter.MOST_REMEMBERED",
     "jobqueue.services.limits.slots.MOST_REMEMBERED",
