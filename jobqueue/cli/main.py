@@ -21,7 +21,7 @@ _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.E
 
 
 class Entry(NamedTuple):
-    """A command as the overview shows it; the target is its module and its name in it."""
+    """A command of the overview; the target is its module and the name in it."""
 
     target: str
     summary: str

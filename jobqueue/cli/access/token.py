@@ -28,12 +28,12 @@ def token() -> None:
 
 @token.command(epilog=_CREATE)
 @click.option(
-    "--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="What it may do; repeatable."
+    "--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="Role of the token; repeatable."
 )
 @click.option("--queue", "queues", multiple=True, metavar="GLOB", help="Only for these queues; repeatable.")
 @click.option("--meta", multiple=True, metavar="KEY=VALUE", help="Only for jobs with this value in meta; repeatable.")
-@click.option("--expires", metavar="DURATION", help="When it ends to be valid: 90s, 15m, 12h, 30d or 52w.")
-@click.option("--name", default="", help="What people call it.")
+@click.option("--expires", metavar="DURATION", help="Time until the token expires: 90s, 15m, 12h, 30d or 52w.")
+@click.option("--name", default="", help="Name of the token.")
 @command_options
 def create(
     roles: tuple[str, ...],
@@ -75,7 +75,7 @@ def list_tokens(*, as_json: bool, **options: Any) -> None:
 @click.argument("token_id", metavar="ID")
 @command_options
 def revoke(token_id: str, *, as_json: bool, **options: Any) -> None:
-    """Make a token invalid, within five seconds on every server."""
+    """Revoke a token, on every server within five seconds."""
     with_runtime(options, lambda runtime: runtime.access.revoke(token_id, by=operator()))
     output.print_document({"id": token_id}, f"{token_id} revoked", as_json=as_json)
 

@@ -54,7 +54,7 @@ def failures(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
 
 @failures.command(epilog=errors.epilog("failures requeue 5b9f0c1d2e3a4f67 --trial"))
 @click.argument("fingerprint")
-@click.option("--trial", is_flag=True, help="Start one of them only.")
+@click.option("--trial", is_flag=True, help="Requeue one of them only.")
 @click.option("--queue", metavar="NAME", help="Only those of this queue.")
 @click.option("--dry-run", is_flag=True, help="Only print the number of these jobs, and some of them.")
 @click.option("--yes", is_flag=True, help="Do not ask before many jobs are changed.")
@@ -62,7 +62,7 @@ def failures(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
 def requeue(
     fingerprint: str, *, trial: bool, queue: str | None, dry_run: bool, yes: bool, as_json: bool, **options: Any
 ) -> int:
-    """Start all jobs of a group anew, or one of them on trial, whose id is printed."""
+    """Requeue all jobs of a group, or one of them on trial; its id is printed."""
     if trial and dry_run:
         raise click.UsageError("--trial and --dry-run do not go together")
     query = FailureQuery(fingerprint=check_fingerprint(fingerprint), queue=queue)

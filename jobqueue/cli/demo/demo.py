@@ -1,4 +1,4 @@
-"""``jobqueue demo``: its options."""
+"""``jobqueue demo``: the options of the demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run the demo as a process: its database, its workers, its API and what it prints."""
+"""Run the demo as a process: its database, its workers, its API and its output."""
 
 from __future__ import annotations
 
