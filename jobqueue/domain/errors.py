@@ -329,6 +329,10 @@ class Retry(Exception):  # noqa: N818 - as Die
         super().__init__(self.reason)
 
 
+class StepError(Exception):
+    """Say that a step of a handler has a name that cannot be used, or a result that cannot be kept."""
+
+
 class JobCancelledError(Exception):
     """Raised into a handler whose job was killed or whose lease was lost; the outcome of the handler is not recorded.
 

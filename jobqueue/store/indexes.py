@@ -109,6 +109,7 @@ DECLARED: Final = (
     _index("logs", "lineOfLevelAndAttempt", "jobId", "level", "attempt", "seq", where=_LEVELED),
     _index("attempts", "entry", "jobId", "seq", unique=True),
     _index("attempts", "ended", "entry.endAt"),
+    _index("steps", "job", "jobId"),
     _index("batches", "newest", *_NEWEST),
     _index("batches", "newestOfState", "state", *_NEWEST),
     _index("batches", "outbox", "outbox", where={"outbox": _THERE}),

@@ -20,6 +20,7 @@ from jobqueue.domain.jobs.job import Job
 from jobqueue.domain.jobs.states import State
 from jobqueue.processors.commands.command import CommandProcessor
 from jobqueue.processors.commands.commands_file import Command
+from tests.support.memory_steps import MemorySteps
 
 MARK = "JOBQUEUE_TEST_MARK"
 
@@ -84,6 +85,8 @@ def fork() -> None:
 
 
 class Printer:
+    steps = MemorySteps()
+
     async def log(self, line: str, level: str | None = None) -> None:  # noqa: ARG002 - as a reporter has it
         if line == "fork":
             fork()

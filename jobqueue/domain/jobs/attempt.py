@@ -32,12 +32,14 @@ class LogLine:
 class JobError:
     """The reason why an attempt did not succeed; ``trace`` is a traceback or an excerpt of the reply.
 
-    Every part becomes text that MongoDB can keep, so that no outcome is lost for its reason.
+    Every part becomes text that MongoDB can keep, so that no outcome is lost for its reason. ``step`` is the name of
+    the step that failed.
     """
 
     kind: str
     message: str
     trace: str | None = None
+    step: str | None = None
 
     def __post_init__(self) -> None:
         for name, most in (("kind", LONGEST_KIND), ("message", LONGEST_MESSAGE), ("trace", LONGEST_TRACE)):
@@ -82,6 +84,8 @@ class Attempt:
         was: values that a requeue replaced.
         operation: the id of the operation that requeued the job.
         ready_at: the date from which the job could be claimed for this attempt.
+        steps: names of the steps that finished in the attempt.
+        forgot: names of the steps that run again after a requeue.
     """
 
     attempt: int
@@ -96,3 +100,5 @@ class Attempt:
     was: Mapping[str, Any] | None = None
     operation: str | None = None
     ready_at: datetime | None = None
+    steps: tuple[str, ...] | None = None
+    forgot: tuple[str, ...] | None = None

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine, Retries
     from jobqueue.domain.jobs.backoff import Backoff
     from jobqueue.domain.jobs.states import State
+    from jobqueue.domain.jobs.step import Step, Wait
 
 DEFAULT_QUEUE: Final = "default"
 INLINE_LOGS: Final = 200
@@ -139,6 +140,8 @@ class Job:
         scheduled_at: the tick of the schedule.
         crashes: the number of deaths of its workers while other jobs ran beside; ``None`` for none.
         retries: uncounted runs in a row, as far as they may be a loop.
+        steps: finished steps, and steps that have begun and wait.
+        wait: the reason why a suspended job waits.
     """
 
     id: str
@@ -189,6 +192,8 @@ class Job:
     scheduled_at: datetime | None = None
     crashes: int | None = None
     retries: Retries | None = None
+    steps: tuple[Step, ...] | None = None
+    wait: Wait | None = None
 
     @property
     def is_suspect(self) -> bool:

@@ -14,6 +14,7 @@ from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine
 from jobqueue.domain.jobs.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
 from jobqueue.domain.jobs.job import Children, Job, NewJob
 from jobqueue.domain.jobs.late import LEFT_OUT, PartialJob
+from jobqueue.domain.jobs.step import Step, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 INTERNAL: Final = frozenset(
     {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
-    | {"waits_for", "has_dependents", "ready_at", "beside", "retries"}
+    | {"waits_for", "has_dependents", "ready_at", "beside", "retries", "size", "stored_id"}
 )
 _SPARSE: Final = {
     "late",
@@ -37,6 +38,12 @@ _SPARSE: Final = {
     "schedule",
     "scheduled_at",
     "crashes",
+    "steps",
+    "wait",
+    "stored",
+    "until",
+    "step",
+    "forgot",
 }
 
 
@@ -49,7 +56,7 @@ def camel(name: str) -> str:
 
 _NAMES: Final = {
     kind: tuple((item.name, camel(item.name)) for item in fields(kind) if item.name not in INTERNAL)
-    for kind in (Job, NewJob, Attempt, Claim, JobError, LogLine)
+    for kind in (Job, NewJob, Attempt, Claim, JobError, LogLine, Step, Wait)
 }
 
 
@@ -109,9 +116,10 @@ def log_line(line: LogLine) -> dict[str, Any]:
 
 def error(reason: JobError) -> dict[str, Any]:
     """Return an error as JSON."""
-    return {"kind": reason.kind, "message": reason.message} | (
-        {"trace": reason.trace} if reason.trace is not None else {}
-    )
+    more = {"trace": reason.trace, "step": reason.step}
+    return {"kind": reason.kind, "message": reason.message} | {
+        name: text for name, text in more.items() if text is not None
+    }
 
 
 def children(jobs: Children) -> Any:
@@ -127,7 +135,9 @@ def _plain(thing: Any) -> Any:
             for attribute, name in _NAMES[kind]
             if (inner := _convert(getattr(thing, attribute))) is not None
         }
-    left_out = LEFT_OUT if isinstance(thing, PartialJob) else ()
+    left_out: tuple[str, ...] = LEFT_OUT if isinstance(thing, PartialJob) else ()
+    if isinstance(thing, Step) and thing.stored:
+        left_out = ("result",)
     return {
         name: _convert(getattr(thing, attribute))
         for attribute, name in _NAMES.get(kind, _NAMES[Job])
@@ -140,7 +150,7 @@ def _convert(inner: Any) -> Any:
         return inner.wire()
     if isinstance(inner, NewJob):
         return new_job(inner)
-    if isinstance(inner, Attempt | Claim | JobError | LogLine):
+    if isinstance(inner, Attempt | Claim | JobError | LogLine | Step | Wait):
         return _plain(inner)
     if isinstance(inner, tuple):
         return [_convert(item) for item in inner]

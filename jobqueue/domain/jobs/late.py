@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-LEFT_OUT: Final = ("result", "logs", "history")
+LEFT_OUT: Final = ("result", "logs", "history", "steps")
 
 
 class PartialJob(Job):

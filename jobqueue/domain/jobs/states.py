@@ -45,6 +45,7 @@ class Outcome(StrEnum):
     FAIL = "fail"
     DIE = "die"
     RETRY = "retry"
+    SUSPEND = "suspend"
     HANGING = "hanging"
     TIMEOUT = "timeout"
     CRASH = "crash"

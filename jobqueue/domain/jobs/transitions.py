@@ -15,6 +15,7 @@ from jobqueue.domain.errors import WrongStateError
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.fingerprint import fingerprint
 from jobqueue.domain.jobs.states import FINAL, LEGAL, Outcome, State
+from jobqueue.domain.jobs.step import ended_since
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -65,9 +66,11 @@ class Transition:
         outbox: notes of the work that follows: ``children``, ``dependents``, ``batch``, ``delete``; also, after an
             attempt that the job outlives, `BREAKER` and its token.
         fingerprint: the fingerprint of an ended job's failure.
-        retries: the number of uncounted runs in a row, this run included.
+        retries: the number of uncounted runs in a row, this run included; 0 ends the row.
         run: the number of requeues that the job must have; ``None`` where the claim decides.
         operation: the id of the operation that makes the transition, once; the job keeps a note of it.
+        due: the date at which the job is due, in place of a delay.
+        wait: names of the steps for which the job waits.
     """
 
     target: State
@@ -87,6 +90,8 @@ class Transition:
     retries: int | None = None
     run: int | None = None
     operation: str | None = None
+    due: datetime | None = None
+    wait: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.target not in LEGAL[self.source]:
@@ -169,9 +174,10 @@ def retry(
     code: int | None = None,
     most: int,
 ) -> Transition:
-    """Go back without counting the attempt, after ``delay`` seconds and not before `SHORTEST_RETRY`.
+    """Go back without counting the attempt, after ``delay`` seconds; without a newly finished step after a second.
 
-    A job fails after more than ``most`` such runs, each begun within ten seconds of the run before.
+    A job fails after more than ``most`` such runs, each begun within ten seconds of the run before and without a newly
+    finished step.
     """
     count = _retries(job)
     if count > most:
@@ -180,7 +186,7 @@ def retry(
         token=token,
         target=State.DELAYED,
         outcome=Outcome.RETRY,
-        delay=_pause(delay),
+        delay=_pause(delay, progressed=not count),
         error=error,
         code=code,
         refund=True,
@@ -188,18 +194,64 @@ def retry(
     )
 
 
+def suspend(
+    job: Job,
+    token: str,
+    *,
+    delay: float | None = None,
+    until: datetime | None = None,
+    names: tuple[str, ...] = (),
+    code: int | None = None,
+    most: int,
+) -> Transition:
+    """Go back without counting the attempt until a wait is over; the job frees its slots and its lease.
+
+    A job that waits again and again, each run begun within ten seconds of the one before and without a newly finished
+    step, fails as in `retry`.
+
+    Args:
+        job: with its steps as they are now.
+        token: of the claim.
+        delay: seconds of the wait, where ``until`` is ``None``.
+        until: the end of the wait.
+        names: of the steps for which the job waits.
+        code: the HTTP status or exit code, if there is one.
+        most: as in `retry`.
+    """
+    progressed = ended_since(job.steps or (), job.start_at)
+    if (count := _retries(job)) > most:
+        return _endless(job, token, None, code=code, count=count)
+    at_once = progressed and until is None and not delay
+    return Transition(
+        source=State.PROCESSING,
+        token=token,
+        target=State.PENDING if at_once else State.DELAYED,
+        outcome=Outcome.SUSPEND,
+        delay=None if at_once or until is not None else _pause(delay, progressed=progressed),
+        due=until,
+        code=code,
+        refund=True,
+        retries=count,
+        wait=None if at_once else names,
+    )
+
+
 def _retries(job: Job) -> int:
     """Return the number of uncounted runs in a row; a run that was counted already is not counted again."""
     last, began = job.retries, job.start_at
+    if ended_since(job.steps or (), began):
+        return 0
     if last is None or began is None or began - last.at > _LOOP:
         return 1
     return last.count + (began != last.at)
 
 
-def _pause(delay: object) -> float:
+def _pause(delay: object, *, progressed: bool) -> float:
+    """Return the seconds of a wait: a job without a newly finished step waits for a moment in any case."""
+    shortest = 0.0 if progressed else SHORTEST_RETRY
     if isinstance(delay, bool) or not isinstance(delay, int | float) or delay != delay:  # noqa: PLR0124 - only NaN
-        return SHORTEST_RETRY
-    return min(max(delay, SHORTEST_RETRY), LONGEST)
+        return shortest
+    return min(max(delay, shortest), LONGEST)
 
 
 def _endless(job: Job, token: str, error: JobError | None, *, code: int | None, count: int) -> Transition:

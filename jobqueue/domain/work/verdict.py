@@ -9,8 +9,10 @@ from jobqueue.domain.jobs.attempt import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.step import Step
     from jobqueue.domain.search.query import Page
     from jobqueue.domain.workflow.batch import Member
 
@@ -58,13 +60,29 @@ class RunAgain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Suspension:
+    """Run it again when a wait is over, not counted as an attempt.
+
+    Attributes:
+        delay: seconds of the wait; ``None`` if it has another end.
+        until: the end of the wait.
+        names: of the steps for which the job waits.
+    """
+
+    delay: float | None = None
+    until: datetime | None = None
+    names: tuple[str, ...] = ()
+    code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
     """Another program has accepted the job, and will report under the same token."""
 
     code: int | None = None
 
 
-Verdict = Success | Failure | Death | RunAgain | Accepted
+Verdict = Success | Failure | Death | RunAgain | Suspension | Accepted
 
 
 def without_details(verdict: Verdict, message: str) -> Verdict:
@@ -77,12 +95,43 @@ def without_details(verdict: Verdict, message: str) -> Verdict:
         case RunAgain():
             kind = "retry" if verdict.error is None else verdict.error.kind
             return replace(verdict, error=JobError(kind=kind, message=message))
-        case Accepted():
+        case Suspension() | Accepted():
             return verdict
+
+
+class StepReporter(Protocol):
+    """How a processor keeps the steps of a running job. Calls raise `JobCancelledError` when the claim is lost."""
+
+    @property
+    def finished(self) -> tuple[str, ...]:
+        """The names of finished steps."""
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The results of finished steps that are loaded."""
+
+    def entry(self, name: str) -> Step | None:
+        """Return what is known of a step."""
+
+    async def result(self, name: str) -> Any:
+        """Return the result of a finished step."""
+
+    async def record(self, name: str, result: Any, *, tries: int, seconds: float) -> Any:
+        """Keep the result of a step; return the result that is kept."""
+
+    async def begin_sleep(self, name: str, *, seconds: float | None, until: datetime | None) -> Step:
+        """Return a sleep, noted with its end; a sleep that was noted before keeps its end."""
+
+    async def failed(self, name: str, *, tries: int, error: JobError, wait: float) -> Step:
+        """Return a step that has failed, noted with the time of its next try."""
 
 
 class Reporter(Protocol):
     """Reports of a processor about a running job. Every call renews the lease."""
+
+    @property
+    def steps(self) -> StepReporter:
+        """The steps of the job."""
 
     async def log(self, line: str, level: str | None = None) -> None:
         """Add a log line.

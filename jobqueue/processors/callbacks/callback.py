@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from jobqueue.domain.errors import JobCancelledError
 from jobqueue.domain.work.results import Results
+from jobqueue.domain.work.verdict import Success
 from jobqueue.processors.callbacks.calling import in_loop, in_thread
+from jobqueue.processors.callbacks.step_calls import AsyncSteps, BlockingSteps
+from jobqueue.processors.callbacks.stepping import Stepper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -34,6 +37,7 @@ class _Running:
         self._worker = os.getpid()
         self._reports = reporter
         self._family = relatives
+        self._stepper = Stepper(job, reporter)
 
     @property
     def _reporter(self) -> Reporter:
@@ -117,7 +121,7 @@ class _Running:
         return self.job.batch_id
 
 
-class ActiveJob(_Running):
+class ActiveJob(_Running, AsyncSteps):
     """The job of an async handler."""
 
     async def log(self, line: str, level: str | None = None) -> None:
@@ -209,7 +213,7 @@ class ActiveJob(_Running):
         return await self._relatives.add_all(members)
 
 
-class BlockingJob(_Running):
+class BlockingJob(_Running, BlockingSteps):
     """The job of a plain handler: the same calls, without ``await``."""
 
     def __init__(self, job: Job, reporter: Reporter, relatives: Relatives, loop: asyncio.AbstractEventLoop) -> None:
@@ -319,10 +323,15 @@ class CallbackProcessor:
         handler, loop = self._handlers[job.queue, job.type], asyncio.get_running_loop()
         if handler.is_async:
             active = ActiveJob(job, reporter, self._relatives(job))
-            ended = await in_loop(lambda: handler.function(active), f"job-{job.id}")
+            stepper = active._stepper  # noqa: SLF001 - of the job that was made here
+            ended = await in_loop(lambda: handler.function(active), f"job-{job.id}", idle=stepper.idle)
         else:
-            ended = await in_thread(handler.function, BlockingJob(job, reporter, self._relatives(job), loop))
+            blocking = BlockingJob(job, reporter, self._relatives(job), loop)
+            stepper = blocking._stepper  # noqa: SLF001 - as above
+            ended = await in_thread(handler.function, blocking)
         task = asyncio.current_task()
         if ended.stopped and task is not None and task.cancelling():
             raise asyncio.CancelledError
-        return ended.verdict
+        if isinstance(ended.verdict, Success) and not stepper.is_suspended:
+            await stepper.tell_unused()
+        return stepper.ended(ended.verdict, stopped=ended.stopped)

@@ -53,7 +53,13 @@ class Cancellable(Protocol):
         """Make the next call of the function to its job raise."""
 
 
-async def in_loop(start: Callable[[], Any], name: str, *, context: contextvars.Context | None = None) -> CallEnd:
+async def in_loop(
+    start: Callable[[], Any],
+    name: str,
+    *,
+    context: contextvars.Context | None = None,
+    idle: asyncio.Future[None] | None = None,
+) -> CallEnd:
     """Call a function on the event loop, await its result, and return the end of the call.
 
     The call has a task of its own, so that a handler that cancels its task does not cancel the caller. Each
@@ -63,17 +69,23 @@ async def in_loop(start: Callable[[], Any], name: str, *, context: contextvars.C
         start: returns an awaitable, or the result.
         name: of the task.
         context: of the task; ``None`` for a copy of the present one.
+        idle: cancels the call when it is done.
     """
     # A task that cancels itself in its last line would lose its result.
     ended: list[CallEnd] = []
     loop = asyncio.get_running_loop()
     _loops[loop] = threading.get_ident()
     task = loop.create_task(_watch(start, ended), name=name, context=context)
+    waits: set[asyncio.Future[None]] = {task} if idle is None else {task, idle}
     while not task.done():
         try:
-            await asyncio.wait({task})
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             task.cancel()
+        else:
+            if not task.done():
+                task.cancel()
+                waits = {task}
     return ended[0] if ended else _stopped()
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.durations import seconds
-from jobqueue.domain.errors import Die, JobCancelledError, Retry
+from jobqueue.domain.errors import Die, JobCancelledError, Retry, StepError
 from jobqueue.domain.jobs.attempt import LONGEST_TRACE, JobError
+from jobqueue.domain.jobs.step import STEP
 from jobqueue.domain.text import cut_middle, told, type_name
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Verdict
 
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 
 _HERE: Final = str(Path(__file__).parents[1])
 _MOST_LINKS: Final = 1000
+_STEP_MARK: Final = "_jobqueue_step"
+"""The attribute of an exception that names the step that it came out of."""
+
+
+class Suspended(BaseException):
+    """End the thread of a plain handler whose job waits."""
 
 
 def verdict_on(error: BaseException) -> Verdict:
@@ -35,7 +43,7 @@ def verdict_on(error: BaseException) -> Verdict:
 def stems_from_a_stop(error: BaseException) -> bool:
     """Return true if an exception comes from the cancellation of a run."""
     try:
-        return any(isinstance(link, asyncio.CancelledError | JobCancelledError) for link in _links(error))
+        return any(isinstance(link, asyncio.CancelledError | JobCancelledError | Suspended) for link in _links(error))
     except BaseException:  # noqa: BLE001 - as above
         return False
 
@@ -47,7 +55,8 @@ def _judge(error: BaseException) -> Verdict:
             return Death(error=_told("die", told(decision.reason) or told(decision), error))
     retries = [decision for decision in decisions if isinstance(decision, Retry)]
     if not retries:
-        return Failure(error=_told(type_name(error), told(error) or _meaning(error), error))
+        kind = STEP if isinstance(error, StepError) else type_name(error)
+        return Failure(error=_told(kind, told(error) or _meaning(error), error))
     try:
         # A subclass may set the attribute itself.
         delays = [seconds(retry.delay, "delay") for retry in retries]
@@ -93,7 +102,22 @@ def _links(error: BaseException) -> Iterator[BaseException]:
 
 
 def _told(kind: str, message: str, error: BaseException) -> JobError:
-    return JobError(kind=kind, message=message or type_name(error), trace=_trace(error))
+    return JobError(kind=kind, message=message or type_name(error), trace=_trace(error), step=_step(error))
+
+
+def mark(error: BaseException, step: str) -> None:
+    """Note in an exception the step that it came out of."""
+    with contextlib.suppress(BaseException):
+        object.__setattr__(error, _STEP_MARK, step)
+
+
+def _step(error: BaseException) -> str | None:
+    """Return the name of the step that an exception came out of."""
+    try:
+        marks = (object.__getattribute__(link, "__dict__").get(_STEP_MARK) for link in _links(error))
+        return next((name for name in marks if isinstance(name, str)), None)
+    except BaseException:  # noqa: BLE001 - as above
+        return None
 
 
 def _trace(error: BaseException) -> str | None:

@@ -15,7 +15,7 @@ import orjson
 from jobqueue.domain.access.masking import without_query
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.work.verdict import Accepted, Failure, Success, Verdict
+from jobqueue.domain.work.verdict import Accepted, Failure, Success, Suspension, Verdict
 from jobqueue.processors.webhooks import replies, signing
 from jobqueue.processors.webhooks.addresses import AddressGuard, check_url, request_target
 from jobqueue.processors.webhooks.replies import Reply
@@ -196,7 +196,7 @@ class WebhookProcessor:
 
 
 def _without_query(verdict: Verdict, url: str) -> Verdict:
-    if isinstance(verdict, Success | Accepted) or verdict.error is None:
+    if isinstance(verdict, Success | Suspension | Accepted) or verdict.error is None:
         return verdict
     error = verdict.error
     trace = None if error.trace is None else without_query(error.trace, url)

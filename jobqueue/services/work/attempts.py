@@ -17,16 +17,17 @@ from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import LONGEST_LINE
 from jobqueue.domain.jobs.states import Outcome
 from jobqueue.domain.text import cut, split, words
-from jobqueue.domain.work.verdict import Accepted, Death, Failure, RunAgain, Success, Verdict
+from jobqueue.domain.work.verdict import Accepted, Death, Failure, RunAgain, Success, Suspension, Verdict
 from jobqueue.journal import get_logger
 from jobqueue.services.limits.limiter import HeldBack
 from jobqueue.services.signals.notifier import Wakeup
+from jobqueue.services.steps.steps import Steps
 from jobqueue.services.work.give_backs import GiveBacks
 from jobqueue.store.documents.claim_search import ClaimSearch, LateClaimError
 from jobqueue.store.work.claims import MOST_HISTORY, HeartbeatReply
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
@@ -58,11 +59,13 @@ class ClaimedJob:
 
     Attributes:
         sent_at: the time of the claim's request, by the steady clock of this host.
+        results: of finished steps, by name.
     """
 
     job: Job
     token: str
     sent_at: float = field(default_factory=time.monotonic)
+    results: Mapping[str, Any] = field(default_factory=dict)
 
 
 class SoloRuns:
@@ -132,6 +135,7 @@ class Attempts:
         self.alone = SoloRuns(claims)
         self.give_backs = GiveBacks(jobs, claims, self._apply)
         self.metrics: Metrics | None = None
+        self.steps = Steps(jobs.steps, jobs)
 
     async def claim(self, queue: str, types: Sequence[str] | None, **how: Any) -> ClaimedJob | None:
         """Claim as `attempt`, and return ``None`` also for a queue that holds its jobs back."""
@@ -219,7 +223,11 @@ class Attempts:
         """
         if isinstance(verdict, Accepted):
             return
-        most = (await self._configs.fresh(job.queue)).max_retries if isinstance(verdict, RunAgain) else 0
+        most = 0
+        if isinstance(verdict, RunAgain | Suspension):
+            most = (await self._configs.fresh(job.queue)).max_retries
+            # Steps that have finished since the claim tell a job that advances from a job that goes round in circles.
+            job = replace(job, steps=await self._jobs.steps.of(job.id))
         await self._apply(job, _change(job, token, verdict, most))
 
     async def release(self, job: Job, token: str) -> None:
@@ -245,7 +253,9 @@ class Attempts:
         if job is None or isinstance(job, HeldBack):
             return job
         try:
-            return ClaimedJob(job=await self._complete(job), token=search.token, sent_at=sent_at)
+            job = await self._complete(job)
+            results = await self.steps.with_job(job)
+            return ClaimedJob(job=job, token=search.token, sent_at=sent_at, results=results)
         except BaseException as error:
             self.give_backs.give_back(job, search.token, error)
             raise
@@ -314,7 +324,9 @@ class Attempts:
             raise InvalidInputError({field: [f"cannot be stored: {words(error)}"]}) from error
 
 
-def _change(job: Job, token: str, verdict: Success | Failure | Death | RunAgain, max_retries: int) -> Transition:
+def _change(
+    job: Job, token: str, verdict: Success | Failure | Death | RunAgain | Suspension, max_retries: int
+) -> Transition:
     match verdict:
         case Success():
             return transitions.succeed(job, token, payload.check_result(verdict.result), code=verdict.code)
@@ -332,12 +344,15 @@ def _change(job: Job, token: str, verdict: Success | Failure | Death | RunAgain,
         case RunAgain(delay=delay, error=error, code=code):
             most = _most_retries(job, token, max_retries)
             return transitions.retry(job, token, delay=delay, error=error, code=code, most=most)
+        case Suspension(delay=delay, until=until, names=names, code=code):
+            most = _most_retries(job, token, max_retries)
+            return transitions.suspend(job, token, delay=delay, until=until, names=names, code=code, most=most)
 
 
 def _most_retries(job: Job, token: str, most: int) -> int:
     """Return how often a job may go back uncounted; a repeated report gets the limit that repeats its first outcome."""
     for attempt in reversed(job.history):
-        if attempt.token == token and attempt.outcome is Outcome.RETRY:
+        if attempt.token == token and attempt.outcome in {Outcome.RETRY, Outcome.SUSPEND}:
             return sys.maxsize
         if attempt.token == token and attempt.error is not None and attempt.error.kind == transitions.ENDLESS:
             return -1

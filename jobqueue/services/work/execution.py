@@ -49,6 +49,7 @@ class Execution:
         self.job = claimed.job
         self.token = claimed.token
         self._claimed_at = claimed.sent_at
+        self._results = claimed.results
         self._processor = processor
         self._work = work
         self._keeper = keeper
@@ -76,7 +77,7 @@ class Execution:
         def lost(loss: LostClaim) -> None:
             loop.call_soon_threadsafe(self.lose if loss.known else self._lose_touch, loss.reason)
 
-        reporter = JobReporter(self._work, self.job, self.token, self.lose)
+        reporter = JobReporter(self._work, self.job, self.token, self.lose, self._results)
         self._keeper.keep(self.job, self.token, lost, since=self._claimed_at)
         self._task = asyncio.create_task(self._process(reporter), name=f"job-{self.job.id}")
         done, _ = await asyncio.wait({self._task}, timeout=self.job.timeout)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import stamina
 
 from jobqueue.domain.errors import DatabaseError, JobCancelledError
+from jobqueue.services.steps.reporting import JobSteps
 from jobqueue.store.mongo.group_commit import Batcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.work.attempts import Attempts
@@ -32,14 +33,23 @@ class JobReporter:
         job: the job.
         token: of the claim.
         on_lost: called when the claim is lost.
+        results: of finished steps that came with the claim.
     """
 
-    def __init__(self, work: Attempts, job: Job, token: str, on_lost: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        work: Attempts,
+        job: Job,
+        token: str,
+        on_lost: Callable[[str], None],
+        results: Mapping[str, Any] | None = None,
+    ) -> None:
         self._work = work
         self._job = job
         self._token = token
         self._on_lost = on_lost
         self._send: Batcher[_Report, bool] = Batcher(self._write, most=500)
+        self.steps = JobSteps(work.steps, job, token, results or {}, on_lost)
 
     async def log(self, line: str, level: str | None = None) -> None:
         """Add a log line; it is stored when this returns.

@@ -16,6 +16,7 @@ from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine, Retr
 from jobqueue.domain.jobs.attributes import attributes
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Children, Job, NewJob, children
 from jobqueue.domain.jobs.states import Outcome, State
+from jobqueue.domain.jobs.step import Step, StepKind, Wait
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.store.mongo.clock import EPOCH
 
@@ -31,7 +32,7 @@ LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
 """A projection that leaves out the fields that can be large."""
 CHILD_FIELDS: Final = ("onComplete", "onSuccess", "onFailure")
 """The fields of child jobs and of the callbacks of a batch."""
-Kind = TypeVar("Kind", State, Outcome)
+Kind = TypeVar("Kind", State, Outcome, StepKind)
 _DEFAULTS: Final = QueueConfig()
 _LARGEST: Final = 2**63 - 1
 
@@ -179,6 +180,8 @@ def job(document: Mapping[str, Any]) -> Job:
         scheduled_at=date_or_none(get("scheduledAt")),
         crashes=_whole(get("crashes"), 0) or None,
         retries=_retries(mapping(get("retries"))),
+        steps=steps(get("steps")),
+        wait=_wait(mapping(get("wait"))),
     )
 
 
@@ -208,7 +211,39 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
         was=get("was") if isinstance(get("was"), dict) else None,
         operation=_id(get("operation")),
         ready_at=date_or_none(get("readyAt")),
+        steps=tuple(str(name) for name in _list(get("steps"))) or None,
+        forgot=tuple(str(name) for name in _list(get("forgot"))) or None,
     )
+
+
+def steps(stored: object) -> tuple[Step, ...] | None:
+    """Return the steps of a document; ``None`` if it has none."""
+    return tuple(_step(entry) for entry in _list(stored) if isinstance(entry, dict)) or None
+
+
+def _step(entry: Mapping[str, Any]) -> Step:
+    get = entry.get
+    return Step(
+        name=str(get("name", "")),
+        kind=_member(StepKind, get("kind")) or StepKind.STEP,
+        start_at=date_or_none(get("startAt")),
+        end_at=date_or_none(get("endAt")),
+        attempt=_whole(get("attempt"), 0),
+        tries=_whole(get("tries"), 1),
+        result=get("result"),
+        stored=get("stored") is True or None,
+        until=date_or_none(get("until")),
+        error=job_error(get("error")),
+        size=_whole(get("size"), 0),
+        stored_id=_id(get("storedId")),
+    )
+
+
+def _wait(stored: Mapping[str, Any]) -> Wait | None:
+    if not stored:
+        return None
+    names = tuple(str(name) for name in _list(stored.get("names")))
+    return Wait(names=names, until=date_or_none(stored.get("until")))
 
 
 def children_document(jobs: Children) -> Any:
@@ -258,6 +293,7 @@ def job_error(stored: object) -> JobError | None:
         kind=str(stored.get("kind", "")),
         message=str(stored.get("message", "")),
         trace=None if trace is None else str(trace),
+        step=_text(stored.get("step")),
     )
 
 

@@ -11,11 +11,12 @@ from bson import ObjectId
 
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import REOPEN, REVIVE
+from jobqueue.store.documents.sleep_statements import kept
 from jobqueue.store.documents.statements import OPERATIONS, UNREAD, drop_empty_outbox, marked, same_run
 from jobqueue.store.mongo.tolerant import array, number, without
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.store.documents.statements import Document
@@ -81,10 +82,16 @@ def requeue(
     *,
     reopen: bool = True,
     waits_for: Sequence[str] = (),
+    forgotten: Collection[str] | None = (),
 ) -> list[Document]:
-    """Start a job anew: no attempts, and the same history with an entry of the replaced values."""
+    """Start a job anew: no attempts, and the same history with an entry of the replaced values.
+
+    ``forgotten`` are the names of the steps that run again; ``None`` for all. Other finished steps are kept.
+    """
     waiting = {"$concatArrays": [notes(reopen=reopen), ["check"]]}
     noted: Document = {} if operation is None else {"operation": ObjectId(operation)}
+    if forgotten is None or forgotten:
+        noted["forgot"] = _forgot(forgotten)
     if was:
         noted["was"] = {name: f"${name}" for name in was}
     return [
@@ -95,6 +102,8 @@ def requeue(
                 "state": (State.DELAYED if waits_for else State.PENDING).value,
                 **({} if waits_for else {"readyAt": now}),
                 **restarted(now, **noted),
+                "steps": kept(forgotten),
+                "wait": "$$REMOVE",
                 "waitsFor": [ObjectId(parent) for parent in waits_for] or "$$REMOVE",
                 "heldTil": "$$REMOVE",
                 UNREAD: "$$REMOVE",
@@ -104,6 +113,16 @@ def requeue(
         },
         drop_empty_outbox(),
     ]
+
+
+def _forgot(names: Collection[str] | None) -> Document:
+    """Return the names of the steps that run again, as the history keeps them."""
+    every: Document = {"$map": {"input": array("$steps"), "in": "$$this.name"}}
+    return (
+        every
+        if names is None
+        else {"$filter": {"input": every, "cond": {"$in": ["$$this", {"$literal": list(names)}]}}}
+    )
 
 
 def requeueable(job: Job, most_bytes: int) -> Document:

@@ -15,6 +15,7 @@ from jobqueue.domain.jobs.job import INLINE_LOGS
 from jobqueue.domain.jobs.states import FINAL, UNFINISHED, WAITING, State
 from jobqueue.domain.jobs.transitions import DEPENDENTS, UNSET, Transition
 from jobqueue.store.documents import suspect_statements, unsound_statements
+from jobqueue.store.documents.sleep_statements import woken
 from jobqueue.store.mongo.tolerant import array as _array
 from jobqueue.store.mongo.tolerant import number as _number
 from jobqueue.store.mongo.tolerant import unless_empty
@@ -196,7 +197,7 @@ def applied(transition: Transition, now: Now) -> Document | list[Document]:
         dates.append("readyAt")
     if transition.fingerprint is not None:
         changed["fingerprint"] = transition.fingerprint
-    if transition.delay is not None:
+    if transition.delay is not None or transition.due is not None:
         return _with_delay(transition, changed, entry, now)
     if transition.token is None and transition.target is State.KILLED:
         return _while_waiting(transition, changed, now)
@@ -233,7 +234,7 @@ def _plain(transition: Transition, changed: Document, entry: Document, dates: li
     if transition.refund:
         update["$inc"] = {"attemptsMade": -1}
     if transition.token is not None:
-        update["$unset"] = {"slots": ""}
+        update["$unset"] = {"slots": ""} | ({"retries": ""} if transition.retries == 0 else {})
     return update
 
 
@@ -253,7 +254,7 @@ def _while_waiting(transition: Transition, changed: Document, now: Now) -> list[
     values["unmet"] = "$waitsFor"
     if transition.operation is not None:
         values[OPERATIONS] = marked(transition.operation)
-    return [{"$set": values | {"endAt": now} | killed(now)}, {"$unset": "waitsFor"}]
+    return [{"$set": values | {"endAt": now} | killed(now)}, {"$unset": ["waitsFor", "wait"]}]
 
 
 def marked(operation: str) -> Document:
@@ -268,12 +269,16 @@ def killed(now: Now) -> Document:
 
 def _with_delay(transition: Transition, changed: Document, entry: Document, now: Now) -> list[Document]:
     values = _values(transition, changed)
-    values["delayTil"] = {"$add": [now, int((transition.delay or 0) * _MILLISECONDS)]}
+    due: Any = {"$add": [now, int((transition.delay or 0) * _MILLISECONDS)]}
+    values["delayTil"] = due = due if transition.due is None else {"$literal": transition.due}
+    if transition.wait is not None:
+        values["wait"] = {"$mergeObjects": [{"names": {"$literal": list(transition.wait)}, "until": due}]}
     if transition.refund:
         values["attemptsMade"] = {"$subtract": ["$attemptsMade", 1]}
     if transition.retries is not None:
         # An expression replaces a value of another tool; a plain object would be merged into it.
-        values["retries"] = {"$mergeObjects": [{"count": transition.retries, "at": "$startAt"}]}
+        counted = {"$mergeObjects": [{"count": transition.retries, "at": "$startAt"}]}
+        values["retries"] = counted if transition.retries else "$$REMOVE"
     ended = {"$mergeObjects": ["$$this", {"$literal": entry}, {"endAt": now}]}
     values["history"] = {
         "$map": {
@@ -294,11 +299,12 @@ def due(now: Now) -> Document:
     return {"state": State.DELAYED.value, "delayTil": {"$type": "date"}, "$expr": {"$lte": ["$delayTil", now]}}
 
 
-def promote() -> list[Document]:
-    """Make due jobs claimable."""
+def promote(now: Now) -> list[Document]:
+    """Make due jobs claimable, and finish the sleeps that are over."""
     # An index takes one list of a document: a list of another tool would hold up all due jobs.
     is_date = {"$eq": [{"$type": ready()}, "date"]}
-    return [{"$set": {"state": State.PENDING.value, "readyAt": {"$cond": [is_date, ready(), "$$REMOVE"]}}}]
+    changed = {"state": State.PENDING.value, "readyAt": {"$cond": [is_date, ready(), "$$REMOVE"]}}
+    return [{"$set": changed | {"steps": woken(now), "wait": "$$REMOVE"}}]
 
 
 def expired(now: Now, patience: float) -> Document:
@@ -335,6 +341,7 @@ def patch(changes: Document, now: Now, group: Document | None = None) -> list[Do
     values["heldTil"] = {"$cond": [waits, due, "$$REMOVE"]}
     is_freed = {"$and": [{"$ne": ["$state", State.PENDING.value]}, {"$not": [waits]}, {"$not": [later]}]}
     values["readyAt"] = {"$cond": [is_freed, now, "$readyAt"]}
+    values["wait"] = {"$cond": [later, "$wait", "$$REMOVE"]}
     return [{"$set": values}]
 
 

@@ -27,6 +27,7 @@ from jobqueue.store.mongo.driver import (
     same_collection,
 )
 from jobqueue.store.mongo.group_commit import Batcher
+from jobqueue.store.steps.steps import StepStore
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -58,6 +59,7 @@ class JobStore:
         self.history = HistoryStore(database)
         self.editions = EditionStore(database, self.history)
         self.readers = ReaderStore(database)
+        self.steps = StepStore(database)
         self._insert: Batcher[Document, None] = Batcher(self._insert_batch)
         self._apply: Batcher[JobTransition, AppliedTransition | None] = Batcher(
             Transitions(self.collection, self.clock).apply
@@ -223,7 +225,7 @@ class JobStore:
     async def promote_due(self) -> int:
         """Make due jobs claimable; return their number."""
         due = statements.due(self.clock.present)
-        return int((await self.collection.update_many(due, statements.promote())).modified_count)
+        return int((await self.collection.update_many(due, statements.promote(self.clock.present))).modified_count)
 
     @guarded
     async def seconds_to_next_due(self) -> float | None:
@@ -342,6 +344,7 @@ class JobStore:
         if gone:
             await self._logs.delete_many({"jobId": ObjectId(job.id)})
             await self.history.delete(job.id)
+            await self.steps.delete([ObjectId(job.id)])
         return bool(gone)
 
     async def _insert_batch(self, added: Sequence[Document]) -> list[BaseException | None]:

@@ -40,7 +40,7 @@ class PruningStore:
         self._batches = database.collection("batches")
         self._counted, self._asked_at = EPOCH, float("-inf")
         self._minutes = database.collection("statMinutes")
-        self._outside = [database.collection(name) for name in ("logs", "attempts")]
+        self._outside = [database.collection(name) for name in ("logs", "attempts", "steps")]
 
     @guarded
     async def prune(self, queue: str, state: State, seconds: float, most: int) -> tuple[int, int]:

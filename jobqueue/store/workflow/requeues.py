@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
+from jobqueue.domain.jobs.states import State
+from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep, to_forget
 from jobqueue.store.documents import documents, requeue_statements
 from jobqueue.store.documents.statements import OPERATIONS
 from jobqueue.store.jobs.editions import both
@@ -46,6 +48,7 @@ class RequeueStore:
         reopen: bool = True,
         waits_for: Sequence[str] = (),
         same: Mapping[str, Any] | None = None,
+        from_step: FromStep = UNFORGOTTEN,
     ) -> Job:
         """Requeue a job; for an operation only once, and with its id in the history.
 
@@ -57,8 +60,10 @@ class RequeueStore:
             reopen: note that its batch is to be reopened; not for a restart of the whole batch.
             waits_for: the jobs that it waits for again.
             same: a filter that its document still has to match.
+            from_step: as in `step.to_forget`.
 
         Raises:
+            InvalidInputError: the job has no such step.
             EditionChangedError: the document has changed since.
             WrongStateError: the job is pending, processing, or has changed meanwhile.
             KeyConflictError: another unfinished job has taken its key.
@@ -66,9 +71,11 @@ class RequeueStore:
         was: Document = {name: None for name in changes if name not in _NOT_KEPT}
         if job.result is not None:
             was["result"] = None
-        update = requeue_statements.requeue(
-            self._jobs.clock.present, was, changes, operation, group, reopen=reopen, waits_for=waits_for
-        )
+        forgotten = to_forget(job.steps or (), from_step, is_over=job.state is State.SUCCESS or "data" in changes)
+        if job.steps and (forgotten is None or forgotten):
+            await self._jobs.steps.keep_forgotten(job, forgotten)
+        links: dict[str, Any] = {"reopen": reopen, "waits_for": waits_for, "forgotten": forgotten}
+        update = requeue_statements.requeue(self._jobs.clock.present, was, changes, operation, group, **links)
         guard = requeue_statements.requeueable(job, FULL_BYTES)
         if operation is not None:
             # The history of a large job may lie elsewhere, and a version before this one notes it only there.

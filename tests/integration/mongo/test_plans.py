@@ -164,7 +164,7 @@ async def test_the_claim_indexes_hold_only_waiting_jobs(database: Database) -> N
 
 @pytest.mark.parametrize("now", [NOW, SERVER_NOW])
 async def test_promoting_looks_only_at_what_is_due(database: Database, now: Now) -> None:
-    update = {"q": statements.due(now), "u": statements.promote(), "multi": True}
+    update = {"q": statements.due(now), "u": statements.promote(now), "multi": True}
     await explain(database, {"update": "jobs", "updates": [update]}, keys=WAITING + 1)
     search = {"find": "jobs", "filter": {"state": "delayed", "delayTil": {"$type": "date"}}, "sort": {"delayTil": 1}}
     await explain(database, search | {"limit": 1}, keys=2)

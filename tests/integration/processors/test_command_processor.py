@@ -27,6 +27,7 @@ from jobqueue.processors.commands.commands_file import Command
 from jobqueue.store.mongo.group_commit import Batcher
 from tests.support import command_host
 from tests.support.command_host import MARK, make_job, shell, survivors
+from tests.support.memory_steps import MemorySteps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +41,8 @@ class Recorder:
 
     def __init__(self, *failures: Exception) -> None:
         self.lines: list[tuple[str, str | None]] = []
-        self.steps: list[float] = []
+        self.percents: list[float] = []
+        self.steps = MemorySteps()
         self.failures = list(failures)
 
     async def log(self, line: str, level: str | None = None) -> None:
@@ -49,7 +51,7 @@ class Recorder:
         self.lines.append((line, level))
 
     async def progress(self, percent: float) -> None:
-        self.steps.append(percent)
+        self.percents.append(percent)
 
     @property
     def text(self) -> list[str]:
@@ -118,7 +120,7 @@ async def test_success_has_the_result_and_the_lines() -> None:
     assert verdict == Success(result={"width": 320}, code=0)
     assert [line for line in reporter.lines if line[1] is None] == [("start", None), ("end", None)]
     assert ("trouble", "stderr") in reporter.lines
-    assert reporter.steps == [40]
+    assert reporter.percents == [40]
 
 
 async def test_lines_are_reported_as_they_appear() -> None:

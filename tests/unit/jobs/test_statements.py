@@ -69,7 +69,7 @@ def updates(now: Now) -> list[Document | list[Document]]:
         requeue_statements.requeue(
             now, {}, {}, None, group_key_statements.regrouped("data.x", grouped, {"data": {"x": EVIL}})
         ),
-        statements.promote(),
+        statements.promote(now),
         limit_statements.grant(EVIL, 5, 1000, 50, now),
         limit_statements.give_back(NOW),
         limit_statements.breaker_failed(EVIL, EVIL, 5, 60, EVIL, NOW),

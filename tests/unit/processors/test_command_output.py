@@ -8,6 +8,7 @@ import pytest
 from jobqueue.domain.errors import DatabaseUnavailableError, JobCancelledError
 from jobqueue.domain.jobs import payload
 from jobqueue.processors.commands.output import STDERR, Output
+from tests.support.memory_steps import MemorySteps
 
 
 class Recorder:
@@ -15,7 +16,8 @@ class Recorder:
 
     def __init__(self, failures: list[Exception] | None = None) -> None:
         self.lines: list[tuple[str, str | None]] = []
-        self.steps: list[float] = []
+        self.percents: list[float] = []
+        self.steps = MemorySteps()
         self.failures = failures or []
         self.busy = 0
         self.most_busy = 0
@@ -30,7 +32,7 @@ class Recorder:
         self.lines.append((line, level))
 
     async def progress(self, percent: float) -> None:
-        self.steps.append(percent)
+        self.percents.append(percent)
 
 
 async def taken(*chunks: bytes, most: int = 1_000_000) -> tuple[Output, Recorder]:
@@ -57,7 +59,7 @@ async def test_text_that_is_not_utf_8_is_kept_readable() -> None:
 async def test_a_progress_line_sets_the_progress_and_is_no_log_line(line: str, percent: float) -> None:
     _, recorder = await taken(f"::progress {line}\n".encode())
 
-    assert recorder.steps == [percent]
+    assert recorder.percents == [percent]
     assert recorder.lines == []
 
 
@@ -66,14 +68,14 @@ async def test_a_progress_line_that_is_none_is_a_log_line(rest: str) -> None:
     line = f"::progress{rest}"
     _, recorder = await taken(line.encode() + b"\n")
 
-    assert recorder.steps == []
+    assert recorder.percents == []
     assert recorder.lines == [(line, None)]
 
 
 async def test_of_many_steps_at_once_the_last_is_reported() -> None:
     _, recorder = await taken(b"".join(b"::progress %d\n" % step for step in range(100)))
 
-    assert recorder.steps == [99]
+    assert recorder.percents == [99]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ async def test_lines_of_the_error_output_have_a_level_and_no_other_meaning() -> 
     await output.err(b"warn\n::progress 4\n::result 1\n")
 
     assert recorder.lines == [("warn", STDERR), ("::progress 4", STDERR), ("::result 1", STDERR)]
-    assert (output.result, recorder.steps) == (None, [])
+    assert (output.result, recorder.percents) == (None, [])
 
 
 @pytest.mark.parametrize(
@@ -228,7 +230,7 @@ async def test_over_the_limit_one_line_says_so_and_results_still_count() -> None
 
     notice = "the output is over its limit of 650 bytes: what follows is not kept"
     assert recorder.lines == [("x", None)] * 9 + [("y", None), (notice, "warning")]
-    assert (output.result, recorder.steps) == (3, [5])
+    assert (output.result, recorder.percents) == (3, [5])
 
 
 async def test_both_outputs_share_the_limit() -> None:

@@ -20,6 +20,7 @@ from jobqueue.domain.jobs.job import Job
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.processing import WebhookConfig
 from jobqueue.domain.work.verdict import Failure
+from tests.support.memory_steps import MemorySteps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,6 +158,8 @@ class Names(AbstractResolver):
 
 
 class _Silent:
+    steps = MemorySteps()
+
     async def log(self, line: str, level: str | None = None) -> None:
         raise AssertionError(line, level)
 

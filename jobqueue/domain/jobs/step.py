@@ -1,0 +1,151 @@
+"""Steps of a job: parts of its work that are done once and whose results are kept with the job.
+
+A step is found by its name, never by its order, so a job may change between two attempts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from jobqueue.domain.jobs.attempt import JobError
+
+MOST_STEPS: Final = 1_000
+"""Steps of one run of a job."""
+LONGEST_NAME: Final = 100
+MOST_RESULTS: Final = 64 * 1024 * 1024
+"""Bytes that the results of all steps of a run may take."""
+INLINE_RESULT: Final = 16 * 1024
+"""Bytes of the largest result that is kept in the document of its job."""
+INLINE_STEPS: Final = 100
+"""Results that are kept in the document of their job; more are kept outside of it."""
+INLINE_RESULTS: Final = 1024 * 1024
+"""Bytes that results in the document of their job may take together."""
+RESERVED: Final = "undo:"
+"""Names that begin so are kept for later."""
+STEP: Final = "step"
+"""Kind of the error of an attempt whose step has a result that cannot be kept, or a name that cannot be used."""
+
+
+class StepKind(StrEnum):
+    """The kinds of steps."""
+
+    STEP = "step"
+    SLEEP = "sleep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a job. A step without ``end_at`` has not finished.
+
+    Attributes:
+        attempt: the number of the attempt in which it finished, or was last tried.
+        tries: how often it was run in this run of the job.
+        result: of a finished step, where it is kept in the document.
+        stored: True if the result is kept outside of the document.
+        until: the end of a sleep, or of the wait before the next try.
+        error: of the last try that failed.
+        size: bytes of the result.
+        stored_id: the id of the result that is kept outside of the document.
+    """
+
+    name: str
+    kind: StepKind = StepKind.STEP
+    start_at: datetime | None = None
+    end_at: datetime | None = None
+    attempt: int = 0
+    tries: int = 1
+    result: Any = None
+    stored: bool | None = None
+    until: datetime | None = None
+    error: JobError | None = None
+    size: int = 0
+    stored_id: str | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """True if the result of the step holds."""
+        return self.end_at is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """The reason why a suspended job waits.
+
+    Attributes:
+        names: of the steps for which it waits.
+        until: the end of the wait.
+    """
+
+    names: tuple[str, ...] = ()
+    until: datetime | None = None
+
+
+def check_name(name: object, path: str = "name") -> str:
+    """Return the name of a step.
+
+    Raises:
+        InvalidInputError: the name is no text of 1 to 100 printable characters, or it is reserved.
+    """
+    if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
+        raise InvalidInputError({path: [f"must be 1 to {LONGEST_NAME} printable characters"]})
+    if name.startswith(RESERVED):
+        raise InvalidInputError({path: [f"must not begin with {RESERVED}"]})
+    return name
+
+
+def ended_since(steps: Iterable[Step], moment: datetime | None) -> bool:
+    """Return True if a step has finished since a moment, such as the start of the present attempt."""
+    return any(step.end_at is not None and (moment is None or step.end_at >= moment) for step in steps)
+
+
+class _Unforgotten:
+    """Tell a requeue that names no step from the step ``None``."""
+
+
+UNFORGOTTEN: Final = _Unforgotten()
+FromStep = str | None | _Unforgotten
+
+
+def to_forget(steps: Iterable[Step], first: FromStep, *, is_over: bool) -> set[str] | None:
+    """Return the names of the steps that run again after a requeue; ``None`` for all.
+
+    Args:
+        steps: of the job.
+        first: the first step that runs again, with all that finished after it; ``None`` for all steps; `UNFORGOTTEN`
+            for those that have not finished, or for all if the work is over.
+        is_over: the job has succeeded, or is given other data.
+
+    Raises:
+        InvalidInputError: the job has no step of this name.
+    """
+    if isinstance(first, _Unforgotten):
+        return None if is_over else set()
+    if first is None:
+        return None
+    known = {step.name: step for step in steps}
+    if first not in known:
+        raise InvalidInputError({"fromStep": [f"the job has no step {first!r}"]})
+    end_at = known[first].end_at
+    return {first} | {name for name, step in known.items() if end_at and step.end_at and step.end_at >= end_at}
+
+
+def results(steps: Iterable[Step], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the results of finished steps by name.
+
+    Args:
+        steps: of a job.
+        stored: results that are kept outside of the document, by name; results that are missing are left out.
+    """
+    return {
+        step.name: stored[step.name] if step.stored else step.result
+        for step in steps
+        if step.is_finished and (not step.stored or step.name in stored)
+    }

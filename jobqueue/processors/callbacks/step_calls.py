@@ -1,0 +1,274 @@
+"""The calls by which a handler uses steps."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
+
+from jobqueue.domain.errors import InvalidInputError, StepError
+from jobqueue.domain.jobs import backoff as backoffs
+from jobqueue.domain.jobs.iso8601 import aware
+from jobqueue.processors.callbacks.step_types import Codec
+from jobqueue.processors.callbacks.stepping import MOST_TRIES, Stepper
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from jobqueue.domain.jobs.backoff import Backoff
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+BackoffLike = backoffs.Backoff | float | Sequence[float] | Mapping[str, Any] | None
+
+
+class StepResults(Mapping[str, Any]):
+    """The results of finished steps by name.
+
+    Results of more than 8 MiB together do not all come with the claim: reading such a result raises `KeyError` where
+    nobody can wait for it; ``job.step`` loads it.
+    """
+
+    def __init__(self, stepper: Stepper, load: Callable[[str], Any] | None = None) -> None:
+        self._stepper = stepper
+        self._load = load
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._stepper.results:
+            return self._stepper.results[name]
+        if self._load is not None and name in self._stepper.finished:
+            return self._load(name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stepper.finished)
+
+    def __len__(self) -> int:
+        return len(self._stepper.finished)
+
+
+def check_tries(attempts: object, backoff: object) -> Backoff:
+    """Return the backoff of a step.
+
+    Raises:
+        StepError: the number of tries or the backoff is wrong.
+    """
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= MOST_TRIES:
+        raise StepError(f"attempts of a step are 1 to {MOST_TRIES:,}, not {attempts!r}")
+    try:
+        return backoffs.parse(0 if backoff is None else backoff)
+    except InvalidInputError as error:
+        raise StepError(str(error)) from error
+
+
+class AsyncSteps:
+    """Steps of an async handler."""
+
+    _stepper: Stepper
+
+    @property
+    def steps(self) -> Mapping[str, Any]:
+        """The results of finished steps, by name."""
+        return StepResults(self._stepper)
+
+    @overload
+    async def step(
+        self,
+        name: str,
+        function: Callable[[*Ts], Coroutine[Any, Any, T]],
+        *args: *Ts,
+        attempts: int = 1,
+        backoff: BackoffLike = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - of one try, not of this call
+        was: str | None = None,
+    ) -> T: ...
+    @overload
+    async def step(
+        self,
+        name: str,
+        function: Callable[[*Ts], Awaitable[T]],
+        *args: *Ts,
+        attempts: int = 1,
+        backoff: BackoffLike = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - of one try, not of this call
+        was: str | None = None,
+    ) -> T: ...
+    @overload
+    async def step(
+        self,
+        name: str,
+        function: Callable[[*Ts], T],
+        *args: *Ts,
+        attempts: int = 1,
+        backoff: BackoffLike = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - of one try, not of this call
+        was: str | None = None,
+    ) -> T: ...
+    async def step(  # type: ignore[misc]
+        self,
+        name: str,
+        function: Any,
+        *args: Any,
+        attempts: int = 1,
+        backoff: Any = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - of one try, not of this call
+        was: str | None = None,
+    ) -> Any:
+        """Run a function unless the step has finished in an earlier run of the job, and return its result.
+
+        The result is kept with the job before this returns. It is what `data` may hold, or a dataclass or another type
+        that the function declares to return. A plain function runs in a thread.
+
+        Args:
+            name: finds the step again, 1 to 100 characters; the second use of a name in a run becomes ``name#2``.
+            function: does the work.
+            args: for the function.
+            attempts: how often the step is tried in one attempt of the job.
+            backoff: the wait before the next try; the job is suspended for it.
+            timeout: seconds for one try.
+            was: the former name of the step, whose result is taken.
+
+        Raises:
+            StepError: the name cannot be used, or the result cannot be kept.
+            Exception: of the function, when no try is left.
+            JobCancelledError: the job was killed or its lease was lost.
+        """
+        wait, codec = check_tries(attempts, backoff), Codec(function)
+        with self._stepper.named(name) as key:
+            is_known, result = await self._stepper.known(key, was, codec)
+            if is_known:
+                return result
+            if (until := self._stepper.pending(key)) is not None:
+                await self._stepper.park(key, until)
+            tries = self._stepper.tries(key)
+            while True:
+                tries, began = tries + 1, time.monotonic()
+                try:
+                    async with asyncio.timeout(timeout):
+                        value = await _called(function, args)
+                except Exception as error:  # noqa: BLE001 - whatever the function raises decides on the step
+                    until = await self._stepper.after_failure(key, error, tries, attempts, wait)
+                    if until is not None:
+                        await self._stepper.park(key, until)
+                else:
+                    seconds = time.monotonic() - began
+                    return await self._stepper.keep(key, value, codec, tries=tries, seconds=seconds)
+
+    async def sleep(self, name: str, seconds: float) -> None:
+        """Suspend the job for a while: it holds no slot, no lease and no process meanwhile.
+
+        Args:
+            name: of this sleep, as of a step.
+            seconds: from the first time that the job comes here.
+
+        Raises:
+            StepError: the name or the number cannot be used.
+        """
+        with self._stepper.named(name) as key:
+            if (until := await self._stepper.sleep(key, seconds=seconds)) is not None:
+                await self._stepper.park(key, until)
+
+    async def sleep_until(self, name: str, moment: datetime) -> None:
+        """Suspend the job until a moment, a date with a time zone; as `sleep`."""
+        with self._stepper.named(name) as key:
+            until = await self._stepper.sleep(key, until=aware(moment, "moment"))
+            if until is not None:
+                await self._stepper.park(key, until)
+
+
+class BlockingSteps:
+    """Steps of a plain handler, which runs in a thread."""
+
+    _stepper: Stepper
+    _call: Callable[[Coroutine[Any, Any, Any]], Any]
+
+    @property
+    def steps(self) -> Mapping[str, Any]:
+        """The results of finished steps, by name."""
+        return StepResults(self._stepper, lambda name: self._call(self._stepper.result(name)))
+
+    @overload
+    def step(
+        self,
+        name: str,
+        function: Callable[[*Ts], Coroutine[Any, Any, T]],
+        *args: *Ts,
+        attempts: int = 1,
+        backoff: BackoffLike = None,
+        was: str | None = None,
+    ) -> T: ...
+    @overload
+    def step(
+        self,
+        name: str,
+        function: Callable[[*Ts], T],
+        *args: *Ts,
+        attempts: int = 1,
+        backoff: BackoffLike = None,
+        was: str | None = None,
+    ) -> T: ...
+    def step(  # type: ignore[misc]
+        self,
+        name: str,
+        function: Any,
+        *args: Any,
+        attempts: int = 1,
+        backoff: Any = None,
+        was: str | None = None,
+    ) -> Any:
+        """Run a function unless the step has finished in an earlier run; as `AsyncSteps.step`, without a timeout."""
+        wait, codec = check_tries(attempts, backoff), Codec(function)
+        with self._stepper.named(name) as key:
+            is_known, result = self._call(self._stepper.known(key, was, codec))
+            if is_known:
+                return result
+            if (until := self._stepper.pending(key)) is not None:
+                self._suspend(key, until)
+            tries = self._stepper.tries(key)
+            while True:
+                tries, began = tries + 1, time.monotonic()
+                try:
+                    value = function(*args)
+                    if inspect.isawaitable(value):
+                        value = self._call(_awaited(value))
+                except Exception as error:  # noqa: BLE001 - whatever the function raises decides on the step
+                    until = self._call(self._stepper.after_failure(key, error, tries, attempts, wait))
+                    if until is not None:
+                        self._suspend(key, until)
+                else:
+                    seconds = time.monotonic() - began
+                    return self._call(self._stepper.keep(key, value, codec, tries=tries, seconds=seconds))
+
+    def sleep(self, name: str, seconds: float) -> None:
+        """Suspend the job for a while, as `AsyncSteps.sleep`; the thread of the handler ends meanwhile."""
+        with self._stepper.named(name) as key:
+            if (until := self._call(self._stepper.sleep(key, seconds=seconds))) is not None:
+                self._suspend(key, until)
+
+    def sleep_until(self, name: str, moment: datetime) -> None:
+        """Suspend the job until a moment, a date with a time zone; as `sleep`."""
+        with self._stepper.named(name) as key:
+            if (until := self._call(self._stepper.sleep(key, until=aware(moment, "moment")))) is not None:
+                self._suspend(key, until)
+
+    def _suspend(self, key: str, until: datetime) -> None:
+        raise self._stepper.suspend(key, until)
+
+
+async def _called(function: Callable[..., Any], args: Sequence[Any]) -> Any:
+    value = function(*args) if _is_async(function) else await asyncio.to_thread(function, *args)
+    return await value if inspect.isawaitable(value) else value
+
+
+async def _awaited(value: Awaitable[T]) -> T:
+    return await value
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    body = inspect.unwrap(function)
+    while hasattr(body, "func"):
+        body = body.func
+    call = getattr(body, "__call__", None)  # noqa: B004 - an object whose call is async
+    return inspect.iscoroutinefunction(body) or inspect.iscoroutinefunction(call)

@@ -1,0 +1,210 @@
+"""Steps in handlers: run a function once, keep its result, and suspend the job while it waits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import Die, InvalidInputError, JobCancelledError, Retry, StepError, TooLargeError
+from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.jobs.step import LONGEST_NAME, check_name
+from jobqueue.domain.text import told, type_name
+from jobqueue.domain.work.verdict import Failure, Suspension
+from jobqueue.processors.callbacks.raised import Suspended, mark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jobqueue.domain.jobs import backoff as backoffs
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.work.verdict import Reporter, Verdict
+    from jobqueue.processors.callbacks.step_types import Codec
+
+MOST_TRIES: Final = 1_000
+_SWALLOWED: Final = "the handler went on after the job was suspended: let CancelledError and BaseException pass"
+_TURNS: Final = 3
+"""Turns of the event loop in which a handler may begin another step before its job is suspended."""
+
+
+class Stepper:
+    """The steps of one run of a handler.
+
+    Args:
+        job: as claimed.
+        reporter: keeps them.
+    """
+
+    def __init__(self, job: Job, reporter: Reporter) -> None:
+        self._job = job
+        self._reporter = reporter
+        self._steps = reporter.steps
+        self._since = time.monotonic()
+        self._uses: dict[str, int] = {}
+        self._running: set[str] = set()
+        self._asked: set[str] = set()
+        self._parked: dict[str, datetime] = {}
+        self._active = 0
+        self._suspension = Suspension()
+        self.idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_suspended(self) -> bool:
+        """True if the handler is to end because its job waits."""
+        return self.idle.done()
+
+    @property
+    def finished(self) -> tuple[str, ...]:
+        """The names of finished steps."""
+        return self._steps.finished
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Results of finished steps that are loaded."""
+        return self._steps.results
+
+    async def result(self, name: str) -> Any:
+        """Return the result of a finished step."""
+        return await self._steps.result(name)
+
+    @contextmanager
+    def named(self, name: str) -> Iterator[str]:
+        """Yield the name of a step within the run: the second use of a name gets a number.
+
+        Raises:
+            StepError: the name cannot be used, or two steps of this name run at once.
+        """
+        try:
+            check_name(name)
+        except InvalidInputError as error:
+            raise StepError(f"step {name!r:.120}: {error}") from None
+        if name in self._running:
+            raise StepError(f'two steps named {name!r} run at once: give each a name of its own, as f"{name} {{n}}"')
+        self._uses[name] = self._uses.get(name, 0) + 1
+        number = self._uses[name]
+        key = name if number == 1 else f"{name[: LONGEST_NAME - 1 - len(str(number))]}#{number}"
+        self._running.add(name)
+        self._active += 1
+        self._asked.add(key)
+        try:
+            yield key
+        finally:
+            self._active -= 1
+            self._running.discard(name)
+            self._look()
+
+    async def known(self, key: str, was: str | None, codec: Codec) -> tuple[bool, Any]:
+        """Return whether a step has finished, and its result in the type that its function returns."""
+        for name in (key, was):
+            if name is None or name not in self._steps.finished:
+                continue
+            self._asked.add(name)
+            try:
+                return True, codec.decode(await self._steps.result(name))
+            except ValueError as error:
+                await self._warn(f"the result of step {name!r} is of another type, so the step runs again: {error}")
+        return False, None
+
+    def tries(self, key: str) -> int:
+        """Return how often a step has failed in the present attempt."""
+        entry = self._steps.entry(key)
+        return entry.tries if entry and not entry.is_finished and entry.attempt == self._job.attempts_made else 0
+
+    async def keep(self, key: str, value: Any, codec: Codec, *, tries: int, seconds: float) -> Any:
+        """Keep the result of a step; return the result as the next attempt will see it.
+
+        Raises:
+            StepError: the result cannot be kept.
+        """
+        try:
+            return codec.decode(await self._steps.record(key, codec.encode(value), tries=tries, seconds=seconds))
+        except (InvalidInputError, TooLargeError, ValueError, TypeError) as error:
+            raise StepError(f"the result of step {key!r} cannot be kept: {error}") from error
+
+    async def after_failure(
+        self, key: str, error: Exception, tries: int, attempts: int, backoff: backoffs.Backoff
+    ) -> datetime | None:
+        """Note that a step has failed; return the time of its next try, or ``None`` for at once.
+
+        Raises:
+            Exception: the error itself, if it is not to be tried again.
+        """
+        if tries >= attempts or isinstance(error, Die | Retry | JobCancelledError | StepError):
+            mark(error, key)
+            raise error
+        wait = backoff.seconds(tries, chance=0.5)
+        reason = JobError(kind=type_name(error), message=told(error) or type_name(error))
+        step = await self._steps.failed(key, tries=tries, error=reason, wait=wait)
+        return step.until if wait else None
+
+    def pending(self, key: str) -> datetime | None:
+        """Return the time of the next try of a step that has failed, if that is still to come."""
+        entry = self._steps.entry(key)
+        if entry is None or entry.is_finished or entry.until is None or not self.tries(key):
+            return None
+        return entry.until if entry.until > self._now() else None
+
+    async def sleep(self, key: str, *, seconds: float | None = None, until: datetime | None = None) -> datetime | None:
+        """Note a sleep; return its end if that is still to come."""
+        if key in self._steps.finished:
+            return None
+        try:
+            step = await self._steps.begin_sleep(key, seconds=seconds, until=until)
+        except InvalidInputError as error:
+            raise StepError(f"sleep {key!r}: {error}") from error
+        return None if step.is_finished else step.until
+
+    async def park(self, key: str, until: datetime) -> None:
+        """Wait until the job is suspended, which cancels the handler."""
+        self._active -= 1
+        self._parked[key] = until
+        self._look()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._active += 1
+            del self._parked[key]
+
+    def suspend(self, key: str, until: datetime) -> Suspended:
+        """Suspend the job of a plain handler; return the exception that ends its thread."""
+        self._suspension = Suspension(until=until, names=(key,))
+        if not self.idle.done():
+            self.idle.set_result(None)
+        return Suspended()
+
+    def ended(self, verdict: Verdict, *, stopped: bool) -> Verdict:
+        """Return the verdict on a run, a suspension if the handler has ended because its job waits."""
+        if not self.is_suspended:
+            return verdict
+        if stopped:
+            return self._suspension
+        if isinstance(verdict, Failure):
+            return verdict
+        return Failure(error=JobError(kind="step", message=_SWALLOWED))
+
+    async def tell_unused(self) -> None:
+        """Name finished steps that the handler has not asked for in the log of the job."""
+        unused = [name for name in self._steps.finished if name not in self._asked]
+        if unused and self._asked:
+            names = ", ".join(repr(name) for name in unused[:20])
+            await self._warn(f"finished steps were not used (renamed or removed?): {names}")
+
+    async def _warn(self, line: str) -> None:
+        await self._reporter.log(line, "warning")
+
+    def _look(self, turns: int = _TURNS) -> None:
+        """Suspend the job when all that its handler does is wait."""
+        if not self._parked or self._active or self.idle.done():
+            return
+        if turns:
+            asyncio.get_running_loop().call_soon(self._look, turns - 1)
+            return
+        self._suspension = Suspension(until=min(self._parked.values()), names=tuple(self._parked))
+        self.idle.set_result(None)
+
+    def _now(self) -> datetime:
+        """Return the time of the server, as far as the claim tells."""
+        began = self._job.start_at or datetime.now(UTC)
+        return began + timedelta(seconds=time.monotonic() - self._since)

@@ -1,0 +1,129 @@
+"""Steps of running jobs: keep results, note sleeps and failed tries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import NotFoundError, StaleTokenError, TooLargeError
+from jobqueue.domain.jobs import payload
+from jobqueue.domain.jobs.checks import check_number
+from jobqueue.domain.jobs.step import Step, check_name, results
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.store.jobs.jobs import JobStore
+    from jobqueue.store.steps.steps import StepStore
+
+MOST_LOADED: Final = 8 * 1024 * 1024
+"""Bytes of results that are kept outside of the document and come with a claim; others are read one by one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """The result of a step as it is kept; ``existed`` if the step had finished before."""
+
+    result: Any
+    existed: bool
+
+
+class Steps:
+    """The worker's side of the steps of a job."""
+
+    def __init__(self, store: StepStore, jobs: JobStore) -> None:
+        self._store = store
+        self._jobs = jobs
+
+    async def record(
+        self, job: Job, token: str, name: str, result: Any, *, tries: int = 1, seconds: float = 0
+    ) -> Recorded:
+        """Keep the result of a step, and return the result that is kept: the first one.
+
+        Args:
+            job: that runs.
+            token: of its claim.
+            name: of the step.
+            result: JSON, at most 4 MiB.
+            tries: how often the step was run in this run of the job.
+            seconds: how long it ran.
+
+        Raises:
+            StaleTokenError: the claim is not the current one.
+            InvalidInputError: the name or the result cannot be kept, or the job has too many steps.
+            TooLargeError: the result, or all results together, are over the limit.
+        """
+        check_name(name)
+        stored, size = payload.plain(result, "result", naive=True)
+        if size > payload.MOST_RESULT:
+            raise TooLargeError(f"the result of step {name}", size, payload.MOST_RESULT)
+        kept = await self._store.record(job, token, name, stored, size=size, tries=tries, seconds=seconds)
+        if kept is None:
+            raise await self._stale(job)
+        step, existed = kept
+        return Recorded(result=await self._result(job, step) if existed else step.result, existed=existed)
+
+    async def begin_sleep(
+        self, job: Job, token: str, name: str, *, seconds: float | None = None, until: datetime | None = None
+    ) -> Step:
+        """Return a sleep, noted with its end. A sleep that was noted before keeps its end.
+
+        Raises:
+            StaleTokenError, InvalidInputError: as `record`; or the length of the sleep is wrong.
+        """
+        check_name(name)
+        if seconds is not None:
+            check_number("delay", seconds)
+        step = await self._store.begin_sleep(job, token, name, seconds=seconds, until=until)
+        if step is None:
+            raise await self._stale(job)
+        return step
+
+    async def failed(self, job: Job, token: str, name: str, *, tries: int, error: JobError, wait: float) -> Step:
+        """Return a step that has failed, noted with its error and the time of its next try.
+
+        Raises:
+            StaleTokenError: the claim is not the current one.
+        """
+        step = await self._store.failed(job, token, name, tries=tries, error=error, wait=wait)
+        if step is None:
+            raise await self._stale(job)
+        return step
+
+    async def with_job(self, job: Job) -> Mapping[str, Any]:
+        """Return the results that come with the claim of a job: those in its document, and others up to 8 MiB."""
+        outside = [step for step in job.steps or () if step.is_finished and step.stored]
+        loaded, size = [], 0
+        for step in outside:
+            size += step.size
+            if size > MOST_LOADED:
+                break
+            loaded.append(step.name)
+        stored = await self._store.results(job, loaded) if loaded else {}
+        return results(job.steps or (), stored)
+
+    async def result(self, job: Job, name: str) -> Any:
+        """Return the result of a finished step.
+
+        Raises:
+            NotFoundError: the job has no finished step of this name.
+        """
+        for step in job.steps or ():
+            if step.name == name and step.is_finished:
+                return await self._result(job, step)
+        raise NotFoundError("step", name)
+
+    async def _result(self, job: Job, step: Step) -> Any:
+        if not step.stored:
+            return step.result
+        found = await self._store.results(replace(job, steps=(step,)), [step.name])
+        if step.name not in found:
+            raise NotFoundError("step", step.name)
+        return found[step.name]
+
+    async def _stale(self, job: Job) -> StaleTokenError:
+        present = await self._jobs.lean(job.id)
+        return StaleTokenError(job.id, present.state)

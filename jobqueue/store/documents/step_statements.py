@@ -1,0 +1,159 @@
+"""Filters and updates of the steps of jobs, as named pure functions; ``now`` as in `statements`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from bson import ObjectId
+
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.step import INLINE_RESULTS, INLINE_STEPS, MOST_RESULTS, MOST_STEPS, StepKind
+from jobqueue.store.documents import statements
+from jobqueue.store.documents.sleep_statements import woken
+from jobqueue.store.mongo.tolerant import array
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import Now
+
+_STEPS: Final = array("$steps")
+_MILLISECONDS: Final = 1000
+
+
+def record(
+    token: str, name: str, entry: Document, now: Now, *, size: int, inline: bool, seconds: float
+) -> list[Document]:
+    """Keep the result of a step, unless the step has finished already or its result has no room.
+
+    Args:
+        token: of the claim.
+        name: of the step.
+        entry: the fields of the step besides those that are computed here.
+        now: as in `statements`.
+        size: bytes of the result.
+        inline: the result is in the entry.
+        seconds: how long the step ran.
+    """
+    allowed = [
+        {"$not": [_is_finished(_named(name))]},
+        {"$lt": [{"$size": _others(name)}, MOST_STEPS]},
+        {"$lte": [{"$add": [_bytes(_STEPS), size]}, MOST_RESULTS]},
+    ]
+    if inline:
+        allowed += [
+            {"$lt": [{"$size": _inline()}, INLINE_STEPS]},
+            {"$lte": [{"$add": [_bytes(_inline()), size]}, INLINE_RESULTS]},
+        ]
+    is_allowed = {"$and": allowed}
+    made = {
+        "name": {"$literal": name},
+        **{key: {"$literal": value} for key, value in entry.items()},
+        "startAt": {"$subtract": [now, int(seconds * _MILLISECONDS)]},
+        "endAt": now,
+        "attempt": "$attemptsMade",
+        "size": size,
+    }
+    finished = {
+        "$cond": [
+            {"$eq": ["$$this.token", {"$literal": token}]},
+            {
+                "$mergeObjects": [
+                    "$$this",
+                    {"steps": {"$concatArrays": [array("$$this.steps"), [{"$literal": name}]]}},
+                ]
+            },
+            "$$this",
+        ]
+    }
+    history = {"$map": {"input": array("$history"), "in": finished}}
+    changed = {
+        "steps": {"$cond": [is_allowed, _with(name, made), _STEPS]},
+        "history": {"$cond": [is_allowed, history, "$history"]},
+    }
+    return [{"$set": changed}, *statements.renew(now)]
+
+
+def begin_sleep(name: str, now: Now, *, seconds: float | None, until: datetime | None) -> list[Document]:
+    """Note when a sleep ends, unless that is noted already; finish a sleep whose time is over."""
+    due: Any = {"$literal": until} if until is not None else {"$add": [now, int((seconds or 0) * _MILLISECONDS)]}
+    made = {
+        "name": {"$literal": name},
+        "kind": StepKind.SLEEP.value,
+        "startAt": now,
+        "endAt": None,
+        "attempt": "$attemptsMade",
+        "tries": 1,
+        "size": 0,
+        "result": None,
+        "until": due,
+    }
+    has_room = {"$lt": [{"$size": _STEPS}, MOST_STEPS]}
+    known = {"$gt": [{"$size": _named(name)}, 0]}
+    steps = {"$cond": [{"$or": [known, {"$not": [has_room]}]}, _STEPS, {"$concatArrays": [_STEPS, [made]]}]}
+    return [{"$set": {"steps": steps}}, {"$set": {"steps": woken(now)}}, *statements.renew(now)]
+
+
+def failed(name: str, now: Now, *, tries: int, error: JobError, wait: float) -> list[Document]:
+    """Keep why a step failed, and how many seconds pass before its next try."""
+    made = {
+        "name": {"$literal": name},
+        "kind": StepKind.STEP.value,
+        "startAt": now,
+        "endAt": None,
+        "attempt": "$attemptsMade",
+        "tries": tries,
+        "size": 0,
+        "error": {"$literal": json_form.error(error)},
+        "until": {"$add": [now, int(wait * _MILLISECONDS)]},
+    }
+    has_room = {"$lt": [{"$size": _others(name)}, MOST_STEPS]}
+    is_open = {"$not": [_is_finished(_named(name))]}
+    return [
+        {"$set": {"steps": {"$cond": [{"$and": [is_open, has_room]}, _with(name, made), _STEPS]}}},
+        *statements.renew(now),
+    ]
+
+
+def before(name: str) -> Document:
+    """Project a job on the step of a name, and on what its steps take together."""
+    return {
+        "step": _named(name),
+        "steps": {"$size": _others(name)},
+        "bytes": _bytes(_STEPS),
+        "inlineSteps": {"$size": _inline()},
+        "inlineBytes": _bytes(_inline()),
+        "attemptsMade": 1,
+    }
+
+
+def outside(job_id: str, names: list[str]) -> Document:
+    """Match the results of a job that are kept outside of its document."""
+    return {"jobId": ObjectId(job_id), "name": {"$in": names}}
+
+
+def _named(name: str) -> Document:
+    return {"$filter": {"input": _STEPS, "cond": {"$eq": ["$$this.name", {"$literal": name}]}}}
+
+
+def _others(name: str) -> Document:
+    return {"$filter": {"input": _STEPS, "cond": {"$ne": ["$$this.name", {"$literal": name}]}}}
+
+
+def _with(name: str, made: Document) -> Document:
+    return {"$concatArrays": [_others(name), [made]]}
+
+
+def _is_finished(steps: Document) -> Document:
+    return {"$in": ["date", {"$map": {"input": steps, "in": {"$type": "$$this.endAt"}}}]}
+
+
+def _inline() -> Document:
+    is_inline = {"$and": [{"$ne": ["$$this.stored", True]}, {"$gt": ["$$this.size", 0]}]}
+    return {"$filter": {"input": _STEPS, "cond": is_inline}}
+
+
+def _bytes(steps: Document) -> Document:
+    return {"$sum": {"$map": {"input": steps, "in": {"$cond": [{"$isNumber": "$$this.size"}, "$$this.size", 0]}}}}

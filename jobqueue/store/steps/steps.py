@@ -1,0 +1,180 @@
+"""Keeping steps: small results in the document of their job, others in the collection `steps`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import bson
+from bson import ObjectId
+
+from jobqueue.domain.errors import InvalidInputError, TooLargeError
+from jobqueue.domain.jobs.step import (
+    INLINE_RESULT,
+    INLINE_RESULTS,
+    INLINE_STEPS,
+    MOST_RESULTS,
+    MOST_STEPS,
+    Step,
+    StepKind,
+)
+from jobqueue.store.documents import documents, statements, step_statements
+from jobqueue.store.mongo.database import guarded, new_id
+from jobqueue.store.mongo.driver import LENIENT, ReturnDocument
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.database import Database
+
+_ADVICE: Final = "split the work into jobs of their own"
+
+
+class StepStore:
+    """Writes steps of running jobs, each by one update that the claim of the job guards."""
+
+    def __init__(self, database: Database) -> None:
+        self._clock = database.clock
+        self._jobs = database.collection("jobs")
+        self.collection = database.collection("steps")
+
+    @guarded
+    async def record(
+        self, job: Job, token: str, name: str, result: Any, *, size: int, tries: int, seconds: float
+    ) -> tuple[Step, bool] | None:
+        """Keep the result of a step; the first result of a name wins.
+
+        Args:
+            job: that runs.
+            token: of its claim.
+            name: of the step.
+            result: as it can be stored.
+            size: bytes of the result.
+            tries: how often the step was run.
+            seconds: how long it ran.
+
+        Returns:
+            The step that is kept, and whether it was there before; ``None`` if the claim is lost.
+
+        Raises:
+            InvalidInputError: the job has too many steps.
+            TooLargeError: the results of all steps take too much together.
+        """
+        # As the next attempt reads it: a list for a tuple, a date in milliseconds.
+        result = bson.decode(bson.encode({"result": result}), LENIENT)["result"]
+        entry: Document = {"kind": StepKind.STEP.value, "tries": tries}
+        inline = size <= INLINE_RESULT
+        if inline:
+            before = await self._record(job, token, name, entry | {"result": result}, size, seconds, inline=True)
+            if before is None:
+                return None
+            known = self._known(before, size)
+            if known is not None:
+                return known, True
+            if before["inlineSteps"] < INLINE_STEPS and before["inlineBytes"] + size <= INLINE_RESULTS:
+                return Step(name=name, end_at=job.start_at, result=result, size=size), False
+        stored_id = new_id()
+        document = {"_id": ObjectId(stored_id), "jobId": ObjectId(job.id), "queue": job.queue, "run": job.run}
+        await self.collection.insert_one(document | {"name": name, "result": result})
+        outside = entry | {"stored": True, "storedId": ObjectId(stored_id)}
+        before = await self._record(job, token, name, outside, size, seconds, inline=False)
+        known = None if before is None else self._known(before, size)
+        if before is None or known is not None:
+            await self.collection.delete_one({"_id": ObjectId(stored_id)})
+            return None if known is None else (known, True)
+        return Step(name=name, end_at=job.start_at, result=result, size=size), False
+
+    @guarded
+    async def begin_sleep(
+        self, job: Job, token: str, name: str, *, seconds: float | None, until: datetime | None
+    ) -> Step | None:
+        """Return a sleep, noted with its end; a sleep that is known already keeps its end. ``None`` as in `record`.
+
+        Raises:
+            InvalidInputError: the job has too many steps.
+        """
+        update = step_statements.begin_sleep(name, self._clock.present, seconds=seconds, until=until)
+        step = await self._change(job, token, name, update)
+        if step is not None and step.name != name:
+            raise _too_many()
+        return step
+
+    @guarded
+    async def failed(self, job: Job, token: str, name: str, *, tries: int, error: JobError, wait: float) -> Step | None:
+        """Return a step that has failed and is to be tried again after ``wait`` seconds; ``None`` as in `record`."""
+        update = step_statements.failed(name, self._clock.present, tries=tries, error=error, wait=wait)
+        return await self._change(job, token, name, update)
+
+    @guarded
+    async def results(self, job: Job, names: Sequence[str]) -> dict[str, Any]:
+        """Return results that are kept outside of the document, by the name of the step."""
+        wanted = {ObjectId(step.stored_id): step.name for step in job.steps or () if step.name in set(names)}
+        cursor = self.collection.find({"_id": {"$in": list(wanted)}}, {"result": 1})
+        return {wanted[document["_id"]]: document["result"] async for document in cursor}
+
+    @guarded
+    async def of(self, job_id: str) -> tuple[Step, ...]:
+        """Return the steps of a job, without results."""
+        document = await self._jobs.find_one({"_id": ObjectId(job_id)}, {"steps": 1})
+        return documents.steps((document or {}).get("steps")) or ()
+
+    @guarded
+    async def keep_forgotten(self, job: Job, names: Collection[str] | None) -> None:
+        """Keep the entries of steps that a requeue is about to forget, under the run in which they finished."""
+        found = await self._jobs.find_one({"_id": ObjectId(job.id)}, {"steps": 1})
+        stored = (found or {}).get("steps")
+        entries = [entry for entry in stored if isinstance(entry, dict)] if isinstance(stored, list) else []
+        if names is not None:
+            entries = [entry for entry in entries if entry.get("name") in names]
+        if entries:
+            key = {"jobId": ObjectId(job.id), "run": job.run, "forgotten": {"$exists": True}}
+            await self.collection.update_one(key, {"$set": {"queue": job.queue, "forgotten": entries}}, upsert=True)
+
+    async def delete(self, job_ids: Collection[Any]) -> None:
+        """Delete what is kept outside of the documents of jobs; ids as ``ObjectId``."""
+        await self.collection.delete_many({"jobId": {"$in": list(job_ids)}})
+
+    async def _record(
+        self, job: Job, token: str, name: str, entry: Document, size: int, seconds: float, *, inline: bool
+    ) -> Document | None:
+        update = step_statements.record(
+            token, name, entry, self._clock.present, size=size, inline=inline, seconds=seconds
+        )
+        held = statements.held(job.id, job.queue, token)
+        before: Document | None = await self._jobs.find_one_and_update(
+            held, update, projection=step_statements.before(name), return_document=ReturnDocument.BEFORE
+        )
+        return before
+
+    async def _change(self, job: Job, token: str, name: str, update: list[Document]) -> Step | None:
+        held = statements.held(job.id, job.queue, token)
+        after = await self._jobs.find_one_and_update(
+            held, update, projection=step_statements.before(name), return_document=ReturnDocument.AFTER
+        )
+        if after is None:
+            return None
+        steps = documents.steps(after["step"])
+        return steps[0] if steps else Step(name="")
+
+    @staticmethod
+    def _known(before: Document, size: int) -> Step | None:
+        """Return the step that had finished before a result came; ``None`` if the result is kept or lacks room inside.
+
+        Raises:
+            InvalidInputError, TooLargeError: as `record`.
+        """
+        steps = documents.steps(before["step"])
+        if steps and steps[0].is_finished:
+            return steps[0]
+        if before["steps"] >= MOST_STEPS:
+            raise _too_many()
+        if before["bytes"] + size > MOST_RESULTS:
+            raise TooLargeError("the results of all steps", before["bytes"] + size, MOST_RESULTS)
+        return None
+
+
+def _too_many() -> InvalidInputError:
+    return InvalidInputError({"name": [f"a job has at most {MOST_STEPS:,} steps: {_ADVICE}"]})

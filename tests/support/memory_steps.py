@@ -1,0 +1,41 @@
+"""Steps that are kept in memory, for tests of processors."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from jobqueue.domain.jobs.step import Step, StepKind
+
+if TYPE_CHECKING:
+    from jobqueue.domain.jobs.attempt import JobError
+
+
+class MemorySteps:
+    """Keeps steps; sleeps never end."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, Any] = {}
+        self.entries: dict[str, Step] = {}
+
+    @property
+    def finished(self) -> tuple[str, ...]:
+        return tuple(self.results)
+
+    def entry(self, name: str) -> Step | None:
+        return self.entries.get(name)
+
+    async def result(self, name: str) -> Any:
+        return self.results[name]
+
+    async def record(self, name: str, result: Any, *, tries: int = 1, seconds: float = 0) -> Any:  # noqa: ARG002 - kept by the real ones
+        return self.results.setdefault(name, result)
+
+    async def begin_sleep(self, name: str, *, seconds: float | None, until: datetime | None) -> Step:
+        end = until or datetime.now(UTC) + timedelta(seconds=seconds or 0)
+        return self.entries.setdefault(name, Step(name=name, kind=StepKind.SLEEP, until=end))
+
+    async def failed(self, name: str, *, tries: int, error: JobError, wait: float) -> Step:
+        until = datetime.now(UTC) + timedelta(seconds=wait)
+        self.entries[name] = Step(name=name, tries=tries, error=error, until=until)
+        return self.entries[name]
