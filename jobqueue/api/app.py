@@ -14,6 +14,7 @@ from jobqueue.api.http.middleware import answer_expect, answer_problems, log_req
 from jobqueue.api.route_table import ROUTES
 from jobqueue.api.security.authentication import authenticate, refuse_foreign_pages
 from jobqueue.api.security.authorization import guarded
+from jobqueue.api.security.claimant import KNOWN_CLAIMS, known_claims
 from jobqueue.api.security.throttle import THROTTLE, Throttle
 from jobqueue.api.work.long_poll import LONG_POLL, LongPoll
 
@@ -38,6 +39,7 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
     app[ROUTE_TABLE] = ROUTES
     app[DESCRIPTION] = Description(ROUTES)
     app[LONG_POLL] = LongPoll(runtime)
+    app[KNOWN_CLAIMS] = known_claims()
     app[THROTTLE] = Throttle(time.monotonic)
     app[OPEN_TO_ALL] = runtime.settings.admin_token is None if open_to_all is None else open_to_all
     for route in ROUTES:

@@ -9,6 +9,7 @@ from jobqueue.api.insight import routes as insight
 from jobqueue.api.jobs import routes as jobs
 from jobqueue.api.queues import routes as queues
 from jobqueue.api.schedules import routes as schedules
+from jobqueue.api.steps import routes as steps
 from jobqueue.api.system import routes as system
 from jobqueue.api.work import routes as work
 from jobqueue.api.workflow import routes as workflow
@@ -21,6 +22,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *jobs.ROUTES,
     *bulk.ROUTES,
     *work.ROUTES,
+    *steps.ROUTES,
     *workflow.ROUTES,
     *queues.ROUTES,
     *schedules.ROUTES,

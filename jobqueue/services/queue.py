@@ -11,6 +11,7 @@ from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.attempt import LogLine
 from jobqueue.domain.jobs.checks import check_id, check_queue
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Job, NewJob
+from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
 from jobqueue.domain.search.query import JobQuery, Page
 from jobqueue.processors.callbacks.callback import CallbackProcessor
 from jobqueue.processors.callbacks.handlers import Handler, refuse_bare
@@ -196,7 +197,7 @@ class JobQueue:
         return await (await self.open()).jobs.whole(check_id(job_id))
 
     async def list(self, query: JobQuery | None = None) -> Page:
-        """Return a page of jobs, newest first by default."""
+        """Return a page of jobs, newest first by default; their steps lack the results."""
         return await (await self.open()).listing.page(query or JobQuery())
 
     async def logs(self, job_id: str, *, after: int = 0, limit: int = 1000) -> NumberedLines:
@@ -211,9 +212,20 @@ class JobQueue:
         """End an unfinished job."""
         return await (await self.open()).manager.kill(check_id(job_id), reason)
 
-    async def requeue(self, job_id: str, **changes: Any) -> Job:
-        """Start an ended or delayed job anew, possibly with other ``data``, ``attempts``, ``backoff``, ``priority``."""
-        return await (await self.open()).manager.requeue(check_id(job_id), changes)
+    async def requeue(self, job_id: str, *, from_step: FromStep = UNFORGOTTEN, **changes: Any) -> Job:
+        """Start an ended or delayed job anew, possibly with other ``data``, ``attempts``, ``backoff``, ``priority``.
+
+        Finished steps are kept, unless the job has succeeded or gets other ``data``.
+
+        Args:
+            job_id: of the job.
+            from_step: the name of the first step that runs again, with all that finished after it; ``None`` for all.
+            changes: new values.
+
+        Raises:
+            InvalidInputError: a change is not acceptable, or the job has no such step.
+        """
+        return await (await self.open()).manager.requeue(check_id(job_id), changes, from_step=from_step)
 
     async def patch(self, job_id: str, **changes: Any) -> Job:
         """Change fields of a job that is not processing."""

@@ -12,6 +12,7 @@ from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.security.caller import actor, caller, shown
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs.step import UNFORGOTTEN
 from jobqueue.domain.work.failure import FailureQuery, check_fingerprint
 from jobqueue.services.jobs.job_changes import requeue_changes
 
@@ -34,12 +35,14 @@ async def requeue(request: web.Request) -> web.Response:
     fingerprint = check_fingerprint(request.match_info["fingerprint"])
     body = await read_body(request, schemas.FailureRequeueSchema, optional=True)
     trial, dry_run = body.get("trial", False), body.get("dry_run", False)
+    from_step = body.get("from_step", UNFORGOTTEN)
     if trial and dry_run:
         raise InvalidInputError({"dryRun": ["cannot be given together with trial"]})
     runtime, scope = request.app[RUNTIME], caller(request).scope
     query = FailureQuery(fingerprint=fingerprint, queue=body.get("queue"))
     if trial:
-        job = await runtime.failures.try_one(query, content(body), by=actor(request), scope=scope)
+        by = actor(request)
+        job = await runtime.failures.try_one(query, content(body), from_step=from_step, by=by, scope=scope)
         return reply({"job": shown(request, job)})
     await runtime.failures.latest(query, scope=scope)
     new = NewOperation(
@@ -49,5 +52,6 @@ async def requeue(request: web.Request) -> web.Response:
         fingerprint=fingerprint,
         changes=requeue_changes(content(body)),
         scope=scope,
+        from_step=from_step,
     )
     return await begin(request, new, dry_run=dry_run)

@@ -13,6 +13,7 @@ from jobqueue.api.jobs.handlers import path_id
 from jobqueue.api.schemas.responses import BriefResponse
 from jobqueue.api.security.caller import actor, caller
 from jobqueue.domain.bulk.operation import Action, NewOperation
+from jobqueue.domain.jobs.step import UNFORGOTTEN
 from jobqueue.services.jobs.job_changes import REQUEUE_CHANGES, requeue_changes
 
 if TYPE_CHECKING:
@@ -91,5 +92,6 @@ async def _begin(request: web.Request, action: Action, schema: type[schemas.Many
         changes=requeue_changes(content(body)),
         reason=body.get("reason"),
         scope=caller(request).scope,
+        from_step=body.get("from_step", UNFORGOTTEN),
     )
     return await begin(request, new, dry_run=body.get("dry_run", False))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+from marshmallow import missing
 
 from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, Strict, page
 from jobqueue.api.schemas.queries import ChoiceText, IdText, LimitText, Query, StatesText, absent
-from jobqueue.api.schemas.requests import ContentSchema
+from jobqueue.api.schemas.requests import RequeueSchema
 from jobqueue.api.schemas.responses import BriefResponse, JobResponse
 from jobqueue.domain.bulk.operation import LONGEST_REASON, Action, Stage
 from jobqueue.domain.jobs.fingerprint import LENGTH
+from jobqueue.domain.jobs.step import as_json
 from jobqueue.domain.search.query import MOST_LISTED
 from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, FAILURES, MOST_GROUPS
 
@@ -65,7 +68,7 @@ class FailureResponse(Response):
 FailurePage: Final = page("FailurePage", FailureResponse)
 
 
-class FailureRequeueSchema(ContentSchema):
+class FailureRequeueSchema(RequeueSchema):
     """A requeue of a group of failures."""
 
     trial = fields.Flag()
@@ -81,7 +84,7 @@ class ManySchema(Strict):
     dry_run = fields.Flag()
 
 
-class ManyRequeueSchema(ContentSchema, ManySchema):
+class ManyRequeueSchema(RequeueSchema, ManySchema):
     """A requeue of jobs, and the fields that it changes."""
 
 
@@ -114,14 +117,27 @@ class RefusedResponse(Response):
     reason = fields.Text()
 
 
+class FirstStep(fields.Text):
+    """The first step that runs again; missing where the operation names none."""
+
+    def _serialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        return as_json(value).get("fromStep", missing)
+
+
 class OperationResponse(Response):
     """An operation and its progress."""
 
+    sparse = frozenset({"from_step"})
     id = fields.Text(spec=json_types.ID)
     action = fields.Text(attribute="new.action", spec={"enum": [action.value for action in Action]})
     filter = fields.Object(attribute="new.filter")
     fingerprint = fields.Text(attribute="new.fingerprint", allow_none=True)
     changes = fields.Object(attribute="new.changes")
+    from_step = FirstStep(
+        attribute="new.from_step",
+        allow_none=True,
+        spec={"description": "the first step that runs again; null for all"},
+    )
     reason = fields.Text(attribute="new.reason", allow_none=True)
     by = fields.Object()
     insert_at = fields.Moment()

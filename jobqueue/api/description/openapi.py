@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _PATHS: Final = {
     "id": json_types.ID,
     "parent": json_types.ID,
+    "step": json_types.STEP_NAME,
     "queue": json_types.QUEUE,
     "name": json_types.QUEUE,
     "fingerprint": FINGERPRINT,
@@ -69,6 +70,7 @@ _TITLES: Final = {
     503: "the database or the server cannot answer now",
 }
 _PARTS: Final = (NewJobSchema, MemberSchema, ProcessorSchema, LineSchema)
+_CLAIM: Final = "`Authorization: Claim TOKEN` with the token of a job's claim, for the routes of that job while it runs"
 _DESCRIPTION: Final = (
     "Durations are seconds, dates ISO 8601 in UTC. Lists are `items` and `next`, a cursor or null. "
     "Errors are `application/problem+json` (RFC 9457)."
@@ -110,6 +112,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         raise RuntimeError("apispec has not set up its plugin")
     plugin.converter.add_attribute_function(_described)  # type: ignore[no-untyped-call]  # apispec leaves it untyped
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
+    spec.components.security_scheme("claim", {"type": "http", "scheme": "claim", "description": _CLAIM})
     for schema in (*_PARTS, RelativeResponse, ProblemResponse):
         spec.components.schema(_name(schema), schema=schema)
     by_path: dict[str, dict[str, Any]] = {}
@@ -159,6 +162,9 @@ def _operation(route: Route) -> dict[str, Any]:
         made["security"] = []
     else:
         made["description"] = f"Needs the role `{route.role}`."
+    if route.has_claim:
+        made["description"] += " Takes the token of the job's claim in place of an API token."
+        made["security"] = [{"token": []}, {"claim": []}]
     if route.body is not None:
         content = {"schema": route.body.schema, "example": route.body.example}
         contents = dict.fromkeys(route.body.media_types, content)

@@ -18,6 +18,8 @@ OPEN_TO_ALL: Final = web.AppKey("open_to_all", bool)
 """True if requests without a token may do anything."""
 ROUTE_TABLE: Final = web.AppKey("route_table", tuple[Route, ...])
 CALLER: Final = web.RequestKey("caller", Caller)
+CLAIM_TOKEN: Final = web.RequestKey("claim_token", str)
+"""The token of a claim of the job in the path, which the request sends in place of an API token."""
 REMOTE: Final = web.RequestKey("remote", str)
 """The address of the client, behind trusted proxies."""
 QUERY: Final = web.RequestKey("query", dict[str, Any])

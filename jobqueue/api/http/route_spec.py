@@ -16,7 +16,8 @@ To add a route:
    * with conditions 400 and 412
 
    With ``has_etag`` the document also shows the headers of conditions, the ``ETag`` of replies, and 304; the handler
-   reads ``preconditions.preconditions``.
+   reads ``preconditions.preconditions``. With ``has_claim`` the route of a running job takes the token of its claim in
+   place of an API token; the handler reads the body with ``work.reports.read_report``.
 4. Describe the route in the table of ``docs/http-api.md``. A test compares both.
 """
 
@@ -82,6 +83,7 @@ class Route:
         errors: statuses that do not follow from the rest.
         headers: of the request.
         has_etag: the subject has an ``ETag``, so the conditions of RFC 9110 hold for it.
+        has_claim: the route accepts the token of the job's claim in place of an API token.
     """
 
     method: str
@@ -96,6 +98,7 @@ class Route:
     errors: tuple[int, ...] = ()
     headers: tuple[Header, ...] = ()
     has_etag: bool = False
+    has_claim: bool = False
 
     @property
     def refuses_conditions(self) -> bool:

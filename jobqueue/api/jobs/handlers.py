@@ -15,12 +15,13 @@ from jobqueue.api.jobs.idempotency_key import keyed_request
 from jobqueue.api.jobs.new_jobs import JobReader, new_job
 from jobqueue.api.jobs.schemas import BulkSchema, PatchSchema, WhyResponse
 from jobqueue.api.schemas.fields import load
-from jobqueue.api.schemas.requests import ContentSchema, KillSchema
+from jobqueue.api.schemas.requests import KillSchema, RequeueSchema
 from jobqueue.api.schemas.responses import BriefResponse
 from jobqueue.api.security.caller import actor, admitted, caller, check_made, shown
 from jobqueue.domain.errors import InvalidInputError, NotFoundError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.jobs.step import UNFORGOTTEN
 from jobqueue.services.jobs.job_tags import tag
 from jobqueue.services.jobs.producer import MOST_AT_ONCE
 
@@ -103,11 +104,12 @@ async def why(request: web.Request) -> web.Response:
 
 
 async def requeue(request: web.Request) -> web.Response:
-    """Requeue an ended or delayed job, possibly with other data, attempts, backoff or priority."""
+    """Requeue an ended or delayed job, possibly from a certain step, or with other data, attempts or priority."""
     job_id = path_id(request)
-    changes = await read_body(request, ContentSchema, optional=True)
-    manager, only = request.app[RUNTIME].manager, preconditions(request)
-    return _changed(request, await manager.requeue(job_id, changes, by=actor(request), only=only))
+    changes = await read_body(request, RequeueSchema, optional=True)
+    from_step = changes.pop("from_step", UNFORGOTTEN)
+    manager, by, only = request.app[RUNTIME].manager, actor(request), preconditions(request)
+    return _changed(request, await manager.requeue(job_id, changes, from_step=from_step, by=by, only=only))
 
 
 async def kill(request: web.Request) -> web.Response:

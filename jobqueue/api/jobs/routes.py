@@ -97,7 +97,7 @@ ROUTES: Final = (
         handlers.requeue,
         "admin",
         _CHANGED,
-        body=Body(requests.ContentSchema, {"attempts": 3}, optional=True),
+        body=Body(requests.RequeueSchema, {"attempts": 3, "fromStep": "reserve"}, optional=True),
         errors=(404, 409),
         has_etag=True,
     ),

@@ -7,7 +7,8 @@ from typing import Any, Final
 from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.jobs.checks import BOUNDS, LONGEST_KEY, LONGEST_TYPE, QUEUE_NAME
 from jobqueue.domain.jobs.job import MOST_CHILDREN, MOST_DEPENDENCIES, POLICIES
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.jobs.states import Outcome, State
+from jobqueue.domain.jobs.step import LONGEST_NAME
 from jobqueue.domain.limits import limits
 from jobqueue.domain.workflow.batch import MOST_MEMBERS
 
@@ -22,6 +23,8 @@ KEY: Final[Form] = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}
 REF: Final[Form] = {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$"}
 STATE: Final[Form] = {"type": "string", "enum": [state.value for state in State]}
 POLICY: Final[Form] = {"type": "string", "enum": list(POLICIES)}
+STEP_NAME: Final[Form] = {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME}
+OUTCOME: Final[Form] = {"type": "string", "enum": [outcome.value for outcome in Outcome]}
 CONTENT: Final[Form] = {"type": "object", "propertyNames": {"pattern": "^[^$\\x00]?[^\\x00]*$"}}
 META: Final[Form] = {"type": "object", "propertyNames": {"pattern": "^[^.$\\x00][^.\\x00]*$"}}
 COUNTS: Final[Form] = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}

@@ -15,6 +15,12 @@ class ContentSchema(Strict):
     backoff = fields.Anything(spec=json_types.BACKOFF)
 
 
+class RequeueSchema(ContentSchema):
+    """Fields of a requeue, and the first step that runs again; ``null`` for all steps."""
+
+    from_step = fields.Text(allow_none=True, spec=json_types.STEP_NAME)
+
+
 class NewJobSchema(ContentSchema):
     """A job to add."""
 

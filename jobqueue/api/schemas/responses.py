@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, Strict
+from jobqueue.domain.jobs.step import StepKind
 
 
 class LogLineResponse(Response):
@@ -23,10 +24,11 @@ class LogLineResponse(Response):
 class ErrorResponse(Response):
     """The reason of an attempt that did not succeed."""
 
-    sparse = frozenset({"trace"})
+    sparse = frozenset({"trace", "step"})
     kind = fields.Text()
     message = fields.Text()
     trace = fields.Text()
+    step = fields.Text()
 
 
 class ClaimResponse(Response):
@@ -39,18 +41,44 @@ class ClaimResponse(Response):
 class AttemptResponse(Response):
     """An entry of a job's history: a start, or a requeue by a person."""
 
-    sparse = frozenset({"late", "was", "operation"})
+    sparse = frozenset({"late", "was", "operation", "steps", "forgot"})
     attempt = fields.Whole()
     token = fields.Text(allow_none=True)
     worker = fields.Text(allow_none=True)
     start_at = fields.Moment(allow_none=True)
     end_at = fields.Moment(allow_none=True)
-    outcome = fields.Text(allow_none=True)
+    outcome = fields.Text(allow_none=True, spec=json_types.OUTCOME)
     error = fields.Inner(ErrorResponse, allow_none=True)
     code = fields.Whole(allow_none=True)
     late = fields.Object()
     was = fields.Object()
     operation = fields.Text(spec=json_types.ID)
+    steps = fields.Items(fields.Text(), spec={"description": "names of the steps that finished in it"})
+    forgot = fields.Items(fields.Text(), spec={"description": "names of the steps that run again after a requeue"})
+
+
+class StepResponse(Response):
+    """A step of a job. A step without ``endAt`` has not finished; lists of jobs leave the results out."""
+
+    sparse = frozenset({"result", "stored", "until", "error"})
+    name = fields.Text()
+    kind = fields.Text(spec={"enum": [kind.value for kind in StepKind]})
+    start_at = fields.Moment(allow_none=True)
+    end_at = fields.Moment(allow_none=True)
+    attempt = fields.Whole()
+    tries = fields.Whole()
+    result = fields.Anything(allow_none=True, spec={})
+    stored = fields.Flag(spec={"description": "the result is kept elsewhere: `GET /v1/jobs/{id}/steps/{name}` has it"})
+    until = fields.Moment(spec={"description": "the end of a sleep, or of the wait before the next try"})
+    error = fields.Inner(ErrorResponse)
+
+
+class WaitResponse(Response):
+    """The reason why a suspended job waits."""
+
+    sparse = frozenset({"until"})
+    names = fields.Items(fields.Text(), spec={"description": "of the steps for which it waits"})
+    until = fields.Moment()
 
 
 class ParentResponse(Response):
@@ -72,7 +100,9 @@ class ParentResponse(Response):
 class JobResponse(Response):
     """A job."""
 
-    sparse = frozenset({"dependency_policy", "ref", "callback_of", "parents", "schedule", "scheduled_at", "crashes"})
+    sparse = frozenset(
+        {"dependency_policy", "ref", "callback_of", "parents", "schedule", "scheduled_at", "crashes", "steps", "wait"}
+    )
     id = fields.Text(spec=json_types.ID)
     queue = fields.Text()
     type = fields.Text()
@@ -112,6 +142,8 @@ class JobResponse(Response):
     schedule = fields.Text()
     scheduled_at = fields.Moment()
     crashes = fields.Whole()
+    steps = fields.Items(fields.Inner(StepResponse))
+    wait = fields.Inner(WaitResponse)
 
 
 class BriefResponse(Response):

@@ -11,8 +11,9 @@ from aiohttp import hdrs, web
 from jobqueue.api.http.keys import CALLER, OPEN_TO_ALL, REMOTE, ROUTE_TABLE, RUNTIME
 from jobqueue.api.http.problems import ProblemError
 from jobqueue.api.security import hosts
-from jobqueue.api.security.throttle import THROTTLE
-from jobqueue.api.security.token_watch import bearer, unauthorized
+from jobqueue.api.security.claimant import SCHEME, claimant
+from jobqueue.api.security.throttle import THROTTLE, too_many_attempts
+from jobqueue.api.security.token_watch import bearer, credentials, unauthorized
 from jobqueue.domain.access.access import NOBODY, Caller
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _STRANGER: Final = Caller(name="stranger", roles=frozenset())
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Find the caller; a token counts also where none is needed.
 
+    The routes of one running job take the token of its claim in place of an API token, as `claimant` says.
     On an open server a request without a token must name the server by one of its own names.
 
     Raises:
@@ -65,6 +67,8 @@ async def refuse_foreign_pages(request: web.Request, handler: Handler) -> web.St
 
 
 async def _caller(request: web.Request) -> Caller:
+    if credentials(request, SCHEME):
+        return await claimant(request)
     text = bearer(request)
     runtime, throttle, address = request.app[RUNTIME], request.app[THROTTLE], request[REMOTE]
     if text:
@@ -79,8 +83,7 @@ async def _caller(request: web.Request) -> Caller:
                 return caller
         if wait:
             # An unchecked token counts as no attempt: else one address could use up the bucket of all addresses.
-            detail = "too many invalid tokens came from this address; try again later"
-            raise ProblemError(429, "too-many-attempts", "Too many failed attempts", detail, {"Retry-After": str(wait)})
+            raise too_many_attempts(wait)
         throttle.failed(address)
     raise unauthorized()
 

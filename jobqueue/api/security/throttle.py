@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from jobqueue.api.http.problems import ProblemError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -42,6 +44,12 @@ class _Bucket:
     def _fill(self, now: float) -> None:
         self.level = min(self.size, self.level + max(0.0, now - self.at) * self.per_second)
         self.at = now
+
+
+def too_many_attempts(wait: int) -> ProblemError:
+    """Return the reply to an address that may try no token for some seconds."""
+    detail = "too many invalid tokens came from this address; try again later"
+    return ProblemError(429, "too-many-attempts", "Too many failed attempts", detail, {"Retry-After": str(wait)})
 
 
 class Throttle:

@@ -96,10 +96,15 @@ async def _watch(watch: TokenWatch, limit: asyncio.Timeout | None, count: Callab
 
 
 def bearer(request: web.Request) -> str:
-    """Return the token of a request; empty if it has none, or several."""
+    """Return the API token of a request; empty if it has none, or several."""
+    return credentials(request, "bearer")
+
+
+def credentials(request: web.Request, scheme: str) -> str:
+    """Return the token that a request sends under a scheme of ``Authorization``; empty if it has none, or several."""
     headers = request.headers.getall(hdrs.AUTHORIZATION, [])
-    scheme, _, token = (headers[0] if len(headers) == 1 else "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    name, _, token = (headers[0] if len(headers) == 1 else "").partition(" ")
+    return token.strip() if name.lower() == scheme else ""
 
 
 async def confirm(request: web.Request) -> None:

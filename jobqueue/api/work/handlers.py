@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from jobqueue.api.http.json_body import read_body, read_object
+from jobqueue.api.http.json_body import read_object
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import RUNTIME
 from jobqueue.api.http.problems import ProblemError
@@ -17,11 +17,12 @@ from jobqueue.api.schemas.queries import LONGEST_WAIT
 from jobqueue.api.security.token_watch import watched
 from jobqueue.api.work import schemas
 from jobqueue.api.work.long_poll import LONG_POLL, ClaimRequest, TooManyPollsError
-from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems, StaleTokenError
+from jobqueue.api.work.reports import read_report, settled
+from jobqueue.domain.errors import InvalidInputError, Problems, StaleTokenError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import LONGEST_TRACE, JobError
 from jobqueue.domain.jobs.checks import check_number, check_type, gather
-from jobqueue.domain.jobs.states import Outcome, State
+from jobqueue.domain.jobs.states import Outcome
 from jobqueue.domain.text import cut_middle
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success
 
@@ -55,7 +56,7 @@ async def claim(request: web.Request) -> web.StreamResponse:
 async def heartbeat(request: web.Request) -> web.Response:
     """Renew a lease, with progress and log lines; the reply says if a person killed the job."""
     job_id = path_id(request)
-    body = await read_body(request, schemas.HeartbeatSchema)
+    body = await read_report(request, schemas.HeartbeatSchema)
     token, progress, lines = body["token"], body.get("progress"), body.get("logs", [])
     _check_heartbeat(progress, lines)
     runtime = request.app[RUNTIME]
@@ -72,14 +73,14 @@ async def heartbeat(request: web.Request) -> web.Response:
 async def succeed(request: web.Request) -> web.Response:
     """End a job with a result."""
     job_id = path_id(request)
-    body = await read_body(request, schemas.SucceedSchema)
+    body = await read_report(request, schemas.SucceedSchema)
     return await _settle(request, job_id, body["token"], Success(result=body.get("result")))
 
 
 async def fail(request: web.Request) -> web.Response:
     """Report a failed attempt."""
     job_id = path_id(request)
-    body = await read_body(request, schemas.FailSchema)
+    body = await read_report(request, schemas.FailSchema)
     trace = body.get("trace")
     # The end of a long traceback names the place of the error.
     kept = None if trace is None else cut_middle(trace, LONGEST_TRACE)
@@ -90,14 +91,14 @@ async def fail(request: web.Request) -> web.Response:
 async def die(request: web.Request) -> web.Response:
     """End a job that can never succeed."""
     job_id = path_id(request)
-    body = await read_body(request, schemas.DieSchema)
+    body = await read_report(request, schemas.DieSchema)
     return await _settle(request, job_id, body["token"], Death(error=JobError(kind="die", message=body["reason"])))
 
 
 async def retry(request: web.Request) -> web.Response:
     """Run a job again, uncounted, after ``delay`` seconds, and after 1 second at the earliest."""
     job_id = path_id(request)
-    body = await read_body(request, schemas.RetrySchema)
+    body = await read_report(request, schemas.RetrySchema)
     delay, reason = body.get("delay"), body.get("reason")
     if delay is not None:
         check_number("delay", delay)
@@ -108,19 +109,13 @@ async def retry(request: web.Request) -> web.Response:
 async def _settle(request: web.Request, job_id: str, token: str, verdict: Verdict) -> web.Response:
     runtime = request.app[RUNTIME]
     await runtime.work.settle(await runtime.jobs.lean(job_id), token, verdict)
-    settled: Any
-    try:
-        settled = await runtime.jobs.lean(job_id)
-    except NotFoundError:
-        # Only a job with onSuccessDelete can be gone by now.
-        settled = {"id": job_id, "state": State.SUCCESS, "delay_til": None}
-    return reply(schemas.SettledResponse.of(settled))
+    return await settled(request, job_id)
 
 
 async def _hand_over(request: web.Request, claimed: ClaimedJob) -> web.StreamResponse:
     """Send a claimed job, or give it back if the connection is gone."""
     try:
-        response = reply({"job": json_form.job(claimed.job), "token": claimed.token})
+        response = reply({"job": json_form.handed(claimed.job, claimed.results), "token": claimed.token})
         try:
             await response.prepare(request)
             await response.write_eof()

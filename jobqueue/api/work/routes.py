@@ -19,21 +19,14 @@ _GONE: Final = (404, 409)
 _SETTLED: Final = ok(schemas.SettledResponse, "what became of the job")
 
 _route: Final = partial(Route, tag="work")
+_report: Final = partial(_route, "POST", role="work", errors=_GONE, has_claim=True)
 
 ROUTES: Final = (
-    _route(
-        "POST",
-        "/v1/jobs/{id}/heartbeat",
-        handlers.heartbeat,
-        "work",
-        ok(schemas.BeatResponse),
-        body=_BEAT,
-        errors=_GONE,
-    ),
-    _route("POST", "/v1/jobs/{id}/succeed", handlers.succeed, "work", _SETTLED, body=_SUCCEED, errors=_GONE),
-    _route("POST", "/v1/jobs/{id}/fail", handlers.fail, "work", _SETTLED, body=_FAIL, errors=_GONE),
-    _route("POST", "/v1/jobs/{id}/die", handlers.die, "work", _SETTLED, body=_DIE, errors=_GONE),
-    _route("POST", "/v1/jobs/{id}/retry", handlers.retry, "work", _SETTLED, body=_RETRY, errors=_GONE),
+    _report("/v1/jobs/{id}/heartbeat", handlers.heartbeat, replies=ok(schemas.BeatResponse), body=_BEAT),
+    _report("/v1/jobs/{id}/succeed", handlers.succeed, replies=_SETTLED, body=_SUCCEED),
+    _report("/v1/jobs/{id}/fail", handlers.fail, replies=_SETTLED, body=_FAIL),
+    _report("/v1/jobs/{id}/die", handlers.die, replies=_SETTLED, body=_DIE),
+    _report("/v1/jobs/{id}/retry", handlers.retry, replies=_SETTLED, body=_RETRY),
     _route(
         "POST",
         "/v1/queues/{queue}/claim",
@@ -42,5 +35,13 @@ ROUTES: Final = (
         {200: Reply(schemas.ClaimedResponse, "a job to be run now"), 204: Reply(text="there is none")},
         body=Body(schemas.ClaimSchema, {"worker": "w1", "types": ["thumbnail"]}),
     ),
-    _route("GET", "/v1/jobs/{id}/parents/{parent}", jobs.parent, "work", ok(responses.ParentResponse), errors=(404,)),
+    _route(
+        "GET",
+        "/v1/jobs/{id}/parents/{parent}",
+        jobs.parent,
+        "work",
+        ok(responses.ParentResponse),
+        errors=_GONE,
+        has_claim=True,
+    ),
 )

@@ -49,9 +49,9 @@ class ClaimSchema(Strict):
 
 
 class TokenSchema(Strict):
-    """The token of the claim, which every report of a worker has."""
+    """The token of the claim, which every report of a worker has; ``Authorization: Claim`` may have it instead."""
 
-    token = fields.Text(required=True)
+    token = fields.Text(spec={"description": "of the claim; left out only under `Authorization: Claim TOKEN`"})
 
 
 class HeartbeatSchema(TokenSchema):
@@ -86,10 +86,22 @@ class RetrySchema(TokenSchema):
     delay = fields.Number(allow_none=True, spec=json_types.bounds("delay"))
 
 
+class ClaimedJobResponse(JobResponse):
+    """A job for its worker, with the results of finished steps by name."""
+
+    sparse = (JobResponse.sparse - {"steps"}) | {"omitted_steps"}
+    steps = fields.Object(  # type: ignore[assignment]  # a worker gets a map of results where others get a list
+        spec={"description": "results by the name of the step"}
+    )
+    omitted_steps = fields.Items(
+        fields.Text(), spec={"description": "finished steps for whose results there is no room in `steps`"}
+    )
+
+
 class ClaimedResponse(Response):
     """A claimed job, and the token for its reports."""
 
-    job = fields.Inner(JobResponse)
+    job = fields.Inner(ClaimedJobResponse)
     token = fields.Text()
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _WINDOWS: Final = ("5m", "1h", "24h", "7d")
 _WATCH_SECONDS: Final = 2.0
 _FIGURES: Final = ("added", "started", "succeeded", "failed", "killed")
-_ATTEMPTS: Final = ("fail", "retry", "hanging", "timeout", "crash")
+_ATTEMPTS: Final = ("fail", "retry", "suspend", "hanging", "timeout", "crash")
 _HEADINGS: Final = [*(name.upper() for name in (*_FIGURES, *_ATTEMPTS)), "WAIT 50/90/99 %", "RUN 50/90/99 %"]
 
 

@@ -12,6 +12,7 @@ from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.jobs.states import FINAL, UNFINISHED, WAITING, State
+from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep, as_json, check_name
 from jobqueue.domain.search.filters import compile_filter
 from jobqueue.domain.work.failure import FAILURES
 
@@ -62,6 +63,7 @@ class NewOperation:
         changes: fields of the job that a requeue replaces, as in its document.
         reason: the reason of a kill.
         scope: the jobs that the author can see.
+        from_step: the first step that runs again after a requeue, as in `step.to_forget`.
     """
 
     action: Action
@@ -72,6 +74,7 @@ class NewOperation:
     changes: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
     scope: Scope = EVERYTHING
+    from_step: FromStep = UNFORGOTTEN
 
     def check(self) -> None:
         """Check a new operation; a stored operation is not checked again.
@@ -87,7 +90,11 @@ class NewOperation:
         if self.filter and self.all:
             problems["all"] = ["is said together with a filter: leave one of them out"]
         if self.action is not Action.REQUEUE:
-            problems |= {name: [f"cannot be given to {self.action}"] for name in self.changes}
+            problems |= {
+                name: [f"cannot be given to {self.action}"] for name in (*self.changes, *as_json(self.from_step))
+            }
+        elif isinstance(self.from_step, str):
+            gather(problems, check_name, self.from_step, "fromStep")
         if self.reason is not None and self.action is not Action.KILL:
             problems["reason"] = [f"cannot be given to {self.action}"]
         elif self.reason is not None and not 1 <= len(self.reason) <= LONGEST_REASON:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 INTERNAL: Final = frozenset(
     {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
-    | {"waits_for", "has_dependents", "ready_at", "beside", "retries", "size", "stored_id"}
+    | {"waits_for", "has_dependents", "ready_at", "beside", "retries", "size", "stored_id", "has_result"}
 )
 _SPARSE: Final = {
     "late",
@@ -122,6 +122,17 @@ def error(reason: JobError) -> dict[str, Any]:
     }
 
 
+def handed(claimed: Job, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a claimed job as JSON for its worker: in place of its steps, the results of the finished ones by name.
+
+    Args:
+        claimed: the job.
+        results: of finished steps; ``omittedSteps`` names finished steps whose results are not among them.
+    """
+    omitted = [step.name for step in claimed.steps or () if step.is_finished and step.name not in results]
+    return job(claimed) | {"steps": value(dict(results))} | ({"omittedSteps": omitted} if omitted else {})
+
+
 def children(jobs: Children) -> Any:
     """Return child jobs as JSON: one, a list, or ``None``."""
     return _convert(jobs)
@@ -136,8 +147,10 @@ def _plain(thing: Any) -> Any:
             if (inner := _convert(getattr(thing, attribute))) is not None
         }
     left_out: tuple[str, ...] = LEFT_OUT if isinstance(thing, PartialJob) else ()
-    if isinstance(thing, Step) and thing.stored:
-        left_out = ("result",)
+    if isinstance(thing, Step):
+        left_out = tuple(
+            name for name, is_shown in (("result", thing.has_result), ("error", thing.error)) if not is_shown
+        )
     return {
         name: _convert(getattr(thing, attribute))
         for attribute, name in _NAMES.get(kind, _NAMES[Job])

@@ -54,6 +54,7 @@ class Step:
         error: of the last try that failed.
         size: bytes of the result.
         stored_id: the id of the result that is kept outside of the document.
+        has_result: False where ``result`` says nothing: the step has none yet, or its result was not read.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Step:
     error: JobError | None = None
     size: int = 0
     stored_id: str | None = None
+    has_result: bool = True
 
     @property
     def is_finished(self) -> bool:
@@ -114,7 +116,12 @@ UNFORGOTTEN: Final = _Unforgotten()
 FromStep = str | None | _Unforgotten
 
 
-def to_forget(steps: Iterable[Step], first: FromStep, *, is_over: bool) -> set[str] | None:
+def as_json(first: FromStep) -> dict[str, str | None]:
+    """Return the first step that runs again as ``fromStep`` of a JSON object; an empty object if none is named."""
+    return {} if isinstance(first, _Unforgotten) else {"fromStep": first}
+
+
+def to_forget(steps: Iterable[Step], first: FromStep, *, is_over: bool, failed: str | None = None) -> set[str] | None:
     """Return the names of the steps that run again after a requeue; ``None`` for all.
 
     Args:
@@ -122,6 +129,7 @@ def to_forget(steps: Iterable[Step], first: FromStep, *, is_over: bool) -> set[s
         first: the first step that runs again, with all that finished after it; ``None`` for all steps; `UNFORGOTTEN`
             for those that have not finished, or for all if the work is over.
         is_over: the job has succeeded, or is given other data.
+        failed: the name of the step that has failed; it may have left nothing that could be forgotten.
 
     Raises:
         InvalidInputError: the job has no step of this name.
@@ -131,6 +139,8 @@ def to_forget(steps: Iterable[Step], first: FromStep, *, is_over: bool) -> set[s
     if first is None:
         return None
     known = {step.name: step for step in steps}
+    if first not in known and first == failed:
+        return set()
     if first not in known:
         raise InvalidInputError({"fromStep": [f"the job has no step {first!r}"]})
     end_at = known[first].end_at

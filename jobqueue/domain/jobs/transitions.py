@@ -69,7 +69,7 @@ class Transition:
         retries: the number of uncounted runs in a row, this run included; 0 ends the row.
         run: the number of requeues that the job must have; ``None`` where the claim decides.
         operation: the id of the operation that makes the transition, once; the job keeps a note of it.
-        due: the date at which the job is due, in place of a delay.
+        due: the date at which the job is due, and not before the delay is over.
         wait: names of the steps for which the job waits.
     """
 
@@ -209,6 +209,8 @@ def suspend(
     A job that waits again and again, each run begun within ten seconds of the one before and without a newly finished
     step, fails as in `retry`.
 
+    The job is back after a second at the earliest, unless a step has finished or is to finish with the wait.
+
     Args:
         job: with its steps as they are now.
         token: of the claim.
@@ -227,7 +229,7 @@ def suspend(
         token=token,
         target=State.PENDING if at_once else State.DELAYED,
         outcome=Outcome.SUSPEND,
-        delay=None if at_once or until is not None else _pause(delay, progressed=progressed),
+        delay=None if at_once else _pause(delay, progressed=progressed or (until is not None and bool(names))),
         due=until,
         code=code,
         refund=True,

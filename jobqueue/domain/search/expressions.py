@@ -199,7 +199,8 @@ def readable(node: Node, name: object, *, whole: bool = False) -> tuple[str, boo
     path, _ = node.names.kind(name, node.at)
     made = path.partition(".")[0] in node.names.made
     if not made and path in SECRET and not whole:
-        raise node.error(f"cannot be read as a whole: name a field below it, such as {path}.worker")
+        below = "name" if path == "steps" else "worker"
+        raise node.error(f"cannot be read as a whole: name a field below it, such as {path}.{below}")
     return path, not made
 
 

@@ -215,7 +215,7 @@ def _unwind(node: Node) -> Step:
     path, keep = fields["path"], fields.get("preserveNullAndEmptyArrays", False)
     if not isinstance(path, str) or not path.startswith("$") or not isinstance(keep, bool):
         raise node.error('takes a path such as "$meta.tags", and true or false')
-    place, _ = readable(node, path[1:], whole=path == "$history")
+    place, _ = readable(node, path[1:], whole=path in {"$history", "$steps"})
     names, index = replace(node.names, stored=False), fields.get("includeArrayIndex")
     if index is not None:
         if made_name(node, index) in SHOWN | {"_id"} | names.made:

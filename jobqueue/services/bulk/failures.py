@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.errors import NotFoundError, WrongStateError
+from jobqueue.domain.jobs.step import UNFORGOTTEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.step import FromStep
     from jobqueue.domain.work.failure import FailureGroup, FailureQuery
     from jobqueue.services.jobs.manage import JobManager
     from jobqueue.store.bulk.failures import FailureStore
@@ -50,23 +52,29 @@ class Failures:
         return job
 
     async def try_one(
-        self, query: FailureQuery, changes: Mapping[str, Any] | None = None, *, by: Actor, scope: Scope = EVERYTHING
+        self,
+        query: FailureQuery,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        from_step: FromStep = UNFORGOTTEN,
+        by: Actor,
+        scope: Scope = EVERYTHING,
     ) -> Job:
         """Restart one of the latest jobs of a group; concurrent calls restart different jobs.
 
         Raises:
             NotFoundError: no job of the group is left in the scope.
-            InvalidInputError: a change is not acceptable.
+            InvalidInputError: a change is not acceptable, or the job has no such step.
             KeyConflictError: another unfinished job has taken its key.
         """
         for _ in range(_TRIES):
             job = await self.latest(query, scope=scope)
             try:
-                return await self._manager.requeue(job.id, changes, by=by)
+                return await self._manager.requeue(job.id, changes, from_step=from_step, by=by)
             except (NotFoundError, WrongStateError):
                 # Another call was faster.
                 continue
-        return await self._manager.requeue(job.id, changes, by=by)
+        return await self._manager.requeue(job.id, changes, from_step=from_step, by=by)
 
     async def run_once(self) -> float | None:
         """Give fingerprints to some new failures; return 0 seconds if there may be more."""

@@ -171,7 +171,8 @@ class Operations:
         try:
             match operation.new.action:
                 case Action.REQUEUE:
-                    await self.manager.restart(job, operation.new.changes, operation=operation.id)
+                    new = operation.new
+                    await self.manager.restart(job, new.changes, operation=operation.id, from_step=new.from_step)
                 case Action.KILL:
                     await self.manager.kill(job.id, operation.reason, operation=operation.id)
                 case Action.DELETE:

@@ -11,6 +11,7 @@ from jobqueue.domain.errors import EditionChangedError, WrongStateError
 from jobqueue.domain.jobs import json_form, states, transitions
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.states import State
+from jobqueue.domain.jobs.step import UNFORGOTTEN, as_json
 from jobqueue.domain.jobs.transitions import DEPENDENCY
 from jobqueue.services.jobs.job_changes import PATCHABLE, checked, requeue_changes
 from jobqueue.services.jobs.job_tags import tag
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.step import FromStep
     from jobqueue.services.insight.audit import Audit, ObservedChange
     from jobqueue.services.outbox.outbox import Outboxes
     from jobqueue.services.signals.config import QueueConfigs
@@ -145,6 +147,7 @@ class JobManager:
         job_id: str,
         changes: Mapping[str, Any] | None = None,
         *,
+        from_step: FromStep = UNFORGOTTEN,
         by: Actor | None = None,
         only: Preconditions = NONE,
     ) -> Job:
@@ -153,6 +156,7 @@ class JobManager:
         Args:
             job_id: of the job.
             changes: other values of `REQUEUE_CHANGES`.
+            from_step: as in `step.to_forget`.
             by: for the audit.
             only: conditions on its `job_tags.tag`.
 
@@ -161,7 +165,7 @@ class JobManager:
             ChangedMeanwhileError: a condition does not hold.
             WrongStateError: the job is pending or processing.
             KeyConflictError: another unfinished job has taken its key.
-            InvalidInputError: a change is not acceptable.
+            InvalidInputError: a change is not acceptable, or the job has no such step.
         """
         names = ["state", "attemptsMade", *map(json_form.camel, changes or ())]
         async with self._noting(job_id, "requeue", by, names) as note:
@@ -171,10 +175,10 @@ class JobManager:
                 job, same = await self._settled(job_id), None
                 if not only.is_empty:
                     job, same = await self._seen(job_id, only)
-                return await self.restart(job, fields, same=same)
+                return await self.restart(job, fields, same=same, from_step=from_step)
 
             requeued = await _while_unchanged(restart, only)
-            note.after = _part(requeued, names)
+            note.after = _part(requeued, names) | as_json(from_step)
             return requeued
 
     async def restart(
@@ -184,6 +188,7 @@ class JobManager:
         *,
         operation: str | None = None,
         same: Mapping[str, Any] | None = None,
+        from_step: FromStep = UNFORGOTTEN,
     ) -> Job:
         """Start a job anew, unless it has changed since it was read.
 
@@ -193,9 +198,11 @@ class JobManager:
             operation: the id of the operation that restarts the job. A job that was killed because of another job
                 waits for that job again.
             same: a filter that the document must still match.
+            from_step: as in `step.to_forget`.
 
         Raises:
             ChangedMeanwhileError: the document does not match any more.
+            InvalidInputError: the job has no such step.
             NotFoundError, WrongStateError, KeyConflictError: as `requeue`. A job of an operation also raises
                 `WrongStateError` while a job that it depends on is failed or killed.
         """
@@ -211,9 +218,8 @@ class JobManager:
                 raise WrongStateError(job.id, job.state, "requeued before what it depends on")
             waits_for = await self._dependencies.awaited(job)
         group = await self._group(job, changes)
-        requeued = await self._requeues.requeue(
-            job, dict(changes), operation=operation, group=group, waits_for=waits_for, same=same
-        )
+        how: dict[str, Any] = {"waits_for": waits_for, "same": same, "from_step": from_step}
+        requeued = await self._requeues.requeue(job, dict(changes), operation=operation, group=group, **how)
         self._notifier.tell(Wakeup(kind="ready", queue=job.queue, job_id=job.id))
         if requeued.outbox:
             await self._outboxes.cascade(requeued.id)

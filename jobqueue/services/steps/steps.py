@@ -116,13 +116,21 @@ class Steps:
                 return await self._result(job, step)
         raise NotFoundError("step", name)
 
+    async def finished(self, job_id: str, name: str) -> Step:
+        """Return a finished step of any job with its result.
+
+        Raises:
+            NotFoundError: there is no such job, or no such step of it.
+        """
+        return await self._store.finished(job_id, name)
+
     async def _result(self, job: Job, step: Step) -> Any:
         if not step.stored:
             return step.result
-        found = await self._store.results(replace(job, steps=(step,)), [step.name])
-        if step.name not in found:
+        results_by_name = await self._store.results(replace(job, steps=(step,)), [step.name])
+        if step.name not in results_by_name:
             raise NotFoundError("step", step.name)
-        return found[step.name]
+        return results_by_name[step.name]
 
     async def _stale(self, job: Job) -> StaleTokenError:
         present = await self._jobs.lean(job.id)

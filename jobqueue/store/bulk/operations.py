@@ -13,6 +13,7 @@ from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.bulk.operation import Action, NewOperation, Operation, Stage, Tally
 from jobqueue.domain.errors import ConflictError, NotFoundError
 from jobqueue.domain.insight.audit import Actor, AuditNote
+from jobqueue.domain.jobs.step import UNFORGOTTEN, as_json
 from jobqueue.store.bulk import operation_statements, selection
 from jobqueue.store.documents import documents, queue_statements, statements
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
@@ -37,6 +38,8 @@ SELECT_SECONDS: Final = 2.0
 WINDOW: Final = 20_000
 _EVIDENCE: Final = {"state": 1, statements.OPERATIONS: 1, "history.operation": 1}
 _NEWEST: Final = [("_id", -1)]
+_NOTED: Final[tuple[str, ...]] = ("filter", "fingerprint", "all", "changes", "fromStep", "reason", "matched")
+"""The fields of an operation that its entry in the audit has."""
 
 
 class OperationStore:
@@ -56,7 +59,7 @@ class OperationStore:
         matched, is_exact = await self.count(new, began)
         operation_id = await self._database.clock.new_id()
         document = {"_id": operation_id, **_document(new, began, matched, is_exact=is_exact)}
-        noted = {name: document[name] for name in ("filter", "fingerprint", "all", "changes", "reason", "matched")}
+        noted = {name: document[name] for name in _NOTED if name in document}
         note = AuditNote(action=new.action.value, by=new.by, before=None, after=noted)
         entry = await entry_of(self._database.clock, ("operation", str(operation_id)), note)
         await self.collection.insert_one({**document, FIELD: [entry]})
@@ -72,7 +75,7 @@ class OperationStore:
         async def read() -> list[Job]:
             samples: list[Job] = []
             for search in _everything(new, began):
-                cursor = self._find(new, search, {"logs": 0, "result": 0, "data": 0}).limit(most)
+                cursor = self._find(new, search, {"logs": 0, "result": 0, "data": 0, "steps": 0}).limit(most)
                 samples += [documents.job(document) async for document in cursor]
             return samples[:most]
 
@@ -190,7 +193,7 @@ class OperationStore:
     @guarded
     async def job_of(self, operation: Operation, job_id: str) -> Job | None:
         """Return a chosen job if it still is one of the operation; only its id unless it is to be requeued."""
-        shown = {"logs": 0} if operation.new.action is Action.REQUEUE else {"_id": 1}
+        shown = {"logs": 0, "steps.result": 0} if operation.new.action is Action.REQUEUE else {"_id": 1}
         document = await self._jobs.find_one(selection.chosen(operation, job_id), shown)
         return None if document is None else documents.job(document)
 
@@ -269,6 +272,7 @@ def _document(new: NewOperation, began: datetime, matched: int | None, *, is_exa
         "fingerprint": new.fingerprint,
         "all": new.all,
         "changes": dict(new.changes),
+        **as_json(new.from_step),
         "reason": new.reason,
         "by": new.by.wire(),
         "scope": _scope(new.scope),
@@ -317,6 +321,7 @@ def _operation(document: Document) -> Operation:
         fingerprint=document["fingerprint"],
         all=document["all"],
         changes=document["changes"],
+        from_step=document.get("fromStep", UNFORGOTTEN),
         reason=document["reason"],
         scope=Scope(queues=tuple(scope["queues"]), meta=tuple((path, value) for path, value in scope["meta"])),
     )

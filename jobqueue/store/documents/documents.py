@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Tick = tuple[str, datetime]
 """The name of a schedule, and the date of one of its jobs."""
-LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0}
+LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0, "steps.result": 0}
 """A projection that leaves out the fields that can be large."""
 CHILD_FIELDS: Final = ("onComplete", "onSuccess", "onFailure")
 """The fields of child jobs and of the callbacks of a batch."""
@@ -236,6 +236,7 @@ def _step(entry: Mapping[str, Any]) -> Step:
         error=job_error(get("error")),
         size=_whole(get("size"), 0),
         stored_id=_id(get("storedId")),
+        has_result="result" in entry,
     )
 
 

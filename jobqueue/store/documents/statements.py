@@ -270,7 +270,7 @@ def killed(now: Now) -> Document:
 def _with_delay(transition: Transition, changed: Document, entry: Document, now: Now) -> list[Document]:
     values = _values(transition, changed)
     due: Any = {"$add": [now, int((transition.delay or 0) * _MILLISECONDS)]}
-    values["delayTil"] = due = due if transition.due is None else {"$literal": transition.due}
+    values["delayTil"] = due = due if transition.due is None else {"$max": [due, {"$literal": transition.due}]}
     if transition.wait is not None:
         values["wait"] = {"$mergeObjects": [{"names": {"$literal": list(transition.wait)}, "until": due}]}
     if transition.refund:

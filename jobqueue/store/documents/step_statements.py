@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from bson import ObjectId
-
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.step import INLINE_RESULTS, INLINE_STEPS, MOST_RESULTS, MOST_STEPS, StepKind
 from jobqueue.store.documents import statements
@@ -38,7 +36,7 @@ def record(
         seconds: how long the step ran.
     """
     allowed = [
-        {"$not": [_is_finished(_named(name))]},
+        {"$not": [_is_finished(named(name))]},
         {"$lt": [{"$size": _others(name)}, MOST_STEPS]},
         {"$lte": [{"$add": [_bytes(_STEPS), size]}, MOST_RESULTS]},
     ]
@@ -91,7 +89,7 @@ def begin_sleep(name: str, now: Now, *, seconds: float | None, until: datetime |
         "until": due,
     }
     has_room = {"$lt": [{"$size": _STEPS}, MOST_STEPS]}
-    known = {"$gt": [{"$size": _named(name)}, 0]}
+    known = {"$gt": [{"$size": named(name)}, 0]}
     steps = {"$cond": [{"$or": [known, {"$not": [has_room]}]}, _STEPS, {"$concatArrays": [_STEPS, [made]]}]}
     return [{"$set": {"steps": steps}}, {"$set": {"steps": woken(now)}}, *statements.renew(now)]
 
@@ -110,7 +108,7 @@ def failed(name: str, now: Now, *, tries: int, error: JobError, wait: float) -> 
         "until": {"$add": [now, int(wait * _MILLISECONDS)]},
     }
     has_room = {"$lt": [{"$size": _others(name)}, MOST_STEPS]}
-    is_open = {"$not": [_is_finished(_named(name))]}
+    is_open = {"$not": [_is_finished(named(name))]}
     return [
         {"$set": {"steps": {"$cond": [{"$and": [is_open, has_room]}, _with(name, made), _STEPS]}}},
         *statements.renew(now),
@@ -120,7 +118,7 @@ def failed(name: str, now: Now, *, tries: int, error: JobError, wait: float) -> 
 def before(name: str) -> Document:
     """Project a job on the step of a name, and on what its steps take together."""
     return {
-        "step": _named(name),
+        "step": named(name),
         "steps": {"$size": _others(name)},
         "bytes": _bytes(_STEPS),
         "inlineSteps": {"$size": _inline()},
@@ -129,12 +127,20 @@ def before(name: str) -> Document:
     }
 
 
-def outside(job_id: str, names: list[str]) -> Document:
-    """Match the results of a job that are kept outside of its document."""
-    return {"jobId": ObjectId(job_id), "name": {"$in": names}}
+def without_results() -> Document:
+    """Return the steps of a job without their results, which can be large together."""
+    is_object = {"$eq": [{"$type": "$$this"}, "object"]}
+    bare = {
+        "$arrayToObject": {
+            "$filter": {"input": {"$objectToArray": "$$this"}, "as": "part", "cond": {"$ne": ["$$part.k", "result"]}}
+        }
+    }
+    steps = {"$map": {"input": "$steps", "in": {"$cond": [is_object, bare, "$$this"]}}}
+    return {"$cond": [{"$isArray": "$steps"}, steps, "$$REMOVE"]}
 
 
-def _named(name: str) -> Document:
+def named(name: str) -> Document:
+    """Return the entries of steps of a name."""
     return {"$filter": {"input": _STEPS, "cond": {"$eq": ["$$this.name", {"$literal": name}]}}}
 
 

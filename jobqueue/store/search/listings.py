@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
-_SHOWN: Final = {"logs": 0, "result": 0, "history": 0, "data": 0}
+_SHOWN: Final = {"logs": 0, "result": 0, "history": 0, "data": 0, "steps": 0}
 
 
 class Listing:
@@ -43,12 +43,13 @@ class Listing:
 
     @guarded
     async def parent(self, job: Job) -> Job | None:
-        """Return the parent of a job, without its logs, if it still exists."""
-        return await self._job(job.parent_id, {"logs": 0, "history": 0}) if job.parent_id is not None else None
+        """Return the parent of a job, without its logs, history and steps, if it still exists."""
+        shown = {"logs": 0, "history": 0, "steps": 0}
+        return await self._job(job.parent_id, shown) if job.parent_id is not None else None
 
     @guarded
     async def ancestor(self, job_id: str) -> Job | None:
-        """Return a job without its data, result, logs and history."""
+        """Return a job without its data, result, logs, history and steps."""
         return await self._job(job_id, _SHOWN)
 
     async def _job(self, job_id: str, projection: Document) -> Job | None:
@@ -57,9 +58,9 @@ class Listing:
 
     @guarded
     async def children_of(self, job: Job, most: int) -> tuple[list[Job], set[str]]:
-        """Return the children of a job, oldest first, without their logs, and the ids of those without their results.
+        """Return the children of a job, oldest first, and the ids of those without their results.
 
-        Results are read up to `MOST_PARENT_BYTES` together.
+        Logs, history and steps are not read. Results are read up to `MOST_PARENT_BYTES` together.
         """
         share = {"$lte": ["$size", MOST_PARENT_BYTES // most]}
         pipeline: list[Document] = [
@@ -68,7 +69,7 @@ class Listing:
             {"$limit": most},
             {"$set": {"size": {"$bsonSize": {"r": "$result"}}}},
             {"$set": {"isIn": share, "result": {"$cond": [share, "$result", None]}}},
-            {"$unset": ["logs", "history"]},
+            {"$unset": ["logs", "history", "steps"]},
         ]
         children = [child async for child in await aggregate(self.collection, pipeline)]
         room = MOST_PARENT_BYTES - sum(child["size"] for child in children if child["isIn"])

@@ -13,7 +13,7 @@ from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.fields import FREE
 from jobqueue.domain.search.filters import Comparison, Filter, Group, conjuncts, every
 from jobqueue.domain.search.query import Page
-from jobqueue.store.documents import documents, scope_filters
+from jobqueue.store.documents import documents, scope_filters, step_statements
 from jobqueue.store.mongo.database import brief, guarded
 from jobqueue.store.mongo.driver import ExecutionTimeout, NetworkTimeout, OperationFailure, timeout
 from jobqueue.store.search import filters
@@ -48,6 +48,7 @@ _RANGE: Final = frozenset({"$gt", "$gte", "$lt", "$lte"})
 _NOT_ITS_FAULT: Final = frozenset({13, 18, 8000, 64, 91, 189, 262, 10107, 11600, 11602, 13435, 13436})
 _INTERRUPTED: Final = frozenset({43, 175, 237})
 """Codes of a lost cursor or plan, because an index or the collection was dropped; the search may be repeated."""
+_STEPS: Final = step_statements.without_results()
 _STATES: Final = Comparison("state", "$in", tuple(state.value for state in State))
 
 
@@ -70,15 +71,20 @@ def order(search: Search) -> list[tuple[str, int]]:
 
 
 def projection(search: Search) -> Document:
-    """Return the fields to read of each job: the shown fields, the sort key for the cursor, and the size."""
+    """Return the fields to read of each job: the shown fields, the sort key for the cursor, and the size.
+
+    Steps are read without their results.
+    """
     shown = search.projection
     if not shown.paths:
-        return {"size": {"$bsonSize": "$$ROOT"}, "document": "$$ROOT"}
+        document = {"$mergeObjects": ["$$ROOT", {"steps": _STEPS}]}
+        return {"size": {"$bsonSize": document}, "document": document}
     # A field of a fixed form is read as a whole.
     names = {path if path.partition(".")[0] in FREE else path.partition(".")[0] for path in shown.paths}
     names = {filters.name(path) for path in names | {search.sort}}
-    size = {"$bsonSize": {f"f{number}": f"${path}" for number, path in enumerate(sorted(names))}}
-    return {**dict.fromkeys(sorted(names), 1), "size": size}
+    read = {path: _STEPS if path == "steps" else 1 for path in sorted(names)}
+    size = {"$bsonSize": {f"f{number}": _STEPS if path == "steps" else f"${path}" for number, path in enumerate(read)}}
+    return {**read, "size": size}
 
 
 def candidates(query: Filter, scope: Scope = EVERYTHING) -> tuple[Document, bool]:

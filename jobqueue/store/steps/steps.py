@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import bson
 from bson import ObjectId
 
-from jobqueue.domain.errors import InvalidInputError, TooLargeError
+from jobqueue.domain.errors import InvalidInputError, NotFoundError, TooLargeError
 from jobqueue.domain.jobs.step import (
     INLINE_RESULT,
     INLINE_RESULTS,
@@ -111,21 +112,42 @@ class StepStore:
     @guarded
     async def results(self, job: Job, names: Sequence[str]) -> dict[str, Any]:
         """Return results that are kept outside of the document, by the name of the step."""
-        wanted = {ObjectId(step.stored_id): step.name for step in job.steps or () if step.name in set(names)}
-        cursor = self.collection.find({"_id": {"$in": list(wanted)}}, {"result": 1})
-        return {wanted[document["_id"]]: document["result"] async for document in cursor}
+        by_id = {ObjectId(step.stored_id): step.name for step in job.steps or () if step.name in set(names)}
+        cursor = self.collection.find({"_id": {"$in": list(by_id)}}, {"result": 1})
+        return {by_id[document["_id"]]: document["result"] async for document in cursor}
 
     @guarded
     async def of(self, job_id: str) -> tuple[Step, ...]:
         """Return the steps of a job, without results."""
-        document = await self._jobs.find_one({"_id": ObjectId(job_id)}, {"steps": 1})
+        document = await self._jobs.find_one({"_id": ObjectId(job_id)}, {"steps": step_statements.without_results()})
         return documents.steps((document or {}).get("steps")) or ()
+
+    @guarded
+    async def finished(self, job_id: str, name: str) -> Step:
+        """Return a finished step with its result.
+
+        Raises:
+            NotFoundError: there is no such job, or no such step of it.
+        """
+        is_job = {"_id": ObjectId(job_id), "state": {"$exists": True}}
+        document = await self._jobs.find_one(is_job, {"step": step_statements.named(name)})
+        if document is None:
+            raise NotFoundError("job", job_id)
+        steps = documents.steps(document.get("step"))
+        if not steps or not steps[0].is_finished:
+            raise NotFoundError("step", name)
+        if not steps[0].stored:
+            return steps[0]
+        outside = await self.collection.find_one({"_id": ObjectId(steps[0].stored_id)}, {"result": 1})
+        if outside is None:
+            raise NotFoundError("step", name)
+        return replace(steps[0], stored=None, result=outside["result"], has_result=True)
 
     @guarded
     async def keep_forgotten(self, job: Job, names: Collection[str] | None) -> None:
         """Keep the entries of steps that a requeue is about to forget, under the run in which they finished."""
-        found = await self._jobs.find_one({"_id": ObjectId(job.id)}, {"steps": 1})
-        stored = (found or {}).get("steps")
+        document = await self._jobs.find_one({"_id": ObjectId(job.id)}, {"steps": 1})
+        stored = (document or {}).get("steps")
         entries = [entry for entry in stored if isinstance(entry, dict)] if isinstance(stored, list) else []
         if names is not None:
             entries = [entry for entry in entries if entry.get("name") in names]

@@ -65,6 +65,14 @@ class SuspectHolders:
         return time.monotonic() - (self._seen.get(worker) or float("-inf")) >= _TRUSTED_SECONDS
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimState:
+    """The state of a job under one of its claims; ``is_current`` if that is the present one."""
+
+    state: str
+    is_current: bool
+
+
 class ClaimStore:
     """Claims jobs for workers, each by one atomic ``findOneAndUpdate``."""
 
@@ -131,6 +139,17 @@ class ClaimStore:
         query = {"state": "processing", "claim.token": {"$in": list(tokens)}}
         cursor = self.collection.find(query, {"claim.token": 1}, hint="lease")
         return {document["claim"]["token"]: str(document["_id"]) async for document in cursor}
+
+    @guarded
+    async def state_under(self, job_id: str, token: str) -> ClaimState | None:
+        """Return the state of a job that has, or lately had, a claim of this token; ``None`` if there is none."""
+        query = {"_id": ObjectId(job_id), "$or": [{"claim.token": token}, {"history.token": token}]}
+        document = await self.collection.find_one(query, {"state": 1, "claim.token": 1})
+        if document is None or "state" not in document:
+            return None
+        claim = document.get("claim")
+        is_current = isinstance(claim, dict) and claim.get("token") == token
+        return ClaimState(state=str(document["state"]), is_current=is_current)
 
     def unsettle(self, queue: str | None, priority: int | None = None) -> None:
         """Make the next claims look at the first job of all, if a job may have come before the last position.

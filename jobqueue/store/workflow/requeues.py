@@ -71,7 +71,9 @@ class RequeueStore:
         was: Document = {name: None for name in changes if name not in _NOT_KEPT}
         if job.result is not None:
             was["result"] = None
-        forgotten = to_forget(job.steps or (), from_step, is_over=job.state is State.SUCCESS or "data" in changes)
+        is_over = job.state is State.SUCCESS or "data" in changes
+        failed = job.error.step if job.error else None
+        forgotten = to_forget(job.steps or (), from_step, is_over=is_over, failed=failed)
         if job.steps and (forgotten is None or forgotten):
             await self._jobs.steps.keep_forgotten(job, forgotten)
         links: dict[str, Any] = {"reopen": reopen, "waits_for": waits_for, "forgotten": forgotten}

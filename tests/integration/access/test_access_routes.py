@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 ADMIN = "the-token-of-the-settings"
 BY = Actor(name="test", via="python")
-FOREIGN = {"parent": "0" * 24, "queue": "theirs", "name": "theirs", "fingerprint": "0" * 16}
+FOREIGN = {"parent": "0" * 24, "step": "fetch", "queue": "theirs", "name": "theirs", "fingerprint": "0" * 16}
 # What a path can name, and where a caller of another queue or value finds nothing.
 BY_ID = ("/v1/jobs/{id}", "/v1/batches/{id}", "/v1/operations/{id}")
 BY_QUEUE = ("/v1/queues/{queue}", "/v1/schedules/{name}")

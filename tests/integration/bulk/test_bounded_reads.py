@@ -14,6 +14,7 @@ from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.late import LateJob
 from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
+from jobqueue.services.work.reporter import JobReporter
 from jobqueue.services.workflow.idempotency import KeyedRequest
 from tests.support.factories import add, claimed_job
 
@@ -67,6 +68,11 @@ async def born(runtime: Runtime, parent: Job, sizes: Sequence[int]) -> list[str]
     return made
 
 
+def _reporter(runtime: Runtime, job: Job) -> JobReporter:
+    """Return a reporter to which nothing is reported."""
+    return JobReporter(runtime.work, job, "no claim", lambda _: None)
+
+
 def result(child: Job) -> int | None:
     """Return the number in the result of a child, or ``None`` for a late result, which says how to load it."""
     if not isinstance(child, LateJob):
@@ -87,7 +93,7 @@ async def test_children_come_with_their_results_up_to_8_mebibytes(idle_runtime: 
     assert [result(child) for child in children] == [0, 1, 2, None, 4, None, 6]
     assert {type(child) for child in children if result(child) is None} == {LateJob}
     assert "child" in repr(children[3])
-    active = ActiveJob(parent, None, idle_runtime.relatives(parent))  # type: ignore[arg-type]  # nothing is reported
+    active = ActiveJob(parent, _reporter(idle_runtime, parent), idle_runtime.relatives(parent))
     assert (await active.child_result(ids[3]))["n"] == 3
     with pytest.raises(ResultUnavailableError, match="no child"):
         await active.child_result(parent.id)
@@ -116,7 +122,7 @@ async def test_a_plain_handler_reads_all_results_of_its_children(runtime: Runtim
         read.append([child.result["n"] for child in job.children()])
 
     loop = asyncio.get_running_loop()
-    blocking = BlockingJob(parent, None, runtime.relatives(parent), loop)  # type: ignore[arg-type]  # as above
+    blocking = BlockingJob(parent, _reporter(runtime, parent), runtime.relatives(parent), loop)
     await asyncio.to_thread(handle, blocking)
     assert read == [[0, 1, 2, 3]]
 

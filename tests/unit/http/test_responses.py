@@ -10,15 +10,16 @@ from jsonschema import Draft202012Validator
 
 from jobqueue.api.description.openapi import document
 from jobqueue.api.route_table import ROUTES
-from jobqueue.api.schemas.responses import BriefResponse, ErrorResponse
+from jobqueue.api.schemas.responses import BriefResponse, ErrorResponse, StepResponse
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine
 from jobqueue.domain.jobs.job import Job, NewJob
 from jobqueue.domain.jobs.states import Outcome
+from jobqueue.domain.jobs.step import Step, StepKind, Wait
 from tests.unit.jobs.domain_strategies import JOB_ID, LONG_AGO, make_job
 
 COMPONENTS = document(ROUTES)["components"]
-ERROR = JobError(kind="Boom", message="it broke", trace="at line 1")
+ERROR = JobError(kind="Boom", message="it broke", trace="at line 1", step="fetch")
 ATTEMPT = Attempt(
     attempt=1,
     outcome=Outcome.FAIL,
@@ -27,6 +28,14 @@ ATTEMPT = Attempt(
     late={"outcome": "success"},
     was={"data": {}},
     operation=JOB_ID,
+    steps=("fetch",),
+    forgot=("mail",),
+)
+STEPS = (
+    Step(name="fetch", start_at=LONG_AGO, end_at=LONG_AGO, attempt=1, tries=2, result={"rows": 3}),
+    Step(name="large", end_at=LONG_AGO, attempt=1, stored=True, has_result=False),
+    Step(name="rest", kind=StepKind.SLEEP, until=LONG_AGO, has_result=False),
+    Step(name="mail", tries=3, until=LONG_AGO, error=JobError(kind="Boom", message="it broke"), has_result=False),
 )
 FULL = make_job(
     error=ERROR,
@@ -42,12 +51,22 @@ FULL = make_job(
     schedule="nightly",
     scheduled_at=LONG_AGO,
     crashes=1,
+    steps=STEPS,
+    wait=Wait(names=("rest",), until=LONG_AGO),
 )
 
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [(Job, "Job"), (Attempt, "Attempt"), (Claim, "Claim"), (JobError, "Error"), (LogLine, "LogLine")],
+    [
+        (Job, "Job"),
+        (Attempt, "Attempt"),
+        (Claim, "Claim"),
+        (JobError, "Error"),
+        (LogLine, "LogLine"),
+        (Step, "Step"),
+        (Wait, "Wait"),
+    ],
 )
 def test_a_schema_has_the_fields_of_its_json_form_in_their_order(kind: type[Any], name: str) -> None:
     names = [json_form.camel(item.name) for item in fields(kind) if item.name not in json_form.INTERNAL]
@@ -66,6 +85,8 @@ def test_a_schema_writes_a_part_of_a_job_as_its_json_form_does() -> None:
     for job in (FULL, make_job()):
         whole = json_form.job(job)
         assert BriefResponse.of(job) == {name: whole[name] for name in BriefResponse.of(job)}
+    finished = STEPS[0]
+    assert StepResponse.of(finished) == json_form.job(make_job(steps=(finished,)))["steps"][0]
     assert ErrorResponse.of(ERROR) == json_form.error(ERROR)
     bare = JobError(kind="Boom", message="it broke")
     assert ErrorResponse.of(bare) == json_form.error(bare) == {"kind": "Boom", "message": "it broke"}

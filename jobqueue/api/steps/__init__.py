@@ -1,0 +1,1 @@
+"""The HTTP API: steps of running jobs and their results."""

@@ -1,0 +1,65 @@
+"""Suspensions that a worker asks for: a job waits without a slot and a lease."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobqueue.domain.errors import InvalidInputError, StaleTokenError
+from jobqueue.domain.jobs.step import StepKind
+from jobqueue.domain.work.verdict import Suspension
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.step import Step
+    from jobqueue.services.work.attempts import Attempts
+
+
+async def suspend(
+    work: Attempts,
+    job: Job,
+    token: str,
+    *,
+    name: str | None = None,
+    delay: float | None = None,
+    until: datetime | None = None,
+) -> None:
+    """Suspend a job until a wait is over; the same report may be made again, after a reply that was lost.
+
+    Args:
+        work: takes the reports.
+        job: that runs.
+        token: of its claim.
+        name: of the sleep as which the wait is kept among the steps of the job; it has finished when the job is back.
+        delay: seconds of the wait, where ``until`` is ``None``.
+        until: the end of the wait.
+
+    Raises:
+        StaleTokenError: the claim is not the current one.
+        InvalidInputError: the name is that of another step, or of one that has finished, or there are too many steps.
+    """
+    names = () if name is None else (name,)
+    verdict = Suspension(delay=delay, until=until, names=names)
+    if name is not None:
+        try:
+            step = await work.steps.begin_sleep(job, token, name, seconds=delay, until=until)
+        except StaleTokenError:
+            # Perhaps an earlier report has ended the claim: `settle` tells.
+            await work.settle(job, token, verdict)
+            return
+        _check(job, step)
+        verdict = Suspension(delay=0) if step.is_finished else Suspension(until=step.until, names=names)
+    await work.settle(job, token, verdict)
+
+
+def _check(job: Job, step: Step) -> None:
+    """Make sure that a job can wait for a step.
+
+    Raises:
+        InvalidInputError: the step is no sleep, or a sleep that had finished before the present run of the job.
+    """
+    if step.kind is not StepKind.SLEEP:
+        raise InvalidInputError({"name": [f"{step.name!r} is a step of the job already, and no sleep"]})
+    if step.is_finished and job.start_at is not None and step.start_at is not None and step.start_at < job.start_at:
+        raise InvalidInputError({"name": [f"{step.name!r} has finished: it is among the steps of the claim"]})
