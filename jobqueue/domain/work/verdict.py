@@ -100,7 +100,7 @@ def without_details(verdict: Verdict, message: str) -> Verdict:
 
 
 class StepReporter(Protocol):
-    """How a processor keeps the steps of a running job. Calls raise `JobCancelledError` when the claim is lost."""
+    """Access of a processor to the steps of a running job; calls raise `JobCancelledError` when the claim is lost."""
 
     @property
     def finished(self) -> tuple[str, ...]:

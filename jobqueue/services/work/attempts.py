@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.errors import DatabaseError, InvalidInputError, JobQueueError, StaleTokenError
+from jobqueue.domain.errors import InvalidInputError, JobQueueError, StaleTokenError
 from jobqueue.domain.jobs import json_form, payload, states, transitions
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import LONGEST_LINE
@@ -23,6 +23,7 @@ from jobqueue.services.limits.limiter import HeldBack
 from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.services.steps.steps import Steps
 from jobqueue.services.work.give_backs import GiveBacks
+from jobqueue.services.work.solo_runs import SoloRuns
 from jobqueue.store.documents.claim_search import ClaimSearch, LateClaimError
 from jobqueue.store.work.claims import MOST_HISTORY, HeartbeatReply
 
@@ -66,48 +67,6 @@ class ClaimedJob:
     token: str
     sent_at: float = field(default_factory=time.monotonic)
     results: Mapping[str, Any] = field(default_factory=dict)
-
-
-class SoloRuns:
-    """Keeps suspects apart, over all queues of a worker.
-
-    Within a queue a unique slot keeps suspects apart. Suspects of different queues meet only after both were claimed;
-    then one goes back, uncounted, before it runs.
-    """
-
-    def __init__(self, claims: ClaimStore) -> None:
-        self.holders = claims.holders
-        self._claims = claims
-        self.turn = asyncio.Lock()
-        """Two claims of one process ask `is_second`, and give a second job back, in turn."""
-
-    async def may_have(self, worker: str) -> bool:
-        """Return True if a claim of a worker may take a suspect."""
-        if not self.holders.knows(worker):
-            return True
-        if not self.holders.is_due(worker):
-            return False
-        self.holders.note(worker)
-        if await self._claims.has_another_suspect(worker, ""):
-            return False
-        self.holders.forget(worker)
-        return True
-
-    def is_busy(self, worker: str) -> bool:
-        """Return True if the last claim of a worker passed over suspects."""
-        return self.holders.knows(worker)
-
-    def was_busy_just_now(self, worker: str) -> bool:
-        """Return True if a worker ran a suspect within the last second."""
-        return self.holders.knows(worker) and not self.holders.is_due(worker)
-
-    async def is_second(self, job: Job, worker: str, token: str) -> bool:
-        """Return True if a worker that claimed a suspect may run another suspect; the caller holds `turn`."""
-        try:
-            return await self._claims.has_another_suspect(worker, token)
-        except DatabaseError as error:
-            log.warning("suspect given back", job_id=job.id, error=str(error))
-            return True
 
 
 class Attempts:
