@@ -9,10 +9,14 @@ from typing import Any, Final
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import payload
+from jobqueue.domain.text import cut
 from jobqueue.domain.work import result_text
 
 _MOST_DIGITS: Final = 30
 _LONGEST_NAME: Final = 80
+_LONGEST_PROBLEM: Final = 1000
+LONGEST: Final = 3 * payload.MOST_RESULT + 64 * 1024
+"""Bytes of JSON; a result within its limit takes up to three times as many in ASCII."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,22 @@ def storable(written: ParsedJson) -> Any:
         name = repr(written.doubled[:_LONGEST_NAME])[1:-1]
         raise InvalidInputError({"result": [f"has the name {name} twice in one object"]})
     return payload.check_result(written.value)
+
+
+def stored(text: bytes) -> tuple[Any, str | None]:
+    """Return the value of a result; if it cannot be stored, its text, and the reason.
+
+    Raises:
+        TooLargeError: the result or its text is over the limit of results.
+    """
+    try:
+        written = read(text)
+        if written is None:
+            raise InvalidInputError({"result": ["is not JSON"]})  # noqa: TRY301 - it is one of those below
+        return storable(written), None
+    except InvalidInputError as error:
+        problem = cut(str(error), _LONGEST_PROBLEM)
+    return as_text(text, problem), problem
 
 
 def as_text(text: bytes, why: str | None) -> str:

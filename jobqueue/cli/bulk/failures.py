@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobqueue.cli.bulk import bulk
+from jobqueue.cli.bulk.step_options import from_step, step_options
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.options import command_options
@@ -56,6 +57,7 @@ def failures(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
 @click.argument("fingerprint")
 @click.option("--trial", is_flag=True, help="Requeue one of them only.")
 @click.option("--queue", metavar="NAME", help="Only those of this queue.")
+@step_options
 @click.option("--dry-run", is_flag=True, help="Only print the number of these jobs, and some of them.")
 @click.option("--yes", is_flag=True, help="Do not ask before many jobs are changed.")
 @command_options
@@ -65,14 +67,17 @@ def requeue(
     """Requeue all jobs of a group, or one of them on trial; its id is printed."""
     if trial and dry_run:
         raise click.UsageError("--trial and --dry-run do not go together")
+    first = from_step(options)
     query = FailureQuery(fingerprint=check_fingerprint(fingerprint), queue=queue)
     if trial:
-        job = with_runtime(options, lambda runtime: runtime.failures.try_one(query, by=operator()))
+        job = with_runtime(options, lambda runtime: runtime.failures.try_one(query, from_step=first, by=operator()))
         output.print_document(json_form.job(job), f"{job.id} {job.state.value}", as_json=as_json)
         return errors.OK
     with_runtime(options, lambda runtime: runtime.failures.latest(query))
     filter_ = {} if queue is None else {"queue": queue}
-    new = NewOperation(action=Action.REQUEUE, by=operator(), filter=filter_, fingerprint=query.fingerprint)
+    new = NewOperation(
+        action=Action.REQUEUE, by=operator(), filter=filter_, fingerprint=query.fingerprint, from_step=first
+    )
     return bulk.run(options, new, dry_run=dry_run, yes=yes, as_json=as_json)
 
 

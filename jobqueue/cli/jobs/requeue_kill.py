@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobqueue.cli.bulk import bulk
+from jobqueue.cli.bulk.step_options import from_step, step_options
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.options import command_options, database_flags
 from jobqueue.domain.bulk.operation import Action, NewOperation
-from jobqueue.domain.errors import ConflictError, NotFoundError
+from jobqueue.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import check_id
 from jobqueue.services.jobs.job_changes import requeue_changes
@@ -24,31 +25,40 @@ if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
 
 
-@click.command(epilog=errors.epilog())
+@click.command(
+    epilog=errors.epilog(
+        "requeue 65f0c2a4e1b2c3d4e5f60718 --from-step import",
+        """requeue --filter '{"type": "import", "state": "failed"}' --from-step fetch""",
+    )
+)
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @click.option("--data", type=values.JsonText(), help="Other input: JSON, @FILE or -.")
 @click.option("--attempts", type=int, help="Other number of attempts.")
 @click.option("--backoff", type=values.JsonText(source=False), help="Other wait between attempts.")
 @click.option("--priority", type=int, help="Other priority.")
+@step_options
 @bulk.many_options
 @command_options
 def requeue(ids: tuple[str, ...], *, as_json: bool, **options: Any) -> int:
     """Requeue ended or delayed jobs with all their attempts; their history is kept.
 
-    A filter that does not name a state requeues only failed and killed jobs.
+    Finished steps are kept, unless the job has succeeded or gets other data. A filter that does not name a state
+    requeues only failed and killed jobs.
     """
-    flags, many = database_flags(options), _many(ids, options)
+    flags, many, first = database_flags(options), _many(ids, options), from_step(options)
     changes = {
         name: value.value if isinstance(value, values.JsonValue) else value
         for name, value in options.items()
         if value is not None
     }
     if many is not None:
-        new = many.operation(Action.REQUEUE, changes=requeue_changes(changes))
+        new = many.operation(Action.REQUEUE, changes=requeue_changes(changes), from_step=first)
         return bulk.run(flags, new, dry_run=many.dry_run, yes=many.yes, as_json=as_json)
-    return _each(
-        ids, flags, lambda runtime, job_id: runtime.manager.requeue(job_id, changes, by=operator()), as_json=as_json
-    )
+
+    async def change(runtime: Runtime, job_id: str) -> Job:
+        return await runtime.manager.requeue(job_id, changes, from_step=first, by=operator())
+
+    return _each(ids, flags, change, as_json=as_json)
 
 
 @click.command(epilog=errors.epilog())
@@ -116,7 +126,7 @@ def _each(
         for job_id in unique:
             try:
                 changed.append(await change(runtime, job_id))
-            except (NotFoundError, ConflictError) as error:
+            except (NotFoundError, ConflictError, InvalidInputError) as error:
                 code = code or errors.code_of(error)
                 errors.report(error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jobqueue.cli.render import step_text
 from jobqueue.cli.render.output import compact, plain, print_line
 from jobqueue.domain.jobs import json_form
 
@@ -20,6 +21,11 @@ def print_job(job: Job, lines: Sequence[LogLine]) -> None:
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
         print_line(f"{name:<{width}}  {plain(text)}")
+    if job.steps:
+        print_line()
+        print_line("steps")
+        for step in job.steps:
+            print_line(f"  {plain(step_text.line(step))}")
     if job.history:
         print_line()
         print_line("history")
@@ -63,6 +69,7 @@ def _rows(job: Job) -> Iterator[tuple[str, str]]:
         ("lease until", job.reset_at),
     ):
         yield name, json_form.date(moment) if moment else ""
+    yield "waits", step_text.wait(job)
     yield "worker", job.claim.worker if job.claim else ""
     yield "key", job.key or ""
     yield "parent", job.parent_id or ""
@@ -95,6 +102,10 @@ def _attempt(attempt: Attempt) -> str:
         parts.append(f"on {attempt.worker}")
     if attempt.error is not None:
         parts.append(_error(attempt.error))
+    if attempt.steps:
+        parts.append(f"steps {', '.join(attempt.steps)}")
+    if attempt.forgot:
+        parts.append(f"forgot {', '.join(attempt.forgot)}")
     if attempt.was:
         parts.append(f"was {compact(json_form.value(dict(attempt.was)))}")
     if attempt.late:

@@ -103,6 +103,11 @@ def check_name(name: object, path: str = "name") -> str:
     return name
 
 
+def numbered(name: str, number: int) -> str:
+    """Return the name of the use of a step that has this number in one run: the first use has the name itself."""
+    return name if number == 1 else f"{name[: LONGEST_NAME - 1 - len(str(number))]}#{number}"
+
+
 def ended_since(steps: Iterable[Step], moment: datetime | None) -> bool:
     """Return True if a step has finished since a moment, such as the start of the present attempt."""
     return any(step.end_at is not None and (moment is None or step.end_at >= moment) for step in steps)

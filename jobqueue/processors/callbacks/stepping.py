@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import Die, InvalidInputError, JobCancelledError, Retry, StepError, TooLargeError
 from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.step import LONGEST_NAME, check_name
+from jobqueue.domain.jobs.step import check_name, numbered
 from jobqueue.domain.text import told, type_name
 from jobqueue.domain.work.verdict import Failure, Suspension
 from jobqueue.processors.callbacks.raised import Suspended, mark
@@ -71,7 +71,7 @@ class Stepper:
 
     @contextmanager
     def named(self, name: str) -> Iterator[str]:
-        """Yield the name of a step within the run: the second use of a name gets a number.
+        """Yield the name of a step within the run: a name that is used again after its step has finished gets a number.
 
         Raises:
             StepError: the name cannot be used, or two steps of this name run at once.
@@ -82,14 +82,13 @@ class Stepper:
             raise StepError(f"step {name!r:.120}: {error}") from None
         if name in self._running:
             raise StepError(f'two steps named {name!r} run at once: give each a name of its own, as f"{name} {{n}}"')
-        self._uses[name] = self._uses.get(name, 0) + 1
-        number = self._uses[name]
-        key = name if number == 1 else f"{name[: LONGEST_NAME - 1 - len(str(number))]}#{number}"
+        key = numbered(name, self._uses.get(name, 0) + 1)
         self._running.add(name)
         self._active += 1
         self._asked.add(key)
         try:
             yield key
+            self._uses[name] = self._uses.get(name, 0) + 1
         finally:
             self._active -= 1
             self._running.discard(name)

@@ -6,20 +6,23 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from jobqueue.domain.errors import JobCancelledError
-from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.work.verdict import INVALID_RESULT, Death, Failure, RunAgain, Success, Verdict
+from jobqueue.domain.work.verdict import INVALID_RESULT, Death, Failure, RunAgain, Success, Suspension, Verdict
 from jobqueue.journal import get_logger
 from jobqueue.processors.commands import scripts
 from jobqueue.processors.commands.output import Output
 from jobqueue.processors.commands.program import ExitStatus, Program
+from jobqueue.processors.commands.step_socket import VARIABLE, StepSocket
+from jobqueue.processors.reported_steps import job_with_results
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 _END_SECONDS: Final = 6.0
+_OWN_PROGRAM: Final = "jobqueue"
 _NOT_FOUND: Final = frozenset({126, 127})
 """Exit codes of ``env`` and of shells that cannot run a program."""
 _INHERITED: Final = re.compile(r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR")
@@ -37,9 +41,10 @@ _INHERITED: Final = re.compile(r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR")
 class CommandProcessor:
     """Runs claimed jobs by one command, each job once.
 
-    Lines of the standard output become log lines, except for ``::progress 40``, which sets the progress, and
-    ``::result {"a": 1}``, which sets the result. A result that cannot be stored becomes its text; a result that is too
-    large fails the job. Lines of the standard error output have the level ``stderr``.
+    Lines of the standard output become log lines, except for ``::progress 40``, which sets the progress,
+    ``::result {"a": 1}``, which sets the result, ``::step fetch {"a": 1}``, which records a step, and ``::suspend 60``.
+    A result that cannot be stored becomes its text; a result that is too large fails the job. Lines of the standard
+    error output have the level ``stderr``.
 
     Args:
         command: the program.
@@ -65,32 +70,49 @@ class CommandProcessor:
         and, after the command's grace, KILL; this returns when no process is left. Cancelling again sends KILL at once.
         """
         output = Output(reporter, self._command.max_output)
-        body = {"job": json_form.job(job), "token": self._token, "attempt": job.attempts_made}
-        program = Program(
-            self._command,
-            self._environment(job),
-            marks=f"JOBQUEUE_TOKEN={self._token}",
-            body=orjson.dumps(body),
-            sinks=(output.out, output.err),
-        )
-        running = asyncio.create_task(program.run(), name=f"command-{job.id}")
+        socket = StepSocket(reporter.steps)
+        await socket.open()
+        program = self._program(job, reporter, output, socket)
+        socket.suspended = program.terminate
         try:
-            end = await asyncio.shield(running)
+            running = asyncio.create_task(program.run(), name=f"command-{job.id}")
+            end = await self._end(program, running)
+            if socket.suspension is not None:
+                return socket.suspension
             if end.left:
                 await _note(output, f"the program left processes behind, which were ended: {end.left}")
+        except JobCancelledError:
+            raise asyncio.CancelledError from None
+        finally:
+            await socket.close()
+        return self._judge(end, output)
+
+    def _program(self, job: Job, reporter: Reporter, output: Output, socket: StepSocket) -> Program:
+        shown = job_with_results(job, reporter.steps)
+        return Program(
+            self._command,
+            self._environment(job, socket.path),
+            marks=f"JOBQUEUE_TOKEN={self._token}",
+            body=orjson.dumps({"job": shown, "token": self._token, "attempt": job.attempts_made}),
+            sinks=(output.out, output.err),
+            remains=socket.directory,
+        )
+
+    async def _end(self, program: Program, running: asyncio.Task[ExitStatus]) -> ExitStatus:
+        try:
+            return await asyncio.shield(running)
         except asyncio.CancelledError:
             await _stop(program, running)
             raise
-        except JobCancelledError:
-            raise asyncio.CancelledError from None
-        return self._judge(end, output)
 
-    def _environment(self, job: Job) -> dict[str, str]:
+    def _environment(self, job: Job, socket: str | None) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
         own = {"JOBQUEUE_JOB_ID": job.id, "JOBQUEUE_TOKEN": self._token, "JOBQUEUE_ATTEMPT": str(job.attempts_made)}
         if self._url is not None:
             own["JOBQUEUE_URL"] = self._url
-        return {**inherited, **self._command.env, **own}
+        if socket is not None:
+            own[VARIABLE] = socket
+        return {**inherited, "PATH": _path(inherited.get("PATH")), **self._command.env, **own}
 
     def _judge(self, end: ExitStatus, output: Output) -> Verdict:
         if end.fault is not None:
@@ -99,6 +121,8 @@ class CommandProcessor:
             message = "the process that watches over the command was killed, and the command with it"
             return Failure(error=JobError(kind="lost", message=message, trace=output.trace))
         if end.code == 0:
+            if output.suspend_seconds is not None:
+                return Suspension(delay=output.suspend_seconds, code=0)
             if output.objection is not None:
                 return Failure(error=JobError(kind=INVALID_RESULT, message=output.objection), code=0)
             return Success(result=output.result, code=0)
@@ -118,6 +142,15 @@ class CommandProcessor:
             return Death(error=JobError(kind="die", message=words or how, trace=output.trace), code=code)
         kind = "signal" if code < 0 else "exit"
         return Failure(error=JobError(kind=kind, message=full, trace=output.trace), code=code)
+
+
+def _path(inherited: str | None) -> str:
+    """Return the path for programs, with the directory of ``jobqueue`` at its end if it is not found otherwise."""
+    path = os.defpath if inherited is None else inherited
+    own = Path(sys.executable).parent
+    if shutil.which(_OWN_PROGRAM, path=path) is None and (own / _OWN_PROGRAM).exists():
+        return f"{path}{os.pathsep}{own}" if path else str(own)
+    return path
 
 
 async def _note(output: Output, text: str) -> None:

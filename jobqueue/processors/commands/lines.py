@@ -19,11 +19,11 @@ class Lines:
     A line ends with ``\n``, ``\r\n`` or, as in progress bars, ``\r``; the last line may lack its end.
 
     Args:
-        whole: beginning of lines that are never cut into several.
+        whole: beginnings of lines that are never cut into several.
         most: bytes of such a line; the rest is dropped.
     """
 
-    def __init__(self, whole: bytes | None = None, most: int = LONGEST) -> None:
+    def __init__(self, whole: tuple[bytes, ...] = (), most: int = LONGEST) -> None:
         self._whole = whole
         self._most = most
         self._rest = bytearray()
@@ -73,7 +73,7 @@ class Lines:
         if self._dropping:
             return
         self._rest += part
-        if self._whole is not None and self._rest.startswith(self._whole):
+        if self._rest.startswith(self._whole):
             if len(self._rest) > self._most:
                 lines.append(self._take(self._most + 1))
                 self._rest.clear()

@@ -1,18 +1,21 @@
-"""The output of a command: log lines, progress, a result, and the last words that explain a failure."""
+"""The output of a command: log lines, progress, steps, a result, and the last words that explain a failure."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, TooLargeError
+from jobqueue.domain.errors import DatabaseUnavailableError, StepError, TooLargeError
 from jobqueue.domain.jobs import payload
 from jobqueue.domain.text import cut
+from jobqueue.processors.commands import step_lines
 from jobqueue.processors.commands.lines import Lines
-from jobqueue.processors.written import as_text, read, storable
+from jobqueue.processors.reported_steps import keep
+from jobqueue.processors.written import LONGEST, stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
 
 STDERR: Final = "stderr"
 """Level of the log lines that come from the standard error output."""
-_LONGEST_RESULT: Final = 3 * payload.MOST_RESULT + 64 * 1024
-"""Bytes of JSON; a result within its limit takes up to three times as many in ASCII."""
 _LONGEST_WORDS: Final = 1000
 _TAIL: Final = 2048
 _LINE_COST: Final = 64
@@ -30,6 +31,7 @@ _SLICE: Final = 500
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
 _DIRECTIVE: Final = b"::"
+_RESULT_BEGINNING: Final = b"::result"
 _RESULT: Final = re.compile(rb"::result(?:[ \t]+(.*))?", re.DOTALL)
 _PROGRESS: Final = re.compile(rb"::progress[ \t]+([0-9]{1,3}(?:\.[0-9]{1,20})?)[ \t]*")
 _COMPLETE: Final = 100
@@ -47,16 +49,19 @@ class Output:
     Attributes:
         result: of the last ``::result`` line; the text of a result that cannot be stored.
         objection: the reason if the result of that line is over the limit.
+        suspend_seconds: of the last ``::suspend`` line, if there is one.
     """
 
     def __init__(self, reporter: Reporter, most: int) -> None:
         self.result: Any = None
         self.objection: str | None = None
+        self.suspend_seconds: float | None = None
         self._reporter = reporter
         self._most = most
         self._room = most
         self._told = False
-        self._lines = Lines(b"::result", _LONGEST_RESULT)
+        self._since = time.monotonic()
+        self._lines = Lines((_RESULT_BEGINNING, step_lines.STEP), LONGEST)
         self._errors = Lines()
         self._tail = b""
 
@@ -69,16 +74,13 @@ class Output:
         calls: list[Call] = []
         progress: float | None = None
         for line in self._cut(self._lines, chunk):
-            if line.startswith(_DIRECTIVE):
-                if directive := _PROGRESS.fullmatch(line):
-                    percent = float(directive[1])
-                    if percent <= _COMPLETE:
-                        progress = percent
-                        continue
-                if directive := _RESULT.fullmatch(line):
-                    calls += self._take_result(line, directive[1] or b"")
-                    continue
-            calls += self._log(line, None)
+            if (percent := _progress(line)) is not None:
+                progress = percent
+            elif step_lines.is_step(line):
+                await _make(calls)
+                calls = await self._take_step(line)
+            else:
+                calls += self._take(line)
         if progress is not None:
             calls.append(partial(self._reporter.progress, progress))
         await _make(calls)
@@ -117,6 +119,14 @@ class Output:
             return lines.finish()
         return lines.skip(chunk) if self._told else lines.feed(chunk)
 
+    def _take(self, line: bytes) -> list[Call]:
+        if line.startswith(_DIRECTIVE):
+            if directive := _RESULT.fullmatch(line):
+                return self._take_result(line, directive[1] or b"")
+            if step_lines.is_suspension(line):
+                return self._take_suspension(line)
+        return self._log(line, None)
+
     def _log(self, line: bytes, level: str | None) -> list[Call]:
         if self._told:
             return []
@@ -132,31 +142,41 @@ class Output:
     def _take_result(self, line: bytes, text: bytes) -> list[Call]:
         self.result, self.objection = None, None
         try:
-            if len(line) > _LONGEST_RESULT:
+            if len(line) > LONGEST:
                 raise TooLargeError("result", len(line), payload.MOST_RESULT)  # noqa: TRY301 - it is one of those below
-            self.result, problem = _stored(text)
+            value, problem = stored(text)
         except TooLargeError as error:
             self.objection = f"the ::result cannot be stored: {cut(str(error), _LONGEST_WORDS)}"
             return [self._note(self.objection)]
         if problem is None:
+            self.result = value
             return []
+        self.result = value or None
         return [self._note(f"the ::result cannot be stored as it is, so its text is the result: {problem}")]
 
+    async def _take_step(self, line: bytes) -> list[Call]:
+        """Keep a step; return a note instead if it cannot be kept."""
+        began, self._since = self._since, time.monotonic()
+        try:
+            name, result = step_lines.step(line)
+            kept = await keep(self._reporter.steps, name, result, seconds=self._since - began)
+        except StepError as error:
+            return [self._note(str(error))]
+        return [] if kept == result else [self._note(f"step {name!r} had finished: its first result stays")]
 
-def _stored(text: bytes) -> tuple[Any, str | None]:
-    """Return a result, or its text and why it cannot be stored as it is.
+    def _take_suspension(self, line: bytes) -> list[Call]:
+        try:
+            self.suspend_seconds = step_lines.suspension(line)
+        except StepError as error:
+            return [self._note(str(error))]
+        return []
 
-    Raises:
-        TooLargeError: the result or its text is over the limit of results.
-    """
-    try:
-        written = read(text)
-        if written is None:
-            raise InvalidInputError({"result": ["is not JSON"]})  # noqa: TRY301 - it is one of those below
-        return storable(written), None
-    except InvalidInputError as error:
-        problem = cut(str(error), _LONGEST_WORDS)
-    return as_text(text, problem) or None, problem
+
+def _progress(line: bytes) -> float | None:
+    """Return the percentage of a line that sets the progress; ``None`` for any other line."""
+    directive = _PROGRESS.fullmatch(line) if line.startswith(_DIRECTIVE) else None
+    percent = float(directive[1]) if directive else None
+    return percent if percent is not None and percent <= _COMPLETE else None
 
 
 def _text(line: bytes) -> str:

@@ -67,10 +67,18 @@ class Program:
         marks: ``NAME=VALUE`` of a variable in it that no other process has.
         body: its standard input.
         sinks: take the chunks of its two outputs, each before the next is read; an empty chunk is the end.
+        remains: a directory that is removed after the end of the command, also if this process is killed.
     """
 
     def __init__(
-        self, command: Command, environment: Mapping[str, str], *, marks: str, body: bytes, sinks: tuple[Sink, Sink]
+        self,
+        command: Command,
+        environment: Mapping[str, str],
+        *,
+        marks: str,
+        body: bytes,
+        sinks: tuple[Sink, Sink],
+        remains: Path | None = None,
     ) -> None:
         self._command = command
         self._marks = marks.encode("utf-8", "surrogateescape")
@@ -78,7 +86,7 @@ class Program:
         self._sinks = sinks
         self._loop = asyncio.get_running_loop()
         self._orders: asyncio.Queue[bytes] = asyncio.Queue()
-        self._orders.put_nowait(_order(command, environment))
+        self._orders.put_nowait(_order(command, environment, remains))
         self._stopping: asyncio.Future[None] = self._loop.create_future()
         self._failure: Exception | None = None
         self._supervisor: subprocess.Popen[bytes] | None = None
@@ -293,13 +301,14 @@ class Program:
         return f"{told}{_HINTS.get(code, '')}"
 
 
-def _order(command: Command, environment: Mapping[str, str]) -> bytes:
+def _order(command: Command, environment: Mapping[str, str], remains: Path | None) -> bytes:
     limits = {"memory": command.max_memory, "cpu": command.max_cpu}
     order = {
         "argv": command.argv,
         "env": dict(environment),
         "cwd": None if command.cwd is None else str(command.cwd),
         "grace": command.kill_after,
+        "remains": None if remains is None else str(remains),
         "limits": {name: most for name, most in limits.items() if most is not None},
     }
     return json.dumps(order).encode() + b"\n"

@@ -32,12 +32,16 @@ if TYPE_CHECKING:
     from typing import TypedDict
 
     class Order(TypedDict):
-        """A command with all of its environment, the seconds between TERM and KILL, and the limits by resource."""
+        """A command with all of its environment, the seconds between TERM and KILL, and the limits by resource.
+
+        ``remains`` is a directory of files, which is removed in the end.
+        """
 
         argv: list[str]
         env: dict[str, str]
         cwd: str | None
         grace: float
+        remains: str | None
         limits: dict[str, int]
 
 
@@ -312,6 +316,17 @@ def _release_streams() -> None:
     os.close(null)
 
 
+def _remove(directory: str | None) -> None:
+    """Remove a directory and the files in it."""
+    try:
+        for name in os.listdir(directory) if directory else ():  # noqa: PTH208 - as above
+            os.unlink(f"{directory}/{name}")  # noqa: PTH108 - as above
+        if directory:
+            os.rmdir(directory)  # noqa: PTH106 - as above
+    except OSError:
+        return
+
+
 def main(control: int) -> None:
     """Run the command of the order that comes over the socket ``control``."""
     os.set_inheritable(control, False)  # noqa: FBT003 - the standard library's signature
@@ -330,13 +345,16 @@ def main(control: int) -> None:
         started = f"program {error.errno}"
     _release_streams()
     if isinstance(started, str):
+        _remove(order["remains"])
         tell(control, f"failed {started}")
         tell(control, "gone")
         return
     watch = Supervisor(control, ProcessTree(started), order["grace"])
     if letters:
         watch.obey(letters)
-    if watch.run():
+    is_gone = watch.run()
+    _remove(order["remains"])
+    if is_gone:
         tell(control, "gone")
 
 

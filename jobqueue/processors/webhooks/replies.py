@@ -14,8 +14,17 @@ from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.jobs import payload
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.text import cut
-from jobqueue.domain.work.verdict import INVALID_RESULT, Accepted, Death, Failure, RunAgain, Success, Verdict
-from jobqueue.processors.webhooks import decisions
+from jobqueue.domain.work.verdict import (
+    INVALID_RESULT,
+    Accepted,
+    Death,
+    Failure,
+    RunAgain,
+    Success,
+    Suspension,
+    Verdict,
+)
+from jobqueue.processors.webhooks import decisions, reply_steps
 from jobqueue.processors.webhooks.webhook_errors import shown
 from jobqueue.processors.written import ParsedJson, as_text, read, storable
 
@@ -35,7 +44,8 @@ SHORTEST_WAIT: Final = 1.0
 _ACCEPTED: Final = 202
 _GONE: Final = 410
 _BUSY: Final = frozenset({429, 503})
-_OUTCOMES: Final = frozenset({"fail", "die", "retry"})
+_SUSPEND: Final = "suspend"
+_OUTCOMES: Final = frozenset({"fail", "die", "retry", _SUSPEND})
 """Outcomes that count with any status, and with any other mistake in the body."""
 _MOST_DIGITS: Final = 9
 _LONGEST_WARNING: Final = 2000
@@ -98,11 +108,27 @@ def judge(reply: Reply, now: datetime) -> Verdict:
     written = _json(reply)
     value = None if written is None else written.value
     body = decisions.leading(reply.body) if written is None and _is_legible(reply) else value
-    if isinstance(body, dict) and (decided := _decided(reply, body)) is not None:
+    if isinstance(body, dict) and (decided := _decided(reply, body, is_whole=written is not None)) is not None:
         return decided
     if isinstance(body, dict) and body.get("outcome") == "success" and reply.is_success:
         return _with_result(reply, body, written)
     return _by_status(reply, written, now)
+
+
+def steps(reply: Reply) -> Mapping[str, Any]:
+    """Return the results of steps in a reply, by name and in their order; the body of a plain 2xx has none.
+
+    Raises:
+        StepError: the reply decides about the job, and its steps are no object of results.
+    """
+    reply = _unpacked(reply)
+    if b'"steps"' not in reply.body or not _is_legible(reply):
+        return {}
+    outcome = decisions.leading(reply.body).get("outcome")
+    is_decision = isinstance(outcome, str) and (outcome in _OUTCOMES or (outcome == "success" and reply.is_success))
+    if reply.is_success and not is_decision and reply.status != _ACCEPTED:
+        return {}
+    return reply_steps.reported(reply.body, strict=is_decision)
 
 
 def _by_status(reply: Reply, written: ParsedJson | None, now: datetime) -> Verdict:
@@ -193,10 +219,12 @@ def _is_legible(reply: Reply) -> bool:
     return reply.fault is None and not reply.is_encoded and not reply.is_redirect
 
 
-def _decided(reply: Reply, body: dict[str, Any]) -> Verdict | None:
+def _decided(reply: Reply, body: dict[str, Any], *, is_whole: bool) -> Verdict | None:
     outcome = body.get("outcome")
     if not isinstance(outcome, str) or outcome not in _OUTCOMES:
         return None
+    if outcome == _SUSPEND:
+        return _suspended(reply, body) if is_whole else _unreadable(reply, "its body is no whole JSON")
     message = decisions.reason(body.get("reason")) or f"the webhook answered with the outcome {outcome}"
     error = JobError(kind=outcome, message=message)
     if outcome != "retry":
@@ -208,6 +236,27 @@ def _decided(reply: Reply, body: dict[str, Any]) -> Verdict | None:
         error = _error(outcome, f"{message} (the answer has an unusable delay: {problem})", reply)
         delay = None
     return RunAgain(delay=delay, error=error, code=reply.status)
+
+
+def _suspended(reply: Reply, body: dict[str, Any]) -> Suspension | Failure:
+    """Return a suspension; a failure if its wait cannot be told."""
+    name = body.get("name")
+    if name is not None and not isinstance(name, str):
+        return _unreadable(reply, "its name must be text")
+    try:
+        delay = decisions.delay(body.get("delay"))
+    except InvalidInputError as problem:
+        return _unreadable(reply, str(problem))
+    if delay is None:
+        return _unreadable(reply, "it has no delay")
+    return Suspension(delay=delay, names=() if name is None else (name,), code=reply.status)
+
+
+def _unreadable(reply: Reply, problem: str) -> Failure:
+    if len(reply.body) > reply.limit:
+        return _too_large(reply)
+    message = f"the webhook answered with the outcome {_SUSPEND}, which cannot be used: {problem}"
+    return Failure(error=_error("invalid-reply", message, reply), code=reply.status)
 
 
 def _succeeded(reply: Reply, written: ParsedJson | None) -> Verdict:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs.states import Outcome
 from jobqueue.domain.work.processing import SECRET_FORM
 
 if TYPE_CHECKING:
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 
 def message_id(job: Job) -> str:
-    """Return the ``webhook-id``: the same for all attempts of a job, another one after a requeue."""
-    return f"msg_{job.id}_{job.run}"
+    """Return the ``webhook-id``: the same for repeated requests, another one after a suspension or a requeue."""
+    suspended = [entry.end_at for entry in job.history if entry.outcome is Outcome.SUSPEND and entry.end_at]
+    since = f"_{int(suspended[-1].timestamp() * 1000):x}" if suspended else ""
+    return f"msg_{job.id}_{job.run}{since}"
 
 
 def headers(secrets: Sequence[str], identifier: str, at: datetime, body: bytes) -> dict[str, str]:

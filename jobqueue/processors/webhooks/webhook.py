@@ -13,10 +13,11 @@ import aiohttp
 import orjson
 
 from jobqueue.domain.access.masking import without_query
-from jobqueue.domain.jobs import json_form
+from jobqueue.domain.errors import JobCancelledError, StepError
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.work.verdict import Accepted, Failure, Success, Suspension, Verdict
-from jobqueue.processors.webhooks import replies, signing
+from jobqueue.processors.reported_steps import job_with_results
+from jobqueue.processors.webhooks import replies, reply_steps, signing
 from jobqueue.processors.webhooks.addresses import AddressGuard, check_url, request_target
 from jobqueue.processors.webhooks.replies import Reply
 from jobqueue.processors.webhooks.webhook_errors import CONNECT_SECONDS, fault
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.work.processing import WebhookConfig
-    from jobqueue.domain.work.verdict import Reporter
+    from jobqueue.domain.work.verdict import Reporter, StepReporter
     from jobqueue.processors.webhooks.addresses import Network
 
 
@@ -132,31 +133,42 @@ class WebhookProcessor:
         self._token = token
         self.stop_seconds = _STOP_SECONDS
 
-    async def run(self, job: Job, reporter: Reporter) -> Verdict:  # noqa: ARG002 - the receiver logs over the API
-        """Send the job and turn the reply, or its absence, into a verdict.
+    async def run(self, job: Job, reporter: Reporter) -> Verdict:
+        """Send the job, keep the steps of the reply, and turn the reply, or its absence, into a verdict.
 
         Every error on the way is a `Failure`; cancelling closes the connection. No error shows the query of the URL,
         which may be a secret, even if the receiver quotes the query.
         """
-        return _without_query(await self._run(job), self._config.url)
+        try:
+            return _without_query(await self._run(job, reporter.steps), self._config.url)
+        except JobCancelledError:
+            raise asyncio.CancelledError from None
 
-    async def _run(self, job: Job) -> Verdict:
+    async def _run(self, job: Job, steps: StepReporter) -> Verdict:
         secrets = self._config.secrets
         if not secrets:
             message = "the webhook has no secret to sign with; configure it again and one is made"
             return Failure(error=JobError(kind="no-secret", message=message))
         host = "the host"
-        until = asyncio.get_running_loop().time() + self._config.timeout
+        began = asyncio.get_running_loop().time()
+        until = began + self._config.timeout
         try:
             host = check_url(self._config.url)
             target = request_target(self._config.url)
-            body = orjson.dumps({"job": json_form.job(job), "token": self._token, "attempt": job.attempts_made})
+            shown = job_with_results(job, steps)
+            body = orjson.dumps({"job": shown, "token": self._token, "attempt": job.attempts_made})
             signature = signing.headers(secrets, signing.message_id(job), datetime.now(UTC), body)
             async with asyncio.timeout_at(until):
                 response = await self._send(target, body, self._headers(signature))
         except _MISHAPS as error:
             return fault(error, host, self._config.timeout)
-        return await self._judge(response, host, until)
+        reply = await self._receive(response, host, until)
+        seconds = asyncio.get_running_loop().time() - began
+        verdict = replies.judge(reply, datetime.now(UTC))
+        try:
+            return await reply_steps.keep(verdict, replies.steps(reply), steps, seconds=seconds)
+        except StepError as error:
+            return reply_steps.spoilt(verdict, error)
 
     async def _send(self, target: URL, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
         # As a file: aiohttp warns of bytes beyond 1 MiB, and sends them in one piece.
@@ -168,7 +180,7 @@ class WebhookProcessor:
             allow_redirects=False,
         )
 
-    async def _judge(self, response: aiohttp.ClientResponse, host: str, until: float) -> Verdict:
+    async def _receive(self, response: aiohttp.ClientResponse, host: str, until: float) -> Reply:
         received = bytearray()
         reply = Reply(
             status=response.status,
@@ -184,7 +196,7 @@ class WebhookProcessor:
             reply = replace(reply, fault=replace(broken, code=response.status))
         finally:
             response.close()
-        return replies.judge(replace(reply, body=bytes(received)), datetime.now(UTC))
+        return replace(reply, body=bytes(received))
 
     def _headers(self, signature: dict[str, str]) -> dict[str, str]:
         """Return the headers to send; a configured header cannot replace a header that the exchange depends on."""

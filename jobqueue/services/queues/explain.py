@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import FINAL, Outcome, State
+from jobqueue.domain.jobs.step import StepKind
 from jobqueue.domain.limits.limits import limit_key
 from jobqueue.domain.queues import queue_form
 from jobqueue.services.limits.breakers import status
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.step import Step, Wait
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.limits.breakers import Breakers
     from jobqueue.services.signals.config import QueueConfigs
@@ -157,8 +159,8 @@ class Explainer:
         if job.delay_til is not None:
             wait = max(0.0, (job.delay_til - now).total_seconds())
             at = json_form.date(job.delay_til)
-            message = f"not before {at}: {_why_later(job)}"
-            reasons.append((Reason(kind="due", message=message, details={"at": at, **_retries(job, config)}), wait))
+            details = {"at": at, **_retries(job, config), **_waits(job)}
+            reasons.append((Reason(kind="due", message=_why_later(job, at), details=details), wait))
         if job.waits_for:
             open_ones = await self._figures.unfulfilled(job.waits_for, _MOST_DEPENDENCIES)
             details = {"jobs": [{"id": job_id, "state": state} for job_id, state in open_ones]}
@@ -255,10 +257,29 @@ def _is_retried(job: Job) -> bool:
     return bool(job.retries and job.history and job.history[-1].outcome is Outcome.RETRY)
 
 
-def _why_later(job: Job) -> str:
+def _why_later(job: Job, at: str) -> str:
+    if job.wait is not None:
+        return f"suspended until {at}{_waits_for(job.wait, job.steps or ())}"
     if job.retries and _is_retried(job):
-        return f"retried {job.retries.count:,} time{'' if job.retries.count == 1 else 's'} in a row, uncounted"
-    return f"attempt {job.attempts_made} of {job.attempts} failed" if job.attempts_made else "delayed"
+        times = f"{job.retries.count:,} time{'' if job.retries.count == 1 else 's'}"
+        return f"not before {at}: retried {times} in a row, uncounted"
+    why = f"attempt {job.attempts_made} of {job.attempts} failed" if job.attempts_made else "delayed"
+    return f"not before {at}: {why}"
+
+
+def _waits_for(wait: Wait, steps: Sequence[Step]) -> str:
+    """Return the steps for which a job waits, as the end of a sentence."""
+    known = {step.name: step for step in steps}
+    parts = []
+    for name in wait.names:
+        step = known.get(name)
+        error = f", which failed: {step.error.kind}: {step.error.message}" if step and step.error else ""
+        parts.append(f"{step.kind.value if step else StepKind.STEP.value} {name}{error}")
+    return f", by {'; '.join(parts)}" if parts else ""
+
+
+def _waits(job: Job) -> dict[str, Any]:
+    return {"steps": list(job.wait.names)} if job.wait is not None and job.wait.names else {}
 
 
 def _retries(job: Job, config: QueueConfig) -> dict[str, Any]:

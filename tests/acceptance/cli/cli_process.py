@@ -59,7 +59,7 @@ class Cli:
         done = subprocess.run(
             [sys.executable, "-m", "jobqueue", *words],
             cwd=self.cwd,
-            env=self._environ(),
+            env=self.environ(),
             input=stdin,
             capture_output=True,
             text=True,
@@ -69,9 +69,9 @@ class Cli:
         return Ran(code=done.returncode, out=done.stdout, err=done.stderr)
 
     def start(self, *words: str) -> Service:
-        return Service([sys.executable, "-m", "jobqueue", *words], self.cwd, self._environ())
+        return Service([sys.executable, "-m", "jobqueue", *words], self.cwd, self.environ())
 
-    def _environ(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
         # Unbuffered, Python does not notice that a pipe took only a part.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("JOBQUEUE_")}
         kept.pop("PYTHONUNBUFFERED", None)

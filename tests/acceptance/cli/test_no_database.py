@@ -37,6 +37,7 @@ WITHOUT_DATABASE = {
     "batch seal": [ID],
     "batch kill": [ID],
     "batch wait": [ID],
+    "steps": [ID],
     "why": [ID],
     "queues": [],
     "queue show": ["q"],
@@ -65,7 +66,7 @@ CREATING = {
     "schedule set",
     "token create",
 }
-OTHERS = {"settings", "health", "doctor", "schedule next"}
+OTHERS = {"settings", "health", "doctor", "schedule next", "step", "sleep"}
 """What needs no database, or looks for everything at once."""
 
 
@@ -154,7 +155,7 @@ def test_a_full_disk_under_the_output_is_a_line(words: list[str], tmp_path: Path
         done = subprocess.run(
             [sys.executable, "-m", "jobqueue", *words],
             cwd=tmp_path,
-            env=cli._environ(),
+            env=cli.environ(),
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -173,7 +174,7 @@ def test_a_reader_that_has_gone_is_no_reason_to_complain(
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m jobqueue {words} | true; echo ${{PIPESTATUS[0]}}"],
         cwd=tmp_path,
-        env=cli._environ(),
+        env=cli.environ(),
         capture_output=True,
         text=True,
         timeout=60,
@@ -191,7 +192,7 @@ def started(cli: Cli, broken: str) -> subprocess.Popen[bytes]:
             return subprocess.Popen(
                 [sys.executable, "-m", "jobqueue", "serve", "--port", "0"],
                 cwd=cli.cwd,
-                env=cli._environ(),
+                env=cli.environ(),
                 stdout=full if broken == "full disk" else writer,
                 stderr=log,
             )

@@ -273,9 +273,9 @@ async def test_standard_input_is_what_a_webhook_would_get() -> None:
     verdict, _ = await finish("printf '::result '; cat /dev/stdin")
 
     assert isinstance(verdict, Success)
-    assert verdict.result["job"] == json.loads(json.dumps(json_form.job(make_job()))) | {
-        name: verdict.result["job"][name] for name in ("insertAt", "startAt")
-    }
+    job = verdict.result["job"]
+    dates = {name: job[name] for name in ("insertAt", "startAt")}
+    assert job == json.loads(json.dumps(json_form.job(make_job()))) | {"steps": {}} | dates
     assert verdict.result["token"].startswith("token-")
     assert verdict.result["attempt"] == 1
 
@@ -313,7 +313,7 @@ async def test_the_environment_has_what_is_needed_and_no_secret(
 
     found = dict(item.split("=", 1) for item in "".join(run.reporter.text).split("\0") if item)
     kept = {name for name in os.environ if name in {"PATH", "HOME", "LANG", "TMPDIR"} or name.startswith("LC_")}
-    own = {"JOBQUEUE_JOB_ID", "JOBQUEUE_TOKEN", "JOBQUEUE_URL", "JOBQUEUE_ATTEMPT"}
+    own = {"JOBQUEUE_JOB_ID", "JOBQUEUE_TOKEN", "JOBQUEUE_URL", "JOBQUEUE_ATTEMPT", "JOBQUEUE_STEPS"}
     assert set(found) == kept | own | {"QUALITY", "TZ"}
     assert (found["QUALITY"], found["TZ"], found["LC_TIME"]) == ("80", "CET", "C")
     assert found["TMPDIR"] == "/tmp/caf\ufffd"  # noqa: S108 - only a name

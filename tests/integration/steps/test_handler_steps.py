@@ -221,6 +221,28 @@ async def test_a_renamed_step_keeps_its_result_and_a_removed_one_is_named(queue:
     assert [line.m for line in job.logs] == ["finished steps were not used (renamed or removed?): 'gone'"]
 
 
+async def test_a_step_that_is_repeated_after_a_failure_keeps_its_name(
+    queue: JobQueue, calls: Calls, working: Any
+) -> None:
+    @queue.handler("repeat")
+    async def repeat(job: ActiveJob) -> list[str]:
+        def fetch() -> None:
+            calls.append("fetch")
+            if len(calls) < 3:
+                raise OSError("no answer")
+
+        while "fetch" not in job.steps:
+            with contextlib.suppress(OSError):
+                await job.step("fetch", fetch)
+        if job.attempt == 1:
+            raise OSError("again")
+        return list(job.steps)
+
+    await working()
+    job = await ended(queue, await queue.add("repeat", attempts=2, backoff=0))
+    assert (job.result, len(calls)) == (["fetch"], 3)
+
+
 async def test_large_results_are_kept_outside_of_the_document(queue: JobQueue, working: Any) -> None:
     @queue.handler("large")
     async def large(job: ActiveJob) -> list[int]:

@@ -76,7 +76,7 @@ def test_what_is_not_text_is_cut_all_the_same() -> None:
 
 def test_a_line_that_must_be_whole_is_whole_and_otherwise_ends_at_its_limit() -> None:
     def fresh() -> Lines:
-        return Lines(b"::result", 3 * LONGEST)
+        return Lines((b"::result",), 3 * LONGEST)
 
     whole = b"::result " + b"x" * 2 * LONGEST
     assert cut(whole[:50_000], whole[50_000:], b"\nnext\n", lines=fresh()) == [whole, b"next"]
@@ -86,7 +86,7 @@ def test_a_line_that_must_be_whole_is_whole_and_otherwise_ends_at_its_limit() ->
 
 
 def test_skipping_through_a_line_that_is_dropped_leaves_the_next_one_alone() -> None:
-    lines = Lines(b"::result", 10)
+    lines = Lines((b"::result",), 10)
 
     assert len(lines.feed(b"::result " + b"x" * 100)) == 1
     assert lines.skip(b"more of it") == []

@@ -268,3 +268,74 @@ async def test_other_errors_of_the_reporter_are_raised(error: Exception) -> None
 
     with pytest.raises(type(error)):
         await output.out(b"one\ntwo\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "result"),
+    [
+        (b'::step fetch {"rows": 3}', "fetch", {"rows": 3}),
+        (b"::step fetch", "fetch", None),
+        (b"::step  a:b#1 \t [1, 2]  ", "a:b#1", [1, 2]),
+        ('::step "größe \\"x\\"" "text"'.encode(), 'größe "x"', "text"),
+    ],
+)
+async def test_a_step_line_records_a_step(line: bytes, name: str, result: Any) -> None:
+    _, recorder = await taken(line + b"\n")
+
+    assert recorder.lines == []
+    assert recorder.steps.results == {name: result}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"::step",
+        b"::step two words",
+        b"::step fetch {",
+        b'::step "fetch',
+        b"::step fetch 1 2",
+        b'::step fetch {"a": 1, "a": 2}',
+        b"::step \xff 1",
+        b"::suspend",
+        b"::suspend -1",
+        b"::suspend soon",
+        b"::suspend 99999999999",
+    ],
+)
+async def test_a_step_line_that_cannot_be_used_is_named_in_the_log(line: bytes) -> None:
+    output, recorder = await taken(b"one\n" + line + b"\ntwo\n")
+
+    assert (recorder.steps.results, output.suspend_seconds) == ({}, None)
+    ((warning, level),) = [line for line in recorder.lines if line[1] is not None]
+    assert level == "warning"
+    assert line.decode("utf-8", "replace") in warning
+
+
+async def test_lines_that_only_resemble_steps_are_log_lines() -> None:
+    output, recorder = await taken(b"::steps a\n ::step a 1\n::suspended 3\n")
+
+    assert recorder.lines == [("::steps a", None), (" ::step a 1", None), ("::suspended 3", None)]
+    assert (recorder.steps.results, output.suspend_seconds) == ({}, None)
+
+
+async def test_the_last_suspension_counts() -> None:
+    output, _ = await taken(b"::suspend 600\n::suspend 0.5\n::suspend soon\n")
+
+    assert output.suspend_seconds == 0.5
+
+
+async def test_steps_are_recorded_in_their_order_after_the_lines_before_them() -> None:
+    output, recorder = await taken(b"one\n::step b 1\ntwo\n::step a 2\n::step b 3\n::result 4\n", most=100)
+
+    assert list(recorder.steps.results.items()) == [("b", 1), ("a", 2)]
+    notices = [line for line, level in recorder.lines if level == "warning"]
+    assert notices[0].startswith("the output is over its limit")
+    assert notices[1] == "step 'b' had finished: its first result stays"
+    assert output.result == 4
+
+
+async def test_a_step_line_is_not_cut_into_several() -> None:
+    text = "x" * 300_000
+    _, recorder = await taken(f'::step large "{text}"\n'.encode())
+
+    assert recorder.steps.results == {"large": text}

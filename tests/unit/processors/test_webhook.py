@@ -48,7 +48,7 @@ async def test_the_receiver_gets_the_job_the_token_and_the_attempt(client: Webho
         await run(client, receiver, job, headers={"X-Team": "a", "Authorization": "Bearer b"})
 
     (request,) = receiver.requests
-    assert orjson.loads(request.body) == {"job": json_form.job(job), "token": TOKEN, "attempt": 2}
+    assert orjson.loads(request.body) == {"job": json_form.job(job) | {"steps": {}}, "token": TOKEN, "attempt": 2}
     assert request.headers["content-type"] == "application/json"
     assert request.headers["user-agent"].startswith("jobqueue/")
     assert request.headers["accept-encoding"] == "identity"

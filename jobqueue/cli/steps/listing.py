@@ -1,0 +1,27 @@
+"""``jobqueue steps``: the steps of a job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.render import errors, output, step_text
+from jobqueue.cli.render.options import command_options, id_argument
+from jobqueue.domain.jobs import json_form
+
+
+@click.command(epilog=errors.epilog("steps 65f0c2a4e1b2c3d4e5f60718"))
+@id_argument("job_id")
+@command_options
+def steps(job_id: str, *, as_json: bool, **options: Any) -> None:
+    """List the steps of a job: finished steps, waits, and steps that are tried again."""
+    job = with_runtime(options, lambda runtime: runtime.jobs.whole(job_id))
+    job_steps = job.steps or ()
+    more = [{"state": step_text.state(step), "size": step.size} for step in job_steps]
+    items = [entry | extra for entry, extra in zip(json_form.job(job).get("steps", []), more, strict=True)]
+    if job_steps or as_json:
+        output.print_items(items, step_text.HEADINGS, [step_text.row(step) for step in job_steps], as_json=as_json)
+    else:
+        output.note("the job has no steps")

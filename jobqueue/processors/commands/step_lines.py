@@ -1,0 +1,80 @@
+"""Lines by which a command records steps and suspends its job."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from jobqueue.domain.errors import InvalidInputError, StepError, TooLargeError
+from jobqueue.domain.jobs import payload
+from jobqueue.domain.jobs.checks import check_number
+from jobqueue.domain.text import cut
+from jobqueue.processors.written import LONGEST, read, storable
+
+STEP: Final = b"::step"
+_SUSPEND: Final = b"::suspend"
+_STEP_LINE: Final = re.compile(rb'::step[ \t]+("(?:[^"\\]|\\.)*"|[^\s"]\S*)(?:[ \t]+(.*))?', re.DOTALL)
+_SUSPEND_LINE: Final = re.compile(rb"::suspend[ \t]+([0-9]{1,12}(?:\.[0-9]{1,20})?)[ \t]*")
+_LONGEST_SHOWN: Final = 200
+
+
+def is_step(line: bytes) -> bool:
+    """Return True if a line is meant to record a step."""
+    return _begins(line, STEP)
+
+
+def is_suspension(line: bytes) -> bool:
+    """Return True if a line is meant to suspend the job."""
+    return _begins(line, _SUSPEND)
+
+
+def step(line: bytes) -> tuple[str, Any]:
+    """Return the name and the result of a step.
+
+    Raises:
+        StepError: the line lacks them, or the result cannot be kept.
+    """
+    try:
+        return _step(line)
+    except (ValueError, StepError, InvalidInputError, TooLargeError) as error:
+        raise StepError(f"no step is kept of the line {shown(line)}: {error}") from error
+
+
+def _step(line: bytes) -> tuple[str, Any]:
+    parts = _STEP_LINE.fullmatch(line)
+    if parts is None:
+        raise StepError('it needs a name, in quotes if it has spaces, and JSON, such as ::step fetch {"rows": 3}')
+    if len(line) > LONGEST:
+        raise TooLargeError("the result", len(line), payload.MOST_RESULT)
+    name = parts[1].decode()
+    written = read(parts[2] or b"null")
+    if written is None:
+        raise StepError("its result is not JSON")
+    return json.loads(name) if name.startswith('"') else name, storable(written)
+
+
+def suspension(line: bytes) -> float:
+    """Return the seconds of a suspension.
+
+    Raises:
+        StepError: the line lacks them.
+    """
+    parts = _SUSPEND_LINE.fullmatch(line)
+    if parts is None:
+        raise StepError(f"the line {shown(line)} suspends nothing: it needs seconds, such as ::suspend 3600")
+    seconds = float(parts[1])
+    try:
+        check_number("delay", seconds)
+    except InvalidInputError as error:
+        raise StepError(f"the line {shown(line)} suspends nothing: {error}") from error
+    return seconds
+
+
+def shown(line: bytes) -> str:
+    """Return a line as a message quotes it."""
+    return cut(line.decode("utf-8", "replace").strip(), _LONGEST_SHOWN)
+
+
+def _begins(line: bytes, word: bytes) -> bool:
+    return line.startswith(word) and line[len(word) : len(word) + 1] in {b"", b" ", b"\t"}

@@ -1,0 +1,70 @@
+"""Steps and waits that webhooks and commands report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jobqueue.domain.errors import InvalidInputError, StepError, TooLargeError
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.step import StepKind
+from jobqueue.domain.work.verdict import Suspension
+
+if TYPE_CHECKING:
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.work.verdict import StepReporter
+
+
+def job_with_results(job: Job, steps: StepReporter) -> dict[str, Any]:
+    """Return a job as JSON for the program that runs it, as `json_form.handed`."""
+    return json_form.handed(job, steps.results)
+
+
+async def keep(steps: StepReporter, name: str, result: Any, *, seconds: float) -> Any:
+    """Keep the result of a step; return the result that is kept, the first of the name.
+
+    Args:
+        steps: of the job.
+        name: of the step.
+        result: JSON.
+        seconds: how long the step ran, as far as that is known.
+
+    Raises:
+        StepError: the name or the result cannot be kept; the message names the step.
+        JobCancelledError: the job was killed or its lease was lost.
+    """
+    try:
+        return await steps.record(name, result, tries=1, seconds=seconds)
+    except (InvalidInputError, TooLargeError) as error:
+        raise StepError(f"step {name!r:.120} cannot be kept: {error}") from error
+
+
+async def begin_sleep(steps: StepReporter, name: str, seconds: float) -> Step:
+    """Return a sleep, noted with its end; a sleep that was noted before keeps its end.
+
+    Raises:
+        StepError: the name or the number cannot be used.
+        JobCancelledError: as `keep`.
+    """
+    try:
+        step = await steps.begin_sleep(name, seconds=seconds, until=None)
+    except InvalidInputError as error:
+        raise StepError(f"sleep {name!r:.120} cannot begin: {error}") from error
+    if step.kind is not StepKind.SLEEP:
+        raise StepError(f"sleep {name!r:.120} cannot begin: {name!r:.120} is a step")
+    return step
+
+
+async def suspension(steps: StepReporter, name: str, seconds: float, code: int | None = None) -> Suspension:
+    """Note a sleep; return the verdict that suspends the job until it is over.
+
+    Raises:
+        StepError: as `begin_sleep`; or a step of this name has finished.
+        JobCancelledError: as `keep`.
+    """
+    if name in steps.finished:
+        raise StepError(f"sleep {name!r:.120} cannot begin: the step has finished")
+    step = await begin_sleep(steps, name, seconds)
+    if step.is_finished:
+        return Suspension(delay=0, code=code)
+    return Suspension(until=step.until, names=(name,), code=code)

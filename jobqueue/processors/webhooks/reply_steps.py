@@ -1,0 +1,72 @@
+"""Steps in the reply to a webhook: kept before the outcome counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import StepError
+from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.jobs.step import STEP
+from jobqueue.domain.work.verdict import Death, Failure, Suspension, Verdict
+from jobqueue.processors import reported_steps
+from jobqueue.processors.webhooks import decisions
+from jobqueue.processors.written import read
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobqueue.domain.work.verdict import StepReporter
+
+_MEMBER: Final = "steps"
+
+
+def reported(body: bytes, *, strict: bool) -> Mapping[str, Any]:
+    """Return the results of steps in a body, by name and in their order.
+
+    Args:
+        body: JSON, perhaps cut short.
+        strict: the body is a decision; in any other body the member may mean something else.
+
+    Raises:
+        StepError: the member is no object of results, or it has a name twice.
+    """
+    text = decisions.member(body, _MEMBER)
+    written = None if text is None else read(text)
+    if written is None or written.value is None:
+        return {}
+    if not isinstance(written.value, dict):
+        if strict:
+            raise StepError('the steps of the reply must be an object such as {"fetch": {"rows": 3}}')
+        return {}
+    if written.doubled is not None:
+        raise StepError(f"the steps of the reply have the name {written.doubled!r:.120} twice in one object")
+    return written.value
+
+
+async def keep(verdict: Verdict, results: Mapping[str, Any], steps: StepReporter, *, seconds: float) -> Verdict:
+    """Keep the steps of a reply, in their order; return the verdict that holds then.
+
+    Args:
+        verdict: of the reply.
+        results: of the steps.
+        steps: of the job.
+        seconds: that the request has taken.
+
+    Raises:
+        StepError: a step cannot be kept; those before it are.
+        JobCancelledError: the job was killed or its lease was lost.
+    """
+    for name, result in results.items():
+        await reported_steps.keep(steps, name, result, seconds=seconds)
+    if isinstance(verdict, Suspension) and verdict.names:
+        return await reported_steps.suspension(steps, verdict.names[0], verdict.delay or 0, verdict.code)
+    return verdict
+
+
+def spoilt(verdict: Verdict, error: StepError) -> Verdict:
+    """Return the verdict on a reply with a step that cannot be kept: a failure, unless the reply kills the job."""
+    if isinstance(verdict, Death):
+        message = f"{verdict.error.message} ({error})"
+        return replace(verdict, error=replace(verdict.error, message=message))
+    return Failure(error=JobError(kind=STEP, message=str(error)), code=verdict.code)

@@ -1,0 +1,151 @@
+"""Steps on the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from jobqueue.cli.main import main
+from jobqueue.domain.jobs.states import State
+from jobqueue.domain.work.verdict import Suspension
+from tests.acceptance.cli.cli_process import Ran
+from tests.support.factories import claimed_job, fail, open_runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.application import Runtime
+    from jobqueue.settings import Settings
+
+Run = Any
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, mongo_url: str, db_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ran]:
+    """Run a command within this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jobqueue.cli.process.log_output.configure", lambda *_, **__: None)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+    monkeypatch.setenv("JOBQUEUE_MONGO_URL", mongo_url)
+    monkeypatch.setenv("JOBQUEUE_DB", db_name)
+
+    def run(*words: str) -> Ran:
+        code = main(words)
+        printed = capsys.readouterr()
+        return Ran(code=code, out=printed.out, err=printed.err)
+
+    return run
+
+
+def prepared(settings: Settings, work: Callable[[Runtime], Any]) -> Any:
+    async def do() -> Any:
+        async with open_runtime(settings) as runtime:
+            return await work(runtime)
+
+    return asyncio.run(do())
+
+
+async def failed(runtime: Runtime) -> Job:
+    """Make a job that has failed after three steps."""
+    claimed = await claimed_job(runtime, attempts=1)
+    for name, result in (("fetch", {"rows": 3}), ("import", "x" * 20_000), ("publish", None)):
+        await runtime.work.steps.record(claimed.job, claimed.token, name, result, seconds=1.5)
+    return await fail(runtime, claimed)
+
+
+async def asleep(runtime: Runtime) -> Job:
+    """Make a job that sleeps."""
+    claimed = await claimed_job(runtime)
+    step = await runtime.work.steps.begin_sleep(claimed.job, claimed.token, "rest", seconds=600)
+    await runtime.work.settle(claimed.job, claimed.token, Suspension(until=step.until, names=("rest",)))
+    return await runtime.jobs.whole(claimed.job.id)
+
+
+def remaining(settings: Settings, job: Job) -> tuple[State, list[str]]:
+    async def read(runtime: Runtime) -> tuple[State, list[str]]:
+        present = await runtime.jobs.whole(job.id)
+        return present.state, [step.name for step in present.steps or ()]
+
+    seen: tuple[State, list[str]] = prepared(settings, read)
+    return seen
+
+
+def test_steps_are_listed(settings: Settings, here: Run) -> None:
+    job = prepared(settings, failed)
+    lines = [line.split() for line in here("steps", job.id).out.splitlines()]
+    assert lines[0] == ["NAME", "KIND", "STATE", "ATTEMPT", "TRIES", "START", "DURATION", "SIZE"]
+    assert [(line[0], line[2], line[6]) for line in lines[1:]] == [
+        ("fetch", "finished", "1.500"),
+        ("import", "finished", "1.500"),
+        ("publish", "finished", "1.500"),
+    ]
+    assert lines[2][-2:] == ["19.5", "KiB"]
+    items = json.loads(here("steps", job.id, "--json").out)["items"]
+    assert [(item["name"], item["state"], item.get("stored")) for item in items] == [
+        ("fetch", "finished", None),
+        ("import", "finished", True),
+        ("publish", "finished", None),
+    ]
+    assert items[0]["result"] == {"rows": 3}
+
+
+def test_a_wait_is_shown(settings: Settings, here: Run) -> None:
+    job = prepared(settings, asleep)
+    assert here("steps", job.id).out.splitlines()[1].split()[:3] == ["rest", "sleep", "waits"]
+    shown = here("show", job.id).out
+    assert "waits" in shown
+    assert ", by rest" in shown
+    assert "rest  sleep  waits  until " in shown
+    assert "by sleep rest" in here("why", job.id).out
+
+
+def test_a_job_without_steps_says_so(settings: Settings, here: Run) -> None:
+    async def plain(runtime: Runtime) -> Job:
+        return (await claimed_job(runtime)).job
+
+    ran = here("steps", prepared(settings, plain).id)
+    assert (ran.code, ran.out, ran.err) == (0, "", "the job has no steps\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ((), ["fetch", "import", "publish"]),
+        (("--from-step", "import"), ["fetch"]),
+        (("--all-steps",), []),
+    ],
+)
+@pytest.mark.parametrize("way", ["one", "many", "group", "trial"])
+def test_a_requeue_names_the_steps_that_run_again(
+    settings: Settings, here: Run, way: str, words: tuple[str, ...], left: list[str]
+) -> None:
+    job = prepared(settings, failed)
+    fingerprint = json.loads(here("failures", "--json").out)["items"][0]["fingerprint"]
+    target = {
+        "one": ("requeue", job.id),
+        "many": ("requeue", "--filter", '{"state": "failed"}', "--yes"),
+        "group": ("failures", "requeue", fingerprint, "--yes"),
+        "trial": ("failures", "requeue", fingerprint, "--trial"),
+    }[way]
+    ran = here(*target, *words)
+    assert ran.code == 0, ran.err
+    assert remaining(settings, job) == (State.PENDING, left)
+
+
+def test_a_step_that_cannot_be_meant_is_refused(settings: Settings, here: Run) -> None:
+    job = prepared(settings, failed)
+    ran = here("requeue", job.id, "--from-step", "nothing")
+    assert (ran.code, ran.err) == (2, "error: fromStep: the job has no step 'nothing'\n")
+    ran = here("requeue", job.id, "--from-step", "")
+    assert (ran.code, "1 to 100" in ran.err) == (2, True)
+    ran = here("requeue", job.id, "--from-step", "fetch", "--all-steps")
+    assert (ran.code, "do not go together" in ran.err) == (2, True)
+    assert remaining(settings, job)[0] == State.FAILED

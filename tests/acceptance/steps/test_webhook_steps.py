@@ -1,0 +1,85 @@
+"""Steps of webhooks, against a real server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.acceptance.steps.served import Served, receiving, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture
+async def served(tmp_path: Path, mongo_url: str, db_name: str) -> AsyncIterator[Served]:
+    async with serving(tmp_path, {"JOBQUEUE_MONGO_URL": mongo_url, "JOBQUEUE_DB": db_name}) as served:
+        yield served
+
+
+async def configure(served: Served, url: str) -> None:
+    await served.configure(processors={"*": {"kind": "webhook", "url": url}})
+
+
+async def test_one_call_a_step(served: Served) -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        done = body["job"]["steps"]
+        if len(done) < 3:
+            return 200, {"outcome": "suspend", "delay": 0, "steps": {f"step {len(done)}": {"sum": len(done)}}}
+        return 200, {"outcome": "success", "result": sum(step["sum"] for step in done.values())}
+
+    async with receiving(answer) as (url, requests):
+        await configure(served, url)
+        job = await served.ended(await served.add("order", attempts=1))
+    assert job["result"] == 3
+    assert [list(body["job"]["steps"]) for _, body in requests] == [
+        [],
+        ["step 0"],
+        ["step 0", "step 1"],
+        ["step 0", "step 1", "step 2"],
+    ]
+    assert len({identifier for identifier, _ in requests}) == 4
+    assert [entry["outcome"] for entry in job["history"]] == ["suspend", "suspend", "suspend", "success"]
+    assert [entry["steps"] for entry in job["history"][:3]] == [["step 0"], ["step 1"], ["step 2"]]
+    assert job["attemptsMade"] == 1
+    steps = [(step["name"], step["kind"], step["result"]) for step in job["steps"]]
+    assert steps == [(f"step {n}", "step", {"sum": n}) for n in range(3)]
+
+
+async def test_a_named_wait_is_a_step_and_a_failure_keeps_steps(served: Served) -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        done = body["job"]["steps"]
+        if "fetch" not in done:
+            return 500, {"steps": {"fetch": [1, 2], "fetch more": None}}
+        if "rest" not in done:
+            return 200, {"outcome": "suspend", "delay": 1, "name": "rest"}
+        return 200, {"outcome": "success", "result": done, "steps": {"last": True}}
+
+    async with receiving(answer) as (url, requests):
+        await configure(served, url)
+        job = await served.ended(await served.add("order", attempts=2, backoff=0))
+    assert [entry["outcome"] for entry in job["history"]] == ["fail", "suspend", "success"]
+    assert job["result"] == {"fetch": [1, 2], "fetch more": None, "rest": None}
+    steps = [(step["name"], step["kind"]) for step in job["steps"]]
+    assert steps == [("fetch", "step"), ("fetch more", "step"), ("rest", "sleep"), ("last", "step")]
+    first, second, third = [identifier for identifier, _ in requests]
+    assert (first == second, second == third) == (True, False)
+
+
+async def test_a_step_that_cannot_be_kept_fails_the_attempt(served: Served) -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        bad: dict[str, Any] = {"name": {"undo:a": 1}, "result": {"large": {"$where": 1}}, "form": [1]}
+        reported = bad[body["job"]["type"]]
+        steps = {"good": 1, **reported} if isinstance(reported, dict) else reported
+        return 200, {"outcome": "suspend", "delay": 0, "steps": steps}
+
+    async with receiving(answer) as (url, _):
+        await configure(served, url)
+        jobs = {name: await served.ended(await served.add(name, attempts=1)) for name in ("name", "result", "form")}
+    assert {name: job["error"]["kind"] for name, job in jobs.items()} == dict.fromkeys(jobs, "step")
+    assert "'undo:a'" in jobs["name"]["error"]["message"]
+    assert "'large'" in jobs["result"]["error"]["message"]
+    assert "must be an object" in jobs["form"]["error"]["message"]
+    assert [[step["name"] for step in jobs[name]["steps"]] for name in ("name", "result")] == [["good"], ["good"]]
