@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ID = "0" * 24
-NO_DATABASE = {"settings", "health"}
+NO_DATABASE = {"settings", "health", "step", "sleep"}
 WORDS: dict[str, list[list[str]]] = {
     "serve": [["--port", "0"]],
     "worker": [["app:queue"]],
@@ -23,6 +23,7 @@ WORDS: dict[str, list[list[str]]] = {
     "list": [[]],
     "search": [["{}"]],
     "show": [[ID]],
+    "steps": [[ID]],
     "logs": [[ID]],
     "failures": [[]],
     "requeue": [[ID]],
