@@ -227,16 +227,22 @@ async def test_an_edit_that_comes_between_reading_and_writing_wins(
     job = await add(idle_runtime, meta={"user": 1})
     await follow(idle_runtime)
     store: Any = idle_runtime.edits
-    write = store._write
+    real = store._jobs
 
-    async def late(updates: Any) -> None:
-        monkeypatch.setattr(store, "_write", write)
-        await edit(idle_runtime, job, {"$set": {"meta.user": 3}})
-        await store.derive([ObjectId(job.id)])
-        await write(updates)
+    class Late:
+        """The collection of jobs; before its first write another edit is followed."""
+
+        async def bulk_write(self, updates: Any, **options: Any) -> Any:
+            monkeypatch.setattr(store, "_jobs", real)
+            await edit(idle_runtime, job, {"$set": {"meta.user": 3}})
+            await store.derive([ObjectId(job.id)])
+            return await real.bulk_write(updates, **options)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
 
     await edit(idle_runtime, job, {"$set": {"meta.user": 2}})
-    monkeypatch.setattr(store, "_write", late)
+    monkeypatch.setattr(store, "_jobs", Late())
     await follow(idle_runtime)
     assert (await document(idle_runtime, job.id))["attrs"] == ["user=3"]
 

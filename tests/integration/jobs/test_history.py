@@ -128,8 +128,10 @@ async def test_the_queries_of_the_readme_run_and_are_served_by_indexes(database:
 
 
 def test_every_collection_and_index_is_in_the_readme() -> None:
-    stores = (ROOT / "jobqueue" / "store").rglob("*.py")
-    used = {one for path in stores for one in re.findall(r'collection\("(\w+)"\)', path.read_text(encoding="utf-8"))}
+    literal = r'collection\("(\w+)"\)'
+    constant = r'^_\w+: Final = "(\w+)"\n"""The stored name of the collection'
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "jobqueue" / "store").rglob("*.py")]
+    used = {name for text in texts for way in (literal, constant) for name in re.findall(way, text, re.MULTILINE)}
     used |= {index.collection for index in DECLARED}
     assert sorted(names(name)[0] for name, _ in table("collections")) == sorted(used)
     shown = {names(name)[0]: names(keys)[0] for name, keys, _ in table("indexes")}
