@@ -13,7 +13,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.job import Job
@@ -21,6 +21,9 @@ from jobqueue.domain.jobs.states import State
 from jobqueue.processors.commands.command import CommandProcessor
 from jobqueue.processors.commands.commands_file import Command
 from tests.support.memory_steps import MemorySteps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MARK = "JOBQUEUE_TEST_MARK"
 
@@ -60,7 +63,15 @@ def shell(script: str, **fields: Any) -> Command:
 
 def survivors(mark: str) -> list[str]:
     """Return the command lines of processes with the mark in their environment or arguments."""
-    commands = []
+    return [command for command, _ in _marked(mark)]
+
+
+def states(mark: str) -> list[str]:
+    """Return the states of these processes; ``T`` is a stopped one (proc_pid_stat(5))."""
+    return [state for _, state in _marked(mark)]
+
+
+def _marked(mark: str) -> Iterator[tuple[str, str]]:
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             state = (entry / "stat").read_bytes().rpartition(b")")[2].split()[0]
@@ -69,8 +80,7 @@ def survivors(mark: str) -> list[str]:
         except OSError:
             continue
         if marked and state not in {b"Z", b"X"} and entry.name != str(os.getpid()):
-            commands.append(command.replace(b"\0", b" ").decode(errors="replace"))
-    return commands
+            yield command.replace(b"\0", b" ").decode(errors="replace"), state.decode()
 
 
 def fork() -> None:

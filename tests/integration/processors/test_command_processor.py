@@ -26,7 +26,7 @@ from jobqueue.processors.commands.command import CommandProcessor
 from jobqueue.processors.commands.commands_file import Command
 from jobqueue.store.mongo.group_commit import Batcher
 from tests.support import command_host
-from tests.support.command_host import MARK, make_job, shell, survivors
+from tests.support.command_host import MARK, make_job, shell, states, survivors
 from tests.support.memory_steps import MemorySteps
 
 if TYPE_CHECKING:
@@ -432,10 +432,14 @@ async def test_what_ignores_term_is_killed_after_the_grace() -> None:
 
 
 async def test_a_stopped_process_gets_its_term() -> None:
-    run = begin("(trap 'echo bye; exit' TERM; kill -STOP $(exec sh -c 'echo $PPID'); :) & echo up; wait", kill_after=20)
+    script = "(trap 'echo bye; exit' TERM; kill -STOP $(exec sh -c 'echo $PPID'); :) & echo up; wait"
+    run = begin(script, kill_after=110)
     await run.shows("up")
+    await eventually(lambda: "T" in states(run.mark))
 
-    assert await run.cancel() < 10
+    # It would be killed after the grace.
+    async with asyncio.timeout(100):
+        await run.cancel()
 
 
 async def test_without_a_grace_it_is_killed_at_once() -> None:

@@ -9,7 +9,7 @@ from jobqueue.domain.access.masking import MASK, masked_queue, masked_text, mask
 from jobqueue.domain.work.verdict import Failure
 from jobqueue.processors.webhooks.webhook import WebhookClient
 from jobqueue.processors.webhooks.webhook_errors import fault
-from tests.unit.processors.webhook_receiver import LOOPBACK, config, make_job, receiving, reply
+from tests.unit.processors.webhook_receiver import LOOPBACK, SILENT, config, make_job, receiving, reply
 
 SECRET = "key=abc&other=the-secret"  # noqa: S105 - of a test
 
@@ -90,7 +90,7 @@ def test_an_error_of_the_client_does_not_tell_the_query(error: Exception) -> Non
 async def test_an_error_does_not_tell_the_query_though_the_receiver_quotes_it(answer: object) -> None:
     async with WebhookClient(allow=LOOPBACK) as client, receiving(answer) as receiver:  # type: ignore[arg-type]
         url = receiver.url.replace("a=b", SECRET)
-        verdict = await client.processor(config(url), "t").run(make_job(), None)  # type: ignore[arg-type]
+        verdict = await client.processor(config(url), "t").run(make_job(), SILENT)
     assert getattr(verdict, "error", None) is not None
     assert "the-secret" not in str(verdict)
     assert isinstance(verdict, Failure) or "die" in str(answer) or MASK in str(verdict)
