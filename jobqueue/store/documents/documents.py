@@ -105,8 +105,11 @@ def child_id(parent: Job, slot: str) -> str:
 
 
 def derived_id(moment: datetime, text: str) -> str:
-    """Return the id of a job with a cause, which is the same for the same text."""
-    seconds = int(moment.timestamp()).to_bytes(4, "big")
+    """Return the id of a job with a cause, which is the same for the same text.
+
+    The seconds of an ObjectId begin anew in the year 2106.
+    """
+    seconds = (int(moment.timestamp()) % 2**32).to_bytes(4, "big")
     return (seconds + hashlib.sha256(text.encode()).digest()[:8]).hex()
 
 

@@ -93,8 +93,9 @@ def kill_waiting(reason: str, now: Now) -> list[Document]:
 
 
 def over(queue: str, state: State, after: datetime, until: datetime) -> Document:
-    """Match jobs that ended between two dates and have an empty outbox."""
+    """Match jobs that ended between two dates and have an empty outbox; a document with another id is none of them."""
     return {
+        "_id": {"$type": "objectId"},
         "queue": queue,
         "state": state.value,
         "endAt": {"$gt": after, "$lte": until},

@@ -23,7 +23,8 @@ _CONTENT: Final = r"\A(data|meta)(\.|\z)"
 def edits() -> list[Document]:
     """Keep the changes of `data` and `meta` by any tool, and of each change the job.
 
-    A change of `run` tells that an external document was adopted, perhaps as it was before an edit.
+    A change of `run` tells that an external document was adopted, perhaps as it was before an edit. A document whose id
+    is not one of a job is never adopted.
     """
     update = "$updateDescription"
     fields = {"$objectToArray": {"$ifNull": [f"{update}.updatedFields", {}]}}
@@ -33,7 +34,8 @@ def edits() -> list[Document]:
     is_content = {"$or": [{"$eq": ["$$name", "run"]}, {"$regexMatch": {"input": "$$name", "regex": _CONTENT}}]}
     of_content = {"$anyElementTrue": [{"$map": {"input": names, "as": "name", "in": is_content}}]}
     kinds = [{"operationType": "replace"}, {"operationType": "update", "$expr": of_content}]
-    return [{"$match": {"$or": kinds}}, {"$project": {"operationType": 1, "documentKey._id": 1}}]
+    of_jobs = {"documentKey._id": {"$type": "objectId"}, "$or": kinds}
+    return [{"$match": of_jobs}, {"$project": {"operationType": 1, "documentKey._id": 1}}]
 
 
 def jobs(ids: Sequence[Any]) -> Document:

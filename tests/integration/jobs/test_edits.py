@@ -154,6 +154,16 @@ async def test_where_the_position_is_of_no_use_a_walk_derives_all_anew(
     assert (await document(idle_runtime, jobs[0].id))["attrs"] == ["user=3"]
 
 
+@pytest.mark.parametrize("odd", [{"a": 1}, "one", 5, None], ids=str)
+async def test_a_document_with_an_id_that_no_job_has_is_passed_over(idle_runtime: Runtime, odd: Any) -> None:
+    job = await add(idle_runtime, meta={"user": 1})
+    await follow(idle_runtime)
+    await insert(idle_runtime, await document(idle_runtime, job.id) | {"_id": odd})
+    await idle_runtime.jobs.collection.update_many({}, {"$set": {"meta.user": 2}})
+    await follow(idle_runtime)
+    assert (await document(idle_runtime, job.id))["attrs"] == ["user=2"]
+
+
 async def test_large_jobs_are_looked_at_some_at_a_time_and_none_is_passed_over(
     idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -62,11 +62,7 @@ class LimitedTwin(Twin):
         has_room = self.most is None or self.running < self.most
         if any(waiting) and has_room and not self.paused and self._may_start():
             # What is known of slots may be some milliseconds old; that they are free is seen then.
-            # It is longer than usual where starts have come late.
-            leeway = None if self.rate is None else self.runtime.work._limiter._leeway.of("default", self.rate)
             await eventually(self._claimed)
-            if leeway is not None:
-                self.deadlines.append(self.now + leeway.total_seconds())
         else:
             assert await self.runtime.work.claim("default", None, worker="w") is None
 
@@ -78,12 +74,16 @@ class LimitedTwin(Twin):
 
     async def _claimed(self) -> bool:
         running = self.running
+        # A claim that took long without finding a job makes the leeway of the next one longer.
+        leeway = None if self.rate is None else self.runtime.work._limiter._leeway.of("default", self.rate)
         try:
             await super().claim()
         except AssertionError:
             if await self.runtime.jobs.collection.count_documents({"state": "processing"}) == running:
                 return False
             raise
+        if leeway is not None:
+            self.deadlines.append(self.now + leeway.total_seconds())
         return True
 
     async def person(self, which: int, what: str) -> None:
@@ -270,6 +270,8 @@ def test_limits_and_batches_in_the_database_are_as_a_simple_model_says(settings:
                     stateful_step_count=30,
                     deadline=None,
                     database=None,
+                    # A failure is told at once: to look for a shorter one takes longer than a test may.
+                    phases=[Phase.generate],
                     suppress_health_check=list(HealthCheck),
                 ),
             )

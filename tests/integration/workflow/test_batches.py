@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,7 @@ from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.workflow.batch import FAILED, Member, NewBatch
 from jobqueue.store.workflow.generations import GenerationStore
-from tests.support.factories import ERROR, claim, die, fail, open_runtime, succeed
+from tests.support.factories import ERROR, claim, die, fail, open_runtime, set_clock, succeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,6 +86,18 @@ async def test_a_batch_finishes_with_its_last_job_and_its_callbacks_are_created_
     await idle_runtime.outboxes.run_once()
     await idle_runtime.outboxes._batches.settle(made["id"])
     assert await callbacks(idle_runtime, made["id"]) == [("done", 0), ("good", 0)]
+
+
+@pytest.mark.parametrize("year", [2105, 2106, 2126, 9000])
+async def test_callbacks_and_children_are_created_in_any_year(idle_runtime: Runtime, year: int) -> None:
+    set_clock(idle_runtime, datetime(year, 12, 31, tzinfo=UTC))
+    child = NewJob(type="child", queue="children")
+    member = Member(job=NewJob(type="work", on_success=child))
+    await idle_runtime.batches.create(NewBatch(members=[member], sealed=True, on_complete=NewJob(type="callback")))
+    job = await succeed(idle_runtime, await claim(idle_runtime))
+    await idle_runtime.outboxes.run_once()
+    assert len((await idle_runtime.manager.family(job.id)).tree.children) == 1
+    assert (await claim(idle_runtime)).job.type == "callback"
 
 
 async def test_the_first_final_failure_is_told_at_once_and_only_once(client: Client, idle_runtime: Runtime) -> None:
