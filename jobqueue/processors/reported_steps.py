@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.errors import InvalidInputError, StepError, TooLargeError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.step import StepKind
+from jobqueue.domain.jobs.step import StepKind, Wait
 from jobqueue.domain.work.verdict import Suspension
 
 if TYPE_CHECKING:
@@ -67,4 +67,4 @@ async def suspension(steps: StepReporter, name: str, seconds: float, code: int |
     step = await begin_sleep(steps, name, seconds)
     if step.is_finished:
         return Suspension(delay=0, code=code)
-    return Suspension(until=step.until, names=(name,), code=code)
+    return Suspension(until=step.until, wait=Wait(names=(name,)), code=code)

@@ -76,9 +76,12 @@ class StepResponse(Response):
 class WaitResponse(Response):
     """The reason why a suspended job waits."""
 
-    sparse = frozenset({"until"})
+    sparse = frozenset({"until", "signals", "jobs", "doubt"})
     names = fields.Items(fields.Text(), spec={"description": "of the steps for which it waits"})
-    until = fields.Moment()
+    until = fields.Moment(spec={"description": "absent if only something from outside ends the wait"})
+    signals = fields.Items(fields.Text(), spec={"description": "the names of signals that end the wait"})
+    jobs = fields.Whole(spec={"description": "awaited children that had not ended when the wait began"})
+    doubt = fields.Text(spec={"description": "the step of which a person has to say whether it happened"})
 
 
 class ParentResponse(Response):

@@ -42,6 +42,9 @@ _SPARSE: Final = {
     "wait",
     "stored",
     "until",
+    "signals",
+    "jobs",
+    "doubt",
     "step",
     "forgot",
 }

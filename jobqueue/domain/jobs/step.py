@@ -39,6 +39,9 @@ class StepKind(StrEnum):
 
     STEP = "step"
     SLEEP = "sleep"
+    SIGNAL = "signal"
+    CALL = "call"
+    MAP = "map"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +86,22 @@ class Wait:
 
     Attributes:
         names: of the steps for which it waits.
-        until: the end of the wait.
+        until: the end of the wait; ``None`` if only something from outside ends it.
+        signals: the names of signals that end it.
+        jobs: the number of awaited children that had not ended when it began.
+        doubt: the step of which a person has to say whether it happened.
     """
 
     names: tuple[str, ...] = ()
     until: datetime | None = None
+    signals: tuple[str, ...] | None = None
+    jobs: int | None = None
+    doubt: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """True if something else than its time ends the wait."""
+        return bool(self.signals) or self.jobs is not None or self.doubt is not None
 
 
 def check_name(name: object, path: str = "name") -> str:

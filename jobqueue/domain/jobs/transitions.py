@@ -15,7 +15,7 @@ from jobqueue.domain.errors import WrongStateError
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.fingerprint import fingerprint
 from jobqueue.domain.jobs.states import FINAL, LEGAL, Outcome, State
-from jobqueue.domain.jobs.step import ended_since
+from jobqueue.domain.jobs.step import Wait, ended_since
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -70,7 +70,7 @@ class Transition:
         run: the number of requeues that the job must have; ``None`` where the claim decides.
         operation: the id of the operation that makes the transition, once; the job keeps a note of it.
         due: the date at which the job is due, and not before the delay is over.
-        wait: names of the steps for which the job waits.
+        wait: what a suspended job waits for.
     """
 
     target: State
@@ -91,7 +91,7 @@ class Transition:
     run: int | None = None
     operation: str | None = None
     due: datetime | None = None
-    wait: tuple[str, ...] | None = None
+    wait: Wait | None = None
 
     def __post_init__(self) -> None:
         if self.target not in LEGAL[self.source]:
@@ -200,7 +200,7 @@ def suspend(
     *,
     delay: float | None = None,
     until: datetime | None = None,
-    names: tuple[str, ...] = (),
+    wait: Wait | None = None,
     code: int | None = None,
     most: int,
 ) -> Transition:
@@ -216,25 +216,28 @@ def suspend(
         token: of the claim.
         delay: seconds of the wait, where ``until`` is ``None``.
         until: the end of the wait.
-        names: of the steps for which the job waits.
+        wait: what the job waits for; an open wait without ``delay`` and ``until`` has no end by itself.
         code: the HTTP status or exit code, if there is one.
         most: as in `retry`.
     """
+    wait = wait or Wait()
     progressed = ended_since(job.steps or (), job.start_at)
     if (count := _retries(job)) > most:
         return _endless(job, token, None, code=code, count=count)
-    at_once = progressed and until is None and not delay
+    at_once = progressed and until is None and not delay and not wait.is_open
+    is_endless = wait.is_open and until is None and delay is None
+    will_progress = progressed or (until is not None and bool(wait.names))
     return Transition(
         source=State.PROCESSING,
         token=token,
         target=State.PENDING if at_once else State.DELAYED,
         outcome=Outcome.SUSPEND,
-        delay=None if at_once else _pause(delay, progressed=progressed or (until is not None and bool(names))),
+        delay=None if at_once or is_endless else _pause(delay, progressed=will_progress),
         due=until,
         code=code,
         refund=True,
         retries=count,
-        wait=None if at_once else names,
+        wait=None if at_once else wait,
     )
 
 

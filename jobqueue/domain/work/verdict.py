@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.jobs.step import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,12 +67,12 @@ class Suspension:
     Attributes:
         delay: seconds of the wait; ``None`` if it has another end.
         until: the end of the wait.
-        names: of the steps for which the job waits.
+        wait: what the job waits for; its own ``until`` says nothing.
     """
 
     delay: float | None = None
     until: datetime | None = None
-    names: tuple[str, ...] = ()
+    wait: Wait = field(default_factory=Wait)
     code: int | None = None
 
 

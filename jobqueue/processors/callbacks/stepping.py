@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import Die, InvalidInputError, JobCancelledError, Retry, StepError, TooLargeError
 from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.step import check_name, numbered
+from jobqueue.domain.jobs.step import Wait, check_name, numbered
 from jobqueue.domain.text import told, type_name
 from jobqueue.domain.work.verdict import Failure, Suspension
 from jobqueue.processors.callbacks.raised import Suspended, mark
@@ -168,7 +168,7 @@ class Stepper:
 
     def suspend(self, key: str, until: datetime) -> Suspended:
         """Suspend the job of a plain handler; return the exception that ends its thread."""
-        self._suspension = Suspension(until=until, names=(key,))
+        self._suspension = Suspension(until=until, wait=Wait(names=(key,)))
         if not self.idle.done():
             self.idle.set_result(None)
         return Suspended()
@@ -200,7 +200,7 @@ class Stepper:
         if turns:
             asyncio.get_running_loop().call_soon(self._look, turns - 1)
             return
-        self._suspension = Suspension(until=min(self._parked.values()), names=tuple(self._parked))
+        self._suspension = Suspension(until=min(self._parked.values()), wait=Wait(names=tuple(self._parked)))
         self.idle.set_result(None)
 
     def _now(self) -> datetime:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, JobCancelledError, JobQueueError, StepError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.step import check_name, numbered
+from jobqueue.domain.jobs.step import Wait, check_name, numbered
 from jobqueue.domain.work.verdict import Suspension
 from jobqueue.journal import get_logger
 from jobqueue.processors.reported_steps import begin_sleep, keep
@@ -164,7 +164,7 @@ class StepSocket:
         step = await begin_sleep(self._steps, key, seconds)
         if step.is_finished or step.until is None:
             return {"until": None}
-        self.suspension = Suspension(until=step.until, names=(key,))
+        self.suspension = Suspension(until=step.until, wait=Wait(names=(key,)))
         return {"until": json_form.date(step.until)}
 
 

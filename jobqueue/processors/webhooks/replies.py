@@ -13,6 +13,7 @@ from jobqueue.domain.access.masking import masked_url
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.jobs import payload
 from jobqueue.domain.jobs.attempt import JobError
+from jobqueue.domain.jobs.step import Wait
 from jobqueue.domain.text import cut
 from jobqueue.domain.work.verdict import (
     INVALID_RESULT,
@@ -249,7 +250,7 @@ def _suspended(reply: Reply, body: dict[str, Any]) -> Suspension | Failure:
         return _unreadable(reply, str(problem))
     if delay is None:
         return _unreadable(reply, "it has no delay")
-    return Suspension(delay=delay, names=() if name is None else (name,), code=reply.status)
+    return Suspension(delay=delay, wait=Wait() if name is None else Wait(names=(name,)), code=reply.status)
 
 
 def _unreadable(reply: Reply, problem: str) -> Failure:

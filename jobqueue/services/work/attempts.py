@@ -303,9 +303,9 @@ def _change(
         case RunAgain(delay=delay, error=error, code=code):
             most = _most_retries(job, token, max_retries)
             return transitions.retry(job, token, delay=delay, error=error, code=code, most=most)
-        case Suspension(delay=delay, until=until, names=names, code=code):
+        case Suspension(delay=delay, until=until, wait=wait, code=code):
             most = _most_retries(job, token, max_retries)
-            return transitions.suspend(job, token, delay=delay, until=until, names=names, code=code, most=most)
+            return transitions.suspend(job, token, delay=delay, until=until, wait=wait, code=code, most=most)
 
 
 def _most_retries(job: Job, token: str, most: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobqueue.domain.errors import InvalidInputError, StaleTokenError
-from jobqueue.domain.jobs.step import StepKind
+from jobqueue.domain.jobs.step import StepKind, Wait
 from jobqueue.domain.work.verdict import Suspension
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ async def suspend(
         StaleTokenError: the claim is not the current one.
         InvalidInputError: the name is that of another step, or of one that has finished, or there are too many steps.
     """
-    names = () if name is None else (name,)
-    verdict = Suspension(delay=delay, until=until, names=names)
+    wait = Wait() if name is None else Wait(names=(name,))
+    verdict = Suspension(delay=delay, until=until, wait=wait)
     if name is not None:
         try:
             step = await work.steps.begin_sleep(job, token, name, seconds=delay, until=until)
@@ -49,7 +49,7 @@ async def suspend(
             await work.settle(job, token, verdict)
             return
         _check(job, step)
-        verdict = Suspension(delay=0) if step.is_finished else Suspension(until=step.until, names=names)
+        verdict = Suspension(delay=0) if step.is_finished else Suspension(until=step.until, wait=wait)
     await work.settle(job, token, verdict)
 
 

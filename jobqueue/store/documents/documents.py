@@ -247,7 +247,14 @@ def _wait(stored: Mapping[str, Any]) -> Wait | None:
     if not stored:
         return None
     names = tuple(str(name) for name in _list(stored.get("names")))
-    return Wait(names=names, until=date_or_none(stored.get("until")))
+    jobs, doubt = stored.get("jobs"), stored.get("doubt")
+    return Wait(
+        names=names,
+        until=date_or_none(stored.get("until")),
+        signals=tuple(str(name) for name in _list(stored.get("signals"))) or None,
+        jobs=None if jobs is None else _whole(jobs, 0),
+        doubt=None if doubt is None else str(doubt),
+    )
 
 
 def children_document(jobs: Children) -> Any:

@@ -23,6 +23,7 @@ from jobqueue.store.mongo.tolerant import unless_empty
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from jobqueue.domain.jobs.step import Wait
     from jobqueue.store.mongo.clock import Now
 
 
@@ -257,6 +258,17 @@ def _while_waiting(transition: Transition, changed: Document, now: Now) -> list[
     return [{"$set": values | {"endAt": now} | killed(now)}, {"$unset": ["waitsFor", "wait"]}]
 
 
+def _wait(wait: Wait) -> Document:
+    """Return what a job waits for, without the end of the wait."""
+    known = {
+        "names": list(wait.names),
+        "signals": list(wait.signals) if wait.signals else None,
+        "jobs": wait.jobs,
+        "doubt": wait.doubt,
+    }
+    return {"$literal": {name: value for name, value in known.items() if value is not None}}
+
+
 def marked(operation: str) -> Document:
     """Return the operations that have changed a job and, as the last, another: so none changes a job twice."""
     return {"$slice": [{"$concatArrays": [_array(f"${OPERATIONS}"), [ObjectId(operation)]]}, -_MOST_OPERATIONS]}
@@ -270,9 +282,12 @@ def killed(now: Now) -> Document:
 def _with_delay(transition: Transition, changed: Document, entry: Document, now: Now) -> list[Document]:
     values = _values(transition, changed)
     due: Any = {"$add": [now, int((transition.delay or 0) * _MILLISECONDS)]}
-    values["delayTil"] = due = due if transition.due is None else {"$max": [due, {"$literal": transition.due}]}
+    due = due if transition.due is None else {"$max": [due, {"$literal": transition.due}]}
     if transition.wait is not None:
-        values["wait"] = {"$mergeObjects": [{"names": {"$literal": list(transition.wait)}, "until": due}]}
+        if transition.wait.is_open and transition.delay is None and transition.due is None:
+            due = None
+        values["wait"] = {"$mergeObjects": [_wait(transition.wait), {"until": due}]}
+    values["delayTil"] = due
     if transition.refund:
         values["attemptsMade"] = {"$subtract": ["$attemptsMade", 1]}
     if transition.retries is not None:

@@ -11,6 +11,7 @@ import pytest
 
 from jobqueue.cli.main import main
 from jobqueue.domain.jobs.states import State
+from jobqueue.domain.jobs.step import Wait
 from jobqueue.domain.work.verdict import Suspension
 from tests.acceptance.cli.cli_process import Ran
 from tests.support.factories import claimed_job, fail, open_runtime
@@ -65,7 +66,7 @@ async def asleep(runtime: Runtime) -> Job:
     """Make a job that sleeps."""
     claimed = await claimed_job(runtime)
     step = await runtime.work.steps.begin_sleep(claimed.job, claimed.token, "rest", seconds=600)
-    await runtime.work.settle(claimed.job, claimed.token, Suspension(until=step.until, names=("rest",)))
+    await runtime.work.settle(claimed.job, claimed.token, Suspension(until=step.until, wait=Wait(names=("rest",))))
     return await runtime.jobs.whole(claimed.job.id)
 
 

@@ -9,6 +9,7 @@ from jobqueue.api.jobs.schemas import WhyResponse
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.states import State
+from jobqueue.domain.jobs.step import Wait
 from jobqueue.domain.work.verdict import Suspension
 from tests.support.factories import claimed_job
 
@@ -31,7 +32,7 @@ async def why(runtime: Runtime, job_id: str) -> dict[str, object]:
 async def test_a_job_that_sleeps_names_the_sleep(idle_runtime: Runtime) -> None:
     claimed = await claimed_job(idle_runtime)
     await idle_runtime.work.steps.begin_sleep(claimed.job, claimed.token, "rest", until=UNTIL)
-    await idle_runtime.work.settle(claimed.job, claimed.token, Suspension(until=UNTIL, names=("rest",)))
+    await idle_runtime.work.settle(claimed.job, claimed.token, Suspension(until=UNTIL, wait=Wait(names=("rest",))))
     message = f"suspended until {AT}, by sleep rest"
     assert await why(idle_runtime, claimed.job.id) == {"kind": "due", "message": message, "at": AT, "steps": ["rest"]}
 
@@ -40,7 +41,7 @@ async def test_a_job_that_waits_for_the_next_try_of_a_step_tells_its_error(idle_
     claimed = await claimed_job(idle_runtime)
     error = JobError(kind="OSError", message="no answer")
     await idle_runtime.work.steps.failed(claimed.job, claimed.token, "fetch", tries=1, error=error, wait=60)
-    await idle_runtime.work.settle(claimed.job, claimed.token, Suspension(until=UNTIL, names=("fetch",)))
+    await idle_runtime.work.settle(claimed.job, claimed.token, Suspension(until=UNTIL, wait=Wait(names=("fetch",))))
     message = f"suspended until {AT}, by step fetch, which failed: OSError: no answer"
     assert (await why(idle_runtime, claimed.job.id))["message"] == message
 

@@ -10,6 +10,7 @@ import pytest
 from jobqueue.domain.errors import StepError
 from jobqueue.domain.jobs.attempt import Attempt, JobError
 from jobqueue.domain.jobs.states import Outcome
+from jobqueue.domain.jobs.step import Wait
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success, Suspension
 from jobqueue.processors.webhooks import reply_steps
 from jobqueue.processors.webhooks.replies import MOST_BODY, Reply, judge, steps
@@ -34,7 +35,7 @@ def reply(status: int, body: bytes) -> Reply:
     ],
 )
 def test_a_reply_suspends_whatever_its_status(status: int, body: bytes, delay: float, names: tuple[str, ...]) -> None:
-    assert judge(reply(status, body), NOW) == Suspension(delay=delay, names=names, code=status)
+    assert judge(reply(status, body), NOW) == Suspension(delay=delay, wait=Wait(names=names), code=status)
 
 
 @pytest.mark.parametrize(
@@ -111,12 +112,12 @@ def test_a_job_is_killed_though_a_step_cannot_be_kept() -> None:
 
 async def test_steps_are_kept_in_their_order_and_a_wait_of_a_finished_name_is_refused() -> None:
     kept = MemorySteps()
-    suspended = Suspension(delay=60, names=("rest",), code=200)
+    suspended = Suspension(delay=60, wait=Wait(names=("rest",)), code=200)
     verdict = await reply_steps.keep(suspended, {"b": 1, "a": 2}, kept, seconds=1)
     assert list(kept.results) == ["b", "a"]
-    assert verdict == Suspension(until=kept.entries["rest"].until, names=("rest",), code=200)
+    assert verdict == Suspension(until=kept.entries["rest"].until, wait=Wait(names=("rest",)), code=200)
     with pytest.raises(StepError, match="'b' cannot begin: the step has finished"):
-        await reply_steps.keep(Suspension(delay=60, names=("b",)), {}, kept, seconds=1)
+        await reply_steps.keep(Suspension(delay=60, wait=Wait(names=("b",))), {}, kept, seconds=1)
 
 
 def test_the_identifier_changes_with_a_suspension_and_not_with_a_failure() -> None:
