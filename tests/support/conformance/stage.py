@@ -128,9 +128,9 @@ class Stage:
 
     def _other(self, module: str, number: int, *words: str) -> Service:
         cli = self._cli(module, number)
-        command = [sys.executable, "-m", f"tests.support.conformance.{module}", module, *words]
         environ = {**os.environ, "PYTHONPATH": str(_HOME), **self._settings}
-        return self._stack.enter_context(Service(command, cli.cwd, environ))
+        service = Service(f"tests.support.conformance.{module}", module, *words, cwd=cli.cwd, environ=environ)
+        return self._stack.enter_context(service)
 
     def _commands(self) -> Path:
         argv = [sys.executable, "-m", "tests.support.conformance.command"]
