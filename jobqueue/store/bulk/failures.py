@@ -101,6 +101,6 @@ def _group(group: Document, sample: Sample) -> FailureGroup:
         states={state: group[state] for state in failure_statements.STATES if group[state]},
         first_at=documents.date_or_none(group["firstAt"]),
         last_at=documents.date_or_none(group["lastAt"]),
-        queues=tuple(sorted(name for name in group["queues"] if isinstance(name, str))),
+        queues=tuple(sorted(name for name in group["queues"] if type(name) is str)),
         sample=sample,
     )

@@ -340,7 +340,7 @@ def _backoff(stored: object) -> Backoff:
 
 
 def _member(kind: type[Kind], stored: object) -> Kind | None:
-    return kind(stored) if isinstance(stored, str) and stored in kind.__members__.values() else None
+    return kind(stored) if type(stored) is str and stored in kind.__members__.values() else None
 
 
 def state(stored: object) -> State:
@@ -354,7 +354,7 @@ def date_or_none(stored: object) -> datetime | None:
 
 
 def _text(stored: object) -> str | None:
-    return stored if isinstance(stored, str) else None
+    return stored if type(stored) is str else None
 
 
 def _list(stored: object) -> list[Any]:

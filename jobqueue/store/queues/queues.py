@@ -55,7 +55,7 @@ class QueueStore:
     async def names(self) -> list[str]:
         """Return the names of all queues that have jobs, in order."""
         # A document of another tool may have no queue, or no text in its place.
-        return sorted(name for name in await self.collection.distinct("queue") if isinstance(name, str))
+        return sorted(name for name in await self.collection.distinct("queue") if type(name) is str)
 
     @guarded
     async def figures(self, queue: str) -> QueueFigures:
@@ -71,13 +71,16 @@ class QueueStore:
 
     @guarded
     async def count_by_queue(self, states: Iterable[State]) -> dict[tuple[str, str], int]:
-        """Return the number of jobs by queue and state, where there are any, in some states."""
+        """Return the number of jobs by queue and state, where there are any, in some states.
+
+        JavaScript code (`bson.Code`) is a ``str``, too, and no name.
+        """
         pipeline = queue_statements.count_by_queue(states)
         groups = await aggregate(self.collection, pipeline, hint=_BY_QUEUE)
         return {
             (group["_id"]["queue"], group["_id"]["state"]): int(group["count"])
             async for group in groups
-            if isinstance(group["_id"].get("queue"), str) and isinstance(group["_id"].get("state"), str)
+            if type(group["_id"].get("queue")) is str and type(group["_id"].get("state")) is str
         }
 
     @guarded
