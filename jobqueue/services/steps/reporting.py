@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import stamina
-
-from jobqueue.domain.errors import DatabaseError, JobCancelledError, StaleTokenError
+from jobqueue.domain.errors import JobCancelledError, StaleTokenError
+from jobqueue.services.signals.outages import outlive
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -97,11 +96,8 @@ class JobSteps:
 
     async def _kept(self, call: Callable[[], Awaitable[T]]) -> T:
         # A job outlives an outage of the database, as long as its lease allows: then its run is cancelled.
-        async for attempt in stamina.retry_context(on=DatabaseError, attempts=None, timeout=None):
-            with attempt:
-                try:
-                    return await call()
-                except StaleTokenError as error:
-                    self._on_lost(str(error))
-                    raise JobCancelledError from None
-        raise AssertionError("stamina tries until a call returns")
+        try:
+            return await outlive(call)
+        except StaleTokenError as error:
+            self._on_lost(str(error))
+            raise JobCancelledError from None

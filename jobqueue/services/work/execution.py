@@ -146,12 +146,19 @@ class Execution:
                 await self._work.release(self.job, self.token)
 
     async def _record(self, verdict: Verdict) -> None:
-        refusals = 0
+        # Nearly every outcome is stored at once: only the others pay for the bookkeeping of retries.
+        try:
+            await self._settle(verdict)
+        except DatabaseError:
+            refusals = 0
+        except WriteRefusedError:
+            refusals = 1
+        else:
+            return
         async for attempt in _until_the_database_is_back():
-            if (self._lost or self._leaving) and attempt.num > 1:
+            if self._lost or self._leaving:
                 return
-            if attempt.num > 1:
-                log.warning("outcome write repeated", job_id=self.job.id, attempt=attempt.num)
+            log.warning("outcome write repeated", job_id=self.job.id, attempt=attempt.num + 1)
             with attempt:
                 try:
                     await self._settle(verdict)
