@@ -17,6 +17,7 @@ from jobqueue.services.access.access import Access
 from jobqueue.services.bulk.failures import MARK_SECONDS, Failures
 from jobqueue.services.bulk.operations import OPERATE_SECONDS, Operations
 from jobqueue.services.insight.audit import Audit
+from jobqueue.services.insight.count_keeper import COUNT_SECONDS, CountKeeper
 from jobqueue.services.insight.events import Events
 from jobqueue.services.insight.job_counts import JobCounts
 from jobqueue.services.insight.metrics import Metrics
@@ -261,6 +262,7 @@ class Runtime:
             Loop("failures", self.failures.run_once, every=MARK_SECONDS),
             Loop("statistics", self.roller.run_once, every=ROLL_SECONDS),
             Loop("unread jobs", UnreadJobs(self.jobs).run_once, every=UNREAD_SECONDS),
+            Loop("counts", CountKeeper(self.figures.kept, self.figures).run_once, every=COUNT_SECONDS),
             Loop("pruner", Pruner(self.configs, self.pruning).run_once, every=PRUNE_SECONDS),
         ]
         self.notifier.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)

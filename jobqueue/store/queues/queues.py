@@ -14,6 +14,7 @@ from jobqueue.store.documents import queue_statements, statements
 from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import aggregate
+from jobqueue.store.queues.kept_counts import KeptCountStore, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,6 +50,7 @@ class QueueStore:
 
     def __init__(self, database: Database) -> None:
         self.collection = database.collection("jobs")
+        self.kept = KeptCountStore(database)
         self._clock = database.clock
 
     @guarded
@@ -68,6 +70,12 @@ class QueueStore:
             self._ended(queue, now, 3600),
         )
         return QueueFigures(counts=counts, oldest_ready=oldest, ended={"minute": minute, "hour": hour})
+
+    @guarded
+    async def ended_by_queue(self) -> dict[tuple[str, str], int]:
+        """Return the number of ended jobs by queue and state, where there are any; as `KeptCountStore.ended`."""
+        counts = await self.kept.ended(pairs_of(await self.names()), await self.kept.kept())
+        return {pair: count for pair, count in counts.items() if count}
 
     @guarded
     async def count_by_queue(self, states: Iterable[State]) -> dict[tuple[str, str], int]:
@@ -123,8 +131,13 @@ class QueueStore:
         return [(str(job["_id"]), str(job.get("state"))) async for job in cursor]
 
     async def _count_all(self, queue: str) -> dict[str, int]:
-        counts = await asyncio.gather(*(self._count(queue, state) for state in State))
-        return {state.value: count for state, count in zip(State, counts, strict=True)}
+        states = sorted(UNFINISHED)
+        kept = await self.kept.kept([queue])
+        ended = await self.kept.ended(pairs_of([queue]), kept)
+        counts = await asyncio.gather(*(self._count(queue, state) for state in states))
+        known = {state.value: count for state, count in zip(states, counts, strict=True)}
+        known |= {state: count for (_, state), count in ended.items()}
+        return {state.value: known[state.value] for state in State}
 
     async def _count(self, queue: str, state: State) -> int:
         return int(await self.collection.count_documents({"queue": queue, "state": state.value}, hint=_BY_QUEUE))
