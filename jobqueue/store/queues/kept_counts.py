@@ -77,7 +77,7 @@ class KeptCountStore:
 
     @guarded
     async def end_turn(self, mark: str, pause: float) -> None:
-        """Let a process begin the next turn after a pause in seconds."""
+        """End a turn; the next one may begin after a pause in seconds."""
         until = {"$add": ["$$NOW", int(pause * 1000)]}
         await self._streams.update_one({"_id": _TURN, "by": mark}, [{"$set": {"until": until}}])
 
