@@ -30,6 +30,7 @@
         └── MongodNotFoundError       no mongod to start an embedded MongoDB with
 
 Raised *by handlers* to decide a job's outcome, and therefore outside the tree: `Die`, `Retry`.
+Raised by `job.call` and `job.map` of handlers: `ChildFailedError`.
 Raised *into handlers*: `JobCancelledError`, when the job was killed or its lease was lost.
 """
 

@@ -34,6 +34,7 @@ from jobqueue.services.jobs.watch import JobWatch
 from jobqueue.services.limits.breakers import Breakers
 from jobqueue.services.limits.group_keys import KEY_SECONDS, LimitKeys
 from jobqueue.services.limits.limiter import Limiter
+from jobqueue.services.outbox.awaiting import AWAIT_SECONDS, Awaiting
 from jobqueue.services.outbox.batch_ends import BatchEnds
 from jobqueue.services.outbox.batch_restarts import BatchRestarts
 from jobqueue.services.outbox.dependencies import Dependencies
@@ -46,6 +47,7 @@ from jobqueue.services.schedules.schedules import SCHEDULE_SECONDS, Scheduler, S
 from jobqueue.services.signals.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.signals.log_signals import Logs
 from jobqueue.services.signals.notifier import Notifier, Wakeup
+from jobqueue.services.steps.calls import Calls
 from jobqueue.services.work.attempts import Attempts
 from jobqueue.services.work.context import JobRelatives
 from jobqueue.services.work.crashes import CrashDetector
@@ -143,10 +145,14 @@ class Runtime:
             BatchRestarts(batch_store, generations, requeues, self.dependencies, self.claims, ends, self.notifier),
             self.breakers,
             derived,
+            Awaiting(self.jobs, self.notifier),
         )
         self.producer = Producer(self.jobs, dependencies, self.outboxes, self.configs, self.notifier)
         self.logs = Logs(LogStore(database))
         self.adopter = Adopter(ExternalStore(database), dependencies, self.outboxes, self.configs, self.notifier)
+        self.manager = JobManager(
+            self.jobs, requeues, self.dependencies, self.listing, self.configs, self.outboxes, self.notifier, self.audit
+        )
         self.work = Attempts(
             self.jobs,
             self.claims,
@@ -157,9 +163,7 @@ class Runtime:
             self.logs,
             self.notifier,
         )
-        self.manager = JobManager(
-            self.jobs, requeues, self.dependencies, self.listing, self.configs, self.outboxes, self.notifier, self.audit
-        )
+        self.work.steps.calls = Calls(self.jobs, dependencies, self.outboxes, self.configs, self.notifier, self.manager)
         self.operations = Operations(OperationStore(database), self.jobs, self.manager)
         self.scope_checks = ScopeChecks(database)
         self.batches = Batches(
@@ -254,6 +258,7 @@ class Runtime:
             Loop("reaper", reaper.run_once, every=self.settings.reap_interval),
             Loop("completer", self.outboxes.run_once, every=_SWEEP_SECONDS),
             Loop("scheduler", self.scheduler.run_once, every=SCHEDULE_SECONDS),
+            Loop("awaited children", self.outboxes.awaiting.run_once, every=AWAIT_SECONDS),
             Loop("audit", AuditOutbox(self.database).run_once, every=DRAIN_SECONDS),
             Loop("additions", self._batch_store.additions.run_once, every=SWEEP_SECONDS),
             Loop("presence", self.registry.run_once, every=SIGN_SECONDS),

@@ -142,6 +142,7 @@ class Job:
         retries: uncounted runs in a row, as far as they may be a loop.
         steps: finished steps, and steps that have begun and wait.
         wait: the reason why a suspended job waits.
+        awaited_by: the id of the call by which the parent of the job awaits it.
     """
 
     id: str
@@ -194,6 +195,7 @@ class Job:
     retries: Retries | None = None
     steps: tuple[Step, ...] | None = None
     wait: Wait | None = None
+    awaited_by: str | None = None
 
     @property
     def is_suspect(self) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 INTERNAL: Final = frozenset(
     {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
     | {"waits_for", "has_dependents", "ready_at", "beside", "retries", "size", "stored_id", "has_result"}
+    | {"call", "awaited_by"}
 )
 _SPARSE: Final = {
     "late",
@@ -41,6 +42,7 @@ _SPARSE: Final = {
     "steps",
     "wait",
     "stored",
+    "job_ids",
     "until",
     "signals",
     "jobs",

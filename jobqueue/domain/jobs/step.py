@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.jobs.call import Call
 
 MOST_STEPS: Final = 1_000
 """Steps of one run of a job."""
@@ -57,6 +58,8 @@ class Step:
         error: of the last try that failed.
         size: bytes of the result.
         stored_id: the id of the result that is kept outside of the document.
+        job_ids: the number of awaited children.
+        call: the awaited children.
         has_result: False where ``result`` says nothing: the step has none yet, or its result was not read.
     """
 
@@ -73,11 +76,23 @@ class Step:
     size: int = 0
     stored_id: str | None = None
     has_result: bool = True
+    job_ids: int | None = None
+    call: Call | None = None
 
     @property
     def is_finished(self) -> bool:
         """True if the result of the step holds."""
         return self.end_at is not None
+
+    @property
+    def awaits(self) -> bool:
+        """True if the step has children, and no result yet."""
+        return self.call is not None and not self.is_finished
+
+    @property
+    def is_paged(self) -> bool:
+        """True if the results are too large for one value: they stay with the children."""
+        return self.call is not None and self.call.paged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +178,11 @@ def to_forget(steps: Iterable[Step], first: FromStep, *, is_over: bool, failed: 
     if first not in known:
         raise InvalidInputError({"fromStep": [f"the job has no step {first!r}"]})
     end_at = known[first].end_at
-    return {first} | {name for name, step in known.items() if end_at and step.end_at and step.end_at >= end_at}
+    later = {name for name, step in known.items() if end_at and step.end_at and step.end_at >= end_at}
+    begun = {
+        name for name, step in known.items() if end_at and step.awaits and step.start_at and step.start_at >= end_at
+    }
+    return {first} | later | begun
 
 
 def results(steps: Iterable[Step], stored: Mapping[str, Any]) -> dict[str, Any]:

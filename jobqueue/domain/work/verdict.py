@@ -9,12 +9,13 @@ from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.step import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.step import Step
     from jobqueue.domain.search.query import Page
+    from jobqueue.domain.work.calls import Called, NewCall
     from jobqueue.domain.workflow.batch import Member
 
 INVALID_RESULT: Final = "invalid-result"
@@ -125,6 +126,12 @@ class StepReporter(Protocol):
 
     async def failed(self, name: str, *, tries: int, error: JobError, wait: float) -> Step:
         """Return a step that has failed, noted with the time of its next try."""
+
+    async def begin_call(self, name: str, call: NewCall) -> Called:
+        """Create the children of a step, each once."""
+
+    def child_results(self, name: str) -> AsyncIterator[Any]:
+        """Yield the results of the children of a finished step, in their order."""
 
 
 class Reporter(Protocol):

@@ -8,13 +8,14 @@ from jobqueue.domain.errors import JobCancelledError, StaleTokenError
 from jobqueue.services.signals.outages import outlive
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from datetime import datetime
     from typing import TypeVar
 
     from jobqueue.domain.jobs.attempt import JobError
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.work.calls import Called, NewCall
     from jobqueue.services.steps.steps import Steps
 
     T = TypeVar("T")
@@ -93,6 +94,29 @@ class JobSteps:
         )
         self._known[name] = step
         return step
+
+    async def begin_call(self, name: str, call: NewCall) -> Called:
+        """Create the children of a step, each once; return the step, and how many of them are unfinished.
+
+        Raises:
+            JobCancelledError: as `record`.
+            InvalidInputError, TooLargeError, KeyConflictError: as `Calls.begin`.
+        """
+        called = await self._kept(lambda: self._steps.call(self._job, self._token, name, call))
+        self._known[name] = called.step
+        if called.step.is_finished and not called.step.stored:
+            self.results[name] = called.step.result
+        return called
+
+    async def child_results(self, name: str) -> AsyncIterator[Any]:
+        """Yield the results of the children of a finished step, in their order and however large."""
+        step = self._known.get(name)
+        if step is None or not step.is_paged:
+            for result in await self.result(name):
+                yield result
+            return
+        async for result in self._steps.calls.results(step):
+            yield result
 
     async def _kept(self, call: Callable[[], Awaitable[T]]) -> T:
         # A job outlives an outage of the database, as long as its lease allows: then its run is cancelled.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.errors import NotFoundError, StaleTokenError, TooLargeError
+from jobqueue.domain.errors import NotFoundError, ResultUnavailableError, StaleTokenError, TooLargeError
 from jobqueue.domain.jobs import payload
 from jobqueue.domain.jobs.checks import check_number
-from jobqueue.domain.jobs.step import Step, check_name, results
+from jobqueue.domain.jobs.step import MOST_RESULTS, Step, check_name, results
+from jobqueue.domain.work.calls import Called
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.attempt import JobError
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.work.calls import NewCall
+    from jobqueue.services.steps.calls import Calls
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.steps.steps import StepStore
 
@@ -32,11 +35,24 @@ class Recorded:
 
 
 class Steps:
-    """The worker's side of the steps of a job."""
+    """The worker's side of the steps of a job.
+
+    Attributes:
+        calls: creates awaited children.
+    """
+
+    calls: Calls
 
     def __init__(self, store: StepStore, jobs: JobStore) -> None:
         self._store = store
         self._jobs = jobs
+
+    async def call(self, job: Job, token: str, name: str, new: NewCall) -> Called:
+        """Create the children of a step, as `Calls.begin`; a step without children finishes at once."""
+        if new.jobs:
+            return await self.calls.begin(job, token, name, new)
+        recorded = await self.record(job, token, name, [])
+        return Called(step=Step(name=name, end_at=job.start_at or job.insert_at, result=recorded.result))
 
     async def record(
         self, job: Job, token: str, name: str, result: Any, *, tries: int = 1, seconds: float = 0
@@ -95,7 +111,7 @@ class Steps:
 
     async def with_job(self, job: Job) -> Mapping[str, Any]:
         """Return the results that come with the claim of a job: those in its document, and others up to 8 MiB."""
-        outside = [step for step in job.steps or () if step.is_finished and step.stored]
+        outside = [step for step in job.steps or () if step.is_finished and step.stored and not step.is_paged]
         loaded, size = [], 0
         for step in outside:
             size += step.size
@@ -127,10 +143,23 @@ class Steps:
     async def _result(self, job: Job, step: Step) -> Any:
         if not step.stored:
             return step.result
+        if step.is_paged:
+            return await self._all(step)
         results_by_name = await self._store.results(replace(job, steps=(step,)), [step.name])
         if step.name not in results_by_name:
             raise NotFoundError("step", step.name)
         return results_by_name[step.name]
+
+    async def _all(self, step: Step) -> list[Any]:
+        found: list[Any] = []
+        size = 0
+        async for result in self.calls.results(step):
+            found.append(result)
+            size += payload.check(result, "result", naive=True)
+            if size > MOST_RESULTS:
+                message = f"the results of {step.kind.value} {step.name} take more than {MOST_RESULTS:,} bytes together"
+                raise ResultUnavailableError(f"{message}: read them one by one")
+        return found
 
     async def _stale(self, job: Job) -> StaleTokenError:
         present = await self._jobs.lean(job.id)

@@ -14,6 +14,7 @@ from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine, Retries
 from jobqueue.domain.jobs.attributes import attributes
+from jobqueue.domain.jobs.call import FAILURES, Call, ChildFailure
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Children, Job, NewJob, children
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.jobs.step import Step, StepKind, Wait
@@ -185,6 +186,7 @@ def job(document: Mapping[str, Any]) -> Job:
         retries=_retries(mapping(get("retries"))),
         steps=steps(get("steps")),
         wait=_wait(mapping(get("wait"))),
+        awaited_by=_id(get("awaitedBy")),
     )
 
 
@@ -240,6 +242,22 @@ def _step(entry: Mapping[str, Any]) -> Step:
         size=_whole(get("size"), 0),
         stored_id=_id(get("storedId")),
         has_result="result" in entry,
+        job_ids=None if get("jobIds") is None else _whole(get("jobIds"), 0),
+        call=_call(mapping(get("call"))),
+    )
+
+
+def _call(stored: Mapping[str, Any]) -> Call | None:
+    call_id, failures = _id(stored.get("id")), stored.get("failures")
+    if call_id is None:
+        return None
+    return Call(
+        id=call_id,
+        failures=failures if failures in FAILURES else FAILURES[0],
+        created=stored.get("created") is True,
+        again=stored.get("again") is True,
+        failure=ChildFailure.read(stored.get("failure")),
+        paged=stored.get("paged") is True,
     )
 
 

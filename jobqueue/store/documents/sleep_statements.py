@@ -28,13 +28,21 @@ def woken(now: str | datetime) -> Document:
 
 
 def kept(forgotten: Collection[str] | None) -> Document | str:
-    """Return the finished steps that a requeue keeps; ``None`` forgets all."""
+    """Return the steps that a requeue keeps: finished steps, and steps that await children; ``None`` forgets all.
+
+    Failed children of a step that is kept run again when the job asks for them.
+    """
     if forgotten is None:
         return "$$REMOVE"
+    is_finished = {"$eq": [{"$type": "$$this.endAt"}, "date"]}
+    has_children = {"$eq": [{"$type": "$$this.call.id"}, "objectId"]}
     is_kept = {
         "$and": [
-            {"$eq": [{"$type": "$$this.endAt"}, "date"]},
+            {"$or": [is_finished, has_children]},
             {"$not": [{"$in": ["$$this.name", {"$literal": list(forgotten)}]}]},
         ]
     }
-    return {"$cond": [{"$isArray": "$steps"}, {"$filter": {"input": "$steps", "cond": is_kept}}, "$$REMOVE"]}
+    again = {"$mergeObjects": ["$$this", {"call": {"$mergeObjects": ["$$this.call", {"again": True}]}}]}
+    asked = {"$cond": [{"$or": [is_finished, {"$not": [has_children]}]}, "$$this", again]}
+    remembered = {"$map": {"input": {"$filter": {"input": "$steps", "cond": is_kept}}, "in": asked}}
+    return {"$cond": [{"$isArray": "$steps"}, remembered, "$$REMOVE"]}

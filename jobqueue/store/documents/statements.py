@@ -198,7 +198,7 @@ def applied(transition: Transition, now: Now) -> Document | list[Document]:
         dates.append("readyAt")
     if transition.fingerprint is not None:
         changed["fingerprint"] = transition.fingerprint
-    if transition.delay is not None or transition.due is not None:
+    if transition.delay is not None or transition.due is not None or transition.wait is not None:
         return _with_delay(transition, changed, entry, now)
     if transition.token is None and transition.target is State.KILLED:
         return _while_waiting(transition, changed, now)
