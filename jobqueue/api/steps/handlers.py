@@ -32,7 +32,7 @@ async def record(request: web.Request) -> web.Response:
 
 
 async def suspend(request: web.Request) -> web.Response:
-    """Suspend a job, uncounted, without a slot and a lease; under a ``name`` the wait is a step of the job."""
+    """Suspend a job, uncounted, without a slot and a lease; without a time the job waits for its called children."""
     job_id = path_id(request)
     body = await read_report(request, schemas.SuspendSchema)
     _check_wait(body)
@@ -56,7 +56,7 @@ def _check_wait(body: Mapping[str, Any]) -> None:
         gather(problems, check_number, "delay", body["delay"])
         if body.get("until") is not None:
             problems["until"] = ["cannot be given together with delay"]
-    elif body.get("until") is None:
-        problems["delay"] = ["is required: say how many seconds the job waits, or until when"]
+    elif body.get("until") is None and body.get("name") is not None:
+        problems["delay"] = ["is required with a name: say how many seconds the job waits, or until when"]
     if problems:
         raise InvalidInputError(problems)

@@ -132,10 +132,13 @@ def handed(claimed: Job, results: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         claimed: the job.
-        results: of finished steps; ``omittedSteps`` names finished steps whose results are not among them.
+        results: of finished steps; ``omittedSteps`` names finished steps whose results are not among them, and
+            ``stepErrors`` has the errors of steps whose children have failed.
     """
     omitted = [step.name for step in claimed.steps or () if step.is_finished and step.name not in results]
-    return job(claimed) | {"steps": value(dict(results))} | ({"omittedSteps": omitted} if omitted else {})
+    failed = {step.name: error(step.error) for step in claimed.steps or () if step.awaits and step.error is not None}
+    more: dict[str, Any] = {"omittedSteps": omitted, "stepErrors": failed}
+    return job(claimed) | {"steps": value(dict(results))} | {name: inner for name, inner in more.items() if inner}
 
 
 def children(jobs: Children) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.call import HOLD
 from jobqueue.domain.jobs.states import FINAL, Outcome, State
 from jobqueue.domain.jobs.step import StepKind
 from jobqueue.domain.limits.limits import limit_key
@@ -47,8 +48,8 @@ class Reason:
     """A reason for which a job does not run now.
 
     Attributes:
-        kind: ``state``, ``due``, ``dependency``, ``paused``, ``no-worker``, ``breaker``, ``concurrency``, ``rate``,
-            ``alone``, ``turn``.
+        kind: ``state``, ``due``, ``children``, ``dependency``, ``paused``, ``no-worker``, ``breaker``, ``concurrency``,
+            ``rate``, ``alone``, ``turn``.
         message: for people.
         details: for programs, in JSON form.
     """
@@ -161,12 +162,30 @@ class Explainer:
             at = json_form.date(job.delay_til)
             details = {"at": at, **_retries(job, config), **_waits(job)}
             reasons.append((Reason(kind="due", message=_why_later(job, at), details=details), wait))
+        reasons += [(reason, None) for reason in await self._awaited(job)]
         if job.waits_for:
             open_ones = await self._figures.unfulfilled(job.waits_for, _MOST_DEPENDENCIES)
             details = {"jobs": [{"id": job_id, "state": state} for job_id, state in open_ones]}
             message = f"waits for {len(job.waits_for)} other jobs to succeed"
             reasons.append((Reason(kind="dependency", message=message, details=details), None))
         return reasons
+
+    async def _awaited(self, job: Job) -> list[Reason]:
+        """Return the reason of a job that waits for children."""
+        waiting = job.wait.names if job.wait is not None else ()
+        texts, entries = [], []
+        for step in job.steps or ():
+            if step.call is None or step.is_finished or step.name not in waiting:
+                continue
+            unfinished = await self._jobs.calls.open_count(step.call)
+            failed = await self._jobs.calls.failed_count(step.call) if step.call.failures == HOLD else 0
+            entries.append({"name": step.name, "jobIds": step.job_ids, "unfinished": unfinished, "failed": failed})
+            texts.append(_children(step, unfinished, failed))
+        return (
+            [Reason(kind="children", message=f"waits for {'; '.join(texts)}", details={"steps": entries})]
+            if texts
+            else []
+        )
 
     async def _alone(self, job: Job, alive: Sequence[Worker]) -> list[tuple[Reason, float | None]]:
         """Return a reason if the job must run alone, and every worker for it runs another such job."""
@@ -251,6 +270,14 @@ class Explainer:
         count = f"{ahead:,}" if is_exact else f"more than {ahead:,}"
         message = f"{count} jobs of the queue come first"
         return [(Reason(kind="turn", message=message, details={"ahead": ahead, "exact": is_exact}), None)]
+
+
+def _children(step: Step, unfinished: int, failed: int) -> str:
+    total = step.job_ids or 0
+    noun = "child" if total == 1 else "children"
+    held = f"; {failed:,} of them {'has' if failed == 1 else 'have'} failed and {'waits' if failed == 1 else 'wait'}"
+    more = f"{held} for {'its' if failed == 1 else 'a'} requeue" if failed else ""
+    return f"{unfinished:,} of {total:,} {noun} of {step.kind.value} {step.name}{more}"
 
 
 def _is_retried(job: Job) -> bool:

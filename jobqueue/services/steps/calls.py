@@ -109,7 +109,10 @@ class Calls:
 
     async def page(self, step: Step, start: int, most: int) -> list[Any]:
         """Return some results of the children of a finished step, as many as one reply has room for."""
-        return [] if step.call is None else await self._store.page(step, step.call, start, most)
+        if step.call is not None and step.is_paged:
+            return await self._store.page(step, step.call, start, most)
+        results = step.result if step.kind is StepKind.MAP else [step.result]
+        return list(results[start : start + most])
 
     async def _resume(self, job: Job, token: str, step: Step, call: Call) -> Called:
         if call.again or (call.failure is not None and step.attempt != job.attempts_made):

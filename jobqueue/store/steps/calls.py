@@ -108,6 +108,11 @@ class CallStore:
         return int(await self._jobs.count_documents(call_statements.open_children(call), hint=INDEX))
 
     @guarded
+    async def failed_count(self, call: Call) -> int:
+        """Return the number of children of a call that have failed or were killed."""
+        return int(await self._jobs.count_documents(call_statements.failed_children(call.id), hint=INDEX))
+
+    @guarded
     async def wake(self, job: Job, step: Step, call: Call) -> bool:
         """End the wait of a job for the children of a step, which have all ended; return True if this call did it.
 

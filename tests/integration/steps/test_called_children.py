@@ -193,7 +193,7 @@ async def test_a_held_parent_waits_until_a_person_requeues_the_child(queue: JobQ
     @queue.handler("flaky")
     async def flaky(job: ActiveJob) -> str:
         if broken:
-            raise ValueError("down")
+            raise ValueError(f"down for {job.id}")
         return "up"
 
     @queue.handler("parent")
