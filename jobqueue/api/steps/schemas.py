@@ -22,7 +22,7 @@ class PlaceText(fields.Described):
     """The cursor of results: the number of those before."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(load_default=0, spec=json_types.CURSOR, **options)
+        super().__init__(load_default=int, spec=json_types.CURSOR, **options)
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
         place = _PLACE.fullmatch(decoded(value))

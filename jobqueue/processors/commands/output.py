@@ -20,6 +20,7 @@ from jobqueue.processors.written import LONGEST, stored
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jobqueue.domain.work.calls import NewCall
     from jobqueue.domain.work.verdict import Reporter
 
 STDERR: Final = "stderr"
@@ -50,18 +51,23 @@ class Output:
         result: of the last ``::result`` line; the text of a result that cannot be stored.
         objection: the reason if the result of that line is over the limit.
         suspend_seconds: of the last ``::suspend`` line, if there is one.
+        calls: the children of ``::call`` lines by the name of their step; of two lines of a name the last one counts.
+        refusal: the reason if a ``::call`` line cannot be used.
     """
 
     def __init__(self, reporter: Reporter, most: int) -> None:
         self.result: Any = None
         self.objection: str | None = None
         self.suspend_seconds: float | None = None
+        self.calls: dict[str, NewCall] = {}
+        self.refusal: str | None = None
+        self._call_room = LONGEST
         self._reporter = reporter
         self._most = most
         self._room = most
         self._told = False
         self._since = time.monotonic()
-        self._lines = Lines((_RESULT_BEGINNING, step_lines.STEP), LONGEST)
+        self._lines = Lines((_RESULT_BEGINNING, step_lines.STEP, step_lines.CALL), LONGEST)
         self._errors = Lines()
         self._tail = b""
 
@@ -125,6 +131,8 @@ class Output:
                 return self._take_result(line, directive[1] or b"")
             if step_lines.is_suspension(line):
                 return self._take_suspension(line)
+            if step_lines.is_call(line):
+                return self._take_call(line)
         return self._log(line, None)
 
     def _log(self, line: bytes, level: str | None) -> list[Call]:
@@ -169,6 +177,18 @@ class Output:
             self.suspend_seconds = step_lines.suspension(line)
         except StepError as error:
             return [self._note(str(error))]
+        return []
+
+    def _take_call(self, line: bytes) -> list[Call]:
+        try:
+            self._call_room -= len(line)
+            if self._call_room < 0:
+                raise StepError(f"the ::call lines take more than {LONGEST:,} bytes together")  # noqa: TRY301 - as above
+            name, call = step_lines.call(line)
+        except StepError as error:
+            self.refusal = str(error)
+            return [self._note(self.refusal)]
+        self.calls[name] = call
         return []
 
 

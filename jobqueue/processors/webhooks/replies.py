@@ -32,6 +32,8 @@ from jobqueue.processors.written import ParsedJson, as_text, read, storable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobqueue.domain.work.calls import NewCall
+
 MOST_BODY: Final = payload.MOST_RESULT
 """Bytes read of the reply to a job that succeeded."""
 MOST_ERROR_BODY: Final = 1024 * 1024
@@ -130,6 +132,20 @@ def steps(reply: Reply) -> Mapping[str, Any]:
     if reply.is_success and not is_decision and reply.status != _ACCEPTED:
         return {}
     return reply_steps.reported(reply.body, strict=is_decision)
+
+
+def calls(reply: Reply) -> Mapping[str, NewCall]:
+    """Return the children that a reply with the outcome ``suspend`` asks for, by the name of their step.
+
+    Raises:
+        StepError: they cannot be read.
+    """
+    reply = _unpacked(reply)
+    if b'"calls"' not in reply.body or not _is_legible(reply):
+        return {}
+    if decisions.leading(reply.body).get("outcome") != _SUSPEND:
+        return {}
+    return reply_steps.called(reply.body)
 
 
 def _by_status(reply: Reply, written: ParsedJson | None, now: datetime) -> Verdict:
@@ -248,7 +264,7 @@ def _suspended(reply: Reply, body: dict[str, Any]) -> Suspension | Failure:
         delay = decisions.delay(body.get("delay"))
     except InvalidInputError as problem:
         return _unreadable(reply, str(problem))
-    if delay is None:
+    if delay is None and (name is not None or not body.get("calls")):
         return _unreadable(reply, "it has no delay")
     return Suspension(delay=delay, wait=Wait() if name is None else Wait(names=(name,)), code=reply.status)
 

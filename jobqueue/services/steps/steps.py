@@ -49,7 +49,7 @@ class Steps:
 
     async def call(self, job: Job, token: str, name: str, new: NewCall) -> Called:
         """Create the children of a step, as `Calls.begin`; a step without children finishes at once."""
-        if new.jobs:
+        if new.jobs or any(step.name == name and step.awaits for step in job.steps or ()):
             return await self.calls.begin(job, token, name, new)
         recorded = await self.record(job, token, name, [])
         return Called(step=Step(name=name, end_at=job.start_at or job.insert_at, result=recorded.result))

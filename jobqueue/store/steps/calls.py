@@ -185,6 +185,8 @@ class CallStore:
         """Return the first child that has failed or was deleted, and the number of such children."""
         ids = _ids(step, call)
         first: ChildFailure | None = None
+        if not ids:
+            return None, 0
         succeeded = await self._jobs.count_documents(
             {FIELD: ObjectId(call.id), "state": "success", "_id": {"$gte": ids[0], "$lte": ids[-1]}}, hint=INDEX
         )

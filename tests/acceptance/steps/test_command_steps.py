@@ -253,3 +253,38 @@ done
     assert job["state"] == "success", job["error"]
     assert effects(tmp_path) == ["fetch", "import", "publish", "import", "publish"]
     assert "forgot import, publish" in shown
+
+
+async def test_a_script_awaits_children_and_has_their_results(tmp_path: Path, settings: Settings) -> None:
+    script = """cat > input-$(date +%s%N)
+echo start >> effects
+echo '::call label {"type": "child", "data": {"n": 1}}'
+echo '::call "all thumbs" [{"type": "child"}, {"type": "child"}]'
+echo '::result "end"'
+"""
+    child = """echo child >> effects
+echo '::result 7'
+"""
+    async with serving(tmp_path, settings, script=script, child=child) as served:
+        job = await served.run("script", attempts=1)
+    assert (job["state"], job["result"]) == ("success", "end")
+    assert effects(tmp_path).count("child") == 3
+    assert inputs(tmp_path)[-1] == {"label": 7, "all thumbs": [7, 7]}
+    assert {entry["outcome"] for entry in job["history"][:-1]} == {"suspend"}
+    assert [(step["name"], step["kind"]) for step in job["steps"]] == [("label", "call"), ("all thumbs", "map")]
+
+
+async def test_a_call_that_cannot_be_used_fails_the_attempt_and_one_of_a_failed_script_does_not_count(
+    tmp_path: Path, settings: Settings
+) -> None:
+    wrong = """echo '::call label {"colour": 1}'
+"""
+    failed = """echo '::call label {"type": "child"}'
+exit 3
+"""
+    async with serving(tmp_path, settings, wrong=wrong, failed=failed) as served:
+        jobs = [await served.run(name, attempts=1) for name in ("wrong", "failed")]
+        children = await served.call("GET", "/v1/jobs?type=child")
+    assert [job["error"]["kind"] for job in jobs] == ["step", "exit"]
+    assert "job.colour: is not a known field" in jobs[0]["error"]["message"]
+    assert children["items"] == []

@@ -96,6 +96,52 @@ async def test_calls_side_by_side_are_awaited_together(queue: JobQueue, working:
     assert job.result == [0, 2, 4, 6, 8]
 
 
+async def test_calls_one_after_the_other_are_no_circle(queue: JobQueue, working: Any) -> None:
+    children_of(queue)
+    await (await queue.open()).queues.put("parents", {"maxRetries": 1})
+
+    @queue.handler("parent", queue="parents")
+    async def parent(job: ActiveJob) -> Any:
+        return [await job.call(f"n {n}", "double", {"n": n}) for n in range(6)]
+
+    await working()
+    job = await ended(queue, await queue.add("parent", queue="parents"))
+    assert (job.state, job.result) == (State.SUCCESS, [0, 2, 4, 6, 8, 10])
+
+
+async def test_large_results_are_read_one_by_one(queue: JobQueue, working: Any) -> None:
+    @queue.handler("large")
+    async def large(job: ActiveJob) -> str:
+        return str(job.data["n"]) * 3_000_000
+
+    @queue.handler("parent")
+    async def parent(job: ActiveJob) -> Any:
+        results = await job.map("many", "large", [{"n": n} for n in range(4)])
+        one_by_one = [result[0] async for result in job.results_of("many")]
+        return [len(results), results[3][0], one_by_one, "many" in job.steps]
+
+    await working()
+    job = await ended(queue, await queue.add("parent"))
+    assert job.result == [4, "3", ["0", "1", "2", "3"], True]
+    assert job.steps is not None
+    assert job.steps[0].is_paged
+
+
+async def test_a_wrong_child_fails_the_attempt_with_the_name_of_the_field(queue: JobQueue, working: Any) -> None:
+    @queue.handler("parent")
+    async def parent(job: ActiveJob) -> Any:
+        return await job.map("many", "child", [{}], **job.data)
+
+    await working()
+    jobs = [await ended(queue, await queue.add("parent", {name: 0}, attempts=1)) for name in ("colour", "attempts")]
+    errors = [job.error for job in jobs if job.error is not None]
+    assert [error.kind for error in errors] == ["step", "step"]
+    assert [error.message for error in errors] == [
+        "children of step 'many': colour: not a known field",
+        "children of step 'many': attempts: must be from 1 to 10000",
+    ]
+
+
 async def test_a_map_of_nothing_is_an_empty_list(queue: JobQueue, working: Any) -> None:
     @queue.handler("parent")
     async def parent(job: ActiveJob) -> Any:
