@@ -113,7 +113,7 @@ def _job(value: Any, path: str, snake: Snake) -> NewJob:
         if isinstance(fields.get("delay_til"), str):
             fields["delay_til"] = moment(fields["delay_til"])
         job = children(fields, path)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError({path: [f"is not a job: {error}"]}) from None
     if not isinstance(job, NewJob):
         raise InvalidInputError({path: ["must be a job"]})

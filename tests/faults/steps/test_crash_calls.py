@@ -41,13 +41,24 @@ def parent_in_thread(job: BlockingJob) -> Any:
     return [one, [len(text) for text in many]]
 
 
+async def parent_of_a_failure(job: ActiveJob) -> Any:
+    return await parent_in_loop(job) if job.steps else [await job.call("one", "failing", {"n": 0}, attempts=1), []]
+
+
+async def failing(job: ActiveJob) -> Any:
+    """Fail until the parent has requeued the job."""
+    if all(entry.outcome != "requeue" for entry in job.job.history):
+        raise ValueError("not yet")
+    return job.data["n"]
+
+
 async def child(job: ActiveJob) -> Any:
     return job.data["n"] if job.data["n"] == 0 else "x" * LARGE
 
 
 async def run(runtime: Runtime, claimed: ClaimedJob, parent: Any) -> None:
     """Run a claimed job as a worker does, and record its outcome."""
-    kinds = {"parent": parent, "child": child}
+    kinds = {"parent": parent, "child": child, "failing": failing}
     handlers = {
         ("default", kind): Handler(type=kind, queue="default", function=function) for kind, function in kinds.items()
     }
@@ -113,7 +124,7 @@ async def violations(runtime: Runtime, job_id: str) -> list[str]:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("phase", ["after", "before"])
-@pytest.mark.parametrize("parent", [parent_in_loop, parent_in_thread])
+@pytest.mark.parametrize("parent", [parent_in_loop, parent_in_thread, parent_of_a_failure])
 async def test_children_exist_exactly_once_and_their_parent_ends(
     idle_runtime: Runtime, settings: Settings, figures: Figures, parent: Any, phase: str
 ) -> None:

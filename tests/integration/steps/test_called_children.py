@@ -142,6 +142,26 @@ async def test_a_wrong_child_fails_the_attempt_with_the_name_of_the_field(queue:
     ]
 
 
+async def test_a_call_and_a_sleep_wait_for_whichever_ends_first(queue: JobQueue, working: Any) -> None:
+    children_of(queue)
+
+    @queue.handler("parent")
+    async def parent(job: ActiveJob) -> Any:
+        call = asyncio.ensure_future(job.call("one", "double", {"n": 1}))
+        limit = asyncio.ensure_future(job.sleep("limit", 3600))
+        try:
+            done, _ = await asyncio.wait({call, limit}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            limit.cancel()
+            call.cancel()
+        return [call in done, limit in done, job.steps["one"]]
+
+    await working()
+    job = await ended(queue, await queue.add("parent"))
+    assert job.result == [True, False, 2]
+    assert [entry.outcome for entry in job.history] == ["suspend", "success"]
+
+
 async def test_a_map_of_nothing_is_an_empty_list(queue: JobQueue, working: Any) -> None:
     @queue.handler("parent")
     async def parent(job: ActiveJob) -> Any:
