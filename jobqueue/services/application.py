@@ -46,6 +46,8 @@ from jobqueue.services.schedules.schedules import SCHEDULE_SECONDS, Scheduler, S
 from jobqueue.services.signals.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.signals.log_signals import Logs
 from jobqueue.services.signals.notifier import Notifier, Wakeup
+from jobqueue.services.steps.admission import StepAdmission
+from jobqueue.services.steps.steps import Steps
 from jobqueue.services.work.attempts import Attempts
 from jobqueue.services.work.context import JobRelatives
 from jobqueue.services.work.crashes import CrashDetector
@@ -147,12 +149,13 @@ class Runtime:
         self.producer = Producer(self.jobs, dependencies, self.outboxes, self.configs, self.notifier)
         self.logs = Logs(LogStore(database))
         self.adopter = Adopter(ExternalStore(database), dependencies, self.outboxes, self.configs, self.notifier)
+        admission = StepAdmission(self.config_store, self.configs, workers := WorkerStore(database))
         self.work = Attempts(
             self.jobs,
             self.claims,
             Limiter(self.limits, self.limit_keys, self.claims, self.breakers, self.configs),
             self.dependencies,
-            self.configs,
+            Steps(self.jobs.steps, self.jobs, admission),
             self.outboxes,
             self.logs,
             self.notifier,
@@ -184,7 +187,7 @@ class Runtime:
         self.events = Events(JobStream(database))
         self.waiting = JobWatch(self.jobs, self.events)
         self.scheduler = Scheduler(schedule_store, self.producer)
-        self.registry = WorkerRegistry(workers := WorkerStore(database), self.name)
+        self.registry = WorkerRegistry(workers, self.name)
         self.explainer = Explainer(
             self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.scope_checks, neighbours
         )

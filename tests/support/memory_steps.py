@@ -22,6 +22,9 @@ class MemorySteps:
     def finished(self) -> tuple[str, ...]:
         return tuple(self.results)
 
+    async def admit(self) -> None:
+        """Take steps."""
+
     def entry(self, name: str) -> Step | None:
         return self.entries.get(name)
 

@@ -111,6 +111,9 @@ class StepReporter(Protocol):
     def results(self) -> dict[str, Any]:
         """The results of finished steps that are loaded."""
 
+    async def admit(self) -> None:
+        """Make sure that the queue takes steps; raise `OlderWorkersError` otherwise."""
+
     def entry(self, name: str) -> Step | None:
         """Return what is known of a step."""
 

@@ -150,6 +150,7 @@ class StepSocket:
     async def known(self, key: str) -> Reply:
         """Return the result of a step, if it has finished."""
         if key not in self._steps.finished:
+            await self._steps.admit()
             return {"finished": False}
         return {"finished": True, "result": json_form.value(await self._steps.result(key))}
 

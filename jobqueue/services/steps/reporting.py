@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain.errors import JobCancelledError, StaleTokenError
+from jobqueue.domain.errors import JobCancelledError, OlderWorkersError, StaleTokenError
 from jobqueue.services.signals.outages import outlive
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ class JobSteps:
         token: its claim.
         results: those that came with the claim, by name.
         on_lost: called when the claim turns out to be lost.
+
+    Attributes:
+        refusal: the reason why the queue takes no steps at present.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class JobSteps:
         self._token = token
         self._on_lost = on_lost
         self.results = dict(results)
+        self.refusal: str | None = None
         self._known = {step.name: step for step in job.steps or ()}
 
     @property
@@ -51,6 +55,14 @@ class JobSteps:
         """Return what was known of a step when the job was claimed, or since."""
         return self._known.get(name)
 
+    async def admit(self) -> None:
+        """Make sure that the queue takes steps, before the first step does something.
+
+        Raises:
+            OlderWorkersError: workers of a version without steps serve the queue.
+        """
+        await self._kept(lambda: self._steps.admission.check(self._job.queue))
+
     async def result(self, name: str) -> Any:
         """Return the result of a finished step."""
         if name not in self.results:
@@ -62,7 +74,7 @@ class JobSteps:
 
         Raises:
             JobCancelledError: the job was killed or its lease was lost.
-            InvalidInputError, TooLargeError: as `Steps.record`.
+            OlderWorkersError, InvalidInputError, TooLargeError: as `Steps.record`.
         """
         recorded = await self._kept(
             lambda: self._steps.record(self._job, self._token, name, result, tries=tries, seconds=seconds)
@@ -98,6 +110,9 @@ class JobSteps:
         # A job outlives an outage of the database, as long as its lease allows: then its run is cancelled.
         try:
             return await outlive(call)
+        except OlderWorkersError as error:
+            self.refusal = str(error)
+            raise
         except StaleTokenError as error:
             self._on_lost(str(error))
             raise JobCancelledError from None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.attempt import JobError
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.steps.admission import StepAdmission
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.steps.steps import StepStore
 
@@ -34,9 +35,10 @@ class Recorded:
 class Steps:
     """The worker's side of the steps of a job."""
 
-    def __init__(self, store: StepStore, jobs: JobStore) -> None:
+    def __init__(self, store: StepStore, jobs: JobStore, admission: StepAdmission) -> None:
         self._store = store
         self._jobs = jobs
+        self.admission = admission
 
     async def record(
         self, job: Job, token: str, name: str, result: Any, *, tries: int = 1, seconds: float = 0
@@ -53,6 +55,7 @@ class Steps:
 
         Raises:
             StaleTokenError: the claim is not the current one.
+            OlderWorkersError: workers of a version without steps serve the queue.
             InvalidInputError: the name or the result cannot be kept, or the job has too many steps.
             TooLargeError: the result, or all results together, are over the limit.
         """
@@ -60,6 +63,7 @@ class Steps:
         stored, size = payload.plain(result, "result", naive=True)
         if size > payload.MOST_RESULT:
             raise TooLargeError(f"the result of step {name}", size, payload.MOST_RESULT)
+        await self.admission.check(job.queue)
         kept = await self._store.record(job, token, name, stored, size=size, tries=tries, seconds=seconds)
         if kept is None:
             raise await self._stale(job)
@@ -72,11 +76,12 @@ class Steps:
         """Return a sleep, noted with its end. A sleep that was noted before keeps its end.
 
         Raises:
-            StaleTokenError, InvalidInputError: as `record`; or the length of the sleep is wrong.
+            StaleTokenError, OlderWorkersError, InvalidInputError: as `record`; or the length of the sleep is wrong.
         """
         check_name(name)
         if seconds is not None:
             check_number("delay", seconds)
+        await self.admission.check(job.queue)
         step = await self._store.begin_sleep(job, token, name, seconds=seconds, until=until)
         if step is None:
             raise await self._stale(job)
@@ -86,8 +91,9 @@ class Steps:
         """Return a step that has failed, noted with its error and the time of its next try.
 
         Raises:
-            StaleTokenError: the claim is not the current one.
+            StaleTokenError, OlderWorkersError: as `record`.
         """
+        await self.admission.check(job.queue)
         step = await self._store.failed(job, token, name, tries=tries, error=error, wait=wait)
         if step is None:
             raise await self._stale(job)
