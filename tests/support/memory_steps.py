@@ -22,8 +22,11 @@ class MemorySteps:
     def finished(self) -> tuple[str, ...]:
         return tuple(self.results)
 
-    async def admit(self) -> None:
+    async def begin(self, name: str) -> None:
         """Take steps."""
+
+    def leave(self, name: str) -> None:
+        """Forget nothing."""
 
     def entry(self, name: str) -> Step | None:
         return self.entries.get(name)

@@ -92,6 +92,7 @@ class Stepper:
         finally:
             self._active -= 1
             self._running.discard(name)
+            self._steps.leave(key)
             self._look()
 
     async def known(self, key: str, was: str | None, codec: Codec) -> tuple[bool, Any]:
@@ -108,7 +109,7 @@ class Stepper:
                 return True, codec.decode(await self._steps.result(name))
             except ValueError as error:
                 await self._warn(f"the result of step {name!r} is of another type, so the step runs again: {error}")
-        await self._steps.admit()
+        await self._steps.begin(key)
         return False, None
 
     def tries(self, key: str) -> int:

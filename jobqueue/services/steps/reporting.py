@@ -32,6 +32,7 @@ class JobSteps:
 
     Attributes:
         refusal: the reason why the queue takes no steps at present.
+        on_step: called with the step that has begun last and is under way, or ``None``.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class JobSteps:
         self._on_lost = on_lost
         self.results = dict(results)
         self.refusal: str | None = None
+        self.on_step: Callable[[str | None], None] = lambda _: None
+        self._under_way: dict[str, None] = {}
         self._known = {step.name: step for step in job.steps or ()}
 
     @property
@@ -55,13 +58,21 @@ class JobSteps:
         """Return what was known of a step when the job was claimed, or since."""
         return self._known.get(name)
 
-    async def admit(self) -> None:
-        """Make sure that the queue takes steps, before the first step does something.
+    async def begin(self, name: str) -> None:
+        """Note that a step is under way, after making sure that the queue takes steps at all.
 
         Raises:
             OlderWorkersError: workers of a version without steps serve the queue.
         """
         await self._kept(lambda: self._steps.admission.check(self._job.queue))
+        self._under_way[name] = None
+        self.on_step(name)
+
+    def leave(self, name: str) -> None:
+        """Note that a step is no longer under way, finished or not."""
+        if name in self._under_way:
+            del self._under_way[name]
+            self.on_step(next(reversed(self._under_way), None))
 
     async def result(self, name: str) -> Any:
         """Return the result of a finished step."""

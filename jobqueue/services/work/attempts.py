@@ -340,11 +340,12 @@ def reaped(job: Job, token: str, *, unmarked_at: datetime | None = None) -> Tran
         unmarked_at: as in `Transition`.
     """
     timed_out = ran_out(job)
-    worker = job.claim.worker if job.claim else "?"
+    worker, step = (job.claim.worker, job.claim.step) if job.claim else ("?", None)
+    where = f"; it was in step {step}" if step else ""
     error = (
-        JobError(kind="timeout", message=f"ran longer than its {job.timeout:g} s on {worker}")
+        JobError(kind="timeout", message=f"ran longer than its {job.timeout:g} s on {worker}{where}", step=step)
         if timed_out
-        else JobError(kind="hanging", message=f"no heartbeat from {worker} for {job.held_lease:g} s")
+        else JobError(kind="hanging", message=f"no heartbeat from {worker} for {job.held_lease:g} s{where}", step=step)
     )
     return transitions.fail(
         job,

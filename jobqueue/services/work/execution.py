@@ -88,6 +88,7 @@ class Execution:
 
         reporter = JobReporter(self._work, self.job, self.token, self.lose, self._results)
         self._keeper.keep(self.job, self.token, lost, since=self._claimed_at)
+        reporter.steps.on_step = lambda step: self._keeper.tell_step(self.token, step)
         self._task = asyncio.create_task(self._process(reporter), name=f"job-{self.job.id}")
         done, _ = await asyncio.wait({self._task}, timeout=self.job.timeout)
         if not done:
