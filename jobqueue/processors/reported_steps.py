@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain.errors import InvalidInputError, KeyConflictError, StepError, TooLargeError
+from jobqueue.domain.errors import InvalidInputError, KeyConflictError, OlderWorkersError, StepError, TooLargeError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.call import CHILD
@@ -42,7 +42,7 @@ async def keep(steps: StepReporter, name: str, result: Any, *, seconds: float) -
     """
     try:
         return await steps.record(name, result, tries=1, seconds=seconds)
-    except (InvalidInputError, TooLargeError) as error:
+    except (InvalidInputError, OlderWorkersError, TooLargeError) as error:
         raise StepError(f"step {name!r:.120} cannot be kept: {error}") from error
 
 
@@ -55,7 +55,7 @@ async def begin_sleep(steps: StepReporter, name: str, seconds: float) -> Step:
     """
     try:
         step = await steps.begin_sleep(name, seconds=seconds, until=None)
-    except InvalidInputError as error:
+    except (InvalidInputError, OlderWorkersError) as error:
         raise StepError(f"sleep {name!r:.120} cannot begin: {error}") from error
     if step.kind is not StepKind.SLEEP:
         raise StepError(f"sleep {name!r:.120} cannot begin: {name!r:.120} is a step")

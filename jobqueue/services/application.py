@@ -47,7 +47,9 @@ from jobqueue.services.schedules.schedules import SCHEDULE_SECONDS, Scheduler, S
 from jobqueue.services.signals.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.signals.log_signals import Logs
 from jobqueue.services.signals.notifier import Notifier, Wakeup
+from jobqueue.services.steps.admission import StepAdmission
 from jobqueue.services.steps.calls import Calls
+from jobqueue.services.steps.steps import Steps
 from jobqueue.services.work.attempts import Attempts
 from jobqueue.services.work.context import JobRelatives
 from jobqueue.services.work.crashes import CrashDetector
@@ -158,7 +160,11 @@ class Runtime:
             self.claims,
             Limiter(self.limits, self.limit_keys, self.claims, self.breakers, self.configs),
             self.dependencies,
-            self.configs,
+            Steps(
+                self.jobs.steps,
+                self.jobs,
+                StepAdmission(self.config_store, self.configs, workers := WorkerStore(database)),
+            ),
             self.outboxes,
             self.logs,
             self.notifier,
@@ -188,7 +194,7 @@ class Runtime:
         self.events = Events(JobStream(database))
         self.waiting = JobWatch(self.jobs, self.events)
         self.scheduler = Scheduler(schedule_store, self.producer)
-        self.registry = WorkerRegistry(workers := WorkerStore(database), self.name)
+        self.registry = WorkerRegistry(workers, self.name)
         self.explainer = Explainer(
             self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.scope_checks, neighbours
         )

@@ -28,6 +28,12 @@ class MemorySteps:
     def finished(self) -> tuple[str, ...]:
         return tuple(self.results)
 
+    async def begin(self, name: str) -> None:
+        """Take steps."""
+
+    def leave(self, name: str) -> None:
+        """Forget nothing."""
+
     def entry(self, name: str) -> Step | None:
         return self.entries.get(name)
 

@@ -34,8 +34,10 @@ class ErrorResponse(Response):
 class ClaimResponse(Response):
     """The claim of the worker that runs a job."""
 
+    sparse = frozenset({"step"})
     token = fields.Text(allow_none=True)
     worker = fields.Text()
+    step = fields.Text(spec={"description": "the step that was under way at the last heartbeat"})
 
 
 class AttemptResponse(Response):

@@ -173,12 +173,15 @@ def to_forget(steps: Iterable[Step], first: FromStep, *, is_over: bool, failed: 
     if first is None:
         return None
     known = {step.name: step for step in steps}
+    places = {name: place for place, name in enumerate(known)}
     if first not in known and first == failed:
         return set()
     if first not in known:
         raise InvalidInputError({"fromStep": [f"the job has no step {first!r}"]})
     end_at = known[first].end_at
-    later = {name for name, step in known.items() if end_at and step.end_at and step.end_at >= end_at}
+    # Of steps that have finished in the same millisecond, the one that was recorded later has finished later.
+    since = (end_at, places[first])
+    later = {name for name, step in known.items() if end_at and step.end_at and (step.end_at, places[name]) > since}
     begun = {
         name for name, step in known.items() if end_at and step.awaits and step.start_at and step.start_at >= end_at
     }

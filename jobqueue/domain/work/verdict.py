@@ -112,6 +112,12 @@ class StepReporter(Protocol):
     def results(self) -> dict[str, Any]:
         """The results of finished steps that are loaded."""
 
+    async def begin(self, name: str) -> None:
+        """Note that a step is under way; raise `OlderWorkersError` if the queue takes no steps."""
+
+    def leave(self, name: str) -> None:
+        """Note that a step is no longer under way, finished or not."""
+
     def entry(self, name: str) -> Step | None:
         """Return what is known of a step."""
 

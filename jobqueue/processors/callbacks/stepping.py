@@ -95,10 +95,15 @@ class Stepper:
         finally:
             self._active -= 1
             self._running.discard(name)
+            self._steps.leave(key)
             self._look()
 
     async def known(self, key: str, was: str | None, codec: Codec) -> tuple[bool, Any]:
-        """Return whether a step has finished, and its result in the type that its function returns."""
+        """Return whether a step has finished, and its result in the type that its function returns.
+
+        Raises:
+            OlderWorkersError: the step has not finished, and the queue takes no steps at present.
+        """
         for name in (key, was):
             if name is None or name not in self._steps.finished:
                 continue
@@ -107,6 +112,7 @@ class Stepper:
                 return True, codec.decode(await self._steps.result(name))
             except ValueError as error:
                 await self._warn(f"the result of step {name!r} is of another type, so the step runs again: {error}")
+        await self._steps.begin(key)
         return False, None
 
     def tries(self, key: str) -> int:

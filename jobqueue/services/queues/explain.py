@@ -317,7 +317,9 @@ def _retries(job: Job, config: QueueConfig) -> dict[str, Any]:
 
 def _by_state(job: Job) -> Reason:
     if job.state is State.PROCESSING:
-        worker = job.claim.worker if job.claim else "?"
-        return Reason(kind="state", message=f"it is running on {worker}", details={"state": job.state.value})
+        worker, step = (job.claim.worker, job.claim.step) if job.claim else ("?", None)
+        message = f"it is running on {worker}{f', in step {step}' if step else ''}"
+        details = {"state": job.state.value} | ({"steps": [step]} if step else {})
+        return Reason(kind="state", message=message, details=details)
     why = f": {job.error.message}" if job.error is not None else ""
     return Reason(kind="state", message=f"it has ended as {job.state.value}{why}", details={"state": job.state.value})

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.attempt import JobError
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.work.calls import NewCall
+    from jobqueue.services.steps.admission import StepAdmission
     from jobqueue.services.steps.calls import Calls
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.steps.steps import StepStore
@@ -43,12 +44,14 @@ class Steps:
 
     calls: Calls
 
-    def __init__(self, store: StepStore, jobs: JobStore) -> None:
+    def __init__(self, store: StepStore, jobs: JobStore, admission: StepAdmission) -> None:
         self._store = store
         self._jobs = jobs
+        self.admission = admission
 
     async def call(self, job: Job, token: str, name: str, new: NewCall) -> Called:
         """Create the children of a step, as `Calls.begin`; a step without children finishes at once."""
+        await self.admission.check(job.queue)
         if new.jobs or any(step.name == name and step.awaits for step in job.steps or ()):
             return await self.calls.begin(job, token, name, new)
         recorded = await self.record(job, token, name, [])
@@ -69,6 +72,7 @@ class Steps:
 
         Raises:
             StaleTokenError: the claim is not the current one.
+            OlderWorkersError: workers of a version without steps serve the queue.
             InvalidInputError: the name or the result cannot be kept, or the job has too many steps.
             TooLargeError: the result, or all results together, are over the limit.
         """
@@ -76,6 +80,7 @@ class Steps:
         stored, size = payload.plain(result, "result", naive=True)
         if size > payload.MOST_RESULT:
             raise TooLargeError(f"the result of step {name}", size, payload.MOST_RESULT)
+        await self.admission.check(job.queue)
         kept = await self._store.record(job, token, name, stored, size=size, tries=tries, seconds=seconds)
         if kept is None:
             raise await self._stale(job)
@@ -88,11 +93,12 @@ class Steps:
         """Return a sleep, noted with its end. A sleep that was noted before keeps its end.
 
         Raises:
-            StaleTokenError, InvalidInputError: as `record`; or the length of the sleep is wrong.
+            StaleTokenError, OlderWorkersError, InvalidInputError: as `record`; or the length of the sleep is wrong.
         """
         check_name(name)
         if seconds is not None:
             check_number("delay", seconds)
+        await self.admission.check(job.queue)
         step = await self._store.begin_sleep(job, token, name, seconds=seconds, until=until)
         if step is None:
             raise await self._stale(job)
@@ -102,8 +108,9 @@ class Steps:
         """Return a step that has failed, noted with its error and the time of its next try.
 
         Raises:
-            StaleTokenError: the claim is not the current one.
+            StaleTokenError, OlderWorkersError: as `record`.
         """
+        await self.admission.check(job.queue)
         step = await self._store.failed(job, token, name, tries=tries, error=error, wait=wait)
         if step is None:
             raise await self._stale(job)

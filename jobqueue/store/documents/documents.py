@@ -336,6 +336,7 @@ def _claim(stored: Mapping[str, Any]) -> Claim | None:
         own_lease=_number(stored.get("lease"), 0) or None,
         margin=max(_number(stored.get("margin"), 0), 0),
         beside=date_or_none(stored.get("beside")),
+        step=_text(stored.get("step")),
     )
 
 

@@ -27,6 +27,15 @@ def woken(now: str | datetime) -> Document:
     return {"$cond": [{"$isArray": "$steps"}, {"$map": {"input": "$steps", "in": ended}}, "$$REMOVE"]}
 
 
+def as_promoted(now: str | datetime) -> Document:
+    """Return the steps of a job that begins to run: a process of an older version may have promoted it, with its wait.
+
+    Then the sleeps whose time is over finish now.
+    """
+    waits = {"$eq": [{"$type": "$wait"}, "object"]}
+    return {"steps": {"$cond": [waits, woken(now), "$steps"]}, "wait": "$$REMOVE"}
+
+
 def kept(forgotten: Collection[str] | None) -> Document | str:
     """Return the steps that a requeue keeps: finished steps, and steps that await children; ``None`` forgets all.
 

@@ -288,3 +288,17 @@ exit 3
     assert [job["error"]["kind"] for job in jobs] == ["step", "exit"]
     assert "job.colour: is not a known field" in jobs[0]["error"]["message"]
     assert children["items"] == []
+
+
+async def test_the_step_of_a_script_is_known_while_it_runs(tmp_path: Path, settings: Settings) -> None:
+    script = """set -e
+jobqueue step wait -- sh -c 'until [ -e go ]; do sleep 0.05; done'
+"""
+    async with serving(tmp_path, settings, script=script) as served:
+        job_id = await served.add("script", lease=2)
+        running = await eventually(
+            lambda: served.get(job_id), lambda job: "step" in (job["claim"] or {}) or job["state"] == "failed"
+        )
+        assert running["claim"]["step"] == "wait"
+        (tmp_path / "go").touch()
+        assert (await served.ended(job_id))["state"] == "success"
