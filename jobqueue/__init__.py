@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         NotFoundError,
         ResultUnavailableError,
         Retry,
+        SignalTimeoutError,
     )
     from jobqueue.domain.jobs.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
     from jobqueue.domain.jobs.job import Job, NewJob
@@ -45,6 +46,7 @@ __all__ = [
     "NotFoundError",
     "ResultUnavailableError",
     "Retry",
+    "SignalTimeoutError",
     "State",
     "SteppedBackoff",
 ]
@@ -55,7 +57,7 @@ _HOMES: Final = {
     for module, names in {
         "domain.errors": (
             "Die InvalidInputError JobCancelledError JobQueueError KeyConflictError NotFoundError "
-            "ResultUnavailableError Retry"
+            "ResultUnavailableError Retry SignalTimeoutError"
         ),
         "domain.jobs.backoff": "ExponentialBackoff FixedBackoff SteppedBackoff",
         "domain.jobs.job": "Job NewJob",

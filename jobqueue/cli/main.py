@@ -42,6 +42,8 @@ COMMANDS: Final = {
     "steps": Entry("jobqueue.cli.steps.listing:steps", "List the steps of a job."),
     "step": Entry("jobqueue.cli.steps.running:step", "Run a command as a step of the job, in a script of a job."),
     "sleep": Entry("jobqueue.cli.steps.running:sleep", "Suspend the job, in a script of a job."),
+    "wait": Entry("jobqueue.cli.steps.running:wait", "Wait for a signal, in a script of a job."),
+    "signal": Entry("jobqueue.cli.steps.signalling:signal", "Send a signal to a job."),
     "why": Entry("jobqueue.cli.jobs.why:why", "Print why a job is not running."),
     "queues": Entry("jobqueue.cli.queues.queues:queues", "List queues with their jobs and limits."),
     "queue": Entry("jobqueue.cli.queues.queue:queue", "Show, configure, pause, resume and delete queues."),

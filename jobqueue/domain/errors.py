@@ -30,7 +30,7 @@
         └── MongodNotFoundError       no mongod to start an embedded MongoDB with
 
 Raised *by handlers* to decide a job's outcome, and therefore outside the tree: `Die`, `Retry`.
-Raised *into handlers*: `JobCancelledError`, when the job was killed or its lease was lost.
+Raised *into handlers*: `JobCancelledError`, when the job was killed or its lease was lost; `SignalTimeoutError`.
 """
 
 from __future__ import annotations
@@ -331,6 +331,10 @@ class Retry(Exception):  # noqa: N818 - as Die
 
 class StepError(Exception):
     """Say that a step of a handler has a name that cannot be used, or a result that cannot be kept."""
+
+
+class SignalTimeoutError(Exception):
+    """Raised into a handler: the signal that it waits for has not come in time."""
 
 
 class JobCancelledError(Exception):

@@ -45,6 +45,8 @@ from jobqueue.services.schedules.schedules import SCHEDULE_SECONDS, Scheduler, S
 from jobqueue.services.signals.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.signals.log_signals import Logs
 from jobqueue.services.signals.notifier import Notifier, Wakeup
+from jobqueue.services.steps.links import SignalLinks
+from jobqueue.services.steps.signals import Signals
 from jobqueue.services.work.attempts import Attempts
 from jobqueue.services.work.context import JobRelatives
 from jobqueue.services.work.crashes import CrashDetector
@@ -55,6 +57,7 @@ from jobqueue.services.workflow.batches import Batches
 from jobqueue.services.workflow.idempotency import Idempotency
 from jobqueue.store import indexes
 from jobqueue.store.access.scope_checks import ScopeChecks
+from jobqueue.store.access.secrets import SecretStore
 from jobqueue.store.access.tokens import TokenStore
 from jobqueue.store.bulk.failures import FailureStore
 from jobqueue.store.bulk.operations import OperationStore
@@ -159,6 +162,8 @@ class Runtime:
         self.manager = JobManager(
             self.jobs, requeues, self.dependencies, self.listing, self.configs, self.outboxes, self.notifier, self.audit
         )
+        self.signals, links = Signals(self.jobs, self.notifier, self.audit), SecretStore(database)
+        self.links = self.work.steps.links = SignalLinks(links, database.clock, settings.address)
         self.operations = Operations(OperationStore(database), self.jobs, self.manager)
         self.scope_checks = ScopeChecks(database)
         self.batches = Batches(
@@ -171,8 +176,10 @@ class Runtime:
             self.notifier,
             self.scope_checks,
         )
-        self.access = Access(TokenStore(database), self.audit)
-        self.failures = Failures(FailureStore(database), self.manager)
+        self.access, self.failures = (
+            Access(TokenStore(database), self.audit),
+            Failures(FailureStore(database), self.manager),
+        )
         self.searches = Searches(search_store := SearchStore(database), AggregateStore(database, search_store))
         self.figures, self.pruning = QueueStore(database), PruningStore(database, self.jobs.readers)
         self.crashes = CrashDetector(neighbours := NeighbourStore(database))

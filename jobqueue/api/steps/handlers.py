@@ -12,8 +12,10 @@ from jobqueue.api.steps import schemas
 from jobqueue.api.work.reports import read_report, settled
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import check_number, gather
+from jobqueue.domain.jobs.signal import check_signal, check_timeout
 from jobqueue.domain.jobs.step import check_name
 from jobqueue.services.work.suspending import suspend as suspend_job
+from jobqueue.services.work.suspending import suspend_for_signal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +39,10 @@ async def suspend(request: web.Request) -> web.Response:
     body = await read_report(request, schemas.SuspendSchema)
     _check_wait(body)
     runtime = request.app[RUNTIME]
+    if body.get("signal") is not None:
+        job, name, seconds = await runtime.jobs.lean(job_id), body.get("name"), body.get("timeout")
+        await suspend_for_signal(runtime.work, job, body["token"], body["signal"], name=name, seconds=seconds)
+        return await settled(request, job_id)
     wait = {name: body.get(name) for name in ("name", "delay", "until")}
     await suspend_job(runtime.work, await runtime.jobs.lean(job_id), body["token"], **wait)
     return await settled(request, job_id)
@@ -56,7 +62,20 @@ def _check_wait(body: Mapping[str, Any]) -> None:
         gather(problems, check_number, "delay", body["delay"])
         if body.get("until") is not None:
             problems["until"] = ["cannot be given together with delay"]
-    elif body.get("until") is None:
-        problems["delay"] = ["is required: say how many seconds the job waits, or until when"]
+    elif body.get("until") is None and body.get("signal") is None:
+        problems["delay"] = ["is required: say how many seconds the job waits, until when, or for which signal"]
+    _check_signal(body, problems)
     if problems:
         raise InvalidInputError(problems)
+
+
+def _check_signal(body: Mapping[str, Any], problems: Problems) -> None:
+    timed = [name for name in ("delay", "until") if body.get(name) is not None]
+    if body.get("signal") is None:
+        if body.get("timeout") is not None:
+            problems["timeout"] = ["is for the wait for a signal"]
+        return
+    gather(problems, check_signal, body["signal"])
+    gather(problems, check_timeout, body.get("timeout"))
+    for name in timed:
+        problems[name] = ["cannot be given together with signal: the wait for it ends by its timeout"]

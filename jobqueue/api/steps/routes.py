@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from jobqueue.api.http.route_spec import Body, Route, ok
+from jobqueue.api.http.route_spec import Body, Reply, Route, ok
 from jobqueue.api.schemas.responses import StepResponse
-from jobqueue.api.steps import handlers, schemas
+from jobqueue.api.steps import answers, handlers, schemas, signals
 from jobqueue.api.work.schemas import SettledResponse
 
 _STEP: Final = Body(schemas.StepSchema, {"token": "9f2c", "name": "fetch", "result": {"rows": 3}})
@@ -16,8 +16,22 @@ _SETTLED: Final = ok(SettledResponse, "what became of the job")
 
 _route: Final = partial(Route, tag="work", errors=(404, 409), has_claim=True)
 
+_SIGNAL: Final = Body(schemas.SignalSchema, {"value": {"by": "ann"}, "id": "click-7"}, optional=True)
+_SENT: Final = ok(schemas.SentSignalResponse, "the signal, kept or known")
+_CHOICE: Final = Body(schemas.ChoiceSchema, {"choice": "Approve"}, media_types=(answers.FORM,))
+_PAGE: Final = {200: Reply(text="the page", media_type="text/html")}
+
+_sent: Final = partial(
+    Route, tag="jobs", or_role="decide", body=_SIGNAL, errors=(404, 409), headers=("Idempotency-Key",)
+)
+_page: Final = partial(Route, tag="jobs", errors=(404, 409, 410))
+
 ROUTES: Final = (
     _route("POST", "/v1/jobs/{id}/steps", handlers.record, "work", ok(schemas.RecordedResponse), body=_STEP),
     _route("GET", "/v1/jobs/{id}/steps/{step}", handlers.show, "read", ok(StepResponse)),
     _route("POST", "/v1/jobs/{id}/suspend", handlers.suspend, "work", _SETTLED, body=_SUSPEND),
+    _sent("POST", "/v1/jobs/{id}/signals/{name}", signals.send, "enqueue", _SENT),
+    _sent("POST", "/v1/queues/{queue}/keys/{key}/signals/{name}", signals.send_by_key, "enqueue", _SENT),
+    _page("GET", "/answer/{link}", answers.show, None, _PAGE),
+    _page("POST", "/answer/{link}", answers.answer, None, _PAGE, body=_CHOICE),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobqueue.api.schemas import fields, json_types
-from jobqueue.api.schemas.fields import Response
+from jobqueue.api.schemas.fields import Response, Strict
 from jobqueue.api.work.schemas import TokenSchema
 
 
@@ -15,11 +15,37 @@ class StepSchema(TokenSchema):
 
 
 class SuspendSchema(TokenSchema):
-    """The job is to wait, uncounted; either ``delay`` or ``until`` is required."""
+    """The job is to wait, uncounted; one of ``delay``, ``until`` and ``signal`` is required."""
 
     name = fields.Text(allow_none=True, spec=json_types.STEP_NAME)
     delay = fields.Number(allow_none=True, spec=json_types.bounds("delay"))
     until = fields.Moment(allow_none=True)
+    signal = fields.Text(allow_none=True, spec=json_types.STEP_NAME)
+    timeout = fields.Number(
+        allow_none=True, spec=json_types.bounds("delay") | {"description": "seconds of the wait for a signal"}
+    )
+
+
+class SignalSchema(Strict):
+    """A signal to a job."""
+
+    value = fields.Anything(allow_none=True, spec={})
+    id = fields.Text(spec={"minLength": 1, "maxLength": 255, "description": "the same id again is the same signal"})
+
+
+class ChoiceSchema(Strict):
+    """The form of an answer."""
+
+    choice = fields.Text(required=True, spec={"description": "one of the answers that the link offers"})
+
+
+class SentSignalResponse(Response):
+    """A signal that a job has."""
+
+    job_id = fields.Text(spec=json_types.ID)
+    id = fields.Text()
+    name = fields.Text()
+    existed = fields.Flag(spec={"description": "an earlier request of the same id has sent it"})
 
 
 class RecordedResponse(Response):

@@ -24,6 +24,10 @@ _CONFLICT: Final = 409
 _UNUSABLE: Final = frozenset({400, 413, 422})
 
 
+class LateSignalError(JobQueueError):
+    """Report that a signal has not come in time."""
+
+
 class Channel(Protocol):
     """A way to keep one step of the job."""
 
@@ -46,6 +50,14 @@ class Channel(Protocol):
 
         Raises:
             JobQueueError: the sleep cannot begin.
+        """
+
+    def signal(self, name: str, seconds: float | None) -> tuple[bool, Any]:
+        """Return true if a signal is there, and its value; suspend the job until it comes if it is not.
+
+        Raises:
+            LateSignalError: the time is over.
+            JobQueueError: the wait cannot begin.
         """
 
     def wait_for_end(self) -> None:
@@ -96,6 +108,13 @@ class SocketChannel:
     def sleep(self, name: str, seconds: float) -> bool:
         """Implement `Channel`."""
         return self._ask({"sleep": name, "seconds": seconds})["until"] is None
+
+    def signal(self, name: str, seconds: float | None) -> tuple[bool, Any]:
+        """Implement `Channel`."""
+        reply = self._ask({"wait": name, "seconds": seconds})
+        if "late" in reply:
+            raise LateSignalError(reply["late"])
+        return reply["finished"], reply.get("result")
 
     def wait_for_end(self) -> None:
         """Implement `Channel`."""
@@ -162,6 +181,17 @@ class HttpChannel:
         if not is_over:
             self._checked(*self._call("POST", "/suspend", {"token": self._token, "name": name, "delay": seconds}))
         return is_over
+
+    def signal(self, name: str, seconds: float | None) -> tuple[bool, Any]:
+        """Implement `Channel`."""
+        status, body = self._call("GET", f"/steps/{quote(name, safe='')}")
+        if status != _NOT_FOUND:
+            step = self._checked(status, body)
+            if "error" in step:
+                raise LateSignalError(step["error"]["message"])
+            return True, step["result"]
+        self._checked(*self._call("POST", "/suspend", {"token": self._token, "signal": name, "timeout": seconds}))
+        return False, None
 
     def wait_for_end(self) -> None:
         """Implement `Channel`."""

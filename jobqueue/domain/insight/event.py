@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 INSERTED: Final = "inserted"
 PROGRESS: Final = "progress"
+SUSPENDED: Final = "suspended"
+SIGNAL: Final = "signal"
 _OF_STATE: Final = {
     State.PENDING: "ready",
     State.PROCESSING: "started",
@@ -24,7 +26,7 @@ _OF_STATE: Final = {
     State.FAILED: "ended",
     State.KILLED: "killed",
 }
-KINDS: Final = (INSERTED, "ready", "started", PROGRESS, "delayed", "ended", "killed")
+KINDS: Final = (INSERTED, "ready", "started", PROGRESS, "delayed", SUSPENDED, SIGNAL, "ended", "killed")
 _POSITION: Final = re.compile(r"[0-9A-Fa-f]{16,4096}")
 
 

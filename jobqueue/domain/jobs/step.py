@@ -58,6 +58,7 @@ class Step:
         size: bytes of the result.
         stored_id: the id of the result that is kept outside of the document.
         has_result: False where ``result`` says nothing: the step has none yet, or its result was not read.
+        signal: the name of the signal that it waits for.
     """
 
     name: str
@@ -73,11 +74,17 @@ class Step:
     size: int = 0
     stored_id: str | None = None
     has_result: bool = True
+    signal: str | None = None
 
     @property
     def is_finished(self) -> bool:
         """True if the result of the step holds."""
         return self.end_at is not None
+
+    @property
+    def was_in_vain(self) -> bool:
+        """True if it has waited for a signal that has not come."""
+        return self.kind is StepKind.SIGNAL and self.is_finished and self.error is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,18 +153,20 @@ def to_forget(steps: Iterable[Step], first: FromStep, *, is_over: bool, failed: 
     Args:
         steps: of the job.
         first: the first step that runs again, with all that finished after it; ``None`` for all steps; `UNFORGOTTEN`
-            for those that have not finished, or for all if the work is over.
+            for those that have not finished and the one that has failed, or for all if the work is over.
         is_over: the job has succeeded, or is given other data.
         failed: the name of the step that has failed; it may have left nothing that could be forgotten.
 
     Raises:
         InvalidInputError: the job has no step of this name.
     """
+    known = {step.name: step for step in steps}
     if isinstance(first, _Unforgotten):
-        return None if is_over else set()
+        if is_over:
+            return None
+        return {name for name in (failed,) if name in known and known[name].was_in_vain}
     if first is None:
         return None
-    known = {step.name: step for step in steps}
     if first not in known and first == failed:
         return set()
     if first not in known:
@@ -174,7 +183,14 @@ def results(steps: Iterable[Step], stored: Mapping[str, Any]) -> dict[str, Any]:
         stored: results that are kept outside of the document, by name; results that are missing are left out.
     """
     return {
-        step.name: stored[step.name] if step.stored else step.result
+        step.name: stored[step.name] if step.stored else plain_result(step)
         for step in steps
         if step.is_finished and (not step.stored or step.name in stored)
     }
+
+
+def plain_result(step: Step) -> Any:
+    """Return the result of a finished step; a wait that was in vain has ``{"error": {"kind", "message"}}``."""
+    if step.error is None:
+        return step.result
+    return {"error": {"kind": step.error.kind, "message": step.error.message}}

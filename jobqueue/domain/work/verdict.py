@@ -126,6 +126,12 @@ class StepReporter(Protocol):
     async def failed(self, name: str, *, tries: int, error: JobError, wait: float) -> Step:
         """Return a step that has failed, noted with the time of its next try."""
 
+    async def begin_signal(self, name: str, signal: str, *, seconds: float | None) -> Step:
+        """Return a step that waits for a signal; it has finished if the signal was there or its time is over."""
+
+    async def signal_url(self, question: str, signal: str, **how: Any) -> str:
+        """Return a link by which a person answers a question; ``how`` as in `SignalLinks.make`."""
+
 
 class Reporter(Protocol):
     """Reports of a processor about a running job. Every call renews the lease."""

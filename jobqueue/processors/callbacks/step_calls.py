@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
+from jobqueue.domain.access.signal_link import DEFAULT_SECONDS
 from jobqueue.domain.errors import InvalidInputError, StepError
 from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs.iso8601 import aware
@@ -177,6 +178,52 @@ class AsyncSteps:
             if until is not None:
                 await self._stepper.park(key, until)
 
+    @overload
+    async def signal(self, name: str, *, timeout: float | None = None) -> Any: ...  # noqa: ASYNC109 - of the wait
+    @overload
+    async def signal(self, name: str, *, into: type[T], timeout: float | None = None) -> T: ...  # noqa: ASYNC109 - as above
+    async def signal(self, name: str, *, into: Any = None, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - as above
+        """Return the value of the next signal of a name; until one comes, the job is suspended.
+
+        A signal that came before the job has asked for it counts. Each use of the name takes one signal.
+
+        Args:
+            name: of the signal, and of this step.
+            into: the type of the value, such as a dataclass.
+            timeout: seconds from the first time that the job comes here; ``None`` waits for ever.
+
+        Raises:
+            SignalTimeoutError: no signal has come in time.
+            StepError: the name or the time cannot be used, or the value is of another type.
+        """
+        with self._stepper.named(name) as key:
+            if (step := await self._stepper.signal(key, name, timeout)) is not None:
+                await self._stepper.park(key, step.until, name)
+            return await self._stepper.received(key, Codec(None, into))
+
+    async def signal_url(
+        self,
+        name: str,
+        *,
+        choices: Mapping[str, Any] | None = None,
+        title: str = "",
+        by: str = "",
+        timeout: float = DEFAULT_SECONDS,  # noqa: ASYNC109 - of the link
+    ) -> str:
+        """Return a signed link to a page on which a person answers the next `signal` of a name, once.
+
+        Args:
+            name: of the signal.
+            choices: the values by the labels of their buttons, at most 10; ``{"Approve": True, "Reject": False}``.
+            title: the question as the page shows it.
+            by: the person to whom the link goes, as the signal will name its sender.
+            timeout: seconds for which the link holds.
+
+        Raises:
+            StepError: the link cannot be made.
+        """
+        return await self._stepper.signal_url(name, choices=choices, title=title, by=by, timeout=timeout)
+
 
 class BlockingSteps:
     """Steps of a plain handler, which runs in a thread."""
@@ -253,8 +300,32 @@ class BlockingSteps:
             if (until := self._call(self._stepper.sleep(key, until=aware(moment, "moment")))) is not None:
                 self._suspend(key, until)
 
-    def _suspend(self, key: str, until: datetime) -> None:
-        raise self._stepper.suspend(key, until)
+    @overload
+    def signal(self, name: str, *, timeout: float | None = None) -> Any: ...
+    @overload
+    def signal(self, name: str, *, into: type[T], timeout: float | None = None) -> T: ...
+    def signal(self, name: str, *, into: Any = None, timeout: float | None = None) -> Any:
+        """Return the value of the next signal of a name, as `AsyncSteps.signal`; the thread ends meanwhile."""
+        with self._stepper.named(name) as key:
+            if (step := self._call(self._stepper.signal(key, name, timeout))) is not None:
+                self._suspend(key, step.until, name)
+            return self._call(self._stepper.received(key, Codec(None, into)))
+
+    def signal_url(
+        self,
+        name: str,
+        *,
+        choices: Mapping[str, Any] | None = None,
+        title: str = "",
+        by: str = "",
+        timeout: float = DEFAULT_SECONDS,
+    ) -> str:
+        """Return a signed link to a page on which a person answers, as `AsyncSteps.signal_url`."""
+        url: str = self._call(self._stepper.signal_url(name, choices=choices, title=title, by=by, timeout=timeout))
+        return url
+
+    def _suspend(self, key: str, until: datetime | None, signal: str | None = None) -> None:
+        raise self._stepper.suspend(key, until, signal)
 
 
 async def _called(function: Callable[..., Any], args: Sequence[Any]) -> Any:

@@ -8,9 +8,17 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.errors import Die, InvalidInputError, JobCancelledError, Retry, StepError, TooLargeError
+from jobqueue.domain.errors import (
+    Die,
+    InvalidInputError,
+    JobCancelledError,
+    Retry,
+    SignalTimeoutError,
+    StepError,
+    TooLargeError,
+)
 from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.step import Wait, check_name, numbered
+from jobqueue.domain.jobs.step import StepKind, Wait, check_name, numbered
 from jobqueue.domain.text import told, type_name
 from jobqueue.domain.work.verdict import Failure, Suspension
 from jobqueue.processors.callbacks.raised import Suspended, mark
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs import backoff as backoffs
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.step import Step
     from jobqueue.domain.work.verdict import Reporter, Verdict
     from jobqueue.processors.callbacks.step_types import Codec
 
@@ -45,7 +54,7 @@ class Stepper:
         self._uses: dict[str, int] = {}
         self._running: set[str] = set()
         self._asked: set[str] = set()
-        self._parked: dict[str, datetime] = {}
+        self._parked: dict[str, tuple[datetime | None, str | None]] = {}
         self._active = 0
         self._suspension = Suspension()
         self.idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -155,10 +164,64 @@ class Stepper:
             raise StepError(f"sleep {key!r}: {error}") from error
         return None if step.is_finished else step.until
 
-    async def park(self, key: str, until: datetime) -> None:
-        """Wait until the job is suspended, which cancels the handler."""
+    async def signal(self, key: str, name: str, timeout: float | None) -> Step | None:  # noqa: ASYNC109 - of the wait
+        """Note a wait for a signal; return the step if it has to wait, and ``None`` if the signal is there.
+
+        Raises:
+            StepError: the name or the time cannot be used.
+            SignalTimeoutError: the time is over.
+        """
+        step = self._steps.entry(key)
+        if step is None or not step.is_finished:
+            try:
+                step = await self._steps.begin_signal(key, name, seconds=timeout)
+            except InvalidInputError as error:
+                raise StepError(f"signal {key!r}: {error}") from error
+        if step.kind is not StepKind.SIGNAL:
+            raise StepError(f"signal {key!r}: {key!r} is a {step.kind.value} of this job already")
+        if not step.is_finished:
+            return step
+        if step.error is not None:
+            late = SignalTimeoutError(f"the signal {name!r} has not come in time")
+            mark(late, key)
+            raise late
+        return None
+
+    async def received(self, key: str, codec: Codec) -> Any:
+        """Return the value of a signal in the type that the handler asks for.
+
+        Raises:
+            StepError: the value is of another type.
+        """
+        try:
+            return codec.decode(await self._steps.result(key))
+        except ValueError as error:
+            wrong = StepError(f"the value of the signal {key!r} is of another type: {error}")
+            mark(wrong, key)
+            raise wrong from error
+
+    async def signal_url(self, name: str, **how: Any) -> str:
+        """Return a link by which a person answers the next wait of this name.
+
+        Raises:
+            StepError: the link cannot be made.
+        """
+        try:
+            check_name(name)
+            return await self._steps.signal_url(numbered(name, self._uses.get(name, 0) + 1), name, **how)
+        except (InvalidInputError, TooLargeError) as error:
+            raise StepError(f"link for the signal {name!r:.120}: {error}") from error
+
+    async def park(self, key: str, until: datetime | None, signal: str | None = None) -> None:
+        """Wait until the job is suspended, which cancels the handler.
+
+        Args:
+            key: the step that waits.
+            until: the end of the wait; ``None`` if only a signal ends it.
+            signal: that ends it.
+        """
         self._active -= 1
-        self._parked[key] = until
+        self._parked[key] = until, signal
         self._look()
         try:
             await asyncio.get_running_loop().create_future()
@@ -166,9 +229,10 @@ class Stepper:
             self._active += 1
             del self._parked[key]
 
-    def suspend(self, key: str, until: datetime) -> Suspended:
+    def suspend(self, key: str, until: datetime | None, signal: str | None = None) -> Suspended:
         """Suspend the job of a plain handler; return the exception that ends its thread."""
-        self._suspension = Suspension(until=until, wait=Wait(names=(key,)))
+        signals = None if signal is None else (signal,)
+        self._suspension = Suspension(until=until, wait=Wait(names=(key,), signals=signals))
         if not self.idle.done():
             self.idle.set_result(None)
         return Suspended()
@@ -200,7 +264,10 @@ class Stepper:
         if turns:
             asyncio.get_running_loop().call_soon(self._look, turns - 1)
             return
-        self._suspension = Suspension(until=min(self._parked.values()), wait=Wait(names=tuple(self._parked)))
+        ends = [until for until, _ in self._parked.values() if until is not None]
+        signals = tuple(dict.fromkeys(signal for _, signal in self._parked.values() if signal is not None))
+        wait = Wait(names=tuple(self._parked), signals=signals or None)
+        self._suspension = Suspension(until=min(ends, default=None), wait=wait)
         self.idle.set_result(None)
 
     def _now(self) -> datetime:

@@ -1,8 +1,9 @@
-"""The socket from ``jobqueue step`` and ``jobqueue sleep`` to the process that runs their command.
+"""The socket from ``jobqueue step``, ``sleep`` and ``wait`` to the process that runs their command.
 
 A request is a line of JSON, and so is its answer. A connection asks ``{"begin": name}``, and then, for a step that has
-not finished, ``{"record": result, "seconds": n}``; or ``{"sleep": name, "seconds": n}``. An answer with ``error`` has
-the reason of a refusal. Only the user of the server can open the socket, and it lives as long as the command.
+not finished, ``{"record": result, "seconds": n}``; or ``{"sleep": name, "seconds": n}``; or ``{"wait": name, "seconds":
+n}``, with ``null`` for a wait without end. An answer with ``error`` has the reason of a refusal. Only the user of the
+server can open the socket, and it lives as long as the command.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, JobCancelledError, JobQueueError, StepError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.step import Wait, check_name, numbered
+from jobqueue.domain.jobs.step import StepKind, Wait, check_name, numbered
 from jobqueue.domain.work.verdict import Suspension
 from jobqueue.journal import get_logger
-from jobqueue.processors.reported_steps import begin_sleep, keep
+from jobqueue.processors.reported_steps import begin_signal, begin_sleep, keep
 from jobqueue.processors.written import LONGEST
 
 if TYPE_CHECKING:
@@ -167,6 +168,18 @@ class StepSocket:
         self.suspension = Suspension(until=step.until, wait=Wait(names=(key,)))
         return {"until": json_form.date(step.until)}
 
+    async def wait(self, key: str, signal: str, seconds: float | None) -> Reply:
+        """Suspend the job until a signal comes, unless it is there or its time is over."""
+        step = self._steps.entry(key)
+        if step is None or not step.is_finished or step.kind is not StepKind.SIGNAL:
+            step = await begin_signal(self._steps, key, signal, seconds)
+        if not step.is_finished:
+            self.suspension = Suspension(until=step.until, wait=Wait(names=(key,), signals=(signal,)))
+            return {"finished": False}
+        if step.error is not None:
+            return {"finished": True, "late": step.error.message}
+        return {"finished": True, "result": json_form.value(await self._steps.result(key))}
+
 
 class _Connection:
     """The step that one connection asks for."""
@@ -189,6 +202,10 @@ class _Connection:
                 self._take(name)
                 reply = await self._socket.sleep(self._key, seconds)
                 return self._ended(reply) if reply["until"] is None else reply
+            case {"wait": str() as name, "seconds": int() | float() | None as seconds} if self._name is None:
+                self._take(name)
+                reply = await self._socket.wait(self._key, name, seconds)
+                return self._ended(reply) if reply["finished"] else reply
         return {"error": "the request is not understood: client and server are of different versions"}
 
     def leave(self) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import stamina
 
-from jobqueue.domain.errors import DatabaseError, JobCancelledError, StaleTokenError
+from jobqueue.domain.errors import DatabaseError, InvalidInputError, JobCancelledError, StaleTokenError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -94,6 +94,25 @@ class JobSteps:
         )
         self._known[name] = step
         return step
+
+    async def begin_signal(self, name: str, signal: str, *, seconds: float | None) -> Step:
+        """Return a step that waits for a signal; it has finished if the signal was there or its time is over.
+
+        Raises:
+            JobCancelledError, InvalidInputError: as `record`.
+        """
+        step = await self._kept(lambda: self._steps.begin_signal(self._job, self._token, name, signal, seconds=seconds))
+        self._known[name] = step
+        if step.is_finished:
+            self.results[name] = await self._kept(lambda: self._steps.loaded(self._job, step))
+        return step
+
+    async def signal_url(self, question: str, signal: str, **how: Any) -> str:
+        """Return a link by which a person answers a question; ``how`` as in `SignalLinks.make`."""
+        links = self._steps.links
+        if links is None:
+            raise InvalidInputError({"signal_url": ["is not there without a server"]})
+        return await self._kept(lambda: links.make(self._job.id, question, signal, **how))
 
     async def _kept(self, call: Callable[[], Awaitable[T]]) -> T:
         # A job outlives an outage of the database, as long as its lease allows: then its run is cancelled.

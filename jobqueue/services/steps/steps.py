@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.errors import NotFoundError, StaleTokenError, TooLargeError
 from jobqueue.domain.jobs import payload
 from jobqueue.domain.jobs.checks import check_number
-from jobqueue.domain.jobs.step import Step, check_name, results
+from jobqueue.domain.jobs.signal import check_signal, check_timeout
+from jobqueue.domain.jobs.step import Step, check_name, plain_result, results
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.attempt import JobError
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.steps.links import SignalLinks
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.steps.steps import StepStore
 
@@ -37,6 +39,7 @@ class Steps:
     def __init__(self, store: StepStore, jobs: JobStore) -> None:
         self._store = store
         self._jobs = jobs
+        self.links: SignalLinks | None = None
 
     async def record(
         self, job: Job, token: str, name: str, result: Any, *, tries: int = 1, seconds: float = 0
@@ -64,7 +67,7 @@ class Steps:
         if kept is None:
             raise await self._stale(job)
         step, existed = kept
-        return Recorded(result=await self._result(job, step) if existed else step.result, existed=existed)
+        return Recorded(result=await self.loaded(job, step) if existed else step.result, existed=existed)
 
     async def begin_sleep(
         self, job: Job, token: str, name: str, *, seconds: float | None = None, until: datetime | None = None
@@ -93,6 +96,22 @@ class Steps:
             raise await self._stale(job)
         return step
 
+    async def begin_signal(self, job: Job, token: str, name: str, signal: str, *, seconds: float | None = None) -> Step:
+        """Return a step that waits for a signal; it has finished if the signal was there or its time is over.
+
+        A wait that has begun before keeps its end.
+
+        Raises:
+            StaleTokenError, InvalidInputError: as `record`; or the name of the signal or the time is wrong.
+        """
+        check_name(name)
+        check_signal(signal)
+        seconds = check_timeout(seconds)
+        step = await self._jobs.signals.begin(job, token, name, signal, seconds=seconds)
+        if step is None:
+            raise await self._stale(job)
+        return step
+
     async def with_job(self, job: Job) -> Mapping[str, Any]:
         """Return the results that come with the claim of a job: those in its document, and others up to 8 MiB."""
         outside = [step for step in job.steps or () if step.is_finished and step.stored]
@@ -113,7 +132,7 @@ class Steps:
         """
         for step in job.steps or ():
             if step.name == name and step.is_finished:
-                return await self._result(job, step)
+                return await self.loaded(job, step)
         raise NotFoundError("step", name)
 
     async def finished(self, job_id: str, name: str) -> Step:
@@ -124,9 +143,14 @@ class Steps:
         """
         return await self._store.finished(job_id, name)
 
-    async def _result(self, job: Job, step: Step) -> Any:
+    async def loaded(self, job: Job, step: Step) -> Any:
+        """Return the result of a finished step, wherever it is kept.
+
+        Raises:
+            NotFoundError: it is lost.
+        """
         if not step.stored:
-            return step.result
+            return plain_result(step)
         results_by_name = await self._store.results(replace(job, steps=(step,)), [step.name])
         if step.name not in results_by_name:
             raise NotFoundError("step", step.name)

@@ -15,6 +15,7 @@ from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine, Retries
 from jobqueue.domain.jobs.attributes import attributes
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Children, Job, NewJob, children
+from jobqueue.domain.jobs.signal import Signal
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.jobs.step import Step, StepKind, Wait
 from jobqueue.domain.queues.queue import QueueConfig
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Tick = tuple[str, datetime]
 """The name of a schedule, and the date of one of its jobs."""
-LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0, "steps.result": 0}
+LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0, "steps.result": 0, "signals.value": 0}
 """A projection that leaves out the fields that can be large."""
 CHILD_FIELDS: Final = ("onComplete", "onSuccess", "onFailure")
 """The fields of child jobs and of the callbacks of a batch."""
@@ -185,6 +186,7 @@ def job(document: Mapping[str, Any]) -> Job:
         retries=_retries(mapping(get("retries"))),
         steps=steps(get("steps")),
         wait=_wait(mapping(get("wait"))),
+        signals=tuple(_signal(entry) for entry in _list(get("signals")) if isinstance(entry, dict)) or None,
     )
 
 
@@ -240,6 +242,20 @@ def _step(entry: Mapping[str, Any]) -> Step:
         size=_whole(get("size"), 0),
         stored_id=_id(get("storedId")),
         has_result="result" in entry,
+        signal=_text(get("signal")),
+    )
+
+
+def _signal(entry: Mapping[str, Any]) -> Signal:
+    return Signal(
+        id=str(entry.get("id", "")),
+        name=str(entry.get("name", "")),
+        value=entry.get("value"),
+        at=date_or_none(entry.get("at")),
+        by=str(entry.get("by", "")),
+        taken=_text(entry.get("taken")),
+        stored=entry.get("stored") is True or None,
+        has_value="value" in entry,
     )
 
 

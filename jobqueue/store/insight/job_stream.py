@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.insight.event import INSERTED, PROGRESS, JobEvent, kind_of
+from jobqueue.domain.insight.event import INSERTED, PROGRESS, SIGNAL, SUSPENDED, JobEvent, kind_of
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.text import cut
 from jobqueue.store.documents import attributes
@@ -92,15 +92,20 @@ def pipeline() -> list[dict[str, Any]]:
         {"operationType": "insert"},
         {"operationType": "update", "updateDescription.updatedFields.state": {"$exists": True}},
         {"operationType": "update", "updateDescription.updatedFields.progress": {"$exists": True}},
+        {"operationType": "update", "updateDescription.updatedFields.signalAt": {"$exists": True}},
         {"operationType": "replace", "fullDocument.state": {"$exists": True}},
     ]
-    whole = {"$cond": [{"$eq": ["$operationType", "update"]}, None, "$fullDocument.state"]}
+    has_signal = {"$eq": [{"$type": f"{updated}.signalAt"}, "date"]}
+    changes_little = {"$and": [{"$eq": ["$operationType", "update"]}, {"$not": [has_signal]}]}
+    whole = {"$cond": [changes_little, None, "$fullDocument.state"]}
     kept = {
         "operationType": 1,
         "documentKey._id": 1,
         "wallTime": 1,
         "state": {"$ifNull": [f"{updated}.state", whole]},
         "progress": f"{updated}.progress",
+        "hasSignal": has_signal,
+        "isSuspended": {"$eq": [{"$type": f"{updated}.wait"}, "object"]},
         "error.kind": {"$ifNull": [f"{updated}.error.kind", "$fullDocument.error.kind"]},
         "error.message": {"$ifNull": [f"{updated}.error.message", "$fullDocument.error.message"]},
         "queue": "$fullDocument.queue",
@@ -117,7 +122,7 @@ def _event(change: Mapping[str, Any]) -> JobEvent:
     get = change.get
     name = typed(str, get("state"))
     state = State(name) if name in set(State) else None
-    kind = INSERTED if change["operationType"] == "insert" else PROGRESS if state is None else kind_of(state)
+    kind = _kind(change, state)
     return JobEvent(
         position=change["_id"]["_data"],
         kind=kind,
@@ -132,6 +137,16 @@ def _event(change: Mapping[str, Any]) -> JobEvent:
         error=_error(get("error")) if state in _WITH_ERROR else None,
         attrs=frozenset(attributes.derived(get("meta"))),
     )
+
+
+def _kind(change: Mapping[str, Any], state: State | None) -> str:
+    if change["operationType"] == "insert":
+        return INSERTED
+    if change.get("hasSignal"):
+        return SIGNAL
+    if state is None:
+        return PROGRESS
+    return SUSPENDED if state is State.DELAYED and change.get("isSuspended") else kind_of(state)
 
 
 def _error(error: Any) -> tuple[str, str] | None:

@@ -253,3 +253,37 @@ done
     assert job["state"] == "success", job["error"]
     assert effects(tmp_path) == ["fetch", "import", "publish", "import", "publish"]
     assert "forgot import, publish" in shown
+
+
+async def test_a_script_waits_for_a_signal_and_prints_its_value(tmp_path: Path, settings: Settings) -> None:
+    script = """set -e
+jobqueue wait approved > answer
+[ "$(jobqueue wait late --timeout 0 2>> late || echo $?)" = 124 ]
+jobqueue step publish -- cat answer
+"""
+    async with serving(tmp_path, settings, script=script) as served:
+        job_id = await served.add("script", attempts=1)
+        await eventually(lambda: served.get(job_id), lambda job: bool(job.get("wait")))
+        inbox = await served.call("GET", "/v1/jobs?waiting=signal")
+        assert [job["id"] for job in inbox["items"]] == [job_id]
+        await served.call("POST", f"/v1/jobs/{job_id}/signals/approved", {"value": {"by": "ann"}})
+        job = await served.ended(job_id)
+    assert job["state"] == "success", job["error"]
+    assert {step["name"]: step["result"] for step in job["steps"]} == {
+        "approved": {"by": "ann"},
+        "late": None,
+        "publish": {"by": "ann"},
+    }
+    assert (tmp_path / "late").read_text() == "error: the signal has not come in time\n"
+
+
+async def test_a_line_waits_for_a_signal(tmp_path: Path, settings: Settings) -> None:
+    script = """cat > input$(date +%s%N)
+grep -q '"approved":{' input* || echo "::wait approved 3600"
+"""
+    async with serving(tmp_path, settings, script=script) as served:
+        job_id = await served.add("script", attempts=1)
+        await served.call("POST", f"/v1/jobs/{job_id}/signals/approved", {"value": {"by": "ann"}})
+        job = await served.ended(job_id)
+    assert job["state"] == "success", job["error"]
+    assert inputs(tmp_path)[-1] == {"approved": {"by": "ann"}}
