@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         JobCancelledError,
         JobQueueError,
         KeyConflictError,
+        NotDone,
         NotFoundError,
         ResultUnavailableError,
         Retry,
@@ -43,6 +44,7 @@ __all__ = [
     "Member",
     "NewBatch",
     "NewJob",
+    "NotDone",
     "NotFoundError",
     "ResultUnavailableError",
     "Retry",
@@ -56,7 +58,7 @@ _HOMES: Final = {
     name: module
     for module, names in {
         "domain.errors": (
-            "Die InvalidInputError JobCancelledError JobQueueError KeyConflictError NotFoundError "
+            "Die InvalidInputError JobCancelledError JobQueueError KeyConflictError NotDone NotFoundError "
             "ResultUnavailableError Retry SignalTimeoutError"
         ),
         "domain.jobs.backoff": "ExponentialBackoff FixedBackoff SteppedBackoff",

@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "sleep": Entry("jobqueue.cli.steps.running:sleep", "Suspend the job, in a script of a job."),
     "wait": Entry("jobqueue.cli.steps.running:wait", "Wait for a signal, in a script of a job."),
     "signal": Entry("jobqueue.cli.steps.signalling:signal", "Send a signal to a job."),
+    "decide": Entry("jobqueue.cli.steps.deciding:decide", "Say whether a step in doubt has happened."),
     "why": Entry("jobqueue.cli.jobs.why:why", "Print why a job is not running."),
     "queues": Entry("jobqueue.cli.queues.queues:queues", "List queues with their jobs and limits."),
     "queue": Entry("jobqueue.cli.queues.queue:queue", "Show, configure, pause, resume and delete queues."),

@@ -29,7 +29,7 @@
         ├── NoDatabaseError           there is no database to read
         └── MongodNotFoundError       no mongod to start an embedded MongoDB with
 
-Raised *by handlers* to decide a job's outcome, and therefore outside the tree: `Die`, `Retry`.
+Raised *by handlers* to decide a job's outcome, and therefore outside the tree: `Die`, `Retry`; by steps: `NotDone`.
 Raised *into handlers*: `JobCancelledError`, when the job was killed or its lease was lost; `SignalTimeoutError`.
 """
 
@@ -327,6 +327,10 @@ class Retry(Exception):  # noqa: N818 - as Die
     def __init__(self, reason: object = "", *, delay: float | timedelta | None = None) -> None:
         self.reason, self.delay = _reason(reason), seconds(delay, "delay")
         super().__init__(self.reason)
+
+
+class NotDone(Exception):  # noqa: N818 - a statement of a handler, named by the contract
+    """Raise in a step with ``once=True``: nothing has happened, so the step may run again."""
 
 
 class StepError(Exception):

@@ -39,6 +39,19 @@ async def keep(steps: StepReporter, name: str, result: Any, *, seconds: float) -
         raise StepError(f"step {name!r:.120} cannot be kept: {error}") from error
 
 
+async def may_run_once(steps: StepReporter, name: str) -> bool:
+    """Mark a step that must not run twice as begun; return False if nobody knows whether it has happened.
+
+    Raises:
+        StepError: the step cannot be marked.
+        JobCancelledError: as `keep`.
+    """
+    try:
+        return await steps.mark(name, tries=1)
+    except InvalidInputError as error:
+        raise StepError(f"step {name!r:.120} cannot begin: {error}") from error
+
+
 async def begin_sleep(steps: StepReporter, name: str, seconds: float) -> Step:
     """Return a sleep, noted with its end; a sleep that was noted before keeps its end.
 

@@ -45,6 +45,7 @@ from jobqueue.services.schedules.schedules import SCHEDULE_SECONDS, Scheduler, S
 from jobqueue.services.signals.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.signals.log_signals import Logs
 from jobqueue.services.signals.notifier import Notifier, Wakeup
+from jobqueue.services.steps.doubts import Doubts
 from jobqueue.services.steps.links import SignalLinks
 from jobqueue.services.steps.signals import Signals
 from jobqueue.services.work.attempts import Attempts
@@ -162,10 +163,13 @@ class Runtime:
         self.manager = JobManager(
             self.jobs, requeues, self.dependencies, self.listing, self.configs, self.outboxes, self.notifier, self.audit
         )
-        self.signals, links = Signals(self.jobs, self.notifier, self.audit), SecretStore(database)
+        self.signals = Signals(self.jobs, self.notifier, self.audit)
+        self.doubts, links = Doubts(self.jobs, self.notifier, self.audit), SecretStore(database)
         self.links = self.work.steps.links = SignalLinks(links, database.clock, settings.address)
-        self.operations = Operations(OperationStore(database), self.jobs, self.manager)
-        self.scope_checks = ScopeChecks(database)
+        self.operations, self.scope_checks = (
+            Operations(OperationStore(database), self.jobs, self.manager),
+            ScopeChecks(database),
+        )
         self.batches = Batches(
             batch_store,
             self.jobs,

@@ -35,6 +35,14 @@ class MemorySteps:
         end = until or datetime.now(UTC) + timedelta(seconds=seconds or 0)
         return self.entries.setdefault(name, Step(name=name, kind=StepKind.SLEEP, until=end))
 
+    async def mark(self, name: str, *, tries: int) -> bool:
+        is_new = name not in self.entries
+        self.entries[name] = Step(name=name, tries=tries, once="token")
+        return is_new
+
+    async def unmark(self, name: str) -> None:
+        del self.entries[name]
+
     async def begin_signal(self, name: str, signal: str, *, seconds: float | None) -> Step:
         end = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
         made = Step(name=name, kind=StepKind.SIGNAL, signal=signal, until=end)

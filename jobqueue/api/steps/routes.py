@@ -18,6 +18,7 @@ _route: Final = partial(Route, tag="work", errors=(404, 409), has_claim=True)
 
 _SIGNAL: Final = Body(schemas.SignalSchema, {"value": {"by": "ann"}, "id": "click-7"}, optional=True)
 _SENT: Final = ok(schemas.SentSignalResponse, "the signal, kept or known")
+_DECISION: Final = Body(schemas.DecisionSchema, {"happened": True, "result": {"payment": "p-7"}})
 _CHOICE: Final = Body(schemas.ChoiceSchema, {"choice": "Approve"}, media_types=(answers.FORM,))
 _PAGE: Final = {200: Reply(text="the page", media_type="text/html")}
 
@@ -30,6 +31,16 @@ ROUTES: Final = (
     _route("POST", "/v1/jobs/{id}/steps", handlers.record, "work", ok(schemas.RecordedResponse), body=_STEP),
     _route("GET", "/v1/jobs/{id}/steps/{step}", handlers.show, "read", ok(StepResponse)),
     _route("POST", "/v1/jobs/{id}/suspend", handlers.suspend, "work", _SETTLED, body=_SUSPEND),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/steps/{step}",
+        handlers.decide,
+        "decide",
+        _SETTLED,
+        tag="jobs",
+        body=_DECISION,
+        errors=(404, 409),
+    ),
     _sent("POST", "/v1/jobs/{id}/signals/{name}", signals.send, "enqueue", _SENT),
     _sent("POST", "/v1/queues/{queue}/keys/{key}/signals/{name}", signals.send_by_key, "enqueue", _SENT),
     _page("GET", "/answer/{link}", answers.show, None, _PAGE),

@@ -8,14 +8,23 @@ from jobqueue.api.work.schemas import TokenSchema
 
 
 class StepSchema(TokenSchema):
-    """A step has finished."""
+    """A step has finished; or with ``once`` it is about to begin, and with ``notDone`` it has not happened."""
 
     name = fields.Text(required=True, spec=json_types.STEP_NAME)
     result = fields.Anything(allow_none=True, spec={})
+    once = fields.Flag(spec={"description": "mark the step before it runs, so that it never runs twice"})
+    not_done = fields.Flag(spec={"description": "take back the mark: nothing has happened"})
+
+
+class DecisionSchema(Strict):
+    """A person knows whether a step in doubt has happened."""
+
+    happened = fields.Flag(required=True)
+    result = fields.Anything(allow_none=True, spec={"description": "of a step that has happened"})
 
 
 class SuspendSchema(TokenSchema):
-    """The job is to wait, uncounted; one of ``delay``, ``until`` and ``signal`` is required."""
+    """The job is to wait, uncounted; one of ``delay``, ``until``, ``signal`` and ``doubt`` is required."""
 
     name = fields.Text(allow_none=True, spec=json_types.STEP_NAME)
     delay = fields.Number(allow_none=True, spec=json_types.bounds("delay"))
@@ -23,6 +32,9 @@ class SuspendSchema(TokenSchema):
     signal = fields.Text(allow_none=True, spec=json_types.STEP_NAME)
     timeout = fields.Number(
         allow_none=True, spec=json_types.bounds("delay") | {"description": "seconds of the wait for a signal"}
+    )
+    doubt = fields.Text(
+        allow_none=True, spec=json_types.STEP_NAME | {"description": "a step: wait until a person says if it happened"}
     )
 
 
@@ -51,5 +63,7 @@ class SentSignalResponse(Response):
 class RecordedResponse(Response):
     """The result of a step that the job keeps."""
 
+    sparse = frozenset({"doubt"})
     result = fields.Anything(allow_none=True, spec={})
     existed = fields.Flag(spec={"description": "the step had finished before, and its first result is kept"})
+    doubt = fields.Flag(spec={"description": "the step has begun under another claim: it must not run"})

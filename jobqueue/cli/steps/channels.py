@@ -28,13 +28,25 @@ class LateSignalError(JobQueueError):
     """Report that a signal has not come in time."""
 
 
+class InDoubtError(JobQueueError):
+    """Report that nobody knows whether a step has happened; the job waits for a person."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"in doubt: did {name} happen? The job waits until a person says so")
+
+
 class Channel(Protocol):
     """A way to keep one step of the job."""
 
-    def begin(self, name: str) -> tuple[bool, Any]:
+    def begin(self, name: str, *, once: bool = False) -> tuple[bool, Any]:
         """Return true if a step has finished, and its result.
 
+        Args:
+            name: of the step.
+            once: mark the step as begun, so that it never runs twice.
+
         Raises:
+            InDoubtError: nobody knows whether the step has happened; the job is suspended.
             JobQueueError: the server does not answer, or the name is not acceptable.
         """
 
@@ -43,6 +55,13 @@ class Channel(Protocol):
 
         Raises:
             JobQueueError: the result cannot be kept.
+        """
+
+    def not_done(self) -> None:
+        """Take back the mark of the step of `begin`: nothing has happened.
+
+        Raises:
+            JobQueueError: the server does not answer.
         """
 
     def sleep(self, name: str, seconds: float) -> bool:
@@ -96,10 +115,16 @@ class SocketChannel:
             self._socket.close()
             raise DatabaseError(f"the server cannot be reached at {path}: {error.strerror}") from error
 
-    def begin(self, name: str) -> tuple[bool, Any]:
+    def begin(self, name: str, *, once: bool = False) -> tuple[bool, Any]:
         """Implement `Channel`."""
-        reply = self._ask({"begin": name})
+        reply = self._ask({"begin": name} | ({"once": True} if once else {}))
+        if reply.get("doubt"):
+            raise InDoubtError(name)
         return reply["finished"], reply.get("result")
+
+    def not_done(self) -> None:
+        """Implement `Channel`."""
+        self._ask({"notDone": True})
 
     def record(self, result: Any, seconds: float) -> Any:
         """Implement `Channel`."""
@@ -161,13 +186,26 @@ class HttpChannel:
         self._token = token
         self._name = ""
 
-    def begin(self, name: str) -> tuple[bool, Any]:
+    def begin(self, name: str, *, once: bool = False) -> tuple[bool, Any]:
         """Implement `Channel`."""
         self._name = name
+        if once:
+            return self._begin_once(name)
         status, body = self._call("GET", f"/steps/{quote(name, safe='')}")
         if status == _NOT_FOUND:
             return False, None
         return True, self._checked(status, body)["result"]
+
+    def _begin_once(self, name: str) -> tuple[bool, Any]:
+        answer = self._checked(*self._call("POST", "/steps", {"token": self._token, "name": name, "once": True}))
+        if answer.get("doubt"):
+            self._checked(*self._call("POST", "/suspend", {"token": self._token, "doubt": name}))
+            raise InDoubtError(name)
+        return answer["existed"], answer["result"]
+
+    def not_done(self) -> None:
+        """Implement `Channel`."""
+        self._checked(*self._call("POST", "/steps", {"token": self._token, "name": self._name, "notDone": True}))
 
     def record(self, result: Any, seconds: float) -> Any:
         """Implement `Channel`."""

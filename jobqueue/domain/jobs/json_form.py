@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 INTERNAL: Final = frozenset(
     {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
     | {"waits_for", "has_dependents", "ready_at", "beside", "retries", "size", "stored_id", "has_result"}
-    | {"signal", "has_value"}
+    | {"signal", "once", "has_value"}
 )
 _SPARSE: Final = {
     "late",

@@ -59,6 +59,7 @@ class Step:
         stored_id: the id of the result that is kept outside of the document.
         has_result: False where ``result`` says nothing: the step has none yet, or its result was not read.
         signal: the name of the signal that it waits for.
+        once: of a step that must not run twice and has begun: the token of the claim under which it runs.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Step:
     stored_id: str | None = None
     has_result: bool = True
     signal: str | None = None
+    once: str | None = None
 
     @property
     def is_finished(self) -> bool:

@@ -12,6 +12,7 @@ from jobqueue.domain.errors import (
     Die,
     InvalidInputError,
     JobCancelledError,
+    NotDone,
     Retry,
     SignalTimeoutError,
     StepError,
@@ -55,6 +56,8 @@ class Stepper:
         self._running: set[str] = set()
         self._asked: set[str] = set()
         self._parked: dict[str, tuple[datetime | None, str | None]] = {}
+        self._doubts: list[str] = []
+        self._begun: set[str] = set()
         self._active = 0
         self._suspension = Suspension()
         self.idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -131,6 +134,23 @@ class Stepper:
         except (InvalidInputError, TooLargeError, ValueError, TypeError) as error:
             raise StepError(f"the result of step {key!r} cannot be kept: {error}") from error
 
+    async def begin_once(self, key: str, tries: int) -> bool:
+        """Mark a step that must not run twice as begun; return False if nobody knows whether it has happened.
+
+        Raises:
+            StepError: the step cannot be marked.
+        """
+        if key in self._begun:
+            # It has run in this start, and has ended with an exception.
+            return False
+        try:
+            may_run = await self._steps.mark(key, tries=tries)
+        except InvalidInputError as error:
+            raise StepError(f"step {key!r}: {error}") from error
+        if may_run:
+            self._begun.add(key)
+        return may_run
+
     async def after_failure(
         self, key: str, error: Exception, tries: int, attempts: int, backoff: backoffs.Backoff
     ) -> datetime | None:
@@ -139,9 +159,14 @@ class Stepper:
         Raises:
             Exception: the error itself, if it is not to be tried again.
         """
-        if tries >= attempts or isinstance(error, Die | Retry | JobCancelledError | StepError):
+        may_have_happened = key in self._begun and not isinstance(error, NotDone)
+        if tries >= attempts or may_have_happened or isinstance(error, Die | Retry | JobCancelledError | StepError):
+            if key in self._begun and not may_have_happened:
+                await self._steps.unmark(key)
+                self._begun.discard(key)
             mark(error, key)
             raise error
+        self._begun.discard(key)
         wait = backoff.seconds(tries, chance=0.5)
         reason = JobError(kind=type_name(error), message=told(error) or type_name(error))
         step = await self._steps.failed(key, tries=tries, error=reason, wait=wait)
@@ -229,10 +254,21 @@ class Stepper:
             self._active += 1
             del self._parked[key]
 
+    async def park_in_doubt(self, key: str) -> None:
+        """Wait for a person to say whether a step has happened; as `park`."""
+        self._doubts.append(key)
+        await self.park(key, None)
+
+    def suspend_in_doubt(self, key: str) -> Suspended:
+        """Suspend the job of a plain handler until a person says whether a step has happened; as `suspend`."""
+        self._doubts.append(key)
+        return self.suspend(key, None)
+
     def suspend(self, key: str, until: datetime | None, signal: str | None = None) -> Suspended:
         """Suspend the job of a plain handler; return the exception that ends its thread."""
         signals = None if signal is None else (signal,)
-        self._suspension = Suspension(until=until, wait=Wait(names=(key,), signals=signals))
+        wait = Wait(names=(key,), signals=signals, doubt=next(iter(self._doubts), None))
+        self._suspension = Suspension(until=until, wait=wait)
         if not self.idle.done():
             self.idle.set_result(None)
         return Suspended()
@@ -266,7 +302,8 @@ class Stepper:
             return
         ends = [until for until, _ in self._parked.values() if until is not None]
         signals = tuple(dict.fromkeys(signal for _, signal in self._parked.values() if signal is not None))
-        wait = Wait(names=tuple(self._parked), signals=signals or None)
+        doubt = next(iter(self._doubts), None)
+        wait = Wait(names=tuple(self._parked), signals=signals or None, doubt=doubt)
         self._suspension = Suspension(until=min(ends, default=None), wait=wait)
         self.idle.set_result(None)
 

@@ -1,7 +1,8 @@
 """The socket from ``jobqueue step``, ``sleep`` and ``wait`` to the process that runs their command.
 
 A request is a line of JSON, and so is its answer. A connection asks ``{"begin": name}``, and then, for a step that has
-not finished, ``{"record": result, "seconds": n}``; or ``{"sleep": name, "seconds": n}``; or ``{"wait": name, "seconds":
+not finished, ``{"record": result, "seconds": n}``; with ``"once": true`` the step is marked before it runs, and
+``{"notDone": true}`` takes the mark back; or ``{"sleep": name, "seconds": n}``; or ``{"wait": name, "seconds":
 n}``, with ``null`` for a wait without end. An answer with ``error`` has the reason of a refusal. Only the user of the
 server can open the socket, and it lives as long as the command.
 """
@@ -21,7 +22,7 @@ from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.step import StepKind, Wait, check_name, numbered
 from jobqueue.domain.work.verdict import Suspension
 from jobqueue.journal import get_logger
-from jobqueue.processors.reported_steps import begin_signal, begin_sleep, keep
+from jobqueue.processors.reported_steps import begin_signal, begin_sleep, keep, may_run_once
 from jobqueue.processors.written import LONGEST
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class StepSocket:
         self._connections: set[asyncio.Task[None]] = set()
         self._uses: dict[str, int] = {}
         self._running: set[str] = set()
+        self._begun: set[str] = set()
 
     @property
     def path(self) -> str | None:
@@ -148,15 +150,26 @@ class StepSocket:
         """Allow other connections to run a step of this name."""
         self._running.discard(name)
 
-    async def known(self, key: str) -> Reply:
-        """Return the result of a step, if it has finished."""
+    async def known(self, key: str, *, once: bool) -> Reply:
+        """Return the result of a step, if it has finished; a step in doubt suspends the job."""
         if key not in self._steps.finished:
+            if once and (key in self._begun or not await may_run_once(self._steps, key)):
+                self.suspension = Suspension(wait=Wait(names=(key,), doubt=key))
+                return {"finished": False, "doubt": True}
+            if once:
+                self._begun.add(key)
             return {"finished": False}
         return {"finished": True, "result": json_form.value(await self._steps.result(key))}
 
     async def record(self, key: str, result: Any, seconds: float) -> Reply:
         """Keep a result."""
         return {"result": json_form.value(await keep(self._steps, key, result, seconds=seconds))}
+
+    async def not_done(self, key: str) -> Reply:
+        """Take back the mark of a step: nothing has happened."""
+        await self._steps.unmark(key)
+        self._begun.discard(key)
+        return {"finished": False}
 
     async def sleep(self, key: str, seconds: float) -> Reply:
         """Suspend the job, unless the sleep is over."""
@@ -194,8 +207,10 @@ class _Connection:
         match request:
             case {"begin": name} if self._name is None:
                 self._take(name)
-                reply = await self._socket.known(self._key)
+                reply = await self._socket.known(self._key, once=request.get("once") is True)
                 return self._ended(reply) if reply["finished"] else reply
+            case {"notDone": True} if self._name is not None:
+                return await self._socket.not_done(self._key)
             case {"record": result, "seconds": int() | float() as seconds} if self._name is not None:
                 return self._ended(await self._socket.record(self._key, result, seconds))
             case {"sleep": name, "seconds": int() | float() as seconds} if self._name is None:

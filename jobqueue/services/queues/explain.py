@@ -47,8 +47,8 @@ class Reason:
     """A reason for which a job does not run now.
 
     Attributes:
-        kind: ``state``, ``due``, ``signal``, ``dependency``, ``paused``, ``no-worker``, ``breaker``, ``concurrency``,
-            ``rate``, ``alone``, ``turn``.
+        kind: ``state``, ``due``, ``signal``, ``doubt``, ``dependency``, ``paused``, ``no-worker``, ``breaker``,
+            ``concurrency``, ``rate``, ``alone``, ``turn``.
         message: for people.
         details: for programs, in JSON form.
     """
@@ -156,7 +156,9 @@ class Explainer:
 
     async def _delayed(self, job: Job, config: QueueConfig, now: datetime) -> list[tuple[Reason, float | None]]:
         reasons: list[tuple[Reason, float | None]] = []
-        if job.wait is not None and job.wait.signals:
+        if job.wait is not None and job.wait.doubt is not None:
+            reasons.append((_doubt(job.wait.doubt), None))
+        elif job.wait is not None and job.wait.signals:
             reasons.append(_signal(job, job.wait, job.wait.signals, now))
         elif job.delay_til is not None:
             wait = max(0.0, (job.delay_til - now).total_seconds())
@@ -253,6 +255,10 @@ class Explainer:
         count = f"{ahead:,}" if is_exact else f"more than {ahead:,}"
         message = f"{count} jobs of the queue come first"
         return [(Reason(kind="turn", message=message, details={"ahead": ahead, "exact": is_exact}), None)]
+
+
+def _doubt(step: str) -> Reason:
+    return Reason(kind="doubt", message=f"in doubt: did {step} happen? A person has to say", details={"step": step})
 
 
 def _signal(job: Job, wait: Wait, signals: tuple[str, ...], now: datetime) -> tuple[Reason, float | None]:

@@ -95,6 +95,25 @@ class JobSteps:
         self._known[name] = step
         return step
 
+    async def mark(self, name: str, *, tries: int) -> bool:
+        """Mark a step that must not run twice as begun; return False if it must not run now.
+
+        Raises:
+            JobCancelledError, InvalidInputError: as `record`.
+        """
+        step = await self._kept(lambda: self._steps.mark(self._job, self._token, name, tries=tries))
+        self._known[name] = step
+        return not step.is_finished and step.once == self._token
+
+    async def unmark(self, name: str) -> None:
+        """Take back the mark of a step: nothing has happened.
+
+        Raises:
+            JobCancelledError: as `record`.
+        """
+        await self._kept(lambda: self._steps.unmark(self._job, self._token, name))
+        self._known.pop(name, None)
+
     async def begin_signal(self, name: str, signal: str, *, seconds: float | None) -> Step:
         """Return a step that waits for a signal; it has finished if the signal was there or its time is over.
 

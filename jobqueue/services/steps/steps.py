@@ -27,10 +27,11 @@ MOST_LOADED: Final = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """The result of a step as it is kept; ``existed`` if the step had finished before."""
+    """The result of a step as it is kept; ``existed`` if the step had finished before, ``doubt`` if it must not run."""
 
     result: Any
     existed: bool
+    doubt: bool | None = None
 
 
 class Steps:
@@ -65,6 +66,9 @@ class Steps:
             raise TooLargeError(f"the result of step {name}", size, payload.MOST_RESULT)
         kept = await self._store.record(job, token, name, stored, size=size, tries=tries, seconds=seconds)
         if kept is None:
+            # Only the claim that has marked a step ran it: its result counts, however late it comes.
+            if await self._jobs.once.finish_late(job, token, name, stored, size=size):
+                return Recorded(result=stored, existed=False)
             raise await self._stale(job)
         step, existed = kept
         return Recorded(result=await self.loaded(job, step) if existed else step.result, existed=existed)
@@ -95,6 +99,40 @@ class Steps:
         if step is None:
             raise await self._stale(job)
         return step
+
+    async def mark(self, job: Job, token: str, name: str, *, tries: int = 1) -> Step:
+        """Return a step that must not run twice, marked as begun under this claim.
+
+        A step that has finished is as it is. One with the mark of another claim is in doubt, and must not run.
+
+        Raises:
+            StaleTokenError, InvalidInputError: as `record`.
+        """
+        check_name(name)
+        step = await self._jobs.once.mark(job, token, name, tries=tries)
+        if step is None:
+            raise await self._stale(job)
+        return step
+
+    async def begin_once(self, job: Job, token: str, name: str) -> Recorded:
+        """Mark a step that must not run twice, for a worker that polls; the step may run unless the reply objects.
+
+        Raises:
+            StaleTokenError, InvalidInputError: as `record`.
+        """
+        step = await self.mark(job, token, name)
+        if step.is_finished:
+            return Recorded(result=await self.loaded(job, step), existed=True)
+        return Recorded(result=None, existed=False, doubt=step.once != token or None)
+
+    async def unmark(self, job: Job, token: str, name: str) -> None:
+        """Take back the mark of a step: nothing has happened.
+
+        Raises:
+            StaleTokenError: the claim is not the current one.
+        """
+        if not await self._jobs.once.unmark(job, token, name):
+            raise await self._stale(job)
 
     async def begin_signal(self, job: Job, token: str, name: str, signal: str, *, seconds: float | None = None) -> Step:
         """Return a step that waits for a signal; it has finished if the signal was there or its time is over.

@@ -243,6 +243,7 @@ def _step(entry: Mapping[str, Any]) -> Step:
         stored_id=_id(get("storedId")),
         has_result="result" in entry,
         signal=_text(get("signal")),
+        once=_text(get("once")),
     )
 
 

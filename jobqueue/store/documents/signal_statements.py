@@ -81,14 +81,23 @@ def answered(now: Any, when: Document) -> list[Document]:
 
 
 def woken(now: Any) -> Document:
-    """Make a suspended job claimable if a step that it waits for has finished."""
+    """Make a suspended job claimable if a step that it waits for has finished, or is not in doubt any more."""
     awaited = {"$and": [_has_ended("$$this"), {"$in": ["$$this.name", array("$wait.names")]}]}
-    is_over = {
+    in_doubt = {
         "$and": [
-            {"$eq": ["$state", State.DELAYED.value]},
-            {"$gt": [{"$size": {"$filter": {"input": _STEPS, "cond": awaited}}}, 0]},
+            {"$eq": ["$$this.name", "$wait.doubt"]},
+            {"$eq": [{"$type": "$$this.once"}, "string"]},
+            {"$not": [_has_ended("$$this")]},
         ]
     }
+    is_decided = {
+        "$and": [
+            {"$eq": [{"$type": "$wait.doubt"}, "string"]},
+            {"$eq": [{"$size": {"$filter": {"input": _STEPS, "cond": in_doubt}}}, 0]},
+        ]
+    }
+    has_step = {"$gt": [{"$size": {"$filter": {"input": _STEPS, "cond": awaited}}}, 0]}
+    is_over = {"$and": [{"$eq": ["$state", State.DELAYED.value]}, {"$or": [has_step, is_decided]}]}
     changed: Document = {"state": State.PENDING.value, "delayTil": None, "readyAt": now, "wait": "$$REMOVE"}
     return {"$set": {name: {"$cond": [is_over, value, f"${name}"]} for name, value in changed.items()}}
 

@@ -28,12 +28,12 @@ def woken(now: str | datetime) -> Document:
 
 
 def kept(forgotten: Collection[str] | None) -> Document | str:
-    """Return the finished steps that a requeue keeps; ``None`` forgets all."""
+    """Return the steps that a requeue keeps, those that have finished or are in doubt; ``None`` forgets all."""
     if forgotten is None:
         return "$$REMOVE"
     is_kept = {
         "$and": [
-            {"$eq": [{"$type": "$$this.endAt"}, "date"]},
+            {"$or": [{"$eq": [{"$type": "$$this.endAt"}, "date"]}, {"$eq": [{"$type": "$$this.once"}, "string"]}]},
             {"$not": [{"$in": ["$$this.name", {"$literal": list(forgotten)}]}]},
         ]
     }

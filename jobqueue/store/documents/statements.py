@@ -303,8 +303,8 @@ def _with_delay(transition: Transition, changed: Document, entry: Document, now:
         }
     }
     stages: list[Document] = [{"$set": values}, {"$unset": "slots"}]
-    if transition.wait is not None and transition.wait.signals:
-        # A signal may have come before the job began to wait.
+    if transition.wait is not None and (transition.wait.signals or transition.wait.doubt):
+        # A signal or a decision may have come before the job began to wait.
         stages += [*signal_statements.answered(now, _ANY), signal_statements.woken(now)]
     return stages
 

@@ -27,6 +27,7 @@ from jobqueue.store.mongo.driver import (
     same_collection,
 )
 from jobqueue.store.mongo.group_commit import Batcher
+from jobqueue.store.steps.once import OnceStore
 from jobqueue.store.steps.signals import SignalStore
 from jobqueue.store.steps.steps import StepStore
 
@@ -61,7 +62,7 @@ class JobStore:
         self.editions = EditionStore(database, self.history)
         self.readers = ReaderStore(database)
         self.steps = StepStore(database)
-        self.signals = SignalStore(database)
+        self.signals, self.once = SignalStore(database), OnceStore(database)
         self._insert: Batcher[Document, None] = Batcher(self._insert_batch)
         self._apply: Batcher[JobTransition, AppliedTransition | None] = Batcher(
             Transitions(self.collection, self.clock).apply

@@ -287,3 +287,23 @@ grep -q '"approved":{' input* || echo "::wait approved 3600"
         job = await served.ended(job_id)
     assert job["state"] == "success", job["error"]
     assert inputs(tmp_path)[-1] == {"approved": {"by": "ann"}}
+
+
+@pytest.mark.parametrize("happened", [True, False])
+async def test_a_script_never_runs_a_step_twice_that_may_have_happened(
+    tmp_path: Path, settings: Settings, *, happened: bool
+) -> None:
+    charge = "[ -e again ] || { touch again; kill -9 $PPID; sleep 600; }"
+    script = f"""set -e
+jobqueue step --once charge -- sh -c 'echo charge >> effects; {charge}; echo paid'
+jobqueue step --once closed -- sh -c 'echo closed >> effects; [ -e open ] || {{ touch open; exit 75; }}; echo '
+"""
+    async with serving(tmp_path, settings, script=script) as served:
+        job_id = await served.add("script", attempts=4, backoff=0)
+        job = await eventually(lambda: served.get(job_id), lambda job: "doubt" in job.get("wait", {}))
+        assert effects(tmp_path) == ["charge"]
+        await served.call("POST", f"/v1/jobs/{job_id}/steps/charge", {"happened": happened})
+        job = await served.ended(job_id)
+    assert job["state"] == "success", job["error"]
+    assert effects(tmp_path) == ["charge"] * (1 if happened else 2) + ["closed"] * 2
+    assert job["steps"][0]["result"] == (None if happened else "paid")
