@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.options import JobOptions
     from jobqueue.domain.jobs.states import State
     from jobqueue.domain.search.query import JobQuery
+    from jobqueue.domain.work.calls import ChildFailedError
     from jobqueue.domain.workflow.batch import Member, NewBatch
     from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
     from jobqueue.services.queue import JobQueue
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActiveJob",
     "BlockingJob",
+    "ChildFailedError",
     "Die",
     "ExponentialBackoff",
     "FixedBackoff",
@@ -66,6 +68,7 @@ _HOMES: Final = {
         "domain.jobs.options": "JobOptions",
         "domain.jobs.states": "State",
         "domain.search.query": "JobQuery",
+        "domain.work.calls": "ChildFailedError",
         "domain.workflow.batch": "Member NewBatch",
         "processors.callbacks.callback": "ActiveJob BlockingJob",
         "services.queue": "JobQueue",

@@ -16,6 +16,7 @@
     │   ├── StaleTokenError        the claim is no longer the current one
     │   ├── KeyConflictError       an unfinished job of the queue has this key
     │   ├── WrongStateError        the job's state does not allow this
+    │   ├── OlderWorkersError      workers of an older version serve the queue
     │   ├── InFlightError          a request with this Idempotency-Key is under way
     │   └── UnfinishedJobsError    a queue with unfinished jobs is not deleted
     ├── ChangedMeanwhileError      the resource changed since the caller read it   412
@@ -30,6 +31,7 @@
         └── MongodNotFoundError       no mongod to start an embedded MongoDB with
 
 Raised *by handlers* to decide a job's outcome, and therefore outside the tree: `Die`, `Retry`; by steps: `NotDone`.
+Raised by `job.call` and `job.map` of handlers: `ChildFailedError`.
 Raised *into handlers*: `JobCancelledError`, when the job was killed or its lease was lost; `SignalTimeoutError`.
 """
 
@@ -197,6 +199,24 @@ class InFlightError(ConflictError):
 
     def __init__(self) -> None:
         super().__init__("a request with this Idempotency-Key is under way: repeat it in a moment")
+
+
+class OlderWorkersError(ConflictError):
+    """Refuse steps in a queue while workers of a version without steps serve it.
+
+    Attributes:
+        workers: their names.
+    """
+
+    slug = "older-workers"
+
+    def __init__(self, queue: str, workers: Sequence[str]) -> None:
+        self.queue, self.workers = queue, tuple(workers)
+        names = ", ".join(self.workers[:5]) + (f" and {len(self.workers) - 5} more" if len(self.workers) > 5 else "")  # noqa: PLR2004 - shown
+        super().__init__(
+            f"queue {queue} takes no steps yet: workers of a version without steps serve it, too ({names}); "
+            "stop or update them"
+        )
 
 
 class UnfinishedJobsError(ConflictError):

@@ -17,6 +17,7 @@ from jobqueue.services.access.access import Access
 from jobqueue.services.bulk.failures import MARK_SECONDS, Failures
 from jobqueue.services.bulk.operations import OPERATE_SECONDS, Operations
 from jobqueue.services.insight.audit import Audit
+from jobqueue.services.insight.count_keeper import COUNT_SECONDS, CountKeeper
 from jobqueue.services.insight.events import Events
 from jobqueue.services.insight.job_counts import JobCounts
 from jobqueue.services.insight.metrics import Metrics
@@ -33,6 +34,7 @@ from jobqueue.services.jobs.watch import JobWatch
 from jobqueue.services.limits.breakers import Breakers
 from jobqueue.services.limits.group_keys import KEY_SECONDS, LimitKeys
 from jobqueue.services.limits.limiter import Limiter
+from jobqueue.services.outbox.awaiting import AWAIT_SECONDS, Awaiting
 from jobqueue.services.outbox.batch_ends import BatchEnds
 from jobqueue.services.outbox.batch_restarts import BatchRestarts
 from jobqueue.services.outbox.dependencies import Dependencies
@@ -45,9 +47,12 @@ from jobqueue.services.schedules.schedules import SCHEDULE_SECONDS, Scheduler, S
 from jobqueue.services.signals.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.signals.log_signals import Logs
 from jobqueue.services.signals.notifier import Notifier, Wakeup
+from jobqueue.services.steps.admission import StepAdmission
+from jobqueue.services.steps.calls import Calls
 from jobqueue.services.steps.doubts import Doubts
 from jobqueue.services.steps.links import SignalLinks
 from jobqueue.services.steps.signals import Signals
+from jobqueue.services.steps.steps import Steps
 from jobqueue.services.work.attempts import Attempts
 from jobqueue.services.work.context import JobRelatives
 from jobqueue.services.work.crashes import CrashDetector
@@ -146,23 +151,29 @@ class Runtime:
             BatchRestarts(batch_store, generations, requeues, self.dependencies, self.claims, ends, self.notifier),
             self.breakers,
             derived,
+            Awaiting(self.jobs, self.notifier),
         )
         self.producer = Producer(self.jobs, dependencies, self.outboxes, self.configs, self.notifier)
         self.logs = Logs(LogStore(database))
         self.adopter = Adopter(ExternalStore(database), dependencies, self.outboxes, self.configs, self.notifier)
+        self.manager = JobManager(
+            self.jobs, requeues, self.dependencies, self.listing, self.configs, self.outboxes, self.notifier, self.audit
+        )
         self.work = Attempts(
             self.jobs,
             self.claims,
             Limiter(self.limits, self.limit_keys, self.claims, self.breakers, self.configs),
             self.dependencies,
-            self.configs,
+            Steps(
+                self.jobs.steps,
+                self.jobs,
+                StepAdmission(self.config_store, self.configs, workers := WorkerStore(database)),
+            ),
             self.outboxes,
             self.logs,
             self.notifier,
         )
-        self.manager = JobManager(
-            self.jobs, requeues, self.dependencies, self.listing, self.configs, self.outboxes, self.notifier, self.audit
-        )
+        self.work.steps.calls = Calls(self.jobs, dependencies, self.outboxes, self.configs, self.notifier, self.manager)
         self.signals = Signals(self.jobs, self.notifier, self.audit)
         self.doubts, links = Doubts(self.jobs, self.notifier, self.audit), SecretStore(database)
         self.links = self.work.steps.links = SignalLinks(links, database.clock, settings.address)
@@ -193,12 +204,14 @@ class Runtime:
         self.schedules = Schedules(schedule_store := ScheduleStore(database))
         self.events = Events(JobStream(database))
         self.waiting = JobWatch(self.jobs, self.events)
-        self.scheduler = Scheduler(schedule_store, self.producer)
-        self.registry = WorkerRegistry(workers := WorkerStore(database), self.name)
+        self.registry = WorkerRegistry(workers, self.name)
         self.explainer = Explainer(
             self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.scope_checks, neighbours
         )
-        self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
+        self.idempotency, self.scheduler = (
+            Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches),
+            Scheduler(schedule_store, self.producer),
+        )
         self.roller = RollupWriter(rollups := RollupStore(database), database.clock)
         self.job_counts = JobCounts(self.figures)
         self.metrics = self.work.metrics = Metrics(self.job_counts, database.clock)
@@ -264,6 +277,7 @@ class Runtime:
             Loop("reaper", reaper.run_once, every=self.settings.reap_interval),
             Loop("completer", self.outboxes.run_once, every=_SWEEP_SECONDS),
             Loop("scheduler", self.scheduler.run_once, every=SCHEDULE_SECONDS),
+            Loop("awaited children", self.outboxes.awaiting.run_once, every=AWAIT_SECONDS),
             Loop("audit", AuditOutbox(self.database).run_once, every=DRAIN_SECONDS),
             Loop("additions", self._batch_store.additions.run_once, every=SWEEP_SECONDS),
             Loop("presence", self.registry.run_once, every=SIGN_SECONDS),
@@ -272,6 +286,7 @@ class Runtime:
             Loop("failures", self.failures.run_once, every=MARK_SECONDS),
             Loop("statistics", self.roller.run_once, every=ROLL_SECONDS),
             Loop("unread jobs", UnreadJobs(self.jobs).run_once, every=UNREAD_SECONDS),
+            Loop("counts", CountKeeper(self.figures.kept, self.figures).run_once, every=COUNT_SECONDS),
             Loop("pruner", Pruner(self.configs, self.pruning).run_once, every=PRUNE_SECONDS),
         ]
         self.notifier.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)

@@ -14,7 +14,7 @@ from bson import ObjectId
 
 from jobqueue.domain.errors import NoDatabaseError, UnsuitableDatabaseError
 from jobqueue.store.bulk import failure_statements
-from jobqueue.store.documents import external_statements, statements, unsound_statements
+from jobqueue.store.documents import call_statements, external_statements, statements, unsound_statements
 from jobqueue.store.insight import activity_statements, audit_statements
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.clock import EPOCH
@@ -91,6 +91,10 @@ DECLARED: Final = (
     _index("jobs", "dependents", "waitsFor", where={"waitsFor": _THERE}),
     _index("jobs", "unmet", "unmet", "_id", where={"unmet": _THERE}),
     _index("jobs", "readers", "dependsOn", where={"dependsOn": _ANY_ID}),
+    _index(
+        "jobs", call_statements.INDEX, call_statements.FIELD, "state", "_id", where={call_statements.FIELD: _ANY_ID}
+    ),
+    _index("jobs", call_statements.WAITING_INDEX, "_id", "state", where={"state": "delayed", "wait.jobs": {"$gte": 0}}),
     _index("jobs", "callbacks", "callbackOf.batchId", where={"callbackOf.batchId": _ANY_ID}),
     _index("jobs", statements.UNREAD, statements.UNREAD, "_id", where={statements.UNREAD: True}),
     _index("jobs", "newestOfParent", "parentId", *_NEWEST, where={"parentId": _ANY_ID}),

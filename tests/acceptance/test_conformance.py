@@ -94,7 +94,9 @@ def test_a_result_is_kept_as_it_is(way: Way, kind: str) -> None:
     assert (job["state"], job["result"], job["error"]) == ("success", RESULTS[kind], None)
     assert (job["progress"], job["attemptsMade"], outcomes(job)) == (100, 1, ["success"])
     assert (job["claim"], job["resetAt"], job["delayTil"]) == (None, None, None)
-    assert job["insertAt"] <= job["startAt"] <= job["endAt"]
+    # The clock of the server may be set back by some milliseconds at any time.
+    assert seconds(job["insertAt"], job["startAt"]) > -0.1
+    assert seconds(job["startAt"], job["endAt"]) > -0.1
 
 
 def test_progress_is_seen_while_it_runs(way: Way) -> None:
@@ -450,6 +452,81 @@ def test_a_successful_job_can_be_run_once_more(way: Way) -> None:
     again = until(lambda: way.get(job["id"]), lambda one: len(one["history"]) == 3 and one["state"] == "success")
     assert (again["attemptsMade"], outcomes(again)) == (1, ["success", "requeue", "success"])
     assert len(way.lines(job["id"])) == 1
+
+
+IN_PYTHON = {"callback", "thread"}
+LARGE = 100_000
+"""Characters of a result of a step that is kept outside of the document of its job."""
+
+
+def test_a_job_goes_on_at_the_step_that_failed(way: Way) -> None:
+    fetch, store = ["step", "fetch", ["result", {"rows": [1, 2.5, None]}]], ["step", "store", ["result", 2]]
+    job = way.done(fetch, ["once", ["fail", "disk full"]], store, fetch, backoff=SHORT)
+    assert (job["state"], outcomes(job)) == ("success", ["fail", "success"])
+    # A name that is used again in one start is another step for handlers in Python only.
+    twice = way.name in IN_PYTHON
+    assert way.noted(job["id"]) == ["fetch", "store", *(["fetch"] if twice else [])]
+    assert way.finished(job["id"]) == ["fetch", "store", *(["fetch#2"] if twice else [])]
+    assert (job["result"], job["history"][0]["steps"]) == ({"rows": [1, 2.5, None]}, ["fetch"])
+
+
+def test_a_large_result_of_a_step_is_kept(way: Way) -> None:
+    first = ["once", ["step", "large", ["size", LARGE]], ["fail", "no"]]
+    job = way.done(first, ["step", "large", ["size", 1]], backoff=SHORT)
+    assert (job["state"], len(job["result"]), way.noted(job["id"])) == ("success", LARGE, ["large"])
+
+
+def test_a_finished_step_outlives_its_process(way: Way) -> None:
+    steps = [["step", "fetch", ["result", 3]], ["next"], ["once", ["hold"]], ["step", "store", ["result", 4]]]
+    job_id = way.add(*steps, lease=LEASE, attempts=3, backoff=SHORT)
+    held = way.held(job_id)
+    assert way.finished(job_id) == ["fetch"]
+    way.kill_process(held)
+    job = way.ended(job_id)
+    assert (job["state"], job["result"], way.noted(job_id)) == ("success", 4, ["fetch", "store"])
+    assert way.finished(job_id) == ["fetch", "store"]
+
+
+def test_a_sleep_suspends_the_job_uncounted(way: Way) -> None:
+    steps = [["step", "before", ["result", 1]], ["sleep", "rest", 1.5], ["step", "after", ["result", 2]]]
+    job = way.done(*steps, attempts=1)
+    assert (job["state"], job["result"], job["attemptsMade"]) == ("success", 2, 1)
+    assert outcomes(job) == ["suspend", "success"]
+    assert way.noted(job["id"]) == ["before", "after"]
+    assert [(step["name"], step["kind"]) for step in job["steps"]] == [
+        ("before", "step"),
+        ("rest", "sleep"),
+        ("after", "step"),
+    ]
+    first, second = job["history"]
+    assert seconds(first["endAt"], second["startAt"]) >= 1
+
+
+def test_a_result_of_a_step_that_cannot_be_stored_fails_the_attempt(way: Way) -> None:
+    job = way.done(["step", "good", ["result", 1]], ["step", "bad", ["read", '{"$where": 1}']], attempts=1)
+    assert (job["state"], outcomes(job)) == ("failed", ["fail"])
+    assert "bad" in job["error"]["message"]
+    assert way.finished(job["id"]) == ["good"]
+
+
+def test_a_renamed_step_runs_again_unless_its_old_name_is_told(way: Way) -> None:
+    first = ["once", ["step", "old", ["result", 1]], ["fail", "no"]]
+    job = way.done(first, ["step", "new", ["result", 2], "old"], backoff=SHORT)
+    expected = (1, ["old"]) if way.name in IN_PYTHON else (2, ["old", "new"])
+    assert (job["result"], way.noted(job["id"])) == expected
+
+
+def test_a_requeue_starts_again_from_a_step(way: Way) -> None:
+    steps = [["step", name, ["result", name]] for name in ("one", "two", "three")]
+    failed = way.done(*steps, ["once", ["fail", "no"]], attempts=1)
+    assert way.post(failed["id"], "requeue", fromStep="two").status == 200
+    job = way.ended(failed["id"])
+    assert (job["state"], outcomes(job)) == ("success", ["fail", "requeue", "success"])
+    assert way.noted(job["id"]) == ["one", "two", "three", "two", "three"]
+    assert job["history"][1]["forgot"] == ["two", "three"]
+
+
+# Steps that wait for a signal, and steps that are awaited children, belong here.
 
 
 def test_one_slot_takes_the_most_important_first(one_slot: Way) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tests.support.faults import journals
 from tests.support.unmeasured import environment
+from tests.support.zygote.process import ModuleProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +33,7 @@ class Fleet:
     def __init__(self, directory: Path, url: str, name: str, *, places: int) -> None:
         self._directory = directory
         self._arguments = [url, name, str(places)]
-        self._all: list[subprocess.Popen[bytes]] = []
+        self._all: list[ModuleProcess] = []
         self._died: dict[int, int] = {}
 
     def __enter__(self) -> Self:
@@ -74,16 +73,8 @@ class Fleet:
         for _ in range(count):
             number = len(self._all)
             stalls = [] if seed is None else [str(seed + number)]
-            command: list[str | Path] = [
-                sys.executable,
-                "-m",
-                program,
-                *first,
-                self._journal(number),
-                url or self._arguments[0],
-                *self._arguments[1:],
-            ]
-            self._all.append(subprocess.Popen([*command, *stalls], cwd=ROOT, env=environment()))
+            words = [*first, str(self._journal(number)), url or self._arguments[0], *self._arguments[1:], *stalls]
+            self._all.append(ModuleProcess(program, *words, cwd=ROOT, env=environment()))
 
     def stop(self) -> None:
         """Ask all workers to stop, and wait for their ends."""

@@ -5,10 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from jobqueue.domain.jobs.call import Call
 from jobqueue.domain.jobs.step import Step, StepKind
+from jobqueue.domain.work.calls import Called
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.work.calls import NewCall
 
 
 class MemorySteps:
@@ -17,10 +22,17 @@ class MemorySteps:
     def __init__(self) -> None:
         self.results: dict[str, Any] = {}
         self.entries: dict[str, Step] = {}
+        self.calls: dict[str, NewCall] = {}
 
     @property
     def finished(self) -> tuple[str, ...]:
         return tuple(self.results)
+
+    async def begin(self, name: str) -> None:
+        """Take steps."""
+
+    def leave(self, name: str) -> None:
+        """Forget nothing."""
 
     def entry(self, name: str) -> Step | None:
         return self.entries.get(name)
@@ -55,3 +67,14 @@ class MemorySteps:
         until = datetime.now(UTC) + timedelta(seconds=wait)
         self.entries[name] = Step(name=name, tries=tries, error=error, until=until)
         return self.entries[name]
+
+    async def begin_call(self, name: str, call: NewCall) -> Called:
+        """Children never end; those of a name are created once."""
+        self.calls.setdefault(name, call)
+        kind = StepKind.CALL if call.single else StepKind.MAP
+        step = Step(name=name, kind=kind, job_ids=len(call.jobs), call=Call(id="0" * 24, created=True))
+        return Called(step=self.entries.setdefault(name, step), unfinished=len(call.jobs))
+
+    async def child_results(self, name: str) -> AsyncIterator[Any]:
+        for result in self.results[name]:
+            yield result

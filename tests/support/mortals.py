@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import random
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.unmeasured import environment
 from tests.support.workers.crashing_worker import CRASHED
+from tests.support.zygote.process import ModuleProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,18 +23,18 @@ class Mortals:
     """Workers that are replaced when they have died; now and then one is killed."""
 
     def __init__(self, program: str, url: str, name: str, *, seed: int, share: float) -> None:
-        self._command = [sys.executable, "-m", program, url, name]
+        self._words = [program, url, name]
         self._seed = seed
         self._share = share
         self._rng = random.Random(seed)  # noqa: S311 - no secret
-        self.running: list[subprocess.Popen[bytes]] = []
+        self.running: list[ModuleProcess] = []
         self.deaths: Counter[str] = Counter()
         self._looks = 0
 
     def start(self) -> None:
         self._seed += 1
         arguments = [str(self._seed), str(self._share)]
-        self.running.append(subprocess.Popen([*self._command, *arguments], cwd=ROOT, env=environment()))
+        self.running.append(ModuleProcess(*self._words, *arguments, cwd=ROOT, env=environment()))
 
     def look_after(self) -> None:
         self._looks += 1

@@ -71,7 +71,7 @@ def named(schema: str) -> Form:
     return {"$ref": f"#/components/schemas/{schema}"}
 
 
-def group(schema: str = "NewJob") -> Form:
+def group(schema: str = "NewJob", most: int = MOST_CHILDREN) -> Form:
     """Return a job or several jobs."""
     job = named(schema)
-    return {"anyOf": [job, {"type": "array", "items": job, "maxItems": MOST_CHILDREN}]}
+    return {"anyOf": [job, {"type": "array", "items": job, "maxItems": most}]}

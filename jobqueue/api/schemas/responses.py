@@ -34,8 +34,10 @@ class ErrorResponse(Response):
 class ClaimResponse(Response):
     """The claim of the worker that runs a job."""
 
+    sparse = frozenset({"step"})
     token = fields.Text(allow_none=True)
     worker = fields.Text()
+    step = fields.Text(spec={"description": "the step that was under way at the last heartbeat"})
 
 
 class AttemptResponse(Response):
@@ -60,7 +62,7 @@ class AttemptResponse(Response):
 class StepResponse(Response):
     """A step of a job. A step without ``endAt`` has not finished; lists of jobs leave the results out."""
 
-    sparse = frozenset({"result", "stored", "until", "error"})
+    sparse = frozenset({"result", "stored", "until", "error", "job_ids"})
     name = fields.Text()
     kind = fields.Text(spec={"enum": [kind.value for kind in StepKind]})
     start_at = fields.Moment(allow_none=True)
@@ -71,6 +73,7 @@ class StepResponse(Response):
     stored = fields.Flag(spec={"description": "the result is kept elsewhere: `GET /v1/jobs/{id}/steps/{name}` has it"})
     until = fields.Moment(spec={"description": "the end of a sleep, or of the wait before the next try"})
     error = fields.Inner(ErrorResponse)
+    job_ids = fields.Whole(spec={"description": "the number of awaited children"})
 
 
 class WaitResponse(Response):

@@ -46,7 +46,7 @@ async def record(request: web.Request) -> web.Response:
 
 
 async def suspend(request: web.Request) -> web.Response:
-    """Suspend a job, uncounted, without a slot and a lease; under a ``name`` the wait is a step of the job."""
+    """Suspend a job, uncounted, without a slot and a lease; without a time the job waits for its called children."""
     job_id = path_id(request)
     body = await read_report(request, schemas.SuspendSchema)
     _check_wait(body)
@@ -95,8 +95,8 @@ def _check_wait(body: Mapping[str, Any]) -> None:
         gather(problems, check_number, "delay", body["delay"])
         if body.get("until") is not None:
             problems["until"] = ["cannot be given together with delay"]
-    elif all(body.get(name) is None for name in ("until", "signal", "doubt")):
-        problems["delay"] = ["is required: say how many seconds the job waits, until when, or for which signal"]
+    elif body.get("until") is None and body.get("name") is not None and body.get("signal") is None:
+        problems["delay"] = ["is required with a name: say how many seconds the job waits, or until when"]
     _check_signal(body, problems)
     if body.get("doubt") is not None:
         gather(problems, check_name, body["doubt"], "doubt")

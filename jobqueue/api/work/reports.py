@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.api.http.json_body import read_object
+from jobqueue.api.http.json_body import MOST_BODY, read_object
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import CLAIM_TOKEN, RUNTIME
 from jobqueue.api.schemas.fields import sift
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jobqueue.api.work.schemas import TokenSchema
 
 
-async def read_report(request: web.Request, schema: type[TokenSchema]) -> dict[str, Any]:
+async def read_report(request: web.Request, schema: type[TokenSchema], *, most: int = MOST_BODY) -> dict[str, Any]:
     """Return the fields of a report; ``Authorization: Claim`` may have the token in place of the body.
 
     Raises:
@@ -26,7 +26,7 @@ async def read_report(request: web.Request, schema: type[TokenSchema]) -> dict[s
         InvalidInputError: naming each unacceptable field; also a token that is missing, or differs from the header.
     """
     shown = request.get(CLAIM_TOKEN)
-    body, problems = sift(schema, await read_object(request, optional=shown is not None))
+    body, problems = sift(schema, await read_object(request, optional=shown is not None, most=most))
     token = body.get("token", shown)
     if token is None and "token" not in problems:
         problems["token"] = ["is required"]

@@ -89,12 +89,15 @@ class RetrySchema(TokenSchema):
 class ClaimedJobResponse(JobResponse):
     """A job for its worker, with the results of finished steps by name."""
 
-    sparse = (JobResponse.sparse - {"steps"}) | {"omitted_steps"}
+    sparse = (JobResponse.sparse - {"steps"}) | {"omitted_steps", "step_errors"}
     steps = fields.Object(  # type: ignore[assignment]  # a worker gets a map of results where others get a list
         spec={"description": "results by the name of the step"}
     )
     omitted_steps = fields.Items(
         fields.Text(), spec={"description": "finished steps for whose results there is no room in `steps`"}
+    )
+    step_errors = fields.Object(
+        spec={"description": "errors by the name of the step, of steps without a result because a child has failed"}
     )
 
 

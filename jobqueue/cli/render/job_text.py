@@ -71,6 +71,7 @@ def _rows(job: Job) -> Iterator[tuple[str, str]]:
         yield name, json_form.date(moment) if moment else ""
     yield "waits", step_text.wait(job)
     yield "worker", job.claim.worker if job.claim else ""
+    yield "step", job.claim.step or "" if job.claim else ""
     yield "key", job.key or ""
     yield "parent", job.parent_id or ""
     yield (

@@ -85,7 +85,7 @@ def reason(problems: Problems) -> str:
 def is_over(document: Mapping[str, Any]) -> bool:
     """Tell whether the job of a document has ended, so that the document stays as it is."""
     state = document.get("state")
-    return isinstance(state, str) and state in FINAL
+    return type(state) is str and state in FINAL
 
 
 def moment(value: Any) -> Any:

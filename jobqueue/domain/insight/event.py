@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 INSERTED: Final = "inserted"
 PROGRESS: Final = "progress"
+STEP: Final = "step"
 SUSPENDED: Final = "suspended"
 SIGNAL: Final = "signal"
 _OF_STATE: Final = {
@@ -26,7 +27,9 @@ _OF_STATE: Final = {
     State.FAILED: "ended",
     State.KILLED: "killed",
 }
-KINDS: Final = (INSERTED, "ready", "started", PROGRESS, "delayed", SUSPENDED, SIGNAL, "ended", "killed")
+KINDS: Final = (INSERTED, "ready", "started", PROGRESS, STEP, "delayed", SUSPENDED, SIGNAL, "ended", "killed")
+OF_RUNS: Final = frozenset({PROGRESS, STEP})
+"""Kinds of events of a job that goes on running; a reader has to ask for them."""
 _POSITION: Final = re.compile(r"[0-9A-Fa-f]{16,4096}")
 
 
@@ -52,6 +55,7 @@ class JobEvent:
         queue: ``None``, as are type and batch, if the job was deleted long before the event was read.
         attrs: the attributes of its ``meta`` when the job was read.
         attempt: the number of counted attempts when the job was read.
+        step: the name of the step that has finished.
     """
 
     position: str
@@ -66,6 +70,7 @@ class JobEvent:
     progress: float | None = None
     error: tuple[str, str] | None = None
     attrs: frozenset[str] = field(default=frozenset())
+    step: str | None = None
 
     def wire(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -81,6 +86,7 @@ class JobEvent:
             "attempt": self.attempt,
             "progress": self.progress,
             "error": error,
+            "step": self.step,
         }
 
 
@@ -98,7 +104,7 @@ class EventFilter:
 
     def takes(self, event: JobEvent) -> bool:
         """Tell whether the filter takes an event."""
-        if event.kind == PROGRESS and not self.with_progress:
+        if event.kind in OF_RUNS and not self.with_progress:
             return False
         expected = (self.queue, self.type, self.job_id, self.batch_id)
         actual = (event.queue, event.type, event.job_id, event.batch_id)

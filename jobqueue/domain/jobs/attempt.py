@@ -64,6 +64,7 @@ class Claim:
         own_lease: seconds, if the lease differs from the job's.
         margin: seconds beyond the job's timeout that the worker may need to end the run itself.
         beside: as in `crash.Neighbour`.
+        step: the name of the step that was under way at the last heartbeat.
     """
 
     token: str
@@ -71,6 +72,7 @@ class Claim:
     own_lease: float | None = None
     margin: float = 0
     beside: datetime | None = None
+    step: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,6 +144,7 @@ class Job:
         steps: finished steps, and steps that have begun and wait.
         wait: the reason why a suspended job waits.
         signals: that the job has got, also those that a step has taken.
+        awaited_by: the id of the call by which the parent of the job awaits it.
     """
 
     id: str
@@ -197,6 +198,7 @@ class Job:
     steps: tuple[Step, ...] | None = None
     wait: Wait | None = None
     signals: tuple[Signal, ...] | None = None
+    awaited_by: str | None = None
 
     @property
     def is_suspect(self) -> bool:

@@ -25,6 +25,7 @@ INTERNAL: Final = frozenset(
     {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
     | {"waits_for", "has_dependents", "ready_at", "beside", "retries", "size", "stored_id", "has_result"}
     | {"signal", "once", "has_value"}
+    | {"call", "awaited_by"}
 )
 _SPARSE: Final = {
     "late",
@@ -43,6 +44,7 @@ _SPARSE: Final = {
     "steps",
     "wait",
     "stored",
+    "job_ids",
     "until",
     "signals",
     "jobs",
@@ -133,10 +135,13 @@ def handed(claimed: Job, results: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         claimed: the job.
-        results: of finished steps; ``omittedSteps`` names finished steps whose results are not among them.
+        results: of finished steps; ``omittedSteps`` names finished steps whose results are not among them, and
+            ``stepErrors`` has the errors of steps whose children have failed.
     """
     omitted = [step.name for step in claimed.steps or () if step.is_finished and step.name not in results]
-    return job(claimed) | {"steps": value(dict(results))} | ({"omittedSteps": omitted} if omitted else {})
+    failed = {step.name: error(step.error) for step in claimed.steps or () if step.awaits and step.error is not None}
+    more: dict[str, Any] = {"omittedSteps": omitted, "stepErrors": failed}
+    return job(claimed) | {"steps": value(dict(results))} | {name: inner for name, inner in more.items() if inner}
 
 
 def children(jobs: Children) -> Any:

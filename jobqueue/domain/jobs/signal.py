@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.durations import LONGEST, is_number
@@ -12,7 +13,7 @@ from jobqueue.domain.jobs import payload
 from jobqueue.domain.jobs.step import check_name
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Mapping
 
 MOST_WAITING: Final = 100
 """Signals of one job that no step has taken."""
@@ -48,6 +49,21 @@ class Signal:
     taken: str | None = None
     stored: bool | None = None
     has_value: bool = True
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any]) -> Signal:
+        """Return a signal from its stored form, whatever another tool has made of it."""
+        at, taken = entry.get("at"), entry.get("taken")
+        return cls(
+            id=str(entry.get("id", "")),
+            name=str(entry.get("name", "")),
+            value=entry.get("value"),
+            at=at if isinstance(at, datetime) else None,
+            by=str(entry.get("by", "")),
+            taken=taken if isinstance(taken, str) else None,
+            stored=entry.get("stored") is True or None,
+            has_value="value" in entry,
+        )
 
 
 def check_signal(name: object, path: str = "signal") -> str:

@@ -6,6 +6,7 @@ A step is found by its name, never by its order, so a job may change between two
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,9 +14,9 @@ from jobqueue.domain.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
 
     from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.jobs.call import Call
 
 MOST_STEPS: Final = 1_000
 """Steps of one run of a job."""
@@ -57,6 +58,8 @@ class Step:
         error: of the last try that failed.
         size: bytes of the result.
         stored_id: the id of the result that is kept outside of the document.
+        job_ids: the number of awaited children.
+        call: the awaited children.
         has_result: False where ``result`` says nothing: the step has none yet, or its result was not read.
         signal: the name of the signal that it waits for.
         once: of a step that must not run twice and has begun: the token of the claim under which it runs.
@@ -77,6 +80,8 @@ class Step:
     has_result: bool = True
     signal: str | None = None
     once: str | None = None
+    job_ids: int | None = None
+    call: Call | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -87,6 +92,16 @@ class Step:
     def was_in_vain(self) -> bool:
         """True if it has waited for a signal that has not come."""
         return self.kind is StepKind.SIGNAL and self.is_finished and self.error is not None
+
+    @property
+    def awaits(self) -> bool:
+        """True if the step has children, and no result yet."""
+        return self.call is not None and not self.is_finished
+
+    @property
+    def is_paged(self) -> bool:
+        """True if the results are too large for one value: they stay with the children."""
+        return self.call is not None and self.call.paged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +126,21 @@ class Wait:
     def is_open(self) -> bool:
         """True if something else than its time ends the wait."""
         return bool(self.signals) or self.jobs is not None or self.doubt is not None
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Wait | None:
+        """Return a wait from its stored form, whatever another tool has made of it; ``None`` of an empty form."""
+        if not stored:
+            return None
+        names, signals, until, jobs = (stored.get(name) for name in ("names", "signals", "until", "jobs"))
+        doubt = stored.get("doubt")
+        return cls(
+            names=tuple(map(str, names)) if isinstance(names, list) else (),
+            until=until if isinstance(until, datetime) else None,
+            signals=(tuple(map(str, signals)) if isinstance(signals, list) else ()) or None,
+            jobs=None if jobs is None else (jobs if isinstance(jobs, int) else 0),
+            doubt=None if doubt is None else str(doubt),
+        )
 
 
 def check_name(name: object, path: str = "name") -> str:
@@ -169,12 +199,19 @@ def to_forget(steps: Iterable[Step], first: FromStep, *, is_over: bool, failed: 
         return {name for name in (failed,) if name in known and known[name].was_in_vain}
     if first is None:
         return None
+    places = {name: place for place, name in enumerate(known)}
     if first not in known and first == failed:
         return set()
     if first not in known:
         raise InvalidInputError({"fromStep": [f"the job has no step {first!r}"]})
     end_at = known[first].end_at
-    return {first} | {name for name, step in known.items() if end_at and step.end_at and step.end_at >= end_at}
+    # Of steps that have finished in the same millisecond, the one that was recorded later has finished later.
+    since = (end_at, places[first])
+    later = {name for name, step in known.items() if end_at and step.end_at and (step.end_at, places[name]) > since}
+    begun = {
+        name for name, step in known.items() if end_at and step.awaits and step.start_at and step.start_at >= end_at
+    }
+    return {first} | later | begun
 
 
 def results(steps: Iterable[Step], stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,11 @@ REVIVE: Final = "revive"
 """Note in an outbox: jobs that were killed because of this requeued job wait again."""
 NOTES: Final = (REOPEN, REVIVE)
 """Notes that a requeue writes."""
-_ORDER: Final = ("children", DEPENDENTS, "batch", "delete")
+AWAITED: Final = "awaited"
+"""Note in an outbox: the parent of the job awaits its end."""
+LOOK: Final = "look:"
+"""Note in an outbox, before the token of a suspended attempt: awaited children may have ended already."""
+_ORDER: Final = ("children", DEPENDENTS, "batch", AWAITED, "delete")
 SHORTEST_RETRY: Final = 1.0
 """Seconds of the shortest wait before an uncounted run."""
 ENDLESS: Final = "endless"
@@ -63,8 +67,8 @@ class Transition:
         expired_only: the lease must have ended by the server's clock.
         unmarked_at: the lease end for which no reaper may have noted that other jobs ran beside.
         crashes: the new number of crashes of the job; ``None`` leaves the number.
-        outbox: notes of the work that follows: ``children``, ``dependents``, ``batch``, ``delete``; also, after an
-            attempt that the job outlives, `BREAKER` and its token.
+        outbox: notes of the work that follows: ``children``, ``dependents``, ``batch``, ``awaited``, ``delete``; also,
+            after an attempt that the job outlives, `BREAKER` or `LOOK` and its token.
         fingerprint: the fingerprint of an ended job's failure.
         retries: the number of uncounted runs in a row, this run included; 0 ends the row.
         run: the number of requeues that the job must have; ``None`` where the claim decides.
@@ -238,13 +242,18 @@ def suspend(
         refund=True,
         retries=count,
         wait=None if at_once else wait,
+        outbox=() if wait.jobs is None else (f"{LOOK}{token}",),
     )
 
 
 def _retries(job: Job) -> int:
     """Return the number of uncounted runs in a row; a run that was counted already is not counted again."""
     last, began = job.retries, job.start_at
-    if ended_since(job.steps or (), began):
+    steps = job.steps or ()
+    if ended_since(steps, began):
+        return 0
+    if last is not None and ended_since((step for step in steps if step.call is not None), last.at):
+        # The server has finished the step, after the run that began at this time.
         return 0
     if last is None or began is None or began - last.at > _LOOP:
         return 1
@@ -343,6 +352,7 @@ def outbox(job: Job, target: State) -> tuple[str, ...]:
         "children": job.on_complete or branch,
         DEPENDENTS: job.has_dependents,
         "batch": job.batch_id,
+        AWAITED: job.awaited_by,
         "delete": target is State.SUCCESS and job.on_success_delete,
     }
     return tuple(name for name in _ORDER if due[name])

@@ -12,6 +12,7 @@ from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs.checks import check_flag, check_number, gather
 from jobqueue.domain.jobs.json_form import camel
 from jobqueue.domain.limits import limits
+from jobqueue.domain.queues import needs
 from jobqueue.domain.work.processing import ANY_TYPE, ProcessorConfig, processor
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def read_stored(document: Mapping[str, Any]) -> QueueConfig:
     """Read a stored configuration, without the fields that another tool has spoilt."""
     config = QueueConfig()
     for name, raw in document.items():
-        value = bool(raw) if name == "paused" else _whole(raw)
+        value = needs.is_paused(raw) if name == needs.FIELD else _whole(raw)
         if name == "processors" and isinstance(value, dict):
             for kind, processor in value.items():
                 config = gather({}, _with, config, name, {**config.processors, kind: processor}) or config

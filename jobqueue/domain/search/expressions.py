@@ -139,7 +139,7 @@ def _object(node: Node) -> Expression:
 
 def _call(node: Node) -> Expression:
     operator = node.name
-    if operator in _NAMED and isinstance(node.value, dict):
+    if operator in _NAMED and (isinstance(node.value, dict) or operator not in _COUNTS):
         return Call(operator, _record(_members(node, *_NAMED[operator])))
     if operator not in _COUNTS:
         raise node.error("is not an operator that is known here")
@@ -178,7 +178,9 @@ def _switch(node: Node) -> Expression:
 
 def _members(node: Node, needed: AbstractSet[str], optional: AbstractSet[str] = frozenset()) -> list[Node]:
     if not isinstance(node.value, dict) or not needed <= node.value.keys() <= needed | optional:
-        raise node.error(f"takes {', '.join([*sorted(needed), *(f'{name}?' for name in sorted(optional))])}")
+        raise node.error(
+            f"takes an object of {', '.join([*sorted(needed), *(f'{name}?' for name in sorted(optional))])}"
+        )
     return [node.child(name, value) for name, value in node.value.items()]
 
 

@@ -9,12 +9,13 @@ from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.step import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.step import Step
     from jobqueue.domain.search.query import Page
+    from jobqueue.domain.work.calls import Called, NewCall
     from jobqueue.domain.workflow.batch import Member
 
 INVALID_RESULT: Final = "invalid-result"
@@ -111,6 +112,12 @@ class StepReporter(Protocol):
     def results(self) -> dict[str, Any]:
         """The results of finished steps that are loaded."""
 
+    async def begin(self, name: str) -> None:
+        """Note that a step is under way; raise `OlderWorkersError` if the queue takes no steps."""
+
+    def leave(self, name: str) -> None:
+        """Note that a step is no longer under way, finished or not."""
+
     def entry(self, name: str) -> Step | None:
         """Return what is known of a step."""
 
@@ -137,6 +144,12 @@ class StepReporter(Protocol):
 
     async def signal_url(self, question: str, signal: str, **how: Any) -> str:
         """Return a link by which a person answers a question; ``how`` as in `SignalLinks.make`."""
+
+    async def begin_call(self, name: str, call: NewCall) -> Called:
+        """Create the children of a step, each once."""
+
+    def child_results(self, name: str) -> AsyncIterator[Any]:
+        """Yield the results of the children of a finished step, in their order."""
 
 
 class Reporter(Protocol):

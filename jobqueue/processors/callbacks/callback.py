@@ -12,6 +12,7 @@ from jobqueue.domain.errors import JobCancelledError
 from jobqueue.domain.work.results import Results
 from jobqueue.domain.work.verdict import Success
 from jobqueue.processors.callbacks.calling import in_loop, in_thread
+from jobqueue.processors.callbacks.child_calls import AsyncCalls, BlockingCalls, ResultsOf
 from jobqueue.processors.callbacks.step_calls import AsyncSteps, BlockingSteps
 from jobqueue.processors.callbacks.stepping import Stepper
 
@@ -121,7 +122,7 @@ class _Running:
         return self.job.batch_id
 
 
-class ActiveJob(_Running, AsyncSteps):
+class ActiveJob(_Running, AsyncSteps, AsyncCalls):
     """The job of an async handler."""
 
     async def log(self, line: str, level: str | None = None) -> None:
@@ -144,16 +145,22 @@ class ActiveJob(_Running, AsyncSteps):
         """Return the job that created this one as a child, with its data and result, or ``None``."""
         return await self._relatives.parent()
 
-    async def results_of(self, *names: str) -> dict[str, Any]:
-        """Return results as `results`, and load results that did not come with the claim.
+    def results_of(self, *names: str) -> ResultsOf:
+        """Return large results: awaited, those of dependencies; iterated, those of the children of one step.
+
+        ``await job.results_of("ref")`` returns a dict, as `results`, with the results that did not come with the claim.
+        ``async for result in job.results_of("step")`` yields the results of the children of a finished ``job.map``.
 
         Args:
-            names: refs, or ids of jobs without a ref; none for all.
+            names: refs, or ids of jobs without a ref, none for all; or the name of the step.
 
         Raises:
             KeyError: the job has no dependency of such a name.
-            ResultUnavailableError: the dependency was deleted.
+            ResultUnavailableError: a job was deleted.
         """
+        return ResultsOf(lambda: self._loaded(names), lambda: self._results_of_children(*names))
+
+    async def _loaded(self, names: Sequence[str]) -> dict[str, Any]:
         known = Results(self.parents)
         results = {}
         for name in names or known:
@@ -213,7 +220,7 @@ class ActiveJob(_Running, AsyncSteps):
         return await self._relatives.add_all(members)
 
 
-class BlockingJob(_Running, BlockingSteps):
+class BlockingJob(_Running, BlockingSteps, BlockingCalls):
     """The job of a plain handler: the same calls, without ``await``."""
 
     def __init__(self, job: Job, reporter: Reporter, relatives: Relatives, loop: asyncio.AbstractEventLoop) -> None:

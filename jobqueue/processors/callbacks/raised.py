@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final
 from jobqueue.domain.durations import seconds
 from jobqueue.domain.errors import Die, JobCancelledError, Retry, StepError
 from jobqueue.domain.jobs.attempt import LONGEST_TRACE, JobError
+from jobqueue.domain.jobs.call import CHILD
 from jobqueue.domain.jobs.step import STEP
 from jobqueue.domain.text import cut_middle, told, type_name
+from jobqueue.domain.work.calls import ChildFailedError
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Verdict
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def _judge(error: BaseException) -> Verdict:
             return Death(error=_told("die", told(decision.reason) or told(decision), error))
     retries = [decision for decision in decisions if isinstance(decision, Retry)]
     if not retries:
-        kind = STEP if isinstance(error, StepError) else type_name(error)
+        kind = _kind(error)
         return Failure(error=_told(kind, told(error) or _meaning(error), error))
     try:
         # A subclass may set the attribute itself.
@@ -64,6 +66,12 @@ def _judge(error: BaseException) -> Verdict:
         return Failure(error=_told(type_name(wrong), f"Retry: {told(wrong)}", error))
     delay = max((delay for delay in delays if delay is not None), default=None)
     return RunAgain(delay=delay, error=_told("retry", told(retries[0].reason) or told(retries[0]), error))
+
+
+def _kind(error: BaseException) -> str:
+    if isinstance(error, StepError):
+        return STEP
+    return CHILD if isinstance(error, ChildFailedError) else type_name(error)
 
 
 def _meaning(error: BaseException) -> str:

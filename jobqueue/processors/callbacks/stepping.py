@@ -22,14 +22,16 @@ from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.step import StepKind, Wait, check_name, numbered
 from jobqueue.domain.text import told, type_name
 from jobqueue.domain.work.verdict import Failure, Suspension
+from jobqueue.processors.callbacks.child_errors import child_error
 from jobqueue.processors.callbacks.raised import Suspended, mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from jobqueue.domain.jobs import backoff as backoffs
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.work.calls import NewCall
     from jobqueue.domain.work.verdict import Reporter, Verdict
     from jobqueue.processors.callbacks.step_types import Codec
 
@@ -58,6 +60,7 @@ class Stepper:
         self._parked: dict[str, tuple[datetime | None, str | None]] = {}
         self._doubts: list[str] = []
         self._begun: set[str] = set()
+        self._awaited: dict[str, int] = {}
         self._active = 0
         self._suspension = Suspension()
         self.idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -104,10 +107,15 @@ class Stepper:
         finally:
             self._active -= 1
             self._running.discard(name)
+            self._steps.leave(key)
             self._look()
 
     async def known(self, key: str, was: str | None, codec: Codec) -> tuple[bool, Any]:
-        """Return whether a step has finished, and its result in the type that its function returns."""
+        """Return whether a step has finished, and its result in the type that its function returns.
+
+        Raises:
+            OlderWorkersError: the step has not finished, and the queue takes no steps at present.
+        """
         for name in (key, was):
             if name is None or name not in self._steps.finished:
                 continue
@@ -116,6 +124,7 @@ class Stepper:
                 return True, codec.decode(await self._steps.result(name))
             except ValueError as error:
                 await self._warn(f"the result of step {name!r} is of another type, so the step runs again: {error}")
+        await self._steps.begin(key)
         return False, None
 
     def tries(self, key: str) -> int:
@@ -254,6 +263,51 @@ class Stepper:
             self._active += 1
             del self._parked[key]
 
+    async def begin_call(self, key: str, call: NewCall) -> int | None:
+        """Create the children of a step; return how many the job waits for, ``None`` if the step has finished.
+
+        Raises:
+            ChildFailedError: a child has failed in this attempt.
+            StepError: the children cannot be created.
+        """
+        if key in self._steps.finished:
+            return None
+        try:
+            called = await self._steps.begin_call(key, call)
+        except (InvalidInputError, TooLargeError) as error:
+            raise StepError(f"children of step {key!r}: {error}") from error
+        if called.step.is_finished:
+            return None
+        if called.has_failed:
+            failed = child_error(key, called.step)
+            mark(failed, key)
+            raise failed
+        return called.unfinished
+
+    async def park_call(self, key: str, unfinished: int) -> None:
+        """Wait until the job is suspended for children, which cancels the handler."""
+        self._active -= 1
+        self._awaited[key] = unfinished
+        self._look()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._active += 1
+            del self._awaited[key]
+
+    def suspend_call(self, key: str, unfinished: int) -> Suspended:
+        """Suspend the job of a plain handler for children; as `suspend`."""
+        self._awaited = {key: unfinished}
+        self._suspension = Suspension(wait=self._wait((key,)))
+        if not self.idle.done():
+            self.idle.set_result(None)
+        return Suspended()
+
+    def child_results(self, name: str) -> AsyncIterator[Any]:
+        """Yield the results of the children of a finished step, in their order."""
+        self._asked.add(name)
+        return self._steps.child_results(name)
+
     async def park_in_doubt(self, key: str) -> None:
         """Wait for a person to say whether a step has happened; as `park`."""
         self._doubts.append(key)
@@ -295,17 +349,23 @@ class Stepper:
 
     def _look(self, turns: int = _TURNS) -> None:
         """Suspend the job when all that its handler does is wait."""
-        if not self._parked or self._active or self.idle.done():
+        if not (self._parked or self._awaited) or self._active or self.idle.done():
             return
         if turns:
             asyncio.get_running_loop().call_soon(self._look, turns - 1)
             return
-        ends = [until for until, _ in self._parked.values() if until is not None]
-        signals = tuple(dict.fromkeys(signal for _, signal in self._parked.values() if signal is not None))
-        doubt = next(iter(self._doubts), None)
-        wait = Wait(names=tuple(self._parked), signals=signals or None, doubt=doubt)
-        self._suspension = Suspension(until=min(ends, default=None), wait=wait)
+        until = min((end for end, _ in self._parked.values() if end is not None), default=None)
+        self._suspension = Suspension(until=until, wait=self._wait((*self._parked, *self._awaited)))
         self.idle.set_result(None)
+
+    def _wait(self, names: tuple[str, ...]) -> Wait:
+        signals = tuple(dict.fromkeys(signal for _, signal in self._parked.values() if signal is not None))
+        return Wait(
+            names=names,
+            signals=signals or None,
+            jobs=sum(self._awaited.values()) if self._awaited else None,
+            doubt=next(iter(self._doubts), None),
+        )
 
     def _now(self) -> datetime:
         """Return the time of the server, as far as the claim tells."""

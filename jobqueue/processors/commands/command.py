@@ -23,7 +23,7 @@ from jobqueue.processors.commands import scripts
 from jobqueue.processors.commands.output import Output
 from jobqueue.processors.commands.program import ExitStatus, Program
 from jobqueue.processors.commands.step_socket import VARIABLE, StepSocket
-from jobqueue.processors.reported_steps import job_with_results, signal_suspension
+from jobqueue.processors.reported_steps import called, job_with_results, signal_suspension
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
@@ -43,8 +43,8 @@ class CommandProcessor:
     """Runs claimed jobs by one command, each job once.
 
     Lines of the standard output become log lines, except for ``::progress 40``, which sets the progress,
-    ``::result {"a": 1}``, which sets the result, ``::step fetch {"a": 1}``, which records a step,
-    ``::suspend 60``, and ``::wait approved``.
+    ``::result {"a": 1}``, which sets the result, ``::step fetch {"a": 1}``, which records a step, ``::suspend 60``,
+    ``::wait approved``, and ``::call label {"type": "print"}``, which awaits a child.
     A result that cannot be stored becomes its text; a result that is too large fails the job. Lines of the standard
     error output have the level ``stderr``.
 
@@ -89,7 +89,24 @@ class CommandProcessor:
             raise asyncio.CancelledError from None
         finally:
             await socket.close()
-        return self._judge(end, output)
+        return await self._called(self._judge(end, output), output, reporter)
+
+    async def _called(self, verdict: Verdict, output: Output, reporter: Reporter) -> Verdict:
+        """Create the children of a command that has ended well; return the verdict that waits for them.
+
+        Raises:
+            CancelledError: the claim is lost.
+        """
+        if not isinstance(verdict, Success | Suspension):
+            return verdict
+        if output.refusal is not None:
+            return Failure(error=JobError(kind=STEP, message=output.refusal), code=verdict.code)
+        try:
+            return await called(reporter.steps, output.calls, verdict)
+        except StepError as error:
+            return Failure(error=JobError(kind=STEP, message=str(error)), code=verdict.code)
+        except JobCancelledError:
+            raise asyncio.CancelledError from None
 
     def _program(self, job: Job, reporter: Reporter, output: Output, socket: StepSocket) -> Program:
         shown = job_with_results(job, reporter.steps)

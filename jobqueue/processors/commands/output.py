@@ -20,6 +20,7 @@ from jobqueue.processors.written import LONGEST, stored
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jobqueue.domain.work.calls import NewCall
     from jobqueue.domain.work.verdict import Reporter
 
 STDERR: Final = "stderr"
@@ -51,6 +52,8 @@ class Output:
         objection: the reason if the result of that line is over the limit.
         suspend_seconds: of the last ``::suspend`` line, if no later ``::wait`` line takes its place.
         awaited: the name of a signal and the seconds of the last ``::wait`` line, likewise.
+        calls: the children of ``::call`` lines by the name of their step; of two lines of a name the last one counts.
+        refusal: the reason if a ``::call`` line cannot be used.
     """
 
     def __init__(self, reporter: Reporter, most: int) -> None:
@@ -58,12 +61,15 @@ class Output:
         self.objection: str | None = None
         self.suspend_seconds: float | None = None
         self.awaited: tuple[str, float | None] | None = None
+        self.calls: dict[str, NewCall] = {}
+        self.refusal: str | None = None
+        self._call_room = LONGEST
         self._reporter = reporter
         self._most = most
         self._room = most
         self._told = False
         self._since = time.monotonic()
-        self._lines = Lines((_RESULT_BEGINNING, step_lines.STEP), LONGEST)
+        self._lines = Lines((_RESULT_BEGINNING, step_lines.STEP, step_lines.CALL), LONGEST)
         self._errors = Lines()
         self._tail = b""
 
@@ -127,6 +133,8 @@ class Output:
                 return self._take_result(line, directive[1] or b"")
             if step_lines.is_suspension(line) or step_lines.is_wait(line):
                 return self._take_suspension(line)
+            if step_lines.is_call(line):
+                return self._take_call(line)
         return self._log(line, None)
 
     def _log(self, line: bytes, level: str | None) -> list[Call]:
@@ -174,6 +182,18 @@ class Output:
                 self.suspend_seconds, self.awaited = step_lines.suspension(line), None
         except StepError as error:
             return [self._note(str(error))]
+        return []
+
+    def _take_call(self, line: bytes) -> list[Call]:
+        try:
+            self._call_room -= len(line)
+            if self._call_room < 0:
+                raise StepError(f"the ::call lines take more than {LONGEST:,} bytes together")  # noqa: TRY301 - as above
+            name, call = step_lines.call(line)
+        except StepError as error:
+            self.refusal = str(error)
+            return [self._note(self.refusal)]
+        self.calls[name] = call
         return []
 
 

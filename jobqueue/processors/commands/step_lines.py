@@ -1,22 +1,28 @@
-"""Lines by which a command records steps and suspends its job."""
+"""Lines by which a command records steps, creates children and suspends its job."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, StepError, TooLargeError
 from jobqueue.domain.jobs import payload
 from jobqueue.domain.jobs.checks import check_number
 from jobqueue.domain.jobs.signal import check_signal, check_timeout
 from jobqueue.domain.text import cut
+from jobqueue.processors.reported_steps import new_call
 from jobqueue.processors.written import LONGEST, read, storable
 
+if TYPE_CHECKING:
+    from jobqueue.domain.work.calls import NewCall
+
 STEP: Final = b"::step"
+CALL: Final = b"::call"
 _SUSPEND: Final = b"::suspend"
 _WAIT: Final = b"::wait"
 _STEP_LINE: Final = re.compile(rb'::step[ \t]+("(?:[^"\\]|\\.)*"|[^\s"]\S*)(?:[ \t]+(.*))?', re.DOTALL)
+_CALL_LINE: Final = re.compile(rb'::call[ \t]+("(?:[^"\\]|\\.)*"|[^\s"]\S*)[ \t]+(.*)', re.DOTALL)
 _SUSPEND_LINE: Final = re.compile(rb"::suspend[ \t]+([0-9]{1,12}(?:\.[0-9]{1,20})?)[ \t]*")
 _WAIT_LINE: Final = re.compile(
     rb'::wait[ \t]+("(?:[^"\\]|\\.)*"|[^\s"]\S*)(?:[ \t]+([0-9]{1,12}(?:\.[0-9]{1,20})?))?[ \t]*', re.DOTALL
@@ -27,6 +33,41 @@ _LONGEST_SHOWN: Final = 200
 def is_step(line: bytes) -> bool:
     """Return True if a line is meant to record a step."""
     return _begins(line, STEP)
+
+
+def is_call(line: bytes) -> bool:
+    """Return True if a line is meant to create children."""
+    return _begins(line, CALL)
+
+
+def call(line: bytes) -> tuple[str, NewCall]:
+    """Return the name of a step and its children.
+
+    Raises:
+        StepError: the line lacks them, or they cannot be created.
+    """
+    try:
+        return _call(line)
+    except (ValueError, StepError) as error:
+        raise StepError(f"no children are created of the line {shown(line)}: {error}") from error
+
+
+def _call(line: bytes) -> tuple[str, NewCall]:
+    parts = _CALL_LINE.fullmatch(line)
+    if parts is None:
+        raise StepError(
+            'it needs a name, in quotes if it has spaces, and a job, such as ::call label {"type": "print"}'
+        )
+    if len(line) > LONGEST:
+        raise StepError(f"it is longer than {LONGEST:,} bytes")
+    name = parts[1].decode()
+    written = read(parts[2])
+    if written is None:
+        raise StepError("its job is not JSON")
+    if written.doubled is not None:
+        raise StepError(f"it has the name {written.doubled!r:.120} twice in one object")
+    name = json.loads(name) if name.startswith('"') else name
+    return name, new_call(name, written.value)
 
 
 def is_suspension(line: bytes) -> bool:

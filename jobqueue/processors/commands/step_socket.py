@@ -146,9 +146,10 @@ class StepSocket:
         """Note that a step has finished, so that the next use of its name is another step."""
         self._uses[name] = self._uses.get(name, 0) + 1
 
-    def leave(self, name: str) -> None:
+    def leave(self, name: str, key: str) -> None:
         """Allow other connections to run a step of this name."""
         self._running.discard(name)
+        self._steps.leave(key)
 
     async def known(self, key: str, *, once: bool) -> Reply:
         """Return the result of a step, if it has finished; a step in doubt suspends the job."""
@@ -158,6 +159,7 @@ class StepSocket:
                 return {"finished": False, "doubt": True}
             if once:
                 self._begun.add(key)
+            await self._steps.begin(key)
             return {"finished": False}
         return {"finished": True, "result": json_form.value(await self._steps.result(key))}
 
@@ -226,7 +228,7 @@ class _Connection:
     def leave(self) -> None:
         """Leave a step that has not finished."""
         if self._name is not None:
-            self._socket.leave(self._name)
+            self._socket.leave(self._name, self._key)
             self._name = None
 
     def _take(self, name: str) -> None:

@@ -32,6 +32,8 @@ from jobqueue.processors.written import ParsedJson, as_text, read, storable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobqueue.domain.work.calls import NewCall
+
 MOST_BODY: Final = payload.MOST_RESULT
 """Bytes read of the reply to a job that succeeded."""
 MOST_ERROR_BODY: Final = 1024 * 1024
@@ -130,6 +132,20 @@ def steps(reply: Reply) -> Mapping[str, Any]:
     if reply.is_success and not is_decision and reply.status != _ACCEPTED:
         return {}
     return reply_steps.reported(reply.body, strict=is_decision)
+
+
+def calls(reply: Reply) -> Mapping[str, NewCall]:
+    """Return the children that a reply with the outcome ``suspend`` asks for, by the name of their step.
+
+    Raises:
+        StepError: they cannot be read.
+    """
+    reply = _unpacked(reply)
+    if b'"calls"' not in reply.body or not _is_legible(reply):
+        return {}
+    if decisions.leading(reply.body).get("outcome") != _SUSPEND:
+        return {}
+    return reply_steps.called(reply.body)
 
 
 def _by_status(reply: Reply, written: ParsedJson | None, now: datetime) -> Verdict:
@@ -254,7 +270,7 @@ def _suspended(reply: Reply, body: dict[str, Any]) -> Suspension | Failure:
         if delay is not None:
             return _unreadable(reply, "it has a delay and a signal: the wait for a signal ends by its timeout")
         return Suspension(delay=seconds, wait=Wait(names=(name or signal,), signals=(signal,)), code=reply.status)
-    if delay is None:
+    if delay is None and (name is not None or not body.get("calls")):
         return _unreadable(reply, "it has neither a delay nor a signal")
     return Suspension(delay=delay, wait=Wait() if name is None else Wait(names=(name,)), code=reply.status)
 

@@ -1,4 +1,4 @@
-"""Steps in the reply to a webhook: kept before the outcome counts."""
+"""Steps and children in the reply to a webhook: kept and created before the outcome counts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from jobqueue.processors.written import read
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobqueue.domain.work.calls import NewCall
     from jobqueue.domain.work.verdict import StepReporter
 
 _MEMBER: Final = "steps"
+_CALLS: Final = "calls"
 
 
 def reported(body: bytes, *, strict: bool) -> Mapping[str, Any]:
@@ -44,7 +46,29 @@ def reported(body: bytes, *, strict: bool) -> Mapping[str, Any]:
     return written.value
 
 
-async def keep(verdict: Verdict, results: Mapping[str, Any], steps: StepReporter, *, seconds: float) -> Verdict:
+def called(body: bytes) -> Mapping[str, NewCall]:
+    """Return the children in a body, by the name of their step.
+
+    Raises:
+        StepError: the member is no object of jobs, or it has a name twice.
+    """
+    text = decisions.member(body, _CALLS)
+    written = None if text is None else read(text)
+    if written is None or written.value is None:
+        return {}
+    if written.doubled is not None:
+        raise StepError(f"the calls of the reply have the name {written.doubled!r:.120} twice in one object")
+    return reported_steps.read_calls(written.value)
+
+
+async def keep(
+    verdict: Verdict,
+    results: Mapping[str, Any],
+    steps: StepReporter,
+    *,
+    seconds: float,
+    calls: Mapping[str, NewCall] | None = None,
+) -> Verdict:
     """Keep the steps of a reply, in their order; return the verdict that holds then.
 
     Args:
@@ -52,9 +76,10 @@ async def keep(verdict: Verdict, results: Mapping[str, Any], steps: StepReporter
         results: of the steps.
         steps: of the job.
         seconds: that the request has taken.
+        calls: children that the reply asks for; they are created after the steps are kept.
 
     Raises:
-        StepError: a step cannot be kept; those before it are.
+        StepError: a step cannot be kept, or children cannot be created; the steps before are kept.
         JobCancelledError: the job was killed or its lease was lost.
     """
     for name, result in results.items():
@@ -63,7 +88,12 @@ async def keep(verdict: Verdict, results: Mapping[str, Any], steps: StepReporter
         name, signal = verdict.wait.names[0], verdict.wait.signals[0]
         return await reported_steps.signal_suspension(steps, name, signal, verdict.delay, verdict.code)
     if isinstance(verdict, Suspension) and verdict.wait.names:
-        return await reported_steps.suspension(steps, verdict.wait.names[0], verdict.delay or 0, verdict.code)
+        verdict = await reported_steps.suspension(steps, verdict.wait.names[0], verdict.delay or 0, verdict.code)
+    if calls:
+        verdict = await reported_steps.called(steps, calls, verdict)
+    if isinstance(verdict, Suspension) and verdict.delay is None and verdict.until is None and not verdict.wait.is_open:
+        # All children that the reply asks for have ended before.
+        verdict = replace(verdict, delay=0)
     return verdict
 
 

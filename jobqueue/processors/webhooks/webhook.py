@@ -166,7 +166,8 @@ class WebhookProcessor:
         seconds = asyncio.get_running_loop().time() - began
         verdict = replies.judge(reply, datetime.now(UTC))
         try:
-            return await reply_steps.keep(verdict, replies.steps(reply), steps, seconds=seconds)
+            results, calls = replies.steps(reply), replies.calls(reply)
+            return await reply_steps.keep(verdict, results, steps, seconds=seconds, calls=calls)
         except StepError as error:
             return reply_steps.spoilt(verdict, error)
 

@@ -67,7 +67,8 @@ class JobCounts:
         until, counts = self._counts.get(states, (0.0, {}))
         began = time.monotonic()
         if until < began:
-            counts = await self._figures.count_by_queue(states)
+            is_of_ended = states == FINAL
+            counts = await (self._figures.ended_by_queue() if is_of_ended else self._figures.count_by_queue(states))
             self._counts[states] = (self._until(began), counts)
         return counts
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -35,6 +35,7 @@ class Metrics:
         self._job_counts = job_counts
         self._clock = clock
         self._named: set[str] = set()
+        self._children: dict[tuple[Any, ...], Any] = {}
         self._asking = asyncio.Lock()
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -78,10 +79,10 @@ class Metrics:
     def claimed(self, job: Job) -> None:
         """Count a claim."""
         queue = self._label(job.queue)
-        self._claims.labels(queue).inc()
+        self._child(self._claims, queue).inc()
         ready = job.history[-1].ready_at if job.history else None
         if ready is not None and job.start_at is not None:
-            self._waits.labels(queue).observe(max(0.0, (job.start_at - ready).total_seconds()))
+            self._child(self._waits, queue).observe(max(0.0, (job.start_at - ready).total_seconds()))
 
     def loop_failed(self, loop: str) -> None:
         """Count an unforeseen error of an endless loop; from any thread."""
@@ -90,15 +91,15 @@ class Metrics:
     async def ended(self, job: Job, change: Transition) -> None:
         """Count the end of an attempt of a claimed job."""
         queue = self._label(job.queue)
-        self._attempts.labels(queue, change.outcome.value).inc()
+        self._child(self._attempts, queue, change.outcome.value).inc()
         if change.target in FINAL:
-            self._finished.labels(queue, change.target.value).inc()
+            self._child(self._finished, queue, change.target.value).inc()
         if change.outcome in TIMED and job.start_at is not None:
             try:
                 now = await self._clock.now()
             except DatabaseError:
                 return
-            self._runs.labels(queue).observe(max(0.0, (now - job.start_at).total_seconds()))
+            self._child(self._runs, queue).observe(max(0.0, (now - job.start_at).total_seconds()))
 
     async def text(self, accept: str) -> tuple[bytes, str]:
         """Return all metrics in a format that the ``Accept`` header names, and the media type."""
@@ -126,6 +127,14 @@ class Metrics:
         if OTHERS in shown:
             others = (age for queue, age in oldest.items() if queue not in shown)
             self._oldest.labels(OTHERS).set(max(others, default=0.0))
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        """Return the child of a metric for some labels; Prometheus would check them each time."""
+        key = (metric, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
 
     def _label(self, queue: str) -> str:
         if queue in self._named:

@@ -282,7 +282,9 @@ class JobManager:
         job, same = await self._settled(job_id), None
         if not only.is_empty:
             job, same = await self._seen(job_id, only)
-        if job.state in states.WAITING and (job.has_dependents or job.batch_id is not None):
+        if job.state in states.WAITING and (
+            job.has_dependents or job.batch_id is not None or job.awaited_by is not None
+        ):
             if only.is_empty:
                 begun()
             await self.kill(job_id, DELETED, operation=operation, only=only)
@@ -296,6 +298,8 @@ class JobManager:
             raise await self._jobs.editions.refusal(job, "deleted", same)
         # Another job may have begun to wait for this job in between.
         await self._outboxes.forsake(job)
+        # A parent may wait for a requeue of the job.
+        await self._outboxes.awaiting.child_ended(job)
 
     async def family(self, job_id: str) -> Family:
         """Return the ancestors, descendants and batch of a job."""

@@ -91,7 +91,7 @@ class Limiter:
     ) -> None:
         self._limits = limits
         self._keys = keys
-        self._configs = configs
+        self.configs = configs
         self._claims = claims
         self.breakers = breakers
         # A lock exists while a claim holds it or waits for it.
@@ -115,12 +115,12 @@ class Limiter:
         turn = self._locks.setdefault(search.queue, asyncio.Lock())
         async with turn:
             # The claim may have waited for the lock for a while.
-            config = await self._configs.fresh(search.queue)
+            config = await self.configs.fresh(search.queue)
             if config.paused:
                 return None
             if under is not None and config != under:
                 return HeldBack(seconds=0)
-            search = replace(search, until=self._configs.horizon)
+            search = replace(search, until=self.configs.horizon)
             gate = await self.breakers.gate(search.queue, config) if config.breaker else OPEN_GATE
             if gate.wait > 0:
                 return HeldBack(seconds=gate.wait)
@@ -143,7 +143,7 @@ class Limiter:
         if config.concurrency is not None:
             free = [
                 (*slots, slot)
-                for slot in await self.slots.offer(search.queue, config.concurrency, self._configs.revision)
+                for slot in await self.slots.offer(search.queue, config.concurrency, self.configs.revision)
             ]
         if free and config.rate is not None and not await self._something_waits(search):
             return None

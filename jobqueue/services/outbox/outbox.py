@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.workflow.batch import Batch
     from jobqueue.services.limits.breakers import Breakers
+    from jobqueue.services.outbox.awaiting import Awaiting
     from jobqueue.services.outbox.batch_restarts import BatchRestarts
     from jobqueue.services.outbox.dependencies import Dependencies
     from jobqueue.services.outbox.derived_jobs import DerivedJobs
@@ -55,6 +56,7 @@ class Outboxes:
         restarts: BatchRestarts,
         breakers: Breakers,
         derived: DerivedJobs,
+        awaiting: Awaiting,
     ) -> None:
         self._jobs = jobs
         self._claims = claims
@@ -64,6 +66,7 @@ class Outboxes:
         self._restarts = restarts
         self._breakers = breakers
         self._derived = derived
+        self.awaiting = awaiting
         self._stuck: dict[str, float] = {}
         self._under_way: set[str] = set()
         self._cascades: set[asyncio.Task[None]] = set()
@@ -179,6 +182,7 @@ class Outboxes:
             ended += await self._dependencies.ended(job)
         if "batch" in job.outbox:
             ended += await self._batches.job_ended(job)
+        await self.awaiting.follow(job)
         if "delete" in job.outbox:
             await self._jobs.delete_fired(job)
         elif job.outbox and job.id not in ended:

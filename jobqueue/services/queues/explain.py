@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.call import HOLD
 from jobqueue.domain.jobs.states import FINAL, Outcome, State
 from jobqueue.domain.jobs.step import StepKind
 from jobqueue.domain.limits.limits import limit_key
@@ -47,8 +48,8 @@ class Reason:
     """A reason for which a job does not run now.
 
     Attributes:
-        kind: ``state``, ``due``, ``signal``, ``doubt``, ``dependency``, ``paused``, ``no-worker``, ``breaker``,
-            ``concurrency``, ``rate``, ``alone``, ``turn``.
+        kind: ``state``, ``due``, ``signal``, ``doubt``, ``children``, ``dependency``, ``paused``, ``no-worker``,
+            ``breaker``, ``concurrency``, ``rate``, ``alone``, ``turn``.
         message: for people.
         details: for programs, in JSON form.
     """
@@ -165,12 +166,30 @@ class Explainer:
             at = json_form.date(job.delay_til)
             details = {"at": at, **_retries(job, config), **_waits(job)}
             reasons.append((Reason(kind="due", message=_why_later(job, at), details=details), wait))
+        reasons += [(reason, None) for reason in await self._awaited(job)]
         if job.waits_for:
             open_ones = await self._figures.unfulfilled(job.waits_for, _MOST_DEPENDENCIES)
             details = {"jobs": [{"id": job_id, "state": state} for job_id, state in open_ones]}
             message = f"waits for {len(job.waits_for)} other jobs to succeed"
             reasons.append((Reason(kind="dependency", message=message, details=details), None))
         return reasons
+
+    async def _awaited(self, job: Job) -> list[Reason]:
+        """Return the reason of a job that waits for children."""
+        waiting = job.wait.names if job.wait is not None else ()
+        texts, entries = [], []
+        for step in job.steps or ():
+            if step.call is None or step.is_finished or step.name not in waiting:
+                continue
+            unfinished = await self._jobs.calls.open_count(step.call)
+            failed = await self._jobs.calls.failed_count(step.call) if step.call.failures == HOLD else 0
+            entries.append({"name": step.name, "jobIds": step.job_ids, "unfinished": unfinished, "failed": failed})
+            texts.append(_children(step, unfinished, failed))
+        return (
+            [Reason(kind="children", message=f"waits for {'; '.join(texts)}", details={"steps": entries})]
+            if texts
+            else []
+        )
 
     async def _alone(self, job: Job, alive: Sequence[Worker]) -> list[tuple[Reason, float | None]]:
         """Return a reason if the job must run alone, and every worker for it runs another such job."""
@@ -273,6 +292,14 @@ def _signal(job: Job, wait: Wait, signals: tuple[str, ...], now: datetime) -> tu
     return Reason(kind="signal", message=f"{message} until {at}", details={"at": at, **details}), seconds
 
 
+def _children(step: Step, unfinished: int, failed: int) -> str:
+    total = step.job_ids or 0
+    noun = "child" if total == 1 else "children"
+    held = f"; {failed:,} of them {'has' if failed == 1 else 'have'} failed and {'waits' if failed == 1 else 'wait'}"
+    more = f"{held} for {'its' if failed == 1 else 'a'} requeue" if failed else ""
+    return f"{unfinished:,} of {total:,} {noun} of {step.kind.value} {step.name}{more}"
+
+
 def _is_retried(job: Job) -> bool:
     return bool(job.retries and job.history and job.history[-1].outcome is Outcome.RETRY)
 
@@ -310,7 +337,9 @@ def _retries(job: Job, config: QueueConfig) -> dict[str, Any]:
 
 def _by_state(job: Job) -> Reason:
     if job.state is State.PROCESSING:
-        worker = job.claim.worker if job.claim else "?"
-        return Reason(kind="state", message=f"it is running on {worker}", details={"state": job.state.value})
+        worker, step = (job.claim.worker, job.claim.step) if job.claim else ("?", None)
+        message = f"it is running on {worker}{f', in step {step}' if step else ''}"
+        details = {"state": job.state.value} | ({"steps": [step]} if step else {})
+        return Reason(kind="state", message=message, details=details)
     why = f": {job.error.message}" if job.error is not None else ""
     return Reason(kind="state", message=f"it has ended as {job.state.value}{why}", details={"state": job.state.value})

@@ -32,6 +32,7 @@ class _Snapshot:
     """A copy of the configuration, requested at ``asked_at`` and received at ``had_at`` by the steady clock."""
 
     queues: Mapping[str, QueueConfig] = field(default_factory=dict)
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     revision: int = 0
     at: datetime = _NEVER
     asked_at: float = float("-inf")
@@ -81,6 +82,10 @@ class QueueConfigs:
         """Return a queue's configuration as last read; an unconfigured queue has the defaults."""
         return self._copy.queues.get(queue, _DEFAULT)
 
+    def needs(self, queue: str) -> tuple[str, ...]:
+        """Return the abilities that a process must have to claim from a queue, as last read."""
+        return self._copy.needs.get(queue, ())
+
     async def fresh(self, queue: str) -> QueueConfig:
         """Return a queue's configuration, read anew if the copy is getting older than `FRESH_SECONDS`."""
         wanted_at = steady()
@@ -99,7 +104,12 @@ class QueueConfigs:
         if not before.is_overtaken_by(answer, asked_at):
             return
         self._copy = _Snapshot(
-            queues=answer.queues, revision=answer.revision, at=answer.at, asked_at=asked_at, had_at=steady()
+            queues=answer.queues,
+            needs=answer.needs,
+            revision=answer.revision,
+            at=answer.at,
+            asked_at=asked_at,
+            had_at=steady(),
         )
         if answer.queues != before.queues:
             self._changed()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import stamina
-
-from jobqueue.domain.errors import DatabaseError, InvalidInputError, JobCancelledError, StaleTokenError
+from jobqueue.domain.errors import InvalidInputError, JobCancelledError, OlderWorkersError, StaleTokenError
+from jobqueue.services.signals.outages import outlive
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from datetime import datetime
     from typing import TypeVar
 
     from jobqueue.domain.jobs.attempt import JobError
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.step import Step
+    from jobqueue.domain.work.calls import Called, NewCall
     from jobqueue.services.steps.steps import Steps
 
     T = TypeVar("T")
@@ -30,6 +30,10 @@ class JobSteps:
         token: its claim.
         results: those that came with the claim, by name.
         on_lost: called when the claim turns out to be lost.
+
+    Attributes:
+        refusal: the reason why the queue takes no steps at present.
+        on_step: called with the step that has begun last and is under way, or ``None``.
     """
 
     def __init__(
@@ -40,6 +44,9 @@ class JobSteps:
         self._token = token
         self._on_lost = on_lost
         self.results = dict(results)
+        self.refusal: str | None = None
+        self.on_step: Callable[[str | None], None] = lambda _: None
+        self._under_way: dict[str, None] = {}
         self._known = {step.name: step for step in job.steps or ()}
 
     @property
@@ -52,6 +59,22 @@ class JobSteps:
         """Return what was known of a step when the job was claimed, or since."""
         return self._known.get(name)
 
+    async def begin(self, name: str) -> None:
+        """Note that a step is under way, after making sure that the queue takes steps at all.
+
+        Raises:
+            OlderWorkersError: workers of a version without steps serve the queue.
+        """
+        await self._kept(lambda: self._steps.admission.check(self._job.queue))
+        self._under_way[name] = None
+        self.on_step(name)
+
+    def leave(self, name: str) -> None:
+        """Note that a step is no longer under way, finished or not."""
+        if name in self._under_way:
+            del self._under_way[name]
+            self.on_step(next(reversed(self._under_way), None))
+
     async def result(self, name: str) -> Any:
         """Return the result of a finished step."""
         if name not in self.results:
@@ -63,7 +86,7 @@ class JobSteps:
 
         Raises:
             JobCancelledError: the job was killed or its lease was lost.
-            InvalidInputError, TooLargeError: as `Steps.record`.
+            OlderWorkersError, InvalidInputError, TooLargeError: as `Steps.record`.
         """
         recorded = await self._kept(
             lambda: self._steps.record(self._job, self._token, name, result, tries=tries, seconds=seconds)
@@ -133,13 +156,36 @@ class JobSteps:
             raise InvalidInputError({"signal_url": ["is not there without a server"]})
         return await self._kept(lambda: links.make(self._job.id, question, signal, **how))
 
+    async def begin_call(self, name: str, call: NewCall) -> Called:
+        """Create the children of a step, each once; return the step, and how many of them are unfinished.
+
+        Raises:
+            JobCancelledError: as `record`.
+            InvalidInputError, TooLargeError, KeyConflictError: as `Calls.begin`.
+        """
+        called = await self._kept(lambda: self._steps.call(self._job, self._token, name, call))
+        self._known[name] = called.step
+        if called.step.is_finished and not called.step.stored:
+            self.results[name] = called.step.result
+        return called
+
+    async def child_results(self, name: str) -> AsyncIterator[Any]:
+        """Yield the results of the children of a finished step, in their order and however large."""
+        step = self._known.get(name)
+        if step is None or not step.is_paged:
+            for result in await self.result(name):
+                yield result
+            return
+        async for result in self._steps.calls.results(step):
+            yield result
+
     async def _kept(self, call: Callable[[], Awaitable[T]]) -> T:
         # A job outlives an outage of the database, as long as its lease allows: then its run is cancelled.
-        async for attempt in stamina.retry_context(on=DatabaseError, attempts=None, timeout=None):
-            with attempt:
-                try:
-                    return await call()
-                except StaleTokenError as error:
-                    self._on_lost(str(error))
-                    raise JobCancelledError from None
-        raise AssertionError("stamina tries until a call returns")
+        try:
+            return await outlive(call)
+        except OlderWorkersError as error:
+            self.refusal = str(error)
+            raise
+        except StaleTokenError as error:
+            self._on_lost(str(error))
+            raise JobCancelledError from None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.errors import NotFoundError, StaleTokenError, TooLargeError
+from jobqueue.domain.errors import NotFoundError, ResultUnavailableError, StaleTokenError, TooLargeError
 from jobqueue.domain.jobs import payload
 from jobqueue.domain.jobs.checks import check_number
 from jobqueue.domain.jobs.signal import check_signal, check_timeout
-from jobqueue.domain.jobs.step import Step, check_name, plain_result, results
+from jobqueue.domain.jobs.step import MOST_RESULTS, Step, check_name, plain_result, results
+from jobqueue.domain.work.calls import Called
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.attempt import JobError
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.work.calls import NewCall
+    from jobqueue.services.steps.admission import StepAdmission
+    from jobqueue.services.steps.calls import Calls
     from jobqueue.services.steps.links import SignalLinks
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.steps.steps import StepStore
@@ -35,12 +39,27 @@ class Recorded:
 
 
 class Steps:
-    """The worker's side of the steps of a job."""
+    """The worker's side of the steps of a job.
 
-    def __init__(self, store: StepStore, jobs: JobStore) -> None:
+    Attributes:
+        calls: creates awaited children.
+    """
+
+    calls: Calls
+
+    def __init__(self, store: StepStore, jobs: JobStore, admission: StepAdmission) -> None:
         self._store = store
         self._jobs = jobs
         self.links: SignalLinks | None = None
+        self.admission = admission
+
+    async def call(self, job: Job, token: str, name: str, new: NewCall) -> Called:
+        """Create the children of a step, as `Calls.begin`; a step without children finishes at once."""
+        await self.admission.check(job.queue)
+        if new.jobs or any(step.name == name and step.awaits for step in job.steps or ()):
+            return await self.calls.begin(job, token, name, new)
+        recorded = await self.record(job, token, name, [])
+        return Called(step=Step(name=name, end_at=job.start_at or job.insert_at, result=recorded.result))
 
     async def record(
         self, job: Job, token: str, name: str, result: Any, *, tries: int = 1, seconds: float = 0
@@ -57,6 +76,7 @@ class Steps:
 
         Raises:
             StaleTokenError: the claim is not the current one.
+            OlderWorkersError: workers of a version without steps serve the queue.
             InvalidInputError: the name or the result cannot be kept, or the job has too many steps.
             TooLargeError: the result, or all results together, are over the limit.
         """
@@ -64,6 +84,7 @@ class Steps:
         stored, size = payload.plain(result, "result", naive=True)
         if size > payload.MOST_RESULT:
             raise TooLargeError(f"the result of step {name}", size, payload.MOST_RESULT)
+        await self.admission.check(job.queue)
         kept = await self._store.record(job, token, name, stored, size=size, tries=tries, seconds=seconds)
         if kept is None:
             # Only the claim that has marked a step ran it: its result counts, however late it comes.
@@ -79,11 +100,12 @@ class Steps:
         """Return a sleep, noted with its end. A sleep that was noted before keeps its end.
 
         Raises:
-            StaleTokenError, InvalidInputError: as `record`; or the length of the sleep is wrong.
+            StaleTokenError, OlderWorkersError, InvalidInputError: as `record`; or the length of the sleep is wrong.
         """
         check_name(name)
         if seconds is not None:
             check_number("delay", seconds)
+        await self.admission.check(job.queue)
         step = await self._store.begin_sleep(job, token, name, seconds=seconds, until=until)
         if step is None:
             raise await self._stale(job)
@@ -93,8 +115,9 @@ class Steps:
         """Return a step that has failed, noted with its error and the time of its next try.
 
         Raises:
-            StaleTokenError: the claim is not the current one.
+            StaleTokenError, OlderWorkersError: as `record`.
         """
+        await self.admission.check(job.queue)
         step = await self._store.failed(job, token, name, tries=tries, error=error, wait=wait)
         if step is None:
             raise await self._stale(job)
@@ -109,6 +132,7 @@ class Steps:
             StaleTokenError, InvalidInputError: as `record`.
         """
         check_name(name)
+        await self.admission.check(job.queue)
         step = await self._jobs.once.mark(job, token, name, tries=tries)
         if step is None:
             raise await self._stale(job)
@@ -145,6 +169,7 @@ class Steps:
         check_name(name)
         check_signal(signal)
         seconds = check_timeout(seconds)
+        await self.admission.check(job.queue)
         step = await self._jobs.signals.begin(job, token, name, signal, seconds=seconds)
         if step is None:
             raise await self._stale(job)
@@ -152,7 +177,7 @@ class Steps:
 
     async def with_job(self, job: Job) -> Mapping[str, Any]:
         """Return the results that come with the claim of a job: those in its document, and others up to 8 MiB."""
-        outside = [step for step in job.steps or () if step.is_finished and step.stored]
+        outside = [step for step in job.steps or () if step.is_finished and step.stored and not step.is_paged]
         loaded, size = [], 0
         for step in outside:
             size += step.size
@@ -189,10 +214,23 @@ class Steps:
         """
         if not step.stored:
             return plain_result(step)
+        if step.is_paged:
+            return await self._all(step)
         results_by_name = await self._store.results(replace(job, steps=(step,)), [step.name])
         if step.name not in results_by_name:
             raise NotFoundError("step", step.name)
         return results_by_name[step.name]
+
+    async def _all(self, step: Step) -> list[Any]:
+        found: list[Any] = []
+        size = 0
+        async for result in self.calls.results(step):
+            found.append(result)
+            size += payload.check(result, "result", naive=True)
+            if size > MOST_RESULTS:
+                message = f"the results of {step.kind.value} {step.name} take more than {MOST_RESULTS:,} bytes together"
+                raise ResultUnavailableError(f"{message}: read them one by one")
+        return found
 
     async def _stale(self, job: Job) -> StaleTokenError:
         present = await self._jobs.lean(job.id)

@@ -21,7 +21,6 @@ from jobqueue.domain.work.verdict import Accepted, Death, Failure, RunAgain, Suc
 from jobqueue.journal import get_logger
 from jobqueue.services.limits.limiter import HeldBack
 from jobqueue.services.signals.notifier import Wakeup
-from jobqueue.services.steps.steps import Steps
 from jobqueue.services.work.give_backs import GiveBacks
 from jobqueue.services.work.solo_runs import SoloRuns
 from jobqueue.store.documents.claim_search import ClaimSearch, LateClaimError
@@ -37,9 +36,9 @@ if TYPE_CHECKING:
     from jobqueue.services.insight.metrics import Metrics
     from jobqueue.services.limits.limiter import Limiter
     from jobqueue.services.outbox.outbox import Outboxes
-    from jobqueue.services.signals.config import QueueConfigs
     from jobqueue.services.signals.log_signals import Logs
     from jobqueue.services.signals.notifier import Notifier
+    from jobqueue.services.steps.steps import Steps
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.jobs.transitions import AppliedTransition
     from jobqueue.store.work.claims import ClaimStore
@@ -78,7 +77,7 @@ class Attempts:
         claims: ClaimStore,
         limiter: Limiter,
         dependencies: DependencyStore,
-        configs: QueueConfigs,
+        steps: Steps,
         outboxes: Outboxes,
         logs: Logs,
         notifier: Notifier,
@@ -87,14 +86,14 @@ class Attempts:
         self._claims = claims
         self._limiter = limiter
         self._dependencies = dependencies
-        self._configs = configs
+        self._configs = limiter.configs
         self._outboxes = outboxes
         self._logs = logs
         self._notifier = notifier
         self.alone = SoloRuns(claims)
         self.give_backs = GiveBacks(jobs, claims, self._apply)
         self.metrics: Metrics | None = None
-        self.steps = Steps(jobs.steps, jobs)
+        self.steps = steps
 
     async def claim(self, queue: str, types: Sequence[str] | None, **how: Any) -> ClaimedJob | None:
         """Claim as `attempt`, and return ``None`` also for a queue that holds its jobs back."""
@@ -178,11 +177,14 @@ class Attempts:
 
         Raises:
             StaleTokenError: the claim is not current; the history keeps the report.
+            OlderWorkersError: workers of a version without steps serve the queue, and would run a suspended job.
             InvalidInputError, TooLargeError: the outcome cannot be stored; the job is still processing.
         """
         if isinstance(verdict, Accepted):
             return
         most = 0
+        if isinstance(verdict, Suspension):
+            await self.steps.admission.check(job.queue)
         if isinstance(verdict, RunAgain | Suspension):
             most = (await self._configs.fresh(job.queue)).max_retries
             # Steps that have finished since the claim tell a job that advances from a job that goes round in circles.
@@ -341,11 +343,12 @@ def reaped(job: Job, token: str, *, unmarked_at: datetime | None = None) -> Tran
         unmarked_at: as in `Transition`.
     """
     timed_out = ran_out(job)
-    worker = job.claim.worker if job.claim else "?"
+    worker, step = (job.claim.worker, job.claim.step) if job.claim else ("?", None)
+    where = f"; it was in step {step}" if step else ""
     error = (
-        JobError(kind="timeout", message=f"ran longer than its {job.timeout:g} s on {worker}")
+        JobError(kind="timeout", message=f"ran longer than its {job.timeout:g} s on {worker}{where}", step=step)
         if timed_out
-        else JobError(kind="hanging", message=f"no heartbeat from {worker} for {job.held_lease:g} s")
+        else JobError(kind="hanging", message=f"no heartbeat from {worker} for {job.held_lease:g} s{where}", step=step)
     )
     return transitions.fail(
         job,

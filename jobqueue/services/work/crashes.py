@@ -81,11 +81,12 @@ class CrashFindings:
 
 
 def _crashed(job: Job, token: str) -> Transition:
-    worker = job.claim.worker if job.claim else "?"
-    message = f"worker {worker} died while this job ran beside others; the attempt does not count"
+    worker, step = (job.claim.worker, job.claim.step) if job.claim else ("?", None)
+    where = f" in step {step}" if step else ""
+    message = f"worker {worker} died while this job ran{where} beside others; the attempt does not count"
     return transitions.crash(
         job,
         token,
-        JobError(kind="crash", message=message),
+        JobError(kind="crash", message=message, step=step),
         chance=random.random(),  # noqa: S311 - spreads retries
     )

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Final
 
 import stamina
 
-from jobqueue.domain.errors import DatabaseError, InvalidInputError, StaleTokenError, TooLargeError, WriteRefusedError
+from jobqueue.domain.errors import (
+    DatabaseError,
+    InvalidInputError,
+    OlderWorkersError,
+    StaleTokenError,
+    TooLargeError,
+    WriteRefusedError,
+)
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.text import told, type_name
 from jobqueue.domain.work import result_text
-from jobqueue.domain.work.verdict import Failure, Processor, Success, Verdict, without_details
+from jobqueue.domain.work.verdict import Failure, Processor, RunAgain, Success, Verdict, without_details
 from jobqueue.journal import get_logger
 from jobqueue.services.signals.tracing import run_span
 from jobqueue.services.work.reporter import JobReporter
@@ -30,6 +37,8 @@ _CANCELLED: Final = "the run was cancelled, but not by the queue"
 _MOST_REFUSALS: Final = 8
 """Refusals of a write, within about 20 seconds, after which an outcome is recorded without its details."""
 _PLAIN: Final = "the outcome cannot be stored"
+_REFUSED_SECONDS: Final = 10.0
+"""Seconds before the next run of a job whose steps were refused."""
 
 
 class Execution:
@@ -79,6 +88,7 @@ class Execution:
 
         reporter = JobReporter(self._work, self.job, self.token, self.lose, self._results)
         self._keeper.keep(self.job, self.token, lost, since=self._claimed_at)
+        reporter.steps.on_step = lambda step: self._keeper.tell_step(self.token, step)
         self._task = asyncio.create_task(self._process(reporter), name=f"job-{self.job.id}")
         done, _ = await asyncio.wait({self._task}, timeout=self.job.timeout)
         if not done:
@@ -87,6 +97,8 @@ class Execution:
             await asyncio.wait({self._task}, timeout=self._processor.stop_seconds)
         elif not self._task.cancelled():
             self._verdict = self._outcome(self._task)
+            if reporter.steps.refusal is not None and isinstance(self._verdict, Failure):
+                self._verdict = _refused(reporter.steps.refusal)
             if self._lost and isinstance(self._verdict, Failure):
                 # The handler was told to stop and has raised an error of its own.
                 self._verdict = None
@@ -146,12 +158,19 @@ class Execution:
                 await self._work.release(self.job, self.token)
 
     async def _record(self, verdict: Verdict) -> None:
-        refusals = 0
+        # Nearly every outcome is stored at once: only the others pay for the bookkeeping of retries.
+        try:
+            await self._settle(verdict)
+        except DatabaseError:
+            refusals = 0
+        except WriteRefusedError:
+            refusals = 1
+        else:
+            return
         async for attempt in _until_the_database_is_back():
-            if (self._lost or self._leaving) and attempt.num > 1:
+            if self._lost or self._leaving:
                 return
-            if attempt.num > 1:
-                log.warning("outcome write repeated", job_id=self.job.id, attempt=attempt.num)
+            log.warning("outcome write repeated", job_id=self.job.id, attempt=attempt.num + 1)
             with attempt:
                 try:
                     await self._settle(verdict)
@@ -168,6 +187,8 @@ class Execution:
             await self._explain(verdict.warning, "warning")
         try:
             await self._work.settle(self.job, self.token, verdict)
+        except OlderWorkersError as error:
+            await self._work.settle(self.job, self.token, _refused(str(error)))
         except (InvalidInputError, TooLargeError) as error:
             instead, message, level = _instead(verdict, error)
             await self._explain(message, level)
@@ -230,6 +251,11 @@ def _instead(verdict: Verdict, error: InvalidInputError | TooLargeError) -> tupl
 
 def _broken(error: BaseException) -> Failure:
     return Failure(error=JobError(kind=type_name(error), message=told(error) or type_name(error)))
+
+
+def _refused(reason: str) -> RunAgain:
+    """Return the verdict on a run whose steps were refused: older workers will be gone sooner or later."""
+    return RunAgain(delay=_REFUSED_SECONDS, error=JobError(kind=OlderWorkersError.slug, message=reason))
 
 
 def _until_the_database_is_back() -> AsyncIterator[stamina.Attempt]:

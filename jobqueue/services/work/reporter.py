@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import stamina
-
-from jobqueue.domain.errors import DatabaseError, JobCancelledError
+from jobqueue.domain.errors import JobCancelledError
+from jobqueue.services.signals.outages import outlive
 from jobqueue.services.steps.reporting import JobSteps
 from jobqueue.store.mongo.group_commit import Batcher
 
@@ -70,10 +69,7 @@ class JobReporter:
 
     async def _report(self, report: _Report) -> None:
         # A run outlives an outage of the database until its lease ends.
-        async for attempt in stamina.retry_context(on=DatabaseError, attempts=None, timeout=None):
-            with attempt:
-                held = await self._send(report)
-        if not held:
+        if not await outlive(lambda: self._send(report)):
             self._on_lost("the claim is not held any more")
             raise JobCancelledError
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import InvalidInputError, StaleTokenError
 from jobqueue.domain.jobs.step import StepKind, Wait
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.step import Step
     from jobqueue.services.work.attempts import Attempts
+
+_NOTHING: Final = "is required: say how many seconds the job waits, or until when; no children are awaited"
 
 
 async def suspend(
@@ -27,6 +30,8 @@ async def suspend(
 ) -> None:
     """Suspend a job until a wait is over; the same report may be made again, after a reply that was lost.
 
+    Children that the job has asked for and that have not ended are awaited too.
+
     Args:
         work: takes the reports.
         job: that runs.
@@ -37,9 +42,12 @@ async def suspend(
 
     Raises:
         StaleTokenError: the claim is not the current one.
-        InvalidInputError: the name is that of another step, or of one that has finished, or there are too many steps.
+        InvalidInputError: the name is that of another step, or of one that has finished, there are too many steps, or
+            there is nothing to wait for.
     """
-    wait = Wait() if name is None else Wait(names=(name,))
+    wait = await _awaited(work, job, Wait() if name is None else Wait(names=(name,)))
+    if delay is None and until is None and wait.jobs is None and job.claim is not None and job.claim.token == token:
+        raise InvalidInputError({"delay": [_NOTHING]})
     verdict = Suspension(delay=delay, until=until, wait=wait)
     if name is not None:
         try:
@@ -49,8 +57,15 @@ async def suspend(
             await work.settle(job, token, verdict)
             return
         _check(job, step)
-        verdict = Suspension(delay=0) if step.is_finished else Suspension(until=step.until, wait=wait)
+        is_over = step.is_finished and wait.jobs is None
+        verdict = Suspension(delay=0) if is_over else Suspension(until=step.until, wait=wait)
     await work.settle(job, token, verdict)
+
+
+async def _awaited(work: Attempts, job: Job, wait: Wait) -> Wait:
+    """Return a wait that the ends of awaited children end, too."""
+    steps, count = await work.steps.calls.unfinished(job)
+    return replace(wait, names=(*wait.names, *(step.name for step in steps)), jobs=count) if steps else wait
 
 
 async def suspend_for_signal(

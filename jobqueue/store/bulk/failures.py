@@ -39,28 +39,28 @@ class FailureStore:
             InvalidInputError: there are more failures than can be grouped in time.
         """
         search = scope_filters.within(failure_statements.matching(query), scope)
-        # Within a scope of attributes their index may be the better one.
-        hint: Any = {} if scope.meta else {"hint": failure_statements.INDEX}
+        hint = _hint(scope)
         pipeline = failure_statements.groups(query, search)
         try:
             with timeout(GROUPING_SECONDS):
                 cursor = await aggregate(self._jobs, pipeline, allowDiskUse=False, **hint)
                 groups = await cursor.to_list(None)
+                shown = groups[: query.limit]
+                samples = await asyncio.gather(*(self._sample(search, group, hint) for group in shown))
         except PyMongoError as error:
             if not is_too_slow(error):
                 raise
             raise InvalidInputError(
                 {"endedAfter": ["there are too many failures to group them all: narrow them by this, or by queue"]}
             ) from None
-        shown = groups[: query.limit]
-        samples = await asyncio.gather(*(self._sample(search, group) for group in shown))
         page = [_group(group, sample) for group, sample in zip(shown, samples, strict=True) if sample is not None]
         return page, len(groups) > query.limit
 
     @guarded
     async def latest(self, query: FailureQuery, scope: Scope) -> Job | None:
         """Return the latest job of a group, as `LEAN`, if there is one."""
-        return await self._latest(scope_filters.within(failure_statements.matching(query), scope), documents.LEAN)
+        search = scope_filters.within(failure_statements.matching(query), scope)
+        return await self._latest(search, documents.LEAN, _hint(scope))
 
     @guarded
     async def mark(self, most: int) -> int:
@@ -75,17 +75,21 @@ class FailureStore:
             updates.append(UpdateOne(same, {"$set": {"fingerprint": fingerprint(job.type, job.error)}}))
         return int((await self._jobs.bulk_write(updates, ordered=False)).modified_count) if updates else 0
 
-    async def _latest(self, search: Document, projection: Document) -> Job | None:
-        order, index = failure_statements.LATEST, failure_statements.INDEX
-        document = await self._jobs.find_one(search, projection, sort=order, hint=index)
+    async def _latest(self, search: Document, projection: Document, hint: dict[str, Any]) -> Job | None:
+        document = await self._jobs.find_one(search, projection, sort=failure_statements.LATEST, **hint)
         return None if document is None else documents.job(document)
 
-    async def _sample(self, search: Document, group: Document) -> Sample | None:
-        job = await self._latest({**search, "fingerprint": group["_id"]}, _SAMPLED)
+    async def _sample(self, search: Document, group: Document, hint: dict[str, Any]) -> Sample | None:
+        job = await self._latest({**search, "fingerprint": group["_id"]}, _SAMPLED, hint)
         if job is None:
             # All jobs of the group were requeued since they were counted.
             return None
         return Sample(id=job.id, type=job.type, queue=job.queue, state=job.state, end_at=job.end_at, error=job.error)
+
+
+def _hint(scope: Scope) -> dict[str, Any]:
+    """Return the index to use; within a scope of attributes their index may be the better one."""
+    return {} if scope.meta else {"hint": failure_statements.INDEX}
 
 
 def _group(group: Document, sample: Sample) -> FailureGroup:
@@ -101,6 +105,6 @@ def _group(group: Document, sample: Sample) -> FailureGroup:
         states={state: group[state] for state in failure_statements.STATES if group[state]},
         first_at=documents.date_or_none(group["firstAt"]),
         last_at=documents.date_or_none(group["lastAt"]),
-        queues=tuple(sorted(name for name in group["queues"] if isinstance(name, str))),
+        queues=tuple(sorted(name for name in group["queues"] if type(name) is str)),
         sample=sample,
     )

@@ -14,6 +14,7 @@ from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine, Retries
 from jobqueue.domain.jobs.attributes import attributes
+from jobqueue.domain.jobs.call import FAILURES, Call, ChildFailure
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Children, Job, NewJob, children
 from jobqueue.domain.jobs.signal import Signal
 from jobqueue.domain.jobs.states import Outcome, State
@@ -185,8 +186,9 @@ def job(document: Mapping[str, Any]) -> Job:
         crashes=_whole(get("crashes"), 0) or None,
         retries=_retries(mapping(get("retries"))),
         steps=steps(get("steps")),
-        wait=_wait(mapping(get("wait"))),
-        signals=tuple(_signal(entry) for entry in _list(get("signals")) if isinstance(entry, dict)) or None,
+        wait=Wait.read(mapping(get("wait"))),
+        signals=tuple(Signal.read(entry) for entry in _list(get("signals")) if isinstance(entry, dict)) or None,
+        awaited_by=_id(get("awaitedBy")),
     )
 
 
@@ -242,35 +244,24 @@ def _step(entry: Mapping[str, Any]) -> Step:
         size=_whole(get("size"), 0),
         stored_id=_id(get("storedId")),
         has_result="result" in entry,
+        job_ids=None if get("jobIds") is None else _whole(get("jobIds"), 0),
+        call=_call(mapping(get("call"))),
         signal=_text(get("signal")),
         once=_text(get("once")),
     )
 
 
-def _signal(entry: Mapping[str, Any]) -> Signal:
-    return Signal(
-        id=str(entry.get("id", "")),
-        name=str(entry.get("name", "")),
-        value=entry.get("value"),
-        at=date_or_none(entry.get("at")),
-        by=str(entry.get("by", "")),
-        taken=_text(entry.get("taken")),
-        stored=entry.get("stored") is True or None,
-        has_value="value" in entry,
-    )
-
-
-def _wait(stored: Mapping[str, Any]) -> Wait | None:
-    if not stored:
+def _call(stored: Mapping[str, Any]) -> Call | None:
+    call_id, failures = _id(stored.get("id")), stored.get("failures")
+    if call_id is None:
         return None
-    names = tuple(str(name) for name in _list(stored.get("names")))
-    jobs, doubt = stored.get("jobs"), stored.get("doubt")
-    return Wait(
-        names=names,
-        until=date_or_none(stored.get("until")),
-        signals=tuple(str(name) for name in _list(stored.get("signals"))) or None,
-        jobs=None if jobs is None else _whole(jobs, 0),
-        doubt=None if doubt is None else str(doubt),
+    return Call(
+        id=call_id,
+        failures=failures if failures in FAILURES else FAILURES[0],
+        created=stored.get("created") is True,
+        again=stored.get("again") is True,
+        failure=ChildFailure.read(stored.get("failure")),
+        paged=stored.get("paged") is True,
     )
 
 
@@ -335,6 +326,7 @@ def _claim(stored: Mapping[str, Any]) -> Claim | None:
         own_lease=_number(stored.get("lease"), 0) or None,
         margin=max(_number(stored.get("margin"), 0), 0),
         beside=date_or_none(stored.get("beside")),
+        step=_text(stored.get("step")),
     )
 
 
@@ -357,7 +349,7 @@ def _backoff(stored: object) -> Backoff:
 
 
 def _member(kind: type[Kind], stored: object) -> Kind | None:
-    return kind(stored) if isinstance(stored, str) and stored in kind.__members__.values() else None
+    return kind(stored) if type(stored) is str and stored in kind.__members__.values() else None
 
 
 def state(stored: object) -> State:
@@ -371,7 +363,7 @@ def date_or_none(stored: object) -> datetime | None:
 
 
 def _text(stored: object) -> str | None:
-    return stored if isinstance(stored, str) else None
+    return stored if type(stored) is str else None
 
 
 def _list(stored: object) -> list[Any]:

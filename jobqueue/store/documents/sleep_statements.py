@@ -27,14 +27,31 @@ def woken(now: str | datetime) -> Document:
     return {"$cond": [{"$isArray": "$steps"}, {"$map": {"input": "$steps", "in": ended}}, "$$REMOVE"]}
 
 
+def as_promoted(now: str | datetime) -> Document:
+    """Return the steps of a job that begins to run: a process of an older version may have promoted it, with its wait.
+
+    Then the sleeps whose time is over finish now.
+    """
+    waits = {"$eq": [{"$type": "$wait"}, "object"]}
+    return {"steps": {"$cond": [waits, woken(now), "$steps"]}, "wait": "$$REMOVE"}
+
+
 def kept(forgotten: Collection[str] | None) -> Document | str:
-    """Return the steps that a requeue keeps, those that have finished or are in doubt; ``None`` forgets all."""
+    """Return the steps that a requeue keeps: finished steps, steps in doubt, and steps that await children.
+
+    Failed children of a step that is kept run again when the job asks for them. ``None`` forgets all steps.
+    """
     if forgotten is None:
         return "$$REMOVE"
+    is_finished = {"$eq": [{"$type": "$$this.endAt"}, "date"]}
+    has_children = {"$eq": [{"$type": "$$this.call.id"}, "objectId"]}
     is_kept = {
         "$and": [
-            {"$or": [{"$eq": [{"$type": "$$this.endAt"}, "date"]}, {"$eq": [{"$type": "$$this.once"}, "string"]}]},
+            {"$or": [is_finished, has_children, {"$eq": [{"$type": "$$this.once"}, "string"]}]},
             {"$not": [{"$in": ["$$this.name", {"$literal": list(forgotten)}]}]},
         ]
     }
-    return {"$cond": [{"$isArray": "$steps"}, {"$filter": {"input": "$steps", "cond": is_kept}}, "$$REMOVE"]}
+    again = {"$mergeObjects": ["$$this", {"call": {"$mergeObjects": ["$$this.call", {"again": True}]}}]}
+    asked = {"$cond": [{"$or": [is_finished, {"$not": [has_children]}]}, "$$this", again]}
+    remembered = {"$map": {"input": {"$filter": {"input": "$steps", "cond": is_kept}}, "in": asked}}
+    return {"$cond": [{"$isArray": "$steps"}, remembered, "$$REMOVE"]}

@@ -15,7 +15,7 @@ from jobqueue.domain.jobs.job import INLINE_LOGS
 from jobqueue.domain.jobs.states import FINAL, UNFINISHED, WAITING, State
 from jobqueue.domain.jobs.transitions import DEPENDENTS, UNSET, Transition
 from jobqueue.store.documents import signal_statements, suspect_statements, unsound_statements
-from jobqueue.store.documents.sleep_statements import woken
+from jobqueue.store.documents.sleep_statements import as_promoted, woken
 from jobqueue.store.mongo.tolerant import array as _array
 from jobqueue.store.mongo.tolerant import number as _number
 from jobqueue.store.mongo.tolerant import unless_empty
@@ -107,6 +107,7 @@ def claim(
                 "delayTil": None,
                 "history": {"$concatArrays": [_array("$history"), [entry]]},
                 "slots": suspect_statements.slots(worker, slots),
+                **as_promoted(now),
             }
         }
     ]

@@ -71,7 +71,8 @@ def record(
         "steps": {"$cond": [is_allowed, _with(name, made), _STEPS]},
         "history": {"$cond": [is_allowed, history, "$history"]},
     }
-    return [{"$set": changed}, *statements.renew(now)]
+    present = {"$cond": [{"$eq": ["$claim.step", {"$literal": name}]}, "$$REMOVE", "$claim.step"]}
+    return [{"$set": changed | {"claim.step": present}}, *statements.renew(now)]
 
 
 def begin_sleep(name: str, now: Now, *, seconds: float | None, until: datetime | None) -> list[Document]:
@@ -113,6 +114,11 @@ def failed(name: str, now: Now, *, tries: int, error: JobError, wait: float) -> 
         {"$set": {"steps": {"$cond": [{"$and": [is_open, has_room]}, _with(name, made), _STEPS]}}},
         *statements.renew(now),
     ]
+
+
+def under_way(name: str | None) -> Document:
+    """Keep the name of the step under way in the claim."""
+    return {"$set": {"claim.step": "$$REMOVE" if name is None else {"$literal": name}}}
 
 
 def before(name: str) -> Document:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 READ: Final = {"queue": 1, "meta": 1, FIELD: 1}
 ORDER: Final = [("_id", 1)]
 _FIRST: Final = ObjectId("0" * 24)
-_CONTENT: Final = r"\A(data|meta)(\.|\z)"
+_CONTENT: Final = ("data", "meta")
 
 
 def edits() -> list[Document]:
@@ -31,7 +31,9 @@ def edits() -> list[Document]:
     changed = {"$map": {"input": fields, "as": "field", "in": "$$field.k"}}
     cut = {"$map": {"input": {"$ifNull": [f"{update}.truncatedArrays", []]}, "as": "list", "in": "$$list.field"}}
     names = {"$concatArrays": [changed, cut, {"$ifNull": [f"{update}.removedFields", []]}]}
-    is_content = {"$or": [{"$eq": ["$$name", "run"]}, {"$regexMatch": {"input": "$$name", "regex": _CONTENT}}]}
+    # A regular expression would fail on names that are no UTF-8.
+    within = [{"$eq": [{"$indexOfBytes": ["$$name", f"{field}."]}, 0]} for field in _CONTENT]
+    is_content = {"$or": [{"$in": ["$$name", ["run", *_CONTENT]]}, *within]}
     of_content = {"$anyElementTrue": [{"$map": {"input": names, "as": "name", "in": is_content}}]}
     kinds = [{"operationType": "replace"}, {"operationType": "update", "$expr": of_content}]
     of_jobs = {"documentKey._id": {"$type": "objectId"}, "$or": kinds}

@@ -264,7 +264,7 @@ def _past(document: Mapping[str, Any]) -> Document:
 def _sound_queue(document: Mapping[str, Any]) -> Document:
     """Return the default queue for a document whose queue no search could find."""
     queue = document.get("queue")
-    return {} if isinstance(queue, str) and queue else {"queue": DEFAULT_QUEUE}
+    return {} if type(queue) is str and queue else {"queue": DEFAULT_QUEUE}
 
 
 def _count(document: Mapping[str, Any], name: str) -> int:

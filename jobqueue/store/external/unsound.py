@@ -6,7 +6,7 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from bson import DatetimeMS, ObjectId
+from bson import Code, DatetimeMS, ObjectId
 
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.text import cut
@@ -49,7 +49,7 @@ def faults(document: Mapping[str, Any]) -> Problems:
     """Return the faults of a document by the names of its fields."""
     problems: Problems = {}
     state = document.get("state")
-    if not isinstance(state, str) or state not in set(State):
+    if type(state) is not str or state not in set(State):
         problems["state"] = [f"{_shown(state)} is none of {', '.join(State)}"]
     if state == State.DELAYED and all(document.get(name) in (None, []) for name in ("delayTil", "waitsFor", "wait")):
         problems["delayTil"] = ["is missing: the job is delayed, and nothing would ever start it"]
@@ -95,6 +95,9 @@ def _fault(name: str, value: Any, kinds: tuple[str, ...]) -> str | None:
 def _is(value: Any, kinds: tuple[str, ...]) -> bool:
     if isinstance(value, bool):
         return "bool" in kinds
+    if isinstance(value, Code):
+        # A subclass of text.
+        return False
     return isinstance(value, tuple(item for kind in kinds for item in _CLASSES.get(kind, ())))
 
 

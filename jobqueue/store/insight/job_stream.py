@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.insight.event import INSERTED, PROGRESS, SIGNAL, SUSPENDED, JobEvent, kind_of
+from jobqueue.domain.insight.event import INSERTED, OF_RUNS, PROGRESS, SIGNAL, STEP, SUSPENDED, JobEvent, kind_of
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.text import cut
 from jobqueue.store.documents import attributes
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _LOOK_MS: Final = 500
 _QUICK_MS: Final = 20
 _MOST_CONNECTIONS: Final = 8
+_STEPS_OF_ATTEMPT: Final = r"^history\.[0-9]+\.steps(\.[0-9]+)?$"
 _LONGEST_MESSAGE: Final = 500
 _WITH_ERROR: Final = frozenset({State.DELAYED, State.PENDING, State.FAILED, State.KILLED})
 
@@ -93,6 +94,7 @@ def pipeline() -> list[dict[str, Any]]:
         {"operationType": "update", "updateDescription.updatedFields.state": {"$exists": True}},
         {"operationType": "update", "updateDescription.updatedFields.progress": {"$exists": True}},
         {"operationType": "update", "updateDescription.updatedFields.signalAt": {"$exists": True}},
+        {"operationType": "update", "$expr": {"$gt": [{"$size": _finished_step()}, 0]}},
         {"operationType": "replace", "fullDocument.state": {"$exists": True}},
     ]
     has_signal = {"$eq": [{"$type": f"{updated}.signalAt"}, "date"]}
@@ -105,6 +107,7 @@ def pipeline() -> list[dict[str, Any]]:
         "state": {"$ifNull": [f"{updated}.state", whole]},
         "progress": f"{updated}.progress",
         "hasSignal": has_signal,
+        "step": {"$last": _finished_step()},
         "isSuspended": {"$eq": [{"$type": f"{updated}.wait"}, "object"]},
         "error.kind": {"$ifNull": [f"{updated}.error.kind", "$fullDocument.error.kind"]},
         "error.message": {"$ifNull": [f"{updated}.error.message", "$fullDocument.error.message"]},
@@ -118,6 +121,28 @@ def pipeline() -> list[dict[str, Any]]:
     return [{"$match": {"$or": kinds}}, {"$project": kept}]
 
 
+def _finished_step() -> dict[str, Any]:
+    """Return the name of the step that an update adds to those of its attempt, as a list of one, or an empty list.
+
+    The name of a field, such as ``history.0.steps.1``, has its dots in it: so no path leads to it.
+    """
+    updated = {"$ifNull": ["$updateDescription.updatedFields", {}]}
+    is_of_steps = {"$regexMatch": {"input": "$$this.k", "regex": _STEPS_OF_ATTEMPT}}
+    added = {"$filter": {"input": {"$objectToArray": updated}, "cond": is_of_steps}}
+    name = {"$cond": [{"$isArray": "$$this.v"}, {"$last": "$$this.v"}, "$$this.v"]}
+    return {"$map": {"input": added, "in": name}}
+
+
+def _kind(change: Mapping[str, Any], state: State | None) -> str:
+    if change["operationType"] == "insert":
+        return INSERTED
+    if change.get("hasSignal"):
+        return SIGNAL
+    if state is None:
+        return PROGRESS if change.get("step") is None else STEP
+    return SUSPENDED if state is State.DELAYED and change.get("isSuspended") else kind_of(state)
+
+
 def _event(change: Mapping[str, Any]) -> JobEvent:
     get = change.get
     name = typed(str, get("state"))
@@ -128,7 +153,7 @@ def _event(change: Mapping[str, Any]) -> JobEvent:
         kind=kind,
         at=typed(datetime, get("wallTime")) or EPOCH,
         job_id=str(change["documentKey"]["_id"]),
-        state=State.PROCESSING if kind == PROGRESS else state,
+        state=State.PROCESSING if kind in OF_RUNS else state,
         queue=typed(str, get("queue")),
         type=typed(str, get("type")),
         batch_id=None if get("batchId") is None else str(get("batchId")),
@@ -136,17 +161,8 @@ def _event(change: Mapping[str, Any]) -> JobEvent:
         progress=_number(get("progress")),
         error=_error(get("error")) if state in _WITH_ERROR else None,
         attrs=frozenset(attributes.derived(get("meta"))),
+        step=typed(str, get("step")) if kind == STEP else None,
     )
-
-
-def _kind(change: Mapping[str, Any], state: State | None) -> str:
-    if change["operationType"] == "insert":
-        return INSERTED
-    if change.get("hasSignal"):
-        return SIGNAL
-    if state is None:
-        return PROGRESS
-    return SUSPENDED if state is State.DELAYED and change.get("isSuspended") else kind_of(state)
 
 
 def _error(error: Any) -> tuple[str, str] | None:

@@ -173,7 +173,7 @@ def _count(tally: Tally, label: str, row: Mapping[str, Any]) -> None:
     """Add one group; documents that another tool has spoilt are no jobs."""
     group, count = row["_id"], int(row["n"])
     queue, kind = group.get("q"), group.get("t")
-    if not isinstance(queue, str) or not isinstance(kind, str):
+    if type(queue) is not str or type(kind) is not str:
         return
     activity = tally.setdefault((queue, kind), Activity())
     if label == "added":

@@ -27,6 +27,7 @@ from jobqueue.store.mongo.driver import (
     same_collection,
 )
 from jobqueue.store.mongo.group_commit import Batcher
+from jobqueue.store.steps.calls import CallStore
 from jobqueue.store.steps.once import OnceStore
 from jobqueue.store.steps.signals import SignalStore
 from jobqueue.store.steps.steps import StepStore
@@ -63,6 +64,7 @@ class JobStore:
         self.readers = ReaderStore(database)
         self.steps = StepStore(database)
         self.signals, self.once = SignalStore(database), OnceStore(database)
+        self.calls = CallStore(database)
         self._insert: Batcher[Document, None] = Batcher(self._insert_batch)
         self._apply: Batcher[JobTransition, AppliedTransition | None] = Batcher(
             Transitions(self.collection, self.clock).apply

@@ -95,7 +95,7 @@ class LogStore:
         fresh = isinstance(at, datetime) and await self._clock.now() - at <= STORED_AFTER
         return _Head(
             id=document["_id"],
-            ended=isinstance(document["state"], str) and document["state"] in FINAL,
+            ended=type(document["state"]) is str and document["state"] in FINAL,
             inline=tuple(documents.log_line(line) for line in inline if isinstance(line, dict)),
             count=count if isinstance(count, int) else None,
             counted_at=at if fresh else None,

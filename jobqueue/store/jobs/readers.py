@@ -1,19 +1,19 @@
 """The readers of a job's result, which keep the job from its deletion.
 
-Readers are the jobs that depend on the job, its children, and the callbacks of its batch. A failed reader may be
-requeued and read again: so only its success, or its own deletion, frees the result.
+Readers are the jobs that depend on the job, its children, a parent that awaits it, and the callbacks of its batch. A
+failed reader may be requeued and read again: so only its success, or its own deletion, frees the result.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.workflow.batch import OPEN
-from jobqueue.store.documents import documents, statements
+from jobqueue.store.documents import call_statements, documents, statements
 from jobqueue.store.documents.documents import CHILD_FIELDS
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import aggregate
@@ -29,7 +29,9 @@ _READING: Final = {"$exists": True, "$ne": State.SUCCESS.value}
 _BROKEN: Final = {"$in": [State.FAILED.value, State.KILLED.value]}
 _ABOUT_TO_DEPEND: Final = timedelta(seconds=5)
 """The time after the mark of a job in which its dependent may not be stored yet."""
-FIELDS: Final = dict.fromkeys(("state", "batchId", "ref", "dependents", "dependentsAt", *CHILD_FIELDS), 1)
+FIELDS: Final = dict.fromkeys(
+    ("state", "batchId", "ref", "dependents", "dependentsAt", "parentId", call_statements.FIELD, *CHILD_FIELDS), 1
+)
 _MOST_NAMED: Final = 20
 _UNFINISHED: Final = "its batch has not finished"
 Reason = str | ObjectId
@@ -94,6 +96,8 @@ class ReaderStore:
         if not isinstance(reason, ObjectId):
             return reason, []
         reading: list[Document] = [{"parentId": ObjectId(job.id)}, {"dependsOn": ObjectId(job.id)}]
+        if job.awaited_by is not None and job.parent_id is not None:
+            reading.append({"_id": ObjectId(job.parent_id)})
         if job.batch_id is not None:
             reading.append({"callbackOf.batchId": ObjectId(job.batch_id)})
         cursor = self._jobs.find({"$or": reading, "state": _READING}, {"state": 1}).limit(_MOST_NAMED)
@@ -109,6 +113,7 @@ class ReaderStore:
         }
         parents = [job["_id"] for job in jobs if any(job.get(name) for name in CHILD_FIELDS)]
         kept |= await self._first_of("parentId", parents)
+        kept |= await self._awaited([job for job in jobs if job.get(call_statements.FIELD) is not None])
         kept |= await self._first_of("dependsOn", [job["_id"] for job in jobs if job.get("dependents")])
         of_batches = {job["batchId"] for job in jobs if isinstance(job.get("batchId"), ObjectId)}
         batches, unfinished = await self._kept_batches(of_batches)
@@ -125,6 +130,18 @@ class ReaderStore:
             elif batch in broken and job.get("state") == State.SUCCESS.value:
                 kept[job["_id"]] = "the repair of its batch brings callbacks"
         return kept
+
+    async def _awaited(self, jobs: Sequence[Document]) -> dict[ObjectId, Reason]:
+        """Return for each awaited child its parent, if that may still read the result."""
+        parents = [job["parentId"] for job in jobs if isinstance(job.get("parentId"), ObjectId)]
+        if not parents:
+            return {}
+        reading: dict[Any, ObjectId] = {}
+        cursor = self._jobs.find(call_statements.open_calls(parents), call_statements.unread_calls())
+        async for parent in cursor:
+            reading |= dict.fromkeys(parent["calls"], parent["_id"])
+        calls = {job["_id"]: job[call_statements.FIELD] for job in jobs}
+        return {job_id: reading[call] for job_id, call in calls.items() if call in reading}
 
     async def _first_of(self, field: str, ids: Collection[ObjectId]) -> dict[ObjectId, Reason]:
         """Return for each id a job with the id in a field that may still read."""

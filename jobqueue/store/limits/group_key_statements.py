@@ -25,8 +25,10 @@ Place = tuple[str, "datetime", "ObjectId"]
 """The place of a walk: state, ``insertAt`` and ``_id`` of the last job."""
 STATES: Final = tuple(sorted(state.value for state in WAITING))
 KEY: Final = "limitKey"
-# A text that JSON leaves as it is. No $ at the end: that matches before a last line break, too.
-_PLAIN_TEXT: Final = r'\A[^"\\\x00-\x1f]*\z'
+_ESCAPED: Final = ('"', "\\", *map(chr, range(0x20)))
+"""Characters that JSON does not leave as they are."""
+_UNREADABLE: Final = "\ufffd"
+"""Read in place of bytes that are no UTF-8, as some drivers write them."""
 _LONGEST_PLAIN: Final = limits.LONGEST_VALUE - 2
 _LARGEST_EXACT: Final = 2**53
 _BEYOND_INT64: Final = 2**63
@@ -60,7 +62,8 @@ def key_at(path: str) -> Document:
         "$and": [
             {"$eq": [kind, "string"]},
             {"$lte": [{"$strLenCP": "$$value"}, _LONGEST_PLAIN]},
-            {"$regexMatch": {"input": "$$value", "regex": _PLAIN_TEXT}},
+            # A regular expression would fail on bytes that are no UTF-8.
+            *({"$eq": [{"$indexOfBytes": ["$$value", character]}, -1]} for character in _ESCAPED),
         ]
     }
     branches = [
@@ -91,7 +94,7 @@ def agrees(key: str) -> Document:
         return _NOTHING
     if isinstance(value, int) and abs(value) >= _BEYOND_INT64:
         value = float(value)
-    return {"$expr": {"$or": [{"$eq": [value_at(path), {"$literal": value}]}, {"$not": [{"$in": [kind, _SCALARS]}]}]}}
+    return {"$expr": {"$or": [_is_as_read(path, value), {"$not": [{"$in": [kind, _SCALARS]}]}]}}
 
 
 def path_of(key: str) -> str:
@@ -116,7 +119,13 @@ def regrouped(path: str | None, job: Job, changes: Mapping[str, Any]) -> Documen
 
 def same_value(path: str, data: Any, meta: Any) -> Document:
     """Return an expression that is true if the value at a path is still as it was read."""
-    return {"$eq": [value_at(path), {"$literal": limits.limit_value(path, data, meta)}]}
+    return _is_as_read(path, limits.limit_value(path, data, meta))
+
+
+def _is_as_read(path: str, value: Any) -> Document:
+    if isinstance(value, str) and _UNREADABLE in value:
+        return {"$eq": [{"$type": value_at(path)}, "string"]}
+    return {"$eq": [value_at(path), {"$literal": value}]}
 
 
 def misplaced(queue: str, path: str) -> Document:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.queues import needs
 from jobqueue.domain.queues.queue import read_stored
 from jobqueue.store.documents.documents import mapping
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
@@ -37,6 +38,8 @@ _WITH_TIME: Final[list[dict[str, Any]]] = [
 
 NOTHING: Final = object()
 """Stands for a queue without a stored configuration: any other value may be stored."""
+MOST_WITH_NEEDS: Final = 1_000
+"""Queues in the configuration beyond which no needs are noted for further queues: every process reads all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +50,13 @@ class ConfigSnapshot:
         queues: every configured queue.
         revision: the number of changes.
         at: the server's time of the reading, or a little earlier.
+        needs: of queues that have some.
     """
 
     queues: Mapping[str, QueueConfig]
     revision: int
     at: datetime
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class ConfigStore:
@@ -72,7 +77,12 @@ class ConfigStore:
         document = (answer["found"] or [{}])[0]
         stored = mapping(document.get("queues"))
         configs = {name: read_stored(values) for name, values in stored.items() if isinstance(values, dict)}
-        return ConfigSnapshot(queues=configs, revision=typed(int, document.get("revision")) or 0, at=answer["at"])
+        needed = {name: found for name, values in stored.items() if (found := needs.of(values))}
+        for name in needed:
+            if _of_person(stored[name]) is NOTHING and not configs[name].paused:
+                del configs[name]
+        revision = typed(int, document.get("revision")) or 0
+        return ConfigSnapshot(queues=configs, revision=revision, at=answer["at"], needs=needed)
 
     async def _answer(self) -> dict[str, Any]:
         answers = await (await aggregate(self.collection, _WITH_TIME)).to_list(1)
@@ -85,8 +95,33 @@ class ConfigStore:
     async def stored(self, name: str) -> Any:
         """Return the stored configuration of one queue, secrets included, or `NOTHING`.
 
-        It is an object unless another tool has spoilt it.
+        It is an object unless another tool has spoilt it. The needs of the queue are no part of it.
         """
+        return _of_person(await self._stored(name))
+
+    @guarded
+    async def need(self, name: str, need: str) -> None:
+        """Note that a process has to have an ability to claim from a queue, unless too many queues are configured.
+
+        Args:
+            name: a checked queue name.
+            need: one of `needs.ABILITIES`.
+        """
+        await self.collection.update_one({"_id": "config"}, [{"$set": {"queues": _QUEUES}}], upsert=True)
+        path = f"queues.{name}.{needs.FIELD}"
+        present = f"${path}"
+        is_marked = {"$isArray": f"{present}.{needs.NEEDS}"}
+        paused = {"$cond": [{"$cond": [is_marked, f"{present}.{needs.FIELD}", present]}, True, False]}
+        known = {"$cond": [is_marked, f"{present}.{needs.NEEDS}", []]}
+        marked = {needs.NEEDS: {"$setUnion": [known, [need]]}, needs.FIELD: paused}
+        has_room = {"$expr": {"$lt": [{"$size": {"$objectToArray": "$queues"}}, MOST_WITH_NEEDS]}}
+        where = {"_id": "config", "$or": [{f"queues.{name}": {"$exists": True}}, has_room]}
+        # A plain object would be merged into the value that is there.
+        await self.collection.update_one(
+            where, [{"$set": {path: {"$mergeObjects": [marked]}}}, {"$set": {"revision": _NEXT}}]
+        )
+
+    async def _stored(self, name: str) -> Any:
         document = await self.collection.find_one({"_id": "config"}, _ALL_BUT_ENTRIES)
         return mapping((document or {}).get("queues")).get(name, NOTHING)
 
@@ -109,10 +144,21 @@ class ConfigStore:
         # Another tool may have replaced the object of all queues: no path leads through another value.
         await self.collection.update_one({"_id": "config"}, [{"$set": {"queues": _QUEUES}}], upsert=True)
         path = f"queues.{name}"
-        guard = {"_id": "config", path: {"$exists": False} if before is NOTHING else {"$eq": before}}
+        stored = await self._stored(name)
+        if _of_person(stored) != before:
+            return False
+        after = needs.keep(after, needs.of(stored))
+        guard = {"_id": "config", path: {"$exists": False} if stored is NOTHING else {"$eq": stored}}
         entry = await entry_of(self._clock, ("queue", name), note)
         update = [
             {"$unset": path} if after is None else {"$set": {path: {"$literal": after}}},
             {"$set": {"revision": _NEXT, FIELD: with_entry(entry)}},
         ]
         return await self._outbox.swap(self.collection, guard, HAS_ROOM, update)
+
+
+def _of_person(stored: Any) -> Any:
+    """Return a stored configuration without needs; `NOTHING` if there was nothing else."""
+    if not needs.of(stored):
+        return stored
+    return needs.without(stored) or NOTHING

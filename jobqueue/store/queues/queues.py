@@ -14,6 +14,7 @@ from jobqueue.store.documents import queue_statements, statements
 from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import aggregate
+from jobqueue.store.queues.kept_counts import KeptCountStore, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,13 +50,14 @@ class QueueStore:
 
     def __init__(self, database: Database) -> None:
         self.collection = database.collection("jobs")
+        self.kept = KeptCountStore(database)
         self._clock = database.clock
 
     @guarded
     async def names(self) -> list[str]:
         """Return the names of all queues that have jobs, in order."""
         # A document of another tool may have no queue, or no text in its place.
-        return sorted(name for name in await self.collection.distinct("queue") if isinstance(name, str))
+        return sorted(name for name in await self.collection.distinct("queue") if type(name) is str)
 
     @guarded
     async def figures(self, queue: str) -> QueueFigures:
@@ -70,14 +72,23 @@ class QueueStore:
         return QueueFigures(counts=counts, oldest_ready=oldest, ended={"minute": minute, "hour": hour})
 
     @guarded
+    async def ended_by_queue(self) -> dict[tuple[str, str], int]:
+        """Return the number of ended jobs by queue and state, where there are any; as `KeptCountStore.ended`."""
+        counts = await self.kept.ended(pairs_of(await self.names()), await self.kept.kept())
+        return {pair: count for pair, count in counts.items() if count}
+
+    @guarded
     async def count_by_queue(self, states: Iterable[State]) -> dict[tuple[str, str], int]:
-        """Return the number of jobs by queue and state, where there are any, in some states."""
+        """Return the number of jobs by queue and state, where there are any, in some states.
+
+        JavaScript code (`bson.Code`) is a ``str``, too, and no name.
+        """
         pipeline = queue_statements.count_by_queue(states)
         groups = await aggregate(self.collection, pipeline, hint=_BY_QUEUE)
         return {
             (group["_id"]["queue"], group["_id"]["state"]): int(group["count"])
             async for group in groups
-            if isinstance(group["_id"].get("queue"), str) and isinstance(group["_id"].get("state"), str)
+            if type(group["_id"].get("queue")) is str and type(group["_id"].get("state")) is str
         }
 
     @guarded
@@ -120,8 +131,13 @@ class QueueStore:
         return [(str(job["_id"]), str(job.get("state"))) async for job in cursor]
 
     async def _count_all(self, queue: str) -> dict[str, int]:
-        counts = await asyncio.gather(*(self._count(queue, state) for state in State))
-        return {state.value: count for state, count in zip(State, counts, strict=True)}
+        states = sorted(UNFINISHED)
+        kept = await self.kept.kept([queue])
+        ended = await self.kept.ended(pairs_of([queue]), kept)
+        counts = await asyncio.gather(*(self._count(queue, state) for state in states))
+        known = {state.value: count for state, count in zip(states, counts, strict=True)}
+        known |= {state: count for (_, state), count in ended.items()}
+        return {state.value: known[state.value] for state in State}
 
     async def _count(self, queue: str, state: State) -> int:
         return int(await self.collection.count_documents({"queue": queue, "state": state.value}, hint=_BY_QUEUE))

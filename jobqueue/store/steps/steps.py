@@ -112,7 +112,11 @@ class StepStore:
     @guarded
     async def results(self, job: Job, names: Sequence[str]) -> dict[str, Any]:
         """Return results that are kept outside of the document, by the name of the step."""
-        by_id = {ObjectId(step.stored_id): step.name for step in job.steps or () if step.name in set(names)}
+        by_id = {
+            ObjectId(step.stored_id): step.name
+            for step in job.steps or ()
+            if step.name in set(names) and step.stored_id
+        }
         cursor = self.collection.find({"_id": {"$in": list(by_id)}}, {"result": 1})
         return {by_id[document["_id"]]: document["result"] async for document in cursor}
 
@@ -136,7 +140,7 @@ class StepStore:
         steps = documents.steps(document.get("step"))
         if not steps or not steps[0].is_finished:
             raise NotFoundError("step", name)
-        if not steps[0].stored:
+        if not steps[0].stored or steps[0].is_paged:
             return steps[0]
         outside = await self.collection.find_one({"_id": ObjectId(steps[0].stored_id)}, {"result": 1})
         if outside is None:

@@ -57,6 +57,7 @@ class Lease:
         asked_at: the last request for a renewal out of turn.
         together: the number of leases that may share a round trip.
         trouble: the reason why the last renewal failed.
+        step: the name of the step that is under way.
     """
 
     job_id: str
@@ -70,6 +71,7 @@ class Lease:
     asked_at: float = -math.inf
     together: int = MOST_TOGETHER
     trouble: str = _UNSENT
+    step: str | None = None
 
     def __post_init__(self) -> None:
         self.renewed(self.renewed_at)
@@ -129,6 +131,12 @@ class LeaseTable:
         """Remove and return a lease; ``None`` if it is not held."""
         with self.changed:
             return self._leases.pop(token, None)
+
+    def tell_step(self, token: str, step: str | None) -> None:
+        """Note the name of the step that is under way."""
+        lease = self._leases.get(token)
+        if lease is not None:
+            lease.step = step
 
     def hasten(self, token: str) -> None:
         """Make the renewal of a lease due now."""

@@ -70,6 +70,10 @@ class LeaseKeeper:
             )
         )
 
+    def tell_step(self, token: str, step: str | None) -> None:
+        """Keep the name of the step under way with the next renewal."""
+        self._table.tell_step(token, step)
+
     def let_go(self, token: str) -> None:
         """Stop renewing."""
         self._table.take(token)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.store.documents import statements
+from jobqueue.store.documents import statements, step_statements
 from jobqueue.store.mongo import connections
 from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.driver import (
@@ -85,9 +85,13 @@ class RenewalConnection:
             PyMongoError: the group as a whole could not be renewed.
         """
         self._find_primary()
-        renew = statements.renew(SERVER_NOW)
         writes = [
-            UpdateOne(statements.held(lease.job_id, lease.queue, lease.token), renew, hint=_BY_ID) for lease in leases
+            UpdateOne(
+                statements.held(lease.job_id, lease.queue, lease.token),
+                [*statements.renew(SERVER_NOW), step_statements.under_way(lease.step)],
+                hint=_BY_ID,
+            )
+            for lease in leases
         ]
         refused: dict[int, str] = {}
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.queues.needs import ABILITIES
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import UpdateOne
 
@@ -35,15 +36,20 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """A worker, its registrations, and the time of its last sign of life."""
+    """A worker, its registrations, and the time of its last sign of life.
+
+    Attributes:
+        abilities: of the process that claims for it, as `needs` lists them; of an older version none.
+    """
 
     name: str
     posts: tuple[Registration, ...]
     at: datetime
+    abilities: tuple[str, ...] = ()
 
 
 class WorkerStore:
-    """Documents ``{_id: name, posts: [{queue, types, excluded}], at, expireAt, isProcess?}``.
+    """Documents ``{_id: name, posts: [{queue, types, excluded}], at, expireAt, abilities, isProcess?}``.
 
     A document expires a day after the last sign. A process signs for itself, and for the workers that poll it. Only
     the sign of a worker's own process shows that the worker lives.
@@ -79,7 +85,8 @@ class WorkerStore:
     def _update(self, posts: Sequence[Registration], *, is_process: bool) -> list[dict[str, Any]]:
         now = self._clock.present
         stored = {"$literal": [asdict(post) for post in posts]}
-        changed = {"posts": stored, "at": now, "expireAt": {"$add": [now, _KEPT_MS]}}
+        changed: dict[str, Any] = {"posts": stored, "at": now, "expireAt": {"$add": [now, _KEPT_MS]}}
+        changed["abilities"] = list(ABILITIES)
         return [{"$set": changed | ({"isProcess": True} if is_process else {})}]
 
 
@@ -92,4 +99,6 @@ def _worker(document: dict[str, Any]) -> Worker:
         )
         for post in document.get("posts") or ()
     )
-    return Worker(name=str(document["_id"]), posts=posts, at=document["at"])
+    known = document.get("abilities")
+    abilities = tuple(str(ability) for ability in known) if isinstance(known, list) else ()
+    return Worker(name=str(document["_id"]), posts=posts, at=document["at"], abilities=abilities)

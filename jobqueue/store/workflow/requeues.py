@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
+from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep, to_forget
 from jobqueue.store.documents import documents, requeue_statements
@@ -93,7 +94,10 @@ class RequeueStore:
             if document:
                 return documents.job(document)
             await self._jobs.history.spill(job.id, keep=0, state=job.state, least_bytes=FULL_BYTES)
-        raise await self._jobs.editions.refusal(job, "requeued", same)
+        refusal = await self._jobs.editions.refusal(job, "requeued", same)
+        if isinstance(refusal, NotFoundError):
+            await self._jobs.steps.delete([ObjectId(job.id)])
+        raise refusal
 
     @guarded
     async def asks_for(self, job: Job, note: str) -> bool:

@@ -7,12 +7,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import jobqueue
+from tests.support.zygote.process import ModuleProcess, run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,20 +56,11 @@ class Cli:
     settings: dict[str, str] = field(default_factory=dict)
 
     def run(self, *words: str, stdin: str = "") -> Ran:
-        done = subprocess.run(
-            [sys.executable, "-m", "jobqueue", *words],
-            cwd=self.cwd,
-            env=self.environ(),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-        return Ran(code=done.returncode, out=done.stdout, err=done.stderr)
+        code, out, err = run("jobqueue", *words, cwd=self.cwd, env=self.environ(), stdin=stdin, timeout=LIMIT)
+        return Ran(code=code, out=out, err=err)
 
     def start(self, *words: str) -> Service:
-        return Service([sys.executable, "-m", "jobqueue", *words], self.cwd, self.environ())
+        return Service("jobqueue", *words, cwd=self.cwd, environ=self.environ())
 
     def environ(self) -> dict[str, str]:
         # Unbuffered, Python does not notice that a pipe took only a part.
@@ -83,12 +74,11 @@ class Cli:
 class Service:
     """A process that runs until it is stopped; ended at the end of the block in any case."""
 
-    def __init__(self, command: list[str], cwd: Path, environ: dict[str, str]) -> None:
-        self._log = cwd / f"{command[3]}.log"
+    def __init__(self, module: str, *words: str, cwd: Path, environ: dict[str, str]) -> None:
+        self._log = cwd / f"{words[0]}.log"
+        files: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
         with self._log.open("w") as log:
-            self.process = subprocess.Popen(
-                command, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
-            )
+            self.process = ModuleProcess(module, *words, cwd=cwd, env=environ, stderr=log, text=True, **files)
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +106,7 @@ class Service:
     def ready(self) -> str:
         """Return the line the service prints when it is ready."""
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        line: str = self.process.stdout.readline()
         assert line, self.log
         return line.rstrip("\n")
 

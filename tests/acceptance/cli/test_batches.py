@@ -15,6 +15,7 @@ import pytest
 from jobqueue import JobQueue, Member, NewBatch, NewJob
 from tests.acceptance.cli.cli_process import Cli
 from tests.support.waiting import eventually
+from tests.support.zygote.process import ModuleProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,10 +42,10 @@ def cli(tmp_path: Path, mongo_url: str, db_name: str) -> Cli:
 
 
 @pytest.fixture
-def worker(tmp_path: Path, cli: Cli) -> Iterator[subprocess.Popen[bytes]]:
+def worker(tmp_path: Path, cli: Cli) -> Iterator[ModuleProcess]:
     (tmp_path / "steps.py").write_text(WORKER)
-    with subprocess.Popen(
-        [sys.executable, "-m", "jobqueue", "worker", "steps:queue"], cwd=tmp_path, env={**os.environ, **cli.settings}
+    with ModuleProcess(
+        "jobqueue", "worker", "steps:queue", cwd=tmp_path, env={**os.environ, **cli.settings}
     ) as process:
         yield process
         process.terminate()
@@ -74,7 +75,7 @@ def create(cli: Cli, needs: Path) -> str:
     return asyncio.run(add())
 
 
-def test_a_batch_is_waited_for_repaired_and_finished(cli: Cli, worker: subprocess.Popen[bytes], tmp_path: Path) -> None:
+def test_a_batch_is_waited_for_repaired_and_finished(cli: Cli, worker: ModuleProcess, tmp_path: Path) -> None:
     batch = create(cli, tmp_path / "needed")
     waited = cli.run("batch", "wait", batch)
     assert waited.code == 6, waited.err
@@ -124,8 +125,8 @@ def test_a_large_batch_is_killed_with_its_progress_shown(cli: Cli) -> None:
 def test_a_workflow_runs_over_http_alone(cli: Cli, tmp_path: Path) -> None:
     config = tmp_path / "commands.toml"
     config.write_text(f'[commands.count]\nargv = ["{sys.executable}", "-c", "{PROGRAM}"]\n')
-    with subprocess.Popen(
-        [sys.executable, "-m", "jobqueue", "serve", "--port", "0", "--commands", str(config)],
+    with ModuleProcess(
+        *("jobqueue", "serve", "--port", "0", "--commands", str(config)),
         cwd=tmp_path,
         env={**os.environ, **cli.settings},
         stdout=subprocess.PIPE,

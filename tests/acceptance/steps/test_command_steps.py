@@ -307,3 +307,52 @@ jobqueue step --once closed -- sh -c 'echo closed >> effects; [ -e open ] || {{ 
     assert job["state"] == "success", job["error"]
     assert effects(tmp_path) == ["charge"] * (1 if happened else 2) + ["closed"] * 2
     assert job["steps"][0]["result"] == (None if happened else "paid")
+
+
+async def test_a_script_awaits_children_and_has_their_results(tmp_path: Path, settings: Settings) -> None:
+    script = """cat > input-$(date +%s%N)
+echo start >> effects
+echo '::call label {"type": "child", "data": {"n": 1}}'
+echo '::call "all thumbs" [{"type": "child"}, {"type": "child"}]'
+echo '::result "end"'
+"""
+    child = """echo child >> effects
+echo '::result 7'
+"""
+    async with serving(tmp_path, settings, script=script, child=child) as served:
+        job = await served.run("script", attempts=1)
+    assert (job["state"], job["result"]) == ("success", "end")
+    assert effects(tmp_path).count("child") == 3
+    assert inputs(tmp_path)[-1] == {"label": 7, "all thumbs": [7, 7]}
+    assert {entry["outcome"] for entry in job["history"][:-1]} == {"suspend"}
+    assert [(step["name"], step["kind"]) for step in job["steps"]] == [("label", "call"), ("all thumbs", "map")]
+
+
+async def test_a_call_that_cannot_be_used_fails_the_attempt_and_one_of_a_failed_script_does_not_count(
+    tmp_path: Path, settings: Settings
+) -> None:
+    wrong = """echo '::call label {"colour": 1}'
+"""
+    failed = """echo '::call label {"type": "child"}'
+exit 3
+"""
+    async with serving(tmp_path, settings, wrong=wrong, failed=failed) as served:
+        jobs = [await served.run(name, attempts=1) for name in ("wrong", "failed")]
+        children = await served.call("GET", "/v1/jobs?type=child")
+    assert [job["error"]["kind"] for job in jobs] == ["step", "exit"]
+    assert "job.colour: is not a known field" in jobs[0]["error"]["message"]
+    assert children["items"] == []
+
+
+async def test_the_step_of_a_script_is_known_while_it_runs(tmp_path: Path, settings: Settings) -> None:
+    script = """set -e
+jobqueue step wait -- sh -c 'until [ -e go ]; do sleep 0.05; done'
+"""
+    async with serving(tmp_path, settings, script=script) as served:
+        job_id = await served.add("script", lease=2)
+        running = await eventually(
+            lambda: served.get(job_id), lambda job: "step" in (job["claim"] or {}) or job["state"] == "failed"
+        )
+        assert running["claim"]["step"] == "wait"
+        (tmp_path / "go").touch()
+        assert (await served.ended(job_id))["state"] == "success"

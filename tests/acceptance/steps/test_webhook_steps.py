@@ -103,3 +103,63 @@ async def test_a_webhook_waits_for_a_signal_or_runs_out_of_time(served: Served) 
     error = {"kind": "timeout", "message": "the signal has not come in time"}
     assert job["result"] == {"approved": [1], "late": {"error": error}}, job["error"]
     assert job["attemptsMade"] == 1
+
+
+async def test_a_webhook_awaits_children_and_has_their_results(served: Served) -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        job = body["job"]
+        if job["type"] == "child":
+            return 200, {"outcome": "success", "result": 2 * job["data"]["n"]}
+        if "label" not in job["steps"]:
+            children = [{"type": "child", "data": {"n": n}} for n in range(3)]
+            calls = {"label": {"type": "child", "data": {"n": 21}}, "thumbs": {"jobs": children, "failures": "return"}}
+            return 200, {"outcome": "suspend", "calls": calls}
+        if "thumbs" not in job["steps"]:
+            return 200, {"outcome": "suspend", "delay": 0, "calls": {"thumbs": []}}
+        return 200, {"outcome": "success", "result": job["steps"]}
+
+    async with receiving(answer) as (url, _):
+        await configure(served, url)
+        job = await served.ended(await served.add("order", attempts=1))
+    assert job["result"] == {"label": 42, "thumbs": [0, 2, 4]}
+    assert [(step["name"], step["kind"], step["jobIds"]) for step in job["steps"]] == [
+        ("label", "call", 1),
+        ("thumbs", "map", 3),
+    ]
+    assert job["attemptsMade"] == 1
+
+
+async def test_a_failed_child_fails_an_attempt_of_a_webhook_and_runs_again_in_the_next(served: Served) -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        job = body["job"]
+        if job["type"] == "child":
+            again = any(entry["outcome"] == "requeue" for entry in job["history"])
+            return (200, "printed") if again else (500, "no paper")
+        if "label" in job["steps"]:
+            return 200, {"outcome": "success", "result": job["steps"]["label"]}
+        return 200, {"outcome": "suspend", "calls": {"label": {"type": "child", "attempts": 1}}}
+
+    async with receiving(answer) as (url, _):
+        await configure(served, url)
+        job = await served.ended(await served.add("order", attempts=2, backoff=0))
+    assert (job["state"], job["result"]) == ("success", "printed")
+    assert [entry["outcome"] for entry in job["history"]] == ["suspend", "fail", "suspend", "success"]
+    assert (job["history"][1]["error"]["kind"], job["history"][1]["error"]["step"]) == ("child", "label")
+
+
+async def test_children_that_cannot_be_created_fail_the_attempt_of_a_webhook(served: Served) -> None:
+    calls: dict[str, Any] = {
+        "form": [1],
+        "job": {"a": 5},
+        "field": {"a": {"type": "x", "colour": 1}},
+        "name": {"undo:a": {}},
+    }
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        return 200, {"outcome": "suspend", "calls": calls[body["job"]["type"]]}
+
+    async with receiving(answer) as (url, _):
+        await configure(served, url)
+        jobs = {name: await served.ended(await served.add(name, attempts=1)) for name in calls}
+    assert {name: job["error"]["kind"] for name, job in jobs.items()} == dict.fromkeys(calls, "step")
+    assert "job.colour: is not a known field" in jobs["field"]["error"]["message"]

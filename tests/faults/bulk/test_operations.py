@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from jobqueue.domain.insight.audit import Actor
 from tests.support.factories import fail, finished_documents
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
+from tests.support.zygote.process import ModuleProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 JOBS = 250
 KILLS = 3
 ANN = Actor(name="ann", via="http")
-Process = subprocess.Popen[str]
+Process = ModuleProcess
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def start(mongo_url: str, db_name: str) -> Iterator[Callable[[], Process]]:
     started: list[Process] = []
 
     def one() -> Process:
-        command = [sys.executable, "-m", "tests.support.workers.operation_worker", mongo_url, db_name]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
+        words = ("tests.support.workers.operation_worker", mongo_url, db_name)
+        process = ModuleProcess(*words, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from tests.support.crashes.crash_at import KILLED
 from tests.support.factories import claimed_job, fail
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
+from tests.support.zygote.process import ModuleProcess
 
 ROOT = Path(__file__).parents[3]
 COMMON: dict[str, Any] = {"lease": 0.5, "backoff": FixedBackoff(0), "attempts": 5}
@@ -26,8 +25,8 @@ CHILD = NewJob(type="after", **COMMON)
 
 def crash(url: str, name: str, *how: str) -> None:
     """Run a process until it dies where it is told to."""
-    command = [sys.executable, "-m", "tests.support.crashes.crash_at", url, name, *how]
-    assert subprocess.run(command, cwd=ROOT, env=environment(), timeout=60, check=False).returncode == KILLED
+    with ModuleProcess("tests.support.crashes.crash_at", url, name, *how, cwd=ROOT, env=environment()) as process:
+        assert process.wait(60) == KILLED
 
 
 def end_transactions(url: str) -> None:

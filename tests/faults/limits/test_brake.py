@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +22,7 @@ from tests.support.crashes.crash_at import BUSY, BY, CHANGES, KILLED, TICK_DATA
 from tests.support.factories import claim, succeed
 from tests.support.scale import sized
 from tests.support.unmeasured import environment
+from tests.support.zygote.process import ModuleProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,10 +59,11 @@ MOMENTS = [
 def change(queue: JobQueue, role: str, *how: Any) -> bool:
     """Make a change in a server of its own; return True if that was killed before it came to the end."""
     settings = queue.settle_for({})
-    command = [sys.executable, "-m", "tests.support.crashes.crash_at", settings.mongo_url or "", settings.db, role]
-    done = subprocess.run([*command, *map(str, how)], cwd=ROOT, env=environment(), timeout=60, check=False)
-    assert done.returncode in {0, KILLED}
-    return done.returncode == KILLED
+    words = ["tests.support.crashes.crash_at", settings.mongo_url or "", settings.db, role, *map(str, how)]
+    with ModuleProcess(*words, cwd=ROOT, env=environment()) as process:
+        code = process.wait(60)
+    assert code in {0, KILLED}
+    return code == KILLED
 
 
 @pytest.fixture(params=["a foreign server", "the embedded server"])

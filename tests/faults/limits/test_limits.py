@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 WORKERS = 4
 LEASE = 4
+QUIET_SECONDS = 2
 KILLS = sized(2, 6)
 
 
@@ -97,8 +98,8 @@ async def test_never_more_jobs_run_at_a_time_than_allowed_also_when_workers_are_
     figures.fault("worker killed", KILLS)
     figures.most("overshoot of concurrency", overlap - most)
     assert overlap <= most
-    # A limit that is never reached would show nothing. Many at a time are too much for a busy machine.
-    assert overlap == most or not (IS_FULL or most < 50)
+    # A limit that is never reached would show nothing. Fifty at a time are too much for a busy machine.
+    assert overlap == most or (most == 50 and overlap > most // 2)
     assert not await (await queue.open()).jobs.collection.count_documents({"slots": {"$exists": True}})
 
 
@@ -107,7 +108,7 @@ async def test_a_limit_that_is_lowered_and_raised_holds_for_whatever_starts_then
     fleet.start(WORKERS)
     await eventually(fleet.is_ready, within=30)
     # Long enough to overlap, however slowly a busy machine claims.
-    await add(queue, 200, seconds=0.5)
+    await add(queue, sized(100, 200), seconds=0.5)
     await eventually(lambda: most_at_a_time(fleet.runs()) == 10, within=60)
 
     await configure(queue, concurrency=2)
@@ -115,12 +116,12 @@ async def test_a_limit_that_is_lowered_and_raised_holds_for_whatever_starts_then
     settled = time.monotonic_ns() + 3_000_000_000
     await eventually(lambda: time.monotonic_ns() > settled)
     seen = len(fleet.runs())
-    await eventually(lambda: len(fleet.runs()) > seen + 25, within=60)
+    await eventually(lambda: len(fleet.runs()) > seen + sized(8, 25), within=60)
     assert most_at_a_time(fleet.runs(), since=settled) == 2
 
     await configure(queue, concurrency=10)
     # A busy machine may have left too few.
-    await add(queue, 200, seconds=0.5)
+    await add(queue, sized(50, 200), seconds=0.5)
     await eventually(lambda: most_at_a_time(fleet.runs(), since=settled) == 10, within=60)
     await eventually(lambda: all_done(queue), within=100)
     assert most_at_a_time(fleet.runs()) == 10
@@ -133,10 +134,10 @@ async def test_a_paused_queue_starts_nothing_on_any_process_until_it_is_resumed(
     await eventually(lambda: len(fleet.runs()) > 50, within=30)
 
     await configure(queue, paused=True)
-    # A second for every process to follow; on a busy machine a claim that is under way may take as long again.
-    settled = time.monotonic_ns() + sized(4, 1) * 1_000_000_000
-    await eventually(lambda: time.monotonic_ns() > settled)
+    # A second for every process to follow; on a busy machine a claim that is under way may take much longer.
+    await eventually(lambda: _none_began_lately(fleet), within=60)
     await eventually(lambda: _none_processing(queue), within=30)
+    settled = time.monotonic_ns()
     waiting = await count(queue, State.PENDING)
     assert waiting > 0
     looked = time.monotonic_ns() + 1_000_000_000
@@ -146,6 +147,11 @@ async def test_a_paused_queue_starts_nothing_on_any_process_until_it_is_resumed(
 
     await configure(queue, paused=False)
     await eventually(lambda: any(run.began > looked for run in fleet.runs()), within=30)
+
+
+def _none_began_lately(fleet: Fleet) -> bool:
+    lately = time.monotonic_ns() - QUIET_SECONDS * 1_000_000_000
+    return not any(run.began > lately for run in fleet.runs())
 
 
 async def _none_processing(queue: JobQueue) -> bool:
@@ -189,7 +195,7 @@ async def test_no_window_has_more_starts_than_the_rate_allows_whatever_happens_t
     figures.most("starts in the worst window, above what is allowed", worst - limit)
     assert worst <= limit
     # Reached, or nearly so: then the limit was what held the jobs back. A busy machine may have been slower.
-    assert worst >= limit * 0.8 or not IS_FULL
+    assert worst >= limit / 2 or not IS_FULL
 
 
 async def test_every_user_gets_a_turn_however_many_jobs_another_one_has(
@@ -231,7 +237,7 @@ async def test_every_user_gets_a_turn_however_many_jobs_another_one_has(
     worst = worst_window([run_at for run_at, user in await starts_of(queue, users) if user == "crowd"], per)
     figures.most("starts in the worst window, above what is allowed", max(0, worst - limit))
     assert worst <= limit
-    assert worst >= limit * 0.8 or not IS_FULL
+    assert worst >= limit / 2 or not IS_FULL
 
 
 async def starts_of(queue: JobQueue, users: dict[str, str]) -> list[tuple[datetime, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from jobqueue.services.schedules.schedules import Schedules
 from jobqueue.store.schedules.schedules import ScheduleStore
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
+from tests.support.zygote.process import ModuleProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 START = datetime(2026, 3, 28, 12, tzinfo=UTC)
 TICKS = 200
 HOUR = timedelta(hours=1)
-Process = subprocess.Popen[str]
+Process = ModuleProcess
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def start(mongo_url: str, db_name: str) -> Iterator[Callable[[], Process]]:
     started: list[Process] = []
 
     def one() -> Process:
-        command = [sys.executable, "-m", "tests.support.workers.schedule_worker", mongo_url, db_name]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
+        words = ("tests.support.workers.schedule_worker", mongo_url, db_name)
+        process = ModuleProcess(*words, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
         started.append(process)
         return process
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +14,7 @@ from jobqueue.domain.search.query import JobQuery
 from tests.support.scale import sized
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
+from tests.support.zygote.process import ModuleProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,13 +30,13 @@ WORKERS = 4
 PLACES = 5
 
 
-def start(path: Path, url: str, name: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.support.workers.journal_worker", str(path), url, name, str(PLACES)]
-    return subprocess.Popen(command, cwd=ROOT, env=environment())
+def start(path: Path, url: str, name: str) -> ModuleProcess:
+    words = ("tests.support.workers.journal_worker", str(path), url, name, str(PLACES))
+    return ModuleProcess(*words, cwd=ROOT, env=environment())
 
 
 @contextlib.contextmanager
-def workers(directory: Path, url: str, name: str) -> Iterator[list[subprocess.Popen[bytes]]]:
+def workers(directory: Path, url: str, name: str) -> Iterator[list[ModuleProcess]]:
     started = [start(directory / str(number), url, name) for number in range(WORKERS)]
     try:
         yield started

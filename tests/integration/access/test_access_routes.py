@@ -192,6 +192,16 @@ async def test_jobs_for_other_queues_cannot_be_added(house: House) -> None:
     assert (await ask(house, "queue", "PUT", "/v1/schedules/own", schedule))[0] == 201
 
 
+async def test_children_lie_within_the_scope_of_the_worker(house: House) -> None:
+    assert (await ask(house, "queue", "POST", "/v1/jobs", {"type": "parent", "queue": "mine", "priority": 9}))[0] == 201
+    status, claimed = await ask(house, "queue", "POST", "/v1/queues/mine/claim", {"worker": "w", "types": ["parent"]})
+    assert status == 200
+    path, body = f"/v1/jobs/{claimed['job']['id']}/calls", {"token": claimed["token"], "name": "many"}
+    for child in ({"type": "a"}, {"type": "a", "queue": "mine", "onFailure": [{"type": "b", "queue": "theirs"}]}):
+        assert (await ask(house, "queue", "POST", path, {**body, "jobs": [child]}))[0] == 403
+    assert (await ask(house, "queue", "POST", path, {**body, "jobs": [{"type": "a", "queue": "mine"}]}))[0] == 200
+
+
 async def test_a_taken_key_does_not_tell_of_a_foreign_job(house: House) -> None:
     status, own = await ask(house, "admin", "POST", "/v1/jobs", {"type": "a", "key": "k", "meta": {"user_id": 8}})
     status, problem = await ask(house, "meta", "POST", "/v1/jobs", {"type": "a", "key": "k"})

@@ -96,10 +96,9 @@ async def test_a_claim_is_good_for_nothing_but_its_running_job(client: Client, r
             # The address has shown a valid claim: only others are slowed down.
             taken.add(f"{route.method} {route.path}")
             assert answer.status in {404, 422}, route.path
-    reports = ("heartbeat", "succeed", "fail", "die", "retry", "steps", "suspend")
-    assert taken - {"GET /v1/jobs/{id}/steps/{step}", "GET /v1/jobs/{id}/parents/{parent}"} == {
-        f"POST /v1/jobs/{{id}}/{name}" for name in reports
-    }
+    reports = ("heartbeat", "succeed", "fail", "die", "retry", "steps", "suspend", "calls")
+    reads = {f"GET /v1/jobs/{{id}}/{name}" for name in ("steps/{step}", "steps/{step}/results", "parents/{parent}")}
+    assert taken - reads == {f"POST /v1/jobs/{{id}}/{name}" for name in reports}
 
 
 async def test_under_a_claim_that_has_ended_nothing_is_read_and_a_report_is_answered_once_more(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from bson import Decimal128, ObjectId, Regex
+from bson import Code, Decimal128, ObjectId, Regex
 
 from jobqueue.api.app import make_app
 from jobqueue.domain.errors import NotFoundError
@@ -38,6 +38,7 @@ STATES: list[dict[str, Any]] = [
     {"state": 5},
     {"state": None},
     {"state": ["pending"]},
+    {"state": Code("pending")},
     {"state": "delayed"},
     {"state": "delayed", "waitsFor": []},
     {"state": "processing"},
@@ -72,6 +73,10 @@ FIELDS: list[dict[str, Any]] = [
     {"queue": 5},
     {"queue": ""},
     {"queue": None},
+    {"queue": Code("default")},
+    {"type": Code("work")},
+    {"key": Code("k")},
+    {"dependsOn": [Code("a")]},
     {"type": 5},
     {"type": ""},
     {"type": None},

@@ -13,9 +13,11 @@ import pytest
 from jobqueue.domain.access.access import Scope
 from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError
 from jobqueue.domain.insight.event import EventFilter, JobEvent, check_position
+from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
-from jobqueue.domain.work.verdict import Success
+from jobqueue.domain.jobs.step import Wait
+from jobqueue.domain.work.verdict import Success, Suspension
 from jobqueue.domain.workflow.batch import Member, NewBatch
 from jobqueue.services.insight import events as module
 from jobqueue.services.insight.events import Events, Gap, KeepAlive, TooManyReadersError
@@ -113,6 +115,7 @@ async def test_the_life_of_a_job_is_told_in_order(idle_runtime: Runtime, listen:
         "attempt": told[0].attempt,
         "progress": None,
         "error": None,
+        "step": None,
     }
     assert told[6].error == ("killed", "enough")
     assert told[9].state is State.SUCCESS
@@ -321,3 +324,22 @@ async def test_all_are_told_of_a_gap_when_changes_are_missed_and_go_on(idle_runt
     for one in heard:
         await one.hears(2)
     await events.stop()
+
+
+async def test_finished_steps_and_suspensions_are_told(idle_runtime: Runtime, listen: Any) -> None:
+    everything, with_progress = await listen(), await listen(with_progress=True)
+    claimed = await claimed_job(idle_runtime)
+    steps, job, token = idle_runtime.work.steps, claimed.job, claimed.token
+    for name in ("fetch", "store", "mail"):
+        await steps.record(job, token, name, name)
+    await steps.failed(job, token, "print", tries=1, error=JobError(kind="OSError", message="no paper"), wait=5)
+    await steps.record(job, token, "print", "x" * 20_000)
+    await steps.begin_sleep(job, token, "rest", seconds=3600)
+    await idle_runtime.work.settle(job, token, Suspension(delay=3600, wait=Wait(names=("rest",))))
+    told = await with_progress.hears(7)
+    assert with_progress.kinds == ["inserted", "started", "step", "step", "step", "step", "suspended"]
+    assert [event.step for event in told[2:6]] == ["fetch", "store", "mail", "print"]
+    assert {(event.state, event.job_id, event.queue) for event in told[2:6]} == {("processing", job.id, "default")}
+    assert (told[3].wire()["step"], told[6].state) == ("store", State.DELAYED)
+    await everything.hears(3)
+    assert everything.kinds == ["inserted", "started", "suspended"]

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bson import Decimal128, Int64, ObjectId
+from bson import Decimal128, Int64, ObjectId, encode
+from bson.raw_bson import RawBSONDocument
 
 from jobqueue.domain.errors import InvalidInputError, WrongStateError
 from jobqueue.domain.jobs.job import NewJob
@@ -372,3 +373,20 @@ async def test_after_any_changes_keys_are_right_and_no_two_jobs_of_a_value_run(
     claimed = await asyncio.gather(*(claim_all(idle_runtime) for _ in range(3)))
     assert sum(map(len, claimed)) == len(waiting)
     assert set((await running(idle_runtime, str(chaos.path))).values()) <= {1}
+
+
+async def test_a_text_that_is_no_utf_8_is_a_group_and_holds_up_no_claim(idle_runtime: Runtime) -> None:
+    await idle_runtime.queues.put("default", {"limitBy": "data.user", "concurrency": 1})
+    await idle_runtime.configs.refresh()
+    jobs = [await add(idle_runtime, data={"user": user}) for user in ("xx", "xx", "ann")]
+    odd = RawBSONDocument(encode({"user": "xx"}).replace(b"xx", b"\xff\xfe"))
+    for job in jobs[:2]:
+        await idle_runtime.jobs.collection.update_one({"_id": ObjectId(job.id)}, {"$set": {"data": odd}})
+    keys = LimitKeys(idle_runtime.configs, idle_runtime.limit_keys, idle_runtime.notifier)
+    await keys.run_once()
+    await idle_runtime.limit_keys.correct_some("default", "data.user", [ObjectId(job.id) for job in jobs])
+    claimed = [await claim(idle_runtime), await claim(idle_runtime)]
+    assert {held.job.id for held in claimed} == {jobs[0].id, jobs[2].id}
+    assert await idle_runtime.work.claim("default", None, worker="w") is None
+    await succeed(idle_runtime, next(held for held in claimed if held.job.id == jobs[0].id))
+    assert (await claim(idle_runtime)).job.id == jobs[1].id

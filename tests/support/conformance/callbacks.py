@@ -28,6 +28,28 @@ queue = JobQueue()
 _ground = Ground.here()
 
 
+async def _of_steps(job: ActiveJob, verb: str, *words: Any) -> Any:
+    if verb == "step":
+        name, was, function = words
+        return await job.step(name, function, was=was)
+    if verb == "sleep":
+        await job.sleep(*words)
+    if verb == "pause":
+        await pause()
+    return None
+
+
+def _of_steps_in_a_thread(job: BlockingJob, verb: str, *words: Any) -> Any:
+    if verb == "step":
+        name, was, function = words
+        return job.step(name, function, was=was)
+    if verb == "sleep":
+        job.sleep(*words)
+    if verb == "pause":
+        _wait(job)
+    return None
+
+
 @queue.handler("play", queue="callback")
 async def play_async(job: ActiveJob) -> Any:
     async def act(verb: str, *words: Any) -> Any:
@@ -44,7 +66,7 @@ async def play_async(job: ActiveJob) -> Any:
             case "add":
                 await job.add_all(_members(*words))
             case _:
-                await pause()
+                return await _of_steps(job, verb, *words)
         return None
 
     try:
@@ -74,7 +96,7 @@ def play_in_a_thread(job: BlockingJob) -> Any:
             case "add":
                 job.add_all(_members(*words))
             case _:
-                _wait(job)
+                return _of_steps_in_a_thread(job, verb, *words)
         return None
 
     try:

@@ -28,6 +28,10 @@ class Api:
 
     url: str
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
     def get(self, path: str) -> Answer:
         return self.call("GET", path)
 

@@ -8,8 +8,10 @@ import signal
 import sys
 import time
 from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from jobqueue.cli.steps.channels import channel
+from jobqueue.domain.errors import JobQueueError
 from tests.support.conformance.calls import Api
 from tests.support.conformance.play import (
     PAUSE,
@@ -22,6 +24,9 @@ from tests.support.conformance.play import (
     drive,
     play,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FAIL, DIE, RETRY = 1, 65, 75
 _API = Api(os.environ["JOBQUEUE_URL"])
@@ -44,11 +49,36 @@ def act(job: Seen, verb: str, *words: Any) -> Any:
             return _API.get(f"/v1/jobs/{_API.get(_JOB).body['parentId']}").body["result"]
         case "results":
             return _API.results(job.parents)
+        case "step":
+            return _step(job, *words)
+        case "sleep":
+            _sleep(*words)
+        case "next":
+            pass
         case "add":
             _API.add(job.batch_id, os.environ["JOBQUEUE_TOKEN"], *words)
         case _:
             time.sleep(PAUSE)
     return None
+
+
+def _step(job: Seen, name: str, _was: str | None, function: Callable[[], Any]) -> Any:
+    """Do a step as ``jobqueue step`` does."""
+    if name in job.steps:
+        return job.steps[name]
+    way = channel()
+    is_finished, result = way.begin(name)
+    try:
+        return result if is_finished else way.record(function(), 0)
+    except JobQueueError as error:
+        raise FailedError(f"step {name}: {error}") from error
+
+
+def _sleep(name: str, seconds: float) -> None:
+    """Sleep as ``jobqueue sleep`` does: the server ends this process."""
+    way = channel()
+    if not way.sleep(name, seconds):
+        way.wait_for_end()
 
 
 def main() -> int:

@@ -11,7 +11,8 @@ import asyncio
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -47,6 +48,15 @@ class StoppedError(Exception):
     """The way has stopped the job."""
 
 
+class SuspendedError(Exception):
+    """The job is suspended, so that this start of it ends: for a way that has to tell its server, under a name."""
+
+    def __init__(self, name: str | None = None, delay: float = 0) -> None:
+        super().__init__(name)
+        self.name = name
+        self.delay = delay
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """A directory by which a test and the processes of its jobs see each other."""
@@ -66,6 +76,16 @@ class Ground:
     def has(self, name: str, what: str) -> bool:
         return (self.path / f"{name}.{what}").exists()
 
+    def note(self, name: str, step: str) -> None:
+        """Note that a step has run."""
+        with (self.path / f"{name}.steps").open("a") as file:
+            file.write(f"{step}\n")
+
+    def noted(self, name: str) -> list[str]:
+        """Return the steps of a job that have run, each as often as it has."""
+        path = self.path / f"{name}.steps"
+        return path.read_text().splitlines() if path.exists() else []
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -77,36 +97,38 @@ class Seen:
     attempt: int
     parents: tuple[dict[str, Any], ...] = ()
     batch_id: str | None = None
+    steps: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sent: dict[str, Any]) -> Seen:
         """Read the JSON that webhooks, commands and polling workers get."""
         job = sent["job"]
         parents = tuple(job.get("parents") or ())
-        return cls(
-            job["id"], job["data"], job["meta"], sent.get("attempt", job["attemptsMade"]), parents, job["batchId"]
-        )
+        attempt = sent.get("attempt", job["attemptsMade"])
+        return cls(job["id"], job["data"], job["meta"], attempt, parents, job["batchId"], job["steps"])
 
 
 def play(job: Seen, ground: Ground) -> Game:
     """Yield ``log LINE LEVEL``, ``progress PERCENT``, ``pause``, ``parent``, ``results`` and ``add JOBS``.
 
-    The answer to ``parent`` is the parent's result, that to ``results`` the results of all jobs it depended on.
+    The answer to ``parent`` is the parent's result, that to ``results`` the results of all jobs it depended on. Of
+    steps: ``step NAME WAS FUNCTION``, to which the answer is its result, ``sleep NAME SECONDS``, and ``next``, where a
+    way whose steps count only with its reply goes on in another call. Signals and children belong here, too.
     """
     result: Any = None
     for verb, *words in _steps(job, ground):
         match verb:
-            case "parent":
-                result = yield ("parent",)
             case "join" | "fan":
                 result = yield from _of_batch(verb, words)
+            case "parent" | "step":
+                result = yield (("parent",) if verb == "parent" else _as_step(job, ground, *words))
+            case "sleep" | "next" | "progress":
+                yield (verb, *words)
             case "log":
                 yield ("log", *words, *[None] * (2 - len(words)))
             case "count":
                 for number in range(words[0]):
                     yield ("log", f"line {number}", None)
-            case "progress":
-                yield ("progress", words[0])
             case "hold":
                 ground.mark(job.id, "held")
                 while not ground.has(job.id, "go"):
@@ -117,13 +139,13 @@ def play(job: Seen, ground: Ground) -> Game:
 
 
 def _steps(job: Seen, ground: Ground) -> Iterator[list[Any]]:
-    """Yield the steps of this run: a step in ``once`` belongs to the first run that reaches it."""
+    """Yield the steps of this run: those in ``once`` belong to the first run that reaches them."""
     for step in job.data["do"]:
         if step[0] != "once":
             yield step
         elif not ground.has(job.id, "once"):
             ground.mark(job.id, "once")
-            yield step[1]
+            yield from step[1:]
 
 
 def _of_batch(verb: str, words: list[Any]) -> Game:
@@ -172,6 +194,15 @@ async def drive_async(game: Game, act: Callable[..., Awaitable[Any]]) -> Any:
 
 async def pause() -> None:
     await asyncio.sleep(PAUSE)
+
+
+def _as_step(job: Seen, ground: Ground, name: str, do: list[Any], was: str | None = None) -> Step:
+    return ("step", name, was, partial(_step, job, ground, name, do))
+
+
+def _step(job: Seen, ground: Ground, name: str, do: list[Any]) -> Any:
+    ground.note(job.id, name)
+    return _do(do[0], do[1:], job)
 
 
 def _do(verb: str, words: list[Any], job: Seen) -> Any:

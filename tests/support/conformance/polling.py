@@ -6,7 +6,8 @@ import os
 import sys
 import time
 import traceback
-from typing import Any
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any
 
 from tests.support.conformance.calls import Answer, Api
 from tests.support.conformance.play import (
@@ -18,9 +19,13 @@ from tests.support.conformance.play import (
     Ground,
     Seen,
     StoppedError,
+    SuspendedError,
     drive,
     play,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BEAT = 0.1
 
@@ -41,6 +46,8 @@ class Run:
             result = drive(play(self._job, self._ground), self.act)
         except StoppedError:
             self._ground.mark(self._job.id, "stopped")
+        except SuspendedError as error:
+            self.end("suspend", name=error.name, delay=error.delay)
         except DeadError as error:
             self.end("die", reason=str(error))
         except AgainError as error:
@@ -65,6 +72,8 @@ class Run:
                 return self._api.get(f"/v1/jobs/{self._parent_id}").body["result"]
             case "results":
                 return self._api.results(self._job.parents)
+            case "step" | "sleep" | "next":
+                return self._of_steps(verb, *words)
             case "add":
                 self._api.add(self._job.batch_id, self._token, *words)
             case _:
@@ -72,6 +81,19 @@ class Run:
                     self.beat()
                 time.sleep(PAUSE)
         return None
+
+    def _of_steps(self, verb: str, *words: Any) -> Any:
+        if verb == "sleep" and words[0] not in self._job.steps:
+            raise SuspendedError(*words)
+        return self.step(*words) if verb == "step" else None
+
+    def step(self, name: str, _was: str | None, function: Callable[[], Any]) -> Any:
+        if name in self._job.steps:
+            return self._job.steps[name]
+        answer = self.end("steps", name=name, result=function())
+        if answer.status in UNACCEPTABLE:
+            raise FailedError(f"step {name}: {answer.body['detail']}")
+        return answer.body["result"]
 
     def beat(self, **report: Any) -> None:
         answer = self._api.post(f"/v1/jobs/{self._job.id}/heartbeat", {"token": self._token, **report})
@@ -89,7 +111,12 @@ def main(url: str, queue: str) -> None:
     sys.stdout.write(f"{worker}\n")
     sys.stdout.flush()
     while True:
-        claimed = api.post(f"/v1/queues/{queue}/claim", {"worker": worker, "wait": 20})
+        try:
+            claimed = api.post(f"/v1/queues/{queue}/claim", {"worker": worker, "wait": 20})
+        except (OSError, HTTPException):
+            # The server was killed, and another will be at its place.
+            time.sleep(PAUSE)
+            continue
         if claimed.status == 200:
             Run(api, claimed.body, ground).run()
 

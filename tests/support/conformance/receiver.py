@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientSession, web
 from standardwebhooks.webhooks import Webhook
@@ -19,10 +19,14 @@ from tests.support.conformance.play import (
     Ground,
     Seen,
     StoppedError,
+    SuspendedError,
     drive_async,
     pause,
     play,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BEAT = 0.1
 _MOST_BODY = 16 * 1024 * 1024
@@ -39,9 +43,14 @@ class Run:
         self._beats = beats
         self._beaten_at = time.monotonic()
         self._ground = Ground.here()
+        self._steps: dict[str, Any] = {}
 
     async def decide(self) -> dict[str, Any]:
-        """Return the reply that decides about the job."""
+        """Return the reply that decides about the job, with its new steps."""
+        decided = await self._decide()
+        return {**decided, "steps": self._steps} if self._steps else decided
+
+    async def _decide(self) -> dict[str, Any]:
         try:
             result = await drive_async(play(self.job, self._ground), self.act)
         except DeadError as error:
@@ -50,6 +59,9 @@ class Run:
             return {"outcome": "retry", "reason": error.reason, "delay": error.delay}
         except FailedError as error:
             return {"outcome": "fail", "reason": str(error)}
+        except SuspendedError as error:
+            named = {} if error.name is None else {"name": error.name}
+            return {"outcome": "suspend", "delay": error.delay, **named}
         except (StoppedError, asyncio.CancelledError):
             self._ground.mark(self.job.id, "stopped")
             raise
@@ -81,6 +93,8 @@ class Run:
                 return [await self._result(parent) for parent in self.job.parents]
             case "add":
                 await self._add(*words)
+            case "step" | "sleep" | "next":
+                return await self._of_steps(verb, *words)
             case _:
                 while self._ground.has(self._token, "frozen"):
                     await pause()
@@ -88,6 +102,28 @@ class Run:
                     await self._beat()
                 await pause()
         return None
+
+    async def _of_steps(self, verb: str, *words: Any) -> Any:
+        if verb == "step":
+            return await self._step(*words)
+        if verb == "sleep" and words[0] not in self.job.steps:
+            raise SuspendedError(*words)
+        if verb == "next" and self._steps:
+            raise SuspendedError
+        return None
+
+    async def _step(self, name: str, _was: str | None, function: Callable[[], Any]) -> Any:
+        """Do a step: kept with the reply, or over the API where the reply was sent already."""
+        if name in self.job.steps:
+            return self.job.steps[name]
+        result = function()
+        if not self._beats:
+            self._steps[name] = result
+            return result
+        status, answer = await self._post("steps", {"name": name, "result": result})
+        if status in UNACCEPTABLE:
+            raise FailedError(f"step {name}: {answer['detail']}")
+        return answer["result"]
 
     async def _add(self, jobs: list[dict[str, Any]]) -> None:
         body = {"jobs": jobs, "token": self._token}

@@ -30,6 +30,8 @@ _LIMIT: Final = 30
 _HOME: Final = Path(__file__).parents[3]
 _SECRET: Final = "whsec_" + base64.b64encode(b"conformance of webhooks " * 2).decode()
 
+_WORKER: Final = ("worker", "tests.support.conformance.callbacks:queue")
+
 T = TypeVar("T")
 Job = dict[str, Any]
 
@@ -65,6 +67,7 @@ class Stage:
         self._servers: dict[int, Api] = {}
         self._services: list[Service] = []
         self._frozen: set[int] = set()
+        self._others: dict[str, Service] = {}
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as starting:
@@ -99,23 +102,47 @@ class Stage:
         os.kill(pid, signal.SIGCONT)
         self._frozen.discard(pid)
 
+    def replace(self, pid: int) -> None:
+        """Kill a server, a worker or a poller with KILL, and start another."""
+        os.kill(pid, signal.SIGKILL)
+        place, killed = next((place, one) for place, one in enumerate(self._services) if one.process.pid == pid)
+        killed.__exit__(None, None, None)
+        server = self._servers.pop(pid, None)
+        words = _WORKER if server is None else self._serving(server.port)
+        new = self._services[place] = self._stack.enter_context(self._cli(f"new{pid}", 0).start(*words))
+        new.ready()
+        if server is not None:
+            self._servers[new.process.pid] = server
+
+    def replace_poller(self, pid: int) -> None:
+        """Do the same to a poller."""
+        killed = next(one for name, one in self._others.items() if one.process.pid == pid)
+        killed.__exit__(None, None, None)
+        self._other("polling", pid, self.api.url).ready()
+
+    def replace_receiver(self) -> None:
+        """Do the same to the receiver of webhooks."""
+        self._others["receiver"].__exit__(None, None, None)
+        self._receive()
+
     def _start(self) -> None:
-        commands = self._commands()
-        words = ("serve", "--port", "0", "--webhook-allow", "127.0.0.0/8", "--commands", str(commands))
-        servers = [self._cli("server", number).start(*words) for number in range(self._copies)]
-        target = "tests.support.conformance.callbacks:queue"
-        workers = [self._cli("worker", number).start("worker", target) for number in range(self._copies)]
+        self._write_commands()
+        servers = [self._cli("server", number).start(*self._serving(0)) for number in range(self._copies)]
+        workers = [self._cli("worker", number).start(*_WORKER) for number in range(self._copies)]
         self._services = [self._stack.enter_context(service) for service in servers + workers]
         for server in servers:
             self._servers[server.process.pid] = Api(server.ready().removeprefix("listening on "))
         url = self.api.url
         others = [self._other("polling", number, url) for number in range(self._copies)]
-        receiver = self._other("receiver", 0, url, _SECRET).ready()
         for service in workers + others:
             service.ready()
+        self._receive()
+        self._configure("command", {"kind": "command", "name": "play"})
+
+    def _receive(self) -> None:
+        receiver = self._other("receiver", len(self._others), self.api.url, _SECRET).ready()
         self._configure("webhook", {"kind": "webhook", "url": f"{receiver}/held", "secret": _SECRET})
         self._configure("accepted", {"kind": "webhook", "url": f"{receiver}/accepted", "secret": _SECRET})
-        self._configure("command", {"kind": "command", "name": "play"})
 
     def _configure(self, queue: str, processor: dict[str, str]) -> None:
         answer = self.api.call("PUT", f"/v1/queues/{queue}", {"processors": {"*": processor}})
@@ -128,20 +155,23 @@ class Stage:
 
     def _other(self, module: str, number: int, *words: str) -> Service:
         cli = self._cli(module, number)
-        command = [sys.executable, "-m", f"tests.support.conformance.{module}", module, *words]
         environ = {**os.environ, "PYTHONPATH": str(_HOME), **self._settings}
-        return self._stack.enter_context(Service(command, cli.cwd, environ))
+        service = Service(f"tests.support.conformance.{module}", module, *words, cwd=cli.cwd, environ=environ)
+        self._others[module if module == "receiver" else f"{module}{number}"] = service
+        return self._stack.enter_context(service)
 
-    def _commands(self) -> Path:
+    def _serving(self, port: int) -> tuple[str, ...]:
+        commands = str(self._home / "commands.toml")
+        return "serve", "--port", str(port), "--webhook-allow", "127.0.0.0/8", "--commands", commands
+
+    def _write_commands(self) -> None:
         argv = [sys.executable, "-m", "tests.support.conformance.command"]
-        path = self._home / "commands.toml"
-        path.write_text(f"""
+        (self._home / "commands.toml").write_text(f"""
 [commands.play]
 argv = {json.dumps(argv)}
 env = {{ PYTHONPATH = {json.dumps(str(_HOME))}, {DIRECTORY} = {json.dumps(str(self.ground.path))} }}
 retry_delay = {RETRY_DELAY}
 """)
-        return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +237,23 @@ class Way:
     def children(self, job_id: str) -> list[Job]:
         items: list[Job] = self.stage.api.get(f"/v1/jobs?parentId={job_id}").body["items"]
         return items
+
+    def noted(self, job_id: str) -> list[str]:
+        """Return the steps of a job that have run, in their order and as often as they have."""
+        return self.stage.ground.noted(job_id)
+
+    def finished(self, job_id: str) -> list[str]:
+        """Return the names of the finished steps of a job."""
+        return [step["name"] for step in self.get(job_id).get("steps", []) if step["endAt"] is not None]
+
+    def kill_process(self, job: Job) -> None:
+        """Kill the process of a job with KILL, and start another in its place."""
+        if self.name == "accepted":
+            self.stage.replace_receiver()
+        elif self.name == "polling":
+            self.stage.replace_poller(_pid(job))
+        else:
+            self.stage.replace(_pid(job))
 
     def freeze(self, job: Job) -> None:
         """Stop the process of a job or, for an accepted webhook, the receiver's heartbeats for it."""

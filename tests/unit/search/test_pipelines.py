@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -107,6 +108,20 @@ def test_hostile_stages_are_refused_with_the_place_named(stage: Any) -> None:
         compile_pipeline([stage])
     assert all(path.startswith("pipeline.0") and told for path, told in caught.value.problems.items())
     str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ({"$trim": "x"}, "takes an object of input, chars?"),
+        ({"$dateTrunc": ["$insertAt", "day"]}, "takes an object of date, unit, binSize?, startOfWeek?, timezone?"),
+        ({"$switch": []}, "takes an object of branches, default?"),
+        ({"$function": "x"}, "is not an operator that is known here"),
+    ],
+)
+def test_a_refusal_says_what_an_operator_takes(expression: Any, told: str) -> None:
+    with pytest.raises(InvalidInputError, match=re.escape(told)):
+        compile_pipeline([{"$project": {"x": expression}}])
 
 
 @pytest.mark.parametrize("asked", HOSTILE, ids=range(len(HOSTILE)))
