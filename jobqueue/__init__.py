@@ -12,9 +12,11 @@ if TYPE_CHECKING:
         JobCancelledError,
         JobQueueError,
         KeyConflictError,
+        NotDone,
         NotFoundError,
         ResultUnavailableError,
         Retry,
+        SignalTimeoutError,
     )
     from jobqueue.domain.jobs.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
     from jobqueue.domain.jobs.job import Job, NewJob
@@ -44,9 +46,11 @@ __all__ = [
     "Member",
     "NewBatch",
     "NewJob",
+    "NotDone",
     "NotFoundError",
     "ResultUnavailableError",
     "Retry",
+    "SignalTimeoutError",
     "State",
     "SteppedBackoff",
 ]
@@ -56,8 +60,8 @@ _HOMES: Final = {
     name: module
     for module, names in {
         "domain.errors": (
-            "Die InvalidInputError JobCancelledError JobQueueError KeyConflictError NotFoundError "
-            "ResultUnavailableError Retry"
+            "Die InvalidInputError JobCancelledError JobQueueError KeyConflictError NotDone NotFoundError "
+            "ResultUnavailableError Retry SignalTimeoutError"
         ),
         "domain.jobs.backoff": "ExponentialBackoff FixedBackoff SteppedBackoff",
         "domain.jobs.job": "Job NewJob",

@@ -30,9 +30,9 @@
         ├── NoDatabaseError           there is no database to read
         └── MongodNotFoundError       no mongod to start an embedded MongoDB with
 
-Raised *by handlers* to decide a job's outcome, and therefore outside the tree: `Die`, `Retry`.
+Raised *by handlers* to decide a job's outcome, and therefore outside the tree: `Die`, `Retry`; by steps: `NotDone`.
 Raised by `job.call` and `job.map` of handlers: `ChildFailedError`.
-Raised *into handlers*: `JobCancelledError`, when the job was killed or its lease was lost.
+Raised *into handlers*: `JobCancelledError`, when the job was killed or its lease was lost; `SignalTimeoutError`.
 """
 
 from __future__ import annotations
@@ -349,8 +349,16 @@ class Retry(Exception):  # noqa: N818 - as Die
         super().__init__(self.reason)
 
 
+class NotDone(Exception):  # noqa: N818 - a statement of a handler, named by the contract
+    """Raise in a step with ``once=True``: nothing has happened, so the step may run again."""
+
+
 class StepError(Exception):
     """Say that a step of a handler has a name that cannot be used, or a result that cannot be kept."""
+
+
+class SignalTimeoutError(Exception):
+    """Raised into a handler: the signal that it waits for has not come in time."""
 
 
 class JobCancelledError(Exception):

@@ -46,6 +46,19 @@ async def keep(steps: StepReporter, name: str, result: Any, *, seconds: float) -
         raise StepError(f"step {name!r:.120} cannot be kept: {error}") from error
 
 
+async def may_run_once(steps: StepReporter, name: str) -> bool:
+    """Mark a step that must not run twice as begun; return False if nobody knows whether it has happened.
+
+    Raises:
+        StepError: the step cannot be marked.
+        JobCancelledError: as `keep`.
+    """
+    try:
+        return await steps.mark(name, tries=1)
+    except InvalidInputError as error:
+        raise StepError(f"step {name!r:.120} cannot begin: {error}") from error
+
+
 async def begin_sleep(steps: StepReporter, name: str, seconds: float) -> Step:
     """Return a sleep, noted with its end; a sleep that was noted before keeps its end.
 
@@ -135,3 +148,40 @@ async def suspension(steps: StepReporter, name: str, seconds: float, code: int |
     if step.is_finished:
         return Suspension(delay=0, code=code)
     return Suspension(until=step.until, wait=Wait(names=(name,)), code=code)
+
+
+async def begin_signal(steps: StepReporter, name: str, signal: str, timeout: float | None) -> Step:  # noqa: ASYNC109 - of the wait
+    """Return a step that waits for a signal; it has finished if the signal was there or its time is over.
+
+    Raises:
+        StepError: the name or the number cannot be used.
+        JobCancelledError: as `keep`.
+    """
+    try:
+        step = await steps.begin_signal(name, signal, seconds=timeout)
+    except InvalidInputError as error:
+        raise StepError(f"the wait {name!r:.120} cannot begin: {error}") from error
+    if step.kind is not StepKind.SIGNAL:
+        raise StepError(f"the wait {name!r:.120} cannot begin: {name!r:.120} is a {step.kind.value}")
+    return step
+
+
+async def signal_suspension(
+    steps: StepReporter,
+    name: str,
+    signal: str,
+    timeout: float | None,  # noqa: ASYNC109 - of the wait
+    code: int | None = None,
+) -> Suspension:
+    """Note a wait for a signal; return the verdict that suspends the job until the wait is over.
+
+    Raises:
+        StepError: as `begin_signal`; or a step of this name has finished.
+        JobCancelledError: as `keep`.
+    """
+    if name in steps.finished:
+        raise StepError(f"the wait {name!r:.120} cannot begin: the step has finished")
+    step = await begin_signal(steps, name, signal, timeout)
+    if step.is_finished:
+        return Suspension(delay=0, code=code)
+    return Suspension(until=step.until, wait=Wait(names=(name,), signals=(signal,)), code=code)

@@ -49,6 +49,9 @@ from jobqueue.services.signals.log_signals import Logs
 from jobqueue.services.signals.notifier import Notifier, Wakeup
 from jobqueue.services.steps.admission import StepAdmission
 from jobqueue.services.steps.calls import Calls
+from jobqueue.services.steps.doubts import Doubts
+from jobqueue.services.steps.links import SignalLinks
+from jobqueue.services.steps.signals import Signals
 from jobqueue.services.steps.steps import Steps
 from jobqueue.services.work.attempts import Attempts
 from jobqueue.services.work.context import JobRelatives
@@ -60,6 +63,7 @@ from jobqueue.services.workflow.batches import Batches
 from jobqueue.services.workflow.idempotency import Idempotency
 from jobqueue.store import indexes
 from jobqueue.store.access.scope_checks import ScopeChecks
+from jobqueue.store.access.secrets import SecretStore
 from jobqueue.store.access.tokens import TokenStore
 from jobqueue.store.bulk.failures import FailureStore
 from jobqueue.store.bulk.operations import OperationStore
@@ -170,8 +174,13 @@ class Runtime:
             self.notifier,
         )
         self.work.steps.calls = Calls(self.jobs, dependencies, self.outboxes, self.configs, self.notifier, self.manager)
-        self.operations = Operations(OperationStore(database), self.jobs, self.manager)
-        self.scope_checks = ScopeChecks(database)
+        self.signals = Signals(self.jobs, self.notifier, self.audit)
+        self.doubts, links = Doubts(self.jobs, self.notifier, self.audit), SecretStore(database)
+        self.links = self.work.steps.links = SignalLinks(links, database.clock, settings.address)
+        self.operations, self.scope_checks = (
+            Operations(OperationStore(database), self.jobs, self.manager),
+            ScopeChecks(database),
+        )
         self.batches = Batches(
             batch_store,
             self.jobs,
@@ -182,8 +191,10 @@ class Runtime:
             self.notifier,
             self.scope_checks,
         )
-        self.access = Access(TokenStore(database), self.audit)
-        self.failures = Failures(FailureStore(database), self.manager)
+        self.access, self.failures = (
+            Access(TokenStore(database), self.audit),
+            Failures(FailureStore(database), self.manager),
+        )
         self.searches = Searches(search_store := SearchStore(database), AggregateStore(database, search_store))
         self.figures, self.pruning = QueueStore(database), PruningStore(database, self.jobs.readers)
         self.crashes = CrashDetector(neighbours := NeighbourStore(database))
@@ -193,12 +204,14 @@ class Runtime:
         self.schedules = Schedules(schedule_store := ScheduleStore(database))
         self.events = Events(JobStream(database))
         self.waiting = JobWatch(self.jobs, self.events)
-        self.scheduler = Scheduler(schedule_store, self.producer)
         self.registry = WorkerRegistry(workers, self.name)
         self.explainer = Explainer(
             self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.scope_checks, neighbours
         )
-        self.idempotency = Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches)
+        self.idempotency, self.scheduler = (
+            Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches),
+            Scheduler(schedule_store, self.producer),
+        )
         self.roller = RollupWriter(rollups := RollupStore(database), database.clock)
         self.job_counts = JobCounts(self.figures)
         self.metrics = self.work.metrics = Metrics(self.job_counts, database.clock)

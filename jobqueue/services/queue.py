@@ -227,6 +227,22 @@ class JobQueue:
         """
         return await (await self.open()).manager.requeue(check_id(job_id), changes, from_step=from_step)
 
+    async def signal(self, job_id: str, name: str, value: Any = None, *, signal_id: str | None = None) -> bool:
+        """Send a signal to an unfinished job; return False if the job had it already.
+
+        Args:
+            job_id: of the job.
+            name: of the signal.
+            value: JSON, at most 256 KiB.
+            signal_id: the same id again sends nothing.
+
+        Raises:
+            WrongStateError: the job has ended.
+            ConflictError: a hundred signals of the job wait already.
+        """
+        sent = await (await self.open()).signals.send(check_id(job_id), name, value, signal_id=signal_id)
+        return not sent.existed
+
     async def patch(self, job_id: str, **changes: Any) -> Job:
         """Change fields of a job that is not processing."""
         return await (await self.open()).manager.patch(check_id(job_id), changes)

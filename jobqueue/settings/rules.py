@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -98,6 +99,17 @@ def check_host(text: str) -> str:
     except ValueError:
         return "" if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text) else "is not a host name or an IP address"
     return ""
+
+
+def check_url(text: str) -> str:
+    """Object to a text that is no plain http or https URL."""
+    try:
+        parts = urlsplit(text)
+        is_plain = parts.scheme in {"http", "https"} and parts.hostname and not (parts.query or parts.fragment)
+    except ValueError:
+        is_plain = False
+    usable = is_plain and text.isascii() and text.isprintable() and " " not in text and "@" not in text
+    return "" if usable else "is not a URL such as https://jobs.example.org"
 
 
 def check_token(text: str) -> str:

@@ -88,6 +88,12 @@ class Settings:
         "Names besides localhost, without port, by which requests without a token may address a server "
         "that needs none, comma-separated",
     )
+    public_url: str | None = _setting(
+        None,
+        "str",
+        "URL under which people reach a server, for the links of `signal_url`; without one, that of `host` and `port`",
+        check=rules.check_url,
+    )
     commands: Path | None = _setting(
         None, "path", "TOML file with the commands that jobs may run", check=rules.check_path
     )
@@ -121,6 +127,14 @@ class Settings:
         choices=("auto", "text", "json"),
     )
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def address(self) -> str:
+        """The URL of a server, as people reach it."""
+        if self.public_url is not None:
+            return self.public_url
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls_cert else 'http'}://{name}:{self.port}"
 
     @classmethod
     def load(

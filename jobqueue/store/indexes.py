@@ -99,6 +99,10 @@ DECLARED: Final = (
     _index("jobs", statements.UNREAD, statements.UNREAD, "_id", where={statements.UNREAD: True}),
     _index("jobs", "newestOfParent", "parentId", *_NEWEST, where={"parentId": _ANY_ID}),
     _index("jobs", "newestOfSchedule", "schedule", *_NEWEST, where={"schedule": {"$gt": ""}}),
+    *(
+        _index("jobs", name, *_NEWEST, where={f"wait.{field}": _THERE})
+        for name, field in (("waitForSignal", "signals"), ("waitForJobs", "jobs"), ("waitForPerson", "doubt"))
+    ),
     _index("jobs", "newestOfAttribute", "attrs", *_NEWEST, where={"attrs": _THERE}),
     _index("jobs", "ended", "queue", "state", "endAt", where={"endAt": _ANY_DATE}),
     _index(

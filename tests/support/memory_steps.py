@@ -47,6 +47,22 @@ class MemorySteps:
         end = until or datetime.now(UTC) + timedelta(seconds=seconds or 0)
         return self.entries.setdefault(name, Step(name=name, kind=StepKind.SLEEP, until=end))
 
+    async def mark(self, name: str, *, tries: int) -> bool:
+        is_new = name not in self.entries
+        self.entries[name] = Step(name=name, tries=tries, once="token")
+        return is_new
+
+    async def unmark(self, name: str) -> None:
+        del self.entries[name]
+
+    async def begin_signal(self, name: str, signal: str, *, seconds: float | None) -> Step:
+        end = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
+        made = Step(name=name, kind=StepKind.SIGNAL, signal=signal, until=end)
+        return self.entries.setdefault(name, made)
+
+    async def signal_url(self, question: str, signal: str, **how: Any) -> str:
+        return f"http://localhost/answer/{question}/{signal}/{len(how)}"
+
     async def failed(self, name: str, *, tries: int, error: JobError, wait: float) -> Step:
         until = datetime.now(UTC) + timedelta(seconds=wait)
         self.entries[name] = Step(name=name, tries=tries, error=error, until=until)

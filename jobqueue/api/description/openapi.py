@@ -63,7 +63,7 @@ _TITLES: Final = {
     410: "it is gone",
     412: "a condition of `If-Match` or `If-None-Match` does not hold",
     413: "it is too large",
-    415: "the body is not declared as JSON",
+    415: "the body is not declared as what it has to be",
     422: "values are not acceptable; `errors` names them",
     429: "too many failed attempts from this address, or a second search that insists",
     500: "the server made a mistake",
@@ -161,7 +161,8 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.role is None:
         made["security"] = []
     else:
-        made["description"] = f"Needs the role `{route.role}`."
+        roles = [f"`{role}`" for role in (route.role, route.or_role) if role is not None]
+        made["description"] = f"Needs the role {' or '.join(roles)}."
     if route.has_claim:
         made["description"] += " Takes the token of the job's claim in place of an API token."
         made["security"] = [{"token": []}, {"claim": []}]

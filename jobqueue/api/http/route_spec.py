@@ -78,6 +78,7 @@ class Route:
     Attributes:
         role: that a caller needs; ``None`` opens the route to everybody.
         replies: by status.
+        or_role: another role that is enough.
         tag: the section of the document; a room has a default.
         query: of the query string.
         errors: statuses that do not follow from the rest.
@@ -93,6 +94,7 @@ class Route:
     replies: Mapping[int, Reply]
     _: KW_ONLY
     tag: Tag
+    or_role: Role | None = None
     query: type[Query] | None = None
     body: Body | None = None
     errors: tuple[int, ...] = ()

@@ -29,7 +29,7 @@ from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.search.fields import SORTS
 from jobqueue.domain.search.pipelines import MOST_STAGES
 from jobqueue.domain.search.projection import MOST_SHOWN, SHOWN, Projection
-from jobqueue.domain.search.query import LONGEST_TEXT, MOST_LISTED
+from jobqueue.domain.search.query import AWAITED, LONGEST_TEXT, MOST_LISTED
 from jobqueue.domain.search.search import MOST_FOUND
 from jobqueue.domain.work.logs import LONGEST_LEVEL, MOST_LINES
 from jobqueue.services.jobs.producer import MOST_AT_ONCE
@@ -80,6 +80,7 @@ class JobsQuery(Query):
     inserted_after = fields.Moment()
     inserted_before = fields.Moment()
     q = fields.Text(attribute="text", spec={"minLength": 1, "maxLength": LONGEST_TEXT})
+    waiting = ChoiceText(*AWAITED)
     slow = FlagText()
     sort = SortText()
     limit = LimitText(MOST_LISTED)

@@ -87,6 +87,19 @@ class WaitResponse(Response):
     doubt = fields.Text(spec={"description": "the step of which a person has to say whether it happened"})
 
 
+class SignalResponse(Response):
+    """A signal that a job has got."""
+
+    sparse = frozenset({"value", "stored", "taken"})
+    id = fields.Text(spec={"description": "of the request that has sent it"})
+    name = fields.Text()
+    value = fields.Anything(allow_none=True, spec={})
+    at = fields.Moment(allow_none=True)
+    by = fields.Text(spec={"description": "the name of the sender"})
+    taken = fields.Text(spec={"description": "the step that has taken it; its result is the value"})
+    stored = fields.Flag(spec={"description": "the value is kept elsewhere until a step takes it"})
+
+
 class ParentResponse(Response):
     """A job that another job depended on, with its result."""
 
@@ -108,6 +121,7 @@ class JobResponse(Response):
 
     sparse = frozenset(
         {"dependency_policy", "ref", "callback_of", "parents", "schedule", "scheduled_at", "crashes", "steps", "wait"}
+        | {"signals"}
     )
     id = fields.Text(spec=json_types.ID)
     queue = fields.Text()
@@ -150,6 +164,7 @@ class JobResponse(Response):
     crashes = fields.Whole()
     steps = fields.Items(fields.Inner(StepResponse))
     wait = fields.Inner(WaitResponse)
+    signals = fields.Items(fields.Inner(SignalResponse))
 
 
 class BriefResponse(Response):

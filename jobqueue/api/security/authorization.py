@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _SHARED: Final = ("/v1/queues", "/v1/schedules", "/v1/audit", "/v1/stats", "/metrics")
 """Paths about whole queues, or about everything."""
+_BY_KEY: Final = "/v1/queues/{queue}/keys/{key}"
+"""The beginning of paths about one job, which their handlers check."""
 _GLOBAL: Final = ("/v1/audit", "/metrics")
 
 
@@ -33,8 +35,9 @@ def guarded(route: Route) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         if route.role is not None:
             caller = request[CALLER]
-            if not caller.may(route.role):
-                raise ForbiddenError(f"this needs the role {route.role}")
+            roles = [role for role in (route.role, route.or_role) if role is not None]
+            if not any(caller.may(role) for role in roles):
+                raise ForbiddenError(f"this needs the role {' or '.join(roles)}")
             if not caller.scope.is_everything:
                 await _check_scope(request, route.path, caller.scope)
             request[QUERY] = queries.load(route.query, request.query)
@@ -52,7 +55,7 @@ async def _check_scope(request: web.Request, path: str, scope: Scope) -> None:
         NotFoundError: the subject of the path is outside.
         ForbiddenError: the subject is whole queues, and the scope is limited to a value of meta.
     """
-    if scope.meta and path.startswith(_SHARED):
+    if scope.meta and path.startswith(_SHARED) and not path.startswith(_BY_KEY):
         raise ForbiddenError("this is about whole queues, and the token is limited to a value of meta")
     if path.startswith(_GLOBAL) and not scope.is_everything:
         raise ForbiddenError("this is about all queues, and the token is limited to some")

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jobqueue.api.http.json_body import read_body
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import RUNTIME
 from jobqueue.api.jobs.handlers import path_id
 from jobqueue.api.schemas.responses import StepResponse
+from jobqueue.api.security.caller import actor
 from jobqueue.api.steps import schemas
 from jobqueue.api.work.reports import read_report, settled
+from jobqueue.api.work.schemas import SettledResponse
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import check_number, gather
-from jobqueue.domain.jobs.step import check_name
+from jobqueue.domain.jobs.signal import check_signal, check_timeout
+from jobqueue.domain.jobs.step import Wait, check_name
+from jobqueue.domain.work.verdict import Suspension
+from jobqueue.services.steps.steps import Recorded
 from jobqueue.services.work.suspending import suspend as suspend_job
+from jobqueue.services.work.suspending import suspend_for_signal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +34,14 @@ async def record(request: web.Request) -> web.Response:
     body = await read_report(request, schemas.StepSchema)
     runtime = request.app[RUNTIME]
     job = await runtime.jobs.lean(job_id)
-    recorded = await runtime.work.steps.record(job, body["token"], body["name"], body.get("result"))
+    steps, token, name = runtime.work.steps, body["token"], body["name"]
+    _check_once(body)
+    if body.get("once"):
+        return reply(schemas.RecordedResponse.of(await steps.begin_once(job, token, name)))
+    if body.get("not_done"):
+        await steps.unmark(job, token, name)
+        return reply(schemas.RecordedResponse.of(Recorded(result=None, existed=False)))
+    recorded = await steps.record(job, token, name, body.get("result"))
     return reply(schemas.RecordedResponse.of(recorded))
 
 
@@ -37,15 +51,40 @@ async def suspend(request: web.Request) -> web.Response:
     body = await read_report(request, schemas.SuspendSchema)
     _check_wait(body)
     runtime = request.app[RUNTIME]
+    if body.get("doubt") is not None:
+        verdict = Suspension(wait=Wait(names=(body["doubt"],), doubt=body["doubt"]))
+        await runtime.work.settle(await runtime.jobs.lean(job_id), body["token"], verdict)
+        return await settled(request, job_id)
+    if body.get("signal") is not None:
+        job, name, seconds = await runtime.jobs.lean(job_id), body.get("name"), body.get("timeout")
+        await suspend_for_signal(runtime.work, job, body["token"], body["signal"], name=name, seconds=seconds)
+        return await settled(request, job_id)
     wait = {name: body.get(name) for name in ("name", "delay", "until")}
     await suspend_job(runtime.work, await runtime.jobs.lean(job_id), body["token"], **wait)
     return await settled(request, job_id)
+
+
+async def decide(request: web.Request) -> web.Response:
+    """Say whether a step in doubt has happened; the job goes on."""
+    job_id, name = path_id(request), request.match_info["step"]
+    body = await read_body(request, schemas.DecisionSchema)
+    doubts, happened = request.app[RUNTIME].doubts, body["happened"]
+    job = await doubts.decide(job_id, name, happened=happened, result=body.get("result"), by=actor(request))
+    return reply(SettledResponse.of(job))
 
 
 async def show(request: web.Request) -> web.Response:
     """Return a finished step of a job with its result, however large."""
     step = await request.app[RUNTIME].work.steps.finished(path_id(request), request.match_info["step"])
     return reply(StepResponse.of(step))
+
+
+def _check_once(body: Mapping[str, Any]) -> None:
+    given = [name for name in ("once", "not_done") if body.get(name)]
+    if len(given) > 1:
+        raise InvalidInputError({"notDone": ["cannot be given together with once"]})
+    if given and body.get("result") is not None:
+        raise InvalidInputError({"result": ["is for a step that has finished: send it without once and notDone"]})
 
 
 def _check_wait(body: Mapping[str, Any]) -> None:
@@ -56,7 +95,25 @@ def _check_wait(body: Mapping[str, Any]) -> None:
         gather(problems, check_number, "delay", body["delay"])
         if body.get("until") is not None:
             problems["until"] = ["cannot be given together with delay"]
-    elif body.get("until") is None and body.get("name") is not None:
+    elif body.get("until") is None and body.get("name") is not None and body.get("signal") is None:
         problems["delay"] = ["is required with a name: say how many seconds the job waits, or until when"]
+    _check_signal(body, problems)
+    if body.get("doubt") is not None:
+        gather(problems, check_name, body["doubt"], "doubt")
+        for name in ("name", "delay", "until", "signal"):
+            if body.get(name) is not None:
+                problems[name] = ["cannot be given together with doubt"]
     if problems:
         raise InvalidInputError(problems)
+
+
+def _check_signal(body: Mapping[str, Any], problems: Problems) -> None:
+    timed = [name for name in ("delay", "until") if body.get(name) is not None]
+    if body.get("signal") is None:
+        if body.get("timeout") is not None:
+            problems["timeout"] = ["is for the wait for a signal"]
+        return
+    gather(problems, check_signal, body["signal"])
+    gather(problems, check_timeout, body.get("timeout"))
+    for name in timed:
+        problems[name] = ["cannot be given together with signal: the wait for it ends by its timeout"]

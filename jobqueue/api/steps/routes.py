@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from jobqueue.api.http.route_spec import Body, Route, ok
+from jobqueue.api.http.route_spec import Body, Reply, Route, ok
 from jobqueue.api.schemas.responses import StepResponse
-from jobqueue.api.steps import calls, handlers, schemas
+from jobqueue.api.steps import answers, calls, handlers, schemas, signals
 from jobqueue.api.work.schemas import SettledResponse
 
 _STEP: Final = Body(schemas.StepSchema, {"token": "9f2c", "name": "fetch", "result": {"rows": 3}})
@@ -18,6 +18,17 @@ _CALL: Final = Body(
 _SETTLED: Final = ok(SettledResponse, "what became of the job")
 
 _route: Final = partial(Route, tag="work", errors=(404, 409), has_claim=True)
+
+_SIGNAL: Final = Body(schemas.SignalSchema, {"value": {"by": "ann"}, "id": "click-7"}, optional=True)
+_SENT: Final = ok(schemas.SentSignalResponse, "the signal, kept or known")
+_DECISION: Final = Body(schemas.DecisionSchema, {"happened": True, "result": {"payment": "p-7"}})
+_CHOICE: Final = Body(schemas.ChoiceSchema, {"choice": "Approve"}, media_types=(answers.FORM,))
+_PAGE: Final = {200: Reply(text="the page", media_type="text/html")}
+
+_sent: Final = partial(
+    Route, tag="jobs", or_role="decide", body=_SIGNAL, errors=(404, 409), headers=("Idempotency-Key",)
+)
+_page: Final = partial(Route, tag="jobs", errors=(404, 409, 410))
 
 ROUTES: Final = (
     _route("POST", "/v1/jobs/{id}/steps", handlers.record, "work", ok(schemas.RecordedResponse), body=_STEP),
@@ -32,4 +43,18 @@ ROUTES: Final = (
     ),
     _route("POST", "/v1/jobs/{id}/calls", calls.call, "work", ok(schemas.CalledResponse), body=_CALL),
     _route("POST", "/v1/jobs/{id}/suspend", handlers.suspend, "work", _SETTLED, body=_SUSPEND),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/steps/{step}",
+        handlers.decide,
+        "decide",
+        _SETTLED,
+        tag="jobs",
+        body=_DECISION,
+        errors=(404, 409),
+    ),
+    _sent("POST", "/v1/jobs/{id}/signals/{name}", signals.send, "enqueue", _SENT),
+    _sent("POST", "/v1/queues/{queue}/keys/{key}/signals/{name}", signals.send_by_key, "enqueue", _SENT),
+    _page("GET", "/answer/{link}", answers.show, None, _PAGE),
+    _page("POST", "/answer/{link}", answers.answer, None, _PAGE, body=_CHOICE),
 )

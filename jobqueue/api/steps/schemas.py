@@ -8,7 +8,7 @@ from typing import Any, Final
 from marshmallow import ValidationError
 
 from jobqueue.api.schemas import fields, json_types
-from jobqueue.api.schemas.fields import Response
+from jobqueue.api.schemas.fields import Response, Strict
 from jobqueue.api.schemas.queries import NO_CURSOR, LimitText, Query, decoded, encoded
 from jobqueue.api.work.schemas import TokenSchema
 from jobqueue.domain.jobs.call import FAILURES, MOST_CALLED
@@ -37,18 +37,59 @@ def place_cursor(place: int) -> str:
 
 
 class StepSchema(TokenSchema):
-    """A step has finished."""
+    """A step has finished; or with ``once`` it is about to begin, and with ``notDone`` it has not happened."""
 
     name = fields.Text(required=True, spec=json_types.STEP_NAME)
     result = fields.Anything(allow_none=True, spec={})
+    once = fields.Flag(spec={"description": "mark the step before it runs, so that it never runs twice"})
+    not_done = fields.Flag(spec={"description": "take back the mark: nothing has happened"})
+
+
+class DecisionSchema(Strict):
+    """A person knows whether a step in doubt has happened."""
+
+    happened = fields.Flag(required=True)
+    result = fields.Anything(allow_none=True, spec={"description": "of a step that has happened"})
 
 
 class SuspendSchema(TokenSchema):
-    """The job is to wait, uncounted: for ``delay``, or ``until`` a date, or without both for its awaited children."""
+    """The job is to wait, uncounted: for ``delay``, ``until`` a date, for a ``signal``, or for a person in ``doubt``.
+
+    Without any of these it waits for its awaited children.
+    """
 
     name = fields.Text(allow_none=True, spec=json_types.STEP_NAME)
     delay = fields.Number(allow_none=True, spec=json_types.bounds("delay"))
     until = fields.Moment(allow_none=True)
+    signal = fields.Text(allow_none=True, spec=json_types.STEP_NAME)
+    timeout = fields.Number(
+        allow_none=True, spec=json_types.bounds("delay") | {"description": "seconds of the wait for a signal"}
+    )
+    doubt = fields.Text(
+        allow_none=True, spec=json_types.STEP_NAME | {"description": "a step: wait until a person says if it happened"}
+    )
+
+
+class SignalSchema(Strict):
+    """A signal to a job."""
+
+    value = fields.Anything(allow_none=True, spec={})
+    id = fields.Text(spec={"minLength": 1, "maxLength": 255, "description": "the same id again is the same signal"})
+
+
+class ChoiceSchema(Strict):
+    """The form of an answer."""
+
+    choice = fields.Text(required=True, spec={"description": "one of the answers that the link offers"})
+
+
+class SentSignalResponse(Response):
+    """A signal that a job has."""
+
+    job_id = fields.Text(spec=json_types.ID)
+    id = fields.Text()
+    name = fields.Text()
+    existed = fields.Flag(spec={"description": "an earlier request of the same id has sent it"})
 
 
 class CallSchema(TokenSchema):
@@ -85,5 +126,7 @@ class ResultsResponse(Response):
 class RecordedResponse(Response):
     """The result of a step that the job keeps."""
 
+    sparse = frozenset({"doubt"})
     result = fields.Anything(allow_none=True, spec={})
     existed = fields.Flag(spec={"description": "the step had finished before, and its first result is kept"})
+    doubt = fields.Flag(spec={"description": "the step has begun under another claim: it must not run"})

@@ -11,7 +11,7 @@ from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import State
-from jobqueue.domain.search.query import MOST_LISTED, JobQuery
+from jobqueue.domain.search.query import AWAITED, MOST_LISTED, JobQuery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--batch", metavar="ID", help="Jobs of this batch.")
 @click.option("--parent", metavar="ID", help="Children of this job.")
 @click.option("--schedule", metavar="NAME", help="Made by this schedule.")
+@click.option("--waiting", type=click.Choice(AWAITED), help="Suspended jobs that wait for this.")
 @click.option("--since", metavar="TIME", help="Created since then: a time ago such as 15m, 2h, 7d, or a date.")
 @click.option("--limit", type=int, default=50, show_default=True, help=f"How many, at most {MOST_LISTED}.")
 @click.option("--cursor", metavar="CURSOR", help="Go on where a listing before ended.")
@@ -77,6 +78,7 @@ def _query(options: dict[str, Any], now: datetime | None) -> JobQuery:
         batch_id=options["batch"],
         parent_id=options["parent"],
         schedule=options["schedule"],
+        waiting=options["waiting"],
         meta=tuple(values.pair(text, "meta") for text in options["meta"]),
         inserted_after=None if since is None else values.since(since, now or values.EPOCH),
         oldest_first=options["oldest_first"],
@@ -88,6 +90,10 @@ def _row(job: Job, now: datetime) -> list[str]:
     about = ""
     if job.state is State.PROCESSING:
         about = f"{job.progress:.0f} %"
+    elif job.wait is not None and job.wait.signals:
+        about = f"waits for the signal {', '.join(job.wait.signals)}"
+    elif job.wait is not None and job.wait.doubt is not None:
+        about = f"in doubt: did {job.wait.doubt} happen?"
     elif job.state is State.DELAYED and job.delay_til is not None:
         about = f"due in {output.duration((job.delay_til - now).total_seconds())}"
     if job.error is not None and job.state is not State.SUCCESS:

@@ -24,13 +24,29 @@ _CONFLICT: Final = 409
 _UNUSABLE: Final = frozenset({400, 413, 422})
 
 
+class LateSignalError(JobQueueError):
+    """Report that a signal has not come in time."""
+
+
+class InDoubtError(JobQueueError):
+    """Report that nobody knows whether a step has happened; the job waits for a person."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"in doubt: did {name} happen? The job waits until a person says so")
+
+
 class Channel(Protocol):
     """A way to keep one step of the job."""
 
-    def begin(self, name: str) -> tuple[bool, Any]:
+    def begin(self, name: str, *, once: bool = False) -> tuple[bool, Any]:
         """Return true if a step has finished, and its result.
 
+        Args:
+            name: of the step.
+            once: mark the step as begun, so that it never runs twice.
+
         Raises:
+            InDoubtError: nobody knows whether the step has happened; the job is suspended.
             JobQueueError: the server does not answer, or the name is not acceptable.
         """
 
@@ -41,11 +57,26 @@ class Channel(Protocol):
             JobQueueError: the result cannot be kept.
         """
 
+    def not_done(self) -> None:
+        """Take back the mark of the step of `begin`: nothing has happened.
+
+        Raises:
+            JobQueueError: the server does not answer.
+        """
+
     def sleep(self, name: str, seconds: float) -> bool:
         """Suspend the job unless a sleep is over; return true if the sleep is over.
 
         Raises:
             JobQueueError: the sleep cannot begin.
+        """
+
+    def signal(self, name: str, seconds: float | None) -> tuple[bool, Any]:
+        """Return true if a signal is there, and its value; suspend the job until it comes if it is not.
+
+        Raises:
+            LateSignalError: the time is over.
+            JobQueueError: the wait cannot begin.
         """
 
     def wait_for_end(self) -> None:
@@ -84,10 +115,16 @@ class SocketChannel:
             self._socket.close()
             raise DatabaseError(f"the server cannot be reached at {path}: {error.strerror}") from error
 
-    def begin(self, name: str) -> tuple[bool, Any]:
+    def begin(self, name: str, *, once: bool = False) -> tuple[bool, Any]:
         """Implement `Channel`."""
-        reply = self._ask({"begin": name})
+        reply = self._ask({"begin": name} | ({"once": True} if once else {}))
+        if reply.get("doubt"):
+            raise InDoubtError(name)
         return reply["finished"], reply.get("result")
+
+    def not_done(self) -> None:
+        """Implement `Channel`."""
+        self._ask({"notDone": True})
 
     def record(self, result: Any, seconds: float) -> Any:
         """Implement `Channel`."""
@@ -96,6 +133,13 @@ class SocketChannel:
     def sleep(self, name: str, seconds: float) -> bool:
         """Implement `Channel`."""
         return self._ask({"sleep": name, "seconds": seconds})["until"] is None
+
+    def signal(self, name: str, seconds: float | None) -> tuple[bool, Any]:
+        """Implement `Channel`."""
+        reply = self._ask({"wait": name, "seconds": seconds})
+        if "late" in reply:
+            raise LateSignalError(reply["late"])
+        return reply["finished"], reply.get("result")
 
     def wait_for_end(self) -> None:
         """Implement `Channel`."""
@@ -142,13 +186,26 @@ class HttpChannel:
         self._token = token
         self._name = ""
 
-    def begin(self, name: str) -> tuple[bool, Any]:
+    def begin(self, name: str, *, once: bool = False) -> tuple[bool, Any]:
         """Implement `Channel`."""
         self._name = name
+        if once:
+            return self._begin_once(name)
         status, body = self._call("GET", f"/steps/{quote(name, safe='')}")
         if status == _NOT_FOUND:
             return False, None
         return True, self._checked(status, body)["result"]
+
+    def _begin_once(self, name: str) -> tuple[bool, Any]:
+        answer = self._checked(*self._call("POST", "/steps", {"token": self._token, "name": name, "once": True}))
+        if answer.get("doubt"):
+            self._checked(*self._call("POST", "/suspend", {"token": self._token, "doubt": name}))
+            raise InDoubtError(name)
+        return answer["existed"], answer["result"]
+
+    def not_done(self) -> None:
+        """Implement `Channel`."""
+        self._checked(*self._call("POST", "/steps", {"token": self._token, "name": self._name, "notDone": True}))
 
     def record(self, result: Any, seconds: float) -> Any:
         """Implement `Channel`."""
@@ -162,6 +219,17 @@ class HttpChannel:
         if not is_over:
             self._checked(*self._call("POST", "/suspend", {"token": self._token, "name": name, "delay": seconds}))
         return is_over
+
+    def signal(self, name: str, seconds: float | None) -> tuple[bool, Any]:
+        """Implement `Channel`."""
+        status, body = self._call("GET", f"/steps/{quote(name, safe='')}")
+        if status != _NOT_FOUND:
+            step = self._checked(status, body)
+            if "error" in step:
+                raise LateSignalError(step["error"]["message"])
+            return True, step["result"]
+        self._checked(*self._call("POST", "/suspend", {"token": self._token, "signal": name, "timeout": seconds}))
+        return False, None
 
     def wait_for_end(self) -> None:
         """Implement `Channel`."""

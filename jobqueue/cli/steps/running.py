@@ -1,4 +1,4 @@
-"""``jobqueue step`` and ``jobqueue sleep``: steps of a job whose command is a shell script."""
+"""``jobqueue step``, ``sleep`` and ``wait``: steps of a job whose command is a shell script."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.render import errors, output
-from jobqueue.cli.steps.channels import channel
+from jobqueue.cli.steps.channels import InDoubtError, LateSignalError, channel
 from jobqueue.domain.errors import TooLargeError
 from jobqueue.domain.jobs import payload
 from jobqueue.processors.written import LONGEST, stored
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 SUSPENDED: Final = 75
 """Exit code of a sleep that has suspended the job, where nothing ends the script; commands run again then."""
+NOT_DONE: Final = 75
+"""Exit code of a command that says that nothing has happened."""
+LATE: Final = 124
+"""Exit code of a wait whose signal has not come in time, as of ``timeout``."""
 _CHUNK: Final = 64 * 1024
 _NOT_FOUND: Final = 127
 _NOT_RUN: Final = 126
@@ -33,18 +37,27 @@ _SIGNAL: Final = 128
 )
 @click.argument("name")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def step(name: str, command: tuple[str, ...]) -> int:
+@click.option("--once", is_flag=True, help="Never run it twice: if it may have happened, a person has to say so.")
+def step(name: str, command: tuple[str, ...], *, once: bool) -> int:
     """Run a command as a step of the job, unless the step has finished; print its result.
 
     The standard output of the command is the result: JSON, or else its text. If the command fails, its exit code is
-    passed on and nothing is kept. This is for scripts that jobqueue runs: it returns when the result is stored.
+    passed on and nothing is kept; with --once the exit code 75 says that nothing has happened. This is for scripts that
+    jobqueue runs: it returns when the result is stored.
     """
     way = channel()
-    is_finished, result = way.begin(name)
+    try:
+        is_finished, result = way.begin(name, once=once)
+    except InDoubtError as error:
+        output.note(f"error: {error}")
+        way.wait_for_end()
+        return SUSPENDED
     if not is_finished:
         began = time.monotonic()
         code, printed = _run(command)
         if code != 0:
+            if once and code == NOT_DONE:
+                way.not_done()
             _print(printed)
             return code
         result = way.record(_result(printed), time.monotonic() - began)
@@ -63,6 +76,27 @@ def sleep(name: str, seconds: float) -> int:
     """
     way = channel()
     if way.sleep(name, seconds):
+        return errors.OK
+    way.wait_for_end()
+    return SUSPENDED
+
+
+@click.command(epilog=errors.epilog("wait approved --timeout 86400"))
+@click.argument("name")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="The longest wait; for ever without.")
+def wait(name: str, timeout: float | None) -> int:
+    """Print the value of a signal; until the signal comes, the job is suspended, as by `jobqueue sleep`.
+
+    If no signal comes in time the exit code is 124.
+    """
+    way = channel()
+    try:
+        is_there, value = way.signal(name, timeout)
+    except LateSignalError as error:
+        output.note(f"error: {error}")
+        return LATE
+    if is_there:
+        _print_result(value)
         return errors.OK
     way.wait_for_end()
     return SUSPENDED

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.job import Children, Job
 
-Role = Literal["read", "enqueue", "work", "admin"]
+Role = Literal["read", "enqueue", "decide", "work", "admin"]
 CHILD_FIELDS: Final = ("on_complete", "on_success", "on_failure")
 NOBODY: Final = "nobody"
 """The name of a caller where no token is needed."""

@@ -18,6 +18,7 @@ INSERTED: Final = "inserted"
 PROGRESS: Final = "progress"
 STEP: Final = "step"
 SUSPENDED: Final = "suspended"
+SIGNAL: Final = "signal"
 _OF_STATE: Final = {
     State.PENDING: "ready",
     State.PROCESSING: "started",
@@ -26,7 +27,7 @@ _OF_STATE: Final = {
     State.FAILED: "ended",
     State.KILLED: "killed",
 }
-KINDS: Final = (INSERTED, "ready", "started", PROGRESS, STEP, "delayed", SUSPENDED, "ended", "killed")
+KINDS: Final = (INSERTED, "ready", "started", PROGRESS, STEP, "delayed", SUSPENDED, SIGNAL, "ended", "killed")
 OF_RUNS: Final = frozenset({PROGRESS, STEP})
 """Kinds of events of a job that goes on running; a reader has to ask for them."""
 _POSITION: Final = re.compile(r"[0-9A-Fa-f]{16,4096}")

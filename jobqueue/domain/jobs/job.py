@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine, Retries
     from jobqueue.domain.jobs.backoff import Backoff
+    from jobqueue.domain.jobs.signal import Signal
     from jobqueue.domain.jobs.states import State
     from jobqueue.domain.jobs.step import Step, Wait
 
@@ -142,6 +143,7 @@ class Job:
         retries: uncounted runs in a row, as far as they may be a loop.
         steps: finished steps, and steps that have begun and wait.
         wait: the reason why a suspended job waits.
+        signals: that the job has got, also those that a step has taken.
         awaited_by: the id of the call by which the parent of the job awaits it.
     """
 
@@ -195,6 +197,7 @@ class Job:
     retries: Retries | None = None
     steps: tuple[Step, ...] | None = None
     wait: Wait | None = None
+    signals: tuple[Signal, ...] | None = None
     awaited_by: str | None = None
 
     @property

@@ -14,6 +14,7 @@ from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine
 from jobqueue.domain.jobs.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
 from jobqueue.domain.jobs.job import Children, Job, NewJob
 from jobqueue.domain.jobs.late import LEFT_OUT, PartialJob
+from jobqueue.domain.jobs.signal import Signal
 from jobqueue.domain.jobs.step import Step, Wait
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 INTERNAL: Final = frozenset(
     {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
     | {"waits_for", "has_dependents", "ready_at", "beside", "retries", "size", "stored_id", "has_result"}
+    | {"signal", "once", "has_value"}
     | {"call", "awaited_by"}
 )
 _SPARSE: Final = {
@@ -49,6 +51,7 @@ _SPARSE: Final = {
     "doubt",
     "step",
     "forgot",
+    "taken",
 }
 
 
@@ -61,7 +64,7 @@ def camel(name: str) -> str:
 
 _NAMES: Final = {
     kind: tuple((item.name, camel(item.name)) for item in fields(kind) if item.name not in INTERNAL)
-    for kind in (Job, NewJob, Attempt, Claim, JobError, LogLine, Step, Wait)
+    for kind in (Job, NewJob, Attempt, Claim, JobError, LogLine, Step, Wait, Signal)
 }
 
 
@@ -159,6 +162,8 @@ def _plain(thing: Any) -> Any:
         left_out = tuple(
             name for name, is_shown in (("result", thing.has_result), ("error", thing.error)) if not is_shown
         )
+    if isinstance(thing, Signal) and not thing.has_value:
+        left_out = ("value",)
     return {
         name: _convert(getattr(thing, attribute))
         for attribute, name in _NAMES.get(kind, _NAMES[Job])
@@ -171,7 +176,7 @@ def _convert(inner: Any) -> Any:
         return inner.wire()
     if isinstance(inner, NewJob):
         return new_job(inner)
-    if isinstance(inner, Attempt | Claim | JobError | LogLine | Step | Wait):
+    if isinstance(inner, Attempt | Claim | JobError | LogLine | Step | Wait | Signal):
         return _plain(inner)
     if isinstance(inner, tuple):
         return [_convert(item) for item in inner]

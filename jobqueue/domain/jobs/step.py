@@ -6,6 +6,7 @@ A step is found by its name, never by its order, so a job may change between two
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,6 @@ from jobqueue.domain.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
 
     from jobqueue.domain.jobs.attempt import JobError
     from jobqueue.domain.jobs.call import Call
@@ -61,6 +61,8 @@ class Step:
         job_ids: the number of awaited children.
         call: the awaited children.
         has_result: False where ``result`` says nothing: the step has none yet, or its result was not read.
+        signal: the name of the signal that it waits for.
+        once: of a step that must not run twice and has begun: the token of the claim under which it runs.
     """
 
     name: str
@@ -76,6 +78,8 @@ class Step:
     size: int = 0
     stored_id: str | None = None
     has_result: bool = True
+    signal: str | None = None
+    once: str | None = None
     job_ids: int | None = None
     call: Call | None = None
 
@@ -83,6 +87,11 @@ class Step:
     def is_finished(self) -> bool:
         """True if the result of the step holds."""
         return self.end_at is not None
+
+    @property
+    def was_in_vain(self) -> bool:
+        """True if it has waited for a signal that has not come."""
+        return self.kind is StepKind.SIGNAL and self.is_finished and self.error is not None
 
     @property
     def awaits(self) -> bool:
@@ -117,6 +126,21 @@ class Wait:
     def is_open(self) -> bool:
         """True if something else than its time ends the wait."""
         return bool(self.signals) or self.jobs is not None or self.doubt is not None
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Wait | None:
+        """Return a wait from its stored form, whatever another tool has made of it; ``None`` of an empty form."""
+        if not stored:
+            return None
+        names, signals, until, jobs = (stored.get(name) for name in ("names", "signals", "until", "jobs"))
+        doubt = stored.get("doubt")
+        return cls(
+            names=tuple(map(str, names)) if isinstance(names, list) else (),
+            until=until if isinstance(until, datetime) else None,
+            signals=(tuple(map(str, signals)) if isinstance(signals, list) else ()) or None,
+            jobs=None if jobs is None else (jobs if isinstance(jobs, int) else 0),
+            doubt=None if doubt is None else str(doubt),
+        )
 
 
 def check_name(name: object, path: str = "name") -> str:
@@ -161,18 +185,20 @@ def to_forget(steps: Iterable[Step], first: FromStep, *, is_over: bool, failed: 
     Args:
         steps: of the job.
         first: the first step that runs again, with all that finished after it; ``None`` for all steps; `UNFORGOTTEN`
-            for those that have not finished, or for all if the work is over.
+            for those that have not finished and the one that has failed, or for all if the work is over.
         is_over: the job has succeeded, or is given other data.
         failed: the name of the step that has failed; it may have left nothing that could be forgotten.
 
     Raises:
         InvalidInputError: the job has no step of this name.
     """
+    known = {step.name: step for step in steps}
     if isinstance(first, _Unforgotten):
-        return None if is_over else set()
+        if is_over:
+            return None
+        return {name for name in (failed,) if name in known and known[name].was_in_vain}
     if first is None:
         return None
-    known = {step.name: step for step in steps}
     places = {name: place for place, name in enumerate(known)}
     if first not in known and first == failed:
         return set()
@@ -196,7 +222,14 @@ def results(steps: Iterable[Step], stored: Mapping[str, Any]) -> dict[str, Any]:
         stored: results that are kept outside of the document, by name; results that are missing are left out.
     """
     return {
-        step.name: stored[step.name] if step.stored else step.result
+        step.name: stored[step.name] if step.stored else plain_result(step)
         for step in steps
         if step.is_finished and (not step.stored or step.name in stored)
     }
+
+
+def plain_result(step: Step) -> Any:
+    """Return the result of a finished step; a wait that was in vain has ``{"error": {"kind", "message"}}``."""
+    if step.error is None:
+        return step.result
+    return {"error": {"kind": step.error.kind, "message": step.error.message}}

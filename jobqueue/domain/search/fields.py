@@ -44,19 +44,19 @@ FIELDS: Final[Mapping[str, Kind]] = {
             "queue type key ref schedule dependencyPolicy error.kind error.message error.trace error.step claim.worker "
             "logs.m logs.level history.worker history.outcome history.error.kind history.error.message "
             "callbackOf.event history.error.step history.steps history.forgot steps.name steps.kind steps.error.kind "
-            "steps.error.message wait.names"
+            "steps.error.message wait.names wait.signals wait.doubt signals.id signals.name signals.by signals.taken"
         ),
         Kind.NUMBER: (
             "priority attempts attemptsMade delay lease timeout progress logs.attempt history.attempt history.code "
-            "callbackOf.generation crashes steps.attempt steps.tries"
+            "callbackOf.generation crashes steps.attempt steps.tries wait.jobs"
         ),
         Kind.DATE: (
             "insertAt startAt endAt delayTil resetAt scheduledAt logs.t history.startAt history.endAt "
-            "steps.startAt steps.endAt steps.until wait.until"
+            "steps.startAt steps.endAt steps.until wait.until signals.at"
         ),
         Kind.FLAG: "onSuccessDelete",
         Kind.ANY: "data meta result backoff",
-        Kind.LIST: "logs history steps",
+        Kind.LIST: "logs history steps signals",
         Kind.PART: "error claim callbackOf onComplete onSuccess onFailure history.error steps.error wait",
     }.items()
     for name in names.split()
@@ -64,8 +64,8 @@ FIELDS: Final[Mapping[str, Kind]] = {
 """Kinds by JSON names."""
 FREE: Final = ("data", "meta", "result", "backoff")
 """Fields with values of any form: any path below them may be named."""
-SECRET: Final = frozenset({"claim", "history", "steps"})
-"""Fields with a token or the results of steps in them, which cannot be read as a whole."""
+SECRET: Final = frozenset({"claim", "history", "steps", "signals"})
+"""Fields with a token, the results of steps or the values of signals in them, which cannot be read as a whole."""
 SORTS: Final = frozenset(
     {"id", "insertAt", "startAt", "endAt", "delayTil", "resetAt", "priority", "attemptsMade", "progress"}
     | {"queue", "type", "state"}

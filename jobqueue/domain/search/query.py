@@ -26,6 +26,9 @@ MOST_LISTED: Final = 200
 LONGEST_TEXT: Final = 200
 """Characters of a text to look for."""
 META_PATH: Final = re.compile(r"[^.$\0][^.\0]*(\.[^.$\0][^.\0]*){0,9}")
+AWAITED: Final = ("signal", "jobs", "doubt")
+"""Words for what ends the wait of a suspended job, besides its time."""
+_FIELDS_OF_WAITS: Final = {"signal": "wait.signals", "jobs": "wait.jobs", "doubt": "wait.doubt"}
 _SEARCHED: Final = ("type", "key", "error.kind", "error.message")
 
 
@@ -37,6 +40,7 @@ class JobQuery:
         meta: pairs of a dotted path below ``meta`` and the text of a value: ``42`` finds the number and the text.
         text: a part of the type, the key, the error or a text in ``meta``, in upper or lower case. A whole id finds
             the job, its children and the jobs of the batch.
+        waiting: one of `AWAITED`: suspended jobs that wait for it.
         slow: search as long as necessary, up to a hard limit.
         after: the end of the page before: the date and the id of its last job.
     """
@@ -51,6 +55,7 @@ class JobQuery:
     inserted_after: datetime | None = None
     inserted_before: datetime | None = None
     text: str | None = None
+    waiting: str | None = None
     oldest_first: bool = False
     slow: bool = False
     limit: int = 50
@@ -64,6 +69,7 @@ class JobQuery:
         for path, value in (("batchId", self.batch_id), ("parentId", self.parent_id)):
             if value is not None:
                 check_id(value, path)
+        _check_waiting(self.waiting)
         check_aware(insertedAfter=self.inserted_after, insertedBefore=self.inserted_before)
         if type(self.limit) is not int or not 1 <= self.limit <= MOST_LISTED:
             raise InvalidInputError({"limit": [f"must be from 1 to {MOST_LISTED}"]})
@@ -90,6 +96,8 @@ class JobQuery:
             )
             if value is not None
         ]
+        if self.waiting is not None:
+            parts.append(Comparison(_FIELDS_OF_WAITS[self.waiting], "$exists", value=True))
         if self.states:
             parts.append(Comparison("state", "$in", tuple(state.value for state in self.states)))
         if self.inserted_after is not None:
@@ -127,6 +135,11 @@ class Page:
 
     items: tuple[Job, ...]
     next: str | None
+
+
+def _check_waiting(word: str | None) -> None:
+    if word is not None and word not in AWAITED:
+        raise InvalidInputError({"waiting": [f"must be one of {', '.join(AWAITED)}"]})
 
 
 def _values(text: str) -> tuple[Any, ...]:

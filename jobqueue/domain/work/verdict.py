@@ -133,6 +133,18 @@ class StepReporter(Protocol):
     async def failed(self, name: str, *, tries: int, error: JobError, wait: float) -> Step:
         """Return a step that has failed, noted with the time of its next try."""
 
+    async def mark(self, name: str, *, tries: int) -> bool:
+        """Mark a step that must not run twice as begun; return False if it must not run now."""
+
+    async def unmark(self, name: str) -> None:
+        """Take back the mark of a step: nothing has happened."""
+
+    async def begin_signal(self, name: str, signal: str, *, seconds: float | None) -> Step:
+        """Return a step that waits for a signal; it has finished if the signal was there or its time is over."""
+
+    async def signal_url(self, question: str, signal: str, **how: Any) -> str:
+        """Return a link by which a person answers a question; ``how`` as in `SignalLinks.make`."""
+
     async def begin_call(self, name: str, call: NewCall) -> Called:
         """Create the children of a step, each once."""
 

@@ -290,6 +290,12 @@ class BlockingJob(_Running, BlockingSteps, BlockingCalls):
         if self._call_under_way is not None:
             self._call_under_way.cancel()
 
+    def _call_in_any_case(self, call: Coroutine[Any, Any, T]) -> T:
+        """Make a call also for a handler that is cancelled."""
+        if threading.get_ident() == self._loop_thread:
+            return call  # type: ignore[return-value]  # as in `_call`
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
     def _call(self, call: Coroutine[Any, Any, T]) -> T:
         if self._cancelled.is_set():
             call.close()

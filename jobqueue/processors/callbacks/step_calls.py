@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, overload
 
+from jobqueue.domain.access.signal_link import DEFAULT_SECONDS
 from jobqueue.domain.errors import InvalidInputError, StepError
 from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs.iso8601 import aware
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 BackoffLike = backoffs.Backoff | float | Sequence[float] | Mapping[str, Any] | None
+
+
+LATE: Final[set[asyncio.Task[None]]] = set()
+"""Steps that must not run twice whose threads go on after the end of their runs."""
 
 
 class StepResults(Mapping[str, Any]):
@@ -82,6 +88,7 @@ class AsyncSteps:
         attempts: int = 1,
         backoff: BackoffLike = None,
         timeout: float | None = None,  # noqa: ASYNC109 - of one try, not of this call
+        once: bool = False,
         was: str | None = None,
     ) -> T: ...
     @overload
@@ -93,6 +100,7 @@ class AsyncSteps:
         attempts: int = 1,
         backoff: BackoffLike = None,
         timeout: float | None = None,  # noqa: ASYNC109 - of one try, not of this call
+        once: bool = False,
         was: str | None = None,
     ) -> T: ...
     @overload
@@ -104,6 +112,7 @@ class AsyncSteps:
         attempts: int = 1,
         backoff: BackoffLike = None,
         timeout: float | None = None,  # noqa: ASYNC109 - of one try, not of this call
+        once: bool = False,
         was: str | None = None,
     ) -> T: ...
     async def step(  # type: ignore[misc]
@@ -114,6 +123,7 @@ class AsyncSteps:
         attempts: int = 1,
         backoff: Any = None,
         timeout: float | None = None,  # noqa: ASYNC109 - of one try, not of this call
+        once: bool = False,
         was: str | None = None,
     ) -> Any:
         """Run a function unless the step has finished in an earlier run of the job, and return its result.
@@ -128,6 +138,8 @@ class AsyncSteps:
             attempts: how often the step is tried in one attempt of the job.
             backoff: the wait before the next try; the job is suspended for it.
             timeout: seconds for one try.
+            once: the step never runs twice. If nobody knows whether it has happened, because its process died or it
+                raised another exception than `NotDone`, the job waits until a person says so.
             was: the former name of the step, whose result is taken.
 
         Raises:
@@ -145,9 +157,13 @@ class AsyncSteps:
             tries = self._stepper.tries(key)
             while True:
                 tries, began = tries + 1, time.monotonic()
+                if once and not await self._stepper.begin_once(key, tries):
+                    await self._stepper.park_in_doubt(key)
                 try:
                     async with asyncio.timeout(timeout):
-                        value = await _called(function, args)
+                        value = await (
+                            self._once(key, tries, codec, function, args) if once else _called(function, args)
+                        )
                 except Exception as error:  # noqa: BLE001 - whatever the function raises decides on the step
                     until = await self._stepper.after_failure(key, error, tries, attempts, wait)
                     if until is not None:
@@ -155,6 +171,26 @@ class AsyncSteps:
                 else:
                     seconds = time.monotonic() - began
                     return await self._stepper.keep(key, value, codec, tries=tries, seconds=seconds)
+
+    async def _once(self, key: str, tries: int, codec: Codec, function: Any, args: Sequence[Any]) -> Any:
+        """Call a function; a thread that ends after the run of the job has its result kept all the same."""
+        began, call = time.monotonic(), asyncio.ensure_future(_called(function, args))
+
+        async def keep_late() -> None:
+            with contextlib.suppress(Exception):
+                value, seconds = await call, time.monotonic() - began
+                await self._stepper.keep(key, value, codec, tries=tries, seconds=seconds)
+
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            if _is_async(function):
+                call.cancel()
+                await asyncio.wait({call})
+            else:
+                LATE.add(late := asyncio.create_task(keep_late()))
+                late.add_done_callback(LATE.discard)
+            raise
 
     async def sleep(self, name: str, seconds: float) -> None:
         """Suspend the job for a while: it holds no slot, no lease and no process meanwhile.
@@ -177,12 +213,59 @@ class AsyncSteps:
             if until is not None:
                 await self._stepper.park(key, until)
 
+    @overload
+    async def signal(self, name: str, *, timeout: float | None = None) -> Any: ...  # noqa: ASYNC109 - of the wait
+    @overload
+    async def signal(self, name: str, *, into: type[T], timeout: float | None = None) -> T: ...  # noqa: ASYNC109 - as above
+    async def signal(self, name: str, *, into: Any = None, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - as above
+        """Return the value of the next signal of a name; until one comes, the job is suspended.
+
+        A signal that came before the job has asked for it counts. Each use of the name takes one signal.
+
+        Args:
+            name: of the signal, and of this step.
+            into: the type of the value, such as a dataclass.
+            timeout: seconds from the first time that the job comes here; ``None`` waits for ever.
+
+        Raises:
+            SignalTimeoutError: no signal has come in time.
+            StepError: the name or the time cannot be used, or the value is of another type.
+        """
+        with self._stepper.named(name) as key:
+            if (step := await self._stepper.signal(key, name, timeout)) is not None:
+                await self._stepper.park(key, step.until, name)
+            return await self._stepper.received(key, Codec(None, into))
+
+    async def signal_url(
+        self,
+        name: str,
+        *,
+        choices: Mapping[str, Any] | None = None,
+        title: str = "",
+        by: str = "",
+        timeout: float = DEFAULT_SECONDS,  # noqa: ASYNC109 - of the link
+    ) -> str:
+        """Return a signed link to a page on which a person answers the next `signal` of a name, once.
+
+        Args:
+            name: of the signal.
+            choices: the values by the labels of their buttons, at most 10; ``{"Approve": True, "Reject": False}``.
+            title: the question as the page shows it.
+            by: the person to whom the link goes, as the signal will name its sender.
+            timeout: seconds for which the link holds.
+
+        Raises:
+            StepError: the link cannot be made.
+        """
+        return await self._stepper.signal_url(name, choices=choices, title=title, by=by, timeout=timeout)
+
 
 class BlockingSteps:
     """Steps of a plain handler, which runs in a thread."""
 
     _stepper: Stepper
     _call: Callable[[Coroutine[Any, Any, Any]], Any]
+    _call_in_any_case: Callable[[Coroutine[Any, Any, Any]], Any]
 
     @property
     def steps(self) -> Mapping[str, Any]:
@@ -197,6 +280,7 @@ class BlockingSteps:
         *args: *Ts,
         attempts: int = 1,
         backoff: BackoffLike = None,
+        once: bool = False,
         was: str | None = None,
     ) -> T: ...
     @overload
@@ -207,6 +291,7 @@ class BlockingSteps:
         *args: *Ts,
         attempts: int = 1,
         backoff: BackoffLike = None,
+        once: bool = False,
         was: str | None = None,
     ) -> T: ...
     def step(  # type: ignore[misc]
@@ -216,6 +301,7 @@ class BlockingSteps:
         *args: Any,
         attempts: int = 1,
         backoff: Any = None,
+        once: bool = False,
         was: str | None = None,
     ) -> Any:
         """Run a function unless the step has finished in an earlier run; as `AsyncSteps.step`, without a timeout."""
@@ -229,6 +315,8 @@ class BlockingSteps:
             tries = self._stepper.tries(key)
             while True:
                 tries, began = tries + 1, time.monotonic()
+                if once and not self._call(self._stepper.begin_once(key, tries)):
+                    raise self._stepper.suspend_in_doubt(key)
                 try:
                     value = function(*args)
                     if inspect.isawaitable(value):
@@ -239,7 +327,9 @@ class BlockingSteps:
                         self._suspend(key, until)
                 else:
                     seconds = time.monotonic() - began
-                    return self._call(self._stepper.keep(key, value, codec, tries=tries, seconds=seconds))
+                    kept = self._stepper.keep(key, value, codec, tries=tries, seconds=seconds)
+                    # Also after the claim is lost: nobody else knows that the step has happened.
+                    return self._call_in_any_case(kept) if once else self._call(kept)
 
     def sleep(self, name: str, seconds: float) -> None:
         """Suspend the job for a while, as `AsyncSteps.sleep`; the thread of the handler ends meanwhile."""
@@ -253,8 +343,32 @@ class BlockingSteps:
             if (until := self._call(self._stepper.sleep(key, until=aware(moment, "moment")))) is not None:
                 self._suspend(key, until)
 
-    def _suspend(self, key: str, until: datetime) -> None:
-        raise self._stepper.suspend(key, until)
+    @overload
+    def signal(self, name: str, *, timeout: float | None = None) -> Any: ...
+    @overload
+    def signal(self, name: str, *, into: type[T], timeout: float | None = None) -> T: ...
+    def signal(self, name: str, *, into: Any = None, timeout: float | None = None) -> Any:
+        """Return the value of the next signal of a name, as `AsyncSteps.signal`; the thread ends meanwhile."""
+        with self._stepper.named(name) as key:
+            if (step := self._call(self._stepper.signal(key, name, timeout))) is not None:
+                self._suspend(key, step.until, name)
+            return self._call(self._stepper.received(key, Codec(None, into)))
+
+    def signal_url(
+        self,
+        name: str,
+        *,
+        choices: Mapping[str, Any] | None = None,
+        title: str = "",
+        by: str = "",
+        timeout: float = DEFAULT_SECONDS,
+    ) -> str:
+        """Return a signed link to a page on which a person answers, as `AsyncSteps.signal_url`."""
+        url: str = self._call(self._stepper.signal_url(name, choices=choices, title=title, by=by, timeout=timeout))
+        return url
+
+    def _suspend(self, key: str, until: datetime | None, signal: str | None = None) -> None:
+        raise self._stepper.suspend(key, until, signal)
 
 
 async def _called(function: Callable[..., Any], args: Sequence[Any]) -> Any:

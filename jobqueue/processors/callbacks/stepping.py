@@ -8,9 +8,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.errors import Die, InvalidInputError, JobCancelledError, Retry, StepError, TooLargeError
+from jobqueue.domain.errors import (
+    Die,
+    InvalidInputError,
+    JobCancelledError,
+    NotDone,
+    Retry,
+    SignalTimeoutError,
+    StepError,
+    TooLargeError,
+)
 from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.step import Wait, check_name, numbered
+from jobqueue.domain.jobs.step import StepKind, Wait, check_name, numbered
 from jobqueue.domain.text import told, type_name
 from jobqueue.domain.work.verdict import Failure, Suspension
 from jobqueue.processors.callbacks.child_errors import child_error
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs import backoff as backoffs
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.step import Step
     from jobqueue.domain.work.calls import NewCall
     from jobqueue.domain.work.verdict import Reporter, Verdict
     from jobqueue.processors.callbacks.step_types import Codec
@@ -47,7 +57,9 @@ class Stepper:
         self._uses: dict[str, int] = {}
         self._running: set[str] = set()
         self._asked: set[str] = set()
-        self._parked: dict[str, datetime] = {}
+        self._parked: dict[str, tuple[datetime | None, str | None]] = {}
+        self._doubts: list[str] = []
+        self._begun: set[str] = set()
         self._awaited: dict[str, int] = {}
         self._active = 0
         self._suspension = Suspension()
@@ -131,6 +143,23 @@ class Stepper:
         except (InvalidInputError, TooLargeError, ValueError, TypeError) as error:
             raise StepError(f"the result of step {key!r} cannot be kept: {error}") from error
 
+    async def begin_once(self, key: str, tries: int) -> bool:
+        """Mark a step that must not run twice as begun; return False if nobody knows whether it has happened.
+
+        Raises:
+            StepError: the step cannot be marked.
+        """
+        if key in self._begun:
+            # It has run in this start, and has ended with an exception.
+            return False
+        try:
+            may_run = await self._steps.mark(key, tries=tries)
+        except InvalidInputError as error:
+            raise StepError(f"step {key!r}: {error}") from error
+        if may_run:
+            self._begun.add(key)
+        return may_run
+
     async def after_failure(
         self, key: str, error: Exception, tries: int, attempts: int, backoff: backoffs.Backoff
     ) -> datetime | None:
@@ -139,9 +168,14 @@ class Stepper:
         Raises:
             Exception: the error itself, if it is not to be tried again.
         """
-        if tries >= attempts or isinstance(error, Die | Retry | JobCancelledError | StepError):
+        may_have_happened = key in self._begun and not isinstance(error, NotDone)
+        if tries >= attempts or may_have_happened or isinstance(error, Die | Retry | JobCancelledError | StepError):
+            if key in self._begun and not may_have_happened:
+                await self._steps.unmark(key)
+                self._begun.discard(key)
             mark(error, key)
             raise error
+        self._begun.discard(key)
         wait = backoff.seconds(tries, chance=0.5)
         reason = JobError(kind=type_name(error), message=told(error) or type_name(error))
         step = await self._steps.failed(key, tries=tries, error=reason, wait=wait)
@@ -164,10 +198,64 @@ class Stepper:
             raise StepError(f"sleep {key!r}: {error}") from error
         return None if step.is_finished else step.until
 
-    async def park(self, key: str, until: datetime) -> None:
-        """Wait until the job is suspended, which cancels the handler."""
+    async def signal(self, key: str, name: str, timeout: float | None) -> Step | None:  # noqa: ASYNC109 - of the wait
+        """Note a wait for a signal; return the step if it has to wait, and ``None`` if the signal is there.
+
+        Raises:
+            StepError: the name or the time cannot be used.
+            SignalTimeoutError: the time is over.
+        """
+        step = self._steps.entry(key)
+        if step is None or not step.is_finished:
+            try:
+                step = await self._steps.begin_signal(key, name, seconds=timeout)
+            except InvalidInputError as error:
+                raise StepError(f"signal {key!r}: {error}") from error
+        if step.kind is not StepKind.SIGNAL:
+            raise StepError(f"signal {key!r}: {key!r} is a {step.kind.value} of this job already")
+        if not step.is_finished:
+            return step
+        if step.error is not None:
+            late = SignalTimeoutError(f"the signal {name!r} has not come in time")
+            mark(late, key)
+            raise late
+        return None
+
+    async def received(self, key: str, codec: Codec) -> Any:
+        """Return the value of a signal in the type that the handler asks for.
+
+        Raises:
+            StepError: the value is of another type.
+        """
+        try:
+            return codec.decode(await self._steps.result(key))
+        except ValueError as error:
+            wrong = StepError(f"the value of the signal {key!r} is of another type: {error}")
+            mark(wrong, key)
+            raise wrong from error
+
+    async def signal_url(self, name: str, **how: Any) -> str:
+        """Return a link by which a person answers the next wait of this name.
+
+        Raises:
+            StepError: the link cannot be made.
+        """
+        try:
+            check_name(name)
+            return await self._steps.signal_url(numbered(name, self._uses.get(name, 0) + 1), name, **how)
+        except (InvalidInputError, TooLargeError) as error:
+            raise StepError(f"link for the signal {name!r:.120}: {error}") from error
+
+    async def park(self, key: str, until: datetime | None, signal: str | None = None) -> None:
+        """Wait until the job is suspended, which cancels the handler.
+
+        Args:
+            key: the step that waits.
+            until: the end of the wait; ``None`` if only a signal ends it.
+            signal: that ends it.
+        """
         self._active -= 1
-        self._parked[key] = until
+        self._parked[key] = until, signal
         self._look()
         try:
             await asyncio.get_running_loop().create_future()
@@ -220,9 +308,21 @@ class Stepper:
         self._asked.add(name)
         return self._steps.child_results(name)
 
-    def suspend(self, key: str, until: datetime) -> Suspended:
+    async def park_in_doubt(self, key: str) -> None:
+        """Wait for a person to say whether a step has happened; as `park`."""
+        self._doubts.append(key)
+        await self.park(key, None)
+
+    def suspend_in_doubt(self, key: str) -> Suspended:
+        """Suspend the job of a plain handler until a person says whether a step has happened; as `suspend`."""
+        self._doubts.append(key)
+        return self.suspend(key, None)
+
+    def suspend(self, key: str, until: datetime | None, signal: str | None = None) -> Suspended:
         """Suspend the job of a plain handler; return the exception that ends its thread."""
-        self._suspension = Suspension(until=until, wait=Wait(names=(key,)))
+        signals = None if signal is None else (signal,)
+        wait = Wait(names=(key,), signals=signals, doubt=next(iter(self._doubts), None))
+        self._suspension = Suspension(until=until, wait=wait)
         if not self.idle.done():
             self.idle.set_result(None)
         return Suspended()
@@ -254,12 +354,18 @@ class Stepper:
         if turns:
             asyncio.get_running_loop().call_soon(self._look, turns - 1)
             return
-        until = min(self._parked.values(), default=None)
+        until = min((end for end, _ in self._parked.values() if end is not None), default=None)
         self._suspension = Suspension(until=until, wait=self._wait((*self._parked, *self._awaited)))
         self.idle.set_result(None)
 
     def _wait(self, names: tuple[str, ...]) -> Wait:
-        return Wait(names=names, jobs=sum(self._awaited.values()) if self._awaited else None)
+        signals = tuple(dict.fromkeys(signal for _, signal in self._parked.values() if signal is not None))
+        return Wait(
+            names=names,
+            signals=signals or None,
+            jobs=sum(self._awaited.values()) if self._awaited else None,
+            doubt=next(iter(self._doubts), None),
+        )
 
     def _now(self) -> datetime:
         """Return the time of the server, as far as the claim tells."""

@@ -23,7 +23,7 @@ from jobqueue.processors.commands import scripts
 from jobqueue.processors.commands.output import Output
 from jobqueue.processors.commands.program import ExitStatus, Program
 from jobqueue.processors.commands.step_socket import VARIABLE, StepSocket
-from jobqueue.processors.reported_steps import called, job_with_results
+from jobqueue.processors.reported_steps import called, job_with_results, signal_suspension
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
@@ -43,8 +43,8 @@ class CommandProcessor:
     """Runs claimed jobs by one command, each job once.
 
     Lines of the standard output become log lines, except for ``::progress 40``, which sets the progress,
-    ``::result {"a": 1}``, which sets the result, ``::step fetch {"a": 1}``, which records a step, ``::suspend 60``, and
-    ``::call label {"type": "print"}``, which awaits a child.
+    ``::result {"a": 1}``, which sets the result, ``::step fetch {"a": 1}``, which records a step, ``::suspend 60``,
+    ``::wait approved``, and ``::call label {"type": "print"}``, which awaits a child.
     A result that cannot be stored becomes its text; a result that is too large fails the job. Lines of the standard
     error output have the level ``stderr``.
 
@@ -81,6 +81,8 @@ class CommandProcessor:
             end = await self._end(program, running)
             if socket.suspension is not None:
                 return socket.suspension
+            if end.code == 0 and end.fault is None and output.awaited is not None:
+                return await _awaiting(reporter, output.awaited)
             if end.left:
                 await _note(output, f"the program left processes behind, which were ended: {end.left}")
         except JobCancelledError:
@@ -170,6 +172,15 @@ def _path(inherited: str | None) -> str:
     if shutil.which(_OWN_PROGRAM, path=path) is None and (own / _OWN_PROGRAM).exists():
         return f"{path}{os.pathsep}{own}" if path else str(own)
     return path
+
+
+async def _awaiting(reporter: Reporter, awaited: tuple[str, float | None]) -> Verdict:
+    """Return the verdict on a command whose last ``::wait`` line waits for a signal; a failure if it cannot."""
+    name, seconds = awaited
+    try:
+        return await signal_suspension(reporter.steps, name, name, seconds, 0)
+    except StepError as error:
+        return Failure(error=JobError(kind=STEP, message=str(error)), code=0)
 
 
 async def _note(output: Output, text: str) -> None:

@@ -50,7 +50,8 @@ class Output:
     Attributes:
         result: of the last ``::result`` line; the text of a result that cannot be stored.
         objection: the reason if the result of that line is over the limit.
-        suspend_seconds: of the last ``::suspend`` line, if there is one.
+        suspend_seconds: of the last ``::suspend`` line, if no later ``::wait`` line takes its place.
+        awaited: the name of a signal and the seconds of the last ``::wait`` line, likewise.
         calls: the children of ``::call`` lines by the name of their step; of two lines of a name the last one counts.
         refusal: the reason if a ``::call`` line cannot be used.
     """
@@ -59,6 +60,7 @@ class Output:
         self.result: Any = None
         self.objection: str | None = None
         self.suspend_seconds: float | None = None
+        self.awaited: tuple[str, float | None] | None = None
         self.calls: dict[str, NewCall] = {}
         self.refusal: str | None = None
         self._call_room = LONGEST
@@ -129,7 +131,7 @@ class Output:
         if line.startswith(_DIRECTIVE):
             if directive := _RESULT.fullmatch(line):
                 return self._take_result(line, directive[1] or b"")
-            if step_lines.is_suspension(line):
+            if step_lines.is_suspension(line) or step_lines.is_wait(line):
                 return self._take_suspension(line)
             if step_lines.is_call(line):
                 return self._take_call(line)
@@ -174,7 +176,10 @@ class Output:
 
     def _take_suspension(self, line: bytes) -> list[Call]:
         try:
-            self.suspend_seconds = step_lines.suspension(line)
+            if step_lines.is_wait(line):
+                self.awaited, self.suspend_seconds = step_lines.wait(line), None
+            else:
+                self.suspend_seconds, self.awaited = step_lines.suspension(line), None
         except StepError as error:
             return [self._note(str(error))]
         return []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.errors import InvalidInputError, StepError, TooLargeError
 from jobqueue.domain.jobs import payload
 from jobqueue.domain.jobs.checks import check_number
+from jobqueue.domain.jobs.signal import check_signal, check_timeout
 from jobqueue.domain.text import cut
 from jobqueue.processors.reported_steps import new_call
 from jobqueue.processors.written import LONGEST, read, storable
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
 STEP: Final = b"::step"
 CALL: Final = b"::call"
 _SUSPEND: Final = b"::suspend"
+_WAIT: Final = b"::wait"
 _STEP_LINE: Final = re.compile(rb'::step[ \t]+("(?:[^"\\]|\\.)*"|[^\s"]\S*)(?:[ \t]+(.*))?', re.DOTALL)
 _CALL_LINE: Final = re.compile(rb'::call[ \t]+("(?:[^"\\]|\\.)*"|[^\s"]\S*)[ \t]+(.*)', re.DOTALL)
 _SUSPEND_LINE: Final = re.compile(rb"::suspend[ \t]+([0-9]{1,12}(?:\.[0-9]{1,20})?)[ \t]*")
+_WAIT_LINE: Final = re.compile(
+    rb'::wait[ \t]+("(?:[^"\\]|\\.)*"|[^\s"]\S*)(?:[ \t]+([0-9]{1,12}(?:\.[0-9]{1,20})?))?[ \t]*', re.DOTALL
+)
 _LONGEST_SHOWN: Final = 200
 
 
@@ -68,6 +73,28 @@ def _call(line: bytes) -> tuple[str, NewCall]:
 def is_suspension(line: bytes) -> bool:
     """Return True if a line is meant to suspend the job."""
     return _begins(line, _SUSPEND)
+
+
+def is_wait(line: bytes) -> bool:
+    """Return True if a line is meant to suspend the job until a signal comes."""
+    return _begins(line, _WAIT)
+
+
+def wait(line: bytes) -> tuple[str, float | None]:
+    """Return the name of a signal, and the seconds of the wait for it; ``None`` for ever.
+
+    Raises:
+        StepError: the line lacks the name, or the number cannot be used.
+    """
+    parts = _WAIT_LINE.fullmatch(line)
+    try:
+        if parts is None:
+            raise StepError("it needs the name of a signal and perhaps seconds, such as ::wait approved 86400")  # noqa: TRY301 - it is one of those below
+        name = parts[1].decode()
+        read_name = check_signal(json.loads(name) if name.startswith('"') else name)
+        return read_name, None if parts[2] is None else check_timeout(float(parts[2]))
+    except (ValueError, StepError, InvalidInputError) as error:
+        raise StepError(f"the line {shown(line)} waits for nothing: {error}") from error
 
 
 def step(line: bytes) -> tuple[str, Any]:

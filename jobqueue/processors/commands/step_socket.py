@@ -1,8 +1,10 @@
-"""The socket from ``jobqueue step`` and ``jobqueue sleep`` to the process that runs their command.
+"""The socket from ``jobqueue step``, ``sleep`` and ``wait`` to the process that runs their command.
 
 A request is a line of JSON, and so is its answer. A connection asks ``{"begin": name}``, and then, for a step that has
-not finished, ``{"record": result, "seconds": n}``; or ``{"sleep": name, "seconds": n}``. An answer with ``error`` has
-the reason of a refusal. Only the user of the server can open the socket, and it lives as long as the command.
+not finished, ``{"record": result, "seconds": n}``; with ``"once": true`` the step is marked before it runs, and
+``{"notDone": true}`` takes the mark back; or ``{"sleep": name, "seconds": n}``; or ``{"wait": name, "seconds":
+n}``, with ``null`` for a wait without end. An answer with ``error`` has the reason of a refusal. Only the user of the
+server can open the socket, and it lives as long as the command.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, JobCancelledError, JobQueueError, StepError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.step import Wait, check_name, numbered
+from jobqueue.domain.jobs.step import StepKind, Wait, check_name, numbered
 from jobqueue.domain.work.verdict import Suspension
 from jobqueue.journal import get_logger
-from jobqueue.processors.reported_steps import begin_sleep, keep
+from jobqueue.processors.reported_steps import begin_signal, begin_sleep, keep, may_run_once
 from jobqueue.processors.written import LONGEST
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class StepSocket:
         self._connections: set[asyncio.Task[None]] = set()
         self._uses: dict[str, int] = {}
         self._running: set[str] = set()
+        self._begun: set[str] = set()
 
     @property
     def path(self) -> str | None:
@@ -148,9 +151,14 @@ class StepSocket:
         self._running.discard(name)
         self._steps.leave(key)
 
-    async def known(self, key: str) -> Reply:
-        """Return the result of a step, if it has finished."""
+    async def known(self, key: str, *, once: bool) -> Reply:
+        """Return the result of a step, if it has finished; a step in doubt suspends the job."""
         if key not in self._steps.finished:
+            if once and (key in self._begun or not await may_run_once(self._steps, key)):
+                self.suspension = Suspension(wait=Wait(names=(key,), doubt=key))
+                return {"finished": False, "doubt": True}
+            if once:
+                self._begun.add(key)
             await self._steps.begin(key)
             return {"finished": False}
         return {"finished": True, "result": json_form.value(await self._steps.result(key))}
@@ -158,6 +166,12 @@ class StepSocket:
     async def record(self, key: str, result: Any, seconds: float) -> Reply:
         """Keep a result."""
         return {"result": json_form.value(await keep(self._steps, key, result, seconds=seconds))}
+
+    async def not_done(self, key: str) -> Reply:
+        """Take back the mark of a step: nothing has happened."""
+        await self._steps.unmark(key)
+        self._begun.discard(key)
+        return {"finished": False}
 
     async def sleep(self, key: str, seconds: float) -> Reply:
         """Suspend the job, unless the sleep is over."""
@@ -168,6 +182,18 @@ class StepSocket:
             return {"until": None}
         self.suspension = Suspension(until=step.until, wait=Wait(names=(key,)))
         return {"until": json_form.date(step.until)}
+
+    async def wait(self, key: str, signal: str, seconds: float | None) -> Reply:
+        """Suspend the job until a signal comes, unless it is there or its time is over."""
+        step = self._steps.entry(key)
+        if step is None or not step.is_finished or step.kind is not StepKind.SIGNAL:
+            step = await begin_signal(self._steps, key, signal, seconds)
+        if not step.is_finished:
+            self.suspension = Suspension(until=step.until, wait=Wait(names=(key,), signals=(signal,)))
+            return {"finished": False}
+        if step.error is not None:
+            return {"finished": True, "late": step.error.message}
+        return {"finished": True, "result": json_form.value(await self._steps.result(key))}
 
 
 class _Connection:
@@ -183,14 +209,20 @@ class _Connection:
         match request:
             case {"begin": name} if self._name is None:
                 self._take(name)
-                reply = await self._socket.known(self._key)
+                reply = await self._socket.known(self._key, once=request.get("once") is True)
                 return self._ended(reply) if reply["finished"] else reply
+            case {"notDone": True} if self._name is not None:
+                return await self._socket.not_done(self._key)
             case {"record": result, "seconds": int() | float() as seconds} if self._name is not None:
                 return self._ended(await self._socket.record(self._key, result, seconds))
             case {"sleep": name, "seconds": int() | float() as seconds} if self._name is None:
                 self._take(name)
                 reply = await self._socket.sleep(self._key, seconds)
                 return self._ended(reply) if reply["until"] is None else reply
+            case {"wait": str() as name, "seconds": int() | float() | None as seconds} if self._name is None:
+                self._take(name)
+                reply = await self._socket.wait(self._key, name, seconds)
+                return self._ended(reply) if reply["finished"] else reply
         return {"error": "the request is not understood: client and server are of different versions"}
 
     def leave(self) -> None:

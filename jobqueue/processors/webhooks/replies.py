@@ -257,15 +257,21 @@ def _decided(reply: Reply, body: dict[str, Any], *, is_whole: bool) -> Verdict |
 
 def _suspended(reply: Reply, body: dict[str, Any]) -> Suspension | Failure:
     """Return a suspension; a failure if its wait cannot be told."""
-    name = body.get("name")
-    if name is not None and not isinstance(name, str):
-        return _unreadable(reply, "its name must be text")
+    name, signal = body.get("name"), body.get("signal")
+    for field_name, value in (("name", name), ("signal", signal)):
+        if value is not None and not isinstance(value, str):
+            return _unreadable(reply, f"its {field_name} must be text")
     try:
         delay = decisions.delay(body.get("delay"))
+        seconds = decisions.delay(body.get("timeout"))
     except InvalidInputError as problem:
         return _unreadable(reply, str(problem))
+    if signal is not None:
+        if delay is not None:
+            return _unreadable(reply, "it has a delay and a signal: the wait for a signal ends by its timeout")
+        return Suspension(delay=seconds, wait=Wait(names=(name or signal,), signals=(signal,)), code=reply.status)
     if delay is None and (name is not None or not body.get("calls")):
-        return _unreadable(reply, "it has no delay")
+        return _unreadable(reply, "it has neither a delay nor a signal")
     return Suspension(delay=delay, wait=Wait() if name is None else Wait(names=(name,)), code=reply.status)
 
 

@@ -84,6 +84,9 @@ async def keep(
     """
     for name, result in results.items():
         await reported_steps.keep(steps, name, result, seconds=seconds)
+    if isinstance(verdict, Suspension) and verdict.wait.signals:
+        name, signal = verdict.wait.names[0], verdict.wait.signals[0]
+        return await reported_steps.signal_suspension(steps, name, signal, verdict.delay, verdict.code)
     if isinstance(verdict, Suspension) and verdict.wait.names:
         verdict = await reported_steps.suspension(steps, verdict.wait.names[0], verdict.delay or 0, verdict.code)
     if calls:

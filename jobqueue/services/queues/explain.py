@@ -48,8 +48,8 @@ class Reason:
     """A reason for which a job does not run now.
 
     Attributes:
-        kind: ``state``, ``due``, ``children``, ``dependency``, ``paused``, ``no-worker``, ``breaker``, ``concurrency``,
-            ``rate``, ``alone``, ``turn``.
+        kind: ``state``, ``due``, ``signal``, ``doubt``, ``children``, ``dependency``, ``paused``, ``no-worker``,
+            ``breaker``, ``concurrency``, ``rate``, ``alone``, ``turn``.
         message: for people.
         details: for programs, in JSON form.
     """
@@ -157,7 +157,11 @@ class Explainer:
 
     async def _delayed(self, job: Job, config: QueueConfig, now: datetime) -> list[tuple[Reason, float | None]]:
         reasons: list[tuple[Reason, float | None]] = []
-        if job.delay_til is not None:
+        if job.wait is not None and job.wait.doubt is not None:
+            reasons.append((_doubt(job.wait.doubt), None))
+        elif job.wait is not None and job.wait.signals:
+            reasons.append(_signal(job, job.wait, job.wait.signals, now))
+        elif job.delay_til is not None:
             wait = max(0.0, (job.delay_til - now).total_seconds())
             at = json_form.date(job.delay_til)
             details = {"at": at, **_retries(job, config), **_waits(job)}
@@ -270,6 +274,22 @@ class Explainer:
         count = f"{ahead:,}" if is_exact else f"more than {ahead:,}"
         message = f"{count} jobs of the queue come first"
         return [(Reason(kind="turn", message=message, details={"ahead": ahead, "exact": is_exact}), None)]
+
+
+def _doubt(step: str) -> Reason:
+    return Reason(kind="doubt", message=f"in doubt: did {step} happen? A person has to say", details={"step": step})
+
+
+def _signal(job: Job, wait: Wait, signals: tuple[str, ...], now: datetime) -> tuple[Reason, float | None]:
+    """Return the reason of a job that waits for signals, and the seconds until it waits no longer."""
+    names = " or ".join(signals)
+    details: dict[str, Any] = {"signals": list(signals), "steps": list(wait.names)}
+    message = f"waits for the signal {names}"
+    if job.delay_til is None:
+        return Reason(kind="signal", message=message, details=details), None
+    at = json_form.date(job.delay_til)
+    seconds = max(0.0, (job.delay_til - now).total_seconds())
+    return Reason(kind="signal", message=f"{message} until {at}", details={"at": at, **details}), seconds
 
 
 def _children(step: Step, unfinished: int, failed: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.domain.errors import JobCancelledError, OlderWorkersError, StaleTokenError
+from jobqueue.domain.errors import InvalidInputError, JobCancelledError, OlderWorkersError, StaleTokenError
 from jobqueue.services.signals.outages import outlive
 
 if TYPE_CHECKING:
@@ -117,6 +117,44 @@ class JobSteps:
         )
         self._known[name] = step
         return step
+
+    async def mark(self, name: str, *, tries: int) -> bool:
+        """Mark a step that must not run twice as begun; return False if it must not run now.
+
+        Raises:
+            JobCancelledError, InvalidInputError: as `record`.
+        """
+        step = await self._kept(lambda: self._steps.mark(self._job, self._token, name, tries=tries))
+        self._known[name] = step
+        return not step.is_finished and step.once == self._token
+
+    async def unmark(self, name: str) -> None:
+        """Take back the mark of a step: nothing has happened.
+
+        Raises:
+            JobCancelledError: as `record`.
+        """
+        await self._kept(lambda: self._steps.unmark(self._job, self._token, name))
+        self._known.pop(name, None)
+
+    async def begin_signal(self, name: str, signal: str, *, seconds: float | None) -> Step:
+        """Return a step that waits for a signal; it has finished if the signal was there or its time is over.
+
+        Raises:
+            JobCancelledError, InvalidInputError: as `record`.
+        """
+        step = await self._kept(lambda: self._steps.begin_signal(self._job, self._token, name, signal, seconds=seconds))
+        self._known[name] = step
+        if step.is_finished:
+            self.results[name] = await self._kept(lambda: self._steps.loaded(self._job, step))
+        return step
+
+    async def signal_url(self, question: str, signal: str, **how: Any) -> str:
+        """Return a link by which a person answers a question; ``how`` as in `SignalLinks.make`."""
+        links = self._steps.links
+        if links is None:
+            raise InvalidInputError({"signal_url": ["is not there without a server"]})
+        return await self._kept(lambda: links.make(self._job.id, question, signal, **how))
 
     async def begin_call(self, name: str, call: NewCall) -> Called:
         """Create the children of a step, each once; return the step, and how many of them are unfinished.

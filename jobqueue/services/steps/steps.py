@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.errors import NotFoundError, ResultUnavailableError, StaleTokenError, TooLargeError
 from jobqueue.domain.jobs import payload
 from jobqueue.domain.jobs.checks import check_number
-from jobqueue.domain.jobs.step import MOST_RESULTS, Step, check_name, results
+from jobqueue.domain.jobs.signal import check_signal, check_timeout
+from jobqueue.domain.jobs.step import MOST_RESULTS, Step, check_name, plain_result, results
 from jobqueue.domain.work.calls import Called
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.work.calls import NewCall
     from jobqueue.services.steps.admission import StepAdmission
     from jobqueue.services.steps.calls import Calls
+    from jobqueue.services.steps.links import SignalLinks
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.steps.steps import StepStore
 
@@ -29,10 +31,11 @@ MOST_LOADED: Final = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """The result of a step as it is kept; ``existed`` if the step had finished before."""
+    """The result of a step as it is kept; ``existed`` if the step had finished before, ``doubt`` if it must not run."""
 
     result: Any
     existed: bool
+    doubt: bool | None = None
 
 
 class Steps:
@@ -47,6 +50,7 @@ class Steps:
     def __init__(self, store: StepStore, jobs: JobStore, admission: StepAdmission) -> None:
         self._store = store
         self._jobs = jobs
+        self.links: SignalLinks | None = None
         self.admission = admission
 
     async def call(self, job: Job, token: str, name: str, new: NewCall) -> Called:
@@ -83,9 +87,12 @@ class Steps:
         await self.admission.check(job.queue)
         kept = await self._store.record(job, token, name, stored, size=size, tries=tries, seconds=seconds)
         if kept is None:
+            # Only the claim that has marked a step ran it: its result counts, however late it comes.
+            if await self._jobs.once.finish_late(job, token, name, stored, size=size):
+                return Recorded(result=stored, existed=False)
             raise await self._stale(job)
         step, existed = kept
-        return Recorded(result=await self._result(job, step) if existed else step.result, existed=existed)
+        return Recorded(result=await self.loaded(job, step) if existed else step.result, existed=existed)
 
     async def begin_sleep(
         self, job: Job, token: str, name: str, *, seconds: float | None = None, until: datetime | None = None
@@ -116,6 +123,58 @@ class Steps:
             raise await self._stale(job)
         return step
 
+    async def mark(self, job: Job, token: str, name: str, *, tries: int = 1) -> Step:
+        """Return a step that must not run twice, marked as begun under this claim.
+
+        A step that has finished is as it is. One with the mark of another claim is in doubt, and must not run.
+
+        Raises:
+            StaleTokenError, InvalidInputError: as `record`.
+        """
+        check_name(name)
+        await self.admission.check(job.queue)
+        step = await self._jobs.once.mark(job, token, name, tries=tries)
+        if step is None:
+            raise await self._stale(job)
+        return step
+
+    async def begin_once(self, job: Job, token: str, name: str) -> Recorded:
+        """Mark a step that must not run twice, for a worker that polls; the step may run unless the reply objects.
+
+        Raises:
+            StaleTokenError, InvalidInputError: as `record`.
+        """
+        step = await self.mark(job, token, name)
+        if step.is_finished:
+            return Recorded(result=await self.loaded(job, step), existed=True)
+        return Recorded(result=None, existed=False, doubt=step.once != token or None)
+
+    async def unmark(self, job: Job, token: str, name: str) -> None:
+        """Take back the mark of a step: nothing has happened.
+
+        Raises:
+            StaleTokenError: the claim is not the current one.
+        """
+        if not await self._jobs.once.unmark(job, token, name):
+            raise await self._stale(job)
+
+    async def begin_signal(self, job: Job, token: str, name: str, signal: str, *, seconds: float | None = None) -> Step:
+        """Return a step that waits for a signal; it has finished if the signal was there or its time is over.
+
+        A wait that has begun before keeps its end.
+
+        Raises:
+            StaleTokenError, InvalidInputError: as `record`; or the name of the signal or the time is wrong.
+        """
+        check_name(name)
+        check_signal(signal)
+        seconds = check_timeout(seconds)
+        await self.admission.check(job.queue)
+        step = await self._jobs.signals.begin(job, token, name, signal, seconds=seconds)
+        if step is None:
+            raise await self._stale(job)
+        return step
+
     async def with_job(self, job: Job) -> Mapping[str, Any]:
         """Return the results that come with the claim of a job: those in its document, and others up to 8 MiB."""
         outside = [step for step in job.steps or () if step.is_finished and step.stored and not step.is_paged]
@@ -136,7 +195,7 @@ class Steps:
         """
         for step in job.steps or ():
             if step.name == name and step.is_finished:
-                return await self._result(job, step)
+                return await self.loaded(job, step)
         raise NotFoundError("step", name)
 
     async def finished(self, job_id: str, name: str) -> Step:
@@ -147,9 +206,14 @@ class Steps:
         """
         return await self._store.finished(job_id, name)
 
-    async def _result(self, job: Job, step: Step) -> Any:
+    async def loaded(self, job: Job, step: Step) -> Any:
+        """Return the result of a finished step, wherever it is kept.
+
+        Raises:
+            NotFoundError: it is lost.
+        """
         if not step.stored:
-            return step.result
+            return plain_result(step)
         if step.is_paged:
             return await self._all(step)
         results_by_name = await self._store.results(replace(job, steps=(step,)), [step.name])

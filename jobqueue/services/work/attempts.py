@@ -252,6 +252,9 @@ class Attempts:
             if change.target in states.WAITING:
                 kind = "ready" if change.target is states.State.PENDING else "delayed"
                 self._notifier.tell(Wakeup(kind=kind, queue=job.queue, job_id=job.id))
+                if change.wait is not None and change.wait.signals:
+                    # A signal that came before the wait has woken the job already.
+                    self._notifier.tell(Wakeup(kind="ready", queue=job.queue, job_id=job.id))
             return
         present = await self._jobs.lean(job.id)
         await self._jobs.history.keep_late(job.id, str(change.token), _late(change))

@@ -68,13 +68,43 @@ async def _awaited(work: Attempts, job: Job, wait: Wait) -> Wait:
     return replace(wait, names=(*wait.names, *(step.name for step in steps)), jobs=count) if steps else wait
 
 
-def _check(job: Job, step: Step) -> None:
+async def suspend_for_signal(
+    work: Attempts, job: Job, token: str, signal: str, *, name: str | None = None, seconds: float | None = None
+) -> None:
+    """Suspend a job until a signal comes, or runs out of time; the same report may be made again, as in `suspend`.
+
+    Args:
+        work: takes the reports.
+        job: that runs.
+        token: of its claim.
+        signal: the name of the signal.
+        name: of the step whose result the value of the signal becomes; that of the signal by default.
+        seconds: of the wait; ``None`` for ever.
+
+    Raises:
+        StaleTokenError, InvalidInputError: as `suspend`.
+    """
+    name = name or signal
+    wait = Wait(names=(name,), signals=(signal,))
+    try:
+        step = await work.steps.begin_signal(job, token, name, signal, seconds=seconds)
+    except StaleTokenError:
+        await work.settle(job, token, Suspension(wait=wait))
+        return
+    _check(job, step, StepKind.SIGNAL)
+    over = Suspension(delay=0)
+    await work.settle(job, token, over if step.is_finished else Suspension(until=step.until, wait=wait))
+
+
+def _check(job: Job, step: Step, kind: StepKind = StepKind.SLEEP) -> None:
     """Make sure that a job can wait for a step.
 
     Raises:
-        InvalidInputError: the step is no sleep, or a sleep that had finished before the present run of the job.
+        InvalidInputError: the step is of another kind, or had finished before the present run of the job.
     """
-    if step.kind is not StepKind.SLEEP:
-        raise InvalidInputError({"name": [f"{step.name!r} is a step of the job already, and no sleep"]})
-    if step.is_finished and job.start_at is not None and step.start_at is not None and step.start_at < job.start_at:
+    if step.kind is not kind:
+        raise InvalidInputError({"name": [f"{step.name!r} is a step of the job already, and no {kind.value}"]})
+    # A signal may come, or be too late, for a wait that an earlier run has begun.
+    began = step.start_at if kind is StepKind.SLEEP else step.end_at
+    if step.is_finished and job.start_at is not None and began is not None and began < job.start_at:
         raise InvalidInputError({"name": [f"{step.name!r} has finished: it is among the steps of the claim"]})

@@ -16,6 +16,7 @@ from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine, Retr
 from jobqueue.domain.jobs.attributes import attributes
 from jobqueue.domain.jobs.call import FAILURES, Call, ChildFailure
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Children, Job, NewJob, children
+from jobqueue.domain.jobs.signal import Signal
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.jobs.step import Step, StepKind, Wait
 from jobqueue.domain.queues.queue import QueueConfig
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 Tick = tuple[str, datetime]
 """The name of a schedule, and the date of one of its jobs."""
-LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0, "steps.result": 0}
+LEAN: Final = {"data": 0, "meta": 0, "attrs": 0, "result": 0, "logs": 0, "steps.result": 0, "signals.value": 0}
 """A projection that leaves out the fields that can be large."""
 CHILD_FIELDS: Final = ("onComplete", "onSuccess", "onFailure")
 """The fields of child jobs and of the callbacks of a batch."""
@@ -185,7 +186,8 @@ def job(document: Mapping[str, Any]) -> Job:
         crashes=_whole(get("crashes"), 0) or None,
         retries=_retries(mapping(get("retries"))),
         steps=steps(get("steps")),
-        wait=_wait(mapping(get("wait"))),
+        wait=Wait.read(mapping(get("wait"))),
+        signals=tuple(Signal.read(entry) for entry in _list(get("signals")) if isinstance(entry, dict)) or None,
         awaited_by=_id(get("awaitedBy")),
     )
 
@@ -244,6 +246,8 @@ def _step(entry: Mapping[str, Any]) -> Step:
         has_result="result" in entry,
         job_ids=None if get("jobIds") is None else _whole(get("jobIds"), 0),
         call=_call(mapping(get("call"))),
+        signal=_text(get("signal")),
+        once=_text(get("once")),
     )
 
 
@@ -258,20 +262,6 @@ def _call(stored: Mapping[str, Any]) -> Call | None:
         again=stored.get("again") is True,
         failure=ChildFailure.read(stored.get("failure")),
         paged=stored.get("paged") is True,
-    )
-
-
-def _wait(stored: Mapping[str, Any]) -> Wait | None:
-    if not stored:
-        return None
-    names = tuple(str(name) for name in _list(stored.get("names")))
-    jobs, doubt = stored.get("jobs"), stored.get("doubt")
-    return Wait(
-        names=names,
-        until=date_or_none(stored.get("until")),
-        signals=tuple(str(name) for name in _list(stored.get("signals"))) or None,
-        jobs=None if jobs is None else _whole(jobs, 0),
-        doubt=None if doubt is None else str(doubt),
     )
 
 

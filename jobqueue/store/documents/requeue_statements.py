@@ -11,6 +11,7 @@ from bson import ObjectId
 
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import REOPEN, REVIVE
+from jobqueue.store.documents import signal_statements
 from jobqueue.store.documents.sleep_statements import kept
 from jobqueue.store.documents.statements import OPERATIONS, UNREAD, drop_empty_outbox, marked, same_run
 from jobqueue.store.mongo.tolerant import array, number, without
@@ -103,6 +104,7 @@ def requeue(
                 **({} if waits_for else {"readyAt": now}),
                 **restarted(now, **noted),
                 "steps": kept(forgotten),
+                "signals": signal_statements.kept(forgotten),
                 "wait": "$$REMOVE",
                 "waitsFor": [ObjectId(parent) for parent in waits_for] or "$$REMOVE",
                 "heldTil": "$$REMOVE",

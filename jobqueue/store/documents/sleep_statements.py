@@ -37,9 +37,9 @@ def as_promoted(now: str | datetime) -> Document:
 
 
 def kept(forgotten: Collection[str] | None) -> Document | str:
-    """Return the steps that a requeue keeps: finished steps, and steps that await children; ``None`` forgets all.
+    """Return the steps that a requeue keeps: finished steps, steps in doubt, and steps that await children.
 
-    Failed children of a step that is kept run again when the job asks for them.
+    Failed children of a step that is kept run again when the job asks for them. ``None`` forgets all steps.
     """
     if forgotten is None:
         return "$$REMOVE"
@@ -47,7 +47,7 @@ def kept(forgotten: Collection[str] | None) -> Document | str:
     has_children = {"$eq": [{"$type": "$$this.call.id"}, "objectId"]}
     is_kept = {
         "$and": [
-            {"$or": [is_finished, has_children]},
+            {"$or": [is_finished, has_children, {"$eq": [{"$type": "$$this.once"}, "string"]}]},
             {"$not": [{"$in": ["$$this.name", {"$literal": list(forgotten)}]}]},
         ]
     }

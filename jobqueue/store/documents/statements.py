@@ -14,7 +14,7 @@ from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.job import INLINE_LOGS
 from jobqueue.domain.jobs.states import FINAL, UNFINISHED, WAITING, State
 from jobqueue.domain.jobs.transitions import DEPENDENTS, UNSET, Transition
-from jobqueue.store.documents import suspect_statements, unsound_statements
+from jobqueue.store.documents import signal_statements, suspect_statements, unsound_statements
 from jobqueue.store.documents.sleep_statements import as_promoted, woken
 from jobqueue.store.mongo.tolerant import array as _array
 from jobqueue.store.mongo.tolerant import number as _number
@@ -42,6 +42,7 @@ CLAIM_INDEX: Final = "claim"
 CLAIM_TYPE_INDEX: Final = "claimType"
 READY_INDEX: Final = "ready"
 _MILLISECONDS: Final = 1000
+_ANY: Final[Document] = {"$literal": True}
 _LEASE: Final = _number("$lease", 60)
 
 
@@ -302,7 +303,11 @@ def _with_delay(transition: Transition, changed: Document, entry: Document, now:
             "in": {"$cond": [{"$eq": ["$$this.token", {"$literal": transition.token}]}, ended, "$$this"]},
         }
     }
-    return [{"$set": values}, {"$unset": "slots"}]
+    stages: list[Document] = [{"$set": values}, {"$unset": "slots"}]
+    if transition.wait is not None and (transition.wait.signals or transition.wait.doubt):
+        # A signal or a decision may have come before the job began to wait.
+        stages += [*signal_statements.answered(now, _ANY), signal_statements.woken(now)]
+    return stages
 
 
 def same_run(job_id: str, queue: str, run: int) -> Document:
@@ -316,11 +321,12 @@ def due(now: Now) -> Document:
 
 
 def promote(now: Now) -> list[Document]:
-    """Make due jobs claimable, and finish the sleeps that are over."""
+    """Make due jobs claimable, and finish the sleeps and waits that are over."""
     # An index takes one list of a document: a list of another tool would hold up all due jobs.
     is_date = {"$eq": [{"$type": ready()}, "date"]}
     changed = {"state": State.PENDING.value, "readyAt": {"$cond": [is_date, ready(), "$$REMOVE"]}}
-    return [{"$set": changed | {"steps": woken(now), "wait": "$$REMOVE"}}]
+    promoted = {"$set": changed | {"steps": woken(now), "wait": "$$REMOVE"}}
+    return [promoted, *signal_statements.answered(now, _ANY)]
 
 
 def expired(now: Now, patience: float) -> Document:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.insight.event import INSERTED, OF_RUNS, PROGRESS, STEP, SUSPENDED, JobEvent, kind_of
+from jobqueue.domain.insight.event import INSERTED, OF_RUNS, PROGRESS, SIGNAL, STEP, SUSPENDED, JobEvent, kind_of
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.text import cut
 from jobqueue.store.documents import attributes
@@ -93,16 +93,20 @@ def pipeline() -> list[dict[str, Any]]:
         {"operationType": "insert"},
         {"operationType": "update", "updateDescription.updatedFields.state": {"$exists": True}},
         {"operationType": "update", "updateDescription.updatedFields.progress": {"$exists": True}},
+        {"operationType": "update", "updateDescription.updatedFields.signalAt": {"$exists": True}},
         {"operationType": "update", "$expr": {"$gt": [{"$size": _finished_step()}, 0]}},
         {"operationType": "replace", "fullDocument.state": {"$exists": True}},
     ]
-    whole = {"$cond": [{"$eq": ["$operationType", "update"]}, None, "$fullDocument.state"]}
+    has_signal = {"$eq": [{"$type": f"{updated}.signalAt"}, "date"]}
+    changes_little = {"$and": [{"$eq": ["$operationType", "update"]}, {"$not": [has_signal]}]}
+    whole = {"$cond": [changes_little, None, "$fullDocument.state"]}
     kept = {
         "operationType": 1,
         "documentKey._id": 1,
         "wallTime": 1,
         "state": {"$ifNull": [f"{updated}.state", whole]},
         "progress": f"{updated}.progress",
+        "hasSignal": has_signal,
         "step": {"$last": _finished_step()},
         "isSuspended": {"$eq": [{"$type": f"{updated}.wait"}, "object"]},
         "error.kind": {"$ifNull": [f"{updated}.error.kind", "$fullDocument.error.kind"]},
@@ -132,6 +136,8 @@ def _finished_step() -> dict[str, Any]:
 def _kind(change: Mapping[str, Any], state: State | None) -> str:
     if change["operationType"] == "insert":
         return INSERTED
+    if change.get("hasSignal"):
+        return SIGNAL
     if state is None:
         return PROGRESS if change.get("step") is None else STEP
     return SUSPENDED if state is State.DELAYED and change.get("isSuspended") else kind_of(state)

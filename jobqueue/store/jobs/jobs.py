@@ -28,6 +28,8 @@ from jobqueue.store.mongo.driver import (
 )
 from jobqueue.store.mongo.group_commit import Batcher
 from jobqueue.store.steps.calls import CallStore
+from jobqueue.store.steps.once import OnceStore
+from jobqueue.store.steps.signals import SignalStore
 from jobqueue.store.steps.steps import StepStore
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class JobStore:
         self.editions = EditionStore(database, self.history)
         self.readers = ReaderStore(database)
         self.steps = StepStore(database)
+        self.signals, self.once = SignalStore(database), OnceStore(database)
         self.calls = CallStore(database)
         self._insert: Batcher[Document, None] = Batcher(self._insert_batch)
         self._apply: Batcher[JobTransition, AppliedTransition | None] = Batcher(

@@ -49,6 +49,8 @@ _NOT_ITS_FAULT: Final = frozenset({13, 18, 8000, 64, 91, 189, 262, 10107, 11600,
 _INTERRUPTED: Final = frozenset({43, 175, 237})
 """Codes of a lost cursor or plan, because an index or the collection was dropped; the search may be repeated."""
 _STEPS: Final = step_statements.without_results()
+_AWAITED: Final = frozenset({"wait.signals", "wait.jobs", "wait.doubt"})
+"""Fields whose presence an index shows."""
 _STATES: Final = Comparison("state", "$in", tuple(state.value for state in State))
 
 
@@ -190,12 +192,18 @@ def _is_indexed(query: Filter) -> bool:
     if query.path == "insertAt":
         return query.operator in _RANGE | {"$eq"}
     if query.operator not in _EQUAL:
-        return False
+        return _is_awaited(query)
     if query.path in _INDEXED:
         values = query.value if isinstance(query.value, tuple) else (query.value,)
         # Missing values are in no index.
         return None not in values and (query.path != "queue" or len(values) <= MOST_QUEUES)
     return query.path == "id" or filters.attribute(query) is not None
+
+
+def _is_awaited(query: Filter) -> bool:
+    if not isinstance(query, Comparison) or query.path not in _AWAITED:
+        return False
+    return query.operator == "$exists" and query.value is True
 
 
 def _gives_order(query: Filter) -> bool:
@@ -209,6 +217,8 @@ def _equal_paths(query: Filter) -> set[str]:
 def _shape(query: Filter, scope: Scope) -> Filter | None:
     """Return a filter that lets the index of a queue's states give the order, where no other index is better."""
     tested = _equal_paths(query)
+    if any(_is_awaited(part) for part in conjuncts(query)):
+        return None
     of_queue = "queue" in tested or (scope.queues and not tested & _INDEXED and not scope_filters.is_wild(scope))
     return _STATES if of_queue and not tested & {"state", "type", "id"} else None
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ID = "0" * 24
-NO_DATABASE = {"settings", "health", "step", "sleep"}
+NO_DATABASE = {"settings", "health", "step", "sleep", "wait"}
 WORDS: dict[str, list[list[str]]] = {
     "serve": [["--port", "0"]],
     "worker": [["app:queue"]],
@@ -24,6 +24,8 @@ WORDS: dict[str, list[list[str]]] = {
     "search": [["{}"]],
     "show": [[ID]],
     "steps": [[ID]],
+    "signal": [[ID, "approved"]],
+    "decide": [[ID, "charge", "--not-happened"]],
     "logs": [[ID]],
     "failures": [[]],
     "requeue": [[ID]],

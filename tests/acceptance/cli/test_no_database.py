@@ -38,6 +38,8 @@ WITHOUT_DATABASE = {
     "batch kill": [ID],
     "batch wait": [ID],
     "steps": [ID],
+    "signal": [ID, "approved"],
+    "decide": [ID, "charge", "--not-happened"],
     "why": [ID],
     "queues": [],
     "queue show": ["q"],
@@ -66,7 +68,7 @@ CREATING = {
     "schedule set",
     "token create",
 }
-OTHERS = {"settings", "health", "doctor", "schedule next", "step", "sleep"}
+OTHERS = {"settings", "health", "doctor", "schedule next", "step", "sleep", "wait"}
 """What needs no database, or looks for everything at once."""
 
 

@@ -13,8 +13,9 @@ from jobqueue.cli.main import main
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.step import Wait
 from jobqueue.domain.work.verdict import Suspension
+from jobqueue.services.work.suspending import suspend_for_signal
 from tests.acceptance.cli.cli_process import Ran
-from tests.support.factories import claimed_job, fail, open_runtime
+from tests.support.factories import claim, claimed_job, fail, open_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,3 +151,55 @@ def test_a_step_that_cannot_be_meant_is_refused(settings: Settings, here: Run) -
     ran = here("requeue", job.id, "--from-step", "fetch", "--all-steps")
     assert (ran.code, "do not go together" in ran.err) == (2, True)
     assert remaining(settings, job)[0] == State.FAILED
+
+
+async def awaits(runtime: Runtime) -> Job:
+    """Make a job that waits for a signal."""
+    claimed = await claimed_job(runtime)
+    await suspend_for_signal(runtime.work, claimed.job, claimed.token, "approved")
+    return await runtime.jobs.get(claimed.job.id)
+
+
+async def in_doubt(runtime: Runtime) -> Job:
+    """Make a job that waits for a person to say whether a step has happened."""
+    claimed = await claimed_job(runtime, attempts=2, backoff=0)
+    await runtime.work.steps.mark(claimed.job, claimed.token, "charge")
+    await fail(runtime, claimed)
+    again = await claim(runtime)
+    wait = Wait(names=("charge",), doubt="charge")
+    await runtime.work.settle(again.job, again.token, Suspension(wait=wait))
+    return await runtime.jobs.get(again.job.id)
+
+
+def test_a_signal_is_sent_and_the_inbox_is_listed(here: Run, settings: Settings) -> None:
+    job = prepared(settings, awaits)
+    listed = here("list", "--waiting", "signal")
+    assert job.id in listed.out
+    assert "waits for the signal approved" in listed.out
+    assert "waits for the signal approved" in here("why", job.id).out
+    sent = here("signal", job.id, "approved", '{"by": "ann"}', "--id", "1", "--json")
+    assert json.loads(sent.out) == {"jobId": job.id, "id": "1", "name": "approved", "existed": False}
+    assert here("signal", job.id, "approved", "--id", "1").out == f"{job.id} had the signal already\n"
+    assert job.id not in here("list", "--waiting", "signal").out
+    shown = json.loads(here("show", job.id, "--json").out)
+    assert (shown["state"], shown["steps"][0]["result"]) == ("pending", {"by": "ann"})
+    wrong = here("signal", job.id, "undo:x")
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    assert here("signal", "0" * 24, "approved").code != 0
+
+
+@pytest.mark.parametrize(
+    ("words", "result"), [(["--happened", '{"n": 1}'], {"n": 1}), (["--happened"], None), (["--not-happened"], "gone")]
+)
+def test_a_doubt_is_decided(here: Run, settings: Settings, words: list[str], result: Any) -> None:
+    job = prepared(settings, in_doubt)
+    assert "in doubt: did charge happen?" in here("list", "--waiting", "doubt").out
+    assert "in doubt: did charge happen?" in here("why", job.id).out
+    assert here("decide", job.id, "charge").code == 2
+    assert here("decide", job.id, "charge", "--happened", "--not-happened").code == 2
+    decided = here("decide", job.id, "charge", *words)
+    assert decided.out == f"{job.id} pending\n"
+    steps = {step["name"]: step["result"] for step in json.loads(here("steps", job.id, "--json").out)["items"]}
+    assert steps.get("charge", "gone") == result
+    again = here("decide", job.id, "charge", *words)
+    assert (again.code != 0, again.err.count("\n")) == (True, 1)

@@ -255,6 +255,60 @@ done
     assert "forgot import, publish" in shown
 
 
+async def test_a_script_waits_for_a_signal_and_prints_its_value(tmp_path: Path, settings: Settings) -> None:
+    script = """set -e
+jobqueue wait approved > answer
+[ "$(jobqueue wait late --timeout 0 2>> late || echo $?)" = 124 ]
+jobqueue step publish -- cat answer
+"""
+    async with serving(tmp_path, settings, script=script) as served:
+        job_id = await served.add("script", attempts=1)
+        await eventually(lambda: served.get(job_id), lambda job: bool(job.get("wait")))
+        inbox = await served.call("GET", "/v1/jobs?waiting=signal")
+        assert [job["id"] for job in inbox["items"]] == [job_id]
+        await served.call("POST", f"/v1/jobs/{job_id}/signals/approved", {"value": {"by": "ann"}})
+        job = await served.ended(job_id)
+    assert job["state"] == "success", job["error"]
+    assert {step["name"]: step["result"] for step in job["steps"]} == {
+        "approved": {"by": "ann"},
+        "late": None,
+        "publish": {"by": "ann"},
+    }
+    assert (tmp_path / "late").read_text() == "error: the signal has not come in time\n"
+
+
+async def test_a_line_waits_for_a_signal(tmp_path: Path, settings: Settings) -> None:
+    script = """cat > input$(date +%s%N)
+grep -q '"approved":{' input* || echo "::wait approved 3600"
+"""
+    async with serving(tmp_path, settings, script=script) as served:
+        job_id = await served.add("script", attempts=1)
+        await served.call("POST", f"/v1/jobs/{job_id}/signals/approved", {"value": {"by": "ann"}})
+        job = await served.ended(job_id)
+    assert job["state"] == "success", job["error"]
+    assert inputs(tmp_path)[-1] == {"approved": {"by": "ann"}}
+
+
+@pytest.mark.parametrize("happened", [True, False])
+async def test_a_script_never_runs_a_step_twice_that_may_have_happened(
+    tmp_path: Path, settings: Settings, *, happened: bool
+) -> None:
+    charge = "[ -e again ] || { touch again; kill -9 $PPID; sleep 600; }"
+    script = f"""set -e
+jobqueue step --once charge -- sh -c 'echo charge >> effects; {charge}; echo paid'
+jobqueue step --once closed -- sh -c 'echo closed >> effects; [ -e open ] || {{ touch open; exit 75; }}; echo '
+"""
+    async with serving(tmp_path, settings, script=script) as served:
+        job_id = await served.add("script", attempts=4, backoff=0)
+        job = await eventually(lambda: served.get(job_id), lambda job: "doubt" in job.get("wait", {}))
+        assert effects(tmp_path) == ["charge"]
+        await served.call("POST", f"/v1/jobs/{job_id}/steps/charge", {"happened": happened})
+        job = await served.ended(job_id)
+    assert job["state"] == "success", job["error"]
+    assert effects(tmp_path) == ["charge"] * (1 if happened else 2) + ["closed"] * 2
+    assert job["steps"][0]["result"] == (None if happened else "paid")
+
+
 async def test_a_script_awaits_children_and_has_their_results(tmp_path: Path, settings: Settings) -> None:
     script = """cat > input-$(date +%s%N)
 echo start >> effects

@@ -85,6 +85,26 @@ async def test_a_step_that_cannot_be_kept_fails_the_attempt(served: Served) -> N
     assert [[step["name"] for step in jobs[name]["steps"]] for name in ("name", "result")] == [["good"], ["good"]]
 
 
+async def test_a_webhook_waits_for_a_signal_or_runs_out_of_time(served: Served) -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        done = body["job"]["steps"]
+        if "approved" not in done:
+            return 200, {"outcome": "suspend", "signal": "approved"}
+        if "late" not in done:
+            return 503, {"outcome": "suspend", "signal": "again", "name": "late", "timeout": 1}
+        return 200, {"outcome": "success", "result": done}
+
+    async with receiving(answer) as (url, _):
+        await configure(served, url)
+        job_id = await served.add("order", attempts=1)
+        sent = await served.call("POST", f"/v1/jobs/{job_id}/signals/approved", {"value": [1]})
+        assert not sent["existed"]
+        job = await served.ended(job_id)
+    error = {"kind": "timeout", "message": "the signal has not come in time"}
+    assert job["result"] == {"approved": [1], "late": {"error": error}}, job["error"]
+    assert job["attemptsMade"] == 1
+
+
 async def test_a_webhook_awaits_children_and_has_their_results(served: Served) -> None:
     def answer(body: dict[str, Any]) -> tuple[int, Any]:
         job = body["job"]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MOST = 60
 """Writes that no run comes near to."""
 NAMES = ("one", "two", "three", "four", "five")
+ANSWER = {"by": "ann", "why": "x" * 2000}
+"""The value of a signal that is kept outside of the document."""
 LARGE = 40_000
 """Characters of a result that is kept outside of the document."""
 
@@ -40,19 +42,21 @@ class Effects:
         self.seen.append(name)
         return name * LARGE if name == "three" else name
 
-    async def in_loop(self, job: ActiveJob) -> list[int]:
+    async def in_loop(self, job: ActiveJob) -> list[Any]:
         first = await asyncio.gather(job.step("one", self.make, "one"), job.step("two", self.make, "two"))
         third = await job.step("three", self.make, "three")
         await job.sleep("rest", 3600)
+        answer = await job.signal("approved", timeout=3600)
         fourth = await job.step("four", self.make, "four", attempts=2, backoff=60)
         fifth = await job.step("five", self.make, "five")
-        return [len(text) for text in (*first, third, fourth, fifth)]
+        return [*(len(text) for text in (*first, third, fourth, fifth)), answer]
 
-    def in_thread(self, job: BlockingJob) -> list[int]:
+    def in_thread(self, job: BlockingJob) -> list[Any]:
         made = [job.step(name, self.make, name) for name in NAMES[:3]]
         job.sleep("rest", 3600)
+        answer = job.signal("approved")
         made += [job.step(name, self.make, name) for name in NAMES[3:]]
-        return [len(text) for text in made]
+        return [*(len(text) for text in made), answer]
 
 
 async def run(runtime: Runtime, claimed: ClaimedJob, function: Any) -> None:
@@ -64,13 +68,16 @@ async def run(runtime: Runtime, claimed: ClaimedJob, function: Any) -> None:
 
 
 async def let_time_pass(runtime: Runtime) -> None:
-    """End leases and sleeps."""
+    """End leases and sleeps, but no waits for signals."""
     jobs = runtime.jobs.collection
     await jobs.update_many({"state": "processing"}, {"$set": {"resetAt": LONG_AGO}})
     await patient_reaper(runtime).run_once()
-    await jobs.update_many({"delayTil": {"$type": "date"}}, {"$set": {"delayTil": LONG_AGO}})
+    asleep = {"delayTil": {"$type": "date"}, "wait.signals": None}
+    await jobs.update_many(asleep, {"$set": {"delayTil": LONG_AGO}})
     late = {"$set": {"steps.$[sleep].until": LONG_AGO}}
-    await jobs.update_many({"steps": {"$exists": True}}, late, array_filters=[{"sleep.endAt": None}])
+    await jobs.update_many(
+        {"steps": {"$exists": True}}, late, array_filters=[{"sleep.endAt": None, "sleep.kind": {"$ne": "signal"}}]
+    )
     await runtime.jobs.promote_due()
 
 
@@ -80,17 +87,22 @@ async def die_once(runtime: Runtime, settings: Settings, effects: Effects, way: 
     function = getattr(effects, way)
     async with process(settings, mortal) as dying:
         with contextlib.suppress(Crash):
-            for _ in range(2):
+            for turn in range(3):
                 claimed = await dying.work.claim("default", None, worker="mortal")
                 assert claimed is not None
                 await run(dying, claimed, function)
+                if turn == 1:
+                    await dying.signals.send(job.id, "approved", ANSWER, signal_id="click-1")
                 await let_time_pass(runtime)
     finished = {step.name for step in (await runtime.jobs.get(job.id)).steps or () if step.is_finished}
     before = len(effects.seen)
     present = await runtime.jobs.get(job.id)
-    for _ in range(9):
+    for turn in range(9):
         if present.state.value == "success":
             break
+        if turn:
+            # The sender repeats a request that got no answer.
+            await runtime.signals.send(job.id, "approved", ANSWER, signal_id="click-1")
         await let_time_pass(runtime)
         claimed = await runtime.work.claim("default", None, worker="next")
         if claimed is not None:
@@ -101,11 +113,13 @@ async def die_once(runtime: Runtime, settings: Settings, effects: Effects, way: 
 
 def violations(job: Job, finished: set[str], later: list[str]) -> list[str]:
     found = [f"{name} ran again" for name in finished & set(later)]
-    if job.state.value != "success" or job.result != [3, 3, 5 * LARGE, 4, 4]:
+    if job.state.value != "success" or job.result != [3, 3, 5 * LARGE, 4, 4, ANSWER]:
         found.append(f"{job.state}: {job.error} {job.result}")
     names = [step.name for step in job.steps or ()]
-    if sorted(names) != sorted((*NAMES, "rest")):
+    if sorted(names) != sorted((*NAMES, "rest", "approved")):
         found.append(f"steps are {names}")
+    if [(signal.id, signal.taken) for signal in job.signals or ()] != [("click-1", "approved")]:
+        found.append(f"the signals are {job.signals}")
     noted = [name for entry in job.history for name in entry.steps or ()]
     if sorted(noted) != sorted(NAMES):
         found.append(f"the history has {noted}")
@@ -137,5 +151,5 @@ async def test_no_finished_step_runs_again_and_none_is_lost(
                 break
             figures.fault("process crashed just before or after a certain write")
     assert found == []
-    # A claim and its outcome twice, five steps, one of them with its result outside, and a sleep.
+    # A claim and its outcome three times, five steps, one of them with its result outside, a sleep and a signal.
     assert 10 < nth < MOST

@@ -65,6 +65,9 @@ def long_history() -> list[dict[str, Any]]:
             document(number, state="processing", claim=claim, resetAt=NOW + timedelta(seconds=number - 10))
             for number in range(WAITING)
         ),
+        *(document(number, state="delayed", wait={"names": ["a"], "signals": ["a"]}) for number in range(WAITING)),
+        *(document(number, state="delayed", wait={"names": ["a"], "doubt": "a"}) for number in range(WAITING)),
+        *(document(number, state="delayed", wait={"names": ["a"], "jobs": 3}) for number in range(WAITING)),
         document(0, state="success", outbox=["children"]),
     ]
 
@@ -158,7 +161,7 @@ async def test_renewals_look_only_at_the_jobs_that_they_renew(database: Database
 async def test_the_claim_indexes_hold_only_waiting_jobs(database: Database) -> None:
     counts = (await database.raw.command("validate", "jobs"))["keysPerIndex"]
     assert counts[statements.CLAIM_INDEX] == counts[statements.CLAIM_TYPE_INDEX] == WAITING
-    assert counts["due"] == counts["lease"] == WAITING
+    assert (counts["due"], counts["lease"]) == (4 * WAITING, WAITING)
     assert counts["outbox"] == 1
 
 
@@ -282,7 +285,17 @@ async def test_any_filters_together_read_on_in_the_order_of_an_index(database: D
         assert not used & {"COLLSCAN", "SORT"}, query
 
 
-@pytest.mark.parametrize("query", [JobQuery(batch_id=BATCH), JobQuery(parent_id=PARENT)], ids=str)
+@pytest.mark.parametrize(
+    "query",
+    [
+        JobQuery(batch_id=BATCH),
+        JobQuery(parent_id=PARENT),
+        JobQuery(waiting="signal"),
+        JobQuery(waiting="doubt"),
+        JobQuery(waiting="jobs"),
+    ],
+    ids=str,
+)
 async def test_filters_that_select_little_look_at_little_whatever_goes_with_them(
     database: Database, query: JobQuery
 ) -> None:

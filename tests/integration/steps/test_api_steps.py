@@ -282,7 +282,7 @@ async def test_a_suspension_whose_first_report_broke_off_half_way_is_made(client
         ({"until": "2030-01-31T12:00:00"}, "until"),
         ({"delay": 5, "until": "2030-01-31T12:00:00Z"}, "until"),
         ({"delay": 5, "name": "undo:x"}, "name"),
-        ({"delay": 5, "signal": "approved"}, "signal"),
+        ({"delay": 5, "sgnal": "approved"}, "sgnal"),
     ],
 )
 async def test_a_wrong_suspension_is_refused_by_name(

@@ -57,7 +57,10 @@ async def problem(response: ClientResponse, status: int, slug: str) -> dict[str,
 
 
 def filled(path: str, job_id: str = ID, queue: str = "q") -> str:
-    return path.replace("{id}", job_id).replace("{parent}", ID).replace("{step}", "fetch").replace("{queue}", queue)
+    parts = {"id": job_id, "parent": ID, "step": "fetch", "queue": queue, "name": "approved", "key": "k"}
+    for part, value in parts.items():
+        path = path.replace(f"{{{part}}}", value)
+    return path
 
 
 async def test_a_stored_job_is_read_with_its_logs_and_family(client: Client) -> None:

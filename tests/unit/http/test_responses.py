@@ -14,6 +14,7 @@ from jobqueue.api.schemas.responses import BriefResponse, ErrorResponse, StepRes
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine
 from jobqueue.domain.jobs.job import Job, NewJob
+from jobqueue.domain.jobs.signal import Signal
 from jobqueue.domain.jobs.states import Outcome
 from jobqueue.domain.jobs.step import Step, StepKind, Wait
 from tests.unit.jobs.domain_strategies import JOB_ID, LONG_AGO, make_job
@@ -53,6 +54,11 @@ FULL = make_job(
     crashes=1,
     steps=STEPS,
     wait=Wait(names=("rest",), until=LONG_AGO),
+    signals=(
+        Signal(id="1", name="approved", value={"by": "ann"}, at=LONG_AGO, by="ann"),
+        Signal(id="2", name="approved", at=LONG_AGO, taken="approved", has_value=False),
+        Signal(id="3", name="approved", at=LONG_AGO, stored=True, has_value=False),
+    ),
 )
 
 
@@ -66,6 +72,7 @@ FULL = make_job(
         (LogLine, "LogLine"),
         (Step, "Step"),
         (Wait, "Wait"),
+        (Signal, "Signal"),
     ],
 )
 def test_a_schema_has_the_fields_of_its_json_form_in_their_order(kind: type[Any], name: str) -> None:

@@ -41,8 +41,11 @@ def test_a_reply_suspends_whatever_its_status(status: int, body: bytes, delay: f
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        (b'{"outcome": "suspend"}', "it has no delay"),
-        (b'{"outcome": "suspend", "signal": "approved"}', "it has no delay"),
+        (b'{"outcome": "suspend"}', "neither a delay nor a signal"),
+        (b'{"outcome": "suspend", "timeout": 5}', "neither a delay nor a signal"),
+        (b'{"outcome": "suspend", "signal": "approved", "delay": 5}', "a delay and a signal"),
+        (b'{"outcome": "suspend", "signal": 5}', "its signal must be text"),
+        (b'{"outcome": "suspend", "signal": "approved", "timeout": -1}', "delay"),
         (b'{"outcome": "suspend", "delay": -1}', "delay"),
         (b'{"outcome": "suspend", "delay": NaN}', "delay"),
         (b'{"outcome": "suspend", "delay": "soon"}', "delay"),

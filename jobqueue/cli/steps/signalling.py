@@ -1,0 +1,39 @@
+"""``jobqueue signal``: send a signal to a job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobqueue.cli.process.session import operator, with_runtime
+from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render.options import command_options, id_argument
+
+if TYPE_CHECKING:
+    from jobqueue.services.application import Runtime
+    from jobqueue.services.steps.signals import SentSignal
+
+
+@click.command(
+    epilog=errors.epilog("""signal 65f0c2a4e1b2c3d4e5f60718 approved '{"by": "ann"}'""", "list --waiting signal")
+)
+@id_argument("job_id")
+@click.argument("name")
+@click.argument("value", type=values.JsonText(), required=False)
+@click.option("--id", "signal_id", metavar="TEXT", help="The same id again sends nothing.")
+@command_options
+def signal(job_id: str, name: str, value: Any, signal_id: str | None, *, as_json: bool, **options: Any) -> None:
+    """Send a signal to a job: VALUE is JSON, @FILE or -, and null by default.
+
+    The job keeps the signal until a step takes it; if the job waits for it, it goes on.
+    """
+    content = value.value if isinstance(value, values.JsonValue) else value
+
+    async def use(runtime: Runtime) -> SentSignal:
+        return await runtime.signals.send(job_id, name, content, signal_id=signal_id, by=operator())
+
+    sent = with_runtime(options, use)
+    document = {"jobId": sent.job_id, "id": sent.id, "name": sent.name, "existed": sent.existed}
+    text = f"{sent.job_id} {'had the signal already' if sent.existed else 'signalled'}"
+    output.print_document(document, text, as_json=as_json)
