@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         Die,
         InvalidInputError,
         JobCancelledError,
+        JobFailedError,
         JobQueueError,
         KeyConflictError,
         NotFoundError,
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.jobs.options import JobOptions
     from jobqueue.domain.jobs.states import State
+    from jobqueue.domain.jobs.task_job import TaskJob
     from jobqueue.domain.search.query import JobQuery
     from jobqueue.domain.workflow.batch import Member, NewBatch
     from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
     from jobqueue.services.queue import JobQueue
+    from jobqueue.services.tasks.ref import Ref
+    from jobqueue.services.tasks.task import Task, TaskOptions
 
 __all__ = [
     "ActiveJob",
@@ -34,6 +38,7 @@ __all__ = [
     "InvalidInputError",
     "Job",
     "JobCancelledError",
+    "JobFailedError",
     "JobOptions",
     "JobQuery",
     "JobQueue",
@@ -43,10 +48,14 @@ __all__ = [
     "NewBatch",
     "NewJob",
     "NotFoundError",
+    "Ref",
     "ResultUnavailableError",
     "Retry",
     "State",
     "SteppedBackoff",
+    "Task",
+    "TaskJob",
+    "TaskOptions",
 ]
 
 # Loaded at first use, so that the command line does not load the driver to print its help.
@@ -54,17 +63,20 @@ _HOMES: Final = {
     name: module
     for module, names in {
         "domain.errors": (
-            "Die InvalidInputError JobCancelledError JobQueueError KeyConflictError NotFoundError "
+            "Die InvalidInputError JobCancelledError JobFailedError JobQueueError KeyConflictError NotFoundError "
             "ResultUnavailableError Retry"
         ),
         "domain.jobs.backoff": "ExponentialBackoff FixedBackoff SteppedBackoff",
         "domain.jobs.job": "Job NewJob",
         "domain.jobs.options": "JobOptions",
         "domain.jobs.states": "State",
+        "domain.jobs.task_job": "TaskJob",
         "domain.search.query": "JobQuery",
         "domain.workflow.batch": "Member NewBatch",
         "processors.callbacks.callback": "ActiveJob BlockingJob",
         "services.queue": "JobQueue",
+        "services.tasks.ref": "Ref",
+        "services.tasks.task": "Task TaskOptions",
     }.items()
     for name in names.split()
 }
