@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         Die,
         InvalidInputError,
         JobCancelledError,
+        JobFailedError,
         JobQueueError,
         KeyConflictError,
         NotDone,
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.jobs.options import JobOptions
     from jobqueue.domain.jobs.states import State
+    from jobqueue.domain.jobs.task_job import TaskJob
     from jobqueue.domain.search.query import JobQuery
     from jobqueue.domain.work.calls import ChildFailedError
     from jobqueue.domain.workflow.batch import Member, NewBatch
     from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
     from jobqueue.services.queue import JobQueue
+    from jobqueue.services.tasks.ref import Ref
+    from jobqueue.services.tasks.task import Task, TaskOptions
 
 __all__ = [
     "ActiveJob",
@@ -38,6 +42,7 @@ __all__ = [
     "InvalidInputError",
     "Job",
     "JobCancelledError",
+    "JobFailedError",
     "JobOptions",
     "JobQuery",
     "JobQueue",
@@ -48,11 +53,15 @@ __all__ = [
     "NewJob",
     "NotDone",
     "NotFoundError",
+    "Ref",
     "ResultUnavailableError",
     "Retry",
     "SignalTimeoutError",
     "State",
     "SteppedBackoff",
+    "Task",
+    "TaskJob",
+    "TaskOptions",
 ]
 
 # Loaded at first use, so that the command line does not load the driver to print its help.
@@ -60,18 +69,21 @@ _HOMES: Final = {
     name: module
     for module, names in {
         "domain.errors": (
-            "Die InvalidInputError JobCancelledError JobQueueError KeyConflictError NotDone NotFoundError "
-            "ResultUnavailableError Retry SignalTimeoutError"
+            "Die InvalidInputError JobCancelledError JobFailedError JobQueueError KeyConflictError NotDone "
+            "NotFoundError ResultUnavailableError Retry SignalTimeoutError"
         ),
         "domain.jobs.backoff": "ExponentialBackoff FixedBackoff SteppedBackoff",
         "domain.jobs.job": "Job NewJob",
         "domain.jobs.options": "JobOptions",
         "domain.jobs.states": "State",
+        "domain.jobs.task_job": "TaskJob",
         "domain.search.query": "JobQuery",
         "domain.work.calls": "ChildFailedError",
         "domain.workflow.batch": "Member NewBatch",
         "processors.callbacks.callback": "ActiveJob BlockingJob",
         "services.queue": "JobQueue",
+        "services.tasks.ref": "Ref",
+        "services.tasks.task": "Task TaskOptions",
     }.items()
     for name in names.split()
 }

@@ -9,7 +9,8 @@
     ├── BusyError                  too many calls at a time                        503
     │   └── OneAtATimeError        a second call of a caller at a time             429
     ├── TooLargeError              data, meta or result over its limit             413
-    ├── ResultUnavailableError     in a handler: a result has to be loaded, or is lost
+    ├── ResultUnavailableError     a result has to be loaded, is lost, or is of another type
+    ├── JobFailedError             the job whose result is asked for failed or was killed
     ├── ForbiddenError             the caller may not do this                      403
     ├── NotFoundError              no such job, queue, …                           404
     ├── ConflictError              the request does not fit the present state      409
@@ -131,9 +132,27 @@ class TooLargeError(JobQueueError):
 
 
 class ResultUnavailableError(JobQueueError):
-    """Report that the result of a job is not at hand: it must be loaded first, or its job was deleted."""
+    """Report that no result is at hand: it must be loaded first, its job was deleted, or it is of another type."""
 
     slug = "result-unavailable"
+
+
+class JobFailedError(JobQueueError):
+    """Report that a job has no result, because it failed or was killed.
+
+    Attributes:
+        job_id: of the job, 24 hex digits.
+        state: ``failed`` or ``killed``.
+        kind: of its error, such as the name of an exception.
+        message: of its error.
+        trace: the traceback or an excerpt of the reply, or ``None``.
+    """
+
+    slug = "job-failed"
+
+    def __init__(self, job_id: str, state: str, *, kind: str, message: str, trace: str | None = None) -> None:
+        self.job_id, self.state, self.kind, self.message, self.trace = job_id, state, kind, message, trace
+        super().__init__(f"job {job_id} {'was killed' if state == 'killed' else state}: {kind}: {message}")
 
 
 class ForbiddenError(JobQueueError):

@@ -11,11 +11,13 @@ from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.attempt import LogLine
 from jobqueue.domain.jobs.checks import check_id, check_queue
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Job, NewJob
+from jobqueue.domain.jobs.states import FINAL
 from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
 from jobqueue.domain.search.query import JobQuery, Page
 from jobqueue.processors.callbacks.callback import CallbackProcessor
 from jobqueue.processors.callbacks.handlers import Handler, refuse_bare
 from jobqueue.services.application import Runtime
+from jobqueue.services.tasks.decorator import TaskDecorator
 from jobqueue.services.work.lanes import Lane
 from jobqueue.settings import Settings
 
@@ -112,16 +114,55 @@ class JobQueue:
         """
         refuse_bare(kind)
         NewJob(type=kind, queue=queue)
-        if concurrency is not None and concurrency < 1:
-            raise InvalidInputError({"concurrency": ["must be at least 1"]})
+        _check_concurrency(concurrency)
 
         def register(function: F) -> F:
-            if (queue, kind) in self.handlers:
-                raise InvalidInputError({"type": [f"{kind!r} of queue {queue!r} has a handler already"]})
-            self.handlers[queue, kind] = Handler(type=kind, queue=queue, function=function, concurrency=concurrency)
+            self._register(Handler(type=kind, queue=queue, function=function, concurrency=concurrency))
             return function
 
         return register
+
+    def task(
+        self,
+        name: str | None = None,
+        *,
+        concurrency: int | None = None,
+        aliases: Sequence[str] = (),
+        upgrade: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+        **defaults: Unpack[JobOptions],
+    ) -> TaskDecorator:
+        """Decorate a function with types, whose calls can be added as jobs: ``async``, or plain and then in a thread.
+
+        Its parameters are the job, which may be left out, and the arguments, which ``data`` of a job has by name.
+
+        Args:
+            name: the type of the jobs; ``None`` for the name of the function.
+            concurrency: jobs of the task at a time in this process; ``None`` for as many as the worker takes.
+            aliases: former names of the task, whose jobs run too.
+            upgrade: gets a copy of data that does not fit the function, and returns data that does.
+            defaults: fields of its jobs, such as ``queue`` and ``attempts``.
+
+        Raises:
+            InvalidInputError: a wrong name or option, or a name that has a handler already.
+            TypeError: the function cannot be a task.
+        """
+        _check_concurrency(concurrency)
+        return TaskDecorator(
+            self,
+            self._register,
+            name,
+            concurrency=concurrency,
+            aliases=aliases,
+            upgrade=upgrade,
+            defaults=cast("Mapping[str, Any]", defaults),
+        )
+
+    def _register(self, handler: Handler) -> None:
+        for place, kind in enumerate(handler.types):
+            NewJob(type=kind, queue=handler.queue)
+            if (handler.queue, kind) in self.handlers or kind in handler.types[:place]:
+                raise InvalidInputError({"type": [f"{kind!r} of queue {handler.queue!r} has a handler already"]})
+        self.handlers |= {(handler.queue, kind): handler for kind in handler.types}
 
     async def add(
         self, kind: str, data: Mapping[str, Any] | None = None, *, session: Any = None, **fields: Unpack[JobOptions]
@@ -138,8 +179,11 @@ class JobQueue:
             InvalidInputError: naming each unacceptable field.
             KeyConflictError: an unfinished job of the queue has this key.
         """
-        runtime = await self.open()
-        return await runtime.producer.add(new_job(kind, data, **fields), session=session)
+        return await self.add_job(new_job(kind, data, **fields), session=session)
+
+    async def add_job(self, new: NewJob, *, session: Any = None) -> Job:
+        """Add a job that was made before, and return it; as `add`."""
+        return await (await self.open()).producer.add(new, session=session)
 
     async def add_all(self, jobs: Sequence[NewJob]) -> Jobs:
         """Add up to 1,000 jobs, all or none.
@@ -195,6 +239,22 @@ class JobQueue:
             NotFoundError: there is no job of this id.
         """
         return await (await self.open()).jobs.whole(check_id(job_id))
+
+    async def wait(self, job_id: str, timeout: float | None = None) -> Job:  # noqa: ASYNC109 - the job goes on after it
+        """Wait until a job has ended, and return it, however it ended.
+
+        Args:
+            job_id: of the job.
+            timeout: seconds; ``None`` for as long as it takes.
+
+        Raises:
+            NotFoundError: there is no job of this id, or it was deleted.
+            TimeoutError: the time is over; the job goes on.
+        """
+        job = await (await self.open()).waiting.ended(check_id(job_id), timeout)
+        if job.state not in FINAL:
+            raise TimeoutError(f"job {job_id} has not ended within {timeout:g} seconds; it is {job.state}")
+        return job
 
     async def list(self, query: JobQuery | None = None) -> Page:
         """Return a page of jobs, newest first by default; their steps lack the results."""
@@ -280,17 +340,17 @@ class JobQueue:
         def present() -> Sequence[Lane]:
             shared: dict[str, list[str]] = {}
             lanes = []
-            for handler in self.handlers.values():
+            for handler in {id(handler): handler for handler in self.handlers.values()}.values():
                 if handler.concurrency is None:
-                    shared.setdefault(handler.queue, []).append(handler.type)
+                    shared.setdefault(handler.queue, []).extend(handler.types)
                 else:
-                    lanes.append(_lane(handler.queue, [handler.type], processor, handler.concurrency))
+                    lanes.append(_lane(handler.queue, handler.types, processor, handler.concurrency))
             return lanes + [_lane(queue, types, processor) for queue, types in shared.items()]
 
         return present
 
 
-def _lane(queue: str, types: list[str], processor: CallbackProcessor, limit: int | None = None) -> Lane:
+def _lane(queue: str, types: Sequence[str], processor: CallbackProcessor, limit: int | None = None) -> Lane:
     return Lane(
         queue=queue,
         types=tuple(sorted(types)),
@@ -298,6 +358,11 @@ def _lane(queue: str, types: list[str], processor: CallbackProcessor, limit: int
         limit=limit,
         stop_seconds=processor.stop_seconds,
     )
+
+
+def _check_concurrency(concurrency: int | None) -> None:
+    if concurrency is not None and concurrency < 1:
+        raise InvalidInputError({"concurrency": ["must be at least 1"]})
 
 
 def new_job(kind: str, data: Mapping[str, Any] | None = None, **fields: Unpack[JobOptions]) -> NewJob:

@@ -7,11 +7,11 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.domain.jobs.traceback_text import origin
+from jobqueue.domain.traceback_text import origin
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.attempt import JobError
-    from jobqueue.domain.jobs.traceback_text import Origin
+    from jobqueue.domain.traceback_text import Origin
 
 LENGTH: Final = 16
 """Hex digits of a fingerprint."""

@@ -151,10 +151,10 @@ def children(jobs: Children) -> Any:
 
 def _plain(thing: Any) -> Any:
     kind = type(thing)
-    if kind is NewJob:
+    if isinstance(thing, NewJob):
         return {
             name: inner
-            for attribute, name in _NAMES[kind]
+            for attribute, name in _NAMES[NewJob]
             if (inner := _convert(getattr(thing, attribute))) is not None
         }
     left_out: tuple[str, ...] = LEFT_OUT if isinstance(thing, PartialJob) else ()

@@ -23,6 +23,7 @@ class Handler:
 
     Attributes:
         concurrency: jobs of the handler at a time in this process; ``None`` for as many as the worker takes.
+        aliases: former names of the type.
 
     Raises:
         TypeError: the function is not callable, is a generator function, or cannot be called with the job alone.
@@ -32,21 +33,25 @@ class Handler:
     queue: str
     function: Function
     concurrency: int | None = None
+    aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        name = _name(self.function)
+        name = name_of(self.function)
         if not callable(self.function):
             raise TypeError(f"a handler must be a function, not {name}")
-        body = _body(self.function)
-        if inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body):
-            raise TypeError(f"{name} is a generator function, whose body would not run: remove yield, return a list")
+        refuse_generator(self.function)
         if (wrong := _signature_fault(self.function)) is not None:
             raise TypeError(f"{name} must take exactly one argument, the job: {wrong}")
 
     @property
     def is_async(self) -> bool:
         """True if the function is awaited; otherwise it runs in a thread."""
-        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(_body(self.function))
+        return is_async(self.function)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types of the jobs that the function runs."""
+        return self.type, *self.aliases
 
 
 def refuse_bare(kind: object) -> None:
@@ -56,8 +61,26 @@ def refuse_bare(kind: object) -> None:
         TypeError: the decorator was used without parentheses.
     """
     if callable(kind):
-        name = _name(kind)
+        name = name_of(kind)
         raise TypeError(f'a handler needs the type of its jobs: write @queue.handler("TYPE") above {name}')
+
+
+def is_async(function: Any) -> bool:
+    """Tell whether a function is awaited."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(_body(function))
+
+
+def refuse_generator(function: Any) -> None:
+    """Refuse a function whose call would not run its body.
+
+    Raises:
+        TypeError: it is a generator function.
+    """
+    body = _body(function)
+    if inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body):
+        raise TypeError(
+            f"{name_of(function)} is a generator function, whose body would not run: remove yield, return a list"
+        )
 
 
 def _body(function: Any) -> Any:
@@ -90,5 +113,6 @@ def _signature_fault(function: Callable[..., Any]) -> str | None:
     return None
 
 
-def _name(function: object) -> str:
+def name_of(function: object) -> str:
+    """Return the name of a function for messages."""
     return told(getattr(function, "__qualname__", None) or function)

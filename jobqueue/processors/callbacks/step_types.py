@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 import msgspec
+
+from jobqueue.processors.callbacks.value_types import from_json, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _AS_THEY_ARE: Final = (None, Any, type(None), bool, int, float, str, dict, list, object)
-_BUILTIN: Final = (datetime,)
 
 
 class Codec:
@@ -32,7 +32,7 @@ class Codec:
         Raises:
             TypeError, ValueError: it cannot be.
         """
-        return value if self._type is None else msgspec.to_builtins(value, builtin_types=_BUILTIN)
+        return value if self._type is None else to_json(value)
 
     def decode(self, stored: Any) -> Any:
         """Return a stored result in the type.
@@ -40,7 +40,7 @@ class Codec:
         Raises:
             ValueError: it is of another type.
         """
-        return stored if self._type is None else msgspec.convert(stored, self._type, builtin_types=_BUILTIN)
+        return stored if self._type is None else from_json(stored, self._type)
 
 
 def _returned(function: Callable[..., Any] | None) -> Any:

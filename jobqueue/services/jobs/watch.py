@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.domain.errors import NotReadyError
 from jobqueue.domain.insight.event import EventFilter
+from jobqueue.domain.jobs.states import FINAL
 from jobqueue.services.insight.events import TooManyReadersError
 from jobqueue.services.jobs.job_tags import phase, phase_of
 
@@ -22,7 +25,7 @@ _LOOK_SECONDS: Final = 5.0
 
 
 class JobWatch:
-    """Returns a job when its state, its attempt or its progress has changed."""
+    """Returns a job when its state, its attempt or its progress has changed, or when it has ended."""
 
     def __init__(self, jobs: JobStore, events: Events) -> None:
         self._jobs = jobs
@@ -54,6 +57,34 @@ class JobWatch:
             return await self._wait(job, seconds, known, gone)
         finally:
             self._waiting -= 1
+
+    async def ended(self, job_id: str, seconds: float | None) -> Job:
+        """Return a job when it has ended, or as it is when the time is over.
+
+        Args:
+            job_id: of the job.
+            seconds: of the wait; ``None`` for as long as it takes.
+
+        Raises:
+            NotFoundError: there is no job of this id any more.
+            NotReadyError: the services are closed meanwhile.
+            DatabaseUnavailableError: the stream of changes cannot be opened now.
+        """
+        loop = asyncio.get_running_loop()
+        until = math.inf if seconds is None else loop.time() + seconds
+        job = await self._jobs.whole(job_id)
+        if job.state in FINAL or loop.time() >= until:
+            return job
+        async with self._events.reading(EventFilter(job_id=job_id, states=tuple(FINAL))) as reader:
+            while True:
+                job = await self._jobs.whole(job_id)
+                left = until - loop.time()
+                if job.state in FINAL or left <= 0:
+                    return job
+                if reader.is_over:
+                    raise NotReadyError("the queue was closed during the wait for a job")
+                # As in `_wait`.
+                await reader.take(min(left, _LOOK_SECONDS))
 
     async def _wait(self, job: Job, seconds: float, known: frozenset[str], gone: Callable[[], bool]) -> Job:
         loop = asyncio.get_running_loop()

@@ -45,9 +45,10 @@ def kept(forgotten: Collection[str] | None) -> Document | str:
         return "$$REMOVE"
     is_finished = {"$eq": [{"$type": "$$this.endAt"}, "date"]}
     has_children = {"$eq": [{"$type": "$$this.call.id"}, "objectId"]}
+    is_marked = {"$eq": [{"$type": "$$this.once"}, "string"]}
     is_kept = {
         "$and": [
-            {"$or": [is_finished, has_children, {"$eq": [{"$type": "$$this.once"}, "string"]}]},
+            {"$or": [is_finished, has_children, is_marked]},
             {"$not": [{"$in": ["$$this.name", {"$literal": list(forgotten)}]}]},
         ]
     }

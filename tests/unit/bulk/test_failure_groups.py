@@ -10,8 +10,8 @@ import pytest
 import jobqueue
 from jobqueue.domain.jobs.attempt import LONGEST_TRACE, JobError
 from jobqueue.domain.jobs.fingerprint import fingerprint, summary
-from jobqueue.domain.jobs.traceback_text import _FOREIGN_CODE, origin
 from jobqueue.domain.text import cut_middle
+from jobqueue.domain.traceback_text import _FOREIGN_CODE, origin
 
 CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"

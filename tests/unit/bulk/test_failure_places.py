@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.domain.jobs import traceback_text
+from jobqueue.domain import traceback_text
 from jobqueue.domain.jobs.fingerprint import fingerprint, summary
 from jobqueue.domain.work.verdict import Failure
 from jobqueue.processors.callbacks.calling import in_loop, in_thread

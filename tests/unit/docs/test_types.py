@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import itertools
+import re
 import subprocess
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -20,14 +22,21 @@ if TYPE_CHECKING:
 _HEAD = "from jobqueue import JobQueue\n\nqueue = JobQueue()\n\n"
 
 
+def _is_without_await(node: ast.stmt) -> bool:
+    return not any(isinstance(part, ast.Await) for part in ast.walk(node))
+
+
 def _as_module(code: str) -> str:
-    """Put the statements of an example that await into a function; type checkers accept no other ``await``."""
+    """Put the statements of an example that await, and those after them, into functions, as type checkers ask for."""
     lines = code.splitlines()
     tree = ast.parse(f"async def _() -> None:\n{textwrap.indent(code, '    ')}").body[0]
     assert isinstance(tree, ast.AsyncFunctionDef)
-    for node in reversed(tree.body):
-        if not isinstance(node, ast.AsyncFunctionDef) and any(isinstance(part, ast.Await) for part in ast.walk(node)):
-            start, end = node.lineno - 2, (node.end_lineno or node.lineno) - 1
+    definitions = (ast.AsyncFunctionDef, ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
+    groups = [[*nodes] for _, nodes in itertools.groupby(tree.body, key=lambda node: isinstance(node, definitions))]
+    for group in reversed(groups):
+        awaiting = [] if isinstance(group[0], definitions) else [*itertools.dropwhile(_is_without_await, group)]
+        if awaiting:
+            start, end = awaiting[0].lineno - 2, (awaiting[-1].end_lineno or awaiting[-1].lineno) - 1
             inside = textwrap.indent("\n".join(lines[start:end]), "    ").splitlines()
             lines[start:end] = [f"async def main_{start}() -> None:", *inside]
     return "\n".join(lines) + "\n"
@@ -59,6 +68,76 @@ def test_the_examples_satisfy_mypy_and_mistakes_do_not(tmp_path: Path) -> None:
     said = _mypy(bad, _as_module(_HEAD + mistakes))
     assert 'Unexpected keyword argument "prioritty"' in said
     assert 'Argument "attempts" to "add" of "JobQueue" has incompatible type "str"' in said
+
+
+_TASKS: Final = """\
+from dataclasses import dataclass
+
+from jobqueue import ActiveJob, BlockingJob, JobQueue
+
+queue = JobQueue()
+
+
+@dataclass
+class Size:
+    width: int
+
+
+@queue.task(queue="media", attempts=5)
+async def shrink(job: ActiveJob, src: str, width: int = 320) -> Size:
+    return Size(width)
+
+
+@queue.task("plain")
+def in_thread(job: BlockingJob, src: str, *, deep: bool = False) -> list[Size]:
+    return []
+
+
+@queue.task()
+def alone(n: int) -> None: ...
+
+
+async def main() -> None:
+"""
+_RIGHT: Final = {
+    "reveal_type(await shrink.add('a.png', width=64))": "Ref[example_0.Size]",
+    "reveal_type(await (await shrink.add(src='a.png')).result(timeout=30))": "example_0.Size",
+    "reveal_type(await shrink.options(priority=3).run('a.png'))": "example_0.Size",
+    "reveal_type(await in_thread.add_all([in_thread.new('a.png', deep=True)]))": "list[.*Ref[list[example_0.Size]]]",
+    "reveal_type(shrink.decode(None))": "example_0.Size",
+    "reveal_type(alone)": "Task[[n: int], None]",
+}
+_WRONG: Final = {
+    "await shrink.add('a.png', widht=64)": '"widht" for "add" of "Task"; did you mean "width"?',
+    "await shrink.add()": 'Missing positional argument "src" in call to "add" of "Task"',
+    "await shrink.add(3)": 'Argument 1 to "add" of "Task" has incompatible type "int"; expected "str"',
+    "shrink.new('a.png', 'b.png')": 'Argument 2 to "new" of "Task" has incompatible type "str"; expected "int"',
+    "await in_thread.run('a.png', True)": 'Too many positional arguments for "run" of "Task"',
+    "await shrink.options(metta={}).add('a.png')": '"metta" for "options" of "Task"; did you mean "meta"?',
+    "shrink.options(priority='high')": 'to "options" of "Task" has incompatible type "str"; expected "int | None"',
+    "(await (await shrink.add('a.png')).result()).height": '"Size" has no attribute "height"',
+    "await shrink.add_all([in_thread.new('a.png')])": '"TaskJob[list[Size]]"; expected "TaskJob[Size]"',
+    "await shrink('a.png')": '"Task[[str, int], Size]" not callable',
+    "queue.task(prioritty=3)": '"prioritty" for "task" of "JobQueue"; did you mean "priority"?',
+}
+"""Calls, each with a part of what mypy says of them."""
+
+
+@pytest.mark.timeout(600)
+def test_calls_of_tasks_are_checked(tmp_path: Path) -> None:
+    expected = _RIGHT | _WRONG
+    said = _mypy(tmp_path, _TASKS + "".join(f"    {call}\n" for call in expected))
+    told = dict(re.findall(r"^example_0\.py:(\d+): (?:note: Revealed type is|error:) (.*)$", said, re.MULTILINE))
+    first = _TASKS.count("\n") + 1
+    assert sorted(map(int, told)) == [*range(first, first + len(expected))], said
+    for place, (call, text) in enumerate(expected.items()):
+        assert all(part in told[str(first + place)] for part in text.split(".*")), (call, told[str(first + place)])
+
+
+def test_the_pipeline_of_the_documentation_is_short() -> None:
+    pipeline = next(code for code in blocks("python") if "async def publish" in code)
+    assert pipeline.count("@queue.task(") == 4
+    assert len(pipeline.splitlines()) <= 60
 
 
 def test_options_are_the_fields_of_a_new_job() -> None:

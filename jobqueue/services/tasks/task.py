@@ -1,0 +1,148 @@
+"""Tasks: functions with types that run as jobs."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
+
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs.job import DEFAULT_QUEUE
+from jobqueue.domain.jobs.options import JobOptions
+from jobqueue.domain.jobs.task_job import TaskJob
+from jobqueue.processors.callbacks.task_calls import call_now
+from jobqueue.services.tasks.ref import Ref
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jobqueue.processors.callbacks.signatures import TaskSignature
+    from jobqueue.services.tasks.ref import TaskQueue
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_SESSION = "session"
+
+
+class TaskOptions(JobOptions, total=False):
+    """The fields of a new job, and a Motor session whose transaction adds the job."""
+
+    session: Any
+
+
+class Task(Generic[P, R]):
+    """A function whose calls can be added as jobs; ``@queue.task()`` makes it.
+
+    Attributes:
+        name: the type of its jobs.
+        queue: the queue of its jobs.
+    """
+
+    def __init__(self, name: str, signature: TaskSignature, queue: TaskQueue, options: Mapping[str, Any]) -> None:
+        functools.update_wrapper(cast("Any", self), signature.function)
+        self.name = name
+        self._signature = signature
+        self._queue = queue
+        self._options = dict(options)
+
+    @property
+    def queue(self) -> str:
+        """The queue of its jobs."""
+        return str(self._options.get("queue", DEFAULT_QUEUE))
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} of queue {self.queue}>"
+
+    def options(self, **options: Unpack[TaskOptions]) -> Task[P, R]:
+        """Return the same task with options in place of its own.
+
+        Args:
+            options: fields of a new job besides its type and data, and ``session``: a Motor session of the caller's
+                transaction, for `add`.
+
+        Raises:
+            InvalidInputError: there is no such option.
+        """
+        check_options(options)
+        task = copy.copy(self)
+        task._options = _merged(self._options, options)  # noqa: SLF001 - of the copy
+        return task
+
+    def new(self, *args: P.args, **kwargs: P.kwargs) -> TaskJob[R]:
+        """Return a job that is not added yet, for `add_all`, batches and children.
+
+        Raises:
+            TypeError: the function cannot be called so.
+            InvalidInputError: naming each argument of another type, and unacceptable options.
+        """
+        if _SESSION in self._options:
+            raise InvalidInputError({_SESSION: ["can be used with add only"]})
+        return self._new(self._signature.data(*args, **kwargs))
+
+    async def add(self, *args: P.args, **kwargs: P.kwargs) -> Ref[R]:
+        """Add a job with these arguments.
+
+        Raises:
+            TypeError, InvalidInputError: as `new`.
+            KeyConflictError: an unfinished job of the queue has the key.
+        """
+        new = self._new(self._signature.data(*args, **kwargs))
+        job = await self._queue.add_job(new, session=self._options.get(_SESSION))
+        return Ref(job.id, self._queue, new.decode)
+
+    async def add_all(self, jobs: Sequence[TaskJob[R]]) -> list[Ref[R]]:
+        """Add up to 1,000 jobs of `new`, all or none; return them in their order.
+
+        Raises:
+            InvalidInputError: no jobs, or too many.
+            KeyConflictError: an unfinished job has the key of one.
+        """
+        added = await self._queue.add_all(jobs)
+        return [Ref(job.id, self._queue, new.decode) for job, new in zip(added, jobs, strict=True)]
+
+    async def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function here and now, and return its result as it is; nothing is stored.
+
+        A function that takes the job gets one that keeps logs and steps in memory. A plain function runs in a thread.
+
+        Raises:
+            TypeError, InvalidInputError: as `new`.
+            Exception: of the function.
+        """
+        new = self._new(self._signature.data(*args, **kwargs))
+        result: R = await call_now(self._signature, new, *args, **kwargs)
+        return result
+
+    def ref(self, job_id: str) -> Ref[R]:
+        """Return the reference to a job of the task by its id."""
+        return Ref(job_id, self._queue, self.decode)
+
+    def decode(self, value: Any) -> R:
+        """Return a stored result of the task in the type that its function declares.
+
+        Raises:
+            ResultUnavailableError: the result is of another type.
+        """
+        result: R = self._signature.result(value)
+        return result
+
+    def _new(self, data: Mapping[str, Any]) -> TaskJob[R]:
+        fields: Any = {name: value for name, value in self._options.items() if name != _SESSION}
+        return TaskJob(type=self.name, data=data, decode=self.decode, **fields)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Make sure that all options are known.
+
+    Raises:
+        InvalidInputError: naming each unknown option.
+    """
+    known = TaskOptions.__optional_keys__
+    if unknown := [name for name in options if name not in known]:
+        raise InvalidInputError({name: ["is not a known option"] for name in unknown})
+
+
+def _merged(present: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with others in their place; a delay and a date for the start replace each other."""
+    replaced = {"delay", "delay_til"} if {"delay", "delay_til"} & options.keys() else set()
+    return {name: value for name, value in present.items() if name not in replaced} | dict(options)
