@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.jobs.options import JobOptions
     from jobqueue.domain.jobs.states import State
-    from jobqueue.domain.jobs.task_job import TaskJob
     from jobqueue.domain.search.query import JobQuery
     from jobqueue.domain.work.calls import ChildFailedError
+    from jobqueue.domain.work.task_job import TaskJob
     from jobqueue.domain.workflow.batch import Member, NewBatch
     from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
     from jobqueue.services.queue import JobQueue
@@ -76,7 +76,7 @@ _HOMES: Final = {
         "domain.jobs.job": "Job NewJob",
         "domain.jobs.options": "JobOptions",
         "domain.jobs.states": "State",
-        "domain.jobs.task_job": "TaskJob",
+        "domain.work.task_job": "TaskJob",
         "domain.search.query": "JobQuery",
         "domain.work.calls": "ChildFailedError",
         "domain.workflow.batch": "Member NewBatch",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from marshmallow import RAISE, Schema, ValidationError, fields, missing
 
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.iso8601 import NO_DATE, moment
 from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.iso8601 import NO_DATE, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -11,9 +11,8 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from jobqueue.domain import iso8601
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs import iso8601, json_form
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.job import children as read_children
 

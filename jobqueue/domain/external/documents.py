@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain import iso8601
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
-from jobqueue.domain.jobs import attributes, json_form, payload
+from jobqueue.domain.jobs import attributes, iso8601, json_form, payload
 from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs.checks import check_flag, check_id, check_number, gather
 from jobqueue.domain.jobs.job import NewJob

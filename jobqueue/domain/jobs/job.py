@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
-from jobqueue.domain.iso8601 import aware
 from jobqueue.domain.jobs import attributes, payload
 from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs.checks import (
@@ -21,6 +20,7 @@ from jobqueue.domain.jobs.checks import (
     gather,
 )
 from jobqueue.domain.jobs.crash import SUSPECT_FROM
+from jobqueue.domain.jobs.iso8601 import aware
 
 if TYPE_CHECKING:
     from datetime import datetime

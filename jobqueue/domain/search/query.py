@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.durations import is_64_bit
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.iso8601 import check_aware
 from jobqueue.domain.jobs.checks import check_id, check_queue, is_id
+from jobqueue.domain.jobs.iso8601 import check_aware
 from jobqueue.domain.search.fields import is_text
 from jobqueue.domain.search.filters import Comparison, Filter, Group, every
 from jobqueue.domain.search.search import Search

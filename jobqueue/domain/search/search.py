@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.iso8601 import EPOCH, MILLISECOND
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.jobs.iso8601 import EPOCH, MILLISECOND
 from jobqueue.domain.search import cursors
 from jobqueue.domain.search.fields import FIELDS, SORTS, Kind
 from jobqueue.domain.search.filters import EVERYTHING, Filter, compile_filter

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.durations import is_64_bit, is_whole
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.iso8601 import EPOCH, NO_DATE, aware, moment
 from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.jobs.iso8601 import EPOCH, NO_DATE, aware, moment
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.fields import Kind, is_text
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.iso8601 import moment
 from jobqueue.domain.jobs.call import FAILURES, MOST_CALLED, RAISE
+from jobqueue.domain.jobs.iso8601 import moment
 from jobqueue.domain.jobs.job import NewJob, children
 
 if TYPE_CHECKING:

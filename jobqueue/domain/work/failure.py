@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems
-from jobqueue.domain.iso8601 import EPOCH, check_aware
 from jobqueue.domain.jobs.checks import check_queue, check_type, gather
 from jobqueue.domain.jobs.fingerprint import LENGTH
+from jobqueue.domain.jobs.iso8601 import EPOCH, check_aware
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search import cursors
 from jobqueue.domain.text import cut

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, overload
 
 from jobqueue.domain.access.signal_link import DEFAULT_SECONDS
 from jobqueue.domain.errors import InvalidInputError, StepError
-from jobqueue.domain.iso8601 import aware
 from jobqueue.domain.jobs import backoff as backoffs
+from jobqueue.domain.jobs.iso8601 import aware
 from jobqueue.processors.callbacks.step_types import Codec
 from jobqueue.processors.callbacks.stepping import MOST_TRIES, Stepper
 

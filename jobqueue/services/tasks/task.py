@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE
 from jobqueue.domain.jobs.options import JobOptions
-from jobqueue.domain.jobs.task_job import TaskJob
+from jobqueue.domain.work.task_job import TaskJob
 from jobqueue.processors.callbacks.task_calls import call_now
 from jobqueue.services.tasks.ref import Ref
 

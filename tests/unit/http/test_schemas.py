@@ -19,7 +19,7 @@ from jobqueue.api.schemas.queries import Query, Several
 from jobqueue.api.schemas.queries import load as load_query
 from jobqueue.api.work.schemas import HeartbeatSchema
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
-from jobqueue.domain.iso8601 import LOST_PLUS, NO_DATE, NO_ZONE, moment
+from jobqueue.domain.jobs.iso8601 import LOST_PLUS, NO_DATE, NO_ZONE, moment
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 
