@@ -8,7 +8,7 @@ from typing import Any, Final
 from marshmallow import ValidationError
 
 from jobqueue.api.schemas import fields, json_types
-from jobqueue.api.schemas.fields import Response, Strict, page
+from jobqueue.api.schemas.fields import Response, Strict, page, partial
 from jobqueue.api.schemas.queries import (
     LONGEST_WAIT,
     ChoiceText,
@@ -198,10 +198,8 @@ class RowsResponse(Response):
     truncated = fields.Flag()
 
 
-class PartialJobResponse(JobResponse):
-    """A job, or the fields of it that were asked for."""
-
-    sparse = frozenset(set(JobResponse._declared_fields) - {"id"})  # noqa: SLF001 - marshmallow has no public name for it
+PartialJobResponse: Final = partial(JobResponse, needed=frozenset({"id"}))
+"""A job, or the fields of it that were asked for, also fields of its objects: all but the id may be missing."""
 
 
 JobPage: Final = page("JobPage", PartialJobResponse)

@@ -228,3 +228,16 @@ def _flatten(messages: Any, path: str, problems: Problems) -> None:
             _flatten(inner, below, problems)
     else:
         problems.setdefault(path or "body", []).extend(str(message) for message in messages)
+
+
+@cache
+def partial(of: Any, needed: frozenset[str] = frozenset()) -> type[Response]:
+    """Return the schema of replies with some fields of another one, and with some fields of the objects in it."""
+    declared: dict[str, Any] = of._declared_fields  # noqa: SLF001 - marshmallow has no public name for it
+    parts: dict[str, Any] = {"sparse": frozenset(declared) - needed, "__doc__": f"Some fields of {of.__name__}."}
+    for name, field in declared.items():
+        if isinstance(field, Inner):
+            parts[name] = Inner(partial(field.nested), allow_none=field.allow_none)
+        elif isinstance(field, Items) and isinstance(field.inner, Inner):
+            parts[name] = Items(Inner(partial(field.inner.nested)))
+    return type(f"Partial{of.__name__}", (of,), parts)

@@ -97,3 +97,22 @@ def test_a_schema_writes_a_part_of_a_job_as_its_json_form_does() -> None:
     assert ErrorResponse.of(ERROR) == json_form.error(ERROR)
     bare = JobError(kind="Boom", message="it broke")
     assert ErrorResponse.of(bare) == json_form.error(bare) == {"kind": "Boom", "message": "it broke"}
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"error": {"message": "x"}},
+        {"error": None},
+        {"claim": {"worker": "w"}},
+        {"history": [{"error": {"kind": "x"}}, {"outcome": None}]},
+        {"steps": [{"name": "fetch"}]},
+        {"logs": [{"m": "x"}]},
+        {"wait": {"signals": ["approved"]}},
+        {"signals": [{"name": "approved"}]},
+    ],
+    ids=str,
+)
+def test_a_list_may_show_some_fields_of_the_objects_in_a_job(shown: dict[str, Any]) -> None:
+    schema = {"$ref": "#/components/schemas/PartialJob", "components": COMPONENTS}
+    Draft202012Validator(schema).validate({"id": "a" * 24, **shown})
