@@ -237,7 +237,9 @@ def partial(of: Any, needed: frozenset[str] = frozenset()) -> type[Response]:
     parts: dict[str, Any] = {"sparse": frozenset(declared) - needed, "__doc__": f"Some fields of {of.__name__}."}
     for name, field in declared.items():
         if isinstance(field, Inner):
-            parts[name] = Inner(partial(field.nested), allow_none=field.allow_none)
+            within: Any = field.nested
+            parts[name] = Inner(partial(within), allow_none=field.allow_none)
         elif isinstance(field, Items) and isinstance(field.inner, Inner):
-            parts[name] = Items(Inner(partial(field.inner.nested)))
+            within = field.inner.nested
+            parts[name] = Items(Inner(partial(within)))
     return type(f"Partial{of.__name__}", (of,), parts)
