@@ -209,7 +209,7 @@ async def test_a_signal_that_cannot_be_kept_is_refused_by_name(
         ({"signal": "a", "timeout": -1}, "timeout"),
         ({"signal": "a", "timeout": 10**12}, "timeout"),
         ({"delay": 5, "timeout": 5}, "timeout"),
-        ({"timeout": 5}, "delay"),
+        ({"timeout": 5}, "timeout"),
     ],
 )
 async def test_a_wrong_wait_is_refused_by_name(
