@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 MOST_CALLED: Final = 5_000
 """Children of one step."""
@@ -83,6 +86,7 @@ class Call:
         created: all children were created, so none is created again.
         again: failed children are requeued when the step is asked for again.
         failure: the child for which the step has no result.
+        failed_at: the time since which the step has this failure.
         paged: the results are too large for one value; they stay with the children.
     """
 
@@ -91,4 +95,5 @@ class Call:
     created: bool = False
     again: bool = False
     failure: ChildFailure | None = None
+    failed_at: datetime | None = None
     paged: bool = False

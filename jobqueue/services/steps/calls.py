@@ -15,6 +15,7 @@ from jobqueue.domain.errors import (
     WrongStateError,
 )
 from jobqueue.domain.jobs.call import Call
+from jobqueue.domain.jobs.states import Outcome
 from jobqueue.domain.jobs.step import StepKind, check_name
 from jobqueue.domain.work.calls import Called
 from jobqueue.services.jobs.producer import check_keys
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 _AT_ONCE: Final = 500
 _TOGETHER: Final = 20
 _TRIES: Final = 20
+
+
+_ENDS: Final = frozenset({Outcome.FAIL, Outcome.DIE, Outcome.RETRY, Outcome.HANGING, Outcome.TIMEOUT})
+"""Ends of runs after which a failed child runs again."""
 
 
 class Calls:
@@ -62,8 +67,8 @@ class Calls:
     async def begin(self, job: Job, token: str, name: str, new: NewCall) -> Called:
         """Create the children of a step, each once however often this is called.
 
-        A step whose child has failed in this attempt keeps its failure. In a later attempt, and after a requeue of the
-        job, its failed children are requeued.
+        A step whose child has failed keeps its failure until the attempt that was told of it has ended, other than by a
+        suspension. After that, and after a requeue of the job, its failed children are requeued.
 
         Args:
             job: that runs.
@@ -115,7 +120,7 @@ class Calls:
         return list(results[start : start + most])
 
     async def _resume(self, job: Job, token: str, step: Step, call: Call) -> Called:
-        if call.again or (call.failure is not None and step.attempt != job.attempts_made):
+        if call.again or (call.failure is not None and _is_new_run(job, call)):
             failed = await self._store.failed(call)
             for start in range(0, len(failed), _TOGETHER):
                 await asyncio.gather(*(self._requeue(child) for child in failed[start : start + _TOGETHER]))
@@ -172,3 +177,10 @@ class Calls:
     async def _stale(self, job: Job) -> StaleTokenError:
         present = await self._jobs.lean(job.id)
         return StaleTokenError(job.id, present.state)
+
+
+def _is_new_run(job: Job, call: Call) -> bool:
+    """Return True if a run that was told of the failure of a child has ended."""
+    return call.failed_at is None or any(
+        entry.outcome in _ENDS and entry.end_at is not None and entry.end_at >= call.failed_at for entry in job.history
+    )

@@ -34,7 +34,10 @@ _BROKEN: Final = sorted(state.value for state in FINAL - {State.SUCCESS})
 
 
 def begin(name: str, now: Now, *, kind: StepKind, call: Call, count: int) -> list[Document]:
-    """Note a step with children that are to be created, unless the job has a step of this name."""
+    """Note a step with children that are to be created, unless the job has such a step, or a finished one of this name.
+
+    An unfinished step of another kind is replaced: the code of the job has changed.
+    """
     made = {
         "name": {"$literal": name},
         "kind": kind.value,
@@ -47,9 +50,13 @@ def begin(name: str, now: Now, *, kind: StepKind, call: Call, count: int) -> lis
         "jobIds": count,
         "call": {"id": ObjectId(call.id), "failures": call.failures, "created": False},
     }
-    has_room = {"$lt": [{"$size": _STEPS}, MOST_STEPS]}
-    known = {"$gt": [{"$size": named(name)}, 0]}
-    steps = {"$cond": [{"$or": [known, {"$not": [has_room]}]}, _STEPS, {"$concatArrays": [_STEPS, [made]]}]}
+    is_kept = {
+        "$or": [{"$eq": [{"$type": "$$this.endAt"}, "date"]}, {"$eq": [{"$type": "$$this.call.id"}, "objectId"]}]
+    }
+    known = {"$gt": [{"$size": {"$filter": {"input": named(name), "cond": is_kept}}}, 0]}
+    others = {"$filter": {"input": _STEPS, "cond": {"$ne": ["$$this.name", {"$literal": name}]}}}
+    has_room = {"$lt": [{"$size": others}, MOST_STEPS]}
+    steps = {"$cond": [{"$or": [known, {"$not": [has_room]}]}, _STEPS, {"$concatArrays": [others, [made]]}]}
     return [{"$set": {"steps": steps}}, *statements.renew(now)]
 
 
@@ -96,9 +103,9 @@ def ended(now: Now, value: Document) -> Document:
     return {"endAt": now, "error": None, **value}
 
 
-def failed(failure: ChildFailure, error: Document) -> tuple[Document, Document]:
+def failed(failure: ChildFailure, error: Document, now: Now) -> tuple[Document, Document]:
     """Return the changed fields of a step that a failed child has left without a result, and those of its call."""
-    return {"error": {"$literal": error}}, {"failure": {"$literal": failure.wire()}}
+    return {"error": {"$literal": error}}, {"failure": {"$literal": failure.wire()}, "failedAt": now}
 
 
 def open_children(call: Call) -> Document:

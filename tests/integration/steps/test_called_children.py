@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue import ActiveJob, BlockingJob, ChildFailedError, Job, JobQuery, JobQueue, State
+from jobqueue import ActiveJob, BlockingJob, ChildFailedError, Job, JobQuery, JobQueue, Retry, State
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -251,6 +251,40 @@ async def test_the_next_attempt_requeues_the_child_that_failed_and_takes_the_oth
     assert sorted(runs) == [0, 1, 1, 2]
     assert [entry.outcome for entry in job.history] == ["suspend", "fail", "suspend", "success"]
     assert len((await queue.list(JobQuery(parent_id=job.id))).items) == 3
+
+
+async def test_a_handler_that_asks_for_a_retry_has_failed_children_run_again(queue: JobQueue, working: Any) -> None:
+    @queue.handler("flaky")
+    async def flaky(job: ActiveJob) -> str:
+        if all(entry.outcome != "requeue" for entry in job.job.history):
+            raise ValueError("not yet")
+        return "now"
+
+    @queue.handler("parent")
+    async def parent(job: ActiveJob) -> Any:
+        try:
+            return await job.call("one", "flaky", attempts=1)
+        except ChildFailedError as error:
+            raise Retry(error, delay=1) from error
+
+    await working()
+    job = await ended(queue, await queue.add("parent", attempts=1))
+    assert (job.state, job.result) == (State.SUCCESS, "now")
+    assert [entry.outcome for entry in job.history] == ["suspend", "retry", "suspend", "success"]
+
+
+async def test_a_step_that_has_become_a_call_in_the_code_is_one(queue: JobQueue, working: Any) -> None:
+    children_of(queue)
+
+    @queue.handler("parent")
+    async def parent(job: ActiveJob) -> Any:
+        if job.attempt == 1:
+            await job.step("one", lambda: 1 / 0, attempts=2)
+        return await job.call("one", "double", {"n": 1})
+
+    await working()
+    job = await ended(queue, await queue.add("parent", attempts=2, backoff=0))
+    assert (job.state, job.result) == (State.SUCCESS, 2)
 
 
 async def test_a_held_parent_waits_until_a_person_requeues_the_child(queue: JobQueue, working: Any) -> None:
