@@ -161,6 +161,15 @@ def numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name[: LONGEST_NAME - 1 - len(str(number))]}#{number}"
 
 
+def sleep_begun_since(steps: Iterable[Step], moment: datetime | None) -> Step | None:
+    """Return a sleep that was noted since a moment and is not over; a sleep that was noted earlier says nothing."""
+    for step in steps:
+        is_open = step.kind is StepKind.SLEEP and not step.is_finished
+        if is_open and moment is not None and step.start_at is not None and step.start_at >= moment:
+            return step
+    return None
+
+
 def ended_since(steps: Iterable[Step], moment: datetime | None) -> bool:
     """Return True if a step has finished since a moment, such as the start of the present attempt."""
     return any(step.end_at is not None and (moment is None or step.end_at >= moment) for step in steps)

@@ -302,6 +302,22 @@ def crash(job: Job, token: str, error: JobError, *, chance: float) -> Transition
     )
 
 
+def lost_while_suspending(token: str, error: JobError, *, unmarked_at: datetime | None) -> Transition:
+    """Take back a job whose worker died after it had noted a sleep: uncounted, as the job was about to be suspended.
+
+    The job runs at once, and comes to its sleep. The arguments are as in `Transition`.
+    """
+    return Transition(
+        token=token,
+        target=State.PENDING,
+        outcome=Outcome.RELEASE,
+        error=error,
+        refund=True,
+        expired_only=True,
+        unmarked_at=unmarked_at,
+    )
+
+
 def release(token: str, *, delay: float | None = None, error: JobError | None = None) -> Transition:
     """Give back a claimed job uncounted, as at the shutdown of a worker; ``delay`` in seconds."""
     return Transition(

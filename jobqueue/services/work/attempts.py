@@ -16,6 +16,7 @@ from jobqueue.domain.jobs import json_form, payload, states, transitions
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import LONGEST_LINE
 from jobqueue.domain.jobs.states import Outcome
+from jobqueue.domain.jobs.step import sleep_begun_since
 from jobqueue.domain.text import cut, split, words
 from jobqueue.domain.work.verdict import Accepted, Death, Failure, RunAgain, Success, Suspension, Verdict
 from jobqueue.journal import get_logger
@@ -337,6 +338,9 @@ def ran_out(job: Job) -> bool:
 def reaped(job: Job, token: str, *, unmarked_at: datetime | None = None) -> Transition:
     """Return the transition of a job whose lease has ended: one failed attempt.
 
+    A job that has noted a sleep in this attempt, and did nothing else, was about to be suspended: its attempt does not
+    count. A second attempt that ends so counts, as its sleep was noted before.
+
     Args:
         job: as claimed.
         token: of the claim.
@@ -345,6 +349,11 @@ def reaped(job: Job, token: str, *, unmarked_at: datetime | None = None) -> Tran
     timed_out = ran_out(job)
     worker, step = (job.claim.worker, job.claim.step) if job.claim else ("?", None)
     where = f"; it was in step {step}" if step else ""
+    sleep = sleep_begun_since(job.steps or (), job.start_at)
+    if sleep is not None and step is None and not timed_out:
+        reason = f"no heartbeat from {worker} since sleep {sleep.name} began; the attempt does not count"
+        error = JobError(kind="hanging", message=reason, step=sleep.name)
+        return transitions.lost_while_suspending(token, error, unmarked_at=unmarked_at)
     error = (
         JobError(kind="timeout", message=f"ran longer than its {job.timeout:g} s on {worker}{where}", step=step)
         if timed_out

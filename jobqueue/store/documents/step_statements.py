@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from jobqueue.store.mongo.clock import Now
 
 _STEPS: Final = array("$steps")
+_OUTSIDE: Final = "outside"
+"""The size of a result that is kept outside of the document, once more."""
+# Paths into the list are quick; an expression for each of a thousand steps takes milliseconds.
+_BYTES: Final[Document] = {"$sum": "$steps.size"}
+_INLINE_BYTES: Final[Document] = {"$subtract": [_BYTES, {"$sum": f"$steps.{_OUTSIDE}"}]}
+_INLINE_COUNT: Final[Document] = {"$subtract": [{"$size": _STEPS}, {"$size": array(f"$steps.{_OUTSIDE}")}]}
 _MILLISECONDS: Final = 1000
 
 
@@ -37,13 +43,13 @@ def record(
     """
     allowed = [
         {"$not": [_is_finished(named(name))]},
-        {"$lt": [{"$size": _others(name)}, MOST_STEPS]},
-        {"$lte": [{"$add": [_bytes(_STEPS), size]}, MOST_RESULTS]},
+        {"$lt": [_count(name), MOST_STEPS]},
+        {"$lte": [{"$add": [_BYTES, size]}, MOST_RESULTS]},
     ]
     if inline:
         allowed += [
-            {"$lt": [{"$size": _inline()}, INLINE_STEPS]},
-            {"$lte": [{"$add": [_bytes(_inline()), size]}, INLINE_RESULTS]},
+            {"$lt": [_INLINE_COUNT, INLINE_STEPS]},
+            {"$lte": [{"$add": [_INLINE_BYTES, size]}, INLINE_RESULTS]},
         ]
     is_allowed = {"$and": allowed}
     made = {
@@ -53,6 +59,7 @@ def record(
         "endAt": now,
         "attempt": "$attemptsMade",
         "size": size,
+        **({} if inline else {_OUTSIDE: size}),
     }
     finished = {
         "$cond": [
@@ -108,7 +115,7 @@ def failed(name: str, now: Now, *, tries: int, error: JobError, wait: float) -> 
         "error": {"$literal": json_form.error(error)},
         "until": {"$add": [now, int(wait * _MILLISECONDS)]},
     }
-    has_room = {"$lt": [{"$size": _others(name)}, MOST_STEPS]}
+    has_room = {"$lt": [_count(name), MOST_STEPS]}
     is_open = {"$not": [_is_finished(named(name))]}
     return [
         {"$set": {"steps": {"$cond": [{"$and": [is_open, has_room]}, _with(name, made), _STEPS]}}},
@@ -125,10 +132,10 @@ def before(name: str) -> Document:
     """Project a job on the step of a name, and on what its steps take together."""
     return {
         "step": named(name),
-        "steps": {"$size": _others(name)},
-        "bytes": _bytes(_STEPS),
-        "inlineSteps": {"$size": _inline()},
-        "inlineBytes": _bytes(_inline()),
+        "steps": _count(name),
+        "bytes": _BYTES,
+        "inlineSteps": _INLINE_COUNT,
+        "inlineBytes": _INLINE_BYTES,
         "attemptsMade": 1,
     }
 
@@ -147,11 +154,21 @@ def without_results() -> Document:
 
 def named(name: str) -> Document:
     """Return the entries of steps of a name."""
-    return {"$filter": {"input": _STEPS, "cond": {"$eq": ["$$this.name", {"$literal": name}]}}}
+    found = {"$filter": {"input": _STEPS, "cond": {"$eq": ["$$this.name", {"$literal": name}]}}}
+    return {"$cond": [_has(name), found, []]}
+
+
+def _has(name: str) -> Document:
+    return {"$in": [{"$literal": name}, array("$steps.name")]}
 
 
 def _others(name: str) -> Document:
-    return {"$filter": {"input": _STEPS, "cond": {"$ne": ["$$this.name", {"$literal": name}]}}}
+    others = {"$filter": {"input": _STEPS, "cond": {"$ne": ["$$this.name", {"$literal": name}]}}}
+    return {"$cond": [_has(name), others, _STEPS]}
+
+
+def _count(name: str) -> Document:
+    return {"$size": _others(name)}
 
 
 def _with(name: str, made: Document) -> Document:
@@ -160,12 +177,3 @@ def _with(name: str, made: Document) -> Document:
 
 def _is_finished(steps: Document) -> Document:
     return {"$in": ["date", {"$map": {"input": steps, "in": {"$type": "$$this.endAt"}}}]}
-
-
-def _inline() -> Document:
-    is_inline = {"$and": [{"$ne": ["$$this.stored", True]}, {"$gt": ["$$this.size", 0]}]}
-    return {"$filter": {"input": _STEPS, "cond": is_inline}}
-
-
-def _bytes(steps: Document) -> Document:
-    return {"$sum": {"$map": {"input": steps, "in": {"$cond": [{"$isNumber": "$$this.size"}, "$$this.size", 0]}}}}

@@ -18,6 +18,7 @@ from jobqueue.domain.jobs.step import (
     Step,
     StepKind,
 )
+from jobqueue.lru_cache import LruCache
 from jobqueue.store.documents import documents, statements, step_statements
 from jobqueue.store.mongo.database import guarded, new_id
 from jobqueue.store.mongo.driver import LENIENT, ReturnDocument
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
+_MOST_REMEMBERED: Final = 2_000
+"""Claims of which it is remembered that their documents have no room for results."""
 _ADVICE: Final = "split the work into jobs of their own"
 
 
@@ -41,6 +44,7 @@ class StepStore:
         self._clock = database.clock
         self._jobs = database.collection("jobs")
         self.collection = database.collection("steps")
+        self._full: LruCache[str, bool] = LruCache(_MOST_REMEMBERED)
 
     @guarded
     async def record(
@@ -67,8 +71,7 @@ class StepStore:
         # As the next attempt reads it: a list for a tuple, a date in milliseconds.
         result = bson.decode(bson.encode({"result": result}), LENIENT)["result"]
         entry: Document = {"kind": StepKind.STEP.value, "tries": tries}
-        inline = size <= INLINE_RESULT
-        if inline:
+        if size <= INLINE_RESULT and self._full.get(token) is None:
             before = await self._record(job, token, name, entry | {"result": result}, size, seconds, inline=True)
             if before is None:
                 return None
@@ -77,6 +80,7 @@ class StepStore:
                 return known, True
             if before["inlineSteps"] < INLINE_STEPS and before["inlineBytes"] + size <= INLINE_RESULTS:
                 return Step(name=name, end_at=job.start_at, result=result, size=size), False
+            self._full.keep(token, True)  # noqa: FBT003 - a value
         stored_id = new_id()
         document = {"_id": ObjectId(stored_id), "jobId": ObjectId(job.id), "queue": job.queue, "run": job.run}
         await self.collection.insert_one(document | {"name": name, "result": result})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from jobqueue.cli.render import job_text
 from jobqueue.domain.jobs import json_form
-from tests.support.factories import claimed_job, end_lease, patient_reaper
+from tests.support.factories import LONG_AGO, add, claim, claimed_job, end_lease, patient_reaper
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -88,3 +89,43 @@ async def test_the_end_of_a_worker_names_the_step(idle_runtime: Runtime) -> None
     assert entry.error is not None
     assert (entry.error.kind, entry.error.step) == ("hanging", "reserve")
     assert entry.error.message.endswith("; it was in step reserve")
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+async def test_a_worker_that_dies_while_it_suspends_a_job_costs_no_attempt_once(
+    idle_runtime: Runtime, attempts: int
+) -> None:
+    await add(idle_runtime, attempts=attempts, backoff=0)
+    expected = ["release", "hanging"]
+    for outcome in expected:
+        claimed = await claim(idle_runtime)
+        await idle_runtime.work.steps.begin_sleep(claimed.job, claimed.token, "rest", seconds=3600)
+        await end_lease(idle_runtime, claimed.job)
+        await patient_reaper(idle_runtime).run_once()
+        job = await idle_runtime.jobs.get(claimed.job.id)
+        assert job.history[-1].outcome == outcome
+    assert job.attempts_made == 1
+    assert job.state == ("failed" if attempts == 1 else "pending")
+    first = job.history[0].error
+    assert first is not None
+    assert (first.kind, first.step) == ("hanging", "rest")
+
+
+async def test_a_worker_that_dies_in_a_step_beside_a_sleep_costs_an_attempt(idle_runtime: Runtime) -> None:
+    claimed = await claimed_job(idle_runtime, attempts=3)
+    await idle_runtime.work.steps.begin_sleep(claimed.job, claimed.token, "rest", seconds=3600)
+    await idle_runtime.jobs.collection.update_one({}, {"$set": {"claim.step": "burn"}})
+    await end_lease(idle_runtime, claimed.job)
+    await patient_reaper(idle_runtime).run_once()
+    job = await idle_runtime.jobs.get(claimed.job.id)
+    assert (job.history[0].outcome, job.attempts_made) == ("hanging", 1)
+
+
+async def test_a_job_that_was_about_to_be_suspended_and_takes_too_long_costs_an_attempt(idle_runtime: Runtime) -> None:
+    claimed = await claimed_job(idle_runtime, attempts=3, timeout=1)
+    await idle_runtime.work.steps.begin_sleep(claimed.job, claimed.token, "rest", seconds=3600)
+    past = {"startAt": LONG_AGO, "steps.0.startAt": LONG_AGO, "resetAt": LONG_AGO + timedelta(seconds=1)}
+    await idle_runtime.jobs.collection.update_one({}, {"$set": past})
+    await patient_reaper(idle_runtime).run_once()
+    job = await idle_runtime.jobs.get(claimed.job.id)
+    assert (job.history[0].outcome, job.attempts_made) == ("timeout", 1)
