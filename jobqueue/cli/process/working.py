@@ -42,7 +42,7 @@ def run(target: str, flags: Mapping[str, str | None]) -> int:
     log_output.configure(Settings.load(flags), service=True)
     queue = find(target)
     if not queue.handlers:
-        raise TargetError(f"{target} has no handlers: decorate functions with @queue.handler(TYPE)")
+        raise TargetError(f"{target} has no handlers: decorate functions with @queue.task() or @queue.handler(TYPE)")
     settings = queue.settle_for(flags)
     log_output.configure(settings, service=True)
     return process.run_service(lambda stop: _work(queue, settings, stop))

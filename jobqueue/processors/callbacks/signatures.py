@@ -159,9 +159,11 @@ class TaskSignature:
             annotation = value_types.declared(self.function, parameter.name)
         text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
         named = set(re.findall(r"\w+", text)) & set(_JOBS.values())
-        if named and _JOBS[self.is_async] not in named:
-            text = "is async, so its job is an" if self.is_async else "is a plain function, so its job is a"
-            raise TypeError(f"{name_of(self.function)} {text} {_JOBS[self.is_async]}")
+        # A plain wrapper of an async function hands the job on.
+        is_awaited = self.is_async or is_async(inspect.unwrap(self.function))
+        if named and _JOBS[is_awaited] not in named:
+            text = "is async, so its job is an" if is_awaited else "is a plain function, so its job is a"
+            raise TypeError(f"{name_of(self.function)} {text} {_JOBS[is_awaited]}")
         return bool(named)
 
     def _check(self, parameter: inspect.Parameter, *, is_first: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Awaitable, Coroutine
@@ -62,7 +63,11 @@ def declared(function: Callable[..., Any], name: str) -> Any:
     Raises:
         NameError: the annotation uses a name that is not known yet.
     """
-    body = inspect.unwrap(function)
+    body: Any = inspect.unwrap(function)
+    while isinstance(body, functools.partial):
+        body = inspect.unwrap(body.func)
+    if not inspect.isroutine(body) and not inspect.isclass(body):
+        body = type(body).__call__
     annotations = getattr(body, "__annotations__", {})
     if name not in annotations:
         return Any

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE
 from jobqueue.domain.jobs.options import JobOptions
+from jobqueue.domain.text import type_name
 from jobqueue.domain.work.task_job import TaskJob
 from jobqueue.processors.callbacks.task_calls import call_now
 from jobqueue.services.tasks.ref import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from jobqueue.processors.callbacks.signatures import TaskSignature
     from jobqueue.services.tasks.ref import TaskQueue
@@ -90,15 +91,20 @@ class Task(Generic[P, R]):
         job = await self._queue.add_job(new, session=self._options.get(_SESSION))
         return Ref(job.id, self._queue, new.decode)
 
-    async def add_all(self, jobs: Sequence[TaskJob[R]]) -> list[Ref[R]]:
+    async def add_all(self, jobs: Iterable[TaskJob[R]]) -> list[Ref[R]]:
         """Add up to 1,000 jobs of `new`, all or none; return them in their order.
 
         Raises:
+            TypeError: a job was not made by `new`.
             InvalidInputError: no jobs, or too many.
             KeyConflictError: an unfinished job has the key of one.
         """
-        added = await self._queue.add_all(jobs)
-        return [Ref(job.id, self._queue, new.decode) for job, new in zip(added, jobs, strict=True)]
+        new = list(jobs)
+        for job in new:
+            if not isinstance(job, TaskJob):
+                raise TypeError(f"add_all takes jobs of new(), not {type_name(job)}")
+        added = await self._queue.add_all(new)
+        return [Ref(job.id, self._queue, task_job.decode) for job, task_job in zip(added, new, strict=True)]
 
     async def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function here and now, and return its result as it is; nothing is stored.

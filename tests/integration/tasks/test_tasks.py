@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import pytest
 from bson import ObjectId
@@ -20,6 +21,7 @@ from jobqueue import (
     KeyConflictError,
     Member,
     NewBatch,
+    NewJob,
     NotFoundError,
     ResultUnavailableError,
     State,
@@ -28,11 +30,13 @@ from jobqueue.domain.errors import NotReadyError
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from jobqueue import ActiveJob, BlockingJob, Job, Task
     from jobqueue.settings import Settings
 
+P = ParamSpec("P")
+R = TypeVar("R")
 LONG: Final = 100
 
 
@@ -138,6 +142,24 @@ async def test_a_wait_follows_the_changes_and_does_not_ask_again_and_again(
     assert looks == 3
 
 
+def logged(function: Callable[P, R]) -> Callable[P, R]:
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+async def test_a_plain_wrapper_of_an_async_function_is_a_task(queue: JobQueue) -> None:
+    task = queue.task()(logged(shrink))
+    partly = queue.task("partly")(functools.partial(shrink_in_thread, width=6))
+    async with queue.working():
+        ref, other = await task.add("a.png"), await partly.add("b.png")
+        assert await ref.result(LONG) == Size(320, 160)
+        assert await other.result(LONG) == [Size(6, 3)]
+    assert await task.run("a.png", width=2) == Size(2, 1)
+
+
 async def fails(job: ActiveJob, how: str) -> None:
     if how == "die":
         raise Die("no source")
@@ -237,7 +259,11 @@ async def test_many_are_added_all_or_none(queue: JobQueue) -> None:
     with pytest.raises(KeyConflictError):
         await task.add_all([task.new(2), unique.new(3)])
     assert len((await queue.list()).items) == 1
-    refs = await task.add_all([task.new(2), task.options(priority=9).new(3)])
+    wrong: Any = [task.new(2), NewJob(type="double", data={"n": 3})]
+    with pytest.raises(TypeError, match=r"takes jobs of new\(\), not NewJob"):
+        await task.add_all(wrong)
+    assert len((await queue.list()).items) == 1
+    refs = await task.add_all(one.new(n) for n, one in ((2, task), (3, task.options(priority=9))))
     jobs = [await ref.job() for ref in refs]
     assert [(job.data, job.priority) for job in jobs] == [({"n": 2}, 0), ({"n": 3}, 9)]
 
