@@ -200,7 +200,7 @@ async def test_a_claim_that_was_made_but_not_confirmed_is_taken_up_or_taken_back
         done = await succeed(runtime, claimed)
         outcomes = [entry.outcome for entry in done.history]
         assert outcomes[-1] is Outcome.SUCCESS
-    assert outcomes[:-1] in ([], [Outcome.HANGING], [Outcome.RELEASE])
+        assert outcomes[:-1] in ([], [Outcome.HANGING], [Outcome.RELEASE])
 
 
 async def test_a_claim_that_the_server_makes_after_its_worker_has_given_up_is_taken_back(one_node: ReplicaSet) -> None:
