@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.demo import sources
+from jobqueue.demo.pipeline import queue_of
 from jobqueue.domain.errors import ConflictError, DatabaseUnavailableError, Die, InvalidInputError, NotFoundError
 from jobqueue.domain.jobs.backoff import SteppedBackoff
 from jobqueue.domain.jobs.job import NewJob
@@ -116,7 +117,7 @@ class Run:
         """Delete all jobs of the run, and its copy if it has one; return the number of jobs."""
         if copied := (await self._job(FIND)).data.get("copyTo"):
             await asyncio.to_thread(shutil.rmtree, copied, ignore_errors=True)
-        jobs = await self._all()
+        jobs = [*await self._all(), *await self._all(queue=queue_of(self.id))]
         await asyncio.gather(*(self._jobs.delete(job.id) for job in jobs))
         return len(jobs)
 
@@ -171,8 +172,8 @@ class Run:
             raise NotFoundError("demo run", self.id)
         return page.items[0]
 
-    async def _all(self, kind: str | None = None) -> list[Job]:
-        query = JobQuery(queue=self.queue, type=kind, oldest_first=True, limit=MOST_LISTED)
+    async def _all(self, kind: str | None = None, queue: str | None = None) -> list[Job]:
+        query = JobQuery(queue=queue or self.queue, type=kind, oldest_first=True, limit=MOST_LISTED)
         page = await self._jobs.list(query)
         jobs = [*page.items]
         while page.next is not None:

@@ -60,6 +60,10 @@ def test_the_demo_reports_what_it_found_and_what_failed(cli: Cli, tree: Path) ->
     assert failures["latin.py"]["message"].startswith("latin.py, line 1: (unicode error)")
     assert failures["deep.py"]["message"].startswith("deep.py: ")
     assert (groups[0]["kind"], groups[0]["count"]) == ("SyntaxError", 3)
+    pipeline = report["pipeline"]
+    assert (pipeline["state"], pipeline["killed"], pipeline["starts"]) == ("success", True, 2)
+    assert pipeline["steps"] == [{"name": name, "attempt": n} for name, n in (("list", 1), ("pack", 2), ("check", 2))]
+    assert pipeline["result"]["files"] == 25
 
 
 def test_the_commands_it_names_show_what_failed(cli: Cli, tree: Path) -> None:
@@ -68,6 +72,8 @@ def test_the_commands_it_names_show_what_failed(cli: Cli, tree: Path) -> None:
 
     assert ran.code == 0, ran.err
     assert "WHAT FAILED" in ran.out
+    assert "A PIPELINE OF STEPS" in ran.out
+    assert "was killed half-way through pack" in ran.out
     assert len(commands) == 2
     listed, shown = (cli.run(*shlex.split(command)) for command in commands)
     assert listed.code == 0, listed.err
@@ -80,7 +86,8 @@ def test_the_report_came_so_that_the_jobs_may_be_deleted(cli: Cli, tree: Path) -
     ran = cli.run("demo", "--no-serve", "--path", str(tree), "--limit", "10", "--delete")
 
     assert ran.code == 0, ran.err
-    assert "12 jobs deleted" in ran.out
+    # Ten analyses, the first and the last job, and the pipeline.
+    assert "13 jobs deleted" in ran.out
     assert cli.run("list", "--json").json()["items"] == []
 
 

@@ -42,7 +42,8 @@ def demo(*, concurrency: str | None, port: str | None, **options: Any) -> int:
 
     A batch: a first job finds the sources and adds a job for each. These compile and measure one file each. A last job
     depends on all of them and adds up. Some files of Python's own tests do not compile: their jobs fail, are retried,
-    and are kept. The exit code is 0 if the report is made, even though files failed.
+    and are kept. The process of a pipeline of steps is killed half-way, and another one goes on from its step. The exit
+    code is 0 if the report is made, even though files failed.
 
     With --break some files get lost: their jobs fail, and the report is killed with them. --repair copies these files
     and requeues the batch: succeeded jobs are not run again, and the report is made.

@@ -21,6 +21,7 @@ from rich.table import Column
 from jobqueue.api.app import make_app
 from jobqueue.cli.process import process
 from jobqueue.cli.render import errors, output
+from jobqueue.demo.pipeline import Pipeline
 from jobqueue.demo.run import Run
 from jobqueue.domain.jobs.states import State
 from jobqueue.services.queue import JobQueue
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _HOST: Final = "127.0.0.1"
 _LINE_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.1
 _BROKEN_FILES: Final = 200
 
 
@@ -61,18 +63,21 @@ class Demo:
             return
         run = Run(queue, self._options["resume"] or self._options["repair"])
         last = None
+        pipeline = Pipeline(queue, run.id)
         try:
             async with contextlib.AsyncExitStack() as stack:
                 url = await stack.enter_async_context(_served(runtime)) if self._options["serve"] else None
                 await stack.enter_async_context(process.working(runtime, queue.lanes(runtime), stop))
                 await self._begin(run)
+                shown = await stack.enter_async_context(self._piping(pipeline))
                 self._say(f"Run {run.id}" + (f", API at {url}" if url else ""))
                 with display(self._say, stderr=self._options["as_json"]) as show:
                     last = await run.watch(show, stop.asked)
                 if last is None:
                     self._say("Stopping: running jobs finish first; a second Ctrl-C returns them to the queue at once.")
                 else:
-                    await self._end(run, last, url, stop)
+                    piped = await _shown(shown, stop) if last.state is State.SUCCESS else None
+                    await self._end(run, last, url, stop, piped)
         finally:
             if runtime.embedded is not None:
                 # The next command looks at the jobs: it finds MongoDB still running.
@@ -81,6 +86,24 @@ class Demo:
         if last is None:
             self._say(f"Stopped; unfinished jobs are kept. Continue with: {self._command('demo', '--resume', run.id)}")
 
+    @contextlib.asynccontextmanager
+    async def _piping(self, pipeline: Pipeline) -> AsyncIterator[asyncio.Task[dict[str, Any]] | None]:
+        """Show the pipeline of steps meanwhile, in a new run that is to succeed."""
+        options = self._options
+        if options["repair"] or options["resume"] or options["breaks"]:
+            yield None
+            return
+        task = asyncio.create_task(pipeline.show(self._root))
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    @property
+    def _root(self) -> Path:
+        return self._options["path"] or Path(sysconfig.get_path("stdlib"))
+
     async def _begin(self, run: Run) -> None:
         options = self._options
         if options["repair"]:
@@ -88,18 +111,19 @@ class Demo:
         elif options["resume"]:
             await run.resume()
         else:
-            root = options["path"] or Path(sysconfig.get_path("stdlib"))
             copy_to = self._settings.data_dir.resolve() / f"demo-{run.id}" if options["breaks"] else None
-            await run.begin(root, options["limit"] or (_BROKEN_FILES if copy_to else None), copy_to)
+            await run.begin(self._root, options["limit"] or (_BROKEN_FILES if copy_to else None), copy_to)
 
-    async def _end(self, run: Run, last: Job, url: str | None, stop: StopSignals) -> None:
+    async def _end(self, run: Run, last: Job, url: str | None, stop: StopSignals, piped: dict[str, Any] | None) -> None:
         stays = url is not None and (sys.stdout.isatty() if self._options["stay"] is None else self._options["stay"])
         if last.state is State.SUCCESS:
             self._code = errors.OK
             if self._options["as_json"]:
-                output.print_json(last.result)
+                output.print_json({**last.result, **({} if piped is None else {"pipeline": piped})})
             else:
                 print_report(last.result)
+                if piped is not None:
+                    print_pipeline(piped)
             if self._options["keep"]:
                 self._point(run, last.result["failures"], url if stays else None)
         else:
@@ -134,6 +158,15 @@ class Demo:
         started = sys.argv[0]
         program = [started] if Path(started).name == "jobqueue" else [sys.executable, "-m", "jobqueue"]
         return shlex.join([*(["jobqueue"] if shutil.which("jobqueue") == started else program), *words, *self._flags])
+
+
+async def _shown(task: asyncio.Task[dict[str, Any]] | None, stop: StopSignals) -> dict[str, Any] | None:
+    """Return what the pipeline has shown; nothing if it cannot be shown here, or the demo is stopped."""
+    while task is not None and not stop.asked.is_set():
+        await asyncio.wait({task}, timeout=_LOOK_SECONDS)
+        if task.done():
+            return None if isinstance(task.exception(), OSError) else task.result()
+    return None
 
 
 @contextlib.asynccontextmanager
@@ -201,3 +234,14 @@ def print_report(report: Mapping[str, Any]) -> None:
         output.print_table(["WHAT FAILED", "STATE", "JOBS", "FOR EXAMPLE"], rows)
     else:
         output.print_line("Nothing failed: every source compiles.")
+
+
+def print_pipeline(pipeline: Mapping[str, Any]) -> None:
+    """Print the steps of the pipeline, and the attempts in which they finished."""
+    rows = [[step["name"], f"attempt {step['attempt']}"] for step in pipeline["steps"]]
+    output.print_line()
+    output.print_table(["A PIPELINE OF STEPS", "FINISHED IN"], rows)
+    if pipeline["killed"]:
+        output.print_line("Its process was killed half-way through pack. The next one did not list the files again.")
+    elif pipeline["state"] != State.SUCCESS:
+        output.print_line(f"It is {pipeline['state']}: see job {pipeline['job']}.")
