@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 RACES = sized(100, 1000)
 AT_ONCE = 20
 NUMBERS = itertools.count()
-SPREAD = 0.004
+SPREAD = 0.02
 """Seconds between the first and the last moment at which a side may begin."""
 
 pytestmark = pytest.mark.timeout(1200)

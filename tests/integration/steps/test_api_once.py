@@ -99,6 +99,7 @@ async def test_a_person_says_that_it_has_not_happened(client: Client, idle_runti
     # Nobody decides about a step that runs at this moment.
     running = await post(client, f"{path}/steps/charge", {"happened": False}, 409)
     assert "runs at this moment" in running["detail"]
+    assert [step["name"] for step in (await get(client, path))["steps"]] == ["charge"]
     await post(client, f"{path}/steps", {"token": token, "name": "charge", "result": "x" * 100_000})
     await post(client, f"{path}/succeed", {"token": token})
     assert (await get(client, f"{path}/steps/charge"))["result"] == "x" * 100_000

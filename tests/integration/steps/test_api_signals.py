@@ -12,7 +12,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
 from jobqueue.domain.insight.audit import Actor
-from tests.support.factories import LONG_AGO, add
+from jobqueue.domain.jobs.step import Wait
+from jobqueue.domain.work.verdict import Suspension
+from tests.support.factories import LONG_AGO, add, claimed_job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -111,6 +113,20 @@ async def test_a_signal_that_comes_before_the_wait_counts(client: Client, idle_r
     assert job["steps"] == {"a": "first", "b": "second"}
     waiting = [(signal["name"], signal["value"]) for signal in job["signals"] if "taken" not in signal]
     assert waiting == [("other", 5)]
+
+
+async def test_a_signal_between_the_two_writes_of_a_suspension_wakes_the_job(
+    client: Client, idle_runtime: Runtime
+) -> None:
+    claimed = await claimed_job(idle_runtime)
+    steps, wait = idle_runtime.work.steps, Wait(names=("a",), signals=("a",))
+    step = await steps.begin_signal(claimed.job, claimed.token, "a", "a")
+    assert not step.is_finished
+    await post(client, f"jobs/{claimed.job.id}/signals/a", {"value": 7})
+    await idle_runtime.work.settle(claimed.job, claimed.token, Suspension(wait=wait))
+    job, _ = await claim(client)
+    assert job["steps"] == {"a": 7}
+    assert "wait" not in job
 
 
 async def test_a_wait_whose_time_is_over_has_an_error_in_place_of_its_result(
