@@ -47,6 +47,9 @@ class MemorySteps:
         end = until or datetime.now(UTC) + timedelta(seconds=seconds or 0)
         return self.entries.setdefault(name, Step(name=name, kind=StepKind.SLEEP, until=end))
 
+    async def forget(self, name: str) -> None:
+        self.results.pop(name, None)
+
     async def mark(self, name: str, *, tries: int) -> bool:
         is_new = name not in self.entries
         self.entries[name] = Step(name=name, tries=tries, once="token")

@@ -68,7 +68,7 @@ async def read_object(
             return {}
         raise _bad("is empty; send a JSON object")
     _check_media_type(request, media_types)
-    body = await _read(request, most)
+    body = await read_bytes(request, most)
     # A large body takes a second to parse: other requests have their turn meanwhile.
     value = parse(body) if len(body) < _LARGE_BODY else await asyncio.to_thread(parse, body)
     if not isinstance(value, dict):
@@ -104,7 +104,12 @@ def parse(body: bytes) -> Any:
     return value
 
 
-async def _read(request: web.Request, most: int) -> bytes:
+async def read_bytes(request: web.Request, most: int) -> bytes:
+    """Return the whole body of a request.
+
+    Raises:
+        ProblemError: 400 it breaks off; 408 it is too slow; 413 it has more bytes than ``most``.
+    """
     bounded = request if most == MOST_BODY else request.clone(client_max_size=most)
     try:
         async with asyncio.timeout(READ_SECONDS):

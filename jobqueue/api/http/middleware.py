@@ -25,6 +25,8 @@ REQUEST_ID_HEADER: Final = "X-Request-Id"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _QUIET: Final = frozenset({"/healthz", "/readyz"})
 _FIRST_ERROR: Final = 400
+_LINKS: Final = "/answer/"
+"""The beginning of paths that are secrets: whoever knows a link may answer its question."""
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -45,13 +47,18 @@ async def log_request(request: web.Request, handler: Handler) -> web.StreamRespo
     (log.debug if quiet else log.info)(
         "request handled",
         method=request.method,
-        path=request.path,
+        path=_told_path(request.path),
         status=response.status,
         ms=round((time.perf_counter() - began) * 1000, 1),
         remote=request[REMOTE],
         request_id=request[REQUEST_ID],
     )
     return response
+
+
+def _told_path(path: str) -> str:
+    """Return a path as the log may have it, without the signature of a link."""
+    return f"{_LINKS}…" if path.startswith(_LINKS) else path
 
 
 @web.middleware
@@ -70,7 +77,9 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
             raise
         return problems.of_http(error).response()
     except Exception:
-        log.exception("request crashed", method=request.method, path=request.path, request_id=request[REQUEST_ID])
+        log.exception(
+            "request crashed", method=request.method, path=_told_path(request.path), request_id=request[REQUEST_ID]
+        )
         return problems.internal().response()
 
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
+from jobqueue.api.http.json_body import read_bytes
 from jobqueue.api.http.keys import REMOTE, RUNTIME
 from jobqueue.api.http.problems import ProblemError
 from jobqueue.domain.errors import ConflictError, NotFoundError
@@ -94,7 +95,7 @@ async def _readable(request: web.Request) -> tuple[SignalLink | None, web.Respon
 async def _choice(request: web.Request) -> str | None:
     if request.content_type != FORM:
         raise ProblemError(415, "unsupported-media-type", "Unsupported Media Type", f"send a form, as {FORM}")
-    body = await request.content.read(_MOST_BODY)
+    body = await read_bytes(request, _MOST_BODY)
     try:
         fields = parse_qs(body.decode(), strict_parsing=True, max_num_fields=4)
     except ValueError:

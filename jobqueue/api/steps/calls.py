@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.api.http.json_body import MOST_BATCH_BODY
 from jobqueue.api.http.json_reply import reply
-from jobqueue.api.http.keys import QUERY, RUNTIME
+from jobqueue.api.http.keys import CALLER, CLAIM_TOKEN, QUERY, RUNTIME
 from jobqueue.api.jobs.handlers import path_id
 from jobqueue.api.jobs.new_jobs import JobReader
 from jobqueue.api.schemas.queries import NO_CURSOR
 from jobqueue.api.security.caller import admitted
 from jobqueue.api.steps import schemas
 from jobqueue.api.work.reports import read_report
+from jobqueue.domain.access.access import Scope
 from jobqueue.domain.errors import ConflictError, InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.call import FAILURES, MOST_CALLED
@@ -35,9 +37,13 @@ async def call(request: web.Request) -> web.Response:
     """Create children of a running job, each once; ``suspend`` waits for them, and the step has their results then."""
     job_id = path_id(request)
     body = await read_report(request, schemas.CallSchema, most=MOST_BATCH_BODY)
-    new = await _new_call(request, body)
     runtime = request.app[RUNTIME]
-    called = await runtime.work.steps.call(await runtime.jobs.lean(job_id), body["token"], body["name"], new)
+    job = await runtime.jobs.lean(job_id)
+    if CLAIM_TOKEN in request:
+        # A claim is no right to other queues: its worker may have a token for this queue only.
+        request[CALLER] = replace(request[CALLER], scope=Scope(queues=(job.queue,)))
+    new = await _new_call(request, body)
+    called = await runtime.work.steps.call(job, body["token"], body["name"], new)
     if called.has_failed and called.step.error is not None:
         raise ConflictError(f"{called.step.error.message}; the next attempt of the job may ask again")
     form = {

@@ -133,6 +133,9 @@ class StepReporter(Protocol):
     async def failed(self, name: str, *, tries: int, error: JobError, wait: float) -> Step:
         """Return a step that has failed, noted with the time of its next try."""
 
+    async def forget(self, name: str) -> None:
+        """Forget a finished step whose result cannot be used any more."""
+
     async def mark(self, name: str, *, tries: int) -> bool:
         """Mark a step that must not run twice as begun; return False if it must not run now."""
 

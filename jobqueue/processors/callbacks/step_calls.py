@@ -149,7 +149,7 @@ class AsyncSteps:
         """
         wait, codec = check_tries(attempts, backoff), Codec(function)
         with self._stepper.named(name) as key:
-            is_known, result = await self._stepper.known(key, was, codec)
+            is_known, result = await self._stepper.known(key, was, codec, once=once)
             if is_known:
                 return result
             if (until := self._stepper.pending(key)) is not None:
@@ -307,7 +307,7 @@ class BlockingSteps:
         """Run a function unless the step has finished in an earlier run; as `AsyncSteps.step`, without a timeout."""
         wait, codec = check_tries(attempts, backoff), Codec(function)
         with self._stepper.named(name) as key:
-            is_known, result = self._call(self._stepper.known(key, was, codec))
+            is_known, result = self._call(self._stepper.known(key, was, codec, once=once))
             if is_known:
                 return result
             if (until := self._stepper.pending(key)) is not None:

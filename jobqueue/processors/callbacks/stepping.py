@@ -110,10 +110,11 @@ class Stepper:
             self._steps.leave(key)
             self._look()
 
-    async def known(self, key: str, was: str | None, codec: Codec) -> tuple[bool, Any]:
+    async def known(self, key: str, was: str | None, codec: Codec, *, once: bool) -> tuple[bool, Any]:
         """Return whether a step has finished, and its result in the type that its function returns.
 
         Raises:
+            StepError: the result of a step that must not run twice is of another type.
             OlderWorkersError: the step has not finished, and the queue takes no steps at present.
         """
         for name in (key, was):
@@ -123,7 +124,16 @@ class Stepper:
             try:
                 return True, codec.decode(await self._steps.result(name))
             except ValueError as error:
+                if once:
+                    wrong = StepError(
+                        f"the result of step {name!r}, which never runs twice, is of another type: {error}"
+                    )
+                    mark(wrong, key)
+                    raise wrong from error
                 await self._warn(f"the result of step {name!r} is of another type, so the step runs again: {error}")
+                if name == key:
+                    # The first result of a name stays: the next one needs its place.
+                    await self._steps.forget(name)
         await self._steps.begin(key)
         return False, None
 

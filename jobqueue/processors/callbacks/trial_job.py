@@ -69,6 +69,9 @@ class _Steps:
         self._failed[name] = Step(name=name, tries=tries, attempt=1, error=error)
         return self._failed[name]
 
+    async def forget(self, name: str) -> None:
+        self.results.pop(name, None)
+
     async def mark(self, name: str, *, tries: int) -> bool:
         del name, tries
         return True

@@ -118,6 +118,16 @@ class JobSteps:
         self._known[name] = step
         return step
 
+    async def forget(self, name: str) -> None:
+        """Forget a finished step whose result cannot be used any more.
+
+        Raises:
+            JobCancelledError: as `record`.
+        """
+        await self._kept(lambda: self._steps.forget(self._job, self._token, name))
+        self.results.pop(name, None)
+        self._known.pop(name, None)
+
     async def mark(self, name: str, *, tries: int) -> bool:
         """Mark a step that must not run twice as begun; return False if it must not run now.
 

@@ -123,6 +123,15 @@ class Steps:
             raise await self._stale(job)
         return step
 
+    async def forget(self, job: Job, token: str, name: str) -> None:
+        """Forget a finished step whose result cannot be used any more: it runs again.
+
+        Raises:
+            StaleTokenError: the claim is not the current one.
+        """
+        if not await self._store.forget(job, token, name):
+            raise await self._stale(job)
+
     async def mark(self, job: Job, token: str, name: str, *, tries: int = 1) -> Step:
         """Return a step that must not run twice, marked as begun under this claim.
 

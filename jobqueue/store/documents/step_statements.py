@@ -123,6 +123,11 @@ def failed(name: str, now: Now, *, tries: int, error: JobError, wait: float) -> 
     ]
 
 
+def forget(name: str, now: Now) -> list[Document]:
+    """Forget a step, which runs again."""
+    return [{"$set": {"steps": _others(name)}}, *statements.renew(now)]
+
+
 def under_way(name: str | None) -> Document:
     """Keep the name of the step under way in the claim."""
     return {"$set": {"claim.step": "$$REMOVE" if name is None else {"$literal": name}}}

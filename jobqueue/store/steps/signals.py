@@ -86,7 +86,12 @@ class SignalStore:
         stored_id = ObjectId(new_id())
         document = {"_id": stored_id, "jobId": ObjectId(job.id), "queue": job.queue, "run": job.run}
         await self._values.insert_one(document | {"signal": name, "result": value})
-        arrival = await self._send(job, entry | {"stored": True, "storedId": stored_id}, question)
+        try:
+            arrival = await self._send(job, entry | {"stored": True, "storedId": stored_id}, question)
+        except NotFoundError:
+            # The deletion of the job may have looked for its values before.
+            await self._values.delete_one({"_id": stored_id})
+            raise
         if not arrival.is_kept:
             await self._values.delete_one({"_id": stored_id})
         return entry["id"], arrival

@@ -114,6 +114,16 @@ class StepStore:
         return await self._change(job, token, name, update)
 
     @guarded
+    async def forget(self, job: Job, token: str, name: str) -> bool:
+        """Forget a step, which runs again; return False if the claim is lost.
+
+        A result outside of the document stays until the job is deleted.
+        """
+        held = statements.held(job.id, job.queue, token)
+        done = await self._jobs.update_one(held, step_statements.forget(name, self._clock.present))
+        return bool(done.matched_count)
+
+    @guarded
     async def results(self, job: Job, names: Sequence[str]) -> dict[str, Any]:
         """Return results that are kept outside of the document, by the name of the step."""
         by_id = {

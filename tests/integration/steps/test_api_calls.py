@@ -225,3 +225,19 @@ async def test_a_taken_key_refuses_the_call_which_may_be_repeated(client: Client
     await idle_runtime.manager.kill(holder.id)
     assert (await post(client, f"{path}/calls", body))["unfinished"] == 2
     assert len((await get(client, f"jobs?parentId={path.removeprefix('jobs/')}"))["items"]) == 2
+
+
+async def test_a_claim_alone_creates_children_in_its_own_queue_only(client: Client, idle_runtime: Runtime) -> None:
+    path, token = await parent_of(client, idle_runtime)
+    foreign = await add(idle_runtime, queue="secret")
+    for kept, status in (
+        ({"type": "child", "queue": "secret"}, 403),
+        ({"type": "child", "queue": "default", "onSuccess": {"type": "child", "queue": "secret"}}, 403),
+        ({"type": "child", "queue": "default", "dependsOn": [foreign.id]}, 422),
+        ({"type": "child", "queue": "default"}, 200),
+    ):
+        answer = await client.post(
+            f"/v1/{path}/calls", json={"name": "a", "jobs": kept}, headers={"Authorization": f"Claim {token}"}
+        )
+        assert answer.status == status, await answer.text()
+    assert await idle_runtime.database.collection("jobs").count_documents({"parentId": {"$ne": None}}) == 1

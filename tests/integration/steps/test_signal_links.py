@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -80,8 +81,9 @@ async def test_a_link_takes_no_other_answer(client: Client, idle_runtime: Runtim
     job = await add(idle_runtime)
     path = await link(idle_runtime, job, choices={"Ja": {"ok": 1}})
     assert (await choose(client, path, "Nein")).status == 422
-    for data in (b"", b"choice=Ja&choice=Ja", b"x" * 100_000, b"choice=%ff"):
+    for data in (b"", b"choice=Ja&choice=Ja", b"x" * 4096, b"choice=%ff"):
         assert (await client.post(path, data=data, headers={"Content-Type": FORM})).status == 422
+    assert (await client.post(path, data=b"x" * 100_000, headers={"Content-Type": FORM})).status == 413
     assert (await client.post(path, json={"choice": "Ja"})).status == 415
     assert (await idle_runtime.jobs.get(job.id)).signals is None
     assert (await choose(client, path, "Ja")).status == 200
@@ -170,3 +172,29 @@ async def test_one_deployment_has_one_secret(idle_runtime: Runtime) -> None:
     first, second = SecretStore(idle_runtime.database), SecretStore(idle_runtime.database)
     assert await first.links() == await second.links()
     assert len(await first.links()) == 32
+
+
+async def test_an_answer_that_arrives_in_parts_is_read_to_its_end(client: Client, idle_runtime: Runtime) -> None:
+    job = await add(idle_runtime)
+    path = await link(idle_runtime, job, choices={"Pay": 1, "Pay later": 2})
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"choice=Pay"
+        await asyncio.sleep(0.2)
+        yield b"+later"
+
+    answer = await client.post(path, data=parts(), headers={"Content-Type": FORM})
+    assert answer.status == 200
+    (signal,) = (await idle_runtime.jobs.get(job.id)).signals or ()
+    assert signal.value == 2
+
+
+async def test_no_link_is_in_the_log(client: Client, idle_runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "jobqueue")
+    job = await add(idle_runtime)
+    path = await link(idle_runtime, job)
+    await client.get(path)
+    await choose(client, path, "Approve")
+    lines = [str(vars(record)) for record in caplog.records if record.name.startswith("jobqueue")]
+    assert sum("request handled" in line and "/answer/" in line for line in lines) == 2
+    assert not [line for line in lines if path.rpartition(".")[2] in line]

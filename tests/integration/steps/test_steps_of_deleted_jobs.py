@@ -13,7 +13,7 @@ from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.verdict import Success
 from jobqueue.store.mongo.clock import SERVER_NOW
-from tests.support.factories import claim, claimed_job, document, succeed
+from tests.support.factories import add, claim, claimed_job, document, succeed
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
@@ -78,6 +78,16 @@ async def test_a_job_that_is_deleted_while_it_is_requeued(idle_runtime: Runtime)
     await idle_runtime.jobs.steps.collection.insert_one({"jobId": ObjectId(job.id), "run": 1, "forgotten": []})
     with pytest.raises(NotFoundError):
         await idle_runtime.requeues.requeue(seen, {})
+    assert await count(idle_runtime) == 0
+
+
+async def test_a_job_that_is_deleted_while_a_large_signal_comes(idle_runtime: Runtime) -> None:
+    job = await add(idle_runtime)
+    await idle_runtime.manager.delete(job.id)
+    with pytest.raises(NotFoundError):
+        await idle_runtime.jobs.signals.send(
+            job, "approved", LARGE, size=len(LARGE), signal_id=None, by="ann", question=None
+        )
     assert await count(idle_runtime) == 0
 
 
