@@ -26,7 +26,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _QUIET: Final = frozenset({"/healthz", "/readyz"})
 _FIRST_ERROR: Final = 400
 _LINKS: Final = "/answer/"
-"""The beginning of paths that are secrets: whoever knows a link may answer its question."""
+"""A part of paths that are secrets, perhaps below the prefix of a proxy: whoever knows a link may answer its question."""
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -58,7 +58,8 @@ async def log_request(request: web.Request, handler: Handler) -> web.StreamRespo
 
 def _told_path(path: str) -> str:
     """Return a path as the log may have it, without the signature of a link."""
-    return f"{_LINKS}…" if path.startswith(_LINKS) else path
+    before, found, _ = path.partition(_LINKS)
+    return f"{before}{found}…" if found else path
 
 
 @web.middleware

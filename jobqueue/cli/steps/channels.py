@@ -64,6 +64,13 @@ class Channel(Protocol):
             JobQueueError: the server does not answer.
         """
 
+    def leave_doubt(self) -> None:
+        """Leave the step of `begin` in doubt, which was marked: it must not run again, in this start neither.
+
+        Raises:
+            JobQueueError: the server does not answer.
+        """
+
     def sleep(self, name: str, seconds: float) -> bool:
         """Suspend the job unless a sleep is over; return true if the sleep is over.
 
@@ -125,6 +132,9 @@ class SocketChannel:
     def not_done(self) -> None:
         """Implement `Channel`."""
         self._ask({"notDone": True})
+
+    def leave_doubt(self) -> None:
+        """Implement `Channel`: the server remembers the steps that this start of the job has begun."""
 
     def record(self, result: Any, seconds: float) -> Any:
         """Implement `Channel`."""
@@ -206,6 +216,10 @@ class HttpChannel:
     def not_done(self) -> None:
         """Implement `Channel`."""
         self._checked(*self._call("POST", "/steps", {"token": self._token, "name": self._name, "notDone": True}))
+
+    def leave_doubt(self) -> None:
+        """Implement `Channel`: suspend the job, for the token of its claim allows to begin the step once more."""
+        self._checked(*self._call("POST", "/suspend", {"token": self._token, "doubt": self._name}))
 
     def record(self, result: Any, seconds: float) -> Any:
         """Implement `Channel`."""

@@ -13,7 +13,7 @@ import click
 
 from jobqueue.cli.render import errors, output
 from jobqueue.cli.steps.channels import InDoubtError, LateSignalError, channel
-from jobqueue.domain.errors import TooLargeError
+from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.jobs import payload
 from jobqueue.processors.written import LONGEST, stored
 
@@ -56,11 +56,16 @@ def step(name: str, command: tuple[str, ...], *, once: bool) -> int:
         began = time.monotonic()
         code, printed = _run(command)
         if code != 0:
-            if once and code == NOT_DONE:
-                way.not_done()
+            if once:
+                (way.not_done if code == NOT_DONE else way.leave_doubt)()
             _print(printed)
             return code
-        result = way.record(_result(printed), time.monotonic() - began)
+        try:
+            result = way.record(_result(printed), time.monotonic() - began)
+        except (InvalidInputError, TooLargeError):
+            if once:
+                way.leave_doubt()
+            raise
     _print_result(result)
     return errors.OK
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from typing import Any, Final
 
 MOST_CALLED: Final = 5_000
 """Children of one step."""
@@ -86,7 +83,7 @@ class Call:
         created: all children were created, so none is created again.
         again: failed children are requeued when the step is asked for again.
         failure: the child for which the step has no result.
-        failed_at: the time since which the step has this failure.
+        failed_after: the token of the suspended attempt that this failure has ended.
         paged: the results are too large for one value; they stay with the children.
     """
 
@@ -95,5 +92,5 @@ class Call:
     created: bool = False
     again: bool = False
     failure: ChildFailure | None = None
-    failed_at: datetime | None = None
+    failed_after: str | None = None
     paged: bool = False

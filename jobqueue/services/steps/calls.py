@@ -181,6 +181,6 @@ class Calls:
 
 def _is_new_run(job: Job, call: Call) -> bool:
     """Return True if a run that was told of the failure of a child has ended."""
-    return call.failed_at is None or any(
-        entry.outcome in _ENDS and entry.end_at is not None and entry.end_at >= call.failed_at for entry in job.history
-    )
+    # By the order of the attempts, as a clock may be set back.
+    places = [place for place, entry in enumerate(job.history) if entry.token == call.failed_after]
+    return not places or any(entry.outcome in _ENDS for entry in job.history[places[-1] :])

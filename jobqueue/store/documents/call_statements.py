@@ -103,9 +103,10 @@ def ended(now: Now, value: Document) -> Document:
     return {"endAt": now, "error": None, **value}
 
 
-def failed(failure: ChildFailure, error: Document, now: Now) -> tuple[Document, Document]:
+def failed(failure: ChildFailure, error: Document) -> tuple[Document, Document]:
     """Return the changed fields of a step that a failed child has left without a result, and those of its call."""
-    return {"error": {"$literal": error}}, {"failure": {"$literal": failure.wire()}, "failedAt": now}
+    suspended = {"$arrayElemAt": [array("$history.token"), -1]}
+    return {"error": {"$literal": error}}, {"failure": {"$literal": failure.wire()}, "failedAfter": suspended}
 
 
 def open_children(call: Call) -> Document:

@@ -261,7 +261,7 @@ def _call(stored: Mapping[str, Any]) -> Call | None:
         created=stored.get("created") is True,
         again=stored.get("again") is True,
         failure=ChildFailure.read(stored.get("failure")),
-        failed_at=date_or_none(stored.get("failedAt")),
+        failed_after=_text(stored.get("failedAfter")),
         paged=stored.get("paged") is True,
     )
 

@@ -120,7 +120,7 @@ class CallStore:
         """
         failure, count = await self._failure(step, call)
         if failure is not None and call.failures in {RAISE, HOLD}:
-            entry, changed = call_statements.failed(failure, _error(step, failure, count), self.clock.present)
+            entry, changed = call_statements.failed(failure, _error(step, failure, count))
             return await self._wake(job, step, call, entry, changed)
         size = await self._size(call)
         has_room = sum(other.size for other in job.steps or ()) + size <= MOST_RESULTS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -241,3 +242,21 @@ async def test_a_claim_alone_creates_children_in_its_own_queue_only(client: Clie
         )
         assert answer.status == status, await answer.text()
     assert await idle_runtime.database.collection("jobs").count_documents({"parentId": {"$ne": None}}) == 1
+
+
+async def test_a_failed_child_runs_again_although_the_clock_was_set_back(client: Client, idle_runtime: Runtime) -> None:
+    path, token = await parent_of(client, idle_runtime, attempts=5, backoff=0)
+    asked = {"name": "a", "jobs": jobs(1)[0]}
+    now = await idle_runtime.database.clock.now()
+    await post(client, f"{path}/calls", asked | {"token": token})
+    await post(client, f"{path}/suspend", {"token": token})
+    idle_runtime.database.clock.present = now + timedelta(hours=1)
+    await work_off(client, ["broken"])
+    idle_runtime.database.clock.present = now + timedelta(seconds=5)
+    _, token = await claim(client)
+    for _ in range(2):
+        await post(client, f"{path}/calls", asked | {"token": token}, 409)
+    await post(client, f"{path}/fail", {"token": token, "reason": "it broke"})
+    _, token = await claim(client)
+    called = await post(client, f"{path}/calls", asked | {"token": token})
+    assert called["unfinished"] == 1

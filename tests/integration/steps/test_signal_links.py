@@ -195,6 +195,7 @@ async def test_no_link_is_in_the_log(client: Client, idle_runtime: Runtime, capl
     path = await link(idle_runtime, job)
     await client.get(path)
     await choose(client, path, "Approve")
+    await client.get(f"/prefix{path}")
     lines = [str(vars(record)) for record in caplog.records if record.name.startswith("jobqueue")]
-    assert sum("request handled" in line and "/answer/" in line for line in lines) == 2
+    assert sum("request handled" in line and "/answer/" in line for line in lines) == 3
     assert not [line for line in lines if path.rpartition(".")[2] in line]

@@ -122,3 +122,25 @@ def test_a_script_without_a_job_or_a_server_says_so() -> None:
     way = channel({"JOBQUEUE_URL": "http://127.0.0.1:1", "JOBQUEUE_JOB_ID": JOB, "JOBQUEUE_TOKEN": "t"})
     with pytest.raises(DatabaseError, match="cannot be reached"):
         way.begin("fetch")
+
+
+@pytest.mark.parametrize(("command", "last"), [("exit 3", "doubt"), ("exit 75", "notDone"), ("echo paid", "result")])
+def test_a_step_that_never_runs_twice_suspends_the_job_when_it_fails(api: Api, command: str, last: str) -> None:
+    api.replies = {
+        "POST /steps": (200, {"result": None, "existed": False}),
+        "POST /suspend": (200, {"id": JOB, "state": "delayed"}),
+    }
+    main(["step", "--once", "charge", "--", "sh", "-c", command])
+    (first, _), (path, body) = api.requests
+    assert first == "POST /steps"
+    assert path == ("POST /suspend" if last == "doubt" else "POST /steps")
+    assert last in body
+
+
+def test_a_step_that_never_runs_twice_suspends_the_job_when_its_result_is_refused(api: Api) -> None:
+    api.replies = {
+        "POST /steps": (200, {"result": None, "existed": False}),
+        "POST /suspend": (200, {"id": JOB, "state": "delayed"}),
+    }
+    assert main(["step", "--once", "charge", "--", "head", "-c", "5000000", "/dev/zero"]) != 0
+    assert api.requests[-1][0] == "POST /suspend"
