@@ -218,6 +218,8 @@ def _open_parameter(prefix: str) -> dict[str, Any]:
 
 def _responses(route: Route) -> dict[str, Any]:
     made: dict[str, Any] = {}
+    # A page for people tells them of its own errors as a page.
+    pages = [answer.media_type for answer in route.replies.values() if answer.media_type == "text/html"]
     for status, answer in route.replies.items():
         response: dict[str, Any] = {"description": answer.text}
         if answer.schema is not None:
@@ -231,9 +233,7 @@ def _responses(route: Route) -> dict[str, Any]:
         made[str(status)] = response
     if route.has_etag and route.method == hdrs.METH_GET:
         made["304"] = {"description": _UNCHANGED, "headers": {"ETag": _ETAG}}
+    problem = {MEDIA_TYPE: {"schema": ProblemResponse}} | {page: {"schema": {"type": "string"}} for page in pages}
     for status in route_spec.errors(route):
-        made[str(status)] = {
-            "description": _TITLES[status],
-            "content": {MEDIA_TYPE: {"schema": ProblemResponse}},
-        }
+        made[str(status)] = {"description": _TITLES[status], "content": problem}
     return made
