@@ -26,7 +26,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _QUIET: Final = frozenset({"/healthz", "/readyz"})
 _FIRST_ERROR: Final = 400
 _LINKS: Final = "/answer/"
-"""A part of paths that are secrets, perhaps below the prefix of a proxy: whoever knows a link may answer its question."""
+"""A part of paths that are secrets, perhaps below the prefix of a proxy: a link is enough to answer its question."""
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
