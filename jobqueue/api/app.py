@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from aiohttp import hdrs, web
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from jobqueue.api.http.route_spec import Route
     from jobqueue.services.application import Runtime
 
+# Without a pattern of its own a parameter would take no braces.
+_PARAMETER: Final = re.compile(r"{(\w+)}")
+
 
 def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Application:
     """Return the application of a runtime, which the caller starts and closes; the application logs its requests.
@@ -43,10 +47,11 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
     app[THROTTLE] = Throttle(time.monotonic)
     app[OPEN_TO_ALL] = runtime.settings.admin_token is None if open_to_all is None else open_to_all
     for route in ROUTES:
+        path = _PARAMETER.sub(r"{\1:[^/]+}", route.path)
         if route.method == hdrs.METH_GET:
-            app.router.add_get(route.path, guarded(route), allow_head=True, expect_handler=answer_expect)
+            app.router.add_get(path, guarded(route), allow_head=True, expect_handler=answer_expect)
         else:
-            app.router.add_route(route.method, route.path, guarded(route), expect_handler=answer_expect)
+            app.router.add_route(route.method, path, guarded(route), expect_handler=answer_expect)
     _refuse_other_methods(app)
     app.on_response_prepare.append(set_headers)
     app.on_shutdown.append(_close_polls)

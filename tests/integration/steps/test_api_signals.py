@@ -6,6 +6,7 @@ import io
 import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -301,3 +302,14 @@ async def test_tokens_that_decide_may_send_signals_and_nothing_else(client: Clie
     assert await status("enqueue", "POST", f"jobs/{foreign.id}/signals/a") == 200
     for role in ("read", "work"):
         assert await status(role, "POST", f"jobs/{mine.id}/signals/a") == 403
+
+
+@pytest.mark.parametrize("name", ["page {n}", "{}", "a/b", "100 %", "größe?"])
+async def test_any_name_can_be_put_into_a_path(client: Client, idle_runtime: Runtime, name: str) -> None:
+    path, token = await begun(client, idle_runtime, key=name)
+    quoted = quote(name, safe="")
+    await post(client, f"{path}/steps", {"token": token, "name": name, "result": 7})
+    assert (await get(client, f"{path}/steps/{quoted}"))["result"] == 7
+    for place, sent in enumerate((f"{path}/signals/{quoted}", f"queues/default/keys/{quoted}/signals/{quoted}")):
+        await post(client, sent, {"value": place})
+    assert [signal["name"] for signal in (await get(client, path))["signals"]] == [name] * 2
