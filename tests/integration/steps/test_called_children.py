@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue import ActiveJob, BlockingJob, ChildFailedError, Job, JobQuery, JobQueue, Retry, State
+from jobqueue.domain.jobs.states import Outcome
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -319,3 +320,5 @@ async def test_a_held_parent_waits_until_a_person_requeues_the_child(queue: JobQ
     await queue.requeue(child.id)
     job = await ended(queue, added)
     assert (job.state, job.result) == (State.SUCCESS, "up")
+    # The failure of the child has not woken it.
+    assert [entry.outcome for entry in job.history] == [Outcome.SUSPEND, Outcome.SUCCESS]
