@@ -76,7 +76,7 @@ async def turn(runtime: Runtime, parent: Any) -> bool:
 
 
 async def mend(runtime: Runtime) -> None:
-    """Do what any process does after the death of another: end leases, and process outboxes that were left."""
+    """End leases and process outboxes as another process does after the death of one."""
     await runtime.jobs.collection.update_many({"state": "processing"}, {"$set": {"resetAt": LONG_AGO}})
     await patient_reaper(runtime).run_once()
     await runtime.outboxes.run_once()
