@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 MOST: Final = 2_000
 """Kinds of search with a remembered position."""
-_WARM: Final = 20
-"""Claims after which a search has a position: without one it reads the dead keys of all jobs claimed lately."""
+_WARM: Final = 1000
 _LOOK_SECONDS: Final = 1.0
 _SHARE: Final = 10
 """The pause after a costly look, as a multiple of its duration."""
