@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import subprocess
 import tarfile
@@ -10,12 +11,16 @@ from typing import Any, Final
 
 _SUBJECT: Final = "^Be 0[.]3[.]0"
 """Of the commit that is version 0.3.0; a shallow clone lacks it."""
+_NEEDED: Final = ("environs",)
+"""Dependencies of version 0.3.0 that this version does not have."""
 _HOME: Final = Path(__file__).parents[2]
 Document = dict[str, Any]
 
 
 def archive() -> bytes | None:
-    """Return the package of version 0.3.0 as a tar file; ``None`` where git does not have it."""
+    """Return the package of version 0.3.0 as a tar file; ``None`` where git, or what it depends on, is not there."""
+    if not all(importlib.util.find_spec(name) for name in _NEEDED):
+        return None
     commit = _git("rev-list", "--max-count=1", f"--grep={_SUBJECT}", "HEAD").decode().strip()
     return _git("archive", "--format=tar", commit, "jobqueue") if commit else None
 
