@@ -212,7 +212,7 @@ async def test_version_0_3_0_itself_runs_no_job_of_a_queue_with_steps(
     with_steps = await add(runtime, queue="shop")
     packed = older_version.archive()
     if packed is None:
-        # A shallow clone, or an environment without its dependencies: what that version does is written down in `older_version`.
+        # A shallow clone, or no environs: what that version does is written down in `older_version`.
         assert await seen_by_older(runtime, "shop")
         return
     program = tmp_path / "program.py"
