@@ -90,7 +90,8 @@ def fork() -> None:
         os.close(1)
         while os.getppid() == parent:
             time.sleep(0.05)
-        time.sleep(20)
+        # Longer than a busy machine takes to end the commands.
+        time.sleep(90)
         os._exit(0)
 
 
