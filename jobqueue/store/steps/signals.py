@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.errors import InvalidInputError, NotFoundError
+from jobqueue.domain.errors import InvalidInputError, NotFoundError, TooLargeError
 from jobqueue.domain.jobs.signal import INLINE_VALUE, MOST_WAITING
 from jobqueue.domain.jobs.states import FINAL
 from jobqueue.domain.jobs.step import MOST_STEPS
 from jobqueue.store.documents import documents, signal_statements, statements, step_statements
-from jobqueue.store.mongo.database import guarded, new_id
+from jobqueue.store.mongo.database import guarded, new_id, translated
 from jobqueue.store.mongo.driver import ReturnDocument
 
 if TYPE_CHECKING:
@@ -87,9 +87,10 @@ class SignalStore:
         document = {"_id": stored_id, "jobId": ObjectId(job.id), "queue": job.queue, "run": job.run}
         await self._values.insert_one(document | {"signal": name, "result": value})
         try:
-            arrival = await self._send(job, entry | {"stored": True, "storedId": stored_id}, question)
-        except NotFoundError:
-            # The deletion of the job may have looked for its values before.
+            with translated():
+                arrival = await self._send(job, entry | {"stored": True, "storedId": stored_id}, question)
+        except (NotFoundError, TooLargeError):
+            # The deletion of the job may have looked for its values before, and a full document takes no signal.
             await self._values.delete_one({"_id": stored_id})
             raise
         if not arrival.is_kept:

@@ -20,7 +20,7 @@ from jobqueue.domain.jobs.step import (
 )
 from jobqueue.lru_cache import LruCache
 from jobqueue.store.documents import documents, statements, step_statements
-from jobqueue.store.mongo.database import guarded, new_id
+from jobqueue.store.mongo.database import guarded, new_id, translated
 from jobqueue.store.mongo.driver import LENIENT, ReturnDocument
 
 if TYPE_CHECKING:
@@ -85,7 +85,12 @@ class StepStore:
         document = {"_id": ObjectId(stored_id), "jobId": ObjectId(job.id), "queue": job.queue, "run": job.run}
         await self.collection.insert_one(document | {"name": name, "result": result})
         outside = entry | {"stored": True, "storedId": ObjectId(stored_id)}
-        before = await self._record(job, token, name, outside, size, seconds, inline=False)
+        try:
+            with translated():
+                before = await self._record(job, token, name, outside, size, seconds, inline=False)
+        except TooLargeError:
+            await self.collection.delete_one({"_id": ObjectId(stored_id)})
+            raise
         known = None if before is None else self._known(before, size)
         if before is None or known is not None:
             await self.collection.delete_one({"_id": ObjectId(stored_id)})

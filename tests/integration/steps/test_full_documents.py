@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import BSON
 
+from jobqueue.domain.errors import TooLargeError
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import LONGEST_LINE
 from jobqueue.domain.jobs.states import State
@@ -24,13 +25,17 @@ STEPS, LINES, ENTRIES = 100, 1_000, 200
 LARGEST = "x" * (INLINE_RESULT - 20)
 ERROR = JobError(kind="Boom", message="m" * 20_000, trace="t" * 40_000)
 MIB = 1024 * 1024
+COPY = {
+    "$mergeObjects": [{"$first": "$steps"}, {"name": {"$concat": ["step ", {"$toString": "$$number"}]}}],
+}
 
 
 async def fill(runtime: Runtime) -> ClaimedJob:
     """Return a claimed job with steps, lines and entries of its history, all as large as they may be."""
     claimed = await claimed_job(runtime, attempts=ENTRIES + 5, backoff=1000)
-    for number in range(STEPS):
-        await runtime.work.steps.record(claimed.job, claimed.token, f"step {number}", LARGEST)
+    await runtime.work.steps.record(claimed.job, claimed.token, "step 0", LARGEST)
+    copies = {"$map": {"input": {"$range": [0, STEPS]}, "as": "number", "in": COPY}}
+    await runtime.jobs.collection.update_one({}, [{"$set": {"steps": copies}}])
     for start in range(0, LINES, 250):
         lines = [(f"{number} {'l' * (LONGEST_LINE - 10)}", None) for number in range(start, start + 250)]
         await runtime.work.report(claimed.job, claimed.token, lines=lines)
@@ -90,3 +95,20 @@ async def test_a_job_that_is_full_of_steps_ends_and_goes_on(idle_runtime: Runtim
     assert set(again.results.values()) <= {LARGEST}
     await idle_runtime.work.settle(again.job, again.token, Success())
     assert (await idle_runtime.jobs.get(job.id)).state is State.SUCCESS
+
+
+@pytest.mark.parametrize("what", ["a signal", "a result"])
+async def test_a_value_that_a_full_document_refuses_leaves_nothing(idle_runtime: Runtime, what: str) -> None:
+    claimed = await claimed_job(idle_runtime)
+    room = await idle_runtime.jobs.collection.find_one({}, {"room": {"$subtract": [16 * MIB, {"$bsonSize": "$$ROOT"}]}})
+    assert room is not None
+    filling = "x" * (room["room"] - 150)
+    await idle_runtime.jobs.collection.update_one({}, {"$set": {"meta.filling": filling}})
+    value = "v" * 200_000
+    if what == "a signal":
+        kept: Awaitable[Any] = idle_runtime.signals.send(claimed.job.id, "approved", value)
+    else:
+        kept = idle_runtime.work.steps.record(claimed.job, claimed.token, "fetch", value)
+    with pytest.raises(TooLargeError):
+        await kept
+    assert await idle_runtime.jobs.collection.database["steps"].count_documents({}) == 0
