@@ -1,4 +1,4 @@
-"""A pipeline of steps whose process is killed half-way, and that goes on in another process."""
+"""A pipeline of steps whose process is killed half-way, that goes on in another process, and asks a question."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.demo import sources
-from jobqueue.domain.errors import DatabaseUnavailableError
+from jobqueue.domain.errors import ConflictError, DatabaseUnavailableError
 from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.services.queue import JobQueue
 from jobqueue.services.signals.notifier import Wakeup
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jobqueue.processors.callbacks.callback import ActiveJob
 
 PIPELINE: Final = "demo.pipeline"
+QUESTION: Final = "publish"
 _MOST_FILES: Final = 200
 _LEASE: Final = 1.0
 _LOOK_SECONDS: Final = 0.1
@@ -34,7 +35,7 @@ _HALF: Final = "half"
 
 
 class Pipeline:
-    """Lists the sources, packs them, and checks the archive: each as a step.
+    """Lists the sources, packs them, checks the archive, each as a step, and waits for a signal.
 
     Args:
         queue: runs the job.
@@ -71,9 +72,9 @@ class Pipeline:
         root, directory = Path(job.data["root"]), Path(job.data["directory"])
         files = await job.step("list", _listed, root)
         packed = await job.step("pack", self._pack, root, directory, files)
-        # A question that a person answers by a signal belongs here.
         checked = await job.step("check", _checked, directory)
-        return {"files": checked, "bytes": packed["bytes"]}
+        is_wanted = await job.signal(QUESTION, timeout=_PATIENCE)
+        return {"files": checked, "bytes": packed["bytes"], "published": is_wanted}
 
     def _pack(self, root: Path, directory: Path, files: Sequence[str]) -> dict[str, int]:
         archive = _archive(directory)
@@ -111,7 +112,14 @@ class Pipeline:
             await asyncio.sleep(_LOOK_SECONDS)
             with contextlib.suppress(DatabaseUnavailableError):
                 job = await self._jobs.get(job_id)
+                if job.wait is not None and QUESTION in (job.wait.signals or ()):
+                    await self._answer(job_id)
         return job
+
+    async def _answer(self, job_id: str) -> None:
+        """Answer the question of the job, as a person does."""
+        with contextlib.suppress(ConflictError):
+            await self._jobs.signal(job_id, QUESTION, value=True, signal_id=self._run)
 
 
 def queue_of(run: str) -> str:

@@ -61,9 +61,10 @@ def test_the_demo_reports_what_it_found_and_what_failed(cli: Cli, tree: Path) ->
     assert failures["deep.py"]["message"].startswith("deep.py: ")
     assert (groups[0]["kind"], groups[0]["count"]) == ("SyntaxError", 3)
     pipeline = report["pipeline"]
-    assert (pipeline["state"], pipeline["killed"], pipeline["starts"]) == ("success", True, 2)
-    assert pipeline["steps"] == [{"name": name, "attempt": n} for name, n in (("list", 1), ("pack", 2), ("check", 2))]
-    assert pipeline["result"]["files"] == 25
+    assert (pipeline["state"], pipeline["killed"], pipeline["starts"]) == ("success", True, 3)
+    finished = (("list", 1), ("pack", 2), ("check", 2), ("publish", 2))
+    assert pipeline["steps"] == [{"name": name, "attempt": n} for name, n in finished]
+    assert (pipeline["result"]["files"], pipeline["result"]["published"]) == (25, True)
 
 
 def test_the_commands_it_names_show_what_failed(cli: Cli, tree: Path) -> None:

@@ -21,7 +21,7 @@ from rich.table import Column
 from jobqueue.api.app import make_app
 from jobqueue.cli.process import process
 from jobqueue.cli.render import errors, output
-from jobqueue.demo.pipeline import Pipeline
+from jobqueue.demo.pipeline import QUESTION, Pipeline
 from jobqueue.demo.run import Run
 from jobqueue.domain.jobs.states import State
 from jobqueue.services.queue import JobQueue
@@ -123,7 +123,7 @@ class Demo:
             else:
                 print_report(last.result)
                 if piped is not None:
-                    print_pipeline(piped)
+                    print_pipeline(piped, self._command("signal", piped["job"], QUESTION, "true"))
             if self._options["keep"]:
                 self._point(run, last.result["failures"], url if stays else None)
         else:
@@ -236,12 +236,14 @@ def print_report(report: Mapping[str, Any]) -> None:
         output.print_line("Nothing failed: every source compiles.")
 
 
-def print_pipeline(pipeline: Mapping[str, Any]) -> None:
-    """Print the steps of the pipeline, and the attempts in which they finished."""
+def print_pipeline(pipeline: Mapping[str, Any], answer: str) -> None:
+    """Print the steps of the pipeline, the attempts in which they finished, and the command for its question."""
     rows = [[step["name"], f"attempt {step['attempt']}"] for step in pipeline["steps"]]
     output.print_line()
     output.print_table(["A PIPELINE OF STEPS", "FINISHED IN"], rows)
     if pipeline["killed"]:
         output.print_line("Its process was killed half-way through pack. The next one did not list the files again.")
+        output.print_line(f"It asked whether to {QUESTION}, and held no slot until the demo answered, as you would by")
+        output.print_line(answer)
     elif pipeline["state"] != State.SUCCESS:
         output.print_line(f"It is {pipeline['state']}: see job {pipeline['job']}.")
