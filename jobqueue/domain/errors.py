@@ -177,6 +177,12 @@ class ConflictError(JobQueueError):
     slug = "conflict"
 
 
+class CallFailedError(ConflictError):
+    """Refuse to ask again, in the same attempt, for awaited children of which one has failed."""
+
+    slug = "child-failed"
+
+
 class StaleTokenError(ConflictError):
     """Refuse a report under a token that is not the job's current claim; the report is kept in the history."""
 

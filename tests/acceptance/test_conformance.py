@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient
 
-from tests.support.conformance.play import digest
+from tests.support.conformance.play import LATE, digest
 from tests.support.conformance.stage import RETRY_DELAY, WAYS, Stage, Way, until
 
 if TYPE_CHECKING:
@@ -526,7 +526,54 @@ def test_a_requeue_starts_again_from_a_step(way: Way) -> None:
     assert job["history"][1]["forgot"] == ["two", "three"]
 
 
-# Steps that wait for a signal, and steps that are awaited children, belong here.
+def test_a_signal_ends_the_wait_of_a_job(way: Way) -> None:
+    job_id = way.add(["step", "ask", ["result", 1]], ["signal", "approved"], attempts=1)
+    waiting = until(lambda: way.get(job_id), lambda job: job.get("wait"))
+    assert (waiting["state"], waiting["wait"]["signals"], waiting["delayTil"]) == ("delayed", ["approved"], None)
+    assert way.post(job_id, "signals/approved", value={"by": "ann"}).status < 300
+    job = way.ended(job_id)
+    assert (job["state"], job["result"], outcomes(job)) == ("success", {"by": "ann"}, ["suspend", "success"])
+    assert (job["attemptsMade"], way.noted(job_id), way.finished(job_id)) == (1, ["ask"], ["ask", "approved"])
+
+
+def test_a_signal_that_came_before_is_kept_and_one_that_does_not_come_is_late(way: Way) -> None:
+    late = ["signal", "late", SHORT]
+    job_id = way.add(["hold"], late, ["step", "seen", ["result", 1]], ["signal", "approved"], attempts=1)
+    way.held(job_id)
+    way.post(job_id, "signals/approved", value="early")
+    way.go(job_id)
+    job = way.ended(job_id)
+    assert (job["state"], job["result"], job["attemptsMade"]) == ("success", "early", 1)
+    kinds = [(step["name"], (step.get("error") or {}).get("kind")) for step in job["steps"]]
+    assert kinds == [("late", "timeout"), ("seen", None), ("approved", None)]
+    assert way.done(late, attempts=1)["result"] == LATE
+
+
+def test_children_are_awaited_without_a_slot(way: Way) -> None:
+    part = way.new(["result", 3], attempts=1)
+    job = way.done(["call", "one", part], ["call", "many", [part, part]], attempts=1)
+    assert (job["state"], job["result"], job["attemptsMade"]) == ("success", [3, 3], 1)
+    assert outcomes(job) == ["suspend", "suspend", "success"]
+    assert [(step["name"], step["kind"]) for step in job["steps"]] == [("one", "call"), ("many", "map")]
+    assert len(way.children(job["id"])) == 3
+
+
+def test_a_failed_child_fails_the_attempt_and_runs_again_in_the_next(way: Way) -> None:
+    part = way.new(["once", ["fail", "the disk is full"]], ["result", 5], attempts=1)
+    job = way.done(["call", "part", part], attempts=2, backoff=SHORT)
+    assert (job["state"], job["result"], job["attemptsMade"]) == ("success", 5, 2)
+    assert outcomes(job) == ["suspend", "fail", "suspend", "success"]
+    assert "the disk is full" in job["history"][1]["error"]["message"]
+    (child,) = way.children(job["id"])
+    assert outcomes(child) == ["fail", "requeue", "success"]
+
+
+def test_a_failure_of_a_child_may_be_a_result(way: Way) -> None:
+    job = way.done(["call", "part", way.new(["die", "no such disk"], attempts=1), "return"], attempts=1)
+    assert (job["state"], outcomes(job)) == ("success", ["suspend", "success"])
+    (child,) = way.children(job["id"])
+    failure = {"id": child["id"], "state": "killed", "error": {"kind": "die", "message": "no such disk"}}
+    assert job["result"] == {"childFailed": failure}
 
 
 def test_one_slot_takes_the_most_important_first(one_slot: Way) -> None:

@@ -15,7 +15,7 @@ from jobqueue.api.security.caller import admitted
 from jobqueue.api.steps import schemas
 from jobqueue.api.work.reports import read_report
 from jobqueue.domain.access.access import Scope
-from jobqueue.domain.errors import ConflictError, InvalidInputError, Problems
+from jobqueue.domain.errors import CallFailedError, InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.call import FAILURES, MOST_CALLED
 from jobqueue.domain.jobs.checks import gather
@@ -45,7 +45,7 @@ async def call(request: web.Request) -> web.Response:
     new = await _new_call(request, body)
     called = await runtime.work.steps.call(job, body["token"], body["name"], new)
     if called.has_failed and called.step.error is not None:
-        raise ConflictError(f"{called.step.error.message}; the next attempt of the job may ask again")
+        raise CallFailedError(f"{called.step.error.message}; the next attempt of the job may ask again")
     form = {
         "name": body["name"],
         "job_ids": called.step.job_ids or len(new.jobs),

@@ -9,7 +9,14 @@ import socket
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote, urlsplit
 
-from jobqueue.domain.errors import ConflictError, DatabaseError, InvalidInputError, JobQueueError, SettingsError
+from jobqueue.domain.errors import (
+    CallFailedError,
+    ConflictError,
+    DatabaseError,
+    InvalidInputError,
+    JobQueueError,
+    SettingsError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,6 +93,18 @@ class Channel(Protocol):
             JobQueueError: the wait cannot begin.
         """
 
+    def call(self, name: str, jobs: Any) -> tuple[bool, Any]:
+        """Return true if all children of a step have ended, and their results; suspend the job until then otherwise.
+
+        Args:
+            name: of the step.
+            jobs: a job, a list of jobs, or an object with ``jobs`` and ``failures``.
+
+        Raises:
+            CallFailedError: a child has failed.
+            JobQueueError: the children cannot be created.
+        """
+
     def wait_for_end(self) -> None:
         """Wait for the end of this process, where the server ends the commands of a suspended job."""
 
@@ -149,6 +168,13 @@ class SocketChannel:
         reply = self._ask({"wait": name, "seconds": seconds})
         if "late" in reply:
             raise LateSignalError(reply["late"])
+        return reply["finished"], reply.get("result")
+
+    def call(self, name: str, jobs: Any) -> tuple[bool, Any]:
+        """Implement `Channel`."""
+        reply = self._ask({"call": name, "jobs": jobs})
+        if "failed" in reply:
+            raise CallFailedError(reply["failed"])
         return reply["finished"], reply.get("result")
 
     def wait_for_end(self) -> None:
@@ -245,8 +271,29 @@ class HttpChannel:
         self._checked(*self._call("POST", "/suspend", {"token": self._token, "signal": name, "timeout": seconds}))
         return False, None
 
+    def call(self, name: str, jobs: Any) -> tuple[bool, Any]:
+        """Implement `Channel`."""
+        asked = jobs if isinstance(jobs, dict) and "jobs" in jobs else {"jobs": jobs}
+        status, body = self._call("POST", "/calls", {**asked, "token": self._token, "name": name})
+        if not self._checked(status, body)["finished"]:
+            self._checked(*self._call("POST", "/suspend", {"token": self._token}))
+            return False, None
+        step = self._checked(*self._call("GET", f"/steps/{quote(name, safe='')}"))
+        return True, self._results(name) if step["kind"] == "map" else step["result"]
+
     def wait_for_end(self) -> None:
         """Implement `Channel`."""
+
+    def _results(self, name: str) -> list[Any]:
+        """Return the results of children, which may be too large for one reply."""
+        items: list[Any] = []
+        path = f"/steps/{quote(name, safe='')}/results"
+        page = self._checked(*self._call("GET", path))
+        items += page["items"]
+        while page["next"] is not None:
+            page = self._checked(*self._call("GET", f"{path}?cursor={quote(page['next'])}"))
+            items += page["items"]
+        return items
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
         kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
@@ -271,5 +318,7 @@ class HttpChannel:
         told = answer if isinstance(answer, dict) else {}
         if status in _UNUSABLE and isinstance(told.get("errors"), dict):
             raise InvalidInputError(told["errors"])
+        if told.get("type") == f"/problems/{CallFailedError.slug}":
+            raise CallFailedError(str(told.get("detail")))
         message = f"the server answered {status}: {told.get('detail') or told.get('title') or 'no reason'}"
         raise ConflictError(message) if status == _CONFLICT else JobQueueError(message)

@@ -1,4 +1,4 @@
-"""``jobqueue step``, ``sleep`` and ``wait``: steps of a job whose command is a shell script."""
+"""``jobqueue step``, ``sleep``, ``wait`` and ``call``: steps of a job whose command is a shell script."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobqueue.cli.render import errors, output
+from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.steps.channels import InDoubtError, LateSignalError, channel
-from jobqueue.domain.errors import InvalidInputError, TooLargeError
+from jobqueue.domain.errors import CallFailedError, InvalidInputError, TooLargeError
 from jobqueue.domain.jobs import payload
+from jobqueue.domain.jobs.call import FAILURES
 from jobqueue.processors.written import LONGEST, stored
 
 if TYPE_CHECKING:
@@ -102,6 +103,36 @@ def wait(name: str, timeout: float | None) -> int:
         return LATE
     if is_there:
         _print_result(value)
+        return errors.OK
+    way.wait_for_end()
+    return SUSPENDED
+
+
+@click.command(
+    epilog=errors.epilog(
+        """call label '{"type": "print", "data": {"order": 7}}'""",
+        """call thumbs '[{"type": "thumbnail"}, {"type": "thumbnail"}]' --failures return""",
+    )
+)
+@click.argument("name")
+@click.argument("jobs", type=values.JsonText())
+@click.option("--failures", type=click.Choice(FAILURES), help="What a failed child means.  [default: raise]")
+def call(name: str, jobs: values.JsonValue, failures: str | None) -> int:
+    """Run jobs as children of this one, and print their results; until all have ended, the job is suspended.
+
+    JOBS is a job or a list of jobs, as JSON, @FILE or -. If a child has failed the exit code is 6, and the next attempt
+    of the job requeues the child; --failures return prints the failure in place of the result, --failures hold goes on
+    waiting until a person has requeued the child.
+    """
+    way = channel()
+    asked = jobs.value if failures is None else {"jobs": jobs.value, "failures": failures}
+    try:
+        have_ended, result = way.call(name, asked)
+    except CallFailedError as error:
+        output.note(f"error: {error}")
+        return errors.JOB_FAILED
+    if have_ended:
+        _print_result(result)
         return errors.OK
     way.wait_for_end()
     return SUSPENDED

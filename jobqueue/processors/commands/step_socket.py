@@ -1,10 +1,10 @@
-"""The socket from ``jobqueue step``, ``sleep`` and ``wait`` to the process that runs their command.
+"""The socket from ``jobqueue step``, ``sleep``, ``wait`` and ``call`` to the process that runs their command.
 
 A request is a line of JSON, and so is its answer. A connection asks ``{"begin": name}``, and then, for a step that has
 not finished, ``{"record": result, "seconds": n}``; with ``"once": true`` the step is marked before it runs, and
 ``{"notDone": true}`` takes the mark back; or ``{"sleep": name, "seconds": n}``; or ``{"wait": name, "seconds":
-n}``, with ``null`` for a wait without end. An answer with ``error`` has the reason of a refusal. Only the user of the
-server can open the socket, and it lives as long as the command.
+n}``, with ``null`` for a wait without end; or ``{"call": name, "jobs": jobs}``. An answer with ``error`` has the reason
+of a refusal. Only the user of the server can open the socket, and it lives as long as the command.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.errors import InvalidInputError, JobCancelledError, JobQueueError, StepError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.step import StepKind, Wait, check_name, numbered
-from jobqueue.domain.work.verdict import Suspension
+from jobqueue.domain.work.verdict import Failure, Success, Suspension
 from jobqueue.journal import get_logger
-from jobqueue.processors.reported_steps import begin_signal, begin_sleep, keep, may_run_once
+from jobqueue.processors.reported_steps import begin_signal, begin_sleep, called, keep, may_run_once, new_call
 from jobqueue.processors.written import LONGEST
 
 if TYPE_CHECKING:
@@ -195,6 +195,17 @@ class StepSocket:
             return {"finished": True, "late": step.error.message}
         return {"finished": True, "result": json_form.value(await self._steps.result(key))}
 
+    async def call(self, key: str, jobs: Any) -> Reply:
+        """Suspend the job until its children have ended, unless they have."""
+        if key not in self._steps.finished:
+            verdict = await called(self._steps, {key: new_call(key, jobs)}, Success(result=None))
+            if isinstance(verdict, Failure):
+                return {"finished": True, "failed": verdict.error.message}
+            if isinstance(verdict, Suspension):
+                self.suspension = verdict
+                return {"finished": False}
+        return {"finished": True, "result": json_form.value(await self._steps.result(key))}
+
 
 class _Connection:
     """The step that one connection asks for."""
@@ -215,6 +226,11 @@ class _Connection:
                 return await self._socket.not_done(self._key)
             case {"record": result, "seconds": int() | float() as seconds} if self._name is not None:
                 return self._ended(await self._socket.record(self._key, result, seconds))
+        return await self._wait(request)
+
+    async def _wait(self, request: dict[str, Any]) -> Reply:
+        """Serve a request that may suspend the job."""
+        match request:
             case {"sleep": name, "seconds": int() | float() as seconds} if self._name is None:
                 self._take(name)
                 reply = await self._socket.sleep(self._key, seconds)
@@ -223,6 +239,10 @@ class _Connection:
                 self._take(name)
                 reply = await self._socket.wait(self._key, name, seconds)
                 return self._ended(reply) if reply["finished"] else reply
+            case {"call": str() as name, "jobs": jobs} if self._name is None:
+                self._take(name)
+                reply = await self._socket.call(self._key, jobs)
+                return self._ended(reply) if "result" in reply else reply
         return {"error": "the request is not understood: client and server are of different versions"}
 
     def leave(self) -> None:

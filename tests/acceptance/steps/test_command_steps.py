@@ -277,6 +277,28 @@ jobqueue step publish -- cat answer
     assert (tmp_path / "late").read_text() == "error: the signal has not come in time\n"
 
 
+async def test_a_script_awaits_children_and_prints_their_results(tmp_path: Path, settings: Settings) -> None:
+    script = """set -e
+echo start >> effects
+jobqueue call label '{"type": "child", "data": {"n": 7}}'
+many=$(jobqueue call many '[{"type": "child"}, {"type": "bad", "attempts": 1}]' --failures return)
+grep -q childFailed <<< "$many"
+jobqueue call again '{"type": "bad", "attempts": 1}' 2> said || [ $? = 6 ]
+JOBQUEUE_STEPS= jobqueue call label '{"type": "child"}' > over-http
+JOBQUEUE_STEPS= jobqueue call again '{"type": "bad"}' 2> said-over-http || [ $? = 6 ]
+jobqueue call wrong '{"kind": "child"}' 2> refused || [ $? = 1 ]
+"""
+    child, bad = "echo '::result {\"size\": 3}'", "echo broken >&2; exit 65"
+    async with serving(tmp_path, settings, script=script, child=child, bad=bad) as served:
+        job = await served.run("script", attempts=1)
+    assert job["state"] == "success", job["error"]
+    assert effects(tmp_path) == ["start"] * 4
+    assert job["steps"][0]["result"] == json.loads((tmp_path / "over-http").read_text()) == {"size": 3}
+    for name in ("said", "said-over-http"):
+        assert "broken" in (tmp_path / name).read_text()
+    assert "kind" in (tmp_path / "refused").read_text()
+
+
 async def test_a_line_waits_for_a_signal(tmp_path: Path, settings: Settings) -> None:
     script = """cat > input$(date +%s%N)
 grep -q '"approved":{' input* || echo "::wait approved 3600"

@@ -6,9 +6,10 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from jobqueue import Die, JobQueue, Member, NewJob, Retry
+from jobqueue import ChildFailedError, Die, JobQueue, Member, NewJob, Retry, SignalTimeoutError
 from jobqueue.domain.errors import JobCancelledError
 from tests.support.conformance.play import (
+    LATE,
     PAUSE,
     AgainError,
     DeadError,
@@ -22,7 +23,9 @@ from tests.support.conformance.play import (
 )
 
 if TYPE_CHECKING:
+    from jobqueue import JobOptions
     from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
+    from jobqueue.processors.callbacks.child_calls import Failures
 
 queue = JobQueue()
 _ground = Ground.here()
@@ -36,7 +39,19 @@ async def _of_steps(job: ActiveJob, verb: str, *words: Any) -> Any:
         await job.sleep(*words)
     if verb == "pause":
         await pause()
-    return None
+    if verb == "signal":
+        name, timeout = words
+        try:
+            return await job.signal(name, timeout=timeout)
+        except SignalTimeoutError:
+            return LATE
+    return await _call(job, *words) if verb == "call" else None
+
+
+async def _call(job: ActiveJob, name: str, jobs: Any, failures: Failures) -> Any:
+    if isinstance(jobs, dict):
+        return _json(await job.call(name, "play", jobs["data"], failures=failures, **_fields(jobs)))
+    return await job.map(name, "play", [child["data"] for child in jobs], failures=failures, **_fields(jobs[0]))
 
 
 def _of_steps_in_a_thread(job: BlockingJob, verb: str, *words: Any) -> Any:
@@ -47,7 +62,31 @@ def _of_steps_in_a_thread(job: BlockingJob, verb: str, *words: Any) -> Any:
         job.sleep(*words)
     if verb == "pause":
         _wait(job)
-    return None
+    if verb == "signal":
+        name, timeout = words
+        try:
+            return job.signal(name, timeout=timeout)
+        except SignalTimeoutError:
+            return LATE
+    return _call_in_a_thread(job, *words) if verb == "call" else None
+
+
+def _call_in_a_thread(job: BlockingJob, name: str, jobs: Any, failures: Failures) -> Any:
+    if isinstance(jobs, dict):
+        return _json(job.call(name, "play", jobs["data"], failures=failures, **_fields(jobs)))
+    return job.map(name, "play", [child["data"] for child in jobs], failures=failures, **_fields(jobs[0]))
+
+
+def _fields(job: dict[str, Any]) -> JobOptions:
+    return {"queue": job["queue"], "attempts": job["attempts"]}
+
+
+def _json(result: Any) -> Any:
+    """Return the result of a call as the ways without Python see it."""
+    if not isinstance(result, ChildFailedError):
+        return result
+    error = {"kind": result.error.kind, "message": result.error.message}
+    return {"childFailed": {"id": result.job_id, "state": result.state, "error": error}}
 
 
 @queue.handler("play", queue="callback")

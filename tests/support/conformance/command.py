@@ -10,10 +10,11 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jobqueue.cli.steps.channels import channel
-from jobqueue.domain.errors import JobQueueError
+from jobqueue.cli.steps.channels import LateSignalError, channel
+from jobqueue.domain.errors import CallFailedError, JobQueueError
 from tests.support.conformance.calls import Api
 from tests.support.conformance.play import (
+    LATE,
     PAUSE,
     AgainError,
     DeadError,
@@ -49,16 +50,25 @@ def act(job: Seen, verb: str, *words: Any) -> Any:
             return _API.get(f"/v1/jobs/{_API.get(_JOB).body['parentId']}").body["result"]
         case "results":
             return _API.results(job.parents)
-        case "step":
-            return _step(job, *words)
-        case "sleep":
-            _sleep(*words)
-        case "next":
-            pass
+        case "step" | "sleep" | "signal" | "call" | "next":
+            return _of_steps(job, verb, *words)
         case "add":
             _API.add(job.batch_id, os.environ["JOBQUEUE_TOKEN"], *words)
         case _:
             time.sleep(PAUSE)
+    return None
+
+
+def _of_steps(job: Seen, verb: str, *words: Any) -> Any:
+    match verb:
+        case "step":
+            return _step(job, *words)
+        case "signal":
+            return _signal(*words)
+        case "call":
+            return _call(*words)
+        case "sleep":
+            _sleep(*words)
     return None
 
 
@@ -79,6 +89,30 @@ def _sleep(name: str, seconds: float) -> None:
     way = channel()
     if not way.sleep(name, seconds):
         way.wait_for_end()
+
+
+def _signal(name: str, seconds: float | None) -> Any:
+    """Wait as ``jobqueue wait`` does."""
+    way = channel()
+    try:
+        is_there, value = way.signal(name, seconds)
+    except LateSignalError:
+        return LATE
+    if not is_there:
+        way.wait_for_end()
+    return value
+
+
+def _call(name: str, jobs: Any, failures: str) -> Any:
+    """Await children as ``jobqueue call`` does."""
+    way = channel()
+    try:
+        have_ended, result = way.call(name, {"jobs": jobs, "failures": failures})
+    except CallFailedError as error:
+        raise FailedError(str(error)) from error
+    if not have_ended:
+        way.wait_for_end()
+    return result
 
 
 def main() -> int:

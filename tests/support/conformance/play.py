@@ -23,6 +23,8 @@ Step: TypeAlias = tuple[Any, ...]
 Game: TypeAlias = "Generator[Step, Any, Any]"
 PAUSE = 0.02
 DIRECTORY = "CONFORMANCE_DIR"
+LATE = "timed out"
+CONFLICT = 409
 UNACCEPTABLE = frozenset({400, 413, 422})
 """Answers to a report that is refused for what it says, not for its claim."""
 
@@ -49,12 +51,11 @@ class StoppedError(Exception):
 
 
 class SuspendedError(Exception):
-    """The job is suspended, so that this start of it ends: for a way that has to tell its server, under a name."""
+    """The job is suspended, so that this start of it ends: for a way that has to tell its server, and how."""
 
-    def __init__(self, name: str | None = None, delay: float = 0) -> None:
-        super().__init__(name)
-        self.name = name
-        self.delay = delay
+    def __init__(self, **how: Any) -> None:
+        super().__init__(how)
+        self.how = how
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,8 @@ def play(job: Seen, ground: Ground) -> Game:
 
     The answer to ``parent`` is the parent's result, that to ``results`` the results of all jobs it depended on. Of
     steps: ``step NAME WAS FUNCTION``, to which the answer is its result, ``sleep NAME SECONDS``, and ``next``, where a
-    way whose steps count only with its reply goes on in another call. Signals and children belong here, too.
+    way whose steps count only with its reply goes on in another call. ``signal NAME TIMEOUT`` is
+    answered by the value or `LATE`, and ``call NAME JOBS FAILURES`` by the results of the children.
     """
     result: Any = None
     for verb, *words in _steps(job, ground):
@@ -122,13 +124,14 @@ def play(job: Seen, ground: Ground) -> Game:
                 result = yield from _of_batch(verb, words)
             case "parent" | "step":
                 result = yield (("parent",) if verb == "parent" else _as_step(job, ground, *words))
+            case "signal" | "call":
+                result = yield (verb, *words, *_DEFAULTS[verb][len(words) :])
             case "sleep" | "next" | "progress":
                 yield (verb, *words)
             case "log":
                 yield ("log", *words, *[None] * (2 - len(words)))
             case "count":
-                for number in range(words[0]):
-                    yield ("log", f"line {number}", None)
+                yield from (("log", f"line {number}", None) for number in range(words[0]))
             case "hold":
                 ground.mark(job.id, "held")
                 while not ground.has(job.id, "go"):
@@ -166,6 +169,12 @@ def _parts(queue: str, start: int, end: int, size: int) -> list[dict[str, Any]]:
         }
         for place in range(start, end)
     ]
+
+
+def answered(step: Any) -> Any:
+    """Return the value of a signal as a finished step shows it."""
+    is_late = isinstance(step, dict) and step.get("error", {}).get("kind") == "timeout"
+    return LATE if is_late else step
 
 
 def digest(text: str) -> str:
@@ -218,6 +227,7 @@ _ENDS: dict[str, Callable[..., Exception]] = {
     "retry": AgainError,
     "crash": lambda: ZeroDivisionError("nobody foresaw this"),
 }
+_DEFAULTS: dict[str, tuple[Any, ...]] = {"signal": (None, None), "call": (None, None, "raise")}
 _MAKERS: dict[str, Callable[..., Any]] = {
     "result": lambda _, value: value,
     "read": lambda _, text: json.loads(text),

@@ -7,10 +7,11 @@ import sys
 import time
 import traceback
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tests.support.conformance.calls import Answer, Api
 from tests.support.conformance.play import (
+    CONFLICT,
     PAUSE,
     UNACCEPTABLE,
     AgainError,
@@ -20,6 +21,7 @@ from tests.support.conformance.play import (
     Seen,
     StoppedError,
     SuspendedError,
+    answered,
     drive,
     play,
 )
@@ -47,7 +49,7 @@ class Run:
         except StoppedError:
             self._ground.mark(self._job.id, "stopped")
         except SuspendedError as error:
-            self.end("suspend", name=error.name, delay=error.delay)
+            self.end("suspend", **error.how)
         except DeadError as error:
             self.end("die", reason=str(error))
         except AgainError as error:
@@ -72,7 +74,7 @@ class Run:
                 return self._api.get(f"/v1/jobs/{self._parent_id}").body["result"]
             case "results":
                 return self._api.results(self._job.parents)
-            case "step" | "sleep" | "next":
+            case "step" | "sleep" | "next" | "signal" | "call":
                 return self._of_steps(verb, *words)
             case "add":
                 self._api.add(self._job.batch_id, self._token, *words)
@@ -83,9 +85,22 @@ class Run:
         return None
 
     def _of_steps(self, verb: str, *words: Any) -> Any:
-        if verb == "sleep" and words[0] not in self._job.steps:
-            raise SuspendedError(*words)
+        if verb in {"sleep", "signal", "call"} and words[0] not in self._job.steps:
+            self.suspend(verb, *words)
+        if verb in {"signal", "call"}:
+            return answered(self._job.steps[words[0]])
         return self.step(*words) if verb == "step" else None
+
+    def suspend(self, verb: str, name: str, *words: Any) -> NoReturn:
+        if verb == "sleep":
+            raise SuspendedError(name=name, delay=words[0])
+        if verb == "signal":
+            raise SuspendedError(signal=name, timeout=words[0])
+        jobs, failures = words
+        answer = self.end("calls", name=name, jobs=jobs, failures=failures)
+        if answer.status == CONFLICT:
+            raise FailedError(answer.body["detail"])
+        raise SuspendedError
 
     def step(self, name: str, _was: str | None, function: Callable[[], Any]) -> Any:
         if name in self._job.steps:

@@ -6,12 +6,13 @@ import asyncio
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aiohttp import ClientSession, web
 from standardwebhooks.webhooks import Webhook
 
 from tests.support.conformance.play import (
+    CONFLICT,
     UNACCEPTABLE,
     AgainError,
     DeadError,
@@ -20,6 +21,7 @@ from tests.support.conformance.play import (
     Seen,
     StoppedError,
     SuspendedError,
+    answered,
     drive_async,
     pause,
     play,
@@ -60,8 +62,7 @@ class Run:
         except FailedError as error:
             return {"outcome": "fail", "reason": str(error)}
         except SuspendedError as error:
-            named = {} if error.name is None else {"name": error.name}
-            return {"outcome": "suspend", "delay": error.delay, **named}
+            return {"outcome": "suspend", **error.how}
         except (StoppedError, asyncio.CancelledError):
             self._ground.mark(self.job.id, "stopped")
             raise
@@ -93,7 +94,7 @@ class Run:
                 return [await self._result(parent) for parent in self.job.parents]
             case "add":
                 await self._add(*words)
-            case "step" | "sleep" | "next":
+            case "step" | "sleep" | "next" | "signal" | "call":
                 return await self._of_steps(verb, *words)
             case _:
                 while self._ground.has(self._token, "frozen"):
@@ -106,11 +107,26 @@ class Run:
     async def _of_steps(self, verb: str, *words: Any) -> Any:
         if verb == "step":
             return await self._step(*words)
-        if verb == "sleep" and words[0] not in self.job.steps:
-            raise SuspendedError(*words)
+        if verb in {"sleep", "signal", "call"} and words[0] not in self.job.steps:
+            await self._suspend(verb, *words)
+        if verb in {"signal", "call"}:
+            return answered(self.job.steps[words[0]])
         if verb == "next" and self._steps:
-            raise SuspendedError
+            raise SuspendedError(delay=0)
         return None
+
+    async def _suspend(self, verb: str, name: str, *words: Any) -> NoReturn:
+        if verb == "sleep":
+            raise SuspendedError(name=name, delay=words[0])
+        if verb == "signal":
+            raise SuspendedError(signal=name, timeout=words[0])
+        jobs, failures = words
+        if not self._beats:
+            raise SuspendedError(calls={name: {"jobs": jobs, "failures": failures}})
+        status, answer = await self._post("calls", {"name": name, "jobs": jobs, "failures": failures})
+        if status == CONFLICT:
+            raise FailedError(answer["detail"])
+        raise SuspendedError
 
     async def _step(self, name: str, _was: str | None, function: Callable[[], Any]) -> Any:
         """Do a step: kept with the reply, or over the API where the reply was sent already."""
