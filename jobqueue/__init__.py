@@ -23,14 +23,16 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.jobs.options import JobOptions
     from jobqueue.domain.jobs.states import State
+    from jobqueue.domain.jobs.task_job import TaskJob
     from jobqueue.domain.search.query import JobQuery
     from jobqueue.domain.work.calls import ChildFailedError
-    from jobqueue.domain.work.task_job import TaskJob
     from jobqueue.domain.workflow.batch import Member, NewBatch
+    from jobqueue.domain.workflow.flow import Workflow, chain, gather
     from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
     from jobqueue.services.queue import JobQueue
     from jobqueue.services.tasks.ref import Ref
     from jobqueue.services.tasks.task import Task, TaskOptions
+    from jobqueue.services.workflow.started import StartedBatch
 
 __all__ = [
     "ActiveJob",
@@ -57,11 +59,15 @@ __all__ = [
     "ResultUnavailableError",
     "Retry",
     "SignalTimeoutError",
+    "StartedBatch",
     "State",
     "SteppedBackoff",
     "Task",
     "TaskJob",
     "TaskOptions",
+    "Workflow",
+    "chain",
+    "gather",
 ]
 
 # Loaded at first use, so that the command line does not load the driver to print its help.
@@ -76,14 +82,16 @@ _HOMES: Final = {
         "domain.jobs.job": "Job NewJob",
         "domain.jobs.options": "JobOptions",
         "domain.jobs.states": "State",
-        "domain.work.task_job": "TaskJob",
+        "domain.jobs.task_job": "TaskJob",
         "domain.search.query": "JobQuery",
         "domain.work.calls": "ChildFailedError",
         "domain.workflow.batch": "Member NewBatch",
+        "domain.workflow.flow": "Workflow chain gather",
         "processors.callbacks.callback": "ActiveJob BlockingJob",
         "services.queue": "JobQueue",
         "services.tasks.ref": "Ref",
         "services.tasks.task": "Task TaskOptions",
+        "services.workflow.started": "StartedBatch",
     }.items()
     for name in names.split()
 }

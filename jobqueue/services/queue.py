@@ -19,6 +19,7 @@ from jobqueue.processors.callbacks.handlers import Handler, refuse_bare
 from jobqueue.services.application import Runtime
 from jobqueue.services.tasks.decorator import TaskDecorator
 from jobqueue.services.work.lanes import Lane
+from jobqueue.services.workflow.started import StartedBatch
 from jobqueue.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.options import JobOptions
     from jobqueue.domain.workflow.batch import Member, NewBatch
+    from jobqueue.domain.workflow.flow import Workflow
     from jobqueue.services.jobs.manage import Family
     from jobqueue.services.work.dispatcher import Dispatcher
     from jobqueue.services.workflow.batch_members import AddedMember as AddedJob
@@ -203,6 +205,15 @@ class JobQueue:
         """
         return await (await self.open()).batches.create(batch)
 
+    async def start(self, flow: Workflow) -> StartedBatch:
+        """Create the batch of a workflow with all its jobs, all or none.
+
+        Raises:
+            InvalidInputError, KeyConflictError: as `add_batch`.
+        """
+        view, added = await self.add_batch(flow.batch())
+        return StartedBatch(view, {job.ref: job.id for job in added if job.ref is not None}, self)
+
     async def add_to_batch(self, batch_id: str, members: Sequence[Member], *, token: str | None = None) -> AddedMember:
         """Add jobs to an open batch, all or none; with the token of a running job of the batch also to a sealed batch.
 
@@ -338,25 +349,30 @@ class JobQueue:
         processor = CallbackProcessor(self.handlers, runtime.relatives)
 
         def present() -> Sequence[Lane]:
-            shared: dict[str, list[str]] = {}
+            shared: dict[str, list[Handler]] = {}
             lanes = []
             for handler in {id(handler): handler for handler in self.handlers.values()}.values():
                 if handler.concurrency is None:
-                    shared.setdefault(handler.queue, []).extend(handler.types)
+                    shared.setdefault(handler.queue, []).append(handler)
                 else:
-                    lanes.append(_lane(handler.queue, handler.types, processor, handler.concurrency))
-            return lanes + [_lane(queue, types, processor) for queue, types in shared.items()]
+                    lanes.append(_lane([handler], processor, handler.concurrency))
+            return lanes + [_lane(handlers, processor) for handlers in shared.values()]
 
         return present
 
 
-def _lane(queue: str, types: Sequence[str], processor: CallbackProcessor, limit: int | None = None) -> Lane:
+def _lane(handlers: Sequence[Handler], processor: CallbackProcessor, limit: int | None = None) -> Lane:
+    def schemas() -> dict[str, str]:
+        known = ((handler, handler.describe()) for handler in handlers)
+        return {kind: schema for handler, schema in known if schema is not None for kind in handler.types}
+
     return Lane(
-        queue=queue,
-        types=tuple(sorted(types)),
+        queue=handlers[0].queue,
+        types=tuple(sorted(kind for handler in handlers for kind in handler.types)),
         processor=lambda _job: processor,
         limit=limit,
         stop_seconds=processor.stop_seconds,
+        schemas=schemas,
     )
 
 

@@ -6,7 +6,7 @@ import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal
 
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import check_flag, check_id, gather
@@ -17,11 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from datetime import datetime
 
+    from typing_extensions import TypeVar
+
     from jobqueue.domain.jobs.job import Children, NewJob
+
+    R_co = TypeVar("R_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    R_co = TypeVar("R_co", covariant=True)
 
 MOST_MEMBERS: Final = 10_000
 """Jobs that one request adds to a batch."""
 _REF: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}")
+_NOT_IN_REF: Final = re.compile(r"[^A-Za-z0-9_.:-]")
+_LONGEST_STEM: Final = 90
 Event = Literal["complete", "success", "failure"]
 _CALLBACKS: Final = {"on_complete": "onComplete", "on_success": "onSuccess", "on_failure": "onFailure"}
 Ending = Literal["success", "failed"]
@@ -34,8 +44,8 @@ FINISHED = "finished"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """A job to be added to a batch.
+class Member(Generic[R_co]):
+    """A job to be added to a batch; ``R_co`` is the type of its result, if the job has one.
 
     Attributes:
         job: the job, which may depend on jobs outside of the batch by their ids.
@@ -173,6 +183,12 @@ def generation_end(batch: Batch, *, failed: bool) -> GenerationEnd:
 def is_ref(text: object) -> bool:
     """Tell whether a text can be the name of a job within its batch."""
     return isinstance(text, str) and bool(_REF.fullmatch(text))
+
+
+def ref_stem(kind: str) -> str:
+    """Return a text made of the type of a job that can begin its ref."""
+    stem = _NOT_IN_REF.sub("_", kind)[:_LONGEST_STEM]
+    return stem if stem[0].isalnum() or stem[0] == "_" else f"_{stem}"
 
 
 def check_refs(members: Sequence[Member]) -> None:

@@ -6,11 +6,12 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jobqueue.domain.errors import JobCancelledError
 from jobqueue.domain.work.results import Results
 from jobqueue.domain.work.verdict import Success
+from jobqueue.processors.callbacks.batch_calls import AsyncBatchCalls, BlockingBatchCalls
 from jobqueue.processors.callbacks.calling import in_loop, in_thread
 from jobqueue.processors.callbacks.child_calls import AsyncCalls, BlockingCalls, ResultsOf
 from jobqueue.processors.callbacks.step_calls import AsyncSteps, BlockingSteps
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.options import MemberOptions
-    from jobqueue.domain.search.query import Page
     from jobqueue.domain.work.verdict import Relatives, Reporter, Verdict
-    from jobqueue.domain.workflow.batch import Member
     from jobqueue.processors.callbacks.handlers import Handler
 
 _STOP_SECONDS: Final = 5.0
@@ -122,7 +120,7 @@ class _Running:
         return self.job.batch_id
 
 
-class ActiveJob(_Running, AsyncSteps, AsyncCalls):
+class ActiveJob(_Running, AsyncSteps, AsyncCalls, AsyncBatchCalls):
     """The job of an async handler."""
 
     async def log(self, line: str, level: str | None = None) -> None:
@@ -184,43 +182,8 @@ class ActiveJob(_Running, AsyncSteps, AsyncCalls):
         """
         return await self._relatives.child_result(child_id)
 
-    async def batch_jobs(self, cursor: str | None = None, *, limit: int = 100) -> Page:
-        """Return a page of jobs, with their results, of the batch that this job belongs to or is a callback of."""
-        return await self._relatives.batch_jobs(cursor, limit)
 
-    async def add(
-        self,
-        kind: str,
-        data: Mapping[str, Any] | None = None,
-        *,
-        after: Sequence[str] = (),
-        **options: Unpack[MemberOptions],
-    ) -> str:
-        """Add a job to the batch of this one, and to its queue by default; return the id of the new job.
-
-        Args:
-            kind: its type.
-            data: its input.
-            after: refs of jobs of the batch, or ids, that have to succeed first.
-            options: fields of the new job. With a ``ref`` that the batch has already nothing is added, so a
-                repeated attempt may add its jobs again.
-
-        Raises:
-            InvalidInputError: naming each unacceptable field.
-            ConflictError: the claim of this job is lost.
-        """
-        return await self._relatives.add(kind, data, after, options)
-
-    async def add_all(self, members: Sequence[Member]) -> list[str]:
-        """Add up to 10,000 jobs to the batch of this one, all or none; return their ids in their order.
-
-        Raises:
-            InvalidInputError, ConflictError: as `add`.
-        """
-        return await self._relatives.add_all(members)
-
-
-class BlockingJob(_Running, BlockingSteps, BlockingCalls):
+class BlockingJob(_Running, BlockingSteps, BlockingCalls, BlockingBatchCalls):
     """The job of a plain handler: the same calls, without ``await``."""
 
     def __init__(self, job: Job, reporter: Reporter, relatives: Relatives, loop: asyncio.AbstractEventLoop) -> None:
@@ -264,25 +227,6 @@ class BlockingJob(_Running, BlockingSteps, BlockingCalls):
     def child_result(self, child_id: str) -> Any:
         """Return the result of a child, however large; as `ActiveJob.child_result`."""
         return self._call(self._relatives.child_result(child_id))
-
-    def batch_jobs(self, cursor: str | None = None, *, limit: int = 100) -> Page:
-        """Return a page of the jobs of its batch; as `ActiveJob.batch_jobs`."""
-        return self._call(self._relatives.batch_jobs(cursor, limit))
-
-    def add(
-        self,
-        kind: str,
-        data: Mapping[str, Any] | None = None,
-        *,
-        after: Sequence[str] = (),
-        **options: Unpack[MemberOptions],
-    ) -> str:
-        """Add a job to the batch of this one; as `ActiveJob.add`."""
-        return self._call(self._relatives.add(kind, data, after, options))
-
-    def add_all(self, members: Sequence[Member]) -> list[str]:
-        """Add jobs to the batch of this one, all or none; as `ActiveJob.add_all`."""
-        return self._call(self._relatives.add_all(members))
 
     def cancel(self) -> None:
         """Make the present call of the handler raise, or else its next call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, overload
 
@@ -87,6 +88,7 @@ class TaskDecorator:
                 function=handler_of(signature, self._upgrade),
                 concurrency=self._concurrency,
                 aliases=self._aliases,
+                describe=functools.cache(lambda: signature.schema(takes_other=self._upgrade is not None)),
             )
         )
-        return Task(name, signature, self._queue, self._defaults)
+        return Task(name, signature, self._queue, self._defaults, self._aliases)

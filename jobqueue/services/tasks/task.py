@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE
 from jobqueue.domain.jobs.options import JobOptions
+from jobqueue.domain.jobs.task_job import TaskJob
 from jobqueue.domain.text import type_name
-from jobqueue.domain.work.task_job import TaskJob
 from jobqueue.processors.callbacks.task_calls import call_now
 from jobqueue.services.tasks.ref import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from jobqueue.processors.callbacks.signatures import TaskSignature
     from jobqueue.services.tasks.ref import TaskQueue
@@ -36,12 +36,21 @@ class Task(Generic[P, R]):
 
     Attributes:
         name: the type of its jobs.
+        names: its name, and its former names.
         queue: the queue of its jobs.
     """
 
-    def __init__(self, name: str, signature: TaskSignature, queue: TaskQueue, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        signature: TaskSignature,
+        queue: TaskQueue,
+        options: Mapping[str, Any],
+        aliases: Sequence[str] = (),
+    ) -> None:
         functools.update_wrapper(cast("Any", self), signature.function)
         self.name = name
+        self.names = (name, *aliases)
         self._signature = signature
         self._queue = queue
         self._options = dict(options)

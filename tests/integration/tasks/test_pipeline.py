@@ -27,7 +27,7 @@ async def test_the_pipeline_of_the_documentation_runs(
     monkeypatch.setenv("JOBQUEUE_MONGO_URL", mongo_url)
     monkeypatch.setenv("JOBQUEUE_DB", db_name)
     code = next(code for code in blocks("python") if "async def publish" in code)
-    definitions, calls, added = code.partition("members = [")
+    definitions, calls, added = code.partition("flow = chain(")
     module = ModuleType("pipeline")
     monkeypatch.setitem(sys.modules, "pipeline", module)
     names = vars(module)
