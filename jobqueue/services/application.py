@@ -9,6 +9,7 @@ import secrets
 import socket
 import time
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.errors import DatabaseError
@@ -43,6 +44,7 @@ from jobqueue.services.outbox.outbox import Outboxes
 from jobqueue.services.outbox.revival import Revival
 from jobqueue.services.queues.explain import Explainer
 from jobqueue.services.queues.queues import Queues
+from jobqueue.services.queues.type_checks import TypeChecks
 from jobqueue.services.schedules.schedules import SCHEDULE_SECONDS, Scheduler, Schedules
 from jobqueue.services.signals.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.signals.log_signals import Logs
@@ -58,6 +60,7 @@ from jobqueue.services.work.context import JobRelatives
 from jobqueue.services.work.crashes import CrashDetector
 from jobqueue.services.work.dispatcher import Dispatcher
 from jobqueue.services.work.loops import Loop, Promoter, Reaper
+from jobqueue.services.work.roster import Roster
 from jobqueue.services.work.worker_registry import SIGN_SECONDS, WorkerRegistry
 from jobqueue.services.workflow.batches import Batches
 from jobqueue.services.workflow.idempotency import Idempotency
@@ -119,6 +122,11 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
+def about() -> dict[str, Any]:
+    """Return the host, the pid and the version of this process."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "version": version("jobqueue")}
+
+
 class Runtime:
     """The services of one process on one database.
 
@@ -153,6 +161,9 @@ class Runtime:
             derived,
             Awaiting(self.jobs, self.notifier),
         )
+        neighbours, workers = NeighbourStore(database), WorkerStore(database)
+        self.roster = Roster(workers, neighbours, self.configs)
+        self.configs.check = TypeChecks(self.roster).check
         self.producer = Producer(self.jobs, dependencies, self.outboxes, self.configs, self.notifier)
         self.logs = Logs(LogStore(database))
         self.adopter = Adopter(ExternalStore(database), dependencies, self.outboxes, self.configs, self.notifier)
@@ -167,7 +178,7 @@ class Runtime:
             Steps(
                 self.jobs.steps,
                 self.jobs,
-                StepAdmission(self.config_store, self.configs, workers := WorkerStore(database)),
+                StepAdmission(self.config_store, self.configs, workers),
             ),
             self.outboxes,
             self.logs,
@@ -197,14 +208,13 @@ class Runtime:
         )
         self.searches = Searches(search_store := SearchStore(database), AggregateStore(database, search_store))
         self.figures, self.pruning = QueueStore(database), PruningStore(database, self.jobs.readers)
-        self.crashes = CrashDetector(neighbours := NeighbourStore(database))
         self.queues = Queues(
             self.config_store, self.figures, self.manager, self.outboxes, self.breakers, self.configs, self.notifier
         )
-        self.schedules = Schedules(schedule_store := ScheduleStore(database))
-        self.events = Events(JobStream(database))
+        self.schedules = Schedules(schedule_store := ScheduleStore(database), self.configs.admit)
+        self.events, self.job_counts = Events(JobStream(database)), JobCounts(self.figures)
         self.waiting = JobWatch(self.jobs, self.events)
-        self.registry = WorkerRegistry(workers, self.name)
+        self.registry, self.crashes = WorkerRegistry(workers, self.name, about()), CrashDetector(neighbours)
         self.explainer = Explainer(
             self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.scope_checks, neighbours
         )
@@ -213,10 +223,11 @@ class Runtime:
             Scheduler(schedule_store, self.producer),
         )
         self.roller = RollupWriter(rollups := RollupStore(database), database.clock)
-        self.job_counts = JobCounts(self.figures)
         self.metrics = self.work.metrics = Metrics(self.job_counts, database.clock)
-        self.stats = Stats(rollups, self.roller, self.job_counts, database.clock)
-        self.readiness = Readiness(lambda: check_readiness(database))
+        self.readiness, self.stats = (
+            Readiness(lambda: check_readiness(database)),
+            Stats(rollups, self.roller, self.job_counts, database.clock),
+        )
         self.changes, self.keeper = WakeupStream(database), LeaseKeeper(database)
         self._announced: dict[tuple[str, str | None], float] = {}
         self.notifier.listen(self._on_wakeup)

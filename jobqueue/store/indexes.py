@@ -132,6 +132,7 @@ DECLARED: Final = (
     _index("limits", "queue", "queue"),
     _index("limits", "expiry", "expireAt", expireAfterSeconds=0),
     _index("workers", "expiry", "expireAt", expireAfterSeconds=0),
+    _index("schemas", "expiry", "expireAt", expireAfterSeconds=0),
     _index("idempotency", "expiry", "at", expireAfterSeconds=_DAY),
 )
 

@@ -100,6 +100,7 @@ class QueueSchema(Strict):
     retention = fields.Inner(RetentionSchema, allow_none=True)
     breaker = fields.Inner(BreakerSchema, allow_none=True)
     max_retries = fields.Whole(spec=json_types.RETRIES)
+    check = fields.Flag(spec={"description": "refuse new jobs whose data fits no schema of a living worker"})
 
 
 class RatePatchSchema(RateSchema):

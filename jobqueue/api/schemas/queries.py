@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
 MOST_QUEUES: Final = 200
+_LONGEST_PLACE: Final = 500
 LONGEST_WAIT: Final = 60
 """Seconds that a request may wait for something to happen."""
 NO_CURSOR: Final = "is not a cursor of this listing"
@@ -151,6 +152,19 @@ class NameCursor(fields.Described):
             return check_queue(decoded(value))
         except InvalidInputError:
             raise ValidationError(NO_CURSOR) from None
+
+
+class TextCursor(fields.Described):
+    """The cursor of a listing in the order of any texts; the text after which the page begins, empty for the first."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(load_default=str, spec=json_types.CURSOR, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        text = decoded(value)
+        if not 1 <= len(text) <= _LONGEST_PLACE:
+            raise ValidationError(NO_CURSOR)
+        return text
 
 
 def name_cursor(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from jobqueue.api.http.route_spec import Body, Reply, Route, ok
 from jobqueue.api.jobs import handlers as jobs
 from jobqueue.api.schemas import responses
-from jobqueue.api.work import handlers, schemas
+from jobqueue.api.work import handlers, schemas, workers
 
 _BEAT: Final = Body(schemas.HeartbeatSchema, {"token": "9f2c", "progress": 40, "logs": ["half way"]})
 _SUCCEED: Final = Body(schemas.SucceedSchema, {"token": "9f2c", "result": {"width": 320}})
@@ -44,4 +44,6 @@ ROUTES: Final = (
         errors=_GONE,
         has_claim=True,
     ),
+    _route("GET", "/v1/workers", workers.list_workers, "read", ok(schemas.WorkerPage), query=schemas.WorkersQuery),
+    _route("GET", "/v1/types", workers.list_types, "read", ok(schemas.TypePage), query=schemas.TypesQuery),
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 
 from jobqueue.api.schemas import fields, json_types
-from jobqueue.api.schemas.fields import Response, Strict, instance
-from jobqueue.api.schemas.queries import LONGEST_WAIT
+from jobqueue.api.schemas.fields import Response, Strict, instance, page
+from jobqueue.api.schemas.queries import LONGEST_WAIT, MOST_QUEUES, LimitText, Query, TextCursor, absent
 from jobqueue.api.schemas.responses import JobResponse
 
 MOST_TYPES: Final = 100
@@ -121,3 +121,68 @@ class SettledResponse(Response):
     id = fields.Text(spec=json_types.ID)
     state = fields.Text(spec=json_types.STATE)
     delay_til = fields.Moment(allow_none=True)
+
+
+class WorkersQuery(Query):
+    """A page of workers."""
+
+    limit = LimitText(MOST_QUEUES)
+    cursor = TextCursor()
+
+
+class TypesQuery(WorkersQuery):
+    """A page of types of jobs."""
+
+    queue = fields.Text(load_default=absent)
+
+
+class PostResponse(Response):
+    """Jobs that a worker claims: of a queue, and of some types or, with `null`, of any but the excluded ones."""
+
+    queue = fields.Text()
+    types = fields.Items(fields.Text(), allow_none=True)
+    excluded = fields.Items(fields.Text())
+
+
+class RunningJobResponse(Response):
+    """A job that a worker runs."""
+
+    id = fields.Text(spec=json_types.ID)
+    queue = fields.Text()
+    type = fields.Text()
+    start_at = fields.Moment(allow_none=True)
+    progress = fields.Number()
+    step = fields.Text(allow_none=True, spec={"description": "the step that was under way at the last heartbeat"})
+
+
+class WorkerResponse(Response):
+    """A worker that gave a sign of life within the last day."""
+
+    name = fields.Text()
+    alive = fields.Flag(spec={"description": "its last sign is younger than 30 s"})
+    host = fields.Text(allow_none=True, spec={"description": "of its process; `null` for a worker that polls"})
+    pid = fields.Whole(allow_none=True)
+    version = fields.Text(allow_none=True)
+    since = fields.Moment(allow_none=True, spec={"description": "its first sign of life"})
+    last_sign_at = fields.Moment()
+    queues = fields.Items(fields.Inner(PostResponse))
+    running = fields.Items(
+        fields.Inner(RunningJobResponse), spec={"description": "at most 1,000 of all workers of a page"}
+    )
+
+
+class TypeResponse(Response):
+    """A type of jobs of a queue that living workers, or a processor of the queue, serve."""
+
+    queue = fields.Text()
+    type = fields.Text()
+    workers = fields.Whole(spec={"description": "living workers"})
+    processor = fields.Text(allow_none=True, spec={"enum": ["webhook", "command", None]})
+    schema = fields.Object(allow_none=True, spec={"description": "the JSON Schema of `data`, of the newest worker"})
+    schemas = fields.Items(
+        fields.Object(), spec={"description": "all schemas, the newest first: one is enough for `check`"}
+    )
+
+
+WorkerPage = page("WorkerPage", WorkerResponse)
+TypePage = page("TypePage", TypeResponse)

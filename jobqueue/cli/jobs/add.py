@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from jobqueue.cli.jobs.arguments import read
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.options import command_options, database_flags
@@ -13,6 +14,10 @@ from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, NewJob
+
+if TYPE_CHECKING:
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.services.application import Runtime
 
 _CHILDREN: Final = ("on_complete", "on_success", "on_failure")
 _MOST_TOLD: Final = 20
@@ -23,9 +28,9 @@ _EPILOG: Final = errors.epilog(
 )
 
 
-@click.command(epilog=_EPILOG)
+@click.command(epilog=_EPILOG, context_settings={"ignore_unknown_options": True})
 @click.argument("kind", metavar="TYPE", required=False)
-@click.argument("data", metavar="[DATA]", type=values.JsonText(), required=False)
+@click.argument("words", metavar="[DATA]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--queue", metavar="NAME", help=f"Queue to put it in.  [default: {DEFAULT_QUEUE}]")
 @click.option(
     "--meta", multiple=True, metavar="KEY=VALUE", help="Attach a value to search by: JSON or text; repeatable."
@@ -44,22 +49,46 @@ _EPILOG: Final = errors.epilog(
 @click.option("--on-failure", type=values.JsonText(), help="Likewise when it fails or is killed.")
 @click.option("--bulk", metavar="FILE", help="Add the jobs of a file, one JSON object a line, all or none; - is stdin.")
 @command_options
-def add(kind: str | None, bulk: str | None, *, as_json: bool, **options: Any) -> None:
+def add(kind: str | None, bulk: str | None, words: tuple[str, ...], *, as_json: bool, **options: Any) -> None:
     """Add a job of TYPE and print its id.
 
-    DATA is its input, a JSON object, @FILE to read it from, or - for stdin.
+    DATA is its input, a JSON object, @FILE to read it from, or - for stdin. A task that a living worker serves also
+    takes its arguments as options: --src a.png --width 64; `jobqueue types` lists them.
     """
     flags = database_flags(options)
+    data, arguments = _split(words)
+    if data is not None:
+        options["data"] = data
     if bulk is not None:
-        if kind is not None or any(value not in (None, ()) for value in options.values()):
+        if kind is not None or words or any(value not in (None, ()) for value in options.values()):
             raise click.UsageError("--bulk takes no other job or options: the lines of the file have all fields")
         _add_all(_read_lines(bulk), flags, as_json=as_json)
         return
     if kind is None:
         raise click.UsageError("say which TYPE of job to add, or --bulk FILE")
-    new = _read(kind, options)
-    job = with_runtime(flags, lambda runtime: runtime.producer.add(new), creates=True)
+    if arguments and data is not None:
+        raise click.UsageError(f"give either DATA or {arguments[0]}, not both")
+    if not arguments:
+        new = _read(kind, options)
+
+    async def use(runtime: Runtime) -> Job:
+        if not arguments:
+            return await runtime.producer.add(new)
+        served = await runtime.roster.served(options["queue"] or DEFAULT_QUEUE, kind)
+        return await runtime.producer.add(_read(kind, options | {"data": read(arguments, kind, served.schema)}))
+
+    job = with_runtime(flags, use, creates=not arguments)
     output.print_document(json_form.job(job), job.id, as_json=as_json)
+
+
+def _split(words: tuple[str, ...]) -> tuple[values.JsonValue | None, tuple[str, ...]]:
+    """Return the data, if there is any, and the arguments of a task."""
+    if not words or words[0].startswith("--"):
+        return None, words
+    data: values.JsonValue = values.JsonText().convert(words[0], None, None)
+    if len(words) > 1:
+        raise click.UsageError(f"{words[1]} is no option of add, and DATA is there already")
+    return data, ()
 
 
 def _add_all(new: list[NewJob], flags: dict[str, object], *, as_json: bool) -> None:

@@ -38,6 +38,7 @@ class QueueConfig:
         retention: seconds after which ended jobs are deleted, by state.
         breaker: the circuit breaker.
         max_retries: the number of uncounted runs in a row, each begun within ten seconds of the run before.
+        check: refuse new jobs whose data fits no schema that a worker for their type has published.
     """
 
     paused: bool = False
@@ -54,6 +55,7 @@ class QueueConfig:
     retention: Mapping[str, float] = field(default_factory=dict)
     breaker: Breaker | None = None
     max_retries: int = limits.USUAL_RETRIES
+    check: bool = False
 
     def __post_init__(self) -> None:
         problems: Problems = {}
@@ -173,6 +175,7 @@ def _processors(value: Any) -> Mapping[str, ProcessorConfig]:
 
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "paused": partial(check_flag, path="paused"),
+    "check": partial(check_flag, path="check"),
     "rate": _below("rate", limits.rate),
     "limitBy": limits.limit_path,
     "backoff": backoffs.parse,

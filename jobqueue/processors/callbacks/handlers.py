@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.text import told
@@ -24,6 +24,7 @@ class Handler:
     Attributes:
         concurrency: jobs of the handler at a time in this process; ``None`` for as many as the worker takes.
         aliases: former names of the type.
+        describe: returns the JSON Schema of the data of its jobs as JSON; ``None`` if nothing is known of it.
 
     Raises:
         TypeError: the function is not callable, is a generator function, or cannot be called with the job alone.
@@ -34,6 +35,7 @@ class Handler:
     function: Function
     concurrency: int | None = None
     aliases: tuple[str, ...] = ()
+    describe: Callable[[], str | None] = field(default=lambda: None, compare=False)
 
     def __post_init__(self) -> None:
         name = name_of(self.function)

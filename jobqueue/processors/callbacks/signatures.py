@@ -13,6 +13,7 @@ from jobqueue.domain.errors import InvalidInputError, Problems, ResultUnavailabl
 from jobqueue.domain.text import words
 from jobqueue.processors.callbacks import value_types
 from jobqueue.processors.callbacks.handlers import is_async, name_of, refuse_generator
+from jobqueue.processors.callbacks.type_schemas import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -112,6 +113,14 @@ class TaskSignature:
             raise ResultUnavailableError(
                 f"the result is not of the type of task {self._task}: {path}: {reason}"
             ) from None
+
+    def schema(self, *, takes_other: bool = False) -> str | None:
+        """Return the JSON Schema of the data of a job as JSON; ``None`` if there is none.
+
+        Args:
+            takes_other: the task also takes data of other forms, which it upgrades.
+        """
+        return schema_of(self._arguments.parameters, self._types, takes_other=takes_other)
 
     def _read(self, name: str, stored: Any, problems: Problems) -> Any:
         try:

@@ -96,7 +96,7 @@ def misfit(error: ValueError, path: str) -> tuple[str, str]:
 def _encoded(value: Any) -> Any:
     if callable(dump := getattr(value, "model_dump", None)):
         return dump(by_alias=True, round_trip=True)
-    if _is_object_id(type(value)):
+    if is_object_id(type(value)):
         return str(value)
     if isinstance(value, str):
         return str.__str__(value)
@@ -111,14 +111,14 @@ def _decoded(kind: Any, stored: Any) -> Any:
     try:
         if callable(validate := getattr(kind, "model_validate", None)):
             return validate(stored)
-        if _is_object_id(kind):
+        if is_object_id(kind):
             return kind(stored)
     except Exception as error:
         raise ValueError(_faults(error)) from error
     raise ValueError(f"values cannot be of type {getattr(kind, '__qualname__', kind)}")
 
 
-def _is_object_id(kind: Any) -> bool:
+def is_object_id(kind: Any) -> bool:
     """Tell whether a type is the ``ObjectId`` of ``bson``, which this floor does not know."""
     return getattr(kind, "__name__", "") == "ObjectId" and getattr(kind, "__module__", "").partition(".")[0] == "bson"
 

@@ -319,7 +319,9 @@ class JobManager:
             yield note
 
     async def _group(self, job: Job, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the limit group that a job belongs to after its change."""
+        """Return the limit group that a job belongs to after its change, whose data a worker takes."""
+        if "data" in changes:
+            await self._configs.admit_data(job.queue, job.type, changes["data"])
         return regrouped((await self._configs.fresh(job.queue)).group_path, job, changes)
 
     async def _seen(self, job_id: str, only: Preconditions) -> tuple[Job, Mapping[str, Any] | None]:

@@ -49,7 +49,8 @@ class Producer:
             KeyConflictError: an unfinished job of the queue has its key.
             InvalidInputError: the job depends on a job that does not exist.
         """
-        config = await self._configs.fresh(new.queue)
+        # A tick happens whatever its data: the definition of the schedule was checked.
+        config = await (self._configs.admit(new) if tick is None else self._configs.fresh(new.queue))
         await self._dependencies.mark_for(new, session)
         job = await self._jobs.insert(
             config.fill(new),
@@ -74,7 +75,7 @@ class Producer:
         if not 1 <= len(new) <= MOST_AT_ONCE:
             raise InvalidInputError({"jobs": [f"takes 1 to {MOST_AT_ONCE:,} jobs"]})
         check_keys(new)
-        configs = [await self._configs.fresh(job.queue) for job in new]
+        configs = [await self._configs.admit(job, f"jobs.{place}") for place, job in enumerate(new)]
         filled = [config.fill(job) for config, job in zip(configs, new, strict=True)]
         keys = [config.limit_key(job.data, job.meta) for config, job in zip(configs, new, strict=True)]
         for place, job in enumerate(new):

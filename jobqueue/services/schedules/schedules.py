@@ -28,10 +28,11 @@ from jobqueue.services.queues.queues import somebody
 from jobqueue.store.documents.documents import tick_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from jobqueue.domain.insight.audit import Actor
+    from jobqueue.domain.jobs.job import NewJob
     from jobqueue.services.jobs.producer import Producer
     from jobqueue.store.schedules.schedules import ScheduleStore
 
@@ -47,10 +48,16 @@ _STALE: Final = timedelta(seconds=60)
 
 
 class Schedules:
-    """Reads and changes schedules; each change is a compare-and-swap and has an entry in the audit."""
+    """Reads and changes schedules; each change is a compare-and-swap and has an entry in the audit.
 
-    def __init__(self, store: ScheduleStore) -> None:
+    Args:
+        store: of the schedules.
+        admit: makes sure that a worker takes the data of a job, as `QueueConfigs.admit`.
+    """
+
+    def __init__(self, store: ScheduleStore, admit: Callable[[NewJob, str], Awaitable[Any]] | None = None) -> None:
         self.store = store
+        self._admit = admit
 
     async def get(self, name: str) -> StoredSchedule:
         """Return a schedule.
@@ -100,7 +107,10 @@ class Schedules:
         Raises:
             ChangedMeanwhileError: a condition does not hold.
             ForbiddenError: a schedule of this name is outside of the scope.
+            InvalidInputError: no worker takes the data of its jobs, and their queue is to refuse such jobs.
         """
+        if self._admit is not None:
+            await self._admit(schedule.job, "job")
 
         def want(before: StoredSchedule | None, now: datetime) -> StoredSchedule:
             if before is not None and not is_within(before, scope):

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.journal import get_logger
 from jobqueue.store.documents.claim_search import ClaimHorizon
 from jobqueue.store.mongo.clock import steady
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from jobqueue.domain.jobs.job import NewJob
     from jobqueue.store.queues.config import ConfigSnapshot, ConfigStore
+
+    Check = Callable[[QueueConfig, str, str, Mapping[str, Any]], Awaitable[None]]
 
 log = get_logger(__name__)
 FRESH_SECONDS: Final = 1.0
@@ -53,6 +57,9 @@ class QueueConfigs:
     Args:
         store: of the configurations.
         changed: called when a configuration differs from the last one.
+
+    Attributes:
+        check: makes sure that a worker takes the data of a job, in queues that want that; the application sets it.
     """
 
     def __init__(self, store: ConfigStore, changed: Callable[[], None]) -> None:
@@ -61,6 +68,7 @@ class QueueConfigs:
         self._window = FRESH_SECONDS
         self._lock = asyncio.Lock()
         self._changed = changed
+        self.check: Check | None = None
 
     @property
     def known(self) -> Mapping[str, QueueConfig]:
@@ -95,6 +103,29 @@ class QueueConfigs:
                 if self._is_stale(wanted_at):
                     await self.refresh()
         return self.of(queue)
+
+    async def admit(self, new: NewJob, path: str | None = None) -> QueueConfig:
+        """Return the configuration of the queue of a new job, after a look at its data.
+
+        Args:
+            new: the job.
+            path: of the job, for messages.
+
+        Raises:
+            InvalidInputError: no living worker takes the data, and the queue is to refuse such jobs.
+        """
+        config = await self.fresh(new.queue)
+        try:
+            await self.admit_data(new.queue, new.type, new.data)
+        except InvalidInputError as error:
+            raise error if path is None else error.under(path) from None
+        return config
+
+    async def admit_data(self, queue: str, kind: str, data: Mapping[str, Any]) -> None:
+        """Make sure that a living worker takes data, as `admit`."""
+        config = await self.fresh(queue)
+        if config.check and self.check is not None:
+            await self.check(config, queue, kind, data)
 
     async def refresh(self) -> None:
         """Read all configurations; an answer older than the present copy changes nothing."""

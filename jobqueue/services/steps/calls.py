@@ -140,6 +140,7 @@ class Calls:
     async def _create(self, job: Job, call: Call, new: Sequence[NewJob]) -> None:
         ids = numbered_ids(call.id, len(new))
         for place, child in enumerate(new):
+            await self._configs.admit(child, f"jobs.{place}")
             if missing := await self._dependencies.mark(child.depends_on):
                 raise InvalidInputError(missing_ones(child, missing)).under(f"jobs.{place}")
         to_check: list[str] = []

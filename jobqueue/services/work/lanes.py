@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.queues.queue import QueueConfig
@@ -23,6 +23,7 @@ class Lane:
         limit: jobs of the lane at a time in this process.
         stop_seconds: seconds that a run may take to end after its time is over.
         config: the queue's configuration that asks for the lane, if any; under another one the lane claims nothing.
+        schemas: returns the JSON Schemas of the data of jobs as JSON by type, as far as they are known.
     """
 
     queue: str
@@ -32,6 +33,7 @@ class Lane:
     limit: int | None = None
     stop_seconds: float = 0
     config: QueueConfig | None = None
+    schemas: Callable[[], Mapping[str, str]] = field(default=dict, compare=False)
 
     @property
     def key(self) -> Key:

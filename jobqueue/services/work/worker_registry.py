@@ -1,14 +1,15 @@
-"""Register the workers of this process, so that `why` can name a job without workers."""
+"""Register the workers of this process and the schemas of their tasks, so that others know what is served."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.store.work.workers import Registration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from jobqueue.services.work.dispatcher import Dispatcher
     from jobqueue.services.work.lanes import Lane
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 SIGN_SECONDS: Final = 5.0
 """Seconds between signs of life."""
 _FIRST_SECONDS: Final = 0.2
+_PUBLISHED_SECONDS: Final = 3600.0
+"""Seconds after which a schema is published anew, long before it expires."""
+_DIGITS: Final = 32
 _REMEMBERED_SECONDS: Final = 60.0
 _MOST_REMEMBERED: Final = 2_000
 
@@ -27,12 +31,15 @@ class WorkerRegistry:
     Args:
         store: of the registrations of all processes.
         name: of this process.
+        about: its ``host``, ``pid`` and ``version``.
     """
 
-    def __init__(self, store: WorkerStore, name: str) -> None:
+    def __init__(self, store: WorkerStore, name: str, about: Mapping[str, Any]) -> None:
         self._store = store
         self._name = name
+        self._about = about
         self._held: list[tuple[Callable[[], Sequence[Lane]], Dispatcher]] = []
+        self._published: dict[str, float] = {}
         self._asked: dict[tuple[str, Registration], float] = {}
         self._is_signed = self._have_others = False
 
@@ -55,7 +62,9 @@ class WorkerRegistry:
         if self._is_signed and not is_there:
             await self.leave()
         mine = [
-            Registration(queue=lane.queue, types=lane.types, excluded=lane.excluded)
+            Registration(
+                queue=lane.queue, types=lane.types, excluded=lane.excluded, schemas=await self._schemas(lane.schemas())
+            )
             for lanes, dispatcher in self._held
             if dispatcher.is_running
             for lane in lanes()
@@ -67,10 +76,19 @@ class WorkerRegistry:
         self._asked = {key: at for key, at in self._asked.items() if at > recent}
         for worker, post in self._asked:
             posts[worker] = [*posts.get(worker, ()), post]
-        await self._store.sign(posts, process=self._name)
+        await self._store.sign(posts, process=self._name, about=self._about)
         self._is_signed = self._is_signed or self._name in posts
         self._have_others = self._have_others or bool(self._asked)
         return None if self._is_signed or self._have_others else _FIRST_SECONDS
+
+    async def _schemas(self, schemas: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        """Return the ids of schemas by their types, after they were published."""
+        ids = {kind: hashlib.sha256(schema.encode()).hexdigest()[:_DIGITS] for kind, schema in schemas.items()}
+        old = time.monotonic() - _PUBLISHED_SECONDS
+        due = {ids[kind]: schema for kind, schema in schemas.items() if self._published.get(ids[kind], old) <= old}
+        await self._store.publish(due)
+        self._published |= dict.fromkeys(due, time.monotonic())
+        return tuple(sorted(ids.items()))
 
     async def leave(self) -> None:
         """Remove the registration of this process; polling workers may ask another process."""

@@ -340,6 +340,7 @@ class Batches:
         named = dict(known) | {member.ref: job_id for member, job_id in zip(members, ids, strict=True) if member.ref}
         awaited = {named[ref] for member in members for ref in member.after}
         outside = sorted({other for member in members for other in member.job.depends_on} | (awaited - set(ids)))
+        configs = [await self._configs.admit(member.job, f"jobs.{place}") for place, member in enumerate(members)]
         missing = await self._dependencies.mark(outside)
         if missing:
             raise InvalidInputError(
@@ -350,8 +351,7 @@ class Batches:
                 }
             )
         made = []
-        for member, job_id in zip(members, ids, strict=True):
-            config = await self._configs.fresh(member.job.queue)
+        for config, member, job_id in zip(configs, members, ids, strict=True):
             after = tuple(dict.fromkeys([*(named[ref] for ref in member.after), *member.job.depends_on]))
             job = replace(config.fill(member.job), depends_on=after)
             extra: dict[str, Any] = {} if member.ref is None else {"ref": member.ref}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.jobs.crash import Neighbour
+from jobqueue.domain.jobs.states import State
 from jobqueue.store.documents import documents, statements, suspect_statements
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import UpdateOne
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from jobqueue.store.documents.statements import Document
@@ -29,6 +30,8 @@ _SHOWN: Final[Document] = {
     "resetAt": 1,
 }
 
+_RUNNING: Final[Document] = {"queue": 1, "type": 1, "claim": 1, "startAt": 1, "progress": 1, "meta": 1}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerJobs:
@@ -43,6 +46,20 @@ class WorkerJobs:
     jobs: dict[str, list[Neighbour]]
     signed_at: dict[str, datetime]
     now: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningJob:
+    """A running job of a worker."""
+
+    id: str
+    queue: str
+    type: str
+    worker: str
+    start_at: datetime | None
+    progress: float
+    step: str | None
+    meta: Mapping[str, Any]
 
 
 class NeighbourStore:
@@ -74,6 +91,27 @@ class NeighbourStore:
     async def mark(self, group: Sequence[Neighbour]) -> None:
         """Note on jobs that they ran beside each other when their worker died; a renewed job gets no note."""
         await self._jobs.bulk_write([UpdateOne(*_mark(neighbour)) for neighbour in group], ordered=False)
+
+    @guarded
+    async def running(self, workers: Collection[str], limit: int) -> list[RunningJob]:
+        """Return jobs that workers run, those whose leases end first first."""
+        query = {"state": State.PROCESSING.value, "claim.worker": {"$in": sorted(workers)}}
+        found = self._jobs.find(query, _RUNNING, hint=INDEX).sort("resetAt", 1).limit(limit)
+        jobs = [documents.job(document) async for document in found]
+        return [
+            RunningJob(
+                id=job.id,
+                queue=job.queue,
+                type=job.type,
+                worker=job.claim.worker,
+                start_at=job.start_at,
+                progress=job.progress,
+                step=job.claim.step,
+                meta=job.meta,
+            )
+            for job in jobs
+            if job.claim is not None
+        ]
 
     @guarded
     async def busy_with_suspects(self) -> set[str]:

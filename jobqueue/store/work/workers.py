@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.queues.needs import ABILITIES
@@ -10,7 +10,7 @@ from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import UpdateOne
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from jobqueue.store.mongo.database import Database
@@ -18,15 +18,23 @@ if TYPE_CHECKING:
 ALIVE_SECONDS: Final = 30.0
 """Seconds for which a worker counts as alive after its last sign."""
 _KEPT_MS: Final = 86_400_000
+ABOUT: Final = ("host", "pid", "version", "since")
+"""Fields of a process."""
+_SHOWN: Final = dict.fromkeys(("posts", "at", "abilities", *ABOUT), 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """A claim of a worker on jobs of a queue: of some types or, with ``None``, of all but the excluded types."""
+    """A claim of a worker on jobs of a queue: of some types or, with ``None``, of all but the excluded types.
+
+    Attributes:
+        schemas: pairs of a type and the id of the JSON Schema of its data, as far as that is known.
+    """
 
     queue: str
     types: tuple[str, ...] | None
     excluded: tuple[str, ...] = ()
+    schemas: tuple[tuple[str, str], ...] = ()
 
     def takes(self, queue: str, kind: str) -> bool:
         """Return True if the worker claims jobs of this queue and type."""
@@ -40,32 +48,51 @@ class Worker:
 
     Attributes:
         abilities: of the process that claims for it, as `needs` lists them; of an older version none.
+        is_alive: its last sign is at most `ALIVE_SECONDS` old.
+        about: the host, the pid, the version and the start of its process, as far as they are known.
     """
 
     name: str
     posts: tuple[Registration, ...]
     at: datetime
     abilities: tuple[str, ...] = ()
+    is_alive: bool = True
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 class WorkerStore:
-    """Documents ``{_id: name, posts: [{queue, types, excluded}], at, expireAt, abilities, isProcess?}``.
+    """Documents ``{_id: name, posts: [{queue, types, excluded, schemas}], at, expireAt, abilities, isProcess?, …}``.
 
-    A document expires a day after the last sign. A process signs for itself, and for the workers that poll it. Only
-    the sign of a worker's own process shows that the worker lives.
+    A process also has ``host``, ``pid``, ``version`` and ``since``. The collection `schemas` has the schemas that posts
+    refer to: ``{_id, schema, expireAt}``, with the schema as the text of its JSON. A document expires a day after the
+    last sign. A process signs for itself, and for the workers that poll it. Only the sign of a worker's own process
+    shows that the worker lives.
     """
 
     def __init__(self, database: Database) -> None:
         self._clock = database.clock
         self.collection = database.collection("workers")
+        self._schemas = database.collection("schemas")
 
     @guarded
-    async def sign(self, posts: dict[str, Sequence[Registration]], *, process: str | None = None) -> None:
-        """Note the signs of life of workers and their registrations; ``process`` is the one that signs for itself."""
+    async def sign(
+        self,
+        posts: dict[str, Sequence[Registration]],
+        *,
+        process: str | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Note the signs of life of workers and their registrations.
+
+        Args:
+            posts: registrations by the name of the worker.
+            process: the worker that signs for itself.
+            about: the process: ``host``, ``pid`` and ``version``.
+        """
         if posts:
             await self.collection.bulk_write(
                 [
-                    UpdateOne({"_id": name}, self._update(held, is_process=name == process), upsert=True)
+                    UpdateOne({"_id": name}, self._update(held, about or {}, is_process=name == process), upsert=True)
                     for name, held in posts.items()
                 ],
                 ordered=False,
@@ -82,12 +109,41 @@ class WorkerStore:
         recent = {"$gte": ["$at", {"$subtract": [self._clock.present, int(ALIVE_SECONDS * 1000)]}]}
         return [_worker(document) async for document in self.collection.find({"$expr": recent})]
 
-    def _update(self, posts: Sequence[Registration], *, is_process: bool) -> list[dict[str, Any]]:
+    @guarded
+    async def page(self, after: str | None, limit: int) -> list[Worker]:
+        """Return workers that gave a sign within the last day, living and silent ones, by name."""
+        recent = {"$gte": ["$at", {"$subtract": [self._clock.present, int(ALIVE_SECONDS * 1000)]}]}
+        query = {} if after is None else {"_id": {"$gt": after}}
+        found = self.collection.find(query, {"isAlive": recent, **_SHOWN}).sort("_id", 1).limit(limit)
+        return [_worker(document) async for document in found]
+
+    @guarded
+    async def publish(self, schemas: Mapping[str, str]) -> None:
+        """Keep JSON Schemas by their ids for a day from now."""
+        until = {"$add": [self._clock.present, _KEPT_MS]}
+        writes = [
+            UpdateOne({"_id": name}, [{"$set": {"schema": {"$literal": schema}, "expireAt": until}}], upsert=True)
+            for name, schema in schemas.items()
+        ]
+        if writes:
+            await self._schemas.bulk_write(writes, ordered=False)
+
+    @guarded
+    async def schemas(self, ids: Iterable[str]) -> dict[str, str]:
+        """Return the JSON Schemas that are kept, by their ids."""
+        found = self._schemas.find({"_id": {"$in": sorted(ids)}})
+        return {str(document["_id"]): str(document["schema"]) async for document in found}
+
+    def _update(
+        self, posts: Sequence[Registration], about: Mapping[str, Any], *, is_process: bool
+    ) -> list[dict[str, Any]]:
         now = self._clock.present
         stored = {"$literal": [asdict(post) for post in posts]}
         changed: dict[str, Any] = {"posts": stored, "at": now, "expireAt": {"$add": [now, _KEPT_MS]}}
         changed["abilities"] = list(ABILITIES)
-        return [{"$set": changed | ({"isProcess": True} if is_process else {})}]
+        if is_process:
+            changed |= {"isProcess": True, "since": {"$ifNull": ["$since", now]}, **about}
+        return [{"$set": changed}]
 
 
 def _worker(document: dict[str, Any]) -> Worker:
@@ -96,9 +152,17 @@ def _worker(document: dict[str, Any]) -> Worker:
             queue=str(post.get("queue")),
             types=None if post.get("types") is None else tuple(post["types"]),
             excluded=tuple(post.get("excluded") or ()),
+            schemas=tuple((str(kind), str(name)) for kind, name in post.get("schemas") or ()),
         )
         for post in document.get("posts") or ()
     )
     known = document.get("abilities")
     abilities = tuple(str(ability) for ability in known) if isinstance(known, list) else ()
-    return Worker(name=str(document["_id"]), posts=posts, at=document["at"], abilities=abilities)
+    return Worker(
+        name=str(document["_id"]),
+        posts=posts,
+        at=document["at"],
+        abilities=abilities,
+        is_alive=document.get("isAlive", True),
+        about={name: document[name] for name in ABOUT if name in document},
+    )

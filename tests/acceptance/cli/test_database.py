@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ID = "0" * 24
-NO_DATABASE = {"settings", "health", "step", "sleep", "wait"}
+NO_DATABASE = {"settings", "health", "step", "sleep", "wait", "call"}
 WORDS: dict[str, list[list[str]]] = {
     "serve": [["--port", "0"]],
     "worker": [["app:queue"]],
@@ -32,6 +32,8 @@ WORDS: dict[str, list[list[str]]] = {
     "kill": [[ID]],
     "batch": [["show", ID]],
     "why": [[ID]],
+    "workers": [[]],
+    "types": [[]],
     "queues": [[]],
     "queue": [["show", "default"], ["pause", "default"]],
     "stats": [[]],

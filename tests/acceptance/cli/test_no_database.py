@@ -41,6 +41,8 @@ WITHOUT_DATABASE = {
     "signal": [ID, "approved"],
     "decide": [ID, "charge", "--not-happened"],
     "why": [ID],
+    "workers": [],
+    "types": [],
     "queues": [],
     "queue show": ["q"],
     "queue rotate-secret": ["q", "a"],
@@ -68,7 +70,7 @@ CREATING = {
     "schedule set",
     "token create",
 }
-OTHERS = {"settings", "health", "doctor", "schedule next", "step", "sleep", "wait"}
+OTHERS = {"settings", "health", "doctor", "schedule next", "step", "sleep", "wait", "call"}
 """What needs no database, or looks for everything at once."""
 
 

@@ -41,6 +41,10 @@ async def wait(job):
         await asyncio.sleep(0.02)
     return "waited"
 
+@queue.task("shrink", queue="sums")
+def shrink(src: str, width: int = 320) -> str:
+    return f"{src} {width}"
+
 @queue.handler("stuck")
 def stuck(job):
     time.sleep(600)
@@ -79,7 +83,7 @@ async def test_a_worker_runs_what_is_added(cli: Cli) -> None:
         with cli.start("worker", "app:queue") as worker:
             ready = worker.ready()
             assert ready.startswith("worker ")
-            assert ready.endswith(" ready: default/explode, default/stuck, default/wait, sums/double")
+            assert ready.endswith(" ready: default/explode, default/stuck, default/wait, sums/double, sums/shrink")
             code, printed = follower.ended()
             assert code == 0
             assert "doubling \\x1b[31m" in printed
@@ -149,3 +153,29 @@ async def test_a_second_signal_gives_jobs_back_at_once(cli: Cli, jobs: JobQueue)
         assert worker.ended() == (0, "")
     back = await jobs.get(running.id)
     assert (back.state, back.attempts_made) == (State.PENDING, 0)
+
+
+async def test_a_job_is_added_by_the_arguments_of_its_task(cli: Cli, jobs: JobQueue) -> None:
+    with cli.start("worker", "app:queue") as service:
+        name = service.ready()
+        types = await eventually(lambda: listed(cli, "types"), lambda out: "shrink" in out)
+        added = cli.run("add", "shrink", "--queue", "sums", "--src", "a.png", "--width=64")
+        assert added.code == 0, added.err
+        job = await reached(jobs, added.out.strip(), State.SUCCESS)
+        workers = await listed(cli, "workers")
+        wrong = cli.run("add", "shrink", "--queue", "sums", "--widht", "64")
+        both = cli.run("add", "shrink", "{}", "--widht", "64")
+        service.send()
+    assert job.result == "a.png 64"
+    assert "src: string, width: integer = 320" in types
+    assert "sums: double, shrink" in workers
+    assert name
+    assert (wrong.code, both.code) == (2, 2)
+    assert wrong.err.startswith("error: --widht is no option of add, and no argument of shrink: it has --src, --width")
+    assert "DATA is there already" in both.err
+
+
+async def listed(cli: Cli, command: str) -> str:
+    ran = cli.run(command)
+    assert ran.code == 0, ran.err
+    return ran.out

@@ -1,0 +1,1 @@
+"""Command line: workers and the types that they serve."""

@@ -1,0 +1,55 @@
+"""``jobqueue types``: list the types of jobs that are served."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.render import errors, output
+from jobqueue.cli.render.options import command_options
+from jobqueue.domain.access.access import EVERYTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobqueue.services.work.roster import ServedType
+
+
+@click.command(epilog=errors.epilog("types --queue media", "types --json"))
+@click.option("--queue", metavar="NAME", help="Only of this queue.")
+@command_options
+def types(queue: str | None, *, as_json: bool, **options: Any) -> None:
+    """List the types of jobs that living workers and processors serve, with the arguments of tasks."""
+    found = with_runtime(options, lambda runtime: runtime.roster.types(EVERYTHING))
+    found = [served for served in found if queue in {None, served.queue}]
+    items = [_document(served) for served in found]
+    rows = [[each.queue, each.type, _by(each), arguments(each.schema)] for each in found]
+    output.print_items(items, ["QUEUE", "TYPE", "SERVED BY", "ARGUMENTS"], rows, as_json=as_json)
+
+
+def arguments(schema: Mapping[str, Any] | None) -> str:
+    """Return the arguments of a task as one line: ``src: string, width: integer = 320``."""
+    if schema is None:
+        return "-"
+    plain = schema.get("anyOf", [schema])[0]
+    texts = [_argument(name, each) for name, each in plain.get("properties", {}).items()]
+    return ", ".join(texts) or "none"
+
+
+def _argument(name: str, schema: Mapping[str, Any]) -> str:
+    kind = schema.get("type") or str(schema.get("$ref", "any")).rpartition("/")[2]
+    default = f" = {output.compact(schema['default'])}" if "default" in schema else ""
+    return f"{name}: {kind}{default}"
+
+
+def _by(served: ServedType) -> str:
+    workers = f"{served.workers:,} worker{'' if served.workers == 1 else 's'}"
+    return workers if served.processor is None else f"{served.processor}, {workers}"
+
+
+def _document(served: ServedType) -> dict[str, Any]:
+    document = {name: value for name, value in asdict(served).items() if name != "is_open"}
+    return {**document, "schema": served.schema}

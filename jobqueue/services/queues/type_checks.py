@@ -1,0 +1,101 @@
+"""Refuse new jobs whose data fits no schema of a living worker, in queues that want that."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.text import cut
+from jobqueue.lru_cache import LruCache
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jsonschema.protocols import Validator
+
+    from jobqueue.domain.queues.queue import QueueConfig
+    from jobqueue.services.work.roster import Roster, Schema, ServedType
+
+_FRESH_SECONDS: Final = 1.0
+"""Seconds for which the known workers decide."""
+_MOST_KEPT: Final = 1_000
+_MOST_PROBLEMS: Final = 20
+_LONGEST: Final = 200
+
+
+class TypeChecks:
+    """Checks the data of new jobs.
+
+    Args:
+        roster: the types that workers serve.
+    """
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+        self._served: LruCache[tuple[str, str], tuple[float, ServedType]] = LruCache(_MOST_KEPT)
+
+    async def check(self, config: QueueConfig, queue: str, kind: str, data: Mapping[str, Any]) -> None:
+        """Make sure that a living worker takes the data of a job.
+
+        Data passes unless every living worker for the type has published a schema, and no schema takes it: where no
+        worker is alive, the job waits for one.
+
+        Args:
+            config: of the queue.
+            queue: its name.
+            kind: the type of the job.
+            data: of the job.
+
+        Raises:
+            InvalidInputError: naming each place in the data that the newest schema does not take.
+        """
+        if not config.check:
+            return
+        served = await self._known(queue, kind)
+        if served.is_open or not served.schemas:
+            return
+        document = json_form.value(data)
+        found = [_problems(schema, document) for schema in served.schemas]
+        if all(found):
+            raise InvalidInputError(found[0])
+
+    async def _known(self, queue: str, kind: str) -> ServedType:
+        now = time.monotonic()
+        known = self._served.get((queue, kind))
+        if known is None or now - known[0] > _FRESH_SECONDS:
+            known = now, await self._roster.served(queue, kind)
+            self._served.keep((queue, kind), known)
+        return known[1]
+
+
+def _problems(schema: Schema, document: Any) -> Problems:
+    """Return the places of a document that a schema does not take."""
+    problems: Problems = {}
+    for error in _validator(schema).iter_errors(document):
+        for path, message in _told(error):
+            problems.setdefault(path, []).append(message)
+        if len(problems) >= _MOST_PROBLEMS:
+            break
+    return problems
+
+
+def _told(error: Any) -> list[tuple[str, str]]:
+    """Return the places and messages of one error of `jsonschema`."""
+    path = ".".join(["data", *map(str, error.absolute_path)])
+    if error.validator == "required":
+        return [(f"{path}.{name}", "is required") for name in error.validator_value if name not in error.instance]
+    if error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        return [(f"{path}.{name}", "is not a known argument") for name in error.instance if name not in known]
+    if error.validator == "type":
+        kinds = error.validator_value
+        return [(path, f"must be of type {kinds if isinstance(kinds, str) else ' or '.join(kinds)}")]
+    return [(path, cut(error.message, _LONGEST))]
+
+
+def _validator(schema: Schema) -> Validator:
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - takes 0.1 s, and most queues do not check
+
+    return Draft202012Validator(schema)
