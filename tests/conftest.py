@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
-
-_USE_SERVICES: Final = {"runtime", "idle_runtime", "queue"}
 
 
 @pytest.fixture(scope="session")
@@ -53,16 +51,12 @@ def databases(mongo_url: str) -> Iterator[Databases]:
 
 @pytest.fixture
 def db_name(databases: Databases, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the name of a database without documents.
-
-    Integration tests that only use the services may get one that has its indexes already; it is emptied afterwards.
-    """
-    uses_services = "integration" in request.path.parts and _USE_SERVICES & set(request.fixturenames)
+    """Give the name of a database without documents, with all its indexes unless the test is to have a new one."""
     # An index that once held a list answers fewer queries alone for good.
     looks_at_plans = any(
         getattr(value, "__module__", "") == "tests.support.plans" for value in vars(request.module).values()
     )
-    if uses_services and not looks_at_plans:
+    if not looks_at_plans and request.node.get_closest_marker("new_database") is None:
         name = databases.ready()
         yield name
         databases.put_back(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,24 +17,24 @@ from jobqueue.settings import Settings
 if TYPE_CHECKING:
     from pymongo.database import Database as MongoDatabase
 
-Shape = dict[str, tuple[bytes, list[bytes]]]
-"""Options and indexes by collection."""
-
 MOST_DOCUMENTS: Final = 2_000
 """To drop a database with more documents takes less time than to empty its collections."""
+_RESTING: Final = 2
+"""Databases that rest: the last writes of a process that a test has killed may still be under way."""
 
 
 class Databases:
     """Hand out databases of one server to the tests of one process.
 
-    To create the indexes of a database takes five times as long as most tests take.
+    To create the indexes of a database takes longer than most tests take.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._client: MongoClient[dict[str, Any]] = MongoClient(url)
-        self._ready: list[str] = []
-        self._shape: Shape = {}
+        self._used: deque[str] = deque()
+        self._options: dict[str, bytes] = {}
+        self._indexes = 0
 
     def new(self) -> str:
         """Return the name of a database that does not exist."""
@@ -41,27 +42,20 @@ class Databases:
 
     def ready(self) -> str:
         """Return the name of a database with empty collections and all indexes."""
-        if self._ready:
-            return self._ready.pop()
+        while len(self._used) > _RESTING:
+            name = self._used.popleft()
+            if self._empty(self._client[name]):
+                return name
+            self.drop(name)
         name = self.new()
         asyncio.run(self._prepare(name))
-        self._shape = self._shape or _shape(self._client[name])
+        if not self._options:
+            self._options, self._indexes = _options(self._client[name]), _index_count(self._client[name])
         return name
 
     def put_back(self, name: str) -> None:
-        """Empty a database for the next test; drop a database that is not as `ready` made it."""
-        database = self._client[name]
-        present = _shape(database)
-        if _is_small(database, present) and present.items() >= self._shape.items():
-            for collection in present:
-                if collection in self._shape:
-                    database[collection].delete_many({})
-                else:
-                    database.drop_collection(collection)
-            database.command("planCacheClear", "jobs")
-            self._ready.append(name)
-        else:
-            self.drop(name)
+        """Keep a database for later tests."""
+        self._used.append(name)
 
     def drop(self, name: str) -> None:
         """Drop a database."""
@@ -72,9 +66,24 @@ class Databases:
 
     def close(self) -> None:
         """Drop the databases that are left."""
-        for name in self._ready:
+        for name in self._used:
             self.drop(name)
         self._client.close()
+
+    def _empty(self, database: MongoDatabase[dict[str, Any]]) -> bool:
+        """Empty a database; return False if it is not as `ready` made it."""
+        present = _options(database)
+        for other in present.keys() - self._options.keys():
+            database.drop_collection(other)
+        if not present.items() >= self._options.items():
+            return False
+        stats = database.command("dbStats")
+        if stats["indexes"] != self._indexes or stats["objects"] > MOST_DOCUMENTS:
+            return False
+        for collection in _filled(database, sorted(self._options)):
+            database[collection].delete_many({})
+        database.command("planCacheClear", "jobs")
+        return True
 
     async def _prepare(self, name: str) -> None:
         settings = Settings.load({"mongo_url": self._url, "db": name}, environ={}, cwd=Path("/"))
@@ -82,17 +91,21 @@ class Databases:
         await runtime.close()
 
 
-def _is_small(database: MongoDatabase[dict[str, Any]], shape: Shape) -> bool:
-    counts = (database[name].estimated_document_count() for name in shape)
-    return sum(counts) <= MOST_DOCUMENTS
-
-
-def _shape(database: MongoDatabase[dict[str, Any]]) -> Shape:
+def _options(database: MongoDatabase[dict[str, Any]]) -> dict[str, bytes]:
     # As bytes: a filter with NaN does not equal itself.
-    return {
-        collection["name"]: (
-            bson.encode(collection["options"]),
-            sorted(map(bson.encode, database[collection["name"]].list_indexes())),
-        )
-        for collection in database.list_collections()
-    }
+    return {found["name"]: bson.encode(found["options"]) for found in database.list_collections()}
+
+
+def _index_count(database: MongoDatabase[dict[str, Any]]) -> int:
+    return int(database.command("dbStats")["indexes"])
+
+
+def _filled(database: MongoDatabase[dict[str, Any]], collections: list[str]) -> set[str]:
+    """Return the collections that have documents, by one command."""
+    first, *others = collections
+
+    def named(collection: str) -> list[dict[str, Any]]:
+        return [{"$limit": 1}, {"$project": {"_id": 0, "name": {"$literal": collection}}}]
+
+    unions = [{"$unionWith": {"coll": other, "pipeline": named(other)}} for other in others]
+    return {found["name"] for found in database[first].aggregate([*named(first), *unions])}

@@ -85,7 +85,9 @@ def _split(words: tuple[str, ...]) -> tuple[values.JsonValue | None, tuple[str, 
     """Return the data, if there is any, and the arguments of a task."""
     if not words or words[0].startswith("--"):
         return None, words
-    data: values.JsonValue = values.JsonText().convert(words[0], None, None)
+    context = click.get_current_context()
+    named = next(param for param in context.command.params if param.name == "words")
+    data: values.JsonValue = values.JsonText().convert(words[0], named, context)
     if len(words) > 1:
         raise click.UsageError(f"{words[1]} is no option of add, and DATA is there already")
     return data, ()

@@ -47,6 +47,8 @@ CASES = [[name, *words] for name, all_words in WORDS.items() for words in all_wo
 HANDLERS = """
 from jobqueue import JobQueue
 
+pytestmark = pytest.mark.new_database
+
 queue = JobQueue()
 
 

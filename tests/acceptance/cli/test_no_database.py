@@ -20,6 +20,8 @@ from tests.acceptance.cli.cli_process import Cli, eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.new_database
+
 ID = "f" * 24
 PRINT = "0" * 16
 WITHOUT_DATABASE = {

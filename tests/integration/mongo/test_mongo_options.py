@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from jobqueue.store.insight.wakeup_stream import WakeupEvent
 
+pytestmark = pytest.mark.new_database
+
 WORKING = [
     *("readPreference=secondary&maxStalenessSeconds=90", "readPreference=secondaryPreferred&readPreferenceTags=dc:ny"),
     *("readPreference=nearest", "maxStalenessSeconds=-1", "readPreference=nonsense"),
