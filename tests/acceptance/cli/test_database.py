@@ -14,6 +14,8 @@ from tests.acceptance.cli.cli_process import Cli
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.new_database
+
 ID = "0" * 24
 NO_DATABASE = {"settings", "health", "step", "sleep", "wait", "call"}
 WORDS: dict[str, list[list[str]]] = {
@@ -46,8 +48,6 @@ WORDS: dict[str, list[list[str]]] = {
 CASES = [[name, *words] for name, all_words in WORDS.items() for words in all_words]
 HANDLERS = """
 from jobqueue import JobQueue
-
-pytestmark = pytest.mark.new_database
 
 queue = JobQueue()
 
