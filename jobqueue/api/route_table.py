@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.api.access import routes as access
 from jobqueue.api.bulk import routes as bulk
 from jobqueue.api.insight import routes as insight
 from jobqueue.api.jobs import routes as jobs
@@ -27,4 +28,5 @@ ROUTES: Final[tuple[Route, ...]] = (
     *queues.ROUTES,
     *schedules.ROUTES,
     *insight.ROUTES,
+    *access.ROUTES,
 )

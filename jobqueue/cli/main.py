@@ -46,14 +46,14 @@ COMMANDS: Final = {
     "call": Entry("jobqueue.cli.steps.running:call", "Run and await other jobs, in a script of a job."),
     "signal": Entry("jobqueue.cli.steps.signalling:signal", "Send a signal to a job."),
     "decide": Entry("jobqueue.cli.steps.deciding:decide", "Say whether a step in doubt has happened."),
-    "why": Entry("jobqueue.cli.jobs.why:why", "Print why a job is not running."),
+    "why": Entry("jobqueue.cli.jobs.why:why", "Print why a job, or a queue, is not running."),
     "workers": Entry("jobqueue.cli.work.workers:workers", "List workers, and the jobs that they run."),
     "types": Entry("jobqueue.cli.work.types:types", "List the types of jobs that are served, with their arguments."),
     "queues": Entry("jobqueue.cli.queues.queues:queues", "List queues with their jobs and limits."),
     "queue": Entry("jobqueue.cli.queues.queue:queue", "Show, configure, pause, resume and delete queues."),
     "stats": Entry("jobqueue.cli.insight.stats:stats", "Show jobs by state, throughput and times."),
     "schedule": Entry(
-        "jobqueue.cli.schedules.schedule:schedule", "List, show, set, pause, resume and delete schedules."
+        "jobqueue.cli.schedules.schedule:schedule", "List, show, set, run, pause, resume and delete schedules."
     ),
     "token": Entry("jobqueue.cli.access.token:token", "Make, list and revoke tokens of the HTTP API."),
     "audit": Entry("jobqueue.cli.insight.audit:audit", "List changes made by people."),

@@ -43,8 +43,10 @@ from jobqueue.services.outbox.derived_jobs import DerivedJobs
 from jobqueue.services.outbox.outbox import Outboxes
 from jobqueue.services.outbox.revival import Revival
 from jobqueue.services.queues.explain import Explainer
+from jobqueue.services.queues.queue_why import QueueExplainer
 from jobqueue.services.queues.queues import Queues
 from jobqueue.services.queues.type_checks import TypeChecks
+from jobqueue.services.schedules.manual_runs import ManualRuns
 from jobqueue.services.schedules.schedules import SCHEDULE_SECONDS, Scheduler, Schedules
 from jobqueue.services.signals.config import FRESH_SECONDS, QueueConfigs
 from jobqueue.services.signals.log_signals import Logs
@@ -85,6 +87,7 @@ from jobqueue.store.limits.limits import LimitStore
 from jobqueue.store.mongo.database import Database
 from jobqueue.store.mongo.readiness import check as check_readiness
 from jobqueue.store.queues.config import ConfigStore
+from jobqueue.store.queues.heads import HeadStore
 from jobqueue.store.queues.queues import QueueStore
 from jobqueue.store.retention.pruning import PruningStore
 from jobqueue.store.schedules.schedules import ScheduleStore
@@ -99,6 +102,7 @@ from jobqueue.store.workflow.additions import SWEEP_SECONDS
 from jobqueue.store.workflow.batches import BatchStore
 from jobqueue.store.workflow.dependencies import DependencyStore
 from jobqueue.store.workflow.generations import GenerationStore
+from jobqueue.store.workflow.graphs import GraphStore
 from jobqueue.store.workflow.idempotency import IdempotencyStore
 from jobqueue.store.workflow.requeues import RequeueStore
 
@@ -139,9 +143,8 @@ class Runtime:
         self.notifier = Notifier()
         self.jobs = JobStore(database)
         self.claims = ClaimStore(database)
-        self.config_store = ConfigStore(database)
+        self.config_store, self.listing = ConfigStore(database), Listing(database)
         self.configs = QueueConfigs(self.config_store, lambda: self.notifier.tell(Wakeup(kind="config")))
-        self.listing = Listing(database)
         self.audit = Audit(AuditStore(database))
         self.dependencies, generations = DependencyStore(database), GenerationStore(database)
         self._batch_store = batch_store = BatchStore(database, self.jobs)
@@ -212,12 +215,11 @@ class Runtime:
             self.config_store, self.figures, self.manager, self.outboxes, self.breakers, self.configs, self.notifier
         )
         self.schedules = Schedules(schedule_store := ScheduleStore(database), self.configs.admit)
+        self.manual_runs = ManualRuns(self.schedules, self.producer, self.audit)
         self.events, self.job_counts = Events(JobStream(database)), JobCounts(self.figures)
         self.waiting = JobWatch(self.jobs, self.events)
         self.registry, self.crashes = WorkerRegistry(workers, self.name, about()), CrashDetector(neighbours)
-        self.explainer = Explainer(
-            self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.scope_checks, neighbours
-        )
+        self._view(database, workers, neighbours)
         self.idempotency, self.scheduler = (
             Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches),
             Scheduler(schedule_store, self.producer),
@@ -233,6 +235,14 @@ class Runtime:
         self.notifier.listen(self._on_wakeup)
         self._tasks: list[asyncio.Task[Any]] = []
         self._starting, self._closing = asyncio.Lock(), False
+
+    def _view(self, database: Database, workers: WorkerStore, neighbours: NeighbourStore) -> None:
+        """Compose the services that only look."""
+        self.graphs, heads = GraphStore(database), HeadStore(database)
+        self.explainer = Explainer(
+            self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.scope_checks, neighbours
+        )
+        self.queue_explainer = QueueExplainer(self.explainer, heads, self.configs)
 
     @classmethod
     async def open(cls, settings: Settings, *, creates: bool = True) -> Runtime:

@@ -10,7 +10,7 @@ from jobqueue.api.http.json_reply import JSON, MERGE_PATCH, page_reply, reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.http.preconditions import answered, etag, preconditions
 from jobqueue.api.insight.schemas import ChangeResponse
-from jobqueue.api.queues.schemas import QueueSchema, RotateSchema
+from jobqueue.api.queues.schemas import QueueSchema, QueueWhyResponse, RotateSchema
 from jobqueue.api.schemas.fields import load
 from jobqueue.api.schemas.queries import name_cursor
 from jobqueue.api.security.caller import actor, caller
@@ -73,6 +73,12 @@ async def delete(request: web.Request) -> web.Response:
     queues = request.app[RUNTIME].queues
     killed = await queues.delete(name, force=request[QUERY]["force"], by=actor(request), only=preconditions(request))
     return reply({"name": name, "killed": killed})
+
+
+async def why(request: web.Request) -> web.Response:
+    """Return the reasons why no job of a queue starts, those of the first jobs of each type."""
+    explainer = request.app[RUNTIME].queue_explainer
+    return reply(QueueWhyResponse.of(await explainer.why(path_queue(request), caller(request).scope)))
 
 
 async def rotate_secret(request: web.Request) -> web.Response:

@@ -45,6 +45,7 @@ ROUTES: Final = (
         errors=(404, 409),
         has_etag=True,
     ),
+    _route("GET", "/v1/queues/{queue}/why", handlers.why, "read", ok(schemas.QueueWhyResponse)),
     _route("GET", "/v1/queues/{queue}/changes", handlers.changes, "admin", ok(ChangePage), query=schemas.ChangesQuery),
     _route(
         "POST",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from marshmallow import ValidationError
 
+from jobqueue.api.jobs.schemas import ReasonForm
 from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, Strict, instance, page
 from jobqueue.api.schemas.queries import MOST_QUEUES, FlagText, IdText, LimitText, Query, absent
@@ -145,6 +146,7 @@ class QueueConfigResponse(Response):
     retention = fields.Inner(RetentionSchema, allow_none=True)
     breaker = fields.Inner(BreakerSchema, allow_none=True)
     max_retries = fields.Whole()
+    check = fields.Flag()
 
 
 class BreakerResponse(Response):
@@ -166,6 +168,17 @@ class QueueResponse(QueueConfigResponse):
 
 
 QueuePage: Final = page("QueuePage", QueueResponse)
+
+
+class QueueWhyResponse(Response):
+    """Reasons why no job of a queue starts, of a `QueueWhy`."""
+
+    queue = fields.Text()
+    reasons = fields.Items(
+        ReasonForm(spec={"required": ["kind", "message"]}),
+        spec={"description": "each with the `types` that it concerns, and the id of a `job`"},
+    )
+    next_start_at = fields.Moment(allow_none=True)
 
 
 class DeletedQueueResponse(Response):

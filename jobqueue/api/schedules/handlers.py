@@ -14,7 +14,7 @@ from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.http.preconditions import answered, etag, preconditions
 from jobqueue.api.jobs.new_jobs import new_job
 from jobqueue.api.schemas.queries import name_cursor
-from jobqueue.api.security.caller import actor, admitted, caller
+from jobqueue.api.security.caller import actor, admitted, caller, shown
 from jobqueue.domain.schedules import schedule as schedules
 from jobqueue.services.schedules.schedules import is_within
 
@@ -63,6 +63,13 @@ async def delete(request: web.Request) -> web.Response:
     service, scope = request.app[RUNTIME].schedules, caller(request).scope
     await service.delete(name, by=actor(request), only=preconditions(request), scope=scope)
     return web.Response(status=204)
+
+
+async def run(request: web.Request) -> web.Response:
+    """Make one job of a schedule now, besides its times; also of a paused one."""
+    runs, scope = request.app[RUNTIME].manual_runs, caller(request).scope
+    job = await runs.run(path_name(request), by=actor(request), scope=scope)
+    return reply(shown(request, job), status=201, headers={"Location": f"/v1/jobs/{job.id}"})
 
 
 async def pause(request: web.Request) -> web.Response:

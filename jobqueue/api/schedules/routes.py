@@ -8,6 +8,7 @@ from typing import Final
 from jobqueue.api.http.route_spec import NO_CONTENT, Body, Reply, Route, ok
 from jobqueue.api.schedules import handlers, schemas
 from jobqueue.api.schemas.queries import NamesQuery
+from jobqueue.api.schemas.responses import JobResponse
 
 _NEW: Final = {"cron": "0 6 * * *", "timezone": "Europe/Berlin", "job": {"type": "report"}}
 _SCHEDULE: Final = ok(schemas.ScheduleResponse, "the schedule as it is now")
@@ -27,6 +28,14 @@ ROUTES: Final = (
         has_etag=True,
     ),
     _route("DELETE", "/v1/schedules/{name}", handlers.delete, "admin", NO_CONTENT, errors=(404,), has_etag=True),
+    _route(
+        "POST",
+        "/v1/schedules/{name}/run",
+        handlers.run,
+        "admin",
+        {201: Reply(JobResponse, "the new job", ("Location",))},
+        errors=(404, 409),
+    ),
     _route("POST", "/v1/schedules/{name}/pause", handlers.pause, "admin", _SCHEDULE, errors=(404, 409), has_etag=True),
     _route(
         "POST", "/v1/schedules/{name}/resume", handlers.resume, "admin", _SCHEDULE, errors=(404, 409), has_etag=True

@@ -86,6 +86,15 @@ async def show(request: web.Request) -> web.Response:
     return reply(BatchResponse.of(await request.app[RUNTIME].batches.get(path_id(request))))
 
 
+async def graph(request: web.Request) -> web.Response:
+    """Return the jobs of a batch with their dependencies and states, without their data."""
+    batch_id, runtime = path_id(request), request.app[RUNTIME]
+    await runtime.batches.get(batch_id)
+    nodes = await runtime.graphs.of(batch_id, caller(request).scope, MOST_MEMBERS + 1)
+    form = {"id": batch_id, "jobs": nodes[:MOST_MEMBERS], "truncated": len(nodes) > MOST_MEMBERS}
+    return reply(schemas.GraphResponse.of(form))
+
+
 async def add_jobs(request: web.Request) -> web.Response:
     """Add jobs to an open batch, all or none; a running job of a sealed batch may do so with its token."""
     batch_id = path_id(request)

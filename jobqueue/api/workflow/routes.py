@@ -31,6 +31,7 @@ ROUTES: Final = (
     ),
     _route("GET", "/v1/batches", handlers.list_batches, "read", ok(schemas.BatchPage), query=schemas.BatchesQuery),
     _route("GET", "/v1/batches/{id}", handlers.show, "read", _BATCH, errors=(404,)),
+    _route("GET", "/v1/batches/{id}/graph", handlers.graph, "read", ok(schemas.GraphResponse), errors=(404,)),
     _route(
         "POST",
         "/v1/batches/{id}/jobs",

@@ -122,6 +122,28 @@ class BatchResponse(Response):
     stand_ins = fields.Items(fields.Inner(StandInResponse), attribute="batch.stand_ins")
 
 
+class NodeResponse(Response):
+    """A job of a graph, without its data."""
+
+    id = fields.Text(spec=json_types.ID)
+    ref = fields.Text(allow_none=True)
+    type = fields.Text()
+    queue = fields.Text()
+    state = fields.Text(spec=json_types.STATE)
+    depends_on = fields.Items(fields.Text(spec=json_types.ID))
+    attempts_made = fields.Whole()
+    start_at = fields.Moment(allow_none=True)
+    end_at = fields.Moment(allow_none=True)
+
+
+class GraphResponse(Response):
+    """The jobs of a batch and the jobs that each depends on."""
+
+    id = fields.Text(spec=json_types.ID)
+    jobs = fields.Items(fields.Inner(NodeResponse), spec={"description": "at most 10,000, in the order of their ids"})
+    truncated = fields.Flag(spec={"description": "the batch has further jobs"})
+
+
 class NewBatchResponse(BatchResponse):
     """A batch that was created."""
 

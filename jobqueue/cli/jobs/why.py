@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output
 from jobqueue.cli.render.options import command_options, id_argument
+from jobqueue.domain.jobs.checks import check_queue
+
+if TYPE_CHECKING:
+    from jobqueue.services.application import Runtime
+    from jobqueue.services.queues.explain import Why
+    from jobqueue.services.queues.queue_why import QueueWhy
 
 
-@click.command(epilog=errors.epilog("why 65f0c2a4e1b2c3d4e5f60718"))
-@id_argument("job_id")
+@click.command(epilog=errors.epilog("why 65f0c2a4e1b2c3d4e5f60718", "why --queue media"))
+@id_argument("job_id", required=False)
+@click.option("--queue", metavar="NAME", help="Why no job of this queue starts, in place of one job.")
 @command_options
-def why(job_id: str, *, as_json: bool, **options: Any) -> None:
-    """Print the reasons why a job is not running, in their order."""
-    explanation = with_runtime(options, lambda runtime: runtime.explainer.why(job_id))
-    if as_json:
-        from jobqueue.api.jobs.schemas import WhyResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
+def why(job_id: str | None, queue: str | None, *, as_json: bool, **options: Any) -> None:
+    """Print the reasons why a job, or a queue, is not running, in their order."""
+    if (job_id is None) == (queue is None):
+        raise click.UsageError("give either the ID of a job or --queue NAME")
+    if queue is not None:
+        check_queue(queue)
 
-        output.print_json(WhyResponse.of(explanation))
+    async def use(runtime: Runtime) -> Why | QueueWhy:
+        if queue is not None:
+            return await runtime.queue_explainer.why(queue)
+        return await runtime.explainer.why(str(job_id))
+
+    explanation = with_runtime(options, use)
+    if as_json:
+        output.print_json(_document(explanation))
         return
     for reason in explanation.reasons:
         output.print_line(f"{reason.kind:<11}  {output.plain(reason.message)}")
     if not explanation.reasons:
-        output.print_line("nothing keeps it from running: it is the next one to be claimed")
+        next_one = (
+            "it is the next one to be claimed" if queue is None else "its first jobs may be claimed at any moment"
+        )
+        output.print_line(f"nothing keeps it from running: {next_one}")
+
+
+def _document(explanation: Why | QueueWhy) -> dict[str, Any]:
+    from jobqueue.api.jobs.schemas import WhyResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
+    from jobqueue.api.queues.schemas import QueueWhyResponse  # noqa: PLC0415 - as above
+
+    return QueueWhyResponse.of(explanation) if hasattr(explanation, "queue") else WhyResponse.of(explanation)

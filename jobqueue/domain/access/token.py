@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import ROLES, Caller, Role, Scope
-from jobqueue.domain.durations import is_64_bit
+from jobqueue.domain.durations import is_64_bit, is_number
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import attributes, json_form
 from jobqueue.domain.search.query import META_PATH
@@ -24,6 +24,8 @@ SECRET_BYTES: Final = 32
 MOST_GLOBS: Final = 100
 MOST_VALUES: Final = 10
 LONGEST_NAME: Final = 100
+LONGEST_LIFE: Final = 100 * 366 * 86_400
+"""Seconds until a token expires."""
 _FORM: Final = re.compile(r"jq_([a-z0-9]{8})_([A-Za-z0-9_-]{43})", re.ASCII)
 _GLOB: Final = re.compile(r"[A-Za-z0-9_:*?-]{1,100}", re.ASCII)
 
@@ -94,7 +96,12 @@ def split(text: str) -> tuple[str, str] | None:
 
 
 def check(
-    *, name: str, roles: Sequence[str], queues: Sequence[str], meta: Sequence[tuple[str, Any]]
+    *,
+    name: str,
+    roles: Sequence[str],
+    queues: Sequence[str],
+    meta: Sequence[tuple[str, Any]],
+    expires: float | None = None,
 ) -> tuple[frozenset[Role], Scope]:
     """Return the roles and the scope of a new token.
 
@@ -107,6 +114,8 @@ def check(
     known: list[Role] = [role for role in ROLES if role in roles]
     if not roles or len(known) != len(set(roles)):
         problems["roles"] = [f"must be one or more of {', '.join(ROLES)}"]
+    if expires is not None and not (is_number(expires) and 0 < expires <= LONGEST_LIFE):
+        problems["expires"] = ["must be more than 0 and at most 100 years of seconds"]
     if len(queues) > MOST_GLOBS or not all(_GLOB.fullmatch(glob) for glob in queues):
         problems["queues"] = [f"must be at most {MOST_GLOBS} names of queues, with * and ? for any characters"]
     if len(meta) > MOST_VALUES or len({path for path, _ in meta}) != len(meta):

@@ -73,7 +73,7 @@ class Access:
         Raises:
             InvalidInputError: naming each unacceptable part.
         """
-        known, scope = tokens.check(name=name, roles=roles, queues=queues, meta=meta)
+        known, scope = tokens.check(name=name, roles=roles, queues=queues, meta=meta, expires=expires)
         now = await self.store.clock.now()
         while True:
             secret = secrets.token_urlsafe(tokens.SECRET_BYTES)

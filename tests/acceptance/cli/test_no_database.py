@@ -53,6 +53,7 @@ WITHOUT_DATABASE = {
     "stats": [],
     "schedule list": [],
     "schedule show": ["s"],
+    "schedule run": ["s"],
     "schedule pause": ["s"],
     "schedule resume": ["s"],
     "schedule delete": ["s"],

@@ -91,7 +91,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         _, tokens["meta"] = await runtime.access.create(roles=["admin"], meta=[("user_id", 7)], by=BY)
         revoked, tokens["revoked"] = await runtime.access.create(roles=["admin"], by=BY)
         await runtime.access.revoke(revoked.id, by=BY)
-        _, tokens["expired"] = await runtime.access.create(roles=["admin"], expires=-1, by=BY)
+        _, tokens["expired"] = await runtime.access.create(roles=["admin"], expires=1e-6, by=BY)
         tokens["wrong"] = tokens["admin"][:-4] + "aaaa"
         yield House(client=client, runtime=runtime, ids=ids, tokens=tokens)
     await runtime.close()

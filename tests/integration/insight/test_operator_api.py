@@ -1,0 +1,152 @@
+"""Answers for operators: why a queue stands still, the graph of a batch, a schedule run by hand, and tokens."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from jobqueue import Member, NewBatch, NewJob
+from jobqueue.api.app import make_app
+from jobqueue.domain.insight.audit import Actor, AuditQuery
+from jobqueue.domain.schedules.cron import Every
+from jobqueue.domain.schedules.schedule import Schedule
+from tests.support.factories import add, claim
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp import web
+
+    from jobqueue.services.application import Runtime
+
+    Client = TestClient[web.Request, web.Application]
+
+ANN = Actor(name="ann", via="cli")
+
+
+@pytest.fixture
+async def client(idle_runtime: Runtime) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(make_app(idle_runtime))) as client:
+        yield client
+
+
+async def call(client: Client, method: str, path: str, status: int = 200, body: Any = None, token: str = "") -> Any:
+    headers = {"Authorization": f"Bearer {token}"} if token else None
+    answer = await client.request(method, path, json=body, headers=headers)
+    assert answer.status == status, await answer.text()
+    return await answer.json(content_type=None) if answer.content_type != "application/octet-stream" else None
+
+
+async def token(runtime: Runtime, role: str = "read", **scope: Any) -> str:
+    return (await runtime.access.create(roles=[role], by=ANN, **scope))[1]
+
+
+async def test_a_queue_says_why_nothing_starts(client: Client, idle_runtime: Runtime) -> None:
+    queues = idle_runtime.queues
+    idle = await call(client, "GET", "/v1/queues/media/why")
+    assert [reason["kind"] for reason in idle["reasons"]] == ["empty"]
+
+    due = datetime.now(UTC) + timedelta(hours=1)
+    await add(idle_runtime, queue="media", delay_til=due)
+    idle = await call(client, "GET", "/v1/queues/media/why")
+    assert idle["nextStartAt"][:16] == due.isoformat()[:16]
+
+    await queues.patch("media", {"concurrency": 1})
+    first = await add(idle_runtime, "thumb", queue="media")
+    await claim(idle_runtime, queue="media")
+    for kind in ("thumb", "thumb", "video"):
+        await add(idle_runtime, kind, queue="media", meta={"user_id": 7})
+    why = await call(client, "GET", "/v1/queues/media/why")
+    by_kind = {reason["kind"]: reason for reason in why["reasons"]}
+    assert by_kind["concurrency"]["types"] == ["thumb", "video"]
+    assert [holder["id"] for holder in by_kind["concurrency"]["holders"]] == [first.id]
+    assert "no-worker" in by_kind
+    await queues.set_paused("media", paused=True)
+    assert (await call(client, "GET", "/v1/queues/media/why"))["reasons"][0]["kind"] == "paused"
+
+    limited = await token(idle_runtime, meta=[("user_id", 7)])
+    await call(client, "GET", "/v1/queues/media/why", 403, token=limited)
+
+
+async def test_the_graph_of_a_batch(client: Client, idle_runtime: Runtime) -> None:
+    members = [
+        Member(job=NewJob(type="fetch", data={"secret": "s3"}), ref="fetch"),
+        Member(job=NewJob(type="parse", queue="other"), after=["fetch"]),
+    ]
+    view, jobs = await idle_runtime.batches.create(NewBatch(members=members))
+    graph = await call(client, "GET", f"/v1/batches/{view.batch.id}/graph")
+    assert (graph["id"], graph["truncated"], "s3" in str(graph)) == (view.batch.id, False, False)
+    assert [(node["id"], node["ref"], node["type"], node["state"], node["dependsOn"]) for node in graph["jobs"]] == [
+        (jobs[0].id, "fetch", "fetch", "pending", []),
+        (jobs[1].id, None, "parse", "delayed", [jobs[0].id]),
+    ]
+    limited = await token(idle_runtime, queues=["other"])
+    await call(client, "GET", f"/v1/batches/{view.batch.id}/graph", 404, token=limited)
+    await call(client, "GET", f"/v1/batches/{'0' * 24}/graph", status=404)
+
+
+async def test_a_schedule_is_run_by_hand(client: Client, idle_runtime: Runtime) -> None:
+    job = NewJob(type="report", queue="media", key="one", data={"n": 1})
+    await idle_runtime.schedules.put(Schedule(name="s", job=job, recurrence=Every(seconds=3600), paused=True))
+    made = await call(client, "POST", "/v1/schedules/s/run", status=201)
+    assert (made["type"], made["data"], made["schedule"], made["state"]) == ("report", {"n": 1}, "s", "pending")
+    shown = await call(client, "GET", "/v1/schedules/s")
+    assert ([run["id"] for run in shown["lastRuns"]], shown["paused"]) == ([made["id"]], True)
+    clash = await call(client, "POST", "/v1/schedules/s/run", status=409)
+    assert clash["jobId"] == made["id"]
+    await call(client, "POST", "/v1/schedules/other/run", status=404)
+    limited = await token(idle_runtime, "admin", queues=["other"])
+    await call(client, "POST", "/v1/schedules/s/run", status=404, token=limited)
+    by = await token(idle_runtime, "admin", name="ann")
+    await idle_runtime.manager.kill(made["id"], "again")
+    again = await call(client, "POST", "/v1/schedules/s/run", status=201, token=by)
+    entries = await idle_runtime.audit.store.find(AuditQuery(kind="schedule", name="s", action="run"))
+    assert entries[0].after == {"jobId": again["id"]}
+
+
+async def test_tokens_are_made_listed_and_revoked(client: Client, idle_runtime: Runtime) -> None:
+    new = {"roles": ["read"], "queues": ["media*"], "name": "app", "expires": 60}
+    admin = await token(idle_runtime, "admin", name="boss")
+    made = await call(client, "POST", "/v1/tokens", 201, new, admin)
+    assert (made["roles"], made["queues"], made["meta"]) == (["read"], ["media*"], {})
+    nested = {"roles": ["read"], "meta": {"user": {"id": 7}}}
+    assert (await call(client, "POST", "/v1/tokens", 201, nested, admin))["meta"] == {"user.id": 7}
+    assert made["token"].startswith(f"jq_{made['id']}_")
+    await call(client, "GET", "/v1/queues", token=made["token"])
+    page = await call(client, "GET", "/v1/tokens?limit=1", token=admin)
+    rest = await call(client, "GET", f"/v1/tokens?cursor={page['next']}", token=admin)
+    assert ([item["name"] for item in page["items"] + rest["items"]], rest["next"]) == (["", "app", "boss"], None)
+    assert "token" not in page["items"][0]
+    await call(client, "DELETE", f"/v1/tokens/{made['id']}", 204, token=admin)
+    await call(client, "GET", "/v1/queues", 401, token=made["token"])
+    await call(client, "DELETE", "/v1/tokens/abcd1234", 404, token=admin)
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({}, "roles"),
+        ({"roles": []}, "roles"),
+        ({"roles": ["boss"]}, "roles"),
+        ({"roles": ["read"], "meta": {"a": [1]}}, "meta"),
+        ({"roles": ["read"], "meta": {"a": {}}}, "meta"),
+        ({"roles": ["read"], "queues": ["a b"]}, "queues"),
+        ({"roles": ["read"], "expires": -1}, "expires"),
+        ({"roles": ["read"], "expires": 1e300}, "expires"),
+        ({"roles": ["read"], "name": "\x00"}, "name"),
+        ({"roles": ["read"], "rolles": 1}, "rolles"),
+    ],
+)
+async def test_a_token_that_cannot_be_is_refused(client: Client, body: dict[str, Any], path: str) -> None:
+    refused = await call(client, "POST", "/v1/tokens", 422, body)
+    assert [name.partition(".")[0] for name in refused["errors"]] == [path]
+
+
+async def test_a_limited_administrator_makes_no_tokens(client: Client, idle_runtime: Runtime) -> None:
+    limited = await token(idle_runtime, "admin", queues=["media"])
+    await call(client, "POST", "/v1/tokens", 403, {"roles": ["admin"]}, limited)
+    await call(client, "GET", "/v1/tokens", 403, token=limited)
+    await call(client, "DELETE", "/v1/tokens/abcd1234", 403, token=limited)
