@@ -105,6 +105,7 @@ async def test_a_server_whose_user_is_gone_is_not_ready(client: Client, mongod: 
     assert await adds(client) == 503
 
 
+@pytest.mark.new_database
 async def test_many_probes_cost_few_questions_and_write_nothing(mongo_url: str, db_name: str) -> None:
     runtime = await Runtime.open(Settings(mongo_url=mongo_url, db=db_name))
     with MongoClient[dict[str, Any]](mongo_url) as driver:
