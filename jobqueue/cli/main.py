@@ -51,6 +51,7 @@ COMMANDS: Final = {
     "types": Entry("jobqueue.cli.work.types:types", "List the types of jobs that are served, with their arguments."),
     "queues": Entry("jobqueue.cli.queues.queues:queues", "List queues with their jobs and limits."),
     "queue": Entry("jobqueue.cli.queues.queue:queue", "Show, configure, pause, resume and delete queues."),
+    "apply": Entry("jobqueue.cli.queues.apply:apply_files", "Configure queues and schedules as files say."),
     "stats": Entry("jobqueue.cli.insight.stats:stats", "Show jobs by state, throughput and times."),
     "schedule": Entry(
         "jobqueue.cli.schedules.schedule:schedule", "List, show, set, run, pause, resume and delete schedules."

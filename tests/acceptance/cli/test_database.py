@@ -38,6 +38,7 @@ WORDS: dict[str, list[list[str]]] = {
     "types": [[]],
     "queues": [[]],
     "queue": [["show", "default"], ["pause", "default"]],
+    "apply": [["queues.toml"]],
     "stats": [[]],
     "schedule": [["list"]],
     "token": [["list"], ["create", "--role", "read"]],
@@ -60,6 +61,7 @@ async def work(job):
 
 def cli(directory: Path, url: str, db: str) -> Cli:
     (directory / "app.py").write_text(HANDLERS)
+    (directory / "queues.toml").write_text("[queues.media]\nconcurrency = 5\n")
     return Cli(directory, {"JOBQUEUE_MONGO_URL": url, "JOBQUEUE_DB": db})
 
 

@@ -63,6 +63,7 @@ WITHOUT_DATABASE = {
 }
 """What reads, or changes what is there."""
 CREATING = {
+    "apply",
     "serve",
     "worker",
     "demo",

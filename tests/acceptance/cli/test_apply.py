@@ -1,0 +1,103 @@
+"""Queues and schedules as files say."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from jobqueue.cli.main import main
+from tests.acceptance.cli.cli_process import Ran
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FILE = """
+[queues.media]
+concurrency = 5
+processors."*" = { kind = "webhook", url = "https://example.com/hook" }
+
+[schedules.nightly]
+every = 3600
+job = { type = "report", data = { at = 2030-01-01T00:00:00Z } }
+"""
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, mongo_url: str, db_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ran]:
+    """Run a command within this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jobqueue.cli.process.log_output.configure", lambda *_, **__: None)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+    monkeypatch.setenv("JOBQUEUE_MONGO_URL", mongo_url)
+    monkeypatch.setenv("JOBQUEUE_DB", db_name)
+
+    def run(*words: str) -> Ran:
+        code = main(words)
+        printed = capsys.readouterr()
+        return Ran(code=code, out=printed.out, err=printed.err)
+
+    return run
+
+
+def shown(here: Callable[..., Ran], *words: str) -> Any:
+    return json.loads(here(*words, "--json").out)
+
+
+def test_files_are_applied_with_a_difference(here: Callable[..., Ran], tmp_path: Path) -> None:
+    file = tmp_path / "all.toml"
+    file.write_text(FILE)
+    planned = here("apply", "all.toml", "--dry-run")
+    assert (planned.code, planned.out) == (0, "queue media: would be created\nschedule nightly: would be created\n")
+    assert shown(here, "queues")["items"] == []
+
+    first = here("apply", "all.toml")
+    assert (first.code, first.err) == (0, "")
+    secret = first.out.split("shown only now: ")[1].splitlines()[0]
+    assert secret.startswith("whsec_")
+    assert shown(here, "schedule", "show", "nightly")["job"]["data"] == {"at": "2030-01-01T00:00:00+00:00"}
+    assert here("apply", "all.toml").out == "queue media: unchanged\nschedule nightly: unchanged\n"
+
+    file.write_text(FILE.replace("concurrency = 5", "concurrency = 6").replace("3600", "60"))
+    difference = "queue media: would be changed\n  concurrency: 5 -> 6\n"
+    planned = here("apply", "all.toml", "--dry-run")
+    assert planned.out == f"{difference}schedule nightly: would be changed\n  every: 3600 -> 60\n"
+    [queue, schedule] = shown(here, "apply", "all.toml")["items"]
+    assert queue["changes"] == [{"field": "concurrency", "before": 5, "after": 6}]
+    assert (queue["secrets"], schedule["action"]) == ({}, "changed")
+    assert shown(here, "queue", "show", "media")["concurrency"] == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("queues = 3", "bad.toml: queues: is none of the tables [queues.NAME] and [schedules.NAME]"),
+        ("[queue.media]", "bad.toml: queue: is none of the tables"),
+        ("[queues.mail]\nconcurency = 5", "queues.mail.concurency: is not a known field"),
+        ("[queues.'a b']\n", "queues.a b.name: "),
+        ("[queues]\nmail = 3", "bad.toml: queues.mail: must be a table"),
+        ("[schedules.s]\nevery = 5", "schedules.s.job: "),
+        ("x = ", "bad.toml: is not TOML: "),
+    ],
+)
+def test_a_mistake_changes_nothing(here: Callable[..., Ran], tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "all.toml").write_text(FILE)
+    (tmp_path / "bad.toml").write_text(text)
+    ran = here("apply", "all.toml", "bad.toml")
+    assert ran.code == 2
+    assert ran.err.startswith(f"error: {told}")
+    assert shown(here, "queues")["items"] == []
+
+
+def test_a_name_in_two_files_is_a_mistake(here: Callable[..., Ran], tmp_path: Path) -> None:
+    for name in ("all.toml", "again.toml"):
+        (tmp_path / name).write_text(FILE)
+    ran = here("apply", "all.toml", "again.toml")
+    assert (ran.code, len(ran.err.splitlines())) == (2, 2)
+    assert "error: again.toml: queues.media: is in an earlier file, too" in ran.err
+    assert here("apply", "missing.toml").code == 2
