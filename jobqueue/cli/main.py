@@ -61,6 +61,7 @@ COMMANDS: Final = {
     "settings": Entry("jobqueue.cli.checks.settings:settings", "Show every setting, its value and its source."),
     "health": Entry("jobqueue.cli.checks.health:health", "Check the health of the server on this machine."),
     "doctor": Entry("jobqueue.cli.checks.doctor:doctor", "Check settings and MongoDB, and print remedies."),
+    "completion": Entry("jobqueue.cli.process.completion:completion", "Complete commands in bash, zsh or fish."),
     "demo": Entry("jobqueue.cli.demo.demo:demo", "Run a demonstration with real jobs."),
 }
 

@@ -8,6 +8,7 @@ import click
 
 from jobqueue.cli.bulk import bulk
 from jobqueue.cli.bulk.step_options import from_step, step_options
+from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.options import command_options
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     invoke_without_command=True,
     epilog=errors.epilog("failures --queue media --since 1d", "failures requeue 5b9f0c1d2e3a4f67 --trial"),
 )
-@click.option("--queue", metavar="NAME", help="Of this queue.")
-@click.option("--type", "kind", metavar="TYPE", help="Of this type.")
+@click.option("--queue", metavar="NAME", shell_complete=complete.queues, help="Of this queue.")
+@click.option("--type", "kind", metavar="TYPE", shell_complete=complete.types, help="Of this type.")
 @click.option("--since", metavar="TIME", help="Ended since then: a time ago such as 15m, 2h, 7d, or a date.")
 @click.option("--sort", type=click.Choice(["count", "last"]), default="count", show_default=True, help="Which first.")
 @click.option("--limit", type=click.IntRange(1, MOST_GROUPS), default=20, show_default=True, help="How many groups.")
@@ -56,7 +57,7 @@ def failures(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
 @failures.command(epilog=errors.epilog("failures requeue 5b9f0c1d2e3a4f67 --trial"))
 @click.argument("fingerprint")
 @click.option("--trial", is_flag=True, help="Requeue one of them only.")
-@click.option("--queue", metavar="NAME", help="Only those of this queue.")
+@click.option("--queue", metavar="NAME", shell_complete=complete.queues, help="Only those of this queue.")
 @step_options
 @click.option("--dry-run", is_flag=True, help="Only print the number of these jobs, and some of them.")
 @click.option("--yes", is_flag=True, help="Do not ask before many jobs are changed.")

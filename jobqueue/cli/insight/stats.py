@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output
 from jobqueue.cli.render.options import command_options
@@ -24,8 +25,8 @@ _HEADINGS: Final = [*(name.upper() for name in (*_FIGURES, *_ATTEMPTS)), "WAIT 5
 
 
 @click.command(epilog=errors.epilog("stats --window 24h --queue media", "stats --watch"))
-@click.option("--queue", metavar="NAME", help="Of this queue.")
-@click.option("--type", "kind", metavar="TYPE", help="Of this type.")
+@click.option("--queue", metavar="NAME", shell_complete=complete.queues, help="Of this queue.")
+@click.option("--type", "kind", metavar="TYPE", shell_complete=complete.types, help="Of this type.")
 @click.option("--window", type=click.Choice(_WINDOWS), help="Only of this window, with each queue and type.")
 @click.option("--watch", is_flag=True, help=f"Again every {_WATCH_SECONDS:g} seconds, until interrupted.")
 @command_options

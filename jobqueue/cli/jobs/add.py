@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.jobs.arguments import read
+from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.options import command_options, database_flags
@@ -29,9 +30,11 @@ _EPILOG: Final = errors.epilog(
 
 
 @click.command(epilog=_EPILOG, context_settings={"ignore_unknown_options": True})
-@click.argument("kind", metavar="TYPE", required=False)
+@click.argument("kind", metavar="TYPE", required=False, shell_complete=complete.types)
 @click.argument("words", metavar="[DATA]", nargs=-1, type=click.UNPROCESSED)
-@click.option("--queue", metavar="NAME", help=f"Queue to put it in.  [default: {DEFAULT_QUEUE}]")
+@click.option(
+    "--queue", metavar="NAME", shell_complete=complete.queues, help=f"Queue to put it in.  [default: {DEFAULT_QUEUE}]"
+)
 @click.option(
     "--meta", multiple=True, metavar="KEY=VALUE", help="Attach a value to search by: JSON or text; repeatable."
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.options import command_options
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @click.command(name="list", epilog=errors.epilog("list --state failed --since 2h", "list --meta user_id=42 --json"))
-@click.option("--queue", metavar="NAME", help="Jobs of this queue.")
-@click.option("--type", "kind", metavar="TYPE", help="Jobs of this type.")
+@click.option("--queue", metavar="NAME", shell_complete=complete.queues, help="Jobs of this queue.")
+@click.option("--type", "kind", metavar="TYPE", shell_complete=complete.types, help="Jobs of this type.")
 @click.option(
     "--state",
     "states",

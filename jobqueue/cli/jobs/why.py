@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output
 from jobqueue.cli.render.options import command_options, id_argument
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 
 @click.command(epilog=errors.epilog("why 65f0c2a4e1b2c3d4e5f60718", "why --queue media"))
 @id_argument("job_id", required=False)
-@click.option("--queue", metavar="NAME", help="Why no job of this queue starts, in place of one job.")
+@click.option(
+    "--queue",
+    metavar="NAME",
+    shell_complete=complete.queues,
+    help="Why no job of this queue starts, in place of one job.",
+)
 @command_options
 def why(job_id: str | None, queue: str | None, *, as_json: bool, **options: Any) -> None:
     """Print the reasons why a job, or a queue, is not running, in their order."""

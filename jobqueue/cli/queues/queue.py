@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.options import command_options
@@ -35,7 +36,7 @@ def queue() -> None:
 
 
 @queue.command(epilog=errors.epilog())
-@click.argument("name")
+@click.argument("name", shell_complete=complete.queues)
 @command_options
 def show(name: str, *, as_json: bool, **options: Any) -> None:
     """Print the configuration of a queue with secrets masked, and its state."""
@@ -45,7 +46,7 @@ def show(name: str, *, as_json: bool, **options: Any) -> None:
 
 
 @queue.command(name="set", epilog=_SET)
-@click.argument("name")
+@click.argument("name", shell_complete=complete.queues)
 @click.argument("config", metavar="CONFIG...", nargs=-1, required=True)
 @command_options
 def set_config(name: str, config: tuple[str, ...], *, as_json: bool, **options: Any) -> None:
@@ -65,7 +66,7 @@ def set_config(name: str, config: tuple[str, ...], *, as_json: bool, **options: 
 
 
 @queue.command(name="rotate-secret", epilog=errors.epilog())
-@click.argument("name")
+@click.argument("name", shell_complete=complete.queues)
 @click.argument("kind", metavar="TYPE")
 @command_options
 def rotate_secret(name: str, kind: str, *, as_json: bool, **options: Any) -> None:
@@ -78,7 +79,7 @@ def rotate_secret(name: str, kind: str, *, as_json: bool, **options: Any) -> Non
 
 
 @queue.command(epilog=errors.epilog())
-@click.argument("name")
+@click.argument("name", shell_complete=complete.queues)
 @command_options
 def pause(name: str, *, as_json: bool, **options: Any) -> None:
     """Pause a queue: workers claim no more of its jobs."""
@@ -86,7 +87,7 @@ def pause(name: str, *, as_json: bool, **options: Any) -> None:
 
 
 @queue.command(epilog=errors.epilog())
-@click.argument("name")
+@click.argument("name", shell_complete=complete.queues)
 @command_options
 def resume(name: str, *, as_json: bool, **options: Any) -> None:
     """Resume a queue: workers claim its jobs again. Its circuit breakers close."""
@@ -94,7 +95,7 @@ def resume(name: str, *, as_json: bool, **options: Any) -> None:
 
 
 @queue.command(epilog=errors.epilog())
-@click.argument("name")
+@click.argument("name", shell_complete=complete.queues)
 @click.option("--force", is_flag=True, help="Kill its unfinished jobs first.")
 @command_options
 def delete(name: str, *, force: bool, as_json: bool, **options: Any) -> None:
@@ -106,7 +107,7 @@ def delete(name: str, *, force: bool, as_json: bool, **options: Any) -> None:
 
 
 @queue.command(epilog=errors.epilog())
-@click.argument("name")
+@click.argument("name", shell_complete=complete.queues)
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many.")
 @command_options
 def changes(name: str, *, limit: int, as_json: bool, **options: Any) -> None:

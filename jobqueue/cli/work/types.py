@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output
 from jobqueue.cli.render.options import command_options
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=errors.epilog("types --queue media", "types --json"))
-@click.option("--queue", metavar="NAME", help="Only of this queue.")
+@click.option("--queue", metavar="NAME", shell_complete=complete.queues, help="Only of this queue.")
 @command_options
 def types(queue: str | None, *, as_json: bool, **options: Any) -> None:
     """List the types of jobs that living workers and processors serve, with the arguments of tasks."""

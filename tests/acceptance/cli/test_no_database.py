@@ -74,7 +74,7 @@ CREATING = {
     "schedule set",
     "token create",
 }
-OTHERS = {"settings", "health", "doctor", "schedule next", "step", "sleep", "wait", "call"}
+OTHERS = {"settings", "health", "doctor", "schedule next", "step", "sleep", "wait", "call", "completion"}
 """What needs no database, or looks for everything at once."""
 
 
