@@ -50,3 +50,12 @@ def seconds(value: object, name: str) -> float | None:
     if not math.isfinite(wait) or wait > LONGEST:
         raise ValueError(f"{name} must be at most {LONGEST:.0f} seconds, not {wait:g}")
     return max(wait, 0.0)
+
+
+def spoken(seconds: float) -> str:
+    """Return a span of time in its largest whole unit, for sentences: ``12 min``."""
+    whole = max(0, int(seconds))
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if whole >= size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"

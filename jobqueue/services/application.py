@@ -17,6 +17,7 @@ from jobqueue.journal import get_logger
 from jobqueue.services.access.access import Access
 from jobqueue.services.bulk.failures import MARK_SECONDS, Failures
 from jobqueue.services.bulk.operations import OPERATE_SECONDS, Operations
+from jobqueue.services.concerns import Concerns
 from jobqueue.services.insight.audit import Audit
 from jobqueue.services.insight.count_keeper import COUNT_SECONDS, CountKeeper
 from jobqueue.services.insight.events import Events
@@ -243,6 +244,15 @@ class Runtime:
             self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.scope_checks, neighbours
         )
         self.queue_explainer = QueueExplainer(self.explainer, heads, self.configs)
+        self.concerns = Concerns(
+            self.failures,
+            self.queues,
+            self.queue_explainer,
+            self.roster,
+            self.schedules,
+            self.listing,
+            database.clock,
+        )
 
     @classmethod
     async def open(cls, settings: Settings, *, creates: bool = True) -> Runtime:

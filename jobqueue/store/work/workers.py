@@ -77,7 +77,7 @@ class WorkerStore:
     @guarded
     async def sign(
         self,
-        posts: dict[str, Sequence[Registration]],
+        posts: Mapping[str, Sequence[Registration]],
         *,
         process: str | None = None,
         about: Mapping[str, Any] | None = None,

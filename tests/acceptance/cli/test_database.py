@@ -22,6 +22,7 @@ WORDS: dict[str, list[list[str]]] = {
     "serve": [["--port", "0"]],
     "worker": [["app:queue"]],
     "add": [["work"]],
+    "status": [[]],
     "list": [[]],
     "search": [["{}"]],
     "show": [[ID]],

@@ -27,6 +27,7 @@ PRINT = "0" * 16
 WITHOUT_DATABASE = {
     "list": [],
     "search": [],
+    "status": [],
     "show": [ID],
     "logs": [ID],
     "failures": [],

@@ -1,0 +1,36 @@
+"""``jobqueue status``: print only what needs somebody."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import click
+
+from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.render import errors, output
+from jobqueue.cli.render.options import command_options
+
+
+@click.command(epilog=errors.epilog("status", "status --json || page-somebody"))
+@command_options
+def status(*, as_json: bool, **options: Any) -> int:
+    """Print what needs somebody, each with the command that mends it; the exit code is 1 if there is anything.
+
+    That is: groups of jobs that failed within the last hour, queues that are stuck and why, open circuit breakers,
+    silent workers, times at which schedules made no job, steps in doubt, and questions that wait for a signal.
+    """
+    concerns = with_runtime(options, lambda runtime: runtime.concerns.all())
+    if as_json:
+        items = [
+            {"kind": each.kind, "message": each.message, "command": list(each.command), **each.details}
+            for each in concerns
+        ]
+        output.print_json({"items": items})
+    else:
+        for each in concerns:
+            output.print_line(output.plain(each.message))
+            output.print_line(f"    jobqueue {output.plain(shlex.join(each.command))}")
+        if not concerns:
+            output.print_line("all is well")
+    return errors.ERROR if concerns else errors.OK

@@ -1,0 +1,217 @@
+"""Everything that needs somebody now, each in a sentence with the command that mends it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.access.access import EVERYTHING
+from jobqueue.domain.durations import spoken
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.search.query import JobQuery
+from jobqueue.domain.work.failure import BY_COUNT, FailureQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.schedules.schedule import StoredSchedule
+    from jobqueue.services.bulk.failures import Failures
+    from jobqueue.services.queues.explain import Reason
+    from jobqueue.services.queues.queue_why import QueueExplainer
+    from jobqueue.services.queues.queues import Queues
+    from jobqueue.services.schedules.schedules import Schedules
+    from jobqueue.services.work.roster import Roster
+    from jobqueue.store.mongo.clock import ServerClock
+    from jobqueue.store.search.listings import Listing
+
+RECENT: Final = timedelta(hours=1)
+"""Failures that are news."""
+SKIPPED: Final = timedelta(hours=24)
+"""Skipped times of schedules that are news."""
+STUCK_SECONDS: Final = 60.0
+"""Seconds for which a job could have been claimed, after which its queue is stuck."""
+_MOST: Final = 20
+_MOST_QUEUES: Final = 500
+_TOGETHER: Final = 10
+_PAGE: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concern:
+    """A thing that needs somebody.
+
+    Attributes:
+        kind: ``failures``, ``queue``, ``breaker``, ``worker``, ``schedule``, ``doubt`` or ``question``.
+        message: a sentence.
+        command: the words of the command of ``jobqueue`` that mends it, or says more.
+        details: for programs, in JSON form.
+    """
+
+    kind: str
+    message: str
+    command: tuple[str, ...]
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Concerns:
+    """Finds what needs somebody."""
+
+    def __init__(
+        self,
+        failures: Failures,
+        queues: Queues,
+        explainer: QueueExplainer,
+        roster: Roster,
+        schedules: Schedules,
+        listing: Listing,
+        clock: ServerClock,
+    ) -> None:
+        self._failures = failures
+        self._queues = queues
+        self._explainer = explainer
+        self._roster = roster
+        self._schedules = schedules
+        self._listing = listing
+        self._clock = clock
+
+    async def all(self) -> list[Concern]:
+        """Return what needs somebody, the most urgent kinds first; at most twenty of each kind."""
+        now = await self._clock.now()
+        kinds = await asyncio.gather(
+            self._failing(now), self._stuck(), self._silent(now), self._skipping(now), self._doubts(), self._asking()
+        )
+        return [concern for concerns in kinds for concern in concerns]
+
+    async def _failing(self, now: datetime) -> list[Concern]:
+        query = FailureQuery(ended_after=now - RECENT, sort=BY_COUNT, limit=_MOST)
+        try:
+            groups, _ = await self._failures.page(query)
+        except InvalidInputError:
+            message = "more jobs failed within the last hour than can be grouped"
+            return [Concern(kind="failures", message=message, command=("failures",))]
+        concerns = []
+        for group in groups:
+            error = group.sample.error
+            what = f"{error.kind}: {group.message}" if error is not None else group.message
+            ago = "" if group.last_at is None else f", the last {spoken((now - group.last_at).total_seconds())} ago"
+            count = f"{group.count:,} job{'' if group.count == 1 else 's'} of type {group.sample.type}"
+            concerns.append(
+                Concern(
+                    kind="failures",
+                    message=f"{count} failed within the last hour{ago}: {what}",
+                    command=("failures", "show", group.fingerprint),
+                    details={"fingerprint": group.fingerprint, "count": group.count, "job": group.sample.id},
+                )
+            )
+        return concerns
+
+    async def _stuck(self) -> list[Concern]:
+        names = (await self._queues.names())[:_MOST_QUEUES]
+        concerns: list[Concern] = []
+        for start in range(0, len(names), _TOGETHER):
+            found = await asyncio.gather(*(self._of_queue(name) for name in names[start : start + _TOGETHER]))
+            concerns += [concern for of_queue in found for concern in of_queue]
+        return concerns[: 2 * _MOST]
+
+    async def _of_queue(self, name: str) -> list[Concern]:
+        view, _ = await self._queues.view(name)
+        concerns = [_breaker(name, state) for state in view["breakers"] if state["state"] != "closed"]
+        age = view["oldestPendingAge"]
+        if age is None or age < STUCK_SECONDS:
+            return concerns
+        why = await self._explainer.why(name, EVERYTHING)
+        if not why.reasons:
+            return concerns
+        waiting = view["counts"]["pending"]
+        text = "; ".join(_sentence(reason) for reason in why.reasons)
+        message = f"queue {name} is stuck: {waiting:,} pending, the oldest for {spoken(age)}: {text}"
+        command = ("queue", "resume", name) if view["paused"] else ("why", "--queue", name)
+        details = {"queue": name, "pending": waiting, "oldestPendingAge": age, "reasons": _kinds(why.reasons)}
+        return [*concerns, Concern(kind="queue", message=message, command=command, details=details)]
+
+    async def _silent(self, now: datetime) -> list[Concern]:
+        concerns = []
+        for worker in await self._roster.workers(EVERYTHING, after=None, limit=1_000):
+            if worker.alive or worker.host is None:
+                # A program that polls may stop polling at any time.
+                continue
+            since = spoken((now - worker.last_sign_at).total_seconds())
+            runs = f"; it was running {len(worker.running):,} jobs" if worker.running else ""
+            message = f"worker {worker.name} gave its last sign of life {since} ago, without a good-bye{runs}"
+            details = {"worker": worker.name, "lastSignAt": json_form.date(worker.last_sign_at)}
+            concerns.append(Concern(kind="worker", message=message, command=("workers", "--silent"), details=details))
+        return concerns[:_MOST]
+
+    async def _skipping(self, now: datetime) -> list[Concern]:
+        concerns: list[Concern] = []
+        after = ""
+        while page := await self._schedules.store.page(after, _PAGE):
+            concerns += [concern for stored in page if (concern := _skipped(stored, now)) is not None]
+            after = page[-1].name
+        return concerns[:_MOST]
+
+    async def _doubts(self) -> list[Concern]:
+        concerns = []
+        for job in (await self._listing.page(JobQuery(waiting="doubt", oldest_first=True, limit=_MOST))).items:
+            step = job.wait.doubt if job.wait is not None and job.wait.doubt is not None else ""
+            message = f"job {job.id} of type {job.type} is in doubt: did step {step} happen?"
+            command = ("decide", job.id, step, "--happened")
+            concerns.append(Concern(kind="doubt", message=message, command=command, details=_place(job, step=step)))
+        return concerns
+
+    async def _asking(self) -> list[Concern]:
+        concerns = []
+        for job in (await self._listing.page(JobQuery(waiting="signal", oldest_first=True, limit=_MOST))).items:
+            names = job.wait.signals if job.wait is not None and job.wait.signals else ()
+            message = f"job {job.id} of type {job.type} waits for the signal {' or '.join(names)}"
+            command = ("signal", job.id, *names[:1])
+            concerns.append(
+                Concern(kind="question", message=message, command=command, details=_place(job, signals=list(names)))
+            )
+        return concerns
+
+
+def _breaker(queue: str, state: Mapping[str, Any]) -> Concern:
+    kind = f" of type {state['type']}" if state["type"] else ""
+    message = f"a circuit breaker of queue {queue} is {state['state']} after {state['failures']:,} failures{kind}"
+    details = {**state, "queue": queue}
+    return Concern(kind="breaker", message=message, command=("queue", "resume", queue), details=details)
+
+
+def _skipped(stored: StoredSchedule, now: datetime) -> Concern | None:
+    if stored.schedule is None:
+        message = f"schedule {stored.name} cannot be read: its document was changed by another tool"
+        command = ("schedule", "delete", stored.name)
+        return Concern(kind="schedule", message=message, command=command, details={"schedule": stored.name})
+    skipped = stored.last_skipped
+    if skipped is None or now - skipped.at > SKIPPED:
+        return None
+    at = json_form.date(skipped.at)
+    return Concern(
+        kind="schedule",
+        message=f"schedule {stored.name} made no job at {at}: {skipped.reason}",
+        command=("schedule", "show", stored.name),
+        details={"schedule": stored.name, "at": at},
+    )
+
+
+def _sentence(reason: Reason) -> str:
+    holders = reason.details.get("holders")
+    if not holders:
+        return reason.message
+    first = holders[0]
+    return (
+        f"{reason.message}, first {first['id']} of type {first['type']} on {first['worker']} since {first['startAt']}"
+    )
+
+
+def _kinds(reasons: Sequence[Reason]) -> list[str]:
+    return [reason.kind for reason in reasons]
+
+
+def _place(job: Job, **more: Any) -> dict[str, Any]:
+    return {"job": job.id, "queue": job.queue, "type": job.type, **more}
