@@ -12,8 +12,9 @@ from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.security.caller import actor, caller, shown
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs.fingerprint import check_fingerprint
 from jobqueue.domain.jobs.step import UNFORGOTTEN
-from jobqueue.domain.work.failure import FailureQuery, check_fingerprint
+from jobqueue.domain.work.failure import FailureQuery
 from jobqueue.services.jobs.job_changes import requeue_changes
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ async def list_failures(request: web.Request) -> web.Response:
     groups, more = await request.app[RUNTIME].failures.page(query, scope=caller(request).scope)
     following = query.cursor(groups[-1]) if more and groups else None
     return reply({"items": schemas.FailureResponse.many(groups), "next": following})
+
+
+async def show(request: web.Request) -> web.Response:
+    """Return a group of failures with its trace and its newest jobs."""
+    fingerprint = check_fingerprint(request.match_info["fingerprint"])
+    found = await request.app[RUNTIME].failures.group(fingerprint, scope=caller(request).scope)
+    return reply(schemas.FailureGroupResponse.of(found))
 
 
 async def requeue(request: web.Request) -> web.Response:

@@ -45,6 +45,15 @@ ROUTES: Final = (
         query=schemas.FailuresQuery,
     ),
     Route(
+        "GET",
+        "/v1/failures/{fingerprint}",
+        failures.show,
+        "read",
+        ok(schemas.FailureGroupResponse),
+        tag="history",
+        errors=(404,),
+    ),
+    Route(
         "POST",
         "/v1/failures/{fingerprint}/requeue",
         failures.requeue,

@@ -12,12 +12,11 @@ from jobqueue.api.schemas.queries import ChoiceText, IdText, LimitText, Query, S
 from jobqueue.api.schemas.requests import RequeueSchema
 from jobqueue.api.schemas.responses import BriefResponse, JobResponse
 from jobqueue.domain.bulk.operation import LONGEST_REASON, Action, Stage
-from jobqueue.domain.jobs.fingerprint import LENGTH
+from jobqueue.domain.jobs.states import FAILURES
 from jobqueue.domain.jobs.step import as_json
 from jobqueue.domain.search.query import MOST_LISTED
-from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, FAILURES, MOST_GROUPS
+from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, MOST_GROUPS
 
-FINGERPRINT: Final[json_types.Form] = {"type": "string", "pattern": f"^[0-9a-f]{{{LENGTH}}}$"}
 _REASON: Final[json_types.Form] = {"minLength": 1, "maxLength": LONGEST_REASON}
 _STAGE: Final[json_types.Form] = {"type": "string", "enum": [stage.value for stage in Stage]}
 
@@ -50,7 +49,7 @@ class SampleResponse(Response):
 class FailureResponse(Response):
     """Jobs of one type that ended in the same way, of a `FailureGroup`."""
 
-    fingerprint = fields.Text(spec=FINGERPRINT)
+    fingerprint = fields.Text(spec=json_types.FINGERPRINT)
     type = fields.Text(attribute="sample.type")
     kind = fields.Text(attribute="sample.error.kind", allow_none=True)
     message = fields.Text()
@@ -63,6 +62,25 @@ class FailureResponse(Response):
     last_at = fields.Moment(allow_none=True)
     queues = fields.Items(fields.Text())
     sample = fields.Inner(SampleResponse)
+
+
+class FailedJobResponse(Response):
+    """A job of a group of failures."""
+
+    id = fields.Text(spec=json_types.ID)
+    queue = fields.Text()
+    state = fields.Text(spec=json_types.STATE)
+    attempts_made = fields.Whole()
+    insert_at = fields.Moment()
+    end_at = fields.Moment(allow_none=True)
+    message = fields.Text(attribute="error.message", allow_none=True)
+
+
+class FailureGroupResponse(FailureResponse):
+    """A group of failures with the trace of its sample, and its newest jobs."""
+
+    trace = fields.Text(attribute="sample.error.trace", allow_none=True)
+    jobs = fields.Items(fields.Inner(FailedJobResponse), spec={"description": "the newest twenty"})
 
 
 FailurePage: Final = page("FailurePage", FailureResponse)

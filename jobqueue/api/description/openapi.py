@@ -11,13 +11,13 @@ from aiohttp import hdrs, web
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
-from jobqueue.api.bulk.schemas import FINGERPRINT
 from jobqueue.api.http import route_spec
 from jobqueue.api.http.json_reply import JSON, reply
 from jobqueue.api.http.problems import MEDIA_TYPE
 from jobqueue.api.jobs.schemas import RelativeResponse
 from jobqueue.api.queues.schemas import ProcessorSchema
 from jobqueue.api.schemas import fields, json_types
+from jobqueue.api.schemas.json_types import FINGERPRINT
 from jobqueue.api.schemas.requests import NewJobSchema
 from jobqueue.api.schemas.responses import ProblemResponse
 from jobqueue.api.work.schemas import LineSchema

@@ -81,6 +81,7 @@ class JobsQuery(Query):
     inserted_before = fields.Moment()
     q = fields.Text(attribute="text", spec={"minLength": 1, "maxLength": LONGEST_TEXT})
     waiting = ChoiceText(*AWAITED)
+    fingerprint = fields.Text(spec=json_types.FINGERPRINT)
     slow = FlagText()
     sort = SortText()
     limit = LimitText(MOST_LISTED)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from jobqueue.domain.durations import LONGEST
 from jobqueue.domain.jobs.checks import BOUNDS, LONGEST_KEY, LONGEST_TYPE, QUEUE_NAME
+from jobqueue.domain.jobs.fingerprint import LENGTH
 from jobqueue.domain.jobs.job import MOST_CHILDREN, MOST_DEPENDENCIES, POLICIES
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.jobs.step import LONGEST_NAME
@@ -16,6 +17,7 @@ Form = dict[str, Any]
 
 NULL: Final[Form] = {"type": "null"}
 DATE: Final[Form] = {"type": "string", "format": "date-time"}
+FINGERPRINT: Final[Form] = {"type": "string", "pattern": f"^[0-9a-f]{{{LENGTH}}}$"}
 ID: Final[Form] = {"type": "string", "pattern": "^[0-9a-fA-F]{24}$"}
 TYPE: Final[Form] = {"type": "string", "minLength": 1, "maxLength": LONGEST_TYPE, "pattern": "^([^$*]|[*].)"}
 QUEUE: Final[Form] = {"type": "string", "pattern": f"^{QUEUE_NAME.pattern}$"}

@@ -14,12 +14,13 @@ from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, MOST_GROUPS, FailureQuery, check_fingerprint
+from jobqueue.domain.jobs.fingerprint import check_fingerprint
+from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, MOST_GROUPS, FailureQuery
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from jobqueue.domain.work.failure import FailureGroup
+    from jobqueue.domain.work.failure import FailureDetails, FailureGroup
     from jobqueue.services.application import Runtime
 
 
@@ -52,6 +53,43 @@ def failures(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     output.print_items(FailureResponse.many(groups), headings, rows, as_json=as_json)
     if more and not as_json:
         output.note("there are more: --limit, or narrow them")
+
+
+@failures.command(epilog=errors.epilog("failures show 5b9f0c1d2e3a4f67"))
+@click.argument("fingerprint")
+@command_options
+def show(fingerprint: str, *, as_json: bool, **options: Any) -> None:
+    """Print a group: its message and its trace whole, its queues and states, and its newest jobs."""
+    check_fingerprint(fingerprint)
+
+    async def use(runtime: Runtime) -> tuple[FailureDetails, datetime]:
+        return await runtime.failures.group(fingerprint), await runtime.database.clock.now()
+
+    group, now = with_runtime(options, use)
+    if as_json:
+        from jobqueue.api.bulk.schemas import FailureGroupResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
+
+        output.print_json(FailureGroupResponse.of(group))
+        return
+    error = group.sample.error
+    output.print_line(f"{f'{error.kind}: ' if error else ''}{output.plain(group.message)}")
+    states = ", ".join(f"{count:,} {state}" for state, count in group.states.items())
+    output.print_fields({"type": group.sample.type, "queues": list(group.queues), "jobs": states, "place": group.place})
+    if error is not None and error.trace is not None:
+        output.print_line()
+        for line in error.trace.splitlines():
+            output.print_line(output.plain(line))
+    output.print_line()
+    rows = [
+        [job.id, job.state.value, job.queue, _ago(job.end_at, now), job.error.message if job.error else ""]
+        for job in group.jobs
+    ]
+    output.print_table(["ID", "STATE", "QUEUE", "ENDED", "MESSAGE"], rows)
+    output.note(f"to start them again: jobqueue failures requeue {fingerprint} --trial, then without --trial")
+
+
+def _ago(moment: datetime | None, now: datetime) -> str:
+    return "" if moment is None else f"{output.duration((now - moment).total_seconds())} ago"
 
 
 @failures.command(epilog=errors.epilog("failures requeue 5b9f0c1d2e3a4f67 --trial"))

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--parent", metavar="ID", help="Children of this job.")
 @click.option("--schedule", metavar="NAME", help="Made by this schedule.")
 @click.option("--waiting", type=click.Choice(AWAITED), help="Suspended jobs that wait for this.")
+@click.option("--fingerprint", metavar="HEX", help="Failed and killed jobs of this group of failures.")
 @click.option("--since", metavar="TIME", help="Created since then: a time ago such as 15m, 2h, 7d, or a date.")
 @click.option("--limit", type=int, default=50, show_default=True, help=f"How many, at most {MOST_LISTED}.")
 @click.option("--cursor", metavar="CURSOR", help="Go on where a listing before ended.")
@@ -80,6 +81,7 @@ def _query(options: dict[str, Any], now: datetime | None) -> JobQuery:
         parent_id=options["parent"],
         schedule=options["schedule"],
         waiting=options["waiting"],
+        fingerprint=options["fingerprint"],
         meta=tuple(values.pair(text, "meta") for text in options["meta"]),
         inserted_after=None if since is None else values.since(since, now or values.EPOCH),
         oldest_first=options["oldest_first"],

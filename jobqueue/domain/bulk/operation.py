@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import gather
-from jobqueue.domain.jobs.states import FINAL, UNFINISHED, WAITING, State
+from jobqueue.domain.jobs.states import FAILURES, FINAL, UNFINISHED, WAITING, State
 from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep, as_json, check_name
 from jobqueue.domain.search.filters import compile_filter
-from jobqueue.domain.work.failure import FAILURES
 
 if TYPE_CHECKING:
     from datetime import datetime

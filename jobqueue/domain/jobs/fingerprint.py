@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.traceback_text import origin
 
 if TYPE_CHECKING:
@@ -190,3 +191,10 @@ def _id(word: str) -> str:
     numbers = len(_DIGITS.findall(word))
     is_id = _HEX_ID.fullmatch(word) or (numbers > 1 and _TOKEN.fullmatch(word))
     return "<id>" if is_id or (numbers and len(word) >= _LONGEST_WORD) else word
+
+
+def check_fingerprint(value: Any, path: str = "fingerprint") -> str:
+    """Return a fingerprint, or raise `InvalidInputError`."""
+    if isinstance(value, str) and len(value) == LENGTH and not set(value) - set("0123456789abcdef"):
+        return value
+    raise InvalidInputError({path: [f"must be {LENGTH} hexadecimal digits"]})

@@ -36,6 +36,8 @@ LEGAL: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
     }
 )
 """The states that each state may become; every other change is a mistake."""
+FAILURES: Final = (State.FAILED, State.KILLED)
+"""The states of failures."""
 
 
 class Outcome(StrEnum):

@@ -41,7 +41,8 @@ FIELDS: Final[Mapping[str, Kind]] = {
         Kind.IDS: "dependsOn",
         Kind.STATE: "state",
         Kind.TEXT: (
-            "queue type key ref schedule dependencyPolicy error.kind error.message error.trace error.step claim.worker "
+            "queue type key ref schedule fingerprint dependencyPolicy error.kind error.message error.trace error.step "
+            "claim.worker "
             "logs.m logs.level history.worker history.outcome history.error.kind history.error.message "
             "callbackOf.event history.error.step history.steps history.forgot steps.name steps.kind steps.error.kind "
             "steps.error.message wait.names wait.signals wait.doubt signals.id signals.name signals.by signals.taken"

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.durations import is_64_bit
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.checks import check_id, check_queue, is_id
+from jobqueue.domain.jobs.fingerprint import check_fingerprint
 from jobqueue.domain.jobs.iso8601 import check_aware
+from jobqueue.domain.jobs.states import FAILURES
 from jobqueue.domain.search.fields import is_text
 from jobqueue.domain.search.filters import Comparison, Filter, Group, every
 from jobqueue.domain.search.search import Search
@@ -40,6 +42,7 @@ class JobQuery:
         meta: pairs of a dotted path below ``meta`` and the text of a value: ``42`` finds the number and the text.
         text: a part of the type, the key, the error or a text in ``meta``, in upper or lower case. A whole id finds
             the job, its children and the jobs of the batch.
+        fingerprint: failed and killed jobs of this group of failures.
         waiting: one of `AWAITED`: suspended jobs that wait for it.
         slow: search as long as necessary, up to a hard limit.
         after: the end of the page before: the date and the id of its last job.
@@ -56,6 +59,7 @@ class JobQuery:
     inserted_before: datetime | None = None
     text: str | None = None
     waiting: str | None = None
+    fingerprint: str | None = None
     oldest_first: bool = False
     slow: bool = False
     limit: int = 50
@@ -69,7 +73,7 @@ class JobQuery:
         for path, value in (("batchId", self.batch_id), ("parentId", self.parent_id)):
             if value is not None:
                 check_id(value, path)
-        _check_waiting(self.waiting)
+        _check_words(self.waiting, self.fingerprint)
         check_aware(insertedAfter=self.inserted_after, insertedBefore=self.inserted_before)
         if type(self.limit) is not int or not 1 <= self.limit <= MOST_LISTED:
             raise InvalidInputError({"limit": [f"must be from 1 to {MOST_LISTED}"]})
@@ -98,8 +102,12 @@ class JobQuery:
         ]
         if self.waiting is not None:
             parts.append(Comparison(_FIELDS_OF_WAITS[self.waiting], "$exists", value=True))
-        if self.states:
-            parts.append(Comparison("state", "$in", tuple(state.value for state in self.states)))
+        if self.fingerprint is not None:
+            parts.append(Comparison("fingerprint", "$eq", self.fingerprint))
+        # A job that was requeued is no failure any more, and only the index of failures has fingerprints.
+        states = self.states or (FAILURES if self.fingerprint is not None else ())
+        if states:
+            parts.append(Comparison("state", "$in", tuple(state.value for state in states)))
         if self.inserted_after is not None:
             parts.append(Comparison("insertAt", "$gte", self.inserted_after))
         if self.inserted_before is not None:
@@ -137,9 +145,11 @@ class Page:
     next: str | None
 
 
-def _check_waiting(word: str | None) -> None:
-    if word is not None and word not in AWAITED:
+def _check_words(waiting: str | None, fingerprint: str | None) -> None:
+    if waiting is not None and waiting not in AWAITED:
         raise InvalidInputError({"waiting": [f"must be one of {', '.join(AWAITED)}"]})
+    if fingerprint is not None:
+        check_fingerprint(fingerprint)
 
 
 def _values(text: str) -> tuple[Any, ...]:

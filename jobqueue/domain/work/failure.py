@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import check_queue, check_type, gather
-from jobqueue.domain.jobs.fingerprint import LENGTH
+from jobqueue.domain.jobs.fingerprint import check_fingerprint
 from jobqueue.domain.jobs.iso8601 import EPOCH, check_aware
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.jobs.states import FAILURES
 from jobqueue.domain.search import cursors
 from jobqueue.domain.text import cut
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.domain.jobs.attempt import JobError
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.states import State
 
-FAILURES: Final = (State.FAILED, State.KILLED)
 MOST_GROUPS: Final = 200
 """Groups on one page."""
 BY_COUNT: Final = "-count"
@@ -130,8 +131,8 @@ class FailureGroup:
     sample: Sample
 
 
-def check_fingerprint(value: Any, path: str = "fingerprint") -> str:
-    """Return a fingerprint, or raise `InvalidInputError`."""
-    if isinstance(value, str) and len(value) == LENGTH and not set(value) - set("0123456789abcdef"):
-        return value
-    raise InvalidInputError({path: [f"must be {LENGTH} hexadecimal digits"]})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureDetails(FailureGroup):
+    """A group with its newest jobs."""
+
+    jobs: tuple[Job, ...]

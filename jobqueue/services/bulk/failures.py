@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.errors import NotFoundError, WrongStateError
 from jobqueue.domain.jobs.step import UNFORGOTTEN
+from jobqueue.domain.work.failure import FailureDetails, FailureGroup, FailureQuery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,13 +16,13 @@ if TYPE_CHECKING:
     from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.step import FromStep
-    from jobqueue.domain.work.failure import FailureGroup, FailureQuery
     from jobqueue.services.jobs.manage import JobManager
     from jobqueue.store.bulk.failures import FailureStore
 
 MARK_SECONDS: Final = 5.0
 """Seconds between looks for failures without a fingerprint."""
 _AT_ONCE: Final = 500
+_SHOWN: Final = 20
 _TRIES: Final = 10
 
 
@@ -39,6 +41,20 @@ class Failures:
         """
         await self._store.mark(_AT_ONCE)
         return await self._store.page(query, scope)
+
+    async def group(self, fingerprint: str, *, scope: Scope = EVERYTHING) -> FailureDetails:
+        """Return a group with its newest jobs.
+
+        Raises:
+            NotFoundError: no job of the group is in the scope.
+        """
+        query = FailureQuery(fingerprint=fingerprint)
+        groups, _ = await self.page(query, scope=scope)
+        if not groups:
+            raise NotFoundError("failure", fingerprint)
+        jobs = await self._store.newest(query, scope, _SHOWN)
+        fields = {field.name: getattr(groups[0], field.name) for field in dataclasses.fields(FailureGroup)}
+        return FailureDetails(**fields, jobs=tuple(jobs))
 
     async def latest(self, query: FailureQuery, *, scope: Scope = EVERYTHING) -> Job:
         """Return one of the latest jobs of a group.

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.work.failure import BY_COUNT, FAILURES
+from jobqueue.domain.jobs.states import FAILURES
+from jobqueue.domain.work.failure import BY_COUNT
 from jobqueue.store.documents.statements import state_in
 
 if TYPE_CHECKING:

@@ -63,6 +63,13 @@ class FailureStore:
         return await self._latest(search, documents.LEAN, _hint(scope))
 
     @guarded
+    async def newest(self, query: FailureQuery, scope: Scope, most: int) -> list[Job]:
+        """Return the newest jobs of a query, as `LEAN`."""
+        search = scope_filters.within(failure_statements.matching(query), scope)
+        cursor = self._jobs.find(search, documents.LEAN, sort=failure_statements.LATEST, **_hint(scope)).limit(most)
+        return [documents.job(document) async for document in cursor]
+
+    @guarded
     async def mark(self, most: int) -> int:
         """Give a fingerprint to failures that have none; return how many got one."""
         cursor = self._jobs.find(failure_statements.unmarked(), _SAMPLED, hint=failure_statements.INDEX).limit(most)

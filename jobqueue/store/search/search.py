@@ -39,10 +39,11 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 MOST_QUEUES: Final = 30
 """Queues whose indexes MongoDB can merge: six states each, and two hundred ranges in all."""
 HELP: Final = (
-    "narrow it by id, batchId, parentId, schedule or a value of meta, by a queue, type or state that has fewer jobs, "
+    "narrow it by id, batchId, parentId, schedule, fingerprint or a value of meta, "
+    "by a queue, type or state that has fewer jobs, "
     'or by a shorter time of insertAt, and sort by insertAt; or insist with "slow": true'
 )
-_INDEXED: Final = frozenset({"queue", "type", "state", "batchId", "parentId", "schedule"})
+_INDEXED: Final = frozenset({"queue", "type", "state", "batchId", "parentId", "schedule", "fingerprint"})
 _EQUAL: Final = frozenset({"$eq", "$in", "$has"})
 _RANGE: Final = frozenset({"$gt", "$gte", "$lt", "$lte"})
 _NOT_ITS_FAULT: Final = frozenset({13, 18, 8000, 64, 91, 189, 262, 10107, 11600, 11602, 13435, 13436})

@@ -31,6 +31,7 @@ WITHOUT_DATABASE = {
     "show": [ID],
     "logs": [ID],
     "failures": [],
+    "failures show": [PRINT],
     "failures requeue": [PRINT, "--yes"],
     "requeue": [ID],
     "kill": [ID],

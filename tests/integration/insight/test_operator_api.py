@@ -11,9 +11,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from jobqueue import Member, NewBatch, NewJob
 from jobqueue.api.app import make_app
 from jobqueue.domain.insight.audit import Actor, AuditQuery
+from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.schedules.cron import Every
 from jobqueue.domain.schedules.schedule import Schedule
-from tests.support.factories import add, claim
+from tests.support.factories import add, claim, claimed_job, fail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,6 +70,40 @@ async def test_a_queue_says_why_nothing_starts(client: Client, idle_runtime: Run
 
     limited = await token(idle_runtime, meta=[("user_id", 7)])
     await call(client, "GET", "/v1/queues/media/why", 403, token=limited)
+
+
+async def test_a_group_of_failures_is_shown_whole_and_its_jobs_are_found(client: Client, idle_runtime: Runtime) -> None:
+    for number in range(3):
+        claimed = await claimed_job(idle_runtime, "import", queue=f"q{number % 2}", attempts=1)
+        error = JobError(kind="KeyError", message=f"row {number}", trace=f"Traceback\n  row {number}")
+        await fail(idle_runtime, claimed, error)
+    other = await claimed_job(idle_runtime, "import", attempts=1)
+    await fail(idle_runtime, other, JobError(kind="OSError", message="disk full"))
+    [first, *_] = (await call(client, "GET", "/v1/failures"))["items"]
+    path = f"/v1/failures/{first['fingerprint']}"
+    group = await call(client, "GET", path)
+    assert (group["count"], group["states"], group["queues"]) == (3, {"failed": 3}, ["q0", "q1"])
+    assert (group["trace"], [job["message"] for job in group["jobs"]]) == (
+        "Traceback\n  row 2",
+        ["row 2", "row 1", "row 0"],
+    )
+    ids = [job["id"] for job in group["jobs"]]
+
+    listed = await call(client, "GET", f"/v1/jobs?fingerprint={first['fingerprint']}&limit=2")
+    rest = await call(client, "GET", f"/v1/jobs?fingerprint={first['fingerprint']}&cursor={listed['next']}")
+    assert [job["id"] for job in listed["items"] + rest["items"]] == ids
+    search = {"filter": {"fingerprint": first["fingerprint"], "state": "failed"}}
+    found = await call(client, "POST", "/v1/jobs/search", body=search)
+    assert [job["id"] for job in found["items"]] == ids
+    await idle_runtime.manager.requeue(ids[0])
+    assert len((await call(client, "GET", path))["jobs"]) == 2
+
+    limited = await token(idle_runtime, queues=["q1"])
+    assert [job["queue"] for job in (await call(client, "GET", path, token=limited))["jobs"]] == ["q1"]
+    await call(client, "GET", path, 404, token=await token(idle_runtime, queues=["other"]))
+    await call(client, "GET", "/v1/failures/0123456789abcdef", 404)
+    await call(client, "GET", "/v1/failures/xyz", 422)
+    await call(client, "GET", "/v1/jobs?fingerprint=xyz", 422)
 
 
 async def test_the_graph_of_a_batch(client: Client, idle_runtime: Runtime) -> None:
