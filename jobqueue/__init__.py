@@ -6,8 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from jobqueue.client.async_client import AsyncClient
+    from jobqueue.client.client import Client
+    from jobqueue.client.errors import ServerUnreachableError, UnauthorizedError, UnexpectedReplyError
     from jobqueue.domain.errors import (
+        ConflictError,
         Die,
+        ForbiddenError,
         InvalidInputError,
         JobCancelledError,
         JobFailedError,
@@ -18,32 +23,44 @@ if TYPE_CHECKING:
         ResultUnavailableError,
         Retry,
         SignalTimeoutError,
+        TooCostlyError,
+        WrongStateError,
     )
+    from jobqueue.domain.insight.event import JobEvent
     from jobqueue.domain.jobs.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.jobs.options import JobOptions
     from jobqueue.domain.jobs.states import State
     from jobqueue.domain.jobs.task_job import TaskJob
+    from jobqueue.domain.producer import BlockingProducer, Producer
     from jobqueue.domain.search.query import JobQuery
     from jobqueue.domain.work.calls import ChildFailedError
     from jobqueue.domain.workflow.batch import Member, NewBatch
     from jobqueue.domain.workflow.flow import Workflow, chain, gather
     from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
     from jobqueue.services.queue import JobQueue
-    from jobqueue.services.tasks.ref import Ref
-    from jobqueue.services.tasks.task import Task, TaskOptions
-    from jobqueue.services.workflow.started import StartedBatch
+    from jobqueue.tasks.ref import BlockingRef, Ref
+    from jobqueue.tasks.started import StartedBatch
+    from jobqueue.tasks.task import BlockingTask, Task, TaskOptions
 
 __all__ = [
     "ActiveJob",
+    "AsyncClient",
     "BlockingJob",
+    "BlockingProducer",
+    "BlockingRef",
+    "BlockingTask",
     "ChildFailedError",
+    "Client",
+    "ConflictError",
     "Die",
     "ExponentialBackoff",
     "FixedBackoff",
+    "ForbiddenError",
     "InvalidInputError",
     "Job",
     "JobCancelledError",
+    "JobEvent",
     "JobFailedError",
     "JobOptions",
     "JobQuery",
@@ -55,9 +72,11 @@ __all__ = [
     "NewJob",
     "NotDone",
     "NotFoundError",
+    "Producer",
     "Ref",
     "ResultUnavailableError",
     "Retry",
+    "ServerUnreachableError",
     "SignalTimeoutError",
     "StartedBatch",
     "State",
@@ -65,7 +84,11 @@ __all__ = [
     "Task",
     "TaskJob",
     "TaskOptions",
+    "TooCostlyError",
+    "UnauthorizedError",
+    "UnexpectedReplyError",
     "Workflow",
+    "WrongStateError",
     "chain",
     "gather",
 ]
@@ -74,13 +97,19 @@ __all__ = [
 _HOMES: Final = {
     name: module
     for module, names in {
+        "client.async_client": "AsyncClient",
+        "client.client": "Client",
+        "client.errors": "ServerUnreachableError UnauthorizedError UnexpectedReplyError",
         "domain.errors": (
-            "Die InvalidInputError JobCancelledError JobFailedError JobQueueError KeyConflictError NotDone "
-            "NotFoundError ResultUnavailableError Retry SignalTimeoutError"
+            "ConflictError Die ForbiddenError InvalidInputError JobCancelledError JobFailedError JobQueueError "
+            "KeyConflictError NotDone NotFoundError ResultUnavailableError Retry SignalTimeoutError TooCostlyError "
+            "WrongStateError"
         ),
+        "domain.insight.event": "JobEvent",
         "domain.jobs.backoff": "ExponentialBackoff FixedBackoff SteppedBackoff",
         "domain.jobs.job": "Job NewJob",
         "domain.jobs.options": "JobOptions",
+        "domain.producer": "BlockingProducer Producer",
         "domain.jobs.states": "State",
         "domain.jobs.task_job": "TaskJob",
         "domain.search.query": "JobQuery",
@@ -89,9 +118,9 @@ _HOMES: Final = {
         "domain.workflow.flow": "Workflow chain gather",
         "processors.callbacks.callback": "ActiveJob BlockingJob",
         "services.queue": "JobQueue",
-        "services.tasks.ref": "Ref",
-        "services.tasks.task": "Task TaskOptions",
-        "services.workflow.started": "StartedBatch",
+        "tasks.ref": "BlockingRef Ref",
+        "tasks.task": "BlockingTask Task TaskOptions",
+        "tasks.started": "StartedBatch",
     }.items()
     for name in names.split()
 }

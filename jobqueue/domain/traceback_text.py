@@ -30,7 +30,8 @@ _FOREIGN_CODE: Final = re.compile(
   | (?:^|/)python\d+\.zip/
   | \.(?:egg|whl)/
   | (?:^|/)jobqueue/(?:api|cli|client|dashboard|domain|processors|services|settings|store)/
-  | (?:^|/)jobqueue/(?:__init__|__main__|journal|loop_errors|lru_cache|recent|turns)\.py$
+  | (?:^|/)jobqueue/(?:__init__|__main__|journal|loop_errors|loop_thread|lru_cache|recent|turns)\.py$
+  | (?:^|/)jobqueue/tasks/(?:__init__|decorator|ref|registry|started|task)\.py$
   | \.(?:pyx|pxd|pxi|c|cc|cpp|rs)$
     """,
     re.VERBOSE,

@@ -5,42 +5,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.attempt import LogLine
 from jobqueue.domain.jobs.checks import check_id, check_queue
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Job, NewJob
+from jobqueue.domain.jobs.options import new_job
 from jobqueue.domain.jobs.states import FINAL
 from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
+from jobqueue.domain.search.job_filter import job_query
 from jobqueue.domain.search.query import JobQuery, Page
 from jobqueue.processors.callbacks.callback import CallbackProcessor
-from jobqueue.processors.callbacks.handlers import Handler, refuse_bare
 from jobqueue.services.application import Runtime
-from jobqueue.services.tasks.decorator import TaskDecorator
 from jobqueue.services.work.lanes import Lane
-from jobqueue.services.workflow.started import StartedBatch
 from jobqueue.settings import Settings
+from jobqueue.tasks.registry import HandlerRegistry
+from jobqueue.tasks.started import StartedBatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from types import TracebackType
 
     from jobqueue.domain.jobs.options import JobOptions
-    from jobqueue.domain.workflow.batch import Member, NewBatch
+    from jobqueue.domain.search.job_filter import JobFilter
+    from jobqueue.domain.workflow.batch import AddedMember as AddedJob
+    from jobqueue.domain.workflow.batch import BatchView, Member, NewBatch
     from jobqueue.domain.workflow.flow import Workflow
+    from jobqueue.processors.callbacks.handlers import Handler
     from jobqueue.services.jobs.manage import Family
     from jobqueue.services.work.dispatcher import Dispatcher
-    from jobqueue.services.workflow.batch_members import AddedMember as AddedJob
-    from jobqueue.services.workflow.batches import BatchView
 
-F = TypeVar("F", bound="Callable[..., Any]")
 Jobs = list[Job]
 NumberedLines = list[tuple[int, LogLine]]
 AddedMember = list["AddedJob"]
 
 
-class JobQueue:
+class JobQueue(HandlerRegistry):
     """Adds jobs, runs handlers, and manages jobs and batches.
 
     The first call connects to ``JOBQUEUE_MONGO_URL`` or to the embedded MongoDB, which is started if need be. One queue
@@ -62,7 +62,7 @@ class JobQueue:
         self._lock = asyncio.Lock()
         self._process = os.getpid()
         self._inherited: Runtime | None = None
-        self.handlers: dict[tuple[str, str], Handler] = {}
+        super().__init__(self)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -101,70 +101,6 @@ class JobQueue:
             # Kept, because the end of its objects would close sockets that both processes share.
             self._inherited, self._runtime = self._runtime, None
             self._process, self._lock = os.getpid(), asyncio.Lock()
-
-    def handler(self, kind: str, *, queue: str = DEFAULT_QUEUE, concurrency: int | None = None) -> Callable[[F], F]:
-        """Decorate the function that runs jobs of a type: ``async``, or plain and then in a thread.
-
-        Args:
-            kind: the job type.
-            queue: the queue of the jobs.
-            concurrency: jobs of the type at a time in this process; ``None`` for as many as the worker takes.
-
-        Raises:
-            InvalidInputError: a wrong name or number, or a type that has a handler already.
-            TypeError: the decorator has no type, or the function is a generator or does not take exactly the job.
-        """
-        refuse_bare(kind)
-        NewJob(type=kind, queue=queue)
-        _check_concurrency(concurrency)
-
-        def register(function: F) -> F:
-            self._register(Handler(type=kind, queue=queue, function=function, concurrency=concurrency))
-            return function
-
-        return register
-
-    def task(
-        self,
-        name: str | None = None,
-        *,
-        concurrency: int | None = None,
-        aliases: Sequence[str] = (),
-        upgrade: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
-        **defaults: Unpack[JobOptions],
-    ) -> TaskDecorator:
-        """Decorate a function with types, whose calls can be added as jobs: ``async``, or plain and then in a thread.
-
-        Its parameters are the job, which may be left out, and the arguments, which ``data`` of a job has by name.
-
-        Args:
-            name: the type of the jobs; ``None`` for the name of the function.
-            concurrency: jobs of the task at a time in this process; ``None`` for as many as the worker takes.
-            aliases: former names of the task, whose jobs run too.
-            upgrade: gets a copy of data that does not fit the function, and returns data that does.
-            defaults: fields of its jobs, such as ``queue`` and ``attempts``.
-
-        Raises:
-            InvalidInputError: a wrong name or option, or a name that has a handler already.
-            TypeError: the function cannot be a task.
-        """
-        _check_concurrency(concurrency)
-        return TaskDecorator(
-            self,
-            self._register,
-            name,
-            concurrency=concurrency,
-            aliases=aliases,
-            upgrade=upgrade,
-            defaults=cast("Mapping[str, Any]", defaults),
-        )
-
-    def _register(self, handler: Handler) -> None:
-        for place, kind in enumerate(handler.types):
-            NewJob(type=kind, queue=handler.queue)
-            if (handler.queue, kind) in self.handlers or kind in handler.types[:place]:
-                raise InvalidInputError({"type": [f"{kind!r} of queue {handler.queue!r} has a handler already"]})
-        self.handlers |= {(handler.queue, kind): handler for kind in handler.types}
 
     async def add(
         self, kind: str, data: Mapping[str, Any] | None = None, *, session: Any = None, **fields: Unpack[JobOptions]
@@ -266,6 +202,19 @@ class JobQueue:
         if job.state not in FINAL:
             raise TimeoutError(f"job {job_id} has not ended within {timeout:g} seconds; it is {job.state}")
         return job
+
+    async def jobs(self, **conditions: Unpack[JobFilter]) -> AsyncIterator[Job]:
+        """Yield all jobs that a filter finds, newest first by default, a page at a time; their steps lack the results.
+
+        Raises:
+            InvalidInputError: naming each unacceptable condition.
+        """
+        query, cursor, is_last = job_query(**conditions), None, False
+        while not is_last:
+            page = await self.list(query.at(cursor))
+            for job in page.items:
+                yield job
+            cursor, is_last = page.next, page.next is None
 
     async def list(self, query: JobQuery | None = None) -> Page:
         """Return a page of jobs, newest first by default; their steps lack the results."""
@@ -374,20 +323,3 @@ def _lane(handlers: Sequence[Handler], processor: CallbackProcessor, limit: int 
         stop_seconds=processor.stop_seconds,
         schemas=schemas,
     )
-
-
-def _check_concurrency(concurrency: int | None) -> None:
-    if concurrency is not None and concurrency < 1:
-        raise InvalidInputError({"concurrency": ["must be at least 1"]})
-
-
-def new_job(kind: str, data: Mapping[str, Any] | None = None, **fields: Unpack[JobOptions]) -> NewJob:
-    """Return a new job from its fields.
-
-    Raises:
-        InvalidInputError: naming each unacceptable or unknown field.
-    """
-    unknown = [name for name in fields if name not in NewJob.__dataclass_fields__]
-    if unknown:
-        raise InvalidInputError({name: ["is not a known field"] for name in unknown})
-    return NewJob(type=kind, data={} if data is None else data, **cast("Any", fields))

@@ -20,8 +20,10 @@ from jobqueue.domain.errors import (
     NotFoundError,
     NotReadyError,
     OneAtATimeError,
+    StaleTokenError,
     TooLargeError,
     WriteRefusedError,
+    WrongStateError,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +49,13 @@ _STATUSES: Final[Mapping[type[JobQueueError], tuple[int, str]]] = {
     WriteRefusedError: (503, "The database refuses the change"),
     DatabaseError: (503, "The database is not available"),
 }
+_MEMBERS: Final[Mapping[type[JobQueueError], Mapping[str, str]]] = {
+    KeyConflictError: {"jobId": "job_id", "queue": "queue", "key": "key"},
+    StaleTokenError: {"jobId": "job_id", "state": "state"},
+    WrongStateError: {"jobId": "job_id", "state": "state"},
+    NotFoundError: {"kind": "kind", "name": "name"},
+}
+"""Members of problems besides the standard ones, with the attributes of the errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,7 @@ def _detail(error: JobQueueError) -> str:
 def _extra(error: JobQueueError) -> dict[str, Any]:
     if isinstance(error, InvalidInputError):
         return {"errors": dict(list(error.problems.items())[:MOST_PATHS])}
-    if isinstance(error, KeyConflictError):
-        return {"jobId": error.job_id or None}
+    for kind, members in _MEMBERS.items():
+        if isinstance(error, kind):
+            return {name: getattr(error, attribute) or None for name, attribute in members.items()}
     return {}

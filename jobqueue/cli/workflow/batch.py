@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.workflow.batch import BatchView
     from jobqueue.services.application import Runtime
-    from jobqueue.services.workflow.batches import BatchView
 
 _LOOK_SECONDS: Final = 0.5
 _BAR: Final = 30

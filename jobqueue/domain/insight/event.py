@@ -91,6 +91,13 @@ class JobEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Changes may have been missed before this position."""
+
+    position: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
     """A filter of events; ``None`` and an empty tuple stand for any."""
 

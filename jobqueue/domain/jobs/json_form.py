@@ -62,10 +62,11 @@ def camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-_NAMES: Final = {
+NAMES: Final = {
     kind: tuple((item.name, camel(item.name)) for item in fields(kind) if item.name not in INTERNAL)
     for kind in (Job, NewJob, Attempt, Claim, JobError, LogLine, Step, Wait, Signal)
 }
+"""Attributes of each class that are shown, each with its JSON name."""
 
 
 def date(value: datetime) -> str:
@@ -105,7 +106,7 @@ def without_tokens(shown: dict[str, Any]) -> dict[str, Any]:
 
 def attribute(stored: Job, name: str) -> Any:
     """Return what a job has under a JSON name, as it is."""
-    return getattr(stored, next(attribute for attribute, known in _NAMES[Job] if known == name))
+    return getattr(stored, next(attribute for attribute, known in NAMES[Job] if known == name))
 
 
 def new_job(new: NewJob) -> dict[str, Any]:
@@ -154,7 +155,7 @@ def _plain(thing: Any) -> Any:
     if isinstance(thing, NewJob):
         return {
             name: inner
-            for attribute, name in _NAMES[NewJob]
+            for attribute, name in NAMES[NewJob]
             if (inner := _convert(getattr(thing, attribute))) is not None
         }
     left_out: tuple[str, ...] = LEFT_OUT if isinstance(thing, PartialJob) else ()
@@ -166,7 +167,7 @@ def _plain(thing: Any) -> Any:
         left_out = ("value",)
     return {
         name: _convert(getattr(thing, attribute))
-        for attribute, name in _NAMES.get(kind, _NAMES[Job])
+        for attribute, name in NAMES.get(kind, NAMES[Job])
         if attribute not in left_out and (attribute not in _SPARSE or getattr(thing, attribute) is not None)
     }
 
@@ -185,7 +186,7 @@ def _convert(inner: Any) -> Any:
 
 def snake_children(child: Mapping[str, Any]) -> dict[str, Any]:
     """Return a child job's JSON with its names in snake_case, its own children included."""
-    known = {name: attribute for attribute, name in _NAMES[NewJob]}
+    known = {name: attribute for attribute, name in NAMES[NewJob]}
     return {
         known.get(name, name): _children(inner) if name in {"onComplete", "onSuccess", "onFailure"} else inner
         for name, inner in child.items()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
+from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.job import NewJob
 
 if TYPE_CHECKING:
@@ -47,3 +48,15 @@ class MemberOptions(JobOptions, total=False):
 
     ref: str | None
     blocks: Sequence[str]
+
+
+def new_job(kind: str, data: Mapping[str, Any] | None = None, **fields: Unpack[JobOptions]) -> NewJob:
+    """Return a new job from its fields.
+
+    Raises:
+        InvalidInputError: naming each unacceptable or unknown field.
+    """
+    unknown = [name for name in fields if name not in NewJob.__dataclass_fields__]
+    if unknown:
+        raise InvalidInputError({name: ["is not a known field"] for name in unknown})
+    return NewJob(type=kind, data={} if data is None else data, **cast("Any", fields))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -99,6 +100,17 @@ def without_details(verdict: Verdict, message: str) -> Verdict:
             return replace(verdict, error=JobError(kind=kind, message=message))
         case Suspension() | Accepted():
             return verdict
+
+
+def as_percent(value: object) -> float:
+    """Return a progress; a number outside 0 to 100 becomes the nearer end.
+
+    Raises:
+        ValueError: the value is not a number.
+    """
+    if not isinstance(value, int | float) or math.isnan(value):
+        raise ValueError(f"progress is a number from 0 to 100, not {value!r}")
+    return min(max(value, 0), 100)
 
 
 class StepReporter(Protocol):

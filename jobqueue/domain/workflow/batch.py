@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal
 
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import check_flag, check_id, gather
-from jobqueue.domain.jobs.job import check_content, children
+from jobqueue.domain.jobs.job import NewJob, check_content, children
+from jobqueue.domain.jobs.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
-    from jobqueue.domain.jobs.job import Children, NewJob
+    from jobqueue.domain.jobs.job import Children
 
     R_co = TypeVar("R_co", covariant=True, default=Any)
 else:
@@ -58,6 +59,26 @@ class Member(Generic[R_co]):
     ref: str | None = None
     after: Sequence[str] = ()
     blocks: Sequence[str] = ()
+
+
+def new_member(
+    queue: str, kind: str, data: Mapping[str, Any] | None, after: Sequence[str], options: Mapping[str, Any]
+) -> Member:
+    """Return a job for a batch from the arguments of ``job.add``.
+
+    Args:
+        queue: of the job, unless the options name another.
+        kind: its type.
+        data: its input.
+        after: refs of jobs of the batch, or ids.
+        options: fields of the job, ``ref`` and ``blocks``.
+
+    Raises:
+        InvalidInputError: naming each unacceptable field.
+    """
+    fields = {"queue": queue} | {name: value for name, value in options.items() if name not in {"ref", "blocks"}}
+    job = NewJob(type=kind, data={} if data is None else data, **fields)
+    return Member(job=job, ref=options.get("ref"), after=tuple(after), blocks=tuple(options.get("blocks", ())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,3 +300,33 @@ def after_batch(batch: Batch, before: BatchCursor | None) -> BatchCursor:
     millisecond = round(batch.insert_at.timestamp() * 1000)
     passed = before.passed if before is not None and before.millisecond == millisecond else 0
     return BatchCursor(millisecond=millisecond, passed=passed + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchView:
+    """A batch with the counts by state and the progress of its jobs."""
+
+    batch: Batch
+    counts: Mapping[str, int]
+    progress: float
+
+    @property
+    def total(self) -> int:
+        """Return the number of jobs."""
+        return sum(self.counts.values())
+
+    @property
+    def verdict(self) -> str | None:
+        """The last verdict whose callbacks fired; for a batch that finished in version 0.3.0 that of its jobs."""
+        if self.batch.verdict is not None or self.batch.state == OPEN:
+            return self.batch.verdict
+        return FAILED if self.counts[State.FAILED.value] + self.counts[State.KILLED.value] else SUCCESS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddedMember:
+    """The id and the ref of a job that was added to a batch; ``existed`` if the batch had the job already."""
+
+    id: str
+    ref: str | None
+    existed: bool = False

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import DatabaseError, DatabaseUnavailableError
-from jobqueue.domain.insight.event import EventFilter, JobEvent
+from jobqueue.domain.insight.event import EventFilter, Gap, JobEvent
 from jobqueue.journal import get_logger
 from jobqueue.loop_errors import LoopErrors
 from jobqueue.store.insight.job_stream import HistoryLostError
@@ -39,13 +39,6 @@ class TooManyReadersError(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepAlive:
     """The position of the stream, without an event."""
-
-    position: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gap:
-    """Changes may have been missed before this position."""
 
     position: str | None
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, NotFoundError, ResultUnavailableError
-from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.late import LateJob
 from jobqueue.domain.search.query import JobQuery, Page
 from jobqueue.domain.work.results import is_unfinished
-from jobqueue.domain.workflow.batch import Member
+from jobqueue.domain.workflow.batch import new_member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.workflow.batch import Member
     from jobqueue.services.workflow.batches import Batches
     from jobqueue.store.search.listings import Listing
     from jobqueue.store.workflow.dependencies import DependencyStore
@@ -84,14 +84,7 @@ class JobRelatives:
             InvalidInputError: naming each unacceptable field, or this job belongs to no batch.
             ConflictError: this job is not running any more.
         """
-        fields = {"queue": self._job.queue} | {name: inner for name, inner in how.items() if name not in _OWN}
-        member = Member(
-            job=NewJob(type=kind, data={} if data is None else data, **fields),
-            ref=how.get("ref"),
-            after=tuple(after),
-            blocks=tuple(how.get("blocks", ())),
-        )
-        return (await self.add_all([member]))[0]
+        return (await self.add_all([new_member(self._job.queue, kind, data, after, how)]))[0]
 
     async def add_all(self, members: Sequence[Member]) -> list[str]:
         """Add jobs to the batch of this one, all or none; return their ids in their order.
@@ -104,6 +97,3 @@ class JobRelatives:
             raise InvalidInputError({"batchId": ["the job belongs to no batch"]})
         added = await self._batches.add(self._job.batch_id, members, token=self._job.claim.token)
         return [member.id for member in added]
-
-
-_OWN: Final = frozenset({"ref", "blocks"})

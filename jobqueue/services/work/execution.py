@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import stamina
@@ -19,7 +18,7 @@ from jobqueue.domain.errors import (
 )
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.text import told, type_name
-from jobqueue.domain.work import result_text
+from jobqueue.domain.work.unstorable import instead
 from jobqueue.domain.work.verdict import Failure, Processor, RunAgain, Success, Verdict, without_details
 from jobqueue.journal import get_logger
 from jobqueue.services.signals.tracing import run_span
@@ -190,10 +189,10 @@ class Execution:
         except OlderWorkersError as error:
             await self._work.settle(self.job, self.token, _refused(str(error)))
         except (InvalidInputError, TooLargeError) as error:
-            instead, message, level = _instead(verdict, error)
+            replaced, message, level = instead(verdict, error)
             await self._explain(message, level)
             try:
-                await self._work.settle(self.job, self.token, instead)
+                await self._work.settle(self.job, self.token, replaced)
             except (InvalidInputError, TooLargeError):
                 await self._work.settle(self.job, self.token, without_details(verdict, _PLAIN))
 
@@ -227,26 +226,6 @@ class Execution:
     def _timeout(self) -> Verdict:
         message = f"ran longer than its {self.job.timeout:g} s"
         return Failure(error=JobError(kind="timeout", message=message), timed_out=True)
-
-
-def _instead(verdict: Verdict, error: InvalidInputError | TooLargeError) -> tuple[Verdict, str, str]:
-    """Return the replacement of an unstorable verdict, with a log line about it and the level of the line.
-
-    A result becomes its text. A result that is no data, such as an object, becomes a failure. So does a result, or its
-    text, over the limit: dependents get all of a result or none.
-    """
-    if isinstance(verdict, Success) and isinstance(error, InvalidInputError):
-        try:
-            as_text = replace(verdict, result=result_text.of(verdict.result, str(error)))
-        except TooLargeError as too_large:
-            error = too_large
-        except InvalidInputError:
-            pass
-        else:
-            return as_text, f"the result cannot be stored as it is, so its text is the result: {error}", "warning"
-    subject = "result" if isinstance(verdict, Success) else "reason"
-    message = f"the {subject} cannot be stored: {error}"
-    return without_details(verdict, message), message, "error"
 
 
 def _broken(error: BaseException) -> Failure:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.errors import JobCancelledError
+from jobqueue.domain.work.verdict import as_percent
 from jobqueue.services.signals.outages import outlive
 from jobqueue.services.steps.reporting import JobSteps
 from jobqueue.store.mongo.group_commit import Batcher
@@ -65,7 +65,7 @@ class JobReporter:
             JobCancelledError: as `log`.
             ValueError: the value is not a number.
         """
-        await self._report(_Report(progress=_percent(percent)))
+        await self._report(_Report(progress=as_percent(percent)))
 
     async def _report(self, report: _Report) -> None:
         # A run outlives an outage of the database until its lease ends.
@@ -78,9 +78,3 @@ class JobReporter:
         steps = [report.progress for report in reports if report.progress is not None]
         beat = await self._work.report(self._job, self._token, progress=steps[-1] if steps else None, lines=lines)
         return [beat is not None] * len(reports)
-
-
-def _percent(value: object) -> float:
-    if not isinstance(value, int | float) or math.isnan(value):
-        raise ValueError(f"progress is a number from 0 to 100, not {value!r}")
-    return min(max(value, 0), 100)

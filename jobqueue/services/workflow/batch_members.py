@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import check_id
-from jobqueue.domain.workflow.batch import MOST_MEMBERS
+from jobqueue.domain.workflow.batch import MOST_MEMBERS, AddedMember
 from jobqueue.services.jobs.producer import check_keys
 
 if TYPE_CHECKING:
@@ -18,15 +17,6 @@ if TYPE_CHECKING:
     from jobqueue.domain.workflow.batch import Member
 
 _PLACE: Final = re.compile(r"^jobs\.(\d+)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddedMember:
-    """The id and the ref of a job that was added to a batch; ``existed`` if the batch had the job already."""
-
-    id: str
-    ref: str | None
-    existed: bool = False
 
 
 def to_check(documents: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.errors import ConflictError, InvalidInputError, NotFoundError, StaleTokenError, WrongStateError
 from jobqueue.domain.jobs.states import FINAL, State
-from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, after_batch, check_refs, resolve_refs
+from jobqueue.domain.workflow.batch import BatchView, after_batch, check_refs, resolve_refs
 from jobqueue.services.outbox.dependencies import missing_ones
-from jobqueue.services.workflow.batch_members import (
-    AddedMember,
-    added_jobs,
-    blocked_jobs,
-    check_count,
-    placed,
-    to_check,
-)
+from jobqueue.services.workflow.batch_members import added_jobs, blocked_jobs, check_count, placed, to_check
 from jobqueue.store.documents.documents import numbered_ids
 from jobqueue.store.mongo.database import new_id
 from jobqueue.store.workflow.additions import RefTakenError
@@ -31,7 +24,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.bulk.operation import Operation
     from jobqueue.domain.insight.audit import Actor
-    from jobqueue.domain.workflow.batch import Batch, BatchCursor, Member, NewBatch
+    from jobqueue.domain.workflow.batch import AddedMember, Batch, BatchCursor, Member, NewBatch
     from jobqueue.services.bulk.operations import Operations
     from jobqueue.services.outbox.dependencies import Dependencies
     from jobqueue.services.outbox.outbox import Outboxes
@@ -49,27 +42,6 @@ _AGAIN: Final = 3
 _TOGETHER: Final = 20
 _LOOKED_AT: Final = 100
 _MOST_LOOKED_AT: Final = 2_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchView:
-    """A batch with the counts by state and the progress of its jobs."""
-
-    batch: Batch
-    counts: Mapping[str, int]
-    progress: float
-
-    @property
-    def total(self) -> int:
-        """Return the number of jobs."""
-        return sum(self.counts.values())
-
-    @property
-    def verdict(self) -> str | None:
-        """The last verdict whose callbacks fired; for a batch that finished in version 0.3.0 that of its jobs."""
-        if self.batch.verdict is not None or self.batch.state == OPEN:
-            return self.batch.verdict
-        return FAILED if self.counts[State.FAILED.value] + self.counts[State.KILLED.value] else SUCCESS
 
 
 class Batches:

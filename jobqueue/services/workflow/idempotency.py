@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from jobqueue.domain.jobs.job import Job, NewJob
-    from jobqueue.domain.workflow.batch import Member, NewBatch
+    from jobqueue.domain.workflow.batch import AddedMember, BatchView, Member, NewBatch
     from jobqueue.services.jobs.producer import Producer
-    from jobqueue.services.workflow.batch_members import AddedMember
-    from jobqueue.services.workflow.batches import Batches, BatchView
+    from jobqueue.services.workflow.batches import Batches
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.workflow.idempotency import IdempotencyStore
 

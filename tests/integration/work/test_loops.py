@@ -12,11 +12,11 @@ import pytest
 from jobqueue import JobQueue, loop_errors
 from jobqueue.cli.process import process
 from jobqueue.domain.errors import DatabaseUnavailableError
-from jobqueue.domain.insight.event import EventFilter, JobEvent
+from jobqueue.domain.insight.event import EventFilter, Gap, JobEvent
 from jobqueue.services.application import Runtime
 from jobqueue.services.bulk.failures import Failures
 from jobqueue.services.bulk.operations import Operations
-from jobqueue.services.insight.events import Events, Gap
+from jobqueue.services.insight.events import Events
 from jobqueue.services.insight.rollups import RollupWriter
 from jobqueue.services.jobs.adopt import Adopter
 from jobqueue.services.jobs.retention import Pruner

@@ -19,8 +19,8 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.workflow.batch import AddedMember
     from jobqueue.services.application import Runtime
-    from jobqueue.services.workflow.batch_members import AddedMember
     from jobqueue.settings import Settings
 
 

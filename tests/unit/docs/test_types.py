@@ -80,9 +80,10 @@ def test_the_examples_satisfy_mypy_and_mistakes_do_not(tmp_path: Path) -> None:
 _TASKS: Final = """\
 from dataclasses import dataclass
 
-from jobqueue import ActiveJob, BlockingJob, JobQueue
+from jobqueue import ActiveJob, AsyncClient, BlockingJob, Client, JobQueue
 
 queue = JobQueue()
+client, far = Client("http://localhost"), AsyncClient("http://localhost")
 
 
 @dataclass
@@ -112,6 +113,11 @@ _RIGHT: Final = {
     "reveal_type(await shrink.options(priority=3).run('a.png'))": "example_0.Size",
     "reveal_type(await in_thread.add_all([in_thread.new('a.png', deep=True)]))": "list[.*Ref[list[example_0.Size]]]",
     "reveal_type(shrink.decode(None))": "example_0.Size",
+    "reveal_type(shrink.using(client).add('a.png', width=64).result())": "example_0.Size",
+    "reveal_type(await shrink.using(far).add('a.png'))": "Ref[example_0.Size]",
+    "reveal_type(client.add('a', {}, priority=3))": "Job",
+    "reveal_type(client.jobs(queue='a', state='failed'))": "Iterator[.*Job]",
+    "reveal_type(client.wait_operation('a', timeout=3).done)": "int",
     "reveal_type(alone)": "Task[[n: int], None]",
 }
 _WRONG: Final = {
@@ -125,7 +131,11 @@ _WRONG: Final = {
     "(await (await shrink.add('a.png')).result()).height": '"Size" has no attribute "height"',
     "await shrink.add_all([in_thread.new('a.png')])": '"TaskJob[list[Size]]"; expected "TaskJob[Size]"',
     "await shrink('a.png')": '"Task[[str, int], Size]" not callable',
-    "queue.task(prioritty=3)": '"prioritty" for "task" of "JobQueue"; did you mean "priority"?',
+    "client.add('a', prioritty=5)": 'Unexpected keyword argument "prioritty"',
+    "client.jobs(quue='a')": 'Unexpected keyword argument "quue"',
+    "shrink.using(client).add(3)": 'Argument 1 to "add" of "BlockingTask" has incompatible type "int"; expected "str"',
+    "shrink.using(3)": 'No overload variant of "using" of "Task" matches argument type "int"',
+    "queue.task(prioritty=3)": '"prioritty" for "task" of "HandlerRegistry"; did you mean "priority"?',
 }
 """Calls, each with a part of what mypy says of them."""
 

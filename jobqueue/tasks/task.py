@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
+import inspect
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE
@@ -12,13 +13,13 @@ from jobqueue.domain.jobs.options import JobOptions
 from jobqueue.domain.jobs.task_job import TaskJob
 from jobqueue.domain.text import type_name
 from jobqueue.processors.callbacks.task_calls import call_now
-from jobqueue.services.tasks.ref import Ref
+from jobqueue.tasks.ref import BlockingRef, Ref
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from jobqueue.domain.producer import BlockingProducer, Producer
     from jobqueue.processors.callbacks.signatures import TaskSignature
-    from jobqueue.services.tasks.ref import TaskQueue
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,7 +45,7 @@ class Task(Generic[P, R]):
         self,
         name: str,
         signature: TaskSignature,
-        queue: TaskQueue,
+        queue: Producer,
         options: Mapping[str, Any],
         aliases: Sequence[str] = (),
     ) -> None:
@@ -78,6 +79,25 @@ class Task(Generic[P, R]):
         task._options = _merged(self._options, options)  # noqa: SLF001 - of the copy
         return task
 
+    @overload
+    def using(self, queue: Producer) -> Task[P, R]: ...
+    @overload
+    def using(self, queue: BlockingProducer) -> BlockingTask[P, R]: ...
+    def using(self, queue: Producer | BlockingProducer) -> Task[P, R] | BlockingTask[P, R]:
+        """Return the same task for another queue: a `JobQueue`, an `AsyncClient`, or a `Client` without ``await``.
+
+        Raises:
+            TypeError: the object adds no jobs.
+        """
+        add = getattr(queue, "add_job", None)
+        if not callable(add):
+            raise TypeError(f"using takes a JobQueue, an AsyncClient or a Client, not {type_name(queue)}")
+        if not inspect.iscoroutinefunction(add):
+            return BlockingTask(self, cast("BlockingProducer", queue))
+        task = copy.copy(self)
+        task._queue = cast("Producer", queue)  # noqa: SLF001 - of the copy
+        return task
+
     def new(self, *args: P.args, **kwargs: P.kwargs) -> TaskJob[R]:
         """Return a job that is not added yet, for `add_all`, batches and children.
 
@@ -108,10 +128,7 @@ class Task(Generic[P, R]):
             InvalidInputError: no jobs, or too many.
             KeyConflictError: an unfinished job has the key of one.
         """
-        new = list(jobs)
-        for job in new:
-            if not isinstance(job, TaskJob):
-                raise TypeError(f"add_all takes jobs of new(), not {type_name(job)}")
+        new = _made_by_new(jobs)
         added = await self._queue.add_all(new)
         return [Ref(job.id, self._queue, task_job.decode) for job, task_job in zip(added, new, strict=True)]
 
@@ -144,6 +161,68 @@ class Task(Generic[P, R]):
     def _new(self, data: Mapping[str, Any]) -> TaskJob[R]:
         fields: Any = {name: value for name, value in self._options.items() if name != _SESSION}
         return TaskJob(type=self.name, data=data, decode=self.decode, **fields)
+
+
+class BlockingTask(Generic[P, R]):
+    """A task whose jobs are added by a blocking client; ``task.using(client)`` returns it.
+
+    Attributes:
+        name: the type of its jobs.
+        queue: the queue of its jobs.
+    """
+
+    def __init__(self, task: Task[P, R], queue: BlockingProducer) -> None:
+        self.name = task.name
+        self._task = task
+        self._queue = queue
+
+    @property
+    def queue(self) -> str:
+        """The queue of its jobs."""
+        return self._task.queue
+
+    def __repr__(self) -> str:
+        return f"<BlockingTask {self.name} of queue {self.queue}>"
+
+    def options(self, **options: Unpack[TaskOptions]) -> BlockingTask[P, R]:
+        """Return the same task with options in place of its own; as `Task.options`."""
+        return BlockingTask(self._task.options(**options), self._queue)
+
+    def new(self, *args: P.args, **kwargs: P.kwargs) -> TaskJob[R]:
+        """Return a job that is not added yet; as `Task.new`."""
+        return self._task.new(*args, **kwargs)
+
+    def add(self, *args: P.args, **kwargs: P.kwargs) -> BlockingRef[R]:
+        """Add a job with these arguments; as `Task.add`."""
+        new = self._task.new(*args, **kwargs)
+        return BlockingRef(self._queue.add_job(new).id, self._queue, new.decode)
+
+    def add_all(self, jobs: Iterable[TaskJob[R]]) -> list[BlockingRef[R]]:
+        """Add up to 1,000 jobs of `new`, all or none; as `Task.add_all`."""
+        new = _made_by_new(jobs)
+        added = self._queue.add_all(new)
+        return [BlockingRef(job.id, self._queue, made.decode) for job, made in zip(added, new, strict=True)]
+
+    def ref(self, job_id: str) -> BlockingRef[R]:
+        """Return the reference to a job of the task by its id."""
+        return BlockingRef(job_id, self._queue, self._task.decode)
+
+    def decode(self, value: Any) -> R:
+        """Return a stored result of the task in the type that its function declares; as `Task.decode`."""
+        return self._task.decode(value)
+
+
+def _made_by_new(jobs: Iterable[TaskJob[R]]) -> list[TaskJob[R]]:
+    """Return jobs as a list.
+
+    Raises:
+        TypeError: a job was not made by `new`.
+    """
+    new = list(jobs)
+    for job in new:
+        if not isinstance(job, TaskJob):
+            raise TypeError(f"add_all takes jobs of new(), not {type_name(job)}")
+    return new
 
 
 def check_options(options: Mapping[str, Any]) -> None:

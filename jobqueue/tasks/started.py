@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
 from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.task_job import TaskJob
-from jobqueue.domain.search.query import JobQuery
+from jobqueue.domain.search.job_filter import JobFilter
 from jobqueue.domain.workflow.batch import FINISHED
-from jobqueue.services.tasks.ref import Ref
+from jobqueue.tasks.ref import Ref
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from jobqueue.domain.jobs.task_job import TypedTask
-    from jobqueue.domain.search.query import Page
-    from jobqueue.domain.workflow.batch import Member
-    from jobqueue.services.tasks.ref import TaskQueue
-    from jobqueue.services.workflow.batches import BatchView
+    from jobqueue.domain.producer import Producer
+    from jobqueue.domain.workflow.batch import BatchView, Member
 
-    class WorkflowQueue(TaskQueue, Protocol):
+    class WorkflowQueue(Producer, Protocol):
         """The calls of a queue that started workflows make."""
 
         async def batch(self, batch_id: str) -> BatchView:
             """Return a batch."""
-
-        async def list(self, query: JobQuery | None = None) -> Page:
-            """Return a page of jobs."""
 
 
 R = TypeVar("R")
@@ -122,16 +116,12 @@ class StartedBatch:
             kinds, decode = (type_or_task,), _as_it_is
         else:
             kinds, decode = tuple(type_or_task.names), type_or_task.decode
-        query = JobQuery(batch_id=self.id, states=(State.SUCCESS,), oldest_first=True, limit=_PAGE)
-        query = replace(query, type=kinds[0]) if len(kinds) == 1 else query
-        while True:
-            page = await self._queue.list(query)
-            for job in page.items:
-                if len(kinds) == 1 or job.type in kinds:
-                    yield decode(job.result)
-            if page.next is None:
-                return
-            query = query.at(page.next)
+        conditions = JobFilter(batch_id=self.id, state=State.SUCCESS, oldest_first=True, limit=_PAGE)
+        if len(kinds) == 1 and kinds[0] is not None:
+            conditions["type"] = kinds[0]
+        async for job in self._queue.jobs(**conditions):
+            if len(kinds) == 1 or job.type in kinds:
+                yield decode(job.result)
 
 
 def _as_it_is(stored: Any) -> Any:

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from jobqueue.domain.errors import JobFailedError
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.jobs.ended import result_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from jobqueue.domain.jobs.job import Job, NewJob
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.producer import BlockingProducer, Producer
 
 R = TypeVar("R")
-
-
-class TaskQueue(Protocol):
-    """The calls of a queue that tasks and references make."""
-
-    async def add_job(self, new: NewJob, *, session: Any = None) -> Job:
-        """Add a job and return it."""
-
-    async def add_all(self, jobs: Sequence[NewJob]) -> list[Job]:
-        """Add jobs, all or none."""
-
-    async def get(self, job_id: str) -> Job:
-        """Return a job."""
-
-    async def wait(self, job_id: str, timeout: float | None = None) -> Job:  # noqa: ASYNC109 - of the public call
-        """Return a job when it has ended."""
 
 
 class Ref(Generic[R]):
@@ -38,7 +22,7 @@ class Ref(Generic[R]):
         id: of the job, 24 hex digits.
     """
 
-    def __init__(self, job_id: str, queue: TaskQueue, decode: Callable[[Any], R]) -> None:
+    def __init__(self, job_id: str, queue: Producer, decode: Callable[[Any], R]) -> None:
         self.id = job_id
         self._queue = queue
         self._decode = decode
@@ -77,10 +61,32 @@ class Ref(Generic[R]):
             TimeoutError, NotFoundError: as `wait`.
             ResultUnavailableError: the result is of another type.
         """
-        job = await self.wait(timeout)
-        if job.state is State.SUCCESS:
-            return self._decode(job.result)
-        if job.error is None:
-            raise JobFailedError(job.id, job.state.value, kind=job.state.value, message="there is no error")
-        error = job.error
-        raise JobFailedError(job.id, job.state.value, kind=error.kind, message=error.message, trace=error.trace)
+        return self._decode(result_of(await self.wait(timeout)))
+
+
+class BlockingRef(Generic[R]):
+    """A job of a task that has been added by a blocking client; as `Ref`, without ``await``.
+
+    Attributes:
+        id: of the job, 24 hex digits.
+    """
+
+    def __init__(self, job_id: str, queue: BlockingProducer, decode: Callable[[Any], R]) -> None:
+        self.id = job_id
+        self._queue = queue
+        self._decode = decode
+
+    def __repr__(self) -> str:
+        return f"<BlockingRef {self.id}>"
+
+    def job(self) -> Job:
+        """Return the job as it is now; as `Ref.job`."""
+        return self._queue.get(self.id)
+
+    def wait(self, timeout: float | None = None) -> Job:
+        """Wait until the job has ended, and return it; as `Ref.wait`."""
+        return self._queue.wait(self.id, timeout)
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait until the job has ended, and return its result; as `Ref.result`."""
+        return self._decode(result_of(self.wait(timeout)))

@@ -11,11 +11,11 @@ from jobqueue.domain.jobs.job import NewJob
 from jobqueue.processors.callbacks.handlers import Handler, name_of
 from jobqueue.processors.callbacks.signatures import TaskSignature
 from jobqueue.processors.callbacks.task_calls import handler_of
-from jobqueue.services.tasks.task import Task, check_options
+from jobqueue.tasks.task import Task, check_options
 
 if TYPE_CHECKING:
+    from jobqueue.domain.producer import Producer
     from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
-    from jobqueue.services.tasks.ref import TaskQueue
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,7 +41,7 @@ class TaskDecorator:
 
     def __init__(
         self,
-        queue: TaskQueue,
+        queue: Producer,
         register: Callable[[Handler], None],
         name: str | None,
         *,

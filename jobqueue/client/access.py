@@ -1,0 +1,57 @@
+"""Tokens of the API, and workers, over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jobqueue.client import views
+from jobqueue.client.calls import Calls, given, view
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+
+class AccessCalls(Calls):
+    """Calls about tokens and workers."""
+
+    def tokens(self) -> AsyncIterator[views.TokenView]:
+        """Yield all tokens of the API, without their texts."""
+        return self._pages(view(views.TokenView), "tokens", query={"limit": 200})
+
+    async def create_token(
+        self,
+        roles: Sequence[str],
+        *,
+        queues: Sequence[str] = (),
+        meta: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        expires: float | None = None,
+    ) -> views.NewTokenView:
+        """Create a token; only this reply shows its text.
+
+        Args:
+            roles: some of ``read``, ``enqueue``, ``decide``, ``work`` and ``admin``.
+            queues: names of queues with ``*`` and ``?``; none for all.
+            meta: values that its jobs must have, by path.
+            name: for people.
+            expires: seconds from now; ``None`` for never.
+
+        Raises:
+            InvalidInputError: naming each unacceptable value.
+            ServerUnreachableError: there was no answer. The call is not repeated by itself.
+        """
+        body = given(name=name, expires=expires, meta=meta and dict(meta))
+        body |= {"roles": list(roles), **({"queues": list(queues)} if queues else {})}
+        return await self._read(view(views.NewTokenView), "POST", "tokens", body=body, safe=False)
+
+    async def revoke_token(self, token_id: str) -> None:
+        """Revoke a token; every server refuses it within five seconds."""
+        await self._delete("tokens", token_id)
+
+    def workers(self) -> AsyncIterator[views.WorkerView]:
+        """Yield the workers that gave a sign of life within the last day, by name."""
+        return self._pages(view(views.WorkerView), "workers", query={"limit": 200})
+
+    def types(self, queue: str | None = None) -> AsyncIterator[views.TypeView]:
+        """Yield the types of jobs that workers and processors serve, with the JSON Schemas of their data."""
+        return self._pages(view(views.TypeView), "types", query={"queue": queue, "limit": 200})

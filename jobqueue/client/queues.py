@@ -1,0 +1,171 @@
+"""Queues and schedules over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+
+from jobqueue.client import views
+from jobqueue.client.calls import Calls, given, view
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs import json_reading
+from jobqueue.domain.jobs.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
+from jobqueue.domain.jobs.checks import check_queue
+from jobqueue.domain.jobs.job import DEFAULT_QUEUE
+from jobqueue.domain.jobs.json_form import camel
+from jobqueue.domain.jobs.json_form import new_job as new_form
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from jobqueue.domain.jobs.backoff import Backoff
+    from jobqueue.domain.jobs.job import Job, NewJob
+
+
+class QueueOptions(TypedDict, total=False):
+    """The configuration of a queue; ``None`` gives the default. Objects have the names of the API."""
+
+    paused: bool | None
+    concurrency: int | None
+    rate: Mapping[str, float] | None
+    limit_by: str | None
+    attempts: int | None
+    backoff: Backoff | float | Sequence[float] | Mapping[str, Any] | None
+    lease: float | None
+    timeout: float | None
+    priority: int | None
+    on_success_delete: bool | None
+    processors: Mapping[str, Mapping[str, Any] | None] | None
+    retention: Mapping[str, float | None] | None
+    breaker: Mapping[str, Any] | None
+    max_retries: int | None
+    check: bool | None
+
+
+class QueueCalls(Calls):
+    """Calls about queues and schedules."""
+
+    def queues(self) -> AsyncIterator[views.QueueView]:
+        """Yield all queues that are configured or have jobs."""
+        return self._pages(view(views.QueueView), "queues", query={"limit": 200})
+
+    async def queue(self, name: str) -> views.QueueView:
+        """Return a queue's configuration and figures; a queue that is not configured has the defaults."""
+        return await self._read(view(views.QueueView), "GET", "queues", check_queue(name))
+
+    async def configure(self, name: str, **options: Unpack[QueueOptions]) -> views.QueueView:
+        """Change some of a queue's configuration; ``None`` gives the default.
+
+        Raises:
+            InvalidInputError: naming each unacceptable option.
+        """
+        body = _options(options)
+        return await self._read(view(views.QueueView), "PATCH", "queues", check_queue(name), body=body)
+
+    async def replace_queue(self, name: str, **options: Unpack[QueueOptions]) -> views.QueueView:
+        """Replace the whole configuration of a queue: options that are left out get the default.
+
+        Raises:
+            InvalidInputError: naming each unacceptable option.
+        """
+        body = given(**_options(options))
+        return await self._read(view(views.QueueView), "PUT", "queues", check_queue(name), body=body)
+
+    async def delete_queue(self, name: str, *, force: bool = False) -> None:
+        """Delete a queue's configuration; ``force`` kills its unfinished jobs.
+
+        Raises:
+            UnfinishedJobsError: the queue has unfinished jobs.
+        """
+        await self._delete("queues", check_queue(name), query=(("force", "true"),) if force else ())
+
+    async def pause(self, queue: str = DEFAULT_QUEUE, *, paused: bool = True) -> None:
+        """Stop all processes from claiming from a queue, or (``paused=False``) let them claim again."""
+        await self._send("POST", "queues", check_queue(queue), "pause" if paused else "resume")
+
+    async def queue_why(self, name: str) -> views.QueueWhyView:
+        """Return the reasons why no job of a queue starts."""
+        return await self._read(view(views.QueueWhyView), "GET", "queues", check_queue(name), "why")
+
+    async def rotate_secret(self, queue: str, kind: str) -> views.QueueView:
+        """Give the webhook of a job type a new secret, which only this reply shows; the present one goes on signing.
+
+        Raises:
+            ServerUnreachableError: there was no answer. The call is not repeated by itself.
+        """
+        body = {"type": kind}
+        read = view(views.QueueView)
+        return await self._read(read, "POST", "queues", check_queue(queue), "rotate-secret", body=body, safe=False)
+
+    def changes(self, queue: str) -> AsyncIterator[views.ChangeView]:
+        """Yield the changes of a queue's configuration, newest first."""
+        return self._pages(view(views.ChangeView), "queues", check_queue(queue), "changes")
+
+    def schedules(self) -> AsyncIterator[views.ScheduleView]:
+        """Yield all schedules, by name."""
+        return self._pages(view(views.ScheduleView), "schedules", query={"limit": 200})
+
+    async def schedule(self, name: str) -> views.ScheduleView:
+        """Return a schedule with its next and last runs."""
+        return await self._read(view(views.ScheduleView), "GET", "schedules", name)
+
+    async def put_schedule(
+        self,
+        name: str,
+        job: NewJob,
+        *,
+        cron: str | None = None,
+        timezone: str | None = None,
+        every: float | None = None,
+        missed: str | None = None,
+        paused: bool = False,
+    ) -> views.ScheduleView:
+        """Create or replace a schedule; an equal schedule changes nothing.
+
+        Args:
+            name: of the schedule.
+            job: the job that is made each time.
+            cron: five or six fields, or a word such as ``@daily``.
+            timezone: of the cron expression, such as ``Europe/Berlin``; UTC by default.
+            every: seconds, in place of a cron expression.
+            missed: ``skip``, ``one`` or ``all``: jobs for times at which no process ran.
+            paused: make nothing until it is resumed.
+
+        Raises:
+            InvalidInputError: naming each unacceptable field.
+        """
+        body = given(cron=cron, timezone=timezone, every=every, missed=missed)
+        body |= {"job": new_form(job), "paused": paused}
+        return await self._read(view(views.ScheduleView), "PUT", "schedules", name, body=body)
+
+    async def delete_schedule(self, name: str) -> None:
+        """Delete a schedule; its jobs stay."""
+        await self._delete("schedules", name)
+
+    async def run_schedule(self, name: str) -> Job:
+        """Make a job of a schedule now, besides its times, and return it.
+
+        Raises:
+            ServerUnreachableError: there was no answer. The call is not repeated by itself.
+        """
+        return await self._read(json_reading.job, "POST", "schedules", name, "run", safe=False)
+
+    async def pause_schedule(self, name: str, *, paused: bool = True) -> views.ScheduleView:
+        """Pause a schedule, or (``paused=False``) resume it from now on."""
+        verb = "pause" if paused else "resume"
+        return await self._read(view(views.ScheduleView), "POST", "schedules", name, verb)
+
+
+def _options(options: QueueOptions) -> dict[str, Any]:
+    """Return the configuration of a queue as JSON.
+
+    Raises:
+        InvalidInputError: naming each unknown option.
+    """
+    given_options = cast("Mapping[str, Any]", options)
+    if unknown := [name for name in given_options if name not in QueueOptions.__optional_keys__]:
+        raise InvalidInputError({name: ["is not a known option"] for name in unknown})
+    return {camel(name): _plain(value) for name, value in given_options.items()}
+
+
+def _plain(value: Any) -> Any:
+    return value.wire() if isinstance(value, FixedBackoff | SteppedBackoff | ExponentialBackoff) else value

@@ -1,0 +1,65 @@
+"""Filters of listings as keyword arguments."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs.states import State
+from jobqueue.domain.search.query import JobQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+
+class JobFilter(TypedDict, total=False):
+    """The filter and the order of a listing of jobs; all conditions have to hold.
+
+    Attributes:
+        state: one state or several.
+        meta: values by their dotted path below ``meta``.
+        fingerprint: failed and killed jobs of this group of failures.
+        text: a part of the type, the key, the error or a text in ``meta``; or a whole id.
+        waiting: ``signal``, ``jobs`` or ``doubt``: suspended jobs that wait for it.
+        slow: search as long as necessary, up to a hard limit.
+        limit: jobs of one page, at most 200; the listing goes on with further pages.
+    """
+
+    queue: str
+    type: str
+    state: State | str | Iterable[State | str]
+    batch_id: str
+    parent_id: str
+    schedule: str
+    fingerprint: str
+    meta: Mapping[str, Any]
+    inserted_after: datetime
+    inserted_before: datetime
+    text: str
+    waiting: str
+    oldest_first: bool
+    slow: bool
+    limit: int
+
+
+def job_query(**conditions: Unpack[JobFilter]) -> JobQuery:
+    """Return the query of a filter.
+
+    Raises:
+        InvalidInputError: naming each unknown or unacceptable condition.
+    """
+    if unknown := [name for name in conditions if name not in JobFilter.__optional_keys__]:
+        raise InvalidInputError({name: ["is not a known condition"] for name in unknown})
+    fields: dict[str, Any] = {"limit": 200, **cast("Mapping[str, Any]", conditions)}
+    fields["states"] = _states(fields.pop("state", ()))
+    fields["meta"] = tuple((path, json.dumps(value)) for path, value in fields.get("meta", {}).items())
+    return JobQuery(**fields)
+
+
+def _states(value: State | str | Iterable[State | str]) -> tuple[State, ...]:
+    try:
+        return tuple(State(word) for word in ([value] if isinstance(value, str) else value))
+    except ValueError:
+        raise InvalidInputError({"state": [f"must be one or more of {', '.join(State)}"]}) from None
