@@ -91,7 +91,8 @@ def verdict(
         return CrashVerdict.CRASH
     if signed_at is not None:
         heard_at = max([signed_at, *(other.heard_at for other in silent)])
-        is_gone = (now - heard_at).total_seconds() >= SILENT_SECONDS
+        # A sign far ahead of the present is from before the server's clock was set back.
+        is_gone = abs((now - heard_at).total_seconds()) >= SILENT_SECONDS
     elif timed_out:
         return CrashVerdict.COUNTED
     else:
@@ -123,4 +124,4 @@ def _shows_life(other: Neighbour, job: Neighbour) -> bool:
 
 def _is_silent(other: Neighbour, now: datetime) -> bool:
     patience = min(max(SILENT_SECONDS, other.lease / 2), LONGEST_SILENCE)
-    return other.reset_at <= now or (now - other.heard_at).total_seconds() >= patience
+    return other.reset_at <= now or abs((now - other.heard_at).total_seconds()) >= patience

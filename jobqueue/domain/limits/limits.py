@@ -31,6 +31,8 @@ LONGEST_RETENTION: Final = 100 * 365 * 86_400
 _LEEWAY: Final = 0.01
 _SHORTEST_LEEWAY: Final = 0.015
 _LONGEST_LEEWAY: Final = 0.25
+LONGEST_LEEWAY: Final = timedelta(seconds=10)
+"""The longest leeway of a grant, where writes to the database are slow."""
 LONGEST_VALUE: Final = 200
 """Characters of a value as JSON; a hash stands for a longer value."""
 HASHED: Final = "sha256:"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from jobqueue.domain.jobs import json_form
@@ -11,6 +12,7 @@ from jobqueue.domain.jobs.transitions import BREAKER
 from jobqueue.journal import get_logger
 from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.limits.limits import AttemptEnd
+from jobqueue.store.mongo.clock import lasts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,4 +149,4 @@ def status(state: BreakerState, breaker: Breaker, now: datetime) -> Status:
     """Return the state of a breaker: ``open`` lets no job start, ``half-open`` one job at a time."""
     if state.failures < breaker.failures:
         return "closed"
-    return "open" if state.open_until is not None and state.open_until > now else "half-open"
+    return "open" if lasts(state.open_until, timedelta(seconds=breaker.cooldown), now) else "half-open"

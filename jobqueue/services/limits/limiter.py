@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
+from jobqueue.domain.limits.limits import LONGEST_LEEWAY
 from jobqueue.lru_cache import LruCache
 from jobqueue.services.limits.breakers import OPEN_GATE
 from jobqueue.services.limits.slots import MOST_REMEMBERED, SlotEstimates, free_slots, guesses
@@ -20,7 +20,7 @@ from jobqueue.store.documents.claim_search import ClaimPermit, LateClaimError, S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.limits.limits import Rate
@@ -41,7 +41,6 @@ _LONGEST_STREAK: Final = 8
 _PAUSE: Final = 0.05
 Wanted = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
 _FLOWING_SECONDS: Final = 0.5
-_LONGEST_LEEWAY: Final = timedelta(seconds=10)
 _MOST_FACTOR: Final = 1024.0
 
 
@@ -68,7 +67,7 @@ class GrantLeeway:
 
     def of(self, queue: str, rate: Rate) -> timedelta:
         """Return the leeway of the next grant."""
-        return min(rate.leeway * (self._factors.get(queue) or 1), max(rate.leeway, _LONGEST_LEEWAY))
+        return min(rate.leeway * (self._factors.get(queue) or 1), max(rate.leeway, LONGEST_LEEWAY))
 
     def was_late(self, queue: str, rate: Rate, took: float) -> None:
         """Note that a start came ``took`` seconds after its request, too late; double the next leeway."""

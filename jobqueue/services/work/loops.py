@@ -108,8 +108,9 @@ class LeaseGrace:
 
         Args:
             now: of a steady clock, in seconds.
-            leap: seconds that have passed by the clock of the database, and not by the steady clock: the first clock
-                was set forward, or this host slept. Then leases of living workers have ended, too.
+            leap: seconds between the clock of the database and the steady clock since the last look: the first clock
+                was set forward or back, or this host slept. Then leases of living workers have ended, too, or end too
+                far ahead.
         """
         gap = max(now - self._last, leap)
         self._gaps = [*[known for known in self._gaps if known[0] > gap], (gap, now)]
@@ -149,31 +150,40 @@ class Reaper:
         self._notifier = notifier
         self.metrics: Metrics | None = None
         self._grace = LeaseGrace(time.monotonic())
-        self._told: tuple[datetime, float] | None = None
+        self._told: tuple[datetime, float, float] | None = None
+
+    def saw_database(self, told_at: datetime, asked_at: float, answered_at: float) -> None:
+        """Note an answer of the database to another question.
+
+        Args:
+            told_at: the server's time.
+            asked_at: the time of the question by the monotonic clock.
+            answered_at: the time of the answer.
+        """
+        self._grace.saw_database(answered_at, self._leap(told_at, asked_at, answered_at))
 
     async def run_once(self) -> float | None:
         """Reap jobs with expired leases; return the seconds until the next look if a job may not be reaped yet."""
         expired = await self._jobs.expired(self._grace.patience(time.monotonic()), _AT_ONCE)
         self._grace.saw_database(time.monotonic())
-        leap = await self._leap()
-        now = time.monotonic()
-        self._grace.saw_database(now, leap)
+        asked_at = time.monotonic()
+        told_at, now = await self._jobs.server_time(), time.monotonic()
+        self.saw_database(told_at, asked_at, now)
         allowed = [job for job in expired if self._grace.allows(job.held_lease, now)]
         waits = [self._grace.pace(job.held_lease) for job in expired if not self._grace.allows(job.held_lease, now)]
         findings = await self._crashes.look(allowed)
         waits += [_LISTEN_SECONDS for job in allowed if not await self._try_to_reap(job, findings)]
         return min(waits, default=None)
 
-    async def _leap(self) -> float:
-        """Return by how many seconds the clock of the database has outrun the steady clock since the last look.
+    def _leap(self, told_at: datetime, asked_at: float, answered_at: float) -> float:
+        """Return by how many seconds the clock of the database has outrun the steady clock, or has been set back.
 
         Slow answers never show a leap that did not happen.
         """
-        asked_at = time.monotonic()
-        told_at = await self._jobs.server_time()
-        before, since = self._told or (told_at, asked_at)
-        self._told = told_at, asked_at
-        return (told_at - before).total_seconds() - (time.monotonic() - since)
+        before, first_asked_at, first_answered_at = self._told or (told_at, asked_at, answered_at)
+        self._told = told_at, asked_at, answered_at
+        passed = (told_at - before).total_seconds()
+        return max(passed - (answered_at - first_asked_at), (asked_at - first_answered_at) - passed)
 
     async def _try_to_reap(self, job: Job, findings: CrashFindings) -> bool:
         """Reap a job; return False if the job has to wait. A job that cannot be reaped does not block the others."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 
 from jobqueue.domain.bulk.operation import MOST_FAILURES, Stage
-from jobqueue.store.mongo.clock import EPOCH, SERVER_NOW
+from jobqueue.store.mongo.clock import EPOCH, SERVER_NOW, is_over
 from jobqueue.store.mongo.tolerant import array
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jobqueue.store.documents.statements import Document
 
 LEASE_SECONDS: Final = 30.0
+_LEASE_MS: Final = round(LEASE_SECONDS * 1000)
 FREE: Final = EPOCH
 """The end of the lease of an operation that no process holds."""
 NOT_ENDING: Final[dict[str, Any]] = {"ending": {"$exists": False}}
@@ -39,7 +40,7 @@ def free() -> Document:
     return {
         "state": Stage.RUNNING.value,
         "lease.until": {"$type": "date"},
-        "$expr": {"$lte": ["$lease.until", SERVER_NOW]},
+        "$expr": is_over("$lease.until", _LEASE_MS),
     }
 
 
@@ -122,4 +123,4 @@ def running(operation_id: str) -> Document:
 
 
 def _until() -> Document:
-    return {"$add": [SERVER_NOW, round(LEASE_SECONDS * 1000)]}
+    return {"$add": [SERVER_NOW, _LEASE_MS]}

@@ -16,6 +16,7 @@ from jobqueue.domain.jobs.states import FINAL, UNFINISHED, WAITING, State
 from jobqueue.domain.jobs.transitions import DEPENDENTS, UNSET, Transition
 from jobqueue.store.documents import signal_statements, suspect_statements, unsound_statements
 from jobqueue.store.documents.sleep_statements import as_promoted, woken
+from jobqueue.store.mongo.clock import is_over
 from jobqueue.store.mongo.tolerant import array as _array
 from jobqueue.store.mongo.tolerant import number as _number
 from jobqueue.store.mongo.tolerant import unless_empty
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.step import Wait
     from jobqueue.store.mongo.clock import Now
-
 
 Document = dict[str, Any]
 UNREAD: Final = "unread"
@@ -173,7 +173,7 @@ def guard(job_id: str, queue: str, transition: Transition, now: Now) -> Document
     if transition.operation is not None:
         query[OPERATIONS] = {"$ne": ObjectId(transition.operation)}
     if transition.expired_only:
-        query["$expr"] = {"$lte": ["$resetAt", now]}
+        query["$expr"] = _is_over(now)
     if transition.unmarked_at is not None:
         query["claim.beside"] = {"$ne": transition.unmarked_at}
     return query
@@ -331,14 +331,15 @@ def promote(now: Now) -> list[Document]:
 
 def expired(now: Now, patience: float) -> Document:
     """Match jobs whose lease has ended and was at most ``patience`` seconds."""
-    return {
-        "state": State.PROCESSING.value,
-        "resetAt": {"$type": "date"},
-        "$and": [
-            {"$expr": {"$lte": ["$resetAt", now]}},
-            {"$expr": {"$lte": [_number("$claim.lease", _LEASE), patience]}},
-        ],
-    }
+    # Two spans of the index: ends that have come, and ends that may lie too far ahead.
+    ahead = {"$and": [{"$expr": {"$gt": ["$resetAt", {"$add": [now, 5_000]}]}}, {"$expr": _is_over(now)}]}
+    ended = {"$or": [{"$expr": {"$lte": ["$resetAt", now]}}, ahead]}
+    held = {"$expr": {"$lte": [_number("$claim.lease", _LEASE), patience]}}
+    return {"state": State.PROCESSING.value, "resetAt": {"$type": "date"}, "$and": [ended, held]}
+
+
+def _is_over(now: Now) -> Document:
+    return is_over("$resetAt", {"$multiply": [_number("$claim.lease", _LEASE), _MILLISECONDS]}, now)
 
 
 def drop_empty_outbox() -> Document:

@@ -3,7 +3,8 @@
 A heartbeat first counts its lines in the job's document, which numbers them. Then it stores the lines for which the
 document has no room. So of two heartbeats at the same time the lines with the higher numbers may come first. A reader
 stops before numbers whose lines are not stored yet: it passes over no line, and reads all in order. A line that does
-not come within a time never comes, as its server has crashed.
+not come within a time never comes, as its server has crashed. A date far ahead counts as old: the server's clock was
+set back.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class LogStore:
             raise NotFoundError("job", job_id)
         count, at = document.get("logCount"), document.get("logAt")
         inline = logs if isinstance(logs := document.get("logs"), list) else []
-        fresh = isinstance(at, datetime) and await self._clock.now() - at <= STORED_AFTER
+        fresh = isinstance(at, datetime) and abs(await self._clock.now() - at) <= STORED_AFTER
         return _Head(
             id=document["_id"],
             ended=type(document["state"]) is str and document["state"] in FINAL,
@@ -138,7 +139,7 @@ class LogStore:
         """Return True if the first line from a number on is so old that no earlier line is on its way."""
         document = await self._logs.find_one({"jobId": job, "seq": {"$gte": number}}, {"t": 1}, sort=_ORDER)
         at: Any = (document or {}).get("t")
-        return isinstance(at, datetime) and await self._clock.now() - at > STORED_AFTER
+        return isinstance(at, datetime) and abs(await self._clock.now() - at) > STORED_AFTER
 
 
 def lines(job: ObjectId, query: LogQuery, until: int | None) -> Document:

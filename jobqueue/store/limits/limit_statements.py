@@ -10,9 +10,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.jobs.states import State
+from jobqueue.domain.limits.limits import LONGEST_LEEWAY
 from jobqueue.store.documents import statements, suspect_statements
 from jobqueue.store.documents.statements import ADOPTED, Document
 from jobqueue.store.limits import group_key_statements
+from jobqueue.store.mongo.tolerant import array
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -25,6 +27,7 @@ GROUP_INDEX: Final = "claimGroup"
 GROUP_TYPE_INDEX: Final = "claimGroupType"
 _MILLISECONDS: Final = 1000
 _KEPT_MS: Final = 60_000
+_LONGEST_LEEWAY_MS: Final = round(LONGEST_LEEWAY.total_seconds() * _MILLISECONDS)
 _FORGOTTEN_MS: Final = 86_400_000
 MOST_COUNTED: Final = 1000
 """Failed attempts in a row that a circuit breaker lists one by one; of earlier attempts it knows the number."""
@@ -100,12 +103,9 @@ def grant(queue: str, limit: int, window_ms: int, leeway_ms: int, now: Now) -> l
     The list holds the deadlines of the grants, so that each grant counts for as long as its own start may be late: its
     leeway. Window and leeway are in milliseconds.
     """
-    young = {
-        "$filter": {
-            "input": {"$cond": [{"$isArray": "$grants"}, "$grants", []]},
-            "cond": {"$gt": [{"$add": ["$$this", window_ms]}, now]},
-        }
-    }
+    # Deadlines further ahead are from before the server's clock was set back: so they end with the next window.
+    deadlines = {"$map": {"input": array("$grants"), "in": {"$min": ["$$this", {"$add": [now, _LONGEST_LEEWAY_MS]}]}}}
+    young = {"$filter": {"input": deadlines, "cond": {"$gt": [{"$add": ["$$this", window_ms]}, now]}}}
     return [
         {"$set": {"queue": {"$literal": queue}, "at": now, "grants": young}},
         {"$set": {"granted": {"$lt": [{"$size": "$grants"}, limit]}}},

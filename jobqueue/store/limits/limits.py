@@ -150,7 +150,8 @@ class LimitStore:
         document = await self.collection.find_one({"_id": _rate_id(queue, key)}, {"grants": 1})
         window = timedelta(seconds=rate.per)
         now = await self.clock.now()
-        young = sorted(at for at in (document or {}).get("grants") or () if at + window > now)
+        deadlines = [min(at, now + limits.LONGEST_LEEWAY) for at in (document or {}).get("grants") or ()]
+        young = sorted(at for at in deadlines if at + window > now)
         if len(young) < rate.limit:
             return 0
         return max(0.0, float((young[len(young) - rate.limit] + window - now).total_seconds()))

@@ -20,12 +20,35 @@ if TYPE_CHECKING:
 
 Now = str | datetime
 SERVER_NOW: Final = "$$NOW"
+_SET_BACK: Final = 2
+_SHORTEST_MS: Final = 5_000
 _RESYNC_SECONDS: Final = 10.0
 _SLIGHT: Final = timedelta(seconds=1)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _GOOD_SECONDS: Final = 0.02
 _TRIES: Final = 5
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
+
+def is_over(until: Any, length: Any, now: Now = SERVER_NOW) -> dict[str, Any]:
+    """Return the expression for the end of a lease: it has come, or lies further ahead than the lease is long.
+
+    An end so far ahead shows that the server's clock was set back. Nobody waits for such an end. Twice the length is
+    the measure, and five seconds at least: the clocks of two primaries may differ a little.
+
+    Args:
+        until: the end, as an expression.
+        length: milliseconds from a renewal to the end, as an expression.
+        now: the present.
+    """
+    furthest = {"$add": [now, {"$max": [_SHORTEST_MS, {"$multiply": [_SET_BACK, length]}]}]}
+    return {"$or": [{"$lte": [until, now]}, {"$gt": [until, furthest]}]}
+
+
+def lasts(until: datetime | None, length: timedelta, now: datetime) -> bool:
+    """Tell whether a lease lasts, as `is_over`."""
+    longest = max(timedelta(milliseconds=_SHORTEST_MS), _SET_BACK * length)
+    return until is not None and now < until <= now + longest
 
 
 def steady() -> float:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.jobs.states import FINAL
 from jobqueue.store.mongo.clock import EPOCH
-from jobqueue.store.mongo.database import guarded, new_id
-from jobqueue.store.mongo.driver import ReturnDocument, aggregate
+from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.driver import aggregate
+from jobqueue.store.mongo.turns import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,8 +32,8 @@ _BY_END: Final = "ended"
 _BY_QUEUE: Final = "newestOfQueue"
 _TURN: Final = "counts"
 _AT_ONCE: Final = 100
-_LONGEST_TURN: Final = 60_000
-"""Milliseconds after which another process takes over a turn that has not ended."""
+_LONGEST_TURN: Final = 60.0
+"""Seconds after which another process takes over a turn that has not ended."""
 Pair = tuple[str, str]
 """The name of a queue, and a final state."""
 
@@ -60,26 +61,18 @@ class KeptCountStore:
     def __init__(self, database: Database) -> None:
         self._clock = database.clock
         self._jobs = database.collection("jobs")
-        self._streams = database.collection("streams")
+        self._turn = Turn(database, _TURN)
         self.collection = database.collection("counts")
 
     @guarded
     async def take_turn(self) -> str | None:
         """Return a mark of the turn, unless another process counts now or has just counted."""
-        mark = new_id()
-        is_free = {"$not": [{"$gt": ["$until", "$$NOW"]}]}
-        taken = {"by": mark, "until": {"$add": ["$$NOW", _LONGEST_TURN]}}
-        update = [{"$set": {name: {"$cond": [is_free, value, f"${name}"]} for name, value in taken.items()}}]
-        turn = await self._streams.find_one_and_update(
-            {"_id": _TURN}, update, upsert=True, return_document=ReturnDocument.AFTER
-        )
-        return mark if turn["by"] == mark else None
+        return await self._turn.take(_LONGEST_TURN)
 
     @guarded
     async def end_turn(self, mark: str, pause: float) -> None:
         """End a turn; the next one may begin after a pause in seconds."""
-        until = {"$add": ["$$NOW", int(pause * 1000)]}
-        await self._streams.update_one({"_id": _TURN, "by": mark}, [{"$set": {"until": until}}])
+        await self._turn.end(mark, pause)
 
     @guarded
     async def kept(self, queues: Iterable[str] | None = None) -> dict[Pair, KeptCount]:

@@ -105,8 +105,12 @@ class WorkerStore:
 
     @guarded
     async def alive(self) -> list[Worker]:
-        """Return the workers whose last sign is at most `ALIVE_SECONDS` old."""
-        recent = {"$gte": ["$at", {"$subtract": [self._clock.present, int(ALIVE_SECONDS * 1000)]}]}
+        """Return the workers whose last sign is at most `ALIVE_SECONDS` old.
+
+        A sign far ahead of the present is older: the server's clock was set back.
+        """
+        apart: Any = {"$abs": {"$subtract": ["$at", self._clock.present]}}
+        recent = {"$lte": [apart, int(ALIVE_SECONDS * 1000)]}
         return [_worker(document) async for document in self.collection.find({"$expr": recent})]
 
     @guarded

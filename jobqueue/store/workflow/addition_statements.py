@@ -17,7 +17,7 @@ from bson import ObjectId
 
 from jobqueue.domain.jobs.states import State
 from jobqueue.store.documents.documents import numbered_ids
-from jobqueue.store.mongo.clock import SERVER_NOW
+from jobqueue.store.mongo.clock import SERVER_NOW, is_over
 from jobqueue.store.mongo.tolerant import array, unless_empty
 from jobqueue.store.workflow import batch_statements
 from jobqueue.store.workflow.batch_statements import ADDING, SETTLE
@@ -35,7 +35,8 @@ MOST_BYTES: Final = 4 * 1024 * 1024
 CHECK: Final = "check"
 _LIST: Final = array(f"${ADDING}")
 _NUMBER: Final = {"$convert": {"input": {"$floor": "$additions"}, "to": "int", "onError": 0, "onNull": 0}}
-_IS_LATE: Final[Document] = {"$lte": ["$$this.until", SERVER_NOW]}
+_LEASE_MS: Final = round(LEASE_SECONDS * 1000)
+_IS_LATE: Final[Document] = is_over("$$this.until", _LEASE_MS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,7 @@ def reserve(addition: Addition, session: Any) -> list[Document]:
     """
     entry: Document = {
         "_id": addition.id,
-        "until": {"$add": [SERVER_NOW, round(LEASE_SECONDS * 1000)]},
+        "until": {"$add": [SERVER_NOW, _LEASE_MS]},
         "first": addition.first,
         "count": addition.count,
         "refs": {"$literal": list(addition.refs)},

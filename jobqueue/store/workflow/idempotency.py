@@ -75,7 +75,8 @@ class IdempotencyStore:
             "_id": key,
             "digest": digest,
             "made": None,
-            "$nor": [{"busyTil": {"$gt": now}, "madeId": {"$ne": made_id}}],
+            # An end further ahead is from before the server's clock was set back.
+            "$nor": [{"busyTil": {"$gt": now, "$lte": now + 2 * BUSY}, "madeId": {"$ne": made_id}}],
         }
         taken = await self.collection.find_one_and_update(free, {"$set": {"busyTil": now + BUSY}})
         if taken is not None:

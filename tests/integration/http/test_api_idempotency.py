@@ -12,6 +12,7 @@ from jobqueue.api.jobs import idempotency_key as once
 from jobqueue.domain.access.access import Caller
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.store import indexes
+from jobqueue.store.workflow.idempotency import BUSY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -97,7 +98,7 @@ async def test_what_a_process_that_died_has_begun_is_completed_after_a_moment(
 ) -> None:
     job = await (await post(client, "k", key="mine")).json()
     records = runtime.database.collection("idempotency")
-    as_of_a_dead_one = {"busyTil": await runtime.database.clock.now() + timedelta(minutes=1)}
+    as_of_a_dead_one = {"busyTil": await runtime.database.clock.now() + 2 * BUSY - timedelta(seconds=1)}
     await records.update_one({}, {"$set": as_of_a_dead_one, "$unset": {"made": ""}})
     if not stored:
         await runtime.jobs.collection.delete_many({})

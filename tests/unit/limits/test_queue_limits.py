@@ -328,6 +328,8 @@ def test_what_a_breaker_holds_back_is_not_looked_for_and_what_is_on_trial_comes_
         (3, 0, "half-open"),
         (3, -60, "half-open"),
         (3, None, "half-open"),
+        # The server's clock was set back.
+        (3, 3600, "half-open"),
     ],
 )
 def test_a_breaker_is_open_until_its_time_and_half_open_then(
