@@ -15,8 +15,8 @@ from jobqueue.domain.insight import histogram
 from jobqueue.domain.insight.activity import TIMED, Activity, Starts, Tally
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import Outcome, State
-from jobqueue.services.insight.rollups import minute_of
 from jobqueue.store.documents import documents
+from jobqueue.store.insight.rollups import minute_of
 from jobqueue.store.mongo.clock import ServerClock
 
 if TYPE_CHECKING:

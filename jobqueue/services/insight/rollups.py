@@ -1,92 +1,150 @@
-"""Count the events of jobs by minute and by hour."""
+"""Count the events of jobs by minute and by hour: the present first, and history in a hundredth of the time."""
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.store.insight.rollups import HOUR, MINUTE
+from jobqueue.domain.insight.activity import total
+from jobqueue.store.insight.rollups import (
+    FURTHEST,
+    HOUR,
+    MINUTE,
+    SECOND_LOOK,
+    hour_of,
+    minute_of,
+    present_hour,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from jobqueue.store.insight.rollups import RollupStore
     from jobqueue.store.mongo.clock import ServerClock
+    from jobqueue.store.mongo.turns import Turn
 
 ROLL_SECONDS: Final = 10.0
 """Between two looks."""
+TURN_SECONDS: Final = 30.0
+"""Seconds after which another process takes over from one that is silent."""
 GRACE: Final = timedelta(seconds=60)
 """Time after its end at which a minute is counted first: a change may be seen later than the time it carries."""
-SECOND_LOOK: Final = timedelta(minutes=15)
-"""Time after its end at which a minute is counted again, for late changes."""
-_FURTHEST: Final = timedelta(days=8)
 _MINUTES_KEPT: Final = timedelta(days=2)
 _HOURS_KEPT: Final = timedelta(days=90)
 _SOON: Final = 0.1
+_SHARE: Final = 100
 
 
 class RollupWriter:
-    """Counts each minute twice and adds up hours; any process may do this at any time, with the same outcome."""
+    """Counts each minute of the present twice, and sums up past hours, the newest first.
+
+    Any process may do this at any time, with the same outcome.
+    """
 
     def __init__(self, store: RollupStore, clock: ServerClock) -> None:
         self._store = store
         self._clock = clock
+        self._closed: tuple[datetime, datetime] | None = None
 
     async def run_once(self) -> float | None:
-        """Count a part of the due minutes; return seconds until the next part if there is more."""
-        now = await self._clock.now()
-        settled = minute_of(now - SECOND_LOOK)
-        if await self._count_new(now, settled) or await self._count_again(settled) or await self._add_up(settled):
-            return _SOON
-        newest_hour = await self._store.newest_hour()
-        if newest_hour is not None:
-            await self._store.prune(min(now - _MINUTES_KEPT, newest_hour + HOUR), now - _HOURS_KEPT)
-        return None
+        """Count a part of what is due, without a pause; return seconds until the next part if there is more."""
+        return _SOON if await self.count_present() or await self.close_hour() else None
 
-    async def _count_new(self, now: datetime, settled: datetime) -> bool:
-        until = minute_of(now - GRACE)
-        since = await self._first(now, until)
-        if since >= until:
-            return False
-        checked = since < settled
-        until = min(until, since + HOUR, settled if checked else until)
+    async def count_present(self) -> bool:
+        """Count the minutes that are due since the last whole hour; return true if some were."""
+        now = await self._clock.now()
+        until, settled = minute_of(now - GRACE), minute_of(now - SECOND_LOOK)
+        newest = await self._store.newest()
+        if newest is not None and newest > now and await self._store.forget_ahead():
+            self._closed = None
+            return True
+        since = await self._first(present_hour(now), until) if newest is None else newest + MINUTE
+        since = max(since, present_hour(now))
+        if since < until:
+            await self._count(since, settled if since < settled else until, checked=since < settled)
+            return True
+        # Of the hour that is summed up next, too.
+        once = await self._store.unchecked(present_hour(now) - HOUR, settled)
+        if once is not None:
+            await self._count(once, settled, checked=True)
+        return once is not None
+
+    async def _first(self, present: datetime, until: datetime) -> datetime:
+        """Return the first minute to count of all."""
+        oldest = await self._store.oldest_job()
+        return until - MINUTE if oldest is None else min(until - MINUTE, max(present, minute_of(oldest)))
+
+    async def close_hour(self) -> bool:
+        """Sum up the newest past hour that is not summed up; return false if there is none."""
+        now = await self._clock.now()
+        hours = await self._open_hours(now, hour_of(now - FURTHEST))
+        if hours:
+            await self._close(hours[0], now)
+        return bool(hours)
+
+    async def catch_up(self, since: datetime, seconds: float) -> None:
+        """Sum up the past hours from a date on, the newest first, for some seconds at most."""
+        until, now = time.monotonic() + seconds, await self._clock.now()
+        for hour in await self._open_hours(now, max(hour_of(since), hour_of(now - FURTHEST))):
+            await self._close(hour, now)
+            if time.monotonic() > until:
+                break
+
+    async def _open_hours(self, now: datetime, since: datetime) -> list[datetime]:
+        until = present_hour(now)
+        if self._closed is not None and self._closed[0] <= since and self._closed[1] == until:
+            return []
+        hours = await self._store.open_hours(since, until)
+        if not hours:
+            self._closed = since, until
+            if since <= hour_of(now - FURTHEST):
+                await self._store.prune(now - _MINUTES_KEPT, now - _HOURS_KEPT)
+        return hours
+
+    async def _close(self, hour: datetime, now: datetime) -> None:
+        kept, checked = await self._store.minutes_of(hour)
+        if not kept and hour + HOUR <= now - _MINUTES_KEPT:
+            tallies, _ = await self._store.read(hour, hour + HOUR)
+            await self._store.keep_hour(hour, total(tallies.values()))
+            return
+        if checked < HOUR // MINUTE:
+            await self._count(hour, hour + HOUR, checked=True)
+        await self._store.keep_hour(hour)
+
+    async def _count(self, since: datetime, until: datetime, *, checked: bool) -> None:
         tallies, _ = await self._store.read(since, until)
         await self._store.keep(since, until, tallies, checked=checked)
-        return True
-
-    async def _first(self, now: datetime, until: datetime) -> datetime:
-        newest = await self._store.newest()
-        if newest is not None:
-            return newest + MINUTE
-        oldest = await self._store.oldest_job()
-        return until - MINUTE if oldest is None else min(until - MINUTE, minute_of(max(oldest, now - _FURTHEST)))
-
-    async def _count_again(self, settled: datetime) -> bool:
-        since = await self._store.unchecked(settled)
-        if since is None:
-            return False
-        until = min(settled, since + HOUR)
-        tallies, _ = await self._store.read(since, until)
-        await self._store.keep(since, until, tallies, checked=True)
-        return True
-
-    async def _add_up(self, settled: datetime) -> bool:
-        newest, oldest = await self._store.newest_hour(), await self._store.oldest()
-        if oldest is None:
-            return False
-        hour = hour_of(oldest) if newest is None else newest + HOUR
-        last = await self._store.newest()
-        if last is None or min(settled, last + MINUTE) < hour + HOUR:
-            return False
-        await self._store.keep_hour(hour)
-        return True
 
 
-def minute_of(moment: datetime) -> datetime:
-    """Return the beginning of the minute of a moment."""
-    return moment.replace(second=0, microsecond=0)
+class Roller:
+    """Counts in one process at a time; works off history in a hundredth of the time of that process.
 
+    Args:
+        writer: counts.
+        turn: of the process that counts.
+        elapsed: seconds of a steady clock.
+    """
 
-def hour_of(moment: datetime) -> datetime:
-    """Return the beginning of the hour of a moment."""
-    return moment.replace(minute=0, second=0, microsecond=0)
+    def __init__(self, writer: RollupWriter, turn: Turn, elapsed: Callable[[], float] = time.monotonic) -> None:
+        self._writer = writer
+        self._turn = turn
+        self._elapsed = elapsed
+        self._mark: str | None = None
+        self._history_at = float("-inf")
+
+    async def run_once(self) -> float | None:
+        """Count a part of what is due, if it is this process's turn; return seconds until the next part."""
+        self._mark = await self._turn.take(TURN_SECONDS, self._mark)
+        if self._mark is None:
+            return None
+        if await self._writer.count_present():
+            return _SOON
+        began = self._elapsed()
+        if began < self._history_at:
+            return self._history_at - began
+        more = await self._writer.close_hour()
+        pause = _SHARE * (self._elapsed() - began)
+        self._history_at = self._elapsed() + pause
+        return pause if more else None

@@ -12,8 +12,7 @@ from jobqueue.domain.insight import activity
 from jobqueue.domain.insight.activity import Activity, Tally, add_to, summed
 from jobqueue.domain.insight.histogram import RELATIVE_ERROR
 from jobqueue.domain.jobs import json_form
-from jobqueue.services.insight.rollups import hour_of, minute_of
-from jobqueue.store.insight.rollups import HOUR, MINUTE
+from jobqueue.store.insight.rollups import MINUTE, hour_of, minute_of, present_hour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,8 +32,8 @@ WINDOWS: Final = {
 }
 _LONG: Final = timedelta(hours=24)
 _FRESH_SECONDS: Final = 2.0
-_BEHIND: Final = timedelta(minutes=5)
-_MOST_TURNS: Final = 300
+_CATCH_UP_SECONDS: Final = 5.0
+"""Seconds in which a request sums up hours that the background has not summed up yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +100,14 @@ class Stats:
 
     async def _read(self, names: Sequence[str]) -> None:
         now = await self._clock.now()
+        await self._roller.catch_up(now - max(WINDOWS[name] for name in names), _CATCH_UP_SECONDS)
         edge = await self._edge(now)
         # The server may be a little ahead of its time as known here.
         minutes, running = await self._store.read(edge, now + MINUTE, with_running=True)
         for name in names:
             length = WINDOWS[name]
             since = hour_of(now - length) if length >= _LONG else minute_of(now - length)
-            tally = await self._kept(since, edge, long=length >= _LONG)
+            tally = await self._kept(since, edge, present_hour(now) if length >= _LONG else since)
             for minute, part in minutes.items():
                 if minute >= since:
                     add_to(tally, part)
@@ -115,21 +115,13 @@ class Stats:
             self._known[name] = (time.monotonic() + _FRESH_SECONDS, Window(since=since, until=now, tally=tally))
 
     async def _edge(self, now: datetime) -> datetime:
-        """Return the first minute without a rollup; write missing rollups first if there are many."""
-        newest = await self._store.newest()
-        if newest is None or newest < now - _BEHIND:
-            for _ in range(_MOST_TURNS):
-                if await self._roller.run_once() is None:
-                    break
-            newest = await self._store.newest()
-        return minute_of(now) if newest is None else min(newest + MINUTE, minute_of(now))
+        """Return the first minute that is not kept: from then on the jobs are read."""
+        newest, present = await self._store.newest(), present_hour(now)
+        return present if newest is None else min(max(newest + MINUTE, present), minute_of(now))
 
-    async def _kept(self, since: datetime, edge: datetime, *, long: bool) -> Tally:
-        if not long:
-            return await self._store.tally(since, edge)
-        newest = await self._store.newest_hour()
-        border = since if newest is None else max(since, newest + HOUR)
-        tally = await self._store.tally(since, border, hours=True)
+    async def _kept(self, since: datetime, edge: datetime, border: datetime) -> Tally:
+        """Return the kept activity of a span, by the hour up to a border, and then by the minute."""
+        tally = await self._store.tally(since, border, hours=True) if since < border else {}
         add_to(tally, await self._store.tally(border, edge))
         return tally
 

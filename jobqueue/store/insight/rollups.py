@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.insight.activity import Activity, Starts, Tally, add_to, by_hour, condensed
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.store.insight import activity_statements
+from jobqueue.store.insight.activity_statements import within as _within
 from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import (
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 
 MINUTE: Final = timedelta(minutes=1)
 HOUR: Final = timedelta(hours=1)
+SECOND_LOOK: Final = timedelta(minutes=15)
+"""Time after its end at which a minute is counted again, for late changes."""
+FURTHEST: Final = timedelta(days=8)
+"""Age of the activity that is counted, where nothing has been counted yet."""
+_HOUR_MS: Final = 3_600_000
 MOST_KEYS: Final = 2000
 """Pairs of queue and type that one document tells apart."""
 _NEWEST: Final = "newest"
@@ -101,8 +107,26 @@ class RollupStore:
 
     @guarded
     async def newest(self) -> datetime | None:
-        """Return the last minute that is kept, or ``None``; all before it are kept, too."""
+        """Return the last minute that is kept, or ``None``; all of its hour before it are kept, too."""
         return await _first(self.minutes, -1)
+
+    @guarded
+    async def open_hours(self, since: datetime, until: datetime) -> list[datetime]:
+        """Return the hours of a span whose activity is not summed up yet, the newest first.
+
+        There is no activity before the first job and the first kept minute.
+        """
+        begins = [date for date in (await self.oldest_job(), await self.oldest()) if date is not None]
+        if not begins:
+            return []
+        hour = max(hour_of(min(begins)), since)
+        kept = {document["_id"] async for document in self.hours.find({"_id": _within(hour, until)}, {"_id": 1})}
+        hours = []
+        while hour < until:
+            if hour not in kept:
+                hours.append(hour)
+            hour += HOUR
+        return hours[::-1]
 
     @guarded
     async def oldest_job(self) -> datetime | None:
@@ -112,9 +136,38 @@ class RollupStore:
         return None if job is None else job["insertAt"]
 
     @guarded
-    async def unchecked(self, until: datetime) -> datetime | None:
-        """Return the first minute before a moment that was counted only once, if there is one."""
-        return await _first(self.minutes, 1, {"_id": {"$lt": until}, "checked": False})
+    async def unchecked(self, since: datetime, until: datetime) -> datetime | None:
+        """Return the first minute of a span that was counted only once, if there is one."""
+        return await _first(self.minutes, 1, {"_id": _within(since, until), "checked": False})
+
+    @guarded
+    async def counted_for_good(self, now: datetime) -> datetime | None:
+        """Return the date before which all activity is counted for good; ``None`` if nothing is counted yet."""
+        newest = await self.newest()
+        if newest is None:
+            return None
+        present = present_hour(now)
+        once = await self.unchecked(present, newest + MINUTE)
+        ends = [newest + MINUTE if once is None else once, *(await self.open_hours(hour_of(now - FURTHEST), present))]
+        return min(ends)
+
+    @guarded
+    async def minutes_of(self, hour: datetime) -> tuple[int, int]:
+        """Return how many minutes of an hour are kept, and how many of them were counted for good."""
+        query = {"_id": _within(hour, hour + HOUR)}
+        checked = [document.get("checked") is True async for document in self.minutes.find(query, {"checked": 1})]
+        return len(checked), sum(checked)
+
+    @guarded
+    async def forget_ahead(self) -> bool:
+        """Delete minutes and hours that end after the present: the server's clock was set back, and they come again.
+
+        Returns:
+            True if there were some.
+        """
+        present = self._database.clock.present
+        await self.hours.delete_many({"$expr": {"$gt": [{"$add": ["$_id", _HOUR_MS]}, present]}})
+        return bool((await self.minutes.delete_many({"$expr": {"$gt": ["$_id", present]}})).deleted_count)
 
     @guarded
     async def keep(self, since: datetime, until: datetime, tallies: Mapping[datetime, Tally], *, checked: bool) -> None:
@@ -132,19 +185,14 @@ class RollupStore:
         await self.minutes.bulk_write(writes)
 
     @guarded
-    async def newest_hour(self) -> datetime | None:
-        """Return the last hour that is kept, or ``None``."""
-        return await _first(self.hours, -1)
-
-    @guarded
     async def oldest(self) -> datetime | None:
         """Return the first minute that is kept, or ``None``."""
         return await _first(self.minutes, 1)
 
     @guarded
-    async def keep_hour(self, hour: datetime) -> None:
-        """Add up the minutes of an hour and keep the sum, unless it is kept already."""
-        document = {"cells": _cells(by_hour(await self.tally(hour, hour + HOUR)))}
+    async def keep_hour(self, hour: datetime, tally: Tally | None = None) -> None:
+        """Keep the activity of an hour, unless it is kept already; ``None`` adds up its minutes."""
+        document = {"cells": _cells(by_hour(await self.tally(hour, hour + HOUR) if tally is None else tally))}
         await self.hours.update_one({"_id": hour}, {"$setOnInsert": document}, upsert=True)
 
     @guarded
@@ -152,7 +200,7 @@ class RollupStore:
         """Return the sum of the kept minutes, or hours, of a span."""
         collection = self.hours if hours else self.minutes
         total: Tally = {}
-        async for document in collection.find({"_id": activity_statements.within(since, until)}):
+        async for document in collection.find({"_id": _within(since, until)}):
             add_to(total, _tally(document.get("cells") or []))
         return total
 
@@ -161,6 +209,21 @@ class RollupStore:
         """Delete older minutes and hours."""
         await self.minutes.delete_many({"_id": {"$lt": minutes_until}})
         await self.hours.delete_many({"_id": {"$lt": hours_until}})
+
+
+def minute_of(moment: datetime) -> datetime:
+    """Return the beginning of the minute of a moment."""
+    return moment.replace(second=0, microsecond=0)
+
+
+def hour_of(moment: datetime) -> datetime:
+    """Return the beginning of the hour of a moment."""
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def present_hour(now: datetime) -> datetime:
+    """Return the hour from which on activity is counted by the minute; hours before it can be summed up."""
+    return hour_of(now - SECOND_LOOK)
 
 
 async def _first(collection: AsyncCollection[Any], direction: int, query: Document | None = None) -> datetime | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.workflow.batch import OPEN
 from jobqueue.lru_cache import LruCache
 from jobqueue.store.documents import queue_statements
-from jobqueue.store.insight.rollups import MINUTE
+from jobqueue.store.insight.rollups import RollupStore
 from jobqueue.store.jobs.readers import FIELDS
 from jobqueue.store.mongo.clock import EPOCH, steady
 from jobqueue.store.mongo.database import guarded
@@ -39,7 +39,7 @@ class PruningStore:
         self._jobs = database.collection("jobs")
         self._batches = database.collection("batches")
         self._counted, self._asked_at = EPOCH, float("-inf")
-        self._minutes = database.collection("statMinutes")
+        self._rollups = RollupStore(database)
         self._outside = [database.collection(name) for name in ("logs", "attempts", "steps")]
 
     @guarded
@@ -98,15 +98,13 @@ class PruningStore:
         return [], most
 
     async def _known_until(self, now: datetime) -> datetime:
-        """Return the end of the minutes that the statistics have counted for good; ``now`` if there are none.
+        """Return the date before which the statistics have counted all for good; ``now`` if they have no minutes.
 
-        After an outage some minutes are still to be counted, or to be counted for the second time.
+        After an outage some hours are still to be counted, or minutes to be counted for the second time.
         """
         # An answer of some seconds ago errs to the safe side.
         if steady() - self._asked_at >= _ASK_SECONDS:
-            once = await self._minutes.find_one({"checked": False}, {"_id": 1}, sort=[("_id", 1)])
-            newest = once or await self._minutes.find_one({}, {"_id": 1}, sort=[("_id", -1)])
-            self._counted = now if newest is None else newest["_id"] if once else newest["_id"] + MINUTE
+            self._counted = await self._rollups.counted_for_good(now) or now
             self._asked_at = steady()
         return self._counted
 

@@ -10,9 +10,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from jobqueue.api.app import make_app
 from jobqueue.domain.jobs.states import State
-from jobqueue.services.insight.rollups import RollupWriter, minute_of
+from jobqueue.services.insight.rollups import RollupWriter
 from jobqueue.settings import Settings
-from jobqueue.store.insight.rollups import MINUTE, TRIES, RollupStore
+from jobqueue.store.insight.rollups import MINUTE, TRIES, RollupStore, minute_of
 from tests.faults.conftest import DATABASE
 from tests.support.factories import add, claim, claimed_job, fail, open_runtime, retry_now, succeed
 from tests.support.pasts import FixedClock, count, past, seeded

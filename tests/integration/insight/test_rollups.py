@@ -17,10 +17,10 @@ from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.work.verdict import Success
-from jobqueue.services.insight.rollups import RollupWriter, minute_of
+from jobqueue.services.insight.rollups import RollupWriter
 from jobqueue.services.insight.stats import WINDOWS, Stats, StatsRequest
 from jobqueue.store.insight import activity_statements
-from jobqueue.store.insight.rollups import HOUR, MINUTE, RollupStore
+from jobqueue.store.insight.rollups import HOUR, MINUTE, RollupStore, minute_of
 from tests.support.factories import (
     LONG_AGO,
     add,
@@ -81,7 +81,7 @@ async def test_minutes_hours_and_windows_are_as_counted_one_by_one(idle_runtime:
     edge = minute_of(NOW - timedelta(seconds=60))
     first = minute_of(min(job["insertAt"] for job in jobs))
     assert await kept(store, first, edge) == count(jobs, first, edge)
-    last_hour = await store.newest_hour()
+    (last_hour,) = [one["_id"] async for one in store.hours.find(sort=[("_id", -1)], limit=1)]
     assert last_hour == datetime(2026, 3, 5, 11, tzinfo=UTC)
     hours = await store.tally(first.replace(minute=0), last_hour + HOUR, hours=True)
     by_minute = await store.tally(first, last_hour + HOUR)
@@ -306,7 +306,7 @@ async def test_what_is_deleted_after_an_outage_and_before_it_is_counted_again_is
     clock.moment = idle_runtime.database.clock.present = now
     assert await idle_runtime.pruning.prune("default", State.SUCCESS, 3600, 100) == (len(jobs), len(jobs))
     await caught_up(roller)
-    assert await store.unchecked(now - timedelta(minutes=30)) is None
+    assert await store.unchecked(minute_of(ended) - HOUR, now - timedelta(minutes=30)) is None
     # Nor does it matter that another process is late and finds nothing any more.
     await store.keep(minute_of(ended), minute_of(ended) + MINUTE, {}, checked=True)
     assert await kept(store, minute_of(ended), minute_of(ended) + MINUTE) == before
