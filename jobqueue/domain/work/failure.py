@@ -52,6 +52,11 @@ class FailureQuery:
     limit: int = 50
     after: tuple[Any, str] | None = None
 
+    @property
+    def is_dated(self) -> bool:
+        """True if the query has a date."""
+        return any(date is not None for date in (self.inserted_after, self.inserted_before, self.ended_after))
+
     def cursor(self, last: FailureGroup) -> str:
         """Return the cursor of the page after ``last``, the end of a page."""
         value = last.count if self.sort == BY_COUNT else last.last_at and round(last.last_at.timestamp() * 1000)

@@ -1,15 +1,17 @@
-"""Keep the counts of ended jobs, in one process at a time and a hundredth of its time."""
+"""Keep the counts of ended jobs and of failures, in one process at a time and a hundredth of its time."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.store.queues.kept_counts import FEW, KeptCount, pairs_of
+from jobqueue.store.queues.kept_counts import FEW, SETTLED, KeptCount, pairs_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from jobqueue.store.bulk.failure_counts import FailureCountStore
+    from jobqueue.store.mongo.clock import ServerClock
     from jobqueue.store.queues.kept_counts import KeptCountStore, Pair
     from jobqueue.store.queues.queues import QueueStore
 
@@ -65,3 +67,24 @@ class CountKeeper:
             # Few are counted at each request: only their number matters here.
             return
         await self._store.keep(pair, KeptCount(number=number, up_to=until, counted_at=until, cost=cost))
+
+
+class FailureCountKeeper:
+    """Counts failures by group anew after a hundred times as long as counting them takes."""
+
+    def __init__(self, store: FailureCountStore, clock: ServerClock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def run_once(self) -> float | None:
+        """Take a turn, if no other process does; return the seconds until the next one."""
+        mark = await self._store.take_turn()
+        if mark is None:
+            return None
+        began, pause = time.monotonic(), COUNT_SECONDS
+        try:
+            if await self._store.count(await self._clock.now() - SETTLED):
+                pause = min(max(pause, _SHARE * (time.monotonic() - began)), _LONGEST_SECONDS)
+        finally:
+            await self._store.end_turn(mark, pause)
+        return pause

@@ -9,19 +9,28 @@ from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.fingerprint import fingerprint, summary
 from jobqueue.domain.work.failure import FailureGroup, Sample
 from jobqueue.store.bulk import failure_statements
-from jobqueue.store.documents import documents, scope_filters
+from jobqueue.store.bulk.failure_counts import FailureCountStore, grouped
+from jobqueue.store.documents import attributes, documents, scope_filters
 from jobqueue.store.mongo.database import guarded, is_too_slow
 from jobqueue.store.mongo.driver import PyMongoError, UpdateOne, aggregate, timeout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jobqueue.domain.access.access import Scope
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.work.failure import FailureQuery
+    from jobqueue.store.bulk.failure_counts import Part
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
 GROUPING_SECONDS: Final = 5.0
 """Seconds that grouping may take."""
+MOST: Final = 50_000
+"""Failures between dates, and jobs of a scope of attributes, that a request looks at."""
+_LOOKS: Final = 400
+_NEWEST: Final = 500
+_BY_ATTRIBUTE: Final = "newestOfAttribute"
 _SAMPLED: Final = {"type": 1, "queue": 1, "state": 1, "endAt": 1, "error": 1}
 
 
@@ -30,31 +39,85 @@ class FailureStore:
 
     def __init__(self, database: Database) -> None:
         self._jobs = database.collection("jobs")
+        self.counts = FailureCountStore(database)
 
     @guarded
     async def page(self, query: FailureQuery, scope: Scope) -> tuple[list[FailureGroup], bool]:
         """Return a page of groups, and whether there are more.
 
+        Few failures are grouped as they are. Of many the kept counts tell, unless dates or attributes narrow them.
+
         Raises:
             InvalidInputError: there are more failures than can be grouped in time.
         """
-        search = scope_filters.within(failure_statements.matching(query), scope)
-        hint = _hint(scope)
-        pipeline = failure_statements.groups(query, search)
         try:
             with timeout(GROUPING_SECONDS):
-                cursor = await aggregate(self._jobs, pipeline, allowDiskUse=False, **hint)
-                groups = await cursor.to_list(None)
-                shown = groups[: query.limit]
-                samples = await asyncio.gather(*(self._sample(search, group, hint) for group in shown))
+                return await self._page(query, scope)
         except PyMongoError as error:
             if not is_too_slow(error):
                 raise
-            raise InvalidInputError(
-                {"endedAfter": ["there are too many failures to group them all: narrow them by this, or by queue"]}
-            ) from None
+            raise _too_many() from None
+
+    async def _page(self, query: FailureQuery, scope: Scope) -> tuple[list[FailureGroup], bool]:
+        search = scope_filters.within(failure_statements.matching(query), scope)
+        hint: dict[str, Any] = {"hint": failure_statements.INDEX}
+        pipeline = failure_statements.groups(query, search)
+        if scope.meta:
+            hint = {"hint": _BY_ATTRIBUTE}
+            newest: Document = {"$match": attributes.indexed(*scope.meta[0])}
+            pipeline = [newest, {"$sort": dict(failure_statements.LATEST)}, {"$limit": MOST}, *pipeline]
+        elif not await self.counts.are_few(query.fingerprint):
+            if query.is_dated:
+                dated, index = await self._dated(query)
+                hint, pipeline = {"hint": index}, [{"$match": dated}, *pipeline]
+            elif (kept := await self.counts.kept()) is not None:
+                return await self._from_kept(query, scope, search, kept.parts)
+        cursor = await aggregate(self._jobs, pipeline, allowDiskUse=False, **hint)
+        groups = await cursor.to_list(None)
+        shown = groups[: query.limit]
+        samples = await asyncio.gather(*(self._sample(search, group, _hint(scope)) for group in shown))
         page = [_group(group, sample) for group, sample in zip(shown, samples, strict=True) if sample is not None]
         return page, len(groups) > query.limit
+
+    async def _dated(self, query: FailureQuery) -> tuple[Document, str]:
+        """Return a filter for the dates of a query, and its index.
+
+        Raises:
+            InvalidInputError: it matches too many failures.
+        """
+        queues = [query.queue] if query.queue is not None else await self._jobs.distinct("queue")
+        dated, index = failure_statements.dated(query, queues)
+        if await self._jobs.count_documents(dated, limit=MOST + 1, hint=index) > MOST:
+            raise _too_many()
+        return dated, index
+
+    async def _from_kept(
+        self, query: FailureQuery, scope: Scope, search: Document, parts: Sequence[Part]
+    ) -> tuple[list[FailureGroup], bool]:
+        """Return a page of kept groups; a group without a job left is none."""
+        groups = grouped(parts, query, scope)
+        page: list[FailureGroup] = []
+        place = 0
+        while place < min(len(groups), _LOOKS) and len(page) < query.limit:
+            some = groups[place : place + query.limit - len(page)]
+            place += len(some)
+            samples = await self._samples(some, search)
+            page += [_group(group, samples[group["_id"]]) for group in some if group["_id"] in samples]
+        return page, place < len(groups)
+
+    async def _samples(self, groups: Sequence[Document], search: Document) -> dict[str, Sample]:
+        """Return the newest jobs of groups by fingerprint; the known ones, unless they have changed."""
+        ids = [group["newest"] for group in groups]
+        cursor = self._jobs.find({**search, "_id": {"$in": ids}}, _SAMPLED | {"fingerprint": 1}, hint="_id_")
+        samples = {document["fingerprint"]: _sample(documents.job(document)) async for document in cursor}
+        for group in groups:
+            name = group["_id"]
+            if name not in samples:
+                pipeline = [*failure_statements.newest(name, search, _NEWEST), {"$project": _SAMPLED}]
+                found = await aggregate(self._jobs, pipeline, hint=failure_statements.INDEX)
+                for document in await found.to_list(1):
+                    samples[name] = _sample(documents.job(document))
+        return samples
 
     @guarded
     async def latest(self, query: FailureQuery, scope: Scope) -> Job | None:
@@ -91,12 +154,22 @@ class FailureStore:
         if job is None:
             # All jobs of the group were requeued since they were counted.
             return None
-        return Sample(id=job.id, type=job.type, queue=job.queue, state=job.state, end_at=job.end_at, error=job.error)
+        return _sample(job)
 
 
 def _hint(scope: Scope) -> dict[str, Any]:
     """Return the index to use; within a scope of attributes their index may be the better one."""
     return {} if scope.meta else {"hint": failure_statements.INDEX}
+
+
+def _sample(job: Job) -> Sample:
+    return Sample(id=job.id, type=job.type, queue=job.queue, state=job.state, end_at=job.end_at, error=job.error)
+
+
+def _too_many() -> InvalidInputError:
+    return InvalidInputError(
+        {"endedAfter": ["there are too many failures to group them all: narrow them by this, or by queue"]}
+    )
 
 
 def _group(group: Document, sample: Sample) -> FailureGroup:
