@@ -16,15 +16,15 @@ from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.services.access.access import Access
 from jobqueue.services.bulk.failures import MARK_SECONDS, Failures
-from jobqueue.services.bulk.operations import OPERATE_SECONDS, Operations
+from jobqueue.services.bulk.operations import Operations
 from jobqueue.services.concerns import Concerns
 from jobqueue.services.insight.audit import Audit
-from jobqueue.services.insight.count_keeper import COUNT_SECONDS, CountKeeper
+from jobqueue.services.insight.count_keeper import COUNT_SECONDS, CountKeeper, FailureCountKeeper
 from jobqueue.services.insight.events import Events
 from jobqueue.services.insight.job_counts import JobCounts
 from jobqueue.services.insight.metrics import Metrics
 from jobqueue.services.insight.readiness import Readiness
-from jobqueue.services.insight.rollups import ROLL_SECONDS, RollupWriter
+from jobqueue.services.insight.rollups import ROLL_SECONDS, Roller, RollupWriter
 from jobqueue.services.insight.search import Searches
 from jobqueue.services.insight.stats import Stats
 from jobqueue.services.jobs.adopt import ADOPT_SECONDS, Adopter
@@ -41,17 +41,18 @@ from jobqueue.services.outbox.batch_ends import BatchEnds
 from jobqueue.services.outbox.batch_restarts import BatchRestarts
 from jobqueue.services.outbox.dependencies import Dependencies
 from jobqueue.services.outbox.derived_jobs import DerivedJobs
-from jobqueue.services.outbox.outbox import Outboxes
+from jobqueue.services.outbox.outbox import OUTBOX_SECONDS, Outboxes
 from jobqueue.services.outbox.revival import Revival
 from jobqueue.services.queues.explain import Explainer
 from jobqueue.services.queues.queue_why import QueueExplainer
 from jobqueue.services.queues.queues import Queues
 from jobqueue.services.queues.type_checks import TypeChecks
 from jobqueue.services.schedules.manual_runs import ManualRuns
-from jobqueue.services.schedules.schedules import SCHEDULE_SECONDS, Scheduler, Schedules
-from jobqueue.services.signals.config import FRESH_SECONDS, QueueConfigs
+from jobqueue.services.schedules.schedules import Scheduler, Schedules
+from jobqueue.services.signals.config import QueueConfigs
 from jobqueue.services.signals.log_signals import Logs
 from jobqueue.services.signals.notifier import Notifier, Wakeup
+from jobqueue.services.signals.pulse import PULSE_SECONDS, REST_SECONDS, Pulse
 from jobqueue.services.steps.admission import StepAdmission
 from jobqueue.services.steps.calls import Calls
 from jobqueue.services.steps.doubts import Doubts
@@ -71,6 +72,7 @@ from jobqueue.store import indexes
 from jobqueue.store.access.scope_checks import ScopeChecks
 from jobqueue.store.access.secrets import SecretStore
 from jobqueue.store.access.tokens import TokenStore
+from jobqueue.store.bulk.failure_counts import FailureCountStore
 from jobqueue.store.bulk.failures import FailureStore
 from jobqueue.store.bulk.operations import OperationStore
 from jobqueue.store.edits.edits import EditStore
@@ -87,6 +89,8 @@ from jobqueue.store.limits.group_keys import LimitKeyStore
 from jobqueue.store.limits.limits import LimitStore
 from jobqueue.store.mongo.database import Database
 from jobqueue.store.mongo.readiness import check as check_readiness
+from jobqueue.store.mongo.turns import Turn
+from jobqueue.store.pulse import PulseStore
 from jobqueue.store.queues.config import ConfigStore
 from jobqueue.store.queues.heads import HeadStore
 from jobqueue.store.queues.queues import QueueStore
@@ -115,8 +119,6 @@ if TYPE_CHECKING:
     from jobqueue.settings import Settings
 
 log = get_logger(__name__)
-_PROMOTE_SECONDS = 1.0
-_SWEEP_SECONDS = 2.0
 _ANNOUNCED_SECONDS = 1.0
 _MOST_ANNOUNCED = 10_000
 _KINDS = {"pending": "ready", "delayed": "delayed", "killed": "killed"}
@@ -137,6 +139,9 @@ class Runtime:
 
     `open` returns the use cases; `start` adds the change stream and the maintenance in the background.
     """
+
+    loops: Sequence[Loop] = ()
+    _pulse: Pulse | None = None
 
     def __init__(self, settings: Settings, database: Database, embedded: EmbeddedMongo | None) -> None:
         self.settings, self.database, self.embedded = settings, database, embedded
@@ -291,13 +296,16 @@ class Runtime:
                 self._begin()
 
     def _begin(self) -> None:
-        promoter = Loop("promoter", Promoter(self.jobs, self.notifier).run_once, every=_PROMOTE_SECONDS)
+        promoter = Loop("promoter", Promoter(self.jobs, self.notifier).run_once, every=REST_SECONDS)
         keys = LimitKeys(self.configs, self.limit_keys, self.notifier)
         edits = EditFollower(self.edits, self.configs, self.limit_keys, self.notifier)
         reaper = Reaper(self.jobs, self.outboxes, self.breakers, self.notifier, self.crashes)
         reaper.metrics = self.metrics
-        configs = Loop("config", self.configs.refresh, every=FRESH_SECONDS / 2)
-        operations = Loop("operations", self.operations.run_once, every=OPERATE_SECONDS)
+        roller = Roller(self.roller, Turn(self.database, "statistics"))
+        failure_counts = FailureCountKeeper(FailureCountStore(self.database), self.database.clock)
+        pulse = self._pulse = Pulse(PulseStore(self.database), self.configs, reaper.saw_database)
+        configs = Loop("config", self.configs.refresh, every=REST_SECONDS)
+        operations = Loop("operations", self.operations.run_once, every=REST_SECONDS)
         self.operations.begun = operations.wake
         adopter = Loop("adopter", self.adopter.run_once, every=ADOPT_SECONDS)
         loops = [
@@ -305,21 +313,33 @@ class Runtime:
             operations,
             configs,
             adopter,
-            Loop("reaper", reaper.run_once, every=self.settings.reap_interval),
-            Loop("completer", self.outboxes.run_once, every=_SWEEP_SECONDS),
-            Loop("scheduler", self.scheduler.run_once, every=SCHEDULE_SECONDS),
+            Loop("pulse", pulse.run_once, every=PULSE_SECONDS),
             Loop("awaited children", self.outboxes.awaiting.run_once, every=AWAIT_SECONDS),
-            Loop("audit", AuditOutbox(self.database).run_once, every=DRAIN_SECONDS),
-            Loop("additions", self._batch_store.additions.run_once, every=SWEEP_SECONDS),
             Loop("presence", self.registry.run_once, every=SIGN_SECONDS),
             Loop("limit keys", keys.run_once, every=KEY_SECONDS),
             Loop("edits", edits.run_once, every=EDIT_SECONDS),
-            Loop("failures", self.failures.run_once, every=MARK_SECONDS),
-            Loop("statistics", self.roller.run_once, every=ROLL_SECONDS),
-            Loop("unread jobs", UnreadJobs(self.jobs).run_once, every=UNREAD_SECONDS),
+            Loop("statistics", roller.run_once, every=ROLL_SECONDS),
             Loop("counts", CountKeeper(self.figures.kept, self.figures).run_once, every=COUNT_SECONDS),
+            Loop("failure counts", failure_counts.run_once, every=COUNT_SECONDS),
             Loop("pruner", Pruner(self.configs, self.pruning).run_once, every=PRUNE_SECONDS),
         ]
+        often = self.settings.reap_interval < PULSE_SECONDS
+        reaping = Loop("reaper", reaper.run_once, every=self.settings.reap_interval if often else REST_SECONDS)
+        unread, audit = UnreadJobs(self.jobs), AuditOutbox(self.database)
+        for part, loop, every in (
+            ("delayed", promoter, PULSE_SECONDS),
+            ("operations", operations, PULSE_SECONDS),
+            ("hanging", reaping, self.settings.reap_interval),
+            ("schedules", Loop("scheduler", self.scheduler.run_once, every=REST_SECONDS), PULSE_SECONDS),
+            ("outboxes", Loop("completer", self.outboxes.run_once, every=REST_SECONDS), OUTBOX_SECONDS),
+            ("unread", Loop("unread jobs", unread.run_once, every=REST_SECONDS), UNREAD_SECONDS),
+            ("additions", Loop("additions", self._batch_store.additions.run_once, every=REST_SECONDS), SWEEP_SECONDS),
+            ("failures", Loop("failures", self.failures.run_once, every=REST_SECONDS), MARK_SECONDS),
+            ("audit", Loop("audit", audit.run_once, every=REST_SECONDS), DRAIN_SECONDS),
+        ):
+            pulse.on(part, loop.wake, every=every)
+            if loop not in loops:
+                loops.append(loop)
         self.notifier.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)
         self.changes.listen(self._relay)
         self.changes.listen(lambda event: configs.wake() if event.kind in {"config", "gap"} else None)
@@ -329,6 +349,7 @@ class Runtime:
         self.changes.start()
         for loop in loops:
             loop.turns.count = self.metrics.loop_failed
+        self.loops = loops
         self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
 
     def relatives(self, job: Job) -> JobRelatives:
@@ -347,6 +368,7 @@ class Runtime:
             worker=self.name,
             count=self.metrics.loop_failed,
         )
+        made.is_idle = lambda within: self._pulse is not None and self._pulse.is_idle(within)
         self.registry.hold(lanes, made)
         return made
 
@@ -360,7 +382,7 @@ class Runtime:
             await self.registry.leave()
         await self.changes.stop()
         await self.events.stop()
-        await self.edits.streams.close()
+        await self.edits.close()
         await self.work.give_backs.drain()
         await self.outboxes.drain()
         await self.access.drain()

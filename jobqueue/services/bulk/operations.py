@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from jobqueue.store.jobs.jobs import JobStore
 
 log = get_logger(__name__)
-OPERATE_SECONDS: Final = 1.0
-"""Seconds between looks for operations that no process carries out."""
 MOST_SAMPLES: Final = 5
 _AT_ONCE: Final = 100
 _TOGETHER: Final = 10

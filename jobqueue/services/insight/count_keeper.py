@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jobqueue.store.queues.kept_counts import KeptCountStore, Pair
     from jobqueue.store.queues.queues import QueueStore
 
-COUNT_SECONDS: Final = 10.0
+COUNT_SECONDS: Final = 20.0
 """Seconds between turns, if counting is cheap."""
 _SHARE: Final = 100
 _LONGEST_SECONDS: Final = 3600.0

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from jobqueue.store.mongo.clock import ServerClock
     from jobqueue.store.mongo.turns import Turn
 
-ROLL_SECONDS: Final = 10.0
+ROLL_SECONDS: Final = 15.0
 """Between two looks."""
-TURN_SECONDS: Final = 30.0
+TURN_SECONDS: Final = 45.0
 """Seconds after which another process takes over from one that is silent."""
 GRACE: Final = timedelta(seconds=60)
 """Time after its end at which a minute is counted first: a change may be seen later than the time it carries."""
@@ -133,6 +133,7 @@ class Roller:
         self._elapsed = elapsed
         self._mark: str | None = None
         self._history_at = float("-inf")
+        self._has_more = True
 
     async def run_once(self) -> float | None:
         """Count a part of what is due, if it is this process's turn; return seconds until the next part."""
@@ -143,8 +144,8 @@ class Roller:
             return _SOON
         began = self._elapsed()
         if began < self._history_at:
-            return self._history_at - began
-        more = await self._writer.close_hour()
+            return self._history_at - began if self._has_more else None
+        self._has_more = await self._writer.close_hour()
         pause = _SHARE * (self._elapsed() - began)
         self._history_at = self._elapsed() + pause
-        return pause if more else None
+        return pause if self._has_more else None

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jobqueue.store.external.adoption import ExternalStore
 
 log = get_logger(__name__)
-ADOPT_SECONDS: Final = 5.0
+ADOPT_SECONDS: Final = 10.0
 """Seconds between looks, should a change be missed."""
 
 

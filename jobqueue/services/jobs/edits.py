@@ -7,27 +7,34 @@ Where changes may have been missed, a paced walk goes over all jobs.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.services.signals.notifier import Wakeup
-from jobqueue.store.edits.edits import EditsLostError
+from jobqueue.store.edits.edits import EditProgress, EditsLostError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobqueue.services.signals.config import QueueConfigs
     from jobqueue.services.signals.notifier import Notifier
-    from jobqueue.store.edits.edits import EditProgress, EditStore
+    from jobqueue.store.edits.edits import EditPage, EditStore
     from jobqueue.store.limits.group_keys import LimitKeyStore
 
 log = get_logger(__name__)
-EDIT_SECONDS: Final = 1.0
+EDIT_SECONDS: Final = 2.0
 """Seconds between looks at the changes, over all processes."""
+_OWN_SECONDS: Final = 10.0
+"""Seconds for which a process that follows the changes does not read the stored progress."""
 WALK_SECONDS: Final = 0.2
 """Seconds between steps of a walk, over all processes."""
 _SLACK: Final = 0.9
+_STORED_EVERY: Final = 2
+"""Looks without a change after which the position is stored again."""
+_SILENT_FOR: Final = 3
+"""Looks after which another process takes over."""
 
 
 class EditFollower:
@@ -38,6 +45,8 @@ class EditFollower:
         self._configs = configs
         self._limit_keys = limit_keys
         self._notifier = notifier
+        self._own: EditProgress | None = None
+        self._own_until = self._stored_at = float("-inf")
 
     async def run_once(self) -> float | None:
         """Follow the changes since the stored position, and take a step of the walk, if any.
@@ -45,12 +54,17 @@ class EditFollower:
         Returns:
             Seconds until the next step of a walk.
         """
-        progress = await self._edits.progress()
-        every = WALK_SECONDS if progress.walk else EDIT_SECONDS
-        # The clock of the server may have been set back: then the last look lies ahead.
-        if 0 <= progress.idle < every * _SLACK:
-            # Another process has just done it.
-            return every
+        progress = self._own if time.monotonic() < self._own_until else None
+        if progress is None:
+            progress = await self._edits.progress()
+            self._own_until = time.monotonic() + _OWN_SECONDS
+            every = WALK_SECONDS * _SLACK if progress.walk else EDIT_SECONDS * _SILENT_FOR
+            # The clock of the server may have been set back: then the last look lies ahead.
+            if 0 <= progress.idle < every:
+                # Another process has just done it.
+                self._own, self._own_until = None, float("-inf")
+                return WALK_SECONDS if progress.walk else None
+        self._own = None
         if not await self._follow(progress):
             return WALK_SECONDS
         if progress.walk is not None and await self._edits.step(progress.walk):
@@ -64,14 +78,23 @@ class EditFollower:
             while True:
                 edits = await self._edits.next(position)
                 await self._derive(edits.ids)
-                await self._edits.advance(edits.position)
+                is_last = await self._store(edits)
                 position = edits.position
                 if not edits.more:
+                    self._own = EditProgress(position=position) if is_last and progress.walk is None else None
                     return True
         except EditsLostError as error:
             log.info("walk over jobs started", error=str(error)[:200])
             await self._edits.begin(position)
             return False
+
+    async def _store(self, edits: EditPage) -> bool:
+        """Store a position, unless there was no change and one was stored lately; return false if it is useless."""
+        now = time.monotonic()
+        if not edits.ids and now - self._stored_at < EDIT_SECONDS * _STORED_EVERY * _SLACK:
+            return True
+        self._stored_at = now
+        return await self._edits.advance(edits.position)
 
     async def _derive(self, ids: Sequence[Any]) -> None:
         if not ids:

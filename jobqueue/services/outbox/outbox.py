@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from jobqueue.store.work.claims import ClaimStore
 
 log = get_logger(__name__)
+OUTBOX_SECONDS: Final = 2.0
+"""Seconds between looks for outboxes that a crash or an outage has left."""
 _STUCK_SECONDS: Final = 60.0
 """Seconds for which the sweep passes over an outbox that failed, so that failing outboxes do not fill it."""
 _MOST_STUCK: Final = 10_000

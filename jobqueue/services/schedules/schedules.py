@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from jobqueue.store.schedules.schedules import ScheduleStore
 
 log = get_logger(__name__)
-SCHEDULE_SECONDS: Final = 1.0
-"""Longest time between two looks for due schedules, and until a change by another process is seen."""
 _TRIES: Final = 20
 _RUNS: Final = 10
 _AT_ONCE: Final = 200

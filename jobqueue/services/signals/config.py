@@ -130,7 +130,10 @@ class QueueConfigs:
     async def refresh(self) -> None:
         """Read all configurations; an answer older than the present copy changes nothing."""
         asked_at = steady()
-        answer = await self._store.all()
+        self.take(await self._store.all(), asked_at)
+
+    def take(self, answer: ConfigSnapshot, asked_at: float) -> None:
+        """Take an answer that was requested at a time of the steady clock, unless the present copy is newer."""
         before = self._copy
         if not before.is_overtaken_by(answer, asked_at):
             return

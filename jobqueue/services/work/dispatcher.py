@@ -87,6 +87,10 @@ class Dispatcher:
         poll_interval: seconds between looks without a wake-up.
         worker: the name under which jobs are claimed.
         count: called with the loop's name for every unforeseen error.
+
+    Attributes:
+        is_idle: tells whether no job has waited in any queue, at a moment so many seconds ago at most. Then a poll asks
+            no queue.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Dispatcher:
         self._poll_interval = poll_interval
         self._worker = worker
         self._count = count
+        self.is_idle: Callable[[float], bool] = lambda _: False
         self._demands: dict[Key, _Demand] = {}
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -156,7 +161,8 @@ class Dispatcher:
         self._woken.clear()
         self._looked_at = self._clock()
         if self._looked_at >= poll_at:
-            self._wake_all(ask=False)
+            if not self.is_idle(self._poll_interval / 2):
+                self._wake_all(ask=False)
             poll_at = self._looked_at + self._poll_interval * random.uniform(0.8, 1.2)  # noqa: S311 - spreads polls
         await self._fill()
         with contextlib.suppress(TimeoutError):

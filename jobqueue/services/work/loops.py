@@ -44,13 +44,14 @@ class Loop:
         every: seconds between turns.
 
     Attributes:
+        name, run_once, every: as above.
         turns: survive unforeseen errors.
     """
 
     def __init__(self, name: str, run_once: Callable[[], Awaitable[float | None]], *, every: float) -> None:
-        self._name = name
-        self._run_once = run_once
-        self._every = every
+        self.name = name
+        self.run_once = run_once
+        self.every = every
         self.turns = LoopErrors(name, longest=every)
         self._woken = asyncio.Event()
 
@@ -62,12 +63,12 @@ class Loop:
         """Take turns for ever."""
         while True:
             self._woken.clear()
-            wait = self._every
+            wait = self.every
             with self.turns.turn():
                 try:
-                    sooner = await self._run_once()
+                    sooner = await self.run_once()
                 except DatabaseError as error:
-                    log.warning("maintenance delayed", loop=self._name, error=str(error))
+                    log.warning("maintenance delayed", loop=self.name, error=str(error))
                     sooner = None
                 if sooner is not None:
                     wait = min(wait, max(sooner, _SHORTEST_WAIT))

@@ -20,7 +20,15 @@ from jobqueue.store.documents.attributes import FIELD
 from jobqueue.store.edits import edit_statements
 from jobqueue.store.mongo.connections import StreamClient
 from jobqueue.store.mongo.database import brief, guarded, is_passing, new_id
-from jobqueue.store.mongo.driver import LENIENT, BulkWriteError, DuplicateKeyError, OperationFailure, UpdateOne, timeout
+from jobqueue.store.mongo.driver import (
+    LENIENT,
+    BulkWriteError,
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+    UpdateOne,
+    timeout,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,6 +99,8 @@ class EditStore:
         self._streams = database.collection("streams")
         self._jobs = database.collection("jobs")
         self.streams = StreamClient(database.url, database.name, "jobqueue-edits", 2)
+        self._stream: Any = None
+        self._stream_at: str | None = None
 
     @guarded
     async def progress(self) -> EditProgress:
@@ -132,32 +142,59 @@ class EditStore:
         """
         if not isinstance(position, str):
             raise EditsLostError("there is no position")
-        ids: dict[Any, None] = {}
+        is_known = position == self._stream_at
         try:
-            with timeout(_DRAIN_SECONDS):
-                async with await self._watch(position) as stream:
-                    while len(ids) < MOST:
-                        change = await stream.try_next()
-                        if not stream.alive:
-                            raise EditsLostError("the stream has ended")
-                        if change is None:
-                            break
-                        ids[change["documentKey"]["_id"]] = None
-                    token = stream.resume_token
+            ids, after = await self._read_on(position)
         except OperationFailure as error:
             if is_passing(error) or error.has_error_label(_RESUMABLE):
                 raise
             raise EditsLostError(brief(error)) from error
-        after = position if token is None else token["_data"]
-        if after <= position and not ids and await self._is_ahead(position):
+        if after <= position and not ids and not is_known and await self._is_ahead(position):
+            await self._end_stream()
             raise EditsLostError("the position lies ahead of the database")
         return EditPage(ids=tuple(ids), position=after, more=len(ids) >= MOST)
 
+    async def _read_on(self, position: str) -> tuple[dict[Any, None], str]:
+        """Return the ids of the next changes and the position after them; the stream stays open for the next call."""
+        ids: dict[Any, None] = {}
+        is_read = False
+        try:
+            with timeout(_DRAIN_SECONDS):
+                if position != self._stream_at:
+                    await self._end_stream()
+                    self._stream = await (await self._watch(position)).__aenter__()
+                while len(ids) < MOST:
+                    change = await self._stream.try_next()
+                    if not self._stream.alive:
+                        raise EditsLostError("the stream has ended")
+                    if change is None:
+                        break
+                    ids[change["documentKey"]["_id"]] = None
+                token = self._stream.resume_token
+            is_read = True
+        finally:
+            if not is_read:
+                await self._end_stream()
+        self._stream_at = position if token is None else str(token["_data"])
+        return ids, self._stream_at
+
+    async def close(self) -> None:
+        """Close the stream and its connections."""
+        await self._end_stream()
+        await self.streams.close()
+
+    async def _end_stream(self) -> None:
+        stream, self._stream, self._stream_at = self._stream, None, None
+        if stream is not None:
+            with suppress(PyMongoError):
+                await stream.close()
+
     @guarded
-    async def advance(self, position: str) -> None:
-        """Store a position of the followed changes, unless a later one is stored."""
+    async def advance(self, position: str) -> bool:
+        """Store a position of the followed changes, unless a later one is stored; return true if it is stored."""
         earlier = _FOLLOWED | {"position": {"$lte": position}}
-        await self._streams.update_one(earlier, [{"$set": {"position": {"$literal": position}, "at": "$$NOW"}}])
+        update = [{"$set": {"position": {"$literal": position}, "at": "$$NOW"}}]
+        return bool((await self._streams.update_one(earlier, update)).matched_count)
 
     @guarded
     async def derive(self, ids: Sequence[Any]) -> list[tuple[Any, str]]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 _FIRST_WAIT: Final = 0.2
 _LONGEST_WAIT: Final = 5.0
+_AWAIT_MS: Final = 5_000
+"""Milliseconds after which the server answers without a change."""
 _WOKEN_BY: Final = ["pending", "delayed", "killed"]
 
 
@@ -99,7 +101,7 @@ class WakeupStream:
             wait = min(wait * 2, _LONGEST_WAIT)
 
     async def _watch(self) -> None:
-        async with await self._streams.watch(_pipeline(), max_await_time_ms=1000) as stream:
+        async with await self._streams.watch(_pipeline(), max_await_time_ms=_AWAIT_MS) as stream:
             await stream.try_next()
             self.open.set()
             self._tell(WakeupEvent(kind="gap"))

@@ -27,7 +27,7 @@ Stored = dict[str, Any]
 _ALL_BUT_ENTRIES: Final = {FIELD: 0}
 _QUEUES: Final = {"$cond": [{"$eq": [{"$type": "$queues"}, "object"]}, "$queues", {"$literal": {}}]}
 _NEXT: Final = {"$add": [number("$revision", 0), 1]}
-_WITH_TIME: Final[list[dict[str, Any]]] = [
+WITH_TIME: Final[list[dict[str, Any]]] = [
     {"$match": {"_id": "config"}},
     {"$unset": FIELD},
     {"$facet": {"found": [{"$match": {}}]}},
@@ -73,19 +73,10 @@ class ConfigStore:
     @guarded
     async def all(self) -> ConfigSnapshot:
         """Return every configured queue, the number of changes, and the server's time."""
-        answer = await self._answer()
-        document = (answer["found"] or [{}])[0]
-        stored = mapping(document.get("queues"))
-        configs = {name: read_stored(values) for name, values in stored.items() if isinstance(values, dict)}
-        needed = {name: found for name, values in stored.items() if (found := needs.of(values))}
-        for name in needed:
-            if _of_person(stored[name]) is NOTHING and not configs[name].paused:
-                del configs[name]
-        revision = typed(int, document.get("revision")) or 0
-        return ConfigSnapshot(queues=configs, revision=revision, at=answer["at"], needs=needed)
+        return snapshot(await self._answer())
 
     async def _answer(self) -> dict[str, Any]:
-        answers = await (await aggregate(self.collection, _WITH_TIME)).to_list(1)
+        answers = await (await aggregate(self.collection, WITH_TIME)).to_list(1)
         if not answers:
             # A router answers nothing of a database without collections.
             answers = [{"found": [], "at": await self._clock.ask()}]
@@ -155,6 +146,19 @@ class ConfigStore:
             {"$set": {"revision": _NEXT, FIELD: with_entry(entry)}},
         ]
         return await self._outbox.swap(self.collection, guard, HAS_ROOM, update)
+
+
+def snapshot(answer: Mapping[str, Any]) -> ConfigSnapshot:
+    """Return the configurations of an answer to `WITH_TIME`."""
+    document = (answer["found"] or [{}])[0]
+    stored = mapping(document.get("queues"))
+    configs = {name: read_stored(values) for name, values in stored.items() if isinstance(values, dict)}
+    needed = {name: found for name, values in stored.items() if (found := needs.of(values))}
+    for name in needed:
+        if _of_person(stored[name]) is NOTHING and not configs[name].paused:
+            del configs[name]
+    revision = typed(int, document.get("revision")) or 0
+    return ConfigSnapshot(queues=configs, revision=revision, at=answer["at"], needs=needed)
 
 
 def _of_person(stored: Any) -> Any:

@@ -17,7 +17,7 @@ from jobqueue.services.application import Runtime
 from jobqueue.services.bulk.failures import Failures
 from jobqueue.services.bulk.operations import Operations
 from jobqueue.services.insight.events import Events
-from jobqueue.services.insight.rollups import RollupWriter
+from jobqueue.services.insight.rollups import Roller
 from jobqueue.services.jobs.adopt import Adopter
 from jobqueue.services.jobs.retention import Pruner
 from jobqueue.services.limits.group_keys import LimitKeys
@@ -53,7 +53,7 @@ LOOPS: list[tuple[str, type, str]] = [
     ("presence", WorkerRegistry, "run_once"),
     ("limit keys", LimitKeys, "run_once"),
     ("failures", Failures, "run_once"),
-    ("statistics", RollupWriter, "run_once"),
+    ("statistics", Roller, "run_once"),
     ("pruner", Pruner, "run_once"),
     ("embedded MongoDB", EmbeddedRestarter, "run_once"),
     ("changes", WakeupStream, "_watch"),

@@ -77,7 +77,8 @@ async def test_jobs_that_another_process_adds_together_are_begun_at_once(
 async def test_a_job_that_another_process_adds_for_later_is_begun_when_it_is_due(
     settings: Settings, idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "_PROMOTE_SECONDS", SELDOM)
+    monkeypatch.setattr(services, "REST_SECONDS", SELDOM)
+    monkeypatch.setattr(services, "PULSE_SECONDS", SELDOM)
     ran = Ran()
     async with working(settings, ran):
         job = await add(idle_runtime, delay=0.5)
