@@ -65,6 +65,7 @@ class WakeupStream:
         self._streams = StreamClient(database.url, database.name, "jobqueue-changes", 2)
         self._listeners: list[Callable[[WakeupEvent], None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._stream: Any = None
         self.open = asyncio.Event()
         self.trouble: str | None = None
         self.turns = LoopErrors("changes", longest=_LONGEST_WAIT)
@@ -82,6 +83,9 @@ class WakeupStream:
         """Stop watching."""
         if self._task is not None:
             self._task.cancel()
+            if self._stream is not None:
+                # A thread of the driver waits for the server, and the process for that thread.
+                await self._streams.interrupt(self._stream)
             await asyncio.gather(self._task, return_exceptions=True)
         await self._streams.close()
 
@@ -102,6 +106,7 @@ class WakeupStream:
 
     async def _watch(self) -> None:
         async with await self._streams.watch(_pipeline(), max_await_time_ms=_AWAIT_MS) as stream:
+            self._stream = stream
             await stream.try_next()
             self.open.set()
             self._tell(WakeupEvent(kind="gap"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
@@ -9,7 +10,7 @@ from urllib.parse import parse_qs
 from pymongo.uri_parser import split_options
 
 from jobqueue.settings.mongo_url import OF_MAIN_POOL, OVERRIDDEN, without
-from jobqueue.store.mongo.driver import LENIENT, AsyncMongoClient, MongoClient
+from jobqueue.store.mongo.driver import LENIENT, AsyncMongoClient, MongoClient, PyMongoError, timeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +26,9 @@ _HEARTBEAT_MS: Final = 2_000
 """Milliseconds between two checks of a server."""
 _CONNECT_MS: Final = 4_000
 """Milliseconds to connect, and to wait for a late check before all calls leave a server that hangs."""
+_OF_DATABASE: Final = "$cmd.aggregate"
+"""The name by which the server knows cursors of a whole database."""
+_MOMENT: Final = 1.0
 
 
 def check(url: str) -> None:
@@ -104,6 +108,20 @@ class StreamClient:
             self._client = AsyncMongoClient(_aside(self._url), maxPoolSize=self._pool, appname=self._application)
         database = self._client.get_database(self._name, codec_options=LENIENT)
         return (database if collection is None else database[collection]).watch(pipeline, **options)
+
+    async def interrupt(self, stream: Any) -> None:
+        """End the wait of a change stream of the whole database at once.
+
+        The server looks whether it is to drop a stream only when something is written. So something is.
+        """
+        cursor = getattr(stream.delegate, "_cursor", None)
+        if self._client is None or cursor is None or not cursor.cursor_id:
+            return
+        with contextlib.suppress(PyMongoError), timeout(_MOMENT):
+            database = self._client.get_database(self._name)
+            await database.command({"killCursors": _OF_DATABASE, "cursors": [cursor.cursor_id]})
+            stopped = {"$set": {"number": cursor.cursor_id}}
+            await database["streams"].update_one({"_id": "stopped"}, stopped, upsert=True)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -61,5 +61,5 @@ async def test_no_loop_fails_on_them(idle_runtime: Runtime, monkeypatch: pytest.
     for value in range(3):
         await idle_runtime.jobs.collection.update_many({}, {"$set": {"meta.user": value}})
         for loop in loops:
-            await loop._run_once()
+            await loop.run_once()
     await others_go_on(idle_runtime)
