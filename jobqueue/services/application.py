@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 import socket
-import time
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -53,6 +52,7 @@ from jobqueue.services.signals.config import QueueConfigs
 from jobqueue.services.signals.log_signals import Logs
 from jobqueue.services.signals.notifier import Notifier, Wakeup
 from jobqueue.services.signals.pulse import PULSE_SECONDS, REST_SECONDS, Pulse
+from jobqueue.services.signals.relay import Relay
 from jobqueue.services.steps.admission import StepAdmission
 from jobqueue.services.steps.calls import Calls
 from jobqueue.services.steps.doubts import Doubts
@@ -82,7 +82,7 @@ from jobqueue.store.insight.audit import AuditStore
 from jobqueue.store.insight.audit_outbox import DRAIN_SECONDS, AuditOutbox
 from jobqueue.store.insight.job_stream import JobStream
 from jobqueue.store.insight.rollups import RollupStore
-from jobqueue.store.insight.wakeup_stream import WakeupEvent, WakeupStream
+from jobqueue.store.insight.wakeup_stream import WakeupStream
 from jobqueue.store.jobs.jobs import JobStore
 from jobqueue.store.jobs.logs import LogStore
 from jobqueue.store.limits.group_keys import LimitKeyStore
@@ -119,9 +119,6 @@ if TYPE_CHECKING:
     from jobqueue.settings import Settings
 
 log = get_logger(__name__)
-_ANNOUNCED_SECONDS = 1.0
-_MOST_ANNOUNCED = 10_000
-_KINDS = {"pending": "ready", "delayed": "delayed", "killed": "killed"}
 
 
 def worker_name() -> str:
@@ -237,7 +234,7 @@ class Runtime:
             Stats(rollups, self.roller, self.job_counts, database.clock),
         )
         self.changes, self.keeper = WakeupStream(database), LeaseKeeper(database)
-        self._announced: dict[tuple[str, str | None], float] = {}
+        self._relay = Relay(self.notifier)
         self.notifier.listen(self._on_wakeup)
         self._tasks: list[asyncio.Task[Any]] = []
         self._starting, self._closing = asyncio.Lock(), False
@@ -341,7 +338,8 @@ class Runtime:
             if loop not in loops:
                 loops.append(loop)
         self.notifier.listen(lambda wake: promoter.wake() if wake.kind in {"delayed", "all"} else None)
-        self.changes.listen(self._relay)
+        self._relay.is_listening = True
+        self.changes.listen(self._relay.on_change)
         self.changes.listen(lambda event: configs.wake() if event.kind in {"config", "gap"} else None)
         self.changes.listen(lambda event: adopter.wake() if event.external or event.kind == "gap" else None)
         for survivor in (self.changes, self.events, self.notifier, self.work.give_backs):
@@ -391,28 +389,6 @@ class Runtime:
         if self.embedded is not None:
             await asyncio.to_thread(self.embedded.release)
 
-    def _relay(self, event: WakeupEvent) -> None:
-        """Turn changes in the database into wake-ups, except for changes that this process has announced itself."""
-        kind = _KINDS.get(event.state or "", "all")
-        if event.kind == "gap":
-            self.notifier.tell(Wakeup(kind="all", relayed=True))
-        if event.kind != "job":
-            return
-        if event.room and self._is_news("room", event.job_id):
-            self.notifier.tell(Wakeup(kind="room", job_id=event.job_id, relayed=True))
-        is_about_more = event.state in _KINDS or not event.room
-        if is_about_more and self._is_news(kind, event.job_id):
-            wake = Wakeup(kind=kind, queue=event.queue, job_id=event.job_id, priority=event.priority, relayed=True)
-            self.notifier.tell(wake)
-
-    def _is_news(self, kind: str, job_id: str | None) -> bool:
-        return self._announced.pop((kind, job_id), 0.0) < time.monotonic()
-
     def _on_wakeup(self, wake: Wakeup) -> None:
-        """Remember announcements of this process, which the change stream repeats in a moment."""
-        if not wake.relayed and wake.job_id is not None and self._tasks:
-            self._announced[wake.kind, wake.job_id] = time.monotonic() + _ANNOUNCED_SECONDS
-            if len(self._announced) > _MOST_ANNOUNCED:
-                self._announced.pop(next(iter(self._announced)))
         if wake.kind in {"ready", "all"}:
             self.claims.unsettle(wake.queue, wake.priority)

@@ -40,7 +40,7 @@ BOUNDS: Final = (
     "jobqueue.services.limits.slots.MOST_REMEMBERED",
     "jobqueue.services.access.access._MOST_KNOWN",
     "jobqueue.services.work.worker_registry._MOST_REMEMBERED",
-    "jobqueue.services.application._MOST_ANNOUNCED",
+    "jobqueue.services.signals.relay._MOST_ANNOUNCED",
     "jobqueue.services.insight.metrics.MOST_QUEUES",
 )
 """What is bounded by a number; everything else is to shrink by itself."""
