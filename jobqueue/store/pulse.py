@@ -9,7 +9,7 @@ from jobqueue.domain.jobs.states import State
 from jobqueue.store.bulk import failure_statements, operation_statements
 from jobqueue.store.documents import statements
 from jobqueue.store.insight import audit_statements
-from jobqueue.store.mongo.clock import EPOCH, SERVER_NOW
+from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import aggregate
 from jobqueue.store.queues.config import WITH_TIME, snapshot
@@ -31,7 +31,7 @@ _FOR_EVER: Final = 1e12
 
 def _soon(field: str) -> Document:
     ahead = {"$add": [SERVER_NOW, _AHEAD_MS]}
-    return {field: {"$gt": EPOCH}, "$expr": {"$lte": [f"${field}", ahead]}}
+    return {field: {"$type": "date"}, "$expr": {"$lte": [f"${field}", ahead]}}
 
 
 PARTS: Final[Mapping[str, tuple[tuple[str, Document], ...]]] = {

@@ -41,7 +41,7 @@ async def insert(runtime: Runtime, count: int, groups: int = 10, **fields: Any) 
             marks[name] = fingerprint("work", JobError(**error))
         ended = LAST - timedelta(seconds=count - number)
         state = "killed" if number % 3 == 0 else "failed"
-        one = {"_id": ObjectId(), "queue": f"q{number % 2}", "type": "work", "state": state, "run": 0}
+        one = {"_id": ObjectId(), "queue": f"q{number % 7 % 2}", "type": "work", "state": state, "run": 0}
         made.append(one | {"insertAt": ended, "endAt": ended, "error": error, "fingerprint": marks[name]} | fields)
     for start in range(0, count, 30_000):
         await runtime.jobs.collection.insert_many(made[start : start + 30_000], ordered=False)
