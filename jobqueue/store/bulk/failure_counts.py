@@ -52,12 +52,12 @@ class KeptFailures:
     """The kept counts.
 
     Attributes:
-        parts: of the kept groups.
-        up_to: the end of the last failure among them, or later.
+        parts: of the kept groups, and of the failures since the count.
+        groups: the fingerprints of the kept groups.
     """
 
     parts: list[Part]
-    up_to: datetime
+    groups: frozenset[str]
 
 
 class FailureCountStore:
@@ -117,7 +117,8 @@ class FailureCountStore:
         if document is None:
             return None
         since = await self._since(document["upTo"])
-        return KeptFailures(parts=document["parts"] + since, up_to=document["upTo"])
+        groups = frozenset(part[0] for part in document["parts"])
+        return KeptFailures(parts=document["parts"] + since, groups=groups)
 
     async def _since(self, up_to: datetime) -> list[Part]:
         pipeline = failure_statements.parts_since(up_to, await self._jobs.distinct("queue"), _MOST_NEW)

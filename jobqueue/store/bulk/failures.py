@@ -70,7 +70,7 @@ class FailureStore:
             if query.is_dated:
                 dated, index = await self._dated(query)
                 hint, pipeline = {"hint": index}, [{"$match": dated}, *pipeline]
-            elif (kept := await self.counts.kept()) is not None:
+            elif (kept := await self.counts.kept()) and query.fingerprint in {None, *kept.groups}:
                 return await self._from_kept(query, scope, search, kept.parts)
         cursor = await aggregate(self._jobs, pipeline, allowDiskUse=False, **hint)
         groups = await cursor.to_list(None)
