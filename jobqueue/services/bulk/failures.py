@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 MARK_SECONDS: Final = 5.0
 """Seconds between looks for failures without a fingerprint."""
 _AT_ONCE: Final = 500
+_SHARE: Final = 20
+"""Many failures without a fingerprint, as after an import, take a twentieth of the time."""
 _SHOWN: Final = 20
 _TRIES: Final = 10
 
@@ -93,5 +96,7 @@ class Failures:
         return await self._manager.requeue(job.id, changes, from_step=from_step, by=by)
 
     async def run_once(self) -> float | None:
-        """Give fingerprints to some new failures; return 0 seconds if there may be more."""
-        return 0.0 if await self._store.mark(_AT_ONCE) == _AT_ONCE else None
+        """Give fingerprints to some new failures; return the seconds until the next ones, if there may be more."""
+        began = time.monotonic()
+        is_full = await self._store.mark(_AT_ONCE) == _AT_ONCE
+        return _SHARE * (time.monotonic() - began) if is_full else None

@@ -29,7 +29,9 @@ EDIT_SECONDS: Final = 2.0
 _OWN_SECONDS: Final = 10.0
 """Seconds for which a process that follows the changes does not read the stored progress."""
 WALK_SECONDS: Final = 0.2
-"""Seconds between steps of a walk, over all processes."""
+"""Seconds between steps of a walk, over all processes, if a step is cheap."""
+_SHARE: Final = 20
+"""A walk takes a twentieth of the time of one process, so that workers go on undisturbed."""
 _SLACK: Final = 0.9
 _STORED_EVERY: Final = 2
 """Looks without a change after which the position is stored again."""
@@ -67,9 +69,11 @@ class EditFollower:
         self._own = None
         if not await self._follow(progress):
             return WALK_SECONDS
-        if progress.walk is not None and await self._edits.step(progress.walk):
-            return WALK_SECONDS
-        return None
+        if progress.walk is None:
+            return None
+        began = time.monotonic()
+        goes_on = await self._edits.step(progress.walk) is not None
+        return max(WALK_SECONDS, _SHARE * (time.monotonic() - began)) if goes_on else None
 
     async def _follow(self, progress: EditProgress) -> bool:
         """Follow the changes up to now; return false if changes are lost, so that a walk is due."""
