@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.insight.activity import total
+from jobqueue.services.insight import stats as stats_module
 from jobqueue.services.insight.rollups import Roller, RollupWriter
 from jobqueue.services.insight.stats import WINDOWS, Stats, StatsRequest
 from jobqueue.store.insight.rollups import HOUR, MINUTE, RollupStore, hour_of, minute_of, present_hour
@@ -116,7 +117,10 @@ async def test_one_process_counts_and_another_takes_over_when_that_is_silent(
         assert await first.run_once() is not None
 
 
-async def test_statistics_are_right_before_anything_is_counted(idle_runtime: Runtime) -> None:
+async def test_statistics_are_right_before_anything_is_counted(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stats_module, "_CATCH_UP_SECONDS", 600)
     jobs = await store_history(idle_runtime) + pasts(seeded(1), 100, timedelta(minutes=80))
     await idle_runtime.jobs.collection.insert_many(jobs[-100:])
     store, clock = RollupStore(idle_runtime.database), FixedClock(NOW)
