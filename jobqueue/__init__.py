@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.workflow.flow import Workflow, chain, gather
     from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
     from jobqueue.services.queue import JobQueue
+    from jobqueue.services.sync_queue import BlockingBatch, SyncJobQueue
     from jobqueue.tasks.ref import BlockingRef, Ref
     from jobqueue.tasks.started import StartedBatch
     from jobqueue.tasks.task import BlockingTask, Task, TaskOptions
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActiveJob",
     "AsyncClient",
+    "BlockingBatch",
     "BlockingJob",
     "BlockingProducer",
     "BlockingRef",
@@ -81,6 +83,7 @@ __all__ = [
     "StartedBatch",
     "State",
     "SteppedBackoff",
+    "SyncJobQueue",
     "Task",
     "TaskJob",
     "TaskOptions",
@@ -118,6 +121,7 @@ _HOMES: Final = {
         "domain.workflow.flow": "Workflow chain gather",
         "processors.callbacks.callback": "ActiveJob BlockingJob",
         "services.queue": "JobQueue",
+        "services.sync_queue": "BlockingBatch SyncJobQueue",
         "tasks.ref": "BlockingRef Ref",
         "tasks.task": "BlockingTask Task TaskOptions",
         "tasks.started": "StartedBatch",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from jobqueue.blocking import Blocking, BlockingCalls, Iterating
 from jobqueue.client.async_client import AsyncClient
-from jobqueue.client.blocking import Blocking, BlockingCalls, Iterating
 from jobqueue.client.transport import DEFAULT_SECONDS
 from jobqueue.client.work.worker import POLL_SECONDS
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jobqueue.tasks.registry import HandlerRegistry
 
 
-class Client(BlockingCalls):
+class Client(BlockingCalls[AsyncClient]):
     """Adds and manages jobs over HTTP in plain Python; calls, arguments and errors are those of `AsyncClient`.
 
     One client serves any number of threads, and forked processes: its coroutines run on one event loop in a thread of
@@ -35,7 +35,8 @@ class Client(BlockingCalls):
         self, url: str | None = None, token: str | None = None, *, timeout: float | None = DEFAULT_SECONDS
     ) -> None:
         self._token, self._timeout = token, timeout
-        super().__init__(AsyncClient(url, token, timeout=timeout))
+        calls = AsyncClient(url, token, timeout=timeout)
+        super().__init__(calls, calls.close)
 
     def __enter__(self) -> Self:
         return self

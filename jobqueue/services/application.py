@@ -389,6 +389,13 @@ class Runtime:
         if self.embedded is not None:
             await asyncio.to_thread(self.embedded.release)
 
+    def abandon(self) -> None:
+        """Close the connections of an event loop that is closed already, and with it the background work."""
+        self.keeper.stop()
+        self.database.abandon()
+        if self.embedded is not None:
+            self.embedded.release()
+
     def _on_wakeup(self, wake: Wakeup) -> None:
         if wake.kind in {"ready", "all"}:
             self.claims.unsettle(wake.queue, wake.priority)

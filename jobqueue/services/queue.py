@@ -44,7 +44,7 @@ class JobQueue(HandlerRegistry):
     """Adds jobs, runs handlers, and manages jobs and batches.
 
     The first call connects to ``JOBQUEUE_MONGO_URL`` or to the embedded MongoDB, which is started if need be. One queue
-    belongs to one event loop; ``async with`` or `close` end the connection.
+    belongs to one event loop at a time, and opens anew in the next one; ``async with`` or `close` end the connection.
 
     Args:
         settings: in place of those from the environment.
@@ -62,6 +62,7 @@ class JobQueue(HandlerRegistry):
         self._lock = asyncio.Lock()
         self._process = os.getpid()
         self._inherited: Runtime | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(self)
 
     async def __aenter__(self) -> Self:
@@ -82,6 +83,7 @@ class JobQueue(HandlerRegistry):
     async def open(self) -> Runtime:
         """Connect once, and return the services behind this queue; a forked process connects anew."""
         self._leave_to_parent()
+        self._enter_loop()
         if self._runtime is None:
             async with self._lock:
                 if self._runtime is None:
@@ -101,6 +103,24 @@ class JobQueue(HandlerRegistry):
             # Kept, because the end of its objects would close sockets that both processes share.
             self._inherited, self._runtime = self._runtime, None
             self._process, self._lock = os.getpid(), asyncio.Lock()
+
+    def _enter_loop(self) -> None:
+        """Belong to the running event loop; what was opened in a loop that is closed cannot be used any more.
+
+        Raises:
+            RuntimeError: the queue is open in another event loop.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            return
+        if self._runtime is not None and self._loop is not None and not self._loop.is_closed():
+            raise RuntimeError(
+                "this JobQueue is open in another event loop: close it there first, make a JobQueue for each loop, "
+                "or use SyncJobQueue, which any thread may call"
+            )
+        if self._runtime is not None:
+            self._runtime.abandon()
+        self._runtime, self._loop, self._lock = None, loop, asyncio.Lock()
 
     async def add(
         self, kind: str, data: Mapping[str, Any] | None = None, *, session: Any = None, **fields: Unpack[JobOptions]
@@ -232,7 +252,7 @@ class JobQueue(HandlerRegistry):
         """End an unfinished job."""
         return await (await self.open()).manager.kill(check_id(job_id), reason)
 
-    async def requeue(self, job_id: str, *, from_step: FromStep = UNFORGOTTEN, **changes: Any) -> Job:
+    async def requeue(self, /, job_id: str, *, from_step: FromStep = UNFORGOTTEN, **changes: Any) -> Job:
         """Start an ended or delayed job anew, possibly with other ``data``, ``attempts``, ``backoff``, ``priority``.
 
         Finished steps are kept, unless the job has succeeded or gets other ``data``.
@@ -263,7 +283,7 @@ class JobQueue(HandlerRegistry):
         sent = await (await self.open()).signals.send(check_id(job_id), name, value, signal_id=signal_id)
         return not sent.existed
 
-    async def patch(self, job_id: str, **changes: Any) -> Job:
+    async def patch(self, /, job_id: str, **changes: Any) -> Job:
         """Change fields of a job that is not processing."""
         return await (await self.open()).manager.patch(check_id(job_id), changes)
 

@@ -65,6 +65,15 @@ class Producer:
             return await self._checked(job)
         return job
 
+    async def prepared(self, new: NewJob) -> dict[str, Any]:
+        """Return the document of a new job without dependencies, which the caller inserts by itself.
+
+        Raises:
+            InvalidInputError: no living worker takes the data, and the queue is to refuse such jobs.
+        """
+        config = await self._configs.admit(new)
+        return await self._jobs.document(config.fill(new), limit_key=config.limit_key(new.data, new.meta))
+
     async def add_all(self, new: Sequence[NewJob], *, job_ids: Sequence[str] | None = None) -> list[Job]:
         """Add up to `MOST_AT_ONCE` jobs, all or none, and return them in the same order.
 

@@ -305,6 +305,10 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close all connections, also when their event loop is closed."""
         self._client.close()
 
 

@@ -22,6 +22,7 @@ from jobqueue import (
     NotFoundError,
     State,
     SteppedBackoff,
+    SyncJobQueue,
     WrongStateError,
 )
 from jobqueue.api.app import make_app
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
     from jobqueue.settings import Settings
 
-WAYS = ("JobQueue", "AsyncClient", "Client")
+WAYS = ("JobQueue", "SyncJobQueue", "AsyncClient", "Client")
 MOMENT = datetime(2040, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 NOBODY = "0" * 24
 
@@ -47,6 +48,10 @@ async def producer(request: pytest.FixtureRequest, runtime: Runtime, settings: S
     if request.param == "JobQueue":
         async with JobQueue(settings) as queue:
             yield queue
+        return
+    if request.param == "SyncJobQueue":
+        with SyncJobQueue(settings) as sync:
+            yield cast("Producer", InThreads(sync))
         return
     async with TestServer(make_app(runtime)) as server:
         url = str(server.make_url(""))

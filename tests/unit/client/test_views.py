@@ -27,8 +27,9 @@ from jobqueue.api.schedules.schemas import RunResponse, ScheduleResponse
 from jobqueue.api.schemas.responses import BriefResponse
 from jobqueue.api.work.schemas import TypeResponse, WorkerResponse
 from jobqueue.api.workflow.schemas import GraphResponse, NodeResponse
+from jobqueue.blocking import Blocking, Iterating
 from jobqueue.client import views
-from jobqueue.client.blocking import Blocking, Iterating
+from jobqueue.blocking import Blocking, Iterating
 from jobqueue.client.forms import query_form
 from jobqueue.domain.search.job_filter import JobFilter
 from jobqueue.domain.search.query import JobQuery

@@ -1,0 +1,172 @@
+"""`SyncJobQueue`: the calls of `JobQueue` for programs without an event loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
+
+from jobqueue.blocking import Blocking, BlockingCalls, Iterating
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs.options import new_job
+from jobqueue.services.queue import JobQueue
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from jobqueue.domain.jobs.job import Job, NewJob
+    from jobqueue.domain.jobs.options import JobOptions
+    from jobqueue.domain.jobs.task_job import TypedTask
+    from jobqueue.domain.workflow.batch import BatchView, Member
+    from jobqueue.domain.workflow.flow import Workflow
+    from jobqueue.settings import Settings
+    from jobqueue.tasks.decorator import TaskDecorator
+    from jobqueue.tasks.started import StartedBatch
+
+    F = TypeVar("F", bound="Callable[..., Any]")
+
+R = TypeVar("R")
+
+
+class SyncJobQueue(BlockingCalls[JobQueue]):
+    """Adds and manages jobs on the database in plain Python; calls, arguments and errors are those of `JobQueue`.
+
+    One queue serves any number of threads, and forked processes: its coroutines run on one event loop in a thread of
+    its own, which begins with the first call. ``jobqueue worker module:queue`` runs the handlers and tasks of it, too.
+
+    Args:
+        settings: in place of those from the environment.
+        overrides: single settings by name, such as ``mongo_url`` or ``db``.
+    """
+
+    def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
+        queue = JobQueue(settings, **overrides)
+        super().__init__(queue, queue.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def handler(self, kind: str, *, queue: str | None = None, concurrency: int | None = None) -> Callable[[F], F]:
+        """Decorate the function that runs jobs of a type; as `JobQueue.handler`."""
+        return self.calls.handler(kind, queue=queue, concurrency=concurrency)
+
+    def task(
+        self,
+        name: str | None = None,
+        *,
+        concurrency: int | None = None,
+        aliases: Sequence[str] = (),
+        upgrade: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+        **defaults: Unpack[JobOptions],
+    ) -> TaskDecorator:
+        """Decorate a function with types; as `JobQueue.task`. ``task.using(queue)`` adds its jobs from plain code."""
+        return self.calls.task(name, concurrency=concurrency, aliases=aliases, upgrade=upgrade, **defaults)
+
+    def add(
+        self, kind: str, data: Mapping[str, Any] | None = None, *, session: Any = None, **fields: Unpack[JobOptions]
+    ) -> Job:
+        """Add a job and return it.
+
+        Args:
+            kind: its type.
+            data: its input.
+            session: a session of PyMongo (``pymongo.client_session.ClientSession``) with the caller's transaction; the
+                job exists exactly if the transaction commits.
+            fields: any other field of `NewJob`.
+
+        Raises:
+            InvalidInputError: naming each unacceptable field.
+            KeyConflictError: an unfinished job of the queue has this key.
+        """
+        return self.add_job(new_job(kind, data, **fields), session=session)
+
+    def add_job(self, new: NewJob, *, session: Any = None) -> Job:
+        """Add a job that was made before, and return it; as `add`.
+
+        Raises:
+            InvalidInputError: also for a session together with ``depends_on``, whose jobs would have to be changed too.
+        """
+        if session is None:
+            return self.run(self.calls.add_job(new))
+        if new.depends_on:
+            raise InvalidInputError({"session": ["cannot be given together with depends_on"]})
+        from jobqueue.store.jobs.callers_client import insert_by  # noqa: PLC0415 - most programs have no session
+
+        document, database = self.run(self._prepared(new))
+        return insert_by(session, database, document)
+
+    def start(self, flow: Workflow) -> BlockingBatch:
+        """Create the batch of a workflow with all its jobs, all or none; as `JobQueue.start`."""
+        return BlockingBatch(self.run(self.calls.start(flow)), self)
+
+    async def _prepared(self, new: NewJob) -> tuple[dict[str, Any], str]:
+        """Return the document of a new job, and the name of the database."""
+        runtime = await self.calls.open()
+        return await runtime.producer.prepared(new), runtime.settings.db
+
+    add_all = Blocking(JobQueue.add_all)
+    add_batch = Blocking(JobQueue.add_batch)
+    add_to_batch = Blocking(JobQueue.add_to_batch)
+    batch = Blocking(JobQueue.batch)
+    seal_batch = Blocking(JobQueue.seal_batch)
+    requeue_batch = Blocking(JobQueue.requeue_batch)
+    kill_batch = Blocking(JobQueue.kill_batch)
+    get = Blocking(JobQueue.get)
+    wait = Blocking(JobQueue.wait)
+    jobs = Iterating(JobQueue.jobs)
+    list = Blocking(JobQueue.list)
+    logs = Blocking(JobQueue.logs)
+    family = Blocking(JobQueue.family)
+    kill = Blocking(JobQueue.kill)
+    requeue = Blocking(JobQueue.requeue)
+    signal = Blocking(JobQueue.signal)
+    patch = Blocking(JobQueue.patch)
+    delete = Blocking(JobQueue.delete)
+    pause = Blocking(JobQueue.pause)
+
+
+class BlockingBatch:
+    """A batch that ``queue.start(flow)`` has created; as `StartedBatch`, without ``await``.
+
+    Attributes:
+        id: of the batch, 24 hex digits.
+        jobs: the ids of its first jobs by their refs.
+    """
+
+    def __init__(self, batch: StartedBatch, queue: SyncJobQueue) -> None:
+        self.id, self.jobs = batch.id, batch.jobs
+        self._batch = batch
+        self._queue = queue
+
+    def __repr__(self) -> str:
+        return f"<BlockingBatch {self.id}>"
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Its jobs by state, as they were seen last."""
+        return self._batch.counts
+
+    def view(self) -> BatchView:
+        """Return the batch as it is now; as `StartedBatch.view`."""
+        return self._queue.run(self._batch.view())
+
+    def wait(self, timeout: float | None = None) -> BatchView:
+        """Wait until all jobs have ended; as `StartedBatch.wait`."""
+        return self._queue.run(self._batch.wait(timeout))
+
+    def result(self, member: Member[R], timeout: float | None = None) -> R:
+        """Wait until the job of a member has ended, and return its result; as `StartedBatch.result`."""
+        return self._queue.run(self._batch.result(member, timeout))
+
+    @overload
+    def results(self, type_or_task: TypedTask[R]) -> Iterator[R]: ...
+    @overload
+    def results(self, type_or_task: str | None = None) -> Iterator[Any]: ...
+    def results(self, type_or_task: TypedTask[Any] | str | None = None) -> Iterator[Any]:
+        """Yield the results of all jobs that have succeeded; as `StartedBatch.results`."""
+        items: AsyncIterator[Any] = self._batch.results(type_or_task)
+        return self._queue.iterate(items)
