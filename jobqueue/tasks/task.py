@@ -84,14 +84,16 @@ class Task(Generic[P, R]):
     @overload
     def using(self, queue: BlockingProducer) -> BlockingTask[P, R]: ...
     def using(self, queue: Producer | BlockingProducer) -> Task[P, R] | BlockingTask[P, R]:
-        """Return the same task for another queue: a `JobQueue`, an `AsyncClient`, or a `Client` without ``await``.
+        """Return the same task for another queue: a `JobQueue` or an `AsyncClient`, a `SyncJobQueue` or a `Client`.
 
         Raises:
             TypeError: the object adds no jobs.
         """
         add = getattr(queue, "add_job", None)
         if not callable(add):
-            raise TypeError(f"using takes a JobQueue, an AsyncClient or a Client, not {type_name(queue)}")
+            raise TypeError(
+                f"using takes a JobQueue, a SyncJobQueue, an AsyncClient or a Client, not {type_name(queue)}"
+            )
         if not inspect.iscoroutinefunction(add):
             return BlockingTask(self, cast("BlockingProducer", queue))
         task = copy.copy(self)
@@ -116,9 +118,13 @@ class Task(Generic[P, R]):
             TypeError, InvalidInputError: as `new`.
             KeyConflictError: an unfinished job of the queue has the key.
         """
-        new = self._new(self._signature.data(*args, **kwargs))
-        job = await self._queue.add_job(new, session=self._options.get(_SESSION))
+        new, session = self.made(*args, **kwargs)
+        job = await self._queue.add_job(new, session=session)
         return Ref(job.id, self._queue, new.decode)
+
+    def made(self, *args: P.args, **kwargs: P.kwargs) -> tuple[TaskJob[R], Any]:
+        """Return a job that is not added yet, and the session of the options, if there is one; as `new`."""
+        return self._new(self._signature.data(*args, **kwargs)), self._options.get(_SESSION)
 
     async def add_all(self, jobs: Iterable[TaskJob[R]]) -> list[Ref[R]]:
         """Add up to 1,000 jobs of `new`, all or none; return them in their order.
@@ -194,8 +200,8 @@ class BlockingTask(Generic[P, R]):
 
     def add(self, *args: P.args, **kwargs: P.kwargs) -> BlockingRef[R]:
         """Add a job with these arguments; as `Task.add`."""
-        new = self._task.new(*args, **kwargs)
-        return BlockingRef(self._queue.add_job(new).id, self._queue, new.decode)
+        new, session = self._task.made(*args, **kwargs)
+        return BlockingRef(self._queue.add_job(new, session=session).id, self._queue, new.decode)
 
     def add_all(self, jobs: Iterable[TaskJob[R]]) -> list[BlockingRef[R]]:
         """Add up to 1,000 jobs of `new`, all or none; as `Task.add_all`."""

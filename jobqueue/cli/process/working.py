@@ -15,6 +15,7 @@ from jobqueue.cli.render import errors
 from jobqueue.cli.render.output import announce
 from jobqueue.journal import get_logger
 from jobqueue.services.queue import JobQueue
+from jobqueue.services.sync_queue import SyncJobQueue
 from jobqueue.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def find(target: str) -> JobQueue:
             target_object = getattr(target_object, step)
         except AttributeError:
             raise TargetError(f"module {name} has no {path}{_others(module)}") from None
+    if isinstance(target_object, SyncJobQueue):
+        target_object = target_object.calls
     if not isinstance(target_object, JobQueue):
         raise TargetError(f"{target} is a {type(target_object).__qualname__}, not a JobQueue{_others(module)}")
     return target_object
@@ -103,5 +106,5 @@ def _broken(name: str, error: BaseException) -> str:
 
 
 def _others(module: ModuleType) -> str:
-    names = [name for name, value in vars(module).items() if isinstance(value, JobQueue)]
+    names = [name for name, value in vars(module).items() if isinstance(value, JobQueue | SyncJobQueue)]
     return f"; JobQueue objects in it: {', '.join(names)}" if names else ""

@@ -58,6 +58,14 @@ def test_a_job_exists_exactly_if_the_transaction_commits(
         with pytest.raises(InvalidInputError, match="together with depends_on"):
             sync.add("later", session=session, depends_on=[job.id])
     assert types() == ["kept"]
+
+    @sync.task("task")
+    def task(n: int) -> int:
+        return n
+
+    with client.start_session() as session, session.start_transaction():
+        task.options(session=session).using(sync).add(7)
+    assert types() == ["kept", "task"]
     client[db_name].drop_collection("orders")
     with pytest.raises(InvalidInputError, match="session of PyMongo's MongoClient, not str"):
         sync.add("kept", session="session")

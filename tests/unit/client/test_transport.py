@@ -78,7 +78,7 @@ def test_a_task_is_used_with_queues_only() -> None:
     def double(n: int) -> int:
         return 2 * n
 
-    with pytest.raises(TypeError, match="using takes a JobQueue, an AsyncClient or a Client, not str"):
+    with pytest.raises(TypeError, match="using takes a JobQueue, a SyncJobQueue, an AsyncClient or a Client, not str"):
         double.using("http://localhost")  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="jobs of new"):
         double.using(Client("http://localhost")).add_all([NewJob(type="double")])  # type: ignore[list-item]
