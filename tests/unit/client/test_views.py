@@ -29,7 +29,6 @@ from jobqueue.api.work.schemas import TypeResponse, WorkerResponse
 from jobqueue.api.workflow.schemas import GraphResponse, NodeResponse
 from jobqueue.blocking import Blocking, Iterating
 from jobqueue.client import views
-from jobqueue.blocking import Blocking, Iterating
 from jobqueue.client.forms import query_form
 from jobqueue.domain.search.job_filter import JobFilter
 from jobqueue.domain.search.query import JobQuery
