@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from jobqueue.api.description.openapi import DESCRIPTION, Description
 from jobqueue.api.http.json_body import MOST_BODY
-from jobqueue.api.http.keys import OPEN_TO_ALL, ROUTE_TABLE, RUNTIME
+from jobqueue.api.http.keys import OPEN_PATHS, OPEN_TO_ALL, ROUTE_TABLE, RUNTIME
 from jobqueue.api.http.middleware import answer_expect, answer_problems, log_request, set_headers
 from jobqueue.api.route_table import ROUTES
 from jobqueue.api.security.authentication import authenticate, refuse_foreign_pages
@@ -41,6 +41,7 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
     )
     app[RUNTIME] = runtime
     app[ROUTE_TABLE] = ROUTES
+    app[OPEN_PATHS] = frozenset(route.path for route in ROUTES if route.role is None)
     app[DESCRIPTION] = Description(ROUTES)
     app[LONG_POLL] = LongPoll(runtime)
     app[KNOWN_CLAIMS] = known_claims()

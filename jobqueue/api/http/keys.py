@@ -17,6 +17,8 @@ RUNTIME: Final = web.AppKey("runtime", Runtime)
 OPEN_TO_ALL: Final = web.AppKey("open_to_all", bool)
 """True if requests without a token may do anything."""
 ROUTE_TABLE: Final = web.AppKey("route_table", tuple[Route, ...])
+OPEN_PATHS: Final = web.AppKey("open_paths", frozenset[str])
+"""The paths of routes that are open to everybody, as in the route table."""
 CALLER: Final = web.RequestKey("caller", Caller)
 CLAIM_TOKEN: Final = web.RequestKey("claim_token", str)
 """The token of a claim of the job in the path, which the request sends in place of an API token."""

@@ -25,9 +25,13 @@ class Described(fields.Field[Any]):
         arguments: as marshmallow's field.
         spec: keywords of JSON Schema besides those that follow from the kind of field.
         options: as marshmallow's field.
+
+    Attributes:
+        as_it_is: types of JSON values that are read as they are.
     """
 
     must = "must be something else"
+    as_it_is: ClassVar[frozenset[type]] = frozenset()
 
     def __init__(self, *arguments: Any, spec: Mapping[str, Any] | None = None, **options: Any) -> None:
         messages: dict[str, Any] = {"required": "is required", "null": "must not be null", "invalid": self.must}
@@ -49,12 +53,14 @@ class Text(Described, fields.String):
     """Text."""
 
     must = "must be text"
+    as_it_is = frozenset({str})
 
 
 class Whole(Described, fields.Integer):
     """A whole number; 5.0 is none."""
 
     must = "must be a whole number"
+    as_it_is = frozenset({int})
 
     def __init__(self, **options: Any) -> None:
         super().__init__(strict=True, **options)
@@ -64,6 +70,7 @@ class Number(Described, fields.Float):
     """A whole or fractional number, which stays what it is."""
 
     must = "must be a number"
+    as_it_is = frozenset({int, float})
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -98,6 +105,7 @@ class Object(Described, fields.Dict):
     """An object with anything in it."""
 
     must = "must be an object"
+    as_it_is = frozenset({dict})
 
     def _serialize(self, value: Any, *_: Any, **__: Any) -> Any:
         return None if value is None else json_form.value(dict(value))
@@ -206,12 +214,44 @@ def load(schema: type[Schema], body: Mapping[str, Any]) -> dict[str, Any]:
 
 def sift(schema: type[Schema], body: Mapping[str, Any]) -> tuple[dict[str, Any], Problems]:
     """Return the well-typed fields of a JSON object, and the problems of the others."""
+    quick = _loaded(schema, body)
+    if quick is not None:
+        return quick, {}
     try:
         values: dict[str, Any] = instance(schema).load(body)
     except ValidationError as error:
         valid = error.valid_data
         return valid if isinstance(valid, dict) else {}, flattened(error.messages)
     return values, {}
+
+
+@cache
+def _by_key(schema: type[Schema]) -> tuple[dict[str, tuple[str, fields.Field[Any], frozenset[type]]], frozenset[str]]:
+    """Return the fields of a schema by JSON name, with their names, and the JSON names that need a look if absent."""
+    known: dict[str, tuple[str, fields.Field[Any], frozenset[type]]] = {
+        str(field.data_key): (field.attribute or name, field, getattr(field, "as_it_is", frozenset()))
+        for name, field in instance(schema).load_fields.items()
+    }
+    looked_for = [key for key, (_, field, _) in known.items() if field.required or field.load_default is not missing]
+    return known, frozenset(looked_for)
+
+
+def _loaded(schema: type[Schema], body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the fields of a JSON object without mistakes; ``None`` for one that marshmallow has to look at.
+
+    marshmallow itself looks at all fields of a schema, of which an object usually has a few.
+    """
+    known, looked_for = _by_key(schema)
+    if not looked_for <= body.keys():
+        return None
+    values = {}
+    try:
+        for key, value in body.items():
+            name, field, as_it_is = known[key]
+            values[name] = value if type(value) in as_it_is else field.deserialize(value, key, body)
+    except (KeyError, ValidationError):
+        return None
+    return values
 
 
 def flattened(messages: Any) -> Problems:

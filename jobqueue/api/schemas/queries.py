@@ -210,6 +210,8 @@ def load(schema: type[Query] | None, parameters: MultiMapping[str]) -> dict[str,
     Raises:
         InvalidInputError: naming each unknown, repeated or unacceptable parameter.
     """
+    if schema is None and not parameters:
+        return {}
     problems: Problems = {}
     plain: dict[str, str] = {}
     gathered: list[tuple[str, str]] = []

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from jobqueue.api.http.keys import CALLER, OPEN_TO_ALL, REMOTE, ROUTE_TABLE, RUNTIME
+from jobqueue.api.http.keys import CALLER, OPEN_PATHS, OPEN_TO_ALL, REMOTE, RUNTIME
 from jobqueue.api.http.problems import ProblemError
 from jobqueue.api.security import hosts
 from jobqueue.api.security.claimant import SCHEME, claimant
@@ -93,7 +93,7 @@ def _is_open(request: web.Request) -> bool:
     if resource is None:
         # Nothing needs protection: the reply is 404 or 405.
         return not request.path.startswith("/v1/")
-    return any(route.path == resource.canonical and route.role is None for route in request.app[ROUTE_TABLE])
+    return resource.canonical in request.app[OPEN_PATHS]
 
 
 def _is_foreign(request: web.Request) -> bool:

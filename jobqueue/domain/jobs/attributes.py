@@ -15,6 +15,7 @@ MOST: Final = 100
 """Scalars in one ``meta``."""
 LONGEST: Final = 200
 """Characters of a searchable path or text; longer texts are compared in the document."""
+_QUOTED: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def encode(path: str, value: Any) -> str | None:
@@ -22,7 +23,9 @@ def encode(path: str, value: Any) -> str | None:
     if len(path) > LONGEST:
         return None
     if isinstance(value, str):
-        return f"{path}={json.dumps(value, ensure_ascii=False)}" if len(value) <= LONGEST else None
+        return f"{path}={_QUOTED(value)}" if len(value) <= LONGEST else None
+    if type(value) is int:
+        return f"{path}={value}"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if value is None or isinstance(value, bool | int | float):
@@ -43,5 +46,5 @@ def scalars(meta: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def attributes(meta: Mapping[str, Any]) -> list[str]:
     """Return the attributes of a ``meta`` in their order, each once."""
-    encoded = (encode(path, value) for path, value in scalars(meta))
-    return list(dict.fromkeys(attribute for attribute in encoded if attribute is not None))
+    known = dict.fromkeys([encode(path, value) for path, value in scalars(meta)])
+    return [attribute for attribute in known if attribute is not None]

@@ -42,6 +42,7 @@ MOST_DEPENDENCIES: Final = 5000
 POLICIES: Final = ("kill", "run", "hold")
 """A job whose dependency fails or is killed is killed too, runs, or goes on waiting."""
 
+_NO_IDS: Final = ()
 _CAMEL: Final = {
     "on_success_delete": "onSuccessDelete",
     "on_complete": "onComplete",
@@ -92,12 +93,7 @@ class NewJob:
         for name, check in (("key", check_key), ("on_success_delete", check_flag), ("backoff", backoffs.parse)):
             if getattr(self, name) is not None:
                 self._set(name, gather(problems, check, getattr(self, name), _CAMEL.get(name, name)))
-        self._set("depends_on", gather(problems, _dependencies, self.depends_on))
-        if self.dependency_policy is not None and self.dependency_policy not in POLICIES:
-            problems["dependencyPolicy"] = [f"must be one of {', '.join(POLICIES)}"]
-        self._set("delay_til", gather(problems, _due, self.delay, self.delay_til))
-        for name in ("on_complete", "on_success", "on_failure"):
-            self._set(name, gather(problems, children, getattr(self, name), _CAMEL[name]))
+        self._check_others(problems)
         sizes = [gather(problems, self._measure, name) for name in ("data", "meta")]
         if problems:
             raise InvalidInputError(problems)
@@ -106,14 +102,37 @@ class NewJob:
         if depth(self) > DEEPEST_CHILD:
             raise InvalidInputError({"onComplete": [f"children are nested deeper than {DEEPEST_CHILD}"]})
 
+    def _check_others(self, problems: Problems) -> None:
+        """Check the other jobs that this one names or brings, and the time for which it waits."""
+        if self.depends_on is not _NO_IDS:
+            self._set("depends_on", gather(problems, _dependencies, self.depends_on))
+        if self.dependency_policy is not None and self.dependency_policy not in POLICIES:
+            problems["dependencyPolicy"] = [f"must be one of {', '.join(POLICIES)}"]
+        if self.delay_til is not None:
+            self._set("delay_til", gather(problems, _due, self.delay, self.delay_til))
+        for name in ("on_complete", "on_success", "on_failure"):
+            if getattr(self, name) is not None:
+                self._set(name, gather(problems, children, getattr(self, name), _CAMEL[name]))
+
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
     def _measure(self, name: str) -> int:
         value: Any = getattr(self, name)
-        content = check_content(dict(value) if isinstance(value, Mapping) else value, name)
+        content, size = _content(dict(value) if isinstance(value, Mapping) else value, name)
         self._set(name, content)
-        return payload.check(content, name)
+        return size
+
+
+_FIELDS: Final = tuple(item.name for item in fields(NewJob))
+
+
+def unchecked(new: NewJob, **values: Any) -> NewJob:
+    """Return a copy of a job with other values that are acceptable: `replace` would check all of them again."""
+    changed = object.__new__(NewJob)
+    for name in _FIELDS:
+        object.__setattr__(changed, name, values[name] if name in values else getattr(new, name))
+    return changed
 
 
 Children = NewJob | tuple[NewJob, ...] | None
@@ -224,15 +243,20 @@ def check_content(value: Any, name: str) -> dict[str, Any]:
         InvalidInputError: the value is no object, has too many values to search by, or is refused by `payload.check`.
         TooLargeError: the value alone is over the limit.
     """
+    return _content(value, name)[0]
+
+
+def _content(value: Any, name: str) -> tuple[dict[str, Any], int]:
+    """Return a ``data`` or ``meta`` as `check_content`, and its size."""
     if not isinstance(value, dict):
         raise InvalidInputError({name: ["must be an object"]})
     content: dict[str, Any]
     content, size = payload.plain(value, name, dots=name == "data")
     if size > payload.MOST_DATA:
         raise TooLargeError(name, size, payload.MOST_DATA)
-    if name == "meta" and sum(1 for _ in attributes.scalars(content)) > attributes.MOST:
+    if name == "meta" and content and sum(1 for _ in attributes.scalars(content)) > attributes.MOST:
         raise InvalidInputError({name: [f"takes at most {attributes.MOST} values"]})
-    return content
+    return content, size
 
 
 def children(value: Any, path: str) -> Children:
@@ -254,7 +278,8 @@ def children(value: Any, path: str) -> Children:
 
 def depth(job: NewJob) -> int:
     """Return the number of levels of children of a new job."""
-    inner = [child for group in (job.on_complete, job.on_success, job.on_failure) for child in as_tuple(group)]
+    groups = (job.on_complete, job.on_success, job.on_failure)
+    inner = [child for group in groups if group is not None for child in as_tuple(group)]
     return 1 + max((depth(child) for child in inner), default=-1)
 
 
@@ -268,8 +293,7 @@ def _child(value: Any, path: str) -> NewJob:
         return value
     if not isinstance(value, Mapping):
         raise InvalidInputError({path: ["must be a job"]})
-    known = {item.name for item in fields(NewJob)}
-    if unknown := [str(name) for name in value if name not in known]:
+    if unknown := [str(name) for name in value if name not in _FIELDS]:
         raise InvalidInputError({f"{path}.{name}": ["is not a known field"] for name in unknown})
     if "type" not in value:
         raise InvalidInputError({f"{path}.type": ["is required"]})

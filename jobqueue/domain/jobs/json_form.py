@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine
@@ -18,7 +19,7 @@ from jobqueue.domain.jobs.signal import Signal
 from jobqueue.domain.jobs.step import Step, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 INTERNAL: Final = frozenset(
@@ -62,6 +63,7 @@ def camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 NAMES: Final = {
     kind: tuple((item.name, camel(item.name)) for item in fields(kind) if item.name not in INTERNAL)
     for kind in (Job, NewJob, Attempt, Claim, JobError, LogLine, Step, Wait, Signal)
@@ -69,22 +71,34 @@ NAMES: Final = {
 """Attributes of each class that are shown, each with its JSON name."""
 
 
+_FORMS: Final = {
+    kind: (
+        tuple(name for _, name in names),
+        attrgetter(*(attribute for attribute, _ in names)),
+        tuple(name for attribute, name in names if attribute in _SPARSE),
+    )
+    for kind, names in NAMES.items()
+}
+"""By type: the JSON names, a function that reads their values, and the names that ``None`` leaves out."""
+
+
 def date(value: datetime) -> str:
     """Return a date as ISO 8601 with milliseconds and ``Z``."""
-    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    if value.tzinfo is not UTC:
+        value = (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+    return value.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def value(any_value: Any) -> Any:
     """Return any stored value as JSON; what JSON does not have becomes its text."""
-    if any_value is None or isinstance(any_value, str | bool | int | float):
+    if type(any_value) in _SCALARS or isinstance(any_value, str | int | float):
         return any_value
     if isinstance(any_value, datetime):
         return date(any_value)
     if isinstance(any_value, dict):
-        return {str(key): value(inner) for key, inner in any_value.items()}
+        return {str(key): inner if type(inner) in _SCALARS else value(inner) for key, inner in any_value.items()}
     if isinstance(any_value, list | tuple):
-        return [value(inner) for inner in any_value]
+        return [inner if type(inner) in _SCALARS else value(inner) for inner in any_value]
     return str(any_value)
 
 
@@ -151,37 +165,50 @@ def children(jobs: Children) -> Any:
 
 
 def _plain(thing: Any) -> Any:
-    kind = type(thing)
     if isinstance(thing, NewJob):
         return {
             name: inner
             for attribute, name in NAMES[NewJob]
             if (inner := _convert(getattr(thing, attribute))) is not None
         }
-    left_out: tuple[str, ...] = LEFT_OUT if isinstance(thing, PartialJob) else ()
+    names, read, sparse = _FORMS.get(type(thing), _FORMS[Job])
+    shown = dict(zip(names, read(thing), strict=True))
+    for name in sparse:
+        if shown[name] is None:
+            del shown[name]
+    for name in _left_out(thing):
+        shown.pop(name, None)
+    for name, inner in shown.items():
+        if type(inner) not in _SCALARS:
+            shown[name] = _convert(inner)
+    return shown
+
+
+def _left_out(thing: Any) -> tuple[str, ...]:
+    """Return the names of fields that are not known, or not there, though their value may be ``None``."""
+    if isinstance(thing, PartialJob):
+        return LEFT_OUT
     if isinstance(thing, Step):
-        left_out = tuple(
-            name for name, is_shown in (("result", thing.has_result), ("error", thing.error)) if not is_shown
-        )
-    if isinstance(thing, Signal) and not thing.has_value:
-        left_out = ("value",)
-    return {
-        name: _convert(getattr(thing, attribute))
-        for attribute, name in NAMES.get(kind, NAMES[Job])
-        if attribute not in left_out and (attribute not in _SPARSE or getattr(thing, attribute) is not None)
-    }
+        is_shown = {"result": thing.has_result, "error": thing.error}
+        return tuple(name for name, value_of_it in is_shown.items() if not value_of_it)
+    return ("value",) if isinstance(thing, Signal) and not thing.has_value else ()
 
 
 def _convert(inner: Any) -> Any:
-    if isinstance(inner, FixedBackoff | SteppedBackoff | ExponentialBackoff):
-        return inner.wire()
-    if isinstance(inner, NewJob):
-        return new_job(inner)
-    if isinstance(inner, Attempt | Claim | JobError | LogLine | Step | Wait | Signal):
-        return _plain(inner)
-    if isinstance(inner, tuple):
-        return [_convert(item) for item in inner]
-    return value(inner)
+    return _WRITERS.get(type(inner), value)(inner)
+
+
+def _listed(items: tuple[Any, ...]) -> list[Any]:
+    return [_convert(item) for item in items]
+
+
+_WRITERS: Final[Mapping[type, Callable[[Any], Any]]] = {
+    NewJob: new_job,
+    tuple: _listed,
+    **{kind: kind.wire for kind in (FixedBackoff, SteppedBackoff, ExponentialBackoff)},
+    **dict.fromkeys((Attempt, Claim, JobError, LogLine, Step, Wait, Signal), _plain),
+}
+"""Functions that write the types of the domain as JSON."""
 
 
 def snake_children(child: Mapping[str, Any]) -> dict[str, Any]:

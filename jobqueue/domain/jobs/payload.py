@@ -26,14 +26,22 @@ _NAMED: Final = 2
 _FRAMED: Final = 5
 """Bytes of a text, list or object in BSON besides its content."""
 _MOST_PROBLEMS: Final = 20
+_SURROGATE: Final = "has a lone surrogate, which is not Unicode text"
 _MOST_WALKED: Final = 2 * MOST_RESULT
 """Bytes after which a walk ends, because lists within each other can make any number of values."""
 _PLAIN: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple, datetime})
 """Types that the driver writes without running code of the value."""
 
 
+_Path = str | tuple["_Path", object]
+"""The path of a value: the name of the outermost one, or the path of the value around it and its name in that."""
+
+
 class _Walk:
-    """Measure a value and gather its problems, in one pass."""
+    """Measure a value and gather its problems, in one pass.
+
+    Paths are only written out for problems: most values have none.
+    """
 
     def __init__(self, *, dots: bool, naive: bool = False) -> None:
         self.problems: Problems = {}
@@ -42,7 +50,7 @@ class _Walk:
         self._dots = dots
         self._naive = naive
 
-    def visit(self, value: Any, path: str, depth: int) -> None:
+    def visit(self, value: Any, path: _Path, depth: int) -> None:
         if len(self.problems) >= _MOST_PROBLEMS or self.size > _MOST_WALKED:
             # A value that contains itself would go on for ever.
             return
@@ -69,46 +77,52 @@ class _Walk:
         else:
             self._wrong(path, f"is a {type(value).__name__}, which is not a JSON value")
 
-    def _inside(self, value: dict[Any, Any] | list[Any] | tuple[Any, ...], path: str, depth: int) -> None:
+    def _inside(self, value: dict[Any, Any] | list[Any] | tuple[Any, ...], path: _Path, depth: int) -> None:
         self.size += _FRAMED
         if depth >= DEEPEST:
             self._wrong(path, f"is nested deeper than {DEEPEST} levels")
         elif isinstance(value, dict):
             for key, inner in value.items():
                 if self._name(key, path):
-                    self.visit(inner, f"{path}.{key}", depth + 1)
+                    self.visit(inner, (path, key), depth + 1)
         else:
             for index, inner in enumerate(value):
                 # The members of a list are named in BSON too, by their numbers.
                 self.size += len(str(index))
-                self.visit(inner, f"{path}.{index}", depth + 1)
+                self.visit(inner, (path, index), depth + 1)
 
-    def _name(self, key: object, path: str) -> bool:
+    def _name(self, key: object, path: _Path) -> bool:
+        if type(key) is str and key.isascii() and key.isidentifier():
+            # As nearly all names are.
+            self.size += len(key)
+            return True
         if not isinstance(key, str):
             self._wrong(path, f"has a key of type {type(key).__name__}, which is not a string")
             return False
         if type(key) is not str:
             self.is_plain = False
-        shown = f"{path}.{repr(key[:80])[1:-1]}"
         if "\0" in key:
-            self._wrong(shown, "has a NUL character in its name")
+            wrong = "has a NUL character in its name"
         elif key.startswith("$"):
-            self._wrong(shown, "has a name that begins with $")
+            wrong = "has a name that begins with $"
         elif not self._dots and ("." in key or not key):
-            self._wrong(shown, "has a name that is empty or has a dot in it, so it could not be searched")
+            wrong = "has a name that is empty or has a dot in it, so it could not be searched"
+        elif (size := _bytes(key)) is None:
+            wrong = _SURROGATE
         else:
-            return self._text(key, shown)
+            self.size += size
+            return True
+        self._wrong((path, repr(key[:80])[1:-1]), wrong)
         return False
 
-    def _text(self, text: str, path: str) -> bool:
-        try:
-            self.size += len(text.encode())
-        except UnicodeEncodeError:
-            self._wrong(path, "has a lone surrogate, which is not Unicode text")
-            return False
-        return True
+    def _text(self, text: str, path: _Path) -> None:
+        size = _bytes(text)
+        if size is None:
+            self._wrong(path, _SURROGATE)
+        else:
+            self.size += size
 
-    def _date(self, value: datetime, path: str) -> None:
+    def _date(self, value: datetime, path: _Path) -> None:
         try:
             _utc(value)
             if not self._naive and value.utcoffset() is None:
@@ -116,9 +130,27 @@ class _Walk:
         except (OverflowError, ValueError, TypeError):
             self._wrong(path, "is a date that UTC does not have")
 
-    def _wrong(self, path: str, message: str) -> None:
+    def _wrong(self, path: _Path, message: str) -> None:
         if len(self.problems) < _MOST_PROBLEMS:
-            self.problems.setdefault(path, []).append(message)
+            self.problems.setdefault(_written(path), []).append(message)
+
+
+def _written(path: _Path) -> str:
+    names = []
+    while isinstance(path, tuple):
+        path, name = path
+        names.append(name)
+    return ".".join((path, *map(str, reversed(names))))
+
+
+def _bytes(text: str) -> int | None:
+    """Return the number of bytes of a text in UTF-8; ``None`` if it has a lone surrogate."""
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return None
 
 
 def check(value: Any, path: str, *, dots: bool = True, naive: bool = False) -> int:
@@ -148,10 +180,14 @@ def plain(value: Any, path: str, *, dots: bool = True, naive: bool = False) -> t
     Raises:
         InvalidInputError: as `check`.
     """
+    if type(value) is dict and not value:
+        return value, _NAMED + _FRAMED
     walk = _walked(value, path, dots=dots, naive=naive)
     if walk.is_plain or walk.size > _MOST_WALKED:
         return value, walk.size
-    return _read(_plain, value, path), walk.size
+    made = _read(_plain, value, path)
+    # The code of the value may have shown something else the second time.
+    return made, check(made, path, dots=dots, naive=naive)
 
 
 def check_result(result: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs.checks import check_flag, check_number, gather
+from jobqueue.domain.jobs.job import unchecked
 from jobqueue.domain.jobs.json_form import camel
 from jobqueue.domain.limits import limits
 from jobqueue.domain.queues import needs
@@ -96,14 +96,10 @@ class QueueConfig:
         """Return the key of a job's group, or ``None`` if limits hold for the whole queue."""
         return None if self.group_path is None else limits.limit_key(self.group_path, data, meta)
 
-    def fill(self, new: NewJob) -> NewJob:
-        """Return a new job with the queue's defaults in place of missing values."""
-        filled = copy(new)
-        for name in DEFAULTED:
-            if getattr(new, name) is None:
-                # Both sides are checked already; replace() would check the whole job again.
-                object.__setattr__(filled, name, getattr(self, name))
-        return filled
+    def fill(self, new: NewJob, **values: Any) -> NewJob:
+        """Return a new job with acceptable other values, and with the queue's defaults in place of missing ones."""
+        defaults = {name: getattr(self, name) for name in DEFAULTED if getattr(new, name) is None}
+        return unchecked(new, **defaults, **values)
 
 
 def read(document: Mapping[str, Any]) -> QueueConfig:

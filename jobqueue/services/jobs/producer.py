@@ -88,6 +88,8 @@ class Producer:
         filled = [config.fill(job) for config, job in zip(configs, new, strict=True)]
         keys = [config.limit_key(job.data, job.meta) for config, job in zip(configs, new, strict=True)]
         for place, job in enumerate(new):
+            if not job.depends_on:
+                continue
             try:
                 await self._dependencies.mark_for(job)
             except InvalidInputError as error:
@@ -98,7 +100,7 @@ class Producer:
         )
         for queue in {job.queue for job in jobs}:
             self._notifier.announce_all(queue)
-        return [await self._checked(job) for job in jobs]
+        return [await self._checked(job) if job.outbox else job for job in jobs]
 
     async def _checked(self, job: Job) -> Job:
         """Return a new job after a look at its dependencies, which may have ended already."""

@@ -115,6 +115,8 @@ class QueueConfigs:
             InvalidInputError: no living worker takes the data, and the queue is to refuse such jobs.
         """
         config = await self.fresh(new.queue)
+        if not config.check:
+            return config
         try:
             await self.admit_data(new.queue, new.type, new.data)
         except InvalidInputError as error:

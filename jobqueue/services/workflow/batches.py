@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.errors import ConflictError, InvalidInputError, NotFoundError, StaleTokenError, WrongStateError
+from jobqueue.domain.jobs.job import MOST_DEPENDENCIES
 from jobqueue.domain.jobs.states import FINAL, State
 from jobqueue.domain.workflow.batch import BatchView, after_batch, check_refs, resolve_refs
 from jobqueue.services.outbox.dependencies import missing_ones
@@ -309,9 +310,10 @@ class Batches:
         self, batch_id: str, members: Sequence[Member], ids: Sequence[str], known: Mapping[str, str]
     ) -> list[dict[str, Any]]:
         """Return the documents of new jobs, with ids in place of refs, and mark their dependencies."""
+        fresh = set(ids)
         named = dict(known) | {member.ref: job_id for member, job_id in zip(members, ids, strict=True) if member.ref}
         awaited = {named[ref] for member in members for ref in member.after}
-        outside = sorted({other for member in members for other in member.job.depends_on} | (awaited - set(ids)))
+        outside = sorted({other for member in members for other in member.job.depends_on} | (awaited - fresh))
         configs = [await self._configs.admit(member.job, f"jobs.{place}") for place, member in enumerate(members)]
         missing = await self._dependencies.mark(outside)
         if missing:
@@ -325,11 +327,13 @@ class Batches:
         made = []
         for config, member, job_id in zip(configs, members, ids, strict=True):
             after = tuple(dict.fromkeys([*(named[ref] for ref in member.after), *member.job.depends_on]))
-            job = replace(config.fill(member.job), depends_on=after)
+            # Only too many dependencies are not known to be acceptable.
+            new = replace(member.job, depends_on=after) if len(after) > MOST_DEPENDENCIES else member.job
+            job = config.fill(new, depends_on=after)
             extra: dict[str, Any] = {} if member.ref is None else {"ref": member.ref}
             if job_id in awaited or member.blocks:
                 extra["dependents"] = True
-            if any(other not in ids for other in after):
+            if not fresh.issuperset(after):
                 extra["outbox"] = ["check"]
             key = config.limit_key(job.data, job.meta)
             made.append(await self._jobs.document(job, job_id=job_id, batch_id=batch_id, limit_key=key, extra=extra))

@@ -9,6 +9,7 @@ from bson import ObjectId
 from jobqueue.store.documents import documents, scope_filters
 from jobqueue.store.documents.documents import CHILD_FIELDS
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.odd_values import mapping
 from jobqueue.store.schedules.schedules import planned
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class ScopeChecks:
         """
         fields = {"meta": 1, "queues": 1, **dict.fromkeys(CHILD_FIELDS, 1)}
         batch = await self._batches.find_one({"_id": ObjectId(batch_id)}, fields)
-        if batch is None or not scope.has_meta(documents.mapping(batch.get("meta"))):
+        if batch is None or not scope.has_meta(mapping(batch.get("meta"))):
             return False
         callbacks = [documents.children_of(batch[name], name) for name in CHILD_FIELDS if batch.get(name)]
         if not all(callback is not None and scope.holds(callback) for callback in callbacks):

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.work.failure import BY_COUNT
 from jobqueue.store.bulk import failure_statements
 from jobqueue.store.bulk.failure_statements import MOST_QUEUES, STATES
-from jobqueue.store.documents.documents import date_or_none
 from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import aggregate
+from jobqueue.store.mongo.odd_values import date_or_none
 from jobqueue.store.mongo.tolerant import typed
 from jobqueue.store.mongo.turns import Turn
 

@@ -13,6 +13,7 @@ from jobqueue.store.bulk.failure_counts import FailureCountStore, grouped
 from jobqueue.store.documents import attributes, documents, scope_filters
 from jobqueue.store.mongo.database import guarded, is_too_slow
 from jobqueue.store.mongo.driver import PyMongoError, UpdateOne, aggregate, timeout
+from jobqueue.store.mongo.odd_values import date_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,8 +184,8 @@ def _group(group: Document, sample: Sample) -> FailureGroup:
         place=place,
         count=group["count"],
         states={state: group[state] for state in failure_statements.STATES if group[state]},
-        first_at=documents.date_or_none(group["firstAt"]),
-        last_at=documents.date_or_none(group["lastAt"]),
+        first_at=date_or_none(group["firstAt"]),
+        last_at=date_or_none(group["lastAt"]),
         queues=tuple(sorted(name for name in group["queues"] if type(name) is str)),
         sample=sample,
     )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from bson import ObjectId
 
-from jobqueue.domain.durations import is_number
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
 from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs import json_form
@@ -21,9 +20,10 @@ from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.domain.jobs.step import Step, StepKind, Wait
 from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.store.mongo.clock import EPOCH
+from jobqueue.store.mongo.odd_values import date_or_none, entries, id_or_none, ids, mapping, number, text, texts, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from jobqueue.domain.jobs.backoff import Backoff
     from jobqueue.store.documents.statements import Document
@@ -36,7 +36,10 @@ CHILD_FIELDS: Final = ("onComplete", "onSuccess", "onFailure")
 """The fields of child jobs and of the callbacks of a batch."""
 Kind = TypeVar("Kind", State, Outcome, StepKind)
 _DEFAULTS: Final = QueueConfig()
-_LARGEST: Final = 2**63 - 1
+_USUAL_BACKOFF: Final = backoffs.DEFAULT.wire()
+_MEMBERS: Final[Mapping[Any, Mapping[str, Any]]] = {
+    kind: {member.value: member for member in kind} for kind in (State, Outcome, StepKind)
+}
 
 
 def new_document(
@@ -139,57 +142,48 @@ def job(document: Mapping[str, Any]) -> Job:
     get = document.get
     return Job(
         id=str(document["_id"]),
-        queue=_text(get("queue")) or DEFAULT_QUEUE,
+        queue=text(get("queue")) or DEFAULT_QUEUE,
         type=str(get("type", "")),
         data=mapping(get("data")),
         meta=mapping(get("meta")),
-        priority=_whole(get("priority"), _DEFAULTS.priority),
-        attempts=_whole(get("attempts"), _DEFAULTS.attempts),
-        attempts_made=_whole(get("attemptsMade"), 0),
+        priority=whole(get("priority"), _DEFAULTS.priority),
+        attempts=whole(get("attempts"), _DEFAULTS.attempts),
+        attempts_made=whole(get("attemptsMade"), 0),
         backoff=_backoff(get("backoff")),
-        delay=_number(get("delay"), 0),
-        lease=_number(get("lease"), _DEFAULTS.lease),
-        timeout=None if get("timeout") is None else _number(get("timeout"), 0),
+        delay=number(get("delay"), 0),
+        lease=number(get("lease"), _DEFAULTS.lease),
+        timeout=None if get("timeout") is None else number(get("timeout"), 0),
         insert_at=date_or_none(get("insertAt")) or EPOCH,
         start_at=date_or_none(get("startAt")),
         end_at=date_or_none(get("endAt")),
         delay_til=date_or_none(get("delayTil")),
         reset_at=date_or_none(get("resetAt")),
-        batch_id=_id(get("batchId")),
-        parent_id=_id(get("parentId")),
-        depends_on=_ids(get("dependsOn")),
-        progress=_number(get("progress"), 0),
-        logs=tuple(log_line(mapping(line)) for line in _list(get("logs"))),
+        batch_id=id_or_none(get("batchId")),
+        parent_id=id_or_none(get("parentId")),
+        depends_on=ids(get("dependsOn")),
+        progress=number(get("progress"), 0),
+        logs=_log_lines(get("logs")),
         result=get("result"),
         error=job_error(get("error")),
-        history=tuple(attempt(mapping(entry)) for entry in _list(get("history"))),
+        history=_attempts(get("history")),
         state=state(get("state")),
         on_success_delete=bool(get("onSuccessDelete")),
         on_complete=children_of(get("onComplete"), "onComplete"),
         on_success=children_of(get("onSuccess"), "onSuccess"),
         on_failure=children_of(get("onFailure"), "onFailure"),
-        key=_text(get("key")),
+        key=text(get("key")),
         claim=_claim(mapping(get("claim"))),
-        run=_whole(get("run"), 0),
-        log_count=_whole(get("logCount"), len(_list(get("logs")))),
-        outbox=tuple(str(note) for note in _list(get("outbox"))),
-        traceparent=_text(get("traceparent")),
-        slots=tuple(str(slot) for slot in _list(get("slots"))),
-        limit_key=_text(get("limitKey")),
-        dependency_policy=_text(get("dependencyPolicy")),
-        ref=_text(get("ref")),
-        waits_for=_ids(get("waitsFor")),
-        has_dependents=bool(get("dependents")),
-        callback_of=_callback_of(get("callbackOf")),
-        schedule=_text(get("schedule")),
-        scheduled_at=date_or_none(get("scheduledAt")),
-        crashes=_whole(get("crashes"), 0) or None,
-        retries=_retries(mapping(get("retries"))),
-        steps=steps(get("steps")),
-        wait=Wait.read(mapping(get("wait"))),
-        signals=tuple(Signal.read(entry) for entry in _list(get("signals")) if isinstance(entry, dict)) or None,
-        awaited_by=_id(get("awaitedBy")),
+        log_count=whole(get("logCount"), len(entries(get("logs")))),
+        **{name: read(document[key]) for key, (name, read) in _SELDOM.items() if key in document},
     )
+
+
+def _log_lines(stored: object) -> tuple[LogLine, ...]:
+    return tuple(log_line(mapping(line)) for line in entries(stored)) if stored else ()
+
+
+def _attempts(stored: object) -> tuple[Attempt, ...]:
+    return tuple(attempt(mapping(entry)) for entry in entries(stored)) if stored else ()
 
 
 def log_line(line: Mapping[str, Any]) -> LogLine:
@@ -197,8 +191,8 @@ def log_line(line: Mapping[str, Any]) -> LogLine:
     return LogLine(
         t=date_or_none(line.get("t")) or EPOCH,
         m=str(line.get("m", "")),
-        level=_text(line.get("level")),
-        attempt=None if line.get("attempt") is None else _whole(line["attempt"], 0),
+        level=text(line.get("level")),
+        attempt=None if line.get("attempt") is None else whole(line["attempt"], 0),
     )
 
 
@@ -206,26 +200,26 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
     """Return the history entry of a document."""
     get = entry.get
     return Attempt(
-        attempt=_whole(get("attempt"), 0),
-        token=_text(get("token")),
-        worker=_text(get("worker")),
+        attempt=whole(get("attempt"), 0),
+        token=text(get("token")),
+        worker=text(get("worker")),
         start_at=date_or_none(get("startAt")),
         end_at=date_or_none(get("endAt")),
         outcome=_member(Outcome, get("outcome")),
         error=job_error(get("error")),
-        code=None if get("code") is None else _whole(get("code"), 0),
+        code=None if get("code") is None else whole(get("code"), 0),
         late=get("late") if isinstance(get("late"), dict) else None,
         was=get("was") if isinstance(get("was"), dict) else None,
-        operation=_id(get("operation")),
+        operation=id_or_none(get("operation")),
         ready_at=date_or_none(get("readyAt")),
-        steps=tuple(str(name) for name in _list(get("steps"))) or None,
-        forgot=tuple(str(name) for name in _list(get("forgot"))) or None,
+        steps=tuple(str(name) for name in entries(get("steps"))) or None,
+        forgot=tuple(str(name) for name in entries(get("forgot"))) or None,
     )
 
 
 def steps(stored: object) -> tuple[Step, ...] | None:
     """Return the steps of a document; ``None`` if it has none."""
-    return tuple(_step(entry) for entry in _list(stored) if isinstance(entry, dict)) or None
+    return tuple(_step(entry) for entry in entries(stored) if isinstance(entry, dict)) or None
 
 
 def _step(entry: Mapping[str, Any]) -> Step:
@@ -235,24 +229,24 @@ def _step(entry: Mapping[str, Any]) -> Step:
         kind=_member(StepKind, get("kind")) or StepKind.STEP,
         start_at=date_or_none(get("startAt")),
         end_at=date_or_none(get("endAt")),
-        attempt=_whole(get("attempt"), 0),
-        tries=_whole(get("tries"), 1),
+        attempt=whole(get("attempt"), 0),
+        tries=whole(get("tries"), 1),
         result=get("result"),
         stored=get("stored") is True or None,
         until=date_or_none(get("until")),
         error=job_error(get("error")),
-        size=_whole(get("size"), 0),
-        stored_id=_id(get("storedId")),
+        size=whole(get("size"), 0),
+        stored_id=id_or_none(get("storedId")),
         has_result="result" in entry,
-        job_ids=None if get("jobIds") is None else _whole(get("jobIds"), 0),
+        job_ids=None if get("jobIds") is None else whole(get("jobIds"), 0),
         call=_call(mapping(get("call"))),
-        signal=_text(get("signal")),
-        once=_text(get("once")),
+        signal=text(get("signal")),
+        once=text(get("once")),
     )
 
 
 def _call(stored: Mapping[str, Any]) -> Call | None:
-    call_id, failures = _id(stored.get("id")), stored.get("failures")
+    call_id, failures = id_or_none(stored.get("id")), stored.get("failures")
     if call_id is None:
         return None
     return Call(
@@ -261,7 +255,7 @@ def _call(stored: Mapping[str, Any]) -> Call | None:
         created=stored.get("created") is True,
         again=stored.get("again") is True,
         failure=ChildFailure.read(stored.get("failure")),
-        failed_after=_text(stored.get("failedAfter")),
+        failed_after=text(stored.get("failedAfter")),
         paged=stored.get("paged") is True,
     )
 
@@ -313,27 +307,31 @@ def job_error(stored: object) -> JobError | None:
         kind=str(stored.get("kind", "")),
         message=str(stored.get("message", "")),
         trace=None if trace is None else str(trace),
-        step=_text(stored.get("step")),
+        step=text(stored.get("step")),
     )
 
 
 def _claim(stored: Mapping[str, Any]) -> Claim | None:
-    token = _text(stored.get("token"))
+    token = text(stored.get("token"))
     if token is None:
         return None
     return Claim(
         token=token,
-        worker=_text(stored.get("worker")) or "",
-        own_lease=_number(stored.get("lease"), 0) or None,
-        margin=max(_number(stored.get("margin"), 0), 0),
+        worker=text(stored.get("worker")) or "",
+        own_lease=number(stored.get("lease"), 0) or None,
+        margin=max(number(stored.get("margin"), 0), 0),
         beside=date_or_none(stored.get("beside")),
-        step=_text(stored.get("step")),
+        step=text(stored.get("step")),
     )
 
 
 def _retries(stored: Mapping[str, Any]) -> Retries | None:
     at = date_or_none(stored.get("at"))
-    return None if at is None else Retries(count=_whole(stored.get("count"), 0), at=at)
+    return None if at is None else Retries(count=whole(stored.get("count"), 0), at=at)
+
+
+def _signals(stored: object) -> tuple[Signal, ...] | None:
+    return tuple(Signal.read(entry) for entry in entries(stored) if isinstance(entry, dict)) or None
 
 
 def _callback_of(stored: object) -> dict[str, Any] | None:
@@ -343,6 +341,8 @@ def _callback_of(stored: object) -> dict[str, Any] | None:
 
 
 def _backoff(stored: object) -> Backoff:
+    if stored == _USUAL_BACKOFF:
+        return backoffs.DEFAULT
     try:
         return backoffs.DEFAULT if stored is None else backoffs.parse(stored)
     except InvalidInputError:
@@ -350,7 +350,7 @@ def _backoff(stored: object) -> Backoff:
 
 
 def _member(kind: type[Kind], stored: object) -> Kind | None:
-    return kind(stored) if type(stored) is str and stored in kind.__members__.values() else None
+    return _MEMBERS[kind].get(stored) if type(stored) is str else None
 
 
 def state(stored: object) -> State:
@@ -358,36 +358,24 @@ def state(stored: object) -> State:
     return _member(State, stored) or State.PENDING
 
 
-def date_or_none(stored: object) -> datetime | None:
-    """Return a date, or ``None`` for any other value and for a date beyond Python's range."""
-    return stored if isinstance(stored, datetime) else None
-
-
-def _text(stored: object) -> str | None:
-    return stored if type(stored) is str else None
-
-
-def _list(stored: object) -> list[Any]:
-    return stored if isinstance(stored, list) else []
-
-
-def _id(stored: object) -> str | None:
-    return str(stored) if isinstance(stored, str | ObjectId) and ObjectId.is_valid(stored) else None
-
-
-def _ids(stored: object) -> tuple[str, ...]:
-    return tuple(text for entry in _list(stored) if (text := _id(entry)) is not None)
-
-
-def mapping(stored: object) -> dict[str, Any]:
-    """Return an object as it is, and an empty object for any other value."""
-    return stored if isinstance(stored, dict) else {}
-
-
-def _whole(stored: object, default: int) -> int:
-    """Return a whole number that JSON and MongoDB can take; another tool may have stored a larger number."""
-    return int(min(max(_number(stored, default), -_LARGEST), _LARGEST))
-
-
-def _number(stored: object, default: float) -> float:
-    return stored if is_number(stored) else default
+_SELDOM: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+    "run": ("run", lambda stored: whole(stored, 0)),
+    "outbox": ("outbox", texts),
+    "traceparent": ("traceparent", text),
+    "slots": ("slots", texts),
+    "limitKey": ("limit_key", text),
+    "dependencyPolicy": ("dependency_policy", text),
+    "ref": ("ref", text),
+    "waitsFor": ("waits_for", ids),
+    "dependents": ("has_dependents", bool),
+    "callbackOf": ("callback_of", _callback_of),
+    "schedule": ("schedule", text),
+    "scheduledAt": ("scheduled_at", date_or_none),
+    "crashes": ("crashes", lambda stored: whole(stored, 0) or None),
+    "retries": ("retries", lambda stored: _retries(mapping(stored))),
+    "steps": ("steps", steps),
+    "wait": ("wait", lambda stored: Wait.read(mapping(stored))),
+    "signals": ("signals", _signals),
+    "awaitedBy": ("awaited_by", id_or_none),
+}
+"""Fields of a document that most jobs lack: the field of the job, and the function that reads it."""

@@ -25,6 +25,7 @@ from jobqueue.store.limits import group_key_statements
 from jobqueue.store.mongo.database import exists, guarded, new_id, translated
 from jobqueue.store.mongo.driver import BulkWriteError, DuplicateKeyError, UpdateOne
 from jobqueue.store.mongo.group_commit import Batcher
+from jobqueue.store.mongo.odd_values import date_or_none
 from jobqueue.store.mongo.tolerant import typed
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ def is_remains(document: Document) -> bool:
     """Tell whether a document is the tombstone of a deleted job."""
     return (
         set(document) <= {"_id", "queue", "expireAt", "gone", statements.OPERATIONS}
-        and documents.date_or_none(document.get("expireAt")) is not None
+        and date_or_none(document.get("expireAt")) is not None
     )
 
 
@@ -273,5 +274,5 @@ def _count(document: Mapping[str, Any], name: str) -> int:
 
 def _date(value: Any) -> datetime | None:
     with suppress(ValueError):
-        return documents.date_or_none(external.moment(value))
+        return date_or_none(external.moment(value))
     return None

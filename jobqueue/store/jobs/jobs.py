@@ -129,9 +129,8 @@ class JobStore:
         """Add jobs, all or none; the arguments and errors are those of `insert`, for each job."""
         nothing = [None] * len(new)
         rows = zip(new, job_ids or nothing, limit_keys or nothing, extras or nothing, strict=True)
-        added = [
-            await self.document(job, job_id=job_id, limit_key=key, extra=extra) for job, job_id, key, extra in rows
-        ]
+        now = await self.clock.now()
+        added = [_document(job, now, job_id=job_id, limit_key=key, extra=extra) for job, job_id, key, extra in rows]
         if traceparent is not None:
             for document in added:
                 document["traceparent"] = traceparent
@@ -315,12 +314,7 @@ class JobStore:
         Raises:
             TooLargeError: its children take more than `MOST_CHILDREN` bytes.
         """
-        now = await self.clock.now()
-        document = documents.new_document(new, job_id=job_id or new_id(), now=now, extra=extra, **links)
-        children = {name: document[name] for name in documents.CHILD_FIELDS if document[name] is not None}
-        if children and (size := len(bson.encode(children))) > MOST_CHILDREN:
-            raise TooLargeError(", ".join(children), size, MOST_CHILDREN)
-        return document
+        return _document(new, await self.clock.now(), job_id=job_id, extra=extra, **links)
 
     async def _clash(self, error: DuplicateKeyError, document: Document) -> Job:
         if (error.details or {}).get("keyPattern", {}).get("_id"):
@@ -365,6 +359,16 @@ class JobStore:
             for failure in error.details["writeErrors"]:
                 results[failure["index"]] = DuplicateKeyError(failure["errmsg"], failure["code"], failure)
         return results
+
+
+def _document(
+    new: NewJob, now: datetime, *, job_id: str | None, extra: Document | None, **links: str | None
+) -> Document:
+    document = documents.new_document(new, job_id=job_id or new_id(), now=now, extra=extra, **links)
+    children = {name: document[name] for name in documents.CHILD_FIELDS if document[name] is not None}
+    if children and (size := len(bson.encode(children))) > MOST_CHILDREN:
+        raise TooLargeError(", ".join(children), size, MOST_CHILDREN)
+    return document
 
 
 def _existing(found: T | None, job_id: str) -> T:

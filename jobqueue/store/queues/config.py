@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.queues import needs
 from jobqueue.domain.queues.queue import read_stored
-from jobqueue.store.documents.documents import mapping
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FIELD, HAS_ROOM, with_entry
 from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import aggregate
+from jobqueue.store.mongo.odd_values import mapping
 from jobqueue.store.mongo.tolerant import number, typed
 
 if TYPE_CHECKING:

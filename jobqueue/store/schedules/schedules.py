@@ -10,11 +10,11 @@ from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.schedules import schedule as schedules
 from jobqueue.domain.schedules.schedule import Schedule, ScheduledJob, SkippedTick, StoredSchedule
 from jobqueue.store.documents import documents
-from jobqueue.store.documents.documents import date_or_none
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FEW_ENTRIES, FIELD, GONE, with_entry
 from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import guarded
+from jobqueue.store.mongo.odd_values import date_or_none, mapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -164,7 +164,7 @@ def planned(stored: Mapping[str, Any]) -> StoredSchedule:
         created_at=date_or_none(stored.get("createdAt")) or EPOCH,
         changed_at=date_or_none(stored.get("changedAt")) or EPOCH,
         next_at=date_or_none(stored.get("nextAt")),
-        last_skipped=_skipped(documents.mapping(stored.get("lastSkipped"))),
+        last_skipped=_skipped(mapping(stored.get("lastSkipped"))),
     )
 
 

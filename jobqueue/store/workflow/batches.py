@@ -14,6 +14,7 @@ from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, Batch, StandIn
 from jobqueue.store.documents import documents
 from jobqueue.store.mongo.database import exists, guarded
 from jobqueue.store.mongo.driver import AsyncClientSession, BulkWriteError, DuplicateKeyError, ReturnDocument
+from jobqueue.store.mongo.odd_values import date_or_none, mapping
 from jobqueue.store.workflow import batch_statements
 from jobqueue.store.workflow.additions import AdditionStore
 from jobqueue.store.workflow.batch_statements import ADDING, BY_STATE, SETTLE
@@ -212,8 +213,8 @@ def batch_of(document: Mapping[str, Any]) -> Batch:
     get = document.get
     return Batch(
         id=str(document["_id"]),
-        meta=documents.mapping(get("meta")),
-        insert_at=documents.date_or_none(get("insertAt")) or document["_id"].generation_time,
+        meta=mapping(get("meta")),
+        insert_at=date_or_none(get("insertAt")) or document["_id"].generation_time,
         sealed=bool(get("sealed")),
         state=str(get("state")),
         end_at=get("endAt"),

@@ -14,7 +14,7 @@ from jobqueue.api.jobs.new_jobs import MOST_JOBS, JobReader, new_job
 from jobqueue.api.jobs.schemas import BulkSchema, JobsQuery, LogsQuery, PatchSchema
 from jobqueue.api.queues.schemas import QueueSchema
 from jobqueue.api.route_table import ROUTES
-from jobqueue.api.schemas.fields import load
+from jobqueue.api.schemas.fields import instance, load, sift
 from jobqueue.api.schemas.queries import Query, Several
 from jobqueue.api.schemas.queries import load as load_query
 from jobqueue.api.work.schemas import HeartbeatSchema
@@ -219,3 +219,19 @@ def test_a_single_value_that_is_repeated_is_refused_by_its_name(route: Route) ->
         with pytest.raises(InvalidInputError) as caught:
             load_query(route.query, MultiDict([(name, "?"), (name, "?")]))
         assert caught.value.problems[name] == ["is given more than once"]
+
+
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if route.body], ids=lambda route: f"{route.method} {route.path}"
+)
+def test_a_body_without_mistakes_is_read_as_marshmallow_reads_it(route: Route) -> None:
+    assert route.body is not None
+    schema, example = route.body.schema, route.body.example
+    assert sift(schema, example) == (instance(schema).load(example), {})
+    names = [field.data_key for field in instance(schema).load_fields.values()]
+    for name in [*names, "no such field"]:
+        # One mistake more, or a required field less: marshmallow says what is wrong.
+        for body in (example | {name: object()}, {key: value for key, value in example.items() if key != name}):
+            values, wrong = sift(schema, body)
+            if not wrong:
+                assert values == instance(schema).load(body)
