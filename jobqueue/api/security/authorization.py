@@ -65,8 +65,12 @@ async def _check_scope(request: web.Request, path: str, scope: Scope) -> None:
 
 
 async def _check_job(request: web.Request, scope: Scope) -> None:
-    job_id = check_id(request.match_info["id"])
-    if not await request.app[RUNTIME].scope_checks.has_job(job_id, scope):
+    runtime, job_id = request.app[RUNTIME], check_id(request.match_info["id"])
+    # A worker that polls reports on jobs that this process has handed out: their queue is known, their meta is not.
+    queue = None if scope.meta else runtime.work.handed_out.queue_of(job_id)
+    if queue is not None and scope.has_queue(queue):
+        return
+    if not await runtime.scope_checks.has_job(job_id, scope):
         raise NotFoundError("job", job_id)
 
 

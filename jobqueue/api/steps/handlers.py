@@ -11,7 +11,7 @@ from jobqueue.api.jobs.handlers import path_id
 from jobqueue.api.schemas.responses import StepResponse
 from jobqueue.api.security.caller import actor
 from jobqueue.api.steps import schemas
-from jobqueue.api.work.reports import read_report, settled
+from jobqueue.api.work.reports import claimed_job, read_report, settled
 from jobqueue.api.work.schemas import SettledResponse
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import check_number, gather
@@ -33,8 +33,8 @@ async def record(request: web.Request) -> web.Response:
     job_id = path_id(request)
     body = await read_report(request, schemas.StepSchema)
     runtime = request.app[RUNTIME]
-    job = await runtime.jobs.lean(job_id)
     steps, token, name = runtime.work.steps, body["token"], body["name"]
+    job = await claimed_job(request, job_id, token)
     _check_once(body)
     if body.get("once"):
         return reply(schemas.RecordedResponse.of(await steps.begin_once(job, token, name)))
@@ -50,18 +50,18 @@ async def suspend(request: web.Request) -> web.Response:
     job_id = path_id(request)
     body = await read_report(request, schemas.SuspendSchema)
     _check_wait(body)
-    runtime = request.app[RUNTIME]
+    work, token = request.app[RUNTIME].work, body["token"]
+    job = await request.app[RUNTIME].jobs.lean(job_id)
     if body.get("doubt") is not None:
         verdict = Suspension(wait=Wait(names=(body["doubt"],), doubt=body["doubt"]))
-        await runtime.work.settle(await runtime.jobs.lean(job_id), body["token"], verdict)
-        return await settled(request, job_id)
-    if body.get("signal") is not None:
-        job, name, seconds = await runtime.jobs.lean(job_id), body.get("name"), body.get("timeout")
-        await suspend_for_signal(runtime.work, job, body["token"], body["signal"], name=name, seconds=seconds)
-        return await settled(request, job_id)
-    wait = {name: body.get(name) for name in ("name", "delay", "until")}
-    await suspend_job(runtime.work, await runtime.jobs.lean(job_id), body["token"], **wait)
-    return await settled(request, job_id)
+        standing = await work.settle(job, token, verdict, is_read=True)
+    elif body.get("signal") is not None:
+        name, seconds = body.get("name"), body.get("timeout")
+        standing = await suspend_for_signal(work, job, token, body["signal"], name=name, seconds=seconds)
+    else:
+        wait = {name: body.get(name) for name in ("name", "delay", "until")}
+        standing = await suspend_job(work, job, token, **wait)
+    return await settled(request, job_id, standing)
 
 
 async def decide(request: web.Request) -> web.Response:

@@ -17,7 +17,7 @@ from jobqueue.api.schemas.queries import LONGEST_WAIT
 from jobqueue.api.security.token_watch import watched
 from jobqueue.api.work import schemas
 from jobqueue.api.work.long_poll import LONG_POLL, ClaimRequest, TooManyPollsError
-from jobqueue.api.work.reports import read_report, settled
+from jobqueue.api.work.reports import claimed_job, read_report, settled
 from jobqueue.domain.errors import InvalidInputError, Problems, StaleTokenError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import LONGEST_TRACE, JobError
@@ -60,14 +60,16 @@ async def heartbeat(request: web.Request) -> web.Response:
     token, progress, lines = body["token"], body.get("progress"), body.get("logs", [])
     _check_heartbeat(progress, lines)
     runtime = request.app[RUNTIME]
-    job = await runtime.jobs.lean(job_id)
-    beat = await runtime.work.report(job, token, progress=progress, lines=lines)
-    if beat is not None:
-        return reply(schemas.BeatResponse.of({"reset_at": beat.reset_at, "cancelled": False}))
-    present = await runtime.jobs.lean(job_id)
-    if any(attempt.token == token and attempt.outcome is Outcome.KILL for attempt in present.history):
+    job = await claimed_job(request, job_id, token)
+    if job.claim is not None and job.claim.token == token:
+        beat = await runtime.work.report(job, token, progress=progress, lines=lines)
+        if beat is not None:
+            return reply(schemas.BeatResponse.of({"reset_at": beat.reset_at, "cancelled": False}))
+        runtime.work.handed_out.take(job_id, token)
+        job = await runtime.jobs.lean(job_id)
+    if any(attempt.token == token and attempt.outcome is Outcome.KILL for attempt in job.history):
         return reply(schemas.BeatResponse.of({"reset_at": None, "cancelled": True}))
-    raise StaleTokenError(job_id, present.state)
+    raise StaleTokenError(job_id, job.state)
 
 
 async def succeed(request: web.Request) -> web.Response:
@@ -102,18 +104,22 @@ async def retry(request: web.Request) -> web.Response:
     delay, reason = body.get("delay"), body.get("reason")
     if delay is not None:
         check_number("delay", delay)
-    error = None if reason is None else JobError(kind="retry", message=reason)
-    return await _settle(request, job_id, body["token"], RunAgain(delay=delay, error=error))
+    verdict = RunAgain(delay=delay, error=None if reason is None else JobError(kind="retry", message=reason))
+    runtime = request.app[RUNTIME]
+    # The steps that have finished since the claim count.
+    job = await runtime.jobs.lean(job_id)
+    return await settled(request, job_id, await runtime.work.settle(job, body["token"], verdict, is_read=True))
 
 
 async def _settle(request: web.Request, job_id: str, token: str, verdict: Verdict) -> web.Response:
     runtime = request.app[RUNTIME]
-    await runtime.work.settle(await runtime.jobs.lean(job_id), token, verdict)
-    return await settled(request, job_id)
+    job = runtime.work.handed_out.take(job_id, token) or await runtime.jobs.lean(job_id)
+    return await settled(request, job_id, await runtime.work.settle(job, token, verdict))
 
 
 async def _hand_over(request: web.Request, claimed: ClaimedJob) -> web.StreamResponse:
     """Send a claimed job, or give it back if the connection is gone."""
+    request.app[RUNTIME].work.handed_out.keep(claimed.job, claimed.token)
     try:
         response = reply({"job": json_form.handed(claimed.job, claimed.results), "token": claimed.token})
         try:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from jobqueue.api.work.schemas import TokenSchema
+    from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.states import JobStanding
 
 
 async def read_report(request: web.Request, schema: type[TokenSchema], *, most: int = MOST_BODY) -> dict[str, Any]:
@@ -37,9 +39,22 @@ async def read_report(request: web.Request, schema: type[TokenSchema], *, most: 
     return {**body, "token": token}
 
 
-async def settled(request: web.Request, job_id: str) -> web.Response:
-    """Return the reply to a report that has ended a run: the state of the job."""
+async def claimed_job(request: web.Request, job_id: str, token: str) -> Job:
+    """Return the job of a report: as this process has handed it out under the token, or read without large fields.
+
+    Raises:
+        NotFoundError: no job has this id.
+    """
+    runtime = request.app[RUNTIME]
+    return runtime.work.handed_out.of(job_id, token) or await runtime.jobs.lean(job_id)
+
+
+async def settled(request: web.Request, job_id: str, standing: JobStanding | None) -> web.Response:
+    """Return the reply to a report that has ended a run: the state of the job, which is read if it is not known."""
     job: Any
+    if standing is not None:
+        job = {"id": job_id, "state": standing.state, "delay_til": standing.delay_til}
+        return reply(SettledResponse.of(job))
     try:
         job = await request.app[RUNTIME].jobs.lean(job_id)
     except NotFoundError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 
 class State(StrEnum):
@@ -54,3 +56,11 @@ class Outcome(StrEnum):
     KILL = "kill"
     RELEASE = "release"
     REQUEUE = "requeue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStanding:
+    """The state of a job right after a change; ``delay_til`` is the due date of a delayed job, if it has one."""
+
+    state: State
+    delay_til: datetime | None = None

@@ -23,6 +23,7 @@ from jobqueue.journal import get_logger
 from jobqueue.services.limits.limiter import HeldBack
 from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.services.work.give_backs import GiveBacks
+from jobqueue.services.work.handed_out import HandedOut
 from jobqueue.services.work.solo_runs import SoloRuns
 from jobqueue.store.documents.claim_search import ClaimSearch, LateClaimError
 from jobqueue.store.work.claims import MOST_HISTORY, HeartbeatReply
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.states import JobStanding
     from jobqueue.domain.jobs.transitions import Transition
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.insight.metrics import Metrics
@@ -93,6 +95,7 @@ class Attempts:
         self._notifier = notifier
         self.alone = SoloRuns(claims)
         self.give_backs = GiveBacks(jobs, claims, self._apply)
+        self.handed_out = HandedOut()
         self.metrics: Metrics | None = None
         self.steps = steps
 
@@ -173,8 +176,17 @@ class Attempts:
             self._logs.news(job.id)
         return beat
 
-    async def settle(self, job: Job, token: str, verdict: Verdict) -> None:
+    async def settle(self, job: Job, token: str, verdict: Verdict, *, is_read: bool = False) -> JobStanding | None:
         """Record the verdict of a processor on a job it ran.
+
+        Args:
+            job: as claimed, or as read since.
+            token: of the claim.
+            verdict: of the processor.
+            is_read: the job was read just now, and its steps are the present ones.
+
+        Returns:
+            The state of the job then; ``None`` if only a read can tell, as after a repeated report.
 
         Raises:
             StaleTokenError: the claim is not current; the history keeps the report.
@@ -182,15 +194,16 @@ class Attempts:
             InvalidInputError, TooLargeError: the outcome cannot be stored; the job is still processing.
         """
         if isinstance(verdict, Accepted):
-            return
+            return None
         most = 0
         if isinstance(verdict, Suspension):
             await self.steps.admission.check(job.queue)
         if isinstance(verdict, RunAgain | Suspension):
             most = (await self._configs.fresh(job.queue)).max_retries
-            # Steps that have finished since the claim tell a job that advances from a job that goes round in circles.
-            job = replace(job, steps=await self._jobs.steps.of(job.id))
-        await self._apply(job, _change(job, token, verdict, most))
+            if not is_read:
+                # Steps that have finished since the claim tell a job that advances from one that goes round in circles.
+                job = replace(job, steps=await self._jobs.steps.of(job.id))
+        return await self._apply(job, _change(job, token, verdict, most))
 
     async def release(self, job: Job, token: str) -> None:
         """Give a claimed job back, uncounted, as on shutdown."""
@@ -235,7 +248,7 @@ class Attempts:
             job = replace(job, parents=await self._dependencies.parents(job))
         return job
 
-    async def _apply(self, job: Job, change: Transition) -> None:
+    async def _apply(self, job: Job, change: Transition) -> JobStanding | None:
         if applied := await self._write(job, self._limiter.breakers.ending(job, change)):
             self._logs.news(job.id)
             if applied.is_new:
@@ -256,7 +269,8 @@ class Attempts:
                 if change.wait is not None and change.wait.signals:
                     # A signal that came before the wait has woken the job already.
                     self._notifier.tell(Wakeup(kind="ready", queue=job.queue, job_id=job.id))
-            return
+            # The outbox of a job that goes on may have led to another state.
+            return applied.standing if change.target in states.FINAL or not applied.outbox else None
         present = await self._jobs.lean(job.id)
         await self._jobs.history.keep_late(job.id, str(change.token), _late(change))
         raise StaleTokenError(job.id, present.state)

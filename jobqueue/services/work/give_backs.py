@@ -66,7 +66,9 @@ class GiveBacks:
         turns: survive unforeseen errors.
     """
 
-    def __init__(self, jobs: JobStore, claims: ClaimStore, apply: Callable[[Job, Transition], Awaitable[None]]) -> None:
+    def __init__(
+        self, jobs: JobStore, claims: ClaimStore, apply: Callable[[Job, Transition], Awaitable[object]]
+    ) -> None:
         self._jobs = jobs
         self._claims = claims
         self._apply = apply

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.jobs.states import JobStanding
     from jobqueue.domain.jobs.step import Step
     from jobqueue.services.work.attempts import Attempts
 
@@ -27,18 +28,21 @@ async def suspend(
     name: str | None = None,
     delay: float | None = None,
     until: datetime | None = None,
-) -> None:
+) -> JobStanding | None:
     """Suspend a job until a wait is over; the same report may be made again, after a reply that was lost.
 
     Children that the job has asked for and that have not ended are awaited too.
 
     Args:
         work: takes the reports.
-        job: that runs.
+        job: that runs, as read just now.
         token: of its claim.
         name: of the sleep as which the wait is kept among the steps of the job; it has finished when the job is back.
         delay: seconds of the wait, where ``until`` is ``None``.
         until: the end of the wait.
+
+    Returns:
+        The state of the job then, as `Attempts.settle`.
 
     Raises:
         StaleTokenError: the claim is not the current one.
@@ -54,12 +58,12 @@ async def suspend(
             step = await work.steps.begin_sleep(job, token, name, seconds=delay, until=until)
         except StaleTokenError:
             # Perhaps an earlier report has ended the claim: `settle` tells.
-            await work.settle(job, token, verdict)
-            return
+            return await work.settle(job, token, verdict, is_read=True)
         _check(job, step)
         is_over = step.is_finished and wait.jobs is None
         verdict = Suspension(delay=0) if is_over else Suspension(until=step.until, wait=wait)
-    await work.settle(job, token, verdict)
+        job = _with(job, step)
+    return await work.settle(job, token, verdict, is_read=True)
 
 
 async def _awaited(work: Attempts, job: Job, wait: Wait) -> Wait:
@@ -70,16 +74,19 @@ async def _awaited(work: Attempts, job: Job, wait: Wait) -> Wait:
 
 async def suspend_for_signal(
     work: Attempts, job: Job, token: str, signal: str, *, name: str | None = None, seconds: float | None = None
-) -> None:
+) -> JobStanding | None:
     """Suspend a job until a signal comes, or runs out of time; the same report may be made again, as in `suspend`.
 
     Args:
         work: takes the reports.
-        job: that runs.
+        job: that runs, as read just now.
         token: of its claim.
         signal: the name of the signal.
         name: of the step whose result the value of the signal becomes; that of the signal by default.
         seconds: of the wait; ``None`` for ever.
+
+    Returns:
+        As `suspend`.
 
     Raises:
         StaleTokenError, InvalidInputError: as `suspend`.
@@ -89,11 +96,16 @@ async def suspend_for_signal(
     try:
         step = await work.steps.begin_signal(job, token, name, signal, seconds=seconds)
     except StaleTokenError:
-        await work.settle(job, token, Suspension(wait=wait))
-        return
+        return await work.settle(job, token, Suspension(wait=wait), is_read=True)
     _check(job, step, StepKind.SIGNAL)
-    over = Suspension(delay=0)
-    await work.settle(job, token, over if step.is_finished else Suspension(until=step.until, wait=wait))
+    verdict = Suspension(delay=0) if step.is_finished else Suspension(until=step.until, wait=wait)
+    return await work.settle(_with(job, step), token, verdict, is_read=True)
+
+
+def _with(job: Job, step: Step) -> Job:
+    """Return a job with a step as it is kept now."""
+    others = (known for known in job.steps or () if known.name != step.name)
+    return replace(job, steps=(*others, step))
 
 
 def _check(job: Job, step: Step, kind: StepKind = StepKind.SLEEP) -> None:

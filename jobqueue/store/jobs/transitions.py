@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
-from jobqueue.domain.jobs.states import FINAL
+from jobqueue.domain.jobs.states import FINAL, JobStanding
 from jobqueue.domain.jobs.transitions import DEPENDENTS, with_dependents
-from jobqueue.store.documents import statements
+from jobqueue.store.documents import documents, statements
 from jobqueue.store.jobs.editions import both
 from jobqueue.store.mongo.database import is_passing
 from jobqueue.store.mongo.driver import (
     BulkWriteError,
     OperationFailure,
     PyMongoError,
+    ReturnDocument,
     UpdateOne,
-    WriteError,
 )
+from jobqueue.store.mongo.odd_values import date_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _MARK: Final = "mark"
 _BAD_VALUE: Final = 2
 _LISTS: Final = ("outbox", statements.OPERATIONS)
+_STANDING: Final = {"state": 1, "delayTil": 1}
 Update = tuple["Document", "Document | list[Document]"]
 
 
@@ -52,10 +54,12 @@ class AppliedTransition:
     Attributes:
         outbox: that of the `Transition`, perhaps with more notes.
         is_new: ``False`` for a report that an earlier call has recorded.
+        standing: the state of the job, where the write tells it.
     """
 
     outbox: tuple[str, ...]
     is_new: bool = True
+    standing: JobStanding | None = None
 
 
 class Transitions:
@@ -75,9 +79,7 @@ class Transitions:
         results: list[AppliedTransition | BaseException | None] = []
         for change, is_done in zip(changes, done, strict=True):
             try:
-                results.append(
-                    AppliedTransition(outbox=change.transition.outbox) if is_done else await self._apply_one(change)
-                )
+                results.append(_grouped(change.transition) if is_done else await self._apply_one(change))
             except Exception as error:  # noqa: BLE001 - each call of the batch gets its own error
                 results.append(error)
         return results
@@ -112,22 +114,36 @@ class Transitions:
 
     async def _apply_one(self, change: JobTransition) -> AppliedTransition | None:
         transition = change.transition
-        if await self._write(change):
-            return AppliedTransition(outbox=transition.outbox)
+        if standing := await self._write(change):
+            return AppliedTransition(outbox=transition.outbox, standing=standing)
         if await self._has_dependents(change):
             transition = replace(transition, outbox=with_dependents(transition.outbox))
-            if await self._write(replace(change, transition=transition)):
-                return AppliedTransition(outbox=transition.outbox)
+            if standing := await self._write(replace(change, transition=transition)):
+                return AppliedTransition(outbox=transition.outbox, standing=standing)
         return AppliedTransition(outbox=transition.outbox, is_new=False) if await self._is_applied(change) else None
 
-    async def _write(self, change: JobTransition) -> bool:
-        guard, update = self._update(change)
+    async def _write(self, change: JobTransition) -> JobStanding | None:
         try:
-            return bool((await self._collection.update_one(guard, update)).matched_count)
-        except WriteError as error:
+            return await self._update_one(change)
+        except OperationFailure as error:
             if error.code != _BAD_VALUE or not await self._mend_lists(change):
                 raise
-            return bool((await self._collection.update_one(guard, update)).matched_count)
+            return await self._update_one(change)
+
+    async def _update_one(self, change: JobTransition) -> JobStanding | None:
+        """Write a change; return the state of the job then, or ``None`` if the guard does not hold."""
+        guard, update = self._update(change)
+        if not isinstance(update, list):
+            written = await self._collection.update_one(guard, update)
+            return JobStanding(state=change.transition.target) if written.matched_count else None
+        # The server computes the dates of a pipeline, and a signal that is there may end a wait at once.
+        after = await self._collection.find_one_and_update(
+            guard, update, projection=_STANDING, return_document=ReturnDocument.AFTER
+        )
+        if after is None:
+            return None
+        due = date_or_none(after.get("delayTil"))
+        return JobStanding(state=documents.state(after.get("state")), delay_til=due)
 
     async def _mend_lists(self, change: JobTransition) -> bool:
         """Remove lists that another tool has spoilt: no entry could be added to them."""
@@ -154,6 +170,15 @@ class Transitions:
 
     async def _exists(self, query: Document) -> bool:
         return await self._collection.find_one(query, {"_id": 1}) is not None
+
+
+def _grouped(transition: Transition) -> AppliedTransition:
+    """Return a transition that was written together with others: the reply tells nothing of a single job."""
+    is_timed = transition.delay is not None or transition.due is not None or transition.wait is not None
+    # Only a job that was not running may have kept a due date.
+    is_known = transition.token is not None and not is_timed
+    standing = JobStanding(state=transition.target) if is_known else None
+    return AppliedTransition(outbox=transition.outbox, standing=standing)
 
 
 def _is_of_one(error: Exception) -> bool:

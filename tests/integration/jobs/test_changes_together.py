@@ -10,13 +10,13 @@ from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
 from jobqueue.services.work.attempts import reaped
-from jobqueue.store.jobs.transitions import AppliedTransition
 from tests.support.factories import add, claim, claimed_job, end_lease, fail, patient_reaper
 
 if TYPE_CHECKING:
     import pytest
 
     from jobqueue.services.application import Runtime
+    from jobqueue.store.jobs.transitions import AppliedTransition
 
 WHY = JobError(kind="killed", message="by me")
 
@@ -26,8 +26,8 @@ async def test_kills_together_are_told_though_a_worker_takes_a_job_of_them_meanw
     await claim(idle_runtime)
     kills = [idle_runtime.jobs.apply(one.id, one.queue, transitions.kill(one, WHY)) for one in jobs]
     found = await asyncio.gather(*kills)
-    new = AppliedTransition(outbox=(), is_new=True)
-    assert found == [None if number == 5 else new for number in range(10)]
+    applied = [one and (one.outbox, one.is_new) for one in found]
+    assert applied == [None if number == 5 else ((), True) for number in range(10)]
 
 
 async def test_a_person_who_kills_many_at_once_hears_of_each_kill(

@@ -14,7 +14,7 @@ import pytest
 
 from jobqueue.domain.errors import InvalidInputError, WriteRefusedError
 from jobqueue.domain.jobs.attempt import JobError
-from jobqueue.domain.jobs.states import Outcome, State
+from jobqueue.domain.jobs.states import JobStanding, Outcome, State
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success, Verdict
 from jobqueue.services.work import execution
 from jobqueue.services.work.execution import Execution
@@ -281,7 +281,7 @@ async def test_an_outcome_that_cannot_be_written_does_not_spoil_those_written_wi
         *(idle_runtime.work.settle(one.job, one.token, verdict) for one, verdict in zip(claims, verdicts, strict=True)),
         return_exceptions=True,
     )
-    assert told[:5] == [None] * 5
+    assert told[:5] == [JobStanding(state=State.SUCCESS)] * 5
     assert isinstance(told[5], InvalidInputError)
     jobs = [await idle_runtime.jobs.get(one.job.id) for one in claims]
     assert [(job.state, job.result) for job in jobs[:5]] == [(State.SUCCESS, number) for number in range(5)]

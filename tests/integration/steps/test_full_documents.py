@@ -48,7 +48,7 @@ async def fill(runtime: Runtime) -> ClaimedJob:
     return claimed
 
 
-def settled(verdict: Verdict) -> Callable[[Runtime, ClaimedJob], Awaitable[None]]:
+def settled(verdict: Verdict) -> Callable[[Runtime, ClaimedJob], Awaitable[object]]:
     return lambda runtime, claimed: runtime.work.settle(claimed.job, claimed.token, verdict)
 
 
