@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
 import orjson
@@ -17,8 +17,9 @@ from jobqueue.domain.errors import JobCancelledError, StepError
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.work.verdict import Accepted, Failure, Success, Suspension, Verdict
 from jobqueue.processors.reported_steps import job_with_results
-from jobqueue.processors.webhooks import replies, reply_steps, signing
+from jobqueue.processors.webhooks import kept_connections, replies, reply_steps, signing
 from jobqueue.processors.webhooks.addresses import AddressGuard, check_url, request_target
+from jobqueue.processors.webhooks.kept_connections import KeptConnections
 from jobqueue.processors.webhooks.replies import Reply
 from jobqueue.processors.webhooks.webhook_errors import CONNECT_SECONDS, fault
 
@@ -48,10 +49,24 @@ _STOP_SECONDS: Final = 5.0
 _LONGEST_HEADER: Final = 100 * 1024
 """Bytes of one header of a reply; beyond that the client fails, and the status is lost."""
 _MOST_HEADERS: Final = 200
+_LARGE_BODY: Final = 1024 * 1024
+STALE_SECONDS: Final = 2.0
+"""Seconds within which a kept connection shows that its receiver had closed it.
+
+After that the receiver had the request, and broke off its work.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sessions:
+    """Ways to send a request: over a kept connection, if there is one, or over a connection of its own."""
+
+    kept: aiohttp.ClientSession
+    fresh: aiohttp.ClientSession
 
 
 class WebhookClient:
-    """Sends the webhooks of one process, each over a connection of its own.
+    """Sends the webhooks of one process over connections that are kept for a few seconds.
 
     The client uses no cookies, proxies or credentials from the environment, and follows no redirects. Every connection
     passes an `AddressGuard`.
@@ -70,7 +85,7 @@ class WebhookClient:
         self.stop_seconds = _STOP_SECONDS
         self._guard = AddressGuard(allow=allow, ports=ports)
         self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: _Sessions | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -83,31 +98,23 @@ class WebhookClient:
 
     async def start(self) -> None:
         """Open the client in the running event loop, once."""
-        if self._session is None:
+        if self._sessions is None:
             # The dispatcher limits the running jobs; with a limit here requests would time out while they queue.
-            connector = aiohttp.TCPConnector(
-                socket_factory=self._guard.open_socket,
-                resolver=self._resolver or aiohttp.ThreadedResolver(),
-                use_dns_cache=False,
-                force_close=True,
-                limit=0,
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                auto_decompress=False,
-                raise_for_status=False,
-                max_line_size=_LONGEST_HEADER,
-                max_field_size=_LONGEST_HEADER,
-                max_headers=_MOST_HEADERS,
-            )
+            options: dict[str, Any] = {
+                "socket_factory": self._guard.open_socket,
+                "resolver": self._resolver or aiohttp.ThreadedResolver(),
+                "use_dns_cache": False,
+                "limit": 0,
+            }
+            kept, fresh = KeptConnections(**options), aiohttp.TCPConnector(force_close=True, **options)
+            self._sessions = _Sessions(kept=_session(kept), fresh=_session(fresh))
 
     async def close(self) -> None:
         """Close every connection; requests under way fail."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        sessions, self._sessions = self._sessions, None
+        if sessions is not None:
+            await sessions.kept.close()
+            await sessions.fresh.close()
 
     def processor(self, config: WebhookConfig, token: str) -> WebhookProcessor:
         """Return the processor of one claimed job.
@@ -119,16 +126,29 @@ class WebhookClient:
         Raises:
             RuntimeError: the client is not started.
         """
-        if self._session is None:
+        if self._sessions is None:
             raise RuntimeError("the webhook client is not started")
-        return WebhookProcessor(self._session, config, token)
+        return WebhookProcessor(self._sessions, config, token)
+
+
+def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+        raise_for_status=False,
+        max_line_size=_LONGEST_HEADER,
+        max_field_size=_LONGEST_HEADER,
+        max_headers=_MOST_HEADERS,
+    )
 
 
 class WebhookProcessor:
     """Runs one claimed job by one request."""
 
-    def __init__(self, session: aiohttp.ClientSession, config: WebhookConfig, token: str) -> None:
-        self._session = session
+    def __init__(self, sessions: _Sessions, config: WebhookConfig, token: str) -> None:
+        self._sessions = sessions
         self._config = config
         self._token = token
         self.stop_seconds = _STOP_SECONDS
@@ -172,10 +192,28 @@ class WebhookProcessor:
             return reply_steps.spoilt(verdict, error)
 
     async def _send(self, target: URL, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
-        # As a file: aiohttp warns of bytes beyond 1 MiB, and sends them in one piece.
-        return await self._session.post(
+        """Send a request; once more over a fresh connection, if the receiver had closed the kept one.
+
+        The receiver may have taken the first request all the same: the second one has the same ``webhook-id``.
+        """
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        kept_connections.begin()
+        try:
+            return await self._post(self._sessions.kept, target, body, headers)
+        except (aiohttp.ClientConnectionError, OSError):
+            if not kept_connections.was_stale() or clock() - began > STALE_SECONDS:
+                raise
+        return await self._post(self._sessions.fresh, target, body, headers)
+
+    async def _post(
+        self, session: aiohttp.ClientSession, target: URL, body: bytes, headers: dict[str, str]
+    ) -> aiohttp.ClientResponse:
+        return await session.post(
             target,
-            data=io.BytesIO(body),
+            # Of bytes beyond 1 MiB aiohttp warns, and sends them in one piece. It looks for the end of a file in a
+            # thread: a reply may come before that, and then the connection is not kept.
+            data=body if len(body) < _LARGE_BODY else io.BytesIO(body),
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT_SECONDS, self._config.timeout)),
             allow_redirects=False,

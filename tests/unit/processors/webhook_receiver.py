@@ -59,11 +59,14 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass(slots=True)
 class Receiver:
-    """A server that takes requests and answers as told, well-behaved or not."""
+    """A server that takes requests and answers as told, well-behaved or not; it takes one over each connection."""
 
     answer: Answer
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
+    open: int = 0
+    most: int = 1
+    """The number of requests over one connection, after which it is closed."""
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
 
@@ -73,13 +76,16 @@ class Receiver:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.open += 1
         try:
-            self.requests.append(await _read_request(reader))
-            await self.answer(writer)
-            await writer.drain()
+            for _ in range(self.most):
+                self.requests.append(await _read_request(reader))
+                await self.answer(writer)
+                await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             return
         finally:
+            self.open -= 1
             self.hung_up.set()
             writer.close()
 
