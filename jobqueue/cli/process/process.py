@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -94,6 +95,7 @@ async def open_runtime(
 async def background(runtime: Runtime) -> AsyncIterator[None]:
     """Run the maintenance and keep an embedded MongoDB alive for the time of the block."""
     await runtime.start()
+    _freeze()
     revival = Loop("embedded MongoDB", EmbeddedRestarter(runtime).run_once, every=LOOK_SECONDS)
     revival.turns.count = runtime.metrics.loop_failed
     reviving = asyncio.create_task(revival.run())
@@ -143,6 +145,12 @@ async def drain(dispatcher: Dispatcher, claiming: asyncio.Task[None], stop: Stop
         log.info("jobs returned", count=given_back)
     if claiming.done():
         claiming.result()
+
+
+def _freeze() -> None:
+    """Keep all that is loaded by now out of garbage collections: a full one would go over it, and hold up the loop."""
+    gc.collect()
+    gc.freeze()
 
 
 def raise_file_limit() -> None:
