@@ -75,8 +75,8 @@ class _Demand:
 class Dispatcher:
     """Keeps up to ``concurrency`` jobs running as long as there are any.
 
-    One claim is under way when idle; each job found doubles them while there is a backlog, and a run that ends claims
-    the next job while its outcome is being recorded.
+    One claim is under way when idle; each job found doubles them while there is a backlog. After a run the next job is
+    claimed, and begins, while the outcome is being recorded: of as many jobs at most as may run at a time.
 
     Args:
         work: claims jobs and records outcomes.
@@ -126,11 +126,12 @@ class Dispatcher:
         self._turn = 0
         self._looked_at = 0.0
         self._runners: set[asyncio.Task[None]] = set()
+        self._settling: set[asyncio.Task[None]] = set()
         self._running: dict[str, Execution] = {}
 
     @property
     def running(self) -> int:
-        """The number of running jobs."""
+        """The number of jobs that run, or whose outcome is not recorded yet."""
         return len(self._running)
 
     @property
@@ -185,8 +186,8 @@ class Dispatcher:
         """
         self._stopping.set()
         self._woken.set()
-        if self._runners:
-            await asyncio.wait(set(self._runners), timeout=grace)
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=grace)
         # A claim under way would take a job that is given back, only to give it back again.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
@@ -195,12 +196,16 @@ class Dispatcher:
         for execution in left:
             execution.release()
         await self._ended.wait()
-        if self._runners:
-            await asyncio.wait(set(self._runners), timeout=_STOP_SECONDS)
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=_STOP_SECONDS)
             for execution in list(self._running.values()):
                 execution.release()
-            await asyncio.gather(*self._runners, return_exceptions=True)
+            await asyncio.gather(*self._under_way, return_exceptions=True)
         return len(left)
+
+    @property
+    def _under_way(self) -> set[asyncio.Task[None]]:
+        return self._runners | self._settling
 
     def _on_wakeup(self, wake: Wakeup) -> None:
         if wake.kind == "killed":
@@ -302,12 +307,14 @@ class Dispatcher:
                     await execution.run()
             finally:
                 ended = asyncio.create_task(self._settle(execution))
-            if self._stopping.is_set() or execution.job.slots:
+                self._settling.add(ended)
+                ended.add_done_callback(self._settling.discard)
+            if self._stopping.is_set() or execution.job.slots or len(self._settling) > self._concurrency:
                 # A job releases its slot only when its outcome is recorded.
                 await ended
             if self._stopping.is_set():
                 return
-            execution, _ = await asyncio.gather(self._claim_next(), ended)
+            execution = await self._claim_next()
 
     async def _settle(self, execution: Execution) -> None:
         try:
