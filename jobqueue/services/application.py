@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import secrets
-import socket
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.domain.errors import DatabaseError
@@ -65,7 +61,7 @@ from jobqueue.services.work.crashes import CrashDetector
 from jobqueue.services.work.dispatcher import Dispatcher
 from jobqueue.services.work.loops import Loop, Promoter, Reaper
 from jobqueue.services.work.roster import Roster
-from jobqueue.services.work.worker_registry import SIGN_SECONDS, WorkerRegistry
+from jobqueue.services.work.worker_registry import SIGN_SECONDS, WorkerRegistry, about, worker_name
 from jobqueue.services.workflow.batches import Batches
 from jobqueue.services.workflow.idempotency import Idempotency
 from jobqueue.store import indexes
@@ -119,16 +115,6 @@ if TYPE_CHECKING:
     from jobqueue.settings import Settings
 
 log = get_logger(__name__)
-
-
-def worker_name() -> str:
-    """Return the name under which this process claims jobs: host, pid and a random part."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-
-
-def about() -> dict[str, Any]:
-    """Return the host, the pid and the version of this process."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "version": version("jobqueue")}
 
 
 class Runtime:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import secrets
+import socket
 import time
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.store.work.workers import Registration
@@ -23,6 +27,16 @@ _PUBLISHED_SECONDS: Final = 3600.0
 _DIGITS: Final = 32
 _REMEMBERED_SECONDS: Final = 60.0
 _MOST_REMEMBERED: Final = 2_000
+
+
+def worker_name() -> str:
+    """Return the name under which this process claims jobs: host, pid and a random part."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+def about() -> dict[str, Any]:
+    """Return the host, the pid and the version of this process."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "version": version("jobqueue")}
 
 
 class WorkerRegistry:
