@@ -135,6 +135,7 @@ class Client(BlockingCalls[AsyncClient]):
     pause_schedule = Blocking(AsyncClient.pause_schedule)
 
     stats = Blocking(AsyncClient.stats)
+    series = Blocking(AsyncClient.series)
     events = Iterating(AsyncClient.events)
     audit = Iterating(AsyncClient.audit)
 

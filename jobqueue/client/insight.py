@@ -46,6 +46,27 @@ class InsightCalls(Calls):
         query = pairs({"queue": queue, "type": type, "window": tuple(windows)})
         return await self._read(dict, "GET", "stats", query=query)
 
+    async def series(
+        self,
+        *,
+        step: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        queue: str | None = None,
+        type: str | None = None,  # noqa: A002 - the name of the API
+    ) -> dict[str, Any]:
+        """Return throughput and percentiles in equal steps of time, as JSON.
+
+        Args:
+            step: one of ``1m``, ``5m``, ``15m``, ``1h``, ``6h`` and ``1d``; a fitting one by default.
+            since: the beginning, an hour ago by default.
+            until: the end, now by default.
+            queue: only its jobs.
+            type: only jobs of this type.
+        """
+        query = pairs({"step": step, "from": since, "to": until, "queue": queue, "type": type})
+        return await self._read(dict, "GET", "stats", "series", query=query)
+
     async def events(
         self,
         *,

@@ -21,6 +21,7 @@ from jobqueue.services.insight.metrics import Metrics
 from jobqueue.services.insight.readiness import Readiness
 from jobqueue.services.insight.rollups import ROLL_SECONDS, Roller, RollupWriter
 from jobqueue.services.insight.search import Searches
+from jobqueue.services.insight.series import Series
 from jobqueue.services.insight.stats import Stats
 from jobqueue.services.jobs.adopt import ADOPT_SECONDS, Adopter
 from jobqueue.services.jobs.edits import EDIT_SECONDS, EditFollower
@@ -213,11 +214,12 @@ class Runtime:
             Idempotency(IdempotencyStore(database), self.jobs, self.producer, self.batches),
             Scheduler(schedule_store, self.producer),
         )
-        self.roller = RollupWriter(rollups := RollupStore(database), database.clock)
+        self.roller = roller = RollupWriter(rollups := RollupStore(database), database.clock)
         self.metrics = self.work.metrics = Metrics(self.job_counts, database.clock)
-        self.readiness, self.stats = (
+        self.readiness, self.stats, self.series = (
             Readiness(lambda: check_readiness(database)),
-            Stats(rollups, self.roller, self.job_counts, database.clock),
+            Stats(rollups, roller, self.job_counts, database.clock),
+            Series(rollups, roller, database.clock),
         )
         self.changes, self.keeper = WakeupStream(database), LeaseKeeper(database)
         self._relay = Relay(self.notifier)

@@ -8,6 +8,7 @@ from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, page
 from jobqueue.api.schemas.queries import ChoicesText, ChoiceText, FlagText, IdText, LimitText, Query, StatesText, absent
 from jobqueue.domain.search.query import MOST_LISTED
+from jobqueue.services.insight.series import STEPS
 from jobqueue.services.insight.stats import WINDOWS
 
 _SECONDS: Final = {"minimum": 0}
@@ -19,6 +20,16 @@ class StatsQuery(Query):
     queue = fields.Text()
     type = fields.Text()
     window = ChoicesText(WINDOWS, lambda: tuple(WINDOWS), attribute="windows")
+
+
+class SeriesQuery(Query):
+    """Span and step of a series, and its filter."""
+
+    step = ChoiceText(*STEPS, load_default=absent)
+    from_ = fields.Moment(data_key="from", attribute="since", load_default=absent)
+    to = fields.Moment(attribute="until", load_default=absent)
+    queue = fields.Text()
+    type = fields.Text()
 
 
 class EventsQuery(Query):
@@ -110,6 +121,22 @@ class StatsResponse(Response):
     relative_error = fields.Number()
     windows = fields.Inner(WindowsResponse)
     counts = fields.Inner(CountsResponse)
+
+
+class PointResponse(FiguresResponse):
+    """Activity within one step."""
+
+    at = fields.Moment(spec={"description": "its beginning"})
+
+
+class SeriesResponse(Response):
+    """Activity in equal steps of time; the last point may go on."""
+
+    from_ = fields.Moment(data_key="from")
+    to = fields.Moment()
+    step = fields.Number(spec={"description": "seconds"})
+    relative_error = fields.Number()
+    points = fields.Items(fields.Inner(PointResponse))
 
 
 class AuditQueryString(Query):

@@ -11,6 +11,7 @@ from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.insight.schemas import ChangeResponse
 from jobqueue.api.security.caller import caller
 from jobqueue.domain.insight.audit import AuditQuery
+from jobqueue.services.insight.series import SeriesRequest
 from jobqueue.services.insight.stats import StatsRequest
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 async def show(request: web.Request) -> web.Response:
     """Count jobs by state, and their activity within the last minutes, hours and days."""
     return reply(await request.app[RUNTIME].stats.view(StatsRequest(**request[QUERY]), caller(request).scope))
+
+
+async def series(request: web.Request) -> web.Response:
+    """Return the activity of jobs in equal steps of time."""
+    return reply(await request.app[RUNTIME].series.view(SeriesRequest(**request[QUERY]), caller(request).scope))
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -31,8 +31,8 @@ TURN_SECONDS: Final = 45.0
 """Seconds after which another process takes over from one that is silent."""
 GRACE: Final = timedelta(seconds=60)
 """Time after its end at which a minute is counted first: a change may be seen later than the time it carries."""
-_MINUTES_KEPT: Final = timedelta(days=2)
-_HOURS_KEPT: Final = timedelta(days=90)
+MINUTES_KEPT: Final = timedelta(days=2)
+HOURS_KEPT: Final = timedelta(days=90)
 _SOON: Final = 0.1
 _SHARE: Final = 100
 
@@ -100,12 +100,12 @@ class RollupWriter:
         if not hours:
             self._closed = since, until
             if since <= hour_of(now - FURTHEST):
-                await self._store.prune(now - _MINUTES_KEPT, now - _HOURS_KEPT)
+                await self._store.prune(now - MINUTES_KEPT, now - HOURS_KEPT)
         return hours
 
     async def _close(self, hour: datetime, now: datetime) -> None:
         kept, checked = await self._store.minutes_of(hour)
-        if not kept and hour + HOUR <= now - _MINUTES_KEPT:
+        if not kept and hour + HOUR <= now - MINUTES_KEPT:
             tallies, _ = await self._store.read(hour, hour + HOUR)
             await self._store.keep_hour(hour, total(tallies.values()))
             return

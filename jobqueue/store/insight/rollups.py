@@ -205,6 +205,13 @@ class RollupStore:
         return total
 
     @guarded
+    async def parts(self, since: datetime, until: datetime, *, hours: bool = False) -> list[tuple[datetime, Tally]]:
+        """Return the kept minutes, or hours, of a span, each with its beginning."""
+        collection = self.hours if hours else self.minutes
+        found = collection.find({"_id": _within(since, until)})
+        return [(document["_id"], _tally(document.get("cells") or [])) async for document in found]
+
+    @guarded
     async def prune(self, minutes_until: datetime, hours_until: datetime) -> None:
         """Delete older minutes and hours."""
         await self.minutes.delete_many({"_id": {"$lt": minutes_until}})
