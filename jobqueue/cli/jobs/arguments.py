@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobqueue.cli.render import values
-from jobqueue.domain.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,12 +21,12 @@ def read(words: Sequence[str], kind: str, schema: Mapping[str, Any] | None) -> d
         schema: the JSON Schema of its data; ``None`` if none is known.
 
     Raises:
-        UsageError: there is no such option, or its value is missing.
-        InvalidInputError: no worker has published arguments of the type.
+        UsageError: there is no such option, its value is missing, or no worker has published arguments of the type.
     """
     if schema is None:
-        raise InvalidInputError(
-            {"type": [f"no living worker has published the arguments of {kind}: give DATA as JSON, or see types"]}
+        raise click.UsageError(
+            f"{words[0]} is no option of add, and no living worker has published the arguments of {kind}: "
+            "give them as JSON, or see jobqueue types"
         )
     plain = schema.get("anyOf", [schema])[0]
     known = {name.replace("_", "-"): (name, each) for name, each in plain.get("properties", {}).items()}
