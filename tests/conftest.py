@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -13,12 +10,14 @@ import pytest
 from jobqueue.services.application import Runtime
 from jobqueue.services.queue import JobQueue
 from jobqueue.settings import Settings
-from jobqueue.store.embedded.lifecycle import EmbeddedMongo
-from tests.support.databases import Databases
+from jobqueue.testing import mongod
 from tests.support.factories import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from jobqueue.store.mongo.scratch import ScratchDatabases
 
 
 # How long an example takes says more about the machine than about the code.
@@ -29,28 +28,25 @@ hypothesis.settings.load_profile("shared")
 @pytest.fixture(scope="session")
 def mongo_url() -> Iterator[str]:
     """Give the URL of a real replica set: that of JOBQUEUE_TEST_MONGODB_URI, or one started for this run."""
-    given = os.environ.get("JOBQUEUE_TEST_MONGODB_URI")
-    if given:
-        yield given
-        return
-    with tempfile.TemporaryDirectory(prefix="jobqueue-test-", ignore_cleanup_errors=True) as directory:
-        embedded = EmbeddedMongo.acquire(Path(directory))
-        try:
-            yield embedded.url
-        finally:
-            embedded.release()
+    with mongod.server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def databases(mongo_url: str) -> Iterator[Databases]:
+def jobqueue_mongo_url(mongo_url: str) -> str:
+    """Give the plugin for tests of users the same server."""
+    return mongo_url
+
+
+@pytest.fixture(scope="session")
+def databases(mongo_url: str) -> Iterator[ScratchDatabases]:
     """Hand out databases of the server."""
-    databases = Databases(mongo_url)
-    yield databases
-    databases.close()
+    with mongod.databases(mongo_url, resting=2) as databases:
+        yield databases
 
 
 @pytest.fixture
-def db_name(databases: Databases, request: pytest.FixtureRequest) -> Iterator[str]:
+def db_name(databases: ScratchDatabases, request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the name of a database without documents, with all its indexes unless the test is to have a new one."""
     # An index that once held a list answers fewer queries alone for good.
     looks_at_plans = any(

@@ -63,6 +63,7 @@ class JobQueue(HandlerRegistry):
         self._process = os.getpid()
         self._inherited: Runtime | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._other: JobQueue | None = None
         super().__init__(self)
 
     async def __aenter__(self) -> Self:
@@ -82,6 +83,8 @@ class JobQueue(HandlerRegistry):
 
     async def open(self) -> Runtime:
         """Connect once, and return the services behind this queue; a forked process connects anew."""
+        if self._other is not None:
+            return await self._other.open()
         self._leave_to_parent()
         self._enter_loop()
         if self._runtime is None:
@@ -92,10 +95,15 @@ class JobQueue(HandlerRegistry):
 
     async def close(self) -> None:
         """Close the connection; a further call opens it again."""
-        self._leave_to_parent()
-        runtime, self._runtime = self._runtime, None
-        if runtime is not None:
-            await runtime.close()
+        if self._other is None:
+            self._leave_to_parent()
+            runtime, self._runtime = self._runtime, None
+            if runtime is not None:
+                await runtime.close()
+
+    def send_to(self, other: JobQueue | None) -> None:
+        """Make all calls go to the database of another queue object; with ``None`` to its own again."""
+        self._other = other
 
     def _leave_to_parent(self) -> None:
         """In a forked process, leave alone the connection that belongs to the parent."""

@@ -6,9 +6,10 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar, Unpack
 
 from jobqueue.domain.errors import JobCancelledError
+from jobqueue.domain.jobs.job import DEFAULT_QUEUE, NewJob
 from jobqueue.domain.work.results import Results
 from jobqueue.domain.work.verdict import Success
 from jobqueue.processors.callbacks.batch_calls import AsyncBatchCalls, BlockingBatchCalls
@@ -16,6 +17,7 @@ from jobqueue.processors.callbacks.calling import in_loop, in_thread
 from jobqueue.processors.callbacks.child_calls import AsyncCalls, BlockingCalls, ResultsOf
 from jobqueue.processors.callbacks.step_calls import AsyncSteps, BlockingSteps
 from jobqueue.processors.callbacks.stepping import Stepper
+from jobqueue.processors.callbacks.trial_job import Past, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -26,6 +28,18 @@ if TYPE_CHECKING:
 
 _STOP_SECONDS: Final = 5.0
 T = TypeVar("T")
+
+
+class FakeJob(TypedDict, total=False):
+    """The past and the fields of a job that exists only in memory."""
+
+    steps: Mapping[str, Any]
+    results: Mapping[str, Any]
+    signals: Mapping[str, Any]
+    attempt: int
+    type: str
+    queue: str
+    meta: Mapping[str, Any]
 
 
 class _Running:
@@ -123,6 +137,22 @@ class _Running:
 class ActiveJob(_Running, AsyncSteps, AsyncCalls, AsyncBatchCalls):
     """The job of an async handler."""
 
+    @classmethod
+    def fake(cls, data: Mapping[str, Any] | None = None, **past: Unpack[FakeJob]) -> ActiveJob:
+        """Return a job that exists only in memory, for unit tests of a handler without a server.
+
+        Logs and progress are dropped, steps are kept, and each sleep is over at once.
+
+        Args:
+            data: its input.
+            past: the results of its finished ``steps``, of its dependencies (``results``) and ``signals``, by name;
+                its ``attempt``, ``type``, ``queue`` and ``meta``.
+
+        Raises:
+            RuntimeError: no event loop runs.
+        """
+        return cls(*_fake(data, past))
+
     async def log(self, line: str, level: str | None = None) -> None:
         """Add a line to the job's log; it is stored when this returns.
 
@@ -185,6 +215,11 @@ class ActiveJob(_Running, AsyncSteps, AsyncCalls, AsyncBatchCalls):
 
 class BlockingJob(_Running, BlockingSteps, BlockingCalls, BlockingBatchCalls):
     """The job of a plain handler: the same calls, without ``await``."""
+
+    @classmethod
+    def fake(cls, data: Mapping[str, Any] | None = None, **past: Unpack[FakeJob]) -> BlockingJob:
+        """Return a job that exists only in memory, for unit tests of a plain handler; as `ActiveJob.fake`."""
+        return _FakeBlockingJob.made(*_fake(data, past))
 
     def __init__(self, job: Job, reporter: Reporter, relatives: Relatives, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(job, reporter, relatives)
@@ -256,6 +291,39 @@ class BlockingJob(_Running, BlockingSteps, BlockingCalls, BlockingBatchCalls):
             return future.result()
         except concurrent.futures.CancelledError:
             raise JobCancelledError from None
+
+
+class _FakeBlockingJob(BlockingJob):
+    """Makes each call in an event loop of its own, in a thread, as the caller may have a loop or none."""
+
+    @classmethod
+    def made(cls, job: Job, reporter: Reporter, relatives: Relatives) -> BlockingJob:
+        async def make() -> BlockingJob:
+            return cls(job, reporter, relatives, asyncio.get_running_loop())
+
+        return _in_own_loop(make())
+
+    def _call(self, call: Coroutine[Any, Any, T]) -> T:
+        return _in_own_loop(call)
+
+    def _call_in_any_case(self, call: Coroutine[Any, Any, T]) -> T:
+        return _in_own_loop(call)
+
+
+def _in_own_loop(call: Coroutine[Any, Any, T]) -> T:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, call).result()
+
+
+def _fake(data: Mapping[str, Any] | None, past: FakeJob) -> tuple[Job, Reporter, Relatives]:
+    new = NewJob(
+        type=past.get("type", "fake"),
+        queue=past.get("queue", DEFAULT_QUEUE),
+        data={} if data is None else data,
+        meta=past.get("meta", {}),
+    )
+    known: Any = {name: value for name, value in past.items() if name in {"attempt", "steps", "results", "signals"}}
+    return parts(new, Past(**known))
 
 
 class CallbackProcessor:

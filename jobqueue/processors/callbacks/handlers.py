@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.text import told
@@ -54,6 +54,30 @@ class Handler:
     def types(self) -> tuple[str, ...]:
         """The types of the jobs that the function runs."""
         return self.type, *self.aliases
+
+
+def watched(handler: Handler, errors: dict[str, BaseException]) -> Handler:
+    """Return a handler that keeps the last exception of each job by its id, for tests."""
+    # Here, because the frames of this package are left out of the traces of jobs.
+    function = handler.function
+
+    @functools.wraps(function)
+    async def in_loop(job: Any) -> Any:
+        try:
+            return await function(job)
+        except Exception as error:
+            errors[job.id] = error
+            raise
+
+    @functools.wraps(function)
+    def in_thread(job: Any) -> Any:
+        try:
+            return function(job)
+        except Exception as error:
+            errors[job.id] = error
+            raise
+
+    return replace(handler, function=in_loop if handler.is_async else in_thread)
 
 
 def refuse_bare(kind: object) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from jobqueue.domain.errors import Die, InvalidInputError
 from jobqueue.domain.text import type_name
 from jobqueue.processors.callbacks import value_types
-from jobqueue.processors.callbacks.trial_job import active, blocking
+from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
+from jobqueue.processors.callbacks.trial_job import parts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -45,7 +46,9 @@ def handler_of(signature: TaskSignature, upgrade: Callable[[dict[str, Any]], Map
 async def call_now(signature: TaskSignature, new: NewJob, *args: Any, **kwargs: Any) -> Any:
     """Call the function of a task with a job that is kept in memory, and return its result as it is."""
     if signature.takes_job:
-        args = (active(new) if signature.is_async else blocking(new), *args)
+        loop = asyncio.get_running_loop()
+        job = ActiveJob(*parts(new)) if signature.is_async else BlockingJob(*parts(new), loop)
+        args = (job, *args)
     if signature.is_async:
         return await signature.function(*args, **kwargs)
     result = await asyncio.to_thread(signature.function, *args, **kwargs)

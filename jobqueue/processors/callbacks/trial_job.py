@@ -1,42 +1,56 @@
-"""Jobs that exist only in memory, for calls of a task here and now."""
+"""The parts of jobs that exist only in memory, for calls of a task here and now and for unit tests."""
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.job import Job
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.step import Step, StepKind
-from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from jobqueue.domain.jobs.attempt import JobError
     from jobqueue.domain.jobs.job import NewJob
     from jobqueue.domain.work.calls import Called, NewCall
+    from jobqueue.domain.work.verdict import Relatives, Reporter
 
 _ID: Final = "0" * 24
 
 
-def active(new: NewJob) -> ActiveJob:
-    """Return a job for an async function."""
-    return ActiveJob(_job(new), _Reporter(), _NoRelatives())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """The past that a test gives a job.
+
+    Attributes:
+        attempt: the number of the present attempt.
+        steps: results of finished steps, by name.
+        results: results of the dependencies, by ref.
+        signals: values of signals that have come, by name.
+    """
+
+    attempt: int = 1
+    steps: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
+    signals: Mapping[str, Any] = field(default_factory=dict)
 
 
-def blocking(new: NewJob) -> BlockingJob:
-    """Return a job for a function that runs in a thread."""
-    return BlockingJob(_job(new), _Reporter(), _NoRelatives(), asyncio.get_running_loop())
+def parts(new: NewJob, past: Past | None = None) -> tuple[Job, Reporter, Relatives]:
+    """Return the parts of a job in memory."""
+    past = past or Past()
+    return _job(new, past), _Reporter(past), cast("Relatives", _NoRelatives())
 
 
 class _Steps:
     """Keeps steps in memory; every sleep is over at once, and nobody could send a signal or run a child."""
 
-    def __init__(self) -> None:
-        self.results: dict[str, Any] = {}
+    def __init__(self, past: Past) -> None:
+        self.results: dict[str, Any] = dict(past.steps)
+        self._signals = past.signals
         self._failed: dict[str, Step] = {}
 
     @property
@@ -80,8 +94,11 @@ class _Steps:
         del name
 
     async def begin_signal(self, name: str, signal: str, *, seconds: float | None) -> Step:
-        del name, seconds
-        raise _needs_a_queue(f"the signal {signal!r}")
+        del seconds
+        if signal not in self._signals:
+            raise _needs_a_queue(f"the signal {signal!r}")
+        self.results[name] = self._signals[signal]
+        return Step(name=name, kind=StepKind.SIGNAL, end_at=datetime.now(UTC))
 
     async def signal_url(self, question: str, signal: str, **how: Any) -> str:
         del question, how
@@ -98,8 +115,8 @@ class _Steps:
 class _Reporter:
     """Drops logs and progress."""
 
-    def __init__(self) -> None:
-        self.steps = _Steps()
+    def __init__(self, past: Past) -> None:
+        self.steps = _Steps(past)
 
     async def log(self, line: str, level: str | None = None) -> None:
         del line, level
@@ -116,10 +133,10 @@ class _NoRelatives:
 
 
 def _needs_a_queue(what: str) -> RuntimeError:
-    return RuntimeError(f"{what} needs a job of a queue; run() calls the function without one")
+    return RuntimeError(f"{what} needs a job of a queue; this job exists only in memory")
 
 
-def _job(new: NewJob) -> Job:
+def _job(new: NewJob, past: Past) -> Job:
     now = datetime.now(UTC)
     return Job(
         id=_ID,
@@ -129,7 +146,7 @@ def _job(new: NewJob) -> Job:
         meta=new.meta,
         priority=new.priority or 0,
         attempts=new.attempts or 1,
-        attempts_made=1,
+        attempts_made=past.attempt,
         backoff=new.backoff or FixedBackoff(0),
         delay=0,
         lease=new.lease or 0,
@@ -154,4 +171,9 @@ def _job(new: NewJob) -> Job:
         on_failure=None,
         key=new.key,
         claim=None,
+        parents=tuple(_parent(ref, result) for ref, result in past.results.items()),
     )
+
+
+def _parent(ref: str, result: Any) -> dict[str, Any]:
+    return {"id": _ID, "type": ref, "state": State.SUCCESS.value, "ref": ref, "result": result}

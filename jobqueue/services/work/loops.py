@@ -142,7 +142,13 @@ class Reaper:
     """Takes back jobs whose leases have ended: as a failed attempt, or uncounted after the crash of a worker."""
 
     def __init__(
-        self, jobs: JobStore, outboxes: Outboxes, breakers: Breakers, notifier: Notifier, crashes: CrashDetector
+        self,
+        jobs: JobStore,
+        outboxes: Outboxes,
+        breakers: Breakers,
+        notifier: Notifier,
+        crashes: CrashDetector,
+        grace: LeaseGrace | None = None,
     ) -> None:
         self._jobs = jobs
         self._crashes = crashes
@@ -150,7 +156,7 @@ class Reaper:
         self._breakers = breakers
         self._notifier = notifier
         self.metrics: Metrics | None = None
-        self._grace = LeaseGrace(time.monotonic())
+        self._grace = grace or LeaseGrace(time.monotonic())
         self._told: tuple[datetime, float, float] | None = None
 
     def saw_database(self, told_at: datetime, asked_at: float, answered_at: float) -> None:

@@ -131,7 +131,9 @@ def new_id() -> str:
 class Database:
     """A MongoDB database with the write and read concern that the promises rest on."""
 
-    def __init__(self, client: AsyncMongoClient[Any], name: str, url: str) -> None:
+    def __init__(
+        self, client: AsyncMongoClient[Any], name: str, url: str, clock: type[ServerClock] = ServerClock
+    ) -> None:
         self._client = client
         self._database: AsyncDatabase[Any] = client.get_database(
             name,
@@ -142,7 +144,7 @@ class Database:
         )
         self.name = name
         self.url = url
-        self.clock = ServerClock(lambda: self.command("hello"))
+        self.clock = clock(lambda: self.command("hello"))
 
     @classmethod
     async def connect(
@@ -152,6 +154,7 @@ class Database:
         *,
         application: str = "jobqueue",
         prepare: Callable[[Database], Awaitable[object]] | None = None,
+        clock: type[ServerClock] = ServerClock,
     ) -> Database:
         """Connect, check that the server is suitable, and prepare the database.
 
@@ -160,6 +163,7 @@ class Database:
             name: of the database.
             application: the name under which the server lists the connections.
             prepare: creates indexes, for example; an election repeats it.
+            clock: tells the present; tests move theirs.
 
         Raises:
             DatabaseUnavailableError: nothing answers.
@@ -173,7 +177,7 @@ class Database:
             raise UnsuitableDatabaseError(
                 f"the MongoDB URL cannot be used: {without_password(brief(error), url)}"
             ) from error
-        database = cls(client, name, url)
+        database = cls(client, name, url, clock)
         until = time.monotonic() + connections.first_answer_seconds(url)
         try:
             while True:

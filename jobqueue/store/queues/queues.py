@@ -11,7 +11,6 @@ from bson import ObjectId
 
 from jobqueue.domain.jobs.states import FINAL, UNFINISHED, State
 from jobqueue.store.documents import queue_statements, statements
-from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import aggregate
 from jobqueue.store.queues.kept_counts import KeptCountStore, pairs_of
@@ -107,7 +106,7 @@ class QueueStore:
     @guarded
     async def kill_waiting(self, queue: str, reason: str) -> int:
         """Kill the waiting jobs of a queue; return how many."""
-        update = queue_statements.kill_waiting(reason, SERVER_NOW)
+        update = queue_statements.kill_waiting(reason, self._clock.present)
         return int((await self.collection.update_many(queue_statements.waiting(queue), update)).modified_count)
 
     @guarded

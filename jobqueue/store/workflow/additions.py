@@ -296,7 +296,9 @@ class AdditionStore:
             return
         blocked = addition_statements.blocked(addition)
         waiting = blocked | {"state": State.DELAYED.value, "waitsFor": {"$exists": True}}
-        await self._jobs.update_many(waiting, dependency_statements.release(addition.job_ids))
+        await self._jobs.update_many(
+            waiting, dependency_statements.release(addition.job_ids, self._database.clock.present)
+        )
         await self._jobs.update_many(blocked, addition_statements.forget(addition))
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.workflow.batch import Batch, GenerationEnd, StandIn
     from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import Now
 
 BY_STATE: Final = "batch"
 """The index of the jobs of a batch by their states."""
@@ -52,10 +53,10 @@ def unchanged(batch: Batch) -> Document:
     }
 
 
-def finish(batch: Batch, closing: GenerationEnd) -> list[Document]:
+def finish(batch: Batch, closing: GenerationEnd, now: Now = SERVER_NOW) -> list[Document]:
     """Finish a batch, and note its due callbacks; a failure noted since the batch was read is not noted twice."""
     events: Any = list(closing.events)
-    changed: Document = {"state": FINISHED, "endAt": SERVER_NOW, "verdict": closing.verdict}
+    changed: Document = {"state": FINISHED, "endAt": now, "verdict": closing.verdict}
     if "failure" in closing.events:
         others = [event for event in closing.events if event != "failure"]
         events = {"$cond": [{"$eq": ["$failedIn", batch.generation]}, others, events]}

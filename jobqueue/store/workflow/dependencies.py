@@ -63,6 +63,7 @@ class DependencyStore:
 
     def __init__(self, database: Database) -> None:
         self.collection = database.collection("jobs")
+        self._clock = database.clock
 
     @guarded
     async def mark(self, job_ids: Sequence[str], session: AsyncClientSession | None = None) -> list[str]:
@@ -116,7 +117,7 @@ class DependencyStore:
         query = dependency_statements.waiting_for(job_id, None if succeeded else [_RUN])
         if only is not None:
             query["_id"] = ObjectId(only)
-        update = dependency_statements.release([ObjectId(job_id)])
+        update = dependency_statements.release([ObjectId(job_id)], self._clock.present)
         hint = None if only is not None else _INDEX
         return int((await self.collection.update_many(query, update, hint=hint)).modified_count)
 
@@ -246,7 +247,7 @@ class DependencyStore:
             "outbox": {"$exists": False},
         }
         gone = [dependency.id for dependency in await self.known(job.depends_on) if dependency.state is None]
-        update = dependency_statements.revive(gone, restart=restart)
+        update = dependency_statements.revive(gone, self._clock.present, restart=restart)
         try:
             return bool((await self.collection.update_one(guard, update)).modified_count)
         except DuplicateKeyError:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobqueue.store.documents.statements import Document
+    from jobqueue.store.mongo.clock import Now
 
 _WAITS: Final[Document] = {"$gt": ["$waitsFor", []]}
 """The expression that tells whether a job waits for others."""
@@ -33,10 +34,10 @@ def waiting_for(job_id: str, policies: Sequence[str | None] | None = None) -> Do
     return query
 
 
-def release(job_ids: Sequence[ObjectId]) -> list[Document]:
+def release(job_ids: Sequence[ObjectId], now: Now = SERVER_NOW) -> list[Document]:
     """Take jobs out of ``waitsFor``; a job that waits for no other becomes pending, or delayed until its own time."""
     is_free: Any = {"$eq": ["$waitsFor", []]}
-    is_early: Any = {"$gt": ["$heldTil", SERVER_NOW]}
+    is_early: Any = {"$gt": ["$heldTil", now]}
     branches = [
         {"case": {"$not": [is_free]}, "then": "$state"},
         {"case": is_early, "then": State.DELAYED.value},
@@ -47,7 +48,7 @@ def release(job_ids: Sequence[ObjectId]) -> list[Document]:
             "$set": {
                 "state": {"$switch": {"branches": branches, "default": State.PENDING.value}},
                 "delayTil": {"$cond": [{"$and": [is_free, is_early]}, "$heldTil", None]},
-                "readyAt": {"$cond": [is_free, SERVER_NOW, "$readyAt"]},
+                "readyAt": {"$cond": [is_free, now, "$readyAt"]},
                 "waitsFor": {"$cond": [is_free, "$$REMOVE", "$waitsFor"]},
             }
         },
@@ -60,11 +61,12 @@ def fallen(job_ids: Sequence[ObjectId]) -> Document:
     return {"unmet": culprits, "state": State.KILLED.value, "error.kind": DEPENDENCY}
 
 
-def revive(gone: Sequence[str], *, restart: int | None = None) -> list[Document]:
+def revive(gone: Sequence[str], now: Now = SERVER_NOW, *, restart: int | None = None) -> list[Document]:
     """Make an ended job wait again for its dependencies; a later check looks at these.
 
     Args:
         gone: dependencies that do not exist any more; the job waits for those that had not succeeded.
+        now: the present, as an expression.
         restart: the restart of the whole batch to which this belongs. The batch checks the dependencies when all jobs
             are restarted; without a restart the job notes the check, and all that follows, itself.
     """
@@ -76,9 +78,9 @@ def revive(gone: Sequence[str], *, restart: int | None = None) -> list[Document]
         {"$set": {"waitsFor": {"$setDifference": ["$dependsOn", met]}}},
         {
             "$set": {
-                **requeue_statements.restarted(SERVER_NOW),
+                **requeue_statements.restarted(now),
                 "state": {"$cond": [_WAITS, State.DELAYED.value, State.PENDING.value]},
-                "readyAt": {"$cond": [_WAITS, "$readyAt", SERVER_NOW]},
+                "readyAt": {"$cond": [_WAITS, "$readyAt", now]},
                 "waitsFor": {"$cond": [_WAITS, "$waitsFor", "$$REMOVE"]},
                 **({} if restart is None else {"restart": restart}),
                 "outbox": follows,

@@ -66,7 +66,8 @@ class GenerationStore:
     @guarded
     async def finish(self, batch: Batch, closing: GenerationEnd) -> bool:
         """Finish a batch and note its due callbacks, if it is unchanged since it was read."""
-        unchanged, update = batch_statements.unchanged(batch), batch_statements.finish(batch, closing)
+        unchanged = batch_statements.unchanged(batch)
+        update = batch_statements.finish(batch, closing, self._database.clock.present)
         return bool((await self.collection.update_one(unchanged, update)).modified_count)
 
     @guarded

@@ -45,7 +45,9 @@ def _as_module(code: str) -> str:
 def _mypy(directory: Path, *modules: str) -> str:
     """Return what mypy says of modules of users, checked as strictly as it can; tests of one run share its cache."""
     for number, module in enumerate(modules):
-        (directory / f"example_{number}.py").write_text(module, encoding="utf-8")
+        # A first line such as "# pipeline.py" is the name under which other examples import one.
+        named = re.match(r"# (\w+\.py)\n", module)
+        (directory / (named[1] if named else f"example_{number}.py")).write_text(module, encoding="utf-8")
     (directory / "mypy.ini").write_text("[mypy]\nstrict = True\n", encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "--follow-imports=silent"]
     cache = f"--cache-dir={directory.parent / 'mypy'}"
@@ -68,7 +70,7 @@ def test_the_examples_satisfy_mypy_and_mistakes_do_not(tmp_path: Path) -> None:
     good, bad = tmp_path.with_name("good"), tmp_path.with_name("bad")
     good.mkdir()
     bad.mkdir()
-    modules = [code if "JobQueue()" in code else _HEAD + code for code in examples]
+    modules = [code if "JobQueue()" in code or code.startswith("# ") else _HEAD + code for code in examples]
     said = _mypy(good, *map(_as_module, modules))
     assert said.startswith("Success: "), said
     mistakes = 'await queue.add("a", {}, prioritty=5)\nawait queue.add("a", attempts="five")\n'

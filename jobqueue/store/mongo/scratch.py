@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import bson
-from pymongo import MongoClient
 
-from jobqueue.services.application import Runtime
-from jobqueue.settings import Settings
+from jobqueue.store.mongo.driver import LENIENT, MongoClient
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pymongo.database import Database as MongoDatabase
 
 MOST_DOCUMENTS: Final = 2_000
 """To drop a database with more documents takes less time than to empty its collections."""
-_RESTING: Final = 2
-"""Databases that rest: the last writes of a process that a test has killed may still be under way."""
 
 
-class Databases:
-    """Hand out databases of one server to the tests of one process.
+class ScratchDatabases:
+    """Hands out databases of one server to the tests of one process.
 
     To create the indexes of a database takes longer than most tests take.
+
+    Args:
+        url: of the server.
+        prepare: creates the collections and indexes of a database by its name; blocks.
+        resting: databases that rest: the last writes of a process that a test has killed may still be under way.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, prepare: Callable[[str], object], *, resting: int = 0) -> None:
         self._client: MongoClient[dict[str, Any]] = MongoClient(url)
+        self._prepare = prepare
+        self._resting = resting
         self._used: deque[str] = deque()
         self._options: dict[str, bytes] = {}
         self._indexes = 0
@@ -42,13 +44,13 @@ class Databases:
 
     def ready(self) -> str:
         """Return the name of a database with empty collections and all indexes."""
-        while len(self._used) > _RESTING:
+        while len(self._used) > self._resting:
             name = self._used.popleft()
             if self._empty(self._client[name]):
                 return name
             self.drop(name)
         name = self.new()
-        asyncio.run(self._prepare(name))
+        self._prepare(name)
         if not self._options:
             self._options, self._indexes = _options(self._client[name]), _index_count(self._client[name])
         return name
@@ -63,6 +65,10 @@ class Databases:
         for collection in self._client[name].list_collection_names():
             self._client[name].drop_collection(collection)
         self._client.drop_database(name)
+
+    def jobs(self, name: str) -> list[dict[str, Any]]:
+        """Return the documents of all jobs of a database, oldest first."""
+        return list(self._client.get_database(name, codec_options=LENIENT)["jobs"].find().sort("_id", 1))
 
     def close(self) -> None:
         """Drop the databases that are left."""
@@ -84,11 +90,6 @@ class Databases:
             database[collection].delete_many({})
         database.command("planCacheClear", "jobs")
         return True
-
-    async def _prepare(self, name: str) -> None:
-        settings = Settings.load({"mongo_url": self._url, "db": name}, environ={}, cwd=Path("/"))
-        runtime = await Runtime.open(settings)
-        await runtime.close()
 
 
 def _options(database: MongoDatabase[dict[str, Any]]) -> dict[str, bytes]:
