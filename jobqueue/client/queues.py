@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Unpack
 
 from jobqueue.client import views
 from jobqueue.client.calls import Calls, given, view
-from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import json_reading
-from jobqueue.domain.jobs.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
 from jobqueue.domain.jobs.checks import check_queue
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE
-from jobqueue.domain.jobs.json_form import camel
 from jobqueue.domain.jobs.json_form import new_job as new_form
+from jobqueue.domain.queues.queue_options import QueueOptions, queue_changes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator
 
-    from jobqueue.domain.jobs.backoff import Backoff
     from jobqueue.domain.jobs.job import Job, NewJob
-
-
-class QueueOptions(TypedDict, total=False):
-    """The configuration of a queue; ``None`` gives the default. Objects have the names of the API."""
-
-    paused: bool | None
-    concurrency: int | None
-    rate: Mapping[str, float] | None
-    limit_by: str | None
-    attempts: int | None
-    backoff: Backoff | float | Sequence[float] | Mapping[str, Any] | None
-    lease: float | None
-    timeout: float | None
-    priority: int | None
-    on_success_delete: bool | None
-    processors: Mapping[str, Mapping[str, Any] | None] | None
-    retention: Mapping[str, float | None] | None
-    breaker: Mapping[str, Any] | None
-    max_retries: int | None
-    check: bool | None
 
 
 class QueueCalls(Calls):
@@ -58,7 +35,7 @@ class QueueCalls(Calls):
         Raises:
             InvalidInputError: naming each unacceptable option.
         """
-        body = _options(options)
+        body = queue_changes(options)
         return await self._read(view(views.QueueView), "PATCH", "queues", check_queue(name), body=body)
 
     async def replace_queue(self, name: str, **options: Unpack[QueueOptions]) -> views.QueueView:
@@ -67,7 +44,7 @@ class QueueCalls(Calls):
         Raises:
             InvalidInputError: naming each unacceptable option.
         """
-        body = given(**_options(options))
+        body = given(**queue_changes(options))
         return await self._read(view(views.QueueView), "PUT", "queues", check_queue(name), body=body)
 
     async def delete_queue(self, name: str, *, force: bool = False) -> None:
@@ -153,19 +130,3 @@ class QueueCalls(Calls):
         """Pause a schedule, or (``paused=False``) resume it from now on."""
         verb = "pause" if paused else "resume"
         return await self._read(view(views.ScheduleView), "POST", "schedules", name, verb)
-
-
-def _options(options: QueueOptions) -> dict[str, Any]:
-    """Return the configuration of a queue as JSON.
-
-    Raises:
-        InvalidInputError: naming each unknown option.
-    """
-    given_options = cast("Mapping[str, Any]", options)
-    if unknown := [name for name in given_options if name not in QueueOptions.__optional_keys__]:
-        raise InvalidInputError({name: ["is not a known option"] for name in unknown})
-    return {camel(name): _plain(value) for name, value in given_options.items()}
-
-
-def _plain(value: Any) -> Any:
-    return value.wire() if isinstance(value, FixedBackoff | SteppedBackoff | ExponentialBackoff) else value

@@ -17,6 +17,7 @@ from jobqueue.domain.search.job_filter import job_query
 from jobqueue.domain.search.query import JobQuery, Page
 from jobqueue.processors.callbacks.callback import CallbackProcessor
 from jobqueue.services.application import Runtime
+from jobqueue.services.management import Management
 from jobqueue.services.work.lanes import Lane
 from jobqueue.settings import Settings
 from jobqueue.tasks.registry import HandlerRegistry
@@ -40,7 +41,7 @@ NumberedLines = list[tuple[int, LogLine]]
 AddedMember = list["AddedJob"]
 
 
-class JobQueue(HandlerRegistry):
+class JobQueue(HandlerRegistry, Management):
     """Adds jobs, runs handlers, and manages jobs and batches.
 
     The first call connects to ``JOBQUEUE_MONGO_URL`` or to the embedded MongoDB, which is started if need be. One queue

@@ -128,6 +128,31 @@ class SyncJobQueue(BlockingCalls[JobQueue]):
     delete = Blocking(JobQueue.delete)
     pause = Blocking(JobQueue.pause)
 
+    search = Iterating(JobQueue.search)
+    aggregate = Blocking(JobQueue.aggregate)
+    why = Blocking(JobQueue.why)
+    requeue_many = Blocking(JobQueue.requeue_many)
+    kill_many = Blocking(JobQueue.kill_many)
+    delete_many = Blocking(JobQueue.delete_many)
+    operation = Blocking(JobQueue.operation)
+    stop_operation = Blocking(JobQueue.stop_operation)
+    wait_operation = Blocking(JobQueue.wait_operation)
+    failures = Iterating(JobQueue.failures)
+    failure = Blocking(JobQueue.failure)
+    configure = Blocking(JobQueue.configure)
+    config = Blocking(JobQueue.config)
+    queue_why = Blocking(JobQueue.queue_why)
+    put_schedule = Blocking(JobQueue.put_schedule)
+    schedule = Blocking(JobQueue.schedule)
+    delete_schedule = Blocking(JobQueue.delete_schedule)
+    run_schedule = Blocking(JobQueue.run_schedule)
+    pause_schedule = Blocking(JobQueue.pause_schedule)
+    stats = Blocking(JobQueue.stats)
+    series = Blocking(JobQueue.series)
+    events = Iterating(JobQueue.events)
+    workers = Blocking(JobQueue.workers)
+    types = Blocking(JobQueue.types)
+
 
 class BlockingBatch:
     """A batch that ``queue.start(flow)`` has created; as `StartedBatch`, without ``await``.

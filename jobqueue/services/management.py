@@ -1,0 +1,356 @@
+"""The calls of `JobQueue` about everything but single jobs and batches: searches, queues, schedules and statistics."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Unpack
+
+from jobqueue.domain.access.access import EVERYTHING
+from jobqueue.domain.bulk.operation import Action, NewOperation, Stage
+from jobqueue.domain.insight.audit import Actor
+from jobqueue.domain.insight.event import EventFilter
+from jobqueue.domain.jobs import json_form
+from jobqueue.domain.jobs.checks import check_id, check_queue
+from jobqueue.domain.jobs.fingerprint import check_fingerprint
+from jobqueue.domain.jobs.states import State
+from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
+from jobqueue.domain.queues.queue_options import QueueOptions, queue_changes
+from jobqueue.domain.schedules import schedule as schedules
+from jobqueue.domain.search.pipelines import compile_pipeline
+from jobqueue.domain.search.search import search
+from jobqueue.domain.work.failure import FailureQuery
+from jobqueue.services.insight.events import KeepAlive
+from jobqueue.services.insight.series import SeriesRequest
+from jobqueue.services.insight.stats import WINDOWS, StatsRequest
+from jobqueue.services.jobs.job_changes import requeue_changes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from datetime import datetime
+
+    from jobqueue.domain.bulk.operation import Operation
+    from jobqueue.domain.insight.event import Gap, JobEvent
+    from jobqueue.domain.jobs.job import Job, NewJob
+    from jobqueue.domain.queues.queue import QueueConfig
+    from jobqueue.domain.work.failure import FailureDetails, FailureGroup
+    from jobqueue.services.application import Runtime
+    from jobqueue.services.queues.explain import Why
+    from jobqueue.services.queues.queue_why import QueueWhy
+    from jobqueue.services.work.roster import ServedType, WorkerView
+
+_BY: Final = Actor(name="python", via="python")
+_PAUSES: Final = (0.05, 1.0)
+_MOST_WORKERS: Final = 1_000
+
+
+class Management:
+    """Calls that need the services behind a queue."""
+
+    if TYPE_CHECKING:
+
+        async def open(self) -> Runtime:
+            """Connect once, and return the services."""
+
+    async def search(
+        self,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the API
+        *,
+        sort: Mapping[str, int] | None = None,
+        slow: bool = False,
+        limit: int = 200,
+    ) -> AsyncIterator[Job]:
+        """Yield all jobs that a MongoDB filter finds; as `AsyncClient.search`.
+
+        Args:
+            filter: operators of an allowlist; dates may be dates with a time zone.
+            sort: one field with 1, or with -1 for the highest first; ``{"insertAt": -1}`` by default.
+            slow: search as long as necessary, up to a hard limit.
+            limit: jobs of one page, at most 500.
+
+        Raises:
+            InvalidInputError: naming each mistake of the filter.
+            TooCostlyError: the search would look at too many jobs.
+        """
+        searches, cursor = (await self.open()).searches, None
+        query = None if filter is None else json_form.value(dict(filter))
+        while True:
+            page = await searches.page(search(query, sort=sort, limit=limit, cursor=cursor, slow=slow))
+            for job in page.items:
+                yield job
+            cursor = page.next
+            if cursor is None:
+                return
+
+    async def aggregate(self, pipeline: Sequence[Mapping[str, Any]], *, slow: bool = False) -> list[dict[str, Any]]:
+        """Return the rows of a pipeline over jobs, at most as many as one reply of the API has.
+
+        Raises:
+            InvalidInputError, TooCostlyError: as `search`.
+        """
+        compiled = compile_pipeline(json_form.value(list(pipeline)))
+        rows = await (await self.open()).searches.aggregate(compiled, slow=slow)
+        return [dict(row) for row in rows.items]
+
+    async def why(self, job_id: str) -> Why:
+        """Return the reasons why a job is not running, none for a job that may be claimed at any moment.
+
+        Raises:
+            NotFoundError: there is no job of this id.
+        """
+        return await (await self.open()).explainer.why(check_id(job_id))
+
+    async def requeue_many(
+        self,
+        /,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the API
+        *,
+        all_jobs: bool = False,
+        from_step: FromStep = UNFORGOTTEN,
+        **changes: Any,
+    ) -> Operation:
+        """Begin to start all failed and killed jobs that a MongoDB filter finds anew; return the operation.
+
+        Args:
+            filter: of jobs; other states have to be named in it.
+            all_jobs: has to be true where the filter is empty.
+            from_step: as in `JobQueue.requeue`.
+            changes: as in `JobQueue.requeue`.
+
+        Raises:
+            InvalidInputError: the filter is empty or cannot be used, or a change is not acceptable.
+        """
+        return await self._begin(
+            Action.REQUEUE, filter, all_jobs=all_jobs, changes=requeue_changes(changes), from_step=from_step
+        )
+
+    async def kill_many(
+        self,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the API
+        *,
+        all_jobs: bool = False,
+        reason: str | None = None,
+    ) -> Operation:
+        """Begin to kill all unfinished jobs that a filter finds; as `requeue_many`."""
+        return await self._begin(Action.KILL, filter, all_jobs=all_jobs, reason=reason)
+
+    async def delete_many(
+        self,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the API
+        *,
+        all_jobs: bool = False,
+    ) -> Operation:
+        """Begin to delete all jobs that a filter finds and that are not processing; as `requeue_many`."""
+        return await self._begin(Action.DELETE, filter, all_jobs=all_jobs)
+
+    async def operation(self, operation_id: str) -> Operation:
+        """Return an operation and its progress.
+
+        Raises:
+            NotFoundError: there is no operation of this id.
+        """
+        return await (await self.open()).operations.store.get(check_id(operation_id))
+
+    async def stop_operation(self, operation_id: str) -> Operation:
+        """Stop an operation; changes already made stay.
+
+        Raises:
+            ConflictError: the operation has ended.
+        """
+        return await (await self.open()).operations.store.stop(check_id(operation_id), by=_BY)
+
+    async def wait_operation(self, operation_id: str, timeout: float | None = None) -> Operation:  # noqa: ASYNC109 - it goes on after it
+        """Wait until an operation has ended, and return it; a process that works or serves carries it out.
+
+        Args:
+            operation_id: of the operation.
+            timeout: seconds; ``None`` for as long as it takes.
+
+        Raises:
+            TimeoutError: the time is over; the operation goes on.
+        """
+        pause, longest = _PAUSES
+        async with asyncio.timeout(timeout):
+            while (seen := await self.operation(operation_id)).stage is Stage.RUNNING:
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, longest)
+        return seen
+
+    async def failures(
+        self,
+        *,
+        queue: str | None = None,
+        type: str | None = None,  # noqa: A002 - the name of the API
+        ended_after: datetime | None = None,
+    ) -> AsyncIterator[FailureGroup]:
+        """Yield failed and killed jobs in groups of the same mistake, the largest group first.
+
+        Raises:
+            InvalidInputError: there are more failures than can be grouped in time.
+        """
+        service = (await self.open()).failures
+        query = FailureQuery(queue=queue, type=type, ended_after=ended_after)
+        while True:
+            groups, more = await service.page(query)
+            for group in groups:
+                yield group
+            if not more or not groups:
+                return
+            query = query.at(query.cursor(groups[-1]))
+
+    async def failure(self, fingerprint: str) -> FailureDetails:
+        """Return a group of failures with its newest jobs.
+
+        Raises:
+            NotFoundError: there is no such group.
+        """
+        return await (await self.open()).failures.group(check_fingerprint(fingerprint))
+
+    async def configure(self, queue: str, **options: Unpack[QueueOptions]) -> QueueConfig:
+        """Change the configuration of a queue, in all processes within a second; ``None`` gives the default.
+
+        Raises:
+            InvalidInputError: naming each unacceptable option.
+        """
+        config, _ = await (await self.open()).queues.patch(check_queue(queue), queue_changes(options), by=_BY)
+        return config
+
+    async def config(self, queue: str) -> QueueConfig:
+        """Return the configuration of a queue."""
+        return (await (await self.open()).queues.tagged(check_queue(queue)))[0]
+
+    async def queue_why(self, queue: str) -> QueueWhy:
+        """Return the reasons why no job of a queue starts."""
+        return await (await self.open()).queue_explainer.why(check_queue(queue))
+
+    async def put_schedule(
+        self,
+        name: str,
+        job: NewJob,
+        *,
+        cron: str | None = None,
+        timezone: str | None = None,
+        every: float | None = None,
+        missed: str | None = None,
+        paused: bool = False,
+    ) -> dict[str, Any]:
+        """Create or replace a schedule; an equal schedule changes nothing. Return it as JSON, with its next times.
+
+        Args:
+            name: of the schedule.
+            job: the job that is made each time.
+            cron: five or six fields, or a word such as ``@daily``.
+            timezone: of the cron expression, such as ``Europe/Berlin``; UTC by default.
+            every: seconds, in place of a cron expression.
+            missed: ``skip``, ``one`` or ``all``: jobs for times at which no process ran.
+            paused: make nothing until it is resumed.
+
+        Raises:
+            InvalidInputError: naming each unacceptable field.
+        """
+        fields = {"cron": cron, "timezone": timezone, "every": every, "missed": missed}
+        body = {name: value for name, value in fields.items() if value is not None}
+        schedule = schedules.read(name, {**body, "job": {}, "paused": paused}, lambda *_: job)
+        service = (await self.open()).schedules
+        stored, _ = await service.put(schedule, by=_BY)
+        return await service.view(stored)
+
+    async def schedule(self, name: str) -> dict[str, Any]:
+        """Return a schedule as JSON, with its next and last runs.
+
+        Raises:
+            NotFoundError: there is no such schedule.
+        """
+        service = (await self.open()).schedules
+        return await service.view(await service.get(name))
+
+    async def delete_schedule(self, name: str) -> None:
+        """Delete a schedule; its jobs stay."""
+        await (await self.open()).schedules.delete(name, by=_BY)
+
+    async def run_schedule(self, name: str) -> Job:
+        """Make one job of a schedule now, besides its times."""
+        return await (await self.open()).manual_runs.run(name, by=_BY)
+
+    async def pause_schedule(self, name: str, *, paused: bool = True) -> None:
+        """Make a schedule make nothing, or (``paused=False``) make jobs again from now on."""
+        await (await self.open()).schedules.set_paused(name, paused=paused, by=_BY)
+
+    async def stats(
+        self,
+        *,
+        queue: str | None = None,
+        type: str | None = None,  # noqa: A002 - the name of the API
+        windows: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Return jobs by state, throughput, and percentiles of waiting and running, as JSON.
+
+        Args:
+            queue: only its jobs.
+            type: only jobs of this type.
+            windows: some of ``5m``, ``1h``, ``24h`` and ``7d``; all by default.
+        """
+        asked = StatsRequest(windows=tuple(windows) or tuple(WINDOWS), queue=queue, type=type)
+        return await (await self.open()).stats.view(asked, EVERYTHING)
+
+    async def series(
+        self,
+        *,
+        step: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        queue: str | None = None,
+        type: str | None = None,  # noqa: A002 - the name of the API
+    ) -> dict[str, Any]:
+        """Return throughput and percentiles in equal steps of time, as JSON; as `AsyncClient.series`."""
+        asked = SeriesRequest(step=step, since=since, until=until, queue=queue, type=type)
+        return await (await self.open()).series.view(asked, EVERYTHING)
+
+    async def events(
+        self,
+        *,
+        queue: str | None = None,
+        type: str | None = None,  # noqa: A002 - the name of the API
+        job: str | None = None,
+        batch: str | None = None,
+        states: Sequence[State | str] = (),
+        progress: bool = False,
+        after: str | None = None,
+    ) -> AsyncIterator[JobEvent | Gap]:
+        """Yield changes of jobs as they happen; a `Gap` stands for changes that may have been missed.
+
+        Args:
+            queue: only its jobs.
+            type: only jobs of this type.
+            job: only this job.
+            batch: only jobs of this batch.
+            states: only changes to these states.
+            progress: also progress and finished steps.
+            after: the ``position`` of an event: begin with the changes after it.
+        """
+        interest = EventFilter(queue=queue, type=type, with_progress=progress)
+        interest = replace(interest, job_id=job, batch_id=batch, states=tuple(State(state) for state in states))
+        async for item in (await self.open()).events.follow(interest, after):
+            if not isinstance(item, KeepAlive):
+                yield item
+
+    async def workers(self) -> list[WorkerView]:
+        """Return workers that gave a sign of life within the last day, with the jobs that they run."""
+        return await (await self.open()).roster.workers(EVERYTHING, after=None, limit=_MOST_WORKERS)
+
+    async def types(self) -> list[ServedType]:
+        """Return the types of jobs that living workers and processors serve, with the schemas of their data."""
+        return await (await self.open()).roster.types(EVERYTHING)
+
+    async def _begin(
+        self,
+        action: Action,
+        query: Mapping[str, Any] | None,
+        *,
+        all_jobs: bool,
+        **more: Any,
+    ) -> Operation:
+        document = {} if query is None else json_form.value(dict(query))
+        return await (await self.open()).operations.create(
+            NewOperation(action=action, by=_BY, filter=document, all=all_jobs, **more)
+        )
