@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from jobqueue.domain.jobs.attempt import LogLine
 from jobqueue.domain.jobs.checks import check_id, check_queue
@@ -25,6 +26,7 @@ from jobqueue.tasks.started import StartedBatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from jobqueue.domain.jobs.options import JobOptions
@@ -75,6 +77,26 @@ class JobQueue(HandlerRegistry, Management):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @overload
+    def lifespan(self, app: object, /) -> AbstractAsyncContextManager[None]: ...
+    @overload
+    def lifespan(self, /, *, work: bool) -> Callable[[object], AbstractAsyncContextManager[None]]: ...
+    def lifespan(self, app: object = None, /, *, work: bool = False) -> object:
+        """Keep this queue open as long as a web application runs, in the event loop of its server.
+
+        For ``FastAPI(lifespan=queue.lifespan)``, Starlette, and ``app.cleanup_ctx.append(queue.lifespan)`` of aiohttp.
+
+        Args:
+            app: the application, which the framework gives; nothing is done with it.
+            work: run the handlers in this process too, as in ``FastAPI(lifespan=queue.lifespan(work=True))``.
+        """
+        return functools.partial(self._during, work=work) if app is None else self._during(app, work=work)
+
+    @contextlib.asynccontextmanager
+    async def _during(self, _app: object, *, work: bool) -> AsyncIterator[None]:
+        async with self, self.working() if work else contextlib.nullcontext():
+            yield
 
     def settle_for(self, flags: Mapping[str, object]) -> Settings:
         """Return the settings of this queue, with the flags for settings that the constructor left open."""
