@@ -29,8 +29,8 @@ _FOREIGN_CODE: Final = re.compile(
   | ^[A-Za-z]:/(?:.*/)?(?:[Pp]ython[\d.]*|\w*conda\d*)/(?:envs/[^/]+/)?Lib/
   | (?:^|/)python\d+\.zip/
   | \.(?:egg|whl)/
-  | (?:^|/)jobqueue/(?:api|cli|client|dashboard|domain|processors|services|settings|store)/
-  | (?:^|/)jobqueue/(?:__init__|__main__|journal|loop_errors|loop_thread|lru_cache|recent|turns)\.py$
+  | (?:^|/)jobqueue/(?:api|cli|client|dashboard|domain|processors|services|settings|store|testing)/
+  | (?:^|/)jobqueue/(?:__init__|__main__|blocking|journal|loop_errors|loop_thread|lru_cache)\.py$
   | (?:^|/)jobqueue/tasks/(?:__init__|decorator|ref|registry|started|task)\.py$
   | \.(?:pyx|pxd|pxi|c|cc|cpp|rs)$
     """,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
+
+from jobqueue.domain.unknown import hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -81,8 +82,7 @@ def shown(text: str, quote: str = '"') -> str:
 
 def unknown(where: str, name: str, known: Iterable[str], noun: str = "a setting") -> str:
     """Return the mistake of a name that is not known, with the known name that is most like it."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"{where}: is not {noun}" + (f"; did you mean {close[0]}?" if close else "")
+    return f"{where}: is not {noun}{hint(name, known)}"
 
 
 def check_db(text: str) -> str:

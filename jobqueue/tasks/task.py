@@ -12,6 +12,7 @@ from jobqueue.domain.jobs.job import DEFAULT_QUEUE
 from jobqueue.domain.jobs.options import JobOptions
 from jobqueue.domain.jobs.task_job import TaskJob
 from jobqueue.domain.text import type_name
+from jobqueue.domain.unknown import unknown_names
 from jobqueue.processors.callbacks.task_calls import call_now
 from jobqueue.tasks.ref import BlockingRef, Ref
 
@@ -237,9 +238,8 @@ def check_options(options: Mapping[str, Any]) -> None:
     Raises:
         InvalidInputError: naming each unknown option.
     """
-    known = TaskOptions.__optional_keys__
-    if unknown := [name for name in options if name not in known]:
-        raise InvalidInputError({name: ["is not a known option"] for name in unknown})
+    if unknown := unknown_names(options, TaskOptions.__optional_keys__, noun="option"):
+        raise InvalidInputError(unknown)
 
 
 def _merged(present: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, missing
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.iso8601 import NO_DATE, moment
+from jobqueue.domain.unknown import hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -156,6 +157,15 @@ class Strict(Schema):
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         """Give a field its JSON name."""
         field_obj.data_key = json_form.camel(field_obj.data_key or field_name)
+
+    def handle_error(self, error: ValidationError, data: Any, *, many: bool, **_: Any) -> None:  # noqa: ARG002 - marshmallow's
+        """Add to the message of an unknown field the one that was probably meant."""
+        messages: Any = error.messages
+        if isinstance(messages, dict) and not many:
+            known = [str(field.data_key) for field in self.load_fields.values()]
+            for name, told in messages.items():
+                if told == [_SCHEMA_MESSAGES["unknown"]]:
+                    messages[name] = [told[0] + hint(str(name), known)]
 
 
 class Response(Strict):

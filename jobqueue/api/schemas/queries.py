@@ -13,6 +13,7 @@ from jobqueue.api.schemas.fields import Strict, flattened, instance
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import check_id, check_queue
 from jobqueue.domain.jobs.states import State
+from jobqueue.domain.unknown import unknown_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -215,7 +216,7 @@ def load(schema: type[Query] | None, parameters: MultiMapping[str]) -> dict[str,
     problems: Problems = {}
     plain: dict[str, str] = {}
     gathered: list[tuple[str, str]] = []
-    known = {field.data_key: field for field in instance(schema).fields.values()} if schema else {}
+    known = {str(field.data_key): field for field in instance(schema).fields.values()} if schema else {}
     prefix = schema.prefix if schema else ""
     for name in dict.fromkeys(parameters):
         if name in known and isinstance(known[name], Several):
@@ -227,7 +228,7 @@ def load(schema: type[Query] | None, parameters: MultiMapping[str]) -> dict[str,
         elif prefix and name.startswith(prefix):
             gathered.append((name.removeprefix(prefix), parameters[name]))
         else:
-            problems[name] = ["is not a known parameter"]
+            problems |= unknown_names([name], known, noun="parameter")
     values: dict[str, Any] = {}
     try:
         values = instance(schema).load(plain) if schema else {}

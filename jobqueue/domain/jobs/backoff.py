@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from jobqueue.domain.durations import LONGEST, is_number
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.unknown import unknown_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,8 @@ def parse(value: object, path: str = "backoff") -> Backoff:
 def _exponential(value: Mapping[Any, Any], path: str) -> ExponentialBackoff:
     if value.get("kind") != "exponential":
         raise InvalidInputError({f"{path}.kind": ['must be "exponential"']})
-    if unknown := [str(name) for name in value if name not in _BOUNDS and name != "kind"]:
-        raise InvalidInputError({f"{path}.{name}": ["is not a known field"] for name in unknown})
+    if unknown := unknown_names(value, {*_BOUNDS, "kind"}, path=path):
+        raise InvalidInputError(unknown)
     numbers = {
         name: _number(value[name], f"{path}.{name}", low, high)
         for name, (low, high) in _BOUNDS.items()

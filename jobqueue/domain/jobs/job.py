@@ -21,6 +21,7 @@ from jobqueue.domain.jobs.checks import (
 )
 from jobqueue.domain.jobs.crash import SUSPECT_FROM
 from jobqueue.domain.jobs.iso8601 import aware
+from jobqueue.domain.unknown import unknown_names
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -293,8 +294,8 @@ def _child(value: Any, path: str) -> NewJob:
         return value
     if not isinstance(value, Mapping):
         raise InvalidInputError({path: ["must be a job"]})
-    if unknown := [str(name) for name in value if name not in _FIELDS]:
-        raise InvalidInputError({f"{path}.{name}": ["is not a known field"] for name in unknown})
+    if unknown := unknown_names(value, _FIELDS, path=path):
+        raise InvalidInputError(unknown)
     if "type" not in value:
         raise InvalidInputError({f"{path}.type": ["is required"]})
     try:

@@ -195,7 +195,11 @@ def _left_out(thing: Any) -> tuple[str, ...]:
 
 
 def _convert(inner: Any) -> Any:
-    return _WRITERS.get(type(inner), value)(inner)
+    write = _WRITERS.get(type(inner))
+    if write is None:
+        # Jobs of tasks are a class of their own, which is made elsewhere.
+        write = new_job if isinstance(inner, NewJob) else value
+    return write(inner)
 
 
 def _listed(items: tuple[Any, ...]) -> list[Any]:

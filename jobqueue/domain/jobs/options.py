@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.job import NewJob
+from jobqueue.domain.unknown import unknown_names
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,7 +57,6 @@ def new_job(kind: str, data: Mapping[str, Any] | None = None, **fields: Unpack[J
     Raises:
         InvalidInputError: naming each unacceptable or unknown field.
     """
-    unknown = [name for name in fields if name not in NewJob.__dataclass_fields__]
-    if unknown:
-        raise InvalidInputError({name: ["is not a known field"] for name in unknown})
+    if unknown := unknown_names(fields, NewJob.__dataclass_fields__):
+        raise InvalidInputError(unknown)
     return NewJob(type=kind, data={} if data is None else data, **cast("Any", fields))

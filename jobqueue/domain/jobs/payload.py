@@ -75,7 +75,7 @@ class _Walk:
         elif isinstance(value, dict | list | tuple):
             self._inside(value, path, depth)
         else:
-            self._wrong(path, f"is a {type(value).__name__}, which is not a JSON value")
+            self._wrong(path, f"is of type {type(value).__name__}, which is no JSON value")
 
     def _inside(self, value: dict[Any, Any] | list[Any] | tuple[Any, ...], path: _Path, depth: int) -> None:
         self.size += _FRAMED

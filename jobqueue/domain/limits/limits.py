@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from jobqueue.domain.durations import is_number, is_whole
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import gather
+from jobqueue.domain.unknown import unknown_names
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -160,7 +161,7 @@ def _fields(
 ) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidInputError({"": ["must be an object"]})
-    problems: Problems = {str(name): ["is not a known field"] for name in value.keys() - required - optional}
+    problems: Problems = unknown_names(value, required | optional)
     problems |= {name: ["is required"] for name in required - value.keys()}
     if problems:
         raise InvalidInputError(problems)

@@ -13,6 +13,7 @@ from jobqueue.domain.jobs.job import unchecked
 from jobqueue.domain.jobs.json_form import camel
 from jobqueue.domain.limits import limits
 from jobqueue.domain.queues import needs
+from jobqueue.domain.unknown import unknown_names
 from jobqueue.domain.work.processing import ANY_TYPE, ProcessorConfig, processor
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def read(document: Mapping[str, Any]) -> QueueConfig:
     Raises:
         InvalidInputError: naming each unacceptable or unknown field.
     """
-    problems: Problems = {str(name): ["is not a known field"] for name in document if name not in _ATTRIBUTES}
+    problems: Problems = unknown_names(document, _ATTRIBUTES)
     config = QueueConfig()
     for name, value in document.items():
         if name in _ATTRIBUTES and value is not None:

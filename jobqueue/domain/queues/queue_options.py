@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.backoff import ExponentialBackoff, FixedBackoff, SteppedBackoff
 from jobqueue.domain.jobs.json_form import camel
+from jobqueue.domain.unknown import unknown_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,8 +42,8 @@ def queue_changes(options: QueueOptions) -> dict[str, Any]:
         InvalidInputError: naming each unknown option.
     """
     given_options = cast("Mapping[str, Any]", options)
-    if unknown := [name for name in given_options if name not in QueueOptions.__optional_keys__]:
-        raise InvalidInputError({name: ["is not a known option"] for name in unknown})
+    if unknown := unknown_names(given_options, QueueOptions.__optional_keys__, noun="option"):
+        raise InvalidInputError(unknown)
     return {camel(name): _plain(value) for name, value in given_options.items()}
 
 

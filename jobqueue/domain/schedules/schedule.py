@@ -10,6 +10,7 @@ from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import check_flag, check_queue, gather
 from jobqueue.domain.schedules.cron import Cron, Every, Recurrence, latest, read_zone, upcoming
+from jobqueue.domain.unknown import unknown_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -164,7 +165,7 @@ def read(name: str, definition: Mapping[str, Any], read_job: Callable[[Any, str]
         InvalidInputError: naming each unacceptable or unknown field.
         TooLargeError: the job is too large.
     """
-    problems: Problems = {str(field): ["is not a known field"] for field in definition if field not in _FIELDS}
+    problems: Problems = unknown_names(definition, _FIELDS)
     gather(problems, check_name, name)
     recurrence = gather(problems, _recurrence, definition)
     missed = definition.get("missed", "one")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import JobQuery
+from jobqueue.domain.unknown import unknown_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,8 +51,8 @@ def job_query(**conditions: Unpack[JobFilter]) -> JobQuery:
     Raises:
         InvalidInputError: naming each unknown or unacceptable condition.
     """
-    if unknown := [name for name in conditions if name not in JobFilter.__optional_keys__]:
-        raise InvalidInputError({name: ["is not a known condition"] for name in unknown})
+    if unknown := unknown_names(conditions, JobFilter.__optional_keys__, noun="condition"):
+        raise InvalidInputError(unknown)
     fields: dict[str, Any] = {"limit": 200, **cast("Mapping[str, Any]", conditions)}
     fields["states"] = _states(fields.pop("state", ()))
     fields["meta"] = tuple((path, json.dumps(value)) for path, value in fields.get("meta", {}).items())

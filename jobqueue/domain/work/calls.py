@@ -10,6 +10,7 @@ from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.call import FAILURES, MOST_CALLED, RAISE
 from jobqueue.domain.jobs.iso8601 import moment
 from jobqueue.domain.jobs.job import NewJob, children
+from jobqueue.domain.unknown import unknown_names
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.attempt import JobError
@@ -92,8 +93,8 @@ def read_call(value: Any, snake: Snake) -> NewCall:
     """
     failures: Any = RAISE
     if isinstance(value, Mapping) and "jobs" in value:
-        if unknown := [str(name) for name in value if name not in {"jobs", "failures"}]:
-            raise InvalidInputError({name: ["is not a known field"] for name in unknown})
+        if unknown := unknown_names(value, {"jobs", "failures"}):
+            raise InvalidInputError(unknown)
         value, failures = value["jobs"], value.get("failures", RAISE)
     if isinstance(value, Mapping):
         return NewCall(jobs=(_job(value, "job", snake),), single=True, failures=failures)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, Unpack, cast
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.job import NewJob
+from jobqueue.domain.unknown import unknown_names
 from jobqueue.domain.workflow.batch import Member, ref_stem
 
 if TYPE_CHECKING:
@@ -219,8 +220,8 @@ def _parts(
     kind = type_or_task if isinstance(type_or_task, str) else type_or_task.names[0]
     stem = ref_stem(kind) if ref is None else ref
     blocks = (join,) if isinstance(join, str) else tuple(join)
-    if unknown := [name for name in options if name not in NewJob.__dataclass_fields__]:
-        raise InvalidInputError({name: ["is not a known field"] for name in unknown})
+    if unknown := unknown_names(options, NewJob.__dataclass_fields__):
+        raise InvalidInputError(unknown)
     part: list[Member] = []
     for number, item in enumerate(items, start=1):
         part.append(Member(job=_job(type_or_task, item, options), ref=f"{stem}-{number}", blocks=blocks))

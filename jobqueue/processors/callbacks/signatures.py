@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from contextlib import suppress
@@ -11,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems, ResultUnavailableError
 from jobqueue.domain.text import words
+from jobqueue.domain.unknown import hint
 from jobqueue.processors.callbacks import value_types
 from jobqueue.processors.callbacks.handlers import is_async, name_of, refuse_generator
 from jobqueue.processors.callbacks.type_schemas import schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 """Arguments by position, and by name."""
@@ -87,7 +87,7 @@ class TaskSignature:
         parameters = self._arguments.parameters
         for name in data:
             if name not in parameters and len(problems) < _MOST_PROBLEMS:
-                problems[f"data.{name}"] = [f"is no argument of {self._task}{_hint(name, parameters)}"]
+                problems[f"data.{name}"] = [f"is no argument of {self._task}{hint(name, parameters)}"]
         bound = inspect.BoundArguments(self._arguments, {})
         for name, parameter in parameters.items():
             if name in data:
@@ -134,9 +134,12 @@ class TaskSignature:
         try:
             return self._arguments.bind(*args, **kwargs).arguments
         except TypeError as error:
-            wrong = re.search(r"unexpected keyword argument '(.*)'", str(error))
-            hint = _hint(wrong[1], self._arguments.parameters) if wrong else ""
-            raise TypeError(f"task {self._task}: {error}{hint}") from None
+            # Python names a missing argument first, although a misspelt one is the reason.
+            wrong = next((name for name in kwargs if name not in self._arguments.parameters), None)
+            if wrong is None:
+                raise TypeError(f"task {self._task}: {error}") from None
+            meant = hint(wrong, self._arguments.parameters)
+            raise TypeError(f"task {self._task}: got an unexpected keyword argument {wrong!r}{meant}") from None
 
     @cached_property
     def _types(self) -> dict[str, Any]:
@@ -184,9 +187,3 @@ class TaskSignature:
             raise TypeError(
                 f"{name} cannot be a task, because it is a method: there is no {parameter.name} when a job runs"
             )
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    """Return a question for the name that was meant, or nothing."""
-    near = difflib.get_close_matches(str(name)[:100], known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""

@@ -247,8 +247,8 @@ def test_a_plain_value_is_taken_as_it_is() -> None:
         (lambda: Liar(int), "result: cannot be read: TypeError"),
         (lambda: Liar(str), "result: cannot be read: AttributeError"),
         (lambda: Liar(datetime), "result: cannot be read: AttributeError"),
-        (lambda: (n for n in [1]), "result.a: is a generator, which is not a JSON value"),
-        (lambda: types.MappingProxyType({}), "result.a: is a mappingproxy, which is not a JSON value"),
+        (lambda: (n for n in [1]), "result.a: is of type generator, which is no JSON value"),
+        (lambda: types.MappingProxyType({}), "result.a: is of type mappingproxy, which is no JSON value"),
     ],
 )
 def test_a_value_that_cannot_be_read_is_refused_as_any_other(make: Callable[[], Any], said: str) -> None:
