@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from jobqueue.domain.workflow.flow import Workflow, chain, gather
     from jobqueue.processors.callbacks.callback import ActiveJob, BlockingJob
     from jobqueue.services.queue import JobQueue
-    from jobqueue.services.sync_queue import BlockingBatch, SyncJobQueue
+    from jobqueue.services.sync_queue import SyncJobQueue
+    from jobqueue.tasks.blocking_batch import BlockingBatch
     from jobqueue.tasks.ref import BlockingRef, Ref
     from jobqueue.tasks.started import StartedBatch
     from jobqueue.tasks.task import BlockingTask, Task, TaskOptions
@@ -121,7 +122,8 @@ _HOMES: Final = {
         "domain.workflow.flow": "Workflow chain gather",
         "processors.callbacks.callback": "ActiveJob BlockingJob",
         "services.queue": "JobQueue",
-        "services.sync_queue": "BlockingBatch SyncJobQueue",
+        "services.sync_queue": "SyncJobQueue",
+        "tasks.blocking_batch": "BlockingBatch",
         "tasks.ref": "BlockingRef Ref",
         "tasks.task": "BlockingTask Task TaskOptions",
         "tasks.started": "StartedBatch",

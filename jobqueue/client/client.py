@@ -8,11 +8,13 @@ from jobqueue.blocking import Blocking, BlockingCalls, Iterating
 from jobqueue.client.async_client import AsyncClient
 from jobqueue.client.transport import DEFAULT_SECONDS
 from jobqueue.client.work.worker import POLL_SECONDS
+from jobqueue.tasks.blocking_batch import BlockingBatch
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from jobqueue.client.work.worker import Worker
+    from jobqueue.domain.workflow.flow import Workflow
     from jobqueue.tasks.registry import HandlerRegistry
 
 
@@ -53,6 +55,10 @@ class Client(BlockingCalls[AsyncClient]):
     def url(self) -> str:
         """The address of the server."""
         return self.calls.url
+
+    def start(self, flow: Workflow) -> BlockingBatch:
+        """Create the batch of a workflow with all its jobs, all or none; as `AsyncClient.start`."""
+        return BlockingBatch(self.run(self.calls.start(flow)), self)
 
     def worker(
         self,

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from jobqueue.blocking import Blocking, BlockingCalls, Iterating
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.options import new_job
 from jobqueue.services.queue import JobQueue
+from jobqueue.tasks.blocking_batch import BlockingBatch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.jobs.options import JobOptions
-    from jobqueue.domain.jobs.task_job import TypedTask
-    from jobqueue.domain.workflow.batch import BatchView, Member
     from jobqueue.domain.workflow.flow import Workflow
     from jobqueue.settings import Settings
     from jobqueue.tasks.decorator import TaskDecorator
-    from jobqueue.tasks.started import StartedBatch
 
     F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -152,46 +150,3 @@ class SyncJobQueue(BlockingCalls[JobQueue]):
     events = Iterating(JobQueue.events)
     workers = Blocking(JobQueue.workers)
     types = Blocking(JobQueue.types)
-
-
-class BlockingBatch:
-    """A batch that ``queue.start(flow)`` has created; as `StartedBatch`, without ``await``.
-
-    Attributes:
-        id: of the batch, 24 hex digits.
-        jobs: the ids of its first jobs by their refs.
-    """
-
-    def __init__(self, batch: StartedBatch, queue: SyncJobQueue) -> None:
-        self.id, self.jobs = batch.id, batch.jobs
-        self._batch = batch
-        self._queue = queue
-
-    def __repr__(self) -> str:
-        return f"<BlockingBatch {self.id}>"
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """Its jobs by state, as they were seen last."""
-        return self._batch.counts
-
-    def view(self) -> BatchView:
-        """Return the batch as it is now; as `StartedBatch.view`."""
-        return self._queue.run(self._batch.view())
-
-    def wait(self, timeout: float | None = None) -> BatchView:
-        """Wait until all jobs have ended; as `StartedBatch.wait`."""
-        return self._queue.run(self._batch.wait(timeout))
-
-    def result(self, member: Member[R], timeout: float | None = None) -> R:
-        """Wait until the job of a member has ended, and return its result; as `StartedBatch.result`."""
-        return self._queue.run(self._batch.result(member, timeout))
-
-    @overload
-    def results(self, type_or_task: TypedTask[R]) -> Iterator[R]: ...
-    @overload
-    def results(self, type_or_task: str | None = None) -> Iterator[Any]: ...
-    def results(self, type_or_task: TypedTask[Any] | str | None = None) -> Iterator[Any]:
-        """Yield the results of all jobs that have succeeded; as `StartedBatch.results`."""
-        items: AsyncIterator[Any] = self._batch.results(type_or_task)
-        return self._queue.iterate(items)

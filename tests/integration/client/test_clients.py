@@ -223,6 +223,16 @@ async def test_a_workflow_is_started_over_http(runtime: Runtime, client: AsyncCl
     assert await started.result(first) == 1
 
 
+async def test_a_workflow_is_started_without_an_event_loop(runtime: Runtime, server: str) -> None:
+    flow = Workflow("numbers")
+    first = flow.add(NewJob(type="a"))
+    with Client(server, timeout=100) as client:
+        started = await asyncio.to_thread(client.start, flow)
+        await succeed(runtime, await claim(runtime), 7)
+        assert (await asyncio.to_thread(started.wait, LONG)).verdict == "success"
+        assert await asyncio.to_thread(lambda: (started.result(first), list(started.results()))) == (7, [7])
+
+
 async def test_tokens_workers_graphs_and_runs_of_schedules_are_at_hand(client: AsyncClient) -> None:
     made = await client.create_token(["read", "work"], queues=["media*"], meta={"user_id": 7}, name="ann", expires=60)
     assert (made.roles, made.queues, made.meta, made.token[:3]) == (["read", "work"], ["media*"], {"user_id": 7}, "jq_")

@@ -101,7 +101,7 @@ def test_both_clients_have_the_same_calls() -> None:
     def calls(kind: type[Any]) -> set[str]:
         return {name for name, _ in inspect.getmembers_static(kind) if not name.startswith("_")}
 
-    own = {"transport", "page", "start"}
+    own = {"transport", "page"}
     assert calls(AsyncClient) - own == calls(Client) - {"run", "iterate", "calls"}
     for name in calls(Client):
         member = inspect.getattr_static(Client, name)
