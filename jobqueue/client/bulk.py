@@ -17,8 +17,8 @@ from jobqueue.client.forms import requeue_form
 from jobqueue.domain.bulk.operation import Action, Stage
 from jobqueue.domain.jobs import json_reading
 from jobqueue.domain.jobs.checks import check_id
-from jobqueue.domain.jobs.json_form import value as json_value
 from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
+from jobqueue.domain.search.filter_values import filter_json
 from jobqueue.domain.work.failure import BY_COUNT, BY_LAST
 
 if TYPE_CHECKING:
@@ -188,5 +188,5 @@ class BulkCalls(Calls):
 
 
 def _many(query: Mapping[str, Any] | None, *, all_jobs: bool, **more: Any) -> dict[str, Any]:
-    form: dict[str, Any] = {"filter": json_value(dict(query))} if query else {}
+    form: dict[str, Any] = {"filter": filter_json(query, "filter")} if query else {}
     return form | ({"all": True} if all_jobs else {}) | more

@@ -21,6 +21,7 @@ from jobqueue.domain.jobs.options import new_job
 from jobqueue.domain.jobs.signal import check_signal, check_value
 from jobqueue.domain.jobs.states import FINAL, Outcome, State
 from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
+from jobqueue.domain.search.filter_values import filter_json
 from jobqueue.domain.search.job_filter import job_query
 from jobqueue.domain.search.query import Page
 
@@ -145,7 +146,7 @@ class JobCalls(Calls):
         Raises:
             InvalidInputError, TooCostlyError: as `search`.
         """
-        body = {"pipeline": json_value(list(pipeline)), **({"slow": True} if slow else {})}
+        body = {"pipeline": filter_json(pipeline, "pipeline"), **({"slow": True} if slow else {})}
         return await self._read(view(views.RowsView), "POST", "jobs", "aggregate", body=body)
 
     async def logs(
@@ -364,7 +365,7 @@ class _UncertainError(Exception):
 def _search_form(
     query: Mapping[str, Any] | None, sort: Mapping[str, int] | None, limit: int, *, slow: bool
 ) -> dict[str, Any]:
-    form = given(filter=json_value(dict(query or {})) or None, sort=sort and dict(sort))
+    form = given(filter=filter_json(query or {}, "filter") or None, sort=sort and dict(sort))
     return {**form, "limit": limit, **({"slow": True} if slow else {})}
 
 

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.bulk.operation import Action, NewOperation, Stage
+from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.insight.event import EventFilter
-from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import check_id, check_queue
 from jobqueue.domain.jobs.fingerprint import check_fingerprint
+from jobqueue.domain.jobs.iso8601 import aware
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
 from jobqueue.domain.queues.queue_options import QueueOptions, queue_changes
 from jobqueue.domain.schedules import schedule as schedules
+from jobqueue.domain.search.filter_values import filter_json
 from jobqueue.domain.search.pipelines import compile_pipeline
 from jobqueue.domain.search.search import search
 from jobqueue.domain.work.failure import FailureQuery
@@ -26,7 +28,7 @@ from jobqueue.services.insight.stats import WINDOWS, StatsRequest
 from jobqueue.services.jobs.job_changes import requeue_changes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from datetime import datetime
 
     from jobqueue.domain.bulk.operation import Operation
@@ -73,7 +75,7 @@ class Management:
             TooCostlyError: the search would look at too many jobs.
         """
         searches, cursor = (await self.open()).searches, None
-        query = None if filter is None else json_form.value(dict(filter))
+        query = None if filter is None else filter_json(filter, "filter")
         while True:
             page = await searches.page(search(query, sort=sort, limit=limit, cursor=cursor, slow=slow))
             for job in page.items:
@@ -88,7 +90,7 @@ class Management:
         Raises:
             InvalidInputError, TooCostlyError: as `search`.
         """
-        compiled = compile_pipeline(json_form.value(list(pipeline)))
+        compiled = compile_pipeline(filter_json(pipeline, "pipeline"))
         rows = await (await self.open()).searches.aggregate(compiled, slow=slow)
         return [dict(row) for row in rows.items]
 
@@ -289,7 +291,11 @@ class Management:
             queue: only its jobs.
             type: only jobs of this type.
             windows: some of ``5m``, ``1h``, ``24h`` and ``7d``; all by default.
+
+        Raises:
+            InvalidInputError: a window is none of these.
         """
+        _check_all(windows, WINDOWS, "windows")
         asked = StatsRequest(windows=tuple(windows) or tuple(WINDOWS), queue=queue, type=type)
         return await (await self.open()).stats.view(asked, EVERYTHING)
 
@@ -302,7 +308,14 @@ class Management:
         queue: str | None = None,
         type: str | None = None,  # noqa: A002 - the name of the API
     ) -> dict[str, Any]:
-        """Return throughput and percentiles in equal steps of time, as JSON; as `AsyncClient.series`."""
+        """Return throughput and percentiles in equal steps of time, as JSON; as `AsyncClient.series`.
+
+        Raises:
+            InvalidInputError: the span or the step is not acceptable.
+        """
+        for name, moment in {"since": since, "until": until}.items():
+            if moment is not None:
+                aware(moment, name)
         asked = SeriesRequest(step=step, since=since, until=until, queue=queue, type=type)
         return await (await self.open()).series.view(asked, EVERYTHING)
 
@@ -327,7 +340,14 @@ class Management:
             states: only changes to these states.
             progress: also progress and finished steps.
             after: the ``position`` of an event: begin with the changes after it.
+
+        Raises:
+            InvalidInputError: an id or a state is none.
         """
+        _check_all(states, list(State), "states")
+        for wanted in (job, batch):
+            if wanted is not None:
+                check_id(wanted)
         interest = EventFilter(queue=queue, type=type, with_progress=progress)
         interest = replace(interest, job_id=job, batch_id=batch, states=tuple(State(state) for state in states))
         async for item in (await self.open()).events.follow(interest, after):
@@ -350,7 +370,13 @@ class Management:
         all_jobs: bool,
         **more: Any,
     ) -> Operation:
-        document = {} if query is None else json_form.value(dict(query))
+        document = {} if query is None else filter_json(query, "filter")
         return await (await self.open()).operations.create(
             NewOperation(action=action, by=_BY, filter=document, all=all_jobs, **more)
         )
+
+
+def _check_all(names: Sequence[str], known: Collection[str], path: str) -> None:
+    """Make sure that a sequence has known words only."""
+    if isinstance(names, str) or any(name not in known for name in names):
+        raise InvalidInputError({path: [f"must be a list of some of {', '.join(known)}"]})

@@ -82,7 +82,7 @@ def shown(text: str, quote: str = '"') -> str:
 
 def unknown(where: str, name: str, known: Iterable[str], noun: str = "a setting") -> str:
     """Return the mistake of a name that is not known, with the known name that is most like it."""
-    return f"{where}: is not {noun}{hint(name, known)}"
+    return f"{where}: is not {noun}{hint(name, tuple(known))}"
 
 
 def check_db(text: str) -> str:

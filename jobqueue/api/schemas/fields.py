@@ -10,7 +10,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, missing
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.iso8601 import NO_DATE, moment
-from jobqueue.domain.unknown import hint
+from jobqueue.domain.unknown import unknown_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -162,10 +162,8 @@ class Strict(Schema):
         """Add to the message of an unknown field the one that was probably meant."""
         messages: Any = error.messages
         if isinstance(messages, dict) and not many:
-            known = [str(field.data_key) for field in self.load_fields.values()]
-            for name, told in messages.items():
-                if told == [_SCHEMA_MESSAGES["unknown"]]:
-                    messages[name] = [told[0] + hint(str(name), known)]
+            unknown = [name for name, told in messages.items() if told == [_SCHEMA_MESSAGES["unknown"]]]
+            messages |= unknown_names(unknown, {str(field.data_key) for field in self.load_fields.values()})
 
 
 class Response(Strict):

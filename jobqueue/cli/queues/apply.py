@@ -74,6 +74,7 @@ def apply_files(files: tuple[str, ...], *, dry_run: bool, as_json: bool, **optio
     wanted = _read(files)
 
     async def use(runtime: Runtime) -> list[_Applied]:
+        await _check_schedules(runtime, wanted.schedules)
         applied = [await _queue(runtime, name, body, dry_run=dry_run) for name, body in wanted.queues.items()]
         return applied + [await _schedule(runtime, each, dry_run=dry_run) for each in wanted.schedules.values()]
 
@@ -88,6 +89,18 @@ def apply_files(files: tuple[str, ...], *, dry_run: bool, as_json: bool, **optio
             output.print_line(f"  {change['field']}: {output.plain(before)} -> {output.plain(after)}")
         for kind, secret in each.secrets.items():
             output.print_line(f"  new secret of the webhook for {output.plain(kind)}, shown only now: {secret}")
+
+
+async def _check_schedules(runtime: Runtime, wanted: Mapping[str, Schedule]) -> None:
+    """Make sure, before anything is written, that the jobs of all schedules would be taken."""
+    problems: Problems = {}
+    for name, schedule in wanted.items():
+        try:
+            await runtime.schedules.check(schedule)
+        except InvalidInputError as error:
+            problems |= error.under(f"schedules.{name}").problems
+    if problems:
+        raise InvalidInputError(problems)
 
 
 async def _queue(runtime: Runtime, name: str, body: Mapping[str, Any], *, dry_run: bool) -> _Applied:
@@ -147,8 +160,10 @@ def _read(files: Sequence[str]) -> _Wanted:
 def _add(bodies: dict[str, dict[str, Any]], file: str) -> None:
     text = values.read_source("-") if file == "-" else values.read_file(file)
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = _plain(tomllib.loads(text))
+    except RecursionError:
+        raise InvalidInputError({file: ["is nested too deeply"]}) from None
+    except ValueError as error:
         raise InvalidInputError({file: [f"is not TOML: {error}"]}) from None
     problems: Problems = {}
     for table, named in document.items():
@@ -161,7 +176,7 @@ def _add(bodies: dict[str, dict[str, Any]], file: str) -> None:
             elif not isinstance(body, dict):
                 problems[f"{file}: {table}.{name}"] = ["must be a table"]
             else:
-                bodies[table][name] = _plain(body)
+                bodies[table][name] = body
     if problems:
         raise InvalidInputError(problems)
 

@@ -45,6 +45,8 @@ def schema_of(
     schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
     if required := [name for name, parameter in parameters.items() if parameter.default is parameter.empty]:
         schema["required"] = required
+    if any(shared[name] != named[name] for name in shared.keys() & named.keys()):
+        return None
     if shared | named:
         schema[_DEFS] = shared | named
     if takes_other:
@@ -66,7 +68,9 @@ class _Hook:
     def __call__(self, kind: type) -> dict[str, Any]:
         if callable(describe := getattr(kind, "model_json_schema", None)):
             schema: dict[str, Any] = dict(describe(by_alias=True, mode="validation"))
-            self._shared |= schema.pop(_DEFS, {})
+            for name, definition in schema.pop(_DEFS, {}).items():
+                if self._shared.setdefault(name, definition) != definition:
+                    raise TypeError(f"two different types are called {name}")
             return schema
         if value_types.is_object_id(kind):
             return {"type": "string", "pattern": "^[0-9a-fA-F]{24}$"}

@@ -108,7 +108,12 @@ class Series:
 
 def _span(asked: SeriesRequest, until: datetime) -> tuple[datetime, timedelta]:
     """Return the beginning and the step of a series; the beginning is a whole step of the day."""
-    since = asked.since or until - _USUAL
+    try:
+        since = asked.since or until - _USUAL
+    except OverflowError:
+        raise InvalidInputError({"to": ["is too early for a series"]}) from None
+    if asked.step is not None and asked.step not in STEPS:
+        raise InvalidInputError({"step": [f"must be one of {', '.join(STEPS)}"]})
     if asked.step is not None:
         step = STEPS[asked.step]
     else:

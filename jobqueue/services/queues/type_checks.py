@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.text import cut
+from jobqueue.domain.text import cut, told
+from jobqueue.journal import get_logger
 from jobqueue.lru_cache import LruCache
 
 if TYPE_CHECKING:
@@ -18,11 +19,22 @@ if TYPE_CHECKING:
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.work.roster import Roster, Schema, ServedType
 
+log = get_logger(__name__)
+
 _FRESH_SECONDS: Final = 1.0
 """Seconds for which the known workers decide."""
 _MOST_KEPT: Final = 1_000
 _MOST_PROBLEMS: Final = 20
 _LONGEST: Final = 200
+_SLOW: Final = frozenset({"pattern", "patternProperties", "uniqueItems", "not", "if", "oneOf", "maxContains"})
+"""Keywords that are left out: expressions of another engine may be unknown to Python's, or take it for ever, and
+``uniqueItems`` looks at all pairs. The others say what must not fit, which a part that takes more would."""
+_OTHERS: Final = frozenset({"additionalProperties", "unevaluatedProperties"})
+"""Keywords about what ``patternProperties`` does not name."""
+_NAMED: Final = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
+"""Keywords whose value has schemas by any names."""
+_VALUES: Final = frozenset({"enum", "const", "default", "examples", "required", "dependentRequired"})
+"""Keywords whose value is no schema."""
 
 
 class TypeChecks:
@@ -71,13 +83,17 @@ class TypeChecks:
 
 
 def _problems(schema: Schema, document: Any) -> Problems:
-    """Return the places of a document that a schema does not take."""
+    """Return the places of a document that a schema does not take; one that cannot be used takes everything."""
     problems: Problems = {}
-    for error in _validator(schema).iter_errors(document):
-        for path, message in _told(error):
-            problems.setdefault(path, []).append(message)
-        if len(problems) >= _MOST_PROBLEMS:
-            break
+    try:
+        for error in _validator(schema).iter_errors(document):
+            for path, message in _told(error):
+                problems.setdefault(path, []).append(message)
+            if len(problems) >= _MOST_PROBLEMS:
+                break
+    except Exception as error:  # noqa: BLE001 - a schema comes from a worker, and its errors have no common class
+        log.warning("schema cannot be used", error=told(error))
+        return {}
     return problems
 
 
@@ -96,6 +112,29 @@ def _told(error: Any) -> list[tuple[str, str]]:
 
 
 def _validator(schema: Schema) -> Validator:
-    from jsonschema import Draft202012Validator  # noqa: PLC0415 - takes 0.1 s, and most queues do not check
+    # Both take 0.1 s, and most queues do not check.
+    from jsonschema import Draft202012Validator  # noqa: PLC0415
+    from referencing import Registry  # noqa: PLC0415
 
-    return Draft202012Validator(schema)
+    # With a registry of its own it fetches nothing.
+    return Draft202012Validator(_quick(schema), registry=Registry())
+
+
+def _quick(schema: Any) -> Any:
+    """Return a schema that takes more, and is checked in a bounded time; the worker checks what was left out."""
+    if isinstance(schema, list):
+        return [_quick(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    left_out = _SLOW | _OTHERS if "patternProperties" in schema else _SLOW
+    quick = {}
+    for keyword, part in schema.items():
+        if keyword in _NAMED and isinstance(part, dict):
+            quick[keyword] = {name: _quick(inner) for name, inner in part.items()}
+        elif keyword in _VALUES:
+            quick[keyword] = part
+        elif keyword not in left_out:
+            quick[keyword] = _quick(part)
+    if "oneOf" in schema and "anyOf" not in schema:
+        quick["anyOf"] = _quick(schema["oneOf"])
+    return quick

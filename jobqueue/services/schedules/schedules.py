@@ -107,8 +107,7 @@ class Schedules:
             ForbiddenError: a schedule of this name is outside of the scope.
             InvalidInputError: no worker takes the data of its jobs, and their queue is to refuse such jobs.
         """
-        if self._admit is not None:
-            await self._admit(schedule.job, "job")
+        await self.check(schedule)
 
         def want(before: StoredSchedule | None, now: datetime) -> StoredSchedule:
             if before is not None and not is_within(before, scope):
@@ -119,6 +118,15 @@ class Schedules:
         if after is None:
             raise ChangedMeanwhileError("schedule", schedule.name)
         return after, before is None
+
+    async def check(self, schedule: Schedule) -> None:
+        """Make sure that the jobs of a schedule would be taken.
+
+        Raises:
+            InvalidInputError: no worker takes their data, and their queue is to refuse such jobs.
+        """
+        if self._admit is not None:
+            await self._admit(schedule.job, "job")
 
     async def set_paused(
         self, name: str, *, paused: bool, by: Actor | None = None, only: Preconditions = NONE, scope: Scope = EVERYTHING

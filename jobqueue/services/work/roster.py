@@ -125,7 +125,7 @@ class Roster:
         ]
         ids = [dict(post.schemas).get(kind) for _, post in takers]
         known = await self._load(name for name in ids if name is not None)
-        processor = self._configs.of(queue).processors.get(kind)
+        processor = self._configs.of(queue).processor_for(kind)
         schemas = [known[name] for name in dict.fromkeys(ids) if name is not None and name in known]
         return ServedType(
             queue=queue,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobqueue import InvalidInputError
 from jobqueue.cli.main import main
 from tests.acceptance.cli.cli_process import Ran
 
@@ -83,6 +84,9 @@ def test_files_are_applied_with_a_difference(here: Callable[..., Ran], tmp_path:
         ("[queues]\nmail = 3", "bad.toml: queues.mail: must be a table"),
         ("[schedules.s]\nevery = 5", "schedules.s.job: "),
         ("x = ", "bad.toml: is not TOML: "),
+        pytest.param(f"x = {'[' * 3000}", "bad.toml: is nested too deeply", id="deep"),
+        pytest.param(f"{'.'.join('a' * 1500)} = 1", "bad.toml: is nested too deeply", id="dots"),
+        pytest.param(f"x = {'9' * 5000}", "bad.toml: is not TOML: ", id="digits"),
     ],
 )
 def test_a_mistake_changes_nothing(here: Callable[..., Ran], tmp_path: Path, text: str, told: str) -> None:
@@ -91,6 +95,20 @@ def test_a_mistake_changes_nothing(here: Callable[..., Ran], tmp_path: Path, tex
     ran = here("apply", "all.toml", "bad.toml")
     assert ran.code == 2
     assert ran.err.startswith(f"error: {told}")
+    assert shown(here, "queues")["items"] == []
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_job_that_no_worker_takes_changes_nothing_either(
+    here: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    async def refuse(*_: Any) -> None:
+        raise InvalidInputError({"job.data.n": ["must be of type integer"]})
+
+    monkeypatch.setattr("jobqueue.services.schedules.schedules.Schedules.check", refuse)
+    (tmp_path / "all.toml").write_text(FILE)
+    ran = here("apply", "all.toml", *options)
+    assert (ran.code, ran.err) == (2, "error: schedules.nightly.job.data.n: must be of type integer\n")
     assert shown(here, "queues")["items"] == []
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -113,3 +115,39 @@ def test_plain_programs_have_the_same(settings: Settings) -> None:
         assert list(sync.failures()) == []
         with pytest.raises(NotFoundError):
             sync.operation("0" * 24)
+
+
+async def test_a_value_that_json_does_not_have_finds_nothing_instead_of_other_jobs(queue: JobQueue) -> None:
+    job = await queue.add("import", meta={"user_id": 42})
+    for wrong in (re.compile("x"), Decimal(1), object(), b"1", datetime(2030, 1, 1)):  # noqa: DTZ001 - a naive date
+        for call in (queue.kill_many, queue.delete_many, queue.requeue_many):
+            with pytest.raises(InvalidInputError, match=r"filter\.type\.\$ne: "):
+                await call({"type": {"$ne": wrong}})
+        with pytest.raises(InvalidInputError, match=r"filter\.type\.\$ne: "):
+            [found async for found in queue.search({"type": {"$ne": wrong}})]
+        with pytest.raises(InvalidInputError, match=r"pipeline\.0\.\$match\.type: "):
+            await queue.aggregate([{"$match": {"type": wrong}}])
+    assert [found.id async for found in queue.search({"meta.user_id": 42})] == [job.id]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("stats", {"windows": ["bogus"]}, "windows: must be a list of some of"),
+        ("stats", {"windows": "5m"}, "windows: must be a list of some of"),
+        ("series", {"step": "bogus"}, "step: must be one of 1m"),
+        ("series", {"since": datetime(2030, 1, 1)}, "since: must have a time zone"),  # noqa: DTZ001 - a naive date
+        ("series", {"until": datetime(1, 1, 1, tzinfo=UTC)}, "to: is too early"),
+    ],
+)
+async def test_wrong_arguments_of_statistics_are_named(
+    queue: JobQueue, name: str, arguments: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=told):
+        await getattr(queue, name)(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"states": ["bogus"]}, {"states": "failed"}, {"job": "nope"}, {"batch": "nope"}])
+async def test_events_of_what_cannot_be_are_refused_at_once(queue: JobQueue, arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError):
+        await anext(queue.events(**arguments))

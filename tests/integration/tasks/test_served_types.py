@@ -101,6 +101,20 @@ async def test_workers_publish_the_schemas_of_their_tasks(client: Client) -> Non
     assert (await client.get("/v1/types?cursor=nonsense!")).status == 422
 
 
+async def test_any_data_passes_where_a_processor_serves_the_rest(serving: JobQueue, client: Client) -> None:
+    await served(client)
+    await serving.configure("media", check=True)
+    with pytest.raises(InvalidInputError):
+        await serving.add("shrink", BAD, queue="media", delay=3600)
+    webhook = {"kind": "webhook", "url": "http://127.0.0.1:9/hook"}
+    await serving.configure("media", processors={"*": webhook})
+
+    async def is_open() -> bool:
+        return any(one.type == "shrink" and one.is_open for one in await serving.types())
+
+    await eventually(is_open)
+
+
 async def test_workers_are_listed_with_what_they_run(client: Client, serving: JobQueue) -> None:
     runtime = await serving.open()
     job = await serving.add("shrink", GOOD | {"src": "hold"}, queue="media", meta={"user_id": 42})

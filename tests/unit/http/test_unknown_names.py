@@ -9,7 +9,7 @@ import pytest
 from jobqueue import InvalidInputError
 from jobqueue.api.schemas.requests import NewJobSchema
 from jobqueue.domain.queues import queue
-from jobqueue.domain.unknown import unknown_names
+from jobqueue.domain.unknown import MOST_HINTS, unknown_names
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,13 @@ from jobqueue.domain.unknown import unknown_names
 def test_an_unknown_field_of_a_request_is_told(name: str, told: list[str]) -> None:
     problems = NewJobSchema().validate({"type": "a", name: 5})
     assert problems == {name: told}
+
+
+def test_many_unknown_fields_of_an_object_cost_no_search_for_each() -> None:
+    names = [f"prioritty{number}" for number in range(MOST_HINTS + 1)]
+    assert NewJobSchema().validate({"type": "a", **dict.fromkeys(names, 1)}) == {
+        name: ["is not a known field"] for name in names
+    }
 
 
 def test_a_field_of_a_queue_too() -> None:

@@ -27,6 +27,11 @@ from jobqueue.domain.jobs.fingerprint import LENGTH, fingerprint, template
         ("mail to ann.b+c@example.co.uk bounced", "mail to <email> bounced"),
         ("not before 2026-01-31T12:00:00.123Z!", "not before <time>!"),
         ("token abc_DEF_0123456789_xyz refused", "token <id> refused"),
+        ("no heartbeat from vm-a.b:16426:e1e7dd for 3 s", "no heartbeat from <worker> for <n> s"),
+        (
+            "ran longer than its 5 s on pod-7f:1:0a1b2c; it was in step a",
+            "ran longer than its <n> s on <worker>; it was in step a",
+        ),
         ("worker12 on host3a", "worker<n> on host<n>a"),
         ("  many\n\n spaces\t", "many spaces"),
         ("", ""),
