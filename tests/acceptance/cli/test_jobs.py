@@ -95,7 +95,7 @@ def test_a_queue_is_configured_and_its_secret_shown_only_once(here: Here) -> Non
     wrong = here.run("queue", "set", "media", '{"attempts": 0, "atempts": 1}')
     assert wrong.code == 2
     assert sorted(wrong.err.splitlines()) == [
-        "error: atempts: is not a known field",
+        "error: atempts: is not a known field; did you mean attempts?",
         "error: attempts: must be from 1 to 10000",
     ]
 

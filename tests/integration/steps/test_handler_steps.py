@@ -186,7 +186,7 @@ async def test_steps_of_a_gather_run_once_each(queue: JobQueue, calls: Calls, wo
 @pytest.mark.parametrize(
     ("name", "result", "message"),
     [
-        ("a", {1, 2}, "is a set"),
+        ("a", {1, 2}, "is of type set"),
         ("", 1, "1 to 100 printable characters"),
         ("undo:a", 1, "must not begin with undo:"),
         ("a", "x" * 4_200_000, "4,194,304"),
