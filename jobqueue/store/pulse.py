@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jobqueue.store.queues.config import ConfigSnapshot
 
 _AHEAD_MS: Final = 1_500
-"""What is due within this time counts as due: then the loop itself knows the moment."""
+"""Seconds; work that is due within them counts as due, because the loop then knows the moment itself."""
 _OUTBOX: Final = {"outbox": {"$exists": True}}
 _FOR_EVER: Final = 1e12
 

@@ -101,6 +101,7 @@ async def test_an_example_adds_a_job_for_each_request(
             await eventually(ended, within=LONG, every=0.2)
             jobs = [job async for job in queue.search({"type": "pack"})]
             assert sorted(job.data["order"] for job in jobs) == sorted(orders)
+            assert {len(job.history) for job in jobs} == {1}
             assert {(job.state, job.result == f"packed {job.data['order']}") for job in jobs} == {(State.SUCCESS, True)}
             shown = placed[0].get("job", "order-0")
             async with session.get(f"/jobs/{shown}") as reply:

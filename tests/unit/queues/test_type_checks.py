@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -45,7 +46,6 @@ async def test_keywords_that_may_take_any_time_are_left_to_the_worker(schema: di
 @pytest.mark.parametrize(
     "schema",
     [
-        {"$ref": "http://127.0.0.1:9/x.json"},
         {"$ref": "#/$defs/absent"},
         {"type": "nothing that JSON has"},
         {"type": 5},
@@ -54,6 +54,14 @@ async def test_keywords_that_may_take_any_time_are_left_to_the_worker(schema: di
 )
 async def test_a_schema_that_cannot_be_used_takes_everything(schema: dict[str, Any]) -> None:
     await check(OneSchema(schema), 5)
+
+
+async def test_a_reference_to_a_url_is_not_fetched() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0)
+        await check(OneSchema({"$ref": f"http://127.0.0.1:{listening.getsockname()[1]}/x.json"}), 5)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
 
 
 async def test_names_of_arguments_may_be_those_of_keywords() -> None:
