@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jobqueue.store.queues.config import ConfigSnapshot
 
 _AHEAD_MS: Final = 1_500
-"""Seconds; work that is due within them counts as due, because the loop then knows the moment itself."""
+"""Milliseconds; work that is due within them counts as due, because the loop then knows the moment itself."""
 _OUTBOX: Final = {"outbox": {"$exists": True}}
 _FOR_EVER: Final = 1e12
 
