@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jobqueue.domain.errors import DatabaseError
 from jobqueue.journal import get_logger
 from jobqueue.services.access.access import Access
+from jobqueue.services.access.sessions import Sessions
 from jobqueue.services.bulk.failures import MARK_SECONDS, Failures
 from jobqueue.services.bulk.operations import Operations
 from jobqueue.services.concerns import Concerns
@@ -199,7 +200,10 @@ class Runtime:
             Access(TokenStore(database), self.audit),
             Failures(FailureStore(database), self.manager),
         )
-        self.searches = Searches(search_store := SearchStore(database), AggregateStore(database, search_store))
+        self.sessions, self.searches = (
+            Sessions(links.sessions, self.access, settings.admin_token),
+            Searches(search_store := SearchStore(database), AggregateStore(database, search_store)),
+        )
         self.figures, self.pruning = QueueStore(database), PruningStore(database, self.jobs.readers)
         self.queues = Queues(
             self.config_store, self.figures, self.manager, self.outboxes, self.breakers, self.configs, self.notifier

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -11,7 +12,16 @@ from jobqueue.domain.access.access import Caller
 from jobqueue.services.application import Runtime
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The handler of the page at ``/``."""
+
+    show: Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 RUNTIME: Final = web.AppKey("runtime", Runtime)
 OPEN_TO_ALL: Final = web.AppKey("open_to_all", bool)
@@ -27,3 +37,5 @@ REMOTE: Final = web.RequestKey("remote", str)
 QUERY: Final = web.RequestKey("query", dict[str, Any])
 """The values of the query string."""
 REQUEST_ID: Final = web.RequestKey("request_id", str)
+HOME: Final = web.AppKey("home", Home)
+"""The page at ``/`` for browsers, where there is a dashboard."""

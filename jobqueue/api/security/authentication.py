@@ -13,8 +13,9 @@ from jobqueue.api.http.problems import ProblemError
 from jobqueue.api.security import hosts
 from jobqueue.api.security.claimant import SCHEME, claimant
 from jobqueue.api.security.throttle import THROTTLE, too_many_attempts
-from jobqueue.api.security.token_watch import bearer, credentials, unauthorized
+from jobqueue.api.security.token_watch import bearer, credentials, unauthorized, visitor_of
 from jobqueue.domain.access.access import NOBODY, Caller
+from jobqueue.services.access.sessions import ADMIN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,33 +23,64 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _SAFE: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
-_ADMIN: Final = Caller(name="admin", roles=frozenset({"admin"}))
 _NOBODY: Final = Caller(name=NOBODY, roles=frozenset({"admin"}))
 _STRANGER: Final = Caller(name="stranger", roles=frozenset())
 
 
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Find the caller; a token counts also where none is needed.
+    """Find the caller, except on paths that are open to everybody; raises as `identify`."""
+    foreign = request.app[OPEN_TO_ALL] and not hosts.is_own(request)
+    request[CALLER] = _STRANGER if _is_open(request) and not foreign else await identify(request)
+    return await handler(request)
 
-    The routes of one running job take the token of its claim in place of an API token, as `claimant` says.
+
+async def identify(request: web.Request) -> Caller:
+    """Return the caller; a token counts also where none is needed.
+
+    The routes of one running job take the token of its claim in place of an API token, as `claimant` says. Requests
+    that only read also take the cookie of a session of the dashboard.
     On an open server a request without a token must name the server by one of its own names.
 
     Raises:
         ProblemError: 401 without a valid token; 403 for a foreign name of the server; 429 after too many failed
             attempts from this address.
     """
-    if request.app[OPEN_TO_ALL] and not hosts.is_own(request):
-        if hdrs.AUTHORIZATION not in request.headers:
+    if request.app[OPEN_TO_ALL] and hdrs.AUTHORIZATION not in request.headers:
+        if not hosts.is_own(request):
             raise hosts.refused()
-        request[CALLER] = await _caller(request)
-    elif _is_open(request):
-        request[CALLER] = _STRANGER
-    elif hdrs.AUTHORIZATION not in request.headers and request.app[OPEN_TO_ALL]:
-        request[CALLER] = _NOBODY
-    else:
-        request[CALLER] = await _caller(request)
-    return await handler(request)
+        return _NOBODY
+    if credentials(request, SCHEME):
+        return await claimant(request)
+    text = bearer(request)
+    if text:
+        return await caller_of_token(request, text)
+    if request.method in _SAFE and (visitor := await visitor_of(request)) is not None:
+        return visitor
+    raise unauthorized()
+
+
+async def caller_of_token(request: web.Request, text: str) -> Caller:
+    """Return the caller of a token.
+
+    Raises:
+        ProblemError: 401, the token is not valid; 429 after too many failed attempts from this address.
+    """
+    runtime, throttle, address = request.app[RUNTIME], request.app[THROTTLE], request[REMOTE]
+    admin = runtime.settings.admin_token
+    if admin is not None and hmac.compare_digest(text.encode("utf-8", "surrogateescape"), admin.encode()):
+        return ADMIN
+    wait = throttle.wait(address)
+    # A token that was valid before is checked all the same: nobody else can lock it out.
+    if not wait or runtime.access.is_known(text):
+        caller = await runtime.access.caller(text)
+        if caller is not None:
+            return caller
+    if wait:
+        # An unchecked token counts as no attempt: else one address could use up the bucket of all addresses.
+        raise too_many_attempts(wait)
+    throttle.failed(address)
+    raise unauthorized()
 
 
 @web.middleware
@@ -64,28 +96,6 @@ async def refuse_foreign_pages(request: web.Request, handler: Handler) -> web.St
         detail = "pages of other sites may not call this API without a token"
         raise ProblemError(403, "foreign-page", "Forbidden", detail)
     return await handler(request)
-
-
-async def _caller(request: web.Request) -> Caller:
-    if credentials(request, SCHEME):
-        return await claimant(request)
-    text = bearer(request)
-    runtime, throttle, address = request.app[RUNTIME], request.app[THROTTLE], request[REMOTE]
-    if text:
-        admin = runtime.settings.admin_token
-        if admin is not None and hmac.compare_digest(text.encode("utf-8", "surrogateescape"), admin.encode()):
-            return _ADMIN
-        wait = throttle.wait(address)
-        # A token that was valid before is checked all the same: nobody else can lock it out.
-        if not wait or runtime.access.is_known(text):
-            caller = await runtime.access.caller(text)
-            if caller is not None:
-                return caller
-        if wait:
-            # An unchecked token counts as no attempt: else one address could use up the bucket of all addresses.
-            raise too_many_attempts(wait)
-        throttle.failed(address)
-    raise unauthorized()
 
 
 def _is_open(request: web.Request) -> bool:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from jobqueue.domain.access.access import Caller
+
+SESSION_COOKIE: Final = "jobqueue_session"
+"""The cookie of a session of the dashboard."""
 _CHECK_SECONDS: Final = 1.0
 
 
@@ -113,8 +117,18 @@ async def confirm(request: web.Request) -> None:
     Raises:
         ProblemError: 401, the token is not valid any more.
     """
-    if request[CALLER].token_id is not None and await request.app[RUNTIME].access.caller(bearer(request)) is None:
+    if request[CALLER].token_id is None:
+        return
+    text = bearer(request)
+    present = await request.app[RUNTIME].access.caller(text) if text else await visitor_of(request)
+    if present is None:
         raise unauthorized()
+
+
+async def visitor_of(request: web.Request) -> Caller | None:
+    """Return the caller of the session of the dashboard that a request's cookie names, if it is valid."""
+    cookie = request.cookies.get(SESSION_COOKIE, "")
+    return await request.app[RUNTIME].sessions.caller(cookie) if cookie else None
 
 
 def unauthorized() -> ProblemError:

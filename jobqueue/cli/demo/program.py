@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from jobqueue.api.app import make_app
 from jobqueue.cli.process import process
 from jobqueue.cli.render import errors, output
+from jobqueue.dashboard.app import make_app
 from jobqueue.demo.pipeline import QUESTION, Pipeline
 from jobqueue.demo.run import Run
 from jobqueue.domain.jobs.states import State

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from jobqueue.api.app import make_app
 from jobqueue.api.http.connection import Runner
 from jobqueue.cli.process import log_output, process
 from jobqueue.cli.process import sockets as listening
 from jobqueue.cli.render.output import announce
+from jobqueue.dashboard.app import make_app
 from jobqueue.domain.errors import SettingsError
 from jobqueue.journal import get_logger
 from jobqueue.processors.commands.commands_file import load_commands

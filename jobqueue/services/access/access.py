@@ -137,6 +137,14 @@ class Access:
         self._note_use(token_id)
         return token.caller
 
+    async def caller_by_id(self, token_id: str) -> Caller | None:
+        """Return the caller of a token that was seen before with its secret, or ``None`` if it is not valid now."""
+        token = await self._find(token_id)
+        if token is None or not token.is_valid(await self.store.clock.now()):
+            return None
+        self._note_use(token_id)
+        return token.caller
+
     async def drain(self) -> None:
         """Wait for reads and writes in the background."""
         await asyncio.gather(*self._background, *self._reading.values(), return_exceptions=True)

@@ -11,7 +11,6 @@ from jobqueue.store.mongo.driver import DuplicateKeyError, ReturnDocument
 if TYPE_CHECKING:
     from jobqueue.store.mongo.database import Database
 
-_LINKS: Final = "links"
 _BYTES: Final = 32
 
 
@@ -20,21 +19,28 @@ class SecretStore:
 
     def __init__(self, database: Database) -> None:
         self._collection = database.collection("secrets")
-        self._known: bytes | None = None
+        self._known: dict[str, bytes] = {}
 
-    @guarded
     async def links(self) -> bytes:
         """Return the secret that signs links to questions of jobs."""
-        if self._known is None:
-            self._known = await self._made()
-        return self._known
+        return await self._secret("links")
 
-    async def _made(self) -> bytes:
+    async def sessions(self) -> bytes:
+        """Return the secret that signs the cookies of the dashboard."""
+        return await self._secret("sessions")
+
+    @guarded
+    async def _secret(self, name: str) -> bytes:
+        if name not in self._known:
+            self._known[name] = await self._made(name)
+        return self._known[name]
+
+    async def _made(self, name: str) -> bytes:
         fresh = {"$setOnInsert": {"secret": secrets.token_bytes(_BYTES)}}
         try:
             document = await self._collection.find_one_and_update(
-                {"_id": _LINKS}, fresh, upsert=True, return_document=ReturnDocument.AFTER
+                {"_id": name}, fresh, upsert=True, return_document=ReturnDocument.AFTER
             )
         except DuplicateKeyError:
-            document = await self._collection.find_one({"_id": _LINKS})
+            document = await self._collection.find_one({"_id": name})
         return bytes(document["secret"])

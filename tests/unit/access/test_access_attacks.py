@@ -84,21 +84,12 @@ class Door:
 
         class Request(dict[Any, Any]):
             app = self._app
-            headers = _Headers(text)
 
         try:
-            await authentication._caller(Request({REMOTE: address}))  # type: ignore[arg-type]
+            await authentication.caller_of_token(Request({REMOTE: address}), text)  # type: ignore[arg-type]
         except ProblemError as error:
             return error.problem.status
         return 200
-
-
-class _Headers:
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def getall(self, *_: Any) -> list[str]:
-        return [f"Bearer {self._text}"]
 
 
 VALID = tokens.compose("abcd1234", SECRET)

@@ -1,0 +1,45 @@
+"""The web application of the server: the HTTP API, and the dashboard on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from jobqueue.api import app as api
+from jobqueue.api.http.keys import HOME, OPEN_PATHS, Home
+from jobqueue.dashboard.access import login
+from jobqueue.dashboard.frame.answer import PAGES, Pages, show_problems, shown
+from jobqueue.dashboard.frame.preferences import choose
+from jobqueue.dashboard.frame.static_files import static_file
+from jobqueue.dashboard.table import TABLE
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from jobqueue.services.application import Runtime
+
+_HOME: Final = "/"
+_OPEN: Final = (
+    ("GET", "/login", login.form),
+    ("POST", "/login", login.login),
+    ("POST", "/logout", login.logout),
+    ("GET", "/preferences", choose),
+    ("GET", "/static/{file}", static_file),
+)
+"""Routes that need no login."""
+
+
+def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Application:
+    """Return the application with the API and the dashboard; arguments as in `jobqueue.api.app.make_app`."""
+    app = api.make_app(runtime, open_to_all=open_to_all)
+    app[PAGES] = Pages()
+    # Outside of the middleware that turns errors into problems, and inside of the log.
+    app.middlewares.insert(1, show_problems)
+    app[OPEN_PATHS] |= {path for _, path, _ in _OPEN}
+    for method, path, handler in _OPEN:
+        app.router.add_route(method, path, handler)
+    for page in TABLE:
+        if page.path == _HOME:
+            app[HOME] = Home(shown(page))
+        else:
+            app.router.add_get(page.path, shown(page), allow_head=True)
+    return app

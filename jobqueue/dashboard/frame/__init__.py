@@ -1,0 +1,1 @@
+"""Dashboard: the parts that all pages share."""

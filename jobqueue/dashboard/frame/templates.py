@@ -1,0 +1,70 @@
+"""The templates, and the values that all of them know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from jobqueue.dashboard.frame import texts
+from jobqueue.dashboard.frame.page import RAIL
+from jobqueue.dashboard.frame.static_files import address
+from jobqueue.dashboard.frame.view import quoted
+from jobqueue.domain.jobs.states import State
+
+if TYPE_CHECKING:
+    from jobqueue.dashboard.frame.view import View
+
+ENVIRONMENT: Final = Environment(
+    loader=PackageLoader("jobqueue.dashboard", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+"""Every value is escaped, and an unknown name is an error."""
+ENVIRONMENT.filters.update(
+    number=texts.number,
+    count=texts.count,
+    span=texts.span,
+    clock=texts.clock,
+    size=texts.size,
+    tail=texts.tail,
+    shorten=texts.shorten,
+    part=quoted,
+)
+
+
+def link(path: str, **query: Any) -> str:
+    """Return a path with a query; parameters that are ``None`` are left out."""
+    given = {name.rstrip("_"): value for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+ENVIRONMENT.globals.update(link=link, rail=RAIL, address=address, STATES=[state.value for state in State])
+
+
+def rendered(template: str, view: View, *, nav: str, fragment: bool, events: str | None, **values: Any) -> str:
+    """Return a page, or its inner part only.
+
+    Args:
+        template: of the page.
+        view: the visit.
+        nav: the present entry of the rail.
+        fragment: only the inner part, which replaces that of a page that is shown already.
+        events: the address of the event stream that the page follows.
+        values: variables of the template.
+    """
+    times = texts.Times(view.now, view.preferences)
+    return ENVIRONMENT.get_template(template).render(
+        view=view,
+        layout="frame/fragment.html" if fragment else "frame/layout.html",
+        nav=nav,
+        events=events,
+        ago=times.relative,
+        since=times.since,
+        at=times.absolute,
+        **values,
+    )

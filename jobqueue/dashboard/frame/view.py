@@ -1,0 +1,119 @@
+"""A visit of a page: the visitor, the time, and the replies of the API that the page is made of."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from aiohttp import web
+
+from jobqueue.api.http.keys import CALLER, OPEN_TO_ALL
+from jobqueue.api.http.problems import ProblemError
+from jobqueue.dashboard.frame import ask
+from jobqueue.domain.errors import ForbiddenError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from jobqueue.dashboard.frame.preferences import Preferences
+    from jobqueue.domain.access.access import Caller, Role
+
+_ROLES: Final[dict[Role, str]] = {
+    "read": "see jobs",
+    "enqueue": "add jobs",
+    "decide": "answer questions",
+    "work": "run jobs",
+    "admin": "change jobs, queues and schedules",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A part of a page that the visitor may not see; false, so that a template can test it."""
+
+    reason: str
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class View:
+    """A visit of a page.
+
+    Attributes:
+        request: of the page.
+        now: the time of the database.
+        preferences: the visitor's time zone and theme.
+    """
+
+    def __init__(self, request: web.Request, now: datetime, preferences: Preferences) -> None:
+        self.request, self.now, self.preferences = request, now, preferences
+
+    @property
+    def caller(self) -> Caller:
+        """The visitor."""
+        return self.request[CALLER]
+
+    @property
+    def is_open(self) -> bool:
+        """True if the server needs no tokens."""
+        return self.request.app[OPEN_TO_ALL]
+
+    @property
+    def here(self) -> str:
+        """The path and query of the page."""
+        return self.request.path_qs
+
+    def query(self, name: str, default: str = "") -> str:
+        """Return a parameter of the page's address."""
+        return self.request.query.get(name, default)
+
+    def path(self, name: str) -> str:
+        """Return a part of the page's path, such as the id of a job."""
+        return self.request.match_info[name]
+
+    def may(self, role: Role) -> bool:
+        """Tell whether the visitor has a role."""
+        return self.caller.may(role)
+
+    def why_not(self, role: Role) -> str:
+        """Return a sentence about a role that the visitor has not; empty if the visitor has it."""
+        return "" if self.may(role) else f"needs a token with the role {role}, which may {_ROLES[role]}"
+
+    async def ask(self, path: str, query: Mapping[str, str] | None = None, *, body: Any = None) -> dict[str, Any]:
+        """Return a reply of the API as `ask.ask`, which also says what this raises."""
+        return await ask.ask(self.request, path, query, body=body)
+
+    async def try_ask(
+        self, path: str, query: Mapping[str, str] | None = None, *, body: Any = None
+    ) -> dict[str, Any] | Refused:
+        """Return a reply of the API, or the reason why this visitor may not have it; raises else as `ask`."""
+        try:
+            return await self.ask(path, query, body=body)
+        except ForbiddenError as error:
+            return Refused(str(error))
+
+    async def find(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+        """Return a reply of the API, or ``None`` if its subject is not there; raises else as `ask`."""
+        try:
+            return await self.ask(path, query)
+        except NotFoundError:
+            return None
+        except ProblemError as error:
+            if error.problem.status == web.HTTPNotFound.status_code:
+                return None
+            raise
+
+    async def ask_all(self, **parts: tuple[str, Mapping[str, str]] | str) -> dict[str, Any]:
+        """Return several replies at once by name, each as `try_ask`; a part is a path, or a path and its query."""
+        asked = [(part, {}) if isinstance(part, str) else part for part in parts.values()]
+        replies = await asyncio.gather(*(self.try_ask(path, query) for path, query in asked))
+        return dict(zip(parts, replies, strict=True))
+
+
+def quoted(part: str) -> str:
+    """Return a name as one part of a path."""
+    return quote(part, safe="")

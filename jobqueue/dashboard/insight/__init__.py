@@ -1,0 +1,1 @@
+"""Dashboard: the overview and the audit."""

@@ -1,0 +1,94 @@
+// Keeps the page up to date: one stream of events while the page is visible, and none while it is hidden. An event only
+// says that something has changed. The page then fetches its inner part again, at most once a second.
+(() => {
+  "use strict";
+  const AGAIN_MS = 1000, TICK_MS = 10000, UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const KINDS = ["inserted", "ready", "started", "progress", "step", "delayed", "suspended", "signal", "ended", "killed", "gap"];
+  const main = document.getElementById("main"), badge = document.getElementById("live");
+  const address = main.dataset.events;
+  let stream = null, paused = false, tag = "", waiting = 0, busy = false, again = false, freshAt = new Date();
+
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone && !/(^|; )jobqueue_zone=/.test(document.cookie)) {
+    document.cookie = `jobqueue_zone=${zone}; path=/; max-age=31536000; samesite=lax`;
+    if (zone !== "UTC" && address !== undefined) refresh();
+  }
+
+  // What the visitor has opened or selected stays as it is.
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name) => !(name === "open" || name === "checked" || name === "aria-expanded");
+  Idiomorph.defaults.ignoreActiveValue = true;
+
+  function coarse(seconds) {
+    const unit = UNITS.find(([size]) => seconds >= size);
+    return unit ? `${Math.floor(seconds / unit[0])} ${unit[1]}` : "0 s";
+  }
+
+  function tellTimes() {
+    const now = Date.now();
+    for (const mark of document.querySelectorAll("time[data-t]")) {
+      const seconds = (now - Date.parse(mark.dateTime)) / 1000;
+      let text = coarse(Math.abs(seconds));
+      if (mark.dataset.t === "r") text = Math.abs(seconds) < 1 ? "now" : seconds > 0 ? `${text} ago` : `in ${text}`;
+      if (mark.textContent !== text) mark.textContent = text;
+    }
+  }
+
+  function show(text, kind) {
+    badge.textContent = text;
+    badge.dataset.state = kind;
+  }
+
+  function refresh() {
+    if (waiting) return;
+    if (busy) { again = true; return; }
+    waiting = setTimeout(() => {
+      waiting = 0;
+      if (document.hidden || paused) { again = true; return; }
+      busy = true;
+      htmx.trigger(main, "refresh");
+    }, freshAt.getTime() + AGAIN_MS - Date.now());
+  }
+
+  function open() {
+    if (stream || paused || document.hidden) return;
+    stream = new EventSource(address);
+    for (const kind of KINDS) stream.addEventListener(kind, refresh);
+    stream.onopen = () => show("live", "live");
+    stream.onerror = () => show(`stale since ${freshAt.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`, "stale");
+    refresh();
+  }
+
+  function close() {
+    if (stream) stream.close();
+    stream = null;
+  }
+
+  function toggle() {
+    paused = !paused;
+    if (paused) { close(); show("paused", "paused"); } else { again = false; open(); }
+  }
+
+  setInterval(tellTimes, 1000);
+  if (address === undefined) return;
+  badge.hidden = false;
+  badge.addEventListener("click", toggle);
+  document.addEventListener("jobqueue:pause", toggle);
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  main.addEventListener("htmx:configRequest", (event) => {
+    if (event.target === main && tag) event.detail.headers["If-None-Match"] = tag;
+  });
+  main.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target !== main) return;
+    if (event.detail.xhr.status === 304) event.detail.shouldSwap = false;
+    else if (event.detail.xhr.status === 200) tag = event.detail.xhr.getResponseHeader("ETag") || "";
+  });
+  main.addEventListener("htmx:afterRequest", (event) => {
+    if (event.detail.target !== main) return;
+    busy = false;
+    freshAt = new Date();
+    if (again) { again = false; refresh(); }
+  });
+  main.addEventListener("htmx:afterSwap", tellTimes);
+  setInterval(() => { if (!document.hidden && !paused) refresh(); }, TICK_MS);
+  open();
+})();

@@ -1,0 +1,1 @@
+"""Dashboard: questions that wait for a person."""
