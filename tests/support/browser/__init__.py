@@ -1,0 +1,1 @@
+"""Browsers and pages for tests of the dashboard."""
