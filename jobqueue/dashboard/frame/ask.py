@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -42,7 +43,7 @@ async def ask(
     method = hdrs.METH_GET if body is None else hdrs.METH_POST
     url = URL(path, encoded=True).with_query(dict(query or {}))
     inner = request.clone(method=method, rel_url=url, headers=headers)
-    reader = StreamReader(request.protocol, _LIMIT, loop=request.loop)
+    reader = StreamReader(request.protocol, _LIMIT, loop=asyncio.get_running_loop())
     reader.feed_data(content)
     reader.feed_eof()
     # aiohttp has no public way to hand a request on to another handler of the same application.

@@ -1,0 +1,113 @@
+"""Every page in a browser: nothing that its policy forbids, readable, reachable, narrow, and alive only while seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.browser import chromium
+from tests.support.browser.visits import addresses
+from tests.support.factories import add
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+    from tests.acceptance.dashboard.conftest import House
+    from tests.support.browser.chromium import Tab
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+AXE = Path(__file__).parents[2] / "support/browser/vendor/axe.min.js"
+HIDE = (
+    "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+    "document.dispatchEvent(new Event('visibilitychange'))"
+)
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 1280), ("light", 360)])
+async def test_every_page_is_accessible_and_keeps_to_its_policy(
+    house: House, browser: Browser, theme: str, width: int
+) -> None:
+    axe = AXE.read_text()
+    async with chromium.tab(browser, house.base, theme=theme, width=width) as tab:
+        for path in addresses(house.night):
+            await tab.go(path)
+            # The debugger adds the checker, so that the policy of the page does not refuse it.
+            await tab.page.evaluate(axe)
+            found = await tab.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            assert not found["violations"], (path, _told(found["violations"]))
+            wider = await tab.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert wider <= 0, f"{path} is {wider} pixels wider than the window"
+            assert not await tab.page.evaluate("'pwned' in window || document.querySelector('img[src=x]') !== null")
+            assert not tab.faults, (path, tab.faults)
+
+
+async def test_every_page_is_readable_without_scripts(house: House, browser: Browser) -> None:
+    async with chromium.tab(browser, house.base, scripts=False) as tab:
+        for path in addresses(house.night):
+            await tab.go(path)
+            assert await tab.page.locator("h1").first.is_visible(), path
+            assert not tab.faults, (path, tab.faults)
+
+
+async def test_keys_go_to_pages(house: House, browser: Browser) -> None:
+    async with chromium.tab(browser, house.base) as tab:
+        await tab.go("/workers")
+        await tab.press("?")
+        assert await tab.page.locator("#keys").is_visible()
+        await tab.press("Escape", "t")
+        assert await tab.page.locator("html").get_attribute("data-theme") == "dark"
+        await tab.press("/")
+        assert await tab.page.evaluate("document.activeElement.id") == "find"
+        await tab.press("Escape", "g", "w")
+        await tab.page.wait_for_url("**/workers")
+        assert await tab.page.locator("html").get_attribute("data-theme") == "dark"
+
+
+async def test_one_stream_while_the_page_is_seen_and_none_while_it_is_hidden(house: House, browser: Browser) -> None:
+    events = house.runtime.events
+    async with chromium.tab(browser, house.base) as tab:
+        await tab.go("/workers")
+        await eventually(lambda: events.readers == 1)
+        await tab.page.evaluate(HIDE % "true")
+        await eventually(lambda: events.readers == 0)
+        before = _fetched(tab)
+        await add(house.runtime, "seen", queue="live")
+        await tab.page.evaluate(HIDE % "false")
+        await eventually(lambda: events.readers == 1)
+        await eventually(lambda: _fetched(tab) > before)
+        assert await tab.page.locator("#live").inner_text() == "live"
+        await tab.press(".")
+        await eventually(lambda: events.readers == 0)
+        assert await tab.page.locator("#live").inner_text() == "paused"
+
+
+async def test_many_tabs_share_the_work_of_the_server(house: House, browser: Browser) -> None:
+    async with chromium.tab(browser, house.base) as tab:
+        pages = [await tab.page.context.new_page() for _ in range(5)]
+        for page in pages:
+            await page.goto(f"{house.base}/workers")
+        await eventually(lambda: house.runtime.events.readers == 5)
+        for page in pages:
+            await page.evaluate(HIDE % "true")
+        await eventually(lambda: house.runtime.events.readers == 0)
+
+
+def _fetched(tab: Tab) -> int:
+    return tab.requests.count("/workers")
+
+
+def _told(violations: list[dict[str, Any]]) -> str:
+    kinds = [
+        {
+            "rule": each["id"],
+            "why": each["nodes"][0]["failureSummary"],
+            "at": [node["html"][:200] for node in each["nodes"][:3]],
+        }
+        for each in violations
+    ]
+    return json.dumps(kinds, indent=1)

@@ -1,1 +1,0 @@
-"""Browsers and pages for tests of the dashboard."""

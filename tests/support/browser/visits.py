@@ -1,0 +1,35 @@
+"""Addresses of all pages, with what is there in a played night."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobqueue.dashboard.table import TABLE
+
+if TYPE_CHECKING:
+    from jobqueue.dashboard.frame.page import Page
+    from tests.support.browser.night import Night
+
+
+def addresses(night: Night) -> dict[str, Page]:
+    """Return an address of every page, with its page; several for those that have parameters."""
+    found: dict[str, Page] = {}
+    for page in TABLE:
+        if "{" not in page.path:
+            found[page.path] = page
+            continue
+        names = _names(page.path, night)
+        assert names, f"nothing in the night is shown by {page.path}: say here what it shows"
+        found |= {page.path.replace("{id}", name).replace("{fp}", name).replace("{name}", name): page for name in names}
+    return found
+
+
+def _names(path: str, night: Night) -> list[str]:
+    kinds = {
+        "/jobs/": list(night.jobs.values()),
+        "/batches/": list(night.batches.values()),
+        "/operations/": list(night.operations.values()),
+        "/failures/": night.failures,
+        "/queues/": ["imports", "billing", "media"],
+    }
+    return next((names for prefix, names in kinds.items() if path.startswith(prefix)), [])
