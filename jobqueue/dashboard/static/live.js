@@ -6,7 +6,7 @@
   const KINDS = ["inserted", "ready", "started", "progress", "step", "delayed", "suspended", "signal", "ended", "killed", "gap"];
   const main = document.getElementById("main"), badge = document.getElementById("live");
   const address = main.dataset.events;
-  let stream = null, paused = false, tag = "", waiting = 0, busy = false, again = false, freshAt = new Date();
+  let stream = null, paused = false, tag = "", waiting = 0, busy = false, again = false, hasRested = false, freshAt = new Date();
 
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (zone && !/(^|; )jobqueue_zone=/.test(document.cookie)) {
@@ -54,8 +54,10 @@
     stream = new EventSource(address);
     for (const kind of KINDS) stream.addEventListener(kind, refresh);
     stream.onopen = () => show("live", "live");
+    // What happened while nobody looked; a page that has just come is fresh.
+    if (hasRested) refresh();
+    hasRested = true;
     stream.onerror = () => show(`stale since ${freshAt.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`, "stale");
-    refresh();
   }
 
   function close() {
