@@ -91,6 +91,10 @@
     if (again) { again = false; refresh(); }
   });
   main.addEventListener("htmx:afterSwap", tellTimes);
-  setInterval(() => { if (!document.hidden && !paused) refresh(); }, TICK_MS);
+  setInterval(() => {
+    if (document.hidden || paused) return;
+    // A browser gives up after a reply that is no stream, such as one of a server that has too many readers.
+    if (stream && stream.readyState === EventSource.CLOSED) { close(); open(); } else refresh();
+  }, TICK_MS);
   open();
 })();
