@@ -1,7 +1,7 @@
 """Measure the pages of the dashboard on a long history: the time of a first view, and its size.
 
-Each page is compared with a bare page of the same size from the same server, in one run. Absolute figures mean little on
-shared machines: read the ratios.
+Each page is compared with a bare page of the same size from the same server, in one run. Absolute figures mean little
+on shared machines: read the ratios.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--db", default="bench_pages", help="the database; an existing one is taken as it is")
     parser.add_argument("--jobs", type=int, default=1_000_000, help="jobs in the history; 0 generates none")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(prefix="jobqueue-bench-", ignore_cleanup_errors=True) as directory:
         embedded = None if options.mongo_url else EmbeddedMongo.acquire(Path(directory))
         try:
             url = options.mongo_url or (embedded.url if embedded else "")
