@@ -21,6 +21,7 @@ from jobqueue.services.application import Runtime
 from jobqueue.services.management import Management
 from jobqueue.services.work.lanes import Lane
 from jobqueue.settings import Settings
+from jobqueue.tasks.cron import is_dropped
 from jobqueue.tasks.registry import HandlerRegistry
 from jobqueue.tasks.started import StartedBatch
 
@@ -331,18 +332,25 @@ class JobQueue(HandlerRegistry, Management):
     async def working(self, *, concurrency: int | None = None) -> AsyncIterator[Dispatcher]:
         """Run the handlers in this process during the block; its end finishes running jobs or gives them back.
 
+        The schedules of `cron` are stored, too.
+
         Args:
             concurrency: jobs at a time.
         """
         runtime = await self.open()
         await runtime.start()
         dispatcher = runtime.dispatcher(self.lanes(runtime), concurrency=concurrency)
+        self.declare(runtime)
         task = asyncio.create_task(dispatcher.run())
         try:
             yield dispatcher
         finally:
             await dispatcher.stop(runtime.settings.drain_timeout)
             await task
+
+    def declare(self, runtime: Runtime) -> None:
+        """Store the schedules of the code from now on, while a worker runs."""
+        runtime.declared.hold(self.declarations, is_dropped)
 
     def lanes(self, runtime: Runtime) -> Callable[[], Sequence[Lane]]:
         """Return a function that returns the lanes of the present handlers."""

@@ -104,6 +104,10 @@ class Worker(HandlerRegistry):
         mine = dict(self.handlers)
         for key, handler in (self._others.handlers if self._others is not None else {}).items():
             mine.setdefault(key, handler)
+        if declared := {**self.declarations, **(self._others.declarations if self._others is not None else {})}:
+            log.warning(
+                "schedules not declared", schedules=", ".join(sorted(declared)), hint="start a worker with a database"
+            )
         types = sorted(kind for queue, kind in mine if queue == self.queue)
         if not types:
             raise InvalidInputError({"handlers": [f"there are none for the queue {self.queue}"]})
