@@ -195,7 +195,8 @@ class Worker(HandlerRegistry):
         if self._lease is not None:
             body["lease"] = self._lease
         place = f"/v1/queues/{self.queue}/claim"
-        reply = await transport.send(Call(method="POST", path=place, body=body, wait=wait, within=_CLAIM_SECONDS))
+        call = Call(method="POST", path=place, body=body, keyed=True, wait=wait, within=_CLAIM_SECONDS)
+        reply = await transport.send(call)
         return None if reply.status == _NO_CONTENT else made(lambda form: Claimed.read(form, self._lease), reply)
 
     def _begin(self, run: HttpRun, beating: LoopThread, beats: Transport, room: asyncio.Event) -> None:
