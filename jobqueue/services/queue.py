@@ -18,8 +18,10 @@ from jobqueue.domain.search.job_filter import job_query
 from jobqueue.domain.search.query import JobQuery, Page
 from jobqueue.processors.callbacks.callback import CallbackProcessor
 from jobqueue.services.application import Runtime
+from jobqueue.services.lists import Lists
 from jobqueue.services.management import Management
 from jobqueue.services.work.lanes import Lane
+from jobqueue.services.workflow.batches import KILLED_BATCH
 from jobqueue.settings import Settings
 from jobqueue.tasks.cron import is_dropped
 from jobqueue.tasks.registry import HandlerRegistry
@@ -44,7 +46,7 @@ NumberedLines = list[tuple[int, LogLine]]
 AddedMember = list["AddedJob"]
 
 
-class JobQueue(HandlerRegistry, Management):
+class JobQueue(HandlerRegistry, Management, Lists):
     """Adds jobs, runs handlers, and manages jobs and batches.
 
     The first call connects to ``JOBQUEUE_MONGO_URL`` or to the embedded MongoDB, which is started if need be. One queue
@@ -227,9 +229,9 @@ class JobQueue(HandlerRegistry, Management):
         """
         return await (await self.open()).batches.requeue(check_id(batch_id), callbacks=callbacks)
 
-    async def kill_batch(self, batch_id: str) -> int:
+    async def kill_batch(self, batch_id: str, reason: str = KILLED_BATCH) -> int:
         """Kill all unfinished jobs of a batch; return their number."""
-        return await (await self.open()).batches.kill_all(check_id(batch_id))
+        return await (await self.open()).batches.kill_all(check_id(batch_id), reason)
 
     async def get(self, job_id: str) -> Job:
         """Return a job.
