@@ -136,10 +136,10 @@ class DeclaredSchedules:
 
     async def _miss(self, stored: StoredSchedule) -> None:
         by = stored.declared.by if stored.declared is not None else ""
+        await self._schedules.miss(stored, by=_actor(by))
         log.warning(
             "schedule not in the code", schedule=stored.name, by=by, hint="it goes on: delete it, or declare it again"
         )
-        await self._schedules.miss(stored, by=_actor(by))
 
 
 def _is_dropped(stored: StoredSchedule, is_dropped: Callable[[str, str], bool]) -> bool:
