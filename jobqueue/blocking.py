@@ -75,6 +75,12 @@ class Blocking(Generic[C, P, R]):
 
         return call
 
+    if TYPE_CHECKING:
+        # Pyright compares an attribute with the method of a protocol without asking `__get__`.
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+            """Wait for the end of the coroutine."""
+            ...
+
 
 class Iterating(Generic[C, P, R]):
     """A method that yields the items of an asynchronous iterator of the object; as `Blocking`."""
@@ -99,3 +105,9 @@ class Iterating(Generic[C, P, R]):
             return client.iterate(self._method(client.calls, *args, **kwargs))
 
         return call
+
+    if TYPE_CHECKING:
+        # As above.
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+            """Yield the items."""
+            ...

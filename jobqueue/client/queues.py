@@ -29,14 +29,14 @@ class QueueCalls(Calls):
         """Return a queue's configuration and figures; a queue that is not configured has the defaults."""
         return await self._read(view(views.QueueView), "GET", "queues", check_queue(name))
 
-    async def configure(self, name: str, **options: Unpack[QueueOptions]) -> views.QueueView:
+    async def configure(self, queue: str, **options: Unpack[QueueOptions]) -> views.QueueView:
         """Change some of a queue's configuration; ``None`` gives the default.
 
         Raises:
             InvalidInputError: naming each unacceptable option.
         """
         body = queue_changes(options)
-        return await self._read(view(views.QueueView), "PATCH", "queues", check_queue(name), body=body)
+        return await self._read(view(views.QueueView), "PATCH", "queues", check_queue(queue), body=body)
 
     async def replace_queue(self, name: str, **options: Unpack[QueueOptions]) -> views.QueueView:
         """Replace the whole configuration of a queue: options that are left out get the default.
@@ -59,9 +59,9 @@ class QueueCalls(Calls):
         """Stop all processes from claiming from a queue, or (``paused=False``) let them claim again."""
         await self._send("POST", "queues", check_queue(queue), "pause" if paused else "resume")
 
-    async def queue_why(self, name: str) -> views.QueueWhyView:
+    async def queue_why(self, queue: str) -> views.QueueWhyView:
         """Return the reasons why no job of a queue starts."""
-        return await self._read(view(views.QueueWhyView), "GET", "queues", check_queue(name), "why")
+        return await self._read(view(views.QueueWhyView), "GET", "queues", check_queue(queue), "why")
 
     async def rotate_secret(self, queue: str, kind: str) -> views.QueueView:
         """Give the webhook of a job type a new secret, which only this reply shows; the present one goes on signing.

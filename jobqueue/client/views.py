@@ -202,12 +202,29 @@ class RunView(_View, frozen=True):
     state: State
 
 
+class DeclaredView(_View, frozen=True):
+    """The declaration of a schedule in code.
+
+    Attributes:
+        by: the module of the decorated function.
+        at: the date since which the code has its definition.
+        edited: fields that a person has changed, and that do not follow the code.
+        missing_since: the date at which code without the schedule was found.
+    """
+
+    by: str
+    at: datetime
+    edited: list[str]
+    missing_since: datetime | None
+
+
 class ScheduleView(_View, frozen=True):
     """A schedule; one that was spoilt by hand has no definition.
 
     Attributes:
         job: the new job, as JSON.
         last_skipped: ``at`` and ``reason`` of the last time for which no job was made.
+        declared: the declaration in code; ``None`` if only people have defined the schedule.
     """
 
     name: str
@@ -223,6 +240,7 @@ class ScheduleView(_View, frozen=True):
     missed: str | None = None
     paused: bool | None = None
     last_skipped: Form | None = None
+    declared: DeclaredView | None = None
 
 
 class ChangeView(_View, frozen=True):

@@ -44,6 +44,7 @@ from jobqueue.services.queues.explain import Explainer
 from jobqueue.services.queues.queue_why import QueueExplainer
 from jobqueue.services.queues.queues import Queues
 from jobqueue.services.queues.type_checks import TypeChecks
+from jobqueue.services.schedules.declared import DECLARE_SECONDS, DeclaredSchedules
 from jobqueue.services.schedules.manual_runs import ManualRuns
 from jobqueue.services.schedules.schedules import Scheduler, Schedules
 from jobqueue.services.signals.config import QueueConfigs
@@ -234,6 +235,7 @@ class Runtime:
     def _view(self, database: Database, workers: WorkerStore, neighbours: NeighbourStore) -> None:
         """Compose the services that only look."""
         self.graphs, heads = GraphStore(database), HeadStore(database)
+        self.declared = DeclaredSchedules(self.schedules, workers, self.registry, self.name)
         self.explainer = Explainer(
             self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.scope_checks, neighbours
         )
@@ -296,6 +298,8 @@ class Runtime:
         configs = Loop("config", self.configs.refresh, every=REST_SECONDS)
         operations = Loop("operations", self.operations.run_once, every=REST_SECONDS)
         self.operations.begun = operations.wake
+        declaring = Loop("declared schedules", self.declared.run_once, every=DECLARE_SECONDS)
+        self.declared.begun = declaring.wake
         adopter = Loop("adopter", self.adopter.run_once, every=ADOPT_SECONDS)
         loops = [
             promoter,
@@ -304,6 +308,7 @@ class Runtime:
             adopter,
             Loop("pulse", pulse.run_once, every=PULSE_SECONDS),
             Loop("awaited children", self.outboxes.awaiting.run_once, every=AWAIT_SECONDS),
+            declaring,
             Loop("presence", self.registry.run_once, every=SIGN_SECONDS),
             Loop("limit keys", keys.run_once, every=KEY_SECONDS),
             Loop("edits", edits.run_once, every=EDIT_SECONDS),

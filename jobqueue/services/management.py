@@ -358,9 +358,10 @@ class Management:
         """Return workers that gave a sign of life within the last day, with the jobs that they run."""
         return await (await self.open()).roster.workers(EVERYTHING, after=None, limit=_MOST_WORKERS)
 
-    async def types(self) -> list[ServedType]:
-        """Return the types of jobs that living workers and processors serve, with the schemas of their data."""
-        return await (await self.open()).roster.types(EVERYTHING)
+    async def types(self, queue: str | None = None) -> list[ServedType]:
+        """Return the types of jobs that living workers and processors serve, in one queue or all, with schemas."""
+        served = await (await self.open()).roster.types(EVERYTHING)
+        return [each for each in served if queue is None or each.queue == check_queue(queue)]
 
     async def _begin(
         self,

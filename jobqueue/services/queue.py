@@ -18,9 +18,12 @@ from jobqueue.domain.search.job_filter import job_query
 from jobqueue.domain.search.query import JobQuery, Page
 from jobqueue.processors.callbacks.callback import CallbackProcessor
 from jobqueue.services.application import Runtime
+from jobqueue.services.lists import Lists
 from jobqueue.services.management import Management
 from jobqueue.services.work.lanes import Lane
+from jobqueue.services.workflow.batches import KILLED_BATCH
 from jobqueue.settings import Settings
+from jobqueue.tasks.cron import is_dropped
 from jobqueue.tasks.registry import HandlerRegistry
 from jobqueue.tasks.started import StartedBatch
 
@@ -43,7 +46,7 @@ NumberedLines = list[tuple[int, LogLine]]
 AddedMember = list["AddedJob"]
 
 
-class JobQueue(HandlerRegistry, Management):
+class JobQueue(HandlerRegistry, Management, Lists):
     """Adds jobs, runs handlers, and manages jobs and batches.
 
     The first call connects to ``JOBQUEUE_MONGO_URL`` or to the embedded MongoDB, which is started if need be. One queue
@@ -226,9 +229,9 @@ class JobQueue(HandlerRegistry, Management):
         """
         return await (await self.open()).batches.requeue(check_id(batch_id), callbacks=callbacks)
 
-    async def kill_batch(self, batch_id: str) -> int:
+    async def kill_batch(self, batch_id: str, reason: str = KILLED_BATCH) -> int:
         """Kill all unfinished jobs of a batch; return their number."""
-        return await (await self.open()).batches.kill_all(check_id(batch_id))
+        return await (await self.open()).batches.kill_all(check_id(batch_id), reason)
 
     async def get(self, job_id: str) -> Job:
         """Return a job.
@@ -331,18 +334,25 @@ class JobQueue(HandlerRegistry, Management):
     async def working(self, *, concurrency: int | None = None) -> AsyncIterator[Dispatcher]:
         """Run the handlers in this process during the block; its end finishes running jobs or gives them back.
 
+        The schedules of `cron` are stored, too.
+
         Args:
             concurrency: jobs at a time.
         """
         runtime = await self.open()
         await runtime.start()
         dispatcher = runtime.dispatcher(self.lanes(runtime), concurrency=concurrency)
+        self.declare(runtime)
         task = asyncio.create_task(dispatcher.run())
         try:
             yield dispatcher
         finally:
             await dispatcher.stop(runtime.settings.drain_timeout)
             await task
+
+    def declare(self, runtime: Runtime) -> None:
+        """Store the schedules of the code from now on, while a worker runs."""
+        runtime.declared.hold(self.declarations, is_dropped)
 
     def lanes(self, runtime: Runtime) -> Callable[[], Sequence[Lane]]:
         """Return a function that returns the lanes of the present handlers."""

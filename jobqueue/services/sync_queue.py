@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.jobs.options import JobOptions
+    from jobqueue.domain.schedules.schedule import Missed
     from jobqueue.domain.workflow.flow import Workflow
     from jobqueue.settings import Settings
     from jobqueue.tasks.decorator import TaskDecorator
 
     F = TypeVar("F", bound="Callable[..., Any]")
+    T = TypeVar("T")
 
 R = TypeVar("R")
 
@@ -63,6 +65,20 @@ class SyncJobQueue(BlockingCalls[JobQueue]):
     ) -> TaskDecorator:
         """Decorate a function with types; as `JobQueue.task`. ``task.using(queue)`` adds its jobs from plain code."""
         return self.calls.task(name, concurrency=concurrency, aliases=aliases, upgrade=upgrade, **defaults)
+
+    def cron(
+        self,
+        cron: str | None = None,
+        *,
+        every: float | None = None,
+        timezone: str | None = None,
+        name: str | None = None,
+        missed: Missed = "one",
+        data: Mapping[str, Any] | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Callable[[T], T]:
+        """Decorate a task or a handler to declare a schedule of its jobs; as `JobQueue.cron`."""
+        return self.calls.cron(cron, every=every, timezone=timezone, name=name, missed=missed, data=data, **options)
 
     def add(
         self, kind: str, data: Mapping[str, Any] | None = None, *, session: Any = None, **fields: Unpack[JobOptions]
@@ -148,5 +164,11 @@ class SyncJobQueue(BlockingCalls[JobQueue]):
     stats = Blocking(JobQueue.stats)
     series = Blocking(JobQueue.series)
     events = Iterating(JobQueue.events)
+    schedules = Iterating(JobQueue.schedules)
+    batches = Iterating(JobQueue.batches)
+    wait_batch = Blocking(JobQueue.wait_batch)
+    signal_by_key = Blocking(JobQueue.signal_by_key)
+    decide = Blocking(JobQueue.decide)
+    delete_queue = Blocking(JobQueue.delete_queue)
     workers = Blocking(JobQueue.workers)
     types = Blocking(JobQueue.types)

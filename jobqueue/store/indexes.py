@@ -14,7 +14,13 @@ from bson import ObjectId
 
 from jobqueue.domain.errors import NoDatabaseError, UnsuitableDatabaseError
 from jobqueue.store.bulk import failure_statements
-from jobqueue.store.documents import call_statements, external_statements, statements, unsound_statements
+from jobqueue.store.documents import (
+    call_statements,
+    external_statements,
+    repeat_statements,
+    statements,
+    unsound_statements,
+)
 from jobqueue.store.insight import activity_statements, audit_statements
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.clock import EPOCH
@@ -73,6 +79,9 @@ DECLARED: Final = (
         "jobs", limit_statements.GROUP_TYPE_INDEX, "queue", "type", "limitKey", *statements.CLAIM_ORDER, where=_IN_GROUP
     ),
     _index("jobs", "slots", "queue", "slots", unique=True, where={"state": "processing", "slots": _THERE}),
+    _index(
+        "jobs", repeat_statements.INDEX, "queue", repeat_statements.FIELD, unique=True, where=repeat_statements.KEYED
+    ),
     _index("jobs", "due", "delayTil", where={"state": "delayed"}),
     _index("jobs", "lease", "resetAt", where={"state": "processing"}),
     _index("jobs", "outbox", "outbox", where={"outbox": _THERE}),

@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, NewJob
 from jobqueue.processors.callbacks.handlers import Handler, refuse_bare
+from jobqueue.tasks.cron import CodeSchedules, job_of, schedule_name
 from jobqueue.tasks.decorator import TaskDecorator
+from jobqueue.tasks.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from jobqueue.domain.jobs.options import JobOptions
     from jobqueue.domain.producer import Producer
+    from jobqueue.domain.schedules.declaration import Declaration
+    from jobqueue.domain.schedules.schedule import Missed
 
 F = TypeVar("F", bound="Callable[..., Any]")
+T = TypeVar("T")
 
 
 class HandlerRegistry:
@@ -33,6 +38,7 @@ class HandlerRegistry:
         self._producer = producer
         self._default_queue = queue
         self.handlers: dict[tuple[str, str], Handler] = {}
+        self._code_schedules = CodeSchedules()
 
     def handler(self, kind: str, *, queue: str | None = None, concurrency: int | None = None) -> Callable[[F], F]:
         """Decorate the function that runs jobs of a type: ``async``, or plain and then in a thread.
@@ -93,6 +99,50 @@ class HandlerRegistry:
             upgrade=upgrade,
             defaults=cast("Mapping[str, Any]", defaults),
         )
+
+    def cron(
+        self,
+        cron: str | None = None,
+        *,
+        every: float | None = None,
+        timezone: str | None = None,
+        name: str | None = None,
+        missed: Missed = "one",
+        data: Mapping[str, Any] | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Callable[[T], T]:
+        """Decorate a task or a handler to declare a schedule of its jobs, which workers store when they start.
+
+        Args:
+            cron: five or six fields, or a word such as ``@daily``.
+            every: seconds, in place of a cron expression.
+            timezone: of the cron expression, such as ``Europe/Berlin``; UTC by default.
+            name: of the schedule; ``None`` for the type of its jobs, with a hyphen for what no name may have.
+            missed: ``skip``, ``one`` or ``all``: jobs for times at which no process ran.
+            data: of the jobs; the arguments of the task by name.
+            options: other fields of the jobs, in place of those of the task.
+
+        Raises:
+            InvalidInputError: naming each unacceptable value; the name was declared before.
+            TypeError: the function is no task or handler of this queue, or cannot be called with the data.
+        """
+        moment: object = cron
+        if callable(moment) or isinstance(moment, Task):
+            raise TypeError('write @queue.cron("30 2 * * *"), with the time in parentheses')
+        fields = {"cron": cron, "every": every, "timezone": timezone, "missed": missed}
+        definition = {field: value for field, value in fields.items() if value is not None}
+
+        def declare(function: T) -> T:
+            job = job_of(function, self.handlers.values(), data, cast("Mapping[str, Any]", options))
+            self._code_schedules.add(definition, schedule_name(job.type) if name is None else name, job, function)
+            return function
+
+        return declare
+
+    @property
+    def declarations(self) -> Mapping[str, Declaration]:
+        """The schedules that `cron` has declared, by name."""
+        return self._code_schedules.by_name
 
     def _register(self, handler: Handler) -> None:
         for place, kind in enumerate(handler.types):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.schedules.declaration import Declaration
     from jobqueue.processors.callbacks.handlers import Handler
     from jobqueue.settings import Settings
 
@@ -256,8 +257,12 @@ class QueueForTests(_TestConnection):
 
     async def _drain(self, runtime: Runtime, **how: Any) -> list[Job]:
         handlers: dict[tuple[str, str], Handler] = {}
+        declarations: dict[str, Declaration] = {}
         for queue in (*self._used, self):
             handlers |= queue.handlers
+            declarations |= queue.declarations
+        if how.get("until") is not None:
+            await runtime.declared.declare(list(declarations.values()))
         return await Drain(runtime, cast("MovedClock", runtime.database.clock), handlers, **how).run()
 
     def _all(self) -> list[Job]:

@@ -1,7 +1,7 @@
-"""The same cases over every way to process a job: functions, webhooks, commands and polling, all in real processes.
+"""The same cases over every way to process a job: functions, webhooks, commands, polling and a worker over HTTP.
 
-What a job does is a program in its data; each way has a player of these programs. What one way cannot express is not
-generated for it:
+All is in real processes. What a job does is a program in its data; each way has a player of these programs. What one
+way cannot express is not generated for it:
 
 | case | way | why |
 | --- | --- | --- |
@@ -454,7 +454,7 @@ def test_a_successful_job_can_be_run_once_more(way: Way) -> None:
     assert len(way.lines(job["id"])) == 1
 
 
-IN_PYTHON = {"callback", "thread"}
+IN_PYTHON = {"callback", "thread", "http"}
 LARGE = 100_000
 """Characters of a result of a step that is kept outside of the document of its job."""
 

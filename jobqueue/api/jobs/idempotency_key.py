@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 HEADER: Final = "Idempotency-Key"
+_DIGITS: Final = 32
 _FORM: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -27,15 +28,43 @@ async def keyed_request(request: web.Request, body: Mapping[str, Any]) -> KeyedR
     Raises:
         InvalidInputError: the key has another form.
     """
+    if (key := _key(request)) is None:
+        return None
+    # A large body takes a while: other requests have their turn meanwhile.
+    digest = await asyncio.to_thread(_digest, request.path, body)
+    by = caller(request)
+    return KeyedRequest(key=f"{by.token_id or by.name}\n{key}", digest=digest)
+
+
+def claim_key(request: web.Request, worker: str) -> str | None:
+    """Return what identifies the claim of a worker among those of all callers; ``None`` without a key.
+
+    Raises:
+        InvalidInputError: the key has another form.
+    """
+    if (key := _key(request)) is None:
+        return None
+    by = caller(request)
+    return hashlib.sha256(f"{by.token_id or by.name}\n{worker}\n{key}".encode()).hexdigest()[:_DIGITS]
+
+
+def report_id(request: web.Request) -> str | None:
+    """Return what identifies a report among those of its claim; ``None`` without a key.
+
+    Raises:
+        InvalidInputError: the key has another form.
+    """
+    key = _key(request)
+    return None if key is None else hashlib.sha256(key.encode()).hexdigest()[:_DIGITS]
+
+
+def _key(request: web.Request) -> str | None:
     keys = request.headers.getall(HEADER, [])
     if not keys:
         return None
     if len(keys) > 1 or not _FORM.fullmatch(keys[0]):
         raise InvalidInputError({HEADER: ["must be 1 to 255 printable ASCII characters"]})
-    # A large body takes a while: other requests have their turn meanwhile.
-    digest = await asyncio.to_thread(_digest, request.path, body)
-    by = caller(request)
-    return KeyedRequest(key=f"{by.token_id or by.name}\n{keys[0]}", digest=digest)
+    return keys[0]
 
 
 def _digest(path: str, body: Mapping[str, Any]) -> str:

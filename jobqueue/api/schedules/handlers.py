@@ -21,7 +21,9 @@ from jobqueue.services.schedules.schedules import is_within
 if TYPE_CHECKING:
     from jobqueue.domain.schedules.schedule import StoredSchedule
 
-_READ_ONLY: Final = frozenset({"name", "nextAt", "nextRuns", "lastRuns", "lastSkipped", "createdAt", "changedAt"})
+_READ_ONLY: Final = frozenset(
+    {"name", "nextAt", "nextRuns", "lastRuns", "lastSkipped", "createdAt", "changedAt", "declared"}
+)
 
 
 async def list_schedules(request: web.Request) -> web.Response:

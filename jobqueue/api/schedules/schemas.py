@@ -37,6 +37,15 @@ class SkippedResponse(Response):
     reason = fields.Text()
 
 
+class DeclaredResponse(Response):
+    """The declaration of a schedule in code."""
+
+    by = fields.Text()
+    at = fields.Moment()
+    edited = fields.Items(fields.Text())
+    missing_since = fields.Moment(allow_none=True)
+
+
 class ScheduleResponse(Response):
     """A schedule; one that was spoilt by hand has no definition."""
 
@@ -54,6 +63,7 @@ class ScheduleResponse(Response):
     last_skipped = fields.Inner(SkippedResponse, allow_none=True)
     created_at = fields.Moment()
     changed_at = fields.Moment()
+    declared = fields.Inner(DeclaredResponse, allow_none=True)
 
 
 SchedulePage: Final = page("SchedulePage", ScheduleResponse)

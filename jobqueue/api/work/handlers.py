@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import RUNTIME
 from jobqueue.api.http.problems import ProblemError
 from jobqueue.api.jobs.handlers import path_id
+from jobqueue.api.jobs.idempotency_key import claim_key, report_id
 from jobqueue.api.queues.handlers import path_queue
 from jobqueue.api.schemas.fields import sift
 from jobqueue.api.schemas.queries import LONGEST_WAIT
@@ -34,8 +36,12 @@ if TYPE_CHECKING:
 
 
 async def claim(request: web.Request) -> web.StreamResponse:
-    """Claim a job of a queue, waiting up to ``wait`` seconds for one; 204 if there is none."""
+    """Claim a job of a queue, waiting up to ``wait`` seconds for one; 204 if there is none.
+
+    A request that is repeated under its ``Idempotency-Key`` gets the job that it has claimed, while that runs.
+    """
     claim_request = _claim_request(path_queue(request), await read_object(request))
+    claim_request = replace(claim_request, key=claim_key(request, claim_request.worker))
     claimed = None
     try:
         async with watched(request) as watch:
@@ -54,15 +60,18 @@ async def claim(request: web.Request) -> web.StreamResponse:
 
 
 async def heartbeat(request: web.Request) -> web.Response:
-    """Renew a lease, with progress and log lines; the reply says if a person killed the job."""
+    """Renew a lease, with progress and log lines; the reply says if a person killed the job.
+
+    The lines of a report that is repeated under its ``Idempotency-Key`` are stored once.
+    """
     job_id = path_id(request)
     body = await read_report(request, schemas.HeartbeatSchema)
     token, progress, lines = body["token"], body.get("progress"), body.get("logs", [])
     _check_heartbeat(progress, lines)
-    runtime = request.app[RUNTIME]
+    runtime, report = request.app[RUNTIME], report_id(request)
     job = await claimed_job(request, job_id, token)
     if job.claim is not None and job.claim.token == token:
-        beat = await runtime.work.report(job, token, progress=progress, lines=lines)
+        beat = await runtime.work.report(job, token, progress=progress, lines=lines, report=report)
         if beat is not None:
             return reply(schemas.BeatResponse.of({"reset_at": beat.reset_at, "cancelled": False}))
         runtime.work.handed_out.take(job_id, token)

@@ -33,13 +33,14 @@ class TooManyPollsError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRequest:
-    """A claim that a worker asks for; ``lease`` and ``wait`` in seconds."""
+    """A claim that a worker asks for; ``lease`` and ``wait`` in seconds; ``key`` identifies the request."""
 
     queue: str
     types: tuple[str, ...] | None
     worker: str
     lease: float | None
     wait: float
+    key: str | None = None
 
 
 Key = tuple[str, tuple[str, ...] | None]
@@ -88,7 +89,7 @@ class LongPoll:
         """
         self._runtime.registry.heard(request.worker, request.queue, request.types)
         if request.wait <= 0 or self._closing:
-            return None if self._closing else _claimed(await self._attempt(request))
+            return None if self._closing else _claimed(await self._first_attempt(request))
         if self.waiting >= self._most:
             raise TooManyPollsError
         line = self._lines.setdefault((request.queue, request.types), deque())
@@ -119,11 +120,13 @@ class LongPoll:
     ) -> ClaimedJob | None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + request.wait
+        attempt = self._first_attempt
         while not self._closing and not gone():
             look = self._look
             if place.is_set() or line[0] is place:
                 place.clear()
-                claimed = await self._attempt(request)
+                claimed = await attempt(request)
+                attempt = self._attempt
                 if isinstance(claimed, HeldBack):
                     look = min(look, max(claimed.seconds, _SHORTEST_LOOK))
                 elif claimed is not None:
@@ -132,7 +135,8 @@ class LongPoll:
                     self._pass_by(line, place)
             left = deadline - loop.time()
             if left <= 0:
-                return None
+                # The first try of this request may have waited, too, and have got a job.
+                return await self._again(request)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left, look)):
                     await place.wait()
@@ -163,8 +167,16 @@ class LongPoll:
 
     async def _attempt(self, request: ClaimRequest) -> ClaimedJob | HeldBack | None:
         return await self._runtime.work.attempt(
-            request.queue, request.types, worker=request.worker, lease=request.lease
+            request.queue, request.types, worker=request.worker, lease=request.lease, key=request.key
         )
+
+    async def _first_attempt(self, request: ClaimRequest) -> ClaimedJob | HeldBack | None:
+        """Claim a job; if there is none, look for one that the same request has claimed before."""
+        claimed = await self._attempt(request)
+        return (await self._again(request) or claimed) if isinstance(claimed, HeldBack | None) else claimed
+
+    async def _again(self, request: ClaimRequest) -> ClaimedJob | None:
+        return None if request.key is None else await self._runtime.work.again(request.queue, request.key)
 
 
 LONG_POLL: Final = web.AppKey("long_poll", LongPoll)

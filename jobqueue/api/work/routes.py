@@ -22,7 +22,13 @@ _route: Final = partial(Route, tag="work")
 _report: Final = partial(_route, "POST", role="work", errors=_GONE, has_claim=True)
 
 ROUTES: Final = (
-    _report("/v1/jobs/{id}/heartbeat", handlers.heartbeat, replies=ok(schemas.BeatResponse), body=_BEAT),
+    _report(
+        "/v1/jobs/{id}/heartbeat",
+        handlers.heartbeat,
+        replies=ok(schemas.BeatResponse),
+        body=_BEAT,
+        headers=("Idempotency-Key",),
+    ),
     _report("/v1/jobs/{id}/succeed", handlers.succeed, replies=_SETTLED, body=_SUCCEED),
     _report("/v1/jobs/{id}/fail", handlers.fail, replies=_SETTLED, body=_FAIL),
     _report("/v1/jobs/{id}/die", handlers.die, replies=_SETTLED, body=_DIE),
@@ -34,6 +40,7 @@ ROUTES: Final = (
         "work",
         {200: Reply(schemas.ClaimedResponse, "a job to be run now"), 204: Reply(text="there is none")},
         body=Body(schemas.ClaimSchema, {"worker": "w1", "types": ["thumbnail"]}),
+        headers=("Idempotency-Key",),
     ),
     _route(
         "GET",

@@ -78,6 +78,7 @@ async def _work(queue: JobQueue, settings: Settings, stop: StopSignals) -> None:
         return
     try:
         async with process.working(runtime, queue.lanes(runtime), stop) as claiming:
+            queue.declare(runtime)
             announce(f"worker {runtime.name} ready: {', '.join('/'.join(key) for key in sorted(queue.handlers))}")
             await process.first(claiming, stop.asked)
     finally:

@@ -45,7 +45,7 @@ def list_schedules(*, as_json: bool, **options: Any) -> None:
         return views
 
     views = with_runtime(options, use)
-    headings = ["NAME", "WHEN", "JOB", "NEXT", "LAST", "MISSED"]
+    headings = ["NAME", "WHEN", "JOB", "NEXT", "LAST", "MISSED", "DECLARED BY"]
     output.print_items(views, headings, [_row(view) for view in views], as_json=as_json)
 
 
@@ -145,7 +145,7 @@ def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bo
 
 def _row(view: dict[str, Any]) -> list[str]:
     if "job" not in view:
-        return [view["name"], "cannot be read", "", "", "", ""]
+        return [view["name"], "cannot be read", "", "", "", "", ""]
     zone = "" if view["timezone"] == "UTC" else f" {view['timezone']}"
     last = view["lastRuns"][0] if view["lastRuns"] else None
     return [
@@ -155,7 +155,17 @@ def _row(view: dict[str, Any]) -> list[str]:
         "paused" if view["paused"] else view["nextAt"] or "-",
         f"{last['at']} {last['state']}" if last else "-",
         view["missed"],
+        _declared(view["declared"]),
     ]
+
+
+def _declared(declared: dict[str, Any] | None) -> str:
+    if declared is None:
+        return ""
+    notes = [f"edited: {', '.join(declared['edited'])}"] if declared["edited"] else []
+    if declared["missingSince"] is not None:
+        notes.append("no longer in the code")
+    return f"{declared['by']} ({'; '.join(notes)})" if notes else str(declared["by"])
 
 
 def _print(view: dict[str, Any], *, as_json: bool) -> None:

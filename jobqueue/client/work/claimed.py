@@ -80,7 +80,8 @@ class ClaimReports:
         """
         place = path("jobs", check_id(self.job.id), verb)
         body = {"token": self._claimed.token, **report}
-        return await self.send(Call(method="POST", path=place, body=body, within=_PATIENCE))
+        has_lines = "logs" in report
+        return await self.send(Call(method="POST", path=place, body=body, keyed=has_lines, within=_PATIENCE))
 
     async def get(self, *parts: str, query: tuple[tuple[str, str], ...] = ()) -> Reply:
         """Read a part of the job under its claim, which needs no role to read jobs."""

@@ -104,6 +104,10 @@ class Worker(HandlerRegistry):
         mine = dict(self.handlers)
         for key, handler in (self._others.handlers if self._others is not None else {}).items():
             mine.setdefault(key, handler)
+        if declared := {**self.declarations, **(self._others.declarations if self._others is not None else {})}:
+            log.warning(
+                "schedules not declared", schedules=", ".join(sorted(declared)), hint="start a worker with a database"
+            )
         types = sorted(kind for queue, kind in mine if queue == self.queue)
         if not types:
             raise InvalidInputError({"handlers": [f"there are none for the queue {self.queue}"]})
@@ -191,7 +195,8 @@ class Worker(HandlerRegistry):
         if self._lease is not None:
             body["lease"] = self._lease
         place = f"/v1/queues/{self.queue}/claim"
-        reply = await transport.send(Call(method="POST", path=place, body=body, wait=wait, within=_CLAIM_SECONDS))
+        call = Call(method="POST", path=place, body=body, keyed=True, wait=wait, within=_CLAIM_SECONDS)
+        reply = await transport.send(call)
         return None if reply.status == _NO_CONTENT else made(lambda form: Claimed.read(form, self._lease), reply)
 
     def _begin(self, run: HttpRun, beating: LoopThread, beats: Transport, room: asyncio.Event) -> None:

@@ -65,6 +65,7 @@ class Claim:
         margin: seconds beyond the job's timeout that the worker may need to end the run itself.
         beside: as in `crash.Neighbour`.
         step: the name of the step that was under way at the last heartbeat.
+        repeats: how often the worker has repeated the request for the job.
     """
 
     token: str
@@ -73,6 +74,7 @@ class Claim:
     margin: float = 0
     beside: datetime | None = None
     step: str | None = None
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

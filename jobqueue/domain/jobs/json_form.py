@@ -26,7 +26,7 @@ INTERNAL: Final = frozenset(
     {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
     | {"waits_for", "has_dependents", "ready_at", "beside", "retries", "size", "stored_id", "has_result"}
     | {"signal", "once", "has_value"}
-    | {"call", "awaited_by"}
+    | {"call", "awaited_by", "repeats"}
 )
 _SPARSE: Final = {
     "late",

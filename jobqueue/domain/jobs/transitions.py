@@ -75,6 +75,7 @@ class Transition:
         operation: the id of the operation that makes the transition, once; the job keeps a note of it.
         due: the date at which the job is due, and not before the delay is over.
         wait: what a suspended job waits for.
+        repeats: how often the worker must have repeated the request that has claimed the job; ``None`` for any number.
     """
 
     target: State
@@ -96,6 +97,7 @@ class Transition:
     operation: str | None = None
     due: datetime | None = None
     wait: Wait | None = None
+    repeats: int | None = None
 
     def __post_init__(self) -> None:
         if self.target not in LEGAL[self.source]:
@@ -318,7 +320,9 @@ def lost_while_suspending(token: str, error: JobError, *, unmarked_at: datetime 
     )
 
 
-def release(token: str, *, delay: float | None = None, error: JobError | None = None) -> Transition:
+def release(
+    token: str, *, delay: float | None = None, error: JobError | None = None, repeats: int | None = None
+) -> Transition:
     """Give back a claimed job uncounted, as at the shutdown of a worker; ``delay`` in seconds."""
     return Transition(
         token=token,
@@ -327,6 +331,7 @@ def release(token: str, *, delay: float | None = None, error: JobError | None = 
         delay=delay or None,
         error=error,
         refund=True,
+        repeats=repeats,
     )
 
 

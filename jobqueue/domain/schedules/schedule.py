@@ -78,6 +78,7 @@ class StoredSchedule:
         changed_at: the last change by a person.
         next_at: the next tick; ``None`` while the schedule is paused, or if there is none.
         last_skipped: the last tick without a job, with the reason.
+        declared: the last declaration in code; ``None`` if only people have defined the schedule.
     """
 
     name: str
@@ -88,11 +89,29 @@ class StoredSchedule:
     changed_at: datetime
     next_at: datetime | None
     last_skipped: SkippedTick | None = None
+    declared: Declared | None = None
 
     @property
     def tag(self) -> str:
         """The entity tag of the definition."""
         return f"{self.incarnation}-{self.revision}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """The last declaration of a stored schedule.
+
+    Attributes:
+        by: the module of the decorated function.
+        at: the date since which the code has this definition.
+        schedule: the definition in the code; ``None`` if it cannot be read.
+        missing_since: the date at which code without the schedule was found; ``None`` if it is in the code.
+    """
+
+    by: str
+    at: datetime
+    schedule: Schedule | None
+    missing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -67,7 +68,7 @@ class _Hook:
 
     def __call__(self, kind: type) -> dict[str, Any]:
         if callable(describe := getattr(kind, "model_json_schema", None)):
-            schema: dict[str, Any] = dict(describe(by_alias=True, mode="validation"))
+            schema: dict[str, Any] = dict(describe(by_alias=True, mode="validation", **_generator(kind)))
             for name, definition in schema.pop(_DEFS, {}).items():
                 if self._shared.setdefault(name, definition) != definition:
                     raise TypeError(f"two different types are called {name}")
@@ -75,6 +76,50 @@ class _Hook:
         if value_types.is_object_id(kind):
             return {"type": "string", "pattern": "^[0-9a-fA-F]{24}$"}
         return {}
+
+
+def _generator(kind: type) -> dict[str, Any]:
+    """Return the generator of schemas that names all keys of fields of pydantic models, if this is such a model."""
+    pydantic, generators = sys.modules.get("pydantic"), sys.modules.get("pydantic.json_schema")
+    if pydantic is None or generators is None or not issubclass(kind, pydantic.BaseModel):
+        return {}
+    base: Any = generators.GenerateJsonSchema
+
+    class Generator(base):  # type: ignore[misc]  # a class that is only known here
+        def model_schema(self, schema: Any) -> dict[str, Any]:
+            described: dict[str, Any] = super().model_schema(schema)
+            return _with_all_keys(described, schema["cls"])
+
+    return {"schema_generator": Generator}
+
+
+def _with_all_keys(schema: dict[str, Any], model: Any) -> dict[str, Any]:
+    """Return the schema of a pydantic model that takes each field under all its keys; pydantic describes one key."""
+    properties, required = dict(schema.get("properties", {})), list(schema.get("required", ()))
+    choices: list[Any] = []
+    config = model.model_config
+    by_name = config.get("populate_by_name") or config.get("validate_by_name")
+    for name, field in model.model_fields.items():
+        keys = _keys(field.validation_alias, [name] if by_name else [])
+        described = next((key for key in keys if key in properties), None)
+        if described is None or len(keys) == 1:
+            continue
+        for key in keys:
+            properties.setdefault(key, properties[described])
+        if described in required:
+            required.remove(described)
+            choices.append({"anyOf": [{"required": [key]} for key in keys]})
+    if "properties" not in schema or properties == schema["properties"]:
+        return schema
+    changed = {**schema, "properties": properties, "required": required}
+    return changed | ({"allOf": [*schema.get("allOf", ()), *choices]} if choices else {})
+
+
+def _keys(alias: Any, names: list[str]) -> list[str]:
+    """Return the keys of a field by its alias of pydantic: a text, a path, or choices of both."""
+    choices = getattr(alias, "choices", [alias])
+    first = [getattr(choice, "path", [choice])[0] for choice in choices]
+    return list(dict.fromkeys([key for key in first if isinstance(key, str)] + names))
 
 
 def _is_json(value: Any) -> bool:

@@ -16,7 +16,7 @@ from jobqueue.domain.limits.limits import LONGEST_LEEWAY
 from jobqueue.lru_cache import LruCache
 from jobqueue.services.limits.breakers import OPEN_GATE
 from jobqueue.services.limits.slots import MOST_REMEMBERED, SlotEstimates, free_slots, guesses
-from jobqueue.store.documents.claim_search import ClaimPermit, LateClaimError, SlotTakenError
+from jobqueue.store.documents.claim_search import ClaimPermit, LateClaimError, RepeatedClaimError, SlotTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +109,7 @@ class Limiter:
             under: as in `Attempts.attempt`.
 
         Raises:
-            LateClaimError, DatabaseUnavailableError: as `ClaimStore.claim`.
+            LateClaimError, RepeatedClaimError, DatabaseUnavailableError: as `ClaimStore.claim`.
         """
         turn = self._locks.setdefault(search.queue, asyncio.Lock())
         async with turn:
@@ -220,7 +220,7 @@ class Limiter:
             return HeldBack(seconds=grant.wait)
         try:
             job, taken = await self._claim_one(search, key, choices, grant.deadline)
-        except LateClaimError:
+        except (LateClaimError, RepeatedClaimError):
             await self._limits.give_back(search.queue, key, grant)
             raise
         took = time.monotonic() - asked_at

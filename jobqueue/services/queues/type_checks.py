@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems
@@ -12,7 +14,7 @@ from jobqueue.journal import get_logger
 from jobqueue.lru_cache import LruCache
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from jsonschema.protocols import Validator
 
@@ -25,6 +27,10 @@ _FRESH_SECONDS: Final = 1.0
 """Seconds for which the known workers decide."""
 _MOST_KEPT: Final = 1_000
 _MOST_PROBLEMS: Final = 20
+_LEAST_STEPS: Final = 500
+_STEPS_OF_NODE: Final = 4
+"""References that a check may follow, and more for each value of the data."""
+_left: Final[ContextVar[list[int]]] = ContextVar("left")
 _LONGEST: Final = 200
 _SLOW: Final = frozenset({"pattern", "patternProperties", "uniqueItems", "not", "if", "oneOf", "maxContains"})
 """Keywords that are left out: expressions of another engine may be unknown to Python's, or take it for ever, and
@@ -85,6 +91,7 @@ class TypeChecks:
 def _problems(schema: Schema, document: Any) -> Problems:
     """Return the places of a document that a schema does not take; one that cannot be used takes everything."""
     problems: Problems = {}
+    left = _left.set([_LEAST_STEPS + _STEPS_OF_NODE * _nodes(document)])
     try:
         for error in _validator(schema).iter_errors(document):
             for path, message in _told(error):
@@ -94,6 +101,8 @@ def _problems(schema: Schema, document: Any) -> Problems:
     except Exception as error:  # noqa: BLE001 - a schema comes from a worker, and its errors have no common class
         log.warning("schema cannot be used", error=told(error))
         return {}
+    finally:
+        _left.reset(left)
     return problems
 
 
@@ -105,6 +114,8 @@ def _told(error: Any) -> list[tuple[str, str]]:
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
         return [(f"{path}.{name}", "is not a known argument") for name in error.instance if name not in known]
+    if error.validator == "anyOf" and all(part.keys() == {"required"} for part in error.validator_value):
+        return [(path, f"needs one of {', '.join(part['required'][0] for part in error.validator_value)}")]
     if error.validator == "type":
         kinds = error.validator_value
         return [(path, f"must be of type {kinds if isinstance(kinds, str) else ' or '.join(kinds)}")]
@@ -113,11 +124,49 @@ def _told(error: Any) -> list[tuple[str, str]]:
 
 def _validator(schema: Schema) -> Validator:
     # Both take 0.1 s, and most queues do not check.
-    from jsonschema import Draft202012Validator  # noqa: PLC0415
     from referencing import Registry  # noqa: PLC0415
 
     # With a registry of its own it fetches nothing.
-    return Draft202012Validator(_quick(schema), registry=Registry())
+    validator: Validator = _bounded_validator()(_quick(schema), registry=Registry())
+    return validator
+
+
+@functools.cache
+def _bounded_validator() -> Any:
+    """Return a class of validators that give up after so many references: only those make a check long.
+
+    Each level of a recursive ``anyOf`` doubles the work, and each of its branches is looked at until one fits.
+    """
+    from jsonschema import Draft202012Validator, validators  # noqa: PLC0415
+
+    def bounded(keyword: str) -> Callable[..., Iterator[Any]]:
+        follow = Draft202012Validator.VALIDATORS[keyword]
+
+        def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+            left = _left.get()
+            left[0] -= 1
+            if left[0] < 0:
+                raise _TooLongError("the check of this data would take too long")
+            yield from follow(validator, value, instance, schema) or ()
+
+        return check
+
+    extend: Any = validators.extend
+    return extend(Draft202012Validator, {word: bounded(word) for word in ("$ref", "$dynamicRef")})
+
+
+class _TooLongError(Exception):
+    """A check follows too many references."""
+
+
+def _nodes(document: Any) -> int:
+    """Return the number of values in a document."""
+    count, rest = 0, [document]
+    while rest:
+        value = rest.pop()
+        count += 1
+        rest += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return count
 
 
 def _quick(schema: Any) -> Any:

@@ -22,7 +22,8 @@ from jobqueue.domain.errors import (
 )
 from jobqueue.domain.insight.audit import AuditNote
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.schedules.schedule import Schedule, SkippedTick, StoredSchedule, due
+from jobqueue.domain.schedules.declaration import digest, edited, merged
+from jobqueue.domain.schedules.schedule import Declared, Schedule, SkippedTick, StoredSchedule, due
 from jobqueue.journal import get_logger
 from jobqueue.services.queues.queues import somebody
 from jobqueue.store.documents.documents import tick_id
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import NewJob
+    from jobqueue.domain.schedules.declaration import Declaration
     from jobqueue.services.jobs.producer import Producer
     from jobqueue.store.schedules.schedules import ScheduleStore
 
@@ -84,6 +86,7 @@ class Schedules:
             "lastSkipped": {"at": json_form.date(skipped.at), "reason": skipped.reason} if skipped else None,
             "createdAt": json_form.date(stored.created_at),
             "changedAt": json_form.date(stored.changed_at),
+            "declared": _declared(stored),
         }
 
     async def put(
@@ -148,6 +151,39 @@ class Schedules:
             raise NotFoundError("schedule", name)
         return after
 
+    async def declare(
+        self, declaration: Declaration, *, by: Actor, is_held: Callable[[Declared], bool]
+    ) -> StoredSchedule:
+        """Create a schedule of the code, or change in it what has changed in the code and no person has changed.
+
+        Args:
+            declaration: in the code of this process.
+            by: for the audit.
+            is_held: returns true if a schedule is to stay as it was declared last.
+
+        Returns:
+            The schedule as it is now: with another declaration, if that was to stay.
+
+        Raises:
+            InvalidInputError: no worker takes the data of its jobs, and their queue is to refuse such jobs.
+        """
+        await self.check(declaration.schedule)
+        _, after = await self._change(
+            declaration.name, "declare", lambda before, now: _with_declaration(declaration, before, now, is_held), by
+        )
+        if after is None:
+            raise ChangedMeanwhileError("schedule", declaration.name)
+        return after
+
+    async def miss(self, stored: StoredSchedule, *, by: Actor) -> None:
+        """Note that the code does not declare a schedule any more, unless the schedule has changed meanwhile."""
+        if stored.declared is None or stored.declared.schedule is None or stored.declared.missing_since is not None:
+            return
+        missing = replace(stored.declared, missing_since=await self.store.now())
+        note = AuditNote(action="undeclare", by=by, before=_shown(stored), after=_shown(stored))
+        after = replace(stored, revision=stored.revision + 1, declared=missing)
+        await self.store.swap(stored.name, stored, after, note)
+
     async def delete(
         self, name: str, *, by: Actor | None = None, only: Preconditions = NONE, scope: Scope = EVERYTHING
     ) -> None:
@@ -171,7 +207,7 @@ class Schedules:
         action: str,
         want: Callable[[StoredSchedule | None, datetime], StoredSchedule | None],
         by: Actor | None,
-        only: Preconditions,
+        only: Preconditions = NONE,
     ) -> tuple[StoredSchedule | None, StoredSchedule | None]:
         """Change a schedule; return the schedule before and after."""
         for _ in range(_TRIES):
@@ -286,6 +322,40 @@ def _planned(schedule: Schedule, before: StoredSchedule | None, now: datetime) -
     return replace(
         before, schedule=schedule, revision=before.revision + 1, changed_at=now, next_at=next_at, last_skipped=skipped
     )
+
+
+def _with_declaration(
+    code: Declaration, before: StoredSchedule | None, now: datetime, is_held: Callable[[Declared], bool]
+) -> StoredSchedule:
+    """Return the schedule to store for a declaration; the present schedule if nothing changes."""
+    new = Declared(by=code.by, at=now, schedule=code.schedule)
+    if before is None:
+        return replace(_planned(code.schedule, None, now), declared=new)
+    old = before.declared
+    if before.schedule is None:
+        # Another tool has spoilt it; a person decides.
+        return before
+    if old is not None and is_held(old):
+        return before
+    after = _planned(merged(before.schedule, old, code.schedule), before, now)
+    if old is not None and old.schedule is not None and digest(old.schedule) == code.digest:
+        new = replace(new, at=old.at)
+        if after is before and old.by == code.by and old.missing_since is None:
+            return before
+    return replace(after, declared=new, revision=before.revision + 1)
+
+
+def _declared(stored: StoredSchedule) -> dict[str, Any] | None:
+    declared, schedule = stored.declared, stored.schedule
+    if declared is None:
+        return None
+    missing = declared.missing_since
+    return {
+        "by": declared.by,
+        "at": json_form.date(declared.at),
+        "edited": list(edited(schedule, declared)) if schedule else [],
+        "missingSince": json_form.date(missing) if missing else None,
+    }
 
 
 def _text(schedule: Schedule) -> str:

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, JobQueueError, StaleTokenError
 from jobqueue.domain.jobs import json_form, payload, states, transitions
-from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import LONGEST_LINE
 from jobqueue.domain.jobs.states import Outcome
-from jobqueue.domain.jobs.step import sleep_begun_since
 from jobqueue.domain.text import cut, split, words
 from jobqueue.domain.work.verdict import Accepted, Death, Failure, RunAgain, Success, Suspension, Verdict
 from jobqueue.journal import get_logger
@@ -25,12 +23,11 @@ from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.services.work.give_backs import GiveBacks
 from jobqueue.services.work.handed_out import HandedOut
 from jobqueue.services.work.solo_runs import SoloRuns
-from jobqueue.store.documents.claim_search import ClaimSearch, LateClaimError
+from jobqueue.store.documents.claim_search import ClaimSearch, LateClaimError, RepeatedClaimError
 from jobqueue.store.work.claims import MOST_HISTORY, HeartbeatReply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.states import JobStanding
@@ -114,6 +111,7 @@ class Attempts:
         excluded: Sequence[str] = (),
         margin: float = 0,
         under: QueueConfig | None = None,
+        key: str | None = None,
     ) -> ClaimedJob | HeldBack | None:
         """Claim the first waiting job of a queue that its limits let through.
 
@@ -128,6 +126,7 @@ class Attempts:
             excluded: not these types.
             margin: as in `statements.claim`.
             under: claim nothing unless this is the queue's present configuration.
+            key: of the worker's request, which gets the job that it has claimed before.
 
         Returns:
             The job; `HeldBack` if a limit of the queue holds waiting jobs back; ``None`` if no job waits.
@@ -141,6 +140,7 @@ class Attempts:
             excluded=tuple(excluded),
             margin=margin,
             suspects=await self.alone.may_have(worker),
+            key=key,
         )
         for turn in range(_TRIES):
             # Fresh also after this process was stopped for a while: the present configuration holds.
@@ -155,15 +155,32 @@ class Attempts:
             except LateClaimError:
                 if turn:
                     self._configs.was_late(horizon)
+            except RepeatedClaimError:
+                return await self.again(queue, str(key)) or HeldBack(seconds=_PAUSE)
             else:
                 self._configs.was_in_time(horizon)
                 return claimed
         return HeldBack(seconds=_PAUSE)
 
+    async def again(self, queue: str, key: str) -> ClaimedJob | None:
+        """Return the running job that a worker's request has claimed, with its token and a new lease, or ``None``."""
+        sent_at = time.monotonic()
+        job = await self._claims.again(queue, key)
+        return None if job is None or job.claim is None else await self._handed(job, job.claim.token, sent_at)
+
     async def report(
-        self, job: Job, token: str, *, progress: float | None = None, lines: Sequence[tuple[str, str | None]] = ()
+        self,
+        job: Job,
+        token: str,
+        *,
+        progress: float | None = None,
+        lines: Sequence[tuple[str, str | None]] = (),
+        report: str | None = None,
     ) -> HeartbeatReply | None:
-        """Renew the lease and keep progress and log lines (text and level); ``None`` if the claim is lost."""
+        """Renew the lease and keep progress and log lines (text and level); ``None`` if the claim is lost.
+
+        The lines of a report that is repeated under its id are kept once.
+        """
         if progress is not None and not 0 <= progress <= 100:  # noqa: PLR2004 - said in the message
             raise InvalidInputError({"progress": ["must be from 0 to 100"]})
         kept = [
@@ -171,7 +188,7 @@ class Attempts:
             for line, level in lines
             for part in split(line, LONGEST_LINE)
         ]
-        beat = await self._claims.renew(job.id, job.queue, token, progress=progress, lines=kept)
+        beat = await self._claims.renew(job.id, job.queue, token, progress=progress, lines=kept, report=report)
         if kept:
             self._logs.news(job.id)
         return beat
@@ -220,28 +237,32 @@ class Attempts:
         except asyncio.CancelledError:
             self.give_backs.after(call, search)
             raise
-        except LateClaimError:
+        except (LateClaimError, RepeatedClaimError):
             raise
         except Exception as error:
             self.give_backs.look_for(search, error)
             raise
         if job is None or isinstance(job, HeldBack):
             return job
-        try:
-            job = await self._complete(job)
-            results = await self.steps.with_job(job)
-            return ClaimedJob(job=job, token=search.token, sent_at=sent_at, results=results)
-        except BaseException as error:
-            self.give_backs.give_back(job, search.token, error)
-            raise
-
-    async def _complete(self, job: Job) -> Job:
-        """Return a claimed job with the results of its dependencies."""
         if self.metrics is not None:
             try:
                 self.metrics.claimed(job)
             except Exception:
                 log.exception("claim not counted", job_id=job.id)
+        return await self._handed(job, search.token, sent_at)
+
+    async def _handed(self, job: Job, token: str, sent_at: float) -> ClaimedJob:
+        """Return a claimed job with all that its worker needs; if that fails, the job goes back."""
+        try:
+            job = await self._complete(job)
+            results = await self.steps.with_job(job)
+            return ClaimedJob(job=job, token=token, sent_at=sent_at, results=results)
+        except BaseException as error:
+            self.give_backs.give_back(job, token, error)
+            raise
+
+    async def _complete(self, job: Job) -> Job:
+        """Return a claimed job with the results of its dependencies."""
         if len(job.history) > MOST_HISTORY:
             await self._jobs.history.spill(job.id, keep=_KEPT_HISTORY, state=job.state)
         if job.depends_on:
@@ -272,7 +293,9 @@ class Attempts:
             # The outbox of a job that goes on may have led to another state.
             return applied.standing if change.target in states.FINAL or not applied.outbox else None
         present = await self._jobs.lean(job.id)
-        await self._jobs.history.keep_late(job.id, str(change.token), _late(change))
+        if present.claim is None or present.claim.token != change.token:
+            # Otherwise the worker has repeated its request and runs the job.
+            await self._jobs.history.keep_late(job.id, str(change.token), _late(change))
         raise StaleTokenError(job.id, present.state)
 
     async def _find(self, search: ClaimSearch, config: QueueConfig, under: QueueConfig | None) -> Job | HeldBack | None:
@@ -336,52 +359,6 @@ def _most_retries(job: Job, token: str, most: int) -> int:
         if attempt.token == token and attempt.error is not None and attempt.error.kind == transitions.ENDLESS:
             return -1
     return most
-
-
-def ran_out(job: Job) -> bool:
-    """Return True if the lease ended because of the time limit of the attempt."""
-    margin = job.claim.margin if job.claim else 0
-    return (
-        job.timeout is not None
-        and job.start_at is not None
-        and job.reset_at is not None
-        and (job.reset_at - job.start_at).total_seconds() >= job.timeout + margin - 0.001
-    )
-
-
-def reaped(job: Job, token: str, *, unmarked_at: datetime | None = None) -> Transition:
-    """Return the transition of a job whose lease has ended: one failed attempt.
-
-    A job that has noted a sleep in this attempt, and did nothing else, was about to be suspended: its attempt does not
-    count. A second attempt that ends so counts, as its sleep was noted before.
-
-    Args:
-        job: as claimed.
-        token: of the claim.
-        unmarked_at: as in `Transition`.
-    """
-    timed_out = ran_out(job)
-    worker, step = (job.claim.worker, job.claim.step) if job.claim else ("?", None)
-    where = f"; it was in step {step}" if step else ""
-    sleep = sleep_begun_since(job.steps or (), job.start_at)
-    if sleep is not None and step is None and not timed_out:
-        reason = f"no heartbeat from {worker} since sleep {sleep.name} began; the attempt does not count"
-        error = JobError(kind="hanging", message=reason, step=sleep.name)
-        return transitions.lost_while_suspending(token, error, unmarked_at=unmarked_at)
-    error = (
-        JobError(kind="timeout", message=f"ran longer than its {job.timeout:g} s on {worker}{where}", step=step)
-        if timed_out
-        else JobError(kind="hanging", message=f"no heartbeat from {worker} for {job.held_lease:g} s{where}", step=step)
-    )
-    return transitions.fail(
-        job,
-        token,
-        error,
-        chance=random.random(),  # noqa: S311 - spreads retries
-        outcome=Outcome.TIMEOUT if timed_out else Outcome.HANGING,
-        expired_only=True,
-        unmarked_at=unmarked_at,
-    )
 
 
 def _late(change: Transition) -> dict[str, Any]:

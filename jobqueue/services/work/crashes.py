@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jobqueue.domain.jobs import crash, transitions
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.crash import CrashVerdict
-from jobqueue.services.work.attempts import ran_out, reaped
+from jobqueue.services.work.lost_runs import ran_out, reaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

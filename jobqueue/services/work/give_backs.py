@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import DatabaseError, NotFoundError, StaleTokenError
@@ -174,6 +174,9 @@ class GiveBacks:
             with contextlib.suppress(NotFoundError):
                 job = await self._jobs.lean(job_id)
                 log.info("unknown claim found", job_id=job_id)
+                if job.claim is not None:
+                    # A request that was repeated meanwhile has the job.
+                    job = replace(job, claim=replace(job.claim, repeats=0))
                 self.give_back(job, token, self._unknown[token].error)
             self._unknown.pop(token, None)
         for token in tokens:
@@ -186,18 +189,20 @@ def given_back(job: Job, token: str, error: BaseException | None) -> Transition:
     """Return the transition of a claimed job that was not run, uncounted.
 
     A job that fails to begin repeatedly waits longer each time, so that it blocks no other job. A cancelled call says
-    nothing about the job.
+    nothing about the job. If the worker has repeated its request since, it has the job, and nothing happens.
     """
+    repeats = job.claim.repeats if job.claim is not None else None
     before = 0
     for entry in reversed(job.history[:-1]):
         if entry.outcome is not Outcome.RELEASE:
             break
         before += 1
     if not isinstance(error, Exception) or not before:
-        return transitions.release(token)
+        return transitions.release(token, repeats=repeats)
     message = cut(f"claimed and not begun: {told(error)}", _LONGEST_MESSAGE)
     return transitions.release(
         token,
         delay=min(2.0 ** min(before - 1, 10), _LONGEST_DELAY),
         error=JobError(kind=type_name(error), message=message),
+        repeats=repeats,
     )

@@ -46,6 +46,10 @@ class WorkerRegistry:
         store: of the registrations of all processes.
         name: of this process.
         about: its ``host``, ``pid`` and ``version``.
+
+    Attributes:
+        schedules: digests of the schedules that the code of this process declares, by name.
+        is_signed: others can see this process.
     """
 
     def __init__(self, store: WorkerStore, name: str, about: Mapping[str, Any]) -> None:
@@ -55,7 +59,8 @@ class WorkerRegistry:
         self._held: list[tuple[Callable[[], Sequence[Lane]], Dispatcher]] = []
         self._published: dict[str, float] = {}
         self._asked: dict[tuple[str, Registration], float] = {}
-        self._is_signed = self._have_others = False
+        self.schedules: dict[str, str] = {}
+        self.is_signed = self._have_others = False
 
     def hold(self, lanes: Callable[[], Sequence[Lane]], dispatcher: Dispatcher) -> None:
         """Register the lanes of a dispatcher while it runs."""
@@ -73,7 +78,7 @@ class WorkerRegistry:
         """Renew all registrations; return the seconds until the next look if there was no worker yet."""
         posts: dict[str, Sequence[Registration]] = {}
         is_there = any(dispatcher.is_running or dispatcher.running for _, dispatcher in self._held)
-        if self._is_signed and not is_there:
+        if self.is_signed and not is_there:
             await self.leave()
         mine = [
             Registration(
@@ -83,17 +88,17 @@ class WorkerRegistry:
             if dispatcher.is_running
             for lane in lanes()
         ]
-        if is_there and (mine or self._is_signed):
+        if is_there and (mine or self.is_signed):
             # A process that stops claims nothing, and still runs what it has claimed.
             posts[self._name] = mine
         recent = time.monotonic() - _REMEMBERED_SECONDS
         self._asked = {key: at for key, at in self._asked.items() if at > recent}
         for worker, post in self._asked:
             posts[worker] = [*posts.get(worker, ()), post]
-        await self._store.sign(posts, process=self._name, about=self._about)
-        self._is_signed = self._is_signed or self._name in posts
+        await self._store.sign(posts, process=self._name, about=self._about, schedules=self.schedules)
+        self.is_signed = self.is_signed or self._name in posts
         self._have_others = self._have_others or bool(self._asked)
-        return None if self._is_signed or self._have_others else _FIRST_SECONDS
+        return None if self.is_signed or self._have_others else _FIRST_SECONDS
 
     async def _schemas(self, schemas: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         """Return the ids of schemas by their types, after they were published."""
@@ -106,6 +111,6 @@ class WorkerRegistry:
 
     async def leave(self) -> None:
         """Remove the registration of this process; polling workers may ask another process."""
-        if self._is_signed:
+        if self.is_signed:
             await self._store.leave([self._name])
-            self._is_signed = False
+            self.is_signed = False

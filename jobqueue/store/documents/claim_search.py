@@ -46,6 +46,7 @@ class ClaimSearch:
         margin: as in `statements.claim`.
         suspects: take a job that has to run alone, too.
         until: the horizon of the configuration behind the claim.
+        key: of the worker's request; ``None`` if a repetition of the request claims another job.
     """
 
     queue: str
@@ -57,6 +58,7 @@ class ClaimSearch:
     margin: float = 0
     suspects: bool = True
     until: ClaimHorizon | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,10 @@ class SlotTakenError(Exception):
     def __init__(self, slot: str) -> None:
         self.slot = slot
         super().__init__(slot)
+
+
+class RepeatedClaimError(Exception):
+    """The same request of the worker has claimed a job already, which is still running."""
 
 
 class LateClaimError(Exception):

@@ -322,6 +322,7 @@ def _claim(stored: Mapping[str, Any]) -> Claim | None:
         margin=max(number(stored.get("margin"), 0), 0),
         beside=date_or_none(stored.get("beside")),
         step=text(stored.get("step")),
+        repeats=whole(stored.get("repeats"), 0),
     )
 
 

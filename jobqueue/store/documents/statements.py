@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.job import INLINE_LOGS
 from jobqueue.domain.jobs.states import FINAL, UNFINISHED, WAITING, State
 from jobqueue.domain.jobs.transitions import DEPENDENTS, UNSET, Transition
 from jobqueue.store.documents import signal_statements, suspect_statements, unsound_statements
+from jobqueue.store.documents.repeat_statements import appended
 from jobqueue.store.documents.sleep_statements import as_promoted, woken
 from jobqueue.store.mongo.clock import is_over
 from jobqueue.store.mongo.tolerant import array as _array
@@ -71,11 +71,13 @@ def claim(
     lease: float | None = None,
     margin: float = 0,
     slots: Sequence[str] = (),
+    key: str | None = None,
 ) -> list[Document]:
     """Begin an attempt: count it, lease the job and open its history entry.
 
     ``margin`` is the time in seconds that the lease may last beyond the job's timeout, for a worker that ends its runs
-    itself. ``slots`` are the slots of the queue's limits that the job takes while it is processing.
+    itself. ``slots`` are the slots of the queue's limits that the job takes while it is processing. ``key`` identifies
+    the request of the worker, and no other running job of the queue may have it.
     """
     held: Document = {"token": token, "worker": worker}
     seconds: Any = _LEASE
@@ -83,6 +85,8 @@ def claim(
         held["lease"] = seconds = lease
     if margin:
         held["margin"] = margin
+    if key is not None:
+        held["key"] = key
     number = {"$add": [_number("$attemptsMade", 0), 1]}
     entry = {
         "attempt": number,
@@ -130,8 +134,10 @@ def held_any(claims: Sequence[tuple[str, str, str]]) -> Document:
     return query | {"queue": {"$in": sorted(set(queues))}, "state": State.PROCESSING.value}
 
 
-def renew(now: Now, progress: float | None = None, lines: Sequence[Document] = ()) -> list[Document]:
-    """Extend the lease, at most to the end of the attempt's time; store progress and log lines.
+def renew(
+    now: Now, progress: float | None = None, lines: Sequence[Document] = (), report: str | None = None
+) -> list[Document]:
+    """Extend the lease, at most to the end of the attempt's time; store progress and log lines, once for a report.
 
     Lines get the server's time, and the job's attempt if they name none. Lines beyond the first `INLINE_LOGS` are only
     counted here.
@@ -140,22 +146,7 @@ def renew(now: Now, progress: float | None = None, lines: Sequence[Document] = (
     changed: Document = {"resetAt": _lease_end(now, seconds, "$startAt", _number("$claim.margin", 0))}
     if progress is not None:
         changed["progress"] = progress
-    return [{"$set": changed | (appended(now, lines) if lines else {})}]
-
-
-def appended(now: Now, lines: Sequence[Document]) -> Document:
-    """Return the fields that change with new log lines; only lines with room in the document are stored here."""
-    room = {"$max": [0, {"$subtract": [INLINE_LOGS, {"$size": _array("$logs")}]}]}
-    stamped = [
-        {"t": now, "attempt": "$attemptsMade", **{name: {"$literal": inner} for name, inner in line.items()}}
-        for line in lines
-    ]
-    joined = {"$concatArrays": [_array("$logs"), {"$slice": [stamped, {"$max": [1, room]}]}]}
-    return {
-        "logs": {"$cond": [{"$gt": [room, 0]}, joined, "$logs"]},
-        "logCount": {"$add": [_number("$logCount", 0), len(lines)]},
-        "logAt": now,
-    }
+    return [{"$set": changed | (appended(now, lines, report) if lines else {})}]
 
 
 def guard(job_id: str, queue: str, transition: Transition, now: Now) -> Document:
@@ -174,6 +165,9 @@ def guard(job_id: str, queue: str, transition: Transition, now: Now) -> Document
         query[OPERATIONS] = {"$ne": ObjectId(transition.operation)}
     if transition.expired_only:
         query["$expr"] = _is_over(now)
+    if transition.repeats is not None:
+        # Missing equals null.
+        query["claim.repeats"] = transition.repeats or None
     if transition.unmarked_at is not None:
         query["claim.beside"] = {"$ne": transition.unmarked_at}
     return query

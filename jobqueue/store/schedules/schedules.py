@@ -8,7 +8,7 @@ from jobqueue.domain.errors import JobQueueError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.schedules import schedule as schedules
-from jobqueue.domain.schedules.schedule import Schedule, ScheduledJob, SkippedTick, StoredSchedule
+from jobqueue.domain.schedules.schedule import Declared, Schedule, ScheduledJob, SkippedTick, StoredSchedule
 from jobqueue.store.documents import documents
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FEW_ENTRIES, FIELD, GONE, with_entry
@@ -31,6 +31,8 @@ _DEFINITION: Final = ("cron", "timezone", "every", "job", "missed", "paused")
 
 class ScheduleStore:
     """Schedules as documents, one each: the definition, ``{incarnation, revision, createdAt, changedAt}`` and `nextAt`.
+
+    One that code declares also has ``declared``: ``{by, at, definition, missingSince}``.
 
     Args:
         database: the connection.
@@ -60,6 +62,12 @@ class ScheduleStore:
         """Return schedules by name, beginning with the first name after ``after``."""
         cursor = self.collection.find({"_id": {"$gt": after}, **_THERE}).sort("_id", 1).limit(limit)
         return [planned(document) async for document in cursor]
+
+    @guarded
+    async def declared(self, after: str, limit: int) -> list[StoredSchedule]:
+        """Return schedules that code has declared, by name, beginning with the first name after ``after``."""
+        query = {"_id": {"$gt": after}, "declared.by": {"$type": "string"}, **_THERE}
+        return [planned(document) async for document in self.collection.find(query).sort("_id", 1).limit(limit)]
 
     @guarded
     async def due(self, now: datetime, most: int) -> list[StoredSchedule]:
@@ -136,7 +144,14 @@ def document(stored: StoredSchedule) -> Document:
     """Return the document of a schedule, without its name and the fields of the loop."""
     definition: Document = {}
     if stored.schedule is not None:
-        definition = stored.schedule.wire() | {"job": documents.plain(stored.schedule.job)}
+        definition = _definition(stored.schedule)
+    if stored.declared is not None and stored.declared.schedule is not None:
+        definition["declared"] = {
+            "by": stored.declared.by,
+            "at": stored.declared.at,
+            "definition": _definition(stored.declared.schedule),
+            "missingSince": stored.declared.missing_since,
+        }
     return definition | {
         "incarnation": stored.incarnation,
         "revision": stored.revision,
@@ -150,21 +165,40 @@ def planned(stored: Mapping[str, Any]) -> StoredSchedule:
     """Return the schedule of a document, without its definition if that cannot be understood."""
     name = str(stored["_id"])
     revision = stored.get("revision")
-    try:
-        definition: Schedule | None = schedules.read(
-            name, {field: stored[field] for field in _DEFINITION if field in stored}, _new_job
-        )
-    except (JobQueueError, TypeError, AttributeError, ValueError):
-        definition = None
     return StoredSchedule(
         name=name,
-        schedule=definition,
+        schedule=_schedule(name, stored),
         incarnation=str(stored.get("incarnation")),
         revision=int(revision) if isinstance(revision, int | float) else 0,
         created_at=date_or_none(stored.get("createdAt")) or EPOCH,
         changed_at=date_or_none(stored.get("changedAt")) or EPOCH,
         next_at=date_or_none(stored.get("nextAt")),
         last_skipped=_skipped(mapping(stored.get("lastSkipped"))),
+        declared=_declared(name, mapping(stored.get("declared"))),
+    )
+
+
+def _definition(schedule: Schedule) -> Document:
+    return schedule.wire() | {"job": documents.plain(schedule.job)}
+
+
+def _schedule(name: str, stored: Mapping[str, Any]) -> Schedule | None:
+    """Return the definition in a document, or ``None`` if it cannot be understood."""
+    try:
+        return schedules.read(name, {field: stored[field] for field in _DEFINITION if field in stored}, _new_job)
+    except (JobQueueError, TypeError, AttributeError, ValueError):
+        return None
+
+
+def _declared(name: str, stored: dict[str, Any]) -> Declared | None:
+    by = stored.get("by")
+    if not isinstance(by, str):
+        return None
+    return Declared(
+        by=by,
+        at=date_or_none(stored.get("at")) or EPOCH,
+        schedule=_schedule(name, mapping(stored.get("definition"))),
+        missing_since=date_or_none(stored.get("missingSince")),
     )
 
 

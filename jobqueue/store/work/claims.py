@@ -10,12 +10,18 @@ from bson import ObjectId
 
 from jobqueue.domain.jobs.job import INLINE_LOGS
 from jobqueue.lru_cache import LruCache
-from jobqueue.store.documents import documents, external_statements, statements, suspect_statements
-from jobqueue.store.documents.claim_search import ClaimPermit, ClaimSearch, LateClaimError, SlotTakenError
+from jobqueue.store.documents import documents, external_statements, repeat_statements, statements, suspect_statements
+from jobqueue.store.documents.claim_search import (
+    ClaimPermit,
+    ClaimSearch,
+    LateClaimError,
+    RepeatedClaimError,
+    SlotTakenError,
+)
 from jobqueue.store.jobs.jobs import FULL_BYTES
 from jobqueue.store.limits import limit_statements
-from jobqueue.store.mongo.database import guarded, is_too_large, translated
-from jobqueue.store.mongo.driver import DuplicateKeyError, PyMongoError, ReturnDocument
+from jobqueue.store.mongo.database import DUPLICATE_KEY, guarded, is_too_large, translated
+from jobqueue.store.mongo.driver import BulkWriteError, DuplicateKeyError, PyMongoError, ReturnDocument
 from jobqueue.store.work.claim_cursor import ClaimCursors
 
 if TYPE_CHECKING:
@@ -90,6 +96,7 @@ class ClaimStore:
 
         Raises:
             SlotTakenError: a running job has one of the permit's slots.
+            RepeatedClaimError: the request of this key has a job already; `again` returns it.
             LateClaimError: the claim found nothing; with a fresh configuration it may find a job.
             DatabaseUnavailableError: the claim may have taken a job; `held` finds that job later.
         """
@@ -104,7 +111,13 @@ class ClaimStore:
     async def _claim_first(self, search: ClaimSearch, permit: ClaimPermit | None) -> Job | None:
         slots = permit.slots if permit else ()
         begin = statements.claim(
-            search.token, search.worker, self._clock.present, lease=search.lease, margin=search.margin, slots=slots
+            search.token,
+            search.worker,
+            self._clock.present,
+            lease=search.lease,
+            margin=search.margin,
+            slots=slots,
+            key=search.key,
         )
         deadline = self._deadline(search, permit)
         if permit is not None and permit.key is not None:
@@ -126,6 +139,18 @@ class ClaimStore:
         self._refuse_late(search)
         cursor.saw(None)
         return None
+
+    @guarded
+    async def again(self, queue: str, key: str) -> Job | None:
+        """Return the running job that a request has claimed, under a renewed lease, or ``None``."""
+        document = await self.collection.find_one_and_update(
+            repeat_statements.handed_out(queue, key),
+            [*statements.renew(self._clock.present), repeat_statements.counted()],
+            hint=repeat_statements.INDEX,
+            projection={"logs": 0, "attrs": 0},
+            return_document=ReturnDocument.AFTER,
+        )
+        return None if document is None else documents.job(document)
 
     @guarded
     async def has_another_suspect(self, worker: str, token: str) -> bool:
@@ -169,17 +194,21 @@ class ClaimStore:
         *,
         progress: float | None = None,
         lines: Sequence[Mapping[str, Any]] = (),
+        report: str | None = None,
     ) -> HeartbeatReply | None:
-        """Extend a lease and store progress and log lines; ``None`` if the claim is no longer the current one."""
+        """Extend a lease and store progress and log lines; ``None`` if the claim is no longer the current one.
+
+        The lines of a report that is repeated under its id are stored once.
+        """
         document = await self.collection.find_one_and_update(
             statements.held(job_id, queue, token),
-            statements.renew(self._clock.present, progress, [dict(line) for line in lines]),
-            projection=_COUNTED,
+            statements.renew(self._clock.present, progress, [dict(line) for line in lines], report),
+            projection=_COUNTED if report is None else _COUNTED | {"claim.reports": 1},
             return_document=ReturnDocument.AFTER,
         )
         if document is None:
             return None
-        await self._keep_outside(document, lines)
+        await self._keep_outside(document, lines, report)
         return HeartbeatReply(reset_at=document["resetAt"], log_count=int(document.get("logCount") or 0))
 
     @guarded
@@ -188,26 +217,31 @@ class ClaimStore:
         line = {"m": text, "level": level}
         document = await self.collection.find_one_and_update(
             {"_id": ObjectId(job_id), "logs.m": {"$ne": text}},
-            [{"$set": statements.appended(self._clock.present, [line])}],
+            [{"$set": repeat_statements.appended(self._clock.present, [line])}],
             projection=_COUNTED,
             return_document=ReturnDocument.AFTER,
         )
         if document is not None:
             await self._keep_outside(document, [line])
 
-    async def _keep_outside(self, document: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> None:
-        """Store the lines for which the document has no room."""
-        count = int(document.get("logCount") or 0)
+    async def _keep_outside(
+        self, document: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], report: str | None = None
+    ) -> None:
+        """Store the lines for which the document has no room, perhaps again."""
+        count = repeat_statements.count_after(document, report)
         spilled = max(0, min(len(lines), count - INLINE_LOGS))
         if spilled:
             stamp = {"jobId": document["_id"], "t": document["logAt"], "attempt": document.get("attemptsMade")}
-            await self._logs.insert_many(
-                [
-                    {**stamp, "seq": count - spilled + index, **line}
-                    for index, line in enumerate(lines[len(lines) - spilled :])
-                ],
-                ordered=False,
-            )
+            rest = [
+                {**stamp, "seq": count - spilled + index, **line}
+                for index, line in enumerate(lines[len(lines) - spilled :])
+            ]
+            try:
+                await self._logs.insert_many(rest, ordered=False)
+            except BulkWriteError as error:
+                codes = {fault["code"] for fault in (error.details or {})["writeErrors"]}
+                if report is None or codes != {DUPLICATE_KEY}:
+                    raise
 
     @guarded
     async def _look(self, cursor: ClaimCursor, base: Document, index: str) -> None:
@@ -238,6 +272,8 @@ class ClaimStore:
                 return_document=ReturnDocument.AFTER,
             )
         except DuplicateKeyError as error:
+            if repeat_statements.FIELD in (error.details or {}).get("keyPattern", {}):
+                raise RepeatedClaimError from None
             raise SlotTakenError(str((error.details or {}).get("keyValue", {}).get("slots"))) from None
         except PyMongoError as error:
             if is_too_large(error) and await self._pass_over(where):

@@ -50,6 +50,7 @@ class Worker:
         abilities: of the process that claims for it, as `needs` lists them; of an older version none.
         is_alive: its last sign is at most `ALIVE_SECONDS` old.
         about: the host, the pid, the version and the start of its process, as far as they are known.
+        schedules: pairs of a schedule that its code declares and the digest of the definition.
     """
 
     name: str
@@ -58,15 +59,16 @@ class Worker:
     abilities: tuple[str, ...] = ()
     is_alive: bool = True
     about: Mapping[str, Any] = field(default_factory=dict)
+    schedules: tuple[tuple[str, str], ...] = ()
 
 
 class WorkerStore:
     """Documents ``{_id: name, posts: [{queue, types, excluded, schemas}], at, expireAt, abilities, isProcess?, …}``.
 
-    A process also has ``host``, ``pid``, ``version`` and ``since``. The collection `schemas` has the schemas that posts
-    refer to: ``{_id, schema, expireAt}``, with the schema as the text of its JSON. A document expires a day after the
-    last sign. A process signs for itself, and for the workers that poll it. Only the sign of a worker's own process
-    shows that the worker lives.
+    A process also has ``host``, ``pid``, ``version``, ``since`` and ``schedules``. The collection `schemas` has what
+    posts refer to: ``{_id, schema, expireAt}``, with the schema as the text of its JSON. A document expires a day
+    after the last sign. A process signs for itself, and for the workers that poll it. Only the sign of a worker's own
+    process shows that the worker lives.
     """
 
     def __init__(self, database: Database) -> None:
@@ -81,6 +83,7 @@ class WorkerStore:
         *,
         process: str | None = None,
         about: Mapping[str, Any] | None = None,
+        schedules: Mapping[str, str] | None = None,
     ) -> None:
         """Note the signs of life of workers and their registrations.
 
@@ -88,11 +91,15 @@ class WorkerStore:
             posts: registrations by the name of the worker.
             process: the worker that signs for itself.
             about: the process: ``host``, ``pid`` and ``version``.
+            schedules: digests of the schedules that the code of the process declares, by name.
         """
+        process_fields = {**(about or {}), "schedules": {"$literal": sorted((schedules or {}).items())}}
         if posts:
             await self.collection.bulk_write(
                 [
-                    UpdateOne({"_id": name}, self._update(held, about or {}, is_process=name == process), upsert=True)
+                    UpdateOne(
+                        {"_id": name}, self._update(held, process_fields, is_process=name == process), upsert=True
+                    )
                     for name, held in posts.items()
                 ],
                 ordered=False,
@@ -169,4 +176,5 @@ def _worker(document: dict[str, Any]) -> Worker:
         abilities=abilities,
         is_alive=document.get("isAlive", True),
         about={name: document[name] for name in ABOUT if name in document},
+        schedules=tuple((str(name), str(digest)) for name, digest in document.get("schedules") or ()),
     )

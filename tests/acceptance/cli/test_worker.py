@@ -96,6 +96,43 @@ async def test_a_worker_runs_what_is_added(cli: Cli) -> None:
             assert worker.ended() == (0, "")
 
 
+async def test_schedules_of_the_code_are_stored_and_reported_when_they_have_left_it(cli: Cli, jobs: JobQueue) -> None:
+    code = """
+from jobqueue import SyncJobQueue
+
+queue = SyncJobQueue()
+
+@queue.cron("30 2 * * 1-5", timezone="Europe/Berlin")
+@queue.task()
+def report(): ...
+"""
+    more = """
+@queue.cron(every=3600, name="tidying")
+@queue.handler("tidy")
+def tidy(job): ...
+"""
+    (cli.cwd / "shop.py").write_text(code + more)
+    with cli.start("worker", "shop:queue") as worker:
+        await eventually(lambda: declared(jobs, "report", "tidying"), all)
+        worker.send()
+        assert worker.ended()[0] == 0
+    await jobs.pause_schedule("report")
+    (cli.cwd / "shop.py").write_text(code.replace("30 2", "45 2"))
+    with cli.start("worker", "shop:queue") as worker:
+        await worker.logged("schedule not in the code")
+        assert '"schedule": "tidying"' in worker.log
+    listed = {line.split()[0]: line for line in cli.run("schedule", "list").out.splitlines()}
+    assert listed["report"].split()[1:8] == ["45", "2", "*", "*", "1-5", "Europe/Berlin", "report"]
+    assert " paused " in listed["report"]
+    assert listed["report"].rstrip().endswith("shop")
+    assert listed["tidying"].rstrip().endswith("shop (no longer in the code)")
+
+
+async def declared(jobs: JobQueue, *names: str) -> list[bool]:
+    store = (await jobs.open()).schedules.store
+    return [await store.find(name) is not None for name in names]
+
+
 async def test_who_follows_a_job_learns_how_it_ended(cli: Cli, jobs: JobQueue) -> None:
     with cli.start("worker", "app:queue", "--concurrency", "2") as worker:
         worker.ready()

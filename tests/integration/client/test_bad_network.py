@@ -26,11 +26,13 @@ from tests.support.http.in_threads import in_thread
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from jobqueue import ActiveJob, Job
     from jobqueue.services.application import Runtime
 
 JOBS: Final = 60
 TOGETHER: Final = 10
 BATCHES: Final = 10
+RUNS: Final = 20
 LONG: Final = 300
 TO_CHANGES: Final = tuple(fault for fault in FAULTS if fault != "repeat")
 """A proxy that repeats a change without an ``Idempotency-Key`` gets the refusal of the second one."""
@@ -81,6 +83,32 @@ async def test_no_job_is_added_twice_and_none_is_lost(runtime: Runtime, proxy: B
     assert await runtime.database.collection("batches").count_documents({}) == BATCHES
     assert {job.id async for job in far.jobs()} == set(ids)
     assert set(proxy.done) == set(FAULTS)
+
+
+async def test_a_worker_loses_no_attempt_and_doubles_no_line(
+    runtime: Runtime, proxy: BadProxy, far: AsyncClient
+) -> None:
+    ids = [(await far.add("a", {"n": n})).id for n in range(RUNS)]
+    worker = far.worker("default", concurrency=4, poll=0.5)
+
+    @worker.handler("a")
+    async def run(job: ActiveJob) -> int:
+        for line in range(3):
+            await job.log(f"line {line}")
+        return int(job.data["n"])
+
+    proxy.share, proxy.faults = 0.4, FAULTS
+    async with worker.working():
+        jobs = [await in_runtime(runtime, job_id) for job_id in ids]
+        proxy.share = 0
+    assert [job.result for job in jobs] == [*range(RUNS)]
+    assert [[entry.outcome for entry in job.history] for job in jobs] == [[Outcome.SUCCESS]] * RUNS
+    assert [[line.m for line in job.logs] for job in jobs] == [["line 0", "line 1", "line 2"]] * RUNS
+    assert proxy.done["cut after"] > RUNS / 10
+
+
+async def in_runtime(runtime: Runtime, job_id: str) -> Job:
+    return await runtime.waiting.ended(job_id, LONG)
 
 
 @pytest.mark.parametrize("fault", TO_CHANGES)

@@ -26,6 +26,7 @@ from jobqueue import (
     WrongStateError,
 )
 from jobqueue.api.app import make_app
+from jobqueue.domain.errors import UnfinishedJobsError
 from jobqueue.domain.jobs import json_form
 from tests.support.factories import claim, fail, succeed
 from tests.support.http.in_threads import InThreads
@@ -245,3 +246,41 @@ async def test_a_task_adds_its_jobs_by_each_way(producer: Producer, runtime: Run
     with pytest.raises(JobFailedError) as failed:
         await added.result(100)
     assert (failed.value.kind, failed.value.message) == ("Boom", "it broke")
+
+
+async def test_schedules_batches_and_queues_are_managed_by_each_way(producer: Any, runtime: Runtime) -> None:
+    await producer.configure("media", concurrency=3)
+    await runtime.configs.refresh()
+    assert runtime.configs.of("media").concurrency == 3
+    for name in ("b", "a"):
+        await producer.put_schedule(name, NewJob(type="tick", queue="media"), every=3600)
+    await producer.pause_schedule("a")
+    made = await producer.run_schedule("a")
+    assert (made.type, made.schedule) == ("tick", "a")
+    assert [_name(each) for each in [one async for one in producer.schedules()]] == ["a", "b"]
+    assert (await runtime.schedules.get("a")).next_at is None
+    await producer.delete_schedule("b")
+    assert [_name(each) for each in [one async for one in producer.schedules()]] == ["a"]
+
+    await producer.add("asks", queue="media", key="k")
+    assert await producer.signal_by_key("media", "k", "approved", 1, signal_id="s")
+    assert not await producer.signal_by_key("media", "k", "approved", 1, signal_id="s")
+    with pytest.raises(NotFoundError):
+        await producer.signal_by_key("media", "other", "approved")
+
+    first, _ = await producer.add_batch(NewBatch(members=[Member(job=NewJob(type="part"))]))
+    second, _ = await producer.add_batch(NewBatch(members=[Member(job=NewJob(type="part"))]))
+    with pytest.raises(TimeoutError, match="has not finished"):
+        await producer.wait_batch(first.batch.id, timeout=0.01)
+    assert await producer.kill_batch(first.batch.id, "no more") == 1
+    assert (await producer.wait_batch(first.batch.id, timeout=30)).batch.state == "finished"
+    assert [view.batch.id async for view in producer.batches()] == [second.batch.id, first.batch.id]
+    assert [view.batch.id async for view in producer.batches("finished")] == [first.batch.id]
+    with pytest.raises(UnfinishedJobsError):
+        await producer.delete_queue("media")
+    await producer.delete_queue("media", force=True)
+    assert (await producer.get(made.id)).state is State.KILLED
+
+
+def _name(schedule: Any) -> str:
+    return str(schedule["name"] if isinstance(schedule, dict) else schedule.name)

@@ -9,7 +9,7 @@ from jobqueue.domain.jobs import transitions
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import State
-from jobqueue.services.work.attempts import reaped
+from jobqueue.services.work.lost_runs import reaped
 from tests.support.factories import add, claim, claimed_job, end_lease, fail, patient_reaper
 
 if TYPE_CHECKING:

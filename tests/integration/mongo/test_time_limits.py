@@ -9,7 +9,7 @@ import pytest
 from bson import ObjectId
 
 from jobqueue.domain.jobs.states import Outcome, State
-from jobqueue.services.work.attempts import reaped
+from jobqueue.services.work.lost_runs import reaped
 from tests.support.factories import LONG_AGO, add, claim, set_clock, succeed
 
 if TYPE_CHECKING:

@@ -136,6 +136,28 @@ async def test_a_drain_of_what_is_due_and_a_drain_until_a_moment_stop_in_time(jo
             await jobqueue_test.drain(wrong)
 
 
+async def test_schedules_of_the_code_make_their_jobs_until_the_end_of_a_drain(jobqueue_test: QueueForTests) -> None:
+    app, sync_app = JobQueue(), SyncJobQueue()
+    times: list[str] = []
+
+    @app.cron("30 2 * * *", timezone="Europe/Berlin", data={"name": "nightly"})
+    @app.task()
+    async def report(job: ActiveJob, name: str) -> None:
+        assert job.job.schedule == "report"
+        times.append(name)
+
+    @sync_app.cron(every=86_400)
+    @sync_app.handler("tidy")
+    def tidy(job: BlockingJob) -> None:
+        times.append(job.type)
+
+    jobqueue_test.use(app, sync_app)
+    await jobqueue_test.drain()
+    assert times == []
+    await jobqueue_test.drain(until=timedelta(days=3, seconds=1))
+    assert (times.count("nightly"), times.count("tidy")) == (3, 3)
+
+
 async def test_schedules_make_their_jobs_until_the_end_of_a_drain(jobqueue_test: QueueForTests) -> None:
     ticks: list[datetime] = []
 

@@ -15,8 +15,8 @@ from jobqueue.domain.jobs.backoff import FixedBackoff
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.states import Outcome, State
 from jobqueue.services.work import loops
-from jobqueue.services.work.attempts import reaped
 from jobqueue.services.work.loops import Promoter, Reaper
+from jobqueue.services.work.lost_runs import reaped
 from tests.support.factories import (
     add,
     claim,

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-WAYS: Final = ("callback", "thread", "webhook", "accepted", "command", "polling")
-"""Both kinds of functions and both kinds of webhooks: one that answers in the end, and one that answers 202."""
+WAYS: Final = ("callback", "thread", "webhook", "accepted", "command", "polling", "http")
+"""Functions of both kinds, async ones also in a worker over HTTP, and webhooks of both kinds: one that answers in the
+end, and one that answers 202."""
 FINAL: Final = frozenset({"success", "failed", "killed"})
 RETRY_DELAY: Final = 0.4
 """A command cannot choose the delay of a retry: it is the operator's, so all programs ask for the same."""
@@ -63,6 +64,7 @@ class Stage:
         self._home = home
         self._copies = copies
         self._settings = {**settings, DIRECTORY: str(self.ground.path), "JOBQUEUE_CONCURRENCY": str(concurrency)}
+        self._words: dict[str, tuple[str, ...]] = {"polling": (), "http_worker": (str(concurrency),)}
         self._stack = contextlib.ExitStack()
         self._servers: dict[int, Api] = {}
         self._services: list[Service] = []
@@ -115,10 +117,11 @@ class Stage:
             self._servers[new.process.pid] = server
 
     def replace_poller(self, pid: int) -> None:
-        """Do the same to a poller."""
-        killed = next(one for name, one in self._others.items() if one.process.pid == pid)
+        """Do the same to a poller or a worker over HTTP."""
+        name, killed = next((name, one) for name, one in self._others.items() if one.process.pid == pid)
         killed.__exit__(None, None, None)
-        self._other("polling", pid, self.api.url).ready()
+        module = name.rstrip("0123456789")
+        self._other(module, pid, self.api.url, *self._words[module]).ready()
 
     def replace_receiver(self) -> None:
         """Do the same to the receiver of webhooks."""
@@ -133,7 +136,11 @@ class Stage:
         for server in servers:
             self._servers[server.process.pid] = Api(server.ready().removeprefix("listening on "))
         url = self.api.url
-        others = [self._other("polling", number, url) for number in range(self._copies)]
+        others = [
+            self._other(module, number, url, *words)
+            for module, words in self._words.items()
+            for number in range(self._copies)
+        ]
         for service in workers + others:
             service.ready()
         self._receive()
@@ -250,7 +257,7 @@ class Way:
         """Kill the process of a job with KILL, and start another in its place."""
         if self.name == "accepted":
             self.stage.replace_receiver()
-        elif self.name == "polling":
+        elif self.name in {"polling", "http"}:
             self.stage.replace_poller(_pid(job))
         else:
             self.stage.replace(_pid(job))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _EXECUTOR: Final = ThreadPoolExecutor(40, thread_name_prefix="blocking")
 """Threads of their own: those of the event loop have to be free for the server."""
-_ITERATING = {"jobs", "search", "rows", "logs"}
+_ITERATING = {"jobs", "search", "rows", "logs", "schedules", "batches"}
 
 
 class InThreads:

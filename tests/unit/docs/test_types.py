@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import dataclasses
 import itertools
+import json
+import os
 import re
 import subprocess
 import sys
@@ -82,10 +84,10 @@ def test_the_examples_satisfy_mypy_and_mistakes_do_not(tmp_path: Path) -> None:
 _TASKS: Final = """\
 from dataclasses import dataclass
 
-from jobqueue import ActiveJob, AsyncClient, BlockingJob, Client, JobQueue
+from jobqueue import ActiveJob, AsyncClient, BlockingJob, Client, JobQueue, SyncJobQueue
 
 queue = JobQueue()
-client, far = Client("http://localhost"), AsyncClient("http://localhost")
+client, far, plain = Client("http://localhost"), AsyncClient("http://localhost"), SyncJobQueue()
 
 
 @dataclass
@@ -121,6 +123,8 @@ _RIGHT: Final = {
     "reveal_type(client.jobs(queue='a', state='failed'))": "Iterator[.*Job]",
     "reveal_type(client.wait_operation('a', timeout=3).done)": "int",
     "reveal_type(alone)": "Task[[n: int], None]",
+    "reveal_type(shrink.using(plain).add('a.png').result())": "example_0.Size",
+    "reveal_type(queue.cron('@daily', data={'n': 1}, priority=3)(alone))": "Task[[n: int], None]",
 }
 _WRONG: Final = {
     "await shrink.add('a.png', widht=64)": '"widht" for "add" of "Task"; did you mean "width"?',
@@ -137,6 +141,8 @@ _WRONG: Final = {
     "client.jobs(quue='a')": 'Unexpected keyword argument "quue"',
     "shrink.using(client).add(3)": 'Argument 1 to "add" of "BlockingTask" has incompatible type "int"; expected "str"',
     "shrink.using(3)": 'No overload variant of "using" of "Task" matches argument type "int"',
+    "queue.cron('@daily', missed='some')": 'Argument "missed" to "cron" of "HandlerRegistry" has incompatible type',
+    "queue.cron('@daily', prioritty=3)": '"prioritty" for "cron" of "HandlerRegistry"; did you mean "priority"?',
     "queue.task(prioritty=3)": '"prioritty" for "task" of "HandlerRegistry"; did you mean "priority"?',
 }
 """Calls, each with a part of what mypy says of them."""
@@ -151,6 +157,48 @@ def test_calls_of_tasks_are_checked(tmp_path: Path) -> None:
     assert sorted(map(int, told)) == [*range(first, first + len(expected))], said
     for place, (call, text) in enumerate(expected.items()):
         assert all(part in told[str(first + place)] for part in text.split(".*")), (call, told[str(first + place)])
+
+
+_PYRIGHT: Final = (
+    'No parameter named "widht"',
+    'Argument missing for parameter "src"',
+    '"Literal[3]" cannot be assigned to parameter "src" of type "str" in function "add"',
+    '"Literal[\'b.png\']" cannot be assigned to parameter "width" of type "int" in function "new"',
+    "Expected 1 positional argument",
+    'No parameter named "metta"',
+    '"Literal[\'high\']" cannot be assigned to parameter "priority" of type "int | None" in function "options"',
+    'Cannot access attribute "height" for class "Size"',
+    '"list[TaskJob[list[Size]]]" cannot be assigned to parameter "jobs" of type "Iterable[TaskJob[Size]]"',
+    'Object of type "Task[(src: str, width: int = 320), Size]" is not callable',
+    'No parameter named "prioritty"',
+    'No parameter named "quue"',
+    '"Literal[3]" cannot be assigned to parameter "src" of type "str" in function "add"',
+    '"Literal[3]" cannot be assigned to parameter "queue" of type "BlockingProducer"',
+    '"Literal[\'some\']" cannot be assigned to parameter "missed" of type "Missed" in function "cron"',
+    'No parameter named "prioritty"',
+    'No parameter named "prioritty"',
+)
+"""A part of what basedpyright says of each wrong call, in their order."""
+
+
+def test_calls_of_tasks_are_checked_by_basedpyright(tmp_path: Path) -> None:
+    expected = [*(text.replace("example_0.", "") for text in _RIGHT.values()), *_PYRIGHT]
+    (tmp_path / "example_0.py").write_text(_TASKS + "".join(f"    {call}\n" for call in _RIGHT | _WRONG))
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable, "example_0.py"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=500)
+    told: dict[int, list[tuple[str, str]]] = {}
+    for entry in json.loads(done.stdout)["generalDiagnostics"]:
+        told.setdefault(entry["range"]["start"]["line"] - _TASKS.count("\n"), []).append(
+            (entry["severity"], entry["message"])
+        )
+    assert sorted(told) == [*range(len(expected))], done.stdout
+    for place, text in enumerate(expected):
+        severity = "information" if place < len(_RIGHT) else "error"
+        parts = re.sub(r"\[\[(.*?)\]", r"[(\1)", text).split(".*")
+        assert any(kind == severity and all(part in said for part in parts) for kind, said in told[place]), told[place]
+        assert severity == "error" or len(told[place]) == 1, told[place]
 
 
 def test_the_pipeline_of_the_documentation_is_short() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import socket
 from typing import Any
 
+import pydantic
 import pytest
 
 from jobqueue import InvalidInputError
 from jobqueue.domain.queues.queue import QueueConfig
+from jobqueue.processors.callbacks.type_schemas import schema_of
 from jobqueue.services.queues.type_checks import TypeChecks
 from jobqueue.services.work.roster import ServedType
 
@@ -54,6 +58,71 @@ async def test_keywords_that_may_take_any_time_are_left_to_the_worker(schema: di
 )
 async def test_a_schema_that_cannot_be_used_takes_everything(schema: dict[str, Any]) -> None:
     await check(OneSchema(schema), 5)
+
+
+async def test_a_check_that_branches_at_each_level_gives_up(caplog: pytest.LogCaptureFixture) -> None:
+    branch = {"type": "object", "properties": {"n": {"$ref": "#/$defs/node"}}}
+    node = {"anyOf": [branch | {"required": ["a"]}, branch | {"required": ["b"]}, {"type": "integer"}]}
+    value: Any = "no integer"
+    for _ in range(3):
+        value = {"n": value, "a": 1, "b": 2}
+    roster = OneSchema({"$ref": "#/$defs/node"}, **{"$defs": {"node": node}})
+    with pytest.raises(InvalidInputError):
+        await check(roster, value)
+    for _ in range(60):
+        value = {"n": value, "a": 1, "b": 2}
+    await check(roster, value)
+    assert "would take too long" in caplog.text
+
+
+class _Part(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(populate_by_name=True, extra="forbid")
+    number: int = pydantic.Field(alias="partNumber")
+
+
+class _Order(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    total: int = pydantic.Field(validation_alias=pydantic.AliasChoices("sum", "amount"))
+    parts: list[_Part] = []
+    note: str = pydantic.Field(default="", alias="remark")
+
+
+TAKEN: list[dict[str, Any]] = [
+    {"sum": 1, "parts": [{"partNumber": 1}, {"number": 2}]},
+    {"amount": 1, "remark": "x"},
+]
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({}, "data.a: needs one of sum, amount"),
+    ({"total": 1}, "data.a.total: is not a known argument"),
+    ({"sum": 1, "parts": [{}]}, "data.a.parts.0: needs one of partNumber, number"),
+    ({"sum": 1, "parts": [{"number": "x"}]}, "data.a.parts.0.number: must be of type integer"),
+    ({"sum": 1, "note": "x"}, "data.a.note: is not a known argument"),
+]
+
+
+async def test_models_of_pydantic_are_taken_by_all_their_keys() -> None:
+    def task(a: _Order) -> None:
+        del a
+
+    roster = OneSchema({})
+    roster.schema = json.loads(schema_of(inspect.signature(task).parameters, {"a": _Order}, takes_other=False) or "")
+    for value in TAKEN:
+        _Order.model_validate(value)
+        await check(roster, value)
+    for value, text in REFUSED:
+        with pytest.raises(pydantic.ValidationError):
+            _Order.model_validate(value)
+        with pytest.raises(InvalidInputError, match=text):
+            await check(roster, value)
+
+
+async def test_a_long_list_of_references_is_checked_whole() -> None:
+    points = [{"x": number} for number in range(5_000)]
+    point = {"type": "object", "properties": {"x": {"type": "integer"}}}
+    roster = OneSchema({"type": "array", "items": {"$ref": "#/$defs/point"}}, **{"$defs": {"point": point}})
+    await check(roster, points)
+    with pytest.raises(InvalidInputError, match=r"data\.a\.5000\.x"):
+        await check(roster, [*points, {"x": "no"}])
 
 
 async def test_a_reference_to_a_url_is_not_fetched() -> None:

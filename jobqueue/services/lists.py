@@ -1,0 +1,93 @@
+"""The calls of `JobQueue` about batches, schedules and people's decisions, with the names of `AsyncClient`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.domain.insight.audit import Actor
+from jobqueue.domain.jobs.checks import check_id, check_queue
+from jobqueue.domain.workflow.batch import FINISHED
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from jobqueue.domain.workflow.batch import BatchView
+    from jobqueue.services.application import Runtime
+
+_BY: Final = Actor(name="python", via="python")
+_PAGE: Final = 200
+_PAUSES: Final = (0.05, 1.0)
+
+
+class Lists:
+    """Calls that need the services behind a queue."""
+
+    if TYPE_CHECKING:
+
+        async def open(self) -> Runtime:
+            """Connect once, and return the services."""
+
+    async def schedules(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield all schedules by name, as `schedule` returns each."""
+        service, after = (await self.open()).schedules, ""
+        while page := await service.store.page(after, _PAGE):
+            for stored in page:
+                yield await service.view(stored)
+            after = page[-1].name
+
+    async def batches(self, state: str | None = None) -> AsyncIterator[BatchView]:
+        """Yield batches, newest first; ``state`` is ``open`` or ``finished``."""
+        service, after = (await self.open()).batches, None
+        while page := await service.page(state=state, after=after, limit=_PAGE):
+            for view in page:
+                yield view
+            after = page[-1].batch.id
+
+    async def wait_batch(self, batch_id: str, timeout: float | None = None) -> BatchView:  # noqa: ASYNC109 - it goes on after it
+        """Wait until a batch has finished, and return it.
+
+        Args:
+            batch_id: the batch.
+            timeout: seconds; ``None`` for as long as it takes.
+
+        Raises:
+            TimeoutError: the time is over; the batch goes on.
+        """
+        batches, pause = (await self.open()).batches, _PAUSES[0]
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (seen := await batches.get(check_id(batch_id))).batch.state != FINISHED:
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise TimeoutError(f"batch {batch_id} has not finished within {timeout:g} seconds")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _PAUSES[1])
+        return seen
+
+    async def signal_by_key(
+        self, queue: str, key: str, name: str, value: Any = None, *, signal_id: str | None = None
+    ) -> bool:
+        """Send a signal to the unfinished job of a queue with this key; as `JobQueue.signal`.
+
+        Raises:
+            NotFoundError: there is no such job.
+        """
+        signals = (await self.open()).signals
+        job_id = await signals.holder(check_queue(queue), key)
+        return not (await signals.send(job_id, name, value, signal_id=signal_id)).existed
+
+    async def decide(self, job_id: str, name: str, *, happened: bool, result: Any = None) -> None:
+        """Say whether a step in doubt has happened, and with which result; the job goes on.
+
+        Raises:
+            ConflictError: the job has no such step in doubt.
+        """
+        await (await self.open()).doubts.decide(check_id(job_id), name, happened=happened, result=result, by=_BY)
+
+    async def delete_queue(self, name: str, *, force: bool = False) -> None:
+        """Delete a queue's configuration; ``force`` kills its unfinished jobs.
+
+        Raises:
+            UnfinishedJobsError: the queue has unfinished jobs.
+        """
+        await (await self.open()).queues.delete(check_queue(name), force=force, by=_BY)
