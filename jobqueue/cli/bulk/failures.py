@@ -10,7 +10,7 @@ from jobqueue.cli.bulk import bulk
 from jobqueue.cli.bulk.step_options import from_step, step_options
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import operator, with_runtime
-from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render import errors, moments, output, values
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.jobs import json_form
@@ -18,6 +18,7 @@ from jobqueue.domain.jobs.fingerprint import check_fingerprint
 from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, MOST_GROUPS, FailureQuery
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from jobqueue.domain.work.failure import FailureDetails, FailureGroup
@@ -49,8 +50,8 @@ def failures(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     from jobqueue.api.bulk.schemas import FailureResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
 
     headings = ["FINGERPRINT", "COUNT", "LAST", "TYPE", "QUEUES", "WHAT"]
-    rows = [_row(group, now) for group in groups]
-    output.print_items(FailureResponse.many(groups), headings, rows, as_json=as_json)
+    items = FailureResponse.many(groups)
+    output.print_items(items, headings, [_row(item, now) for item in items], as_json=as_json)
     if more and not as_json:
         output.note("there are more: --limit, or narrow them")
 
@@ -65,31 +66,35 @@ def show(fingerprint: str, *, as_json: bool, **options: Any) -> None:
     async def use(runtime: Runtime) -> tuple[FailureDetails, datetime]:
         return await runtime.failures.group(fingerprint), await runtime.database.clock.now()
 
-    group, now = with_runtime(options, use)
-    if as_json:
-        from jobqueue.api.bulk.schemas import FailureGroupResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
+    details, now = with_runtime(options, use)
+    from jobqueue.api.bulk.schemas import FailureGroupResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
 
-        output.print_json(FailureGroupResponse.of(group))
+    group = FailureGroupResponse.of(details)
+    if as_json:
+        output.print_json(group)
         return
-    error = group.sample.error
-    output.print_line(f"{f'{error.kind}: ' if error else ''}{output.plain(group.message)}")
-    states = ", ".join(f"{count:,} {state}" for state, count in group.states.items())
-    output.print_fields({"type": group.sample.type, "queues": list(group.queues), "jobs": states, "place": group.place})
-    if error is not None and error.trace is not None:
+    output.print_line(output.plain(_what(group)))
+    states = ", ".join(f"{count:,} {state}" for state, count in group["states"].items())
+    fields = {"type": group["type"], "queues": group["queues"], "jobs": states, "place": group["place"]}
+    output.print_fields(fields)
+    if group["trace"] is not None:
         output.print_line()
-        for line in error.trace.splitlines():
+        for line in group["trace"].splitlines():
             output.print_line(output.plain(line))
     output.print_line()
     rows = [
-        [job.id, job.state.value, job.queue, _ago(job.end_at, now), job.error.message if job.error else ""]
-        for job in group.jobs
+        [job["id"], job["state"], job["queue"], _ago(job["endAt"], now), job["message"] or ""] for job in group["jobs"]
     ]
     output.print_table(["ID", "STATE", "QUEUE", "ENDED", "MESSAGE"], rows)
     output.note(f"to start them again: jobqueue failures requeue {fingerprint} --trial, then without --trial")
 
 
-def _ago(moment: datetime | None, now: datetime) -> str:
-    return "" if moment is None else f"{output.duration((now - moment).total_seconds())} ago"
+def _ago(date: str | None, now: datetime) -> str:
+    return "" if date is None else f"{moments.ago(date, now)} ago"
+
+
+def _what(group: Mapping[str, Any]) -> str:
+    return f"{group['kind']}: {group['message']}" if group["kind"] is not None else str(group["message"])
 
 
 @failures.command(epilog=errors.epilog("failures requeue 5b9f0c1d2e3a4f67 --trial"))
@@ -109,8 +114,9 @@ def requeue(
     first = from_step(options)
     query = FailureQuery(fingerprint=check_fingerprint(fingerprint), queue=queue)
     if trial:
-        job = with_runtime(options, lambda runtime: runtime.failures.try_one(query, from_step=first, by=operator()))
-        output.print_document(json_form.job(job), f"{job.id} {job.state.value}", as_json=as_json)
+        tried = with_runtime(options, lambda runtime: runtime.failures.try_one(query, from_step=first, by=operator()))
+        job = json_form.job(tried)
+        output.print_document(job, f"{job['id']} {job['state']}", as_json=as_json)
         return errors.OK
     with_runtime(options, lambda runtime: runtime.failures.latest(query))
     filter_ = {} if queue is None else {"queue": queue}
@@ -132,15 +138,13 @@ def _query(options: dict[str, Any], now: datetime | None) -> FailureQuery:
     )
 
 
-def _row(group: FailureGroup, now: datetime) -> list[str]:
-    kind = f"{group.sample.error.kind}: " if group.sample.error else ""
-    place = f" ({group.place})" if group.place else ""
-    last = output.duration((now - group.last_at).total_seconds()) if group.last_at else ""
+def _row(group: Mapping[str, Any], now: datetime) -> list[str]:
+    place = f" ({group['place']})" if group["place"] else ""
     return [
-        group.fingerprint,
-        f"{group.count:,}",
-        last,
-        group.sample.type,
-        ",".join(group.queues),
-        f"{kind}{group.message}"[:200] + place,
+        group["fingerprint"],
+        f"{group['count']:,}",
+        moments.ago(group["lastAt"], now),
+        group["type"],
+        ",".join(group["queues"]),
+        _what(group)[:200] + place,
     ]

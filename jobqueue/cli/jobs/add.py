@@ -80,8 +80,8 @@ def add(kind: str | None, bulk: str | None, words: tuple[str, ...], *, as_json: 
         served = await runtime.roster.served(options["queue"] or DEFAULT_QUEUE, kind)
         return await runtime.producer.add(_read(kind, options | {"data": read(arguments, kind, served.schema)}))
 
-    job = with_runtime(flags, use, creates=not arguments)
-    output.print_document(json_form.job(job), job.id, as_json=as_json)
+    job = json_form.job(with_runtime(flags, use, creates=not arguments))
+    output.print_document(job, job["id"], as_json=as_json)
 
 
 def _split(words: tuple[str, ...]) -> tuple[values.JsonValue | None, tuple[str, ...]]:
@@ -97,12 +97,13 @@ def _split(words: tuple[str, ...]) -> tuple[values.JsonValue | None, tuple[str, 
 
 
 def _add_all(new: list[NewJob], flags: dict[str, object], *, as_json: bool) -> None:
-    jobs = with_runtime(flags, lambda runtime: runtime.producer.add_all(new), creates=True)
+    added = with_runtime(flags, lambda runtime: runtime.producer.add_all(new), creates=True)
+    jobs = [json_form.job(job) for job in added]
     if as_json:
-        output.print_json({"items": [json_form.job(job) for job in jobs]})
+        output.print_json({"items": jobs})
         return
     for job in jobs:
-        output.print_line(job.id)
+        output.print_line(job["id"])
 
 
 def _read(kind: str, options: dict[str, Any]) -> NewJob:

@@ -8,17 +8,17 @@ import click
 
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render import errors, moments, output, values
+from jobqueue.cli.render.job_text import error_text
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import AWAITED, MOST_LISTED, JobQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.search.query import Page
     from jobqueue.services.application import Runtime
 
@@ -53,15 +53,16 @@ def list_jobs(*, as_json: bool, cursor: str | None, **options: Any) -> None:
         return await runtime.listing.page(_query(options, now).at(cursor)), now
 
     page, now = with_runtime(options, use)
+    jobs = [json_form.job(job) for job in page.items]
     if as_json:
-        output.print_json({"items": [json_form.job(job) for job in page.items], "next": page.next})
+        output.print_json({"items": jobs, "next": page.next})
         return
-    print_jobs(page.items, now)
+    print_jobs(jobs, now)
     if page.next is not None:
         output.note(f"there are more: --cursor {page.next}")
 
 
-def print_jobs(jobs: Sequence[Job], now: datetime) -> None:
+def print_jobs(jobs: Sequence[Mapping[str, Any]], now: datetime) -> None:
     """Print a table of jobs as they are at this time."""
     output.print_table(["ID", "STATE", "QUEUE", "TYPE", "ATTEMPTS", "AGE", "ABOUT"], [_row(job, now) for job in jobs])
 
@@ -89,25 +90,28 @@ def _query(options: dict[str, Any], now: datetime | None) -> JobQuery:
     )
 
 
-def _row(job: Job, now: datetime) -> list[str]:
-    about = ""
-    if job.state is State.PROCESSING:
-        about = f"{job.progress:.0f} %"
-    elif job.wait is not None and job.wait.signals:
-        about = f"waits for the signal {', '.join(job.wait.signals)}"
-    elif job.wait is not None and job.wait.doubt is not None:
-        about = f"in doubt: did {job.wait.doubt} happen?"
-    elif job.state is State.DELAYED and job.delay_til is not None:
-        about = f"due in {output.duration((job.delay_til - now).total_seconds())}"
-    if job.error is not None and job.state is not State.SUCCESS:
-        about = f"{about} {job.error.kind}: {job.error.message}".strip()
-    attempts = f"{job.attempts_made}/{job.attempts}"
+def _row(job: Mapping[str, Any], now: datetime) -> list[str]:
     return [
-        job.id,
-        job.state.value,
-        job.queue,
-        job.type,
-        attempts,
-        output.duration((now - job.insert_at).total_seconds()),
-        about[:200],
+        job["id"],
+        job["state"],
+        job["queue"],
+        job["type"],
+        f"{job['attemptsMade']}/{job['attempts']}",
+        moments.ago(job["insertAt"], now),
+        _about(job, now)[:200],
     ]
+
+
+def _about(job: Mapping[str, Any], now: datetime) -> str:
+    about, wait = "", job.get("wait") or {}
+    if job["state"] == State.PROCESSING:
+        about = f"{job['progress']:.0f} %"
+    elif wait.get("signals"):
+        about = f"waits for the signal {', '.join(wait['signals'])}"
+    elif wait.get("doubt") is not None:
+        about = f"in doubt: did {wait['doubt']} happen?"
+    elif job["state"] == State.DELAYED and job["delayTil"] is not None:
+        about = f"due in {moments.ahead(job['delayTil'], now)}"
+    if job["error"] is not None and job["state"] != State.SUCCESS:
+        about = f"{about} {error_text(job['error'])}".strip()
+    return about

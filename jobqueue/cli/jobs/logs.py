@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.render import errors, output
+from jobqueue.cli.render import errors, job_text, output
 from jobqueue.cli.render.options import command_options, id_argument
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.work.logs import LogQuery, text
+from jobqueue.domain.work.logs import LogQuery
 
 if TYPE_CHECKING:
     from jobqueue.domain.work.logs import LogPage
@@ -46,8 +46,8 @@ def logs(job_id: str, *, follow: bool, level: str | None, attempt: int | None, a
 
 
 def _print(page: LogPage, *, as_json: bool) -> None:
-    for _, line in page.lines:
+    for line in (json_form.log_line(line) for _, line in page.lines):
         if as_json:
-            output.print_json(json_form.log_line(line), indent=None)
+            output.print_json(line, indent=None)
         else:
-            output.print_line(output.plain(text(line)))
+            output.print_line(output.plain(job_text.log_text(line)))

@@ -131,9 +131,10 @@ def _each(
                 errors.report(error)
 
     with_runtime(flags, use)
+    jobs = [json_form.job(job) for job in changed]
     if as_json:
-        output.print_json({"items": [json_form.job(job) for job in changed]})
+        output.print_json({"items": jobs})
     else:
-        for job in changed:
-            output.print_line(f"{job.id} {job.state.value}")
+        for job in jobs:
+            output.print_line(f"{job['id']} {job['state']}")
     return code

@@ -63,7 +63,7 @@ def search_jobs(*, terms: tuple[str, ...], as_json: bool, **options: Any) -> Non
         paths = query.projection.paths
         output.print_table([path.upper() for path in paths], [[_cell(item, path) for path in paths] for item in items])
     else:
-        print_jobs(page.items, now)
+        print_jobs(items, now)
     if page.next is not None:
         output.note(f"there are more: --cursor {page.next}")
 

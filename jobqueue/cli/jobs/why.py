@@ -39,13 +39,13 @@ def why(job_id: str | None, queue: str | None, *, as_json: bool, **options: Any)
             return await runtime.queue_explainer.why(queue)
         return await runtime.explainer.why(str(job_id))
 
-    explanation = with_runtime(options, use)
+    explanation = _document(with_runtime(options, use))
     if as_json:
-        output.print_json(_document(explanation))
+        output.print_json(explanation)
         return
-    for reason in explanation.reasons:
-        output.print_line(f"{reason.kind:<11}  {output.plain(reason.message)}")
-    if not explanation.reasons:
+    for reason in explanation["reasons"]:
+        output.print_line(f"{reason['kind']:<11}  {output.plain(reason['message'])}")
+    if not explanation["reasons"]:
         next_one = (
             "it is the next one to be claimed" if queue is None else "its first jobs may be claimed at any moment"
         )

@@ -10,14 +10,12 @@ from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.options import command_options
-from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import check_queue
 from jobqueue.domain.queues import queue_form
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from jobqueue.domain.insight.audit import Entry
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.application import Runtime
 
@@ -116,18 +114,12 @@ def changes(name: str, *, limit: int, as_json: bool, **options: Any) -> None:
     from jobqueue.api.insight.schemas import ChangeResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
 
     entries = with_runtime(options, lambda runtime: runtime.audit.store.page("queue", name, limit=limit))
+    items = ChangeResponse.many(entries)
     rows = [
-        [
-            json_form.date(entry.at),
-            str(entry.by.get("name")),
-            str(entry.by.get("via")),
-            entry.action,
-            _difference(entry),
-        ]
-        for entry in entries
+        [item["at"], str(item["by"].get("name")), str(item["by"].get("via")), item["action"], _difference(item)]
+        for item in items
     ]
-    documents = ChangeResponse.many(entries)
-    output.print_items(documents, ["AT", "BY", "VIA", "ACTION", "CHANGED"], rows, as_json=as_json)
+    output.print_items(items, ["AT", "BY", "VIA", "ACTION", "CHANGED"], rows, as_json=as_json)
 
 
 def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bool) -> None:
@@ -135,8 +127,8 @@ def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bo
     config = with_runtime(
         options, lambda runtime: runtime.queues.set_paused(name, paused=paused, by=operator()), creates=True
     )
-    text = f"{name} {'paused' if config.paused else 'resumed'}"
-    output.print_document(queue_form.queue(config, urls=True), text, as_json=as_json)
+    document = queue_form.queue(config, urls=True)
+    output.print_document(document, f"{name} {'paused' if document['paused'] else 'resumed'}", as_json=as_json)
 
 
 def _change(
@@ -155,8 +147,8 @@ def _change(
     _print(document, as_json=as_json)
 
 
-def _difference(entry: Entry) -> str:
-    before, after = entry.before or {}, entry.after or {}
+def _difference(entry: Mapping[str, Any]) -> str:
+    before, after = entry["before"] or {}, entry["after"] or {}
     fields: Mapping[str, Any] = {**before, **after}
     return ", ".join(
         f"{field}: {output.compact(before.get(field))} → {output.compact(after.get(field))}"

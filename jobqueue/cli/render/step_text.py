@@ -1,60 +1,59 @@
-"""Steps of a job as text for people."""
+"""Steps of a job, as the HTTP API returns them, as text for people."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.jobs import json_form
+from jobqueue.cli.render.moments import span
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import Step
+    from collections.abc import Mapping
+
+    Document = Mapping[str, Any]
 
 HEADINGS: Final = ("NAME", "KIND", "STATE", "ATTEMPT", "TRIES", "START", "DURATION", "SIZE")
 _UNIT: Final = 1024
 
 
-def state(step: Step) -> str:
+def state(step: Document) -> str:
     """Return the state of a step: ``finished``, ``failed``, or ``waits``."""
-    if step.is_finished:
+    if step["endAt"] is not None:
         return "finished"
-    return "waits" if step.error is None else "failed"
+    return "waits" if step.get("error") is None else "failed"
 
 
-def row(step: Step) -> list[str]:
+def row(step: Document) -> list[str]:
     """Return the cells of a step under `HEADINGS`."""
-    duration = ""
-    if step.start_at and step.end_at:
-        duration = f"{(step.end_at - step.start_at).total_seconds():.3f} s"
+    start, end = step["startAt"], step["endAt"]
     return [
-        step.name,
-        step.kind.value,
+        step["name"],
+        step["kind"],
         state(step),
-        str(step.attempt),
-        str(step.tries),
-        json_form.date(step.start_at) if step.start_at else "",
-        duration,
-        _size(step.size) if step.size else "",
+        str(step["attempt"]),
+        str(step["tries"]),
+        start or "",
+        f"{span(start, end):.3f} s" if start and end else "",
+        _size(step["size"]) if step.get("size") else "",
     ]
 
 
-def line(step: Step) -> str:
+def line(step: Document) -> str:
     """Return a step on one line."""
     name, kind, how, *_, duration, size = row(step)
     parts = [name, *([kind] if kind != "step" else []), how, duration, size]
-    if step.error is not None:
-        parts.append(f"{step.error.kind}: {step.error.message}")
-    if not step.is_finished and step.until is not None:
-        parts.append(f"until {json_form.date(step.until)}")
+    if step.get("error") is not None:
+        parts.append(f"{step['error']['kind']}: {step['error']['message']}")
+    if step["endAt"] is None and step.get("until") is not None:
+        parts.append(f"until {step['until']}")
     return "  ".join(part for part in parts if part)
 
 
-def wait(job: Job) -> str:
+def wait(waiting: Document | None) -> str:
     """Return the reason why a suspended job waits."""
-    if job.wait is None:
+    if waiting is None:
         return ""
-    until = f"until {json_form.date(job.wait.until)}" if job.wait.until else "for now"
-    names = ", ".join(job.wait.names)
+    until = f"until {waiting['until']}" if waiting.get("until") else "for now"
+    names = ", ".join(waiting["names"])
     return f"suspended {until}{', by ' if names else ''}{names}"
 
 

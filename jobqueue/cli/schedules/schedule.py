@@ -87,8 +87,8 @@ def set_definition(name: str, definition: str, *, as_json: bool, **options: Any)
 @command_options
 def run(name: str, *, as_json: bool, **options: Any) -> None:
     """Make one job of a schedule now, besides its times, and print its id."""
-    job = with_runtime(options, lambda runtime: runtime.manual_runs.run(name, by=operator()))
-    output.print_document(json_form.job(job), job.id, as_json=as_json)
+    job = json_form.job(with_runtime(options, lambda runtime: runtime.manual_runs.run(name, by=operator())))
+    output.print_document(job, job["id"], as_json=as_json)
 
 
 @schedule.command(epilog=errors.epilog())

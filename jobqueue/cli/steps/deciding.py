@@ -48,5 +48,5 @@ def decide(job_id: str, name: str, *, happened: Any, not_happened: bool, as_json
         how: dict[str, Any] = {"happened": not not_happened, "result": None if not_happened else result}
         return await runtime.doubts.decide(job_id, name, by=operator(), **how)
 
-    job = with_runtime(options, use)
-    output.print_document(json_form.job(job), f"{job.id} {job.state.value}", as_json=as_json)
+    job = json_form.job(with_runtime(options, use))
+    output.print_document(job, f"{job['id']} {job['state']}", as_json=as_json)

@@ -18,10 +18,9 @@ from jobqueue.domain.jobs import json_form
 def steps(job_id: str, *, as_json: bool, **options: Any) -> None:
     """List the steps of a job: finished steps, waits, and steps that are tried again."""
     job = with_runtime(options, lambda runtime: runtime.jobs.whole(job_id))
-    job_steps = job.steps or ()
-    more = [{"state": step_text.state(step), "size": step.size} for step in job_steps]
-    items = [entry | extra for entry, extra in zip(json_form.job(job).get("steps", []), more, strict=True)]
-    if job_steps or as_json:
-        output.print_items(items, step_text.HEADINGS, [step_text.row(step) for step in job_steps], as_json=as_json)
+    documents = zip(json_form.job(job).get("steps", []), job.steps or (), strict=True)
+    items = [entry | {"state": step_text.state(entry), "size": step.size} for entry, step in documents]
+    if items or as_json:
+        output.print_items(items, step_text.HEADINGS, [step_text.row(step) for step in items], as_json=as_json)
     else:
         output.note("the job has no steps")

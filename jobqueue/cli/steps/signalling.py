@@ -35,5 +35,5 @@ def signal(job_id: str, name: str, value: Any, signal_id: str | None, *, as_json
 
     sent = with_runtime(options, use)
     document = {"jobId": sent.job_id, "id": sent.id, "name": sent.name, "existed": sent.existed}
-    text = f"{sent.job_id} {'had the signal already' if sent.existed else 'signalled'}"
+    text = f"{document['jobId']} {'had the signal already' if document['existed'] else 'signalled'}"
     output.print_document(document, text, as_json=as_json)

@@ -27,7 +27,7 @@ def types(queue: str | None, *, as_json: bool, **options: Any) -> None:
     found = with_runtime(options, lambda runtime: runtime.roster.types(EVERYTHING))
     found = [served for served in found if queue in {None, served.queue}]
     items = [_document(served) for served in found]
-    rows = [[each.queue, each.type, _by(each), arguments(each.schema)] for each in found]
+    rows = [[each["queue"], each["type"], _by(each), arguments(each["schema"])] for each in items]
     output.print_items(items, ["QUEUE", "TYPE", "SERVED BY", "ARGUMENTS"], rows, as_json=as_json)
 
 
@@ -46,9 +46,9 @@ def _argument(name: str, schema: Mapping[str, Any]) -> str:
     return f"{name}: {kind}{default}"
 
 
-def _by(served: ServedType) -> str:
-    workers = f"{served.workers:,} worker{'' if served.workers == 1 else 's'}"
-    return workers if served.processor is None else f"{served.processor}, {workers}"
+def _by(served: Mapping[str, Any]) -> str:
+    workers = f"{served['workers']:,} worker{'' if served['workers'] == 1 else 's'}"
+    return workers if served["processor"] is None else f"{served['processor']}, {workers}"
 
 
 def _document(served: ServedType) -> dict[str, Any]:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.render import errors, output
+from jobqueue.cli.render import errors, moments, output
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.access.access import EVERYTHING
-from jobqueue.domain.jobs import json_form
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from jobqueue.services.application import Runtime
     from jobqueue.services.work.roster import WorkerView
-    from jobqueue.store.work.workers import Registration
 
 _MOST = 1_000
 
@@ -36,24 +33,31 @@ def workers(*, silent: bool, as_json: bool, **options: Any) -> None:
 
     found = with_runtime(options, use)
     now = datetime.now(UTC)
-    items = [{json_form.camel(name): json_form.value(value) for name, value in asdict(each).items()} for each in found]
-    rows = [row for worker in found for row in _rows(worker, now)]
+    items = [_document(worker) for worker in found]
+    rows = [row for worker in items for row in _rows(worker, now)]
     output.print_items(items, ["WORKER", "STATE", "LAST SIGN", "QUEUES", "RUNS"], rows, as_json=as_json)
 
 
-def _rows(worker: WorkerView, now: datetime) -> list[list[str]]:
+def _document(worker: WorkerView) -> dict[str, Any]:
+    from jobqueue.api.work.schemas import WorkerResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
+
+    return WorkerResponse.of(worker)
+
+
+def _rows(worker: Mapping[str, Any], now: datetime) -> list[list[str]]:
     """Return a line for each job that a worker runs, or one line."""
-    sign = output.duration(max(0.0, (now - worker.last_sign_at).total_seconds()))
-    first = [worker.name, "alive" if worker.alive else "silent", f"{sign} ago", _queues(worker.queues)]
-    jobs = [_job(job, now) for job in worker.running] or ["-"]
+    state, sign = "alive" if worker["alive"] else "silent", moments.ago(worker["lastSignAt"], now)
+    first = [worker["name"], state, f"{sign} ago", _queues(worker["queues"])]
+    jobs = [_job(job, now) for job in worker["running"]] or ["-"]
     return [[*first, jobs[0]], *([*[""] * len(first), job] for job in jobs[1:])]
 
 
-def _queues(posts: Sequence[Registration]) -> str:
-    texts = [f"{post.queue}: {'all types' if post.types is None else ', '.join(post.types)}" for post in posts]
+def _queues(posts: Sequence[Mapping[str, Any]]) -> str:
+    texts = [f"{post['queue']}: {'all types' if post['types'] is None else ', '.join(post['types'])}" for post in posts]
     return "; ".join(texts) or "-"
 
 
-def _job(job: Any, now: datetime) -> str:
-    age = "" if job.start_at is None else f" for {output.duration(max(0.0, (now - job.start_at).total_seconds()))}"
-    return f"{job.id} {job.type}{f', step {job.step},' if job.step else ''}{age}"
+def _job(job: Mapping[str, Any], now: datetime) -> str:
+    age = "" if job["startAt"] is None else f" for {moments.ago(job['startAt'], now)}"
+    step = f", step {job['step']}," if job["step"] else ""
+    return f"{job['id']} {job['type']}{step}{age}"

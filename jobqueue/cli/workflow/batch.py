@@ -12,12 +12,13 @@ from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output
 from jobqueue.cli.render.options import command_options, id_argument
 from jobqueue.domain.bulk.operation import Operation
+from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.domain.workflow.batch import FINISHED, OPEN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.workflow.batch import BatchView
@@ -39,9 +40,9 @@ def batch() -> None:
 def list_batches(state: str | None, limit: int, *, as_json: bool, **options: Any) -> None:
     """List batches, newest first."""
     views = with_runtime(options, lambda runtime: runtime.batches.page(state=state, limit=limit))
-    rows = [[view.batch.id, view.batch.state, f"{view.progress:.0f} %", _counts(view)] for view in views]
-    headings = ["ID", "STATE", "PROGRESS", "JOBS"]
-    output.print_items([_document(view) for view in views], headings, rows, as_json=as_json)
+    batches = [_document(view) for view in views]
+    rows = [[batch["id"], batch["state"], f"{batch['progress']:.0f} %", _counts(batch)] for batch in batches]
+    output.print_items(batches, ["ID", "STATE", "PROGRESS", "JOBS"], rows, as_json=as_json)
 
 
 @batch.command(epilog=errors.epilog("batch show 65f0c2a4e1b2c3d4e5f60718"))
@@ -54,13 +55,14 @@ def show(batch_id: str, *, as_json: bool, **options: Any) -> None:
     async def use(runtime: Runtime) -> tuple[BatchView, Sequence[Job]]:
         return await runtime.batches.get(batch_id), (await runtime.listing.page(query)).items
 
-    view, jobs = with_runtime(options, use)
+    view, fallen = with_runtime(options, use)
     if as_json:
         output.print_json(_document(view))
         return
     output.print_fields(_document(view))
+    jobs = [json_form.job(job) for job in fallen]
     if jobs:
-        rows = [[job.id, job.state.value, job.type, job.error.message if job.error else ""] for job in jobs]
+        rows = [[job["id"], job["state"], job["type"], job["error"]["message"] if job["error"] else ""] for job in jobs]
         output.print_line()
         output.print_table(["ID", "STATE", "TYPE", "WHY"], rows)
 
@@ -72,7 +74,7 @@ def show(batch_id: str, *, as_json: bool, **options: Any) -> None:
 def requeue(batch_id: str, *, callbacks: bool, as_json: bool, **options: Any) -> None:
     """Restart failed and killed jobs of a batch, and jobs killed because of them. Succeeded jobs stay as they are."""
     view = with_runtime(options, lambda runtime: runtime.batches.requeue(batch_id, callbacks=callbacks, by=operator()))
-    _print(view, as_json=as_json)
+    _print(_document(view), as_json=as_json)
 
 
 @batch.command(epilog=errors.epilog())
@@ -81,7 +83,7 @@ def requeue(batch_id: str, *, callbacks: bool, as_json: bool, **options: Any) ->
 def seal(batch_id: str, *, as_json: bool, **options: Any) -> None:
     """Seal a batch: no further jobs can be added."""
     view = with_runtime(options, lambda runtime: runtime.batches.seal(batch_id, by=operator()))
-    _print(view, as_json=as_json)
+    _print(_document(view), as_json=as_json)
 
 
 @batch.command(epilog=errors.epilog())
@@ -99,8 +101,8 @@ def kill(batch_id: str, reason: str, *, as_json: bool, **options: Any) -> int:
 
     result = with_runtime(options, use)
     if isinstance(result, Operation):
-        return bulk.print_end(result, as_json=as_json)
-    _print(result, as_json=as_json)
+        return bulk.print_end(bulk.document(result), as_json=as_json)
+    _print(_document(result), as_json=as_json)
     return errors.OK
 
 
@@ -114,7 +116,7 @@ def wait(batch_id: str, *, as_json: bool, **options: Any) -> int:
         shown = None
         while True:
             view = await runtime.batches.get(batch_id)
-            line = _line(view)
+            line = _line(_document(view))
             if line != shown and not as_json:
                 output.show_progress(line)
                 shown = line
@@ -122,16 +124,16 @@ def wait(batch_id: str, *, as_json: bool, **options: Any) -> int:
                 return view
             await asyncio.sleep(_LOOK_SECONDS)
 
-    view = with_runtime(options, use)
+    ended = _document(with_runtime(options, use))
     if as_json:
-        output.print_json(_document(view))
+        output.print_json(ended)
     else:
         output.end_progress()
-    return errors.JOB_FAILED if view.counts[State.FAILED] + view.counts[State.KILLED] else errors.OK
+    return errors.JOB_FAILED if ended["counts"][State.FAILED] + ended["counts"][State.KILLED] else errors.OK
 
 
-def _print(view: BatchView, *, as_json: bool) -> None:
-    output.print_document(_document(view), f"{view.batch.id} {view.batch.state}: {_counts(view)}", as_json=as_json)
+def _print(batch: Mapping[str, Any], *, as_json: bool) -> None:
+    output.print_document(batch, f"{batch['id']} {batch['state']}: {_counts(batch)}", as_json=as_json)
 
 
 def _document(view: BatchView) -> dict[str, Any]:
@@ -140,10 +142,10 @@ def _document(view: BatchView) -> dict[str, Any]:
     return BatchResponse.of(view)
 
 
-def _counts(view: BatchView) -> str:
-    return ", ".join(f"{count:,} {state}" for state, count in view.counts.items() if count) or "no jobs"
+def _counts(batch: Mapping[str, Any]) -> str:
+    return ", ".join(f"{count:,} {state}" for state, count in batch["counts"].items() if count) or "no jobs"
 
 
-def _line(view: BatchView) -> str:
-    full = round(_BAR * view.progress / 100)
-    return f"{'#' * full}{'.' * (_BAR - full)} {view.progress:3.0f} %  {_counts(view)}"
+def _line(batch: Mapping[str, Any]) -> str:
+    full = round(_BAR * batch["progress"] / 100)
+    return f"{'#' * full}{'.' * (_BAR - full)} {batch['progress']:3.0f} %  {_counts(batch)}"
