@@ -13,7 +13,7 @@ from jobqueue.api.security.caller import caller, shown, slow_search_key
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.search.pipelines import compile_pipeline
 from jobqueue.domain.search.projection import Projection
-from jobqueue.domain.search.query import JobQuery
+from jobqueue.domain.search.query import MOST_LISTED, JobQuery
 from jobqueue.domain.search.search import search
 
 if TYPE_CHECKING:
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 async def list_jobs(request: web.Request) -> web.Response:
     """List jobs, a page at a time."""
-    return await _page(request, listing(request[QUERY]))
+    parameters = request[QUERY].copy()
+    short = parameters.pop("id")
+    if short is not None:
+        matches = await request.app[RUNTIME].short_ids.jobs(short, MOST_LISTED)
+        parameters["ids"] = tuple(match["id"] for match in matches)
+    return await _page(request, listing(parameters))
 
 
 async def search_jobs(request: web.Request) -> web.Response:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render import errors, output, tables, values
+from jobqueue.cli.render.job_columns import BRIEF
 from jobqueue.domain.bulk.operation import Stage
 from jobqueue.domain.errors import ConflictError
 
@@ -137,9 +138,7 @@ def _print_preview(preview: Mapping[str, Any], *, as_json: bool) -> None:
         output.print_json(preview)
         return
     output.print_line(f"would {preview['action']} about {_number(preview['matched'], preview['isExact'])} jobs")
-    rows = [[job["id"], job["state"], job["queue"], job["type"]] for job in preview["samples"]]
-    if rows:
-        output.print_table(["ID", "STATE", "QUEUE", "TYPE"], rows)
+    tables.print_rows(preview["samples"], BRIEF)
 
 
 def _number(matched: int | None, is_exact: bool) -> str:  # noqa: FBT001 - as they come together

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -10,8 +10,9 @@ from jobqueue.cli.bulk import bulk
 from jobqueue.cli.bulk.step_options import from_step, step_options
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import operator, with_runtime
-from jobqueue.cli.render import errors, moments, output, values
+from jobqueue.cli.render import errors, moments, output, tables, values
 from jobqueue.cli.render.options import command_options
+from jobqueue.cli.render.tables import Column
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.fingerprint import check_fingerprint
@@ -21,8 +22,41 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from jobqueue.cli.render.tables import View
     from jobqueue.domain.work.failure import FailureDetails, FailureGroup
     from jobqueue.services.application import Runtime
+
+
+def _ago(date: str | None, now: datetime) -> str:
+    return "" if date is None else f"{moments.ago(date, now)} ago"
+
+
+def _what(group: Mapping[str, Any], _: datetime | None = None) -> str:
+    return f"{group['kind']}: {group['message']}" if group["kind"] is not None else str(group["message"])
+
+
+_COLUMNS: Final = (
+    tables.field("fingerprint"),
+    Column(name="count", cell=lambda group, _: f"{group['count']:,}", is_number=True),
+    Column(name="last", cell=lambda group, now: moments.ago(group["lastAt"], now), is_number=True),
+    Column(name="first", cell=lambda group, now: moments.ago(group["firstAt"], now), is_number=True, hidden=True),
+    tables.field("type", least=10),
+    Column(name="queues", cell=lambda group, _: ",".join(group["queues"]), least=6, rank=1),
+    Column(
+        name="states",
+        cell=lambda group, _: ", ".join(f"{count:,} {state}" for state, count in group["states"].items()),
+        hidden=True,
+    ),
+    Column(name="what", cell=_what, answers=True),
+    tables.field("place", rank=2, least=12),
+)
+_JOBS: Final = tables.plain_view(
+    tables.field("id", is_id=True),
+    tables.field("state"),
+    tables.field("queue", least=8, rank=1),
+    Column(name="ended", cell=lambda job, now: _ago(job["endAt"], now)),
+    tables.field("message", answers=True),
+)
 
 
 @click.group(
@@ -34,9 +68,10 @@ if TYPE_CHECKING:
 @click.option("--since", metavar="TIME", help="Ended since then: a time ago such as 15m, 2h, 7d, or a date.")
 @click.option("--sort", type=click.Choice(["count", "last"]), default="count", show_default=True, help="Which first.")
 @click.option("--limit", type=click.IntRange(1, MOST_GROUPS), default=20, show_default=True, help="How many groups.")
+@tables.table_options(_COLUMNS)
 @command_options
 @click.pass_context
-def failures(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
+def failures(ctx: click.Context, /, *, view: View, as_json: bool, **options: Any) -> None:
     """List failed and killed jobs in groups of the same error, and requeue a group."""
     if ctx.invoked_subcommand is not None:
         return
@@ -49,9 +84,8 @@ def failures(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     groups, more, now = with_runtime(options, use)
     from jobqueue.api.bulk.schemas import FailureResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
 
-    headings = ["FINGERPRINT", "COUNT", "LAST", "TYPE", "QUEUES", "WHAT"]
     items = FailureResponse.many(groups)
-    output.print_items(items, headings, [_row(item, now) for item in items], as_json=as_json)
+    tables.print_items(items, view, as_json=as_json, now=now, empty="no jobs have failed or were killed")
     if more and not as_json:
         output.note("there are more: --limit, or narrow them")
 
@@ -73,7 +107,7 @@ def show(fingerprint: str, *, as_json: bool, **options: Any) -> None:
     if as_json:
         output.print_json(group)
         return
-    output.print_line(output.plain(_what(group)))
+    output.print_wrapped(output.plain(_what(group)), indent=4)
     states = ", ".join(f"{count:,} {state}" for state, count in group["states"].items())
     fields = {"type": group["type"], "queues": group["queues"], "jobs": states, "place": group["place"]}
     output.print_fields(fields)
@@ -82,19 +116,8 @@ def show(fingerprint: str, *, as_json: bool, **options: Any) -> None:
         for line in group["trace"].splitlines():
             output.print_line(output.plain(line))
     output.print_line()
-    rows = [
-        [job["id"], job["state"], job["queue"], _ago(job["endAt"], now), job["message"] or ""] for job in group["jobs"]
-    ]
-    output.print_table(["ID", "STATE", "QUEUE", "ENDED", "MESSAGE"], rows)
+    tables.print_rows(group["jobs"], _JOBS, now=now)
     output.note(f"to start them again: jobqueue failures requeue {fingerprint} --trial, then without --trial")
-
-
-def _ago(date: str | None, now: datetime) -> str:
-    return "" if date is None else f"{moments.ago(date, now)} ago"
-
-
-def _what(group: Mapping[str, Any]) -> str:
-    return f"{group['kind']}: {group['message']}" if group["kind"] is not None else str(group["message"])
 
 
 @failures.command(epilog=errors.epilog("failures requeue 5b9f0c1d2e3a4f67 --trial"))
@@ -136,15 +159,3 @@ def _query(options: dict[str, Any], now: datetime | None) -> FailureQuery:
         sort=BY_COUNT if options["sort"] == "count" else BY_LAST,
         limit=options["limit"],
     )
-
-
-def _row(group: Mapping[str, Any], now: datetime) -> list[str]:
-    place = f" ({group['place']})" if group["place"] else ""
-    return [
-        group["fingerprint"],
-        f"{group['count']:,}",
-        moments.ago(group["lastAt"], now),
-        group["type"],
-        ",".join(group["queues"]),
-        _what(group)[:200] + place,
-    ]

@@ -28,7 +28,7 @@ def status(*, as_json: bool, **options: Any) -> int:
         output.print_json({"items": items})
     else:
         for item in items:
-            output.print_line(output.plain(item["message"]))
+            output.print_wrapped(output.plain(item["message"]), indent=2)
             output.print_line(f"    jobqueue {output.plain(shlex.join(item['command']))}")
         if not items:
             output.print_line("all is well")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, job_text, output
-from jobqueue.cli.render.options import command_options, id_argument
+from jobqueue.cli.render.options import command_options
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import FINAL, State

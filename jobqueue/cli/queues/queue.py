@@ -8,13 +8,15 @@ import click
 
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import operator, with_runtime
-from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render import errors, output, tables, values
 from jobqueue.cli.render.options import command_options
+from jobqueue.cli.render.tables import Column
 from jobqueue.domain.jobs.checks import check_queue
 from jobqueue.domain.queues import queue_form
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from datetime import datetime
 
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.application import Runtime
@@ -114,12 +116,8 @@ def changes(name: str, *, limit: int, as_json: bool, **options: Any) -> None:
     from jobqueue.api.insight.schemas import ChangeResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
 
     entries = with_runtime(options, lambda runtime: runtime.audit.store.page("queue", name, limit=limit))
-    items = ChangeResponse.many(entries)
-    rows = [
-        [item["at"], str(item["by"].get("name")), str(item["by"].get("via")), item["action"], _difference(item)]
-        for item in items
-    ]
-    output.print_items(items, ["AT", "BY", "VIA", "ACTION", "CHANGED"], rows, as_json=as_json)
+    empty = f"the configuration of queue {name} was never changed"
+    tables.print_items(ChangeResponse.many(entries), _CHANGES, as_json=as_json, empty=empty)
 
 
 def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bool) -> None:
@@ -147,7 +145,7 @@ def _change(
     _print(document, as_json=as_json)
 
 
-def _difference(entry: Mapping[str, Any]) -> str:
+def _difference(entry: Mapping[str, Any], _: datetime) -> str:
     before, after = entry["before"] or {}, entry["after"] or {}
     fields: Mapping[str, Any] = {**before, **after}
     return ", ".join(
@@ -155,6 +153,15 @@ def _difference(entry: Mapping[str, Any]) -> str:
         for field in fields
         if before.get(field) != after.get(field)
     )
+
+
+_CHANGES: Final = tables.plain_view(
+    tables.field("at", rank=2),
+    tables.field("by", "by.name", least=8),
+    tables.field("via", "by.via", rank=1),
+    tables.field("action"),
+    Column(name="changed", cell=_difference, answers=True),
+)
 
 
 def _print(document: dict[str, Any], *, as_json: bool) -> None:

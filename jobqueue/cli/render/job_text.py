@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.cli.render import step_text
-from jobqueue.cli.render.moments import span
-from jobqueue.cli.render.output import compact, plain, print_line
+from jobqueue.cli.render import moments, step_text
+from jobqueue.cli.render.output import compact, plain, print_line, print_wrapped
 from jobqueue.domain.jobs.crash import SUSPECT_FROM
+from jobqueue.domain.jobs.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,17 +29,17 @@ def print_job(job: Document, lines: Sequence[Document]) -> None:
     rows = [(name, text) for name, text in _rows(job) if text]
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
-        print_line(f"{name:<{width}}  {plain(text)}")
+        print_wrapped(f"{name:<{width}}  {plain(text)}", indent=width + 2)
     if job.get("steps"):
         print_line()
         print_line("steps")
         for step in job["steps"]:
-            print_line(f"  {plain(step_text.line(step))}")
+            print_wrapped(f"  {plain(step_text.line(step))}", indent=4)
     if job["history"]:
         print_line()
         print_line("history")
         for attempt in job["history"]:
-            print_line(f"  {plain(_attempt(attempt))}")
+            print_wrapped(f"  {plain(_attempt(attempt))}", indent=4)
             _print_trace(attempt["error"])
     elif job["error"] is not None:
         _print_trace(job["error"])
@@ -83,6 +84,8 @@ def _rows(job: Document) -> Iterator[tuple[str, str]]:
     yield "priority", str(job["priority"])
     for name, field in _MOMENTS:
         yield name, job[field] or ""
+    running = job["state"] == State.PROCESSING and job["startAt"]
+    yield "running", f"for {moments.ago(job['startAt'], datetime.now(UTC))}" if running else ""
     yield "waits", step_text.wait(job.get("wait"))
     claim = job["claim"] or {}
     yield "worker", claim.get("worker", "")
@@ -106,7 +109,7 @@ def _attempt(attempt: Document) -> str:
     start, end = attempt["startAt"], attempt["endAt"]
     parts = [f"#{attempt['attempt']}", start or end or "-"]
     if start and end:
-        parts.append(f"{span(start, end):.3f} s")
+        parts.append(f"{moments.span(start, end):.3f} s")
     parts.append(attempt["outcome"] or "running")
     if attempt["code"] is not None:
         parts.append(f"code {attempt['code']}")

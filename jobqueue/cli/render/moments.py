@@ -24,3 +24,11 @@ def ago(date: str | None, now: datetime) -> str:
 def ahead(date: str, now: datetime) -> str:
     """Return the time until a date of a document."""
     return duration((iso8601.moment(date) - now).total_seconds())
+
+
+def exact(seconds: float) -> str:
+    """Return a time span in the largest unit of which it is a whole number, such as ``90m``."""
+    return next(
+        (f"{seconds // size:g}{unit}" for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)) if not seconds % size),
+        f"{seconds:g}s",
+    )

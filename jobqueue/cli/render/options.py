@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from jobqueue.domain.jobs.checks import check_id
 from jobqueue.settings import describe
 
 if TYPE_CHECKING:
@@ -50,15 +49,6 @@ def setting_options(*names: str) -> Callable[[F], F]:
         return function
 
     return add
-
-
-def id_argument(name: str, *, required: bool = True) -> Callable[[F], F]:
-    """Add the argument ID of a job or batch; it arrives in lower case."""
-    return click.argument(name, metavar="ID" if required else "[ID]", callback=_check_id, required=required)
-
-
-def _check_id(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    return None if context.resilient_parsing or value is None else check_id(value)
 
 
 def json_option(function: F) -> F:

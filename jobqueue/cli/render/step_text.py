@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     Document = Mapping[str, Any]
 
-HEADINGS: Final = ("NAME", "KIND", "STATE", "ATTEMPT", "TRIES", "START", "DURATION", "SIZE")
 _UNIT: Final = 1024
 
 
@@ -22,25 +21,19 @@ def state(step: Document) -> str:
     return "waits" if step.get("error") is None else "failed"
 
 
-def row(step: Document) -> list[str]:
-    """Return the cells of a step under `HEADINGS`."""
-    start, end = step["startAt"], step["endAt"]
-    return [
-        step["name"],
-        step["kind"],
-        state(step),
-        str(step["attempt"]),
-        str(step["tries"]),
-        start or "",
-        f"{span(start, end):.3f} s" if start and end else "",
-        _size(step["size"]) if step.get("size") else "",
-    ]
+def duration(step: Document) -> str:
+    """Return for how long a finished step ran."""
+    return f"{span(step['startAt'], step['endAt']):.3f} s" if step["startAt"] and step["endAt"] else ""
+
+
+def size(step: Document) -> str:
+    """Return the size of the result of a step, where it is known."""
+    return _bytes(step["size"]) if step.get("size") else ""
 
 
 def line(step: Document) -> str:
     """Return a step on one line."""
-    name, kind, how, *_, duration, size = row(step)
-    parts = [name, *([kind] if kind != "step" else []), how, duration, size]
+    parts = [step["name"], *([step["kind"]] if step["kind"] != "step" else []), state(step), duration(step), size(step)]
     if step.get("error") is not None:
         parts.append(f"{step['error']['kind']}: {step['error']['message']}")
     if step["endAt"] is None and step.get("until") is not None:
@@ -57,7 +50,7 @@ def wait(waiting: Document | None) -> str:
     return f"suspended {until}{', by ' if names else ''}{names}"
 
 
-def _size(count: int) -> str:
+def _bytes(count: int) -> str:
     """Return a number of bytes."""
     if count < _UNIT:
         return f"{count} B"

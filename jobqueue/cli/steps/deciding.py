@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
-from jobqueue.cli.render.options import command_options, id_argument
+from jobqueue.cli.render.options import command_options
 from jobqueue.domain.jobs import json_form
 
 if TYPE_CHECKING:

@@ -1,0 +1,101 @@
+"""Jobs and batches found by the first or the last digits of their ids."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import ObjectId
+
+from jobqueue.domain.errors import InvalidInputError, NotFoundError
+from jobqueue.domain.jobs.short_ids import ShortId, only
+from jobqueue.domain.jobs.states import State
+from jobqueue.store.search.short_ids import ShortIdStore, tails
+from tests.support.plans import stages
+
+if TYPE_CHECKING:
+    from jobqueue.services.application import Runtime
+
+LAST = datetime(2031, 1, 1, tzinfo=UTC)
+
+
+async def insert(runtime: Runtime, *ids: str, **fields: Any) -> None:
+    """Write jobs, the first of which is the newest."""
+    await runtime.jobs.collection.insert_many(
+        [
+            {
+                "_id": ObjectId(job_id),
+                "type": "import",
+                "state": "success",
+                "queue": "q",
+                "run": 0,
+                "insertAt": LAST - timedelta(seconds=age),
+                **fields,
+            }
+            for age, job_id in enumerate(ids)
+        ]
+    )
+
+
+async def found(runtime: Runtime, text: str, **options: Any) -> list[str]:
+    store = ShortIdStore(runtime.database, **options)
+    return [match["id"] for match in await store.jobs(ShortId.read(text), 6)]
+
+
+async def test_a_job_is_found_by_either_end_of_its_id(idle_runtime: Runtime) -> None:
+    first, second = "6b0db02090670000000a1b2c", "6b0db02090670000000a1b2d"
+    await insert(idle_runtime, first, second)
+    assert await found(idle_runtime, "…0A1B2C") == [first]
+    assert await found(idle_runtime, "0a1b2d") == [second]
+    assert sorted(await found(idle_runtime, "6b0db0")) == [first, second]
+    assert await found(idle_runtime, "...6b0db0") == []
+    assert await found(idle_runtime, "0a1b2d…") == []
+    assert await found(idle_runtime, first) == [first]
+    # A deleted job leaves its id behind for a while.
+    await idle_runtime.jobs.collection.update_one({"_id": ObjectId(first)}, {"$unset": {"state": ""}})
+    assert await found(idle_runtime, "0a1b2c") == []
+
+
+async def test_the_last_digits_cover_the_newest_jobs_and_those_that_somebody_asks_for(idle_runtime: Runtime) -> None:
+    ids = [f"{number:018x}{number:06x}" for number in range(1, 7)]
+    await insert(idle_runtime, *ids)
+    assert await found(idle_runtime, ids[2][-6:], covered=3) == [ids[2]]
+    assert await found(idle_runtime, ids[3][-6:], covered=3) == []
+    assert await found(idle_runtime, ids[3][:20], covered=3) == [ids[3]]
+    for state in ("processing", "failed", "killed"):
+        await idle_runtime.jobs.collection.update_one({"_id": ObjectId(ids[5])}, {"$set": {"state": state}})
+        assert await found(idle_runtime, ids[5][-6:], covered=3) == [ids[5]]
+
+
+@pytest.mark.parametrize("state", [None, State.FAILED])
+async def test_the_last_digits_are_looked_up_in_an_index_alone(idle_runtime: Runtime, state: State | None) -> None:
+    await insert(idle_runtime, *(f"{number:024x}" for number in range(50)), state="failed")
+    index = "newest" if state is None else "newestOfState"
+    command = {"aggregate": "jobs", "pipeline": tails(ShortId.read("0000ff"), 6, state=state, covered=20)}
+    plan = await idle_runtime.database.raw.command(
+        "explain", {**command, "cursor": {}, "hint": index}, verbosity="executionStats"
+    )
+    examined = plan["stages"][0]["$cursor"]["executionStats"]
+    assert "PROJECTION_COVERED" in set(stages(plan))
+    assert examined["totalKeysExamined"] <= 20
+    assert examined["totalDocsExamined"] == 0
+
+
+async def test_an_ambiguous_or_unknown_form_is_refused(idle_runtime: Runtime) -> None:
+    await insert(idle_runtime, *(f"{number:018x}abcdef" for number in range(8)))
+    matches = await idle_runtime.short_ids.jobs(ShortId.read("abcdef"), 6)
+    with pytest.raises(InvalidInputError) as caught:
+        only("job", "abcdef", matches)
+    [message] = caught.value.problems["id"]
+    assert message.startswith("abcdef stands for several jobs: ")
+    assert message.count("(import, success)") == 5
+    assert message.endswith("and others")
+    with pytest.raises(NotFoundError, match="there is no job abcdee"):
+        only("job", "abcdee", await idle_runtime.short_ids.jobs(ShortId.read("abcdee"), 6))
+
+
+@pytest.mark.parametrize("text", ["", "42", "abcde", "…abcde", "xyzxyz", "…abcdef…", "a" * 25, "abcdef/", "…" * 9])
+def test_other_texts_are_no_ids(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="must be 24 hexadecimal digits, or at least the first six"):
+        ShortId.read(text)
