@@ -8,6 +8,7 @@ import click
 
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, tables, values
+from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.access.access import ROLES
@@ -42,7 +43,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.group(epilog=errors.epilog())
+@click.group(cls=Group, epilog=errors.epilog())
 def token() -> None:
     """Make, list and revoke tokens, with which programs and people call the HTTP API."""
 

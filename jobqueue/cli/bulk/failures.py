@@ -11,6 +11,7 @@ from jobqueue.cli.bulk.step_options import from_step, step_options
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, moments, output, tables, values
+from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.bulk.operation import Action, NewOperation
@@ -60,6 +61,7 @@ _JOBS: Final = tables.plain_view(
 
 
 @click.group(
+    cls=Group,
     invoke_without_command=True,
     epilog=errors.epilog("failures --queue media --since 1d", "failures requeue 5b9f0c1d2e3a4f67 --trial"),
 )
@@ -91,7 +93,7 @@ def failures(ctx: click.Context, /, *, view: View, as_json: bool, **options: Any
 
 
 @failures.command(epilog=errors.epilog("failures show 5b9f0c1d2e3a4f67"))
-@click.argument("fingerprint")
+@click.argument("fingerprint", shell_complete=complete.fingerprints)
 @command_options
 def show(fingerprint: str, *, as_json: bool, **options: Any) -> None:
     """Print a group: its message and its trace whole, its queues and states, and its newest jobs."""
@@ -121,7 +123,7 @@ def show(fingerprint: str, *, as_json: bool, **options: Any) -> None:
 
 
 @failures.command(epilog=errors.epilog("failures requeue 5b9f0c1d2e3a4f67 --trial"))
-@click.argument("fingerprint")
+@click.argument("fingerprint", shell_complete=complete.fingerprints)
 @click.option("--trial", is_flag=True, help="Requeue one of them only.")
 @click.option("--queue", metavar="NAME", shell_complete=complete.queues, help="Only those of this queue.")
 @step_options

@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from jobqueue.cli.render import errors, output, tables
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import json_option
 from jobqueue.cli.render.tables import Column
 from jobqueue.settings import Settings, describe
@@ -25,7 +26,7 @@ _VIEW: Final = tables.plain_view(
 )
 
 
-@click.command(epilog=errors.epilog())
+@click.command(cls=Command, epilog=errors.epilog())
 @json_option
 def settings(*, as_json: bool) -> None:
     """Show every setting, its value with secrets masked, and its source.

@@ -8,6 +8,7 @@ import click
 
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, tables
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.insight.audit import AuditQuery
@@ -33,7 +34,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.command(epilog=errors.epilog("audit --kind job --limit 20", "audit --actor ann"))
+@click.command(cls=Command, epilog=errors.epilog("audit --kind job --limit 20", "audit --actor ann"))
 @click.option(
     "--kind",
     type=click.Choice(["job", "batch", "queue", "schedule", "token", "operation"]),

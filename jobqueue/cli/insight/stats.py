@@ -10,6 +10,7 @@ import click
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, tables
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.access.access import EVERYTHING
@@ -120,7 +121,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.command(epilog=errors.epilog("stats --window 24h --queue media", "stats --watch"))
+@click.command(cls=Command, epilog=errors.epilog("stats --window 24h --queue media", "stats --watch"))
 @click.option("--queue", metavar="NAME", shell_complete=complete.queues, help="Of this queue.")
 @click.option("--type", "kind", metavar="TYPE", shell_complete=complete.types, help="Of this type.")
 @click.option("--window", type=click.Choice(_WINDOWS), help="Only of this window, with each queue and type.")

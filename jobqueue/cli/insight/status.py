@@ -9,10 +9,11 @@ import click
 
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 
 
-@click.command(epilog=errors.epilog("status", "status --json || page-somebody"))
+@click.command(cls=Command, epilog=errors.epilog("status", "status --json || page-somebody"))
 @command_options
 def status(*, as_json: bool, **options: Any) -> int:
     """Print what needs somebody, each with the command that mends it; the exit code is 1 if there is anything.

@@ -10,6 +10,7 @@ from jobqueue.cli.jobs.arguments import read
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options, database_flags
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
@@ -29,7 +30,7 @@ _EPILOG: Final = errors.epilog(
 )
 
 
-@click.command(epilog=_EPILOG, context_settings={"ignore_unknown_options": True})
+@click.command(cls=Command, epilog=_EPILOG, context_settings={"ignore_unknown_options": True})
 @click.argument("kind", metavar="TYPE", required=False, shell_complete=complete.types)
 @click.argument("words", metavar="[DATA]", nargs=-1, type=click.UNPROCESSED)
 @click.option(

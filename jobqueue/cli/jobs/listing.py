@@ -11,6 +11,7 @@ from jobqueue.cli.process import complete
 from jobqueue.cli.process.ids import check_ids, whole_ids
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, tables, values
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.job_columns import COLUMNS, PREFIXES, print_jobs
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.jobs import json_form
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
 
 
-@click.command(name="list", epilog=errors.epilog("list --state failed --since 2h", "list --meta user_id=42 --json"))
+@click.command(
+    cls=Command, name="list", epilog=errors.epilog("list --state failed --since 2h", "list --meta user_id=42 --json")
+)
 @click.option("--queue", metavar="NAME", shell_complete=complete.queues, help="Jobs of this queue.")
 @click.option("--type", "kind", metavar="TYPE", shell_complete=complete.types, help="Jobs of this type.")
 @click.option(
@@ -38,9 +41,14 @@ if TYPE_CHECKING:
 @click.option("--meta", multiple=True, metavar="KEY=VALUE", help="With this value in meta; repeatable.")
 @click.option("--batch", metavar="ID", callback=check_ids, help="Jobs of this batch.")
 @click.option("--parent", metavar="ID", callback=check_ids, help="Children of this job.")
-@click.option("--schedule", metavar="NAME", help="Made by this schedule.")
+@click.option("--schedule", metavar="NAME", shell_complete=complete.schedules, help="Made by this schedule.")
 @click.option("--waiting", type=click.Choice(AWAITED), help="Suspended jobs that wait for this.")
-@click.option("--fingerprint", metavar="HEX", help="Failed and killed jobs of this group of failures.")
+@click.option(
+    "--fingerprint",
+    metavar="HEX",
+    shell_complete=complete.fingerprints,
+    help="Failed and killed jobs of this group of failures.",
+)
 @click.option("--since", metavar="TIME", help="Created since then: a time ago such as 15m, 2h, 7d, or a date.")
 @click.option("--limit", type=int, default=50, show_default=True, help=f"How many, at most {MOST_LISTED}.")
 @click.option("--cursor", metavar="CURSOR", help="Go on where a listing before ended.")

@@ -10,6 +10,7 @@ import click
 from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, job_text, output
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.work.logs import LogQuery
@@ -22,7 +23,8 @@ _WAIT_SECONDS: Final = 60
 
 
 @click.command(
-    epilog=errors.epilog("logs 65f0c2a4e1b2c3d4e5f60718 -f", "logs 65f0c2a4e1b2c3d4e5f60718 --level error,warning")
+    cls=Command,
+    epilog=errors.epilog("logs 65f0c2a4e1b2c3d4e5f60718 -f", "logs 65f0c2a4e1b2c3d4e5f60718 --level error,warning"),
 )
 @id_argument("job_id")
 @click.option("--follow", "-f", is_flag=True, help="Go on printing until the job has ended.")

@@ -12,6 +12,7 @@ from jobqueue.cli.bulk.step_options import from_step, step_options
 from jobqueue.cli.process.ids import ids_argument
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options, database_flags
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.errors import ConflictError, InvalidInputError, NotFoundError
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=Command,
     epilog=errors.epilog(
         "requeue 65f0c2a4e1b2c3d4e5f60718 --from-step import",
         """requeue --filter '{"type": "import", "state": "failed"}' --from-step fetch""",
-    )
+    ),
 )
 @ids_argument("ids")
 @click.option("--data", type=values.JsonText(), help="Other input: JSON, @FILE or -.")
@@ -61,7 +63,7 @@ def requeue(ids: tuple[str, ...], *, as_json: bool, **options: Any) -> int:
     return _each(ids, flags, change, as_json=as_json)
 
 
-@click.command(epilog=errors.epilog())
+@click.command(cls=Command, epilog=errors.epilog())
 @ids_argument("ids")
 @click.option("--reason", default="killed by a person", show_default=True, help="What its error says.")
 @bulk.many_options

@@ -9,6 +9,7 @@ import click
 
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, tables, values
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.job_columns import COLUMNS, PREFIXES, print_jobs
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.errors import InvalidInputError
@@ -34,7 +35,7 @@ _EXAMPLES: Final = (
 )
 
 
-@click.command(name="search", epilog=errors.epilog(*_EXAMPLES))
+@click.command(cls=Command, name="search", epilog=errors.epilog(*_EXAMPLES))
 @click.argument("terms", metavar="[FILTER | FIELD=VALUE ...]", nargs=-1)
 @click.option("--sort", default="-insertAt", show_default=True, metavar="FIELD", help="By what; - is highest first.")
 @click.option("--fields", metavar="NAMES", help="Only these fields, with commas between them, such as type,data.n.")

@@ -10,6 +10,7 @@ import click
 from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, job_text, output
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs import json_form
@@ -24,7 +25,7 @@ _LOOK_SECONDS: Final = 0.5
 _PAGE: Final = 1000
 
 
-@click.command(epilog=errors.epilog("show 65f0c2a4e1b2c3d4e5f60718 --follow"))
+@click.command(cls=Command, epilog=errors.epilog("show 65f0c2a4e1b2c3d4e5f60718 --follow"))
 @id_argument("job_id")
 @click.option("--follow", "-f", is_flag=True, help="Print its log until it ends; exit 6 if it failed or was killed.")
 @command_options

@@ -11,6 +11,7 @@ from jobqueue.cli.process import complete
 from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, moments, output
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.jobs.checks import check_queue
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _MOST_HOLDERS: Final = 10
 
 
-@click.command(epilog=errors.epilog("why 65f0c2a4e1b2c3d4e5f60718", "why --queue media"))
+@click.command(cls=Command, epilog=errors.epilog("why 65f0c2a4e1b2c3d4e5f60718", "why --queue media"))
 @id_argument("job_id", required=False)
 @click.option(
     "--queue",

@@ -9,6 +9,7 @@ import click
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, tables, values
+from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.jobs.checks import check_queue
@@ -30,7 +31,7 @@ _SET: Final = errors.epilog(
 _WHOLE: Final = ("{", "[", "@")
 
 
-@click.group(epilog=errors.epilog())
+@click.group(cls=Group, epilog=errors.epilog())
 def queue() -> None:
     """Show, configure, pause, resume and delete queues. Changes hold in every process within a second."""
 

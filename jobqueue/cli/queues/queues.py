@@ -8,6 +8,7 @@ import click
 
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, tables
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 
@@ -60,7 +61,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.command(epilog=errors.epilog())
+@click.command(cls=Command, epilog=errors.epilog())
 @tables.table_options(_COLUMNS)
 @command_options
 def queues(*, view: View, as_json: bool, **options: Any) -> None:

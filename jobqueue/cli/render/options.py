@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from jobqueue.cli.render.help import SharedOption
 from jobqueue.settings import describe
 
 if TYPE_CHECKING:
@@ -45,10 +46,15 @@ def setting_options(*names: str) -> Callable[[F], F]:
                 f"--{name.replace('_', '-')}",
                 metavar=_SHAPES.get(name, name.rpartition("_")[2].upper()),
                 help=f"{row.help}. [{row.env}; default: {row.default}]",
+                **_shared(name),
             )(function)
         return function
 
     return add
+
+
+def _shared(name: str) -> dict[str, Any]:
+    return {"cls": SharedOption} if name in DATABASE else {}
 
 
 def json_option(function: F) -> F:

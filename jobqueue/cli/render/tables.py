@@ -113,6 +113,8 @@ def table_options(columns: Sequence[Column], *, prefixes: tuple[str, ...] = ()) 
         prefixes: beginnings of paths that ``--columns`` also takes, such as ``meta.``.
     """
     known = {column.name: column for column in columns}
+    usual = [column.name for column in columns if not column.extra]
+    more = ", or any field" if len(usual) < len(known) else ""
 
     def chosen(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[Column] | None:
         if value is None:
@@ -137,7 +139,7 @@ def table_options(columns: Sequence[Column], *, prefixes: tuple[str, ...] = ()) 
             metavar="NAMES",
             callback=chosen,
             shell_complete=offered,
-            help=f"These columns, with commas between them: {_names(known, prefixes)}.",
+            help=f"These columns, with commas between them: {_names(usual, prefixes)}{more}.",
         )
         return wide(names(cast("F", viewing)))
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, moments, output, tables, values
+from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options, json_option
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.jobs import json_form
@@ -79,7 +81,7 @@ _RUNS: Final = tables.plain_view(
 )
 
 
-@click.group(epilog=errors.epilog())
+@click.group(cls=Group, epilog=errors.epilog())
 def schedule() -> None:
     """List, show, set, pause, resume and delete schedules, which make one job at each of their times."""
 
@@ -103,7 +105,7 @@ def list_schedules(*, view: View, as_json: bool, **options: Any) -> None:
 
 
 @schedule.command(epilog=errors.epilog())
-@click.argument("name")
+@click.argument("name", shell_complete=complete.schedules)
 @command_options
 def show(name: str, *, as_json: bool, **options: Any) -> None:
     """Print a schedule, its next five times and the last ten jobs that it has made."""
@@ -116,7 +118,7 @@ def show(name: str, *, as_json: bool, **options: Any) -> None:
 
 
 @schedule.command(name="set", epilog=_SET)
-@click.argument("name")
+@click.argument("name", shell_complete=complete.schedules)
 @click.argument("definition", metavar="JSON")
 @command_options
 def set_definition(name: str, definition: str, *, as_json: bool, **options: Any) -> None:
@@ -136,7 +138,7 @@ def set_definition(name: str, definition: str, *, as_json: bool, **options: Any)
 
 
 @schedule.command(epilog=errors.epilog("schedule run nightly"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete.schedules)
 @command_options
 def run(name: str, *, as_json: bool, **options: Any) -> None:
     """Make one job of a schedule now, besides its times, and print its id."""
@@ -145,7 +147,7 @@ def run(name: str, *, as_json: bool, **options: Any) -> None:
 
 
 @schedule.command(epilog=errors.epilog())
-@click.argument("name")
+@click.argument("name", shell_complete=complete.schedules)
 @command_options
 def pause(name: str, *, as_json: bool, **options: Any) -> None:
     """Pause a schedule: it makes no jobs."""
@@ -153,7 +155,7 @@ def pause(name: str, *, as_json: bool, **options: Any) -> None:
 
 
 @schedule.command(epilog=errors.epilog())
-@click.argument("name")
+@click.argument("name", shell_complete=complete.schedules)
 @command_options
 def resume(name: str, *, as_json: bool, **options: Any) -> None:
     """Resume a schedule: it makes jobs from now on. Jobs of the times in between are not made."""
@@ -161,7 +163,7 @@ def resume(name: str, *, as_json: bool, **options: Any) -> None:
 
 
 @schedule.command(epilog=errors.epilog())
-@click.argument("name")
+@click.argument("name", shell_complete=complete.schedules)
 @command_options
 def delete(name: str, *, as_json: bool, **options: Any) -> None:
     """Delete a schedule; the jobs that it has made are kept."""

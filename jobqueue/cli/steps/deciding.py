@@ -9,6 +9,7 @@ import click
 from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.jobs import json_form
 
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=Command,
     epilog=errors.epilog(
         """decide 65f0c2a4e1b2c3d4e5f60718 charge --happened '{"payment": "p-7"}'""",
         "decide 65f0c2a4e1b2c3d4e5f60718 charge --not-happened",
-    )
+    ),
 )
 @id_argument("job_id")
 @click.argument("name")

@@ -9,6 +9,7 @@ import click
 from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, step_text, tables
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.job_text import error_text
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
@@ -31,7 +32,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.command(epilog=errors.epilog("steps 65f0c2a4e1b2c3d4e5f60718"))
+@click.command(cls=Command, epilog=errors.epilog("steps 65f0c2a4e1b2c3d4e5f60718"))
 @id_argument("job_id")
 @tables.table_options(_COLUMNS)
 @command_options

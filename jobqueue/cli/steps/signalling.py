@@ -9,6 +9,7 @@ import click
 from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog=errors.epilog("""signal 65f0c2a4e1b2c3d4e5f60718 approved '{"by": "ann"}'""", "list --waiting signal")
+    cls=Command,
+    epilog=errors.epilog("""signal 65f0c2a4e1b2c3d4e5f60718 approved '{"by": "ann"}'""", "list --waiting signal"),
 )
 @id_argument("job_id")
 @click.argument("name")

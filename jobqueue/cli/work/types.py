@@ -10,6 +10,7 @@ import click
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, tables
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.access.access import EVERYTHING
@@ -49,7 +50,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.command(epilog=errors.epilog("types --queue media", "types --json"))
+@click.command(cls=Command, epilog=errors.epilog("types --queue media", "types --json"))
 @click.option("--queue", metavar="NAME", shell_complete=complete.queues, help="Only of this queue.")
 @tables.table_options(_COLUMNS)
 @command_options

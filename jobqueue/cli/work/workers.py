@@ -9,6 +9,7 @@ import click
 
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, moments, output, tables
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.access.access import EVERYTHING
@@ -75,7 +76,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.command(epilog=errors.epilog("workers", "workers --silent"))
+@click.command(cls=Command, epilog=errors.epilog("workers", "workers --silent"))
 @click.option("--silent", is_flag=True, help="Only workers whose last sign of life is older than 30 s.")
 @tables.table_options(_COLUMNS)
 @command_options

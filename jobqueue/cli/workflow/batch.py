@@ -11,6 +11,7 @@ from jobqueue.cli.bulk import bulk
 from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, moments, output, tables
+from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.job_text import error_text
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
@@ -53,7 +54,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.group(epilog=errors.epilog())
+@click.group(cls=Group, epilog=errors.epilog())
 def batch() -> None:
     """Show, wait for, requeue, seal and kill batches."""
 
