@@ -15,6 +15,7 @@ from jobqueue.domain.schedules.cron import Every
 from jobqueue.domain.schedules.schedule import Schedule, SkippedTick
 from jobqueue.store.documents import documents
 from jobqueue.store.work.workers import Registration
+from tests.support.factories import add, claim
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
@@ -82,18 +83,11 @@ async def fall(runtime: Runtime) -> Night:
             mark = fingerprint(kind, JobError(**error))
             ended = {"startAt": _ago(now, minutes), "endAt": _ago(now, minutes - 1)}
             job(kind, queue, state, minutes, attemptsMade=3, error=error, fingerprint=mark, **ended)
-    night.holder = job(
-        *("transcode", "media", "processing", 310),
-        startAt=_ago(now, 300),
-        resetAt=now + timedelta(hours=1),
-        progress=40,
-        slots=[0],
-        claim={"token": "t" * 24, "worker": ENDLESS, "step": "encode"},
-    )
+    night.holder = await _hold(runtime, now)
     for _ in range(40):
         job("thumbnail", "media", "pending", numbers.uniform(60, 290))
     night.key_holder = job("billing_report", "reports", "pending", 60 * 25, key="billing-report")
-    for _ in range(JOBS - len(made)):
+    for _ in range(JOBS - 1 - len(made)):
         minutes = numbers.uniform(60, 600)
         kind, queue = numbers.choice(((*KEY[:2],), (*CONNECTION[:2],), (*TIMEOUT[:2],), (*QUOTA[:2],)))
         ended = {"startAt": _ago(now, minutes), "endAt": _ago(now, minutes - 1)}
@@ -104,8 +98,18 @@ async def fall(runtime: Runtime) -> Night:
     return night
 
 
-async def _workers(runtime: Runtime, now: datetime) -> None:
+async def _hold(runtime: Runtime, now: datetime) -> str:
+    """Claim a job that never ends, in a queue with one slot; return its id."""
     await runtime.queues.patch("media", {"concurrency": 1})
+    added = await add(runtime, "transcode", queue="media")
+    await claim(runtime, "media", ENDLESS)
+    long_since = {"insertAt": _ago(now, 310), "startAt": _ago(now, 300), "resetAt": now + timedelta(hours=1)}
+    under_way = {"$set": {**long_since, "progress": 40, "claim.step": "encode"}}
+    await runtime.jobs.collection.update_one({"_id": ObjectId(added.id)}, under_way)
+    return added.id
+
+
+async def _workers(runtime: Runtime, now: datetime) -> None:
     store = runtime.registry._store
     served = {
         ENDLESS: [Registration(queue="media", types=("transcode", "thumbnail"))],

@@ -87,7 +87,9 @@ def failures(ctx: click.Context, /, *, view: View, as_json: bool, **options: Any
     from jobqueue.api.bulk.schemas import FailureResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
 
     items = FailureResponse.many(groups)
-    tables.print_items(items, view, as_json=as_json, now=now, empty="no jobs have failed or were killed")
+    narrowed = any(options[name] is not None for name in ("queue", "kind", "since"))
+    empty = "no failures match" if narrowed else "no jobs have failed or were killed"
+    tables.print_items(items, view, as_json=as_json, now=now, empty=empty)
     if more and not as_json:
         output.note("there are more: --limit, or narrow them")
 

@@ -10,8 +10,9 @@ import click
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, tables, values
 from jobqueue.cli.render.help import Command
-from jobqueue.cli.render.job_columns import COLUMNS, PREFIXES, print_jobs
+from jobqueue.cli.render.job_columns import COLUMNS, PREFIXES, of_field, print_jobs
 from jobqueue.cli.render.options import command_options
+from jobqueue.cli.render.tables import View
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.search.fields import JOB, SORTS, Kind
@@ -20,7 +21,6 @@ from jobqueue.domain.search.search import MOST_FOUND, search
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from jobqueue.cli.render.tables import View
     from jobqueue.domain.search.query import Page
     from jobqueue.domain.search.search import Search
     from jobqueue.services.application import Runtime
@@ -63,9 +63,8 @@ def search_jobs(*, view: View, terms: tuple[str, ...], as_json: bool, **options:
         output.print_json({"items": items, "next": page.next})
         return
     if query.projection.paths:
-        paths = query.projection.paths
-        shown = tables.plain_view(*(tables.field(path, answers=path == paths[-1], least=8) for path in paths))
-        tables.print_rows(items, shown, empty="no jobs match")
+        names = dict.fromkeys(["id", *options["fields"].split(",")])
+        tables.print_rows(items, View(columns=[of_field(name) for name in names]), empty="no jobs match")
     else:
         print_jobs(items, view, now)
     if page.next is not None:

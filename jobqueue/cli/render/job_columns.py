@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.cli.render import moments, tables
@@ -63,6 +64,16 @@ def _runs(job: Mapping[str, Any], now: datetime) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def of_field(path: str) -> Column:
+    """Return the column of a field of jobs, whose documents may have only some fields."""
+    name = path.rpartition(".")[2]
+    if name in _WORDY:
+        return tables.field(path, answers=True)
+    return tables.field(path, is_id=name in _IDS, least=None if name in _IDS or name.endswith(("At", "Til")) else 8)
+
+
+_IDS: Final = frozenset({"id", "batchId", "parentId"})
+_WORDY: Final = frozenset({"message", "error", "worker"})
 _USUAL: Final = (
     tables.field("id", is_id=True),
     tables.field("state"),
@@ -81,13 +92,7 @@ _USUAL: Final = (
 _KNOWN: Final = frozenset(column.name for column in _USUAL)
 COLUMNS: Final = (
     *_USUAL,
-    *(
-        tables.field(
-            name, extra=True, least=None if name.endswith(("At", "Til")) else 8, is_id=name in {"batchId", "parentId"}
-        )
-        for _, name in json_form.NAMES[Job]
-        if name not in _KNOWN
-    ),
+    *(replace(of_field(name), extra=True) for _, name in json_form.NAMES[Job] if name not in _KNOWN),
 )
 """The usual columns, and all fields of jobs for ``--columns``."""
 BRIEF: Final = tables.plain_view(*(column for column in _USUAL if column.name in {"id", "state", "queue", "type"}))

@@ -69,7 +69,7 @@ _COLUMNS: Final = (
     Column(name="runs", cell=_runs, answers=True),
     Column(name="job", cell=_of_job(lambda job, _: str(job["id"])), hidden=True, is_id=True),
     Column(name="progress", cell=_of_job(lambda job, _: f"{job['progress']:g} %"), hidden=True, is_number=True),
-    Column(name="host", cell=_of_worker(lambda worker, _: worker["host"] or ""), hidden=True),
+    Column(name="host", cell=_of_worker(lambda worker, _: worker["host"] or ""), hidden=True, least=12),
     Column(name="pid", cell=_of_worker(lambda worker, _: str(worker["pid"] or "")), hidden=True, is_number=True),
     Column(name="version", cell=_of_worker(lambda worker, _: worker["version"] or ""), hidden=True),
     Column(name="since", cell=_of_worker(lambda worker, _: worker["since"] or ""), hidden=True),
