@@ -6,9 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from bson import ObjectId
 
+from jobqueue import Member, NewBatch, NewJob
+from jobqueue.api.app import make_app
 from jobqueue.domain.errors import InvalidInputError, NotFoundError
+from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.short_ids import ShortId, only
 from jobqueue.domain.jobs.states import State
 from jobqueue.store.search.short_ids import ShortIdStore, tails
@@ -17,6 +21,7 @@ from tests.support.plans import stages
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
 
+ANN = Actor(name="ann", via="cli")
 LAST = datetime(2031, 1, 1, tzinfo=UTC)
 
 
@@ -99,3 +104,28 @@ async def test_an_ambiguous_or_unknown_form_is_refused(idle_runtime: Runtime) ->
 def test_other_texts_are_no_ids(text: str) -> None:
     with pytest.raises(InvalidInputError, match="must be 24 hexadecimal digits, or at least the first six"):
         ShortId.read(text)
+
+
+async def listed(runtime: Runtime, path: str, token: str = "", status: int = 200) -> Any:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with TestClient(TestServer(make_app(runtime))) as client, client.get(path, headers=headers) as reply:
+        assert reply.status == status, await reply.text()
+        return await reply.json(content_type=None)
+
+
+async def test_the_api_lists_by_short_ids_within_the_scope_of_the_token(idle_runtime: Runtime) -> None:
+    view, [job] = await idle_runtime.batches.create(NewBatch(members=[Member(job=NewJob(type="work", queue="media"))]))
+    batch = view.batch.id
+    for short in (job.id, job.id[:12], job.id[-6:], f"…{job.id[-6:]}"):
+        page = await listed(idle_runtime, f"/v1/jobs?id={short}&fields=type")
+        assert page == {"items": [{"id": job.id, "type": "work"}], "next": None}
+    assert (await listed(idle_runtime, f"/v1/jobs?id={job.id[-6:]}&state=failed"))["items"] == []
+    assert (await listed(idle_runtime, "/v1/jobs?id=ffffff"))["items"] == []
+    for path in ("jobs", "batches"):
+        problem = await listed(idle_runtime, f"/v1/{path}?id=xyz", status=422)
+        assert list(problem["errors"]) == ["id"]
+    assert [each["id"] for each in (await listed(idle_runtime, f"/v1/batches?id={batch[-6:]}"))["items"]] == [batch]
+    assert (await listed(idle_runtime, f"/v1/batches?id={batch[-6:]}&state=finished"))["items"] == []
+    other = (await idle_runtime.access.create(roles=["read"], queues=["mail"], by=ANN))[1]
+    for path in (f"/v1/jobs?id={job.id[-6:]}", f"/v1/jobs?id={job.id}", f"/v1/batches?id={batch[-6:]}"):
+        assert (await listed(idle_runtime, path, other))["items"] == []
