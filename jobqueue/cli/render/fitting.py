@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from jobqueue.domain.jobs.short_ids import tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 GAP: Final = 2
 """Blanks between two columns."""
-TAIL: Final = 6
-"""Last digits of an id that stand for it: the first ones are the second in which it was made."""
 _LONGEST_WORD: Final = 40
 _COMFORT: Final = 30
 """Width at which a text of several words is still easy to read."""
@@ -70,14 +71,17 @@ def short_ids(ids: Iterable[str], mark: str) -> dict[str, str]:
     """Return a short form for each id: its last digits, as many as tell these ids apart.
 
     Args:
-        ids: of 24 digits.
+        ids: whole ones.
         mark: the sign before the digits.
     """
-    several = sorted(set(ids))
-    digits = TAIL
-    while digits < 24 and len({text[-digits:] for text in several}) < len(several):  # noqa: PLR2004 - a whole id
-        digits += 1
-    return {text: mark + text[-digits:] for text in several}
+    tails = {text: tail(text) for text in sorted(set(ids))}
+    while same := _repeated(tails.values()):
+        tails = {text: text[-len(end) - 1 :] if end in same else end for text, end in tails.items()}
+    return {text: mark + end for text, end in tails.items()}
+
+
+def _repeated(texts: Iterable[str]) -> set[str]:
+    return {text for text, count in Counter(texts).items() if count > 1}
 
 
 def _smallest(column: Width) -> int:

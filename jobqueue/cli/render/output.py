@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from jobqueue.domain.jobs.short_ids import tail
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
@@ -117,7 +119,7 @@ def ellipsis() -> str:
 
 def shortened(text: str) -> str:
     """Return an id for a text: on a terminal its last digits, which commands take as well."""
-    return f"{ellipsis()}{text[-6:]}" if is_terminal(sys.stdout) else text
+    return f"{ellipsis()}{tail(text)}" if is_terminal(sys.stdout) else text
 
 
 def encodable(text: str) -> str:

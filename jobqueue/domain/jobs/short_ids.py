@@ -1,7 +1,7 @@
 """Short forms of ids: the first digits or the last ones.
 
 The first eight digits of an id are the second in which it was made, so that jobs of one second share them. Lists
-therefore show the last six.
+therefore show the last six. Jobs that are created together are numbered in these: of theirs, lists show twelve.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DIGITS: Final = 24
 FEWEST: Final = 6
 """Digits of the shortest form."""
+_OF_NUMBERED: Final = 12
+"""Digits of the short form of a numbered id."""
 MOST_NAMED: Final = 5
 """Matches that the message about an ambiguous form names."""
 COVERED: Final = 100_000
@@ -66,6 +68,13 @@ class ShortId:
     def bounds(self) -> tuple[str, str]:
         """The lowest and the highest id that begins with the digits."""
         return self.digits.ljust(DIGITS, "0"), self.digits.ljust(DIGITS, "f")
+
+
+def tail(job_id: str) -> str:
+    """Return the last digits of an id by which lists show it."""
+    # Numbers of jobs that were created together are small; one in 256 other ids looks like these.
+    digits = _OF_NUMBERED if job_id[-FEWEST:].startswith("00") else FEWEST
+    return job_id[-digits:]
 
 
 def only(kind: str, text: str, matches: Sequence[Mapping[str, Any]], path: str = "id") -> str:

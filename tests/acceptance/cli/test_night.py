@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobqueue.cli.main import main
+from jobqueue.domain.jobs.short_ids import tail
 from tests.acceptance.cli.cli_process import Cli, Ran
 from tests.support import night, terminal
 from tests.support.factories import open_runtime
@@ -184,7 +185,7 @@ def test_the_answers_are_json_too(here: Callable[..., Ran], fallen: Night) -> No
 def test_the_short_id_of_a_list_is_taken_by_every_command(cli: Cli, here: Callable[..., Ran], fallen: Night) -> None:
     _, shown = terminal.run("list", "--state", "processing", cwd=cli.cwd, env=cli.environ(), columns=WIDTH)
     [row] = columns(terminal.unstyled(shown))
-    assert row["ID"] == f"…{fallen.holder[-6:]}"
+    assert row["ID"] == f"…{tail(fallen.holder)}"
     assert row["ABOUT"] == f"for 5h, on {ENDLESS}, step encode, 40 %"
     assert here("show", row["ID"], "--json").json()["id"] == fallen.holder
     lines = here("show", fallen.holder[-8:]).out.splitlines()

@@ -14,6 +14,7 @@ from jobqueue.cli.render import tables
 from jobqueue.cli.render.fitting import Width, fit, short_ids, total
 from jobqueue.cli.render.job_columns import COLUMNS, PREFIXES
 from jobqueue.cli.render.tables import Column, View, field
+from jobqueue.store.documents.documents import numbered_ids
 from tests.support.terminal import unstyled
 
 if TYPE_CHECKING:
@@ -175,9 +176,16 @@ def test_columns_that_are_asked_for_are_never_left_out(terminal: Callable[[int],
 
 
 def test_short_ids_get_as_many_digits_as_tell_them_apart() -> None:
-    ids = ["0" * 18 + "abcdef", "0" * 16 + "12abcdef", "0" * 18 + "fedcba"]
-    assert list(short_ids(ids, "…").values()) == ["…0abcdef", "…0fedcba", "…2abcdef"]
+    ids = ["1" * 18 + "abcdef", "1" * 17 + "2abcdef", "1" * 18 + "fedcba"]
+    assert sorted(short_ids(ids, "…").values()) == ["…1abcdef", "…2abcdef", "…fedcba"]
     assert short_ids(ids[:1] * 2, "…") == {ids[0]: "…abcdef"}
+
+
+def test_ids_of_jobs_that_are_numbered_show_what_tells_their_batches_apart() -> None:
+    first, second = (numbered_ids(batch, 300)[299] for batch in ("6b0db7b6" + "0" * 16, "6b0db7b6" + "1" * 16))
+    assert first[-6:] == second[-6:] == "00012b"
+    assert list(short_ids([first], "…").values()) == [f"…{first[-12:]}"]
+    assert len(set(short_ids([first, second], "…").values())) == 2
 
 
 def test_columns_of_a_high_rank_are_left_out_first_and_wrapping_ones_never() -> None:
