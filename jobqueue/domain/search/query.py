@@ -39,7 +39,6 @@ class JobQuery:
     """A query for jobs, newest first by default.
 
     Attributes:
-        ids: only these jobs; ``None`` for any.
         meta: pairs of a dotted path below ``meta`` and the text of a value: ``42`` finds the number and the text.
         text: a part of the type, the key, the error or a text in ``meta``, in upper or lower case. A whole id finds
             the job, its children and the jobs of the batch.
@@ -49,7 +48,6 @@ class JobQuery:
         after: the end of the page before: the date and the id of its last job.
     """
 
-    ids: tuple[str, ...] | None = None
     queue: str | None = None
     type: str | None = None
     states: tuple[State, ...] = ()
@@ -102,8 +100,6 @@ class JobQuery:
             )
             if value is not None
         ]
-        if self.ids is not None:
-            parts.append(Comparison("id", "$in", tuple(map(Id, self.ids))))
         if self.waiting is not None:
             parts.append(Comparison(_FIELDS_OF_WAITS[self.waiting], "$exists", value=True))
         if self.fingerprint is not None:
