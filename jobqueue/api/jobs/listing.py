@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 async def list_jobs(request: web.Request) -> web.Response:
     """List jobs, a page at a time."""
     short = request[QUERY]["id"]
-    matches = None if short is None else await request.app[RUNTIME].short_ids.jobs(short, MOST_LISTED)
+    matches = None
+    if short is not None:
+        matches = await request.app[RUNTIME].short_ids.jobs(short, MOST_LISTED, caller(request).scope)
     return await _page(request, listing(request[QUERY], matches))
 
 

@@ -11,6 +11,7 @@ from bson import ObjectId
 
 from jobqueue import Member, NewBatch, NewJob
 from jobqueue.api.app import make_app
+from jobqueue.domain.access.access import Scope
 from jobqueue.domain.errors import InvalidInputError, NotFoundError
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.short_ids import ShortId, only
@@ -104,6 +105,15 @@ async def test_an_ambiguous_or_unknown_form_is_refused(idle_runtime: Runtime) ->
 def test_other_texts_are_no_ids(text: str) -> None:
     with pytest.raises(InvalidInputError, match="must be 24 hexadecimal digits, or at least the first six"):
         ShortId.read(text)
+
+
+async def test_jobs_outside_of_a_scope_take_no_place(idle_runtime: Runtime) -> None:
+    older, newer = f"6b0db0{1:012x}abcdef", f"6b0db0{2:012x}abcdef"
+    await insert(idle_runtime, newer, queue="mail")
+    await insert(idle_runtime, older, queue="media")
+    for text in ("6b0db0", "abcdef"):
+        matches = await idle_runtime.short_ids.jobs(ShortId.read(text), 1, Scope(queues=("media",)))
+        assert [match["id"] for match in matches] == [older]
 
 
 async def listed(runtime: Runtime, path: str, token: str = "", status: int = 200) -> Any:
