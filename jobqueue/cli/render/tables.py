@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import OverflowMethod
 
 F = TypeVar("F", bound="Callable[..., Any]")
+_EMPTY: Final = 100
 _LONGEST_ANSWER: Final = 1_000
 """Characters of a cell on a terminal: about a screen."""
 STYLES: Final = {
@@ -249,7 +250,8 @@ def _print_terminal(cells: list[list[str]], columns: Sequence[Column]) -> None:
     if total(widths.values()) > console.width:
         cells = _with_short_ids(cells, columns)
         words = [max(cell_len(word) for row in cells for word in (row[number].split() or [""])) for number in widths]
-        widths = fit(_wishes(columns, lengths(), words), console.width)
+        ranks = [_rank(column, any(row[number] for row in cells)) for number, column in enumerate(columns)]
+        widths = fit(_wishes(columns, lengths(), words, ranks), console.width)
     cut: OverflowMethod = "ellipsis" if output.is_unicode() else "crop"
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for number, width in widths.items():
@@ -266,16 +268,23 @@ def _print_terminal(cells: list[list[str]], columns: Sequence[Column]) -> None:
     console.print(table, crop=False)
 
 
-def _wishes(columns: Sequence[Column], wholes: Sequence[int], words: Sequence[int]) -> list[Width]:
+def _rank(column: Column, is_filled: bool) -> int:  # noqa: FBT001 - as it is computed
+    """Return the rank of a column; optional ones without any text are left out before all others."""
+    return column.rank if is_filled or not column.rank else column.rank + _EMPTY
+
+
+def _wishes(
+    columns: Sequence[Column], wholes: Sequence[int], words: Sequence[int], ranks: Sequence[int]
+) -> list[Width]:
     return [
         Width(
             whole=whole,
             least=whole if column.least is None else max(column.least, len(column.title)),
             word=word,
             wraps=column.answers,
-            rank=column.rank,
+            rank=rank,
         )
-        for column, whole, word in zip(columns, wholes, words, strict=True)
+        for column, whole, word, rank in zip(columns, wholes, words, ranks, strict=True)
     ]
 
 

@@ -96,6 +96,13 @@ def test_the_answer_is_whole_at_any_width_and_the_rest_gives_way(
     assert ("QUEUE" in text, "TYPE" in text) == (columns >= 80, columns >= 60)
 
 
+def test_an_optional_column_without_text_is_left_out_first(terminal: Callable[[int], Terminal]) -> None:
+    shown = terminal(58)
+    tables.print_rows([ROW | {"type": ""}], usual())
+    heading = unstyled(shown.getvalue()).splitlines()[0]
+    assert heading.split() == ["ID", "STATE", "QUEUE", "ERROR"]
+
+
 def test_colours_are_refused_by_no_color(terminal: Callable[[int], Terminal], monkeypatch: pytest.MonkeyPatch) -> None:
     shown = terminal(80)
     tables.print_rows([ROW], usual())
