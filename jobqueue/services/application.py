@@ -98,6 +98,7 @@ from jobqueue.store.schedules.schedules import ScheduleStore
 from jobqueue.store.search.aggregates import AggregateStore
 from jobqueue.store.search.listings import Listing
 from jobqueue.store.search.search import SearchStore
+from jobqueue.store.search.short_ids import ShortIdStore
 from jobqueue.store.work.claims import ClaimStore
 from jobqueue.store.work.leases import LeaseKeeper
 from jobqueue.store.work.neighbours import NeighbourStore
@@ -133,7 +134,7 @@ class Runtime:
         self.settings, self.database, self.embedded = settings, database, embedded
         self.name = worker_name()
         self.notifier = Notifier()
-        self.jobs = JobStore(database)
+        self.jobs, self.short_ids = JobStore(database), ShortIdStore(database)
         self.claims = ClaimStore(database)
         self.config_store, self.listing = ConfigStore(database), Listing(database)
         self.configs = QueueConfigs(self.config_store, lambda: self.notifier.tell(Wakeup(kind="config")))

@@ -11,12 +11,16 @@ from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.jobs.schemas import AggregateSchema, SearchSchema
 from jobqueue.api.security.caller import caller, shown, slow_search_key
 from jobqueue.domain.jobs import json_form
+from jobqueue.domain.search.filters import Comparison, every
 from jobqueue.domain.search.pipelines import compile_pipeline
 from jobqueue.domain.search.projection import Projection
-from jobqueue.domain.search.query import JobQuery
+from jobqueue.domain.search.query import MOST_LISTED, JobQuery
 from jobqueue.domain.search.search import search
+from jobqueue.domain.search.values import Id
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from aiohttp import web
 
     from jobqueue.domain.search.search import Search
@@ -24,7 +28,11 @@ if TYPE_CHECKING:
 
 async def list_jobs(request: web.Request) -> web.Response:
     """List jobs, a page at a time."""
-    return await _page(request, listing(request[QUERY]))
+    short = request[QUERY]["id"]
+    matches = None
+    if short is not None:
+        matches = await request.app[RUNTIME].short_ids.jobs(short, MOST_LISTED, caller(request).scope)
+    return await _page(request, listing(request[QUERY], matches))
 
 
 async def search_jobs(request: web.Request) -> web.Response:
@@ -50,19 +58,27 @@ async def aggregate(request: web.Request) -> web.Response:
     return reply({"items": [json_form.value(row) for row in rows.items], "truncated": rows.truncated})
 
 
-def listing(parameters: dict[str, Any]) -> Search:
+def listing(parameters: dict[str, Any], matches: Sequence[Mapping[str, Any]] | None) -> Search:
     """Return the search of a listing.
 
     Args:
         parameters: the values of `JobsQuery`.
+        matches: the jobs for which its short id may stand; ``None`` for any jobs.
 
     Raises:
         InvalidInputError: naming each unacceptable parameter.
     """
     rest = parameters.copy()
     (sort, descending), names, cursor = rest.pop("sort"), rest.pop("fields_"), rest.pop("cursor")
+    del rest["id"]
     whole = JobQuery(**rest).search()
+    if matches is not None:
+        whole = replace(whole, filter=every(whole.filter, Comparison("id", "$in", _ids(matches))))
     return replace(whole, sort=sort, descending=descending, projection=Projection.read(names)).at(cursor)
+
+
+def _ids(matches: Sequence[Mapping[str, Any]]) -> tuple[Id, ...]:
+    return tuple(Id(match["id"]) for match in matches)
 
 
 async def _page(request: web.Request, query: Search) -> web.Response:

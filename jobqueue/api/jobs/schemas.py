@@ -17,6 +17,7 @@ from jobqueue.api.schemas.queries import (
     Query,
     SecondsText,
     Several,
+    ShortIdText,
     StatesText,
     absent,
     decoded,
@@ -71,6 +72,7 @@ class JobsQuery(Query):
     """Filter of jobs, order and fields."""
 
     prefix = "meta."
+    id = ShortIdText(load_default=absent)
     queue = fields.Text(spec=json_types.QUEUE)
     type = fields.Text()
     state = StatesText(attribute="states")

@@ -19,6 +19,11 @@ NULL: Final[Form] = {"type": "null"}
 DATE: Final[Form] = {"type": "string", "format": "date-time"}
 FINGERPRINT: Final[Form] = {"type": "string", "pattern": f"^[0-9a-f]{{{LENGTH}}}$"}
 ID: Final[Form] = {"type": "string", "pattern": "^[0-9a-fA-F]{24}$"}
+SHORT_ID: Final[Form] = {
+    "type": "string",
+    "pattern": "^(…|[.]{3})?[0-9a-fA-F]{6,24}$|^[0-9a-fA-F]{6,24}(…|[.]{3})$",
+    "description": "an id, or its first or last digits; the last ones are looked up among the newest 100,000",
+}
 TYPE: Final[Form] = {"type": "string", "minLength": 1, "maxLength": LONGEST_TYPE, "pattern": "^([^$*]|[*].)"}
 QUEUE: Final[Form] = {"type": "string", "pattern": f"^{QUEUE_NAME.pattern}$"}
 KEY: Final[Form] = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}

@@ -12,6 +12,7 @@ from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Strict, flattened, instance
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import check_id, check_queue
+from jobqueue.domain.jobs.short_ids import ShortId
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.unknown import unknown_names
 
@@ -138,6 +139,19 @@ class IdText(fields.Described):
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
         try:
             return check_id(value, "id")
+        except InvalidInputError as error:
+            raise ValidationError(error.problems["id"]) from None
+
+
+class ShortIdText(fields.Described):
+    """An id, or its first or last digits, six or more."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(spec=json_types.SHORT_ID, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> ShortId:
+        try:
+            return ShortId.read(value)
         except InvalidInputError as error:
             raise ValidationError(error.problems["id"]) from None
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from jobqueue.domain.jobs.short_ids import ShortId
+
 MOST_READ: Final = 2 * MOST_MEMBERS
 """Jobs in one request, children included."""
 _OWN: Final = frozenset({"ref", "dependsOn", "blocks"})
@@ -69,6 +71,8 @@ async def list_batches(request: web.Request) -> web.Response:
     """Return batches, newest first."""
     query, most, service = request[QUERY], request[QUERY]["limit"], request.app[RUNTIME].batches
     scope, after = caller(request).scope, query["cursor"]
+    if query["id"] is not None:
+        return reply({"items": await _matching(request, query["id"], query["state"], most), "next": None})
     if isinstance(after, BatchCursor if scope.is_everything else str):
         raise InvalidInputError({"cursor": [NO_CURSOR]})
     if not scope.is_everything:
@@ -79,6 +83,14 @@ async def list_batches(request: web.Request) -> web.Response:
     except NotFoundError:
         raise InvalidInputError({"cursor": [NO_CURSOR]}) from None
     return page_reply(views, most, BatchResponse.of, lambda view: view.batch.id)
+
+
+async def _matching(request: web.Request, short: ShortId, state: str | None, limit: int) -> list[Mapping[str, Any]]:
+    """Return the batches for which a short id may stand."""
+    runtime, scope = request.app[RUNTIME], caller(request).scope
+    ids = [match["id"] for match in await runtime.short_ids.batches(short, limit) if state in {None, match["state"]}]
+    visible = [each for each in ids if scope.is_everything or await runtime.scope_checks.has_batch(each, scope)]
+    return [BatchResponse.of(await runtime.batches.get(each)) for each in visible]
 
 
 async def show(request: web.Request) -> web.Response:

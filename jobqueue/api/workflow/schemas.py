@@ -9,7 +9,7 @@ from marshmallow import ValidationError
 
 from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, Strict, page
-from jobqueue.api.schemas.queries import NO_CURSOR, ChoiceText, LimitText, Query, absent, decoded, encoded
+from jobqueue.api.schemas.queries import NO_CURSOR, ChoiceText, LimitText, Query, ShortIdText, absent, decoded, encoded
 from jobqueue.api.schemas.requests import NewJobSchema
 from jobqueue.domain.jobs.checks import is_id
 from jobqueue.domain.search.query import MOST_LISTED
@@ -41,6 +41,7 @@ def place_cursor(place: BatchCursor) -> str:
 class BatchesQuery(Query):
     """Filter of batches."""
 
+    id = ShortIdText(load_default=absent)
     state = ChoiceText("open", "finished", load_default=absent)
     limit = LimitText(MOST_LISTED)
     cursor = PlaceCursor(load_default=absent)

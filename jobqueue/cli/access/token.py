@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from jobqueue.cli.process.session import operator, with_runtime
-from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render import errors, output, tables, values
+from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options
+from jobqueue.cli.render.tables import Column
 from jobqueue.domain.access.access import ROLES
 from jobqueue.domain.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from jobqueue.cli.render.tables import View
     from jobqueue.services.application import Runtime
 
 _CREATE = errors.epilog(
@@ -21,7 +27,23 @@ _CREATE = errors.epilog(
 )
 
 
-@click.group(epilog=errors.epilog())
+def _scopes(token: Mapping[str, Any], _: datetime) -> str:
+    scopes = [*token["queues"], *(f"{path}={output.compact(value)}" for path, value in token["meta"].items())]
+    return " ".join(scopes) or "everything"
+
+
+_COLUMNS: Final = (
+    tables.field("id"),
+    tables.field("name", least=8),
+    Column(name="roles", cell=lambda token, _: " ".join(token["roles"]), answers=True),
+    Column(name="scope", heading="ONLY FOR", cell=_scopes, answers=True),
+    Column(name="expires", cell=lambda token, _: token["expiresAt"] or "never", rank=2),
+    Column(name="used", heading="LAST USED", cell=lambda token, _: token["lastUsedAt"] or "never", rank=3),
+    Column(name="revoked", cell=lambda token, _: token["revokedAt"] or "", rank=1),
+)
+
+
+@click.group(cls=Group, epilog=errors.epilog())
 def token() -> None:
     """Make, list and revoke tokens, with which programs and people call the HTTP API."""
 
@@ -63,12 +85,12 @@ def create(
 
 
 @token.command(name="list", epilog=errors.epilog())
+@tables.table_options(_COLUMNS)
 @command_options
-def list_tokens(*, as_json: bool, **options: Any) -> None:
+def list_tokens(*, view: View, as_json: bool, **options: Any) -> None:
     """List all tokens, newest first, revoked and expired ones too."""
     tokens = [token.wire() for token in with_runtime(options, lambda runtime: runtime.access.store.all())]
-    headings = ["ID", "NAME", "ROLES", "ONLY FOR", "EXPIRES", "LAST USED", "REVOKED"]
-    output.print_items(tokens, headings, [_row(token) for token in tokens], as_json=as_json)
+    tables.print_items(tokens, view, as_json=as_json, empty="there are no tokens: jobqueue token create makes one")
 
 
 @token.command(epilog=errors.epilog())
@@ -85,16 +107,3 @@ def _pair(text: str) -> tuple[str, Any]:
     if not equals:
         raise InvalidInputError({"meta": [f"{text!a:.80} is not KEY=VALUE"]})
     return path, values.scalar(value)
-
-
-def _row(token: dict[str, Any]) -> list[str]:
-    scopes = [*token["queues"], *(f"{path}={output.compact(value)}" for path, value in token["meta"].items())]
-    return [
-        token["id"],
-        token["name"],
-        " ".join(token["roles"]),
-        " ".join(scopes) or "everything",
-        token["expiresAt"] or "never",
-        token["lastUsedAt"] or "never",
-        token["revokedAt"] or "",
-    ]

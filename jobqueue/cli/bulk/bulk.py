@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render import errors, output, tables, values
+from jobqueue.cli.render.job_columns import BRIEF
 from jobqueue.domain.bulk.operation import Stage
 from jobqueue.domain.errors import ConflictError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jobqueue.domain.bulk.operation import NewOperation, Operation
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.application import Runtime
@@ -60,7 +63,7 @@ def run(flags: dict[str, object], new: NewOperation, *, dry_run: bool, yes: bool
     if dry_run or (not yes and _is_interactive()):
         preview = with_runtime(flags, lambda runtime: runtime.operations.preview(new))
         if dry_run:
-            _print_preview(new, preview, as_json=as_json)
+            _print_preview(_previewed(new, preview), as_json=as_json)
             return errors.OK
         if not click.confirm(f"{new.action} {_number(*preview[:2])} jobs?", err=True):
             return errors.ERROR
@@ -68,24 +71,29 @@ def run(flags: dict[str, object], new: NewOperation, *, dry_run: bool, yes: bool
     async def use(runtime: Runtime) -> Operation:
         return await follow(runtime, await runtime.operations.create(new), quiet=as_json)
 
-    return print_end(with_runtime(flags, use), as_json=as_json)
+    return print_end(document(with_runtime(flags, use)), as_json=as_json)
 
 
-def print_end(ended: Operation, *, as_json: bool) -> int:
+def print_end(ended: Mapping[str, Any], *, as_json: bool) -> int:
     """Print the result of an operation; return the exit code."""
     if as_json:
-        from jobqueue.api.bulk.schemas import OperationResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
-
-        output.print_json(OperationResponse.of(ended))
+        output.print_json(ended)
     else:
-        output.print_line(f"{ended.id} {ended.stage}: {_counts(ended)}")
-        for failure in ended.failures:
+        output.print_line(f"{ended['id']} {ended['state']}: {_counts(ended)}")
+        for failure in ended["failures"]:
             output.note(f"error: {failure['id']}: {failure['reason']}")
-        if ended.error is not None:
-            output.note(f"error: {ended.error}")
-    if ended.stage is Stage.STOPPED:
+        if ended["error"] is not None:
+            output.note(f"error: {ended['error']}")
+    if ended["state"] == Stage.STOPPED:
         return errors.INTERRUPTED
-    return errors.CONFLICT if ended.failed else errors.OK if ended.stage is Stage.FINISHED else errors.ERROR
+    return errors.CONFLICT if ended["failed"] else errors.OK if ended["state"] == Stage.FINISHED else errors.ERROR
+
+
+def document(operation: Operation) -> dict[str, Any]:
+    """Return an operation as the HTTP API does."""
+    from jobqueue.api.bulk.schemas import OperationResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
+
+    return OperationResponse.of(operation)
 
 
 async def follow(runtime: Runtime, made: Operation, *, quiet: bool) -> Operation:
@@ -110,7 +118,7 @@ async def follow(runtime: Runtime, made: Operation, *, quiet: bool) -> Operation
         elif not await runtime.operations.carry_on(made.id):
             await asyncio.sleep(_LOOK_SECONDS)
         made = await runtime.operations.store.get(made.id)
-        line = _progress(made)
+        line = _progress(document(made))
         if line != shown and not quiet:
             output.show_progress(line)
             shown = line
@@ -119,16 +127,18 @@ async def follow(runtime: Runtime, made: Operation, *, quiet: bool) -> Operation
     return made
 
 
-def _print_preview(new: NewOperation, preview: Preview, *, as_json: bool) -> None:
+def _previewed(new: NewOperation, preview: Preview) -> dict[str, Any]:
     matched, is_exact, samples = preview
+    jobs = [{"id": job.id, "type": job.type, "queue": job.queue, "state": job.state.value} for job in samples]
+    return {"action": new.action.value, "matched": matched, "isExact": is_exact, "samples": jobs}
+
+
+def _print_preview(preview: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
-        jobs = [{"id": job.id, "type": job.type, "queue": job.queue, "state": job.state.value} for job in samples]
-        output.print_json({"action": new.action.value, "matched": matched, "isExact": is_exact, "samples": jobs})
+        output.print_json(preview)
         return
-    output.print_line(f"would {new.action} about {_number(matched, is_exact)} jobs")
-    rows = [[job.id, job.state.value, job.queue, job.type] for job in samples]
-    if rows:
-        output.print_table(["ID", "STATE", "QUEUE", "TYPE"], rows)
+    output.print_line(f"would {preview['action']} about {_number(preview['matched'], preview['isExact'])} jobs")
+    tables.print_rows(preview["samples"], BRIEF)
 
 
 def _number(matched: int | None, is_exact: bool) -> str:  # noqa: FBT001 - as they come together
@@ -137,15 +147,14 @@ def _number(matched: int | None, is_exact: bool) -> str:  # noqa: FBT001 - as th
     return f"{matched:,}" if is_exact else f"{matched:,} or more"
 
 
-def _counts(operation: Operation) -> str:
-    parts = [f"{operation.done:,} {_DONE[operation.new.action]}"]
-    parts += [f"{operation.skipped:,} skipped"] if operation.skipped else []
-    parts += [f"{operation.failed:,} failed"] if operation.failed else []
+def _counts(operation: Mapping[str, Any]) -> str:
+    parts = [f"{operation['done']:,} {_DONE[operation['action']]}"]
+    parts += [f"{operation[name]:,} {name}" for name in ("skipped", "failed") if operation[name]]
     return ", ".join(parts)
 
 
-def _progress(operation: Operation) -> str:
-    return f"{_counts(operation)} of {_number(operation.matched, operation.is_exact)}"
+def _progress(operation: Mapping[str, Any]) -> str:
+    return f"{_counts(operation)} of {_number(operation['matched'], operation['isExact'])}"
 
 
 def _is_interactive() -> bool:

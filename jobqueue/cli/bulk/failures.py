@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -10,21 +10,58 @@ from jobqueue.cli.bulk import bulk
 from jobqueue.cli.bulk.step_options import from_step, step_options
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import operator, with_runtime
-from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render import errors, moments, output, tables, values
+from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options
+from jobqueue.cli.render.tables import Column
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.fingerprint import check_fingerprint
 from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, MOST_GROUPS, FailureQuery
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
+    from jobqueue.cli.render.tables import View
     from jobqueue.domain.work.failure import FailureDetails, FailureGroup
     from jobqueue.services.application import Runtime
 
 
+def _ago(date: str | None, now: datetime) -> str:
+    return "" if date is None else f"{moments.ago(date, now)} ago"
+
+
+def _what(group: Mapping[str, Any], _: datetime | None = None) -> str:
+    return f"{group['kind']}: {group['message']}" if group["kind"] is not None else str(group["message"])
+
+
+_COLUMNS: Final = (
+    tables.field("fingerprint"),
+    Column(name="count", cell=lambda group, _: f"{group['count']:,}", is_number=True),
+    Column(name="last", cell=lambda group, now: moments.ago(group["lastAt"], now), is_number=True),
+    Column(name="first", cell=lambda group, now: moments.ago(group["firstAt"], now), is_number=True, hidden=True),
+    tables.field("type", least=10),
+    Column(name="queues", cell=lambda group, _: ",".join(group["queues"]), least=6, rank=1),
+    Column(
+        name="states",
+        cell=lambda group, _: ", ".join(f"{count:,} {state}" for state, count in group["states"].items()),
+        hidden=True,
+    ),
+    Column(name="what", cell=_what, answers=True),
+    tables.field("place", rank=2, least=12),
+)
+_JOBS: Final = tables.plain_view(
+    tables.field("id", is_id=True),
+    tables.field("state"),
+    tables.field("queue", least=8, rank=1),
+    Column(name="ended", cell=lambda job, now: _ago(job["endAt"], now)),
+    tables.field("message", answers=True),
+)
+
+
 @click.group(
+    cls=Group,
     invoke_without_command=True,
     epilog=errors.epilog("failures --queue media --since 1d", "failures requeue 5b9f0c1d2e3a4f67 --trial"),
 )
@@ -33,9 +70,10 @@ if TYPE_CHECKING:
 @click.option("--since", metavar="TIME", help="Ended since then: a time ago such as 15m, 2h, 7d, or a date.")
 @click.option("--sort", type=click.Choice(["count", "last"]), default="count", show_default=True, help="Which first.")
 @click.option("--limit", type=click.IntRange(1, MOST_GROUPS), default=20, show_default=True, help="How many groups.")
+@tables.table_options(_COLUMNS)
 @command_options
 @click.pass_context
-def failures(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
+def failures(ctx: click.Context, /, *, view: View, as_json: bool, **options: Any) -> None:
     """List failed and killed jobs in groups of the same error, and requeue a group."""
     if ctx.invoked_subcommand is not None:
         return
@@ -48,15 +86,16 @@ def failures(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     groups, more, now = with_runtime(options, use)
     from jobqueue.api.bulk.schemas import FailureResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
 
-    headings = ["FINGERPRINT", "COUNT", "LAST", "TYPE", "QUEUES", "WHAT"]
-    rows = [_row(group, now) for group in groups]
-    output.print_items(FailureResponse.many(groups), headings, rows, as_json=as_json)
+    items = FailureResponse.many(groups)
+    narrowed = any(options[name] is not None for name in ("queue", "kind", "since"))
+    empty = "no failures match" if narrowed else "no jobs have failed or were killed"
+    tables.print_items(items, view, as_json=as_json, now=now, empty=empty)
     if more and not as_json:
         output.note("there are more: --limit, or narrow them")
 
 
 @failures.command(epilog=errors.epilog("failures show 5b9f0c1d2e3a4f67"))
-@click.argument("fingerprint")
+@click.argument("fingerprint", shell_complete=complete.fingerprints)
 @command_options
 def show(fingerprint: str, *, as_json: bool, **options: Any) -> None:
     """Print a group: its message and its trace whole, its queues and states, and its newest jobs."""
@@ -65,35 +104,28 @@ def show(fingerprint: str, *, as_json: bool, **options: Any) -> None:
     async def use(runtime: Runtime) -> tuple[FailureDetails, datetime]:
         return await runtime.failures.group(fingerprint), await runtime.database.clock.now()
 
-    group, now = with_runtime(options, use)
-    if as_json:
-        from jobqueue.api.bulk.schemas import FailureGroupResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
+    details, now = with_runtime(options, use)
+    from jobqueue.api.bulk.schemas import FailureGroupResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
 
-        output.print_json(FailureGroupResponse.of(group))
+    group = FailureGroupResponse.of(details)
+    if as_json:
+        output.print_json(group)
         return
-    error = group.sample.error
-    output.print_line(f"{f'{error.kind}: ' if error else ''}{output.plain(group.message)}")
-    states = ", ".join(f"{count:,} {state}" for state, count in group.states.items())
-    output.print_fields({"type": group.sample.type, "queues": list(group.queues), "jobs": states, "place": group.place})
-    if error is not None and error.trace is not None:
+    output.print_wrapped(output.plain(_what(group)), indent=4)
+    states = ", ".join(f"{count:,} {state}" for state, count in group["states"].items())
+    fields = {"type": group["type"], "queues": group["queues"], "jobs": states, "place": group["place"]}
+    output.print_fields(fields)
+    if group["trace"] is not None:
         output.print_line()
-        for line in error.trace.splitlines():
+        for line in group["trace"].splitlines():
             output.print_line(output.plain(line))
     output.print_line()
-    rows = [
-        [job.id, job.state.value, job.queue, _ago(job.end_at, now), job.error.message if job.error else ""]
-        for job in group.jobs
-    ]
-    output.print_table(["ID", "STATE", "QUEUE", "ENDED", "MESSAGE"], rows)
+    tables.print_rows(group["jobs"], _JOBS, now=now)
     output.note(f"to start them again: jobqueue failures requeue {fingerprint} --trial, then without --trial")
 
 
-def _ago(moment: datetime | None, now: datetime) -> str:
-    return "" if moment is None else f"{output.duration((now - moment).total_seconds())} ago"
-
-
 @failures.command(epilog=errors.epilog("failures requeue 5b9f0c1d2e3a4f67 --trial"))
-@click.argument("fingerprint")
+@click.argument("fingerprint", shell_complete=complete.fingerprints)
 @click.option("--trial", is_flag=True, help="Requeue one of them only.")
 @click.option("--queue", metavar="NAME", shell_complete=complete.queues, help="Only those of this queue.")
 @step_options
@@ -109,8 +141,9 @@ def requeue(
     first = from_step(options)
     query = FailureQuery(fingerprint=check_fingerprint(fingerprint), queue=queue)
     if trial:
-        job = with_runtime(options, lambda runtime: runtime.failures.try_one(query, from_step=first, by=operator()))
-        output.print_document(json_form.job(job), f"{job.id} {job.state.value}", as_json=as_json)
+        tried = with_runtime(options, lambda runtime: runtime.failures.try_one(query, from_step=first, by=operator()))
+        job = json_form.job(tried)
+        output.print_document(job, f"{job['id']} {job['state']}", as_json=as_json)
         return errors.OK
     with_runtime(options, lambda runtime: runtime.failures.latest(query))
     filter_ = {} if queue is None else {"queue": queue}
@@ -130,17 +163,3 @@ def _query(options: dict[str, Any], now: datetime | None) -> FailureQuery:
         sort=BY_COUNT if options["sort"] == "count" else BY_LAST,
         limit=options["limit"],
     )
-
-
-def _row(group: FailureGroup, now: datetime) -> list[str]:
-    kind = f"{group.sample.error.kind}: " if group.sample.error else ""
-    place = f" ({group.place})" if group.place else ""
-    last = output.duration((now - group.last_at).total_seconds()) if group.last_at else ""
-    return [
-        group.fingerprint,
-        f"{group.count:,}",
-        last,
-        group.sample.type,
-        ",".join(group.queues),
-        f"{kind}{group.message}"[:200] + place,
-    ]

@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from jobqueue.cli.render import errors, output
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options, database_flags
 
 
-@click.command(epilog=errors.epilog())
+@click.command(cls=Command, epilog=errors.epilog())
 @command_options
 def doctor(*, as_json: bool, **options: Any) -> int:
     """Check settings, MongoDB and data directory; print a remedy for each fault, and exit 1 if there is one.

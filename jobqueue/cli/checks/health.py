@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from jobqueue.cli.render import errors, output
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import setting_options
 
 
-@click.command(epilog=errors.epilog("health", "health --ready", "health --port 9000"))
+@click.command(cls=Command, epilog=errors.epilog("health", "health --ready", "health --port 9000"))
 @click.option("--ready", is_flag=True, help="Check that requests can be served, not only that the process lives.")
 @click.option(
     "--timeout", default=3.0, show_default=True, type=click.FloatRange(0.1, 60), help="Seconds it has to answer."

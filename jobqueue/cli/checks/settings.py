@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from jobqueue.cli.render import errors, output
+from jobqueue.cli.render import errors, output, tables
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import json_option
+from jobqueue.cli.render.tables import Column
 from jobqueue.settings import Settings, describe
 
 
-@click.command(epilog=errors.epilog())
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "-"
+    return "-" if value is None else str(value)
+
+
+_VIEW: Final = tables.plain_view(
+    tables.field("setting", "name"),
+    Column(name="value", cell=lambda row, _: _text(row["value"]), answers=True),
+    tables.field("source", answers=True),
+)
+
+
+@click.command(cls=Command, epilog=errors.epilog())
 @json_option
 def settings(*, as_json: bool) -> None:
     """Show every setting, its value with secrets masked, and its source.
@@ -34,11 +49,4 @@ def settings(*, as_json: bool) -> None:
     if as_json:
         output.print_json(rows)
         return
-    table = [[row["name"], _text(row["value"]), row["source"]] for row in rows]
-    output.print_table(["SETTING", "VALUE", "SOURCE"], table)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(map(str, value)) or "-"
-    return "-" if value is None else str(value)
+    tables.print_rows(rows, _VIEW)

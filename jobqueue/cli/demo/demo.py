@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from jobqueue.cli.render import errors
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import database_flags, database_options, setting_options
 
 _TO_FIND_IT = ("mongo_url", "db", "data_dir")
@@ -20,7 +21,7 @@ def _run_id(_context: click.Context, _parameter: click.Parameter, value: str | N
     return value
 
 
-@click.command(epilog=errors.epilog("demo --limit 200", "demo --json > report.json", "demo --break"))
+@click.command(cls=Command, epilog=errors.epilog("demo --limit 200", "demo --json > report.json", "demo --break"))
 @click.option(
     "--path",
     metavar="DIR",

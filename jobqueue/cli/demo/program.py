@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from jobqueue.cli.process import process
-from jobqueue.cli.render import errors, output
+from jobqueue.cli.render import errors, output, tables
 from jobqueue.dashboard.app import make_app
 from jobqueue.demo.pipeline import QUESTION, Pipeline
 from jobqueue.demo.run import Run
@@ -224,14 +224,14 @@ def print_report(report: Mapping[str, Any]) -> None:
                 [title, "{name}, {lines:,} lines, complexity {complexity:,} ({file}:{line})".format_map(report[name])]
             )
     output.print_line()
-    output.print_table([f"RUN {report['run']}", report["root"]], rows)
+    tables.print_table([f"RUN {report['run']}", report["root"]], rows)
     output.print_line()
     rows = [
         [group["kind"], group["state"], f"{group['count']:,}", group["samples"][0]["message"]]
         for group in report["failures"]
     ]
     if rows:
-        output.print_table(["WHAT FAILED", "STATE", "JOBS", "FOR EXAMPLE"], rows)
+        tables.print_table(["WHAT FAILED", "STATE", "JOBS", "FOR EXAMPLE"], rows)
     else:
         output.print_line("Nothing failed: every source compiles.")
 
@@ -240,7 +240,7 @@ def print_pipeline(pipeline: Mapping[str, Any], answer: str) -> None:
     """Print the steps of the pipeline, the attempts in which they finished, and the command for its question."""
     rows = [[step["name"], f"attempt {step['attempt']}"] for step in pipeline["steps"]]
     output.print_line()
-    output.print_table(["A PIPELINE OF STEPS", "FINISHED IN"], rows)
+    tables.print_table(["A PIPELINE OF STEPS", "FINISHED IN"], rows)
     if pipeline["killed"]:
         output.print_line("Its process was killed half-way through pack. The next one did not list the files again.")
         output.print_line(f"It asked whether to {QUESTION}, and held no slot until the demo answered, as you would by")

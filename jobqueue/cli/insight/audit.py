@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.render import errors, output
+from jobqueue.cli.render import errors, output, tables
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
+from jobqueue.cli.render.tables import Column
 from jobqueue.domain.insight.audit import AuditQuery
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
 
-@click.command(epilog=errors.epilog("audit --kind job --limit 20", "audit --actor ann"))
+    from jobqueue.cli.render.tables import View
+
+
+def _action(entry: Mapping[str, Any], _: datetime) -> str:
+    return f"{entry['action']}{' (begun; not known to be done)' if entry['unconfirmed'] else ''}"
+
+
+_COLUMNS: Final = (
+    tables.field("at"),
+    Column(name="by", cell=lambda entry, _: f"{entry['by'].get('name')} ({entry['by'].get('via')})", least=10),
+    Column(name="action", cell=_action),
+    Column(name="what", cell=lambda entry, _: f"{entry['target']['kind']} {entry['target']['name']}", answers=True),
+    Column(name="before", cell=lambda entry, _: output.compact(entry["before"]), rank=2, least=10),
+    Column(name="after", cell=lambda entry, _: output.compact(entry["after"]), rank=1, least=10),
+)
+
+
+@click.command(cls=Command, epilog=errors.epilog("audit --kind job --limit 20", "audit --actor ann"))
 @click.option(
     "--kind",
     type=click.Choice(["job", "batch", "queue", "schedule", "token", "operation"]),
@@ -22,19 +44,12 @@ from jobqueue.domain.insight.audit import AuditQuery
 @click.option("--actor", help="Changes by this person.")
 @click.option("--action", help="Changes by this action, such as kill.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many at most.")
+@tables.table_options(_COLUMNS)
 @command_options
-def audit(*, limit: int, as_json: bool, **options: Any) -> None:
+def audit(*, view: View, limit: int, as_json: bool, **options: Any) -> None:
     """List changes made by people, newest first."""
     query = AuditQuery(**{name: options[name] for name in ("kind", "name", "actor", "action")}, limit=limit)
     from jobqueue.api.insight.schemas import ChangeResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
 
     entries = ChangeResponse.many(with_runtime(options, lambda runtime: runtime.audit.store.find(query)))
-    headings = ["AT", "BY", "ACTION", "WHAT", "BEFORE", "AFTER"]
-    output.print_items(entries, headings, [_row(entry) for entry in entries], as_json=as_json)
-
-
-def _row(entry: dict[str, Any]) -> list[str]:
-    by = f"{entry['by'].get('name')} ({entry['by'].get('via')})"
-    target = f"{entry['target']['kind']} {entry['target']['name']}"
-    action = entry["action"] + (" (begun; not known to be done)" if entry["unconfirmed"] else "")
-    return [entry["at"], by, action, target, output.compact(entry["before"]), output.compact(entry["after"])]
+    tables.print_items(entries, view, as_json=as_json, empty="no change is recorded")

@@ -9,10 +9,11 @@ import click
 
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 
 
-@click.command(epilog=errors.epilog("status", "status --json || page-somebody"))
+@click.command(cls=Command, epilog=errors.epilog("status", "status --json || page-somebody"))
 @command_options
 def status(*, as_json: bool, **options: Any) -> int:
     """Print what needs somebody, each with the command that mends it; the exit code is 1 if there is anything.
@@ -21,16 +22,15 @@ def status(*, as_json: bool, **options: Any) -> int:
     silent workers, times at which schedules made no job, steps in doubt, and questions that wait for a signal.
     """
     concerns = with_runtime(options, lambda runtime: runtime.concerns.all())
+    items = [
+        {"kind": each.kind, "message": each.message, "command": list(each.command), **each.details} for each in concerns
+    ]
     if as_json:
-        items = [
-            {"kind": each.kind, "message": each.message, "command": list(each.command), **each.details}
-            for each in concerns
-        ]
         output.print_json({"items": items})
     else:
-        for each in concerns:
-            output.print_line(output.plain(each.message))
-            output.print_line(f"    jobqueue {output.plain(shlex.join(each.command))}")
-        if not concerns:
+        for item in items:
+            output.print_wrapped(output.plain(item["message"]), indent=2)
+            output.print_line(f"    jobqueue {output.plain(shlex.join(item['command']))}")
+        if not items:
             output.print_line("all is well")
-    return errors.ERROR if concerns else errors.OK
+    return errors.ERROR if items else errors.OK

@@ -10,6 +10,7 @@ from jobqueue.cli.jobs.arguments import read
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options, database_flags
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
@@ -29,7 +30,7 @@ _EPILOG: Final = errors.epilog(
 )
 
 
-@click.command(epilog=_EPILOG, context_settings={"ignore_unknown_options": True})
+@click.command(cls=Command, epilog=_EPILOG, context_settings={"ignore_unknown_options": True})
 @click.argument("kind", metavar="TYPE", required=False, shell_complete=complete.types)
 @click.argument("words", metavar="[DATA]", nargs=-1, type=click.UNPROCESSED)
 @click.option(
@@ -80,8 +81,8 @@ def add(kind: str | None, bulk: str | None, words: tuple[str, ...], *, as_json: 
         served = await runtime.roster.served(options["queue"] or DEFAULT_QUEUE, kind)
         return await runtime.producer.add(_read(kind, options | {"data": read(arguments, kind, served.schema)}))
 
-    job = with_runtime(flags, use, creates=not arguments)
-    output.print_document(json_form.job(job), job.id, as_json=as_json)
+    job = json_form.job(with_runtime(flags, use, creates=not arguments))
+    output.print_document(job, job["id"], as_json=as_json)
 
 
 def _split(words: tuple[str, ...]) -> tuple[values.JsonValue | None, tuple[str, ...]]:
@@ -97,12 +98,13 @@ def _split(words: tuple[str, ...]) -> tuple[values.JsonValue | None, tuple[str, 
 
 
 def _add_all(new: list[NewJob], flags: dict[str, object], *, as_json: bool) -> None:
-    jobs = with_runtime(flags, lambda runtime: runtime.producer.add_all(new), creates=True)
+    added = with_runtime(flags, lambda runtime: runtime.producer.add_all(new), creates=True)
+    jobs = [json_form.job(job) for job in added]
     if as_json:
-        output.print_json({"items": [json_form.job(job) for job in jobs]})
+        output.print_json({"items": jobs})
         return
     for job in jobs:
-        output.print_line(job.id)
+        output.print_line(job["id"])
 
 
 def _read(kind: str, options: dict[str, Any]) -> NewJob:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobqueue.cli.process import complete
+from jobqueue.cli.process.ids import check_ids, whole_ids
 from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render import errors, output, tables, values
+from jobqueue.cli.render.help import Command
+from jobqueue.cli.render.job_columns import COLUMNS, PREFIXES, print_jobs
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import AWAITED, MOST_LISTED, JobQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
-    from jobqueue.domain.jobs.job import Job
+    from jobqueue.cli.render.tables import View
     from jobqueue.domain.search.query import Page
     from jobqueue.services.application import Runtime
 
 
-@click.command(name="list", epilog=errors.epilog("list --state failed --since 2h", "list --meta user_id=42 --json"))
+@click.command(
+    cls=Command, name="list", epilog=errors.epilog("list --state failed --since 2h", "list --meta user_id=42 --json")
+)
 @click.option("--queue", metavar="NAME", shell_complete=complete.queues, help="Jobs of this queue.")
 @click.option("--type", "kind", metavar="TYPE", shell_complete=complete.types, help="Jobs of this type.")
 @click.option(
@@ -34,36 +39,42 @@ if TYPE_CHECKING:
     help="In this state; repeatable.",
 )
 @click.option("--meta", multiple=True, metavar="KEY=VALUE", help="With this value in meta; repeatable.")
-@click.option("--batch", metavar="ID", help="Jobs of this batch.")
-@click.option("--parent", metavar="ID", help="Children of this job.")
-@click.option("--schedule", metavar="NAME", help="Made by this schedule.")
+@click.option("--batch", metavar="ID", callback=check_ids, help="Jobs of this batch.")
+@click.option("--parent", metavar="ID", callback=check_ids, help="Children of this job.")
+@click.option("--schedule", metavar="NAME", shell_complete=complete.schedules, help="Made by this schedule.")
 @click.option("--waiting", type=click.Choice(AWAITED), help="Suspended jobs that wait for this.")
-@click.option("--fingerprint", metavar="HEX", help="Failed and killed jobs of this group of failures.")
+@click.option(
+    "--fingerprint",
+    metavar="HEX",
+    shell_complete=complete.fingerprints,
+    help="Failed and killed jobs of this group of failures.",
+)
 @click.option("--since", metavar="TIME", help="Created since then: a time ago such as 15m, 2h, 7d, or a date.")
 @click.option("--limit", type=int, default=50, show_default=True, help=f"How many, at most {MOST_LISTED}.")
 @click.option("--cursor", metavar="CURSOR", help="Go on where a listing before ended.")
 @click.option("--oldest-first", is_flag=True, help="Oldest first instead of newest first.")
+@whole_ids(batch="batch", parent="job")
+@tables.table_options(COLUMNS, prefixes=PREFIXES)
 @command_options
-def list_jobs(*, as_json: bool, cursor: str | None, **options: Any) -> None:
+def list_jobs(*, view: View, as_json: bool, cursor: str | None, **options: Any) -> None:
     """List jobs, newest first."""
     _query(options, None)
 
-    async def use(runtime: Runtime) -> tuple[Page, datetime]:
+    async def use(runtime: Runtime) -> tuple[Page, datetime, str]:
         now = await runtime.database.clock.now()
-        return await runtime.listing.page(_query(options, now).at(cursor)), now
+        query = _query(options, now).at(cursor)
+        page = await runtime.listing.page(query)
+        others = await _others(runtime, query) if query.states and not page.items and not as_json else 0
+        return page, now, _empty(query, others)
 
-    page, now = with_runtime(options, use)
+    page, now, empty = with_runtime(options, use)
+    jobs = [json_form.job(job) for job in page.items]
     if as_json:
-        output.print_json({"items": [json_form.job(job) for job in page.items], "next": page.next})
+        output.print_json({"items": jobs, "next": page.next})
         return
-    print_jobs(page.items, now)
+    print_jobs(jobs, view, now, empty=empty)
     if page.next is not None:
         output.note(f"there are more: --cursor {page.next}")
-
-
-def print_jobs(jobs: Sequence[Job], now: datetime) -> None:
-    """Print a table of jobs as they are at this time."""
-    output.print_table(["ID", "STATE", "QUEUE", "TYPE", "ATTEMPTS", "AGE", "ABOUT"], [_row(job, now) for job in jobs])
 
 
 def _query(options: dict[str, Any], now: datetime | None) -> JobQuery:
@@ -89,25 +100,15 @@ def _query(options: dict[str, Any], now: datetime | None) -> JobQuery:
     )
 
 
-def _row(job: Job, now: datetime) -> list[str]:
-    about = ""
-    if job.state is State.PROCESSING:
-        about = f"{job.progress:.0f} %"
-    elif job.wait is not None and job.wait.signals:
-        about = f"waits for the signal {', '.join(job.wait.signals)}"
-    elif job.wait is not None and job.wait.doubt is not None:
-        about = f"in doubt: did {job.wait.doubt} happen?"
-    elif job.state is State.DELAYED and job.delay_til is not None:
-        about = f"due in {output.duration((job.delay_til - now).total_seconds())}"
-    if job.error is not None and job.state is not State.SUCCESS:
-        about = f"{about} {job.error.kind}: {job.error.message}".strip()
-    attempts = f"{job.attempts_made}/{job.attempts}"
-    return [
-        job.id,
-        job.state.value,
-        job.queue,
-        job.type,
-        attempts,
-        output.duration((now - job.insert_at).total_seconds()),
-        about[:200],
-    ]
+async def _others(runtime: Runtime, query: JobQuery) -> int:
+    """Return how many jobs there are in other states, counted up to the most of a page."""
+    return len((await runtime.listing.page(replace(query, states=(), after=None, limit=MOST_LISTED))).items)
+
+
+def _empty(query: JobQuery, others: int) -> str:
+    """Return the note for an empty list."""
+    if not others:
+        return "no jobs match"
+    states = " ".join(f"--state {state}" for state in query.states)
+    count = f"{others} or more" if others == MOST_LISTED else f"{others}"
+    return f"no jobs match; without {states} there {'is' if others == 1 else 'are'} {count}"

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.render import errors, output
-from jobqueue.cli.render.options import command_options, id_argument
+from jobqueue.cli.render import errors, job_text, output
+from jobqueue.cli.render.help import Command
+from jobqueue.cli.render.options import command_options
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.work.logs import LogQuery, text
+from jobqueue.domain.work.logs import LogQuery
 
 if TYPE_CHECKING:
     from jobqueue.domain.work.logs import LogPage
@@ -21,7 +23,8 @@ _WAIT_SECONDS: Final = 60
 
 
 @click.command(
-    epilog=errors.epilog("logs 65f0c2a4e1b2c3d4e5f60718 -f", "logs 65f0c2a4e1b2c3d4e5f60718 --level error,warning")
+    cls=Command,
+    epilog=errors.epilog("logs 65f0c2a4e1b2c3d4e5f60718 -f", "logs 65f0c2a4e1b2c3d4e5f60718 --level error,warning"),
 )
 @id_argument("job_id")
 @click.option("--follow", "-f", is_flag=True, help="Go on printing until the job has ended.")
@@ -46,8 +49,8 @@ def logs(job_id: str, *, follow: bool, level: str | None, attempt: int | None, a
 
 
 def _print(page: LogPage, *, as_json: bool) -> None:
-    for _, line in page.lines:
+    for line in (json_form.log_line(line) for _, line in page.lines):
         if as_json:
-            output.print_json(json_form.log_line(line), indent=None)
+            output.print_json(line, indent=None)
         else:
-            output.print_line(output.plain(text(line)))
+            output.print_line(output.plain(job_text.log_text(line)))

@@ -9,13 +9,14 @@ import click
 
 from jobqueue.cli.bulk import bulk
 from jobqueue.cli.bulk.step_options import from_step, step_options
+from jobqueue.cli.process.ids import ids_argument
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options, database_flags
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from jobqueue.domain.jobs import json_form
-from jobqueue.domain.jobs.checks import check_id
 from jobqueue.services.jobs.job_changes import requeue_changes
 
 if TYPE_CHECKING:
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=Command,
     epilog=errors.epilog(
         "requeue 65f0c2a4e1b2c3d4e5f60718 --from-step import",
         """requeue --filter '{"type": "import", "state": "failed"}' --from-step fetch""",
-    )
+    ),
 )
-@click.argument("ids", metavar="[ID]...", nargs=-1)
+@ids_argument("ids")
 @click.option("--data", type=values.JsonText(), help="Other input: JSON, @FILE or -.")
 @click.option("--attempts", type=int, help="Other number of attempts.")
 @click.option("--backoff", type=values.JsonText(source=False), help="Other wait between attempts.")
@@ -61,8 +63,8 @@ def requeue(ids: tuple[str, ...], *, as_json: bool, **options: Any) -> int:
     return _each(ids, flags, change, as_json=as_json)
 
 
-@click.command(epilog=errors.epilog())
-@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.command(cls=Command, epilog=errors.epilog())
+@ids_argument("ids")
 @click.option("--reason", default="killed by a person", show_default=True, help="What its error says.")
 @bulk.many_options
 @command_options
@@ -117,7 +119,7 @@ def _each(
     as_json: bool,
 ) -> int:
     """Change the jobs one by one; report those that cannot be changed, and return the exit code of the first."""
-    unique = list(dict.fromkeys(check_id(job_id) for job_id in ids))
+    unique = list(dict.fromkeys(ids))
     code = errors.OK
     changed: list[Job] = []
 
@@ -131,9 +133,10 @@ def _each(
                 errors.report(error)
 
     with_runtime(flags, use)
+    jobs = [json_form.job(job) for job in changed]
     if as_json:
-        output.print_json({"items": [json_form.job(job) for job in changed]})
+        output.print_json({"items": jobs})
     else:
-        for job in changed:
-            output.print_line(f"{job.id} {job.state.value}")
+        for job in jobs:
+            output.print_line(f"{job['id']} {job['state']}")
     return code

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobqueue.cli.jobs.listing import print_jobs
 from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render import errors, output, tables, values
+from jobqueue.cli.render.help import Command
+from jobqueue.cli.render.job_columns import COLUMNS, PREFIXES, of_field, print_jobs
 from jobqueue.cli.render.options import command_options
+from jobqueue.cli.render.tables import View
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.search.fields import JOB, SORTS, Kind
@@ -33,15 +35,16 @@ _EXAMPLES: Final = (
 )
 
 
-@click.command(name="search", epilog=errors.epilog(*_EXAMPLES))
+@click.command(cls=Command, name="search", epilog=errors.epilog(*_EXAMPLES))
 @click.argument("terms", metavar="[FILTER | FIELD=VALUE ...]", nargs=-1)
 @click.option("--sort", default="-insertAt", show_default=True, metavar="FIELD", help="By what; - is highest first.")
 @click.option("--fields", metavar="NAMES", help="Only these fields, with commas between them, such as type,data.n.")
 @click.option("--limit", type=int, default=50, show_default=True, help=f"How many, at most {MOST_FOUND}.")
 @click.option("--cursor", metavar="CURSOR", help="Go on where a search before ended.")
 @click.option("--slow", is_flag=True, help="Search even without a helpful index.")
+@tables.table_options(COLUMNS, prefixes=PREFIXES)
 @command_options
-def search_jobs(*, terms: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def search_jobs(*, view: View, terms: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Find jobs by a filter in MongoDB's language, or by fields: = != > >= < <= and ~ for a regular expression.
 
     Values are JSON if they can be, and else text. Dates may be times ago, such as 15m, 2h or 7d; states may be several,
@@ -60,10 +63,10 @@ def search_jobs(*, terms: tuple[str, ...], as_json: bool, **options: Any) -> Non
         output.print_json({"items": items, "next": page.next})
         return
     if query.projection.paths:
-        paths = query.projection.paths
-        output.print_table([path.upper() for path in paths], [[_cell(item, path) for path in paths] for item in items])
+        names = dict.fromkeys(["id", *options["fields"].split(",")])
+        tables.print_rows(items, View(columns=[of_field(name) for name in names]), empty="no jobs match")
     else:
-        print_jobs(page.items, now)
+        print_jobs(items, view, now)
     if page.next is not None:
         output.note(f"there are more: --cursor {page.next}")
 
@@ -120,10 +123,3 @@ def _value(kind: Kind, text: str, name: str, now: datetime) -> Any:
         return text
     read = values.scalar(text)
     return [read, text] if kind is Kind.ANY and isinstance(read, bool | int | float) else read
-
-
-def _cell(item: dict[str, Any], path: str) -> str:
-    value: Any = item
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else value
-    return "" if value is None else output.compact(value)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import with_runtime
 from jobqueue.cli.render import errors, job_text, output
-from jobqueue.cli.render.options import command_options, id_argument
+from jobqueue.cli.render.help import Command
+from jobqueue.cli.render.options import command_options
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import FINAL, State
@@ -23,7 +25,7 @@ _LOOK_SECONDS: Final = 0.5
 _PAGE: Final = 1000
 
 
-@click.command(epilog=errors.epilog("show 65f0c2a4e1b2c3d4e5f60718 --follow"))
+@click.command(cls=Command, epilog=errors.epilog("show 65f0c2a4e1b2c3d4e5f60718 --follow"))
 @id_argument("job_id")
 @click.option("--follow", "-f", is_flag=True, help="Print its log until it ends; exit 6 if it failed or was killed.")
 @command_options
@@ -38,10 +40,11 @@ def show(job_id: str, *, follow: bool, as_json: bool, **options: Any) -> int:
         if follow:
             return await _follow(runtime, job_id, as_json=as_json)
         job, lines = await _read(runtime, job_id)
+        document = json_form.job(job) | {"logs": _documents(lines)}
         if as_json:
-            output.print_json(json_form.job(job) | {"logs": [json_form.log_line(line) for line in lines]})
+            output.print_json(document)
         else:
-            job_text.print_job(job, lines)
+            job_text.print_job(document, document["logs"])
         return errors.OK
 
     return with_runtime(options, use)
@@ -65,9 +68,9 @@ async def _follow(runtime: Runtime, job_id: str, *, as_json: bool) -> int:
     """Print a job, then its changes until it ends; return the exit code of its end."""
     job, lines = await _read(runtime, job_id)
     if as_json:
-        _print_lines(lines, as_json=True)
+        _print_lines(_documents(lines), as_json=True)
     else:
-        job_text.print_job(job, lines)
+        job_text.print_job(json_form.job(job), _documents(lines))
     seen = len(lines)
     while job.state not in FINAL:
         await asyncio.sleep(_LOOK_SECONDS)
@@ -81,7 +84,8 @@ async def _follow(runtime: Runtime, job_id: str, *, as_json: bool) -> int:
             _note_deleted(job_id)
             return errors.OK
         seen += len(fresh)
-        _print_news(before, job, [line for _, line in fresh], as_json=as_json)
+        news = _documents([line for _, line in fresh])
+        _print_news(json_form.job(before), json_form.job(job), news, as_json=as_json)
     if as_json:
         output.print_json({"job": json_form.job(job)}, indent=None)
     if job.on_success_delete and job.state is State.SUCCESS:
@@ -94,23 +98,27 @@ def _note_deleted(job_id: str) -> None:
     output.note(f"job {job_id} has succeeded and is deleted")
 
 
-def _print_lines(lines: list[LogLine], *, as_json: bool) -> None:
+def _documents(lines: list[LogLine]) -> list[dict[str, Any]]:
+    return [json_form.log_line(line) for line in lines]
+
+
+def _print_lines(lines: list[dict[str, Any]], *, as_json: bool) -> None:
     for line in lines:
         if as_json:
-            output.print_json(json_form.log_line(line), indent=None)
+            output.print_json(line, indent=None)
         else:
             job_text.print_log(line)
 
 
-def _print_news(before: Job, job: Job, lines: list[LogLine], *, as_json: bool) -> None:
+def _print_news(before: dict[str, Any], job: dict[str, Any], lines: list[dict[str, Any]], *, as_json: bool) -> None:
     _print_lines(lines, as_json=as_json)
-    if job.progress != before.progress:
+    if job["progress"] != before["progress"]:
         if as_json:
-            output.print_json({"progress": job.progress}, indent=None)
+            output.print_json({"progress": job["progress"]}, indent=None)
         else:
-            output.print_line(f"progress {job.progress:g} %")
-    if job.state is not before.state:
+            output.print_line(f"progress {job['progress']:g} %")
+    if job["state"] != before["state"]:
         if as_json:
-            output.print_json({"state": job.state.value}, indent=None)
+            output.print_json({"state": job["state"]}, indent=None)
         else:
             job_text.print_state(job)

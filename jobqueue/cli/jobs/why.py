@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from jobqueue.cli.process import complete
+from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.render import errors, output
-from jobqueue.cli.render.options import command_options, id_argument
+from jobqueue.cli.render import errors, moments, output
+from jobqueue.cli.render.help import Command
+from jobqueue.cli.render.options import command_options
 from jobqueue.domain.jobs.checks import check_queue
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jobqueue.services.application import Runtime
     from jobqueue.services.queues.explain import Why
     from jobqueue.services.queues.queue_why import QueueWhy
 
 
-@click.command(epilog=errors.epilog("why 65f0c2a4e1b2c3d4e5f60718", "why --queue media"))
+_MOST_HOLDERS: Final = 10
+
+
+@click.command(cls=Command, epilog=errors.epilog("why 65f0c2a4e1b2c3d4e5f60718", "why --queue media"))
 @id_argument("job_id", required=False)
 @click.option(
     "--queue",
@@ -39,17 +47,29 @@ def why(job_id: str | None, queue: str | None, *, as_json: bool, **options: Any)
             return await runtime.queue_explainer.why(queue)
         return await runtime.explainer.why(str(job_id))
 
-    explanation = with_runtime(options, use)
+    explanation = _document(with_runtime(options, use))
+    now = datetime.now(UTC)
     if as_json:
-        output.print_json(_document(explanation))
+        output.print_json(explanation)
         return
-    for reason in explanation.reasons:
-        output.print_line(f"{reason.kind:<11}  {output.plain(reason.message)}")
-    if not explanation.reasons:
+    for reason in explanation["reasons"]:
+        output.print_wrapped(f"{reason['kind']:<11}  {output.plain(reason['message'])}", indent=13)
+        holders = reason.get("holders", ())
+        for holder in holders[:_MOST_HOLDERS]:
+            output.print_wrapped(f"{'':13}{output.plain(_holder(holder, now))}", indent=15)
+        if len(holders) > _MOST_HOLDERS:
+            output.print_line(f"{'':13}and {reason['running'] - _MOST_HOLDERS:,} more")
+    if not explanation["reasons"]:
         next_one = (
             "it is the next one to be claimed" if queue is None else "its first jobs may be claimed at any moment"
         )
         output.print_line(f"nothing keeps it from running: {next_one}")
+
+
+def _holder(job: Mapping[str, Any], now: datetime) -> str:
+    age = f" for {moments.ago(job['startAt'], now)}" if job["startAt"] else ""
+    step = f", step {job['step']}" if job.get("step") else ""
+    return f"{output.shortened(job['id'])} {job['type']}{age} on {job['worker']}{step}"
 
 
 def _document(explanation: Why | QueueWhy) -> dict[str, Any]:

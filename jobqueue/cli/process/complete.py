@@ -1,4 +1,4 @@
-"""Completions of the shell that the database knows: names of queues, and types of jobs."""
+"""Completions of the shell that the database knows: queues, types of jobs, schedules and fingerprints."""
 
 from __future__ import annotations
 
@@ -36,6 +36,27 @@ def types(context: click.Context, _parameter: click.Parameter, incomplete: str) 
         return sorted({each.type for each in await runtime.roster.types(EVERYTHING)})
 
     return _known(context, incomplete, served)
+
+
+def schedules(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return names of schedules."""
+
+    async def named(runtime: Runtime) -> list[str]:
+        return [schedule.name for schedule in await runtime.schedules.store.page("", _MOST)]
+
+    return _known(context, incomplete, named)
+
+
+def fingerprints(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return fingerprints of failures."""
+
+    async def grouped(runtime: Runtime) -> list[str]:
+        from jobqueue.domain.work.failure import FailureQuery  # noqa: PLC0415 - only here
+
+        groups, _ = await runtime.failures.page(FailureQuery(limit=_MOST))
+        return [group.fingerprint for group in groups]
+
+    return _known(context, incomplete, grouped)
 
 
 def _known(context: click.Context, incomplete: str, look: Callable[[Runtime], Awaitable[Sequence[str]]]) -> list[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import click
 
 from jobqueue.cli.render import errors
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import setting_options
 
 
-@click.command(epilog=errors.epilog("serve --port 8080", "serve --mongo-url mongodb://db1,db2,db3/?replicaSet=rs0"))
+@click.command(
+    cls=Command, epilog=errors.epilog("serve --port 8080", "serve --mongo-url mongodb://db1,db2,db3/?replicaSet=rs0")
+)
 @setting_options(
     "host",
     "port",

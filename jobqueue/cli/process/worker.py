@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from jobqueue.cli.render import errors
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import setting_options
 
 
-@click.command(epilog=errors.epilog("worker app:queue --concurrency 4"))
+@click.command(cls=Command, epilog=errors.epilog("worker app:queue --concurrency 4"))
 @click.argument("target", metavar="MODULE:QUEUE")
 @setting_options(
     "concurrency",

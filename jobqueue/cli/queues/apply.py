@@ -11,6 +11,7 @@ import click
 
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import check_queue, gather
@@ -60,7 +61,9 @@ class _Applied:
         return "changed" if self.changes else "unchanged"
 
 
-@click.command(name="apply", epilog=errors.epilog("apply queues.toml --dry-run", "apply queues.toml schedules.toml"))
+@click.command(
+    cls=Command, name="apply", epilog=errors.epilog("apply queues.toml --dry-run", "apply queues.toml schedules.toml")
+)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--dry-run", is_flag=True, help="Change nothing, and print what would change.")
 @command_options

@@ -8,16 +8,17 @@ import click
 
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import operator, with_runtime
-from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render import errors, output, tables, values
+from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options
-from jobqueue.domain.jobs import json_form
+from jobqueue.cli.render.tables import Column
 from jobqueue.domain.jobs.checks import check_queue
 from jobqueue.domain.queues import queue_form
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from datetime import datetime
 
-    from jobqueue.domain.insight.audit import Entry
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.services.application import Runtime
 
@@ -30,7 +31,7 @@ _SET: Final = errors.epilog(
 _WHOLE: Final = ("{", "[", "@")
 
 
-@click.group(epilog=errors.epilog())
+@click.group(cls=Group, epilog=errors.epilog())
 def queue() -> None:
     """Show, configure, pause, resume and delete queues. Changes hold in every process within a second."""
 
@@ -116,18 +117,8 @@ def changes(name: str, *, limit: int, as_json: bool, **options: Any) -> None:
     from jobqueue.api.insight.schemas import ChangeResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
 
     entries = with_runtime(options, lambda runtime: runtime.audit.store.page("queue", name, limit=limit))
-    rows = [
-        [
-            json_form.date(entry.at),
-            str(entry.by.get("name")),
-            str(entry.by.get("via")),
-            entry.action,
-            _difference(entry),
-        ]
-        for entry in entries
-    ]
-    documents = ChangeResponse.many(entries)
-    output.print_items(documents, ["AT", "BY", "VIA", "ACTION", "CHANGED"], rows, as_json=as_json)
+    empty = f"the configuration of queue {name} was never changed"
+    tables.print_items(ChangeResponse.many(entries), _CHANGES, as_json=as_json, empty=empty)
 
 
 def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bool) -> None:
@@ -135,8 +126,8 @@ def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bo
     config = with_runtime(
         options, lambda runtime: runtime.queues.set_paused(name, paused=paused, by=operator()), creates=True
     )
-    text = f"{name} {'paused' if config.paused else 'resumed'}"
-    output.print_document(queue_form.queue(config, urls=True), text, as_json=as_json)
+    document = queue_form.queue(config, urls=True)
+    output.print_document(document, f"{name} {'paused' if document['paused'] else 'resumed'}", as_json=as_json)
 
 
 def _change(
@@ -155,14 +146,23 @@ def _change(
     _print(document, as_json=as_json)
 
 
-def _difference(entry: Entry) -> str:
-    before, after = entry.before or {}, entry.after or {}
+def _difference(entry: Mapping[str, Any], _: datetime) -> str:
+    before, after = entry["before"] or {}, entry["after"] or {}
     fields: Mapping[str, Any] = {**before, **after}
     return ", ".join(
         f"{field}: {output.compact(before.get(field))} → {output.compact(after.get(field))}"
         for field in fields
         if before.get(field) != after.get(field)
     )
+
+
+_CHANGES: Final = tables.plain_view(
+    tables.field("at", rank=2),
+    tables.field("by", "by.name", least=8),
+    tables.field("via", "by.via", rank=1),
+    tables.field("action"),
+    Column(name="changed", cell=_difference, answers=True),
+)
 
 
 def _print(document: dict[str, Any], *, as_json: bool) -> None:

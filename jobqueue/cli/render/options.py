@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from jobqueue.domain.jobs.checks import check_id
+from jobqueue.cli.render.help import SharedOption
 from jobqueue.settings import describe
 
 if TYPE_CHECKING:
@@ -46,19 +46,15 @@ def setting_options(*names: str) -> Callable[[F], F]:
                 f"--{name.replace('_', '-')}",
                 metavar=_SHAPES.get(name, name.rpartition("_")[2].upper()),
                 help=f"{row.help}. [{row.env}; default: {row.default}]",
+                **_shared(name),
             )(function)
         return function
 
     return add
 
 
-def id_argument(name: str, *, required: bool = True) -> Callable[[F], F]:
-    """Add the argument ID of a job or batch; it arrives in lower case."""
-    return click.argument(name, metavar="ID" if required else "[ID]", callback=_check_id, required=required)
-
-
-def _check_id(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    return None if context.resilient_parsing or value is None else check_id(value)
+def _shared(name: str) -> dict[str, Any]:
+    return {"cls": SharedOption} if name in DATABASE else {}
 
 
 def json_option(function: F) -> F:

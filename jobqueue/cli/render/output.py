@@ -5,34 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from jobqueue.domain.jobs.short_ids import tail
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from typing import TextIO
 
-_STYLES: Final = {
-    "pending": "cyan",
-    "processing": "blue",
-    "delayed": "yellow",
-    "success": "green",
-    "failed": "red",
-    "killed": "magenta",
-    "ok": "green",
-    "FAIL": "red",
-    "warn": "yellow",
-}
 _CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 """Control characters of terminals that JSON need not escape."""
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:
     """Print a JSON value: over several lines, or on one with ``indent=None``."""
-    unicode = _encoding().lower().replace("-", "") == "utf8"
-    text = json.dumps(value, ensure_ascii=not unicode, indent=indent)
+    text = json.dumps(value, ensure_ascii=not is_unicode(), indent=indent)
     print_line(text.translate(_CONTROLS))
 
 
@@ -52,7 +44,7 @@ def duration(seconds: float) -> str:
 
 def print_line(text: str = "") -> None:
     """Print a line of data; characters that the encoding of stdout lacks are escaped."""
-    click.echo(text.encode(_encoding(), "backslashreplace").decode(_encoding()))
+    click.echo(encodable(text))
 
 
 def print_document(document: Any, text: str, *, as_json: bool) -> None:
@@ -63,19 +55,11 @@ def print_document(document: Any, text: str, *, as_json: bool) -> None:
         print_line(text)
 
 
-def print_items(items: Sequence[Any], headings: Sequence[str], rows: Sequence[Sequence[str]], *, as_json: bool) -> None:
-    """Print documents as JSON, or as a table of these rows."""
-    if as_json:
-        print_json({"items": items})
-    else:
-        print_table(headings, rows)
-
-
 def print_fields(fields: Mapping[str, Any]) -> None:
     """Print each field of a document on a line."""
     width = max(map(len, fields))
     for name, value in fields.items():
-        print_line(f"{name:<{width}}  {plain(compact(value))}")
+        print_wrapped(f"{name:<{width}}  {plain(compact(value))}", indent=width + 2)
 
 
 def announce(text: str) -> None:
@@ -123,36 +107,35 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows: fitted to a terminal and in colour, which NO_COLOR turns off; otherwise as aligned lines.
+def is_unicode() -> bool:
+    """Tell whether stdout takes any character."""
+    return _encoding().lower().replace("-", "") == "utf8"
 
-    Args:
-        headings: of the columns.
-        rows: texts; a terminal cuts the last column short.
-    """
-    safe = [[plain(cell) for cell in row] for row in rows]
-    if safe and is_terminal(sys.stdout):
-        _print_rich(headings, safe)
+
+def ellipsis() -> str:
+    """Return the sign for what is cut off."""
+    return "…" if is_unicode() else "..."
+
+
+def shortened(text: str) -> str:
+    """Return an id for a text: on a terminal its last digits, which commands take as well."""
+    return f"{ellipsis()}{tail(text)}" if is_terminal(sys.stdout) else text
+
+
+def encodable(text: str) -> str:
+    """Return a text whose characters the encoding of stdout has; others are escaped."""
+    return text.encode(_encoding(), "backslashreplace").decode(_encoding())
+
+
+def print_wrapped(text: str, *, indent: int = 0) -> None:
+    """Print a line, which a terminal breaks between words; further lines begin with ``indent`` blanks."""
+    if not is_terminal(sys.stdout):
+        print_line(text)
         return
-    widths = [max(map(len, column)) for column in zip(headings, *safe, strict=True)]
-    for row in (headings, *safe):
-        print_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.cells import cell_len  # noqa: PLC0415 - as below
-    from rich.console import Console  # noqa: PLC0415 - slow to import, and needed on terminals only
-    from rich.table import Table  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading, *cells in zip(headings, *rows, strict=True):
-        # Only the last column is cut short. On a terminal that is too narrow for the others lines wrap: ids stay whole.
-        least = None if heading is headings[-1] else max(map(cell_len, (heading, *cells)))
-        table.add_column(heading, min_width=least)
-    for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, ""), no_wrap=True, overflow="ellipsis") for cell in row))
-    Console().print(table, crop=False)
+    width = shutil.get_terminal_size().columns
+    lines = textwrap.wrap(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    for line in lines or [""]:
+        print_line(line)
 
 
 def _encoding() -> str:

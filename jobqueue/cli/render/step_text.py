@@ -1,64 +1,56 @@
-"""Steps of a job as text for people."""
+"""Steps of a job, as the HTTP API returns them, as text for people."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.jobs import json_form
+from jobqueue.cli.render.moments import span
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.jobs.step import Step
+    from collections.abc import Mapping
 
-HEADINGS: Final = ("NAME", "KIND", "STATE", "ATTEMPT", "TRIES", "START", "DURATION", "SIZE")
+    Document = Mapping[str, Any]
+
 _UNIT: Final = 1024
 
 
-def state(step: Step) -> str:
+def state(step: Document) -> str:
     """Return the state of a step: ``finished``, ``failed``, or ``waits``."""
-    if step.is_finished:
+    if step["endAt"] is not None:
         return "finished"
-    return "waits" if step.error is None else "failed"
+    return "waits" if step.get("error") is None else "failed"
 
 
-def row(step: Step) -> list[str]:
-    """Return the cells of a step under `HEADINGS`."""
-    duration = ""
-    if step.start_at and step.end_at:
-        duration = f"{(step.end_at - step.start_at).total_seconds():.3f} s"
-    return [
-        step.name,
-        step.kind.value,
-        state(step),
-        str(step.attempt),
-        str(step.tries),
-        json_form.date(step.start_at) if step.start_at else "",
-        duration,
-        _size(step.size) if step.size else "",
-    ]
+def duration(step: Document) -> str:
+    """Return for how long a finished step ran."""
+    return f"{span(step['startAt'], step['endAt']):.3f} s" if step["startAt"] and step["endAt"] else ""
 
 
-def line(step: Step) -> str:
+def size(step: Document) -> str:
+    """Return the size of the result of a step, where it is known."""
+    return _bytes(step["size"]) if step.get("size") else ""
+
+
+def line(step: Document) -> str:
     """Return a step on one line."""
-    name, kind, how, *_, duration, size = row(step)
-    parts = [name, *([kind] if kind != "step" else []), how, duration, size]
-    if step.error is not None:
-        parts.append(f"{step.error.kind}: {step.error.message}")
-    if not step.is_finished and step.until is not None:
-        parts.append(f"until {json_form.date(step.until)}")
+    parts = [step["name"], *([step["kind"]] if step["kind"] != "step" else []), state(step), duration(step), size(step)]
+    if step.get("error") is not None:
+        parts.append(f"{step['error']['kind']}: {step['error']['message']}")
+    if step["endAt"] is None and step.get("until") is not None:
+        parts.append(f"until {step['until']}")
     return "  ".join(part for part in parts if part)
 
 
-def wait(job: Job) -> str:
+def wait(waiting: Document | None) -> str:
     """Return the reason why a suspended job waits."""
-    if job.wait is None:
+    if waiting is None:
         return ""
-    until = f"until {json_form.date(job.wait.until)}" if job.wait.until else "for now"
-    names = ", ".join(job.wait.names)
+    until = f"until {waiting['until']}" if waiting.get("until") else "for now"
+    names = ", ".join(waiting["names"])
     return f"suspended {until}{', by ' if names else ''}{names}"
 
 
-def _size(count: int) -> str:
+def _bytes(count: int) -> str:
     """Return a number of bytes."""
     if count < _UNIT:
         return f"{count} B"

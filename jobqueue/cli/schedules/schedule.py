@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import operator, with_runtime
-from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render import errors, moments, output, tables, values
+from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options, json_option
+from jobqueue.cli.render.tables import Column
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.schedules import schedule as schedules
 from jobqueue.domain.schedules.cron import Cron, read_zone, upcoming
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobqueue.cli.render.tables import View
     from jobqueue.services.application import Runtime
 
 _SHOWN: Final = 5
@@ -26,14 +32,64 @@ _SET: Final = errors.epilog(
 )
 
 
-@click.group(epilog=errors.epilog())
+def _when(view: Mapping[str, Any], _: datetime) -> str:
+    if "job" not in view:
+        return "cannot be read"
+    zone = "" if view["timezone"] == "UTC" else f" {view['timezone']}"
+    return f"{view['cron']}{zone}" if view["cron"] is not None else f"every {moments.exact(view['every'])}"
+
+
+def _next(view: Mapping[str, Any], now: datetime) -> str:
+    if view.get("paused"):
+        return "paused"
+    return f"in {moments.ahead(view['nextAt'], now)}" if view.get("nextAt") else "-"
+
+
+def _last(view: Mapping[str, Any], now: datetime) -> str:
+    last = next(iter(view.get("lastRuns", ())), None)
+    return f"{moments.ago(last['at'], now)} ago, {last['state']}" if last else "-"
+
+
+def _skipped(view: Mapping[str, Any], now: datetime) -> str:
+    skipped = view.get("lastSkipped")
+    return f"{moments.ago(skipped['at'], now)} ago: {skipped['reason']}" if skipped else ""
+
+
+def _declared(view: Mapping[str, Any], _: datetime) -> str:
+    declared = view.get("declared")
+    if declared is None:
+        return ""
+    notes = [f"edited: {', '.join(declared['edited'])}"] if declared["edited"] else []
+    if declared["missingSince"] is not None:
+        notes.append("no longer in the code")
+    return f"{declared['by']} ({'; '.join(notes)})" if notes else str(declared["by"])
+
+
+_COLUMNS: Final = (
+    tables.field("name", answers=True),
+    Column(name="when", cell=_when, least=12),
+    tables.field("job", "job.type", least=8, rank=1),
+    Column(name="next", cell=_next),
+    Column(name="last", cell=_last),
+    Column(name="skipped", heading="LAST SKIPPED", cell=_skipped, answers=True),
+    Column(name="declared", heading="DECLARED BY", cell=_declared, least=12, rank=2),
+    tables.field("missed", hidden=True),
+    tables.field("nextAt", hidden=True, heading="NEXT AT"),
+)
+_RUNS: Final = tables.plain_view(
+    tables.field("tick", "at"), tables.field("job", "id", is_id=True), tables.field("state")
+)
+
+
+@click.group(cls=Group, epilog=errors.epilog())
 def schedule() -> None:
     """List, show, set, pause, resume and delete schedules, which make one job at each of their times."""
 
 
 @schedule.command(name="list", epilog=errors.epilog())
+@tables.table_options(_COLUMNS)
 @command_options
-def list_schedules(*, as_json: bool, **options: Any) -> None:
+def list_schedules(*, view: View, as_json: bool, **options: Any) -> None:
     """List all schedules by name."""
 
     async def use(runtime: Runtime) -> list[dict[str, Any]]:
@@ -45,12 +101,11 @@ def list_schedules(*, as_json: bool, **options: Any) -> None:
         return views
 
     views = with_runtime(options, use)
-    headings = ["NAME", "WHEN", "JOB", "NEXT", "LAST", "MISSED", "DECLARED BY"]
-    output.print_items(views, headings, [_row(view) for view in views], as_json=as_json)
+    tables.print_items(views, view, as_json=as_json, empty="there are no schedules: jobqueue schedule set makes one")
 
 
 @schedule.command(epilog=errors.epilog())
-@click.argument("name")
+@click.argument("name", shell_complete=complete.schedules)
 @command_options
 def show(name: str, *, as_json: bool, **options: Any) -> None:
     """Print a schedule, its next five times and the last ten jobs that it has made."""
@@ -63,7 +118,7 @@ def show(name: str, *, as_json: bool, **options: Any) -> None:
 
 
 @schedule.command(name="set", epilog=_SET)
-@click.argument("name")
+@click.argument("name", shell_complete=complete.schedules)
 @click.argument("definition", metavar="JSON")
 @command_options
 def set_definition(name: str, definition: str, *, as_json: bool, **options: Any) -> None:
@@ -83,16 +138,16 @@ def set_definition(name: str, definition: str, *, as_json: bool, **options: Any)
 
 
 @schedule.command(epilog=errors.epilog("schedule run nightly"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete.schedules)
 @command_options
 def run(name: str, *, as_json: bool, **options: Any) -> None:
     """Make one job of a schedule now, besides its times, and print its id."""
-    job = with_runtime(options, lambda runtime: runtime.manual_runs.run(name, by=operator()))
-    output.print_document(json_form.job(job), job.id, as_json=as_json)
+    job = json_form.job(with_runtime(options, lambda runtime: runtime.manual_runs.run(name, by=operator())))
+    output.print_document(job, job["id"], as_json=as_json)
 
 
 @schedule.command(epilog=errors.epilog())
-@click.argument("name")
+@click.argument("name", shell_complete=complete.schedules)
 @command_options
 def pause(name: str, *, as_json: bool, **options: Any) -> None:
     """Pause a schedule: it makes no jobs."""
@@ -100,7 +155,7 @@ def pause(name: str, *, as_json: bool, **options: Any) -> None:
 
 
 @schedule.command(epilog=errors.epilog())
-@click.argument("name")
+@click.argument("name", shell_complete=complete.schedules)
 @command_options
 def resume(name: str, *, as_json: bool, **options: Any) -> None:
     """Resume a schedule: it makes jobs from now on. Jobs of the times in between are not made."""
@@ -108,7 +163,7 @@ def resume(name: str, *, as_json: bool, **options: Any) -> None:
 
 
 @schedule.command(epilog=errors.epilog())
-@click.argument("name")
+@click.argument("name", shell_complete=complete.schedules)
 @command_options
 def delete(name: str, *, as_json: bool, **options: Any) -> None:
     """Delete a schedule; the jobs that it has made are kept."""
@@ -143,31 +198,6 @@ def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bo
     output.print_document(view, f"{name} {'paused' if paused else 'resumed'}", as_json=as_json)
 
 
-def _row(view: dict[str, Any]) -> list[str]:
-    if "job" not in view:
-        return [view["name"], "cannot be read", "", "", "", "", ""]
-    zone = "" if view["timezone"] == "UTC" else f" {view['timezone']}"
-    last = view["lastRuns"][0] if view["lastRuns"] else None
-    return [
-        view["name"],
-        f"{view['cron']}{zone}" if view["cron"] is not None else f"every {view['every']} s",
-        view["job"]["type"],
-        "paused" if view["paused"] else view["nextAt"] or "-",
-        f"{last['at']} {last['state']}" if last else "-",
-        view["missed"],
-        _declared(view["declared"]),
-    ]
-
-
-def _declared(declared: dict[str, Any] | None) -> str:
-    if declared is None:
-        return ""
-    notes = [f"edited: {', '.join(declared['edited'])}"] if declared["edited"] else []
-    if declared["missingSince"] is not None:
-        notes.append("no longer in the code")
-    return f"{declared['by']} ({'; '.join(notes)})" if notes else str(declared["by"])
-
-
 def _print(view: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         output.print_json(view)
@@ -177,4 +207,4 @@ def _print(view: dict[str, Any], *, as_json: bool) -> None:
         view["nextRuns"] = ", ".join(view["nextRuns"])
     output.print_fields(view)
     output.print_line()
-    output.print_table(["TICK", "JOB", "STATE"], [[run["at"], run["id"], run["state"]] for run in runs])
+    tables.print_rows(runs, _RUNS, empty="it has made no jobs so far")

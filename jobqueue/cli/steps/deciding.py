@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
-from jobqueue.cli.render.options import command_options, id_argument
+from jobqueue.cli.render.help import Command
+from jobqueue.cli.render.options import command_options
 from jobqueue.domain.jobs import json_form
 
 if TYPE_CHECKING:
@@ -17,10 +19,11 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=Command,
     epilog=errors.epilog(
         """decide 65f0c2a4e1b2c3d4e5f60718 charge --happened '{"payment": "p-7"}'""",
         "decide 65f0c2a4e1b2c3d4e5f60718 charge --not-happened",
-    )
+    ),
 )
 @id_argument("job_id")
 @click.argument("name")
@@ -48,5 +51,5 @@ def decide(job_id: str, name: str, *, happened: Any, not_happened: bool, as_json
         how: dict[str, Any] = {"happened": not not_happened, "result": None if not_happened else result}
         return await runtime.doubts.decide(job_id, name, by=operator(), **how)
 
-    job = with_runtime(options, use)
-    output.print_document(json_form.job(job), f"{job.id} {job.state.value}", as_json=as_json)
+    job = json_form.job(with_runtime(options, use))
+    output.print_document(job, f"{job['id']} {job['state']}", as_json=as_json)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.render import errors, output, values
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.steps.channels import InDoubtError, LateSignalError, channel
 from jobqueue.domain.errors import CallFailedError, InvalidInputError, TooLargeError
 from jobqueue.domain.jobs import payload
@@ -34,6 +35,7 @@ _SIGNAL: Final = 128
 
 
 @click.command(
+    cls=Command,
     epilog=errors.epilog('step fetch -- curl -fsS "$URL" -o a.csv', "step count -- wc -l a.csv"),
 )
 @click.argument("name")
@@ -71,7 +73,7 @@ def step(name: str, command: tuple[str, ...], *, once: bool) -> int:
     return errors.OK
 
 
-@click.command(epilog=errors.epilog("sleep rest 3600"))
+@click.command(cls=Command, epilog=errors.epilog("sleep rest 3600"))
 @click.argument("name")
 @click.argument("seconds", type=click.FloatRange(min=0))
 def sleep(name: str, seconds: float) -> int:
@@ -87,7 +89,7 @@ def sleep(name: str, seconds: float) -> int:
     return SUSPENDED
 
 
-@click.command(epilog=errors.epilog("wait approved --timeout 86400"))
+@click.command(cls=Command, epilog=errors.epilog("wait approved --timeout 86400"))
 @click.argument("name")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="The longest wait; for ever without.")
 def wait(name: str, timeout: float | None) -> int:
@@ -109,10 +111,11 @@ def wait(name: str, timeout: float | None) -> int:
 
 
 @click.command(
+    cls=Command,
     epilog=errors.epilog(
         """call label '{"type": "print", "data": {"order": 7}}'""",
         """call thumbs '[{"type": "thumbnail"}, {"type": "thumbnail"}]' --failures return""",
-    )
+    ),
 )
 @click.argument("name")
 @click.argument("jobs", type=values.JsonText())

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import operator, with_runtime
 from jobqueue.cli.render import errors, output, values
-from jobqueue.cli.render.options import command_options, id_argument
+from jobqueue.cli.render.help import Command
+from jobqueue.cli.render.options import command_options
 
 if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog=errors.epilog("""signal 65f0c2a4e1b2c3d4e5f60718 approved '{"by": "ann"}'""", "list --waiting signal")
+    cls=Command,
+    epilog=errors.epilog("""signal 65f0c2a4e1b2c3d4e5f60718 approved '{"by": "ann"}'""", "list --waiting signal"),
 )
 @id_argument("job_id")
 @click.argument("name")
@@ -35,5 +38,5 @@ def signal(job_id: str, name: str, value: Any, signal_id: str | None, *, as_json
 
     sent = with_runtime(options, use)
     document = {"jobId": sent.job_id, "id": sent.id, "name": sent.name, "existed": sent.existed}
-    text = f"{sent.job_id} {'had the signal already' if sent.existed else 'signalled'}"
+    text = f"{document['jobId']} {'had the signal already' if document['existed'] else 'signalled'}"
     output.print_document(document, text, as_json=as_json)

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.render import errors, output
+from jobqueue.cli.render import errors, output, tables
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
+from jobqueue.cli.render.tables import Column
 from jobqueue.domain.access.access import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobqueue.cli.render.tables import View
     from jobqueue.services.work.roster import ServedType
-
-
-@click.command(epilog=errors.epilog("types --queue media", "types --json"))
-@click.option("--queue", metavar="NAME", shell_complete=complete.queues, help="Only of this queue.")
-@command_options
-def types(queue: str | None, *, as_json: bool, **options: Any) -> None:
-    """List the types of jobs that living workers and processors serve, with the arguments of tasks."""
-    found = with_runtime(options, lambda runtime: runtime.roster.types(EVERYTHING))
-    found = [served for served in found if queue in {None, served.queue}]
-    items = [_document(served) for served in found]
-    rows = [[each.queue, each.type, _by(each), arguments(each.schema)] for each in found]
-    output.print_items(items, ["QUEUE", "TYPE", "SERVED BY", "ARGUMENTS"], rows, as_json=as_json)
 
 
 def arguments(schema: Mapping[str, Any] | None) -> str:
@@ -46,9 +37,30 @@ def _argument(name: str, schema: Mapping[str, Any]) -> str:
     return f"{name}: {kind}{default}"
 
 
-def _by(served: ServedType) -> str:
-    workers = f"{served.workers:,} worker{'' if served.workers == 1 else 's'}"
-    return workers if served.processor is None else f"{served.processor}, {workers}"
+def _by(served: Mapping[str, Any]) -> str:
+    workers = f"{served['workers']:,} worker{'' if served['workers'] == 1 else 's'}"
+    return workers if served["processor"] is None else f"{served['processor']}, {workers}"
+
+
+_COLUMNS: Final = (
+    tables.field("queue", least=8),
+    tables.field("type", answers=True),
+    Column(name="served", heading="SERVED BY", cell=lambda served, _: _by(served)),
+    Column(name="arguments", cell=lambda served, _: arguments(served["schema"]), answers=True),
+)
+
+
+@click.command(cls=Command, epilog=errors.epilog("types --queue media", "types --json"))
+@click.option("--queue", metavar="NAME", shell_complete=complete.queues, help="Only of this queue.")
+@tables.table_options(_COLUMNS)
+@command_options
+def types(queue: str | None, *, view: View, as_json: bool, **options: Any) -> None:
+    """List the types of jobs that living workers and processors serve, with the arguments of tasks."""
+    found = with_runtime(options, lambda runtime: runtime.roster.types(EVERYTHING))
+    found = [served for served in found if queue in {None, served.queue}]
+    items = [_document(served) for served in found]
+    empty = "no living worker names its types, and no queue has processors"
+    tables.print_items(items, view, as_json=as_json, empty=empty)
 
 
 def _document(served: ServedType) -> dict[str, Any]:

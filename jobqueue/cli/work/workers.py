@@ -2,32 +2,85 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.render import errors, output
+from jobqueue.cli.render import errors, moments, output, tables
+from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
+from jobqueue.cli.render.tables import Column
 from jobqueue.domain.access.access import EVERYTHING
-from jobqueue.domain.jobs import json_form
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping
 
+    from jobqueue.cli.render.tables import View
     from jobqueue.services.application import Runtime
     from jobqueue.services.work.roster import WorkerView
-    from jobqueue.store.work.workers import Registration
 
 _MOST = 1_000
 
 
-@click.command(epilog=errors.epilog("workers", "workers --silent"))
+def _rows(worker: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each job that a worker runs, or one row; the worker is in the first one."""
+    jobs = worker["running"] or [None]
+    return [{"worker": worker if number == 0 else None, "job": job} for number, job in enumerate(jobs)]
+
+
+def _of_worker(text: Callable[[Mapping[str, Any], datetime], str]) -> Callable[[Mapping[str, Any], datetime], str]:
+    """Return the cell of a column about the worker of a row."""
+    return lambda row, now: "" if row["worker"] is None else text(row["worker"], now)
+
+
+def _of_job(text: Callable[[Mapping[str, Any], datetime], str]) -> Callable[[Mapping[str, Any], datetime], str]:
+    """Return the cell of a column about the job of a row."""
+    return lambda row, now: "" if row["job"] is None else text(row["job"], now)
+
+
+def _served(worker: Mapping[str, Any], _: datetime) -> str:
+    texts = [
+        f"{post['queue']}: {'all types' if post['types'] is None else ', '.join(post['types'])}"
+        for post in worker["queues"]
+    ]
+    return "; ".join(texts) or "-"
+
+
+def _runs(row: Mapping[str, Any], now: datetime) -> str:
+    job = row["job"]
+    if job is None:
+        return "-"
+    age = f" for {moments.ago(job['startAt'], now)}" if job["startAt"] else ""
+    step = f", step {job['step']}" if job["step"] else ""
+    return f"{output.shortened(job['id'])} {job['type']}{age}{step}"
+
+
+_COLUMNS: Final = (
+    Column(name="worker", cell=_of_worker(lambda worker, _: str(worker["name"])), answers=True),
+    Column(name="state", cell=_of_worker(lambda worker, _: "alive" if worker["alive"] else "silent")),
+    Column(
+        name="sign",
+        heading="LAST SIGN",
+        cell=_of_worker(lambda worker, now: f"{moments.ago(worker['lastSignAt'], now)} ago"),
+    ),
+    Column(name="queues", cell=_of_worker(_served), least=12, rank=1),
+    Column(name="runs", cell=_runs, answers=True),
+    Column(name="job", cell=_of_job(lambda job, _: str(job["id"])), hidden=True, is_id=True),
+    Column(name="progress", cell=_of_job(lambda job, _: f"{job['progress']:g} %"), hidden=True, is_number=True),
+    Column(name="host", cell=_of_worker(lambda worker, _: worker["host"] or ""), hidden=True, least=12),
+    Column(name="pid", cell=_of_worker(lambda worker, _: str(worker["pid"] or "")), hidden=True, is_number=True),
+    Column(name="version", cell=_of_worker(lambda worker, _: worker["version"] or ""), hidden=True),
+    Column(name="since", cell=_of_worker(lambda worker, _: worker["since"] or ""), hidden=True),
+)
+
+
+@click.command(cls=Command, epilog=errors.epilog("workers", "workers --silent"))
 @click.option("--silent", is_flag=True, help="Only workers whose last sign of life is older than 30 s.")
+@tables.table_options(_COLUMNS)
 @command_options
-def workers(*, silent: bool, as_json: bool, **options: Any) -> None:
+def workers(*, view: View, silent: bool, as_json: bool, **options: Any) -> None:
     """List workers that gave a sign of life within the last day: their age, queues and types, and what they run."""
 
     async def use(runtime: Runtime) -> list[WorkerView]:
@@ -36,24 +89,13 @@ def workers(*, silent: bool, as_json: bool, **options: Any) -> None:
 
     found = with_runtime(options, use)
     now = datetime.now(UTC)
-    items = [{json_form.camel(name): json_form.value(value) for name, value in asdict(each).items()} for each in found]
-    rows = [row for worker in found for row in _rows(worker, now)]
-    output.print_items(items, ["WORKER", "STATE", "LAST SIGN", "QUEUES", "RUNS"], rows, as_json=as_json)
+    items = [_document(worker) for worker in found]
+    rows = [row for worker in items for row in _rows(worker)]
+    empty = "no worker is silent" if silent else "no worker gave a sign of life within the last day"
+    tables.print_items(items, view, rows, as_json=as_json, now=now, empty=empty)
 
 
-def _rows(worker: WorkerView, now: datetime) -> list[list[str]]:
-    """Return a line for each job that a worker runs, or one line."""
-    sign = output.duration(max(0.0, (now - worker.last_sign_at).total_seconds()))
-    first = [worker.name, "alive" if worker.alive else "silent", f"{sign} ago", _queues(worker.queues)]
-    jobs = [_job(job, now) for job in worker.running] or ["-"]
-    return [[*first, jobs[0]], *([*[""] * len(first), job] for job in jobs[1:])]
+def _document(worker: WorkerView) -> dict[str, Any]:
+    from jobqueue.api.work.schemas import WorkerResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
 
-
-def _queues(posts: Sequence[Registration]) -> str:
-    texts = [f"{post.queue}: {'all types' if post.types is None else ', '.join(post.types)}" for post in posts]
-    return "; ".join(texts) or "-"
-
-
-def _job(job: Any, now: datetime) -> str:
-    age = "" if job.start_at is None else f" for {output.duration(max(0.0, (now - job.start_at).total_seconds()))}"
-    return f"{job.id} {job.type}{f', step {job.step},' if job.step else ''}{age}"
+    return WorkerResponse.of(worker)

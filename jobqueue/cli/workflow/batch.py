@@ -8,26 +8,53 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.bulk import bulk
+from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import operator, with_runtime
-from jobqueue.cli.render import errors, output
-from jobqueue.cli.render.options import command_options, id_argument
+from jobqueue.cli.render import errors, moments, output, tables
+from jobqueue.cli.render.help import Group
+from jobqueue.cli.render.job_text import error_text
+from jobqueue.cli.render.options import command_options
+from jobqueue.cli.render.tables import Column
 from jobqueue.domain.bulk.operation import Operation
+from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import State
-from jobqueue.domain.search.query import JobQuery
+from jobqueue.domain.jobs.transitions import DEPENDENCY
+from jobqueue.domain.search.search import search
 from jobqueue.domain.workflow.batch import FINISHED, OPEN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
+    from jobqueue.cli.render.tables import View
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.domain.search.search import Search
     from jobqueue.domain.workflow.batch import BatchView
     from jobqueue.services.application import Runtime
 
+_MOST_CULPRITS: Final = 20
+_MOST_COUNTED: Final = 200
 _LOOK_SECONDS: Final = 0.5
 _BAR: Final = 30
 
 
-@click.group(epilog=errors.epilog())
+def _counts(batch: Mapping[str, Any], _: datetime | None = None) -> str:
+    return ", ".join(f"{count:,} {state}" for state, count in batch["counts"].items() if count) or "no jobs"
+
+
+_COLUMNS: Final = (
+    tables.field("id", is_id=True),
+    tables.field("state"),
+    Column(name="progress", cell=lambda batch, _: f"{batch['progress']:.0f} %", is_number=True),
+    Column(name="age", cell=lambda batch, now: moments.ago(batch["insertAt"], now), is_number=True),
+    Column(name="jobs", cell=_counts, answers=True),
+    tables.field("verdict", hidden=True),
+    tables.field("generation", hidden=True, is_number=True),
+    tables.field("meta", hidden=True),
+)
+
+
+@click.group(cls=Group, epilog=errors.epilog())
 def batch() -> None:
     """Show, wait for, requeue, seal and kill batches."""
 
@@ -35,57 +62,69 @@ def batch() -> None:
 @batch.command(name="list", epilog=errors.epilog())
 @click.option("--state", type=click.Choice([OPEN, FINISHED]), help="Only these.")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many.")
+@tables.table_options(_COLUMNS)
 @command_options
-def list_batches(state: str | None, limit: int, *, as_json: bool, **options: Any) -> None:
+def list_batches(state: str | None, limit: int, *, view: View, as_json: bool, **options: Any) -> None:
     """List batches, newest first."""
     views = with_runtime(options, lambda runtime: runtime.batches.page(state=state, limit=limit))
-    rows = [[view.batch.id, view.batch.state, f"{view.progress:.0f} %", _counts(view)] for view in views]
-    headings = ["ID", "STATE", "PROGRESS", "JOBS"]
-    output.print_items([_document(view) for view in views], headings, rows, as_json=as_json)
+    batches = [_document(each) for each in views]
+    tables.print_items(batches, view, as_json=as_json, empty="no batches match" if state else "there are no batches")
 
 
 @batch.command(epilog=errors.epilog("batch show 65f0c2a4e1b2c3d4e5f60718"))
-@id_argument("batch_id")
+@id_argument("batch_id", kind="batch")
 @command_options
 def show(batch_id: str, *, as_json: bool, **options: Any) -> None:
-    """Print a batch: its state, the counts of its jobs, its progress, and the jobs that did not succeed."""
-    query = JobQuery(batch_id=batch_id, states=(State.FAILED, State.KILLED), oldest_first=True, limit=20)
+    """Print a batch: first the jobs that failed by themselves, then its state, its counts and its progress.
 
-    async def use(runtime: Runtime) -> tuple[BatchView, Sequence[Job]]:
-        return await runtime.batches.get(batch_id), (await runtime.listing.page(query)).items
+    Jobs that fell because another one failed are only counted: `list --batch ID --state killed` has them.
+    """
 
-    view, jobs = with_runtime(options, use)
+    async def use(runtime: Runtime) -> tuple[BatchView, Sequence[Job], Sequence[Job]]:
+        culprits = await runtime.searches.page(_unsuccessful(batch_id, {"$ne": DEPENDENCY}, limit=_MOST_CULPRITS))
+        fallen = await runtime.searches.page(_unsuccessful(batch_id, DEPENDENCY, limit=_MOST_COUNTED))
+        return await runtime.batches.get(batch_id), culprits.items, fallen.items
+
+    found, culprits, fallen = with_runtime(options, use)
+    document = _document(found)
     if as_json:
-        output.print_json(_document(view))
+        output.print_json(document)
         return
-    output.print_fields(_document(view))
-    if jobs:
-        rows = [[job.id, job.state.value, job.type, job.error.message if job.error else ""] for job in jobs]
+    jobs = [json_form.job(job) for job in culprits]
+    for job in jobs:
+        output.print_wrapped(output.plain(_culprit(job)), indent=4)
+    if len(jobs) == _MOST_CULPRITS:
+        output.note(f"there may be more: jobqueue list --batch {batch_id} --state failed")
+    if fallen:
+        count = f"{_MOST_COUNTED} or more" if len(fallen) == _MOST_COUNTED else f"{len(fallen)}"
+        cause = "it" if len(jobs) == 1 else "them"
+        output.print_line(f"{count} {'job' if len(fallen) == 1 else 'jobs'} fell because of {cause}")
+    if jobs or fallen:
         output.print_line()
-        output.print_table(["ID", "STATE", "TYPE", "WHY"], rows)
+    output.print_fields({**document, "counts": _counts(document)})
 
 
 @batch.command(epilog=errors.epilog())
-@id_argument("batch_id")
+@id_argument("batch_id", kind="batch")
 @click.option("--callbacks", is_flag=True, help="Fire onSuccess again if it fired before.")
 @command_options
 def requeue(batch_id: str, *, callbacks: bool, as_json: bool, **options: Any) -> None:
     """Restart failed and killed jobs of a batch, and jobs killed because of them. Succeeded jobs stay as they are."""
     view = with_runtime(options, lambda runtime: runtime.batches.requeue(batch_id, callbacks=callbacks, by=operator()))
-    _print(view, as_json=as_json)
+    _print(_document(view), as_json=as_json)
 
 
 @batch.command(epilog=errors.epilog())
-@id_argument("batch_id")
+@id_argument("batch_id", kind="batch")
 @command_options
 def seal(batch_id: str, *, as_json: bool, **options: Any) -> None:
     """Seal a batch: no further jobs can be added."""
     view = with_runtime(options, lambda runtime: runtime.batches.seal(batch_id, by=operator()))
-    _print(view, as_json=as_json)
+    _print(_document(view), as_json=as_json)
 
 
 @batch.command(epilog=errors.epilog())
-@id_argument("batch_id")
+@id_argument("batch_id", kind="batch")
 @click.option("--reason", default="its batch was killed by a person", show_default=True, help="What their errors say.")
 @command_options
 def kill(batch_id: str, reason: str, *, as_json: bool, **options: Any) -> int:
@@ -99,13 +138,13 @@ def kill(batch_id: str, reason: str, *, as_json: bool, **options: Any) -> int:
 
     result = with_runtime(options, use)
     if isinstance(result, Operation):
-        return bulk.print_end(result, as_json=as_json)
-    _print(result, as_json=as_json)
+        return bulk.print_end(bulk.document(result), as_json=as_json)
+    _print(_document(result), as_json=as_json)
     return errors.OK
 
 
 @batch.command(epilog=errors.epilog("batch wait 65f0c2a4e1b2c3d4e5f60718 && echo all is well"))
-@id_argument("batch_id")
+@id_argument("batch_id", kind="batch")
 @command_options
 def wait(batch_id: str, *, as_json: bool, **options: Any) -> int:
     """Wait until a batch has finished, and show its progress; exit 6 if a job of it failed or was killed."""
@@ -114,7 +153,7 @@ def wait(batch_id: str, *, as_json: bool, **options: Any) -> int:
         shown = None
         while True:
             view = await runtime.batches.get(batch_id)
-            line = _line(view)
+            line = _line(_document(view))
             if line != shown and not as_json:
                 output.show_progress(line)
                 shown = line
@@ -122,16 +161,16 @@ def wait(batch_id: str, *, as_json: bool, **options: Any) -> int:
                 return view
             await asyncio.sleep(_LOOK_SECONDS)
 
-    view = with_runtime(options, use)
+    ended = _document(with_runtime(options, use))
     if as_json:
-        output.print_json(_document(view))
+        output.print_json(ended)
     else:
         output.end_progress()
-    return errors.JOB_FAILED if view.counts[State.FAILED] + view.counts[State.KILLED] else errors.OK
+    return errors.JOB_FAILED if ended["counts"][State.FAILED] + ended["counts"][State.KILLED] else errors.OK
 
 
-def _print(view: BatchView, *, as_json: bool) -> None:
-    output.print_document(_document(view), f"{view.batch.id} {view.batch.state}: {_counts(view)}", as_json=as_json)
+def _print(batch: Mapping[str, Any], *, as_json: bool) -> None:
+    output.print_document(batch, f"{batch['id']} {batch['state']}: {_counts(batch)}", as_json=as_json)
 
 
 def _document(view: BatchView) -> dict[str, Any]:
@@ -140,10 +179,20 @@ def _document(view: BatchView) -> dict[str, Any]:
     return BatchResponse.of(view)
 
 
-def _counts(view: BatchView) -> str:
-    return ", ".join(f"{count:,} {state}" for state, count in view.counts.items() if count) or "no jobs"
+def _unsuccessful(batch_id: str, kind: Any, *, limit: int) -> Search:
+    """Return the search for failed and killed jobs of a batch whose error is of a kind."""
+    states = [State.FAILED.value, State.KILLED.value]
+    selection = {"batchId": batch_id, "state": {"$in": states}, "error.kind": kind}
+    return search(selection, sort={"insertAt": 1}, fields=None, limit=limit, cursor=None, slow=False)
 
 
-def _line(view: BatchView) -> str:
-    full = round(_BAR * view.progress / 100)
-    return f"{'#' * full}{'.' * (_BAR - full)} {view.progress:3.0f} %  {_counts(view)}"
+def _culprit(job: Mapping[str, Any]) -> str:
+    ref = f" ({job['ref']})" if job.get("ref") else ""
+    return (
+        f"job {job['id']} of type {job['type']}{ref} {job['state']}: {error_text(job['error']) or 'without an error'}"
+    )
+
+
+def _line(batch: Mapping[str, Any]) -> str:
+    full = round(_BAR * batch["progress"] / 100)
+    return f"{'#' * full}{'.' * (_BAR - full)} {batch['progress']:3.0f} %  {_counts(batch)}"

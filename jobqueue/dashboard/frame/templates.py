@@ -11,6 +11,7 @@ from jobqueue.dashboard.frame import texts
 from jobqueue.dashboard.frame.page import RAIL
 from jobqueue.dashboard.frame.static_files import address
 from jobqueue.dashboard.frame.view import quoted
+from jobqueue.domain.jobs.short_ids import tail
 from jobqueue.domain.jobs.states import State
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ ENVIRONMENT.filters.update(
     span=texts.span,
     clock=texts.clock,
     size=texts.size,
-    tail=texts.tail,
+    tail=tail,
     shorten=texts.shorten,
     part=quoted,
 )

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 NONE: Final = "\N{EN DASH}"
 """The mark where there is no value."""
-_TAIL: Final = 6
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _FEW: Final = 10
 _THOUSAND: Final = 1000
@@ -71,11 +70,6 @@ def size(octets: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" or value >= _FEW else f"{value:.1f} {unit}"
         value /= _THOUSAND
     return f"{value:.1f} GB"
-
-
-def tail(job_id: str) -> str:
-    """Return the short form of an id: the last digits, as the first are those of the second of its creation."""
-    return f"…{job_id[-_TAIL:]}"
 
 
 def shorten(text: str, most: int = 200) -> str:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.unknown import hint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +72,11 @@ SORTS: Final = frozenset(
     {"id", "insertAt", "startAt", "endAt", "delayTil", "resetAt", "priority", "attemptsMade", "progress"}
     | {"queue", "type", "state"}
 )
+_UNKNOWN: Final = "is not a field that can be searched by"
+_KNOWN: Final = (
+    f"{', '.join(name for name in FIELDS if '.' not in name and FIELDS[name] not in {Kind.LIST, Kind.PART})}, "
+    "error.kind, error.message, claim.worker, and any path below meta, data and result"
+)
 _ALIASES: Final = {"_id": "id"}
 
 
@@ -102,7 +108,9 @@ class Vocabulary:
                 return path, FIELDS[path]
             if dot and first in FREE:
                 return path, Kind.ANY
-        raise InvalidInputError({at: ["is not a field that can be searched by"]})
+            near = hint(path, FIELDS)
+            raise InvalidInputError({at: [f"{_UNKNOWN}{near or '.'} The fields are {_KNOWN}"]})
+        raise InvalidInputError({at: [_UNKNOWN]})
 
     def below(self, path: str) -> Vocabulary:
         """Return the names below a list of objects."""

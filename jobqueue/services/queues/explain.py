@@ -252,6 +252,7 @@ class Explainer:
                         "type": holder.type,
                         "worker": holder.worker,
                         "startAt": json_form.value(holder.start_at),
+                        "step": holder.step,
                     }
                     for holder in running[:_MOST_HOLDERS]
                 ]

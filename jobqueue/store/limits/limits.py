@@ -11,6 +11,7 @@ from jobqueue.store.documents import statements
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import DuplicateKeyError, ReturnDocument
+from jobqueue.store.mongo.odd_values import mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,12 +29,13 @@ _UNCOUNTED: Final = {"failed": 0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningJob:
-    """A running job with its slots; ``key`` is the key of its group."""
+    """A running job with its slots; ``key`` is the key of its group, ``step`` the step under way."""
 
     job_id: str
     type: str
     worker: str
     start_at: datetime | None
+    step: str | None
     key: str | None
     slots: tuple[str, ...]
 
@@ -81,7 +83,7 @@ class LimitStore:
     @guarded
     async def running(self, queue: str, path: str | None) -> list[RunningJob]:
         """Return the running jobs of a queue, including jobs that were claimed without a limit."""
-        fields: dict[str, Any] = {"type": 1, "slots": 1, "claim.worker": 1, "startAt": 1}
+        fields: dict[str, Any] = {"type": 1, "slots": 1, "claim.worker": 1, "claim.step": 1, "startAt": 1}
         if path is not None:
             fields[path] = 1
         cursor = self._jobs.find(limit_statements.running(queue), fields, hint=_BY_QUEUE)
@@ -91,6 +93,7 @@ class LimitStore:
                 type=str(document.get("type", "")),
                 worker=str((document.get("claim") or {}).get("worker", "?")),
                 start_at=document.get("startAt"),
+                step=text(mapping(document.get("claim")).get("step")),
                 key=None if path is None else limits.limit_key(path, document.get("data"), document.get("meta")),
                 slots=tuple(map(str, slots)) if isinstance(slots := document.get("slots"), list) else (),
             )

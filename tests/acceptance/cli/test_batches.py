@@ -81,8 +81,10 @@ def test_a_batch_is_waited_for_repaired_and_finished(cli: Cli, worker: ModulePro
     assert waited.code == 6, waited.err
     assert "100 %" in waited.err.splitlines()[-1]
     shown = cli.run("batch", "show", batch)
-    assert "something is missing" in shown.out
-    assert cli.run("batch", "list", "--state", "finished").out.split()[4] == batch
+    culprit, fallen, empty, *fields = shown.out.splitlines()
+    assert culprit.endswith(" of type step (m1) failed: RuntimeError: something is missing")
+    assert (fallen, empty, fields[0].split()) == ("1 job fell because of it", "", ["id", batch])
+    assert cli.run("batch", "list", "--state", "finished").out.split()[5] == batch
 
     (tmp_path / "needed").touch()
     again = cli.run("batch", "requeue", batch)
@@ -107,7 +109,9 @@ def test_a_batch_is_sealed_and_killed_and_what_cannot_be_is_told(cli: Cli, tmp_p
     assert (killed.code, killed.out) == (0, f"{batch} finished: 5 killed\n")
     assert cli.run("batch", "wait", batch).code == 6
     assert cli.run("batch", "show", "f" * 24).err == f"error: there is no batch {'f' * 24}\n"
-    assert cli.run("batch", "requeue", "5").err == "error: id: must be 24 hexadecimal digits\n"
+    assert cli.run("batch", "requeue", "5").err == (
+        "error: id: must be 24 hexadecimal digits, or at least the first six or the last six of them\n"
+    )
 
 
 def test_a_large_batch_is_killed_with_its_progress_shown(cli: Cli) -> None:

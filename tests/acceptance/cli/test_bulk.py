@@ -107,7 +107,7 @@ async def test_a_log_is_followed_until_the_job_has_ended(cli: Cli, idle_runtime:
 def test_failures_are_listed_tried_and_requeued(here: Callable[..., Ran], settings: Settings) -> None:
     ids = prepared(settings, some_failures)
     listed = here("failures")
-    assert listed.out.splitlines()[0].split() == ["FINGERPRINT", "COUNT", "LAST", "TYPE", "QUEUES", "WHAT"]
+    assert listed.out.splitlines()[0].split() == ["FINGERPRINT", "COUNT", "LAST", "TYPE", "QUEUES", "WHAT", "PLACE"]
     mark, count, _, kind, queues, *what = listed.out.splitlines()[1].split()
     assert (count, kind, queues, what) == ("3", "work", "mail,media", ["LookupError:", "no", "user", "<n>"])
     (group,) = here("failures", "--queue", "media", "--since", "1h", "--sort", "last", "--json").json()["items"]

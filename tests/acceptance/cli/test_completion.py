@@ -33,5 +33,12 @@ def test_commands_options_and_queues_are_completed(tmp_path: Path, mongo_url: st
     assert cli.run("queue", "set", "media", "concurrency=5").code == 0
     assert completed(cli, "list", "--queue", word="me") == ["media"]
     assert completed(cli, "queue", "show", word="x") == []
+    every = '{"every": 60, "job": {"type": "poll"}}'
+    assert cli.run("schedule", "set", "nightly", every).code == 0
+    assert completed(cli, "schedule", "show", word="ni") == ["nightly"]
+    assert completed(cli, "list", "--schedule") == ["nightly"]
+    assert completed(cli, "list", "--state", word="p") == ["pending", "processing"]
+    assert completed(cli, "list", "--columns", word="id,ty") == ["id,type"]
+    assert completed(cli, "failures", "show") == []
     assert completed(Cli(tmp_path, {"JOBQUEUE_MONGO_URL": "mongodb://127.0.0.1:1"}), "list", "--queue") == []
     assert cli.run("completion", "tcsh").code == 2

@@ -41,8 +41,8 @@ def test_jobs_are_found_by_terms_and_by_filters(capsys: pytest.CaptureFixture[st
     assert found('{"$or": [{"data.n": 0}, {"meta.user_id": 2}]}', "--limit", "1") == [ids[2]]
     assert main(["search", "--fields", "data.n,type", "--limit", "2"]) == 0
     printed = capsys.readouterr()
-    assert printed.out.splitlines()[0].split() == ["DATA.N", "ID", "TYPE"]
-    assert printed.out.splitlines()[1].split() == ["2", ids[2], "resize"]
+    assert printed.out.splitlines()[0].split() == ["ID", "DATA.N", "TYPE"]
+    assert printed.out.splitlines()[1].split() == [ids[2], "2", "resize"]
     cursor = printed.err.split()[-1]
     assert main(["search", "--limit", "2", "--cursor", cursor]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:4] == [ids[0], "pending", "default", "resize"]
@@ -53,7 +53,8 @@ def test_jobs_are_found_by_terms_and_by_filters(capsys: pytest.CaptureFixture[st
     [
         (["{"], "error: filter: is not JSON"),
         (["x"], "error: filter: 'x' is neither JSON nor FIELD=VALUE"),
-        (["nosuch=1"], "error: filter.nosuch: is not a field"),
+        (["nosuch=1"], "error: filter.nosuch: is not a field that can be searched by. The fields are id, batchId, "),
+        (["stat=failed"], "error: filter.stat: is not a field that can be searched by; did you mean state? The fields"),
         (['{"$where": "1"}'], "error: filter.$where: is not an operator"),
         (["claim.token=x"], "error: filter.claim.token: is not a field"),
         (["insertAt>=yesterday"], "error: insertAt: 'yesterday' is neither a time ago"),

@@ -83,7 +83,7 @@ def remaining(settings: Settings, job: Job) -> tuple[State, list[str]]:
 def test_steps_are_listed(settings: Settings, here: Run) -> None:
     job = prepared(settings, failed)
     lines = [line.split() for line in here("steps", job.id).out.splitlines()]
-    assert lines[0] == ["NAME", "KIND", "STATE", "ATTEMPT", "TRIES", "START", "DURATION", "SIZE"]
+    assert lines[0] == ["NAME", "KIND", "STATE", "ATTEMPT", "TRIES", "START", "DURATION", "SIZE", "ERROR"]
     assert [(line[0], line[2], line[6]) for line in lines[1:]] == [
         ("fetch", "finished", "1.500"),
         ("import", "finished", "1.500"),

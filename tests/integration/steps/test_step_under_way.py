@@ -59,7 +59,7 @@ async def test_the_step_under_way_comes_with_a_heartbeat(
         assert why.reasons[0].details == {"state": "processing", "steps": ["one"]}
         present = await queue.get(job.id)
         assert json_form.job(present)["claim"]["step"] == "one"
-        job_text.print_job(present, [])
+        job_text.print_job(json_form.job(present), [])
         assert ["step", "one"] in [line.split() for line in capsys.readouterr().out.splitlines()]
         go["one"].set()
         if way == "async":

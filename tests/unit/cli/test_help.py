@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 import jobqueue
 from jobqueue.cli.main import COMMANDS, cli, main
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _HEAVY = ["motor", "pymongo", "bson", "aiohttp", "rich", "marshmallow"]
 _LOADED = f"""
@@ -51,6 +52,26 @@ def test_every_command_is_there_and_documents_the_exit_codes(capsys: pytest.Capt
         assert command is not None
         assert main([name, "--help"]) == 0
         assert "Exit codes: 0 done, 1 error, 2 wrong usage" in " ".join(capsys.readouterr().out.split())
+
+
+def commands(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
+    """Yield the names of all commands, nested ones too."""
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        yield (*names, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, *names, name)
+
+
+def test_help_begins_with_the_options_of_the_command_and_cuts_no_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in commands(cli):
+        assert main([*words, "--help"]) == 0
+        text = capsys.readouterr().out.partition("Examples:")[0]
+        assert max(map(len, text.splitlines())) <= 80, words
+        assert "..." not in text.partition("Commands:")[2].partition("Database options:")[0]
+        own, _, shared = text.partition("Database options:")
+        assert "--help" in own
+        assert ("--mongo-url" in own, "--mongo-url" in shared) == (False, bool(shared)), words
 
 
 def test_no_command_is_a_question_for_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 import stamina
 
 from jobqueue.cli.process import log_output
-from jobqueue.cli.render import output, values
+from jobqueue.cli.render import output, tables, values
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.journal import get_logger
 from jobqueue.settings import Settings
@@ -78,7 +78,7 @@ def test_what_is_wrong_about_a_job_is_told_by_its_path(given: Any, path: str) ->
 
 
 def test_text_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_table(["A", "B"], [["x\x1b[2J", "é\n"], ["yy", "z"]])
+    tables.print_table(["A", "B"], [["x\x1b[2J", "é\n"], ["yy", "z"]])
     assert capsys.readouterr().out.splitlines() == ["A         B", "x\\x1b[2J  é\\n", "yy        z"]
     output.print_json({"k": "\x1b\x9b"}, indent=None)
     printed = capsys.readouterr().out
@@ -93,31 +93,6 @@ def test_what_an_encoding_does_not_have_is_escaped(monkeypatch: pytest.MonkeyPat
     output.print_json("é", indent=None)
     sys.stdout.flush()
     assert raw.getvalue() == b'\\xe9 \\udc80\n"\\u00e9"\n'
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize("columns", ["60", "30"])
-@pytest.mark.parametrize("coloured", [True, False])
-def test_a_terminal_gets_a_table_that_fits_and_colours_unless_refused(
-    columns: str, monkeypatch: pytest.MonkeyPatch, *, coloured: bool
-) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    if not coloured:
-        monkeypatch.setenv("NO_COLOR", "1")
-    output.print_table(["ID", "STATE", "ABOUT"], [["6b06165e1e80eb201c56e8f4", "failed", "[red]" + "x" * 100]])
-    line = terminal.getvalue().splitlines()[-1]
-    assert line.startswith("6b06165e1e80eb201c56e8f4")
-    assert ("\x1b[31mfailed" in line) is coloured
-    assert ("[red]xxxxxxxx" in line) is (columns == "60")
-    assert "…" in line
 
 
 @pytest.fixture

@@ -243,7 +243,7 @@ def test_whole_numbers_that_a_shell_has_stored_as_broken_ones_hold() -> None:
 
 
 def running(*slots: str) -> RunningJob:
-    return RunningJob(job_id="0" * 24, type="work", worker="w", start_at=None, key=None, slots=slots)
+    return RunningJob(job_id="0" * 24, type="work", worker="w", start_at=None, step=None, key=None, slots=slots)
 
 
 @pytest.mark.parametrize(
