@@ -254,5 +254,5 @@ class WhyResponse(Response):
 
     id = fields.Text(attribute="job.id", spec=json_types.ID)
     state = fields.Text(attribute="job.state", spec=json_types.STATE)
-    reasons = fields.Items(ReasonForm(spec={"required": ["kind", "message"]}))
+    reasons = fields.Items(ReasonForm(spec=json_types.REASON))
     next_start_at = fields.Moment(allow_none=True)

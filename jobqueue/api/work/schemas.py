@@ -177,7 +177,7 @@ class TypeResponse(Response):
     queue = fields.Text()
     type = fields.Text()
     workers = fields.Whole(spec={"description": "living workers"})
-    processor = fields.Text(allow_none=True, spec={"enum": ["webhook", "command", None]})
+    processor = fields.Text(allow_none=True, spec={"enum": ["webhook", "command"]})
     schema = fields.Object(allow_none=True, spec={"description": "the JSON Schema of `data`, of the newest worker"})
     schemas = fields.Items(
         fields.Object(), spec={"description": "all schemas, the newest first: one is enough for `check`"}

@@ -113,7 +113,7 @@ class BatchResponse(Response):
     total = fields.Whole()
     progress = _Rounded()
     generation = fields.Whole(attribute="batch.generation")
-    verdict = fields.Text(allow_none=True, spec={"enum": ["success", "failed", None]})
+    verdict = fields.Text(allow_none=True, spec={"enum": ["success", "failed"]})
     meta = fields.Object(attribute="batch.meta")
     insert_at = fields.Moment(attribute="batch.insert_at")
     end_at = fields.Moment(attribute="batch.end_at", allow_none=True)
