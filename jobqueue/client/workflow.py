@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.client import views
 from jobqueue.client.bulk import BulkCalls
 from jobqueue.client.calls import given, made, view
-from jobqueue.client.forms import batch_form, member_forms
+from jobqueue.client.forms import batch_form, batch_query_form, member_forms
 from jobqueue.domain.jobs import json_reading
 from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.search.job_filter import meta_pairs
 from jobqueue.domain.workflow.batch import FINISHED, AddedMember, Batch, BatchView, StandIn
+from jobqueue.domain.workflow.batch_query import BatchQuery
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from jobqueue.domain.workflow.batch import Member, NewBatch
 
@@ -52,9 +54,24 @@ class BatchCalls(BulkCalls):
         """Return a batch with the counts and the progress of its jobs."""
         return await self._read(_batch, "GET", "batches", check_id(batch_id))
 
-    def batches(self, state: str | None = None) -> AsyncIterator[BatchView]:
-        """Yield all batches, newest first; ``state`` is ``open`` or ``finished``."""
-        return self._pages(_batch, "batches", query={"state": state, "limit": 200})
+    def batches(
+        self,
+        state: str | None = None,
+        *,
+        type: str | None = None,  # noqa: A002 - the name of the API
+        failed: bool = False,
+        meta: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[BatchView]:
+        """Yield all batches, newest first.
+
+        Args:
+            state: ``open`` or ``finished``.
+            type: only batches with a job of this type.
+            failed: only batches with a job that has failed or was killed.
+            meta: values that the batch itself has, by path.
+        """
+        query = BatchQuery(state=state, type=type, failed=failed, meta=meta_pairs(meta))
+        return self._pages(_batch, "batches", query=batch_query_form(query))
 
     async def graph(self, batch_id: str) -> views.GraphView:
         """Return the jobs of a batch, at most 10,000, and the jobs that each depends on."""

@@ -122,7 +122,8 @@ class FlagText(fields.Described):
     """A truth value; a parameter without a value is true."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(load_default=False, spec={"type": "boolean", "default": False}, **options)
+        more: dict[str, Any] = options.pop("spec", {})
+        super().__init__(load_default=False, spec={"type": "boolean", "default": False, **more}, **options)
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
         if value not in {"", "true", "false"}:
