@@ -45,6 +45,15 @@ ROUTES: Final = (
         "GET", "/v1/jobs", listing.list_jobs, "read", ok(schemas.JobPage), query=schemas.JobsQuery, operation="listJobs"
     ),
     _route(
+        "GET",
+        "/v1/jobs/suggestions",
+        listing.suggest,
+        "read",
+        ok(schemas.SuggestionsResponse),
+        query=schemas.SuggestionsQuery,
+        operation="suggestValues",
+    ),
+    _route(
         "POST",
         "/v1/jobs/search",
         listing.search_jobs,
