@@ -335,3 +335,17 @@ class TypeView(_View, frozen=True):
     schemas: list[Form]
     processor: str | None = None
     schema: Form | None = None
+
+
+class SuggestionView(_View, frozen=True):
+    """A name of a field of jobs, or a value of one; ``count`` is the number of jobs of the sample that have it."""
+
+    value: Any
+    count: int
+
+
+class SuggestionsView(_View, frozen=True):
+    """Suggestions, the most frequent first; ``sampled`` is the number of jobs that were looked at."""
+
+    items: list[SuggestionView]
+    sampled: int

@@ -99,7 +99,7 @@ class SuggestionsQuery(Query):
         load_default=absent,
         spec={"description": f"{', '.join(FIELDS)} or `meta.<path>`; the names of fields if it is missing"},
     )
-    prefix = fields.Text(load_default=str, spec={"maxLength": LONGEST_PREFIX})
+    prefix_ = fields.Text(data_key="prefix", attribute="prefix", load_default=str, spec={"maxLength": LONGEST_PREFIX})
     limit = LimitText(MOST_SUGGESTED, 20)
 
 

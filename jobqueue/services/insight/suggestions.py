@@ -26,7 +26,7 @@ class Suggestions:
 
     def __init__(self, store: SampleStore) -> None:
         self._store = store
-        self._kept: LruCache[Scope, tuple[float, asyncio.Task[Sample]]] = LruCache(_MOST_SCOPES)
+        self._kept: LruCache[Scope, tuple[float, asyncio.Future[Sample]]] = LruCache(_MOST_SCOPES)
 
     async def find(self, query: SuggestionQuery, *, scope: Scope = EVERYTHING) -> tuple[list[Suggestion], int]:
         """Return suggestions from the newest jobs of a scope, and the number of these jobs."""
@@ -37,10 +37,10 @@ class Suggestions:
         """Return the sample of a scope; concurrent calls share one read, which outlives the call that began it."""
         kept = self._kept.get(scope)
         if kept is None or kept[0] <= time.monotonic() or _has_failed(kept[1]):
-            kept = time.monotonic() + KEPT_SECONDS, asyncio.create_task(self._store.newest(scope))
+            kept = time.monotonic() + KEPT_SECONDS, asyncio.ensure_future(self._store.newest(scope))
             self._kept.keep(scope, kept)
         return await asyncio.shield(kept[1])
 
 
-def _has_failed(task: asyncio.Task[Sample]) -> bool:
+def _has_failed(task: asyncio.Future[Sample]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)

@@ -213,6 +213,7 @@ async def test_queues_and_schedules_are_configured(client: AsyncClient) -> None:
         await client.schedule("nightly")
     with pytest.raises(NotFoundError):
         await client.delete_schedule("nightly")
+    assert (await client.suggestions("state", "fail")).items[0].value == "failed"
     assert {entry.target["kind"] async for entry in client.audit()} == {"queue", "schedule"}
 
 
