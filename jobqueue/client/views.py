@@ -157,9 +157,13 @@ class FailureView(_View, frozen=True):
 
 
 class FailureGroupView(FailureView, frozen=True, kw_only=True):
-    """A group of failures with the trace of its sample; ``jobs`` are the newest twenty."""
+    """A group of failures with the trace of its sample; ``jobs`` are the newest twenty.
+
+    ``versions`` are those of the programs in which they ended, as far as known.
+    """
 
     jobs: list[Form]
+    versions: list[str]
     trace: str | None = None
 
 

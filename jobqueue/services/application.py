@@ -366,6 +366,7 @@ class Runtime:
             count=self.metrics.loop_failed,
         )
         made.is_idle = lambda within: self._pulse is not None and self._pulse.is_idle(within)
+        made.version = self.settings.version
         self.registry.hold(lanes, made)
         return made
 

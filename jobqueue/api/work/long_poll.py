@@ -7,7 +7,7 @@ import contextlib
 import itertools
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -33,7 +33,10 @@ class TooManyPollsError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRequest:
-    """A claim that a worker asks for; ``lease`` and ``wait`` in seconds; ``key`` identifies the request."""
+    """A claim that a worker asks for; ``lease`` and ``wait`` in seconds; ``key`` identifies the request.
+
+    ``version`` is that of the worker's program.
+    """
 
     queue: str
     types: tuple[str, ...] | None
@@ -41,6 +44,7 @@ class ClaimRequest:
     lease: float | None
     wait: float
     key: str | None = None
+    version: str | None = None
 
 
 Key = tuple[str, tuple[str, ...] | None]
@@ -166,9 +170,8 @@ class LongPoll:
                     line[0].set()
 
     async def _attempt(self, request: ClaimRequest) -> ClaimedJob | HeldBack | None:
-        return await self._runtime.work.attempt(
-            request.queue, request.types, worker=request.worker, lease=request.lease, key=request.key
-        )
+        how: dict[str, Any] = {"worker": request.worker, "lease": request.lease, "version": request.version}
+        return await self._runtime.work.attempt(request.queue, request.types, key=request.key, **how)
 
     async def _first_attempt(self, request: ClaimRequest) -> ClaimedJob | HeldBack | None:
         """Claim a job; if there is none, look for one that the same request has claimed before."""

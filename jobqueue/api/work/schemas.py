@@ -8,6 +8,7 @@ from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, Strict, instance, page
 from jobqueue.api.schemas.queries import LONGEST_WAIT, MOST_QUEUES, LimitText, Query, TextCursor, absent
 from jobqueue.api.schemas.responses import JobResponse
+from jobqueue.domain.jobs.checks import LONGEST_VERSION
 
 MOST_TYPES: Final = 100
 MOST_LINES: Final = 1000
@@ -46,6 +47,14 @@ class ClaimSchema(Strict):
     )
     wait = fields.Number(spec={"minimum": 0, "maximum": LONGEST_WAIT})
     lease = fields.Number(allow_none=True, spec=json_types.bounds("lease"))
+    version = fields.Text(
+        allow_none=True,
+        spec={
+            "minLength": 1,
+            "maxLength": LONGEST_VERSION,
+            "description": "of the worker's program, for the history of the job",
+        },
+    )
 
 
 class TokenSchema(Strict):

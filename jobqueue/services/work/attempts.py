@@ -110,6 +110,7 @@ class Attempts:
         lease: float | None = None,
         excluded: Sequence[str] = (),
         margin: float = 0,
+        version: str | None = None,
         under: QueueConfig | None = None,
         key: str | None = None,
     ) -> ClaimedJob | HeldBack | None:
@@ -125,6 +126,7 @@ class Attempts:
             lease: seconds, instead of the job's own.
             excluded: not these types.
             margin: as in `statements.claim`.
+            version: of the worker's program.
             under: claim nothing unless this is the queue's present configuration.
             key: of the worker's request, which gets the job that it has claimed before.
 
@@ -139,6 +141,7 @@ class Attempts:
             lease=lease,
             excluded=tuple(excluded),
             margin=margin,
+            version=version,
             suspects=await self.alone.may_have(worker),
             key=key,
         )

@@ -44,6 +44,7 @@ class ClaimSearch:
         lease: seconds, instead of the job's own.
         excluded: types that ``None`` leaves out.
         margin: as in `statements.claim`.
+        version: of the worker's program.
         suspects: take a job that has to run alone, too.
         until: the horizon of the configuration behind the claim.
         key: of the worker's request; ``None`` if a repetition of the request claims another job.
@@ -56,6 +57,7 @@ class ClaimSearch:
     lease: float | None = None
     excluded: tuple[str, ...] = ()
     margin: float = 0
+    version: str | None = None
     suspects: bool = True
     until: ClaimHorizon | None = None
     key: str | None = None

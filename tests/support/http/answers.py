@@ -126,7 +126,7 @@ async def _configured(asker: Asker) -> None:
 
 
 async def _claim(asker: Asker, **body: Any) -> tuple[str, str]:
-    claimed = await asker.ask("claimJob", {"worker": "w1", **body}, queue="media")
+    claimed = await asker.ask("claimJob", {"worker": "w1", "version": "2.4.1", **body}, queue="media")
     return claimed["job"]["id"], claimed["token"]
 
 
