@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # The server knows that an equality implies a comparison, but not a $type: only so it uses the partial index.
 _ANY_ID: Final = {"$gte": ObjectId("0" * 24)}
+_ANY_TEXT: Final = {"$gt": ""}
 # Without a zone, as the driver reports the dates of indexes.
 _ANY_DATE: Final = {"$gt": EPOCH.replace(tzinfo=None)}
 _NEWEST: Final = (("insertAt", -1), ("_id", -1))
@@ -97,7 +98,8 @@ DECLARED: Final = (
     _index("jobs", "newestOfType", "type", *_NEWEST),
     _index("jobs", "newestOfBatch", "batchId", *_NEWEST, where={"batchId": _ANY_ID}),
     _index("jobs", "batch", "batchId", "state", *_NEWEST, where={"batchId": _ANY_ID}),
-    _index("jobs", batch_listings.BY_TYPE, "batchId", "type", where={"batchId": _ANY_ID}),
+    # No listing without a type can take it, and lose the order of the index it needs.
+    _index("jobs", batch_listings.BY_TYPE, "batchId", "type", *_NEWEST, where={"batchId": _ANY_ID, "type": _ANY_TEXT}),
     _index("jobs", "ref", "batchId", "ref", where={"ref": {"$gt": ""}}),
     _index("jobs", "dependents", "waitsFor", where={"waitsFor": _THERE}),
     _index("jobs", "unmet", "unmet", "_id", where={"unmet": _THERE}),

@@ -7,6 +7,7 @@ from typing import Final
 
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import attributes
+from jobqueue.domain.jobs.checks import check_type
 from jobqueue.domain.search.query import check_texts, text_values
 from jobqueue.domain.workflow.batch import FINISHED, OPEN
 
@@ -33,7 +34,9 @@ class BatchQuery:
     def __post_init__(self) -> None:
         if self.state is not None and self.state not in _STATES:
             raise InvalidInputError({"state": [f"must be {' or '.join(_STATES)}"]})
-        check_texts({"type": self.type}, self.meta)
+        if self.type is not None:
+            check_type(self.type)
+        check_texts({}, self.meta)
         for (path, _), ways in zip(self.meta, self.attributes, strict=True):
             if not ways:
                 raise InvalidInputError({f"meta.{path}": [f"must be at most {attributes.LONGEST} characters"]})

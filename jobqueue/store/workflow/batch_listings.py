@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.mongo.database import Database
 
-BY_TYPE: Final = "typeOfBatch"
+BY_TYPE: Final = "newestOfBatchAndType"
 BY_ATTRIBUTE: Final = "newestOfAttribute"
 UNMARKED: Final = "unmarked"
 NEWEST: Final = [("insertAt", -1), ("_id", -1)]
