@@ -243,7 +243,12 @@ class AddedJobResponse(JobResponse):
 class JobsResponse(Response):
     """Jobs that were added together."""
 
-    items = fields.Items(fields.Inner(AddedJobResponse))
+    items = fields.Items(
+        fields.Inner(AddedJobResponse),
+        spec={
+            "description": "where a repeated request finds much in them, without their `result`, `logs` and `history`"
+        },
+    )
 
 
 class RelativeResponse(BriefResponse):

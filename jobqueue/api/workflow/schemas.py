@@ -55,7 +55,7 @@ class BatchesQuery(Query):
     id = ShortIdText(load_default=absent)
     state = ChoiceText("open", "finished", load_default=absent)
     type = fields.Text(load_default=absent, spec={"description": "a job of the batch has this type"})
-    failed = FlagText(spec={"description": "a job of the batch has failed or was killed"})
+    failed = FlagText(bare=False, spec={"description": "a job of the batch has failed or was killed"})
     limit = LimitText(MOST_LISTED)
     cursor = PlaceCursor(load_default=absent)
 

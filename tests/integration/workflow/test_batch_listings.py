@@ -97,6 +97,7 @@ async def test_a_limited_token_lists_its_own_batches_only(client: Client, idle_r
         ({"meta.a..b": "1"}, "meta.a..b"),
         ({"meta.a": "x" * 201}, "meta.a"),
         ({"failed": "yes"}, "failed"),
+        ({"failed": ""}, "failed"),
         ({"type": ""}, "type"),
         ({"failed": "true", "cursor": "a" * 24}, "cursor"),
         ({"state": "new"}, "state"),
