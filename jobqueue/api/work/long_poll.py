@@ -7,7 +7,7 @@ import contextlib
 import itertools
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
     from jobqueue.services.signals.notifier import Wakeup
     from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.store.documents.claim_search import ClaimOptions
 
 MOST_WAITING: Final = 1000
 """Requests that may wait at once in one process."""
@@ -170,8 +171,8 @@ class LongPoll:
                     line[0].set()
 
     async def _attempt(self, request: ClaimRequest) -> ClaimedJob | HeldBack | None:
-        how: dict[str, Any] = {"worker": request.worker, "lease": request.lease, "version": request.version}
-        return await self._runtime.work.attempt(request.queue, request.types, key=request.key, **how)
+        options: ClaimOptions = {"lease": request.lease, "key": request.key, "version": request.version}
+        return await self._runtime.work.attempt(request.queue, request.types, worker=request.worker, **options)
 
     async def _first_attempt(self, request: ClaimRequest) -> ClaimedJob | HeldBack | None:
         """Claim a job; if there is none, look for one that the same request has claimed before."""

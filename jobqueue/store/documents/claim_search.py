@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from jobqueue.store.mongo.clock import steady
 
@@ -32,6 +32,16 @@ class ClaimHorizon:
     def may_be_over(self) -> bool:
         """Return True if the end may have come: less time has passed at the server than here."""
         return self.age() > self.seconds
+
+
+class ClaimOptions(TypedDict, total=False):
+    """The options of a claim, as in `ClaimSearch`."""
+
+    lease: float | None
+    excluded: tuple[str, ...]
+    margin: float
+    version: str | None
+    key: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

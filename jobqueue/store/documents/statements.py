@@ -78,7 +78,7 @@ def claim(
 
     ``margin`` is the time in seconds that the lease may last beyond the job's timeout, for a worker that ends its runs
     itself. ``slots`` are the slots of the queue's limits that the job takes while it is processing. ``key`` identifies
-    the request of the worker, and no other running job of the queue may have it. ``version`` is of the worker's program.
+    the request of the worker, and no other running job of the queue may have it. ``version`` is of its program.
     """
     held: Document = {"token": token, "worker": worker}
     seconds: Any = _LEASE
