@@ -65,7 +65,6 @@ from jobqueue.services.work.dispatcher import Dispatcher
 from jobqueue.services.work.loops import Loop, Promoter, Reaper
 from jobqueue.services.work.roster import Roster
 from jobqueue.services.work.worker_registry import SIGN_SECONDS, WorkerRegistry, about, worker_name
-from jobqueue.services.workflow.batch_pages import ATTRIBUTE_SECONDS
 from jobqueue.services.workflow.batches import Batches
 from jobqueue.services.workflow.idempotency import Idempotency
 from jobqueue.store import indexes
@@ -316,7 +315,7 @@ class Runtime:
             Loop("statistics", roller.run_once, every=ROLL_SECONDS),
             Loop("counts", CountKeeper(self.figures.kept, self.figures).run_once, every=COUNT_SECONDS),
             Loop("failure counts", failure_counts.run_once, every=COUNT_SECONDS),
-            Loop("batch attributes", self.batches.pages.run_once, every=ATTRIBUTE_SECONDS),
+            Loop("batch attributes", self.batches.pages.run_once, every=self.batches.pages.seconds),
             Loop("pruner", Pruner(self.configs, self.pruning).run_once, every=PRUNE_SECONDS),
         ]
         often = self.settings.reap_interval < PULSE_SECONDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.workflow.batch import after_batch
@@ -24,8 +24,6 @@ LOOKED_AT: Final = 100
 """Batches that are read together."""
 MOST_LOOKED_AT: Final = 2_000
 """Batches that one page looks at; a page without all its batches has a cursor to go on."""
-ATTRIBUTE_SECONDS: Final = 600.0
-"""Seconds between looks for batches of earlier versions; a page that needs their attributes looks itself."""
 _TOGETHER: Final = 20
 _MARKED_AT_ONCE: Final = 500
 _MOST_MARKS: Final = 20
@@ -39,7 +37,12 @@ class BatchPages:
         listings: reads batches.
         scope_checks: check batches against a scope.
         view: returns a batch with the counts of its jobs.
+
+    Attributes:
+        seconds: between looks for batches of earlier versions; a page that needs their attributes looks itself.
     """
+
+    seconds: ClassVar[float] = 600.0
 
     def __init__(
         self, listings: BatchListings, scope_checks: ScopeChecks, view: Callable[[Batch], Awaitable[BatchView]]
