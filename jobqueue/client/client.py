@@ -143,6 +143,7 @@ class Client(BlockingCalls[AsyncClient]):
     stats = Blocking(AsyncClient.stats)
     series = Blocking(AsyncClient.series)
     events = Iterating(AsyncClient.events)
+    suggestions = Blocking(AsyncClient.suggestions)
     audit = Iterating(AsyncClient.audit)
 
     tokens = Iterating(AsyncClient.tokens)

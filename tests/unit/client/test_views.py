@@ -20,7 +20,15 @@ from jobqueue.api.bulk.schemas import (
     SampleResponse,
 )
 from jobqueue.api.insight.schemas import ChangeResponse
-from jobqueue.api.jobs.schemas import FamilyResponse, JobsQuery, RelativeResponse, RowsResponse, WhyResponse
+from jobqueue.api.jobs.schemas import (
+    FamilyResponse,
+    JobsQuery,
+    RelativeResponse,
+    RowsResponse,
+    SuggestionResponse,
+    SuggestionsResponse,
+    WhyResponse,
+)
 from jobqueue.api.queues.schemas import QueueResponse, QueueWhyResponse
 from jobqueue.api.route_table import ROUTES
 from jobqueue.api.schedules.schemas import RunResponse, ScheduleResponse
@@ -59,6 +67,8 @@ REPLIES: list[tuple[type[msgspec.Struct], type[Response]]] = [
     (views.NewTokenView, NewTokenResponse),
     (views.WorkerView, WorkerResponse),
     (views.TypeView, TypeResponse),
+    (views.SuggestionView, SuggestionResponse),
+    (views.SuggestionsView, SuggestionsResponse),
 ]
 ELSEWHERE = {
     "what servers are for": "/ /healthz /readyz /openapi.json /docs /docs/{file} /metrics",
@@ -80,7 +90,7 @@ def test_a_view_has_the_members_of_its_reply(view: type[msgspec.Struct], reply: 
 def test_a_listing_takes_and_sends_every_condition() -> None:
     conditions = {field.name for field in dataclasses.fields(JobQuery)} - {"after", "states"} | {"state"}
     assert conditions == JobFilter.__optional_keys__
-    parameters = {field.data_key or name for name, field in JobsQuery().fields.items()} - {"cursor", "fields"}
+    parameters = {field.data_key or name for name, field in JobsQuery().fields.items()} - {"cursor", "fields", "id"}
     assert query_form(JobQuery()).keys() == parameters
 
 
