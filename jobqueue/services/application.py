@@ -173,11 +173,7 @@ class Runtime:
             self.claims,
             Limiter(self.limits, self.limit_keys, self.claims, self.breakers, self.configs),
             self.dependencies,
-            Steps(
-                self.jobs.steps,
-                self.jobs,
-                StepAdmission(self.config_store, self.configs, workers),
-            ),
+            Steps(self.jobs.steps, self.jobs, StepAdmission(self.config_store, self.configs, workers)),
             self.outboxes,
             self.logs,
             self.notifier,
