@@ -16,6 +16,7 @@ _route: Final = partial(Route, tag="history")
 ROUTES: Final = (
     _route("GET", "/v1/stats", stats.show, "read", ok(schemas.StatsResponse), query=schemas.StatsQuery),
     _route("GET", "/v1/stats/series", stats.series, "read", ok(schemas.SeriesResponse), query=schemas.SeriesQuery),
+    _route("GET", "/v1/status", stats.list_concerns, "read", ok(schemas.ConcernsResponse)),
     Route("GET", "/metrics", stats.metrics, "read", _METRICS, tag="system"),
     _route("GET", "/v1/events", events.stream, "read", _EVENTS, query=schemas.EventsQuery, headers=("Last-Event-ID",)),
     Route(
