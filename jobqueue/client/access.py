@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobqueue.client import views
 from jobqueue.client.calls import Calls, given, view
+from jobqueue.domain.errors import InvalidInputError, Problems
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -40,6 +41,13 @@ class AccessCalls(Calls):
             InvalidInputError: naming each unacceptable value.
             ServerUnreachableError: there was no answer. The call is not repeated by itself.
         """
+        problems: Problems = {}
+        for field, names in {"roles": roles, "queues": queues}.items():
+            # The letters of a text would be names, too.
+            if isinstance(names, str):
+                problems[field] = ["must be a list of names, not a text"]
+        if problems:
+            raise InvalidInputError(problems)
         body = given(name=name, expires=expires, meta=meta and dict(meta))
         body |= {"roles": list(roles), **({"queues": list(queues)} if queues else {})}
         return await self._read(view(views.NewTokenView), "POST", "tokens", body=body, safe=False)

@@ -86,7 +86,7 @@ class BulkCalls(Calls):
     ) -> views.PreviewView:
         """Return the number of jobs that ``requeue``, ``kill`` or ``delete`` would change; nothing is changed."""
         body = _many(filter, all_jobs=all_jobs, dryRun=True)
-        return await self._read(view(views.PreviewView), "POST", "jobs", Action(action).value, body=body)
+        return await self._read(view(views.PreviewView), "POST", "jobs", Action.of(action).value, body=body)
 
     def operations(self, state: str | None = None) -> AsyncIterator[views.OperationView]:
         """Yield all operations, newest first; ``state`` is ``running``, ``finished``, ``stopped`` or ``failed``."""

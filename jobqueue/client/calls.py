@@ -10,6 +10,7 @@ import msgspec
 from jobqueue.client.errors import UnexpectedReplyError, of_problem
 from jobqueue.client.transport import Call, segment
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs.iso8601 import aware
 from jobqueue.domain.jobs.json_form import date
 
 if TYPE_CHECKING:
@@ -88,9 +89,13 @@ def view(kind: type[T]) -> Callable[[Any], T]:
 
 
 def pairs(query: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return the parameters of a query as texts; ``None``, an empty tuple and ``False`` are left out."""
+    """Return the parameters of a query as texts; ``None``, an empty tuple and ``False`` are left out.
+
+    Raises:
+        InvalidInputError: a date has no time zone.
+    """
     return tuple(
-        (name, _text(value))
+        (name, _text(value, name))
         for name, value in query.items()
         if value is not None and value is not False and value != ()
     )
@@ -101,9 +106,9 @@ def given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, name: str) -> str:
     if isinstance(value, bool):
         return "true"
     if isinstance(value, tuple | list):
         return ",".join(map(str, value))
-    return date(value) if isinstance(value, datetime) else str(value)
+    return date(aware(value, name)) if isinstance(value, datetime) else str(value)

@@ -144,6 +144,7 @@ class Client(BlockingCalls[AsyncClient]):
     series = Blocking(AsyncClient.series)
     status = Blocking(AsyncClient.status)
     events = Iterating(AsyncClient.events)
+    suggestions = Blocking(AsyncClient.suggestions)
     audit = Iterating(AsyncClient.audit)
 
     tokens = Iterating(AsyncClient.tokens)

@@ -12,6 +12,7 @@ from jobqueue.domain.jobs.json_form import camel, children, date
 from jobqueue.domain.jobs.json_form import new_job as new_form
 from jobqueue.domain.jobs.json_form import value as json_value
 from jobqueue.domain.jobs.step import FromStep, as_json
+from jobqueue.domain.search.query import MOST_LISTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import NewJob
     from jobqueue.domain.search.query import JobQuery
     from jobqueue.domain.workflow.batch import Member, NewBatch
+    from jobqueue.domain.workflow.batch_query import BatchQuery
 
 _AT_ONCE: Final = 100
 
@@ -91,6 +93,12 @@ def query_form(query: JobQuery) -> dict[str, Any]:
         "slow": query.slow,
         "limit": query.limit,
     }
+
+
+def batch_query_form(query: BatchQuery) -> dict[str, Any]:
+    """Return a query as parameters of a listing of batches."""
+    meta = {f"meta.{path}": text for path, text in query.meta}
+    return {"state": query.state, "type": query.type, "failed": query.failed, **meta, "limit": MOST_LISTED}
 
 
 def _member(form: dict[str, Any], member: Member) -> dict[str, Any]:

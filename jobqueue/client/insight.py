@@ -71,6 +71,20 @@ class InsightCalls(Calls):
         """Return what needs somebody, the most urgent kinds first, each with the command that mends it."""
         return await self._read(lambda form: view(list[views.ConcernView])(form["items"]), "GET", "status")
 
+    async def suggestions(
+        self, field: str | None = None, prefix: str = "", *, limit: int = 20
+    ) -> views.SuggestionsView:
+        """Return known values of a field of jobs, or the names of fields, among the newest jobs.
+
+        Args:
+            field: ``state``, ``queue``, ``type``, ``schedule``, ``error.kind`` or ``meta.`` and a path; ``None`` for
+                names of fields.
+            prefix: the beginning of a value or name, in upper or lower case.
+            limit: the most suggestions, at most 200.
+        """
+        query = pairs({"field": field, "prefix": prefix or None, "limit": limit})
+        return await self._read(view(views.SuggestionsView), "GET", "jobs", "suggestions", query=query)
+
     async def events(
         self,
         *,

@@ -11,6 +11,7 @@ from jobqueue.domain.jobs.checks import check_queue
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE
 from jobqueue.domain.jobs.json_form import new_job as new_form
 from jobqueue.domain.queues.queue_options import QueueOptions, queue_changes
+from jobqueue.domain.schedules.schedule import check_job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -111,7 +112,7 @@ class QueueCalls(Calls):
             InvalidInputError: naming each unacceptable field.
         """
         body = given(cron=cron, timezone=timezone, every=every, missed=missed)
-        body |= {"job": new_form(job), "paused": paused}
+        body |= {"job": new_form(check_job(job)), "paused": paused}
         return await self._read(view(views.ScheduleView), "PUT", "schedules", name, body=body)
 
     async def delete_schedule(self, name: str) -> None:

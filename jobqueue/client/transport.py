@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import re
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ _MOST_MISTAKES: Final = 3
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
 _NOT_BEGUN: Final = frozenset({"too-many-waiting", "too-many-readers", "busy"})
 """Problems of requests that the server has refused before it did anything."""
+_STRANGE: Final = re.compile(r"[?#\s\x00-\x1f\x7f]")
+"""What the address of a server never has, even empty."""
 _IN_FLIGHT: Final = "in-flight"
 
 
@@ -359,9 +362,7 @@ def _checked_url(url: Any) -> str:
         raise InvalidInputError({"url": [f"is missing: give the URL of the server, or set {URL_VARIABLE}"]})
     try:
         parts = URL(url)
-        usable = (
-            parts.scheme in {"http", "https"} and bool(parts.host) and not parts.query_string and not parts.fragment
-        )
+        usable = parts.scheme in {"http", "https"} and _is_host(parts.host) and not _STRANGE.search(url)
     except (TypeError, ValueError):
         usable = False
     if not usable:
@@ -369,6 +370,16 @@ def _checked_url(url: Any) -> str:
     if parts.user is not None or parts.password is not None:
         raise InvalidInputError({"url": ["must not carry a user name or password: give a token"]})
     return str(url).rstrip("/")
+
+
+def _is_host(host: str | None) -> bool:
+    """Tell whether a host can have an address."""
+    if host is None or "%" in host:
+        return False
+    try:
+        return bool(host.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _checked_token(token: object) -> str | None:

@@ -159,9 +159,13 @@ class FailureView(_View, frozen=True):
 
 
 class FailureGroupView(FailureView, frozen=True, kw_only=True):
-    """A group of failures with the trace of its sample; ``jobs`` are the newest twenty."""
+    """A group of failures with the trace of its sample; ``jobs`` are the newest twenty.
+
+    ``versions`` are those of the programs in which they ended, as far as known.
+    """
 
     jobs: list[Form]
+    versions: list[str]
     trace: str | None = None
 
 
@@ -352,3 +356,17 @@ class TypeView(_View, frozen=True):
     schemas: list[Form]
     processor: str | None = None
     schema: Form | None = None
+
+
+class SuggestionView(_View, frozen=True):
+    """A name of a field of jobs, or a value of one; ``count`` is the number of jobs of the sample that have it."""
+
+    value: Any
+    count: int
+
+
+class SuggestionsView(_View, frozen=True):
+    """Suggestions, the most frequent first; ``sampled`` is the number of jobs that were looked at."""
+
+    items: list[SuggestionView]
+    sampled: int

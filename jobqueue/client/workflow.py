@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.client import views
 from jobqueue.client.bulk import BulkCalls
 from jobqueue.client.calls import given, made, view
-from jobqueue.client.forms import batch_form, member_forms
+from jobqueue.client.forms import batch_form, batch_query_form, member_forms
 from jobqueue.domain.jobs import json_reading
 from jobqueue.domain.jobs.checks import check_id
+from jobqueue.domain.jobs.states import State
+from jobqueue.domain.search.job_filter import meta_pairs
 from jobqueue.domain.workflow.batch import FINISHED, AddedMember, Batch, BatchView, StandIn
+from jobqueue.domain.workflow.batch_query import BatchQuery
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from jobqueue.domain.workflow.batch import Member, NewBatch
 
@@ -52,9 +55,24 @@ class BatchCalls(BulkCalls):
         """Return a batch with the counts and the progress of its jobs."""
         return await self._read(_batch, "GET", "batches", check_id(batch_id))
 
-    def batches(self, state: str | None = None) -> AsyncIterator[BatchView]:
-        """Yield all batches, newest first; ``state`` is ``open`` or ``finished``."""
-        return self._pages(_batch, "batches", query={"state": state, "limit": 200})
+    def batches(
+        self,
+        state: str | None = None,
+        *,
+        type: str | None = None,  # noqa: A002 - the name of the API
+        failed: bool = False,
+        meta: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[BatchView]:
+        """Yield all batches, newest first.
+
+        Args:
+            state: ``open`` or ``finished``.
+            type: only batches with a job of this type.
+            failed: only batches with a job that has failed or was killed.
+            meta: values that the batch itself has, by path.
+        """
+        query = BatchQuery(state=state, type=type, failed=failed, meta=meta_pairs(meta))
+        return self._pages(_batch, "batches", query=batch_query_form(query))
 
     async def graph(self, batch_id: str) -> views.GraphView:
         """Return the jobs of a batch, at most 10,000, and the jobs that each depends on."""
@@ -78,12 +96,18 @@ class BatchCalls(BulkCalls):
         return await self._read(_batch, "POST", "batches", check_id(batch_id), "requeue", body=body, safe=False)
 
     async def kill_batch(self, batch_id: str, reason: str | None = None) -> int:
-        """Kill all unfinished jobs of a batch; return their number."""
+        """Kill all unfinished jobs of a batch; return their number.
+
+        After a lost reply, the number is that of all killed jobs of the batch: who killed which is not known.
+        """
         reply = await self._send("POST", "batches", check_id(batch_id), "kill", body=given(reason=reason))
-        if reply.status != _ACCEPTED:
-            return made(lambda form: int(form["killed"]), reply)
-        begun = made(view(views.OperationView), reply)
-        return (await self.wait_operation(begun.id)).done
+        done = None
+        if reply.status == _ACCEPTED:
+            begun = made(view(views.OperationView), reply)
+            done = (await self.wait_operation(begun.id)).done
+        if reply.uncertain:
+            return (await self.batch(batch_id)).counts[State.KILLED]
+        return made(lambda form: int(form["killed"]), reply) if done is None else done
 
     async def wait_batch(self, batch_id: str, timeout: float | None = None) -> BatchView:  # noqa: ASYNC109 - it goes on after it
         """Wait until a batch has finished, and return it.

@@ -23,6 +23,7 @@ from jobqueue.services.insight.rollups import ROLL_SECONDS, Roller, RollupWriter
 from jobqueue.services.insight.search import Searches
 from jobqueue.services.insight.series import Series
 from jobqueue.services.insight.stats import Stats
+from jobqueue.services.insight.suggestions import Suggestions
 from jobqueue.services.jobs.adopt import ADOPT_SECONDS, Adopter
 from jobqueue.services.jobs.edits import EDIT_SECONDS, EditFollower
 from jobqueue.services.jobs.manage import JobManager
@@ -96,6 +97,7 @@ from jobqueue.store.retention.pruning import PruningStore
 from jobqueue.store.schedules.schedules import ScheduleStore
 from jobqueue.store.search.aggregates import AggregateStore
 from jobqueue.store.search.listings import Listing
+from jobqueue.store.search.samples import SampleStore
 from jobqueue.store.search.search import SearchStore
 from jobqueue.store.search.short_ids import ShortIdStore
 from jobqueue.store.work.claims import ClaimStore
@@ -170,11 +172,7 @@ class Runtime:
             self.claims,
             Limiter(self.limits, self.limit_keys, self.claims, self.breakers, self.configs),
             self.dependencies,
-            Steps(
-                self.jobs.steps,
-                self.jobs,
-                StepAdmission(self.config_store, self.configs, workers),
-            ),
+            Steps(self.jobs.steps, self.jobs, StepAdmission(self.config_store, self.configs, workers)),
             self.outboxes,
             self.logs,
             self.notifier,
@@ -233,6 +231,7 @@ class Runtime:
         """Compose the services that only look."""
         self.graphs, heads = GraphStore(database), HeadStore(database)
         self.declared = DeclaredSchedules(self.schedules, workers, self.registry, self.name)
+        self.suggestions = Suggestions(SampleStore(database))
         self.explainer = Explainer(
             self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.scope_checks, neighbours
         )
@@ -316,6 +315,7 @@ class Runtime:
             Loop("statistics", roller.run_once, every=ROLL_SECONDS),
             Loop("counts", CountKeeper(self.figures.kept, self.figures).run_once, every=COUNT_SECONDS),
             Loop("failure counts", failure_counts.run_once, every=COUNT_SECONDS),
+            Loop("batch attributes", self.batches.pages.run_once, every=self.batches.pages.seconds),
             Loop("pruner", Pruner(self.configs, self.pruning).run_once, every=PRUNE_SECONDS),
         ]
         often = self.settings.reap_interval < PULSE_SECONDS
@@ -365,6 +365,7 @@ class Runtime:
             count=self.metrics.loop_failed,
         )
         made.is_idle = lambda within: self._pulse is not None and self._pulse.is_idle(within)
+        made.version = self.settings.version
         self.registry.hold(lanes, made)
         return made
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.domain.jobs.checks import check_id, check_queue
+from jobqueue.domain.search.job_filter import meta_pairs
 from jobqueue.domain.workflow.batch import FINISHED
+from jobqueue.domain.workflow.batch_query import BatchQuery
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from jobqueue.domain.workflow.batch import BatchView
     from jobqueue.services.application import Runtime
@@ -37,13 +39,30 @@ class Lists:
                 yield await service.view(stored)
             after = page[-1].name
 
-    async def batches(self, state: str | None = None) -> AsyncIterator[BatchView]:
-        """Yield batches, newest first; ``state`` is ``open`` or ``finished``."""
-        service, after = (await self.open()).batches, None
-        while page := await service.page(state=state, after=after, limit=_PAGE):
+    async def batches(
+        self,
+        state: str | None = None,
+        *,
+        type: str | None = None,  # noqa: A002 - the name of the API
+        failed: bool = False,
+        meta: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[BatchView]:
+        """Yield batches, newest first.
+
+        Args:
+            state: ``open`` or ``finished``.
+            type: only batches with a job of this type.
+            failed: only batches with a job that has failed or was killed.
+            meta: values that the batch itself has, by path.
+        """
+        query = BatchQuery(state=state, type=type, failed=failed, meta=meta_pairs(meta))
+        pages, place = (await self.open()).batches.pages, None
+        while True:
+            page, place = await pages.page(query, after=place, limit=_PAGE)
             for view in page:
                 yield view
-            after = page[-1].batch.id
+            if place is None:
+                return
 
     async def wait_batch(self, batch_id: str, timeout: float | None = None) -> BatchView:  # noqa: ASYNC109 - it goes on after it
         """Wait until a batch has finished, and return it.

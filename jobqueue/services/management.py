@@ -252,7 +252,7 @@ class Management:
         """
         fields = {"cron": cron, "timezone": timezone, "every": every, "missed": missed}
         body = {name: value for name, value in fields.items() if value is not None}
-        schedule = schedules.read(name, {**body, "job": {}, "paused": paused}, lambda *_: job)
+        schedule = schedules.read(name, {**body, "job": {}, "paused": paused}, lambda *_: schedules.check_job(job))
         service = (await self.open()).schedules
         stored, _ = await service.put(schedule, by=_BY)
         return await service.view(stored)

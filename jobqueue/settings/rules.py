@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs import checks
 from jobqueue.domain.unknown import hint
 
 if TYPE_CHECKING:
@@ -90,6 +92,15 @@ def check_db(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}", text):
         return "may have up to 63 letters, digits, - and _"
     return "belongs to MongoDB itself" if text in {"admin", "config", "local"} else ""
+
+
+def check_version(text: str) -> str:
+    """Object to a text that is no version of a program."""
+    try:
+        checks.check_version(text)
+    except InvalidInputError as error:
+        return error.problems["version"][0]
+    return ""
 
 
 def check_host(text: str) -> str:

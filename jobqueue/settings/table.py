@@ -97,6 +97,9 @@ class Settings:
     commands: Path | None = _setting(
         None, "path", "TOML file with the commands that jobs may run", check=rules.check_path
     )
+    version: str | None = _setting(
+        None, "str", "Version of your program, for the history of the jobs that it runs", check=rules.check_version
+    )
     concurrency: int = _setting(10, "int", "Jobs at a time in one process", bounds=(1, 1000))
     poll_interval: float = _setting(
         2.0, "float", "Seconds between looks for work, should a change be missed", bounds=(0.05, 60)

@@ -26,6 +26,7 @@ from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import AUTHENTICATION, DUPLICATE_KEY, guarded
 from jobqueue.store.mongo.driver import OperationFailure, indexes_of
+from jobqueue.store.workflow import batch_listings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 # The server knows that an equality implies a comparison, but not a $type: only so it uses the partial index.
 _ANY_ID: Final = {"$gte": ObjectId("0" * 24)}
+_ANY_TEXT: Final = {"$gt": ""}
 # Without a zone, as the driver reports the dates of indexes.
 _ANY_DATE: Final = {"$gt": EPOCH.replace(tzinfo=None)}
 _NEWEST: Final = (("insertAt", -1), ("_id", -1))
@@ -96,6 +98,8 @@ DECLARED: Final = (
     _index("jobs", "newestOfType", "type", *_NEWEST),
     _index("jobs", "newestOfBatch", "batchId", *_NEWEST, where={"batchId": _ANY_ID}),
     _index("jobs", "batch", "batchId", "state", *_NEWEST, where={"batchId": _ANY_ID}),
+    # No listing without a type can take it, and lose the order of the index it needs.
+    _index("jobs", batch_listings.BY_TYPE, "batchId", "type", *_NEWEST, where={"batchId": _ANY_ID, "type": _ANY_TEXT}),
     _index("jobs", "ref", "batchId", "ref", where={"ref": {"$gt": ""}}),
     _index("jobs", "dependents", "waitsFor", where={"waitsFor": _THERE}),
     _index("jobs", "unmet", "unmet", "_id", where={"unmet": _THERE}),
@@ -129,6 +133,9 @@ DECLARED: Final = (
     _index("steps", "job", "jobId"),
     _index("batches", "newest", *_NEWEST),
     _index("batches", "newestOfState", "state", *_NEWEST),
+    _index("batches", batch_listings.BY_ATTRIBUTE, "attrs", *_NEWEST, where={"attrs": _THERE}),
+    # Null matches a missing field too: so this index holds batches of earlier versions, and no others.
+    _index("batches", batch_listings.UNMARKED, "attrs", where={"attrs": None}),
     _index("batches", "outbox", "outbox", where={"outbox": _THERE}),
     _index("additions", "expiry", "at", expireAfterSeconds=_DAY),
     _index("operations", "free", "lease.until", where={"state": "running"}),

@@ -13,7 +13,15 @@ _NEW: Final = {"roles": ["enqueue"], "queues": ["media*"], "name": "importer", "
 _route: Final = partial(Route, tag="access")
 
 ROUTES: Final = (
-    _route("GET", "/v1/tokens", handlers.list_tokens, "admin", ok(schemas.TokenPage), query=schemas.TokensQuery),
+    _route(
+        "GET",
+        "/v1/tokens",
+        handlers.list_tokens,
+        "admin",
+        ok(schemas.TokenPage),
+        query=schemas.TokensQuery,
+        operation="listTokens",
+    ),
     _route(
         "POST",
         "/v1/tokens",
@@ -21,6 +29,9 @@ ROUTES: Final = (
         "admin",
         {201: Reply(schemas.NewTokenResponse, "the new token with its text, shown only now")},
         body=Body(schemas.TokenSchema, _NEW),
+        operation="createToken",
     ),
-    _route("DELETE", "/v1/tokens/{token}", handlers.revoke, "admin", NO_CONTENT, errors=(404,)),
+    _route(
+        "DELETE", "/v1/tokens/{token}", handlers.revoke, "admin", NO_CONTENT, errors=(404,), operation="revokeToken"
+    ),
 )

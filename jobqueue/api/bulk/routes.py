@@ -22,9 +22,9 @@ _ENDED: Final = ok(schemas.OperationResponse, "the operation as it ended")
 _route: Final = partial(Route, tag="jobs")
 
 ROUTES: Final = (
-    _route("POST", "/v1/jobs/requeue", handlers.requeue_many, "admin", _BEGUN, body=_REQUEUE),
-    _route("POST", "/v1/jobs/kill", handlers.kill_many, "admin", _BEGUN, body=_KILL),
-    _route("POST", "/v1/jobs/delete", handlers.delete_many, "admin", _BEGUN, body=_DELETE),
+    _route("POST", "/v1/jobs/requeue", handlers.requeue_many, "admin", _BEGUN, body=_REQUEUE, operation="requeueJobs"),
+    _route("POST", "/v1/jobs/kill", handlers.kill_many, "admin", _BEGUN, body=_KILL, operation="killJobs"),
+    _route("POST", "/v1/jobs/delete", handlers.delete_many, "admin", _BEGUN, body=_DELETE, operation="deleteJobs"),
     _route(
         "GET",
         "/v1/operations",
@@ -32,9 +32,20 @@ ROUTES: Final = (
         "read",
         ok(schemas.OperationPage),
         query=schemas.OperationsQuery,
+        operation="listOperations",
     ),
-    _route("GET", "/v1/operations/{id}", handlers.show, "read", ok(schemas.OperationResponse), errors=(404,)),
-    _route("POST", "/v1/operations/{id}/stop", handlers.stop, "admin", _ENDED, errors=(404, 409)),
+    _route(
+        "GET",
+        "/v1/operations/{id}",
+        handlers.show,
+        "read",
+        ok(schemas.OperationResponse),
+        errors=(404,),
+        operation="getOperation",
+    ),
+    _route(
+        "POST", "/v1/operations/{id}/stop", handlers.stop, "admin", _ENDED, errors=(404, 409), operation="stopOperation"
+    ),
     Route(
         "GET",
         "/v1/failures",
@@ -43,6 +54,7 @@ ROUTES: Final = (
         ok(schemas.FailurePage),
         tag="history",
         query=schemas.FailuresQuery,
+        operation="listFailures",
     ),
     Route(
         "GET",
@@ -52,6 +64,7 @@ ROUTES: Final = (
         ok(schemas.FailureGroupResponse),
         tag="history",
         errors=(404,),
+        operation="getFailure",
     ),
     Route(
         "POST",
@@ -62,5 +75,6 @@ ROUTES: Final = (
         tag="history",
         body=Body(schemas.FailureRequeueSchema, {"trial": True}, optional=True),
         errors=(404, 409),
+        operation="requeueFailure",
     ),
 )

@@ -80,6 +80,9 @@ class FailureGroupResponse(FailureResponse):
     """A group of failures with the trace of its sample, and its newest jobs."""
 
     trace = fields.Text(attribute="sample.error.trace", allow_none=True)
+    versions = fields.Items(
+        fields.Text(), spec={"description": "of the programs in which the newest twenty jobs ended, as far as known"}
+    )
     jobs = fields.Items(fields.Inner(FailedJobResponse), spec={"description": "the newest twenty"})
 
 

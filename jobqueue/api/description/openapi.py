@@ -11,13 +11,13 @@ from aiohttp import hdrs, web
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
+from jobqueue.api.description import examples, texts
 from jobqueue.api.http import route_spec
 from jobqueue.api.http.json_reply import JSON, reply
 from jobqueue.api.http.problems import MEDIA_TYPE
 from jobqueue.api.jobs.schemas import RelativeResponse
 from jobqueue.api.queues.schemas import ProcessorSchema
 from jobqueue.api.schemas import fields, json_types
-from jobqueue.api.schemas.json_types import FINGERPRINT
 from jobqueue.api.schemas.requests import NewJobSchema
 from jobqueue.api.schemas.responses import ProblemResponse
 from jobqueue.api.work.schemas import LineSchema
@@ -30,51 +30,8 @@ if TYPE_CHECKING:
 
     from jobqueue.api.http.route_spec import Route
 
-_PATHS: Final = {
-    "id": json_types.ID,
-    "parent": json_types.ID,
-    "step": json_types.STEP_NAME,
-    "queue": json_types.QUEUE,
-    "name": json_types.QUEUE,
-    "fingerprint": FINGERPRINT,
-}
-_HEADERS: Final[dict[str, dict[str, Any]]] = {
-    "Idempotency-Key": {"type": "string", "pattern": "^[\\x20-\\x7e]{1,255}$"},
-    "Last-Event-ID": {"type": "string"},
-    "Location": {"type": "string", "format": "uri-reference"},
-}
-_TAG: Final = r'(W/)?"[^"\x00-\x20\x7f]*"'
-_TAG_LIST: Final = rf"^(\*|[ \t,]*{_TAG}([ \t]*,[ \t,]*{_TAG})*[ \t,]*)$"
-_CONDITIONS: Final = {
-    "If-Match": "Do it only if the present `ETag` is one of these; `*` for any. Weak ones never match.",
-    "If-None-Match": (
-        "Do it only if the present `ETag` is none of these; `*` only if nothing is there. A GET answers 304 otherwise."
-    ),
-}
-_ETAG: Final[dict[str, Any]] = {"schema": {"type": "string"}, "description": "for `If-Match` and `If-None-Match`"}
-_UNCHANGED: Final = "the caller has what `If-None-Match` names already"
-_TITLES: Final = {
-    400: "the body is not JSON that can be understood, or a header cannot be understood",
-    401: "a valid token is missing",
-    403: "the token has not the role for this",
-    404: "it is not there",
-    408: "the body comes too slowly",
-    409: "the present state does not allow it",
-    410: "it is gone",
-    412: "a condition of `If-Match` or `If-None-Match` does not hold",
-    413: "it is too large",
-    415: "the body is not declared as what it has to be",
-    422: "values are not acceptable; `errors` names them",
-    429: "too many failed attempts from this address, or a second search that insists",
-    500: "the server made a mistake",
-    503: "the database or the server cannot answer now",
-}
+_WORD: Final = "[A-Za-z0-9_-]+"
 _PARTS: Final = (NewJobSchema, MemberSchema, ProcessorSchema, LineSchema)
-_CLAIM: Final = "`Authorization: Claim TOKEN` with the token of a job's claim, for the routes of that job while it runs"
-_DESCRIPTION: Final = (
-    "Durations are seconds, dates ISO 8601 in UTC. Lists are `items` and `next`, a cursor or null. "
-    "Errors are `application/problem+json` (RFC 9457)."
-)
 
 
 async def openapi(request: web.Request) -> web.Response:
@@ -104,7 +61,9 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         title="jobqueue",
         version=version("jobqueue"),
         openapi_version="3.1.0",
-        info={"description": _DESCRIPTION},
+        info={"description": texts.DESCRIPTION, "contact": {"name": "jobqueue"}},
+        servers=[{"url": "/", "description": "this server"}],
+        tags=[{"name": name, "description": text} for name, text in texts.TAGS.items()],
         plugins=[plugin],
         security=[{"token": []}],
     )
@@ -112,7 +71,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         raise RuntimeError("apispec has not set up its plugin")
     plugin.converter.add_attribute_function(_described)  # type: ignore[no-untyped-call]  # apispec leaves it untyped
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
-    spec.components.security_scheme("claim", {"type": "http", "scheme": "claim", "description": _CLAIM})
+    spec.components.security_scheme("claim", {"type": "http", "scheme": "claim", "description": texts.CLAIM})
     for schema in (*_PARTS, RelativeResponse, ProblemResponse):
         spec.components.schema(_name(schema), schema=schema)
     by_path: dict[str, dict[str, Any]] = {}
@@ -152,13 +111,14 @@ def _described(_converter: Any, field: Any, ret: dict[str, Any], **_options: Any
 def _operation(route: Route) -> dict[str, Any]:
     lines = (route.handler.__doc__ or "").strip().splitlines()
     made: dict[str, Any] = {
-        "operationId": _operation_id(route),
+        "operationId": route.operation,
         "summary": lines[0].replace("``", "") if lines else route.path,
         "tags": [route.tag],
         "parameters": [*_parameters(route)],
         "responses": _responses(route),
     }
     if route.role is None:
+        made["description"] = "Needs no token."
         made["security"] = []
     else:
         roles = [f"`{role}`" for role in (route.role, route.or_role) if role is not None]
@@ -173,16 +133,11 @@ def _operation(route: Route) -> dict[str, Any]:
     return made
 
 
-def _operation_id(route: Route) -> str:
-    """Return the name of a route in generated clients, made of the method and the path, which outlive moves of code."""
-    words = [part.strip("{}") for part in route.path.removeprefix("/v1").replace("-", "_").split("/") if part]
-    return "_".join([route.method.lower(), *(word.replace(".", "_") for word in words or ["index"])])
-
-
 def _path_parameters(path: str) -> list[dict[str, Any]]:
     names = [part.strip("{}") for part in path.split("/") if part.startswith("{")]
     return [
-        {"in": "path", "name": name, "required": True, "schema": _PATHS.get(name, {"type": "string"})} for name in names
+        {"in": "path", "name": name, "required": True, "schema": texts.PATHS.get(name, {"type": "string"})}
+        for name in names
     ]
 
 
@@ -192,10 +147,10 @@ def _parameters(route: Route) -> Iterable[dict[str, Any]]:
         if route.query.prefix:
             yield _open_parameter(route.query.prefix)
     for name in route.headers:
-        yield {"in": "header", "name": name, "required": False, "schema": _HEADERS[name]}
+        yield {"in": "header", "name": name, "required": False, "schema": texts.HEADERS[name]}
     if route.has_etag:
-        for condition, text in _CONDITIONS.items():
-            schema = {"type": "string", "pattern": _TAG_LIST}
+        for condition, text in texts.CONDITIONS.items():
+            schema = {"type": "string", "pattern": texts.TAG_LIST}
             yield {"in": "header", "name": condition, "required": False, "description": text, "schema": schema}
 
 
@@ -203,16 +158,18 @@ def _open_parameter(prefix: str) -> dict[str, Any]:
     """Return the parameter for names with a prefix: an object whose members are parameters."""
     schema = {
         "type": "object",
-        "propertyNames": {"pattern": f"^{prefix.replace('.', '[.]')}[A-Za-z0-9_]+$"},
+        "propertyNames": {"pattern": f"^{prefix.replace('.', '[.]')}{_WORD}([.]{_WORD}){{0,9}}$"},
         "additionalProperties": {"type": "string"},
     }
     return {
         "in": "query",
         "name": prefix.rstrip("."),
+        "description": texts.META,
         "style": "form",
         "explode": True,
         "required": False,
         "schema": schema,
+        "example": {f"{prefix}user_id": "42"},
     }
 
 
@@ -223,17 +180,18 @@ def _responses(route: Route) -> dict[str, Any]:
     for status, answer in route.replies.items():
         response: dict[str, Any] = {"description": answer.text}
         if answer.schema is not None:
-            response["content"] = {answer.media_type: {"schema": answer.schema}}
+            content = {"schema": answer.schema} | examples.of(route.operation, status)
+            response["content"] = {answer.media_type: content}
         elif answer.media_type != JSON:
             response["content"] = {answer.media_type: {"schema": {"type": "string"}}}
         if answer.headers:
-            response["headers"] = {name: {"schema": _HEADERS[name]} for name in answer.headers}
+            response["headers"] = {name: {"schema": texts.HEADERS[name]} for name in answer.headers}
         if route.has_etag and answer.schema is not None and status < HTTPStatus.ACCEPTED:
-            response.setdefault("headers", {})["ETag"] = _ETAG
+            response.setdefault("headers", {})["ETag"] = texts.ETAG
         made[str(status)] = response
     if route.has_etag and route.method == hdrs.METH_GET:
-        made["304"] = {"description": _UNCHANGED, "headers": {"ETag": _ETAG}}
+        made["304"] = {"description": texts.UNCHANGED, "headers": {"ETag": texts.ETAG}}
     problem = {MEDIA_TYPE: {"schema": ProblemResponse}} | {page: {"schema": {"type": "string"}} for page in pages}
     for status in route_spec.errors(route):
-        made[str(status)] = {"description": _TITLES[status], "content": problem}
+        made[str(status)] = {"description": texts.TITLES[status], "content": problem}
     return made

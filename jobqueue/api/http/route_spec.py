@@ -9,9 +9,10 @@ To add a route:
    values of the query string; without a schema every parameter is refused. The handler reads the body with
    ``json_body.read_body`` and writes the reply with ``Response.of``.
 3. Add a line to the table in the room's ``routes.py``: ``_route("GET", "/v1/things", things.show, "read",
-   ok(ThingsResponse), query=ThingsQuery, errors=(404,))``. ``errors`` are those that do not follow from the rest:
+   ok(ThingsResponse), query=ThingsQuery, errors=(404,), operation="listThings")``. ``operation`` is the name of the
+   method in generated clients: a verb and a noun. ``errors`` are those that do not follow from the rest:
 
-   * with a role 401, 403 and 429; with anything to read 422; always 500 and 503
+   * with a role 401, 403 and 429; always 422, 500 and 503
    * with a body 400, 408, 413 and 415
    * with conditions 400 and 412
 
@@ -19,6 +20,8 @@ To add a route:
    reads ``preconditions.preconditions``. With ``has_claim`` the route of a running job takes the token of its claim in
    place of an API token; the handler reads the body with ``work.reports.read_report``.
 4. Describe the route in the table of ``docs/http-api.md``. A test compares both.
+5. Let ``tests/support/http/answers.py`` ask for it, and run ``scripts/examples``, which keeps the answers of a server
+   as the examples of the document.
 """
 
 from __future__ import annotations
@@ -79,6 +82,7 @@ class Route:
         role: that a caller needs; ``None`` opens the route to everybody.
         replies: by status.
         or_role: another role that is enough.
+        operation: the name of the route in the document and in generated clients.
         tag: the section of the document; a room has a default.
         query: of the query string.
         errors: statuses that do not follow from the rest.
@@ -93,6 +97,7 @@ class Route:
     role: Role | None
     replies: Mapping[int, Reply]
     _: KW_ONLY
+    operation: str
     tag: Tag
     or_role: Role | None = None
     query: type[Query] | None = None
@@ -111,10 +116,10 @@ class Route:
 MADE_BEFORE: Final = "what the same request has made before"
 """The text of the reply to a request that is repeated under its ``Idempotency-Key``."""
 ROLED: Final = (401, 403, 429)
-READ: Final = (422,)
 CONDITIONAL: Final = (400, 412)
 BODIED: Final = (400, 408, 413, 415)
-ALWAYS: Final = (500, 503)
+ALWAYS: Final = (422, 500, 503)
+"""Every route refuses unknown parameters."""
 
 
 def errors(route: Route) -> list[int]:
@@ -122,8 +127,6 @@ def errors(route: Route) -> list[int]:
     statuses = {*route.errors, *ALWAYS}
     if route.role is not None:
         statuses.update(ROLED)
-    if route.query is not None or route.body is not None or route.role is not None or "{" in route.path:
-        statuses.update(READ)
     if route.has_etag or route.refuses_conditions:
         statuses.update(CONDITIONAL)
     if route.body is not None:

@@ -14,11 +14,36 @@ _EVENTS: Final = {200: Reply(text="events, until either side ends it", media_typ
 _route: Final = partial(Route, tag="history")
 
 ROUTES: Final = (
-    _route("GET", "/v1/stats", stats.show, "read", ok(schemas.StatsResponse), query=schemas.StatsQuery),
-    _route("GET", "/v1/stats/series", stats.series, "read", ok(schemas.SeriesResponse), query=schemas.SeriesQuery),
-    _route("GET", "/v1/status", stats.list_concerns, "read", ok(schemas.ConcernsResponse)),
-    Route("GET", "/metrics", stats.metrics, "read", _METRICS, tag="system"),
-    _route("GET", "/v1/events", events.stream, "read", _EVENTS, query=schemas.EventsQuery, headers=("Last-Event-ID",)),
+    _route(
+        "GET",
+        "/v1/stats",
+        stats.show,
+        "read",
+        ok(schemas.StatsResponse),
+        query=schemas.StatsQuery,
+        operation="getStats",
+    ),
+    _route(
+        "GET",
+        "/v1/stats/series",
+        stats.series,
+        "read",
+        ok(schemas.SeriesResponse),
+        query=schemas.SeriesQuery,
+        operation="getStatsSeries",
+    ),
+    _route("GET", "/v1/status", stats.list_concerns, "read", ok(schemas.ConcernsResponse), operation="getStatus"),
+    Route("GET", "/metrics", stats.metrics, "read", _METRICS, tag="system", operation="getMetrics"),
+    _route(
+        "GET",
+        "/v1/events",
+        events.stream,
+        "read",
+        _EVENTS,
+        query=schemas.EventsQuery,
+        headers=("Last-Event-ID",),
+        operation="streamEvents",
+    ),
     Route(
         "GET",
         "/v1/audit",
@@ -27,5 +52,6 @@ ROUTES: Final = (
         ok(schemas.ChangePage),
         tag="access",
         query=schemas.AuditQueryString,
+        operation="listChanges",
     ),
 )

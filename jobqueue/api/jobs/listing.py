@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jobqueue.api.http.json_body import read_body
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
-from jobqueue.api.jobs.schemas import AggregateSchema, SearchSchema
+from jobqueue.api.jobs.schemas import AggregateSchema, SearchSchema, SuggestionsResponse
 from jobqueue.api.security.caller import caller, shown, slow_search_key
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.search.filters import Comparison, every
@@ -16,6 +16,7 @@ from jobqueue.domain.search.pipelines import compile_pipeline
 from jobqueue.domain.search.projection import Projection
 from jobqueue.domain.search.query import MOST_LISTED, JobQuery
 from jobqueue.domain.search.search import search
+from jobqueue.domain.search.suggestions import SuggestionQuery
 from jobqueue.domain.search.values import Id
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ async def aggregate(request: web.Request) -> web.Response:
     searches, scope, slow = request.app[RUNTIME].searches, caller(request).scope, body.get("slow", False)
     rows = await searches.aggregate(pipeline, scope=scope, caller=slow_search_key(request), slow=slow)
     return reply({"items": [json_form.value(row) for row in rows.items], "truncated": rows.truncated})
+
+
+async def suggest(request: web.Request) -> web.Response:
+    """Suggest fields of filters, or values of a field, from a sample of the newest jobs."""
+    query = SuggestionQuery(**request[QUERY])
+    found, size = await request.app[RUNTIME].suggestions.find(query, scope=caller(request).scope)
+    return reply(SuggestionsResponse.of({"items": found, "sampled": size}))
 
 
 def listing(parameters: dict[str, Any], matches: Sequence[Mapping[str, Any]] | None) -> Search:

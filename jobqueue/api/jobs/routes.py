@@ -39,8 +39,20 @@ ROUTES: Final = (
         body=Body(requests.NewJobSchema, _NEW),
         errors=(409,),
         headers=("Idempotency-Key",),
+        operation="createJob",
     ),
-    _route("GET", "/v1/jobs", listing.list_jobs, "read", ok(schemas.JobPage), query=schemas.JobsQuery),
+    _route(
+        "GET", "/v1/jobs", listing.list_jobs, "read", ok(schemas.JobPage), query=schemas.JobsQuery, operation="listJobs"
+    ),
+    _route(
+        "GET",
+        "/v1/jobs/suggestions",
+        listing.suggest,
+        "read",
+        ok(schemas.SuggestionsResponse),
+        query=schemas.SuggestionsQuery,
+        operation="suggestValues",
+    ),
     _route(
         "POST",
         "/v1/jobs/search",
@@ -48,6 +60,7 @@ ROUTES: Final = (
         "read",
         ok(schemas.JobPage),
         body=Body(schemas.SearchSchema, _SEARCH, optional=True),
+        operation="searchJobs",
     ),
     _route(
         "POST",
@@ -56,6 +69,7 @@ ROUTES: Final = (
         "read",
         ok(schemas.RowsResponse),
         body=Body(schemas.AggregateSchema, {"pipeline": _PIPELINE}),
+        operation="aggregateJobs",
     ),
     _route(
         "POST",
@@ -66,6 +80,7 @@ ROUTES: Final = (
         body=Body(schemas.BulkSchema, {"jobs": [_NEW]}),
         errors=(409,),
         headers=("Idempotency-Key",),
+        operation="createJobs",
     ),
     _route(
         "GET",
@@ -76,6 +91,7 @@ ROUTES: Final = (
         query=schemas.WaitQuery,
         errors=(404,),
         has_etag=True,
+        operation="getJob",
     ),
     _route(
         "PATCH",
@@ -86,11 +102,40 @@ ROUTES: Final = (
         body=Body(schemas.PatchSchema, {"priority": 5}),
         errors=(404, 409),
         has_etag=True,
+        operation="updateJob",
     ),
-    _route("DELETE", "/v1/jobs/{id}", handlers.delete, "admin", NO_CONTENT, errors=(404, 409), has_etag=True),
-    _route("GET", "/v1/jobs/{id}/logs", logs.logs, "read", ok(schemas.LogPage), query=schemas.LogsQuery, errors=(404,)),
-    _route("GET", "/v1/jobs/{id}/family", handlers.family, "read", ok(schemas.FamilyResponse), errors=(404,)),
-    _route("GET", "/v1/jobs/{id}/why", handlers.why, "read", ok(schemas.WhyResponse), errors=(404,)),
+    _route(
+        "DELETE",
+        "/v1/jobs/{id}",
+        handlers.delete,
+        "admin",
+        NO_CONTENT,
+        errors=(404, 409),
+        has_etag=True,
+        operation="deleteJob",
+    ),
+    _route(
+        "GET",
+        "/v1/jobs/{id}/logs",
+        logs.logs,
+        "read",
+        ok(schemas.LogPage),
+        query=schemas.LogsQuery,
+        errors=(404,),
+        operation="listJobLogs",
+    ),
+    _route(
+        "GET",
+        "/v1/jobs/{id}/family",
+        handlers.family,
+        "read",
+        ok(schemas.FamilyResponse),
+        errors=(404,),
+        operation="getJobFamily",
+    ),
+    _route(
+        "GET", "/v1/jobs/{id}/why", handlers.why, "read", ok(schemas.WhyResponse), errors=(404,), operation="explainJob"
+    ),
     _route(
         "POST",
         "/v1/jobs/{id}/requeue",
@@ -100,6 +145,7 @@ ROUTES: Final = (
         body=Body(requests.RequeueSchema, {"attempts": 3, "fromStep": "reserve"}, optional=True),
         errors=(404, 409),
         has_etag=True,
+        operation="requeueJob",
     ),
     _route(
         "POST",
@@ -110,5 +156,6 @@ ROUTES: Final = (
         body=Body(requests.KillSchema, {"reason": "not needed any more"}, optional=True),
         errors=(404, 409),
         has_etag=True,
+        operation="killJob",
     ),
 )

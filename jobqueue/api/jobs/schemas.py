@@ -32,6 +32,7 @@ from jobqueue.domain.search.pipelines import MOST_STAGES
 from jobqueue.domain.search.projection import MOST_SHOWN, SHOWN, Projection
 from jobqueue.domain.search.query import AWAITED, LONGEST_TEXT, MOST_LISTED
 from jobqueue.domain.search.search import MOST_FOUND
+from jobqueue.domain.search.suggestions import FIELDS, LONGEST_PREFIX, MOST_SUGGESTED
 from jobqueue.domain.work.logs import LONGEST_LEVEL, MOST_LINES
 from jobqueue.services.jobs.producer import MOST_AT_ONCE
 
@@ -89,6 +90,31 @@ class JobsQuery(Query):
     limit = LimitText(MOST_LISTED)
     cursor = fields.Text(load_default=absent)
     fields_ = FieldsText(data_key="fields")
+
+
+class SuggestionsQuery(Query):
+    """A field and the beginning of its values."""
+
+    field = fields.Text(
+        load_default=absent,
+        spec={"description": f"{', '.join(FIELDS)} or `meta.<path>`; the names of fields if it is missing"},
+    )
+    prefix_ = fields.Text(data_key="prefix", attribute="prefix", load_default=str, spec={"maxLength": LONGEST_PREFIX})
+    limit = LimitText(MOST_SUGGESTED, 20)
+
+
+class SuggestionResponse(Response):
+    """A name of a field or a value, and how many jobs of the sample have it."""
+
+    value = fields.Anything(allow_none=True, spec={"type": ["string", "number", "boolean", "null"]})
+    count = fields.Whole()
+
+
+class SuggestionsResponse(Response):
+    """Suggestions, the most frequent first."""
+
+    items = fields.Items(fields.Inner(SuggestionResponse))
+    sampled = fields.Whole(spec={"description": "the number of jobs that were looked at"})
 
 
 class WaitQuery(Query):
@@ -217,7 +243,12 @@ class AddedJobResponse(JobResponse):
 class JobsResponse(Response):
     """Jobs that were added together."""
 
-    items = fields.Items(fields.Inner(AddedJobResponse))
+    items = fields.Items(
+        fields.Inner(AddedJobResponse),
+        spec={
+            "description": "where a repeated request finds much in them, without their `result`, `logs` and `history`"
+        },
+    )
 
 
 class RelativeResponse(BriefResponse):
@@ -254,5 +285,5 @@ class WhyResponse(Response):
 
     id = fields.Text(attribute="job.id", spec=json_types.ID)
     state = fields.Text(attribute="job.state", spec=json_types.STATE)
-    reasons = fields.Items(ReasonForm(spec={"required": ["kind", "message"]}))
+    reasons = fields.Items(ReasonForm(spec=json_types.REASON))
     next_start_at = fields.Moment(allow_none=True)

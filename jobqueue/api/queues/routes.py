@@ -15,8 +15,24 @@ _QUEUE: Final = ok(schemas.QueueConfigResponse, "the configuration as it is now"
 _route: Final = partial(Route, tag="queues")
 
 ROUTES: Final = (
-    _route("GET", "/v1/queues", handlers.list_queues, "read", ok(schemas.QueuePage), query=NamesQuery),
-    _route("GET", "/v1/queues/{queue}", handlers.show, "read", ok(schemas.QueueResponse), has_etag=True),
+    _route(
+        "GET",
+        "/v1/queues",
+        handlers.list_queues,
+        "read",
+        ok(schemas.QueuePage),
+        query=NamesQuery,
+        operation="listQueues",
+    ),
+    _route(
+        "GET",
+        "/v1/queues/{queue}",
+        handlers.show,
+        "read",
+        ok(schemas.QueueResponse),
+        has_etag=True,
+        operation="getQueue",
+    ),
     _route(
         "PUT",
         "/v1/queues/{queue}",
@@ -25,6 +41,7 @@ ROUTES: Final = (
         _QUEUE,
         body=Body(schemas.QueueSchema, {"concurrency": 5, "rate": {"limit": 100, "per": 60}}),
         has_etag=True,
+        operation="putQueue",
     ),
     _route(
         "PATCH",
@@ -34,6 +51,7 @@ ROUTES: Final = (
         _QUEUE,
         body=Body(schemas.QueuePatchSchema, {"concurrency": None}, media_types=handlers.PATCHES),
         has_etag=True,
+        operation="updateQueue",
     ),
     _route(
         "DELETE",
@@ -44,9 +62,20 @@ ROUTES: Final = (
         query=schemas.DeleteQueueQuery,
         errors=(404, 409),
         has_etag=True,
+        operation="deleteQueue",
     ),
-    _route("GET", "/v1/queues/{queue}/why", handlers.why, "read", ok(schemas.QueueWhyResponse)),
-    _route("GET", "/v1/queues/{queue}/changes", handlers.changes, "admin", ok(ChangePage), query=schemas.ChangesQuery),
+    _route(
+        "GET", "/v1/queues/{queue}/why", handlers.why, "read", ok(schemas.QueueWhyResponse), operation="explainQueue"
+    ),
+    _route(
+        "GET",
+        "/v1/queues/{queue}/changes",
+        handlers.changes,
+        "admin",
+        ok(ChangePage),
+        query=schemas.ChangesQuery,
+        operation="listQueueChanges",
+    ),
     _route(
         "POST",
         "/v1/queues/{queue}/rotate-secret",
@@ -56,7 +85,10 @@ ROUTES: Final = (
         body=Body(schemas.RotateSchema, {"type": "thumbnail"}),
         errors=(404, 409),
         has_etag=True,
+        operation="rotateQueueSecret",
     ),
-    _route("POST", "/v1/queues/{queue}/pause", handlers.pause, "admin", _QUEUE, has_etag=True),
-    _route("POST", "/v1/queues/{queue}/resume", handlers.resume, "admin", _QUEUE, has_etag=True),
+    _route("POST", "/v1/queues/{queue}/pause", handlers.pause, "admin", _QUEUE, has_etag=True, operation="pauseQueue"),
+    _route(
+        "POST", "/v1/queues/{queue}/resume", handlers.resume, "admin", _QUEUE, has_etag=True, operation="resumeQueue"
+    ),
 )

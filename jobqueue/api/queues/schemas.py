@@ -175,7 +175,7 @@ class QueueWhyResponse(Response):
 
     queue = fields.Text()
     reasons = fields.Items(
-        ReasonForm(spec={"required": ["kind", "message"]}),
+        ReasonForm(spec=json_types.REASON),
         spec={"description": "each with the `types` that it concerns, and the id of a `job`"},
     )
     next_start_at = fields.Moment(allow_none=True)

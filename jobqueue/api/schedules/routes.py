@@ -16,8 +16,25 @@ _SCHEDULE: Final = ok(schemas.ScheduleResponse, "the schedule as it is now")
 _route: Final = partial(Route, tag="schedules")
 
 ROUTES: Final = (
-    _route("GET", "/v1/schedules", handlers.list_schedules, "read", ok(schemas.SchedulePage), query=NamesQuery),
-    _route("GET", "/v1/schedules/{name}", handlers.show, "read", _SCHEDULE, errors=(404,), has_etag=True),
+    _route(
+        "GET",
+        "/v1/schedules",
+        handlers.list_schedules,
+        "read",
+        ok(schemas.SchedulePage),
+        query=NamesQuery,
+        operation="listSchedules",
+    ),
+    _route(
+        "GET",
+        "/v1/schedules/{name}",
+        handlers.show,
+        "read",
+        _SCHEDULE,
+        errors=(404,),
+        has_etag=True,
+        operation="getSchedule",
+    ),
     _route(
         "PUT",
         "/v1/schedules/{name}",
@@ -31,8 +48,18 @@ ROUTES: Final = (
         query=schemas.PutQuery,
         body=Body(schemas.ScheduleSchema, _NEW),
         has_etag=True,
+        operation="putSchedule",
     ),
-    _route("DELETE", "/v1/schedules/{name}", handlers.delete, "admin", NO_CONTENT, errors=(404,), has_etag=True),
+    _route(
+        "DELETE",
+        "/v1/schedules/{name}",
+        handlers.delete,
+        "admin",
+        NO_CONTENT,
+        errors=(404,),
+        has_etag=True,
+        operation="deleteSchedule",
+    ),
     _route(
         "POST",
         "/v1/schedules/{name}/run",
@@ -40,9 +67,26 @@ ROUTES: Final = (
         "admin",
         {201: Reply(JobResponse, "the new job", ("Location",))},
         errors=(404, 409),
+        operation="runSchedule",
     ),
-    _route("POST", "/v1/schedules/{name}/pause", handlers.pause, "admin", _SCHEDULE, errors=(404, 409), has_etag=True),
     _route(
-        "POST", "/v1/schedules/{name}/resume", handlers.resume, "admin", _SCHEDULE, errors=(404, 409), has_etag=True
+        "POST",
+        "/v1/schedules/{name}/pause",
+        handlers.pause,
+        "admin",
+        _SCHEDULE,
+        errors=(404, 409),
+        has_etag=True,
+        operation="pauseSchedule",
+    ),
+    _route(
+        "POST",
+        "/v1/schedules/{name}/resume",
+        handlers.resume,
+        "admin",
+        _SCHEDULE,
+        errors=(404, 409),
+        has_etag=True,
+        operation="resumeSchedule",
     ),
 )

@@ -36,6 +36,10 @@ CONTENT: Final[Form] = {"type": "object", "propertyNames": {"pattern": "^[^$\\x0
 META: Final[Form] = {"type": "object", "propertyNames": {"pattern": "^[^.$\\x00][^.\\x00]*$"}}
 COUNTS: Final[Form] = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
 CURSOR: Final[Form] = {"type": "string"}
+REASON: Final[Form] = {
+    "required": ["kind", "message"],
+    "properties": {"kind": {"type": "string"}, "message": {"type": "string"}},
+}
 DEPENDENCIES: Final[Form] = {"maxItems": MOST_DEPENDENCIES}
 MEMBERS: Final[Form] = {"maxItems": MOST_MEMBERS}
 RATE_LIMIT: Final[Form] = {"minimum": 1, "maximum": limits.MOST_STARTS}

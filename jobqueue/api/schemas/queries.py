@@ -119,15 +119,22 @@ class SecondsText(fields.Described):
 
 
 class FlagText(fields.Described):
-    """A truth value; a parameter without a value is true."""
+    """A truth value.
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(load_default=False, spec={"type": "boolean", "default": False}, **options)
+    Args:
+        bare: a parameter without a value is true.
+        options: as `Described`.
+    """
+
+    def __init__(self, *, bare: bool = True, **options: Any) -> None:
+        self._words = {"true": True, "false": False, **({"": True} if bare else {})}
+        more: dict[str, Any] = options.pop("spec", {})
+        super().__init__(load_default=False, spec={"type": "boolean", "default": False, **more}, **options)
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
-        if value not in {"", "true", "false"}:
+        if value not in self._words:
             raise ValidationError("must be true or false")
-        return bool(value != "false")
+        return self._words[value]
 
 
 class IdText(fields.Described):

@@ -43,10 +43,11 @@ class ClaimResponse(Response):
 class AttemptResponse(Response):
     """An entry of a job's history: a start, or a requeue by a person."""
 
-    sparse = frozenset({"late", "was", "operation", "steps", "forgot"})
+    sparse = frozenset({"version", "late", "was", "operation", "steps", "forgot"})
     attempt = fields.Whole()
     token = fields.Text(allow_none=True)
     worker = fields.Text(allow_none=True)
+    version = fields.Text(spec={"description": "of the worker's program"})
     start_at = fields.Moment(allow_none=True)
     end_at = fields.Moment(allow_none=True)
     outcome = fields.Text(allow_none=True, spec=json_types.OUTCOME)

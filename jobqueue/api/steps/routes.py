@@ -31,8 +31,16 @@ _sent: Final = partial(
 _page: Final = partial(Route, tag="jobs", errors=(404, 409, 410))
 
 ROUTES: Final = (
-    _route("POST", "/v1/jobs/{id}/steps", handlers.record, "work", ok(schemas.RecordedResponse), body=_STEP),
-    _route("GET", "/v1/jobs/{id}/steps/{step}", handlers.show, "read", ok(StepResponse)),
+    _route(
+        "POST",
+        "/v1/jobs/{id}/steps",
+        handlers.record,
+        "work",
+        ok(schemas.RecordedResponse),
+        body=_STEP,
+        operation="recordStep",
+    ),
+    _route("GET", "/v1/jobs/{id}/steps/{step}", handlers.show, "read", ok(StepResponse), operation="getStep"),
     _route(
         "GET",
         "/v1/jobs/{id}/steps/{step}/results",
@@ -40,9 +48,18 @@ ROUTES: Final = (
         "read",
         ok(schemas.ResultsResponse),
         query=schemas.ResultsQuery,
+        operation="listStepResults",
     ),
-    _route("POST", "/v1/jobs/{id}/calls", calls.call, "work", ok(schemas.CalledResponse), body=_CALL),
-    _route("POST", "/v1/jobs/{id}/suspend", handlers.suspend, "work", _SETTLED, body=_SUSPEND),
+    _route(
+        "POST",
+        "/v1/jobs/{id}/calls",
+        calls.call,
+        "work",
+        ok(schemas.CalledResponse),
+        body=_CALL,
+        operation="createChildJobs",
+    ),
+    _route("POST", "/v1/jobs/{id}/suspend", handlers.suspend, "work", _SETTLED, body=_SUSPEND, operation="suspendJob"),
     Route(
         "POST",
         "/v1/jobs/{id}/steps/{step}",
@@ -52,9 +69,17 @@ ROUTES: Final = (
         tag="jobs",
         body=_DECISION,
         errors=(404, 409),
+        operation="decideStep",
     ),
-    _sent("POST", "/v1/jobs/{id}/signals/{name}", signals.send, "enqueue", _SENT),
-    _sent("POST", "/v1/queues/{queue}/keys/{key}/signals/{name}", signals.send_by_key, "enqueue", _SENT),
-    _page("GET", "/answer/{link}", answers.show, None, _PAGE),
-    _page("POST", "/answer/{link}", answers.answer, None, _PAGE, body=_CHOICE),
+    _sent("POST", "/v1/jobs/{id}/signals/{name}", signals.send, "enqueue", _SENT, operation="sendSignal"),
+    _sent(
+        "POST",
+        "/v1/queues/{queue}/keys/{key}/signals/{name}",
+        signals.send_by_key,
+        "enqueue",
+        _SENT,
+        operation="sendSignalByKey",
+    ),
+    _page("GET", "/answer/{link}", answers.show, None, _PAGE, operation="getAnswerPage"),
+    _page("POST", "/answer/{link}", answers.answer, None, _PAGE, body=_CHOICE, operation="sendAnswer"),
 )

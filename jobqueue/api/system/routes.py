@@ -16,10 +16,10 @@ _FILE: Final = {200: Reply(text="a file", media_type="text/javascript")}
 _route: Final = partial(Route, tag="system")
 
 ROUTES: Final = (
-    _route("GET", "/", handlers.index, None, ok(schemas.IndexResponse)),
-    _route("GET", "/healthz", handlers.healthz, None, _HEALTH),
-    _route("GET", "/readyz", handlers.readyz, None, _HEALTH),
-    _route("GET", "/openapi.json", openapi.openapi, None, ok(schemas.DocumentResponse)),
-    _route("GET", "/docs", pages.page, None, _PAGE),
-    _route("GET", "/docs/{file}", pages.asset, None, _FILE, errors=(404,)),
+    _route("GET", "/", handlers.index, None, ok(schemas.IndexResponse), operation="listRoutes"),
+    _route("GET", "/healthz", handlers.healthz, None, _HEALTH, operation="getHealth"),
+    _route("GET", "/readyz", handlers.readyz, None, _HEALTH, operation="getReadiness"),
+    _route("GET", "/openapi.json", openapi.openapi, None, ok(schemas.DocumentResponse), operation="getOpenApi"),
+    _route("GET", "/docs", pages.page, None, _PAGE, operation="getDocsPage"),
+    _route("GET", "/docs/{file}", pages.asset, None, _FILE, errors=(404,), operation="getDocsFile"),
 )

@@ -23,7 +23,7 @@ from jobqueue.api.work.reports import claimed_job, read_report, settled
 from jobqueue.domain.errors import InvalidInputError, Problems, StaleTokenError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import LONGEST_TRACE, JobError
-from jobqueue.domain.jobs.checks import check_number, check_type, gather
+from jobqueue.domain.jobs.checks import check_number, check_type, check_version, gather
 from jobqueue.domain.jobs.states import Outcome
 from jobqueue.domain.text import cut_middle
 from jobqueue.domain.work.verdict import Death, Failure, RunAgain, Success
@@ -147,6 +147,8 @@ def _claim_request(queue: str, body: Mapping[str, Any]) -> ClaimRequest:
     worker, types, wait = values.get("worker", "?"), values.get("types"), values.get("wait", 0)
     if not 1 <= len(worker) <= schemas.LONGEST_WORKER or not worker.isprintable():
         problems["worker"] = [f"must be 1 to {schemas.LONGEST_WORKER} printable characters"]
+    if (version := values.get("version")) is not None:
+        gather(problems, check_version, version)
     if not 0 <= wait <= LONGEST_WAIT:
         problems["wait"] = [f"must be from 0 to {LONGEST_WAIT} seconds"]
     if values.get("lease") is not None:
@@ -156,7 +158,8 @@ def _claim_request(queue: str, body: Mapping[str, Any]) -> ClaimRequest:
     if problems:
         raise InvalidInputError(problems)
     chosen = None if types is None else tuple(sorted(set(types)))
-    return ClaimRequest(queue=queue, types=chosen, worker=worker, lease=values.get("lease"), wait=wait)
+    lease = values.get("lease")
+    return ClaimRequest(queue=queue, types=chosen, worker=worker, lease=lease, wait=wait, version=version)
 
 
 def _check_types(types: list[str], problems: Problems) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
     from jobqueue.services.signals.notifier import Wakeup
     from jobqueue.services.work.attempts import ClaimedJob
+    from jobqueue.store.documents.claim_search import ClaimOptions
 
 MOST_WAITING: Final = 1000
 """Requests that may wait at once in one process."""
@@ -33,7 +34,10 @@ class TooManyPollsError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRequest:
-    """A claim that a worker asks for; ``lease`` and ``wait`` in seconds; ``key`` identifies the request."""
+    """A claim that a worker asks for; ``lease`` and ``wait`` in seconds; ``key`` identifies the request.
+
+    ``version`` is that of the worker's program.
+    """
 
     queue: str
     types: tuple[str, ...] | None
@@ -41,6 +45,7 @@ class ClaimRequest:
     lease: float | None
     wait: float
     key: str | None = None
+    version: str | None = None
 
 
 Key = tuple[str, tuple[str, ...] | None]
@@ -166,9 +171,8 @@ class LongPoll:
                     line[0].set()
 
     async def _attempt(self, request: ClaimRequest) -> ClaimedJob | HeldBack | None:
-        return await self._runtime.work.attempt(
-            request.queue, request.types, worker=request.worker, lease=request.lease, key=request.key
-        )
+        options: ClaimOptions = {"lease": request.lease, "key": request.key, "version": request.version}
+        return await self._runtime.work.attempt(request.queue, request.types, worker=request.worker, **options)
 
     async def _first_attempt(self, request: ClaimRequest) -> ClaimedJob | HeldBack | None:
         """Claim a job; if there is none, look for one that the same request has claimed before."""

@@ -8,6 +8,7 @@ from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, Strict, instance, page
 from jobqueue.api.schemas.queries import LONGEST_WAIT, MOST_QUEUES, LimitText, Query, TextCursor, absent
 from jobqueue.api.schemas.responses import JobResponse
+from jobqueue.domain.jobs.checks import LONGEST_VERSION
 
 MOST_TYPES: Final = 100
 MOST_LINES: Final = 1000
@@ -46,6 +47,14 @@ class ClaimSchema(Strict):
     )
     wait = fields.Number(spec={"minimum": 0, "maximum": LONGEST_WAIT})
     lease = fields.Number(allow_none=True, spec=json_types.bounds("lease"))
+    version = fields.Text(
+        allow_none=True,
+        spec={
+            "minLength": 1,
+            "maxLength": LONGEST_VERSION,
+            "description": "of the worker's program, for the history of the job",
+        },
+    )
 
 
 class TokenSchema(Strict):
@@ -177,7 +186,7 @@ class TypeResponse(Response):
     queue = fields.Text()
     type = fields.Text()
     workers = fields.Whole(spec={"description": "living workers"})
-    processor = fields.Text(allow_none=True, spec={"enum": ["webhook", "command", None]})
+    processor = fields.Text(allow_none=True, spec={"enum": ["webhook", "command"]})
     schema = fields.Object(allow_none=True, spec={"description": "the JSON Schema of `data`, of the newest worker"})
     schemas = fields.Items(
         fields.Object(), spec={"description": "all schemas, the newest first: one is enough for `check`"}

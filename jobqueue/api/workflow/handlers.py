@@ -22,6 +22,7 @@ from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems
 from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.jobs.job import MOST_DEPENDENCIES, check_content
 from jobqueue.domain.workflow.batch import MOST_MEMBERS, BatchCursor, Member, NewBatch, is_ref
+from jobqueue.domain.workflow.batch_query import BatchQuery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,17 +70,22 @@ async def create(request: web.Request) -> web.Response:
 
 async def list_batches(request: web.Request) -> web.Response:
     """Return batches, newest first."""
-    query, most, service = request[QUERY], request[QUERY]["limit"], request.app[RUNTIME].batches
-    scope, after = caller(request).scope, query["cursor"]
-    if query["id"] is not None:
-        return reply({"items": await _matching(request, query["id"], query["state"], most), "next": None})
-    if isinstance(after, BatchCursor if scope.is_everything else str):
+    parameters, service = request[QUERY].copy(), request.app[RUNTIME].batches
+    scope, after, most = caller(request).scope, parameters.pop("cursor"), parameters.pop("limit")
+    beginning = parameters.pop("id")
+    query = BatchQuery(**parameters)
+    if beginning is not None:
+        if not query.is_by_state:
+            raise InvalidInputError({"id": ["cannot be given together with type, failed or meta"]})
+        return reply({"items": await _matching(request, beginning, query.state, most), "next": None})
+    is_plain = scope.is_everything and query.is_by_state
+    if isinstance(after, BatchCursor if is_plain else str):
         raise InvalidInputError({"cursor": [NO_CURSOR]})
-    if not scope.is_everything:
-        seen, place = await service.page_within(scope, state=query["state"], after=after, limit=most)
+    if not is_plain:
+        seen, place = await service.pages.page(query, scope=scope, after=after, limit=most)
         return reply({"items": BatchResponse.many(seen), "next": place and schemas.place_cursor(place)})
     try:
-        views = await service.page(state=query["state"], after=after, limit=most + 1)
+        views = await service.page(state=query.state, after=after, limit=most + 1)
     except NotFoundError:
         raise InvalidInputError({"cursor": [NO_CURSOR]}) from None
     return page_reply(views, most, BatchResponse.of, lambda view: view.batch.id)

@@ -9,7 +9,17 @@ from marshmallow import ValidationError
 
 from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, Strict, page
-from jobqueue.api.schemas.queries import NO_CURSOR, ChoiceText, LimitText, Query, ShortIdText, absent, decoded, encoded
+from jobqueue.api.schemas.queries import (
+    NO_CURSOR,
+    ChoiceText,
+    FlagText,
+    LimitText,
+    Query,
+    ShortIdText,
+    absent,
+    decoded,
+    encoded,
+)
 from jobqueue.api.schemas.requests import NewJobSchema
 from jobqueue.domain.jobs.checks import is_id
 from jobqueue.domain.search.query import MOST_LISTED
@@ -41,8 +51,11 @@ def place_cursor(place: BatchCursor) -> str:
 class BatchesQuery(Query):
     """Filter of batches."""
 
+    prefix = "meta."
     id = ShortIdText(load_default=absent)
     state = ChoiceText("open", "finished", load_default=absent)
+    type = fields.Text(load_default=absent, spec={"description": "a job of the batch has this type"})
+    failed = FlagText(bare=False, spec={"description": "a job of the batch has failed or was killed"})
     limit = LimitText(MOST_LISTED)
     cursor = PlaceCursor(load_default=absent)
 
@@ -113,7 +126,7 @@ class BatchResponse(Response):
     total = fields.Whole()
     progress = _Rounded()
     generation = fields.Whole(attribute="batch.generation")
-    verdict = fields.Text(allow_none=True, spec={"enum": ["success", "failed", None]})
+    verdict = fields.Text(allow_none=True, spec={"enum": ["success", "failed"]})
     meta = fields.Object(attribute="batch.meta")
     insert_at = fields.Moment(attribute="batch.insert_at")
     end_at = fields.Moment(attribute="batch.end_at", allow_none=True)

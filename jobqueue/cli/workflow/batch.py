@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.bulk import bulk
+from jobqueue.cli.process import complete
 from jobqueue.cli.process.ids import id_argument
 from jobqueue.cli.process.session import with_api
-from jobqueue.cli.render import errors, moments, output, tables
+from jobqueue.cli.render import errors, moments, output, tables, values
 from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.job_text import error_text
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
+from jobqueue.client.forms import batch_query_form
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import DEPENDENCY
 from jobqueue.domain.workflow.batch import FINISHED, OPEN
+from jobqueue.domain.workflow.batch_query import BatchQuery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,14 +58,19 @@ def batch() -> None:
 
 @batch.command(name="list", epilog=errors.epilog())
 @click.option("--state", type=click.Choice([OPEN, FINISHED]), help="Only these.")
+@click.option("--meta", multiple=True, metavar="KEY=VALUE", help="With this value in their own meta; repeatable.")
+@click.option("--type", "kind", metavar="TYPE", shell_complete=complete.types, help="With a job of this type.")
+@click.option("--failed", is_flag=True, help="With a job that has failed or was killed.")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many.")
 @tables.table_options(_COLUMNS)
 @command_options
-def list_batches(state: str | None, limit: int, *, view: View, as_json: bool, **options: Any) -> None:
+def list_batches(limit: int, *, view: View, as_json: bool, **options: Any) -> None:
     """List batches, newest first."""
-    query = {"state": state, "limit": limit}
-    batches = with_api(options, lambda api: api.get("batches", query=query))["items"]
-    tables.print_items(batches, view, as_json=as_json, empty="no batches match" if state else "there are no batches")
+    meta = tuple(values.pair(text, "meta") for text in options.pop("meta"))
+    query = BatchQuery(state=options.pop("state"), type=options.pop("kind"), failed=options.pop("failed"), meta=meta)
+    batches = with_api(options, lambda api: api.items("batches", query=batch_query_form(query), most=limit))
+    is_all = query == BatchQuery()
+    tables.print_items(batches, view, as_json=as_json, empty="there are no batches" if is_all else "no batches match")
 
 
 @batch.command(epilog=errors.epilog("batch show 65f0c2a4e1b2c3d4e5f60718"))

@@ -20,7 +20,7 @@ from jobqueue.client.work.claimed import Claimed
 from jobqueue.client.work.run import HttpRun, beat
 from jobqueue.domain.durations import is_number, is_whole
 from jobqueue.domain.errors import ForbiddenError, InvalidInputError, JobQueueError
-from jobqueue.domain.jobs.checks import check_number, check_queue
+from jobqueue.domain.jobs.checks import check_number, check_queue, check_version
 from jobqueue.journal import get_logger
 from jobqueue.loop_thread import LoopThread
 from jobqueue.tasks.registry import HandlerRegistry
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from jobqueue.client.transport import Transport
 
 log = get_logger(__name__)
+VERSION_VARIABLE: Final = "JOBQUEUE_VERSION"
 POLL_SECONDS: Final = 5.0
 """Seconds of one claim that waits; a worker that stops waits for its end, so that it leaves no job unattended."""
 _LONGEST_POLL: Final = 60.0
@@ -80,6 +81,8 @@ class Worker(HandlerRegistry):
             raise InvalidInputError({"concurrency": ["must be at least 1"]})
         if lease is not None:
             check_number("lease", lease)
+        version = os.environ.get(VERSION_VARIABLE)
+        self._version = check_version(version, VERSION_VARIABLE) if version else None
         if not is_number(poll) or not 0 < poll <= _LONGEST_POLL:
             raise InvalidInputError({"poll": [f"must be more than 0 and at most {_LONGEST_POLL:g} seconds"]})
         self.queue = queue
@@ -194,6 +197,8 @@ class Worker(HandlerRegistry):
         body: dict[str, Any] = {"worker": self.name, "types": types, "wait": wait}
         if self._lease is not None:
             body["lease"] = self._lease
+        if self._version is not None:
+            body["version"] = self._version
         place = f"/v1/queues/{self.queue}/claim"
         call = Call(method="POST", path=place, body=body, keyed=True, wait=wait, within=_CLAIM_SECONDS)
         reply = await transport.send(call)

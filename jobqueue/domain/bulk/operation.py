@@ -32,6 +32,17 @@ class Action(StrEnum):
     KILL = "kill"
     DELETE = "delete"
 
+    @classmethod
+    def of(cls, word: object) -> Action:
+        """Return the action of a word.
+
+        Raises:
+            InvalidInputError: there is no such action.
+        """
+        if isinstance(word, str) and word in set(cls):
+            return cls(word)
+        raise InvalidInputError({"action": [f"must be one of {', '.join(cls)}"]})
+
 
 class Stage(StrEnum):
     """The stage of an operation."""
@@ -92,11 +103,14 @@ class NewOperation:
             problems |= {
                 name: [f"cannot be given to {self.action}"] for name in (*self.changes, *as_json(self.from_step))
             }
-        elif isinstance(self.from_step, str):
+        elif self.from_step is not None and self.from_step is not UNFORGOTTEN:
             gather(problems, check_name, self.from_step, "fromStep")
-        if self.reason is not None and self.action is not Action.KILL:
+        reason: Any = self.reason
+        if reason is not None and self.action is not Action.KILL:
             problems["reason"] = [f"cannot be given to {self.action}"]
-        elif self.reason is not None and not 1 <= len(self.reason) <= LONGEST_REASON:
+        elif reason is not None and not isinstance(reason, str):
+            problems["reason"] = ["must be text"]
+        elif reason is not None and not 1 <= len(reason) <= LONGEST_REASON:
             problems["reason"] = [f"must be 1 to {LONGEST_REASON} characters"]
         if problems:
             raise InvalidInputError(problems)

@@ -83,6 +83,7 @@ class Attempt:
 
     Attributes:
         attempt: the number of the attempt; an uncounted one shares its number with the next.
+        version: of the worker's program, as far as it is known.
         code: HTTP status or exit code.
         late: the report of a worker that had lost the claim.
         was: values that a requeue replaced.
@@ -95,6 +96,7 @@ class Attempt:
     attempt: int
     token: str | None = None
     worker: str | None = None
+    version: str | None = None
     start_at: datetime | None = None
     end_at: datetime | None = None
     outcome: Outcome | None = None

@@ -16,6 +16,7 @@ QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_:-]{0,99}")
 _ID: Final = re.compile(r"[0-9a-f]{24}")
 LONGEST_TYPE: Final = 200
 LONGEST_KEY: Final = 500
+LONGEST_VERSION: Final = 100
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "priority": (-1_000_000_000, 1_000_000_000),
     "attempts": (1, 10_000),
@@ -64,6 +65,13 @@ def check_key(value: Any, path: str = "key") -> str:
         raise InvalidInputError({path: [f"must be 1 to {LONGEST_KEY} characters"]})
     payload.check(value, path)
     return value
+
+
+def check_version(value: Any, path: str = "version") -> str:
+    """Return the version of a program, 1 to 100 printable characters, or raise `InvalidInputError`."""
+    if isinstance(value, str) and 1 <= len(value) <= LONGEST_VERSION and value.isprintable():
+        return value
+    raise InvalidInputError({path: [f"must be 1 to {LONGEST_VERSION} printable characters"]})
 
 
 def check_flag(value: Any, path: str) -> bool:

@@ -29,6 +29,7 @@ INTERNAL: Final = frozenset(
     | {"call", "awaited_by", "repeats"}
 )
 _SPARSE: Final = {
+    "version",
     "late",
     "was",
     "operation",

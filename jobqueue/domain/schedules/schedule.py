@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import check_flag, check_queue, gather
+from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.schedules.cron import Cron, Every, Recurrence, latest, read_zone, upcoming
 from jobqueue.domain.unknown import unknown_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jobqueue.domain.jobs.job import NewJob
     from jobqueue.domain.jobs.states import State
 
 Missed = Literal["skip", "one", "all"]
@@ -199,6 +199,13 @@ def read(name: str, definition: Mapping[str, Any], read_job: Callable[[Any, str]
     if problems or job is None:
         raise InvalidInputError(problems)
     return Schedule(name=name, job=job, recurrence=recurrence, missed=missed, paused=paused)
+
+
+def check_job(job: Any) -> NewJob:
+    """Return the job of a schedule, or raise `InvalidInputError`."""
+    if isinstance(job, NewJob):
+        return job
+    raise InvalidInputError({"job": ["must be a NewJob"]})
 
 
 def check_name(value: Any, path: str = "schedule") -> str:

@@ -55,8 +55,23 @@ def job_query(**conditions: Unpack[JobFilter]) -> JobQuery:
         raise InvalidInputError(unknown)
     fields: dict[str, Any] = {"limit": 200, **cast("Mapping[str, Any]", conditions)}
     fields["states"] = _states(fields.pop("state", ()))
-    fields["meta"] = tuple((path, json.dumps(value)) for path, value in fields.get("meta", {}).items())
+    fields["meta"] = meta_pairs(fields.get("meta"))
     return JobQuery(**fields)
+
+
+def meta_pairs(meta: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    """Return values by their path below ``meta`` as the texts of a query.
+
+    Raises:
+        InvalidInputError: a value is none that a filter can have.
+    """
+    if meta is not None and not hasattr(meta, "items"):
+        raise InvalidInputError({"meta": ["must be values by their path"]})
+    values = dict(meta or {})
+    wrong = [path for path, value in values.items() if value is not None and not isinstance(value, str | int | float)]
+    if wrong:
+        raise InvalidInputError({f"meta.{path}": ["must be text, a number, true, false or null"] for path in wrong})
+    return tuple((path, json.dumps(value)) for path, value in values.items())
 
 
 def _states(value: State | str | Iterable[State | str]) -> tuple[State, ...]:

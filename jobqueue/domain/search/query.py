@@ -19,6 +19,7 @@ from jobqueue.domain.search.search import Search
 from jobqueue.domain.search.values import Id, Pattern
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from jobqueue.domain.jobs.job import Job
@@ -79,12 +80,7 @@ class JobQuery:
             raise InvalidInputError({"limit": [f"must be from 1 to {MOST_LISTED}"]})
         if self.text is not None and not (1 <= len(self.text) <= LONGEST_TEXT and "\0" not in self.text):
             raise InvalidInputError({"q": [f"must be 1 to {LONGEST_TEXT} characters other than NUL"]})
-        texts = {"q": self.text, "type": self.type} | {f"meta.{path}": value for path, value in self.meta}
-        if wrong := [path for path, value in texts.items() if isinstance(value, str) and not is_text(value)]:
-            raise InvalidInputError({path: ["has a lone surrogate, which is not Unicode text"] for path in wrong})
-        for path, _ in self.meta:
-            if not META_PATH.fullmatch(path):
-                raise InvalidInputError({f"meta.{path}": ["is not a path of names with dots between them"]})
+        check_texts({"q": self.text, "type": self.type}, self.meta)
 
     @property
     def filter(self) -> Filter:
@@ -112,7 +108,7 @@ class JobQuery:
             parts.append(Comparison("insertAt", "$gte", self.inserted_after))
         if self.inserted_before is not None:
             parts.append(Comparison("insertAt", "$lt", self.inserted_before))
-        parts += [Comparison(f"meta.{path}", "$has", _values(text)) for path, text in self.meta]
+        parts += [Comparison(f"meta.{path}", "$has", text_values(text)) for path, text in self.meta]
         if self.text is not None:
             parts.append(_anywhere(self.text))
         return every(*parts)
@@ -145,6 +141,21 @@ class Page:
     next: str | None
 
 
+def check_texts(texts: Mapping[str, str | None], meta: Iterable[tuple[str, str]]) -> None:
+    """Check texts by the names of their parameters, and pairs of a path below ``meta`` and a text.
+
+    Raises:
+        InvalidInputError: naming what is not acceptable.
+    """
+    pairs = list(meta)
+    every_text = {**texts, **{f"meta.{path}": value for path, value in pairs}}
+    if wrong := [path for path, value in every_text.items() if isinstance(value, str) and not is_text(value)]:
+        raise InvalidInputError({path: ["has a lone surrogate, which is not Unicode text"] for path in wrong})
+    for path, _ in pairs:
+        if not META_PATH.fullmatch(path):
+            raise InvalidInputError({f"meta.{path}": ["is not a path of names with dots between them"]})
+
+
 def _check_words(waiting: str | None, fingerprint: str | None) -> None:
     if waiting is not None and waiting not in AWAITED:
         raise InvalidInputError({"waiting": [f"must be one of {', '.join(AWAITED)}"]})
@@ -152,7 +163,7 @@ def _check_words(waiting: str | None, fingerprint: str | None) -> None:
         check_fingerprint(fingerprint)
 
 
-def _values(text: str) -> tuple[Any, ...]:
+def text_values(text: str) -> tuple[Any, ...]:
     """Return the values that a text may stand for."""
     try:
         read = json.loads(text)

@@ -141,3 +141,9 @@ class FailureDetails(FailureGroup):
     """A group with its newest jobs."""
 
     jobs: tuple[Job, ...]
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The versions of the programs in which the newest jobs ended, the newest job first, each once."""
+        ends = [next((entry for entry in reversed(job.history) if entry.token), None) for job in self.jobs]
+        return tuple(dict.fromkeys(end.version for end in ends if end is not None and end.version is not None))

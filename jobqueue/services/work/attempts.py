@@ -9,7 +9,7 @@ import secrets
 import sys
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from jobqueue.domain.errors import InvalidInputError, JobQueueError, StaleTokenError
 from jobqueue.domain.jobs import json_form, payload, states, transitions
@@ -23,7 +23,7 @@ from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.services.work.give_backs import GiveBacks
 from jobqueue.services.work.handed_out import HandedOut
 from jobqueue.services.work.solo_runs import SoloRuns
-from jobqueue.store.documents.claim_search import ClaimSearch, LateClaimError, RepeatedClaimError
+from jobqueue.store.documents.claim_search import ClaimOptions, ClaimSearch, LateClaimError, RepeatedClaimError
 from jobqueue.store.work.claims import MOST_HISTORY, HeartbeatReply
 
 if TYPE_CHECKING:
@@ -107,11 +107,8 @@ class Attempts:
         types: Sequence[str] | None,
         *,
         worker: str,
-        lease: float | None = None,
-        excluded: Sequence[str] = (),
-        margin: float = 0,
         under: QueueConfig | None = None,
-        key: str | None = None,
+        **options: Unpack[ClaimOptions],
     ) -> ClaimedJob | HeldBack | None:
         """Claim the first waiting job of a queue that its limits let through.
 
@@ -122,11 +119,8 @@ class Attempts:
             queue: its name.
             types: only these; ``None`` for any but the excluded ones.
             worker: the name of the worker.
-            lease: seconds, instead of the job's own.
-            excluded: not these types.
-            margin: as in `statements.claim`.
             under: claim nothing unless this is the queue's present configuration.
-            key: of the worker's request, which gets the job that it has claimed before.
+            options: as in `ClaimSearch`; the request with a ``key`` gets the job that it has claimed before.
 
         Returns:
             The job; `HeldBack` if a limit of the queue holds waiting jobs back; ``None`` if no job waits.
@@ -136,11 +130,8 @@ class Attempts:
             types=None if types is None else tuple(types),
             token=secrets.token_hex(12),
             worker=worker,
-            lease=lease,
-            excluded=tuple(excluded),
-            margin=margin,
             suspects=await self.alone.may_have(worker),
-            key=key,
+            **options,
         )
         for turn in range(_TRIES):
             # Fresh also after this process was stopped for a while: the present configuration holds.
@@ -156,7 +147,7 @@ class Attempts:
                 if turn:
                     self._configs.was_late(horizon)
             except RepeatedClaimError:
-                return await self.again(queue, str(key)) or HeldBack(seconds=_PAUSE)
+                return await self.again(queue, str(options.get("key"))) or HeldBack(seconds=_PAUSE)
             else:
                 self._configs.was_in_time(horizon)
                 return claimed

@@ -91,6 +91,7 @@ class Dispatcher:
     Attributes:
         is_idle: tells whether no job has waited in any queue, at a moment so many seconds ago at most. Then a poll asks
             no queue.
+        version: of the program, for the history of jobs.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Dispatcher:
         self._worker = worker
         self._count = count
         self.is_idle: Callable[[float], bool] = lambda _: False
+        self.version: str | None = None
         self._demands: dict[Key, _Demand] = {}
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -355,6 +357,7 @@ class Dispatcher:
                 worker=self._worker,
                 excluded=lane.excluded,
                 margin=lane.stop_seconds + _RECORD_SECONDS,
+                version=self.version,
                 under=lane.config,
             )
         except DatabaseError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -12,9 +11,10 @@ from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.errors import ConflictError, InvalidInputError, NotFoundError, StaleTokenError, WrongStateError
 from jobqueue.domain.jobs.job import MOST_DEPENDENCIES
 from jobqueue.domain.jobs.states import FINAL, State
-from jobqueue.domain.workflow.batch import BatchView, after_batch, check_refs, resolve_refs
+from jobqueue.domain.workflow.batch import BatchView, check_refs, resolve_refs
 from jobqueue.services.outbox.dependencies import missing_ones
 from jobqueue.services.workflow.batch_members import added_jobs, blocked_jobs, check_count, placed, to_check
+from jobqueue.services.workflow.batch_pages import BatchPages
 from jobqueue.store.documents.documents import numbered_ids
 from jobqueue.store.mongo.database import new_id
 from jobqueue.store.workflow.additions import RefTakenError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from jobqueue.domain.bulk.operation import Operation
     from jobqueue.domain.insight.audit import Actor
-    from jobqueue.domain.workflow.batch import AddedMember, Batch, BatchCursor, Member, NewBatch
+    from jobqueue.domain.workflow.batch import AddedMember, Batch, Member, NewBatch
     from jobqueue.services.bulk.operations import Operations
     from jobqueue.services.outbox.dependencies import Dependencies
     from jobqueue.services.outbox.outbox import Outboxes
@@ -40,9 +40,6 @@ _AT_ONCE: Final = 500
 _MANY: Final = 100
 _TRIES: Final = 20
 _AGAIN: Final = 3
-_TOGETHER: Final = 20
-_LOOKED_AT: Final = 100
-_MOST_LOOKED_AT: Final = 2_000
 
 
 class Batches:
@@ -59,7 +56,7 @@ class Batches:
         notifier: Notifier,
         scope_checks: ScopeChecks,
     ) -> None:
-        self._scope_checks = scope_checks
+        self.pages = BatchPages(store.listings, scope_checks, self._view)
         self._store = store
         self._jobs = jobs
         self._dependencies = dependencies
@@ -173,29 +170,6 @@ class Batches:
         """
         before = None if after is None else await self._store.get(after)
         return [await self._view(batch) for batch in await self._store.page(state=state, before=before, limit=limit)]
-
-    async def page_within(
-        self, scope: Scope, *, state: str | None = None, after: BatchCursor | None = None, limit: int = 50
-    ) -> tuple[list[BatchView], BatchCursor | None]:
-        """Return batches within a scope, newest first, and a cursor; few or none where too many others lie between."""
-        visible: list[Batch] = []
-        place, end = after, None
-        for _ in range(_MOST_LOOKED_AT // _LOOKED_AT):
-            batches = await self._store.page_from(place, state=state, meta=scope.meta, limit=_LOOKED_AT)
-            for start in range(0, len(batches), _TOGETHER):
-                part = batches[start : start + _TOGETHER]
-                seen = await asyncio.gather(*(self._scope_checks.has_batch(batch.id, scope) for batch in part))
-                for batch, is_seen in zip(part, seen, strict=True):
-                    if is_seen and len(visible) == limit:
-                        return [await self._view(batch) for batch in visible], end
-                    place = after_batch(batch, place)
-                    if is_seen:
-                        visible.append(batch)
-                        end = place
-            if len(batches) < _LOOKED_AT:
-                place = None
-                break
-        return [await self._view(batch) for batch in visible], place
 
     async def seal(self, batch_id: str, *, by: Actor | None = None) -> BatchView:
         """Exclude further jobs: the batch finishes when all its jobs have ended, at once if there are none.

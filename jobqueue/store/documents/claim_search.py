@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from jobqueue.store.mongo.clock import steady
 
@@ -34,6 +34,16 @@ class ClaimHorizon:
         return self.age() > self.seconds
 
 
+class ClaimOptions(TypedDict, total=False):
+    """The options of a claim, as in `ClaimSearch`."""
+
+    lease: float | None
+    excluded: tuple[str, ...]
+    margin: float
+    version: str | None
+    key: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimSearch:
     """The search of a claim, and its worker.
@@ -44,6 +54,7 @@ class ClaimSearch:
         lease: seconds, instead of the job's own.
         excluded: types that ``None`` leaves out.
         margin: as in `statements.claim`.
+        version: of the worker's program.
         suspects: take a job that has to run alone, too.
         until: the horizon of the configuration behind the claim.
         key: of the worker's request; ``None`` if a repetition of the request claims another job.
@@ -56,6 +67,7 @@ class ClaimSearch:
     lease: float | None = None
     excluded: tuple[str, ...] = ()
     margin: float = 0
+    version: str | None = None
     suspects: bool = True
     until: ClaimHorizon | None = None
     key: str | None = None

@@ -203,6 +203,7 @@ def attempt(entry: Mapping[str, Any]) -> Attempt:
         attempt=whole(get("attempt"), 0),
         token=text(get("token")),
         worker=text(get("worker")),
+        version=text(get("version")),
         start_at=date_or_none(get("startAt")),
         end_at=date_or_none(get("endAt")),
         outcome=_member(Outcome, get("outcome")),

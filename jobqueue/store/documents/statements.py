@@ -72,12 +72,13 @@ def claim(
     margin: float = 0,
     slots: Sequence[str] = (),
     key: str | None = None,
+    version: str | None = None,
 ) -> list[Document]:
     """Begin an attempt: count it, lease the job and open its history entry.
 
     ``margin`` is the time in seconds that the lease may last beyond the job's timeout, for a worker that ends its runs
     itself. ``slots`` are the slots of the queue's limits that the job takes while it is processing. ``key`` identifies
-    the request of the worker, and no other running job of the queue may have it.
+    the request of the worker, and no other running job of the queue may have it. ``version`` is of its program.
     """
     held: Document = {"token": token, "worker": worker}
     seconds: Any = _LEASE
@@ -92,12 +93,10 @@ def claim(
         "attempt": number,
         "token": {"$literal": token},
         "worker": {"$literal": worker},
+        **({} if version is None else {"version": {"$literal": version}}),
         "readyAt": ready(),
         "startAt": now,
-        "endAt": None,
-        "outcome": None,
-        "error": None,
-        "code": None,
+        **dict.fromkeys(("endAt", "outcome", "error", "code")),
     }
     return [
         {

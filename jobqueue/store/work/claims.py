@@ -118,6 +118,7 @@ class ClaimStore:
             margin=search.margin,
             slots=slots,
             key=search.key,
+            version=search.version,
         )
         deadline = self._deadline(search, permit)
         if permit is not None and permit.key is not None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
 from jobqueue.domain.errors import NotFoundError
+from jobqueue.domain.jobs import attributes
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, Batch, StandIn
 from jobqueue.store.documents import documents
@@ -17,12 +17,13 @@ from jobqueue.store.mongo.driver import AsyncClientSession, BulkWriteError, Dupl
 from jobqueue.store.mongo.odd_values import date_or_none, mapping
 from jobqueue.store.workflow import batch_statements
 from jobqueue.store.workflow.additions import AdditionStore
+from jobqueue.store.workflow.batch_listings import BatchListings
 from jobqueue.store.workflow.batch_statements import ADDING, BY_STATE, SETTLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from jobqueue.domain.workflow.batch import BatchCursor, NewBatch
+    from jobqueue.domain.workflow.batch import NewBatch
     from jobqueue.store.documents.statements import Document
     from jobqueue.store.jobs.jobs import JobStore
     from jobqueue.store.mongo.database import Database
@@ -39,6 +40,7 @@ class BatchStore:
         self._jobs = database.collection("jobs")
         self._database = database
         self.additions = AdditionStore(database, jobs)
+        self.listings = BatchListings(database)
 
     @guarded
     async def create(self, batch_id: str, new: NewBatch, members: Sequence[Document]) -> Batch:
@@ -52,6 +54,7 @@ class BatchStore:
         document = {
             "_id": ObjectId(batch_id),
             "meta": dict(new.meta),
+            "attrs": attributes.attributes(new.meta),
             "insertAt": await self._database.clock.now(),
             "sealed": new.sealed,
             "state": OPEN,
@@ -95,18 +98,6 @@ class BatchStore:
             query["insertAt"] = {"$lte": before.insert_at}
             query["$nor"] = [{"insertAt": before.insert_at, "_id": {"$gte": ObjectId(before.id)}}]
         return [batch_of(document) async for document in self.collection.find(query).sort(_NEWEST).limit(limit)]
-
-    @guarded
-    async def page_from(
-        self, place: BatchCursor | None, *, state: str | None, meta: Sequence[tuple[str, Any]], limit: int
-    ) -> list[Batch]:
-        """Return batches, newest first, from a place on; values of ``meta`` exclude most other batches."""
-        query: Document = {} if state is None else {"state": state}
-        query |= {f"meta.{path}": {"$eq": value} for path, value in meta}
-        if place is not None:
-            query["insertAt"] = {"$lte": datetime.fromtimestamp(place.millisecond / 1000, UTC)}
-        cursor = self.collection.find(query).sort(_NEWEST).skip(place.passed if place else 0).limit(limit)
-        return [batch_of(document) async for document in cursor]
 
     @guarded
     async def counts(self, batch_id: str) -> dict[str, int]:

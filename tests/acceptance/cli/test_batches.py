@@ -88,7 +88,7 @@ def test_a_batch_is_waited_for_repaired_and_finished(
     culprit, fallen, empty, *fields = shown.out.splitlines()
     assert culprit.endswith(" of type step (m1) failed: RuntimeError: something is missing")
     assert (fallen, empty, fields[0].split()) == ("1 job fell because of it", "", ["id", batch])
-    assert cli.run("batch", "list", "--state", "finished").out.split()[5] == batch
+    assert cli.run("batch", "list", "--state", "finished", "--failed", "--type", "step").out.split()[5] == batch
 
     (tmp_path / "needed").touch()
     again = cli.run("batch", "requeue", batch)

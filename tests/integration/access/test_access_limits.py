@@ -90,8 +90,8 @@ async def test_pages_of_batches_are_full_of_own_ones(house: House, token: str) -
 async def test_where_too_many_others_lie_a_page_is_short_and_goes_on(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobqueue.services.workflow.batches._LOOKED_AT", 10)
-    monkeypatch.setattr("jobqueue.services.workflow.batches._MOST_LOOKED_AT", 20)
+    monkeypatch.setattr("jobqueue.services.workflow.batch_pages.LOOKED_AT", 10)
+    monkeypatch.setattr("jobqueue.services.workflow.batch_pages.MOST_LOOKED_AT", 20)
     own = [await batch_of(house, "mine", 7)]
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     for _ in range(35):

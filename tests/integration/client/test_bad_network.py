@@ -164,6 +164,14 @@ async def test_a_call_that_must_not_be_repeated_is_not(proxy: BadProxy, far: Asy
     assert (await far.requeue_batch(view.batch.id)).batch.id == view.batch.id
 
 
+async def test_the_killed_jobs_of_a_batch_are_counted_after_a_lost_reply(proxy: BadProxy, far: AsyncClient) -> None:
+    for size in (2, 101):
+        view, _ = await far.add_batch(NewBatch(members=[Member(job=NewJob(type="a"))] * size))
+        proxy.plan = ["cut after"]
+        assert await far.kill_batch(view.batch.id) == size
+    assert proxy.plan == []
+
+
 async def test_a_refusal_that_does_not_pass_is_not_repeated(proxy: BadProxy, far: AsyncClient) -> None:
     job = await far.add("a")
     before = len(proxy.requests)

@@ -171,7 +171,9 @@ async def test_many_jobs_are_changed_by_an_operation(runtime: Runtime, client: A
 
 
 async def test_batches_are_sealed_killed_and_waited_for(client: AsyncClient) -> None:
-    view, _ = await client.add_batch(NewBatch(members=[Member(job=NewJob(type="a"))], sealed=False))
+    view, _ = await client.add_batch(
+        NewBatch(members=[Member(job=NewJob(type="a"))], meta={"user_id": 7}, sealed=False)
+    )
     with pytest.raises(TimeoutError):
         await client.wait_batch(view.batch.id, timeout=0)
     assert (await client.seal_batch(view.batch.id)).batch.sealed
@@ -179,6 +181,10 @@ async def test_batches_are_sealed_killed_and_waited_for(client: AsyncClient) -> 
     ended = await client.wait_batch(view.batch.id, LONG)
     assert (ended.batch.state, ended.verdict, ended.counts["killed"]) == ("finished", "failed", 1)
     assert [one.batch.id async for one in client.batches("finished")] == [view.batch.id]
+    assert [one.batch.id async for one in client.batches(type="a", failed=True, meta={"user_id": 7})] == [view.batch.id]
+    assert [one async for one in client.batches(type="b")] == []
+    with pytest.raises(InvalidInputError, match=r"meta\.user_id: must be text, a number"):
+        client.batches(meta={"user_id": [7]})
     assert (await client.requeue_batch(view.batch.id)).batch.generation == 1
 
 
@@ -207,6 +213,7 @@ async def test_queues_and_schedules_are_configured(client: AsyncClient) -> None:
         await client.schedule("nightly")
     with pytest.raises(NotFoundError):
         await client.delete_schedule("nightly")
+    assert (await client.suggestions("state", "fail")).items[0].value == "failed"
     assert {entry.target["kind"] async for entry in client.audit()} == {"queue", "schedule"}
 
 

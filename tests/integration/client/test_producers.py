@@ -276,6 +276,8 @@ async def test_schedules_batches_and_queues_are_managed_by_each_way(producer: An
     assert (await producer.wait_batch(first.batch.id, timeout=30)).batch.state == "finished"
     assert [view.batch.id async for view in producer.batches()] == [second.batch.id, first.batch.id]
     assert [view.batch.id async for view in producer.batches("finished")] == [first.batch.id]
+    assert [view.batch.id async for view in producer.batches(type="part", failed=True)] == [first.batch.id]
+    assert [view async for view in producer.batches(meta={"user_id": 42})] == []
     with pytest.raises(UnfinishedJobsError):
         await producer.delete_queue("media")
     await producer.delete_queue("media", force=True)

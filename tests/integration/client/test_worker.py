@@ -85,6 +85,20 @@ async def test_results_logs_and_progress_are_kept(client: AsyncClient, worker: W
         assert await (await double.add(4)).result(LONG) == 8
 
 
+async def test_the_history_names_the_version_of_the_program(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBQUEUE_VERSION", "2.4.1")
+    worker = client.worker("q", poll=0.2)
+    worker.handler("plain")(lambda _job: None)
+    async with worker.working():
+        job = await done(client, "plain")
+    assert [entry.version for entry in job.history] == ["2.4.1"]
+    monkeypatch.setenv("JOBQUEUE_VERSION", "a\tb")
+    with pytest.raises(InvalidInputError, match="JOBQUEUE_VERSION: must be 1 to 100 printable"):
+        client.worker("q")
+
+
 async def test_every_end_of_a_handler_is_reported(client: AsyncClient, worker: Worker) -> None:
     @worker.handler("fail")
     async def fail(_job: ActiveJob) -> None:

@@ -106,6 +106,26 @@ async def test_a_group_of_failures_is_shown_whole_and_its_jobs_are_found(client:
     await call(client, "GET", "/v1/jobs?fingerprint=xyz", 422)
 
 
+async def test_a_group_of_failures_names_the_versions_that_ran_its_jobs(client: Client, idle_runtime: Runtime) -> None:
+    for version in (None, "1.0", "2.0", "1.0"):
+        await add(idle_runtime, "import", queue="q", attempts=1)
+        claimed = await idle_runtime.work.claim("q", None, worker="w", version=version)
+        assert claimed is not None
+        await fail(idle_runtime, claimed)
+    [group] = (await call(client, "GET", "/v1/failures"))["items"]
+    shown = await call(client, "GET", f"/v1/failures/{group['fingerprint']}")
+    assert shown["versions"] == ["1.0", "2.0"]
+    entry = (await call(client, "GET", f"/v1/jobs/{shown['jobs'][1]['id']}"))["history"][0]
+    assert (entry["version"], list(entry)[:4]) == ("2.0", ["attempt", "token", "worker", "version"])
+
+    await add(idle_runtime, "import", queue="q")
+    body = {"worker": "polls", "version": "3.0"}
+    claimed = await call(client, "POST", "/v1/queues/q/claim", body=body)
+    assert claimed["job"]["history"][-1]["version"] == "3.0"
+    wrong = await call(client, "POST", "/v1/queues/q/claim", 422, body={"worker": "w", "version": ""})
+    assert list(wrong["errors"]) == ["version"]
+
+
 async def test_the_graph_of_a_batch(client: Client, idle_runtime: Runtime) -> None:
     members = [
         Member(job=NewJob(type="fetch", data={"secret": "s3"}), ref="fetch"),

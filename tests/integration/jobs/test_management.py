@@ -117,6 +117,15 @@ def test_plain_programs_have_the_same(settings: Settings) -> None:
             sync.operation("0" * 24)
 
 
+async def test_a_mistake_in_a_change_of_many_jobs_or_a_schedule_is_named(queue: JobQueue) -> None:
+    with pytest.raises(InvalidInputError, match="fromStep: must be 1 to 100"):
+        await queue.requeue_many({"type": "a"}, from_step=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="reason: must be text"):
+        await queue.kill_many({"type": "a"}, reason=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="job: must be a NewJob"):
+        await queue.put_schedule("nightly", None, every=60)  # type: ignore[arg-type]
+
+
 async def test_a_value_that_json_does_not_have_finds_nothing_instead_of_other_jobs(queue: JobQueue) -> None:
     job = await queue.add("import", meta={"user_id": 42})
     for wrong in (re.compile("x"), Decimal(1), object(), b"1", datetime(2030, 1, 1)):  # noqa: DTZ001 - a naive date

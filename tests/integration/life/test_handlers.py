@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobqueue.domain.jobs.job import Job
+    from jobqueue.settings import Settings
 
 
 async def ended(queue: JobQueue, job: Job, *, within: float = 20) -> Job:
@@ -51,6 +53,12 @@ async def test_what_an_async_handler_returns_is_the_result(queue: JobQueue) -> N
     assert job.state is State.SUCCESS
     assert job.result == {"id": job.id, "type": "work", "queue": "default", "attempt": 1, "n": 2}
     assert [(line.m, line.level) for line in job.logs] == [("begun", "info")]
+
+
+async def test_the_history_names_the_version_of_the_program(settings: Settings) -> None:
+    async with JobQueue(replace(settings, version="2.4.1")) as queue:
+        job = await run(queue, lambda _job: None)
+    assert [entry.version for entry in job.history] == ["2.4.1"]
 
 
 async def test_a_plain_handler_runs_in_a_thread_with_the_same_calls(queue: JobQueue) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,13 @@ from pymongo import MongoClient
 
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.queues.queue import QueueConfig
+from jobqueue.domain.workflow.batch import BatchCursor
+from jobqueue.domain.workflow.batch_query import BatchQuery
 from jobqueue.store import indexes
 from jobqueue.store.documents import documents
 from jobqueue.store.insight import audit_statements
 from jobqueue.store.mongo.database import Database, new_id
-from jobqueue.store.workflow import addition_statements, dependency_statements
+from jobqueue.store.workflow import addition_statements, batch_listings, batch_statements, dependency_statements
 from tests.support.plans import explain
 
 if TYPE_CHECKING:
@@ -54,6 +57,16 @@ def jobs() -> list[dict[str, Any]]:
     ]
 
 
+def batches() -> list[dict[str, Any]]:
+    """Return many batches, every second of one user, and one of an earlier version."""
+    made = [
+        {"_id": ObjectId(), "state": "open", "insertAt": NOW, "meta": {"user": n % 2}, "attrs": [f"user={n % 2}"]}
+        for n in range(SIZE)
+    ]
+    del made[0]["attrs"]
+    return made
+
+
 @pytest.fixture(scope="module")
 def crowd(mongo_url: str) -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"
@@ -61,6 +74,7 @@ def crowd(mongo_url: str) -> Iterator[str]:
     async def fill() -> None:
         opened = await Database.connect(mongo_url, name, prepare=indexes.ensure)
         await opened.collection("jobs").insert_many(jobs())
+        await opened.collection("batches").insert_many(batches())
         await opened.close()
 
     asyncio.run(fill())
@@ -132,6 +146,31 @@ async def test_what_fell_because_of_a_job_is_found_among_what_fell(database: Dat
 async def test_whether_a_batch_was_not_told_of_a_requeue_is_one_look_up(database: Database) -> None:
     found = {"find": "jobs", "filter": {"batchId": BATCH, "outbox": "reopen"}, "limit": 1, "hint": "outbox"}
     await explain(database, found, keys=2)
+
+
+async def test_batches_of_a_value_are_read_in_their_order(database: Database) -> None:
+    place = BatchCursor(millisecond=round(NOW.timestamp() * 1000), passed=100)
+    for query in (BatchQuery(meta=(("user", "1"), ("kind", "a"))), BatchQuery(state="open"), BatchQuery()):
+        found = batch_listings.candidates(query, place)
+        command = {"find": "batches", "filter": found, "sort": dict(batch_listings.NEWEST), "skip": 100, "limit": 100}
+        await explain(database, command | {"hint": batch_listings.index_of(query)}, keys=202)
+    unmarked = {"find": "batches", "filter": {"attrs": None}, "hint": batch_listings.UNMARKED}
+    await explain(database, unmarked, keys=1)
+
+
+async def test_batches_with_a_type_or_failures_are_found_without_reading_their_jobs(database: Database) -> None:
+    ids = [BATCH, OTHER, *(ObjectId() for _ in range(98))]
+    for pipeline, index in (
+        (batch_listings.of_type(ids, "a"), batch_listings.BY_TYPE),
+        (batch_listings.of_failures(ids), batch_statements.BY_STATE),
+    ):
+        command = {"aggregate": "jobs", "pipeline": pipeline, "hint": index, "cursor": {}}
+        plan = await database.raw.command("explain", command, verbosity="executionStats")
+        used = str(plan)
+        assert "DISTINCT_SCAN" in used
+        assert "'totalDocsExamined': 0" in used
+        keys = int(re.findall(r"'totalKeysExamined': (\d+)", used)[0])
+        assert keys <= 3 * len(ids)
 
 
 async def test_a_ref_is_found_among_those_of_its_batch(database: Database) -> None:

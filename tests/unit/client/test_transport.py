@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from jobqueue import AsyncClient, Client, InvalidInputError, JobQueue, NewJob
 from jobqueue.client.transport import Call, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 
 @pytest.mark.parametrize(
@@ -19,6 +23,14 @@ from jobqueue.client.transport import Call, segment
         ("http://", "url"),
         ("http://ann:secret@localhost", "url"),
         ("http://localhost/?a=1", "url"),
+        ("http://localhost?", "url"),
+        ("http://localhost#", "url"),
+        ("http://local host", "url"),
+        ("http://local%20host", "url"),
+        ("http://local\u00a0host", "url"),
+        ("http://localhost\n", "url"),
+        ("http://a..b", "url"),
+        (f"http://{'a' * 64}", "url"),
         (7, "url"),
     ],
 )
@@ -64,6 +76,34 @@ async def test_values_that_no_request_can_have_are_refused() -> None:
     assert segment("a/b ?#é") == "a%2Fb%20%3F%23%C3%A9"
     with pytest.raises(InvalidInputError):
         segment("\ud800")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a_b:8080", "http://[::1]:8080", "https://jobs.example.com./q", "http://größe.de"]
+)
+def test_an_unusual_address_is_taken(url: str) -> None:
+    assert AsyncClient(url).url == url
+
+
+NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001 - what is refused
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        (lambda client: client.preview_many("bogus", {"queue": "q"}), "action: must be one of requeue, kill, delete"),
+        (lambda client: client.create_token(["read"], queues="media"), "queues: must be a list of names, not a text"),
+        (lambda client: client.create_token("read"), "roles: must be a list of names, not a text"),
+        (lambda client: client.put_schedule("nightly", None, every=60), "job: must be a NewJob"),
+        (lambda client: client.put_schedule("nightly", {"type": "a"}, every=60), "job: must be a NewJob"),
+        (lambda client: client.series(since=NAIVE), "from: must have a time zone"),
+        (lambda client: anext(client.failures(ended_after=NAIVE)), "endedAfter: must have a time zone"),
+    ],
+)
+async def test_a_mistake_in_a_call_is_named(call: Callable[[AsyncClient], Awaitable[Any]], problem: str) -> None:
+    async with AsyncClient("http://127.0.0.1:9", timeout=1) as client:
+        with pytest.raises(InvalidInputError, match=problem):
+            await call(client)
 
 
 def test_only_calls_with_a_second_effect_are_not_repeated() -> None:

@@ -20,7 +20,15 @@ from jobqueue.api.bulk.schemas import (
     SampleResponse,
 )
 from jobqueue.api.insight.schemas import ChangeResponse, ConcernResponse
-from jobqueue.api.jobs.schemas import FamilyResponse, JobsQuery, RelativeResponse, RowsResponse, WhyResponse
+from jobqueue.api.jobs.schemas import (
+    FamilyResponse,
+    JobsQuery,
+    RelativeResponse,
+    RowsResponse,
+    SuggestionResponse,
+    SuggestionsResponse,
+    WhyResponse,
+)
 from jobqueue.api.queues.schemas import QueueResponse, QueueWhyResponse
 from jobqueue.api.route_table import ROUTES
 from jobqueue.api.schedules.schemas import RunResponse, ScheduleResponse
@@ -60,6 +68,8 @@ REPLIES: list[tuple[type[msgspec.Struct], type[Response]]] = [
     (views.ConcernView, ConcernResponse),
     (views.WorkerView, WorkerResponse),
     (views.TypeView, TypeResponse),
+    (views.SuggestionView, SuggestionResponse),
+    (views.SuggestionsView, SuggestionsResponse),
 ]
 ELSEWHERE = {
     "what servers are for": "/ /healthz /readyz /openapi.json /docs /docs/{file} /metrics",

@@ -23,6 +23,7 @@ COMPONENTS = document(ROUTES)["components"]
 ERROR = JobError(kind="Boom", message="it broke", trace="at line 1", step="fetch")
 ATTEMPT = Attempt(
     attempt=1,
+    version="2.4.1",
     outcome=Outcome.FAIL,
     error=ERROR,
     code=500,

@@ -57,6 +57,7 @@ def test_without_anything_the_defaults_hold_and_paths_are_absolute(tmp_path: Pat
         ("port", " 80 ", 80),
         ("admin_token", TOKEN, None),
         ("commands", "/etc/commands.toml", Path("/etc/commands.toml")),
+        ("version", "2.4.1+g1a2b3c", None),
         ("concurrency", "1000", 1000),
         ("poll_interval", "0.05", 0.05),
         ("drain_timeout", "0", 0.0),
