@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from jobqueue.api.description.openapi import DESCRIPTION, Description
 from jobqueue.api.http.json_body import MOST_BODY
-from jobqueue.api.http.keys import OPEN_PATHS, OPEN_TO_ALL, ROUTE_TABLE, RUNTIME
+from jobqueue.api.http.keys import OPEN_PATHS, OPEN_TO_ALL, PERSON, ROUTE_TABLE, RUNTIME
 from jobqueue.api.http.middleware import answer_expect, answer_problems, log_request, set_headers
 from jobqueue.api.route_table import ROUTES
 from jobqueue.api.security.authentication import authenticate, refuse_foreign_pages
@@ -23,23 +23,30 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from jobqueue.api.http.route_spec import Route
+    from jobqueue.domain.insight.audit import Actor
     from jobqueue.services.application import Runtime
 
 # Without a pattern of its own a parameter would take no braces.
 _PARAMETER: Final = re.compile(r"{(\w+)}")
 
 
-def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Application:
+def make_app(
+    runtime: Runtime, *, open_to_all: bool | None = None, person: Actor | None = None, most_body: int = MOST_BODY
+) -> web.Application:
     """Return the application of a runtime, which the caller starts and closes; the application logs its requests.
 
     Args:
         runtime: the services.
         open_to_all: allow everything to requests without a token; ``None`` does so if there is no admin token.
+        person: makes all requests, each of which is allowed; for an application that only its own process reaches.
+        most_body: bytes of a request body, where more than usual is allowed.
     """
     app = web.Application(
-        client_max_size=MOST_BODY, middlewares=[log_request, answer_problems, refuse_foreign_pages, authenticate]
+        client_max_size=most_body, middlewares=[log_request, answer_problems, refuse_foreign_pages, authenticate]
     )
     app[RUNTIME] = runtime
+    if person is not None:
+        app[PERSON] = person
     app[ROUTE_TABLE] = ROUTES
     app[OPEN_PATHS] = frozenset(route.path for route in ROUTES if route.role is None)
     app[DESCRIPTION] = Description(ROUTES)

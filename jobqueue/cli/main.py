@@ -123,6 +123,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, one of `exits`.
     """
+    errors.use_json(sys.argv[1:] if args is None else args)
     try:
         code = _run(args)
         if sys.stdout is not None:

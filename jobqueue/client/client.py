@@ -142,6 +142,7 @@ class Client(BlockingCalls[AsyncClient]):
 
     stats = Blocking(AsyncClient.stats)
     series = Blocking(AsyncClient.series)
+    status = Blocking(AsyncClient.status)
     events = Iterating(AsyncClient.events)
     suggestions = Blocking(AsyncClient.suggestions)
     audit = Iterating(AsyncClient.audit)

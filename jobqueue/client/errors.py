@@ -46,6 +46,7 @@ class UnexpectedReplyError(JobQueueError):
 
 
 _OF_STATUS: Final[Mapping[int, type[JobQueueError]]] = {
+    400: errors.InvalidInputError,
     401: UnauthorizedError,
     403: errors.ForbiddenError,
     404: errors.NotFoundError,

@@ -67,6 +67,10 @@ class InsightCalls(Calls):
         query = pairs({"step": step, "from": since, "to": until, "queue": queue, "type": type})
         return await self._read(dict, "GET", "stats", "series", query=query)
 
+    async def status(self) -> list[views.ConcernView]:
+        """Return what needs somebody, the most urgent kinds first, each with the command that mends it."""
+        return await self._read(lambda form: view(list[views.ConcernView])(form["items"]), "GET", "status")
+
     async def suggestions(
         self, field: str | None = None, prefix: str = "", *, limit: int = 20
     ) -> views.SuggestionsView:

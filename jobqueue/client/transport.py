@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import os
 import random
 import re
@@ -23,7 +25,7 @@ from jobqueue.domain.errors import InvalidInputError, JobQueueError
 from jobqueue.journal import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
 log = get_logger(__name__)
@@ -94,6 +96,26 @@ class Reply:
     uncertain: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tries:
+    """The bounds of repetitions.
+
+    Attributes:
+        seconds: of one try, besides those for which the server is asked to wait.
+        patience: seconds for which a call is repeated after its first failure; ``None`` for as long as it may take.
+        failed: called with the reason before each repetition.
+        connector: makes the connections, as the class of aiohttp.
+    """
+
+    seconds: float = TRY_SECONDS
+    patience: float | None = None
+    failed: Callable[[JobQueueError], None] = lambda _reason: None
+    connector: Callable[..., aiohttp.BaseConnector] = aiohttp.TCPConnector
+
+
+_TRIES: Final = Tries()
+
+
 class _LostError(Exception):
     """Report a try without a reply; ``sent`` if the server may have got the request."""
 
@@ -109,24 +131,25 @@ class Transport:
         url: of the server; ``None`` for that of the environment.
         token: of the API; ``None`` for that of the environment, if there is one; empty for none.
         timeout: seconds for one call with all its tries; ``None`` for no bound.
+        tries: further bounds.
 
     Raises:
         InvalidInputError: the URL, the token or the number cannot be used.
     """
 
-    def __init__(self, url: str | None, token: str | None, timeout: float | None) -> None:
+    def __init__(self, url: str | None, token: str | None, timeout: float | None, tries: Tries = _TRIES) -> None:
         self.base = _checked_url(os.environ.get(URL_VARIABLE) if url is None else url)
         self._token = _checked_token(os.environ.get(TOKEN_VARIABLE, "") if token is None else token)
         if timeout is not None and not (is_number(timeout) and timeout > 0):
             raise InvalidInputError({"timeout": ["must be a number of seconds above 0"]})
-        self.timeout = timeout
+        self.timeout, self._tries = timeout, tries
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._abandoned: list[aiohttp.ClientSession] = []
 
     def another(self) -> Transport:
         """Return connections of their own to the same server, for another event loop."""
-        return Transport(self.base, self._token or "", self.timeout)
+        return Transport(self.base, self._token or "", self.timeout, self._tries)
 
     async def close(self) -> None:
         """Close the connections; a further call makes new ones."""
@@ -143,9 +166,10 @@ class Transport:
                 time, or none to a request that must not be repeated; or `UnexpectedReplyError`.
         """
         seconds = self.timeout if call.within is None else call.within
-        deadline = None if seconds is None else time.monotonic() + seconds + call.wait
+        deadline = math.inf if seconds is None else time.monotonic() + seconds + call.wait
+        patience = math.inf if self._tries.patience is None else self._tries.patience
         headers = dict(call.headers) | ({"Idempotency-Key": secrets.token_hex(16)} if call.keyed else {})
-        tries, uncertain = 0, False
+        tries, uncertain, failing_since = 0, False, None
         while True:
             tries += 1
             asked = 0.0
@@ -163,8 +187,10 @@ class Transport:
                 may_repeat, asked = _may_pass(call, reply, tries), _retry_after(reply.headers)
                 uncertain = uncertain or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR
             pause = max(asked, min(_FIRST_PAUSE * 2**tries, _LONGEST_PAUSE)) * random.uniform(1, 1.2)  # noqa: S311 - spreads repetitions
-            if not may_repeat or (deadline is not None and time.monotonic() + pause >= deadline):
+            failing_since = failing_since or time.monotonic()
+            if not may_repeat or time.monotonic() + pause >= min(deadline, failing_since + patience):
                 raise failure
+            self._tries.failed(failure)
             log.info("request repeated", path=call.path, tries=tries, reason=str(failure))
             await asyncio.sleep(pause)
 
@@ -186,10 +212,8 @@ class Transport:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ServerUnreachableError(f"{self._where(call)}: the stream has broken off: {_told(error)}") from None
 
-    async def _try(self, call: Call, headers: Mapping[str, str], deadline: float | None) -> Reply:
-        seconds = TRY_SECONDS + call.wait
-        if deadline is not None:
-            seconds = min(seconds, max(deadline - time.monotonic(), 0.0))
+    async def _try(self, call: Call, headers: Mapping[str, str], deadline: float) -> Reply:
+        seconds = min(self._tries.seconds + call.wait, max(deadline - time.monotonic(), 0.0))
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, seconds))
         try:
             async with asyncio.timeout(seconds), self._request(call, headers, timeout) as response:
@@ -207,7 +231,10 @@ class Transport:
     def _request(
         self, call: Call, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        query = f"?{urlencode(call.query)}" if call.query else ""
+        try:
+            query = f"?{urlencode(call.query)}" if call.query else ""
+        except UnicodeEncodeError:
+            raise InvalidInputError({"query": ["has a lone surrogate, which is not Unicode text"]}) from None
         sent = {**headers, **self._authorization(call)}
         data = None
         if call.body is not None:
@@ -236,7 +263,7 @@ class Transport:
         self._move_in()
         fresh = not call.may_repeat
         if fresh not in self._sessions:
-            connector = aiohttp.TCPConnector(force_close=fresh, limit=100)
+            connector = self._tries.connector(force_close=fresh, limit=100)
             session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
             # Its own repetition would hide that an earlier try may have been carried out.
             session._retry_connection = False  # noqa: SLF001 - aiohttp has no other switch
@@ -317,8 +344,12 @@ def _written(body: Any) -> bytes:
         InvalidInputError: it cannot be.
     """
     try:
-        return orjson.dumps(body)
-    except TypeError as error:
+        try:
+            return orjson.dumps(body)
+        except TypeError:
+            # Whole numbers beyond 64 bit.
+            return json.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError({"body": [f"cannot be JSON: {error}"]}) from None
 
 

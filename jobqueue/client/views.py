@@ -99,6 +99,7 @@ class OperationView(_View, frozen=True):
         skipped: jobs that did not match any more when their turn came.
         failed: jobs that could not be changed; ``failures`` has the reasons of the first.
         error: the reason why the whole operation failed.
+        is_counting: changed jobs are still to be counted, also after a stop.
     """
 
     id: str
@@ -118,6 +119,7 @@ class OperationView(_View, frozen=True):
     fingerprint: str | None = None
     reason: str | None = None
     error: str | None = None
+    is_counting: bool = False
 
 
 class PreviewView(_View, frozen=True):
@@ -258,6 +260,21 @@ class ChangeView(_View, frozen=True):
     unconfirmed: bool
     before: Any = None
     after: Any = None
+
+
+class ConcernView(_View, frozen=True):
+    """Something that needs somebody.
+
+    Attributes:
+        kind: such as ``failures``, ``queue``, ``worker`` or ``schedule``.
+        command: the words after ``jobqueue`` of the command that mends it.
+        details: names, ids and figures that the message is about.
+    """
+
+    kind: str
+    message: str
+    command: list[str]
+    details: Form
 
 
 class QueueWhyView(_View, frozen=True):

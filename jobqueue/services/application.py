@@ -241,22 +241,19 @@ class Runtime:
         )
         self.queue_explainer = QueueExplainer(self.explainer, heads, self.configs)
         self.concerns = Concerns(
-            self.failures,
-            self.queues,
-            self.queue_explainer,
-            self.roster,
-            self.schedules,
-            self.listing,
-            database.clock,
+            self.failures, self.queues, self.queue_explainer, self.roster, self.schedules, self.listing, database.clock
         )
 
     @classmethod
-    async def open(cls, settings: Settings, *, creates: bool = True) -> Runtime:
+    async def open(
+        cls, settings: Settings, *, creates: bool = True, answered: Callable[[], None] = lambda: None
+    ) -> Runtime:
         """Connect to the MongoDB of the settings, or to the embedded MongoDB, which is started if need be.
 
         Args:
             settings: of the process.
             creates: create the database if it does not exist.
+            answered: called when MongoDB has answered.
 
         Raises:
             NoDatabaseError: the database does not exist, and ``creates`` is false.
@@ -270,7 +267,8 @@ class Runtime:
             embedded = await asyncio.to_thread(EmbeddedMongo.acquire, settings.data_dir, mongod=settings.mongod)
             url = embedded.url
         try:
-            database = await Database.connect(url, settings.db, prepare=partial(indexes.ensure, creates=creates))
+            prepare = partial(indexes.ensure, creates=creates)
+            database = await Database.connect(url, settings.db, prepare=prepare, answered=answered)
         except BaseException:
             if embedded is not None:
                 await asyncio.to_thread(embedded.release)

@@ -34,6 +34,8 @@ SKIPPED: Final = timedelta(hours=24)
 """Skipped times of schedules that are news."""
 STUCK_SECONDS: Final = 60.0
 """Seconds for which a job could have been claimed, after which its queue is stuck."""
+CONCERNS: Final = ("failures", "queue", "breaker", "worker", "schedule", "doubt", "question")
+"""The kinds of concerns."""
 _MOST: Final = 20
 _MOST_QUEUES: Final = 500
 _TOGETHER: Final = 10
@@ -45,7 +47,7 @@ class Concern:
     """A thing that needs somebody.
 
     Attributes:
-        kind: ``failures``, ``queue``, ``breaker``, ``worker``, ``schedule``, ``doubt`` or ``question``.
+        kind: one of `CONCERNS`.
         message: a sentence.
         command: the words of the command of ``jobqueue`` that mends it, or says more.
         details: for programs, in JSON form.

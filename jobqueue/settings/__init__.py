@@ -4,8 +4,8 @@
 texts. Only the composition root sees `Settings`; it gives all other parts the values that they need.
 """
 
-from jobqueue.settings.layers import mask_url
+from jobqueue.settings.layers import mask_url, secret
 from jobqueue.settings.rules import Network
 from jobqueue.settings.table import SettingRow, Settings, describe
 
-__all__ = ["Network", "SettingRow", "Settings", "describe", "mask_url"]
+__all__ = ["Network", "SettingRow", "Settings", "describe", "mask_url", "secret"]

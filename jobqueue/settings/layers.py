@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jobqueue.domain.errors import SettingsError
 from jobqueue.settings.rules import Kind, Rule, shown, unknown
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ SECRET_LIMIT = 65_536
 
 _CONFIG = PREFIX + "CONFIG"
 # For commands, clients and tests: never read as settings.
-_FOREIGN = frozenset({_CONFIG, PREFIX + "JOB_ID", PREFIX + "TOKEN", PREFIX + "URL"})
+_FOREIGN = frozenset(
+    {
+        _CONFIG,
+        *(PREFIX + name for name in ("JOB_ID", "TOKEN", "URL", "ATTEMPT", "STEPS", "API_TOKEN", "API_TOKEN_FILE")),
+    }
+)
 _TESTS = PREFIX + "TEST_"
 # Kubernetes puts these into every container beside a service named jobqueue or jobqueue-something.
 _SERVICE_NAME = re.compile(r"JOBQUEUE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
@@ -108,6 +114,23 @@ def from_environment(
     known = [env_name(name) for name in rules]
     mistakes += [unknown(f"{shown(key, '')} (environment)", key, known) for key in sorted(variables)]
     return texts
+
+
+def secret(key: str, environ: Mapping[str, str], cwd: Path) -> str:
+    """Return the secret of a variable that is no setting, or of the file that ``…_FILE`` names; empty for none.
+
+    Raises:
+        SettingsError: both are set, or the file cannot be read.
+    """
+    text, file_name = environ.get(key, "").strip(), environ.get(f"{key}_FILE", "").strip()
+    mistakes: list[str] = []
+    if text and file_name:
+        mistakes.append(f"{key} (environment): is set together with {key}_FILE; unset one of them")
+    elif file_name:
+        text = _read_secret(cwd, file_name, f"{key}_FILE (environment)", mistakes)
+    if mistakes:
+        raise SettingsError(mistakes)
+    return text
 
 
 def _from_values(

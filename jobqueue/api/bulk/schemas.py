@@ -166,6 +166,7 @@ class OperationResponse(Response):
     state = fields.Text(attribute="stage", spec=_STAGE)
     matched = fields.Whole(allow_none=True)
     is_exact = fields.Flag()
+    is_counting = fields.Flag(spec={"description": "changed jobs are still to be counted, also after a stop"})
     done = fields.Whole()
     skipped = fields.Whole()
     failed = fields.Whole()

@@ -54,13 +54,14 @@ async def read_object(
     Args:
         request: with the body.
         optional: a missing body is an empty object.
-        most: bytes of the body.
+        most: bytes of the body, if the application does not allow more.
         media_types: that the body may be declared as.
 
     Raises:
         ProblemError: 400 no JSON, or ambiguous JSON; 408 the body is too slow; 413 too large; 415 not declared as JSON.
         InvalidInputError: the JSON value is no object.
     """
+    most = max(most, request.client_max_size)
     if (request.content_length or 0) > most:
         raise _too_large(most)
     if not request.body_exists:
@@ -110,7 +111,7 @@ async def read_bytes(request: web.Request, most: int) -> bytes:
     Raises:
         ProblemError: 400 it breaks off; 408 it is too slow; 413 it has more bytes than ``most``.
     """
-    bounded = request if most == MOST_BODY else request.clone(client_max_size=most)
+    bounded = request if most == request.client_max_size else request.clone(client_max_size=most)
     try:
         async with asyncio.timeout(READ_SECONDS):
             return await bounded.read()

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from jobqueue.api.http.route_spec import Route
 from jobqueue.domain.access.access import Caller
+from jobqueue.domain.insight.audit import Actor
 from jobqueue.services.application import Runtime
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Home:
 RUNTIME: Final = web.AppKey("runtime", Runtime)
 OPEN_TO_ALL: Final = web.AppKey("open_to_all", bool)
 """True if requests without a token may do anything."""
+PERSON: Final = web.AppKey("person", Actor)
+"""The person at the command line whose process alone reaches the application, and who may do anything."""
 ROUTE_TABLE: Final = web.AppKey("route_table", tuple[Route, ...])
 OPEN_PATHS: Final = web.AppKey("open_paths", frozenset[str])
 """The paths of routes that are open to everybody, as in the route table."""

@@ -32,6 +32,7 @@ ROUTES: Final = (
         query=schemas.SeriesQuery,
         operation="getStatsSeries",
     ),
+    _route("GET", "/v1/status", stats.list_concerns, "read", ok(schemas.ConcernsResponse), operation="getStatus"),
     Route("GET", "/metrics", stats.metrics, "read", _METRICS, tag="system", operation="getMetrics"),
     _route(
         "GET",

@@ -8,6 +8,7 @@ from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, page
 from jobqueue.api.schemas.queries import ChoicesText, ChoiceText, FlagText, IdText, LimitText, Query, StatesText, absent
 from jobqueue.domain.search.query import MOST_LISTED
+from jobqueue.services.concerns import CONCERNS
 from jobqueue.services.insight.series import STEPS
 from jobqueue.services.insight.stats import WINDOWS
 
@@ -137,6 +138,21 @@ class SeriesResponse(Response):
     step = fields.Number(spec={"description": "seconds"})
     relative_error = fields.Number()
     points = fields.Items(fields.Inner(PointResponse))
+
+
+class ConcernResponse(Response):
+    """Something that needs somebody."""
+
+    kind = fields.Text(spec={"enum": list(CONCERNS)})
+    message = fields.Text()
+    command = fields.Items(fields.Text(), spec={"description": "words after `jobqueue` of the command that mends it"})
+    details = fields.Object(spec={"description": "names, ids and figures that the message is about"})
+
+
+class ConcernsResponse(Response):
+    """Concerns, the most urgent kinds first; at most twenty of each kind."""
+
+    items = fields.Items(fields.Inner(ConcernResponse))
 
 
 class AuditQueryString(Query):

@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 
 from jobqueue.api.http.json_reply import page_reply, reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
-from jobqueue.api.insight.schemas import ChangeResponse
+from jobqueue.api.insight.schemas import ChangeResponse, ConcernsResponse
 from jobqueue.api.security.caller import caller
 from jobqueue.domain.insight.audit import AuditQuery
 from jobqueue.services.insight.series import SeriesRequest
@@ -26,6 +26,11 @@ async def show(request: web.Request) -> web.Response:
 async def series(request: web.Request) -> web.Response:
     """Return the activity of jobs in equal steps of time."""
     return reply(await request.app[RUNTIME].series.view(SeriesRequest(**request[QUERY]), caller(request).scope))
+
+
+async def list_concerns(request: web.Request) -> web.Response:
+    """Return what needs somebody, the most urgent kinds first, each with the command that mends it."""
+    return reply(ConcernsResponse.of({"items": await request.app[RUNTIME].concerns.all()}))
 
 
 async def metrics(request: web.Request) -> web.Response:

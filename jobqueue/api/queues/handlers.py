@@ -11,11 +11,12 @@ from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.http.preconditions import answered, etag, preconditions
 from jobqueue.api.insight.schemas import ChangeResponse
 from jobqueue.api.queues.schemas import QueueSchema, QueueWhyResponse, RotateSchema
-from jobqueue.api.schemas.fields import load
+from jobqueue.api.schemas.fields import sift
 from jobqueue.api.schemas.queries import name_cursor
 from jobqueue.api.security.caller import actor, caller
-from jobqueue.domain.jobs.checks import check_queue
-from jobqueue.domain.queues import queue_form
+from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.jobs.checks import check_queue, gather
+from jobqueue.domain.queues import queue, queue_form
 from jobqueue.services.queues.queues import DEFAULT_TAG
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ async def put(request: web.Request) -> web.Response:
     """Replace a queue's configuration; only this reply shows a secret that is made now."""
     name = path_queue(request)
     body = await _read(request)
-    load(QueueSchema, body)
+    _check(body)
     queues = request.app[RUNTIME].queues
     config, secrets = await queues.put(name, body, by=actor(request), only=preconditions(request))
     return await _changed(request, name, config, secrets)
@@ -121,6 +122,20 @@ async def _read(request: web.Request, media_types: Collection[str] = (JSON,)) ->
     """Return the configuration in a body; clients may send back the read-only fields of `show`."""
     body = await read_object(request, media_types=media_types)
     return {name: value for name, value in body.items() if name not in _READ_ONLY}
+
+
+def _check(body: Mapping[str, Any]) -> None:
+    """Make sure that a configuration has known fields of the right kinds.
+
+    Raises:
+        InvalidInputError: naming the values of other fields that cannot be used, too.
+    """
+    _, problems = sift(QueueSchema, body)
+    if problems:
+        # Only the stored configuration tells whether secrets of processors can be used.
+        rest = {name: value for name, value in body.items() if name not in {*problems, "processors"}}
+        gather(problems, queue.read, rest)
+        raise InvalidInputError(problems)
 
 
 async def _set_paused(request: web.Request, *, paused: bool) -> web.Response:

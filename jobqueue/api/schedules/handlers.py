@@ -48,13 +48,16 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def put(request: web.Request) -> web.Response:
-    """Create or replace a schedule; an equal schedule changes nothing."""
+    """Create or replace a schedule; an equal schedule changes nothing, nor does any with ``dryRun``."""
     name = path_name(request)
     # Clients may send back the read-only fields of `show`.
     body = {field: value for field, value in (await read_object(request)).items() if field not in _READ_ONLY}
     schedule = await asyncio.to_thread(schedules.read, name, body, new_job)
     schedule = replace(schedule, job=(await admitted(request, [schedule.job]))[0])
     service, scope = request.app[RUNTIME].schedules, caller(request).scope
+    if request[QUERY]["dry_run"]:
+        await service.check(schedule)
+        return web.Response(status=204)
     stored, is_new = await service.put(schedule, by=actor(request), only=preconditions(request), scope=scope)
     return await _answer(request, stored, status=201 if is_new else 200)
 

@@ -40,7 +40,12 @@ ROUTES: Final = (
         "/v1/schedules/{name}",
         handlers.put,
         "admin",
-        {**_SCHEDULE, 201: Reply(schemas.ScheduleResponse, "the new schedule")},
+        {
+            **_SCHEDULE,
+            201: Reply(schemas.ScheduleResponse, "the new schedule"),
+            204: Reply(text="with `dryRun`: this would be taken"),
+        },
+        query=schemas.PutQuery,
         body=Body(schemas.ScheduleSchema, _NEW),
         has_etag=True,
         operation="putSchedule",

@@ -6,9 +6,16 @@ from typing import Final, get_args
 
 from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, Strict, page
+from jobqueue.api.schemas.queries import FlagText, Query
 from jobqueue.api.schemas.requests import NewJobSchema
 from jobqueue.domain.schedules.cron import LONGEST_EVERY, SHORTEST_EVERY
 from jobqueue.domain.schedules.schedule import Missed
+
+
+class PutQuery(Query):
+    """Options of a change."""
+
+    dry_run = FlagText(data_key="dryRun")
 
 
 class ScheduleSchema(Strict):

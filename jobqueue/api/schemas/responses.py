@@ -74,6 +74,7 @@ class StepResponse(Response):
     stored = fields.Flag(spec={"description": "the result is kept elsewhere: `GET /v1/jobs/{id}/steps/{name}` has it"})
     until = fields.Moment(spec={"description": "the end of a sleep, or of the wait before the next try"})
     error = fields.Inner(ErrorResponse)
+    size = fields.Whole(spec={"description": "bytes of the result"})
     job_ids = fields.Whole(spec={"description": "the number of awaited children"})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.api.http.keys import CALLER, REMOTE, RUNTIME
+from jobqueue.api.http.keys import CALLER, PERSON, REMOTE, RUNTIME
 from jobqueue.domain.access.access import CHILD_FIELDS, NOBODY
 from jobqueue.domain.errors import ConflictError, InvalidInputError
 from jobqueue.domain.insight.audit import Actor
@@ -37,7 +37,9 @@ def slow_search_key(request: web.Request) -> str | None:
 
 
 def actor(request: web.Request) -> Actor:
-    """Return the caller's name and address for the audit."""
+    """Return the caller's name and address for the audit, or the person at the command line."""
+    if (person := request.app.get(PERSON)) is not None:
+        return person
     by = caller(request)
     name = by.name if by.token_id in {None, by.name} else f"{by.name} ({by.token_id})"
     return Actor(name=name, via="http", address=request[REMOTE])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobqueue.cli.process.session import operator, with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, tables, values
 from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.cli.render.tables import View
-    from jobqueue.services.application import Runtime
 
 _CREATE = errors.epilog(
     "token create --role enqueue --queue 'media*' --name importer",
@@ -71,16 +70,9 @@ def create(
 
     VALUE is JSON, or text if it is none: user_id=7 is the number.
     """
-    pairs = tuple(_pair(text) for text in meta)
-    seconds = None if expires is None else values.duration(expires, "expires")
-
-    async def use(runtime: Runtime) -> dict[str, Any]:
-        made, text = await runtime.access.create(
-            roles=roles, queues=queues, meta=pairs, name=name, expires=seconds, by=operator()
-        )
-        return made.wire() | {"token": text}
-
-    document = with_runtime(options, use, creates=True)
+    body: dict[str, Any] = {"roles": list(roles), "queues": list(queues), "meta": _pairs(meta), "name": name}
+    body |= {} if expires is None else {"expires": values.duration(expires, "expires")}
+    document = with_api(options, lambda api: api.post("tokens", body=body), creates=True)
     output.print_document(document, document["token"], as_json=as_json)
 
 
@@ -89,7 +81,7 @@ def create(
 @command_options
 def list_tokens(*, view: View, as_json: bool, **options: Any) -> None:
     """List all tokens, newest first, revoked and expired ones too."""
-    tokens = [token.wire() for token in with_runtime(options, lambda runtime: runtime.access.store.all())]
+    tokens = with_api(options, lambda api: api.items("tokens"))
     tables.print_items(tokens, view, as_json=as_json, empty="there are no tokens: jobqueue token create makes one")
 
 
@@ -98,8 +90,15 @@ def list_tokens(*, view: View, as_json: bool, **options: Any) -> None:
 @command_options
 def revoke(token_id: str, *, as_json: bool, **options: Any) -> None:
     """Revoke a token, on every server within five seconds."""
-    with_runtime(options, lambda runtime: runtime.access.revoke(token_id, by=operator()))
+    with_api(options, lambda api: api.delete("tokens", token_id))
     output.print_document({"id": token_id}, f"{token_id} revoked", as_json=as_json)
+
+
+def _pairs(texts: tuple[str, ...]) -> dict[str, Any]:
+    pairs = [_pair(text) for text in texts]
+    if len(dict(pairs)) < len(pairs):
+        raise InvalidInputError({"meta": ["has a key twice"]})
+    return dict(pairs)
 
 
 def _pair(text: str) -> tuple[str, Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, tables, values
 from jobqueue.cli.render.job_columns import BRIEF
 from jobqueue.domain.bulk.operation import Stage
@@ -18,13 +18,17 @@ from jobqueue.domain.errors import ConflictError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobqueue.domain.bulk.operation import NewOperation, Operation
-    from jobqueue.domain.jobs.job import Job
-    from jobqueue.services.application import Runtime
+    from jobqueue.cli.process.api import Api
 
 _LOOK_SECONDS: Final = 0.5
 _DONE: Final = {"requeue": "requeued", "kill": "killed", "delete": "deleted"}
-Preview = tuple[int | None, bool, "list[Job]"]
+
+
+class How(NamedTuple):
+    """Options of operations: only look, and do not ask."""
+
+    dry_run: bool
+    yes: bool
 
 
 def many_options(function: Any) -> Any:
@@ -58,20 +62,28 @@ def filter_of(selection: values.JsonValue | None) -> Any:
     return query
 
 
-def run(flags: dict[str, object], new: NewOperation, *, dry_run: bool, yes: bool, as_json: bool) -> int:
-    """Run an operation, after asking on a terminal; return the exit code."""
-    if dry_run or (not yes and _is_interactive()):
-        preview = with_runtime(flags, lambda runtime: runtime.operations.preview(new))
-        if dry_run:
-            _print_preview(_previewed(new, preview), as_json=as_json)
+def run(flags: dict[str, object], place: tuple[str, ...], body: dict[str, Any], how: How, *, as_json: bool) -> int:
+    """Run an operation, after asking on a terminal; return the exit code.
+
+    Args:
+        flags: those of `CONNECTION`.
+        place: the path of the request that begins the operation.
+        body: of this request.
+        how: to run it.
+        as_json: print the operation as JSON.
+    """
+    if how.dry_run or (not how.yes and _is_interactive()):
+        preview = with_api(flags, lambda api: api.post(*place, body={**body, "dryRun": True}, safe=True))
+        if how.dry_run:
+            _print_preview(preview, as_json=as_json)
             return errors.OK
-        if not click.confirm(f"{new.action} {_number(*preview[:2])} jobs?", err=True):
+        if not click.confirm(f"{preview['action']} {_number(preview['matched'], preview['isExact'])} jobs?", err=True):
             return errors.ERROR
 
-    async def use(runtime: Runtime) -> Operation:
-        return await follow(runtime, await runtime.operations.create(new), quiet=as_json)
+    async def use(api: Api) -> dict[str, Any]:
+        return await follow(api, await api.post(*place, body=body), quiet=as_json)
 
-    return print_end(document(with_runtime(flags, use)), as_json=as_json)
+    return print_end(with_api(flags, use), as_json=as_json)
 
 
 def print_end(ended: Mapping[str, Any], *, as_json: bool) -> int:
@@ -89,48 +101,36 @@ def print_end(ended: Mapping[str, Any], *, as_json: bool) -> int:
     return errors.CONFLICT if ended["failed"] else errors.OK if ended["state"] == Stage.FINISHED else errors.ERROR
 
 
-def document(operation: Operation) -> dict[str, Any]:
-    """Return an operation as the HTTP API does."""
-    from jobqueue.api.bulk.schemas import OperationResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
-
-    return OperationResponse.of(operation)
-
-
-async def follow(runtime: Runtime, made: Operation, *, quiet: bool) -> Operation:
+async def follow(api: Api, made: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """Carry out an operation, or watch another process do so; an interrupt stops it.
 
     Args:
-        runtime: the services.
+        api: of a server, or of this process.
         made: the operation.
         quiet: show no progress.
     """
+    place = ("operations", made["id"])
     interrupted = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted.set)
     shown = ""
     # Jobs that were being changed at the stop are still to be counted.
-    while made.stage is Stage.RUNNING or made.chosen:
-        if interrupted.is_set() and made.stage is Stage.RUNNING:
+    while made["state"] == Stage.RUNNING or made.get("isCounting"):
+        if interrupted.is_set() and made["state"] == Stage.RUNNING:
             try:
-                await runtime.operations.store.stop(made.id, made.new.by)
+                await api.post(*place, "stop", safe=True)
             except ConflictError:
                 # The operation has just ended by itself.
                 interrupted.clear()
-        elif not await runtime.operations.carry_on(made.id):
+        elif not await api.carry_on(made["id"]):
             await asyncio.sleep(_LOOK_SECONDS)
-        made = await runtime.operations.store.get(made.id)
-        line = _progress(document(made))
+        made = await api.get(*place)
+        line = _progress(made)
         if line != shown and not quiet:
             output.show_progress(line)
             shown = line
     if shown:
         output.end_progress()
     return made
-
-
-def _previewed(new: NewOperation, preview: Preview) -> dict[str, Any]:
-    matched, is_exact, samples = preview
-    jobs = [{"id": job.id, "type": job.type, "queue": job.queue, "state": job.state.value} for job in samples]
-    return {"action": new.action.value, "matched": matched, "isExact": is_exact, "samples": jobs}
 
 
 def _print_preview(preview: Mapping[str, Any], *, as_json: bool) -> None:

@@ -9,23 +9,21 @@ import click
 from jobqueue.cli.bulk import bulk
 from jobqueue.cli.bulk.step_options import from_step, step_options
 from jobqueue.cli.process import complete
-from jobqueue.cli.process.session import operator, with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, moments, output, tables, values
 from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
-from jobqueue.domain.bulk.operation import Action, NewOperation
-from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.fingerprint import check_fingerprint
+from jobqueue.domain.jobs.step import as_json as as_json_form
 from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, MOST_GROUPS, FailureQuery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from jobqueue.cli.process.api import Api
     from jobqueue.cli.render.tables import View
-    from jobqueue.domain.work.failure import FailureDetails, FailureGroup
-    from jobqueue.services.application import Runtime
 
 
 def _ago(date: str | None, now: datetime) -> str:
@@ -79,18 +77,15 @@ def failures(ctx: click.Context, /, *, view: View, as_json: bool, **options: Any
         return
     _query(options, None)
 
-    async def use(runtime: Runtime) -> tuple[list[FailureGroup], bool, datetime]:
-        now = await runtime.database.clock.now()
-        return *await runtime.failures.page(_query(options, now)), now
+    async def use(api: Api) -> tuple[dict[str, Any], datetime]:
+        return await api.get("failures", query=_query(options, await api.now())), await api.now()
 
-    groups, more, now = with_runtime(options, use)
-    from jobqueue.api.bulk.schemas import FailureResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
-
-    items = FailureResponse.many(groups)
+    page, now = with_api(options, use)
+    items = page["items"]
     narrowed = any(options[name] is not None for name in ("queue", "kind", "since"))
     empty = "no failures match" if narrowed else "no jobs have failed or were killed"
     tables.print_items(items, view, as_json=as_json, now=now, empty=empty)
-    if more and not as_json:
+    if page["next"] is not None and not as_json:
         output.note("there are more: --limit, or narrow them")
 
 
@@ -101,13 +96,10 @@ def show(fingerprint: str, *, as_json: bool, **options: Any) -> None:
     """Print a group: its message and its trace whole, its queues and states, and its newest jobs."""
     check_fingerprint(fingerprint)
 
-    async def use(runtime: Runtime) -> tuple[FailureDetails, datetime]:
-        return await runtime.failures.group(fingerprint), await runtime.database.clock.now()
+    async def use(api: Api) -> tuple[dict[str, Any], datetime]:
+        return await api.get("failures", fingerprint), await api.now()
 
-    details, now = with_runtime(options, use)
-    from jobqueue.api.bulk.schemas import FailureGroupResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
-
-    group = FailureGroupResponse.of(details)
+    group, now = with_api(options, use)
     if as_json:
         output.print_json(group)
         return
@@ -138,28 +130,24 @@ def requeue(
     """Requeue all jobs of a group, or one of them on trial; its id is printed."""
     if trial and dry_run:
         raise click.UsageError("--trial and --dry-run do not go together")
-    first = from_step(options)
-    query = FailureQuery(fingerprint=check_fingerprint(fingerprint), queue=queue)
+    body = {**as_json_form(from_step(options)), **({} if queue is None else {"queue": queue})}
+    place = ("failures", check_fingerprint(fingerprint), "requeue")
     if trial:
-        tried = with_runtime(options, lambda runtime: runtime.failures.try_one(query, from_step=first, by=operator()))
-        job = json_form.job(tried)
+        job = with_api(options, lambda api: api.post(*place, body={**body, "trial": True}))["job"]
         output.print_document(job, f"{job['id']} {job['state']}", as_json=as_json)
         return errors.OK
-    with_runtime(options, lambda runtime: runtime.failures.latest(query))
-    filter_ = {} if queue is None else {"queue": queue}
-    new = NewOperation(
-        action=Action.REQUEUE, by=operator(), filter=filter_, fingerprint=query.fingerprint, from_step=first
-    )
-    return bulk.run(options, new, dry_run=dry_run, yes=yes, as_json=as_json)
+    return bulk.run(options, place, body, bulk.How(dry_run, yes), as_json=as_json)
 
 
-def _query(options: dict[str, Any], now: datetime | None) -> FailureQuery:
+def _query(options: dict[str, Any], now: datetime | None) -> dict[str, Any]:
     """Return the query; without the time now it is only checked."""
     since = options["since"]
-    return FailureQuery(
+    query = FailureQuery(
         queue=options["queue"],
         type=options["kind"],
         ended_after=None if since is None else values.since(since, now or values.EPOCH),
         sort=BY_COUNT if options["sort"] == "count" else BY_LAST,
         limit=options["limit"],
     )
+    names = ("queue", "type", "sort", "limit")
+    return {"endedAfter": query.ended_after, **{name: getattr(query, name) for name in names}}

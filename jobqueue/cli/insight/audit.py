@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, tables
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
-from jobqueue.domain.insight.audit import AuditQuery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,8 +47,6 @@ _COLUMNS: Final = (
 @command_options
 def audit(*, view: View, limit: int, as_json: bool, **options: Any) -> None:
     """List changes made by people, newest first."""
-    query = AuditQuery(**{name: options[name] for name in ("kind", "name", "actor", "action")}, limit=limit)
-    from jobqueue.api.insight.schemas import ChangeResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
-
-    entries = ChangeResponse.many(with_runtime(options, lambda runtime: runtime.audit.store.find(query)))
+    query = {name: options[name] for name in ("kind", "name", "actor", "action")}
+    entries = with_api(options, lambda api: api.items("audit", query=query, most=limit))
     tables.print_items(entries, view, as_json=as_json, empty="no change is recorded")

@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.process import complete
-from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, tables
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
-from jobqueue.domain.access.access import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from jobqueue.cli.process.api import Api
     from jobqueue.cli.render.tables import View
-    from jobqueue.services.application import Runtime
-    from jobqueue.services.insight.stats import StatsRequest
 
 _WINDOWS: Final = ("5m", "1h", "24h", "7d")
 _WATCH_SECONDS: Final = 2.0
@@ -38,10 +36,7 @@ _ATTEMPTS: Final = {
 _PERCENTILES: Final = ("p50", "p90", "p99")
 
 
-async def _print(
-    runtime: Runtime, request: StatsRequest, *, as_json: bool, watch: bool, shown: View, detailed: bool
-) -> None:
-    view = await runtime.stats.view(request, EVERYTHING)
+def _print(view: Mapping[str, Any], *, as_json: bool, watch: bool, shown: View, detailed: bool) -> None:
     if as_json:
         output.print_json(view, indent=None if watch else 2)
         return
@@ -132,15 +127,14 @@ def stats(
     *, view: View, queue: str | None, kind: str | None, window: str | None, watch: bool, as_json: bool, **options: Any
 ) -> None:
     """Show jobs by state, throughput, and times of waiting and running, in the last minutes, hours and days."""
+    query = {"window": window, "queue": queue, "type": kind}
 
-    async def use(runtime: Runtime) -> None:
-        from jobqueue.services.insight.stats import StatsRequest  # noqa: PLC0415 - imports the driver, and --help must be quick
-
-        request = StatsRequest(windows=_WINDOWS if window is None else (window,), queue=queue, type=kind)
+    async def use(api: Api) -> None:
         while True:
-            await _print(runtime, request, as_json=as_json, watch=watch, shown=view, detailed=window is not None)
+            present = await api.get("stats", query=query)
+            _print(present, as_json=as_json, watch=watch, shown=view, detailed=window is not None)
             if not watch:
                 return
             await asyncio.sleep(_WATCH_SECONDS)
 
-    with_runtime(options, use)
+    with_api(options, use)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
@@ -21,12 +21,10 @@ def status(*, as_json: bool, **options: Any) -> int:
     That is: groups of jobs that failed within the last hour, queues that are stuck and why, open circuit breakers,
     silent workers, times at which schedules made no job, steps in doubt, and questions that wait for a signal.
     """
-    concerns = with_runtime(options, lambda runtime: runtime.concerns.all())
-    items = [
-        {"kind": each.kind, "message": each.message, "command": list(each.command), **each.details} for each in concerns
-    ]
+    document = with_api(options, lambda api: api.get("status"))
+    items = document["items"]
     if as_json:
-        output.print_json({"items": items})
+        output.print_json(document)
     else:
         for item in items:
             output.print_wrapped(output.plain(item["message"]), indent=2)

@@ -8,18 +8,17 @@ import click
 
 from jobqueue.cli.jobs.arguments import read
 from jobqueue.cli.process import complete
-from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.help import Command
-from jobqueue.cli.render.options import command_options, database_flags
+from jobqueue.cli.render.options import command_options, connection_flags
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, NewJob
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.job import Job
-    from jobqueue.services.application import Runtime
+    from jobqueue.cli.process.api import Api
 
 _CHILDREN: Final = ("on_complete", "on_success", "on_failure")
 _MOST_TOLD: Final = 20
@@ -59,7 +58,7 @@ def add(kind: str | None, bulk: str | None, words: tuple[str, ...], *, as_json: 
     DATA is its input, a JSON object, @FILE to read it from, or - for stdin. A task that a living worker serves also
     takes its arguments as options: --src a.png --width 64; `jobqueue types` lists them.
     """
-    flags = database_flags(options)
+    flags = connection_flags(options)
     data, arguments = _split(words)
     if data is not None:
         options["data"] = data
@@ -75,13 +74,17 @@ def add(kind: str | None, bulk: str | None, words: tuple[str, ...], *, as_json: 
     if not arguments:
         new = _read(kind, options)
 
-    async def use(runtime: Runtime) -> Job:
-        if not arguments:
-            return await runtime.producer.add(new)
-        served = await runtime.roster.served(options["queue"] or DEFAULT_QUEUE, kind)
-        return await runtime.producer.add(_read(kind, options | {"data": read(arguments, kind, served.schema)}))
+    async def use(api: Api) -> dict[str, Any]:
+        job: dict[str, Any] = await api.post("jobs", body=json_form.new_job(await read_with(api)), keyed=True)
+        return job
 
-    job = json_form.job(with_runtime(flags, use, creates=not arguments))
+    async def read_with(api: Api) -> NewJob:
+        if not arguments:
+            return new
+        schema = await _schema(api, options["queue"] or DEFAULT_QUEUE, kind)
+        return _read(kind, options | {"data": read(arguments, kind, schema)})
+
+    job = with_api(flags, use, creates=not arguments)
     output.print_document(job, job["id"], as_json=as_json)
 
 
@@ -98,13 +101,19 @@ def _split(words: tuple[str, ...]) -> tuple[values.JsonValue | None, tuple[str, 
 
 
 def _add_all(new: list[NewJob], flags: dict[str, object], *, as_json: bool) -> None:
-    added = with_runtime(flags, lambda runtime: runtime.producer.add_all(new), creates=True)
-    jobs = [json_form.job(job) for job in added]
+    body = {"jobs": [json_form.new_job(job) for job in new]}
+    added = with_api(flags, lambda api: api.post("jobs", "bulk", body=body, keyed=True), creates=True)
     if as_json:
-        output.print_json({"items": jobs})
+        output.print_json(added)
         return
-    for job in jobs:
+    for job in added["items"]:
         output.print_line(job["id"])
+
+
+async def _schema(api: Api, queue: str, kind: str) -> dict[str, Any] | None:
+    """Return the JSON Schema of the data of a type, if a living worker has published one."""
+    served = await api.items("types", query={"queue": queue})
+    return next((each["schema"] for each in served if each["type"] == kind), None)
 
 
 def _read(kind: str, options: dict[str, Any]) -> NewJob:

@@ -9,21 +9,20 @@ import click
 
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.ids import check_ids, whole_ids
-from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, tables, values
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.job_columns import COLUMNS, PREFIXES, print_jobs
 from jobqueue.cli.render.options import command_options
-from jobqueue.domain.jobs import json_form
+from jobqueue.client.forms import query_form
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import AWAITED, MOST_LISTED, JobQuery
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from jobqueue.cli.process.api import Api
     from jobqueue.cli.render.tables import View
-    from jobqueue.domain.search.query import Page
-    from jobqueue.services.application import Runtime
 
 
 @click.command(
@@ -60,21 +59,19 @@ def list_jobs(*, view: View, as_json: bool, cursor: str | None, **options: Any) 
     """List jobs, newest first."""
     _query(options, None)
 
-    async def use(runtime: Runtime) -> tuple[Page, datetime, str]:
-        now = await runtime.database.clock.now()
-        query = _query(options, now).at(cursor)
-        page = await runtime.listing.page(query)
-        others = await _others(runtime, query) if query.states and not page.items and not as_json else 0
-        return page, now, _empty(query, others)
+    async def use(api: Api) -> tuple[dict[str, Any], datetime, str]:
+        query = _query(options, await api.now())
+        page: dict[str, Any] = await api.get("jobs", query={**query_form(query), "cursor": cursor})
+        others = await _others(api, query) if query.states and not page["items"] and not as_json else 0
+        return page, await api.now(), _empty(query, others)
 
-    page, now, empty = with_runtime(options, use)
-    jobs = [json_form.job(job) for job in page.items]
+    page, now, empty = with_api(options, use)
     if as_json:
-        output.print_json({"items": jobs, "next": page.next})
+        output.print_json(page)
         return
-    print_jobs(jobs, view, now, empty=empty)
-    if page.next is not None:
-        output.note(f"there are more: --cursor {page.next}")
+    print_jobs(page["items"], view, now, empty=empty)
+    if page["next"] is not None:
+        output.note(f"there are more: --cursor {page['next']}")
 
 
 def _query(options: dict[str, Any], now: datetime | None) -> JobQuery:
@@ -100,9 +97,10 @@ def _query(options: dict[str, Any], now: datetime | None) -> JobQuery:
     )
 
 
-async def _others(runtime: Runtime, query: JobQuery) -> int:
+async def _others(api: Api, query: JobQuery) -> int:
     """Return how many jobs there are in other states, counted up to the most of a page."""
-    return len((await runtime.listing.page(replace(query, states=(), after=None, limit=MOST_LISTED))).items)
+    others = query_form(replace(query, states=(), limit=MOST_LISTED))
+    return len((await api.get("jobs", query={**others, "fields": "id"}))["items"])
 
 
 def _empty(query: JobQuery, others: int) -> str:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from jobqueue.cli.process.ids import id_argument
-from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, job_text, output
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
-from jobqueue.domain.jobs import json_form
-from jobqueue.domain.work.logs import LogQuery
+from jobqueue.domain.work.logs import MOST_LINES, LogQuery
 
 if TYPE_CHECKING:
-    from jobqueue.domain.work.logs import LogPage
-    from jobqueue.services.application import Runtime
+    from collections.abc import Mapping, Sequence
 
-_WAIT_SECONDS: Final = 60
+    from jobqueue.cli.process.api import Api
+
+_WAIT_SECONDS: Final = 25.0
+"""Seconds of one request; proxies cut connections that are silent for a minute, and some for half a one."""
 
 
 @click.command(
@@ -34,22 +34,23 @@ _WAIT_SECONDS: Final = 60
 def logs(job_id: str, *, follow: bool, level: str | None, attempt: int | None, as_json: bool, **options: Any) -> None:
     """Print the log of a job: time, number of the attempt, level, message. With --json each line is an object."""
     levels = () if level is None else tuple(dict.fromkeys(level.split(",")))
-    query = LogQuery(levels=levels, attempt=attempt)
+    query = {"level": levels, "attempt": attempt, "limit": MOST_LINES}
+    LogQuery(levels=levels, attempt=attempt)
 
-    async def use(runtime: Runtime) -> None:
-        page = await runtime.logs.store.page(job_id, query)
+    async def use(api: Api) -> None:
+        cursor, wait = None, 0.0
         while True:
-            _print(page, as_json=as_json)
-            if page.ended or not (follow or page.more):
+            page = await api.get("jobs", job_id, "logs", query={**query, "cursor": cursor}, wait=wait)
+            _print(page["items"], as_json=as_json)
+            if page["next"] is None and (page["ended"] or not follow):
                 return
-            rest = replace(query, after=page.resume)
-            page = await runtime.logs.following(job_id, rest, _WAIT_SECONDS if follow else 0)
+            cursor, wait = page["resume"], _WAIT_SECONDS if follow else 0.0
 
-    with_runtime(options, use)
+    with_api(options, use)
 
 
-def _print(page: LogPage, *, as_json: bool) -> None:
-    for line in (json_form.log_line(line) for _, line in page.lines):
+def _print(lines: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    for line in lines:
         if as_json:
             output.print_json(line, indent=None)
         else:

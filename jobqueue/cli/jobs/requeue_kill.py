@@ -10,20 +10,15 @@ import click
 from jobqueue.cli.bulk import bulk
 from jobqueue.cli.bulk.step_options import from_step, step_options
 from jobqueue.cli.process.ids import ids_argument
-from jobqueue.cli.process.session import operator, with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.help import Command
-from jobqueue.cli.render.options import command_options, database_flags
-from jobqueue.domain.bulk.operation import Action, NewOperation
+from jobqueue.cli.render.options import command_options, connection_flags
 from jobqueue.domain.errors import ConflictError, InvalidInputError, NotFoundError
-from jobqueue.domain.jobs import json_form
-from jobqueue.services.jobs.job_changes import requeue_changes
+from jobqueue.domain.jobs.step import as_json as as_json_form
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from jobqueue.domain.jobs.job import Job
-    from jobqueue.services.application import Runtime
+    from jobqueue.cli.process.api import Api
 
 
 @click.command(
@@ -47,20 +42,16 @@ def requeue(ids: tuple[str, ...], *, as_json: bool, **options: Any) -> int:
     Finished steps are kept, unless the job has succeeded or gets other data. A filter that does not name a state
     requeues only failed and killed jobs.
     """
-    flags, many, first = database_flags(options), _many(ids, options), from_step(options)
+    flags, many, steps = connection_flags(options), _many(ids, options), as_json_form(from_step(options))
     changes = {
         name: value.value if isinstance(value, values.JsonValue) else value
         for name, value in options.items()
         if value is not None
     }
+    body = {**changes, **steps}
     if many is not None:
-        new = many.operation(Action.REQUEUE, changes=requeue_changes(changes), from_step=first)
-        return bulk.run(flags, new, dry_run=many.dry_run, yes=many.yes, as_json=as_json)
-
-    async def change(runtime: Runtime, job_id: str) -> Job:
-        return await runtime.manager.requeue(job_id, changes, from_step=first, by=operator())
-
-    return _each(ids, flags, change, as_json=as_json)
+        return bulk.run(flags, ("jobs", "requeue"), many.body | body, many.how, as_json=as_json)
+    return _each(ids, flags, "requeue", body, as_json=as_json)
 
 
 @click.command(cls=Command, epilog=errors.epilog())
@@ -70,27 +61,18 @@ def requeue(ids: tuple[str, ...], *, as_json: bool, **options: Any) -> int:
 @command_options
 def kill(ids: tuple[str, ...], reason: str, *, as_json: bool, **options: Any) -> int:
     """Kill unfinished jobs; a running job is cancelled at once."""
-    flags, many = database_flags(options), _many(ids, options)
+    flags, many, body = connection_flags(options), _many(ids, options), {"reason": reason}
     if many is not None:
-        new = many.operation(Action.KILL, reason=reason)
-        return bulk.run(flags, new, dry_run=many.dry_run, yes=many.yes, as_json=as_json)
-    return _each(
-        ids, flags, lambda runtime, job_id: runtime.manager.kill(job_id, reason, by=operator()), as_json=as_json
-    )
+        return bulk.run(flags, ("jobs", "kill"), many.body | body, many.how, as_json=as_json)
+    return _each(ids, flags, "kill", body, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Selection:
     """Jobs that a filter selects."""
 
-    filter: dict[str, Any]
-    all: bool
-    dry_run: bool
-    yes: bool
-
-    def operation(self, action: Action, **more: Any) -> NewOperation:
-        """Return the operation on these jobs."""
-        return NewOperation(action=action, by=operator(), filter=self.filter, all=self.all, **more)
+    body: dict[str, Any]
+    how: bulk.How
 
 
 def _many(ids: tuple[str, ...], options: dict[str, Any]) -> _Selection | None:
@@ -100,40 +82,40 @@ def _many(ids: tuple[str, ...], options: dict[str, Any]) -> _Selection | None:
         click.UsageError: nothing is meant, or ids and a filter are.
     """
     selection, everything = options.pop("selection"), options.pop("everything")
-    how = {name: options.pop(name) for name in ("dry_run", "yes")}
+    how = bulk.How(**{name: options.pop(name) for name in ("dry_run", "yes")})
     by_filter = selection is not None or everything
     if by_filter == bool(ids):
         raise click.UsageError("say which jobs are meant: by their IDs, or by --filter or --all")
     if not by_filter:
-        if how["dry_run"]:
+        if how.dry_run:
             raise click.UsageError("--dry-run goes with --filter or --all")
         return None
-    return _Selection(filter=bulk.filter_of(selection), all=everything, **how)
+    return _Selection(body={"filter": bulk.filter_of(selection), "all": everything}, how=how)
 
 
 def _each(
     ids: tuple[str, ...],
     flags: dict[str, object],
-    change: Callable[[Runtime, str], Awaitable[Job]],
+    action: str,
+    body: dict[str, Any],
     *,
     as_json: bool,
 ) -> int:
     """Change the jobs one by one; report those that cannot be changed, and return the exit code of the first."""
     unique = list(dict.fromkeys(ids))
     code = errors.OK
-    changed: list[Job] = []
+    jobs: list[dict[str, Any]] = []
 
-    async def use(runtime: Runtime) -> None:
+    async def use(api: Api) -> None:
         nonlocal code
         for job_id in unique:
             try:
-                changed.append(await change(runtime, job_id))
+                jobs.append(await api.post("jobs", job_id, action, body=body))
             except (NotFoundError, ConflictError, InvalidInputError) as error:
                 code = code or errors.code_of(error)
                 errors.report(error)
 
-    with_runtime(flags, use)
-    jobs = [json_form.job(job) for job in changed]
+    with_api(flags, use)
     if as_json:
         output.print_json({"items": jobs})
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, tables, values
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.job_columns import COLUMNS, PREFIXES, of_field, print_jobs
@@ -21,9 +21,7 @@ from jobqueue.domain.search.search import MOST_FOUND, search
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from jobqueue.domain.search.query import Page
-    from jobqueue.domain.search.search import Search
-    from jobqueue.services.application import Runtime
+    from jobqueue.cli.process.api import Api
 
 _TERM: Final = re.compile(r"([^=<>!~]+)(!=|>=|<=|=|>|<|~)(.*)", re.DOTALL)
 _OPERATORS: Final = {"=": "$eq", "!=": "$ne", ">=": "$gte", "<=": "$lte", ">": "$gt", "<": "$lt", "~": "$regex"}
@@ -50,29 +48,29 @@ def search_jobs(*, view: View, terms: tuple[str, ...], as_json: bool, **options:
     Values are JSON if they can be, and else text. Dates may be times ago, such as 15m, 2h or 7d; states may be several,
     with commas between them.
     """
-    _search(terms, options, values.EPOCH)
+    checked = _body(terms, options, values.EPOCH)
+    has_fields = bool(search(checked.pop("filter"), **checked).projection.paths)
 
-    async def use(runtime: Runtime) -> tuple[Page, Search, datetime]:
-        now = await runtime.database.clock.now()
-        query = _search(terms, options, now)
-        return await runtime.searches.page(query), query, now
+    async def use(api: Api) -> tuple[dict[str, Any], datetime]:
+        body = {name: value for name, value in _body(terms, options, await api.now()).items() if value is not None}
+        return await api.post("jobs", "search", body=body, safe=True), await api.now()
 
-    page, query, now = with_runtime(options, use)
-    items = [query.projection.pick(json_form.job(job)) for job in page.items]
+    page, now = with_api(options, use)
     if as_json:
-        output.print_json({"items": items, "next": page.next})
+        output.print_json(page)
         return
-    if query.projection.paths:
+    items = page["items"]
+    if has_fields:
         names = dict.fromkeys(["id", *options["fields"].split(",")])
         tables.print_rows(items, View(columns=[of_field(name) for name in names]), empty="no jobs match")
     else:
         print_jobs(items, view, now)
-    if page.next is not None:
-        output.note(f"there are more: --cursor {page.next}")
+    if page["next"] is not None:
+        output.note(f"there are more: --cursor {page['next']}")
 
 
-def _search(terms: tuple[str, ...], options: dict[str, Any], now: datetime) -> Search:
-    """Return the search of these terms and options.
+def _body(terms: tuple[str, ...], options: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Return the request for these terms and options.
 
     Raises:
         InvalidInputError: naming what is not acceptable.
@@ -81,14 +79,14 @@ def _search(terms: tuple[str, ...], options: dict[str, Any], now: datetime) -> S
     name = options["sort"].removeprefix("-")
     if name not in SORTS:
         raise InvalidInputError({"sort": [f"must be by one of {', '.join(sorted(SORTS))}, with - before it or not"]})
-    return search(
-        {"$and": parts} if len(parts) > 1 else parts[0] if parts else {},
-        sort={name: -1 if options["sort"].startswith("-") else 1},
-        fields=None if options["fields"] is None else options["fields"].split(","),
-        limit=options["limit"],
-        cursor=options["cursor"],
-        slow=options["slow"],
-    )
+    return {
+        "filter": {"$and": parts} if len(parts) > 1 else parts[0] if parts else {},
+        "sort": {name: -1 if options["sort"].startswith("-") else 1},
+        "fields": None if options["fields"] is None else options["fields"].split(","),
+        "limit": options["limit"],
+        "cursor": options["cursor"],
+        "slow": options["slow"],
+    }
 
 
 def _filter(term: str, now: datetime) -> Any:

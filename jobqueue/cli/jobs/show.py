@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.process.ids import id_argument
-from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, job_text, output
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.domain.errors import NotFoundError
-from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.states import FINAL, State
 
 if TYPE_CHECKING:
-    from jobqueue.domain.jobs.attempt import LogLine
-    from jobqueue.domain.jobs.job import Job
-    from jobqueue.services.application import Runtime
+    from jobqueue.cli.process.api import Api
 
 _LOOK_SECONDS: Final = 0.5
 _PAGE: Final = 1000
@@ -36,70 +33,61 @@ def show(job_id: str, *, follow: bool, as_json: bool, **options: Any) -> int:
     line is the job.
     """
 
-    async def use(runtime: Runtime) -> int:
+    async def use(api: Api) -> int:
         if follow:
-            return await _follow(runtime, job_id, as_json=as_json)
-        job, lines = await _read(runtime, job_id)
-        document = json_form.job(job) | {"logs": _documents(lines)}
+            return await _follow(api, job_id, as_json=as_json)
+        job = await api.get("jobs", job_id)
+        lines, _ = await _lines(api, job_id, None)
         if as_json:
-            output.print_json(document)
+            output.print_json(job | {"logs": lines})
         else:
-            job_text.print_job(document, document["logs"])
+            job_text.print_job(job, lines)
         return errors.OK
 
-    return with_runtime(options, use)
+    return with_api(options, use)
 
 
-async def _read(runtime: Runtime, job_id: str) -> tuple[Job, list[LogLine]]:
-    job = await runtime.jobs.whole(job_id)
-    return job, [line for _, line in await _lines(runtime, job_id, 0)]
+async def _lines(api: Api, job_id: str, cursor: str | None) -> tuple[list[dict[str, Any]], str]:
+    """Return all log lines from a cursor on, and the cursor behind them."""
+    lines: list[dict[str, Any]] = []
+    while True:
+        page = await api.get("jobs", job_id, "logs", query={"cursor": cursor, "limit": _PAGE})
+        lines += page["items"]
+        cursor = page["resume"]
+        if page["next"] is None:
+            return lines, page["resume"]
 
 
-async def _lines(runtime: Runtime, job_id: str, after: int) -> list[tuple[int, LogLine]]:
-    """Return all log lines from a number on."""
-    lines: list[tuple[int, LogLine]] = []
-    while page := await runtime.logs.lines(job_id, after=after, limit=_PAGE):
-        lines += page
-        after = page[-1][0] + 1
-    return lines
-
-
-async def _follow(runtime: Runtime, job_id: str, *, as_json: bool) -> int:
+async def _follow(api: Api, job_id: str, *, as_json: bool) -> int:
     """Print a job, then its changes until it ends; return the exit code of its end."""
-    job, lines = await _read(runtime, job_id)
+    job = await api.get("jobs", job_id)
+    lines, cursor = await _lines(api, job_id, None)
     if as_json:
-        _print_lines(_documents(lines), as_json=True)
+        _print_lines(lines, as_json=True)
     else:
-        job_text.print_job(json_form.job(job), _documents(lines))
-    seen = len(lines)
-    while job.state not in FINAL:
+        job_text.print_job(job, lines)
+    while job["state"] not in FINAL:
         await asyncio.sleep(_LOOK_SECONDS)
         before = job
         try:
-            job = await runtime.jobs.whole(job_id)
-            fresh = await _lines(runtime, job_id, seen)
+            job = await api.get("jobs", job_id)
+            lines, cursor = await _lines(api, job_id, cursor)
         except NotFoundError:
-            if not before.on_success_delete:
+            if not before["onSuccessDelete"]:
                 raise
             _note_deleted(job_id)
             return errors.OK
-        seen += len(fresh)
-        news = _documents([line for _, line in fresh])
-        _print_news(json_form.job(before), json_form.job(job), news, as_json=as_json)
+        _print_news(before, job, lines, as_json=as_json)
     if as_json:
-        output.print_json({"job": json_form.job(job)}, indent=None)
-    if job.on_success_delete and job.state is State.SUCCESS:
+        output.print_json({"job": job}, indent=None)
+    if job["onSuccessDelete"] and job["state"] == State.SUCCESS:
         # Its end was seen just before.
         _note_deleted(job_id)
-    return errors.OK if job.state is State.SUCCESS else errors.JOB_FAILED
+    return errors.OK if job["state"] == State.SUCCESS else errors.JOB_FAILED
 
 
 def _note_deleted(job_id: str) -> None:
     output.note(f"job {job_id} has succeeded and is deleted")
-
-
-def _documents(lines: list[LogLine]) -> list[dict[str, Any]]:
-    return [json_form.log_line(line) for line in lines]
 
 
 def _print_lines(lines: list[dict[str, Any]], *, as_json: bool) -> None:

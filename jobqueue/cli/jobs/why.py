@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.ids import id_argument
-from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, moments, output
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
@@ -17,10 +16,9 @@ from jobqueue.domain.jobs.checks import check_queue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
-    from jobqueue.services.application import Runtime
-    from jobqueue.services.queues.explain import Why
-    from jobqueue.services.queues.queue_why import QueueWhy
+    from jobqueue.cli.process.api import Api
 
 
 _MOST_HOLDERS: Final = 10
@@ -42,13 +40,11 @@ def why(job_id: str | None, queue: str | None, *, as_json: bool, **options: Any)
     if queue is not None:
         check_queue(queue)
 
-    async def use(runtime: Runtime) -> Why | QueueWhy:
-        if queue is not None:
-            return await runtime.queue_explainer.why(queue)
-        return await runtime.explainer.why(str(job_id))
+    async def use(api: Api) -> tuple[dict[str, Any], datetime]:
+        place = ("jobs", str(job_id)) if queue is None else ("queues", queue)
+        return await api.get(*place, "why"), await api.now()
 
-    explanation = _document(with_runtime(options, use))
-    now = datetime.now(UTC)
+    explanation, now = with_api(options, use)
     if as_json:
         output.print_json(explanation)
         return
@@ -70,10 +66,3 @@ def _holder(job: Mapping[str, Any], now: datetime) -> str:
     age = f" for {moments.ago(job['startAt'], now)}" if job["startAt"] else ""
     step = f", step {job['step']}" if job.get("step") else ""
     return f"{output.shortened(job['id'])} {job['type']}{age} on {job['worker']}{step}"
-
-
-def _document(explanation: Why | QueueWhy) -> dict[str, Any]:
-    from jobqueue.api.jobs.schemas import WhyResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
-    from jobqueue.api.queues.schemas import QueueWhyResponse  # noqa: PLC0415 - as above
-
-    return QueueWhyResponse.of(explanation) if hasattr(explanation, "queue") else WhyResponse.of(explanation)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from jobqueue.cli.process.session import with_runtime
-from jobqueue.cli.render.options import DATABASE
+from jobqueue.cli.process.session import with_api
 from jobqueue.domain.jobs.short_ids import MOST_NAMED, ShortId, only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from jobqueue.services.application import Runtime
+    from jobqueue.cli.process.api import Api
 
 F = TypeVar("F", bound="Callable[..., Any]")
 HELP: Final = "An ID may be cut to its first or last digits, six or more, as tables show it."
@@ -77,11 +76,12 @@ def _whole(options: Mapping[str, Any], texts: Sequence[tuple[str, str]]) -> dict
     if not missing:
         return known
 
-    async def use(runtime: Runtime) -> dict[tuple[str, str], str]:
+    async def use(api: Api) -> dict[tuple[str, str], str]:
         found = dict(known)
-        for (kind, text), short in missing.items():
-            look = runtime.short_ids.jobs if kind == "job" else runtime.short_ids.batches
-            found[kind, text] = only(kind, text, await look(short, MOST_NAMED + 1))
+        for kind, text in missing:
+            query = {"id": text, "limit": MOST_NAMED + 1, "fields": "id,type,state" if kind == "job" else None}
+            matches = (await api.get("jobs" if kind == "job" else "batches", query=query))["items"]
+            found[kind, text] = only(kind, text, matches)
         return found
 
-    return with_runtime({name: options[name] for name in DATABASE}, use)
+    return with_api(options, use)

@@ -5,27 +5,32 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobqueue.cli.process.session import operator, with_runtime
+from jobqueue.cli.process.session import with_api
+from jobqueue.cli.queues.queue import new_secrets
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
-from jobqueue.domain.errors import InvalidInputError, Problems
+from jobqueue.domain.access.masking import MASK
+from jobqueue.domain.errors import InvalidInputError, NotFoundError, Problems
 from jobqueue.domain.jobs.checks import check_queue, gather
 from jobqueue.domain.queues import queue, queue_form
+from jobqueue.domain.queues.queue import QueueConfig
 from jobqueue.domain.schedules import schedule as schedules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from jobqueue.cli.process.api import Api
     from jobqueue.domain.schedules.schedule import Schedule
-    from jobqueue.services.application import Runtime
 
 _TABLES: Final = ("queues", "schedules")
 _NAME: Final = "name"
+_CHANGED: Final = 412
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +81,12 @@ def apply_files(files: tuple[str, ...], *, dry_run: bool, as_json: bool, **optio
     """
     wanted = _read(files)
 
-    async def use(runtime: Runtime) -> list[_Applied]:
-        await _check_schedules(runtime, wanted.schedules)
-        applied = [await _queue(runtime, name, body, dry_run=dry_run) for name, body in wanted.queues.items()]
-        return applied + [await _schedule(runtime, each, dry_run=dry_run) for each in wanted.schedules.values()]
+    async def use(api: Api) -> list[_Applied]:
+        await _check_schedules(api, wanted.schedules)
+        applied = [await _queue(api, name, body, dry_run=dry_run) for name, body in wanted.queues.items()]
+        return applied + [await _schedule(api, each, dry_run=dry_run) for each in wanted.schedules.values()]
 
-    applied = with_runtime(options, use, creates=not dry_run)
+    applied = with_api(options, use, creates=not dry_run)
     if as_json:
         output.print_json({"dryRun": dry_run, "items": [_document(each) for each in applied]})
         return
@@ -94,38 +99,49 @@ def apply_files(files: tuple[str, ...], *, dry_run: bool, as_json: bool, **optio
             output.print_line(f"  new secret of the webhook for {output.plain(kind)}, shown only now: {secret}")
 
 
-async def _check_schedules(runtime: Runtime, wanted: Mapping[str, Schedule]) -> None:
+async def _check_schedules(api: Api, wanted: Mapping[str, Schedule]) -> None:
     """Make sure, before anything is written, that the jobs of all schedules would be taken."""
     problems: Problems = {}
     for name, schedule in wanted.items():
         try:
-            await runtime.schedules.check(schedule)
+            await api.put("schedules", name, body=schedule.wire(), query={"dryRun": True}, safe=True)
         except InvalidInputError as error:
             problems |= error.under(f"schedules.{name}").problems
     if problems:
         raise InvalidInputError(problems)
 
 
-async def _queue(runtime: Runtime, name: str, body: Mapping[str, Any], *, dry_run: bool) -> _Applied:
-    from jobqueue.services.queues.queues import DEFAULT_TAG  # noqa: PLC0415 - the driver takes 0.2 s to import, --help must not
-
-    present, tag = await runtime.queues.tagged(name)
-    before = queue_form.queue(present, urls=True)
-    known = None if tag == DEFAULT_TAG else before
+async def _queue(api: Api, name: str, body: Mapping[str, Any], *, dry_run: bool) -> _Applied:
+    before = _config(await api.get("queues", name))
+    # Without a configuration a queue has no tag that it could have.
+    known = await api.find("queues", name, headers={"If-Match": "*"}, without=_CHANGED)
+    applied = partial(_Applied, kind="queue", name=name, before=known and before)
     if dry_run:
-        after = _with_secrets(queue_form.queue(queue.read(body), urls=True), before)
-        return _Applied(kind="queue", name=name, before=known, after=after, secrets={})
-    config, secrets = await runtime.queues.put(name, body, by=operator())
-    after = queue_form.queue(config, urls=True)
-    return _Applied(kind="queue", name=name, before=known, after=after, secrets=secrets)
+        return applied(after=_with_secrets(queue_form.queue(queue.read(body), urls=True), before), secrets={})
+    after = _config(await api.put("queues", name, body=body))
+    secrets = new_secrets(after)
+    for kind in secrets:
+        after["processors"][kind]["secret"] = MASK
+    return applied(after=after, secrets=secrets)
 
 
-async def _schedule(runtime: Runtime, new: Schedule, *, dry_run: bool) -> _Applied:
-    stored = await runtime.schedules.store.find(new.name)
-    before = None if stored is None else stored.schedule.wire() if stored.schedule is not None else {}
+async def _schedule(api: Api, new: Schedule, *, dry_run: bool) -> _Applied:
+    after, before = new.wire(), None
+    try:
+        present = await api.get("schedules", new.name)
+        before = {name: present[name] for name in after}
+    except NotFoundError as error:
+        if error.kind != "schedule":
+            # It is there, and cannot be read.
+            before = {}
     if not dry_run:
-        await runtime.schedules.put(new, by=operator())
-    return _Applied(kind="schedule", name=new.name, before=before, after=new.wire(), secrets={})
+        await api.put("schedules", new.name, body=after, safe=True)
+    return _Applied(kind="schedule", name=new.name, before=before, after=after, secrets={})
+
+
+def _config(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration in the document of a queue."""
+    return {name: document[name] for name in queue_form.queue(QueueConfig())}
 
 
 def _with_secrets(after: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.process import complete
-from jobqueue.cli.process.session import operator, with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, tables, values
 from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
+from jobqueue.domain.access.masking import MASK
 from jobqueue.domain.jobs.checks import check_queue
-from jobqueue.domain.queues import queue_form
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
 
-    from jobqueue.domain.queues.queue import QueueConfig
-    from jobqueue.services.application import Runtime
+    from jobqueue.cli.process.api import Api
 
 _SET: Final = errors.epilog(
     "queue set media concurrency=5 rate.limit=100 rate.per=60",
@@ -42,8 +41,7 @@ def queue() -> None:
 def show(name: str, *, as_json: bool, **options: Any) -> None:
     """Print the configuration of a queue with secrets masked, and its state."""
     check_queue(name)
-    status, *_ = with_runtime(options, lambda runtime: runtime.queues.view(name, urls=True))
-    _print(status, as_json=as_json)
+    _print(with_api(options, lambda api: api.get("queues", name)), as_json=as_json)
 
 
 @queue.command(name="set", epilog=_SET)
@@ -60,10 +58,10 @@ def set_config(name: str, config: tuple[str, ...], *, as_json: bool, **options: 
     check_queue(name)
     if len(config) == 1 and (config[0] == "-" or config[0].startswith(_WHOLE)):
         whole = values.read_object(config[0], "config")
-        _change(options, lambda runtime: runtime.queues.put(name, whole, by=operator()), as_json=as_json, creates=True)
+        _change(options, lambda api: api.put("queues", name, body=whole), as_json=as_json, creates=True)
         return
     patch = values.nested([values.pair(text, "config") for text in config], "config")
-    _change(options, lambda runtime: runtime.queues.patch(name, patch, by=operator()), as_json=as_json, creates=True)
+    _change(options, lambda api: api.patch("queues", name, body=patch), as_json=as_json, creates=True)
 
 
 @queue.command(name="rotate-secret", epilog=errors.epilog())
@@ -76,7 +74,7 @@ def rotate_secret(name: str, kind: str, *, as_json: bool, **options: Any) -> Non
     When all receivers have the new secret: set NAME 'processors.TYPE.previousSecrets=[]'
     """
     check_queue(name)
-    _change(options, lambda runtime: runtime.queues.rotate(name, kind, by=operator()), as_json=as_json)
+    _change(options, lambda api: api.post("queues", name, "rotate-secret", body={"type": kind}), as_json=as_json)
 
 
 @queue.command(epilog=errors.epilog())
@@ -102,9 +100,9 @@ def resume(name: str, *, as_json: bool, **options: Any) -> None:
 def delete(name: str, *, force: bool, as_json: bool, **options: Any) -> None:
     """Delete the configuration of a queue; its ended jobs are kept. Unfinished jobs prevent that."""
     check_queue(name)
-    killed = with_runtime(options, lambda runtime: runtime.queues.delete(name, force=force, by=operator()))
-    text = f"{name} deleted" + (f", {killed:,} jobs killed" if killed else "")
-    output.print_document({"name": name, "killed": killed}, text, as_json=as_json)
+    deleted = with_api(options, lambda api: api.delete("queues", name, query={"force": force}))
+    text = f"{name} deleted" + (f", {deleted['killed']:,} jobs killed" if deleted["killed"] else "")
+    output.print_document(deleted, text, as_json=as_json)
 
 
 @queue.command(epilog=errors.epilog())
@@ -114,36 +112,36 @@ def delete(name: str, *, force: bool, as_json: bool, **options: Any) -> None:
 def changes(name: str, *, limit: int, as_json: bool, **options: Any) -> None:
     """List changes of the configuration of a queue, newest first."""
     check_queue(name)
-    from jobqueue.api.insight.schemas import ChangeResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
-
-    entries = with_runtime(options, lambda runtime: runtime.audit.store.page("queue", name, limit=limit))
+    items = with_api(options, lambda api: api.get("queues", name, "changes", query={"limit": limit}))["items"]
     empty = f"the configuration of queue {name} was never changed"
-    tables.print_items(ChangeResponse.many(entries), _CHANGES, as_json=as_json, empty=empty)
+    tables.print_items(items, _CHANGES, as_json=as_json, empty=empty)
 
 
 def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bool) -> None:
     check_queue(name)
-    config = with_runtime(
-        options, lambda runtime: runtime.queues.set_paused(name, paused=paused, by=operator()), creates=True
-    )
-    document = queue_form.queue(config, urls=True)
+    verb = "pause" if paused else "resume"
+    document = with_api(options, lambda api: api.post("queues", name, verb, safe=True), creates=True)
     output.print_document(document, f"{name} {'paused' if document['paused'] else 'resumed'}", as_json=as_json)
 
 
 def _change(
     options: dict[str, Any],
-    change: Callable[[Runtime], Awaitable[tuple[QueueConfig, dict[str, str]]]],
+    change: Callable[[Api], Awaitable[dict[str, Any]]],
     *,
     as_json: bool,
     creates: bool = False,
 ) -> None:
     """Change a configuration, and print it with the secrets that were made."""
-    config, secrets = with_runtime(options, change, creates=creates)
-    document = queue_form.queue(config, urls=True)
-    for kind, secret in secrets.items():
-        document["processors"][kind]["secret"] = secret
+    document = with_api(options, change, creates=creates)
+    for kind in new_secrets(document):
         output.note(f"the secret of processor {kind} is shown only this once")
     _print(document, as_json=as_json)
+
+
+def new_secrets(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the secrets that a change has made, by the types of jobs; others are masked."""
+    secrets = {kind: processor.get("secret") for kind, processor in document["processors"].items()}
+    return {kind: secret for kind, secret in secrets.items() if secret not in {None, MASK}}
 
 
 def _difference(entry: Mapping[str, Any], _: datetime) -> str:

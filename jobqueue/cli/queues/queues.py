@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, tables
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.cli.render.tables import View
-    from jobqueue.services.application import Runtime
 
 
 def _count(state: str) -> Callable[[Mapping[str, Any], datetime], str]:
@@ -66,9 +65,5 @@ _COLUMNS: Final = (
 @command_options
 def queues(*, view: View, as_json: bool, **options: Any) -> None:
     """List all queues that are configured or have jobs: jobs by state, age of the oldest waiting job, and limits."""
-
-    async def use(runtime: Runtime) -> list[dict[str, Any]]:
-        return [(await runtime.queues.view(name, urls=True))[0] for name in await runtime.queues.names()]
-
-    statuses = with_runtime(options, use)
+    statuses = with_api(options, lambda api: api.items("queues"))
     tables.print_items(statuses, view, as_json=as_json, empty="no queue is configured or has jobs")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import json
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from jobqueue.cli.render.output import plain
+from jobqueue.client.errors import ServerUnreachableError, UnexpectedReplyError
 from jobqueue.domain.errors import (
     ChangedMeanwhileError,
     ConflictError,
@@ -14,6 +17,7 @@ from jobqueue.domain.errors import (
     InvalidInputError,
     JobQueueError,
     NotFoundError,
+    NotReadyError,
     SettingsError,
     TooLargeError,
 )
@@ -31,7 +35,7 @@ JOB_FAILED: Final = 6
 INTERRUPTED: Final = 130
 
 EPILOG: Final = (
-    "Exit codes: 0 done, 1 error, 2 wrong usage, input or settings, 3 database unreachable or unsuitable, "
+    "Exit codes: 0 done, 1 error, 2 wrong usage, input or settings, 3 database or server unreachable or unsuitable, "
     "4 not found, 5 conflict with the present state, 6 the job failed, 130 interrupted."
 )
 
@@ -43,7 +47,13 @@ _CODES: Final[Sequence[tuple[type[JobQueueError], int]]] = (
     (ConflictError, CONFLICT),
     (ChangedMeanwhileError, CONFLICT),
     (DatabaseError, DATABASE),
+    (NotReadyError, DATABASE),
+    (ServerUnreachableError, DATABASE),
+    (UnexpectedReplyError, DATABASE),
 )
+
+
+_AS_JSON: Final[ContextVar[bool]] = ContextVar("as_json", default=False)
 
 
 def epilog(*examples: str) -> str:
@@ -53,25 +63,62 @@ def epilog(*examples: str) -> str:
     return "\n".join([*lines, "", EPILOG]) if examples else EPILOG
 
 
+def use_json(words: Sequence[str]) -> None:
+    """Print errors as JSON if these arguments ask for JSON."""
+    options = words[: words.index("--")] if "--" in words else words
+    _AS_JSON.set("--json" in options)
+
+
+def is_json() -> bool:
+    """Return True if errors are printed as JSON."""
+    return _AS_JSON.get()
+
+
 def code_of(error: JobQueueError) -> int:
     """Return the exit code for an error."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), ERROR)
 
 
 def report(error: JobQueueError) -> int:
-    """Print an error, each of its mistakes on a line, and return the exit code."""
+    """Print an error, each of its mistakes on a line, or as JSON, and return the exit code."""
+    if is_json():
+        _print_json(_problem(error), code_of(error))
+        return code_of(error)
     for line in _lines(error):
         click.echo(f"error: {plain(line)}", err=True)
     return code_of(error)
 
 
 def report_usage(error: click.ClickException) -> int:
-    """Print an error of usage on one line, and return the exit code."""
+    """Print an error of usage on one line, or as JSON, and return the exit code."""
     message = " ".join(error.format_message().split())
     if isinstance(error, click.UsageError) and error.ctx is not None:
         message = f"{message.rstrip('.')} (see {error.ctx.command_path} --help)"
+    if is_json():
+        _print_json({"type": "/problems/usage", "title": "Wrong usage", "detail": message}, error.exit_code)
+        return error.exit_code
     click.echo(f"error: {plain(message)}", err=True)
     return error.exit_code
+
+
+def _print_json(problem: dict[str, Any], code: int) -> None:
+    click.echo(json.dumps({"error": {**problem, "exitCode": code}}), err=True)
+
+
+def _problem(error: JobQueueError) -> dict[str, Any]:
+    """Return an error as the HTTP API does, with the whole message."""
+    from jobqueue.api.http.problems import of_error  # noqa: PLC0415 - aiohttp takes 0.2 s to import, --help must not
+
+    known = of_error(error)
+    more = {"title": known.title, "status": known.status} if known.slug == error.slug else {}
+    title = error.slug.replace("-", " ").capitalize()
+    return {
+        "type": f"/problems/{error.slug}",
+        "title": title,
+        **more,
+        "detail": "; ".join(_lines(error)),
+        **known.extra,
+    }
 
 
 def _lines(error: JobQueueError) -> list[str]:

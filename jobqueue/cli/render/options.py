@@ -16,6 +16,8 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 DATABASE: Final = ("mongo_url", "db", "data_dir", "mongod", "log_level", "log_format")
 """Settings of every command that needs the database."""
+CONNECTION: Final = (*DATABASE, "server", "token")
+"""Options of every command that uses the API of a server, or the database."""
 _SHAPES: Final = {
     "mongo_url": "URL",
     "db": "NAME",
@@ -63,15 +65,36 @@ def json_option(function: F) -> F:
 
 
 def command_options(function: F) -> F:
-    """Add ``--json`` and the flags of `DATABASE`."""
-    return json_option(database_options(function))
+    """Add ``--json`` and the flags of `CONNECTION`."""
+    return json_option(server_options(database_options(function)))
+
+
+def server_options(function: F) -> F:
+    """Add ``--server`` and ``--token``."""
+    token = click.option(
+        "--token",
+        metavar="TOKEN",
+        help="Token for the server. Other users of this machine can read it in the list of processes: better set "
+        "JOBQUEUE_API_TOKEN, or name a file by JOBQUEUE_API_TOKEN_FILE.",
+    )
+    server = click.option(
+        "--server",
+        metavar="URL",
+        help="Server of the HTTP API to use, in place of a database. [JOBQUEUE_URL]",
+    )
+    return server(token(function))
 
 
 def database_options(function: F) -> F:
-    """Add the flags of `DATABASE`; `database_flags` takes them out of a command's arguments again."""
+    """Add the flags of `DATABASE`."""
     return setting_options(*DATABASE)(function)
 
 
 def database_flags(options: dict[str, Any]) -> dict[str, object]:
     """Remove the flags of `DATABASE` from a command's arguments, and return them."""
     return {name: options.pop(name) for name in DATABASE}
+
+
+def connection_flags(options: dict[str, Any]) -> dict[str, object]:
+    """Remove the flags of `CONNECTION` from a command's arguments, and return them."""
+    return {name: options.pop(name) for name in CONNECTION}

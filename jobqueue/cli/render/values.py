@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from datetime import UTC, datetime, timedelta
@@ -70,7 +71,7 @@ def parse_json(text: str) -> Any:
         ValueError: it is none; the message is one line.
     """
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, parse_float=_float)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -252,6 +253,13 @@ def _children(document: Any, path: str, problems: Problems) -> Any:
     if isinstance(document, list):
         return [_snake(child, f"{path}.{index}", problems) for index, child in enumerate(document)]
     return None if document is None else _snake(document, path, problems)
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"has a number that is out of range: {text:.40}")
+    return number
 
 
 def _refuse(constant: str) -> NoReturn:

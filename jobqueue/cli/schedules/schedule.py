@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.process import complete
-from jobqueue.cli.process.session import operator, with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, moments, output, tables, values
 from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.options import command_options, json_option
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.cli.render.tables import View
-    from jobqueue.services.application import Runtime
 
 _SHOWN: Final = 5
-_PAGE: Final = 200
 _SET: Final = errors.epilog(
     """schedule set nightly '{"cron": "30 2 * * *", "timezone": "Europe/Berlin", "job": {"type": "report"}}'""",
     """schedule set poll '{"every": 300, "job": {"type": "poll", "key": "poll"}, "missed": "skip"}'""",
@@ -91,16 +89,7 @@ def schedule() -> None:
 @command_options
 def list_schedules(*, view: View, as_json: bool, **options: Any) -> None:
     """List all schedules by name."""
-
-    async def use(runtime: Runtime) -> list[dict[str, Any]]:
-        views: list[dict[str, Any]] = []
-        after = ""
-        while page := await runtime.schedules.store.page(after, _PAGE):
-            views += [await runtime.schedules.view(schedule) for schedule in page]
-            after = page[-1].name
-        return views
-
-    views = with_runtime(options, use)
+    views = with_api(options, lambda api: api.items("schedules"))
     tables.print_items(views, view, as_json=as_json, empty="there are no schedules: jobqueue schedule set makes one")
 
 
@@ -111,10 +100,7 @@ def show(name: str, *, as_json: bool, **options: Any) -> None:
     """Print a schedule, its next five times and the last ten jobs that it has made."""
     schedules.check_name(name)
 
-    async def use(runtime: Runtime) -> dict[str, Any]:
-        return await runtime.schedules.view(await runtime.schedules.get(name))
-
-    _print(with_runtime(options, use), as_json=as_json)
+    _print(with_api(options, lambda api: api.get("schedules", name)), as_json=as_json)
 
 
 @schedule.command(name="set", epilog=_SET)
@@ -128,13 +114,10 @@ def set_definition(name: str, definition: str, *, as_json: bool, **options: Any)
     like) and perhaps timezone, or every (seconds); job, as for POST /v1/jobs; and perhaps missed (skip, one or all:
     what to make for times at which no process was there) and paused.
     """
-    new = schedules.read(name, values.read_object(definition, "definition"), values.new_job)
-
-    async def use(runtime: Runtime) -> dict[str, Any]:
-        made, _ = await runtime.schedules.put(new, by=operator())
-        return await runtime.schedules.view(made)
-
-    _print(with_runtime(options, use, creates=True), as_json=as_json)
+    body = schedules.read(name, values.read_object(definition, "definition"), values.new_job).wire()
+    _print(
+        with_api(options, lambda api: api.put("schedules", name, body=body, safe=True), creates=True), as_json=as_json
+    )
 
 
 @schedule.command(epilog=errors.epilog("schedule run nightly"))
@@ -142,7 +125,7 @@ def set_definition(name: str, definition: str, *, as_json: bool, **options: Any)
 @command_options
 def run(name: str, *, as_json: bool, **options: Any) -> None:
     """Make one job of a schedule now, besides its times, and print its id."""
-    job = json_form.job(with_runtime(options, lambda runtime: runtime.manual_runs.run(name, by=operator())))
+    job = with_api(options, lambda api: api.post("schedules", schedules.check_name(name), "run"))
     output.print_document(job, job["id"], as_json=as_json)
 
 
@@ -168,7 +151,7 @@ def resume(name: str, *, as_json: bool, **options: Any) -> None:
 def delete(name: str, *, as_json: bool, **options: Any) -> None:
     """Delete a schedule; the jobs that it has made are kept."""
     schedules.check_name(name)
-    with_runtime(options, lambda runtime: runtime.schedules.delete(name, by=operator()))
+    with_api(options, lambda api: api.delete("schedules", name))
     output.print_document({"name": name}, f"{name} deleted", as_json=as_json)
 
 
@@ -191,10 +174,8 @@ def next_times(cron: str, timezone: str, *, as_json: bool) -> None:
 def _set_paused(name: str, options: dict[str, Any], *, paused: bool, as_json: bool) -> None:
     schedules.check_name(name)
 
-    async def use(runtime: Runtime) -> dict[str, Any]:
-        return await runtime.schedules.view(await runtime.schedules.set_paused(name, paused=paused, by=operator()))
-
-    view = with_runtime(options, use)
+    verb = "pause" if paused else "resume"
+    view = with_api(options, lambda api: api.post("schedules", name, verb, safe=True))
     output.print_document(view, f"{name} {'paused' if paused else 'resumed'}", as_json=as_json)
 
 

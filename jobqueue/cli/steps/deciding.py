@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from jobqueue.cli.process.ids import id_argument
-from jobqueue.cli.process.session import operator, with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
-from jobqueue.domain.jobs import json_form
-
-if TYPE_CHECKING:
-    from jobqueue.domain.jobs.job import Job
-    from jobqueue.services.application import Runtime
 
 
 @click.command(
@@ -47,9 +42,6 @@ def decide(job_id: str, name: str, *, happened: Any, not_happened: bool, as_json
         raise click.UsageError("say either --happened or --not-happened")
     result = happened.value if isinstance(happened, values.JsonValue) else happened
 
-    async def use(runtime: Runtime) -> Job:
-        how: dict[str, Any] = {"happened": not not_happened, "result": None if not_happened else result}
-        return await runtime.doubts.decide(job_id, name, by=operator(), **how)
-
-    job = json_form.job(with_runtime(options, use))
+    body = {"happened": not not_happened, "result": None if not_happened else result}
+    job = with_api(options, lambda api: api.post("jobs", job_id, "steps", name, body=body))
     output.print_document(job, f"{job['id']} {job['state']}", as_json=as_json)

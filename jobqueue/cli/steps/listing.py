@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobqueue.cli.process.ids import id_argument
-from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, step_text, tables
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.job_text import error_text
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
-from jobqueue.domain.jobs import json_form
 
 if TYPE_CHECKING:
     from jobqueue.cli.render.tables import View
@@ -38,7 +37,6 @@ _COLUMNS: Final = (
 @command_options
 def steps(job_id: str, *, view: View, as_json: bool, **options: Any) -> None:
     """List the steps of a job: finished steps, waits, and steps that are tried again."""
-    job = with_runtime(options, lambda runtime: runtime.jobs.whole(job_id))
-    documents = zip(json_form.job(job).get("steps", []), job.steps or (), strict=True)
-    items = [entry | {"state": step_text.state(entry), "size": step.size} for entry, step in documents]
+    job = with_api(options, lambda api: api.get("jobs", job_id))
+    items = [step | {"state": step_text.state(step)} for step in job.get("steps", [])]
     tables.print_items(items, view, as_json=as_json, empty="the job has no steps")

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from jobqueue.cli.process.ids import id_argument
-from jobqueue.cli.process.session import operator, with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, values
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
-
-if TYPE_CHECKING:
-    from jobqueue.services.application import Runtime
-    from jobqueue.services.steps.signals import SentSignal
 
 
 @click.command(
@@ -33,10 +29,8 @@ def signal(job_id: str, name: str, value: Any, signal_id: str | None, *, as_json
     """
     content = value.value if isinstance(value, values.JsonValue) else value
 
-    async def use(runtime: Runtime) -> SentSignal:
-        return await runtime.signals.send(job_id, name, content, signal_id=signal_id, by=operator())
-
-    sent = with_runtime(options, use)
-    document = {"jobId": sent.job_id, "id": sent.id, "name": sent.name, "existed": sent.existed}
+    body = {"value": content, **({} if signal_id is None else {"id": signal_id})}
+    place = ("jobs", job_id, "signals", name)
+    document = with_api(options, lambda api: api.post(*place, body=body, keyed=signal_id is None, safe=True))
     text = f"{document['jobId']} {'had the signal already' if document['existed'] else 'signalled'}"
     output.print_document(document, text, as_json=as_json)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from jobqueue.cli.process import complete
-from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, output, tables
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
-from jobqueue.domain.access.access import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobqueue.cli.render.tables import View
-    from jobqueue.services.work.roster import ServedType
 
 
 def arguments(schema: Mapping[str, Any] | None) -> str:
@@ -56,13 +53,6 @@ _COLUMNS: Final = (
 @command_options
 def types(queue: str | None, *, view: View, as_json: bool, **options: Any) -> None:
     """List the types of jobs that living workers and processors serve, with the arguments of tasks."""
-    found = with_runtime(options, lambda runtime: runtime.roster.types(EVERYTHING))
-    found = [served for served in found if queue in {None, served.queue}]
-    items = [_document(served) for served in found]
+    items = with_api(options, lambda api: api.items("types", query={"queue": queue}))
     empty = "no living worker names its types, and no queue has processors"
     tables.print_items(items, view, as_json=as_json, empty=empty)
-
-
-def _document(served: ServedType) -> dict[str, Any]:
-    document = {name: value for name, value in asdict(served).items() if name != "is_open"}
-    return {**document, "schema": served.schema}

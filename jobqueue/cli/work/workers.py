@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobqueue.cli.process.session import with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, moments, output, tables
 from jobqueue.cli.render.help import Command
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
-from jobqueue.domain.access.access import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
+    from jobqueue.cli.process.api import Api
     from jobqueue.cli.render.tables import View
-    from jobqueue.services.application import Runtime
-    from jobqueue.services.work.roster import WorkerView
 
 _MOST = 1_000
 
@@ -83,19 +81,11 @@ _COLUMNS: Final = (
 def workers(*, view: View, silent: bool, as_json: bool, **options: Any) -> None:
     """List workers that gave a sign of life within the last day: their age, queues and types, and what they run."""
 
-    async def use(runtime: Runtime) -> list[WorkerView]:
-        found = await runtime.roster.workers(EVERYTHING, after=None, limit=_MOST)
-        return [worker for worker in found if not (silent and worker.alive)]
+    async def use(api: Api) -> tuple[list[dict[str, Any]], datetime]:
+        return await api.items("workers", most=_MOST), await api.now()
 
-    found = with_runtime(options, use)
-    now = datetime.now(UTC)
-    items = [_document(worker) for worker in found]
+    found, now = with_api(options, use)
+    items = [worker for worker in found if not (silent and worker["alive"])]
     rows = [row for worker in items for row in _rows(worker)]
     empty = "no worker is silent" if silent else "no worker gave a sign of life within the last day"
     tables.print_items(items, view, rows, as_json=as_json, now=now, empty=empty)
-
-
-def _document(worker: WorkerView) -> dict[str, Any]:
-    from jobqueue.api.work.schemas import WorkerResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
-
-    return WorkerResponse.of(worker)

@@ -10,29 +10,24 @@ import click
 from jobqueue.cli.bulk import bulk
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.ids import id_argument
-from jobqueue.cli.process.session import operator, with_runtime
+from jobqueue.cli.process.session import with_api
 from jobqueue.cli.render import errors, moments, output, tables, values
 from jobqueue.cli.render.help import Group
 from jobqueue.cli.render.job_text import error_text
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
-from jobqueue.domain.bulk.operation import Operation
-from jobqueue.domain.jobs import json_form
+from jobqueue.client.forms import batch_query_form
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.transitions import DEPENDENCY
-from jobqueue.domain.search.search import search
 from jobqueue.domain.workflow.batch import FINISHED, OPEN
 from jobqueue.domain.workflow.batch_query import BatchQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
 
+    from jobqueue.cli.process.api import Api
     from jobqueue.cli.render.tables import View
-    from jobqueue.domain.jobs.job import Job
-    from jobqueue.domain.search.search import Search
-    from jobqueue.domain.workflow.batch import BatchView
-    from jobqueue.services.application import Runtime
 
 _MOST_CULPRITS: Final = 20
 _MOST_COUNTED: Final = 200
@@ -73,8 +68,7 @@ def list_batches(limit: int, *, view: View, as_json: bool, **options: Any) -> No
     """List batches, newest first."""
     meta = tuple(values.pair(text, "meta") for text in options.pop("meta"))
     query = BatchQuery(state=options.pop("state"), type=options.pop("kind"), failed=options.pop("failed"), meta=meta)
-    views = with_runtime(options, lambda runtime: runtime.batches.pages.newest(query, limit))
-    batches = [_document(each) for each in views]
+    batches = with_api(options, lambda api: api.items("batches", query=batch_query_form(query), most=limit))
     is_all = query == BatchQuery()
     tables.print_items(batches, view, as_json=as_json, empty="there are no batches" if is_all else "no batches match")
 
@@ -88,17 +82,15 @@ def show(batch_id: str, *, as_json: bool, **options: Any) -> None:
     Jobs that fell because another one failed are only counted: `list --batch ID --state killed` has them.
     """
 
-    async def use(runtime: Runtime) -> tuple[BatchView, Sequence[Job], Sequence[Job]]:
-        culprits = await runtime.searches.page(_unsuccessful(batch_id, {"$ne": DEPENDENCY}, limit=_MOST_CULPRITS))
-        fallen = await runtime.searches.page(_unsuccessful(batch_id, DEPENDENCY, limit=_MOST_COUNTED))
-        return await runtime.batches.get(batch_id), culprits.items, fallen.items
+    async def use(api: Api) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+        jobs = await _unsuccessful(api, batch_id, {"$ne": DEPENDENCY}, limit=_MOST_CULPRITS)
+        fallen = await _unsuccessful(api, batch_id, DEPENDENCY, limit=_MOST_COUNTED)
+        return await api.get("batches", batch_id), jobs, fallen
 
-    found, culprits, fallen = with_runtime(options, use)
-    document = _document(found)
+    document, jobs, fallen = with_api(options, use)
     if as_json:
         output.print_json(document)
         return
-    jobs = [json_form.job(job) for job in culprits]
     for job in jobs:
         output.print_wrapped(output.plain(_culprit(job)), indent=4)
     if len(jobs) == _MOST_CULPRITS:
@@ -118,8 +110,8 @@ def show(batch_id: str, *, as_json: bool, **options: Any) -> None:
 @command_options
 def requeue(batch_id: str, *, callbacks: bool, as_json: bool, **options: Any) -> None:
     """Restart failed and killed jobs of a batch, and jobs killed because of them. Succeeded jobs stay as they are."""
-    view = with_runtime(options, lambda runtime: runtime.batches.requeue(batch_id, callbacks=callbacks, by=operator()))
-    _print(_document(view), as_json=as_json)
+    body = {"callbacks": callbacks}
+    _print(with_api(options, lambda api: api.post("batches", batch_id, "requeue", body=body)), as_json=as_json)
 
 
 @batch.command(epilog=errors.epilog())
@@ -127,8 +119,7 @@ def requeue(batch_id: str, *, callbacks: bool, as_json: bool, **options: Any) ->
 @command_options
 def seal(batch_id: str, *, as_json: bool, **options: Any) -> None:
     """Seal a batch: no further jobs can be added."""
-    view = with_runtime(options, lambda runtime: runtime.batches.seal(batch_id, by=operator()))
-    _print(_document(view), as_json=as_json)
+    _print(with_api(options, lambda api: api.post("batches", batch_id, "seal", safe=True)), as_json=as_json)
 
 
 @batch.command(epilog=errors.epilog())
@@ -138,16 +129,14 @@ def seal(batch_id: str, *, as_json: bool, **options: Any) -> None:
 def kill(batch_id: str, reason: str, *, as_json: bool, **options: Any) -> int:
     """Kill all unfinished jobs of a batch."""
 
-    async def use(runtime: Runtime) -> BatchView | Operation:
-        killed = await runtime.batches.kill(batch_id, reason=reason, by=operator())
-        if isinstance(killed, Operation):
-            return await bulk.follow(runtime, killed, quiet=as_json)
-        return await runtime.batches.get(batch_id)
+    async def use(api: Api) -> dict[str, Any]:
+        killed: dict[str, Any] = await api.post("batches", batch_id, "kill", body={"reason": reason}, safe=True)
+        return await bulk.follow(api, killed, quiet=as_json) if "action" in killed else killed
 
-    result = with_runtime(options, use)
-    if isinstance(result, Operation):
-        return bulk.print_end(bulk.document(result), as_json=as_json)
-    _print(_document(result), as_json=as_json)
+    result = with_api(options, use)
+    if "action" in result:
+        return bulk.print_end(result, as_json=as_json)
+    _print(result, as_json=as_json)
     return errors.OK
 
 
@@ -157,19 +146,19 @@ def kill(batch_id: str, reason: str, *, as_json: bool, **options: Any) -> int:
 def wait(batch_id: str, *, as_json: bool, **options: Any) -> int:
     """Wait until a batch has finished, and show its progress; exit 6 if a job of it failed or was killed."""
 
-    async def use(runtime: Runtime) -> BatchView:
+    async def use(api: Api) -> dict[str, Any]:
         shown = None
         while True:
-            view = await runtime.batches.get(batch_id)
-            line = _line(_document(view))
+            seen: dict[str, Any] = await api.get("batches", batch_id)
+            line = _line(seen)
             if line != shown and not as_json:
                 output.show_progress(line)
                 shown = line
-            if view.batch.state == FINISHED:
-                return view
+            if seen["state"] == FINISHED:
+                return seen
             await asyncio.sleep(_LOOK_SECONDS)
 
-    ended = _document(with_runtime(options, use))
+    ended = with_api(options, use)
     if as_json:
         output.print_json(ended)
     else:
@@ -181,17 +170,13 @@ def _print(batch: Mapping[str, Any], *, as_json: bool) -> None:
     output.print_document(batch, f"{batch['id']} {batch['state']}: {_counts(batch)}", as_json=as_json)
 
 
-def _document(view: BatchView) -> dict[str, Any]:
-    from jobqueue.api.workflow.schemas import BatchResponse  # noqa: PLC0415 - marshmallow takes 0.1 s to import, --help must not
-
-    return BatchResponse.of(view)
-
-
-def _unsuccessful(batch_id: str, kind: Any, *, limit: int) -> Search:
-    """Return the search for failed and killed jobs of a batch whose error is of a kind."""
+async def _unsuccessful(api: Api, batch_id: str, kind: Any, *, limit: int) -> list[dict[str, Any]]:
+    """Return failed and killed jobs of a batch whose error is of a kind, the oldest first."""
     states = [State.FAILED.value, State.KILLED.value]
     selection = {"batchId": batch_id, "state": {"$in": states}, "error.kind": kind}
-    return search(selection, sort={"insertAt": 1}, fields=None, limit=limit, cursor=None, slow=False)
+    body = {"filter": selection, "sort": {"insertAt": 1}, "limit": limit}
+    found: list[dict[str, Any]] = (await api.post("jobs", "search", body=body, safe=True))["items"]
+    return found
 
 
 def _culprit(job: Mapping[str, Any]) -> str:

@@ -160,6 +160,11 @@ class Operation:
     soon: datetime | None = None
 
     @property
+    def is_counting(self) -> bool:
+        """True while changed jobs are still to be counted."""
+        return bool(self.chosen)
+
+    @property
     def reason(self) -> str:
         """The message in the error of a killed job."""
         return self.new.reason or "killed by a person"

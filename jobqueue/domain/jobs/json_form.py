@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 INTERNAL: Final = frozenset(
     {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
-    | {"waits_for", "has_dependents", "ready_at", "beside", "retries", "size", "stored_id", "has_result"}
+    | {"waits_for", "has_dependents", "ready_at", "beside", "retries", "stored_id", "has_result"}
     | {"signal", "once", "has_value"}
     | {"call", "awaited_by", "repeats"}
 )

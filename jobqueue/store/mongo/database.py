@@ -155,6 +155,7 @@ class Database:
         application: str = "jobqueue",
         prepare: Callable[[Database], Awaitable[object]] | None = None,
         clock: type[ServerClock] = ServerClock,
+        answered: Callable[[], None] = lambda: None,
     ) -> Database:
         """Connect, check that the server is suitable, and prepare the database.
 
@@ -164,6 +165,7 @@ class Database:
             application: the name under which the server lists the connections.
             prepare: creates indexes, for example; an election repeats it.
             clock: tells the present; tests move theirs.
+            answered: called when the server has answered.
 
         Raises:
             DatabaseUnavailableError: nothing answers.
@@ -185,6 +187,7 @@ class Database:
                     with translated():
                         with timeout(max(ANSWER_SECONDS, until - time.monotonic())):
                             await database.check()
+                        answered()
                         if prepare is not None:
                             await prepare(database)
                 except PyMongoError as error:

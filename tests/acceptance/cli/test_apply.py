@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from jobqueue import InvalidInputError
-from jobqueue.cli.main import main
-from tests.acceptance.cli.cli_process import Ran
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.acceptance.cli.conftest import Here
 
 FILE = """
 [queues.media]
@@ -27,30 +25,11 @@ job = { type = "report", data = { at = 2030-01-01T00:00:00Z } }
 """
 
 
-@pytest.fixture
-def here(
-    tmp_path: Path, mongo_url: str, db_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Ran]:
-    """Run a command within this process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("jobqueue.cli.process.log_output.configure", lambda *_, **__: None)
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
-    monkeypatch.setenv("JOBQUEUE_MONGO_URL", mongo_url)
-    monkeypatch.setenv("JOBQUEUE_DB", db_name)
-
-    def run(*words: str) -> Ran:
-        code = main(words)
-        printed = capsys.readouterr()
-        return Ran(code=code, out=printed.out, err=printed.err)
-
-    return run
-
-
-def shown(here: Callable[..., Ran], *words: str) -> Any:
+def shown(here: Here, *words: str) -> Any:
     return json.loads(here(*words, "--json").out)
 
 
-def test_files_are_applied_with_a_difference(here: Callable[..., Ran], tmp_path: Path) -> None:
+def test_files_are_applied_with_a_difference(here: Here, tmp_path: Path) -> None:
     file = tmp_path / "all.toml"
     file.write_text(FILE)
     planned = here("apply", "all.toml", "--dry-run")
@@ -74,6 +53,7 @@ def test_files_are_applied_with_a_difference(here: Callable[..., Ran], tmp_path:
     assert shown(here, "queue", "show", "media")["concurrency"] == 6
 
 
+@pytest.mark.parametrize("over", ["database"], indirect=True)
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -89,7 +69,7 @@ def test_files_are_applied_with_a_difference(here: Callable[..., Ran], tmp_path:
         pytest.param(f"x = {'9' * 5000}", "bad.toml: is not TOML: ", id="digits"),
     ],
 )
-def test_a_mistake_changes_nothing(here: Callable[..., Ran], tmp_path: Path, text: str, told: str) -> None:
+def test_a_mistake_changes_nothing(here: Here, tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "all.toml").write_text(FILE)
     (tmp_path / "bad.toml").write_text(text)
     ran = here("apply", "all.toml", "bad.toml")
@@ -100,7 +80,7 @@ def test_a_mistake_changes_nothing(here: Callable[..., Ran], tmp_path: Path, tex
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
 def test_a_job_that_no_worker_takes_changes_nothing_either(
-    here: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
     async def refuse(*_: Any) -> None:
         raise InvalidInputError({"job.data.n": ["must be of type integer"]})
@@ -112,7 +92,7 @@ def test_a_job_that_no_worker_takes_changes_nothing_either(
     assert shown(here, "queues")["items"] == []
 
 
-def test_a_name_in_two_files_is_a_mistake(here: Callable[..., Ran], tmp_path: Path) -> None:
+def test_a_name_in_two_files_is_a_mistake(here: Here, tmp_path: Path) -> None:
     for name in ("all.toml", "again.toml"):
         (tmp_path / name).write_text(FILE)
     ran = here("apply", "all.toml", "again.toml")

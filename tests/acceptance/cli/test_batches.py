@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from jobqueue.settings import Settings
+
 WORKER = """
 from pathlib import Path
 from jobqueue import JobQueue
@@ -52,7 +54,7 @@ def worker(tmp_path: Path, cli: Cli) -> Iterator[ModuleProcess]:
         process.wait(30)
 
 
-def create(cli: Cli, needs: Path) -> str:
+def create(settings: Settings, needs: Path) -> str:
     """Create a graph: one step, three after it of which one needs something, and one after all of them."""
 
     def job(**data: Any) -> NewJob:
@@ -68,15 +70,17 @@ def create(cli: Cli, needs: Path) -> str:
     ]
 
     async def add() -> str:
-        async with JobQueue(mongo_url=cli.settings["JOBQUEUE_MONGO_URL"], db=cli.settings["JOBQUEUE_DB"]) as queue:
+        async with JobQueue(settings) as queue:
             view, _ = await queue.add_batch(NewBatch(members=members))
             return view.batch.id
 
     return asyncio.run(add())
 
 
-def test_a_batch_is_waited_for_repaired_and_finished(cli: Cli, worker: ModuleProcess, tmp_path: Path) -> None:
-    batch = create(cli, tmp_path / "needed")
+def test_a_batch_is_waited_for_repaired_and_finished(
+    cli: Cli, settings: Settings, worker: ModuleProcess, tmp_path: Path
+) -> None:
+    batch = create(settings, tmp_path / "needed")
     waited = cli.run("batch", "wait", batch)
     assert waited.code == 6, waited.err
     assert "100 %" in waited.err.splitlines()[-1]
@@ -101,31 +105,33 @@ def test_a_batch_is_waited_for_repaired_and_finished(cli: Cli, worker: ModulePro
     assert worker.poll() is None
 
 
-def test_a_batch_is_sealed_and_killed_and_what_cannot_be_is_told(cli: Cli, tmp_path: Path) -> None:
-    batch = create(cli, tmp_path / "needed")
-    sealed = cli.run("batch", "seal", batch, "--json")
+def test_a_batch_is_sealed_and_killed_and_what_cannot_be_is_told(
+    either_cli: Cli, settings: Settings, tmp_path: Path
+) -> None:
+    batch = create(settings, tmp_path / "needed")
+    sealed = either_cli.run("batch", "seal", batch, "--json")
     assert (sealed.code, sealed.json()["sealed"]) == (0, True)
-    killed = cli.run("batch", "kill", batch, "--reason", "no longer wanted")
+    killed = either_cli.run("batch", "kill", batch, "--reason", "no longer wanted")
     assert (killed.code, killed.out) == (0, f"{batch} finished: 5 killed\n")
-    assert cli.run("batch", "wait", batch).code == 6
-    assert cli.run("batch", "show", "f" * 24).err == f"error: there is no batch {'f' * 24}\n"
-    assert cli.run("batch", "requeue", "5").err == (
+    assert either_cli.run("batch", "wait", batch).code == 6
+    assert either_cli.run("batch", "show", "f" * 24).err == f"error: there is no batch {'f' * 24}\n"
+    assert either_cli.run("batch", "requeue", "5").err == (
         "error: id: must be 24 hexadecimal digits, or at least the first six or the last six of them\n"
     )
 
 
-def test_a_large_batch_is_killed_with_its_progress_shown(cli: Cli) -> None:
+def test_a_large_batch_is_killed_with_its_progress_shown(either_cli: Cli, settings: Settings) -> None:
     async def add() -> str:
-        async with JobQueue(mongo_url=cli.settings["JOBQUEUE_MONGO_URL"], db=cli.settings["JOBQUEUE_DB"]) as queue:
+        async with JobQueue(settings) as queue:
             members = [Member(job=NewJob(type="none")) for _ in range(120)]
             view, _ = await queue.add_batch(NewBatch(members=members))
             return view.batch.id
 
     batch = asyncio.run(add())
-    killed = cli.run("batch", "kill", batch)
+    killed = either_cli.run("batch", "kill", batch)
     assert killed.code == 0, killed.err
     assert killed.out.endswith(" finished: 120 killed\n")
-    assert cli.run("batch", "show", batch, "--json").json()["counts"]["killed"] == 120
+    assert either_cli.run("batch", "show", batch, "--json").json()["counts"]["killed"] == 120
 
 
 def test_a_workflow_runs_over_http_alone(cli: Cli, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import signal
@@ -12,42 +11,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue.cli.bulk import bulk
-from jobqueue.cli.main import main
-from jobqueue.cli.process.session import operator
-from jobqueue.domain.bulk.operation import Action, NewOperation, Stage
+from jobqueue.cli.process.own_api import of_runtime
+from jobqueue.cli.process.session import Told, operator
+from jobqueue.domain.bulk.operation import Stage
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.states import State
-from tests.acceptance.cli.cli_process import Cli, Ran
 from tests.support.factories import claimed_job, fail, open_runtime, succeed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from jobqueue.services.application import Runtime
     from jobqueue.settings import Settings
-
-
-@pytest.fixture
-def cli(tmp_path: Path, mongo_url: str, db_name: str) -> Cli:
-    return Cli(tmp_path, {"JOBQUEUE_MONGO_URL": mongo_url, "JOBQUEUE_DB": db_name})
-
-
-@pytest.fixture
-def here(cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Run a command within this process, which saves the imports."""
-    monkeypatch.chdir(cli.cwd)
-    monkeypatch.setattr("jobqueue.cli.process.log_output.configure", lambda *_, **__: None)
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
-    for name, value in cli.settings.items():
-        monkeypatch.setenv(name, value)
-
-    def run(*words: str) -> Ran:
-        code = main(words)
-        printed = capsys.readouterr()
-        return Ran(code=code, out=printed.out, err=printed.err)
-
-    return run
+    from tests.acceptance.cli.cli_process import Cli
+    from tests.acceptance.cli.conftest import Here
 
 
 def prepared(settings: Settings, work: Callable[[Runtime], Any]) -> Any:
@@ -78,7 +55,7 @@ async def a_log(runtime: Runtime) -> str:
     return claimed.job.id
 
 
-def test_a_log_is_printed_and_narrowed(here: Callable[..., Ran], settings: Settings) -> None:
+def test_a_log_is_printed_and_narrowed(here: Here, settings: Settings) -> None:
     job_id = prepared(settings, a_log)
     whole = here("logs", job_id, "-f")
     assert whole.code == 0, whole.err
@@ -93,10 +70,10 @@ def test_a_log_is_printed_and_narrowed(here: Callable[..., Ran], settings: Setti
     assert (here("logs", "f" * 24).code, here("logs", "x").code, here("logs", job_id, "--level", "").code) == (4, 2, 2)
 
 
-async def test_a_log_is_followed_until_the_job_has_ended(cli: Cli, idle_runtime: Runtime) -> None:
+async def test_a_log_is_followed_until_the_job_has_ended(either_cli: Cli, idle_runtime: Runtime) -> None:
     claimed = await claimed_job(idle_runtime)
     await idle_runtime.work.report(claimed.job, claimed.token, lines=[("one", None)])
-    with cli.start("logs", claimed.job.id, "-f") as following:
+    with either_cli.start("logs", claimed.job.id, "-f") as following:
         assert (await asyncio.to_thread(following.ready)).endswith("#1 one")
         await idle_runtime.work.report(claimed.job, claimed.token, lines=[("two", "info")])
         assert (await asyncio.to_thread(following.ready)).endswith("#1 info two")
@@ -104,7 +81,7 @@ async def test_a_log_is_followed_until_the_job_has_ended(cli: Cli, idle_runtime:
         assert await asyncio.to_thread(following.ended) == (0, "")
 
 
-def test_failures_are_listed_tried_and_requeued(here: Callable[..., Ran], settings: Settings) -> None:
+def test_failures_are_listed_tried_and_requeued(here: Here, settings: Settings) -> None:
     ids = prepared(settings, some_failures)
     listed = here("failures")
     assert listed.out.splitlines()[0].split() == ["FINGERPRINT", "COUNT", "LAST", "TYPE", "QUEUES", "WHAT", "PLACE"]
@@ -123,7 +100,7 @@ def test_failures_are_listed_tried_and_requeued(here: Callable[..., Ran], settin
     assert (here("failures", "requeue", "x").code, here("failures", "--type", "$x").code) == (2, 2)
 
 
-def test_many_jobs_are_requeued_and_killed_by_a_filter(here: Callable[..., Ran], settings: Settings) -> None:
+def test_many_jobs_are_requeued_and_killed_by_a_filter(here: Here, settings: Settings) -> None:
     ids = prepared(settings, some_failures)
     wanted = '{"queue": "media"}'
     preview = here("requeue", "--filter", wanted, "--dry-run", "--json").json()
@@ -134,7 +111,11 @@ def test_many_jobs_are_requeued_and_killed_by_a_filter(here: Callable[..., Ran],
         2,
     )
     done = here("requeue", "--filter", wanted, "--priority", "7", "--json").json()
-    assert (done["state"], done["done"], done["by"]["via"]) == ("finished", 2, "cli")
+    assert (done["state"], done["done"], done["by"]["via"]) == (
+        "finished",
+        2,
+        {"database": "cli", "server": "http"}[here.over],
+    )
     killed = here("kill", "--all", "--reason", "not wanted", "--yes")
     assert killed.out.split(" ", 1)[1] == "finished: 2 killed\n"
     assert killed.err.splitlines()[-1] == "2 killed of 2"
@@ -161,16 +142,14 @@ def test_many_jobs_are_requeued_and_killed_by_a_filter(here: Callable[..., Ran],
         ["failures", "requeue", "0" * 16, "--trial", "--dry-run"],
     ],
 )
-def test_what_is_not_clear_is_refused_in_one_line(here: Callable[..., Ran], words: list[str]) -> None:
+def test_what_is_not_clear_is_refused_in_one_line(here: Here, words: list[str]) -> None:
     here("add", "a")
     refused = here(*words)
     assert (refused.code, refused.out) == (2, "")
     assert len(refused.err.splitlines()) == 1
 
 
-def test_on_a_terminal_it_asks_first(
-    here: Callable[..., Ran], settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_a_terminal_it_asks_first(here: Here, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared(settings, some_failures)
     monkeypatch.setattr("jobqueue.cli.bulk.bulk._is_interactive", lambda: True)
     asked: list[str] = []
@@ -190,6 +169,6 @@ async def test_an_interrupt_stops_the_operation(idle_runtime: Runtime, monkeypat
         return False
 
     monkeypatch.setattr(idle_runtime.operations, "carry_on", nothing)
-    new = NewOperation(action=Action.REQUEUE, by=operator(), all=True)
-    ended = await bulk.follow(idle_runtime, await idle_runtime.operations.create(new), quiet=True)
-    assert (ended.stage, ended.done) == (Stage.STOPPED, 0)
+    async with of_runtime(idle_runtime, operator(), Told("")) as api:
+        ended = await bulk.follow(api, await api.post("jobs", "requeue", body={"all": True}), quiet=True)
+    assert (ended["state"], ended["done"]) == (Stage.STOPPED, 0)

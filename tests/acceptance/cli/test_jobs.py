@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import socket
 import subprocess
@@ -11,41 +10,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobqueue.cli.main import main
 from jobqueue.store.embedded.mongod_binary import find_mongod
-from tests.acceptance.cli.cli_process import Cli, Ran
+from tests.acceptance.cli.cli_process import Cli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.acceptance.cli.conftest import Here
+
 
 @pytest.fixture
 def cli(tmp_path: Path, mongo_url: str, db_name: str) -> Cli:
     return Cli(tmp_path, {"JOBQUEUE_MONGO_URL": mongo_url, "JOBQUEUE_DB": db_name})
-
-
-class Here:
-    """Runs commands as `Cli` does, but within this process, which saves the imports."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-
-    def run(self, *words: str, stdin: str = "") -> Ran:
-        self._monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-        code = main(words)
-        printed = self._capsys.readouterr()
-        return Ran(code=code, out=printed.out, err=printed.err)
-
-
-@pytest.fixture
-def here(cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    monkeypatch.chdir(cli.cwd)
-    monkeypatch.setattr("jobqueue.cli.process.log_output.configure", lambda *_, **__: None)
-    for name, value in cli.settings.items():
-        monkeypatch.setenv(name, value)
-    return Here(monkeypatch, capsys)
 
 
 def test_a_job_is_added_listed_and_shown(cli: Cli) -> None:
@@ -81,6 +58,7 @@ def test_jobs_are_killed_and_requeued_and_what_cannot_be_is_told(here: Here) -> 
     assert "killed: no longer needed" in here.run("show", first).out
     requeued = here.run("requeue", first, "--priority", "7", "--data", '{"n": 2}', "--json").json()["items"][0]
     assert (requeued["state"], requeued["priority"], requeued["data"]) == ("pending", 7, {"n": 2})
+    assert here.run("show", first[-6:], "--json").json()["id"] == first
     assert here.run("requeue", second, "--attempts", "0").err == "error: attempts: must be from 1 to 10000\n"
 
 
@@ -100,6 +78,7 @@ def test_a_queue_is_configured_and_its_secret_shown_only_once(here: Here) -> Non
     ]
 
 
+@pytest.mark.parametrize("over", ["database"], indirect=True)
 def test_the_doctor_finds_nothing_wrong(here: Here) -> None:
     found = here.run("doctor", "--json").json()
     assert {one["verdict"] for one in found} == {"ok"}
@@ -178,10 +157,7 @@ def test_a_queue_is_limited_looked_at_and_deleted(here: Here) -> None:
     assert here.run("queue", "delete", "media", "--force").out == "media deleted, 1 jobs killed\n"
     told = here.run("queue", "changes", "media", "--json").json()["items"]
     assert [(one["action"], one["by"]["via"]) for one in told] == [
-        ("delete", "cli"),
-        ("pause", "cli"),
-        ("patch", "cli"),
-        ("patch", "cli"),
+        (action, {"database": "cli", "server": "http"}[here.over]) for action in ("delete", "pause", "patch", "patch")
     ]
     assert "limitBy" in here.run("queue", "changes", "media", "--limit", "1").out
 

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mongo_url: str, db_name: str) -> None:
+def _settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environ: dict[str, str]) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("jobqueue.cli.process.log_output.configure", lambda *_, **__: None)
-    monkeypatch.setenv("JOBQUEUE_MONGO_URL", mongo_url)
-    monkeypatch.setenv("JOBQUEUE_DB", db_name)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_jobs_are_found_by_terms_and_by_filters(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,6 +48,7 @@ def test_jobs_are_found_by_terms_and_by_filters(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.splitlines()[1].split()[:4] == [ids[0], "pending", "default", "resize"]
 
 
+@pytest.mark.parametrize("over", ["database"], indirect=True)
 @pytest.mark.parametrize(
     ("words", "told"),
     [

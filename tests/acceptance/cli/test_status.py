@@ -3,48 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from jobqueue import NewJob
-from jobqueue.cli.main import main
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.schedules.cron import Every
 from jobqueue.domain.schedules.schedule import Schedule, SkippedTick
 from jobqueue.services.work.suspending import suspend_for_signal
 from jobqueue.store.work.workers import Registration
-from tests.acceptance.cli.cli_process import Ran
 from tests.support.factories import add, claim, claimed_job, fail, open_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from jobqueue.services.application import Runtime
     from jobqueue.settings import Settings
-
-
-@pytest.fixture
-def here(
-    tmp_path: Path, mongo_url: str, db_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Ran]:
-    """Run a command within this process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("jobqueue.cli.process.log_output.configure", lambda *_, **__: None)
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
-    monkeypatch.setenv("JOBQUEUE_MONGO_URL", mongo_url)
-    monkeypatch.setenv("JOBQUEUE_DB", db_name)
-
-    def run(*words: str) -> Ran:
-        code = main(words)
-        printed = capsys.readouterr()
-        return Ran(code=code, out=printed.out, err=printed.err)
-
-    return run
+    from tests.acceptance.cli.conftest import Here
 
 
 def prepared(settings: Settings, work: Callable[[Runtime], Any]) -> Any:
@@ -87,7 +63,7 @@ async def troubles(runtime: Runtime) -> dict[str, str]:
     return {"holder": holder.id, "asking": asking.job.id}
 
 
-def test_all_is_well_until_something_is_not(here: Callable[..., Ran], settings: Settings) -> None:
+def test_all_is_well_until_something_is_not(here: Here, settings: Settings) -> None:
     well = here("status")
     assert (well.code, well.out, well.err) == (0, "all is well\n", "")
     ids = prepared(settings, troubles)
@@ -111,4 +87,4 @@ def test_all_is_well_until_something_is_not(here: Callable[..., Ran], settings: 
     assert "KeyError: 'vat_id'" in messages[0]
     items = json.loads(here("status", "--json").out)["items"]
     assert [item["kind"] for item in items] == ["failures", "queue", "queue", "worker", "schedule", "question"]
-    assert items[1]["reasons"] == ["no-worker", "concurrency"]
+    assert items[1]["details"]["reasons"] == ["no-worker", "concurrency"]

@@ -3,48 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.cli.main import main
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.step import Wait
 from jobqueue.domain.work.verdict import Suspension
 from jobqueue.services.work.suspending import suspend_for_signal
-from tests.acceptance.cli.cli_process import Ran
 from tests.support.factories import claim, claimed_job, fail, open_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.services.application import Runtime
     from jobqueue.settings import Settings
-
-Run = Any
-
-
-@pytest.fixture
-def here(
-    tmp_path: Path, mongo_url: str, db_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Ran]:
-    """Run a command within this process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("jobqueue.cli.process.log_output.configure", lambda *_, **__: None)
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
-    monkeypatch.setenv("JOBQUEUE_MONGO_URL", mongo_url)
-    monkeypatch.setenv("JOBQUEUE_DB", db_name)
-
-    def run(*words: str) -> Ran:
-        code = main(words)
-        printed = capsys.readouterr()
-        return Ran(code=code, out=printed.out, err=printed.err)
-
-    return run
+    from tests.acceptance.cli.conftest import Here
 
 
 def prepared(settings: Settings, work: Callable[[Runtime], Any]) -> Any:
@@ -80,7 +56,7 @@ def remaining(settings: Settings, job: Job) -> tuple[State, list[str]]:
     return seen
 
 
-def test_steps_are_listed(settings: Settings, here: Run) -> None:
+def test_steps_are_listed(settings: Settings, here: Here) -> None:
     job = prepared(settings, failed)
     lines = [line.split() for line in here("steps", job.id).out.splitlines()]
     assert lines[0] == ["NAME", "KIND", "STATE", "ATTEMPT", "TRIES", "START", "DURATION", "SIZE", "ERROR"]
@@ -99,7 +75,7 @@ def test_steps_are_listed(settings: Settings, here: Run) -> None:
     assert items[0]["result"] == {"rows": 3}
 
 
-def test_a_wait_is_shown(settings: Settings, here: Run) -> None:
+def test_a_wait_is_shown(settings: Settings, here: Here) -> None:
     job = prepared(settings, asleep)
     assert here("steps", job.id).out.splitlines()[1].split()[:3] == ["rest", "sleep", "waits"]
     shown = here("show", job.id).out
@@ -109,7 +85,7 @@ def test_a_wait_is_shown(settings: Settings, here: Run) -> None:
     assert "by sleep rest" in here("why", job.id).out
 
 
-def test_a_job_without_steps_says_so(settings: Settings, here: Run) -> None:
+def test_a_job_without_steps_says_so(settings: Settings, here: Here) -> None:
     async def plain(runtime: Runtime) -> Job:
         return (await claimed_job(runtime)).job
 
@@ -127,7 +103,7 @@ def test_a_job_without_steps_says_so(settings: Settings, here: Run) -> None:
 )
 @pytest.mark.parametrize("way", ["one", "many", "group", "trial"])
 def test_a_requeue_names_the_steps_that_run_again(
-    settings: Settings, here: Run, way: str, words: tuple[str, ...], left: list[str]
+    settings: Settings, here: Here, way: str, words: tuple[str, ...], left: list[str]
 ) -> None:
     job = prepared(settings, failed)
     fingerprint = json.loads(here("failures", "--json").out)["items"][0]["fingerprint"]
@@ -142,7 +118,7 @@ def test_a_requeue_names_the_steps_that_run_again(
     assert remaining(settings, job) == (State.PENDING, left)
 
 
-def test_a_step_that_cannot_be_meant_is_refused(settings: Settings, here: Run) -> None:
+def test_a_step_that_cannot_be_meant_is_refused(settings: Settings, here: Here) -> None:
     job = prepared(settings, failed)
     ran = here("requeue", job.id, "--from-step", "nothing")
     assert (ran.code, ran.err) == (2, "error: fromStep: the job has no step 'nothing'\n")
@@ -171,7 +147,7 @@ async def in_doubt(runtime: Runtime) -> Job:
     return await runtime.jobs.get(again.job.id)
 
 
-def test_a_signal_is_sent_and_the_inbox_is_listed(here: Run, settings: Settings) -> None:
+def test_a_signal_is_sent_and_the_inbox_is_listed(here: Here, settings: Settings) -> None:
     job = prepared(settings, awaits)
     listed = here("list", "--waiting", "signal")
     assert job.id in listed.out
@@ -191,7 +167,7 @@ def test_a_signal_is_sent_and_the_inbox_is_listed(here: Run, settings: Settings)
 @pytest.mark.parametrize(
     ("words", "result"), [(["--happened", '{"n": 1}'], {"n": 1}), (["--happened"], None), (["--not-happened"], "gone")]
 )
-def test_a_doubt_is_decided(here: Run, settings: Settings, words: list[str], result: Any) -> None:
+def test_a_doubt_is_decided(here: Here, settings: Settings, words: list[str], result: Any) -> None:
     job = prepared(settings, in_doubt)
     assert "in doubt: did charge happen?" in here("list", "--waiting", "doubt").out
     assert "in doubt: did charge happen?" in here("why", job.id).out

@@ -87,7 +87,7 @@ async def test_a_worker_that_polls_goes_on_at_the_step_that_failed(client: Clien
         ("store", "step", 2, 1),
     ]
     assert [step["result"] for step in ended["steps"]] == [{"rows": [1, 2]}, None, 2]
-    assert set(ended["steps"][0]) == {"name", "kind", "startAt", "endAt", "attempt", "tries", "result"}
+    assert set(ended["steps"][0]) == {"name", "kind", "startAt", "endAt", "attempt", "tries", "size", "result"}
 
 
 async def test_keeping_a_step_renews_the_lease(client: Client, runtime: Runtime) -> None:

@@ -228,6 +228,7 @@ async def _many(asker: Asker) -> None:
 async def _seen(asker: Asker) -> None:
     await asker.ask("getStats", query={"queue": "media", "window": "1h"})
     await asker.ask("getStatsSeries", query={"step": "1d"})
+    await asker.ask("getStatus")
     await asker.ask("listChanges", query={"kind": "schedule"})
     await asker.ask("listQueues")
     await asker.ask("getQueue", queue="media")

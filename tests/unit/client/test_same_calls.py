@@ -13,8 +13,8 @@ OF_PROCESSES: Final = {"declarations", "declare", "lanes", "lifespan", "open", "
 """Calls of `JobQueue` only, for programs that run its handlers."""
 OF_HTTP: Final = {
     *("audit", "changes", "create_token", "graph", "operations", "preview_many", "queue", "queues", "replace_queue"),
-    *("requeue_failures", "result", "revoke_token", "rotate_secret", "rows", "step_result", "steps", "tokens"),
-    *("suggestions", "try_failure", "url", "worker"),
+    *("requeue_failures", "result", "revoke_token", "rotate_secret", "rows", "status", "step_result", "steps"),
+    *("suggestions", "tokens", "try_failure", "url", "worker"),
 }
 """Calls of clients only; `operations` and the `operation` of a queue object are about different processes."""
 OF_LOOPS: Final = {"calls", "iterate", "run"}

@@ -19,7 +19,7 @@ from jobqueue.api.bulk.schemas import (
     PreviewResponse,
     SampleResponse,
 )
-from jobqueue.api.insight.schemas import ChangeResponse
+from jobqueue.api.insight.schemas import ChangeResponse, ConcernResponse
 from jobqueue.api.jobs.schemas import (
     FamilyResponse,
     JobsQuery,
@@ -65,6 +65,7 @@ REPLIES: list[tuple[type[msgspec.Struct], type[Response]]] = [
     (views.GraphView, GraphResponse),
     (views.TokenView, TokenResponse),
     (views.NewTokenView, NewTokenResponse),
+    (views.ConcernView, ConcernResponse),
     (views.WorkerView, WorkerResponse),
     (views.TypeView, TypeResponse),
     (views.SuggestionView, SuggestionResponse),
