@@ -17,6 +17,7 @@ from jobqueue.cli.render.tables import Column
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.fingerprint import check_fingerprint
+from jobqueue.domain.search.terms import moment_ago
 from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, MOST_GROUPS, FailureQuery
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _query(options: dict[str, Any], now: datetime | None) -> FailureQuery:
     return FailureQuery(
         queue=options["queue"],
         type=options["kind"],
-        ended_after=None if since is None else values.since(since, now or values.EPOCH),
+        ended_after=None if since is None else moment_ago(since, now or values.EPOCH),
         sort=BY_COUNT if options["sort"] == "count" else BY_LAST,
         limit=options["limit"],
     )

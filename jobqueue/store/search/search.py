@@ -12,10 +12,10 @@ from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, 
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.fields import FREE
 from jobqueue.domain.search.filters import Comparison, Filter, Group, conjuncts, every
-from jobqueue.domain.search.query import Page
+from jobqueue.domain.search.query import Count, Page
 from jobqueue.store.documents import documents, scope_filters, step_statements
 from jobqueue.store.mongo.database import brief, guarded
-from jobqueue.store.mongo.driver import ExecutionTimeout, NetworkTimeout, OperationFailure, timeout
+from jobqueue.store.mongo.driver import ExecutionTimeout, NetworkTimeout, OperationFailure, aggregate, timeout
 from jobqueue.store.search import filters
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def statement(search: Search, scope: Scope = EVERYTHING) -> Document:
 
 def order(search: Search) -> list[tuple[str, int]]:
     """Return the sort of a search."""
-    direction = -1 if search.descending else 1
+    direction = -1 if search.descending != search.backward else 1
     by_id = [("_id", direction)]
     return by_id if search.sort == "id" else [(search.sort, direction), *by_id]
 
@@ -167,13 +167,34 @@ class SearchStore:
     async def _page(self, search: Search, scope: Scope) -> Page:
         cursor = self._jobs.find(statement(search, scope), projection(search), sort=order(search))
         items: list[Job] = []
-        size = 0
+        size, is_all = 0, True
         async for document in cursor.limit(search.limit + 1).batch_size(min(search.limit + 1, 51)):
             size += document.pop("size")
             if len(items) == search.limit or (items and size > MOST_BYTES):
-                return Page(items=tuple(items), next=search.cursor(items[-1]))
+                is_all = False
+                break
             items.append(documents.job(document.get("document", document)))
-        return Page(items=tuple(items), next=None)
+        return _made_page(search, items, is_all=is_all)
+
+    @guarded
+    async def count(self, query: Filter, scope: Scope, *, most: int, slow: bool) -> Count:
+        """Count the jobs of a filter, ``most`` of them at most.
+
+        Raises:
+            TooCostlyError: as `page`.
+            TooSlowError: as `page`.
+        """
+        await self.check(query, scope, ordered=True, slow=slow)
+        pipeline: list[Document] = [
+            {"$match": filters.matching(query, scope)},
+            {"$limit": most + 1},
+            {"$group": {"_id": "$state", "count": {"$sum": 1}}},
+        ]
+        with self.limited("filter", slow=slow):
+            rows = [row async for row in await aggregate(self._jobs, pipeline)]
+        states = {str(row["_id"]): int(row["count"]) for row in rows}
+        total = sum(states.values())
+        return Count(count=min(total, most), states=states if total <= most else None, truncated=total > most)
 
     async def _is_more(self, query: Document) -> bool:
         """Tell whether too many jobs match."""
@@ -182,6 +203,19 @@ class SearchStore:
                 return await self._jobs.count_documents(query, limit=self.most_read + 1) > self.most_read
         except (ExecutionTimeout, NetworkTimeout):
             return True
+
+
+def _made_page(search: Search, items: list[Job], *, is_all: bool) -> Page:
+    """Return a page of jobs that are in the order in which they were read; ``is_all`` if no more follow."""
+    if search.backward:
+        items.reverse()
+    has_more = (search.after is not None, not is_all)
+    has_previous, has_next = reversed(has_more) if search.backward else has_more
+    return Page(
+        items=tuple(items),
+        next=search.cursor(items[-1]) if items and has_next else None,
+        previous=search.cursor_before(items[0]) if items and has_previous else None,
+    )
 
 
 def _is_indexed(query: Filter) -> bool:
@@ -229,7 +263,8 @@ def _beyond(search: Search) -> list[Document]:
     if search.after is None:
         return []
     last, job_id = filters.value(search.after[0]), ObjectId(search.after[1])
-    past, bound, seen = ("$lt", "$lte", "$gte") if search.descending else ("$gt", "$gte", "$lte")
+    falls = search.descending != search.backward
+    past, bound, seen = ("$lt", "$lte", "$gte") if falls else ("$gt", "$gte", "$lte")
     if search.sort == "id":
         return [{"_id": {past: job_id}}]
     if search.sort == "insertAt":
@@ -238,6 +273,6 @@ def _beyond(search: Search) -> list[Document]:
     same = {search.sort: last, "_id": {past: job_id}}
     if last is None:
         # Nothing is lower than null.
-        return [same if search.descending else {"$or": [same, {search.sort: {"$ne": None}}]}]
-    rest = [{search.sort: None}] if search.descending else []
+        return [same if falls else {"$or": [same, {search.sort: {"$ne": None}}]}]
+    rest = [{search.sort: None}] if falls else []
     return [{"$or": [same, {search.sort: {past: last}}, *rest]}]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -138,3 +139,39 @@ async def test_all_log_lines_come_in_order_a_part_at_a_time(client: Client, runt
     await runtime.work.report(job, claimed.token, lines=[("one more", "warning")])
     more = await (await client.get(path, params={"cursor": part["resume"]})).json()
     assert [(line["m"], line["level"], line["attempt"]) for line in more["items"]] == [("one more", "warning", 1)]
+
+
+async def test_pages_go_back_to_newer_jobs(client: Client, runtime: Runtime) -> None:
+    await insert(runtime, 5, priority=1)
+    await insert(runtime, 4, priority=2)
+    for sort in ("-insertAt", "priority", "-endAt", "endAt"):
+        query = {"limit": "4", "sort": sort, "fields": "id"}
+        pages = [await (await client.get("/v1/jobs", params=query)).json()]
+        while pages[-1]["next"]:
+            pages.append(await (await client.get("/v1/jobs", params={**query, "cursor": pages[-1]["next"]})).json())
+        assert [len(page["items"]) for page in pages] == [4, 4, 1]
+        assert pages[0]["previous"] is None
+        for before, page in itertools.pairwise(pages):
+            back = await (await client.get("/v1/jobs", params={**query, "cursor": page["previous"]})).json()
+            assert back["items"] == before["items"]
+            assert (back["previous"] is None) == (before is pages[0])
+            again = await (await client.get("/v1/jobs", params={**query, "cursor": back["next"]})).json()
+            assert again["items"] == page["items"]
+
+
+async def test_jobs_are_counted_up_to_a_bound_by_a_text_too(client: Client, runtime: Runtime) -> None:
+    await insert(runtime, 3, queue="mail", error={"kind": "Boom", "message": "no such page"})
+    await insert(runtime, 2, queue="mail", state="killed")
+
+    async def count(**body: Any) -> Any:
+        return await (await client.post("/v1/jobs/count", json=body)).json(content_type=None)
+
+    assert await count() == {"count": 5, "states": {"failed": 3, "killed": 2}, "truncated": False}
+    assert await count(filter={"queue": "mail"}, most=4) == {"count": 4, "states": None, "truncated": True}
+    assert (await count(q="SUCH P"))["count"] == 3
+    assert list((await count(most=10_001))["errors"]) == ["most"]
+    found = await client.post("/v1/jobs/search", json={"q": "such page", "filter": {"state": "failed"}, "limit": 2})
+    page = await found.json()
+    assert len(page["items"]) == 2
+    rest = {"q": "such page", "filter": {"state": "failed"}, "cursor": page["next"]}
+    assert len((await (await client.post("/v1/jobs/search", json=rest)).json())["items"]) == 1
