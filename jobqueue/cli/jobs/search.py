@@ -86,5 +86,3 @@ def _search(terms: tuple[str, ...], options: dict[str, Any], now: datetime) -> S
         cursor=options["cursor"],
         slow=options["slow"],
     )
-
-

@@ -35,6 +35,7 @@ ENVIRONMENT.filters.update(
     tail=tail,
     shorten=texts.shorten,
     part=quoted,
+    coarse=texts.coarse,
 )
 
 
@@ -44,7 +45,9 @@ def link(path: str, **query: Any) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
-ENVIRONMENT.globals.update(link=link, rail=RAIL, address=address, STATES=[state.value for state in State])
+ENVIRONMENT.globals.update(
+    link=link, rail=RAIL, address=address, between=texts.between, STATES=[state.value for state in State]
+)
 
 
 def rendered(template: str, view: View, *, nav: str, fragment: bool, events: str | None, **values: Any) -> str:

@@ -9,7 +9,7 @@ from bson import ObjectId
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, TooCostlyError, TooSlowError
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.jobs.states import UNFINISHED, State
 from jobqueue.domain.search.fields import FREE
 from jobqueue.domain.search.filters import Comparison, Filter, Group, conjuncts, every
 from jobqueue.domain.search.query import Count, Page
@@ -52,6 +52,7 @@ _INTERRUPTED: Final = frozenset({43, 175, 237})
 _STEPS: Final = step_statements.without_results()
 _AWAITED: Final = frozenset({"wait.signals", "wait.jobs", "wait.doubt"})
 """Fields whose presence an index shows."""
+_UNFINISHED: Final = frozenset(state.value for state in UNFINISHED)
 _STATES: Final = Comparison("state", "$in", tuple(state.value for state in State))
 
 
@@ -90,13 +91,23 @@ def projection(search: Search) -> Document:
     return {**read, "size": size}
 
 
+def counted(query: Filter, scope: Scope, most: int) -> list[Document]:
+    """Return a pipeline that counts the jobs of a filter by state, one more than ``most`` at most."""
+    return [
+        {"$match": filters.matching(query, scope)},
+        {"$limit": most + 1},
+        {"$group": {"_id": "$state", "count": {"$sum": 1}}},
+    ]
+
+
 def candidates(query: Filter, scope: Scope = EVERYTHING) -> tuple[Document, bool]:
     """Return a filter of the parts that an index serves, and True if an index serves all parts.
 
     Other parts are tested in the jobs themselves.
     """
     parts = list(conjuncts(query))
-    served = [part for part in parts if _is_indexed(part)]
+    by_key = _is_by_key(query)
+    served = [part for part in parts if _is_indexed(part) or (by_key and _has_path(part, "key"))]
     return filters.matching(every(*served), scope, by_index=True), len(served) == len(parts)
 
 
@@ -185,13 +196,8 @@ class SearchStore:
             TooSlowError: as `page`.
         """
         await self.check(query, scope, ordered=True, slow=slow)
-        pipeline: list[Document] = [
-            {"$match": filters.matching(query, scope)},
-            {"$limit": most + 1},
-            {"$group": {"_id": "$state", "count": {"$sum": 1}}},
-        ]
         with self.limited("filter", slow=slow):
-            rows = [row async for row in await aggregate(self._jobs, pipeline)]
+            rows = [row async for row in await aggregate(self._jobs, counted(query, scope, most))]
         states = {str(row["_id"]): int(row["count"]) for row in rows}
         total = sum(states.values())
         return Count(count=min(total, most), states=states if total <= most else None, truncated=total > most)
@@ -243,6 +249,22 @@ def _is_awaited(query: Filter) -> bool:
 
 def _gives_order(query: Filter) -> bool:
     return isinstance(query, Comparison) and query.path not in {"queue", "insertAt"} and _is_indexed(query)
+
+
+def _is_by_key(query: Filter) -> bool:
+    """Tell whether the unique index of keys serves a filter: it has queues, a key, and no state of ended jobs."""
+    tested = _equal_paths(query)
+    states = {
+        value
+        for part in conjuncts(query)
+        if isinstance(part, Comparison) and part.path == "state" and part.operator in {"$eq", "$in"}
+        for value in (part.value if isinstance(part.value, tuple) else (part.value,))
+    }
+    return {"queue", "key"} <= tested and bool(states) and states <= _UNFINISHED
+
+
+def _has_path(query: Filter, path: str) -> bool:
+    return isinstance(query, Comparison) and query.path == path and query.operator in _EQUAL
 
 
 def _equal_paths(query: Filter) -> set[str]:

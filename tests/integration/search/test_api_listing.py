@@ -9,7 +9,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from bson import ObjectId
 
 from jobqueue.api.app import make_app
+from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.jobs.job import NewJob
+from jobqueue.domain.search.filters import compile_filter
+from jobqueue.domain.search.search import search
+from jobqueue.store.search.search import counted, order, statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -175,3 +179,31 @@ async def test_jobs_are_counted_up_to_a_bound_by_a_text_too(client: Client, runt
     assert len(page["items"]) == 2
     rest = {"q": "such page", "filter": {"state": "failed"}, "cursor": page["next"]}
     assert len((await (await client.post("/v1/jobs/search", json=rest)).json())["items"]) == 1
+
+
+async def test_keys_and_counts_look_at_few_jobs_however_many_there_are(client: Client, runtime: Runtime) -> None:
+    await insert(runtime, 300)
+    job = await runtime.producer.add(NewJob(type="a", queue="q", key="order-17"))
+    runtime.searches._store.most_read = 0
+    unfinished = ["pending", "processing", "delayed"]
+    by_key = {"queue": {"$in": ["q", "other"]}, "key": "order-17", "state": {"$in": unfinished}}
+    found = await client.post("/v1/jobs/search", json={"filter": by_key})
+    assert [each["id"] for each in (await found.json())["items"]] == [job.id]
+    for costly in (
+        {"key": "order-17"},
+        {**by_key, "state": {"$in": ["pending", "failed"]}},
+        {"queue": "q", "key": "x"},
+    ):
+        assert (await client.post("/v1/jobs/search", json={"filter": costly})).status == 422, costly
+        assert (await client.post("/v1/jobs/count", json={"filter": costly})).status == 422, costly
+
+    async def examined(command: dict[str, Any]) -> int:
+        plan = await runtime.database.raw.command("explain", command, verbosity="executionStats")
+        first = plan["stages"][0]["$cursor"] if "stages" in plan else plan
+        return int(first["executionStats"]["totalKeysExamined"])
+
+    query = search(by_key)
+    assert await examined({"find": "jobs", "filter": statement(query), "sort": dict(order(query)), "limit": 51}) <= 5
+    for asked in ({}, {"queue": "q"}, {"queue": "q", "state": "failed"}, {"type": "a"}):
+        pipeline = counted(compile_filter(asked), EVERYTHING, 20)
+        assert await examined({"aggregate": "jobs", "pipeline": pipeline, "cursor": {}}) <= 25, asked
