@@ -32,7 +32,7 @@ ENVIRONMENT.filters.update(
     span=texts.span,
     clock=texts.clock,
     size=texts.size,
-    tail=tail,
+    tail=lambda job_id: f"…{tail(job_id)}",
     shorten=texts.shorten,
     part=quoted,
     coarse=texts.coarse,
