@@ -85,6 +85,7 @@ class Client(BlockingCalls[AsyncClient]):
     jobs = Iterating(AsyncClient.jobs)
     search = Iterating(AsyncClient.search)
     rows = Iterating(AsyncClient.rows)
+    count = Blocking(AsyncClient.count)
     aggregate = Blocking(AsyncClient.aggregate)
     logs = Iterating(AsyncClient.logs)
     family = Blocking(AsyncClient.family)

@@ -140,6 +140,21 @@ class JobCalls(Calls):
         body = {**_search_form(filter, sort, limit, slow=slow), "fields": list(fields)}
         return self._pages(dict, "jobs", "search", body=body)
 
+    async def count(
+        self,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the API
+        *,
+        most: int = 1000,
+        slow: bool = False,
+    ) -> views.CountView:
+        """Count the jobs that a MongoDB filter finds, ``most`` of them at most.
+
+        Raises:
+            InvalidInputError, TooCostlyError: as `search`.
+        """
+        body = {**given(filter=filter_json(filter or {}, "filter") or None, most=most), "slow": slow}
+        return await self._read(view(views.CountView), "POST", "jobs", "count", body=body)
+
     async def aggregate(self, pipeline: Sequence[Mapping[str, Any]], *, slow: bool = False) -> views.RowsView:
         """Return the rows of a pipeline over jobs.
 

@@ -90,6 +90,14 @@ class RowsView(_View, frozen=True):
     truncated: bool
 
 
+class CountView(_View, frozen=True):
+    """The number of jobs of a filter, and the numbers by state unless ``truncated``: then there are more."""
+
+    count: int
+    states: dict[str, int] | None
+    truncated: bool
+
+
 class OperationView(_View, frozen=True):
     """A change of many jobs that goes on after its request; ``state`` is ``running`` until its end.
 

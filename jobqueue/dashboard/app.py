@@ -10,6 +10,7 @@ from jobqueue.dashboard.access import login
 from jobqueue.dashboard.frame.answer import PAGES, Pages, show_problems, shown
 from jobqueue.dashboard.frame.preferences import choose
 from jobqueue.dashboard.frame.static_files import static_file
+from jobqueue.dashboard.jobs.search.export import export
 from jobqueue.dashboard.table import TABLE
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
     app[OPEN_PATHS] |= {path for _, path, _ in _OPEN}
     for method, path, handler in _OPEN:
         app.router.add_route(method, path, handler)
+    app.router.add_get("/jobs/export", export)
     for page in TABLE:
         if page.path == _HOME:
             app[HOME] = Home(shown(page))

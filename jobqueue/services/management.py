@@ -20,7 +20,7 @@ from jobqueue.domain.queues.queue_options import QueueOptions, queue_changes
 from jobqueue.domain.schedules import schedule as schedules
 from jobqueue.domain.search.filter_values import filter_json
 from jobqueue.domain.search.pipelines import compile_pipeline
-from jobqueue.domain.search.search import search
+from jobqueue.domain.search.search import check_most, search
 from jobqueue.domain.work.failure import FailureQuery
 from jobqueue.services.insight.events import KeepAlive
 from jobqueue.services.insight.series import SeriesRequest
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.insight.event import Gap, JobEvent
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.queues.queue import QueueConfig
+    from jobqueue.domain.search.query import Count
     from jobqueue.domain.work.failure import FailureDetails, FailureGroup
     from jobqueue.services.application import Runtime
     from jobqueue.services.queues.explain import Why
@@ -83,6 +84,21 @@ class Management:
             cursor = page.next
             if cursor is None:
                 return
+
+    async def count(
+        self,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the API
+        *,
+        most: int = 1000,
+        slow: bool = False,
+    ) -> Count:
+        """Count the jobs that a MongoDB filter finds; as `AsyncClient.count`.
+
+        Raises:
+            InvalidInputError, TooCostlyError: as `search`.
+        """
+        query = search(None if filter is None else filter_json(filter, "filter"), slow=slow)
+        return await (await self.open()).searches.count(query, most=check_most(most))
 
     async def aggregate(self, pipeline: Sequence[Mapping[str, Any]], *, slow: bool = False) -> list[dict[str, Any]]:
         """Return the rows of a pipeline over jobs, at most as many as one reply of the API has.

@@ -143,6 +143,7 @@ class SyncJobQueue(BlockingCalls[JobQueue]):
     pause = Blocking(JobQueue.pause)
 
     search = Iterating(JobQueue.search)
+    count = Blocking(JobQueue.count)
     aggregate = Blocking(JobQueue.aggregate)
     why = Blocking(JobQueue.why)
     requeue_many = Blocking(JobQueue.requeue_many)

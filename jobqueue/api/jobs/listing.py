@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Any
 from jobqueue.api.http.json_body import read_body
 from jobqueue.api.http.json_reply import reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
-from jobqueue.api.jobs.schemas import AggregateSchema, SearchSchema, SuggestionsResponse
+from jobqueue.api.jobs.schemas import (
+    USUALLY_COUNTED,
+    AggregateSchema,
+    CountResponse,
+    CountSchema,
+    SearchSchema,
+    SuggestionsResponse,
+)
 from jobqueue.api.security.caller import caller, shown, slow_search_key
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.search.filters import Comparison, every
 from jobqueue.domain.search.pipelines import compile_pipeline
 from jobqueue.domain.search.projection import Projection
 from jobqueue.domain.search.query import MOST_LISTED, JobQuery
-from jobqueue.domain.search.search import search
+from jobqueue.domain.search.search import Search, check_most, read_filter, search
 from jobqueue.domain.search.suggestions import SuggestionQuery
 from jobqueue.domain.search.values import Id
 
@@ -23,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aiohttp import web
-
-    from jobqueue.domain.search.search import Search
 
 
 async def list_jobs(request: web.Request) -> web.Response:
@@ -41,6 +46,7 @@ async def search_jobs(request: web.Request) -> web.Response:
     body = await read_body(request, SearchSchema, optional=True)
     query = search(
         body.get("filter"),
+        text=body.get("q"),
         sort=body.get("sort"),
         fields=body.get("fields_"),
         limit=body.get("limit", 50),
@@ -48,6 +54,16 @@ async def search_jobs(request: web.Request) -> web.Response:
         slow=body.get("slow", False),
     )
     return await _page(request, query)
+
+
+async def count_jobs(request: web.Request) -> web.Response:
+    """Count the jobs of a filter, up to a bound."""
+    body = await read_body(request, CountSchema, optional=True)
+    query = Search(filter=read_filter(body.get("filter"), body.get("q")), slow=body.get("slow", False))
+    most = check_most(body.get("most", USUALLY_COUNTED))
+    searches, scope = request.app[RUNTIME].searches, caller(request).scope
+    count = await searches.count(query, most=most, scope=scope, caller=slow_search_key(request))
+    return reply(CountResponse.of(count))
 
 
 async def aggregate(request: web.Request) -> web.Response:
@@ -93,4 +109,4 @@ async def _page(request: web.Request, query: Search) -> web.Response:
     searches, scope = request.app[RUNTIME].searches, caller(request).scope
     page = await searches.page(query, scope=scope, caller=slow_search_key(request))
     items = [query.projection.pick(shown(request, job)) for job in page.items]
-    return reply({"items": items, "next": page.next})
+    return reply({"items": items, "next": page.next, "previous": page.previous})

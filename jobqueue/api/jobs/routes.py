@@ -64,6 +64,15 @@ ROUTES: Final = (
     ),
     _route(
         "POST",
+        "/v1/jobs/count",
+        listing.count_jobs,
+        "read",
+        ok(schemas.CountResponse),
+        body=Body(schemas.CountSchema, {"filter": {"state": "failed"}, "most": 10_000}, optional=True),
+        operation="countJobs",
+    ),
+    _route(
+        "POST",
         "/v1/jobs/aggregate",
         listing.aggregate,
         "read",

@@ -8,7 +8,7 @@ from typing import Any, Final
 from marshmallow import ValidationError
 
 from jobqueue.api.schemas import fields, json_types
-from jobqueue.api.schemas.fields import Response, Strict, page, partial
+from jobqueue.api.schemas.fields import Response, Strict, partial
 from jobqueue.api.schemas.queries import (
     LONGEST_WAIT,
     ChoiceText,
@@ -30,13 +30,15 @@ from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.search.fields import SORTS
 from jobqueue.domain.search.pipelines import MOST_STAGES
 from jobqueue.domain.search.projection import MOST_SHOWN, SHOWN, Projection
-from jobqueue.domain.search.query import AWAITED, LONGEST_TEXT, MOST_LISTED
-from jobqueue.domain.search.search import MOST_FOUND
+from jobqueue.domain.search.query import AWAITED, MOST_LISTED
+from jobqueue.domain.search.search import MOST_COUNTED, MOST_FOUND
 from jobqueue.domain.search.suggestions import FIELDS, LONGEST_PREFIX, MOST_SUGGESTED
+from jobqueue.domain.search.text import LONGEST_TEXT
 from jobqueue.domain.work.logs import LONGEST_LEVEL, MOST_LINES
 from jobqueue.services.jobs.producer import MOST_AT_ONCE
 
 _ORDERS: Final = tuple(f"{sign}{name}" for name in sorted(SORTS) for sign in ("-", ""))
+USUALLY_COUNTED: Final = 1000
 _LINE: Final = re.compile(r"line:([0-9]{1,9})", re.ASCII)
 
 
@@ -206,11 +208,29 @@ class SearchSchema(Strict):
     """A search; the domain checks filter, order and fields."""
 
     filter = fields.Object()
+    q = fields.Text(spec={"minLength": 1, "maxLength": LONGEST_TEXT})
     sort = fields.Object(allow_none=True, spec={"maxProperties": 1})
     fields_ = fields.Items(fields.Text(), data_key="fields", spec={"maxItems": MOST_SHOWN})
     limit = fields.Whole(spec={"minimum": 1, "maximum": MOST_FOUND, "default": 50})
     cursor = fields.Text(allow_none=True, spec=json_types.CURSOR)
     slow = fields.Flag()
+
+
+class CountSchema(Strict):
+    """A filter whose jobs are counted, as in a search."""
+
+    filter = fields.Object()
+    q = fields.Text(spec={"minLength": 1, "maxLength": LONGEST_TEXT})
+    most = fields.Whole(spec={"minimum": 1, "maximum": MOST_COUNTED, "default": USUALLY_COUNTED})
+    slow = fields.Flag()
+
+
+class CountResponse(Response):
+    """The number of jobs of a filter, and the numbers by state unless ``truncated``: then there are more."""
+
+    count = fields.Whole(spec={"minimum": 0, "maximum": MOST_COUNTED})
+    states = fields.Object(allow_none=True, spec=json_types.COUNTS)
+    truncated = fields.Flag()
 
 
 class AggregateSchema(Strict):
@@ -231,7 +251,12 @@ PartialJobResponse: Final = partial(JobResponse, needed=frozenset({"id"}))
 """A job, or the fields of it that were asked for, also fields of its objects: all but the id may be missing."""
 
 
-JobPage: Final = page("JobPage", PartialJobResponse)
+class JobPage(Response):
+    """A page of jobs, with the cursors of the next page and of the page before."""
+
+    items = fields.Items(fields.Inner(PartialJobResponse))
+    next = fields.Text(allow_none=True)
+    previous = fields.Text(allow_none=True)
 
 
 class AddedJobResponse(JobResponse):

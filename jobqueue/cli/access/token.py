@@ -13,6 +13,7 @@ from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.access.access import ROLES
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.json_text import scalar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,4 +106,4 @@ def _pair(text: str) -> tuple[str, Any]:
     path, equals, value = text.partition("=")
     if not equals:
         raise InvalidInputError({"meta": [f"{text!a:.80} is not KEY=VALUE"]})
-    return path, values.scalar(value)
+    return path, scalar(value)

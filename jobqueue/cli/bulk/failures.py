@@ -16,6 +16,7 @@ from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import Column
 from jobqueue.domain.jobs.fingerprint import check_fingerprint
 from jobqueue.domain.jobs.step import as_json as as_json_form
+from jobqueue.domain.search.terms import moment_ago
 from jobqueue.domain.work.failure import BY_COUNT, BY_LAST, MOST_GROUPS, FailureQuery
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _query(options: dict[str, Any], now: datetime | None) -> dict[str, Any]:
     query = FailureQuery(
         queue=options["queue"],
         type=options["kind"],
-        ended_after=None if since is None else values.since(since, now or values.EPOCH),
+        ended_after=None if since is None else moment_ago(since, now or values.EPOCH),
         sort=BY_COUNT if options["sort"] == "count" else BY_LAST,
         limit=options["limit"],
     )

@@ -16,6 +16,7 @@ from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, NewJob
+from jobqueue.domain.json_text import parse_json
 
 if TYPE_CHECKING:
     from jobqueue.cli.process.api import Api
@@ -161,7 +162,7 @@ def _read_lines(name: str) -> list[NewJob]:
 
 def _read_line(line: str, path: str) -> NewJob:
     try:
-        document = values.parse_json(line)
+        document = parse_json(line)
     except ValueError as error:
         raise InvalidInputError({path: [f"is not JSON: {error}"]}) from None
     return values.new_job(document, path)

@@ -17,6 +17,7 @@ from jobqueue.cli.render.options import command_options
 from jobqueue.client.forms import query_form
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.query import AWAITED, MOST_LISTED, JobQuery
+from jobqueue.domain.search.terms import moment_ago
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -91,7 +92,7 @@ def _query(options: dict[str, Any], now: datetime | None) -> JobQuery:
         waiting=options["waiting"],
         fingerprint=options["fingerprint"],
         meta=tuple(values.pair(text, "meta") for text in options["meta"]),
-        inserted_after=None if since is None else values.since(since, now or values.EPOCH),
+        inserted_after=None if since is None else moment_ago(since, now or values.EPOCH),
         oldest_first=options["oldest_first"],
         limit=options["limit"],
     )

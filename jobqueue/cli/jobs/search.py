@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,18 +13,15 @@ from jobqueue.cli.render.job_columns import COLUMNS, PREFIXES, of_field, print_j
 from jobqueue.cli.render.options import command_options
 from jobqueue.cli.render.tables import View
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs import json_form
-from jobqueue.domain.search.fields import JOB, SORTS, Kind
+from jobqueue.domain.search.fields import SORTS
 from jobqueue.domain.search.search import MOST_FOUND, search
+from jobqueue.domain.search.terms import joined, term_filter
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.cli.process.api import Api
 
-_TERM: Final = re.compile(r"([^=<>!~]+)(!=|>=|<=|=|>|<|~)(.*)", re.DOTALL)
-_OPERATORS: Final = {"=": "$eq", "!=": "$ne", ">=": "$gte", "<=": "$lte", ">": "$gt", "<": "$lt", "~": "$regex"}
-_SEVERAL: Final = {"$eq": "$in", "$ne": "$nin"}
 _EXAMPLES: Final = (
     "search state=failed,killed meta.user_id=42",
     "search 'insertAt>=2h' 'error.message~time.?out' --fields type,data.src",
@@ -45,8 +41,8 @@ _EXAMPLES: Final = (
 def search_jobs(*, view: View, terms: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Find jobs by a filter in MongoDB's language, or by fields: = != > >= < <= and ~ for a regular expression.
 
-    Values are JSON if they can be, and else text. Dates may be times ago, such as 15m, 2h or 7d; states may be several,
-    with commas between them.
+    Values are JSON if they can be, and else text. Dates may be times ago, such as 15m, 2h or 7d; states and queues
+    may be several, with commas between them.
     """
     checked = _body(terms, options, values.EPOCH)
     has_fields = bool(search(checked.pop("filter"), **checked).projection.paths)
@@ -75,49 +71,15 @@ def _body(terms: tuple[str, ...], options: dict[str, Any], now: datetime) -> dic
     Raises:
         InvalidInputError: naming what is not acceptable.
     """
-    parts = [_filter(term, now) for term in terms]
+    parts = [term_filter(term, now) for term in terms]
     name = options["sort"].removeprefix("-")
     if name not in SORTS:
         raise InvalidInputError({"sort": [f"must be by one of {', '.join(sorted(SORTS))}, with - before it or not"]})
     return {
-        "filter": {"$and": parts} if len(parts) > 1 else parts[0] if parts else {},
+        "filter": joined(parts),
         "sort": {name: -1 if options["sort"].startswith("-") else 1},
         "fields": None if options["fields"] is None else options["fields"].split(","),
         "limit": options["limit"],
         "cursor": options["cursor"],
         "slow": options["slow"],
     }
-
-
-def _filter(term: str, now: datetime) -> Any:
-    if term.lstrip().startswith("{"):
-        try:
-            return values.parse_json(term)
-        except ValueError as error:
-            raise InvalidInputError({"filter": [f"is not JSON: {error}"]}) from None
-    match = _TERM.fullmatch(term)
-    if match is None:
-        raise InvalidInputError({"filter": [f"{term!a:.80} is neither JSON nor FIELD=VALUE"]})
-    name, sign, text = match.groups()
-    _, kind = JOB.kind(name, f"filter.{name}")
-    operator = _OPERATORS[sign]
-    if operator == "$regex":
-        return {name: {"$regex": text}}
-    operand = _value(kind, text, name, now)
-    if isinstance(operand, list):
-        return {name: {_SEVERAL[operator]: operand} if operator in _SEVERAL else {operator: operand[0]}}
-    return {name: {operator: operand}}
-
-
-def _value(kind: Kind, text: str, name: str, now: datetime) -> Any:
-    """Return a value of the kind of its field; both readings where the field takes a text and a JSON value."""
-    if text == "null":
-        return None
-    if kind is Kind.STATE and "," in text:
-        return text.split(",")
-    if kind is Kind.DATE:
-        return json_form.date(values.since(text, now, name))
-    if kind in {Kind.TEXT, Kind.STATE, Kind.ID, Kind.IDS}:
-        return text
-    read = values.scalar(text)
-    return [read, text] if kind is Kind.ANY and isinstance(read, bool | int | float) else read

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import click
 
@@ -16,10 +14,10 @@ from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import iso8601, json_form
 from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.job import children as read_children
+from jobqueue.domain.json_text import parse_json, scalar
+from jobqueue.domain.search.terms import AGO, UNITS
 
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_AGO: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhdw])")
 _LONGEST: Final = 100 * 365 * 86_400
 _FAMILY: Final = frozenset({"onComplete", "onSuccess", "onFailure"})
 _FIELDS: Final = {json_form.camel(name): name for name in NewJob.__dataclass_fields__}
@@ -62,18 +60,6 @@ class JsonValue:
 
     def __init__(self, value: Any) -> None:
         self.value = value
-
-
-def parse_json(text: str) -> Any:
-    """Return the value of a JSON text.
-
-    Raises:
-        ValueError: it is none; the message is one line.
-    """
-    try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_float)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
 
 
 def read_object(text: str, field: str) -> dict[str, Any]:
@@ -147,14 +133,6 @@ def nested(pairs: list[tuple[str, str]], field: str = "meta") -> dict[str, Any]:
     return document
 
 
-def scalar(text: str) -> Any:
-    """Return a text's JSON value, or the text itself if it has none."""
-    try:
-        return parse_json(text)
-    except ValueError:
-        return text
-
-
 def moment(text: str, field: str) -> datetime:
     """Return a date as `iso8601.moment`.
 
@@ -173,29 +151,11 @@ def duration(text: str, field: str) -> float:
     Raises:
         InvalidInputError: it is none.
     """
-    match = _AGO.fullmatch(text)
-    seconds = float(match[1]) * _UNITS[match[2]] if match else 0
+    match = AGO.fullmatch(text)
+    seconds = float(match[1]) * UNITS[match[2]] if match else 0
     if not 0 < seconds <= _LONGEST:
         raise InvalidInputError({field: ["must be a number and s, m, h, d or w, such as 30d, of at most 100 years"]})
     return seconds
-
-
-def since(text: str, now: datetime, field: str = "since") -> datetime:
-    """Return a date, given as such or as a time ago: ``90s``, ``15m``, ``2h``, ``7d``, ``4w``.
-
-    Raises:
-        InvalidInputError: it is neither.
-    """
-    if ago := _AGO.fullmatch(text):
-        try:
-            return now - timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])
-        except OverflowError:
-            return datetime.min.replace(tzinfo=UTC)
-    try:
-        return iso8601.moment(text)
-    except ValueError as error:
-        what = "is neither a time ago such as 2h nor a date" if str(error) == iso8601.NO_DATE else str(error)
-        raise InvalidInputError({field: [f"{text!r} {what}"]}) from None
 
 
 def new_job(document: Any, path: str) -> NewJob:
@@ -253,17 +213,6 @@ def _children(document: Any, path: str, problems: Problems) -> Any:
     if isinstance(document, list):
         return [_snake(child, f"{path}.{index}", problems) for index, child in enumerate(document)]
     return None if document is None else _snake(document, path, problems)
-
-
-def _float(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"has a number that is out of range: {text:.40}")
-    return number
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a JSON value")
 
 
 def _text(raw: bytes, name: str) -> str:

@@ -100,7 +100,9 @@ def shown(page: Page) -> Handler:
             view = View(request, await request.app[RUNTIME].database.clock.now(), wanted)
             values = await page.load(view)
             events = None if page.events is None else f"/v1/events?{page.events.format_map(request.match_info)}"
-            return rendered(page.template, view, nav=page.nav, fragment=fragment, events=events, **values)
+            # A page may say that this visit of it follows no changes.
+            given = {"events": events} | values
+            return rendered(page.template, view, nav=page.nav, fragment=fragment, **given)
 
         html, tag = await request.app[PAGES].get(key, make)
         headers: dict[str, str] = {hdrs.ETAG: tag, hdrs.VARY: f"{HTMX}, {hdrs.COOKIE}, {hdrs.ACCEPT}"}

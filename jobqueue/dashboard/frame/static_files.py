@@ -15,6 +15,7 @@ _FILES: Final = {
     "style.css": ("style.css", "text/css"),
     "live.js": ("live.js", "text/javascript"),
     "keys.js": ("keys.js", "text/javascript"),
+    "query.js": ("query.js", "text/javascript"),
     "htmx.js": ("vendor/htmx.min.js", "text/javascript"),
     "idiomorph.js": ("vendor/idiomorph-ext.min.js", "text/javascript"),
     "icon.svg": ("icon.svg", "image/svg+xml"),

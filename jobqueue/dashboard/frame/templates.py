@@ -32,9 +32,10 @@ ENVIRONMENT.filters.update(
     span=texts.span,
     clock=texts.clock,
     size=texts.size,
-    tail=tail,
+    tail=lambda job_id: f"…{tail(job_id)}",
     shorten=texts.shorten,
     part=quoted,
+    coarse=texts.coarse,
 )
 
 
@@ -44,7 +45,9 @@ def link(path: str, **query: Any) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
-ENVIRONMENT.globals.update(link=link, rail=RAIL, address=address, STATES=[state.value for state in State])
+ENVIRONMENT.globals.update(
+    link=link, rail=RAIL, address=address, between=texts.between, STATES=[state.value for state in State]
+)
 
 
 def rendered(template: str, view: View, *, nav: str, fragment: bool, events: str | None, **values: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,6 +71,17 @@ def size(octets: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" or value >= _FEW else f"{value:.1f} {unit}"
         value /= _THOUSAND
     return f"{value:.1f} GB"
+
+
+def compact(value: Any) -> str:
+    """Return a value as JSON in one line, with exact numbers."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def between(start: Any, end: Any) -> float | None:
+    """Return the seconds between two times of the API's JSON; ``None`` unless there are both."""
+    began, ended = parsed(start), parsed(end)
+    return None if began is None or ended is None else max(0.0, (ended - began).total_seconds())
 
 
 def shorten(text: str, most: int = 200) -> str:

@@ -36,7 +36,7 @@
   }
 
   const KEYS = {
-    "/": () => document.getElementById("find").focus(),
+    "/": () => (document.getElementById("query") || document.getElementById("find")).focus(),
     "?": () => document.getElementById("keys").showModal(),
     j: () => move(1),
     k: () => move(-1),

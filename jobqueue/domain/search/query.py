@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.durations import is_64_bit
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.jobs.checks import check_id, check_queue, is_id
+from jobqueue.domain.jobs.checks import check_id, check_queue
 from jobqueue.domain.jobs.fingerprint import check_fingerprint
 from jobqueue.domain.jobs.iso8601 import check_aware
 from jobqueue.domain.jobs.states import FAILURES
 from jobqueue.domain.search.fields import is_text
-from jobqueue.domain.search.filters import Comparison, Filter, Group, every
+from jobqueue.domain.search.filters import Comparison, Filter, every
 from jobqueue.domain.search.search import Search
-from jobqueue.domain.search.values import Id, Pattern
+from jobqueue.domain.search.text import anywhere, check_text
+from jobqueue.domain.search.values import Id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,13 +27,10 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.states import State
 
 MOST_LISTED: Final = 200
-LONGEST_TEXT: Final = 200
-"""Characters of a text to look for."""
 META_PATH: Final = re.compile(r"[^.$\0][^.\0]*(\.[^.$\0][^.\0]*){0,9}")
 AWAITED: Final = ("signal", "jobs", "doubt")
 """Words for what ends the wait of a suspended job, besides its time."""
 _FIELDS_OF_WAITS: Final = {"signal": "wait.signals", "jobs": "wait.jobs", "doubt": "wait.doubt"}
-_SEARCHED: Final = ("type", "key", "error.kind", "error.message")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +45,7 @@ class JobQuery:
         waiting: one of `AWAITED`: suspended jobs that wait for it.
         slow: search as long as necessary, up to a hard limit.
         after: the end of the page before: the date and the id of its last job.
+        backward: the page ends at ``after``.
     """
 
     queue: str | None = None
@@ -65,6 +64,7 @@ class JobQuery:
     slow: bool = False
     limit: int = 50
     after: tuple[datetime, str] | None = None
+    backward: bool = False
 
     def __post_init__(self) -> None:
         if self.queue is not None:
@@ -78,9 +78,9 @@ class JobQuery:
         check_aware(insertedAfter=self.inserted_after, insertedBefore=self.inserted_before)
         if type(self.limit) is not int or not 1 <= self.limit <= MOST_LISTED:
             raise InvalidInputError({"limit": [f"must be from 1 to {MOST_LISTED}"]})
-        if self.text is not None and not (1 <= len(self.text) <= LONGEST_TEXT and "\0" not in self.text):
-            raise InvalidInputError({"q": [f"must be 1 to {LONGEST_TEXT} characters other than NUL"]})
-        check_texts({"q": self.text, "type": self.type}, self.meta)
+        if self.text is not None:
+            check_text(self.text)
+        check_texts({"type": self.type}, self.meta)
 
     @property
     def filter(self) -> Filter:
@@ -110,13 +110,18 @@ class JobQuery:
             parts.append(Comparison("insertAt", "$lt", self.inserted_before))
         parts += [Comparison(f"meta.{path}", "$has", text_values(text)) for path, text in self.meta]
         if self.text is not None:
-            parts.append(_anywhere(self.text))
+            parts.append(anywhere(self.text))
         return every(*parts)
 
     def search(self) -> Search:
         """Return the query as a search."""
         return Search(
-            filter=self.filter, descending=not self.oldest_first, limit=self.limit, after=self.after, slow=self.slow
+            filter=self.filter,
+            descending=not self.oldest_first,
+            limit=self.limit,
+            after=self.after,
+            backward=self.backward,
+            slow=self.slow,
         )
 
     def cursor(self, last: Job) -> str:
@@ -129,16 +134,33 @@ class JobQuery:
         Raises:
             InvalidInputError: the text is no cursor of this query.
         """
-        after: Any = self.search().at(cursor).after
-        return replace(self, after=after)
+        found = self.search().at(cursor)
+        after: Any = found.after
+        return replace(self, after=after, backward=found.backward)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page of jobs, and the cursor of the next page if there are more jobs."""
+    """A page of jobs, and the cursors of the next page and of the page before, if there are more jobs."""
 
     items: tuple[Job, ...]
     next: str | None
+    previous: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """The number of jobs that match.
+
+    Attributes:
+        count: at most as many as were to be counted.
+        states: by state; ``None`` if there are more.
+        truncated: there are more.
+    """
+
+    count: int
+    states: Mapping[str, int] | None
+    truncated: bool
 
 
 def check_texts(texts: Mapping[str, str | None], meta: Iterable[tuple[str, str]]) -> None:
@@ -175,12 +197,3 @@ def text_values(text: str) -> tuple[Any, ...]:
         # MongoDB has no such number, so no job has it.
         return (text,)
     return (text, read) if read is None or isinstance(read, bool | int | float) else (text,)
-
-
-def _anywhere(text: str) -> Filter:
-    if is_id(text):
-        return Group("$or", tuple(Comparison(name, "$eq", Id(text.lower())) for name in ("id", "batchId", "parentId")))
-    pattern = Pattern(re.escape(text), "i")
-    return Group(
-        "$or", (*(Comparison(name, "$regex", pattern) for name in _SEARCHED), Comparison("meta", "$text", text))
-    )

@@ -13,8 +13,9 @@ from jobqueue.domain.jobs.checks import check_id
 from jobqueue.domain.jobs.iso8601 import EPOCH, MILLISECOND
 from jobqueue.domain.search import cursors
 from jobqueue.domain.search.fields import FIELDS, SORTS, Kind
-from jobqueue.domain.search.filters import EVERYTHING, Filter, compile_filter
+from jobqueue.domain.search.filters import EVERYTHING, Filter, compile_filter, every
 from jobqueue.domain.search.projection import WHOLE, Projection
+from jobqueue.domain.search.text import anywhere, check_text
 from jobqueue.domain.search.values import Id, Value, operand
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 MOST_FOUND: Final = 500
 """Jobs on one page of a search."""
+MOST_COUNTED: Final = 10_000
+_BEFORE: Final = "before"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,7 @@ class Search:
     Attributes:
         sort: a JSON name of `SORTS`; jobs with equal values are in the order of their ids.
         after: the end of the page before: the sort value and the id of its last job.
+        backward: the page ends at ``after``, which is then the beginning of the page behind it.
         slow: search as long as necessary, up to a hard limit.
     """
 
@@ -40,11 +44,16 @@ class Search:
     projection: Projection = WHOLE
     limit: int = 50
     after: tuple[Value, str] | None = None
+    backward: bool = False
     slow: bool = False
 
     def cursor(self, last: Job) -> str:
         """Return the cursor of the page after ``last``, the end of a page."""
-        return cursors.pack(_packed(json_form.attribute(last, self.sort)), last.id, self._fingerprint())
+        return cursors.pack(*self._place(last))
+
+    def cursor_before(self, first: Job) -> str:
+        """Return the cursor of the page before ``first``, the beginning of a page."""
+        return cursors.pack(*self._place(first), _BEFORE)
 
     def at(self, cursor: str | None) -> Search:
         """Return this search continued at its own cursor.
@@ -54,13 +63,16 @@ class Search:
         """
         return self if cursor is None else cursors.unpack(cursor, self._after)
 
-    def _after(self, packed: Any, job_id: Any, fingerprint: Any) -> Search:
-        if fingerprint != self._fingerprint():
+    def _place(self, job: Job) -> tuple[Any, str, str]:
+        return _packed(json_form.attribute(job, self.sort)), job.id, self._fingerprint()
+
+    def _after(self, packed: Any, job_id: Any, fingerprint: Any, side: Any = None) -> Search:
+        if fingerprint != self._fingerprint() or side not in {None, _BEFORE}:
             raise ValueError("a cursor of another search")
         kind = FIELDS[self.sort]
         is_date = kind is Kind.DATE and (packed is not None or self.sort == "insertAt")
         value = EPOCH + timedelta(milliseconds=packed) if is_date else operand(packed, kind, "cursor")
-        return replace(self, after=(value, check_id(job_id)))
+        return replace(self, after=(value, check_id(job_id)), backward=side == _BEFORE)
 
     def _fingerprint(self) -> str:
         # A compiled filter is made of values only, so its text differs from the text of any other.
@@ -70,6 +82,7 @@ class Search:
 def search(
     query: Any = None,
     *,
+    text: str | None = None,
     sort: Any = None,
     fields: Any = None,
     limit: Any = 50,
@@ -80,6 +93,7 @@ def search(
 
     Args:
         query: a filter.
+        text: is looked for as `text.anywhere` says.
         sort: ``{"insertAt": -1}``.
         fields: names of fields, also dotted; none for all.
         limit: 1 to `MOST_FOUND`.
@@ -93,13 +107,34 @@ def search(
         raise InvalidInputError({"limit": [f"must be from 1 to {MOST_FOUND}"]})
     name, descending = read_sort(sort)
     return Search(
-        filter=compile_filter({} if query is None else query),
+        filter=read_filter(query, text),
         sort=name,
         descending=descending,
         projection=Projection.read(fields),
         limit=limit,
         slow=slow,
     ).at(cursor)
+
+
+def read_filter(query: Any, text: str | None) -> Filter:
+    """Return the filter of a search: a filter as JSON, and a text to look for.
+
+    Raises:
+        InvalidInputError: naming each unacceptable value.
+    """
+    whole = compile_filter({} if query is None else query)
+    return whole if text is None else every(whole, anywhere(check_text(text)))
+
+
+def check_most(most: int) -> int:
+    """Return the number of jobs to count at most.
+
+    Raises:
+        InvalidInputError: it is not from 1 to `MOST_COUNTED`.
+    """
+    if not 1 <= most <= MOST_COUNTED:
+        raise InvalidInputError({"most": [f"must be from 1 to {MOST_COUNTED:,}"]})
+    return most
 
 
 def read_sort(sort: Any) -> tuple[str, bool]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from jobqueue.domain.search.pipelines import Pipeline
-    from jobqueue.domain.search.query import Page
+    from jobqueue.domain.search.query import Count, Page
     from jobqueue.domain.search.search import Search
     from jobqueue.store.search.aggregates import AggregateStore, Rows
     from jobqueue.store.search.search import SearchStore
@@ -56,6 +56,13 @@ class Searches:
             return await self._store.page(search, scope)
         async with self._place(caller, slow=search.slow):
             return await self._store.page(search, scope)
+
+    async def count(self, search: Search, *, most: int, scope: Scope = EVERYTHING, caller: str | None = None) -> Count:
+        """Count the jobs of a search, ``most`` of them at most; ``scope``, ``caller`` and errors as in `page`."""
+        if self._store.is_light(search):
+            return await self._store.count(search.filter, scope, most=most, slow=search.slow)
+        async with self._place(caller, slow=search.slow):
+            return await self._store.count(search.filter, scope, most=most, slow=search.slow)
 
     async def aggregate(
         self, pipeline: Pipeline, *, scope: Scope = EVERYTHING, caller: str | None = None, slow: bool = False

@@ -9,13 +9,13 @@ from bson import ObjectId
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.errors import DatabaseUnavailableError, InvalidInputError, TooCostlyError, TooSlowError
-from jobqueue.domain.jobs.states import State
+from jobqueue.domain.jobs.states import UNFINISHED, State
 from jobqueue.domain.search.fields import FREE
 from jobqueue.domain.search.filters import Comparison, Filter, Group, conjuncts, every
-from jobqueue.domain.search.query import Page
+from jobqueue.domain.search.query import Count, Page
 from jobqueue.store.documents import documents, scope_filters, step_statements
 from jobqueue.store.mongo.database import brief, guarded
-from jobqueue.store.mongo.driver import ExecutionTimeout, NetworkTimeout, OperationFailure, timeout
+from jobqueue.store.mongo.driver import ExecutionTimeout, NetworkTimeout, OperationFailure, aggregate, timeout
 from jobqueue.store.search import filters
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ _INTERRUPTED: Final = frozenset({43, 175, 237})
 _STEPS: Final = step_statements.without_results()
 _AWAITED: Final = frozenset({"wait.signals", "wait.jobs", "wait.doubt"})
 """Fields whose presence an index shows."""
+_UNFINISHED: Final = frozenset(state.value for state in UNFINISHED)
 _STATES: Final = Comparison("state", "$in", tuple(state.value for state in State))
 
 
@@ -68,7 +69,7 @@ def statement(search: Search, scope: Scope = EVERYTHING) -> Document:
 
 def order(search: Search) -> list[tuple[str, int]]:
     """Return the sort of a search."""
-    direction = -1 if search.descending else 1
+    direction = -1 if search.descending != search.backward else 1
     by_id = [("_id", direction)]
     return by_id if search.sort == "id" else [(search.sort, direction), *by_id]
 
@@ -90,13 +91,23 @@ def projection(search: Search) -> Document:
     return {**read, "size": size}
 
 
+def counted(query: Filter, scope: Scope, most: int) -> list[Document]:
+    """Return a pipeline that counts the jobs of a filter by state, one more than ``most`` at most."""
+    return [
+        {"$match": filters.matching(query, scope)},
+        {"$limit": most + 1},
+        {"$group": {"_id": "$state", "count": {"$sum": 1}}},
+    ]
+
+
 def candidates(query: Filter, scope: Scope = EVERYTHING) -> tuple[Document, bool]:
     """Return a filter of the parts that an index serves, and True if an index serves all parts.
 
     Other parts are tested in the jobs themselves.
     """
     parts = list(conjuncts(query))
-    served = [part for part in parts if _is_indexed(part)]
+    by_key = _is_by_key(query)
+    served = [part for part in parts if _is_indexed(part) or (by_key and _has_path(part, "key"))]
     return filters.matching(every(*served), scope, by_index=True), len(served) == len(parts)
 
 
@@ -167,13 +178,29 @@ class SearchStore:
     async def _page(self, search: Search, scope: Scope) -> Page:
         cursor = self._jobs.find(statement(search, scope), projection(search), sort=order(search))
         items: list[Job] = []
-        size = 0
+        size, is_all = 0, True
         async for document in cursor.limit(search.limit + 1).batch_size(min(search.limit + 1, 51)):
             size += document.pop("size")
             if len(items) == search.limit or (items and size > MOST_BYTES):
-                return Page(items=tuple(items), next=search.cursor(items[-1]))
+                is_all = False
+                break
             items.append(documents.job(document.get("document", document)))
-        return Page(items=tuple(items), next=None)
+        return _made_page(search, items, is_all=is_all)
+
+    @guarded
+    async def count(self, query: Filter, scope: Scope, *, most: int, slow: bool) -> Count:
+        """Count the jobs of a filter, ``most`` of them at most.
+
+        Raises:
+            TooCostlyError: as `page`.
+            TooSlowError: as `page`.
+        """
+        await self.check(query, scope, ordered=True, slow=slow)
+        with self.limited("filter", slow=slow):
+            rows = [row async for row in await aggregate(self._jobs, counted(query, scope, most))]
+        states = {str(row["_id"]): int(row["count"]) for row in rows}
+        total = sum(states.values())
+        return Count(count=min(total, most), states=states if total <= most else None, truncated=total > most)
 
     async def _is_more(self, query: Document) -> bool:
         """Tell whether too many jobs match."""
@@ -182,6 +209,19 @@ class SearchStore:
                 return await self._jobs.count_documents(query, limit=self.most_read + 1) > self.most_read
         except (ExecutionTimeout, NetworkTimeout):
             return True
+
+
+def _made_page(search: Search, items: list[Job], *, is_all: bool) -> Page:
+    """Return a page of jobs that are in the order in which they were read; ``is_all`` if no more follow."""
+    if search.backward:
+        items.reverse()
+    has_more = (search.after is not None, not is_all)
+    has_previous, has_next = reversed(has_more) if search.backward else has_more
+    return Page(
+        items=tuple(items),
+        next=search.cursor(items[-1]) if items and has_next else None,
+        previous=search.cursor_before(items[0]) if items and has_previous else None,
+    )
 
 
 def _is_indexed(query: Filter) -> bool:
@@ -211,6 +251,22 @@ def _gives_order(query: Filter) -> bool:
     return isinstance(query, Comparison) and query.path not in {"queue", "insertAt"} and _is_indexed(query)
 
 
+def _is_by_key(query: Filter) -> bool:
+    """Tell whether the unique index of keys serves a filter: it has queues, a key, and no state of ended jobs."""
+    tested = _equal_paths(query)
+    states = {
+        value
+        for part in conjuncts(query)
+        if isinstance(part, Comparison) and part.path == "state" and part.operator in {"$eq", "$in"}
+        for value in (part.value if isinstance(part.value, tuple) else (part.value,))
+    }
+    return {"queue", "key"} <= tested and bool(states) and states <= _UNFINISHED
+
+
+def _has_path(query: Filter, path: str) -> bool:
+    return isinstance(query, Comparison) and query.path == path and query.operator in _EQUAL
+
+
 def _equal_paths(query: Filter) -> set[str]:
     return {part.path for part in conjuncts(query) if isinstance(part, Comparison) and part.operator in _EQUAL}
 
@@ -229,7 +285,8 @@ def _beyond(search: Search) -> list[Document]:
     if search.after is None:
         return []
     last, job_id = filters.value(search.after[0]), ObjectId(search.after[1])
-    past, bound, seen = ("$lt", "$lte", "$gte") if search.descending else ("$gt", "$gte", "$lte")
+    falls = search.descending != search.backward
+    past, bound, seen = ("$lt", "$lte", "$gte") if falls else ("$gt", "$gte", "$lte")
     if search.sort == "id":
         return [{"_id": {past: job_id}}]
     if search.sort == "insertAt":
@@ -238,6 +295,6 @@ def _beyond(search: Search) -> list[Document]:
     same = {search.sort: last, "_id": {past: job_id}}
     if last is None:
         # Nothing is lower than null.
-        return [same if search.descending else {"$or": [same, {search.sort: {"$ne": None}}]}]
-    rest = [{search.sort: None}] if search.descending else []
+        return [same if falls else {"$or": [same, {search.sort: {"$ne": None}}]}]
+    rest = [{search.sort: None}] if falls else []
     return [{"$or": [same, {search.sort: {past: last}}, *rest]}]

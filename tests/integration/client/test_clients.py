@@ -137,6 +137,9 @@ async def test_jobs_are_found_by_filters_and_counted(client: AsyncClient) -> Non
     assert found == [job.id for job in jobs[1:]]
     rows = [row async for row in client.rows(["data.n"], {"insertAt": {"$gt": datetime(2020, 1, 1, tzinfo=UTC)}})]
     assert sorted(row["data"]["n"] for row in rows) == [0, 1, 2]
+    number = await client.count({"data.n": {"$gte": 1}})
+    assert (number.count, number.states, number.truncated) == (2, {"pending": 2}, False)
+    assert (await client.count(most=2)).truncated
     counted = await client.aggregate([{"$group": {"_id": "$type", "sum": {"$sum": "$data.n"}}}])
     assert (counted.items, counted.truncated) == ([{"_id": "a", "sum": 3}], False)
     with pytest.raises(InvalidInputError) as wrong:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from bson import ObjectId
 
 from jobqueue.api.app import make_app
+from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.jobs.job import NewJob
+from jobqueue.domain.search.filters import compile_filter
+from jobqueue.domain.search.search import search
+from jobqueue.store.search.search import counted, order, statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -138,3 +143,67 @@ async def test_all_log_lines_come_in_order_a_part_at_a_time(client: Client, runt
     await runtime.work.report(job, claimed.token, lines=[("one more", "warning")])
     more = await (await client.get(path, params={"cursor": part["resume"]})).json()
     assert [(line["m"], line["level"], line["attempt"]) for line in more["items"]] == [("one more", "warning", 1)]
+
+
+async def test_pages_go_back_to_newer_jobs(client: Client, runtime: Runtime) -> None:
+    await insert(runtime, 5, priority=1)
+    await insert(runtime, 4, priority=2)
+    for sort in ("-insertAt", "priority", "-endAt", "endAt"):
+        query = {"limit": "4", "sort": sort, "fields": "id"}
+        pages = [await (await client.get("/v1/jobs", params=query)).json()]
+        while pages[-1]["next"]:
+            pages.append(await (await client.get("/v1/jobs", params={**query, "cursor": pages[-1]["next"]})).json())
+        assert [len(page["items"]) for page in pages] == [4, 4, 1]
+        assert pages[0]["previous"] is None
+        for before, page in itertools.pairwise(pages):
+            back = await (await client.get("/v1/jobs", params={**query, "cursor": page["previous"]})).json()
+            assert back["items"] == before["items"]
+            assert (back["previous"] is None) == (before is pages[0])
+            again = await (await client.get("/v1/jobs", params={**query, "cursor": back["next"]})).json()
+            assert again["items"] == page["items"]
+
+
+async def test_jobs_are_counted_up_to_a_bound_by_a_text_too(client: Client, runtime: Runtime) -> None:
+    await insert(runtime, 3, queue="mail", error={"kind": "Boom", "message": "no such page"})
+    await insert(runtime, 2, queue="mail", state="killed")
+
+    async def count(**body: Any) -> Any:
+        return await (await client.post("/v1/jobs/count", json=body)).json(content_type=None)
+
+    assert await count() == {"count": 5, "states": {"failed": 3, "killed": 2}, "truncated": False}
+    assert await count(filter={"queue": "mail"}, most=4) == {"count": 4, "states": None, "truncated": True}
+    assert (await count(q="SUCH P"))["count"] == 3
+    assert list((await count(most=10_001))["errors"]) == ["most"]
+    found = await client.post("/v1/jobs/search", json={"q": "such page", "filter": {"state": "failed"}, "limit": 2})
+    page = await found.json()
+    assert len(page["items"]) == 2
+    rest = {"q": "such page", "filter": {"state": "failed"}, "cursor": page["next"]}
+    assert len((await (await client.post("/v1/jobs/search", json=rest)).json())["items"]) == 1
+
+
+async def test_keys_and_counts_look_at_few_jobs_however_many_there_are(client: Client, runtime: Runtime) -> None:
+    await insert(runtime, 300)
+    job = await runtime.producer.add(NewJob(type="a", queue="q", key="order-17"))
+    runtime.searches._store.most_read = 0
+    unfinished = ["pending", "processing", "delayed"]
+    by_key = {"queue": {"$in": ["q", "other"]}, "key": "order-17", "state": {"$in": unfinished}}
+    found = await client.post("/v1/jobs/search", json={"filter": by_key})
+    assert [each["id"] for each in (await found.json())["items"]] == [job.id]
+    for costly in (
+        {"key": "order-17"},
+        {**by_key, "state": {"$in": ["pending", "failed"]}},
+        {"queue": "q", "key": "x"},
+    ):
+        assert (await client.post("/v1/jobs/search", json={"filter": costly})).status == 422, costly
+        assert (await client.post("/v1/jobs/count", json={"filter": costly})).status == 422, costly
+
+    async def examined(command: dict[str, Any]) -> int:
+        plan = await runtime.database.raw.command("explain", command, verbosity="executionStats")
+        first = plan["stages"][0]["$cursor"] if "stages" in plan else plan
+        return int(first["executionStats"]["totalKeysExamined"])
+
+    query = search(by_key)
+    assert await examined({"find": "jobs", "filter": statement(query), "sort": dict(order(query)), "limit": 51}) <= 5
+    for asked in ({}, {"queue": "q"}, {"queue": "q", "state": "failed"}, {"type": "a"}):
+        pipeline = counted(compile_filter(asked), EVERYTHING, 20)
+        assert await examined({"aggregate": "jobs", "pipeline": pipeline, "cursor": {}}) <= 25, asked

@@ -210,6 +210,7 @@ async def _failed(asker: Asker) -> None:
     search = {"filter": {"meta.user_id": 42, "state": "failed"}, "fields": ["type", "error.message"]}
     await asker.ask("searchJobs", search)
     await asker.ask("aggregateJobs")
+    await asker.ask("countJobs")
     await asker.ask("listJobs", query={"state": "failed", "meta.user_id": "42"})
     await asker.ask("suggestValues", query={"field": "meta.user_id", "prefix": "4"})
     await asker.ask("requeueFailure", fingerprint=groups[0]["fingerprint"])

@@ -15,6 +15,7 @@ import stamina
 from jobqueue.cli.process import log_output
 from jobqueue.cli.render import output, tables, values
 from jobqueue.domain.errors import InvalidInputError
+from jobqueue.domain.search.terms import moment_ago
 from jobqueue.journal import get_logger
 from jobqueue.settings import Settings
 
@@ -47,7 +48,7 @@ def test_a_key_has_one_value(texts: list[str]) -> None:
     ],
 )
 def test_since_is_a_time_ago_or_a_date(text: str, expected: datetime) -> None:
-    assert values.since(text, NOW) == expected
+    assert moment_ago(text, NOW) == expected
 
 
 def test_a_job_is_read_with_its_children_and_dates() -> None:

@@ -21,6 +21,7 @@ from jobqueue.api.bulk.schemas import (
 )
 from jobqueue.api.insight.schemas import ChangeResponse, ConcernResponse
 from jobqueue.api.jobs.schemas import (
+    CountResponse,
     FamilyResponse,
     JobsQuery,
     RelativeResponse,
@@ -51,6 +52,7 @@ REPLIES: list[tuple[type[msgspec.Struct], type[Response]]] = [
     (views.FamilyView, FamilyResponse),
     (views.WhyView, WhyResponse),
     (views.RowsView, RowsResponse),
+    (views.CountView, CountResponse),
     (views.OperationView, OperationResponse),
     (views.PreviewView, PreviewResponse),
     (views.SampleView, SampleResponse),
@@ -89,7 +91,7 @@ def test_a_view_has_the_members_of_its_reply(view: type[msgspec.Struct], reply: 
 
 
 def test_a_listing_takes_and_sends_every_condition() -> None:
-    conditions = {field.name for field in dataclasses.fields(JobQuery)} - {"after", "states"} | {"state"}
+    conditions = {field.name for field in dataclasses.fields(JobQuery)} - {"after", "backward", "states"} | {"state"}
     assert conditions == JobFilter.__optional_keys__
     parameters = {field.data_key or name for name, field in JobsQuery().fields.items()} - {"cursor", "fields", "id"}
     assert query_form(JobQuery()).keys() == parameters

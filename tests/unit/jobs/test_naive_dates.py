@@ -22,6 +22,7 @@ from jobqueue.domain.jobs.job import NewJob
 from jobqueue.domain.jobs.payload import check_result
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.domain.search.search import search
+from jobqueue.domain.search.terms import moment_ago
 from jobqueue.domain.work.failure import FailureQuery
 from jobqueue.domain.workflow.batch import NewBatch
 
@@ -72,7 +73,7 @@ def test_a_naive_date_of_python_is_refused(call: Callable[[], Any], path: str) -
         (lambda text: search({"insertAt": {"$gte": text}}), "filter.insertAt.$gte"),
         (lambda text: search({"data.when": {"$date": text}}), "filter.data.when.$date"),
         (lambda text: values.moment(text, "delayTil"), "delayTil"),
-        (lambda text: values.since(text, NAIVE.replace(tzinfo=UTC)), "since"),
+        (lambda text: moment_ago(text, NAIVE.replace(tzinfo=UTC)), "since"),
         (lambda text: values.new_job({"type": "a", "delayTil": text}, "job"), "job.delayTil"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Dashboard: the list of jobs and their search."""
