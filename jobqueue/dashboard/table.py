@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.dashboard.work.workers import WORKERS
+from jobqueue.dashboard.workflow.batch import BATCH
+from jobqueue.dashboard.workflow.batches import BATCHES
 
 if TYPE_CHECKING:
     from jobqueue.dashboard.frame.page import Page
 
-TABLE: Final[tuple[Page, ...]] = (WORKERS,)
+TABLE: Final[tuple[Page, ...]] = (
+    BATCHES,
+    BATCH,
+    WORKERS,
+)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from jobqueue.dashboard.frame.templates import link
 from jobqueue.dashboard.frame.texts import shorten
-from jobqueue.dashboard.workflow.layout import MOST_BOXES, depths, fold, place
+from jobqueue.dashboard.workflow.layout import MOST_BOXES, depths, fold, followers, place
 from jobqueue.domain.jobs.states import State
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ _PAD: Final = 2
 _LEAST: Final = 3.0
 """Pixels of the narrowest part of a bar: one failed job of thousands can be seen."""
 _NARROW_BOXES: Final = 12
+_LONGEST: Final = 60
+"""Characters of a type or a note in the words of a box."""
 _STATES: Final = tuple(state.value for state in State)
 
 
@@ -115,7 +117,7 @@ def draw(
         current: the key of the box that is marked as the present one, such as the id of a job.
         wide: the graph that wide screens get in place of that of all jobs.
     """
-    depth = depths(jobs) if depth is None else depth
+    depth = depths(followers(jobs)) if depth is None else depth
     graph = fold(jobs, depth, MOST_BOXES) if wide is None else wide
     narrow = graph if len(graph.boxes) <= _NARROW_BOXES else fold(jobs, depth, _NARROW_BOXES)
     address = href or _job_address
@@ -132,9 +134,10 @@ def draw(
 def box_words(box: Box) -> str:
     """Return a box in words, such as ``render: 2,031 success, 112 failed``."""
     if box.job_id is not None:
-        return f"{box.type}{f' {box.note}' if box.note else ''}: {next(iter(box.counts))}"
+        name = f"{shorten(box.type, _LONGEST)} {shorten(box.note, _LONGEST)}".rstrip()
+        return f"{name}: {next(iter(box.counts))}"
     counts = ", ".join(f"{box.counts[state]:,} {state}" for state in _STATES if box.counts.get(state))
-    return f"{box.type}: {counts}"
+    return f"{shorten(box.type, _LONGEST)}: {counts}"
 
 
 def _job_address(box: Box) -> str:

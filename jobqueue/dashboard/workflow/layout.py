@@ -21,7 +21,7 @@ MOST_EDGES: Final = 200
 _MOST_TURNS: Final = 400
 """Places at which long edges pass through a layer."""
 _SWEEPS: Final = 6
-_OTHER: Final = "other types"
+OTHER: Final = "other types"
 FAILURES: Final = ("failed", "killed")
 
 
@@ -47,13 +47,15 @@ class Box:
     Attributes:
         key: the id of the job, or the type and the depth.
         job_id: of a box of one job.
-        layer: the number of boxes before it on the longest way.
+        layer: the column of the box.
+        depth: the number of jobs before it on the longest way.
     """
 
     key: str
     type: str
     counts: Mapping[str, int]
     layer: int
+    depth: int
     job_id: str | None = None
     note: str = ""
 
@@ -105,28 +107,40 @@ class Layout:
     ways: Mapping[tuple[str, str], tuple[Spot, ...]]
 
 
-def depths(jobs: Sequence[Vertex]) -> dict[str, int]:
-    """Return for each job the length of the longest way to it; jobs in a cycle, which another tool made, have 0."""
-    depth = dict.fromkeys((job.id for job in jobs), 0)
-    waits: dict[str, int] = {}
-    below: dict[str, list[str]] = {}
-    free = []
+def followers(jobs: Sequence[Vertex]) -> dict[str, list[str]]:
+    """Return for each job of a graph the jobs that depend on it."""
+    below: dict[str, list[str]] = {job.id: [] for job in jobs}
     for job in jobs:
-        above = {other for other in job.above if other in depth}
-        waits[job.id] = len(above)
-        for other in above:
-            below.setdefault(other, []).append(job.id)
-        if not above:
-            free.append(job.id)
-    for job_id in free:
-        next_depth = depth[job_id] + 1
-        for other in below.get(job_id, ()):
-            depth[other] = max(depth[other], next_depth)
-            waits[other] -= 1
-            if not waits[other]:
-                free.append(other)
-    if len(free) < len(waits):
-        depth.update((job_id, 0) for job_id, left in waits.items() if left > 0)
+        for other in job.above:
+            if other in below:
+                below[other].append(job.id)
+    return below
+
+
+def depths(below: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Return for each job the length of the longest way to it; jobs in a cycle, which another tool made, have 0.
+
+    Args:
+        below: as `followers` returns it.
+    """
+    waits = dict.fromkeys(below, 0)
+    for others in below.values():
+        for other in others:
+            waits[other] += 1
+    row = [job_id for job_id, count in waits.items() if not count]
+    depth = dict.fromkeys(below, 0)
+    number = 0
+    while row:
+        number += 1
+        following = []
+        for job_id in row:
+            for other in below[job_id]:
+                waits[other] -= 1
+                if not waits[other]:
+                    # All jobs before it are in earlier rows, and the last of them is in this one.
+                    depth[other] = number
+                    following.append(other)
+        row = following
     return depth
 
 
@@ -139,44 +153,49 @@ def fold(jobs: Sequence[Vertex], depth: Mapping[str, int], most: int = MOST_BOXE
         most: boxes.
     """
     if len(jobs) <= most:
-        boxes = [
-            Box(key=job.id, type=job.type, counts={job.state: 1}, layer=depth[job.id], job_id=job.id, note=job.note)
-            for job in jobs
-        ]
-        return _joined(boxes, {job.id: job.id for job in jobs}, jobs)
-    key_of = {job.id: box_key(job.type, depth[job.id]) for job in jobs}
-    if len(set(key_of.values())) > most:
-        return _by_type(jobs, depth, most)
-    return _joined(_boxes(jobs, depth, key_of), key_of, jobs)
+        return group(jobs, depth, {job.id: job.id for job in jobs})
+    return group(jobs, depth, kinds(jobs, depth, most))
 
 
-def box_key(job_type: str, depth: int) -> str:
-    """Return the key of a box of all jobs of a type and depth."""
-    return f"{job_type}@{depth}"
-
-
-def _by_type(jobs: Sequence[Vertex], depth: Mapping[str, int], most: int) -> Graph:
+def kinds(jobs: Sequence[Vertex], depth: Mapping[str, int], most: int = MOST_BOXES) -> dict[str, str]:
+    """Return for each job the key of its kind: type and depth, or the type alone where that are too many kinds."""
+    key_of = {job.id: f"{job.type}@{depth[job.id]}" for job in jobs}
+    if len(set(key_of.values())) <= most:
+        return key_of
     sizes = Counter(job.type for job in jobs)
+    if len(sizes) <= most:
+        return {job.id: job.type for job in jobs}
     kept = {job_type for job_type, _ in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[: most - 1]}
-    key_of = {job.id: job.type if len(sizes) <= most or job.type in kept else _OTHER for job in jobs}
-    return _joined(_boxes(jobs, depth, key_of), key_of, jobs)
+    return {job.id: job.type if job.type in kept else OTHER for job in jobs}
 
 
-def _boxes(jobs: Sequence[Vertex], depth: Mapping[str, int], key_of: Mapping[str, str]) -> list[Box]:
+def group(jobs: Sequence[Vertex], depth: Mapping[str, int], key_of: Mapping[str, str]) -> Graph:
+    """Return the graph of jobs with a box for each key; a job whose key is its id is a box of its own."""
     counts: dict[str, dict[str, int]] = {}
-    first: dict[str, tuple[str, int]] = {}
+    first: dict[str, Vertex] = {}
     for job in jobs:
         key = key_of[job.id]
         of_box = counts.setdefault(key, {})
         of_box[job.state] = of_box.get(job.state, 0) + 1
-        here = depth[job.id]
-        if key not in first or here < first[key][1]:
-            first[key] = (job.type, here)
-    layers = {layer: number for number, layer in enumerate(sorted({layer for _, layer in first.values()}))}
-    return [
-        Box(key=key, type=_OTHER if key == _OTHER else first[key][0], counts=of_box, layer=layers[first[key][1]])
-        for key, of_box in counts.items()
-    ]
+        if key not in first or depth[job.id] < depth[first[key].id]:
+            first[key] = job
+    layers = {layer: number for number, layer in enumerate(sorted({depth[job.id] for job in first.values()}))}
+    boxes = []
+    for key, of_box in counts.items():
+        job = first[key]
+        is_one = key == job.id
+        boxes.append(
+            Box(
+                key=key,
+                type=OTHER if key == OTHER else job.type,
+                counts=of_box,
+                layer=layers[depth[job.id]],
+                depth=depth[job.id],
+                job_id=job.id if is_one else None,
+                note=job.note if is_one else "",
+            )
+        )
+    return _joined(boxes, key_of, jobs)
 
 
 def _joined(boxes: Sequence[Box], key_of: Mapping[str, str], jobs: Sequence[Vertex]) -> Graph:

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from jobqueue.dashboard.workflow.drawing import draw
-from jobqueue.dashboard.workflow.layout import MOST_BOXES, MOST_EDGES, Vertex, depths, fold, place
+from jobqueue.dashboard.workflow.layout import MOST_BOXES, MOST_EDGES, Vertex, depths, fold, followers, place
 
 PIPELINE = (
     Vertex("a", "fetch", "success"),
@@ -28,7 +28,7 @@ def wide_batch(parts: int) -> list[Vertex]:
 
 
 def test_few_jobs_have_a_box_each_in_the_layer_of_their_depth() -> None:
-    graph = fold(PIPELINE, depths(PIPELINE))
+    graph = fold(PIPELINE, depths(followers(PIPELINE)))
     assert {box.key: box.layer for box in graph.boxes} == {"a": 0, "b": 1, "c": 1, "d": 2, "e": 3}
     assert set(graph.edges) == {("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("a", "e"), ("d", "e")}
     layout = place(graph)
@@ -79,7 +79,7 @@ def test_any_graph_has_few_boxes_and_lines_and_no_box_over_another(seed: int) ->
         taken = sorted((box.x, box.y) for box in picture.boxes)
         for (x, y), (next_x, next_y) in itertools.pairwise(taken):
             assert next_x >= x + picture.box_width or abs(next_y - y) >= 52
-    counted = fold(jobs, depths(jobs))
+    counted = fold(jobs, depths(followers(jobs)))
     assert sum(box.total for box in counted.boxes) == size
 
 
