@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.dashboard.bulk.operations import OPERATION, OPERATIONS
 from jobqueue.dashboard.work.workers import WORKERS
 from jobqueue.dashboard.workflow.batch import BATCH
 from jobqueue.dashboard.workflow.batches import BATCHES
@@ -15,4 +16,6 @@ TABLE: Final[tuple[Page, ...]] = (
     BATCHES,
     BATCH,
     WORKERS,
+    OPERATIONS,
+    OPERATION,
 )
