@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.dashboard.bulk.operations import OPERATION, OPERATIONS
+from jobqueue.dashboard.insight.audit import AUDIT
 from jobqueue.dashboard.work.workers import WORKERS
 from jobqueue.dashboard.workflow.batch import BATCH
 from jobqueue.dashboard.workflow.batches import BATCHES
@@ -18,4 +19,5 @@ TABLE: Final[tuple[Page, ...]] = (
     WORKERS,
     OPERATIONS,
     OPERATION,
+    AUDIT,
 )
