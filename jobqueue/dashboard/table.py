@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from jobqueue.dashboard.bulk.operations import OPERATION, OPERATIONS
 from jobqueue.dashboard.insight.audit import AUDIT
 from jobqueue.dashboard.schedules.schedules import SCHEDULES
+from jobqueue.dashboard.steps.inbox import INBOX
 from jobqueue.dashboard.work.workers import WORKERS
 from jobqueue.dashboard.workflow.batch import BATCH
 from jobqueue.dashboard.workflow.batches import BATCHES
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 TABLE: Final[tuple[Page, ...]] = (
     BATCHES,
     BATCH,
+    INBOX,
     SCHEDULES,
     WORKERS,
     OPERATIONS,
