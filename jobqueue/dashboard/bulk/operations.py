@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LIMIT: Final = "30"
 _LONGEST_FILTER: Final = 600
+_MOST_FAILURES: Final = 50
 _SHAPES: Final[Mapping[str, str]] = {
     Stage.RUNNING: "processing",
     Stage.FINISHED: "success",
@@ -117,6 +118,7 @@ async def _load_one(view: View) -> dict[str, Any]:
         "it": operation_text(operation, view.now),
         "filter": _json(operation["filter"]) if operation["filter"] else "",
         "changes": _json(changes) if changes else "",
+        "shown": operation["failures"][:_MOST_FAILURES],
     }
 
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from jobqueue.dashboard.frame.texts import shorten
 
-_MOST_LINES: Final = 8
-_LONGEST: Final = 120
+_MOST_LINES: Final = 6
+_LONGEST: Final = 100
 _MISSING: Final = object()
 
 

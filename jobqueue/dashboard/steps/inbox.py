@@ -16,23 +16,26 @@ if TYPE_CHECKING:
 
     from jobqueue.dashboard.frame.view import View
 
-_LIMIT: Final = 20
+_LIMIT: Final = 25
+_MOST_SHOWN: Final = {"questions": 15, "doubts": 8, "other": 6}
+"""Cards of each kind on the page of all kinds; the page of one kind has as many as are read."""
 _FIELDS: Final = "id,type,queue,key,wait,steps,data,meta,attempts,attemptsMade,insertAt,batchId"
 _MOST_QUEUES: Final = "100"
 _MOST_CULPRITS: Final = 100
-_MOST_ANSWERS: Final = "10"
+_MOST_ANSWERS: Final = "5"
 _KINDS: Final = {"questions": "Questions", "doubts": "In doubt", "other": "Other"}
 _NOTHING: Final[Mapping[str, Any]] = {"items": [], "next": None}
 
 
 async def _load(view: View) -> dict[str, Any]:
-    kind = view.query("kind")
+    kind = view.query("kind") if view.query("kind") in _KINDS else ""
     questions, doubts, (held, held_problem), breakers, answers = await asyncio.gather(
         _jobs(view, "signal"), _jobs(view, "doubt"), _held(view), _breakers(view), _answers(view)
     )
     counts = {"questions": len(questions["items"]), "doubts": len(doubts["items"]), "other": len(held) + len(breakers)}
     return {
-        "kind": kind if kind in _KINDS else "",
+        "kind": kind,
+        "most": {kind: _LIMIT} if kind else _MOST_SHOWN,
         "kinds": _KINDS,
         "counts": counts,
         "more": {"questions": bool(questions["next"]), "doubts": bool(doubts["next"]), "other": False},

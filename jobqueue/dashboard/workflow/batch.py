@@ -11,7 +11,7 @@ from jobqueue.dashboard.frame.view import quoted
 from jobqueue.dashboard.workflow.batch_texts import batch_text, callback_texts
 from jobqueue.dashboard.workflow.drawing import draw
 from jobqueue.dashboard.workflow.layout import MOST_BOXES
-from jobqueue.dashboard.workflow.members import PAGE, Members
+from jobqueue.dashboard.workflow.members import PAGE, Members, kind_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jobqueue.dashboard.workflow.drawing import Drawing
     from jobqueue.dashboard.workflow.layout import Box, Vertex
 
-_FAILED_FIRST: Final = 20
+_FAILED_FIRST: Final = 10
 _STUCK: Final = "stuck"
 _ZOOMS: Final = (50, 75, 100, 150, 200)
 _SHOWN: Final = ["id", "type", "state", "queue", "ref", "error.message", "endAt", "startAt", "progress"]
@@ -46,8 +46,10 @@ async def _load(view: View) -> dict[str, Any]:
         "truncated": graph["truncated"],
         "callbacks": callback_texts(batch, callbacks),
         "kinds": members.kinds(),
+        "unlisted": members.unlisted,
         "drawing": _drawing(members, rows if of_box else [], box, shown, address.box),
         "to": address,
+        "kind_name": kind_name,
         "zooms": _ZOOMS,
         "stuck": len(members.stuck),
         "box": box if of_box else "",
@@ -81,7 +83,7 @@ class _Address:
         """Return the address that a box opens: its job, or its members."""
         if box.job_id is not None:
             return f"/jobs/{box.job_id}"
-        return f"{self.of(show=self.shown, box=box.key)}#members"
+        return f"{self.of(show=self.shown, box=kind_name(box.key))}#members"
 
 
 async def _graph_and_callbacks(
@@ -99,10 +101,12 @@ def _drawing(
 ) -> Drawing:
     jobs = members.failed_or_stuck() if shown == _STUCK else members.jobs
     wide = members.by_kind if len(jobs) == len(members.jobs) > MOST_BOXES else None
-    if opened and len(members.jobs) > MOST_BOXES:
+    is_part = bool(opened) and len(members.jobs) > MOST_BOXES
+    if is_part:
         notes = {row["id"]: row.get("ref") or tail(row["id"]) for row in opened}
         wide = members.opened(notes)
-    return draw(jobs, depth=members.depth, href=href, current=box, wide=wide)
+    current = next((each.key for each in members.by_kind.boxes if kind_name(each.key) == box), box)
+    return draw(jobs, depth=members.depth, href=href, current=current, wide=wide, is_part=is_part)
 
 
 async def _rows(view: View, members: Members, listed: Sequence[Vertex]) -> list[dict[str, Any]]:

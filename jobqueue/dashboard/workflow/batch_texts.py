@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _NAMES: Final = ("name", "title", "workflow")
 """Paths of ``meta`` that can have the name of a batch."""
 _MOST_META: Final = 3
-_LONGEST_META: Final = 40
-_LONGEST_NAME: Final = 120
+_LONGEST_META: Final = 30
+_LONGEST_NAME: Final = 80
 _FINAL: Final = ("success", "failed", "killed")
 _EVENTS: Final = {
     "complete": ("onComplete", "when all jobs have ended"),

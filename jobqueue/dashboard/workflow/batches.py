@@ -11,7 +11,7 @@ from jobqueue.dashboard.workflow.batch_texts import batch_rows
 if TYPE_CHECKING:
     from jobqueue.dashboard.frame.view import View
 
-_LIMIT: Final = "25"
+_LIMIT: Final = "20"
 _STATES: Final = ("open", "finished")
 
 

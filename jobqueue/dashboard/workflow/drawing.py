@@ -20,8 +20,8 @@ HEIGHT: Final = 52
 _PAD: Final = 2
 _LEAST: Final = 3.0
 """Pixels of the narrowest part of a bar: one failed job of thousands can be seen."""
-_NARROW_BOXES: Final = 12
-_LONGEST: Final = 60
+_NARROW_BOXES: Final = 8
+_LONGEST: Final = 40
 """Characters of a type or a note in the words of a box."""
 _STATES: Final = tuple(state.value for state in State)
 
@@ -90,10 +90,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """A graph from left to right, and from top to bottom for narrow screens."""
+    """A graph from left to right, and from top to bottom for narrow screens, which are shown no part of a graph."""
 
     wide: Picture
-    narrow: Picture
+    narrow: Picture | None
     boxes: int
     jobs: int
     is_folded: bool
@@ -107,6 +107,7 @@ def draw(
     href: Callable[[Box], str] | None = None,
     current: str = "",
     wide: Graph | None = None,
+    is_part: bool = False,
 ) -> Drawing:
     """Return the drawing of a graph of jobs.
 
@@ -116,14 +117,15 @@ def draw(
         href: returns the address that a box opens; without it a box of one job opens the job.
         current: the key of the box that is marked as the present one, such as the id of a job.
         wide: the graph that wide screens get in place of that of all jobs.
+        is_part: this graph has only a part of the jobs, with more boxes than a narrow screen has room for.
     """
     depth = depths(followers(jobs)) if depth is None else depth
     graph = fold(jobs, depth, MOST_BOXES) if wide is None else wide
-    narrow = graph if len(graph.boxes) <= _NARROW_BOXES else fold(jobs, depth, _NARROW_BOXES)
+    narrow = None if is_part else graph if len(graph.boxes) <= _NARROW_BOXES else fold(jobs, depth, _NARROW_BOXES)
     address = href or _job_address
     return Drawing(
         wide=_picture("wide", graph, _WIDE, address, current),
-        narrow=_picture("narrow", narrow, _NARROW, address, current),
+        narrow=None if narrow is None else _picture("narrow", narrow, _NARROW, address, current),
         boxes=len(graph.boxes),
         jobs=len(jobs),
         is_folded=any(box.job_id is None for box in graph.boxes),

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MOST_BOXES: Final = 60
-MOST_EDGES: Final = 200
+"""Jobs that have a box each."""
+MOST_KINDS: Final = 20
+"""Boxes of a folded graph. Each has a bar: more would make a page too large."""
+MOST_EDGES: Final = 120
 """Edges that are drawn."""
 _MOST_TURNS: Final = 400
 """Places at which long edges pass through a layer."""
@@ -145,19 +148,19 @@ def depths(below: Mapping[str, Sequence[str]]) -> dict[str, int]:
 
 
 def fold(jobs: Sequence[Vertex], depth: Mapping[str, int], most: int = MOST_BOXES) -> Graph:
-    """Return a graph of at most ``most`` boxes of all jobs.
+    """Return a graph of few boxes of all jobs.
 
     Args:
         jobs: in a lasting order.
         depth: as `depths` returns it.
-        most: boxes.
+        most: boxes of one job each; a folded graph has at most `MOST_KINDS`, and as many.
     """
     if len(jobs) <= most:
         return group(jobs, depth, {job.id: job.id for job in jobs})
-    return group(jobs, depth, kinds(jobs, depth, most))
+    return group(jobs, depth, kinds(jobs, depth, min(most, MOST_KINDS)))
 
 
-def kinds(jobs: Sequence[Vertex], depth: Mapping[str, int], most: int = MOST_BOXES) -> dict[str, str]:
+def kinds(jobs: Sequence[Vertex], depth: Mapping[str, int], most: int = MOST_KINDS) -> dict[str, str]:
     """Return for each job the key of its kind: type and depth, or the type alone where that are too many kinds."""
     key_of = {job.id: f"{job.type}@{depth[job.id]}" for job in jobs}
     if len(set(key_of.values())) <= most:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,12 +14,17 @@ if TYPE_CHECKING:
 
     from jobqueue.dashboard.workflow.layout import Box
 
-PAGE: Final = 30
-"""Members of an opened box that are shown at a time; with 50 of them the page would have 77 KB."""
+PAGE: Final = 20
+"""Members of an opened box that are shown at a time, as boxes and in the table: with 50 a page would have 77 KB."""
+_MOST_NEAR: Final = 8
+"""Kinds of neighbours of opened members."""
+MOST_LISTED: Final = 10
+"""Kinds in the table."""
 _FIRST: Final = ("failed", "killed", "processing", "pending", "delayed", "success")
 _WAITING: Final = frozenset({"pending", "delayed"})
 _MOST_FOLLOWED: Final = 1_000
 _LONGEST_TYPE: Final = 24
+_LONGEST_NAME: Final = 40
 
 
 class Members:
@@ -44,16 +50,23 @@ class Members:
         self.by_kind = group(self.jobs, self.depth, self.kind_of)
 
     def kinds(self) -> list[Box]:
-        """Return a box for each kind of jobs, in the order of their depth."""
-        return sorted(self.by_kind.boxes, key=lambda box: (box.depth, box.type))
+        """Return boxes of kinds of jobs, in the order of their depth; of many those with failures, then large ones."""
+        first = sorted(self.by_kind.boxes, key=lambda box: (not box.is_bad, -box.total))[:MOST_LISTED]
+        return sorted(first, key=lambda box: (box.depth, box.type))
+
+    @property
+    def unlisted(self) -> int:
+        """The number of kinds that `kinds` leaves out."""
+        return max(0, len(self.by_kind.boxes) - MOST_LISTED)
 
     def failed_or_stuck(self) -> list[Vertex]:
         """Return the jobs that failed or were killed, and those that wait for them."""
         return [job for job in self.jobs if job.state in FAILURES or job.id in self.stuck]
 
     def of_kind(self, kind: str) -> list[Vertex]:
-        """Return the jobs of a kind, or the one of this id; failed ones first."""
-        found = [job for job in self.jobs if self.kind_of[job.id] == kind or job.id == kind]
+        """Return the jobs of a kind, which is named as `kind_name` does, or the one of this id; failed ones first."""
+        keys = {box.key for box in self.by_kind.boxes if kind_name(box.key) == kind}
+        found = [job for job in self.jobs if self.kind_of[job.id] in keys or job.id == kind]
         return sorted(found, key=lambda job: _rank(job.state))
 
     def failures(self) -> list[Vertex]:
@@ -75,9 +88,12 @@ class Members:
         jobs = [
             job._replace(note=notes.get(job.id, job.note)) for job in self.jobs if job.id in notes or job.id in near
         ]
-        each = len(jobs) <= MOST_BOXES
+        each = len(jobs) <= MOST_BOXES - PAGE
         key_of = {job.id: job.id if each or job.id in notes else self.kind_of[job.id] for job in jobs}
-        return group(jobs, self.depth, key_of)
+        near_kinds = Counter(key for job_id, key in key_of.items() if job_id != key)
+        shown = {key for key, _ in near_kinds.most_common(_MOST_NEAR)}
+        key_of = {job_id: key for job_id, key in key_of.items() if job_id == key or key in shown}
+        return group([job for job in jobs if job.id in key_of], self.depth, key_of)
 
     def holds_up(self, job: Vertex) -> str:
         """Return by type the jobs that wait for a failed one or fell with it, such as ``12 thumbnail, 1 report``."""
@@ -97,6 +113,13 @@ class Members:
                     held.add(other)
                     todo.append(other)
         return held
+
+
+def kind_name(key: str) -> str:
+    """Return a short text for the key of a box in addresses; it names no other box."""
+    if len(key) <= _LONGEST_NAME and key.isascii():
+        return key
+    return f"~{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 def _rank(state: str) -> int:

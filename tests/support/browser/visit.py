@@ -31,5 +31,7 @@ async def main_of(client: Client, path: str, cookies: str = "") -> Tag:
     reply = await client.get(path, headers={**PAGE, "Cookie": cookies} if cookies else PAGE)
     text = await reply.text()
     assert reply.status == 200, text[:2000]
-    assert len(text.encode()) <= MOST_BYTES
+    assert len(text.encode()) <= MOST_BYTES, {
+        tag["id"]: len(str(tag)) for tag in parsed(text).select("section, .gw")
+    } | {"all": len(text)}
     return first(parsed(text), "main")

@@ -27,5 +27,5 @@ def test_fields_that_differ_are_named_by_their_paths(before: Any, after: Any, li
 
 def test_long_differences_are_cut() -> None:
     cut = difference({}, {f"f{n}": "x" * 1_000 for n in range(50)})
-    assert (len(cut.lines), cut.hidden) == (8, 42)
-    assert max(len(line.value) for line in cut.lines) == 120
+    assert (len(cut.lines), cut.hidden) == (6, 44)
+    assert max(len(line.value) for line in cut.lines) == 100

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from jobqueue.dashboard.workflow.drawing import draw
+from jobqueue.dashboard.workflow.drawing import Drawing, Picture, draw
 from jobqueue.dashboard.workflow.layout import MOST_BOXES, MOST_EDGES, Vertex, depths, fold, followers, place
 
 PIPELINE = (
@@ -25,6 +25,11 @@ def wide_batch(parts: int) -> list[Vertex]:
         jobs.append(Vertex(f"r{part}", "render", "failed" if part == 7 else "success", ("split",)))
         jobs.append(Vertex(f"t{part}", "thumbnail", "killed" if part == 7 else "pending", (f"r{part}",)))
     return [*jobs, Vertex("report", "report", "delayed", tuple(f"t{part}" for part in range(parts)))]
+
+
+def pictures(drawing: Drawing) -> list[Picture]:
+    assert drawing.narrow is not None
+    return [drawing.wide, drawing.narrow]
 
 
 def test_few_jobs_have_a_box_each_in_the_layer_of_their_depth() -> None:
@@ -57,7 +62,7 @@ def test_many_jobs_are_boxes_by_type_and_depth_with_counts_by_state() -> None:
 def test_states_move_no_box() -> None:
     def places(jobs: list[Vertex]) -> list[tuple[str, int, int]]:
         drawing = draw(jobs)
-        return [(box.label, box.x, box.y) for box in (*drawing.wide.boxes, *drawing.narrow.boxes)]
+        return [(box.label, box.x, box.y) for picture in pictures(drawing) for box in picture.boxes]
 
     before = wide_batch(20)
     assert places([job._replace(state="success") for job in before]) == places(before)
@@ -73,7 +78,7 @@ def test_any_graph_has_few_boxes_and_lines_and_no_box_over_another(seed: int) ->
         for n in range(size)
     ]
     drawing = draw(jobs)
-    for picture in (drawing.wide, drawing.narrow):
+    for picture in pictures(drawing):
         assert len(picture.boxes) <= MOST_BOXES
         assert len(picture.edges) <= MOST_EDGES
         taken = sorted((box.x, box.y) for box in picture.boxes)
