@@ -68,11 +68,9 @@ def test_states_move_no_box() -> None:
     assert places([job._replace(state="success") for job in before]) == places(before)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_any_graph_has_few_boxes_and_lines_and_no_box_over_another(seed: int) -> None:
-    rng = random.Random(seed)  # noqa: S311 - no secret
-    size = rng.choice((1, 59, 61, 700))
-    kinds = rng.choice((1, 5, 300))
+@pytest.mark.parametrize(("size", "kinds"), [(1, 1), (60, 60), (61, 300), (700, 1), (700, 5), (700, 300)])
+def test_any_graph_has_few_boxes_and_lines_and_no_box_over_another(size: int, kinds: int) -> None:
+    rng = random.Random(size + kinds)  # noqa: S311 - no secret
     jobs = [
         Vertex(str(n), f"t{rng.randrange(kinds)}", "pending", tuple(str(rng.randrange(size)) for _ in range(n % 4)))
         for n in range(size)
