@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.dashboard.frame.page import Page
 from jobqueue.dashboard.frame.templates import link
-from jobqueue.dashboard.frame.texts import tail
 from jobqueue.dashboard.frame.view import quoted
 from jobqueue.dashboard.workflow.batch_texts import batch_text, callback_texts
 from jobqueue.dashboard.workflow.drawing import draw
 from jobqueue.dashboard.workflow.layout import MOST_BOXES
 from jobqueue.dashboard.workflow.members import PAGE, Members, kind_name
+from jobqueue.domain.jobs.short_ids import tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.dashboard.frame import texts
+from jobqueue.domain.jobs.short_ids import tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -68,7 +69,7 @@ def batch_text(batch: Mapping[str, Any], now: datetime) -> BatchText:
     shape, word = _state(batch)
     return BatchText(
         id=batch["id"],
-        name=name or f"Batch {texts.tail(batch['id'])}",
+        name=name or f"Batch {tail(batch['id'])}",
         shape=shape,
         word=word,
         meta=meta,

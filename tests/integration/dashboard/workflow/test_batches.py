@@ -77,7 +77,7 @@ async def test_a_batch_says_what_failed_and_what_it_holds_up(client: Client, idl
     assert listed[1].startswith("killed report")
     callbacks = [words(item) for item in page.select("#callbacks li")]
     assert callbacks[0] == "onSuccess publish, fires when all jobs have succeeded"
-    assert callbacks[1].startswith("onFailure notify: pending …")
+    assert callbacks[1].startswith("onFailure notify: pending ")
 
     stuck = await main_of(client, f"/batches/{batch_id}?show=stuck")
     assert [words(box)[:6].strip() for box in stuck.select("#graph-wide title")] == ["parse", "stats", "report"]
