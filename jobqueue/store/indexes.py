@@ -142,6 +142,7 @@ DECLARED: Final = (
     _index("operations", "newestOfState", "state", ("_id", -1)),
     _index("audit", "target", "target.kind", "target.name", ("_id", -1)),
     _index("audit", "actor", "by.name", ("_id", -1)),
+    _index("audit", "action", "action", ("_id", -1)),
     _index("schedules", "due", "nextAt"),
     _index("schedules", audit_statements.INDEX, "audit._id", where=audit_statements.WAITING),
     _index("operations", audit_statements.INDEX, "audit._id", where=audit_statements.WAITING),

@@ -106,11 +106,11 @@ async def show(request: web.Request) -> web.Response:
 
 async def graph(request: web.Request) -> web.Response:
     """Return the jobs of a batch with their dependencies and states, without their data."""
-    batch_id, runtime = path_id(request), request.app[RUNTIME]
-    await runtime.batches.get(batch_id)
-    nodes = await runtime.graphs.of(batch_id, caller(request).scope, MOST_MEMBERS + 1)
-    form = {"id": batch_id, "jobs": nodes[:MOST_MEMBERS], "truncated": len(nodes) > MOST_MEMBERS}
-    return reply(schemas.GraphResponse.of(form))
+    batch_id, runtime, fields = path_id(request), request.app[RUNTIME], request[QUERY]["fields"]
+    await runtime.batches.stored(batch_id)
+    nodes = await runtime.graphs.of(batch_id, caller(request).scope, MOST_MEMBERS + 1, fields)
+    jobs = [schemas.node_form(node, fields) for node in nodes[:MOST_MEMBERS]]
+    return reply({"id": batch_id, "jobs": jobs, "truncated": len(nodes) > MOST_MEMBERS})
 
 
 async def add_jobs(request: web.Request) -> web.Response:

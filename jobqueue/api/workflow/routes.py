@@ -46,6 +46,7 @@ ROUTES: Final = (
         handlers.graph,
         "read",
         ok(schemas.GraphResponse),
+        query=schemas.GraphQuery,
         errors=(404,),
         operation="getBatchGraph",
     ),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from marshmallow import ValidationError
 
 from jobqueue.api.schemas import fields, json_types
-from jobqueue.api.schemas.fields import Response, Strict, page
+from jobqueue.api.schemas.fields import Response, Strict, page, partial
 from jobqueue.api.schemas.queries import (
     NO_CURSOR,
+    ChoicesText,
     ChoiceText,
     FlagText,
     LimitText,
@@ -21,9 +23,16 @@ from jobqueue.api.schemas.queries import (
     encoded,
 )
 from jobqueue.api.schemas.requests import NewJobSchema
+from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.checks import is_id
 from jobqueue.domain.search.query import MOST_LISTED
 from jobqueue.domain.workflow.batch import BatchCursor
+from jobqueue.domain.workflow.graph import NODE_FIELDS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from jobqueue.domain.workflow.graph import Node
 
 _PLACE: Final = re.compile(r"place:([0-9]{1,14}):([0-9]{1,9})", re.ASCII)
 
@@ -136,8 +145,17 @@ class BatchResponse(Response):
     stand_ins = fields.Items(fields.Inner(StandInResponse), attribute="batch.stand_ins")
 
 
+class GraphQuery(Query):
+    """Fields of the jobs of a graph; the id comes with any."""
+
+    fields_ = ChoicesText(NODE_FIELDS, lambda: tuple(NODE_FIELDS), data_key="fields", attribute="fields")
+
+
 class NodeResponse(Response):
-    """A job of a graph, without its data."""
+    """A job of a graph, without its data.
+
+    `node_form` writes it: a schema takes a third of a second for the 10,000 jobs of a large graph.
+    """
 
     id = fields.Text(spec=json_types.ID)
     ref = fields.Text(allow_none=True)
@@ -150,11 +168,26 @@ class NodeResponse(Response):
     end_at = fields.Moment(allow_none=True)
 
 
+PartialNodeResponse: Final = partial(NodeResponse, needed=frozenset({"id"}))
+"""A job of a graph with the fields that were asked for."""
+
+
+def node_form(node: Node, fields: Collection[str]) -> dict[str, Any]:
+    """Return some fields of a job of a graph as JSON."""
+    form: dict[str, Any] = {"id": node.id}
+    for name in fields:
+        value = getattr(node, NODE_FIELDS[name])
+        form[name] = json_form.date(value) if isinstance(value, datetime) else value
+    return form
+
+
 class GraphResponse(Response):
     """The jobs of a batch and the jobs that each depends on."""
 
     id = fields.Text(spec=json_types.ID)
-    jobs = fields.Items(fields.Inner(NodeResponse), spec={"description": "at most 10,000, in the order of their ids"})
+    jobs = fields.Items(
+        fields.Inner(PartialNodeResponse), spec={"description": "at most 10,000, in the order of their ids"}
+    )
     truncated = fields.Flag(spec={"description": "the batch has further jobs"})
 
 

@@ -30,6 +30,7 @@ ENVIRONMENT.filters.update(
     number=texts.number,
     count=texts.count,
     span=texts.span,
+    about=texts.about,
     clock=texts.clock,
     size=texts.size,
     tail=lambda job_id: f"…{tail(job_id)}",

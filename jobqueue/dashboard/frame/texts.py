@@ -49,6 +49,11 @@ def span(seconds: float | None) -> str:
     return " ".join(parts) or "0 s"
 
 
+def about(seconds: float | None) -> str:
+    """Return a length of time in its largest unit, which does not change each second; a dash for none."""
+    return NONE if seconds is None else coarse(seconds)
+
+
 def coarse(seconds: float) -> str:
     """Return a length of time in its largest unit, such as ``13 min``."""
     return next((f"{int(seconds) // size} {unit}" for size, unit in _UNITS if seconds >= size), "0 s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -160,7 +161,11 @@ class Batches:
         Raises:
             NotFoundError: there is no such batch.
         """
-        return await self._view(await self._store.get(batch_id))
+        return await self._view(await self.stored(batch_id))
+
+    async def stored(self, batch_id: str) -> Batch:
+        """Return a batch without counting its jobs; raises as `get`."""
+        return await self._store.get(batch_id)
 
     async def page(self, *, state: str | None = None, after: str | None = None, limit: int = 50) -> list[BatchView]:
         """Return batches, newest first, from the batch behind ``after`` on.
@@ -169,7 +174,7 @@ class Batches:
             NotFoundError: there is no batch ``after`` any more.
         """
         before = None if after is None else await self._store.get(after)
-        return [await self._view(batch) for batch in await self._store.page(state=state, before=before, limit=limit)]
+        return await self._views(await self._store.page(state=state, before=before, limit=limit))
 
     async def seal(self, batch_id: str, *, by: Actor | None = None) -> BatchView:
         """Exclude further jobs: the batch finishes when all its jobs have ended, at once if there are none.
@@ -270,6 +275,9 @@ class Batches:
             requeued = await self.get(batch_id)
             note.after = {"generation": requeued.batch.generation}
             return requeued
+
+    async def _views(self, batches: Sequence[Batch]) -> list[BatchView]:
+        return list(await asyncio.gather(*(self._view(batch) for batch in batches)))
 
     async def _view(self, batch: Batch) -> BatchView:
         counts = await self._store.counts(batch.id)

@@ -138,6 +138,9 @@ async def test_the_graph_of_a_batch(client: Client, idle_runtime: Runtime) -> No
         (jobs[0].id, "fetch", "fetch", "pending", []),
         (jobs[1].id, None, "parse", "delayed", [jobs[0].id]),
     ]
+    short = await call(client, "GET", f"/v1/batches/{view.batch.id}/graph?fields=state,endAt")
+    assert short["jobs"][0] == {"id": jobs[0].id, "state": "pending", "endAt": None}
+    await call(client, "GET", f"/v1/batches/{view.batch.id}/graph?fields=data", 422)
     limited = await token(idle_runtime, queues=["other"])
     await call(client, "GET", f"/v1/batches/{view.batch.id}/graph", 404, token=limited)
     await call(client, "GET", f"/v1/batches/{'0' * 24}/graph", status=404)

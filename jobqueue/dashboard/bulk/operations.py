@@ -1,0 +1,131 @@
+"""Operations on many jobs: all of them, and one with its progress."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from jobqueue.dashboard.frame import texts
+from jobqueue.dashboard.frame.page import Page
+from jobqueue.dashboard.frame.templates import link
+from jobqueue.dashboard.frame.view import quoted
+from jobqueue.domain.bulk.operation import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from jobqueue.dashboard.frame.view import View
+
+_LIMIT: Final = "30"
+_LONGEST_FILTER: Final = 600
+_MOST_FAILURES: Final = 50
+_SHAPES: Final[Mapping[str, str]] = {
+    Stage.RUNNING: "processing",
+    Stage.FINISHED: "success",
+    Stage.STOPPED: "killed",
+    Stage.FAILED: "failed",
+}
+_VERBS: Final[Mapping[str, str]] = {"requeue": "Requeue", "kill": "Kill", "delete": "Delete"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationText:
+    """An operation for people.
+
+    Attributes:
+        shape: the state whose shape and colour stand for it.
+        what: the verb and the jobs.
+        seen: jobs whose turn has been.
+        total: jobs that matched, as far as that is known.
+        rate: jobs a second.
+        eta: seconds that the rest takes at this rate.
+    """
+
+    id: str
+    shape: str
+    what: str
+    seen: int
+    total: int | None
+    rate: float | None
+    eta: float | None
+    operation: Mapping[str, Any]
+
+
+def operation_text(operation: Mapping[str, Any], now: datetime) -> OperationText:
+    """Return an operation of the API for people."""
+    seen = operation["done"] + operation["skipped"] + operation["failed"]
+    began, ended = texts.parsed(operation["insertAt"]), texts.parsed(operation["endAt"])
+    seconds = ((ended or now) - began).total_seconds() if began else 0.0
+    rate = seen / seconds if seconds > 0 and seen else None
+    total = operation["matched"]
+    running = operation["state"] == Stage.RUNNING
+    return OperationText(
+        id=operation["id"],
+        shape=_SHAPES.get(operation["state"], "pending"),
+        what=f"{_VERBS.get(operation['action'], operation['action'])} {_jobs(operation)}",
+        seen=seen,
+        total=total,
+        rate=rate,
+        eta=max(total - seen, 0) / rate if running and rate and total is not None else None,
+        operation=operation,
+    )
+
+
+def _jobs(operation: Mapping[str, Any]) -> str:
+    if operation["fingerprint"]:
+        return f"failures of the group {operation['fingerprint']}"
+    if not operation["filter"]:
+        return "all jobs"
+    return f"jobs with {_terms(operation['filter'])}"
+
+
+def _terms(value: Mapping[str, Any]) -> str:
+    """Return a filter in the words of the search box, or as JSON where it is more than these can say."""
+    terms = []
+    for name, wanted in value.items():
+        several = wanted.get("$in") if isinstance(wanted, dict) and wanted.keys() == {"$in"} else [wanted]
+        if (
+            name.startswith("$")
+            or not isinstance(several, list)
+            or any(isinstance(one, dict | list) for one in several)
+        ):
+            return json.dumps(value, ensure_ascii=False)
+        shown = (one if isinstance(one, str) else json.dumps(one) for one in several)
+        terms.append(f"{name}={','.join(shown)}")
+    return " ".join(terms)
+
+
+async def _load(view: View) -> dict[str, Any]:
+    state, cursor = view.query("state"), view.query("cursor")
+    asked = {"limit": _LIMIT} | ({"state": state} if state else {}) | ({"cursor": cursor} if cursor else {})
+    operations = await view.ask("/v1/operations", asked)
+    chosen = state or None
+    return {
+        "rows": [operation_text(operation, view.now) for operation in operations["items"]],
+        "states": [stage.value for stage in Stage],
+        "state": state,
+        "first": link("/operations", state=chosen) if cursor else None,
+        "following": link("/operations", state=chosen, cursor=operations["next"]) if operations["next"] else None,
+    }
+
+
+async def _load_one(view: View) -> dict[str, Any]:
+    operation = await view.ask(f"/v1/operations/{quoted(view.path('id'))}")
+    changes = operation["changes"] | ({"fromStep": operation["fromStep"]} if "fromStep" in operation else {})
+    return {
+        "it": operation_text(operation, view.now),
+        "filter": _json(operation["filter"]) if operation["filter"] else "",
+        "changes": _json(changes) if changes else "",
+        "shown": operation["failures"][:_MOST_FAILURES],
+    }
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return text if len(text) <= _LONGEST_FILTER else f"{text[:_LONGEST_FILTER]}…"
+
+
+OPERATIONS = Page(path="/operations", template="bulk/operations.html", load=_load, nav="Operations")
+OPERATION = Page(path="/operations/{id}", template="bulk/operation.html", load=_load_one, nav="Operations")
