@@ -165,7 +165,13 @@ class JobCalls(Calls):
         return await self._read(view(views.RowsView), "POST", "jobs", "aggregate", body=body)
 
     async def logs(
-        self, job_id: str, *, levels: Sequence[str] = (), attempt: int | None = None, follow: bool = False
+        self,
+        job_id: str,
+        *,
+        levels: Sequence[str] = (),
+        attempt: int | None = None,
+        text: str | None = None,
+        follow: bool = False,
     ) -> AsyncIterator[LogLine]:
         """Yield the lines of a job's log.
 
@@ -173,6 +179,7 @@ class JobCalls(Calls):
             job_id: of the job.
             levels: only lines of these levels.
             attempt: only lines of this attempt.
+            text: only lines that contain this text, in upper or lower case.
             follow: go on with new lines until the job has ended.
 
         Raises:
@@ -180,7 +187,7 @@ class JobCalls(Calls):
         """
         cursor: str | None = None
         wait = _POLL_SECONDS if follow else 0
-        query = {"level": tuple(levels), "attempt": attempt, "limit": _LOG_PAGE, "wait": wait or None}
+        query = {"level": tuple(levels), "attempt": attempt, "q": text, "limit": _LOG_PAGE, "wait": wait or None}
         while True:
             parameters = pairs({**query, "cursor": cursor})
             reply = await self._send("GET", "jobs", check_id(job_id), "logs", query=parameters, wait=wait)

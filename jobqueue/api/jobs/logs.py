@@ -31,8 +31,9 @@ async def logs(request: web.Request) -> web.StreamResponse:
     """
     job_id, parameters = path_id(request), request[QUERY].copy()
     media, wait = parameters.pop("format"), parameters.pop("wait")
-    query = LogQuery(**parameters)
-    if _is_text(request, media, wait):
+    is_text = _is_text(request, media, wait)
+    query = _query(parameters, is_backward_refused=is_text or wait > 0)
+    if is_text:
         return await _download(request, job_id, query)
 
     try:
@@ -44,8 +45,26 @@ async def logs(request: web.Request) -> web.StreamResponse:
         detail = "this process lets no more requests wait for lines; try again, or ask another one"
         raise ProblemError(503, "too-many-waiting", "Too many requests wait", detail, {"Retry-After": "1"}) from None
     resume = line_cursor(page.resume)
-    items = [json_form.log_line(line) for _, line in page.lines]
-    return reply({"items": items, "next": resume if page.more else None, "resume": resume, "ended": page.ended})
+    items = [json_form.log_line(line) | {"number": number + 1} for number, line in page.lines]
+    following = {"next": resume if page.more else None, "resume": resume, "ended": page.ended}
+    earlier = None if page.earlier is None else page.earlier + 1
+    return reply({"items": items, **following, "count": page.count, "earlier": earlier})
+
+
+def _query(parameters: dict[str, Any], *, is_backward_refused: bool) -> LogQuery:
+    """Return a query; the numbers of its parameters count from 1.
+
+    Raises:
+        InvalidInputError: naming each unacceptable parameter.
+    """
+    line, before = parameters.pop("line", None), parameters.pop("before", None)
+    if sum((line is not None, before is not None, parameters["after"] > 0)) > 1:
+        raise InvalidInputError({"line" if before is None else "before": ["cannot be given with another place"]})
+    if before is not None and is_backward_refused:
+        raise InvalidInputError({"before": ["cannot be given together with wait, or for text"]})
+    if line is not None:
+        parameters["after"] = max(0, line - 1)
+    return LogQuery(**parameters, before=None if before is None else max(0, before - 1))
 
 
 def _is_text(request: web.Request, media: str | None, wait: float) -> bool:

@@ -35,6 +35,7 @@ from jobqueue.domain.search.search import MOST_COUNTED, MOST_FOUND
 from jobqueue.domain.search.suggestions import FIELDS, LONGEST_PREFIX, MOST_SUGGESTED
 from jobqueue.domain.search.text import LONGEST_TEXT
 from jobqueue.domain.work.logs import LONGEST_LEVEL, MOST_LINES
+from jobqueue.domain.work.logs import LONGEST_TEXT as LONGEST_FOUND
 from jobqueue.services.jobs.producer import MOST_AT_ONCE
 
 _ORDERS: Final = tuple(f"{sign}{name}" for name in sorted(SORTS) for sign in ("-", ""))
@@ -169,22 +170,34 @@ class LogsQuery(Query):
 
     limit = LimitText(MOST_LINES, MOST_LINES)
     cursor = LineCursor(attribute="after")
+    line = NumberText()
+    before = NumberText()
+    q = fields.Text(attribute="text", spec={"minLength": 1, "maxLength": LONGEST_FOUND})
     level = LevelsText(attribute="levels")
     attempt = NumberText()
     wait = SecondsText(LONGEST_WAIT)
     format = ChoiceText("json", "text", load_default=absent)
 
 
+class NumberedLineResponse(LogLineResponse):
+    """A line of a log with its number, counted from 1."""
+
+    number = fields.Whole()
+
+
 class LogPage(Response):
     """A page of log lines.
 
-    ``resume`` is the cursor after the last line; ``ended`` is true if no more lines follow.
+    ``resume`` is the cursor after the last line; ``ended`` is true if no more lines follow. ``count`` is the number of
+    lines so far, ``earlier`` the value of ``before`` for the lines before these.
     """
 
-    items = fields.Items(fields.Inner(LogLineResponse))
+    items = fields.Items(fields.Inner(NumberedLineResponse))
     next = fields.Text(allow_none=True)
     resume = fields.Text()
     ended = fields.Flag()
+    count = fields.Whole()
+    earlier = fields.Whole(allow_none=True)
 
 
 class BulkSchema(Strict):

@@ -9,6 +9,7 @@ set back.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -35,6 +36,7 @@ LEVEL_ATTEMPT_INDEX: Final = "lineOfLevelAndAttempt"
 STORED_AFTER: Final = timedelta(seconds=45)
 """The time from the count of a line until it is stored or lost: two calls may take 20 s each."""
 _ORDER: Final = [("seq", 1)]
+_NEWEST: Final = [("seq", -1)]
 _HEAD: Final = {"state": 1, "logCount": 1, "logAt": 1}
 _FIRST_STEP: Final = 1000
 
@@ -48,6 +50,11 @@ class _Head:
     inline: tuple[LogLine, ...]
     count: int | None
     counted_at: datetime | None
+
+    @property
+    def length(self) -> int:
+        """The number of lines; documents of other tools have no count."""
+        return len(self.inline) if self.count is None else self.count
 
 
 class LogStore:
@@ -65,26 +72,44 @@ class LogStore:
         Raises:
             NotFoundError: the scope has no such job.
         """
-        head = await self._head(job_id, query.after, scope)
+        head = await self._head(job_id, query.after if query.before is None else 0, scope)
         until, beyond = await self._stored_until(head, query)
-        numbered = [
-            (number, line) for number, line in enumerate(head.inline) if number >= query.after and query.takes(line)
-        ][: query.limit + 1]
-        if len(numbered) <= query.limit:
-            rest = lines(head.id, query, until)
-            cursor = self._logs.find(rest, sort=_ORDER).limit(query.limit + 1 - len(numbered))
-            if query.is_narrowed:
-                cursor = cursor.hint(index(query))
-            numbered += [(int(document["seq"]), documents.log_line(document)) async for document in cursor]
-        more = len(numbered) > query.limit or beyond
+        numbered = await self._numbered(head, query, until)
+        is_full = len(numbered) > query.limit
+        if query.before is not None:
+            return _last_page(head, query, numbered[-query.limit :], query.span(until)[0] if not is_full else None)
         shown = tuple(numbered[: query.limit])
+        _, end = query.span(until)
+        is_cut = query.text is not None and not is_full and end is not None and end < (until or head.length)
         last = shown[-1][0] + 1 if shown else query.after
+        if is_cut or (not is_full and until is not None):
+            last = max(last, end or 0)
         return LogPage(
             lines=shown,
-            more=more,
-            resume=last if len(numbered) > query.limit or until is None else max(last, until),
-            ended=head.ended and not more and until == head.count,
+            more=is_full or beyond or is_cut,
+            resume=last,
+            ended=head.ended and not (is_full or beyond or is_cut) and until == head.count,
+            count=head.length,
+            earlier=query.after or None,
         )
+
+    async def _numbered(self, head: _Head, query: LogQuery, until: int | None) -> list[tuple[int, LogLine]]:
+        """Return the lines of a page and one more, if there is one, in their order."""
+        first, _ = query.span(until)
+        inline = [
+            (number, line)
+            for number, line in enumerate(head.inline)
+            if first <= number and (query.before is None or number < query.before) and query.takes(line)
+        ]
+        is_last = query.before is not None
+        room = query.limit + 1 if is_last else query.limit + 1 - len(inline)
+        if room <= 0:
+            return inline[: query.limit + 1]
+        cursor = self._logs.find(lines(head.id, query, until), sort=_NEWEST if is_last else _ORDER).limit(room)
+        if query.is_narrowed:
+            cursor = cursor.hint(index(query))
+        stored = [(int(document["seq"]), documents.log_line(document)) async for document in cursor]
+        return (inline + stored[::-1])[-room:] if is_last else inline + stored
 
     async def _head(self, job_id: str, after: int, scope: Scope) -> _Head:
         query = scope_filters.within({"_id": ObjectId(job_id), "state": {"$exists": True}}, scope)
@@ -110,7 +135,7 @@ class LogStore:
         if head.count is None or head.counted_at is None or head.count <= INLINE_LOGS:
             return head.count, False
         start = max(query.after, INLINE_LOGS)
-        if query.is_narrowed:
+        if query.is_narrowed or query.before is not None:
             return await self._first_gap(head.id, await self._recent(head, start), head.count), False
         stop = min(head.count, start + query.limit + 1)
         until = await self._first_gap(head.id, start, stop)
@@ -144,13 +169,30 @@ class LogStore:
 
 def lines(job: ObjectId, query: LogQuery, until: int | None) -> Document:
     """Return the filter for the stored lines of a query, in a shape that lets an index give the order."""
-    span = {"$gte": query.after} if until is None else {"$gte": query.after, "$lt": until}
+    first, end = query.span(until)
+    span = {"$gte": first} if end is None else {"$gte": first, "$lt": end}
     stored: Document = {"jobId": job, "seq": span}
     if query.levels:
         stored["level"] = query.levels[0] if len(query.levels) == 1 else {"$in": list(query.levels)}
     if query.attempt is not None:
         stored["attempt"] = query.attempt
+    if query.text is not None:
+        stored["m"] = {"$regex": re.escape(query.text), "$options": "i"}
     return stored
+
+
+def _last_page(head: _Head, query: LogQuery, shown: list[tuple[int, LogLine]], looked_from: int | None) -> LogPage:
+    """Return a page of the last lines before a number; ``looked_from`` is ``None`` if more lines come before it."""
+    earlier = shown[0][0] if looked_from is None else looked_from
+    last = shown[-1][0] + 1 if shown else min(query.before or 0, head.length)
+    return LogPage(
+        lines=tuple(shown),
+        more=last < head.length,
+        resume=last,
+        ended=head.ended and last >= head.length,
+        count=head.length,
+        earlier=earlier or None,
+    )
 
 
 def index(query: LogQuery) -> str:

@@ -13,7 +13,7 @@ from bson import ObjectId
 from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.jobs.job import INLINE_LOGS
 from jobqueue.domain.jobs.states import State
-from jobqueue.domain.work.logs import LogQuery
+from jobqueue.domain.work.logs import LOOKED_THROUGH, LogQuery
 from jobqueue.services.signals import log_signals as log_services
 from jobqueue.services.signals.log_signals import TooManyFollowingError
 from jobqueue.store.documents import statements
@@ -118,16 +118,42 @@ async def _explain_all(runtime: Runtime, claimed: ClaimedJob) -> None:
         LogQuery(after=50_000, limit=100, attempt=2),
         LogQuery(limit=100, levels=("info", "error"), attempt=1),
         LogQuery(limit=100, levels=("info",), attempt=2),
+        LogQuery(before=70_000, limit=100),
+        LogQuery(before=70_000, limit=100, levels=("info",)),
+        LogQuery(before=90_000, limit=100, levels=("info", "error"), attempt=1),
     ):
         found = logs.lines(ObjectId(job.id), query, None)
         command = {
             "find": "logs",
             "filter": found,
-            "sort": {"seq": 1},
+            "sort": {"seq": 1 if query.before is None else -1},
             "limit": query.limit,
             "hint": logs.index(query),
         }
         await explain(runtime.database, command, keys=query.limit + 5)
+    search = logs.lines(ObjectId(job.id), LogQuery(text="nowhere"), None)
+    command = {"find": "logs", "filter": search, "sort": {"seq": 1}, "hint": logs.LINE_INDEX}
+    await explain(runtime.database, command, keys=LOOKED_THROUGH)
+
+
+async def test_a_log_is_read_backwards_from_a_line_and_searched_for_a_text(
+    idle_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = await claimed_job(idle_runtime)
+    await write(idle_runtime, claimed, *(f"Row {number} ok" for number in range(INLINE_LOGS + 300)))
+
+    async def look(**query: Any) -> tuple[list[int], int, int | None]:
+        page = await idle_runtime.logs.store.page(claimed.job.id, LogQuery(**query))
+        return [number for number, _ in page.lines], page.resume, page.earlier
+
+    assert await look(before=10**9, limit=3) == ([497, 498, 499], 500, 497)
+    assert await look(before=INLINE_LOGS + 1, limit=3) == ([198, 199, 200], 201, 198)
+    assert await look(before=2, limit=3) == ([0, 1], 2, None)
+    assert await look(text="rOW 49", limit=20) == ([49, *range(490, 500)], 500, None)
+    monkeypatch.setattr("jobqueue.domain.work.logs.LOOKED_THROUGH", 250)
+    assert await look(text="row 49 ", limit=20) == ([49], 250, None)
+    assert await look(text="row 49 ", after=250, limit=20) == ([], 500, 250)
+    assert await look(text="row 49 ", before=500, limit=20) == ([], 500, 250)
 
 
 async def test_lines_that_are_counted_and_not_stored_yet_are_waited_for(
