@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from jobqueue.dashboard.bulk.operations import OPERATION, OPERATIONS
 from jobqueue.dashboard.insight.audit import AUDIT
+from jobqueue.dashboard.jobs.detail.job import JOB
+from jobqueue.dashboard.jobs.detail.lists import STARTS, STEPS
+from jobqueue.dashboard.jobs.detail.log import LOG
+from jobqueue.dashboard.jobs.detail.value import VALUE
 from jobqueue.dashboard.jobs.search.page import JOBS
 from jobqueue.dashboard.schedules.schedules import SCHEDULES
 from jobqueue.dashboard.steps.inbox import INBOX
@@ -18,6 +22,11 @@ if TYPE_CHECKING:
 
 TABLE: Final[tuple[Page, ...]] = (
     JOBS,
+    JOB,
+    STARTS,
+    STEPS,
+    LOG,
+    VALUE,
     BATCHES,
     BATCH,
     INBOX,

@@ -81,6 +81,11 @@ def origin(trace: str, kind: str) -> Origin | None:
     return None if place is None else replace(place, raised=_error(parts[-1].lines)[0])
 
 
+def is_own(path: str, function: str) -> bool:
+    """Tell whether a frame is of the user's own code, by the path of its file and the name of its function."""
+    return function not in _INLINED and not _FOREIGN_CODE.search(path.replace("\\", "/"))
+
+
 def _deepest(parts: Sequence[_Part], look: Callable[[Sequence[str]], Origin | None]) -> Origin | None:
     """Return the first place among the causes of the last part, deepest first, and the last part itself."""
     first = len(parts) - 1
@@ -122,7 +127,7 @@ def _own(lines: Sequence[str]) -> Origin | None:
     frames = [match for line in _last_traceback(lines) if (match := _FRAME.fullmatch(line))]
     for frame in reversed(frames):
         path, function = frame[1].replace("\\", "/"), frame[2].strip()
-        if function not in _INLINED and not _FOREIGN_CODE.search(path):
+        if is_own(path, function):
             return Origin(raised="", error=error, message=message, file=_file(path), function=function)
     return None
 

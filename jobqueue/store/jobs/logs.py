@@ -77,7 +77,7 @@ class LogStore:
         numbered = await self._numbered(head, query, until)
         is_full = len(numbered) > query.limit
         if query.before is not None:
-            return _last_page(head, query, numbered[-query.limit :], query.span(until)[0] if not is_full else None)
+            return _last_page(head, numbered[-query.limit :], query.span(until), is_full=is_full)
         shown = tuple(numbered[: query.limit])
         _, end = query.span(until)
         is_cut = query.text is not None and not is_full and end is not None and end < (until or head.length)
@@ -181,17 +181,19 @@ def lines(job: ObjectId, query: LogQuery, until: int | None) -> Document:
     return stored
 
 
-def _last_page(head: _Head, query: LogQuery, shown: list[tuple[int, LogLine]], looked_from: int | None) -> LogPage:
-    """Return a page of the last lines before a number; ``looked_from`` is ``None`` if more lines come before it."""
-    earlier = shown[0][0] if looked_from is None else looked_from
-    last = shown[-1][0] + 1 if shown else min(query.before or 0, head.length)
+def _last_page(
+    head: _Head, shown: list[tuple[int, LogLine]], span: tuple[int, int | None], *, is_full: bool
+) -> LogPage:
+    """Return a page of the last lines of a span; ``is_full`` if there are more lines before them in the span."""
+    first, end = span
+    resume = min(head.length if end is None else end, head.length)
     return LogPage(
         lines=tuple(shown),
-        more=last < head.length,
-        resume=last,
-        ended=head.ended and last >= head.length,
+        more=resume < head.length,
+        resume=resume,
+        ended=head.ended and resume >= head.length,
         count=head.length,
-        earlier=earlier or None,
+        earlier=(shown[0][0] if is_full else first) or None,
     )
 
 

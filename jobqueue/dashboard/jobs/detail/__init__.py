@@ -1,0 +1,1 @@
+"""Dashboard: one job, with its starts, its log and its values."""
