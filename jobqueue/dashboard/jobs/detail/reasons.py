@@ -57,6 +57,11 @@ class Waiting:
         return "failed" if self.reasons and self.reasons[0].kind in _BAD else "delayed"
 
     @property
+    def is_held(self) -> bool:
+        """True if somebody has to do something, too."""
+        return any(reason.kind in _BAD and not reason.time for reason in self.reasons)
+
+    @property
     def is_open(self) -> bool:
         """True if something from outside ends the wait before its time."""
         return any(reason.kind in _OPEN for reason in self.reasons)

@@ -22,6 +22,8 @@ _LEAST: Final = 0.12
 """The share of the width that every part between two cuts takes at least."""
 _SHARE: Final = 3
 """A gap is cut if it is longer than a third of the time that is shown."""
+_SHORT: Final = 2.0
+"""Seconds of the shortest gap that is cut."""
 _TICK: Final = 8.0
 """Percent between two marks at least."""
 _MARGIN: Final = 3.0
@@ -157,7 +159,7 @@ def _long_gaps(joined: Sequence[Interval]) -> set[int]:
     cut: set[int] = set()
     while gaps and len(cut) < _MOST_CUTS:
         gap, index = gaps.pop()
-        if gap * _SHARE <= total:
+        if gap * _SHARE <= total or gap < _SHORT:
             break
         cut.add(index)
         total -= gap
