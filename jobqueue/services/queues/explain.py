@@ -170,7 +170,8 @@ class Explainer:
         if job.waits_for:
             open_ones = await self._figures.unfulfilled(job.waits_for, _MOST_DEPENDENCIES)
             details = {"jobs": [{"id": job_id, "state": state} for job_id, state in open_ones]}
-            message = f"waits for {len(job.waits_for)} other jobs to succeed"
+            noun = "job" if len(job.waits_for) == 1 else "jobs"
+            message = f"waits for {len(job.waits_for):,} other {noun} to succeed"
             reasons.append((Reason(kind="dependency", message=message, details=details), None))
         return reasons
 

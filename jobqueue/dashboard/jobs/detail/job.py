@@ -13,6 +13,7 @@ from jobqueue.dashboard.jobs.detail.brief import whole
 from jobqueue.dashboard.jobs.detail.room import Room
 from jobqueue.dashboard.jobs.detail.starts import Start, runs_of, starts
 from jobqueue.dashboard.jobs.detail.timeline import timeline
+from jobqueue.domain.errors import ForbiddenError, InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +24,6 @@ _SPARSE: Final = ("crashes", "ref", "schedule", "steps", "wait")
 """Fields that not every job has."""
 _ROWS: Final = 8
 """Rows of the table of starts."""
-_ALIKE: Final = 200
 _DEPENDENCIES: Final = 10
 _CHANGES: Final = 8
 _WAITING: Final = ("pending", "delayed")
@@ -94,11 +94,13 @@ async def _alike(view: View, job: Mapping[str, Any]) -> dict[str, Any] | None:
     group = trouble.group_of(job)
     if group is None:
         return None
-    reply = await view.try_ask("/v1/jobs", {"fingerprint": group, "limit": str(_ALIKE), "fields": "id"})
-    if isinstance(reply, Refused):
+    try:
+        reply = await view.find(f"/v1/failures/{group}")
+    except (ForbiddenError, InvalidInputError):
+        # The visitor sees too few of the jobs for their kept counts, and too many to be counted now.
         return None
-    others = sum(1 for other in reply["items"] if other["id"] != job["id"])
-    return {"group": group, "others": others, "is_more": reply["next"] is not None} if others else None
+    others = 0 if reply is None else reply["count"] - 1
+    return {"group": group, "others": others} if others > 0 else None
 
 
 async def _median(view: View, job: Mapping[str, Any]) -> float | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _MOST_JOBS: Final = 5
 _TIMES: Final = ("at", "until", "nextStartAt")
+_CONSEQUENCES: Final = {"concurrency": ", and this one waits for a slot"}
 _OPEN: Final = frozenset({"signal", "doubt", "children", "dependency"})
 _BAD: Final = frozenset({"paused", "no-worker", "breaker", "doubt"})
 
@@ -82,7 +83,7 @@ def _reason(job: Mapping[str, Any], reason: Mapping[str, Any]) -> Reason:
         kind=str(reason["kind"]),
         before=before[:1].upper() + before[1:],
         time=time,
-        after=after,
+        after=after + _CONSEQUENCES.get(str(reason["kind"]), ""),
         command=command,
         jobs=jobs[:_MOST_JOBS],
         more=max(0, len(jobs) - _MOST_JOBS),
