@@ -36,6 +36,7 @@ PARAMETERS = ("{id}", "{fp}", "{name}")
 FIRST_OF = {
     "/jobs/{id}": ("/v1/jobs?state=failed&limit=1", "id"),
     "/failures/{fp}": ("/v1/failures?limit=1", "fingerprint"),
+    "/jobs/{id}/log": ("/v1/jobs?state=failed&limit=1", "id"),
     "/queues/{name}": ("/v1/queues?limit=1", "name"),
 }
 

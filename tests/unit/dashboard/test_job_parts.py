@@ -68,6 +68,11 @@ def test_later_times_are_never_further_left(spans: list[tuple[int, int]]) -> Non
     assert len(scale.ticks) <= 20
 
 
+def test_a_run_of_milliseconds_has_marks_too() -> None:
+    scale = Scale([(after(milliseconds=3), after(milliseconds=40))], Preferences())
+    assert [tick.text for tick in scale.ticks][:3] == ["00.005 s", "00.010 s", "00.015 s"]
+
+
 def test_a_suspension_and_what_follows_share_a_lane_and_a_requeue_begins_a_run() -> None:
     history = [
         entry(BEGIN, 2, "suspend", steps=["fetch"]),

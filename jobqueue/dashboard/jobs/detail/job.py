@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from jobqueue.dashboard.frame.page import Page
+from jobqueue.dashboard.frame.texts import parsed
 from jobqueue.dashboard.frame.view import Refused, quoted
 from jobqueue.dashboard.jobs.detail import changes, facts, family, log, reasons, tree, trouble
 from jobqueue.dashboard.jobs.detail.brief import whole
 from jobqueue.dashboard.jobs.detail.room import Room
 from jobqueue.dashboard.jobs.detail.starts import Start, runs_of, starts
 from jobqueue.dashboard.jobs.detail.timeline import timeline
-from jobqueue.domain.errors import ForbiddenError, InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _SPARSE: Final = ("crashes", "ref", "schedule", "steps", "wait")
 """Fields that not every job has."""
+_ALIKE: Final = 200
+_RECENT: Final = 50
 _ROWS: Final = 8
 """Rows of the table of starts."""
 _DEPENDENCIES: Final = 10
@@ -90,26 +93,28 @@ def _head(job: Mapping[str, Any]) -> dict[str, str]:
 
 
 async def _alike(view: View, job: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the group of a failed job and the number of other jobs in it; ``None`` for none."""
+    """Return the group of a failed job and the number of other jobs in it, as far as one page goes."""
     group = trouble.group_of(job)
     if group is None:
         return None
-    try:
-        reply = await view.find(f"/v1/failures/{group}")
-    except (ForbiddenError, InvalidInputError):
-        # The visitor sees too few of the jobs for their kept counts, and too many to be counted now.
-        return None
-    others = 0 if reply is None else reply["count"] - 1
-    return {"group": group, "others": others} if others > 0 else None
+    query = {"fingerprint": group, "state": "failed,killed", "limit": str(_ALIKE), "fields": "id"}
+    reply = await view.ask("/v1/jobs", query)
+    others = sum(1 for other in reply["items"] if other["id"] != job["id"])
+    return {"group": group, "others": others, "is_more": reply["next"] is not None} if others else None
 
 
 async def _median(view: View, job: Mapping[str, Any]) -> float | None:
-    """Return the median of the seconds that jobs of this queue and type took in the last seven days."""
-    reply = await view.try_ask("/v1/stats", {"queue": job["queue"], "type": job["type"], "window": "7d"})
-    if isinstance(reply, Refused):
-        return None
-    median: float | None = reply["windows"]["7d"]["run"]["p50"]
-    return median
+    """Return the median of the seconds that the last jobs of this queue and type took which succeeded."""
+    query = {"queue": job["queue"], "type": job["type"], "limit": str(_RECENT), "fields": "state,startAt,endAt"}
+    items = (await view.ask("/v1/jobs", query))["items"]
+    seconds = [
+        (end - begin).total_seconds()
+        for other in items
+        if other["state"] == "success"
+        and (begin := parsed(other["startAt"])) is not None
+        and (end := parsed(other["endAt"])) is not None
+    ]
+    return statistics.median(seconds) if seconds else None
 
 
 async def _dependencies(view: View, job: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -29,7 +29,8 @@ _TICK: Final = 8.0
 _MARGIN: Final = 3.0
 _MINUTE: Final = 60
 _DAY: Final = 86_400
-_STEPS: Final = (
+_STEPS: Final[tuple[float, ...]] = (
+    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
     *(1, 2, 5, 10, 15, 30),
     *(_MINUTE * minutes for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720)),
     *(_DAY * days for days in (1, 2, 7, 14, 30, 60, 90, 180, 365, 1000, 5000, 20_000)),
@@ -133,7 +134,9 @@ class Scale:
             mark += timedelta(seconds=step)
 
 
-def _written(moment: datetime, step: int) -> str:
+def _written(moment: datetime, step: float) -> str:
+    if step < 1:
+        return f"{moment:%S}.{round(moment.microsecond / 1000):03} s"
     if step >= _DAY:
         return f"{moment.day} {moment:%b}"
     return f"{moment:%H:%M}" if step >= _MINUTE else f"{moment:%H:%M:%S}"
