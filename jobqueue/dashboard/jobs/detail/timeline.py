@@ -86,7 +86,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """What the picture shows; places are percent of its width, heights pixels.
+    """A picture of the starts and steps; places are percent of its width, heights pixels.
 
     Attributes:
         cuts: each with a word for what happened in it.
