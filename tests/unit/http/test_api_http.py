@@ -71,7 +71,9 @@ async def test_a_stored_job_is_read_with_its_logs_and_family(client: Client) -> 
     rest = await (await client.get(f"/v1/jobs/{ID}/logs", params={"cursor": first["next"]})).json()
     assert ([line["m"] for line in rest["items"]], rest["next"]) == (["two"], None)
     again = await (await client.get(f"/v1/jobs/{ID}/logs", params={"cursor": rest["resume"]})).json()
-    assert again == {"items": [], "next": None, "resume": rest["resume"], "ended": True}
+    place = {"count": 2, "earlier": 3}
+    assert again == {"items": [], "next": None, "resume": rest["resume"], "ended": True} | place
+    assert [line["number"] for line in first["items"] + rest["items"]] == [1, 2]
     family = await (await client.get(f"/v1/jobs/{ID}/family")).json()
     assert (family["job"]["id"], family["job"]["children"], family["ancestors"]) == (ID, [], [])
     assert (family["batch"], family["truncated"]) == (None, False)
