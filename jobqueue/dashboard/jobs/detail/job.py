@@ -18,6 +18,7 @@ from jobqueue.dashboard.jobs.detail.timeline import timeline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from jobqueue.dashboard.frame.view import View
 
@@ -66,7 +67,8 @@ async def _load(view: View) -> dict[str, Any]:
         "starts": _rows(found),
         "start_count": sum(1 for start in found if start.number),
         "runs": runs,
-        "last": next((start for start in reversed(found) if start.number), None),
+        "last": (last := next((start for start in reversed(found) if start.number), None)),
+        "waits_since": _since(job, last, view.now),
         "trouble": trouble.trouble(job, found, runs, Room(_ROOM_OF_ERROR)),
         "alike": alike,
         "median": median,
@@ -90,6 +92,13 @@ def _head(job: Mapping[str, Any]) -> dict[str, str]:
         "worker": room.text(str((job["claim"] or {}).get("worker") or ""), 300),
         "under_way": room.text(str((job["claim"] or {}).get("step") or ""), 200),
     }
+
+
+def _since(job: Mapping[str, Any], last: Start | None, now: datetime) -> str | None:
+    """Return the time since which a job waits: its last end, its insertion, or the time before which it must not run."""
+    moments = [parsed(job["insertAt"]), parsed(job["delayTil"]), None if last is None else last.end]
+    past = [moment for moment in moments if moment is not None and moment <= now]
+    return max(past).isoformat() if past else None
 
 
 async def _alike(view: View, job: Mapping[str, Any]) -> dict[str, Any] | None:
