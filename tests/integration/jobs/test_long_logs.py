@@ -54,11 +54,11 @@ class Held:
         self._waiting: list[tuple[str, asyncio.Event]] = []
         monkeypatch.setattr(runtime.claims, "_keep_outside", self._hold)
 
-    async def _hold(self, found: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> None:
+    async def _hold(self, found: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], *rest: Any) -> None:
         gate = asyncio.Event()
         self._waiting.append((lines[0]["m"], gate))
         await gate.wait()
-        await self._store(found, lines)
+        await self._store(found, lines, *rest)
 
     async def reached(self, text: str) -> None:
         await eventually(lambda: any(first == text for first, _ in self._waiting))
