@@ -146,7 +146,7 @@ def _back(view: View) -> dict[str, str] | None:
 
 def _rows(found: Sequence[Start]) -> list[tuple[Start, str, str]]:
     room = Room(_ROOM_OF_STARTS)
-    return [(start, room.text(start.worker, 40), room.text(start.why, 300)) for start in found[: -_ROWS - 1 : -1]]
+    return [(start, room.text(start.worker, 60), room.text(start.why, 300)) for start in found[: -_ROWS - 1 : -1]]
 
 
 def _values(job: Mapping[str, Any]) -> list[tree.Node]:

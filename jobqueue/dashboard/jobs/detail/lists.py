@@ -29,7 +29,7 @@ async def _starts(view: View) -> dict[str, Any]:
     newest = found[::-1][begin : begin + _ROWS]
     return {
         "job": job,
-        "starts": [(start, room.text(start.worker, 40), room.text(start.why, _LONGEST)) for start in newest],
+        "starts": [(start, room.text(start.worker, 60), room.text(start.why, _LONGEST)) for start in newest],
         "runs": runs_of(found),
         "count": len(found),
         **_pager(view, "starts", begin, len(found)),

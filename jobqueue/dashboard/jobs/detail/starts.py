@@ -38,6 +38,7 @@ class Start:
         attempt: the number of the attempt.
         is_resumed: True if it goes on after a suspension.
         outcome: as the API names it; empty while it goes on.
+        worker: its name, and the version of its program.
         wait: seconds since the start before it ended.
     """
 
@@ -110,7 +111,7 @@ def starts(job: Mapping[str, Any]) -> list[Start]:
                 begin=begin,
                 end=end,
                 outcome=outcome,
-                worker=str(entry.get("worker") or ""),
+                worker=" · ".join(str(entry[name]) for name in ("worker", "version") if entry.get(name)),
                 error=entry.get("error") or {},
                 code=entry.get("code"),
                 late=entry.get("late") or {},
