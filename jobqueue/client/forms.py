@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.client.calls import given
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs.iso8601 import aware
@@ -12,6 +13,7 @@ from jobqueue.domain.jobs.json_form import camel, children, date
 from jobqueue.domain.jobs.json_form import new_job as new_form
 from jobqueue.domain.jobs.json_form import value as json_value
 from jobqueue.domain.jobs.step import FromStep, as_json
+from jobqueue.domain.search.filter_values import filter_json
 from jobqueue.domain.search.query import MOST_LISTED
 
 if TYPE_CHECKING:
@@ -117,3 +119,11 @@ def _changed(name: str, value: Any) -> Any:
 
 def _aware(value: Any) -> datetime:
     return aware(value, "delayTil")
+
+
+def search_form(
+    query: Mapping[str, Any] | None, sort: Mapping[str, int] | None, limit: int, *, slow: bool
+) -> dict[str, Any]:
+    """Return the body of a search."""
+    form = given(filter=filter_json(query or {}, "filter") or None, sort=sort and dict(sort))
+    return {**form, "limit": limit, **({"slow": True} if slow else {})}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 from jobqueue.client import views
 from jobqueue.client.calls import Calls, given, made, pairs, path, view
 from jobqueue.client.errors import UnexpectedReplyError, of_problem
-from jobqueue.client.forms import job_form, new_job_forms, query_form, requeue_form
+from jobqueue.client.forms import job_form, new_job_forms, query_form, requeue_form, search_form
 from jobqueue.client.transport import Call
 from jobqueue.domain.errors import ChangedMeanwhileError, InvalidInputError
 from jobqueue.domain.jobs import json_reading
@@ -117,7 +117,7 @@ class JobCalls(Calls):
             InvalidInputError: naming each mistake of the filter.
             TooCostlyError: the search would look at too many jobs.
         """
-        return self._pages(json_reading.job, "jobs", "search", body=_search_form(filter, sort, limit, slow=slow))
+        return self._pages(json_reading.job, "jobs", "search", body=search_form(filter, sort, limit, slow=slow))
 
     def rows(
         self,
@@ -137,7 +137,7 @@ class JobCalls(Calls):
             slow: search as long as necessary.
             limit: rows of one page.
         """
-        body = {**_search_form(filter, sort, limit, slow=slow), "fields": list(fields)}
+        body = {**search_form(filter, sort, limit, slow=slow), "fields": list(fields)}
         return self._pages(dict, "jobs", "search", body=body)
 
     async def count(
@@ -382,13 +382,6 @@ class _UncertainError(Exception):
     def __init__(self, cause: Exception) -> None:
         self.cause = cause
         super().__init__(str(cause))
-
-
-def _search_form(
-    query: Mapping[str, Any] | None, sort: Mapping[str, int] | None, limit: int, *, slow: bool
-) -> dict[str, Any]:
-    form = given(filter=filter_json(query or {}, "filter") or None, sort=sort and dict(sort))
-    return {**form, "limit": limit, **({"slow": True} if slow else {})}
 
 
 def _log_page(page: Any) -> tuple[list[LogLine], bool, str, bool]:
