@@ -75,7 +75,7 @@ async def _load(view: View) -> dict[str, Any]:
         "needs": needs,
         "log": log.tail(parts["logs"], view.preferences),
         "values": _values(job),
-        "family": family.family(parts["family"]),
+        "family": family.family(parts["family"], needs),
         "changes": _changes(parts["audit"]),
     }
 
