@@ -95,7 +95,7 @@ def _head(job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _since(job: Mapping[str, Any], last: Start | None, now: datetime) -> str | None:
-    """Return the time since which a job waits: its last end, its insertion, or the time before which it must not run."""
+    """Return the time since which a job waits: its last end, its insertion, or the time from which it may run."""
     moments = [parsed(job["insertAt"]), parsed(job["delayTil"]), None if last is None else last.end]
     past = [moment for moment in moments if moment is not None and moment <= now]
     return max(past).isoformat() if past else None
