@@ -16,6 +16,7 @@ _FILES: Final = {
     "live.js": ("live.js", "text/javascript"),
     "keys.js": ("keys.js", "text/javascript"),
     "query.js": ("query.js", "text/javascript"),
+    "charts.js": ("charts.js", "text/javascript"),
     "htmx.js": ("vendor/htmx.min.js", "text/javascript"),
     "idiomorph.js": ("vendor/idiomorph-ext.min.js", "text/javascript"),
     "icon.svg": ("icon.svg", "image/svg+xml"),
