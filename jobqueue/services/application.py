@@ -235,13 +235,12 @@ class Runtime:
 
     def _view(self, database: Database, workers: WorkerStore, neighbours: NeighbourStore) -> None:
         """Compose the services that only look."""
-        self.graphs, heads = GraphStore(database), HeadStore(database)
+        self.graphs, self.suggestions = GraphStore(database), Suggestions(SampleStore(database))
         self.declared = DeclaredSchedules(self.schedules, workers, self.registry, self.name)
-        self.suggestions = Suggestions(SampleStore(database))
         self.explainer = Explainer(
             self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.scope_checks, neighbours
         )
-        self.queue_explainer = QueueExplainer(self.explainer, heads, self.configs)
+        self.queue_explainer = QueueExplainer(self.explainer, HeadStore(database), self.configs)
         self.group_uses = GroupUses(GroupUseStore(database), self.limits, self.configs)
         self.concerns = Concerns(
             self.failures, self.queues, self.queue_explainer, self.roster, self.schedules, self.listing, database.clock

@@ -26,7 +26,7 @@ _DAY_HOURS: Final = 24
 _DAY: Final = 86_400
 _MARKS: Final = 5
 _WORTH: Final = 0.25
-"""The part of the last step that must be over for its figures to be shown."""
+"""The part of a step that its rates are for at least: a step that has just begun makes no peak."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,19 +82,17 @@ class Steps:
 
     def jobs(self) -> Chart:
         """Return the chart of ended jobs a minute, with a line for the started ones."""
-        shown = [index for index in range(len(self.points)) if self._is_worth(index)]
-        rates = {
-            index: [self._rate(index, *names) for names in (("succeeded",), ("failed", "killed"), ("started",))]
-            for index in shown
-        }
-        top = rounded_up(max((max(good + bad, begun) for good, bad, begun in rates.values()), default=0))
-        bars = [self._bar(index, rates[index][0], rates[index][1], top) for index in shown]
-        started: list[float | None] = [rates[index][2] if index in rates else None for index in range(len(self.points))]
+        rates = [
+            [self._rate(index, *names) for names in (("succeeded",), ("failed", "killed"), ("started",))]
+            for index in range(len(self.points))
+        ]
+        top = rounded_up(max((max(good + bad, begun) for good, bad, begun in rates), default=0))
+        bars = [self._bar(index, good, bad, top) for index, (good, bad, _) in enumerate(rates)]
         return Chart(
             ups=[f"{top * part / _QUARTERS:g}" for part in range(_QUARTERS, -1, -1)],
             along=self._along(),
             bars=bars,
-            lines=[Line(name="started", state="accent", path=self._path(started, top))],
+            lines=[Line(name="started", state="accent", path=self._path([begun for _, _, begun in rates], top))],
         )
 
     def times(self) -> Chart:
@@ -122,16 +120,10 @@ class Steps:
         first = parsed(self.points[0]["at"]) if self.points else None
         return (first or self.until) + timedelta(seconds=self.seconds * index)
 
-    def _passed(self, index: int) -> float:
-        return min(self.seconds, (self.until - self._at(index)).total_seconds())
-
-    def _is_worth(self, index: int) -> bool:
-        return self._passed(index) >= _WORTH * self.seconds
-
     def _rate(self, index: int, *names: str) -> float:
-        passed = self._passed(index)
+        passed = (self.until - self._at(index)).total_seconds()
         count: int = sum(self.points[index][name] for name in names)
-        return count * _MINUTE / passed if passed > 0 else 0.0
+        return count * _MINUTE / min(self.seconds, max(passed, _WORTH * self.seconds))
 
     def _bar(self, index: int, good: float, bad: float, top: float) -> Bar:
         point = self.points[index]

@@ -79,7 +79,7 @@ class Series:
         now = await self._clock.now()
         until = min(asked.until or now, now)
         since, step = _span(asked, until)
-        _check(since, until, step, now, MOST_POINTS if asked.by is None else MOST_POINTS_OF_EACH)
+        _check(since, until, step, now, asked.by)
         moments = [since + number * step for number in range(ceil((until - since) / step))]
         points = {at: Activity() for at in moments}
         by_queue: dict[str, dict[datetime, Activity]] = {}
@@ -146,9 +146,12 @@ def _span(asked: SeriesRequest, until: datetime) -> tuple[datetime, timedelta]:
     return day + (since - day) // step * step, step
 
 
-def _check(since: datetime, until: datetime, step: timedelta, now: datetime, most: int) -> None:
+def _check(since: datetime, until: datetime, step: timedelta, now: datetime, by: str | None) -> None:
+    if by not in {None, BY_QUEUE}:
+        raise InvalidInputError({"by": [f"must be {BY_QUEUE}"]})
     if since >= until:
         raise InvalidInputError({"from": ["must lie before to, and before now"]})
+    most = MOST_POINTS if by is None else MOST_POINTS_OF_EACH
     if (until - since) / step > most:
         raise InvalidInputError({"step": [f"makes more than {most:,} points: take a longer step"]})
     kept, what = (HOURS_KEPT, "hours") if step >= HOUR else (MINUTES_KEPT, "minutes")

@@ -219,11 +219,17 @@ async def test_each_caller_learns_what_needs_somebody_of_its_jobs(client: Client
     skipped = {"at": datetime.now(UTC) - timedelta(hours=1), "reason": "the one before was still there"}
     await idle_runtime.schedules.store.collection.update_one({"_id": "nightly"}, {"$set": {"lastSkipped": skipped}})
 
+    waiting = await add(idle_runtime, queue="imports", meta={"user_id": 7})
+    long_ago = waiting.insert_at - timedelta(hours=1)
+    await idle_runtime.jobs.collection.update_one(
+        {"queue": "imports"}, {"$set": {"insertAt": long_ago, "readyAt": long_ago}}
+    )
+
     def kinds(found: Any) -> list[tuple[str, str]]:
         return sorted((item["kind"], item["message"].split(" failed")[0][:31]) for item in found["items"])
 
     everything = await call(client, "GET", "/v1/status")
-    assert [kind for kind, _ in kinds(everything)] == ["failures", "failures", "failures", "schedule"]
+    assert [kind for kind, _ in kinds(everything)] == ["failures"] * 3 + ["queue", "schedule"]
     assert everything["items"][0]["command"][:2] == ["failures", "show"]
     of_queue = await call(client, "GET", "/v1/status", token=await token(idle_runtime, queues=["media"]))
     assert [message[-7:] for _, message in kinds(of_queue)] == ["media-7", "media-8"]

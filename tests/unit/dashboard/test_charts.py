@@ -53,9 +53,9 @@ def test_a_bar_has_its_jobs_and_the_time_that_they_ended_in() -> None:
     assert (chart.along[0], chart.along[-1]) == ("13:32", "13:35")
 
 
-def test_a_step_that_has_just_begun_is_not_shown_yet() -> None:
-    assert len(steps([point(0, good=1), point(1, good=1)], seconds_of_last=5).jobs().bars) == 1
-    assert len(steps([point(0, good=1), point(1, good=1)], seconds_of_last=30).jobs().bars) == 2
+def test_a_step_that_has_just_begun_makes_no_peak() -> None:
+    assert steps([point(0, good=4), point(1, good=1)], seconds_of_last=1).jobs().bars[1].parts == [("success", 0, 128)]
+    assert steps([point(0, good=4), point(1, good=1)], seconds_of_last=30).jobs().bars[1].parts == [("success", 64, 64)]
 
 
 def test_a_line_ends_where_nothing_is_known() -> None:
