@@ -132,6 +132,7 @@ class Client(BlockingCalls[AsyncClient]):
     delete_queue = Blocking(AsyncClient.delete_queue)
     pause = Blocking(AsyncClient.pause)
     queue_why = Blocking(AsyncClient.queue_why)
+    queue_groups = Blocking(AsyncClient.queue_groups)
     rotate_secret = Blocking(AsyncClient.rotate_secret)
     changes = Iterating(AsyncClient.changes)
     schedules = Iterating(AsyncClient.schedules)

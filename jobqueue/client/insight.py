@@ -54,17 +54,19 @@ class InsightCalls(Calls):
         until: datetime | None = None,
         queue: str | None = None,
         type: str | None = None,  # noqa: A002 - the name of the API
+        by: str | None = None,
     ) -> dict[str, Any]:
         """Return throughput and percentiles in equal steps of time, as JSON.
 
         Args:
-            step: one of ``1m``, ``5m``, ``15m``, ``1h``, ``6h`` and ``1d``; a fitting one by default.
+            step: one of ``1m``, ``5m``, ``15m``, ``30m``, ``1h``, ``3h``, ``6h`` and ``1d``; a fitting one by default.
             since: the beginning, an hour ago by default.
             until: the end, now by default.
             queue: only its jobs.
             type: only jobs of this type.
+            by: ``queue`` for the same of each queue too.
         """
-        query = pairs({"step": step, "from": since, "to": until, "queue": queue, "type": type})
+        query = pairs({"step": step, "from": since, "to": until, "queue": queue, "type": type, "by": by})
         return await self._read(dict, "GET", "stats", "series", query=query)
 
     async def status(self) -> list[views.ConcernView]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from jobqueue.client import views
-from jobqueue.client.calls import Calls, given, view
+from jobqueue.client.calls import Calls, given, pairs, view
 from jobqueue.domain.jobs import json_reading
 from jobqueue.domain.jobs.checks import check_queue
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE
@@ -63,6 +63,10 @@ class QueueCalls(Calls):
     async def queue_why(self, queue: str) -> views.QueueWhyView:
         """Return the reasons why no job of a queue starts."""
         return await self._read(view(views.QueueWhyView), "GET", "queues", check_queue(queue), "why")
+
+    async def queue_groups(self, name: str, *, limit: int = 50) -> dict[str, Any]:
+        """Return who uses the limits of a queue and who waits for them, by the values of its ``limit_by``, as JSON."""
+        return await self._read(dict, "GET", "queues", check_queue(name), "groups", query=pairs({"limit": limit}))
 
     async def rotate_secret(self, queue: str, kind: str) -> views.QueueView:
         """Give the webhook of a job type a new secret, which only this reply shows; the present one goes on signing.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from jobqueue.api import app as api
-from jobqueue.api.http.keys import HOME, OPEN_PATHS, Home
+from jobqueue.api.http.keys import CALLER, HOME, OPEN_PATHS, Home
+from jobqueue.api.security.authentication import identify
 from jobqueue.dashboard.access import login
 from jobqueue.dashboard.frame.answer import PAGES, Pages, show_problems, shown
+from jobqueue.dashboard.frame.kept import KEPT, Kept
 from jobqueue.dashboard.frame.preferences import choose
 from jobqueue.dashboard.frame.static_files import static_file
 from jobqueue.dashboard.jobs.search.export import export
@@ -16,6 +18,7 @@ from jobqueue.dashboard.table import TABLE
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from jobqueue.dashboard.frame.answer import Handler
     from jobqueue.services.application import Runtime
 
 _HOME: Final = "/"
@@ -29,10 +32,21 @@ _OPEN: Final = (
 """Routes that need no login."""
 
 
+def _identified(handler: Handler) -> Handler:
+    """Return the handler of the page at ``/``, where the list of routes needs no caller."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        request[CALLER] = await identify(request)
+        return await handler(request)
+
+    return handle
+
+
 def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Application:
     """Return the application with the API and the dashboard; arguments as in `jobqueue.api.app.make_app`."""
     app = api.make_app(runtime, open_to_all=open_to_all)
     app[PAGES] = Pages()
+    app[KEPT] = Kept()
     # Outside of the middleware that turns errors into problems, and inside of the log.
     app.middlewares.insert(1, show_problems)
     app[OPEN_PATHS] |= {path for _, path, _ in _OPEN}
@@ -41,7 +55,7 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
     app.router.add_get("/jobs/export", export)
     for page in TABLE:
         if page.path == _HOME:
-            app[HOME] = Home(shown(page))
+            app[HOME] = Home(_identified(shown(page)))
         else:
             app.router.add_get(page.path, shown(page), allow_head=True)
     return app

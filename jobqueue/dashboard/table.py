@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.dashboard.bulk.failure import FAILURE
+from jobqueue.dashboard.bulk.failures import FAILURES
 from jobqueue.dashboard.bulk.operations import OPERATION, OPERATIONS
 from jobqueue.dashboard.insight.audit import AUDIT
+from jobqueue.dashboard.insight.overview import OVERVIEW
 from jobqueue.dashboard.jobs.detail.job import JOB
 from jobqueue.dashboard.jobs.detail.lists import STARTS, STEPS
 from jobqueue.dashboard.jobs.detail.log import LOG
 from jobqueue.dashboard.jobs.detail.value import VALUE
 from jobqueue.dashboard.jobs.search.page import JOBS
+from jobqueue.dashboard.queues.queue import QUEUE
+from jobqueue.dashboard.queues.queues import QUEUES
 from jobqueue.dashboard.schedules.schedules import SCHEDULES
 from jobqueue.dashboard.steps.inbox import INBOX
 from jobqueue.dashboard.work.workers import WORKERS
@@ -21,15 +26,20 @@ if TYPE_CHECKING:
     from jobqueue.dashboard.frame.page import Page
 
 TABLE: Final[tuple[Page, ...]] = (
+    OVERVIEW,
     JOBS,
     JOB,
     STARTS,
     STEPS,
     LOG,
     VALUE,
+    FAILURES,
+    FAILURE,
     BATCHES,
     BATCH,
     INBOX,
+    QUEUES,
+    QUEUE,
     SCHEDULES,
     WORKERS,
     OPERATIONS,

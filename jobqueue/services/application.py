@@ -33,6 +33,7 @@ from jobqueue.services.jobs.retention import PRUNE_SECONDS, UNREAD_SECONDS, Prun
 from jobqueue.services.jobs.watch import JobWatch
 from jobqueue.services.limits.breakers import Breakers
 from jobqueue.services.limits.group_keys import KEY_SECONDS, LimitKeys
+from jobqueue.services.limits.group_use import GroupUses
 from jobqueue.services.limits.limiter import Limiter
 from jobqueue.services.outbox.awaiting import AWAIT_SECONDS, Awaiting
 from jobqueue.services.outbox.batch_ends import BatchEnds
@@ -86,6 +87,7 @@ from jobqueue.store.insight.wakeup_stream import WakeupStream
 from jobqueue.store.jobs.jobs import JobStore
 from jobqueue.store.jobs.logs import LogStore
 from jobqueue.store.limits.group_keys import LimitKeyStore
+from jobqueue.store.limits.group_use import GroupUseStore
 from jobqueue.store.limits.limits import LimitStore
 from jobqueue.store.mongo.database import Database
 from jobqueue.store.mongo.readiness import check as check_readiness
@@ -233,13 +235,13 @@ class Runtime:
 
     def _view(self, database: Database, workers: WorkerStore, neighbours: NeighbourStore) -> None:
         """Compose the services that only look."""
-        self.graphs, heads = GraphStore(database), HeadStore(database)
+        self.graphs, self.suggestions = GraphStore(database), Suggestions(SampleStore(database))
         self.declared = DeclaredSchedules(self.schedules, workers, self.registry, self.name)
-        self.suggestions = Suggestions(SampleStore(database))
         self.explainer = Explainer(
             self.jobs, self.configs, self.limits, self.breakers, workers, self.figures, self.scope_checks, neighbours
         )
-        self.queue_explainer = QueueExplainer(self.explainer, heads, self.configs)
+        self.queue_explainer = QueueExplainer(self.explainer, HeadStore(database), self.configs)
+        self.group_uses = GroupUses(GroupUseStore(database), self.limits, self.configs)
         self.concerns = Concerns(
             self.failures, self.queues, self.queue_explainer, self.roster, self.schedules, self.listing, database.clock
         )

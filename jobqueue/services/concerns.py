@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.access.access import EVERYTHING
+from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.durations import spoken
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.search.query import JobQuery
 from jobqueue.domain.work.failure import BY_COUNT, FailureQuery
+from jobqueue.services.schedules.schedules import is_within
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.schedules.schedule import StoredSchedule
@@ -80,18 +81,22 @@ class Concerns:
         self._listing = listing
         self._clock = clock
 
-    async def all(self) -> list[Concern]:
-        """Return what needs somebody, the most urgent kinds first; at most twenty of each kind."""
-        now = await self._clock.now()
-        kinds = await asyncio.gather(
-            self._failing(now), self._stuck(), self._silent(now), self._skipping(now), self._doubts(), self._asking()
-        )
-        return [concern for concerns in kinds for concern in concerns]
+    async def all(self, scope: Scope = EVERYTHING) -> list[Concern]:
+        """Return what needs somebody, the most urgent kinds first; at most twenty of each kind.
 
-    async def _failing(self, now: datetime) -> list[Concern]:
+        Args:
+            scope: of the caller. A scope of ``meta`` has no concerns about whole queues, workers and schedules.
+        """
+        now = await self._clock.now()
+        kinds = [self._failing(now, scope), self._doubts(scope), self._asking(scope)]
+        if not scope.meta:
+            kinds[1:1] = [self._stuck(scope), self._silent(now, scope), self._skipping(now, scope)]
+        return [concern for concerns in await asyncio.gather(*kinds) for concern in concerns]
+
+    async def _failing(self, now: datetime, scope: Scope) -> list[Concern]:
         query = FailureQuery(ended_after=now - RECENT, sort=BY_COUNT, limit=_MOST)
         try:
-            groups, _ = await self._failures.page(query)
+            groups, _ = await self._failures.page(query, scope=scope)
         except InvalidInputError:
             message = "more jobs failed within the last hour than can be grouped"
             return [Concern(kind="failures", message=message, command=("failures",))]
@@ -106,68 +111,82 @@ class Concerns:
                     kind="failures",
                     message=f"{count} failed within the last hour{ago}: {what}",
                     command=("failures", "show", group.fingerprint),
-                    details={"fingerprint": group.fingerprint, "count": group.count, "job": group.sample.id},
+                    details={
+                        "fingerprint": group.fingerprint,
+                        "type": group.sample.type,
+                        "count": group.count,
+                        "lastAt": json_form.value(group.last_at),
+                        "error": what,
+                        "job": group.sample.id,
+                    },
                 )
             )
         return concerns
 
-    async def _stuck(self) -> list[Concern]:
-        names = (await self._queues.names())[:_MOST_QUEUES]
+    async def _stuck(self, scope: Scope) -> list[Concern]:
+        names = [name for name in await self._queues.names() if scope.has_queue(name)][:_MOST_QUEUES]
         concerns: list[Concern] = []
         for start in range(0, len(names), _TOGETHER):
-            found = await asyncio.gather(*(self._of_queue(name) for name in names[start : start + _TOGETHER]))
+            found = await asyncio.gather(*(self._of_queue(name, scope) for name in names[start : start + _TOGETHER]))
             concerns += [concern for of_queue in found for concern in of_queue]
         return concerns[: 2 * _MOST]
 
-    async def _of_queue(self, name: str) -> list[Concern]:
+    async def _of_queue(self, name: str, scope: Scope) -> list[Concern]:
         view, _ = await self._queues.view(name)
         concerns = [_breaker(name, state) for state in view["breakers"] if state["state"] != "closed"]
         age = view["oldestPendingAge"]
         if age is None or age < STUCK_SECONDS:
             return concerns
-        why = await self._explainer.why(name, EVERYTHING)
+        why = await self._explainer.why(name, scope)
         if not why.reasons:
             return concerns
         waiting = view["counts"]["pending"]
         text = "; ".join(_sentence(reason) for reason in why.reasons)
         message = f"queue {name} is stuck: {waiting:,} pending, the oldest for {spoken(age)}: {text}"
         command = ("queue", "resume", name) if view["paused"] else ("why", "--queue", name)
-        details = {"queue": name, "pending": waiting, "oldestPendingAge": age, "reasons": _kinds(why.reasons)}
+        details = {"queue": name, "pending": waiting, "oldestPendingAge": age, "why": text}
+        details["reasons"] = [reason.kind for reason in why.reasons]
         return [*concerns, Concern(kind="queue", message=message, command=command, details=details)]
 
-    async def _silent(self, now: datetime) -> list[Concern]:
+    async def _silent(self, now: datetime, scope: Scope) -> list[Concern]:
         concerns = []
-        for worker in await self._roster.workers(EVERYTHING, after=None, limit=1_000):
+        for worker in await self._roster.workers(scope, after=None, limit=1_000):
             if worker.alive or worker.host is None:
                 # A program that polls may stop polling at any time.
                 continue
             since = spoken((now - worker.last_sign_at).total_seconds())
             runs = f"; it was running {len(worker.running):,} jobs" if worker.running else ""
             message = f"worker {worker.name} gave its last sign of life {since} ago, without a good-bye{runs}"
-            details = {"worker": worker.name, "lastSignAt": json_form.date(worker.last_sign_at)}
+            at, count = json_form.date(worker.last_sign_at), len(worker.running)
+            details = {"worker": worker.name, "lastSignAt": at, "running": count}
             concerns.append(Concern(kind="worker", message=message, command=("workers", "--silent"), details=details))
         return concerns[:_MOST]
 
-    async def _skipping(self, now: datetime) -> list[Concern]:
+    async def _skipping(self, now: datetime, scope: Scope) -> list[Concern]:
         concerns: list[Concern] = []
         after = ""
         while page := await self._schedules.store.page(after, _PAGE):
-            concerns += [concern for stored in page if (concern := _skipped(stored, now)) is not None]
+            own = [stored for stored in page if is_within(stored, scope)]
+            concerns += [concern for stored in own if (concern := _skipped(stored, now)) is not None]
             after = page[-1].name
         return concerns[:_MOST]
 
-    async def _doubts(self) -> list[Concern]:
+    async def _waiting(self, reason: str, scope: Scope) -> tuple[Job, ...]:
+        query = JobQuery(waiting=reason, oldest_first=True, limit=_MOST)
+        return tuple((await self._listing.page(query, scope)).items)
+
+    async def _doubts(self, scope: Scope) -> list[Concern]:
         concerns = []
-        for job in (await self._listing.page(JobQuery(waiting="doubt", oldest_first=True, limit=_MOST))).items:
+        for job in await self._waiting("doubt", scope):
             step = job.wait.doubt if job.wait is not None and job.wait.doubt is not None else ""
             message = f"job {job.id} of type {job.type} is in doubt: did step {step} happen?"
             command = ("decide", job.id, step, "--happened")
             concerns.append(Concern(kind="doubt", message=message, command=command, details=_place(job, step=step)))
         return concerns
 
-    async def _asking(self) -> list[Concern]:
+    async def _asking(self, scope: Scope) -> list[Concern]:
         concerns = []
-        for job in (await self._listing.page(JobQuery(waiting="signal", oldest_first=True, limit=_MOST))).items:
+        for job in await self._waiting("signal", scope):
             names = job.wait.signals if job.wait is not None and job.wait.signals else ()
             message = f"job {job.id} of type {job.type} waits for the signal {' or '.join(names)}"
             command = ("signal", job.id, *names[:1])
@@ -197,7 +216,7 @@ def _skipped(stored: StoredSchedule, now: datetime) -> Concern | None:
         kind="schedule",
         message=f"schedule {stored.name} made no job at {at}: {skipped.reason}",
         command=("schedule", "show", stored.name),
-        details={"schedule": stored.name, "at": at},
+        details={"schedule": stored.name, "at": at, "reason": skipped.reason},
     )
 
 
@@ -209,10 +228,6 @@ def _sentence(reason: Reason) -> str:
     return (
         f"{reason.message}, first {first['id']} of type {first['type']} on {first['worker']} since {first['startAt']}"
     )
-
-
-def _kinds(reasons: Sequence[Reason]) -> list[str]:
-    return [reason.kind for reason in reasons]
 
 
 def _place(job: Job, **more: Any) -> dict[str, Any]:

@@ -323,6 +323,7 @@ class Management:
         until: datetime | None = None,
         queue: str | None = None,
         type: str | None = None,  # noqa: A002 - the name of the API
+        by: str | None = None,
     ) -> dict[str, Any]:
         """Return throughput and percentiles in equal steps of time, as JSON; as `AsyncClient.series`.
 
@@ -332,7 +333,7 @@ class Management:
         for name, moment in {"since": since, "until": until}.items():
             if moment is not None:
                 aware(moment, name)
-        asked = SeriesRequest(step=step, since=since, until=until, queue=queue, type=type)
+        asked = SeriesRequest(step=step, since=since, until=until, queue=queue, type=type, by=by)
         return await (await self.open()).series.view(asked, EVERYTHING)
 
     async def events(

@@ -9,7 +9,7 @@ from jobqueue.api.schemas.fields import Response, page
 from jobqueue.api.schemas.queries import ChoicesText, ChoiceText, FlagText, IdText, LimitText, Query, StatesText, absent
 from jobqueue.domain.search.query import MOST_LISTED
 from jobqueue.services.concerns import CONCERNS
-from jobqueue.services.insight.series import STEPS
+from jobqueue.services.insight.series import BY_QUEUE, STEPS
 from jobqueue.services.insight.stats import WINDOWS
 
 _SECONDS: Final = {"minimum": 0}
@@ -31,6 +31,7 @@ class SeriesQuery(Query):
     to = fields.Moment(attribute="until", load_default=absent)
     queue = fields.Text()
     type = fields.Text()
+    by = ChoiceText(BY_QUEUE, load_default=absent)
 
 
 class EventsQuery(Query):
@@ -130,14 +131,26 @@ class PointResponse(FiguresResponse):
     at = fields.Moment(spec={"description": "its beginning"})
 
 
+class QueuePointsResponse(Response):
+    """Activity of a queue in equal steps of time."""
+
+    queue = fields.Text()
+    points = fields.Items(fields.Inner(PointResponse))
+
+
 class SeriesResponse(Response):
     """Activity in equal steps of time; the last point may go on."""
 
+    sparse = frozenset({"queues"})
     from_ = fields.Moment(data_key="from")
     to = fields.Moment()
     step = fields.Number(spec={"description": "seconds"})
     relative_error = fields.Number()
     points = fields.Items(fields.Inner(PointResponse))
+    queues = fields.Items(
+        fields.Inner(QueuePointsResponse),
+        spec={"description": "with `by=queue`: the queues in which most has happened, by name"},
+    )
 
 
 class ConcernResponse(Response):

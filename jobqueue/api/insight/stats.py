@@ -30,7 +30,7 @@ async def series(request: web.Request) -> web.Response:
 
 async def list_concerns(request: web.Request) -> web.Response:
     """Return what needs somebody, the most urgent kinds first, each with the command that mends it."""
-    return reply(ConcernsResponse.of({"items": await request.app[RUNTIME].concerns.all()}))
+    return reply(ConcernsResponse.of({"items": await request.app[RUNTIME].concerns.all(caller(request).scope)}))
 
 
 async def metrics(request: web.Request) -> web.Response:

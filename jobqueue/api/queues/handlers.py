@@ -10,7 +10,7 @@ from jobqueue.api.http.json_reply import JSON, MERGE_PATCH, page_reply, reply
 from jobqueue.api.http.keys import QUERY, RUNTIME
 from jobqueue.api.http.preconditions import answered, etag, preconditions
 from jobqueue.api.insight.schemas import ChangeResponse
-from jobqueue.api.queues.schemas import QueueSchema, QueueWhyResponse, RotateSchema
+from jobqueue.api.queues.schemas import QueueSchema, QueueUseResponse, QueueWhyResponse, RotateSchema
 from jobqueue.api.schemas.fields import sift
 from jobqueue.api.schemas.queries import name_cursor
 from jobqueue.api.security.caller import actor, caller
@@ -80,6 +80,12 @@ async def why(request: web.Request) -> web.Response:
     """Return the reasons why no job of a queue starts, those of the first jobs of each type."""
     explainer = request.app[RUNTIME].queue_explainer
     return reply(QueueWhyResponse.of(await explainer.why(path_queue(request), caller(request).scope)))
+
+
+async def groups(request: web.Request) -> web.Response:
+    """Return who uses the limits of a queue and who waits for them, by the values of its ``limitBy``."""
+    uses = request.app[RUNTIME].group_uses
+    return reply(QueueUseResponse.of(await uses.of(path_queue(request), request[QUERY]["limit"])))
 
 
 async def rotate_secret(request: web.Request) -> web.Response:

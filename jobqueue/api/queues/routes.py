@@ -69,6 +69,15 @@ ROUTES: Final = (
     ),
     _route(
         "GET",
+        "/v1/queues/{queue}/groups",
+        handlers.groups,
+        "read",
+        ok(schemas.QueueUseResponse),
+        query=schemas.GroupsQuery,
+        operation="listQueueGroups",
+    ),
+    _route(
+        "GET",
         "/v1/queues/{queue}/changes",
         handlers.changes,
         "admin",

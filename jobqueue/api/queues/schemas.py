@@ -11,6 +11,7 @@ from jobqueue.api.schemas import fields, json_types
 from jobqueue.api.schemas.fields import Response, Strict, instance, page
 from jobqueue.api.schemas.queries import MOST_QUEUES, FlagText, IdText, LimitText, Query, absent
 from jobqueue.domain.work.processing import LONGEST_TIMEOUT, MOST_PREVIOUS
+from jobqueue.services.limits.group_use import MOST_GROUPS
 
 if TYPE_CHECKING:
     from marshmallow.fields import Field
@@ -179,6 +180,35 @@ class QueueWhyResponse(Response):
         spec={"description": "each with the `types` that it concerns, and the id of a `job`"},
     )
     next_start_at = fields.Moment(allow_none=True)
+
+
+class GroupsQuery(Query):
+    """The number of values to show."""
+
+    limit = LimitText(MOST_GROUPS)
+
+
+class GroupUseResponse(Response):
+    """The use of the limits of a queue by the jobs of one value, of a `GroupUse`."""
+
+    value = fields.Anything(
+        allow_none=True, spec={"description": "at the path of `limitBy`; `sha256:…` for a very long one"}
+    )
+    running = fields.Whole()
+    waiting = fields.Whole()
+    starts = fields.Whole(allow_none=True, spec={"description": "within the window of the rate"})
+    next_start_at = fields.Moment(allow_none=True, spec={"description": "until then the rate holds back the others"})
+
+
+class QueueUseResponse(Response):
+    """The use of the limits of a queue, of a `QueueUse`."""
+
+    queue = fields.Text()
+    limit_by = fields.Text(allow_none=True)
+    values = fields.Whole(spec={"description": "that use the limits or wait for them"})
+    is_exact = fields.Flag(spec={"description": "false if only the jobs that come first are counted"})
+    items = fields.Items(fields.Inner(GroupUseResponse))
+    next = fields.Text(allow_none=True)
 
 
 class DeletedQueueResponse(Response):

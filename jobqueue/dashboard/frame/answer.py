@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 from jobqueue.api.http.accept import HTML, wants_page
 from jobqueue.api.http.keys import CALLER, RUNTIME
 from jobqueue.api.http.problems import MEDIA_TYPE
+from jobqueue.dashboard.frame.around import around
 from jobqueue.dashboard.frame.preferences import preferences
 from jobqueue.dashboard.frame.templates import link, rendered
 from jobqueue.dashboard.frame.view import View
@@ -98,10 +99,10 @@ def shown(page: Page) -> Handler:
 
         async def make() -> str:
             view = View(request, await request.app[RUNTIME].database.clock.now(), wanted)
-            values = await page.load(view)
+            values, surroundings = await asyncio.gather(page.load(view), around(view))
             events = None if page.events is None else f"/v1/events?{page.events.format_map(request.match_info)}"
             # A page may say that this visit of it follows no changes.
-            given = {"events": events} | values
+            given: dict[str, Any] = {"events": events, "around": surroundings} | values
             return rendered(page.template, view, nav=page.nav, fragment=fragment, **given)
 
         html, tag = await request.app[PAGES].get(key, make)

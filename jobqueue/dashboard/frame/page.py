@@ -45,6 +45,7 @@ class Entry:
         icon: a symbol of the sprite, without its ``i-``.
         is_minor: on a narrow screen the entry is in the menu behind *More*.
         starts_group: a gap is above the entry.
+        is_counted: a number is beside the entry.
     """
 
     name: str
@@ -54,18 +55,27 @@ class Entry:
     short: str = ""
     is_minor: bool = False
     starts_group: bool = False
+    is_counted: bool = False
 
 
 RAIL = (
     Entry(name="Overview", path="/", key="o", icon="overview"),
     Entry(name="Jobs", path="/jobs", key="j", icon="jobs"),
-    Entry(name="Failures", path="/failures", key="f", icon="failures"),
+    Entry(name="Failures", path="/failures", key="f", icon="failures", is_counted=True),
     Entry(name="Batches", path="/batches", key="b", icon="batches", is_minor=True, starts_group=True),
-    Entry(name="Waiting for you", path="/inbox", key="i", icon="inbox", short="Waiting"),
+    Entry(name="Waiting for you", path="/inbox", key="i", icon="inbox", short="Waiting", is_counted=True),
     Entry(name="Queues", path="/queues", key="q", icon="queues", is_minor=True, starts_group=True),
     Entry(name="Schedules", path="/schedules", key="s", icon="schedules", is_minor=True),
     Entry(name="Workers", path="/workers", key="w", icon="workers", is_minor=True),
-    Entry(name="Operations", path="/operations", key="p", icon="operations", is_minor=True, starts_group=True),
+    Entry(
+        name="Operations",
+        path="/operations",
+        key="p",
+        icon="operations",
+        is_minor=True,
+        starts_group=True,
+        is_counted=True,
+    ),
     Entry(name="Audit", path="/audit", key="a", icon="audit", is_minor=True),
 )
 """The entries of the rail, in their order."""

@@ -17,6 +17,7 @@ _FILES: Final = {
     "keys.js": ("keys.js", "text/javascript"),
     "query.js": ("query.js", "text/javascript"),
     "log.js": ("log.js", "text/javascript"),
+    "charts.js": ("charts.js", "text/javascript"),
     "htmx.js": ("vendor/htmx.min.js", "text/javascript"),
     "idiomorph.js": ("vendor/idiomorph-ext.min.js", "text/javascript"),
     "icon.svg": ("icon.svg", "image/svg+xml"),

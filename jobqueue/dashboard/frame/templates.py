@@ -8,13 +8,14 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jobqueue.dashboard.frame import texts
+from jobqueue.dashboard.frame.around import NOTHING
 from jobqueue.dashboard.frame.page import RAIL
 from jobqueue.dashboard.frame.static_files import address
 from jobqueue.dashboard.frame.view import quoted
-from jobqueue.domain.jobs.short_ids import tail
 from jobqueue.domain.jobs.states import State
 
 if TYPE_CHECKING:
+    from jobqueue.dashboard.frame.around import Around
     from jobqueue.dashboard.frame.view import View
 
 ENVIRONMENT: Final = Environment(
@@ -33,7 +34,7 @@ ENVIRONMENT.filters.update(
     about=texts.about,
     clock=texts.clock,
     size=texts.size,
-    tail=lambda job_id: f"…{tail(job_id)}",
+    tail=texts.short,
     shorten=texts.shorten,
     part=quoted,
     coarse=texts.coarse,
@@ -43,7 +44,7 @@ ENVIRONMENT.filters.update(
 def link(path: str, **query: Any) -> str:
     """Return a path with a query; parameters that are ``None`` are left out."""
     given = {name.rstrip("_"): value for name, value in query.items() if value is not None}
-    return f"{path}?{urlencode(given)}" if given else path
+    return f"{path}?{urlencode(given, safe=':,')}" if given else path
 
 
 ENVIRONMENT.globals.update(
@@ -51,7 +52,16 @@ ENVIRONMENT.globals.update(
 )
 
 
-def rendered(template: str, view: View, *, nav: str, fragment: bool, events: str | None, **values: Any) -> str:
+def rendered(
+    template: str,
+    view: View,
+    *,
+    nav: str,
+    fragment: bool,
+    events: str | None,
+    around: Around = NOTHING,
+    **values: Any,
+) -> str:
     """Return a page, or its inner part only.
 
     Args:
@@ -60,6 +70,7 @@ def rendered(template: str, view: View, *, nav: str, fragment: bool, events: str
         nav: the present entry of the rail.
         fragment: only the inner part, which replaces that of a page that is shown already.
         events: the address of the event stream that the page follows.
+        around: the counts in the rail, and the operations that run.
         values: variables of the template.
     """
     times = texts.Times(view.now, view.preferences)
@@ -68,8 +79,10 @@ def rendered(template: str, view: View, *, nav: str, fragment: bool, events: str
         layout="frame/fragment.html" if fragment else "frame/layout.html",
         nav=nav,
         events=events,
+        around=around,
         ago=times.relative,
         since=times.since,
         at=times.absolute,
+        told=times.told,
         **values,
     )

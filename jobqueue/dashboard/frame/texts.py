@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
+
+from jobqueue.domain.jobs.short_ids import tail
 
 if TYPE_CHECKING:
     from jobqueue.dashboard.frame.preferences import Preferences
@@ -15,6 +18,8 @@ NONE: Final = "\N{EN DASH}"
 """The mark where there is no value."""
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _FEW: Final = 10
+_ID: Final = re.compile(r"[0-9a-f]{24}")
+_DATE_OR_ID: Final = re.compile(r"(\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z|\b[0-9a-f]{24}\b)", re.ASCII)
 _THOUSAND: Final = 1000
 
 
@@ -89,6 +94,11 @@ def between(start: Any, end: Any) -> float | None:
     return None if began is None or ended is None else max(0.0, (ended - began).total_seconds())
 
 
+def short(job_id: str) -> str:
+    """Return the short form of an id."""
+    return f"…{tail(job_id)}"
+
+
 def shorten(text: str, most: int = 200) -> str:
     """Return a text as one line of at most so many characters."""
     line = " ".join(text.split())
@@ -128,6 +138,16 @@ class Times:
         """Return a time of the visitor's zone, such as ``24 Nov 14:19:09``, with the year where it is another."""
         moment = parsed(value)
         return NONE if moment is None else self._marked(moment, self._local(moment), "")
+
+    def told(self, text: str) -> Markup:
+        """Return a sentence with its dates as the visitor wants to read them, and links for ids of jobs."""
+        parts = _DATE_OR_ID.split(text)
+        return Markup("").join(self._mark(part) if place % 2 else part for place, part in enumerate(parts))
+
+    def _mark(self, text: str) -> Markup | str:
+        if _ID.fullmatch(text) is None:
+            return self.absolute(text)
+        return Markup('<a href="/jobs/{}" class="w" title="{}"><code>{}</code></a>').format(text, text, short(text))
 
     def distance(self, moment: datetime) -> str:
         """Return a time as its distance from now."""

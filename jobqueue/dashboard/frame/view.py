@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote
 
 from aiohttp import web
@@ -12,6 +12,7 @@ from aiohttp import web
 from jobqueue.api.http.keys import CALLER, OPEN_TO_ALL
 from jobqueue.api.http.problems import ProblemError
 from jobqueue.dashboard.frame import ask
+from jobqueue.dashboard.frame.kept import KEPT
 from jobqueue.domain.errors import ForbiddenError, NotFoundError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Refused:
 
     reason: str
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[False]:
         return False
 
 
@@ -93,6 +94,28 @@ class View:
         """Return a reply of the API, or the reason why this visitor may not have it; raises else as `ask`."""
         try:
             return await self.ask(path, query, body=body)
+        except ForbiddenError as error:
+            return Refused(str(error))
+
+    async def ask_kept(self, seconds: float, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Return a reply of the API that may be so many seconds old, and is not to be changed; raises as `ask`."""
+        key = (self.caller, path, tuple(sorted((query or {}).items())))
+        kept: dict[str, Any] = await self.request.app[KEPT].get(key, seconds, lambda: self.ask(path, query))
+        return kept
+
+    async def search_kept(self, seconds: float, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a page of a search for jobs as `ask_kept`."""
+        key = (self.caller, "search", repr(body))
+        path = "/v1/jobs/search"
+        kept: dict[str, Any] = await self.request.app[KEPT].get(key, seconds, lambda: self.ask(path, body=body))
+        return kept
+
+    async def try_kept(
+        self, seconds: float, path: str, query: Mapping[str, str] | None = None
+    ) -> dict[str, Any] | Refused:
+        """Return a reply as `ask_kept`, or the reason why this visitor may not have it."""
+        try:
+            return await self.ask_kept(seconds, path, query)
         except ForbiddenError as error:
             return Refused(str(error))
 

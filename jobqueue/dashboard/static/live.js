@@ -77,6 +77,7 @@
   document.addEventListener("jobqueue:pause", toggle);
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
   main.addEventListener("htmx:configRequest", (event) => {
+    event.detail.headers.Accept = "text/html";
     if (event.target === main && tag) event.detail.headers["If-None-Match"] = tag;
   });
   main.addEventListener("htmx:beforeSwap", (event) => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError
@@ -15,6 +16,8 @@ from jobqueue.services.insight.rollups import HOURS_KEPT, MINUTES_KEPT
 from jobqueue.store.insight.rollups import HOUR, MINUTE, minute_of, present_hour
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jobqueue.domain.access.access import Scope
     from jobqueue.domain.insight.activity import Tally
     from jobqueue.services.insight.rollups import RollupWriter
@@ -25,11 +28,18 @@ STEPS: Final = {
     "1m": MINUTE,
     "5m": timedelta(minutes=5),
     "15m": timedelta(minutes=15),
+    "30m": timedelta(minutes=30),
     "1h": HOUR,
+    "3h": timedelta(hours=3),
     "6h": timedelta(hours=6),
     "1d": timedelta(days=1),
 }
 MOST_POINTS: Final = 1_000
+MOST_POINTS_OF_EACH: Final = 100
+"""Points of a series of each queue."""
+MOST_QUEUES: Final = 100
+"""Queues with points of their own: those in which most has happened."""
+BY_QUEUE: Final = "queue"
 _USUAL: Final = timedelta(hours=1)
 _AIM: Final = 60
 """Points of a series that names no step, at least."""
@@ -38,13 +48,18 @@ _CATCH_UP_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesRequest:
-    """A request for a series: its span and its step, and one queue or type, or all."""
+    """A request for a series: its span and its step, and one queue or type, or all.
+
+    Attributes:
+        by: `BY_QUEUE` for the points of each queue too.
+    """
 
     step: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     queue: str | None = None
     type: str | None = None
+    by: str | None = None
 
 
 class Series:
@@ -64,12 +79,10 @@ class Series:
         now = await self._clock.now()
         until = min(asked.until or now, now)
         since, step = _span(asked, until)
-        _check(since, until, step, now)
-        points: dict[datetime, Activity] = {}
-        at = since
-        while at < until:
-            points[at] = Activity()
-            at += step
+        _check(since, until, step, now, asked.by)
+        moments = [since + number * step for number in range(ceil((until - since) / step))]
+        points = {at: Activity() for at in moments}
+        by_queue: dict[str, dict[datetime, Activity]] = {}
 
         def is_wanted(queue: str | None, kind: str | None) -> bool:
             if (asked.queue is not None and queue != asked.queue) or (asked.type is not None and kind != asked.type):
@@ -78,19 +91,29 @@ class Series:
 
         for moment, tally in await self._parts(since, now, by_hour=step >= HOUR):
             for (queue, kind), part in tally.items():
-                if is_wanted(queue, kind):
-                    _add(points, since, step, moment, part)
+                if not is_wanted(queue, kind):
+                    continue
+                _add(points, since, step, moment, part)
+                if asked.by == BY_QUEUE and queue is not None:
+                    own = by_queue.setdefault(queue, {at: Activity() for at in moments})
+                    _add(own, since, step, moment, part)
         seconds = step.total_seconds()
-        return {
+
+        def shown(points: Mapping[datetime, Activity]) -> list[dict[str, Any]]:
+            ends = {at: min(seconds, (until - at).total_seconds()) for at in points}
+            return [{"at": json_form.date(at), **activity.shown(point, at, ends[at])} for at, point in points.items()]
+
+        body = {
             "from": json_form.date(since),
             "to": json_form.date(until),
             "step": seconds,
             "relativeError": RELATIVE_ERROR,
-            "points": [
-                {"at": json_form.date(at), **activity.shown(point, at, min(seconds, (until - at).total_seconds()))}
-                for at, point in points.items()
-            ],
+            "points": shown(points),
         }
+        if asked.by == BY_QUEUE:
+            busiest = sorted(by_queue, key=lambda name: (-_sum(by_queue[name]), name))[:MOST_QUEUES]
+            body["queues"] = [{"queue": name, "points": shown(by_queue[name])} for name in sorted(busiest)]
+        return body
 
     async def _parts(self, since: datetime, now: datetime, *, by_hour: bool) -> list[tuple[datetime, Tally]]:
         """Return the activity from a date until now, in parts; running attempts have the present as their part."""
@@ -123,11 +146,14 @@ def _span(asked: SeriesRequest, until: datetime) -> tuple[datetime, timedelta]:
     return day + (since - day) // step * step, step
 
 
-def _check(since: datetime, until: datetime, step: timedelta, now: datetime) -> None:
+def _check(since: datetime, until: datetime, step: timedelta, now: datetime, by: str | None) -> None:
+    if by not in {None, BY_QUEUE}:
+        raise InvalidInputError({"by": [f"must be {BY_QUEUE}"]})
     if since >= until:
         raise InvalidInputError({"from": ["must lie before to, and before now"]})
-    if (until - since) / step > MOST_POINTS:
-        raise InvalidInputError({"step": [f"makes more than {MOST_POINTS:,} points: take a longer step"]})
+    most = MOST_POINTS if by is None else MOST_POINTS_OF_EACH
+    if (until - since) / step > most:
+        raise InvalidInputError({"step": [f"makes more than {most:,} points: take a longer step"]})
     kept, what = (HOURS_KEPT, "hours") if step >= HOUR else (MINUTES_KEPT, "minutes")
     if since < now - kept - step:
         advice = "" if step >= HOUR else ", or take a step of an hour or more"
@@ -143,3 +169,7 @@ def _add(points: dict[datetime, Activity], since: datetime, step: timedelta, mom
         at = since + (minute - since) // step * step
         if (point := points.get(at)) is not None:
             point.starts.setdefault(at, Starts()).add(starts)
+
+
+def _sum(points: Mapping[datetime, Activity]) -> int:
+    return sum(point.added + point.size for point in points.values())

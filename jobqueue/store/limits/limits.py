@@ -135,7 +135,7 @@ class LimitStore:
         update = limit_statements.grant(
             queue, rate.limit, _milliseconds(window), _milliseconds(leeway), self.clock.present
         )
-        document = await self._upsert(_rate_id(queue, key), update)
+        document = await self._upsert(rate_id(queue, key), update)
         if document["granted"]:
             return Grant(at=document["at"], deadline=document["at"] + leeway)
         frees = sorted(document["grants"])[len(document["grants"]) - rate.limit] + window
@@ -145,12 +145,12 @@ class LimitStore:
     async def give_back(self, queue: str, key: str | None, grant: Grant) -> None:
         """Return a grant that was certainly not used."""
         if grant.deadline is not None:
-            await self.collection.update_one({"_id": _rate_id(queue, key)}, limit_statements.give_back(grant.deadline))
+            await self.collection.update_one({"_id": rate_id(queue, key)}, limit_statements.give_back(grant.deadline))
 
     @guarded
     async def wait_for_start(self, queue: str, key: str | None, rate: Rate) -> float:
         """Return the seconds until the rate allows the next start."""
-        document = await self.collection.find_one({"_id": _rate_id(queue, key)}, {"grants": 1})
+        document = await self.collection.find_one({"_id": rate_id(queue, key)}, {"grants": 1})
         window = timedelta(seconds=rate.per)
         now = await self.clock.now()
         deadlines = [min(at, now + limits.LONGEST_LEEWAY) for at in (document or {}).get("grants") or ()]
@@ -211,7 +211,8 @@ class LimitStore:
         raise AssertionError("the last try returns or raises")
 
 
-def _rate_id(queue: str, key: str | None) -> str:
+def rate_id(queue: str, key: str | None) -> str:
+    """Return the id of the grants of a queue, or of a group of it."""
     return f"rate|{queue}" if key is None else f"rate|{queue}|{key}"
 
 

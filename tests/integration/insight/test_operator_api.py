@@ -208,3 +208,30 @@ async def test_a_limited_administrator_makes_no_tokens(client: Client, idle_runt
     await call(client, "POST", "/v1/tokens", 403, {"roles": ["admin"]}, limited)
     await call(client, "GET", "/v1/tokens", 403, token=limited)
     await call(client, "DELETE", "/v1/tokens/abcd1234", 403, token=limited)
+
+
+async def test_each_caller_learns_what_needs_somebody_of_its_jobs(client: Client, idle_runtime: Runtime) -> None:
+    for queue, user in (("media", 7), ("media", 8), ("mail", 7)):
+        claimed = await claimed_job(idle_runtime, f"{queue}-{user}", queue=queue, attempts=1, meta={"user_id": user})
+        await fail(idle_runtime, claimed, JobError(kind="KeyError", message="menge"))
+    schedule = Schedule(name="nightly", recurrence=Every(seconds=3600), job=NewJob(type="import", queue="mail"))
+    await idle_runtime.schedules.put(schedule, by=ANN)
+    skipped = {"at": datetime.now(UTC) - timedelta(hours=1), "reason": "the one before was still there"}
+    await idle_runtime.schedules.store.collection.update_one({"_id": "nightly"}, {"$set": {"lastSkipped": skipped}})
+
+    waiting = await add(idle_runtime, queue="imports", meta={"user_id": 7})
+    long_ago = waiting.insert_at - timedelta(hours=1)
+    await idle_runtime.jobs.collection.update_one(
+        {"queue": "imports"}, {"$set": {"insertAt": long_ago, "readyAt": long_ago}}
+    )
+
+    def kinds(found: Any) -> list[tuple[str, str]]:
+        return sorted((item["kind"], item["message"].split(" failed")[0][:31]) for item in found["items"])
+
+    everything = await call(client, "GET", "/v1/status")
+    assert [kind for kind, _ in kinds(everything)] == ["failures"] * 3 + ["queue", "schedule"]
+    assert everything["items"][0]["command"][:2] == ["failures", "show"]
+    of_queue = await call(client, "GET", "/v1/status", token=await token(idle_runtime, queues=["media"]))
+    assert [message[-7:] for _, message in kinds(of_queue)] == ["media-7", "media-8"]
+    of_user = await call(client, "GET", "/v1/status", token=await token(idle_runtime, meta=[("user_id", 7)]))
+    assert [message[-7:] for _, message in kinds(of_user)] == [" mail-7", "media-7"]

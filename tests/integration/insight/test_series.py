@@ -71,7 +71,17 @@ async def test_activity_is_told_in_steps(client: Client, idle_runtime: Runtime) 
     only = await series(client, step="1d", type="failed", from_=then)
     assert (only["points"][0]["failed"], only["points"][0]["succeeded"]) == (1, 0)
 
+    each = await series(client, step="1h", from_=then, by="queue")
+    assert {own["queue"]: sum(point["started"] for point in own["points"]) for own in each["queues"]} == {
+        "mail": 1,
+        "media": 2,
+    }
+    await series(client, 422, step="1m", from_=now - timedelta(hours=2), by="queue")
+
     _, token = await idle_runtime.access.create(roles=["read"], queues=["mail"], by=Actor(name="ann", via="cli"))
+    assert [
+        own["queue"] for own in (await series(client, from_=then, step="1h", by="queue", token=token))["queues"]
+    ] == ["mail"]
     seen = await series(client, step="1h", from_=then, token=token)
     assert sum(point["succeeded"] for point in seen["points"]) == 1
 

@@ -98,7 +98,19 @@ async def answers(settings: Settings) -> dict[str, dict[str, Any]]:
         await runtime.configs.refresh()
         async with TestClient(TestServer(make_app(runtime))) as client:
             asker = Asker(client, runtime)
-            for part in (_system, _configured, _worked, _stepped, _batched, _managed, _failed, _many, _seen, _removed):
+            for part in (
+                _system,
+                _configured,
+                _worked,
+                _stepped,
+                _batched,
+                _managed,
+                _failed,
+                _many,
+                _seen,
+                _removed,
+                _limited,
+            ):
                 await part(asker)
     finally:
         await runtime.close()
@@ -238,6 +250,15 @@ async def _seen(asker: Asker) -> None:
 
 async def _removed(asker: Asker) -> None:
     await asker.ask("deleteQueue", queue="old")
+
+
+async def _limited(asker: Asker) -> None:
+    limits = {"concurrency": 2, "rate": {"limit": 30, "per": 60}, "limitBy": "meta.user_id"}
+    await asker.ask("putQueue", limits, queue="billing")
+    for _ in range(2):
+        await asker.ask("createJob", {"type": "charge", "queue": "billing", "meta": {"user_id": 42}})
+    await asker.ask("claimJob", {"worker": "w1"}, queue="billing")
+    await asker.ask("listQueueGroups", queue="billing")
 
 
 def shape(value: Any) -> Any:
