@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from bson import ObjectId
 
+from jobqueue.dashboard.frame.texts import short
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.short_ids import tail
 from jobqueue.domain.jobs.states import State
 from tests.support.browser.html import first, words
 from tests.support.browser.visit import main_of, visitor
@@ -59,7 +59,7 @@ async def test_an_operation_tells_what_who_why_and_how_far(client: Client, idle_
     assert (told["Done"], told["Failed"], told["Why"]) == ("3", "1", "a wrong import")
     assert told["Who"] == "ann http from 10.0.0.7"
     assert "1 job could not be changed" in words(first(page, ".why"))
-    assert words(first(page, "#failures tbody tr")) == f"{tail('0' * 24)} an unfinished job has the key 'a'"
+    assert words(first(page, "#failures tbody tr")) == f"{short('0' * 24)} an unfinished job has the key 'a'"
 
     row = words(first(await main_of(client, "/operations?state=finished"), "tbody tr"))
     assert row.startswith("finished Kill jobs with type=render state=pending,delayed a wrong import ann http 3 3")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jobqueue.dashboard.frame.texts import short
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.short_ids import tail
 from tests.support.browser.html import first, words
 from tests.support.browser.visit import main_of, visitor
 from tests.support.factories import add
@@ -41,7 +41,7 @@ async def test_changes_are_found_by_person_kind_target_and_time(client: Client, 
 
     page = await main_of(client, "/audit?x")
     assert [words(cell) for cell in page.select("tbody td:nth-child(3)")] == [
-        f"kill job {tail(job.id)}",
+        f"kill job {short(job.id)}",
         "patch queue media",
         "put queue media",
     ]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobqueue import Member, NewBatch, NewJob
+from jobqueue.dashboard.frame.texts import short
 from jobqueue.domain.insight.audit import Actor
-from jobqueue.domain.jobs.short_ids import tail
 from jobqueue.domain.jobs.step import Wait
 from jobqueue.domain.work.verdict import Suspension
 from tests.support.browser.html import first, words
@@ -83,5 +83,5 @@ async def test_all_that_waits_for_people_is_in_the_inbox(client: Client, idle_ru
     await idle_runtime.signals.send(refund, "approved", {"ok": True}, by=ANN)
     answered = await main_of(client, "/inbox?y")
     assert [words(row).split("ann ")[1] for row in answered.select("#answers tbody tr")] == [
-        f'{{"ok": true}} approved {tail(refund)}'
+        f'{{"ok": true}} approved {short(refund)}'
     ]
