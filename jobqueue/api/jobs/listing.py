@@ -109,4 +109,5 @@ async def _page(request: web.Request, query: Search) -> web.Response:
     searches, scope = request.app[RUNTIME].searches, caller(request).scope
     page = await searches.page(query, scope=scope, caller=slow_search_key(request))
     items = [query.projection.pick(shown(request, job)) for job in page.items]
-    return reply({"items": items, "next": page.next, "previous": page.previous})
+    back = {} if page.previous is None else {"previous": page.previous}
+    return reply({"items": items, "next": page.next, **back})

@@ -265,11 +265,12 @@ PartialJobResponse: Final = partial(JobResponse, needed=frozenset({"id"}))
 
 
 class JobPage(Response):
-    """A page of jobs, with the cursors of the next page and of the page before."""
+    """A page of jobs, with the cursors of the next page and, where there is one, of the page before."""
 
+    sparse = frozenset({"previous"})
     items = fields.Items(fields.Inner(PartialJobResponse))
     next = fields.Text(allow_none=True)
-    previous = fields.Text(allow_none=True)
+    previous = fields.Text()
 
 
 class AddedJobResponse(JobResponse):

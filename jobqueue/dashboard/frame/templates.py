@@ -35,6 +35,7 @@ ENVIRONMENT.filters.update(
     clock=texts.clock,
     size=texts.size,
     tail=texts.short,
+    sentence=texts.sentence,
     shorten=texts.shorten,
     part=quoted,
     coarse=texts.coarse,

@@ -99,6 +99,11 @@ def short(job_id: str) -> str:
     return f"…{tail(job_id)}"
 
 
+def sentence(text: str) -> str:
+    """Return a text whose first letter is a capital; the others stay."""
+    return text[:1].upper() + text[1:]
+
+
 def shorten(text: str, most: int = 200) -> str:
     """Return a text as one line of at most so many characters."""
     line = " ".join(text.split())

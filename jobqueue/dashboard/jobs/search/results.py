@@ -79,7 +79,7 @@ async def results(view: View, address: Address, what: _Result, columns: Sequence
         return Results(problem=_told(error), may_insist=not address.slow)
     except (InvalidInputError, BusyError) as error:
         return Results(problem=_told(error))
-    found = Results(jobs=page["items"], next=page["next"] or "", previous=page["previous"] or "", count=counted)
+    found = Results(jobs=page["items"], next=page["next"] or "", previous=page.get("previous", ""), count=counted)
     return await _kept(view, found, shown, body["fields"], is_first=not address.cursor) if shown else found
 
 
