@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -102,9 +103,10 @@ def test_a_damaged_data_directory_is_one_line_with_a_fix(damage: str, layout: Da
     spoil(layout)
     done = run(layout, "list", "--json")
     assert (done.returncode, done.stdout) == (3, "")
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith(f"error: {told.format(root=layout.root)}")
-    assert "--data-dir" in done.stderr
+    (line,) = done.stderr.splitlines()
+    said = json.loads(line)["error"]["detail"]
+    assert said.startswith(told.format(root=layout.root))
+    assert "--data-dir" in said
 
 
 def test_a_server_and_the_doctor_say_the_same(layout: DataLayout) -> None:
