@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.client import views
-from jobqueue.client.calls import Calls, given, made, path, view
+from jobqueue.client.calls import Calls, made, path, view
 from jobqueue.client.errors import of_problem
-from jobqueue.client.forms import requeue_form
+from jobqueue.client.forms import given, requeue_form
 from jobqueue.domain.bulk.operation import Action, Stage
 from jobqueue.domain.jobs import json_reading
 from jobqueue.domain.jobs.checks import check_id

@@ -101,11 +101,6 @@ def pairs(query: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def given(**fields: Any) -> dict[str, Any]:
-    """Return the fields of a body that are not ``None``."""
-    return {name: value for name, value in fields.items() if value is not None}
-
-
 def _text(value: Any, name: str) -> str:
     if isinstance(value, bool):
         return "true"

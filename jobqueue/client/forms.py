@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.client.calls import given
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs.iso8601 import aware
@@ -59,6 +58,11 @@ async def member_forms(members: Sequence[Member]) -> list[dict[str, Any]]:
     """Return jobs of a batch as JSON."""
     forms = await new_job_forms([member.job for member in members])
     return [_member(form, member) for form, member in zip(forms, members, strict=True)]
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """Return the fields of a body that are not ``None``."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def job_form(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from jobqueue.client import views
-from jobqueue.client.calls import Calls, given, made, pairs, path, view
+from jobqueue.client.calls import Calls, made, pairs, path, view
 from jobqueue.client.errors import UnexpectedReplyError, of_problem
-from jobqueue.client.forms import job_form, new_job_forms, query_form, requeue_form, search_form
+from jobqueue.client.forms import given, job_form, new_job_forms, query_form, requeue_form, search_form
 from jobqueue.client.transport import Call
 from jobqueue.domain.errors import ChangedMeanwhileError, InvalidInputError
 from jobqueue.domain.jobs import json_reading

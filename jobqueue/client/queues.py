@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Unpack
 
 from jobqueue.client import views
-from jobqueue.client.calls import Calls, given, pairs, view
+from jobqueue.client.calls import Calls, pairs, view
+from jobqueue.client.forms import given
 from jobqueue.domain.jobs import json_reading
 from jobqueue.domain.jobs.checks import check_queue
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE

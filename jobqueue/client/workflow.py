@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.client import views
 from jobqueue.client.bulk import BulkCalls
-from jobqueue.client.calls import given, made, view
-from jobqueue.client.forms import batch_form, batch_query_form, member_forms
+from jobqueue.client.calls import made, view
+from jobqueue.client.forms import batch_form, batch_query_form, given, member_forms
 from jobqueue.domain.jobs import json_reading
 from jobqueue.domain.jobs.checks import check_id
 from jobqueue.domain.jobs.states import State

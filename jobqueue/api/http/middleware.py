@@ -11,7 +11,7 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from jobqueue.api.http import problems
 from jobqueue.api.http.keys import CALLER, REMOTE, REQUEST_ID, RUNTIME
-from jobqueue.api.http.proxies import remote
+from jobqueue.api.http.proxies import is_secure, remote
 from jobqueue.domain.errors import DatabaseError, JobQueueError, KeyConflictError
 from jobqueue.journal import get_logger
 
@@ -116,6 +116,6 @@ def harden(response: web.StreamResponse, *, secure: bool) -> None:
 
 async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Set the headers of a response before it is sent."""
-    harden(response, secure=request.secure)
+    harden(response, secure=is_secure(request))
     if REQUEST_ID in request:
         response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]

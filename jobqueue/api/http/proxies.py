@@ -27,6 +27,11 @@ def is_proxied(request: web.Request) -> bool:
     return _within(request.remote or "", request.app[RUNTIME].settings.trusted_proxies)
 
 
+def is_secure(request: web.Request) -> bool:
+    """Return True if the client uses TLS, as a trusted proxy may say."""
+    return request.secure or (is_proxied(request) and request.headers.get("X-Forwarded-Proto", "").lower() == "https")
+
+
 def origin(peer: str, hops: Sequence[str], proxies: Sequence[object]) -> str:
     """Return the last address before the trusted proxies.
 

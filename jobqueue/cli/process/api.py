@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -50,7 +51,7 @@ class Api(Calls):
         refusal: the reason of a reply without a valid token, after the address of the server.
     """
 
-    _date: str | None = None
+    _date: datetime | None = None
 
     def __init__(self, transport: Transport, answered: Callable[[], None], refusal: str = "refuses") -> None:
         super().__init__(transport)
@@ -108,7 +109,7 @@ class Api(Calls):
 
     async def now(self) -> datetime:
         """Return the present by the clock of the server, if it has answered before, else by that of this machine."""
-        return datetime.now(UTC) if self._date is None else parsedate_to_datetime(self._date)
+        return datetime.now(UTC) if self._date is None else self._date
 
     async def carry_on(self, operation_id: str) -> bool:
         """Carry out a part of an operation in this process; return false if others do so."""
@@ -125,7 +126,8 @@ class Api(Calls):
         if _REQUEST_ID not in reply.headers:
             where = f"{method} {self._transport.base}"
             raise UnexpectedReplyError(reply.status, f"{where}: the reply is none of a jobqueue server: check the URL")
-        self._date = reply.headers.get("Date")
+        with contextlib.suppress(ValueError, TypeError):
+            self._date = parsedate_to_datetime(reply.headers.get("Date", ""))
         return reply
 
 

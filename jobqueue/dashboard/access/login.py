@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs, web
 
 from jobqueue.api.http.keys import OPEN_TO_ALL, RUNTIME
 from jobqueue.api.http.problems import ProblemError
+from jobqueue.api.http.proxies import is_secure
 from jobqueue.api.security.authentication import caller_of_token
 from jobqueue.api.security.token_watch import SESSION_COOKIE
 from jobqueue.dashboard.frame.answer import page_reply
@@ -29,7 +31,7 @@ async def form(request: web.Request) -> web.StreamResponse:
     back = local_path(request.query.get("next", "/"), request.url)
     if request.app[OPEN_TO_ALL]:
         return _gone_to(back)
-    return await _page(request, back)
+    return _page(request, back)
 
 
 async def login(request: web.Request) -> web.StreamResponse:
@@ -37,17 +39,20 @@ async def login(request: web.Request) -> web.StreamResponse:
     try:
         fields = await _fields(request)
     except web.HTTPRequestEntityTooLarge:
-        return await _page(request, "/", "This is not a token.", status=413)
+        return _page(request, "/", "This is not a token.", status=413)
+    except (ValueError, LookupError, RuntimeError, web.HTTPException):
+        # The ways in which forms can be broken are many: wrong encodings, wrong boundaries, parts without names.
+        return _page(request, "/", "This form cannot be read.", status=_UNPROCESSABLE)
     back = local_path(fields.get("next", "/"), request.url)
     text = fields.get("token", "").strip()
     if not text:
-        return await _page(request, back, "Enter a token.", status=_UNPROCESSABLE)
+        return _page(request, back, "Enter a token.", status=_UNPROCESSABLE)
     try:
         caller = await caller_of_token(request, text)
     except ProblemError as error:
         status = error.problem.status
         detail = "This token is not valid." if status == _UNAUTHORIZED else error.problem.detail
-        return await _page(request, back, detail, status=status, headers=error.problem.headers)
+        return _page(request, back, detail, status=status, headers=error.problem.headers)
     response = _gone_to(back)
     response.set_cookie(
         SESSION_COOKIE,
@@ -55,7 +60,7 @@ async def login(request: web.Request) -> web.StreamResponse:
         max_age=int(SESSION_TIME.total_seconds()),
         path="/",
         httponly=True,
-        secure=request.secure,
+        secure=is_secure(request),
         samesite="Strict",
     )
     return response
@@ -73,7 +78,7 @@ async def _fields(request: web.Request) -> dict[str, str]:
     return {name: value for name, value in posted.items() if isinstance(value, str)}
 
 
-async def _page(
+def _page(
     request: web.Request,
     back: str,
     problem: str = "",
@@ -81,7 +86,7 @@ async def _page(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    view = View(request, await request.app[RUNTIME].database.clock.now(), preferences(request))
+    view = View(request, datetime.now(UTC), preferences(request))
     html = ENVIRONMENT.get_template("access/login.html").render(view=view, next=back, problem=problem)
     kept = {name: value for name, value in (headers or {}).items() if name != hdrs.WWW_AUTHENTICATE}
     return page_reply(html, status=status, headers=kept)

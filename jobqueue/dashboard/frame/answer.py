@@ -21,7 +21,7 @@ from jobqueue.dashboard.frame.preferences import preferences
 from jobqueue.dashboard.frame.templates import link, rendered
 from jobqueue.dashboard.frame.view import View
 from jobqueue.domain.access.access import Caller
-from jobqueue.domain.errors import DatabaseError, ForbiddenError
+from jobqueue.domain.errors import ForbiddenError
 from jobqueue.lru_cache import LruCache
 
 if TYPE_CHECKING:
@@ -135,18 +135,15 @@ async def show_problems(request: web.Request, handler: Handler) -> web.StreamRes
         return web.Response(status=303, headers={hdrs.LOCATION: login})
     if is_fragment or not wants_page(request):
         return response
-    return await _problem_page(request, response)
+    return _problem_page(request, response)
 
 
-async def _problem_page(request: web.Request, response: web.Response) -> web.Response:
+def _problem_page(request: web.Request, response: web.Response) -> web.Response:
     problem = orjson.loads(response.text or "{}")
     if CALLER not in request:
         request[CALLER] = _STRANGER
-    try:
-        now = await request.app[RUNTIME].database.clock.now()
-    except DatabaseError:
-        now = datetime.now(UTC)
-    view = View(request, now, preferences(request))
+    # The clock of the database may be what is missing.
+    view = View(request, datetime.now(UTC), preferences(request))
     html = rendered("frame/problem.html", view, nav="", fragment=False, events=None, problem=problem)
     kept = {name: value for name, value in response.headers.items() if name in {"Retry-After", "Allow"}}
     return page_reply(html, status=response.status, headers=kept)

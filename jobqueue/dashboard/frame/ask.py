@@ -37,6 +37,8 @@ async def ask(
         ProblemError: as the handler.
     """
     headers = {hdrs.HOST: request.host, hdrs.ACCEPT: JSON}
+    # Requests that take long check the visitor's session or token again.
+    headers |= {name: request.headers[name] for name in (hdrs.AUTHORIZATION, hdrs.COOKIE) if name in request.headers}
     content = b"" if body is None else orjson.dumps(body)
     if body is not None:
         headers |= {hdrs.CONTENT_TYPE: JSON, hdrs.CONTENT_LENGTH: str(len(content))}

@@ -40,7 +40,15 @@ class Preferences:
 
     def local(self, moment: datetime) -> datetime:
         """Return a time in the zone."""
-        return moment.astimezone(self.zone)
+        return in_zone(moment, self.zone)
+
+
+def in_zone(moment: datetime, zone: tzinfo) -> datetime:
+    """Return a time in a zone, or in UTC at the ends of the calendar."""
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment.astimezone(UTC)
 
 
 def zone_of(name: str) -> tzinfo | None:
@@ -83,4 +91,7 @@ def local_path(text: str, page: URL) -> str:
         target = page.join(page.with_path("/").with_query(None).join(type(page)(text)))
     except ValueError:
         return "/"
-    return str(target.relative()) if target.origin() == page.origin() else "/"
+    path = str(target.relative())
+    # Browsers take two slashes for the beginning of another host, also those that are left of "/..//host".
+    is_local = target.origin() == page.origin() and not path.startswith(("//", "/\\"))
+    return path if is_local else "/"

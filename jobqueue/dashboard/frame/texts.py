@@ -104,9 +104,9 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def shorten(text: str, most: int = 200) -> str:
-    """Return a text as one line of at most so many characters."""
-    line = " ".join(text.split())
+def shorten(text: Any, most: int = 200) -> str:
+    """Return a value as a text of one line of at most so many characters."""
+    line = " ".join(str(text).split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 

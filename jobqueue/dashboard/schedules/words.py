@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cron_descriptor import ExpressionDescriptor, FormatException, Options
 
 from jobqueue.dashboard.frame import texts
-from jobqueue.dashboard.frame.preferences import zone_of
+from jobqueue.dashboard.frame.preferences import in_zone, zone_of
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.schedules.cron import NAMED, Cron
 
@@ -61,6 +61,8 @@ def schedule_text(schedule: Mapping[str, Any], now: datetime, preferences: Prefe
     runs = [moment for at in schedule["nextRuns"] if (moment := texts.parsed(at)) is not None]
     form = "%H:%M:%S" if any(moment.second for moment in runs) else "%H:%M"
     is_readable = "paused" in schedule
+    missing: dict[str, Any] = dict.fromkeys(("job", "cron", "every", "paused", "timezone"))
+    schedule = missing | dict(schedule)
     shape, word = ("success", "on") if is_readable else ("failed", "unreadable")
     if schedule.get("paused"):
         shape, word = "delayed", "paused"
@@ -93,7 +95,7 @@ def times_in_words(schedule: Mapping[str, Any]) -> str:
 
 
 def _run_time(moment: datetime, zone: tzinfo, preferences: Preferences, form: str) -> RunTime:
-    local, own = moment.astimezone(zone), preferences.local(moment)
+    local, own = in_zone(moment, zone), preferences.local(moment)
     same = local.replace(tzinfo=None) == own.replace(tzinfo=None)
     text = f"{_day(own)} {own:{form}}" if own.date() != local.date() else f"{own:{form}}"
     return RunTime(
@@ -125,6 +127,8 @@ def _on_next_change(cron: str, zone_name: str, zone: tzinfo, now: datetime) -> s
 
 
 def _change(day: date, zone: tzinfo) -> str:
+    if day >= date.max - _DAY:
+        return ""
     begin, end = (datetime.combine(each, time(), zone).utcoffset() for each in (day, day + _DAY))
     if begin is None or end is None or begin == end:
         return ""

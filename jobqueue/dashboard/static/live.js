@@ -46,7 +46,7 @@
       if (document.hidden || paused) { again = true; return; }
       busy = true;
       htmx.trigger(main, "refresh");
-    }, freshAt.getTime() + AGAIN_MS - Date.now());
+    }, Math.min(AGAIN_MS, freshAt.getTime() + AGAIN_MS - Date.now()));
   }
 
   function open() {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
+from jobqueue.domain.errors import DatabaseError
 from jobqueue.store.mongo.driver import PyMongoError
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class ServerClock:
                 break
             try:
                 before, another = best, await self._read()
-            except PyMongoError:
+            except (PyMongoError, DatabaseError):
                 # One answer is enough.
                 break
             best = min(best, another, key=lambda reading: reading.took)

@@ -231,8 +231,13 @@ class Database:
         return hello | {"version": info["version"]}
 
     async def command(self, name: str) -> dict[str, Any]:
-        """Run a command without arguments on the server."""
-        return dict(await self._client.get_database("admin", codec_options=_PLAIN).command(name))
+        """Run a command without arguments on the server.
+
+        Raises:
+            DatabaseError: as all calls of the store.
+        """
+        with translated():
+            return dict(await self._client.get_database("admin", codec_options=_PLAIN).command(name))
 
     def has_members(self) -> bool:
         """Return True if any member of the replica set answers, primary or not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -118,7 +119,7 @@ class WorkerStore:
         """
         apart: Any = {"$abs": {"$subtract": ["$at", self._clock.present]}}
         recent = {"$lte": [apart, int(ALIVE_SECONDS * 1000)]}
-        return [_worker(document) async for document in self.collection.find({"$expr": recent})]
+        return _readable([document async for document in self.collection.find({"$expr": recent})])
 
     @guarded
     async def page(self, after: str | None, limit: int) -> list[Worker]:
@@ -126,7 +127,7 @@ class WorkerStore:
         recent = {"$gte": ["$at", {"$subtract": [self._clock.present, int(ALIVE_SECONDS * 1000)]}]}
         query = {} if after is None else {"_id": {"$gt": after}}
         found = self.collection.find(query, {"isAlive": recent, **_SHOWN}).sort("_id", 1).limit(limit)
-        return [_worker(document) async for document in found]
+        return _readable([document async for document in found])
 
     @guarded
     async def publish(self, schemas: Mapping[str, str]) -> None:
@@ -155,6 +156,15 @@ class WorkerStore:
         if is_process:
             changed |= {"isProcess": True, "since": {"$ifNull": ["$since", now]}, **about}
         return [{"$set": changed}]
+
+
+def _readable(documents: Iterable[dict[str, Any]]) -> list[Worker]:
+    """Return workers; documents that another tool has spoilt are left out."""
+    workers = []
+    for document in documents:
+        with contextlib.suppress(TypeError, ValueError, KeyError, AttributeError):
+            workers.append(_worker(document))
+    return workers
 
 
 def _worker(document: dict[str, Any]) -> Worker:

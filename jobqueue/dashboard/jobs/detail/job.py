@@ -138,7 +138,10 @@ async def _dependencies(view: View, job: Mapping[str, Any]) -> list[dict[str, An
 
 def _back(view: View) -> dict[str, str] | None:
     """Return the list from which the visitor has come, as its address gives it."""
-    given = parse_qsl(view.query("back")[:2000], max_num_fields=20)
+    try:
+        given = parse_qsl(view.query("back")[:2000], max_num_fields=20)
+    except ValueError:
+        return None
     if not given:
         return None
     return {"href": f"/jobs?{urlencode(given)}", "text": dict(given).get("q", "")[:200]}

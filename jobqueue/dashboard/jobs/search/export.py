@@ -7,9 +7,11 @@ import io
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from jobqueue.api.http.keys import CALLER, RUNTIME
+from jobqueue.api.http.problems import ProblemError
+from jobqueue.api.security.token_watch import watched
 from jobqueue.dashboard.frame.preferences import preferences
 from jobqueue.dashboard.frame.texts import between, compact
 from jobqueue.dashboard.frame.view import View
@@ -17,15 +19,17 @@ from jobqueue.dashboard.jobs.search.address import Address
 from jobqueue.dashboard.jobs.search.columns import fields_of, read_columns, value_of
 from jobqueue.dashboard.jobs.search.reasons import reason
 from jobqueue.dashboard.jobs.search.results import search_body
-from jobqueue.domain.errors import ForbiddenError, InvalidInputError
+from jobqueue.domain.errors import ForbiddenError, InvalidInputError, JobQueueError
 from jobqueue.domain.search.projection import SHOWN
 from jobqueue.domain.search.terms import read_query
+from jobqueue.journal import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from jobqueue.dashboard.jobs.search.columns import Column
 
+log = get_logger(__name__)
 MOST: Final = 100_000
 """Jobs in a file."""
 _AT_ONCE: Final = 500
@@ -62,13 +66,23 @@ async def export(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="jobs.{kind}"'})
     response.content_type, response.charset = _TYPES[kind], "utf-8"
     await response.prepare(request)
+    if request.method == hdrs.METH_HEAD:
+        return response
     write: Callable[[list[dict[str, Any]]], bytes] = _json_lines
-    if kind == "csv":
-        await response.write(_row([_HEADS.get(column.name, column.name) for column in columns]))
-        write = _rows_of(columns)
-    await response.write(write(first))
-    async for jobs in pages:
-        await response.write(write(jobs))
+    try:
+        async with watched(request, ending=True):
+            if kind == "csv":
+                await response.write(_row([_HEADS.get(column.name, column.name) for column in columns]))
+                write = _rows_of(columns)
+            await response.write(write(first))
+            async for jobs in pages:
+                await response.write(write(jobs))
+    except (JobQueueError, ProblemError) as error:
+        # Only an aborted transfer still shows the client that jobs are missing.
+        log.warning("export aborted", error=str(error))
+        if request.transport is not None:
+            request.transport.close()
+        return response
     await response.write_eof()
     return response
 
