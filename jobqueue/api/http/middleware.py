@@ -108,6 +108,8 @@ async def answer_expect(request: web.Request) -> web.StreamResponse | None:
 def harden(response: web.StreamResponse, *, secure: bool) -> None:
     """Set the headers of all responses, except those that a response has already."""
     response.headers["Server"] = "jobqueue"
+    # Proxies replace the name of the server.
+    response.headers["Jobqueue-Api"] = "v1"
     if secure:
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
     for name, value in _HEADERS.items():

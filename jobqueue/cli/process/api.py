@@ -25,8 +25,8 @@ _NEEDED: Final = (
 )
 _PAGE: Final = 200
 _TRY_SECONDS: Final = 60.0
-_REQUEST_ID: Final = "X-Request-Id"
-"""A header of every reply of the API."""
+_MARK: Final = "Jobqueue-Api"
+"""A header of every reply of the API, and of no other server."""
 
 
 class Listener(Protocol):
@@ -123,7 +123,7 @@ class Api(Calls):
             raise UnauthorizedError(f"{self._transport.base} {self._refusal}") from None
         finally:
             self._answered()
-        if _REQUEST_ID not in reply.headers:
+        if _MARK not in reply.headers:
             where = f"{method} {self._transport.base}"
             raise UnexpectedReplyError(reply.status, f"{where}: the reply is none of a jobqueue server: check the URL")
         with contextlib.suppress(ValueError, TypeError):

@@ -16,7 +16,6 @@ import click
 from jobqueue.cli.process import log_output
 from jobqueue.cli.render import errors, output
 from jobqueue.cli.render.options import DATABASE
-from jobqueue.client.errors import UnexpectedReplyError
 from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.settings import Settings, secret
@@ -67,13 +66,7 @@ def with_api(flags: Mapping[str, Any], use: Callable[[Api], Awaitable[T]], *, cr
 
     async def run() -> T:
         async with opened(flags, creates=creates) as api:
-            try:
-                return await use(api)
-            except (KeyError, TypeError, AttributeError, IndexError) as error:
-                if (server := named_server(flags)) is None:
-                    raise
-                where = f"{server.url}: a reply has another form than expected: check the URL and the version"
-                raise UnexpectedReplyError(200, where) from error
+            return await use(api)
 
     return asyncio.run(run())
 

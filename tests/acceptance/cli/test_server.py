@@ -40,7 +40,7 @@ def server(settings: Settings) -> Iterator[str]:
 
 
 @contextmanager
-def answering(status: int, body: bytes, kind: str) -> Iterator[str]:
+def answering(status: int, body: bytes, kind: str, **headers: str) -> Iterator[str]:
     """Give the URL of a server that is none of jobqueue, and gives every request the same reply."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -48,6 +48,8 @@ def answering(status: int, body: bytes, kind: str) -> Iterator[str]:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
             self.end_headers()
             self.wfile.write(body)
 
@@ -80,6 +82,16 @@ def test_a_server_that_is_no_jobqueue_is_one_line(alone: Here, status: int, body
     assert (ran.code, ran.out, len(ran.err.splitlines())) == (3, "", 1)
     assert ran.err.startswith(f"error: GET {url}")
     assert told in ran.err
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[1, 2]", b"null", b'{"items": [{}]}'])
+@pytest.mark.parametrize("command", [["list"], ["status"], ["workers"], ["failures"]], ids=" ".join)
+def test_json_of_another_server_is_one_line(alone: Here, command: list[str], body: bytes) -> None:
+    # Many gateways number requests, too.
+    with answering(200, body, "application/json", X_Request_Id="1", Date="rubbish") as url:
+        ran = alone(*command, "--server", url)
+    assert (ran.code, ran.out, len(ran.err.splitlines())) == (3, "", 1)
+    assert "the reply is none of a jobqueue server: check the URL" in ran.err or "another form" in ran.err
 
 
 def test_a_server_without_its_database_is_tried_again(alone: Here) -> None:
