@@ -1,7 +1,9 @@
 // Suggests the next word of the query: names of fields, and the values that jobs have.
 (() => {
   "use strict";
-  const WAIT_MS = 120, MOST = 20;
+  const WAIT_MS = 120, MOST = 20, LONGEST = 100;
+  // Fields whose values the server suggests.
+  const KNOWN = /^(state|queue|type|schedule|error\.kind|meta\.[^.$].*)$/;
   const box = document.getElementById("query"), list = document.createElement("datalist");
   if (!box) return;
   list.id = "words";
@@ -9,6 +11,7 @@
   let timer = 0, asked = 0;
 
   async function ask(parameters) {
+    if (parameters.prefix.length > LONGEST || !KNOWN.test(parameters.field ?? "type")) return [];
     const reply = await fetch(`/v1/jobs/suggestions?${new URLSearchParams({ ...parameters, limit: MOST })}`).catch(() => null);
     return reply && reply.ok ? (await reply.json()).items.map((item) => String(item.value)) : [];
   }

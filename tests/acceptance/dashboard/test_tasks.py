@@ -34,7 +34,7 @@ async def test_the_failed_jobs_of_a_customer_as_a_link(house: House, browser: Br
     async with chromium.tab(browser, house.base) as tab:
         await tab.go("/jobs")
         await tab.press("/")
-        await tab.page.keyboard.insert_text("state=failed,killed meta.customer_id=42 insertAt>=7d")
+        await tab.page.keyboard.type("state=failed,killed meta.customer_id=42 insertAt>=7d")
         await tab.press("Enter")
         rows = tab.page.locator("[data-list] > [data-id]")
         await expect(rows.first).to_contain_text("failed")
