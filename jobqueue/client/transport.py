@@ -43,7 +43,7 @@ _PASSING: Final = frozenset({429, 500, 502, 503, 504})
 _NOT_BEGUN: Final = frozenset({"too-many-waiting", "too-many-readers", "busy"})
 """Problems of requests that the server has refused before it did anything."""
 _STRANGE: Final = re.compile(r"[?#\s\x00-\x1f\x7f]")
-"""What the address of a server never has, even empty."""
+"""Parts that the address of a server never has, even empty."""
 _IN_FLIGHT: Final = "in-flight"
 
 

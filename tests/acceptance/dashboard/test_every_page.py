@@ -1,4 +1,4 @@
-"""What holds for every page of the table; a page that is added is tried too."""
+"""Rules for every page of the table; a page that is added is tried too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who uses the limits of a queue and who waits for them, by the values of a path."""
+"""Users of the limits of a queue, and jobs that wait for them, by the values of a path."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ async def _worked(asker: Asker) -> None:
 
 
 async def _stepped(asker: Asker) -> None:
-    """Let a job fetch something, ask a child and a person, and be in doubt."""
+    """Run a job that fetches something, asks a child and a person, and is in doubt."""
     await asker.ask("createJob", {"type": "order", "queue": "media", "key": "order-7"})
     job, token = await _claim(asker)
     await asker.ask("recordStep", {"token": token, "name": "fetch", "result": {"rows": 3}}, id=job)
