@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ALIVE_SECONDS: Final = 30.0
 """Seconds for which a worker counts as alive after its last sign."""
+_PAIR: Final = 2
 _KEPT_MS: Final = 86_400_000
 ABOUT: Final = ("host", "pid", "version", "since")
 """Fields of a process."""
@@ -173,7 +174,7 @@ def _worker(document: dict[str, Any]) -> Worker:
             queue=str(post.get("queue")),
             types=None if post.get("types") is None else tuple(post["types"]),
             excluded=tuple(post.get("excluded") or ()),
-            schemas=tuple((str(kind), str(name)) for kind, name in post.get("schemas") or ()),
+            schemas=_pairs(post.get("schemas")),
         )
         for post in document.get("posts") or ()
     )
@@ -186,5 +187,11 @@ def _worker(document: dict[str, Any]) -> Worker:
         abilities=abilities,
         is_alive=document.get("isAlive", True),
         about={name: document[name] for name in ABOUT if name in document},
-        schedules=tuple((str(name), str(digest)) for name, digest in document.get("schedules") or ()),
+        schedules=_pairs(document.get("schedules")),
     )
+
+
+def _pairs(stored: object) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of a stored list; a spoilt one does not hide its worker, for whom others may have to wait."""
+    entries = stored if isinstance(stored, list) else []
+    return tuple((str(each[0]), str(each[1])) for each in entries if isinstance(each, list) and len(each) == _PAIR)

@@ -17,6 +17,7 @@ from jobqueue.api.security.token_watch import SESSION_COOKIE
 from jobqueue.dashboard.app import make_app
 from jobqueue.dashboard.frame.preferences import local_path
 from jobqueue.dashboard.jobs.search import export
+from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.errors import DatabaseUnavailableError
 from jobqueue.domain.insight.audit import Actor
 from jobqueue.services.application import Runtime
@@ -142,6 +143,8 @@ async def test_spoilt_schedules_and_workers_stop_no_page(client: Client, idle_ru
         await workers.insert_one({"_id": f"odd {number}", "posts": [], "at": now, **odd})
     for path in ("/", "/workers", "/queues", "/v1/workers", "/v1/status"):
         assert (await client.get(path, headers=PAGE)).status == 200, path
+    # Others wait for workers of older versions: a spoilt list of schedules must not hide one.
+    assert "odd 0" in {worker.name for worker in await idle_runtime.roster.workers(EVERYTHING, after=None, limit=9)}
 
 
 async def test_a_long_way_back_is_left_out(client: Client, idle_runtime: Runtime) -> None:
