@@ -95,14 +95,14 @@ def claim(
         "worker": {"$literal": worker},
         **({} if version is None else {"version": {"$literal": version}}),
         "readyAt": ready(),
-        "startAt": now,
+        "startAt": _begun(now),
         **dict.fromkeys(("endAt", "outcome", "error", "code")),
     }
     return [
         {
             "$set": {
                 "state": State.PROCESSING.value,
-                "startAt": now,
+                "startAt": _begun(now),
                 "resetAt": _lease_end(now, seconds, now, margin),
                 "claim": {"$literal": held},
                 "attemptsMade": number,
@@ -385,6 +385,13 @@ def ready() -> Document:
     queue by their waiting time: see `queue_statements.oldest`.
     """
     return {"$max": ["$insertAt", "$delayTil", "$readyAt", {"$max": "$history.endAt"}]}
+
+
+def _begun(now: Now) -> Document:
+    """Return the start of an attempt: now, or the moment since which the job is ready."""
+    # A claim that the server began, and that then waited, may find a job that became ready meanwhile.
+    waited = {"$and": [{"$gt": ["$$ready", now]}, {"$lte": ["$$ready", {"$add": [now, 5_000]}]}]}
+    return {"$let": {"vars": {"ready": ready()}, "in": {"$cond": [waited, "$$ready", now]}}}
 
 
 def _lease_end(now: Now, seconds: Any, start: Any, margin: Any) -> Document:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -299,3 +300,19 @@ async def test_a_better_job_from_another_process_is_seen_within_about_a_second_w
         return (await claim(idle_runtime)).job.id == better.id
 
     await eventually(comes, every=0.02)
+
+
+async def test_an_attempt_starts_no_earlier_than_its_job_is_ready(idle_runtime: Runtime) -> None:
+    soon, late = await add(idle_runtime), await add(idle_runtime)
+    now = await idle_runtime.jobs.clock.ask()
+    for job, ahead in (soon, 3), (late, 3600):
+        ready = {"$set": {"readyAt": now + timedelta(seconds=ahead)}}
+        await idle_runtime.jobs.collection.update_one({"_id": ObjectId(job.id)}, ready)
+
+    claims = [await claim(idle_runtime), await claim(idle_runtime)]
+
+    started = {claimed.job.id: claimed.job.start_at for claimed in claims}
+    assert started[soon.id] == now + timedelta(seconds=3)
+    # A moment so far ahead shows that the server's clock was set back: nobody began that late.
+    assert started[late.id] is not None
+    assert abs(started[late.id] - now) < timedelta(minutes=1)
