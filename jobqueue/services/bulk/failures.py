@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MARK_SECONDS: Final = 5.0
 """Seconds between looks for failures without a fingerprint."""
 _AT_ONCE: Final = 500
+_ON_REQUEST: Final = 50
+"""Failures without a fingerprint that a request marks itself: those that a person has just made by hand, no import."""
 _SHARE: Final = 20
 """Many failures without a fingerprint, as after an import, take a twentieth of the time."""
 _SHOWN: Final = 20
@@ -42,7 +44,7 @@ class Failures:
         Raises:
             InvalidInputError: there are more failures than can be grouped in time.
         """
-        await self._store.mark(_AT_ONCE)
+        await self._store.mark(_ON_REQUEST)
         return await self._store.page(query, scope)
 
     async def group(self, fingerprint: str, *, scope: Scope = EVERYTHING) -> FailureDetails:

@@ -26,6 +26,8 @@ _SHORT: Final = 2.0
 """Seconds of the shortest gap that is cut."""
 _TICK: Final = 8.0
 """Percent between two marks at least."""
+_FINE_TICK: Final = 12.0
+"""The same where parts of a second are written."""
 _MARGIN: Final = 3.0
 _MINUTE: Final = 60
 _DAY: Final = 86_400
@@ -120,23 +122,25 @@ class Scale:
         width = part.right - part.left
         if not part.seconds or width < 2 * _MARGIN:
             return
-        step = next((step for step in _STEPS if width * step / part.seconds >= _TICK), None)
+        percent = width / part.seconds
+        step = next((step for step in _STEPS if percent * step >= (_TICK if step >= 1 else _FINE_TICK)), None)
         if step is None:
             return
+        margin = _MARGIN if step >= 1 else _FINE_TICK / 2
         local = self._preferences.local(part.begin)
         midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
         since = (local - midnight).total_seconds()
         mark = midnight + timedelta(seconds=(since // step + 1) * step)
         while (moment := mark) <= self._preferences.local(part.end):
             x = part.place(moment)
-            if part.left + _MARGIN <= x <= part.right - _MARGIN:
+            if part.left + margin <= x <= part.right - margin:
                 yield Tick(x, _written(moment, step))
             mark += timedelta(seconds=step)
 
 
 def _written(moment: datetime, step: float) -> str:
     if step < 1:
-        return f"{moment:%S}.{round(moment.microsecond / 1000):03} s"
+        return f"{moment:%H:%M:%S}.{round(moment.microsecond / 1000):03}"
     if step >= _DAY:
         return f"{moment.day} {moment:%b}"
     return f"{moment:%H:%M}" if step >= _MINUTE else f"{moment:%H:%M:%S}"
