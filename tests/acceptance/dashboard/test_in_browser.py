@@ -95,6 +95,10 @@ async def test_many_tabs_share_the_work_of_the_server(house: House, browser: Bro
         for page in pages:
             await page.evaluate(HIDE % "true")
         await eventually(lambda: house.runtime.events.readers == 0)
+        for page in pages:
+            await page.evaluate(HIDE % "false")
+        await eventually(lambda: house.runtime.events.readers == 5)
+        assert [await page.locator("#live").inner_text() for page in pages] == ["live"] * 5
 
 
 def _fetched(tab: Tab) -> int:

@@ -33,7 +33,7 @@ _NARROW: Final = 0.3
 _NOTE: Final = 44
 _CHARACTER: Final = 0.8
 """Percent of the width that a character takes at most, on the narrowest picture."""
-_LEAST_NOTE: Final = 6
+_LEAST_NOTE: Final = 12
 _APART: Final = 9.0
 """Percent between the labels of two marks."""
 _FOOT: Final = 36
