@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.domain.insight.audit import Actor
+from jobqueue.domain.insight.audit import PYTHON
 from jobqueue.domain.jobs.checks import check_id, check_queue
 from jobqueue.domain.search.job_filter import meta_pairs
 from jobqueue.domain.workflow.batch import FINISHED
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from jobqueue.domain.workflow.batch import BatchView
     from jobqueue.services.application import Runtime
 
-_BY: Final = Actor(name="python", via="python")
 _PAGE: Final = 200
 _PAUSES: Final = (0.05, 1.0)
 
@@ -101,7 +100,7 @@ class Lists:
         Raises:
             ConflictError: the job has no such step in doubt.
         """
-        await (await self.open()).doubts.decide(check_id(job_id), name, happened=happened, result=result, by=_BY)
+        await (await self.open()).doubts.decide(check_id(job_id), name, happened=happened, result=result, by=PYTHON)
 
     async def delete_queue(self, name: str, *, force: bool = False) -> None:
         """Delete a queue's configuration; ``force`` kills its unfinished jobs.
@@ -109,4 +108,4 @@ class Lists:
         Raises:
             UnfinishedJobsError: the queue has unfinished jobs.
         """
-        await (await self.open()).queues.delete(check_queue(name), force=force, by=_BY)
+        await (await self.open()).queues.delete(check_queue(name), force=force, by=PYTHON)

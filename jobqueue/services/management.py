@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.bulk.operation import Action, NewOperation, Stage
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.domain.insight.audit import Actor
+from jobqueue.domain.insight.audit import PYTHON
 from jobqueue.domain.insight.event import EventFilter
 from jobqueue.domain.jobs.checks import check_id, check_queue
 from jobqueue.domain.jobs.fingerprint import check_fingerprint
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from jobqueue.services.queues.queue_why import QueueWhy
     from jobqueue.services.work.roster import ServedType, WorkerView
 
-_BY: Final = Actor(name="python", via="python")
 _PAUSES: Final = (0.05, 1.0)
 _MOST_WORKERS: Final = 1_000
 
@@ -175,7 +174,7 @@ class Management:
         Raises:
             ConflictError: the operation has ended.
         """
-        return await (await self.open()).operations.store.stop(check_id(operation_id), by=_BY)
+        return await (await self.open()).operations.store.stop(check_id(operation_id), by=PYTHON)
 
     async def wait_operation(self, operation_id: str, timeout: float | None = None) -> Operation:  # noqa: ASYNC109 - it goes on after it
         """Wait until an operation has ended, and return it; a process that works or serves carries it out.
@@ -230,7 +229,7 @@ class Management:
         Raises:
             InvalidInputError: naming each unacceptable option.
         """
-        config, _ = await (await self.open()).queues.patch(check_queue(queue), queue_changes(options), by=_BY)
+        config, _ = await (await self.open()).queues.patch(check_queue(queue), queue_changes(options), by=PYTHON)
         return config
 
     async def config(self, queue: str) -> QueueConfig:
@@ -270,7 +269,7 @@ class Management:
         body = {name: value for name, value in fields.items() if value is not None}
         schedule = schedules.read(name, {**body, "job": {}, "paused": paused}, lambda *_: schedules.check_job(job))
         service = (await self.open()).schedules
-        stored, _ = await service.put(schedule, by=_BY)
+        stored, _ = await service.put(schedule, by=PYTHON)
         return await service.view(stored)
 
     async def schedule(self, name: str) -> dict[str, Any]:
@@ -284,15 +283,15 @@ class Management:
 
     async def delete_schedule(self, name: str) -> None:
         """Delete a schedule; its jobs stay."""
-        await (await self.open()).schedules.delete(name, by=_BY)
+        await (await self.open()).schedules.delete(name, by=PYTHON)
 
     async def run_schedule(self, name: str) -> Job:
         """Make one job of a schedule now, besides its times."""
-        return await (await self.open()).manual_runs.run(name, by=_BY)
+        return await (await self.open()).manual_runs.run(name, by=PYTHON)
 
     async def pause_schedule(self, name: str, *, paused: bool = True) -> None:
         """Make a schedule make nothing, or (``paused=False``) make jobs again from now on."""
-        await (await self.open()).schedules.set_paused(name, paused=paused, by=_BY)
+        await (await self.open()).schedules.set_paused(name, paused=paused, by=PYTHON)
 
     async def stats(
         self,
@@ -390,7 +389,7 @@ class Management:
     ) -> Operation:
         document = {} if query is None else filter_json(query, "filter")
         return await (await self.open()).operations.create(
-            NewOperation(action=action, by=_BY, filter=document, all=all_jobs, **more)
+            NewOperation(action=action, by=PYTHON, filter=document, all=all_jobs, **more)
         )
 
 

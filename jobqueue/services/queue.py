@@ -8,6 +8,7 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
+from jobqueue.domain.insight.audit import PYTHON
 from jobqueue.domain.jobs.attempt import LogLine
 from jobqueue.domain.jobs.checks import check_id, check_queue
 from jobqueue.domain.jobs.job import DEFAULT_QUEUE, Job, NewJob
@@ -218,7 +219,7 @@ class JobQueue(HandlerRegistry, Management, Lists):
 
     async def seal_batch(self, batch_id: str) -> BatchView:
         """Exclude further jobs: the batch finishes when all its jobs have ended."""
-        return await (await self.open()).batches.seal(check_id(batch_id))
+        return await (await self.open()).batches.seal(check_id(batch_id), by=PYTHON)
 
     async def requeue_batch(self, batch_id: str, *, callbacks: bool = False) -> BatchView:
         """Restart failed and killed jobs, and jobs that were killed because of them.
@@ -227,11 +228,11 @@ class JobQueue(HandlerRegistry, Management, Lists):
             batch_id: the batch.
             callbacks: repeat the callbacks for success that came before.
         """
-        return await (await self.open()).batches.requeue(check_id(batch_id), callbacks=callbacks)
+        return await (await self.open()).batches.requeue(check_id(batch_id), callbacks=callbacks, by=PYTHON)
 
     async def kill_batch(self, batch_id: str, reason: str = KILLED_BATCH) -> int:
         """Kill all unfinished jobs of a batch; return their number."""
-        return await (await self.open()).batches.kill_all(check_id(batch_id), reason)
+        return await (await self.open()).batches.kill_all(check_id(batch_id), reason, by=PYTHON)
 
     async def get(self, job_id: str) -> Job:
         """Return a job.
@@ -284,7 +285,7 @@ class JobQueue(HandlerRegistry, Management, Lists):
 
     async def kill(self, job_id: str, reason: str = "killed by a person") -> Job:
         """End an unfinished job."""
-        return await (await self.open()).manager.kill(check_id(job_id), reason)
+        return await (await self.open()).manager.kill(check_id(job_id), reason, by=PYTHON)
 
     async def requeue(self, /, job_id: str, *, from_step: FromStep = UNFORGOTTEN, **changes: Any) -> Job:
         """Start an ended or delayed job anew, possibly with other ``data``, ``attempts``, ``backoff``, ``priority``.
@@ -299,7 +300,7 @@ class JobQueue(HandlerRegistry, Management, Lists):
         Raises:
             InvalidInputError: a change is not acceptable, or the job has no such step.
         """
-        return await (await self.open()).manager.requeue(check_id(job_id), changes, from_step=from_step)
+        return await (await self.open()).manager.requeue(check_id(job_id), changes, from_step=from_step, by=PYTHON)
 
     async def signal(self, job_id: str, name: str, value: Any = None, *, signal_id: str | None = None) -> bool:
         """Send a signal to an unfinished job; return False if the job had it already.
@@ -314,21 +315,21 @@ class JobQueue(HandlerRegistry, Management, Lists):
             WrongStateError: the job has ended.
             ConflictError: a hundred signals of the job wait already.
         """
-        sent = await (await self.open()).signals.send(check_id(job_id), name, value, signal_id=signal_id)
+        sent = await (await self.open()).signals.send(check_id(job_id), name, value, signal_id=signal_id, by=PYTHON)
         return not sent.existed
 
     async def patch(self, /, job_id: str, **changes: Any) -> Job:
         """Change fields of a job that is not processing."""
-        return await (await self.open()).manager.patch(check_id(job_id), changes)
+        return await (await self.open()).manager.patch(check_id(job_id), changes, by=PYTHON)
 
     async def delete(self, job_id: str) -> None:
         """Delete a job that is not processing, with its logs."""
-        await (await self.open()).manager.delete(check_id(job_id))
+        await (await self.open()).manager.delete(check_id(job_id), by=PYTHON)
 
     async def pause(self, queue: str = DEFAULT_QUEUE, *, paused: bool = True) -> None:
         """Stop all processes from claiming from a queue, or (``paused=False``) let them claim again."""
         runtime = await self.open()
-        await runtime.queues.set_paused(check_queue(queue), paused=paused)
+        await runtime.queues.set_paused(check_queue(queue), paused=paused, by=PYTHON)
 
     @contextlib.asynccontextmanager
     async def working(self, *, concurrency: int | None = None) -> AsyncIterator[Dispatcher]:

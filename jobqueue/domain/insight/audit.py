@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.jobs.iso8601 import check_aware
 
@@ -29,6 +29,10 @@ class Actor:
     def wire(self) -> dict[str, Any]:
         """Return the JSON form, which is also the stored form."""
         return {"name": self.name, "via": self.via} | ({"from": self.address} if self.address else {})
+
+
+PYTHON: Final = Actor(name="python", via="python")
+"""A program that changes something through a `JobQueue`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -214,24 +214,29 @@ class Batches:
                 operation = await self._operations.create(new)
                 note.after = {"operation": operation.id}
                 return operation
-            killed = await self.kill_all(batch_id, reason, begun=note.begin)
+            killed = await self._kill_all(batch_id, reason, note.begin)
             note.after = {"killed": killed}
             return killed
 
-    async def kill_all(
-        self, batch_id: str, reason: str = KILLED_BATCH, *, begun: Callable[[], None] = lambda: None
-    ) -> int:
+    async def kill_all(self, batch_id: str, reason: str = KILLED_BATCH, *, by: Actor | None = None) -> int:
         """Kill all unfinished jobs of a batch, however many; return their number.
 
         Args:
             batch_id: the batch.
             reason: for the errors of the jobs.
-            begun: called before the first job is killed.
+            by: for the audit.
 
         Raises:
             NotFoundError: there is no such batch.
         """
-        await self._carry_out_restart(batch_id)
+        async with self._audit.noting(("batch", batch_id), "kill", by) as note:
+            note.before = {"counts": dict((await self.get(batch_id)).counts)}
+            await self._carry_out_restart(batch_id)
+            killed = await self._kill_all(batch_id, reason, note.begin)
+            note.after = {"killed": killed}
+            return killed
+
+    async def _kill_all(self, batch_id: str, reason: str, begun: Callable[[], None]) -> int:
         killed, tries = 0, Counter[str]()
         while left := await self._store.unfinished(
             batch_id, _AT_ONCE, but=[job_id for job_id in tries if tries[job_id] > _AGAIN]

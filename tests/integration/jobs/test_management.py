@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue import InvalidInputError, NewJob, NotFoundError, State, SteppedBackoff, SyncJobQueue
+from jobqueue import InvalidInputError, Member, NewBatch, NewJob, NotFoundError, State, SteppedBackoff, SyncJobQueue
 from jobqueue.domain.bulk.operation import Stage
+from jobqueue.domain.insight.audit import AuditQuery
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -160,3 +161,25 @@ async def test_wrong_arguments_of_statistics_are_named(
 async def test_events_of_what_cannot_be_are_refused_at_once(queue: JobQueue, arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
         await anext(queue.events(**arguments))
+
+
+async def test_each_change_from_python_is_in_the_audit(queue: JobQueue) -> None:
+    made = [await queue.add("work") for _ in range(3)]
+    batch, _ = await queue.add_batch(NewBatch(members=[Member(job=NewJob(type="work"))] * 2, sealed=False))
+    await queue.patch(made[0].id, priority=3)
+    await queue.kill(made[0].id, "no longer needed")
+    await queue.requeue(made[0].id)
+    await queue.signal(made[1].id, "go")
+    await queue.delete(made[2].id)
+    await queue.pause()
+    await queue.pause(paused=False)
+    await queue.seal_batch(batch.batch.id)
+    assert await queue.kill_batch(batch.batch.id, "all of them") == 2
+    await queue.requeue_batch(batch.batch.id)
+
+    entries = await (await queue.open()).audit.store.find(AuditQuery())
+    told = [(entry.target["kind"], entry.action, entry.by["via"]) for entry in reversed(entries)]
+    jobs, batches = ["patch", "kill", "requeue", "signal", "delete"], ["seal", "kill", "requeue"]
+    expected = [("job", action) for action in jobs] + [("queue", "pause"), ("queue", "resume")]
+    assert told == [(*one, "python") for one in [*expected, *(("batch", action) for action in batches)]]
+    assert not any(entry.unconfirmed for entry in entries)
