@@ -8,6 +8,7 @@ from jobqueue.api import app as api
 from jobqueue.api.http.keys import CALLER, HOME, OPEN_PATHS, Home
 from jobqueue.api.security.authentication import identify
 from jobqueue.dashboard.access import login
+from jobqueue.dashboard.frame import manual
 from jobqueue.dashboard.frame.answer import PAGES, Pages, show_problems, shown
 from jobqueue.dashboard.frame.kept import KEPT, Kept
 from jobqueue.dashboard.frame.preferences import choose
@@ -28,6 +29,9 @@ _OPEN: Final = (
     ("POST", "/logout", login.logout),
     ("GET", "/preferences", choose),
     ("GET", "/static/{file}", static_file),
+    ("GET", "/manual", manual.front),
+    ("GET", r"/manual/{path:.*}", manual.page),
+    ("GET", "/problems/{slug}", manual.problem),
 )
 """Routes that need no login."""
 
@@ -49,9 +53,9 @@ def make_app(runtime: Runtime, *, open_to_all: bool | None = None) -> web.Applic
     app[KEPT] = Kept()
     # Outside of the middleware that turns errors into problems, and inside of the log.
     app.middlewares.insert(1, show_problems)
-    app[OPEN_PATHS] |= {path for _, path, _ in _OPEN}
     for method, path, handler in _OPEN:
-        app.router.add_route(method, path, handler)
+        resource = app.router.add_route(method, path, handler).resource
+        app[OPEN_PATHS] |= {resource.canonical} if resource else set()
     app.router.add_get("/jobs/export", export)
     for page in TABLE:
         if page.path == _HOME:

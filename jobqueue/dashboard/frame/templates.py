@@ -30,10 +30,12 @@ class CompiledTemplates(FileSystemBytecodeCache):
     """
 
     def load_bytecode(self, bucket: Bucket) -> None:
+        """Load what is stored, if it can be read."""
         with suppress(OSError):
             super().load_bytecode(bucket)
 
     def dump_bytecode(self, bucket: Bucket) -> None:
+        """Store a compiled template, if there is room."""
         with suppress(OSError):
             super().dump_bytecode(bucket)
 

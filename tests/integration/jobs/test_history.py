@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 COUNT = 6000
 OWNER = "7"
 BATCH = f"{2:024x}"
-SECTION: Final = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+SECTION: Final = (ROOT / "docs" / "history.md").read_text(encoding="utf-8")
 QUERIES: Final = re.search(r"^```js\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
 CALL: Final = re.compile(r"db\.(\w+)\.(find|aggregate)\((.*?)\)((?:\.(?:sort|limit)\([^()]*\))*)")
 
