@@ -1,0 +1,39 @@
+"""The tutorial, done from its text alone, in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.docs.console import Command, Reader
+from tests.support.docs.readme import ROOT
+
+
+@pytest.mark.timeout(400)
+def test_the_tutorial_works_as_it_is_printed(
+    tmp_path: Path, mongo_url: str, db_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("JOBQUEUE_")]:
+        monkeypatch.delenv(name)
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "JOBQUEUE_MONGO_URL": mongo_url,
+        "JOBQUEUE_DB": db_name,
+        "JOBQUEUE_PORT": "0",
+    }
+    reader = Reader(tmp_path, environment)
+    try:
+        reader.read((ROOT / "docs" / "start" / "tutorial.md").read_text(encoding="utf-8"))
+    finally:
+        reader.close()
+
+
+def test_the_reader_notices_other_output() -> None:
+    command = Command("show", ["state …", "…", "done"])
+    assert command.matches("state failed\ndone\n")
+    assert command.matches("state failed\nmore\nand more\ndone\n")
+    assert not command.matches("state failed\n")
+    assert not command.matches("failed\ndone\n")

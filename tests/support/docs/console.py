@@ -1,0 +1,113 @@
+"""Run the blocks of a page as a reader does: save files, type commands into one shell, compare what they print."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+_BLOCK: Final = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE: Final = re.compile(r"# (\S+\.py)(?:, (.*))?\n")
+_ANY: Final = "…"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, and the lines that it prints; `…` stands for any text, alone on a line for any lines."""
+
+    text: str
+    output: list[str]
+
+    def matches(self, printed: str) -> bool:
+        """Return True if this is what was printed."""
+        pattern = "".join(
+            r"(?:.*\n)*" if line == _ANY else re.escape(line).replace(re.escape(_ANY), ".*") + r"\n"
+            for line in self.output
+        )
+        return re.fullmatch(pattern, printed) is not None
+
+
+def commands(block: str) -> Iterator[Command]:
+    """Return the commands of a block."""
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        text, _, rest = part.partition("\n")
+        yield Command(text, rest.splitlines())
+
+
+class Reader:
+    """A reader of a page, in an empty folder with one shell.
+
+    Args:
+        folder: where files are saved.
+        environment: of the shell.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._shell = subprocess.Popen(
+            ["bash", "--norc", "-m"],
+            cwd=folder,
+            env=dict(environment),
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def read(self, page: str) -> None:
+        """Do what a page says, block after block.
+
+        Raises:
+            AssertionError: a command printed something else.
+        """
+        for kind, block in _BLOCK.findall(page):
+            if kind == "python":
+                self._save(block)
+                continue
+            for command in commands(block):
+                printed = self.type(command.text)
+                assert command.matches(printed), f"$ {command.text}\n{printed}\n--- the page says\n" + "\n".join(
+                    command.output
+                )
+
+    def type(self, text: str) -> str:
+        """Type a command; return what it prints."""
+        assert self._shell.stdin is not None
+        assert self._shell.stdout is not None
+        mark = secrets.token_hex(8)
+        self._shell.stdin.write(f"{text}\necho {mark}\n")
+        self._shell.stdin.flush()
+        printed = ""
+        for line in self._shell.stdout:
+            before, found, _ = line.partition(mark)
+            printed += before
+            if found:
+                return printed
+        raise AssertionError(f"the shell ended in: {text}")
+
+    def close(self) -> None:
+        """End the shell and all that it has started."""
+        self.type("kill -9 $(jobs -p) 2>/dev/null")
+        assert self._shell.stdin is not None
+        self._shell.stdin.close()
+        self._shell.wait()
+
+    def _save(self, block: str) -> None:
+        """Save a block that begins with the name of its file; a later one adds to it, or replaces its last function."""
+        named = _FILE.match(block)
+        assert named, block
+        path, how = self._folder / named[1], named[2]
+        if how is None:
+            path.write_text(block)
+        elif how == "at its end":
+            path.write_text(path.read_text() + block)
+        else:
+            before, _, _ = path.read_text().rpartition("\ndef ")
+            path.write_text(f"{before}\n{block}")
