@@ -12,6 +12,7 @@ from jobqueue.services.queue import JobQueue
 from jobqueue.settings import Settings
 from jobqueue.testing import mongod
 from tests.support.factories import PATIENCE
+from tests.support.used import uses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -49,10 +50,7 @@ def databases(mongo_url: str) -> Iterator[ScratchDatabases]:
 def db_name(databases: ScratchDatabases, request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the name of a database without documents, with all its indexes unless the test is to have a new one."""
     # An index that once held a list answers fewer queries alone for good.
-    looks_at_plans = any(
-        getattr(value, "__module__", "") == "tests.support.plans" for value in vars(request.module).values()
-    )
-    if not looks_at_plans and request.node.get_closest_marker("new_database") is None:
+    if not uses(request, "tests.support.plans") and request.node.get_closest_marker("new_database") is None:
         name = databases.ready()
         yield name
         databases.put_back(name)

@@ -25,11 +25,11 @@ from jobqueue.store.insight import activity_statements, audit_statements
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import AUTHENTICATION, DUPLICATE_KEY, guarded
-from jobqueue.store.mongo.driver import OperationFailure, indexes_of
+from jobqueue.store.mongo.driver import IndexModel, OperationFailure, indexes_of
 from jobqueue.store.workflow import batch_listings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jobqueue.store.mongo.database import Database
 
@@ -173,8 +173,17 @@ async def ensure(database: Database, *, creates: bool = True) -> list[str]:
         there = f", but {other}, a name in different case" if other else ""
         raise NoDatabaseError(f"there is no database {database.name} on this MongoDB{there}: {_OTHERWISE}")
     try:
+        # Mostly all are there: one command for each collection tells so.
+        differing = [
+            index
+            for collection, declared in _by_collection().items()
+            if not await _create(database, collection, declared)
+            for index in declared
+        ]
         return [
-            index.name for index in DECLARED if not await _create(database, index) and await _replace(database, index)
+            index.name
+            for index in differing
+            if not await _create(database, index.collection, [index]) and await _replace(database, index)
         ]
     except OperationFailure as error:
         if creates or error.code not in AUTHENTICATION:
@@ -186,7 +195,7 @@ async def _replace(database: Database, index: Index) -> bool:
     """Replace the indexes that conflict with a declared one; other processes may do the same."""
     for _ in range(_TRIES):
         await _clear(database, index)
-        if await _create(database, index):
+        if await _create(database, index.collection, [index]):
             break
     return True
 
@@ -219,20 +228,35 @@ def _encoded(options: Mapping[str, Any]) -> dict[str, bytes]:
     return {name: bson.encode({"": value}) for name, value in options.items()}
 
 
-async def _create(database: Database, index: Index) -> bool:
-    """Create an index unless it exists; return ``False`` if another index conflicts with it."""
+def _by_collection() -> dict[str, list[Index]]:
+    declared: dict[str, list[Index]] = {}
+    for index in DECLARED:
+        declared.setdefault(index.collection, []).append(index)
+    return declared
+
+
+async def _create(database: Database, collection: str, declared: Sequence[Index]) -> bool:
+    """Create those indexes of a collection that are missing, by one command.
+
+    Returns:
+        False if another index conflicts with one of them; then none is created.
+    """
+    models = [IndexModel(list(index.keys), name=index.name, **index.options) for index in declared]
     try:
-        await database.collection(index.collection).create_index(list(index.keys), name=index.name, **index.options)
+        await database.collection(collection).create_indexes(models)
     except OperationFailure as error:
         if error.code in _INDEX_CONFLICTS:
             return False
-        if error.code == DUPLICATE_KEY:
-            double = (error.details or {}).get("keyValue")
-            raise UnsuitableDatabaseError(
-                f"the unique index {index.name} of {index.collection} cannot be created, because more than one "
-                f"document has {double}: end or delete all of them but one"
-            ) from error
-        raise
+        if error.code != DUPLICATE_KEY:
+            raise
+        if len(declared) > 1:
+            # One after the other, the error tells which.
+            return False
+        double = (error.details or {}).get("keyValue")
+        raise UnsuitableDatabaseError(
+            f"the unique index {declared[0].name} of {collection} cannot be created, because more than one "
+            f"document has {double}: end or delete all of them but one"
+        ) from error
     return True
 
 

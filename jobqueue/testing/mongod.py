@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import threading
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +15,7 @@ from jobqueue.store import indexes
 from jobqueue.store.embedded.lifecycle import EmbeddedMongo
 from jobqueue.store.mongo.database import Database
 from jobqueue.store.mongo.scratch import ScratchDatabases
+from jobqueue.testing.directory import data_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +30,8 @@ def server() -> Iterator[str]:
     if given := os.environ.get(URI):
         yield given
         return
-    with tempfile.TemporaryDirectory(prefix="jobqueue-test-", ignore_cleanup_errors=True) as directory:
-        embedded = EmbeddedMongo.acquire(Path(directory))
+    with data_directory() as directory:
+        embedded = EmbeddedMongo.acquire(directory)
         try:
             yield embedded.url
         finally:

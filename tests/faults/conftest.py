@@ -20,9 +20,9 @@ DATABASE = "faults"
 
 
 @pytest.fixture
-def one_node(tmp_path: Path) -> Iterator[ReplicaSet]:
+def one_node() -> Iterator[ReplicaSet]:
     """Give a replica set of one node that may be killed."""
-    with ReplicaSet(tmp_path / "mongo") as made:
+    with ReplicaSet() as made:
         yield made
 
 

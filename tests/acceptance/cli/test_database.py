@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobqueue import JobQueue
 from jobqueue.cli.main import COMMANDS
 from jobqueue.cli.render import errors
 from tests.acceptance.cli.cli_process import Cli
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.new_database
+    from jobqueue.store.mongo.scratch import ScratchDatabases
 
 ID = "0" * 24
 NO_DATABASE = {"settings", "health", "step", "sleep", "wait", "call", "completion"}
@@ -88,9 +88,15 @@ def test_a_name_that_does_not_resolve_is_one_line(tmp_path: Path, words: list[st
     check(cli(tmp_path, url, "test_none"), words, "nowhere.invalid")
 
 
+@pytest.fixture(scope="module")
+def lower_case(databases: ScratchDatabases) -> Iterator[str]:
+    name = databases.ready()
+    yield name
+    databases.put_back(name)
+
+
 @pytest.mark.parametrize("words", CASES, ids=" ".join)
-async def test_a_database_of_other_case_is_one_line(
-    tmp_path: Path, mongo_url: str, db_name: str, words: list[str]
+def test_a_database_of_other_case_is_one_line(
+    tmp_path: Path, mongo_url: str, lower_case: str, words: list[str]
 ) -> None:
-    async with JobQueue(mongo_url=mongo_url, db=db_name):
-        check(cli(tmp_path, mongo_url, db_name.upper()), words, "different case")
+    check(cli(tmp_path, mongo_url, lower_case.upper()), words, "different case")

@@ -74,7 +74,7 @@ def test_health_gives_up_on_a_server_that_hangs_or_is_another(cli: Cli) -> None:
 
 
 async def test_a_server_that_lives_and_is_not_ready_says_why(tmp_path: Path) -> None:
-    with ReplicaSet(tmp_path / "mongo") as nodes:
+    with ReplicaSet() as nodes:
         cli = Cli(tmp_path, {"JOBQUEUE_MONGO_URL": nodes.url})
         with cli.start("serve", "--port", "0") as server:
             port = server.ready().rpartition(":")[2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -47,12 +46,15 @@ class House:
 
 @pytest.fixture(scope="session")
 def played(
-    mongo_url: str, databases: ScratchDatabases, tmp_path_factory: pytest.TempPathFactory
+    mongo_url: str, databases: ScratchDatabases, tmp_path_factory: pytest.TempPathFactory, worker_id: str
 ) -> Iterator[tuple[Settings, night.Night]]:
-    """Give the settings of the database of a night, and the ids in it."""
+    """Give the settings of the database of a night, and the ids in it; one worker of a run plays it for all."""
     name = databases.ready()
     settings = Settings.load({"mongo_url": mongo_url, "db": name}, environ={}, cwd=tmp_path_factory.mktemp("night"))
-    yield settings, asyncio.run(night.play(settings))
+    # The directory above that of a worker is that of the run.
+    run = tmp_path_factory.getbasetemp()
+    run = run if worker_id == "master" else run.parent
+    yield settings, night.played_once(settings, run)
     databases.put_back(name)
 
 

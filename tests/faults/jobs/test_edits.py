@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +17,19 @@ from jobqueue.services.jobs.edits import EditFollower
 from jobqueue.settings import Settings
 from jobqueue.store.documents import attributes
 from tests.support.factories import add, open_runtime
+from tests.support.scale import sized
 from tests.support.unmeasured import environment
 from tests.support.waiting import eventually
+from tests.support.zygote.process import ModuleProcess
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-
     from jobqueue.services.application import Runtime
     from tests.support.faults.replica_set import ReplicaSet
 
 ROOT = Path(__file__).parents[3]
 HISTORY_LOST, NOT_PRIMARY = 286, 10107
 JOBS = 200
-KILLS = 4
+KILLS = sized(2, 4)
 
 
 async def test_no_edit_is_lost_when_processes_that_follow_them_are_killed(
@@ -49,15 +49,12 @@ async def test_no_edit_is_lost_when_processes_that_follow_them_are_killed(
         ]
         await collection.bulk_write(updates, ordered=False)
 
-    async def start() -> Process:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.support.workers.edit_worker", mongo_url, db_name),
-            cwd=ROOT,
-            env=environment(),
-            stdout=asyncio.subprocess.PIPE,
-        )
+    async def start() -> ModuleProcess:
+        words = ("tests.support.workers.edit_worker", mongo_url, db_name)
+        process = ModuleProcess(*words, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        assert await process.stdout.readline() == b"ready\n"
+        with process.stdout:
+            assert await asyncio.to_thread(process.stdout.readline) == "ready\n"
         return process
 
     async def is_followed() -> bool:
@@ -76,11 +73,11 @@ async def test_no_edit_is_lost_when_processes_that_follow_them_are_killed(
             await eventually(is_at_work, within=60)
             victim = running.pop(0)
             victim.kill()
-            assert await victim.wait() == -9
+            assert await asyncio.to_thread(victim.wait) == -9
             if number % 2:
                 # For a while nobody is there.
                 running[0].kill()
-                await running.pop().wait()
+                await asyncio.to_thread(running.pop().wait)
                 await edit()
                 running.append(await start())
             running.append(await start())
@@ -89,7 +86,7 @@ async def test_no_edit_is_lost_when_processes_that_follow_them_are_killed(
     finally:
         for one in running:
             one.terminate()
-        codes = [await one.wait() for one in running]
+        codes = [await asyncio.to_thread(one.wait) for one in running]
     assert codes == [0, 0]
 
 

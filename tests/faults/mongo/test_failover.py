@@ -37,8 +37,8 @@ RECOVERY_SECONDS = 5
 
 
 @pytest.fixture
-def three_nodes(tmp_path: Path) -> Iterator[ReplicaSet]:
-    with ReplicaSet(tmp_path / "mongo", 3) as made:
+def three_nodes() -> Iterator[ReplicaSet]:
+    with ReplicaSet(3) as made:
         yield made
 
 

@@ -18,7 +18,6 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from jobqueue import JobQueue
     from tests.support.faults.figures import Figures
@@ -27,8 +26,8 @@ FILLER = 1 << 20
 
 
 @pytest.fixture
-def one_node(tmp_path: Path) -> Iterator[ReplicaSet]:
-    with ReplicaSet(tmp_path / "mongo") as made:
+def one_node() -> Iterator[ReplicaSet]:
+    with ReplicaSet() as made:
         node = made.nodes[0]
         node.kill()
         # Python ignores the signal that comes with such an error; a program that it starts may, too.

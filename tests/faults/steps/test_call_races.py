@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jobqueue.services.work.attempts import ClaimedJob
     from jobqueue.settings import Settings
 
-RACES = sized(60, 1000)
+RACES = sized(40, 1000)
 TOGETHER = 10
 """Races at a time."""
 

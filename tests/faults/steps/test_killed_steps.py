@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from tests.support.faults.figures import Figures
 
 ROOT = Path(__file__).parents[3]
-KILLS = sized(4, 20)
-KILLED_SCRIPTS = sized(4, 20)
+KILLS = sized(3, 20)
+KILLED_SCRIPTS = sized(3, 20)
 ROWS = 1000
 SCRIPT = """set -e
 mkdir -p work/$JOBQUEUE_JOB_ID effects && cd work/$JOBQUEUE_JOB_ID

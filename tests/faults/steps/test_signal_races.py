@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jobqueue.services.application import Runtime
     from jobqueue.services.work.attempts import ClaimedJob
 
-RACES = sized(100, 1000)
+RACES = sized(60, 1000)
 AT_ONCE = 20
 NUMBERS = itertools.count()
 SPREAD = 0.02

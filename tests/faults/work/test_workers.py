@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.faults.figures import Figures
 
 ROOT = Path(__file__).parents[3]
-JOBS = sized(600, 6000)
+JOBS = sized(300, 6000)
 KILLS = sized(1, 20)
 WORKERS = 4
 PLACES = 5

@@ -19,7 +19,6 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     from aiohttp import web
 
@@ -125,8 +124,8 @@ def counters(driver: MongoClient[dict[str, Any]]) -> int:
     return asked
 
 
-async def test_a_server_without_a_majority_is_not_ready(tmp_path: Path) -> None:
-    with ReplicaSet(tmp_path / "mongo", 3) as nodes:
+async def test_a_server_without_a_majority_is_not_ready() -> None:
+    with ReplicaSet(3) as nodes:
         async with serving(nodes.url) as client:
             await becomes(client, 200)
             primary = nodes.wait_primary()

@@ -26,6 +26,7 @@ from jobqueue.services.work.loops import Promoter
 from jobqueue.store.documents import statements
 from jobqueue.store.documents.documents import child_id
 from tests.support.factories import ERROR, end_lease, open_runtime, patient_reaper, set_clock
+from tests.support.scale import sized
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
@@ -351,7 +352,7 @@ def test_jobs_in_the_database_live_as_those_of_a_simple_model(settings: Settings
     with asyncio.Runner() as runner:
         runtime = runner.run(Runtime.open(settings))
 
-        @hypothesis(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @hypothesis(max_examples=sized(30, 300), deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(st.lists(steps, min_size=4, max_size=40))
         def compare(chosen: list[tuple[Any, ...]]) -> None:
             runner.run(walk(runtime, chosen))

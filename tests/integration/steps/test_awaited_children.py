@@ -18,12 +18,15 @@ from jobqueue.services.jobs.retention import Pruner
 from jobqueue.store.documents import call_statements
 from tests.support.factories import LONG_AGO, add, claim, claimed_job, fail, succeed
 from tests.support.plans import explain
+from tests.support.scale import sized
 
 if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.step import Step
     from jobqueue.services.application import Runtime
     from jobqueue.services.work.attempts import ClaimedJob
+
+PARENTS = sized(30, 100)
 
 
 def children(count: int, **fields: Any) -> tuple[NewJob, ...]:
@@ -222,7 +225,7 @@ async def test_the_end_of_a_child_costs_the_same_among_any_number_of_children(id
 
 async def test_parents_and_children_of_one_queue_with_one_slot_all_end(runtime: Runtime) -> None:
     await runtime.queues.put("default", {"concurrency": 1})
-    parents = [await add(runtime, "parent") for _ in range(100)]
+    parents = [await add(runtime, "parent") for _ in range(PARENTS)]
 
     async def work() -> None:
         while await runtime.jobs.collection.count_documents({"type": "parent", "state": {"$ne": "success"}}):
@@ -242,4 +245,4 @@ async def test_parents_and_children_of_one_queue_with_one_slot_all_end(runtime: 
     async with asyncio.timeout(300):
         await work()
     assert {(await runtime.jobs.get(parent.id)).result for parent in parents} == {"done"}
-    assert await runtime.jobs.collection.count_documents({"type": "child", "state": "success"}) == 100
+    assert await runtime.jobs.collection.count_documents({"type": "child", "state": "success"}) == PARENTS

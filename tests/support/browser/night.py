@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import asyncio
+import fcntl
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
+
+import bson
+from pymongo import MongoClient
 
 from jobqueue import Die, Member, NewBatch, NewJob
 from jobqueue.domain.insight.audit import Actor
@@ -15,6 +20,8 @@ from jobqueue.store.mongo.moved_clock import Lead
 from jobqueue.testing.queue import QueueForTests
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from jobqueue.processors.callbacks.callback import ActiveJob
     from jobqueue.services.application import Runtime
     from jobqueue.settings import Settings
@@ -45,6 +52,24 @@ async def play(settings: Settings) -> Night:
         return await _Play(queue).run()
     finally:
         await queue.close()
+
+
+def played_once(settings: Settings, directory: Path) -> Night:
+    """Play the night in an empty database, or copy what another process of the same directory has played."""
+    kept = directory / "night.bson"
+    with (directory / "night.lock").open("w") as lock, MongoClient[dict[str, Any]](settings.mongo_url) as client:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        database = client[settings.db]
+        if kept.exists():
+            found = bson.decode(kept.read_bytes())
+            for name, documents in found["documents"].items():
+                database[name].insert_many(documents)
+            return Night(**found["night"])
+        night = asyncio.run(play(settings))
+        documents = {name: list(database[name].find()) for name in database.list_collection_names()}
+        filled = {name: there for name, there in documents.items() if there}
+        kept.write_bytes(bson.encode({"night": asdict(night), "documents": filled}))
+        return night
 
 
 class _Queue(QueueForTests):

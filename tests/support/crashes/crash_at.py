@@ -31,6 +31,8 @@ KILLED: Final = -signal.SIGKILL
 BY: Final = Actor(name="ann", via="http")
 BUSY: Final = "busy"
 """The queue whose configuration is changed."""
+MEMBERS: Final = 100
+"""Jobs of the batch that is added."""
 NAME: Final = "nightly"
 """The schedule that is changed."""
 TICK_DATA: Final = {"text": "$name", "list": ["$$NOW"], "empty": {}}
@@ -74,7 +76,7 @@ class CrashAt(monitoring.CommandListener):
 
 async def add(url: str, name: str, _value: str) -> None:
     async with JobQueue(mongo_url=url, db=name) as queue:
-        members = [Member(job=NewJob(type="step", lease=1)) for _ in range(500)]
+        members = [Member(job=NewJob(type="step", lease=1)) for _ in range(MEMBERS)]
         await queue.add_batch(NewBatch(members=members, on_complete=NewJob(type="after")))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from jobqueue.store.embedded.mongod_binary import find_mongod
+from jobqueue.testing.directory import data_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -128,12 +128,12 @@ class ReplicaSet:
     """A replica set for the time of a block.
 
     Args:
-        directory: for the data.
         nodes: how many.
     """
 
-    def __init__(self, directory: Path, nodes: int = 1) -> None:
-        self._directory = directory
+    def __init__(self, nodes: int = 1) -> None:
+        self._stack = contextlib.ExitStack()
+        directory = self._stack.enter_context(data_directory())
         self.nodes = [Node(directory / f"node{number}", port) for number, port in enumerate(free_ports(nodes))]
 
     def __enter__(self) -> Self:
@@ -225,7 +225,7 @@ class ReplicaSet:
     def _end(self) -> None:
         for node in self.nodes:
             node.kill()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._stack.close()
 
 
 def start_mongod(directory: Path, port: int, *options: str, restore_signals: bool = True) -> subprocess.Popen[bytes]:
