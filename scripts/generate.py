@@ -26,7 +26,9 @@ from jobqueue.store.documents import documents
 from jobqueue.store.mongo.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Make = Callable[[int, int, datetime], dict[str, Any]]
 
 OWNER: Final = 7
 """The ``meta.user_id`` of who owns a tenth."""
@@ -84,19 +86,19 @@ def job(number: int, count: int, now: datetime) -> dict[str, Any]:
     }
 
 
-def jobs(count: int) -> Iterator[dict[str, Any]]:
+def jobs(count: int, make: Make = job) -> Iterator[dict[str, Any]]:
     """Yield the documents, the oldest first."""
     now = datetime.now(UTC)
-    return (job(number, count, now) for number in range(count))
+    return (make(number, count, now) for number in range(count))
 
 
-def generate(url: str, name: str, count: int) -> dict[str, Any]:
+def generate(url: str, name: str, count: int, make: Make = job) -> dict[str, Any]:
     """Write the jobs, then make the indexes; return how many seconds each took."""
     begun = time.perf_counter()
     with MongoClient[dict[str, Any]](url, tz_aware=True) as client, ThreadPoolExecutor(1) as thread:
         # What is lost when the server crashes can be made again.
         collection = client[name].get_collection("jobs", write_concern=WriteConcern(1, j=False))
-        made, done = jobs(count), 0
+        made, done = jobs(count, make), 0
         writing: Future[Any] | None = None
         while batch := list(itertools.islice(made, _AT_ONCE)):
             if writing is not None:

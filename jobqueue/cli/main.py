@@ -36,7 +36,7 @@ COMMANDS: Final = {
     "search": Entry("jobqueue.cli.jobs.search:search_jobs", "Find jobs by a filter."),
     "show": Entry("jobqueue.cli.jobs.show:show", "Show one job."),
     "logs": Entry("jobqueue.cli.jobs.logs:logs", "Print the log of a job, and follow it until the job ends."),
-    "failures": Entry("jobqueue.cli.bulk.failures:failures", "List failures in groups, and requeue a group."),
+    "failures": Entry("jobqueue.cli.bulk.failures:failures", "List failures in groups, compare and requeue a group."),
     "requeue": Entry("jobqueue.cli.jobs.requeue_kill:requeue", "Requeue ended or delayed jobs."),
     "kill": Entry("jobqueue.cli.jobs.requeue_kill:kill", "Kill unfinished jobs."),
     "batch": Entry("jobqueue.cli.workflow.batch:batch", "Show, wait for, requeue, seal and kill batches."),

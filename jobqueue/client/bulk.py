@@ -11,7 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.client import views
-from jobqueue.client.calls import Calls, made, path, view
+from jobqueue.client.calls import Calls, made, pairs, path, view
+from jobqueue.client.comparison import FailureComparisonView
 from jobqueue.client.errors import of_problem
 from jobqueue.client.forms import given, requeue_form
 from jobqueue.domain.bulk.operation import Action, Stage
@@ -166,6 +167,16 @@ class BulkCalls(Calls):
     async def failure(self, fingerprint: str) -> views.FailureGroupView:
         """Return a group of failures with its trace and its newest jobs."""
         return await self._read(view(views.FailureGroupView), "GET", "failures", fingerprint)
+
+    async def compare_failures(self, fingerprint: str, *, queue: str | None = None) -> FailureComparisonView:
+        """Compare the failed jobs of a group with jobs of the same type that succeeded.
+
+        Args:
+            fingerprint: of the group.
+            queue: only jobs of this queue.
+        """
+        read, query = view(FailureComparisonView), pairs({"queue": queue})
+        return await self._read(read, "GET", "failures", fingerprint, "compare", query=query)
 
     async def requeue_failures(
         self, /, fingerprint: str, *, queue: str | None = None, from_step: FromStep = UNFORGOTTEN, **changes: Any

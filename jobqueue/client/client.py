@@ -122,6 +122,7 @@ class Client(BlockingCalls[AsyncClient]):
     wait_operation = Blocking(AsyncClient.wait_operation)
     failures = Iterating(AsyncClient.failures)
     failure = Blocking(AsyncClient.failure)
+    compare_failures = Blocking(AsyncClient.compare_failures)
     requeue_failures = Blocking(AsyncClient.requeue_failures)
     try_failure = Blocking(AsyncClient.try_failure)
 

@@ -12,7 +12,6 @@ from jobqueue.domain.errors import InvalidInputError
 from jobqueue.domain.insight.audit import PYTHON
 from jobqueue.domain.insight.event import EventFilter
 from jobqueue.domain.jobs.checks import check_id, check_queue
-from jobqueue.domain.jobs.fingerprint import check_fingerprint
 from jobqueue.domain.jobs.iso8601 import aware
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.step import UNFORGOTTEN, FromStep
@@ -21,7 +20,7 @@ from jobqueue.domain.schedules import schedule as schedules
 from jobqueue.domain.search.filter_values import filter_json
 from jobqueue.domain.search.pipelines import compile_pipeline
 from jobqueue.domain.search.search import check_most, search
-from jobqueue.domain.work.failure import FailureQuery
+from jobqueue.services.failure_calls import FailureCalls
 from jobqueue.services.insight.events import KeepAlive
 from jobqueue.services.insight.series import SeriesRequest
 from jobqueue.services.insight.stats import WINDOWS, StatsRequest
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import Job, NewJob
     from jobqueue.domain.queues.queue import QueueConfig
     from jobqueue.domain.search.query import Count
-    from jobqueue.domain.work.failure import FailureDetails, FailureGroup
     from jobqueue.services.application import Runtime
     from jobqueue.services.queues.explain import Why
     from jobqueue.services.queues.queue_why import QueueWhy
@@ -46,7 +44,7 @@ _PAUSES: Final = (0.05, 1.0)
 _MOST_WORKERS: Final = 1_000
 
 
-class Management:
+class Management(FailureCalls):
     """Calls that need the services behind a queue."""
 
     if TYPE_CHECKING:
@@ -192,36 +190,6 @@ class Management:
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, longest)
         return seen
-
-    async def failures(
-        self,
-        *,
-        queue: str | None = None,
-        type: str | None = None,  # noqa: A002 - the name of the API
-        ended_after: datetime | None = None,
-    ) -> AsyncIterator[FailureGroup]:
-        """Yield failed and killed jobs in groups of the same mistake, the largest group first.
-
-        Raises:
-            InvalidInputError: there are more failures than can be grouped in time.
-        """
-        service = (await self.open()).failures
-        query = FailureQuery(queue=queue, type=type, ended_after=ended_after)
-        while True:
-            groups, more = await service.page(query)
-            for group in groups:
-                yield group
-            if not more or not groups:
-                return
-            query = query.at(query.cursor(groups[-1]))
-
-    async def failure(self, fingerprint: str) -> FailureDetails:
-        """Return a group of failures with its newest jobs.
-
-        Raises:
-            NotFoundError: there is no such group.
-        """
-        return await (await self.open()).failures.group(check_fingerprint(fingerprint))
 
     async def configure(self, queue: str, **options: Unpack[QueueOptions]) -> QueueConfig:
         """Change the configuration of a queue, in all processes within a second; ``None`` gives the default.

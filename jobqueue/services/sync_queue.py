@@ -154,6 +154,7 @@ class SyncJobQueue(BlockingCalls[JobQueue]):
     wait_operation = Blocking(JobQueue.wait_operation)
     failures = Iterating(JobQueue.failures)
     failure = Blocking(JobQueue.failure)
+    compare_failures = Blocking(JobQueue.compare_failures)
     configure = Blocking(JobQueue.configure)
     config = Blocking(JobQueue.config)
     queue_why = Blocking(JobQueue.queue_why)

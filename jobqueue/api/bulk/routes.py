@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from jobqueue.api.bulk import failures, handlers, schemas
+from jobqueue.api.bulk import comparison, failures, handlers, schemas
 from jobqueue.api.http.route_spec import Body, Reply, Route, ok
 
 _BEGUN: Final = {
@@ -65,6 +65,17 @@ ROUTES: Final = (
         tag="history",
         errors=(404,),
         operation="getFailure",
+    ),
+    Route(
+        "GET",
+        "/v1/failures/{fingerprint}/compare",
+        comparison.compare,
+        "read",
+        ok(comparison.FailureComparisonResponse),
+        tag="history",
+        query=comparison.ComparisonQuery,
+        errors=(404,),
+        operation="compareFailure",
     ),
     Route(
         "POST",

@@ -1,4 +1,4 @@
-"""``jobqueue failures``: list failures in groups, and requeue a group."""
+"""``jobqueue failures``: list failures in groups, compare a group with other jobs, and requeue it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobqueue.cli.bulk import bulk
+from jobqueue.cli.bulk import bulk, comparing
 from jobqueue.cli.bulk.step_options import from_step, step_options
 from jobqueue.cli.process import complete
 from jobqueue.cli.process.session import with_api
@@ -107,14 +107,18 @@ def show(fingerprint: str, *, as_json: bool, **options: Any) -> None:
     output.print_wrapped(output.plain(_what(group)), indent=4)
     states = ", ".join(f"{count:,} {state}" for state, count in group["states"].items())
     fields = {"type": group["type"], "queues": group["queues"], "jobs": states, "place": group["place"]}
-    output.print_fields(fields)
+    output.print_fields(fields | ({"versions": group["versions"]} if group["versions"] else {}))
     if group["trace"] is not None:
         output.print_line()
         for line in group["trace"].splitlines():
             output.print_line(output.plain(line))
     output.print_line()
     tables.print_rows(group["jobs"], _JOBS, now=now)
+    output.note(f"to see what they have in common: jobqueue failures compare {fingerprint}")
     output.note(f"to start them again: jobqueue failures requeue {fingerprint} --trial, then without --trial")
+
+
+failures.add_command(comparing.compare)
 
 
 @failures.command(epilog=errors.epilog("failures requeue 5b9f0c1d2e3a4f67 --trial"))

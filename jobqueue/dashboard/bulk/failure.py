@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.dashboard.bulk.common import side_by_side, traits
+from jobqueue.dashboard.bulk.common import side_by_side, trait_rows
 from jobqueue.dashboard.bulk.groups import shown
 from jobqueue.dashboard.frame.page import Page
 from jobqueue.dashboard.frame.view import quoted
@@ -15,42 +15,40 @@ from jobqueue.domain.errors import InvalidInputError
 if TYPE_CHECKING:
     from jobqueue.dashboard.frame.view import View
 
-_SAMPLE: Final = 60
 _SIDES: Final = 3
 _ROWS: Final = 14
 _LONGEST_TRACE: Final = 6000
 _KEPT_SECONDS: Final = 10.0
+_COMPARED_SECONDS: Final = 30.0
 
 
 async def _load(view: View) -> dict[str, Any]:
     fingerprint = view.path("fp")
     group = shown(await view.ask(f"/v1/failures/{quoted(fingerprint)}"), view.now)
-    jobs, others = await asyncio.gather(
+    path = f"/v1/failures/{quoted(fingerprint)}/compare"
+    jobs, compared = await asyncio.gather(
         # The states let the search use the index of failures.
-        _sample(view, {"fingerprint": fingerprint, "state": {"$in": ["failed", "killed"]}}),
-        _sample(view, {"type": group["type"], "state": "success"}),
+        _newest(view, {"fingerprint": fingerprint, "state": {"$in": ["failed", "killed"]}}),
+        view.ask_kept(_COMPARED_SECONDS, path),
     )
     made = Counter(job["attemptsMade"] for job in group["jobs"]).most_common(1)
-    common = traits(jobs, others) if len(jobs) > 1 else []
     trace = group["trace"] or ""
     return {
         "group": group,
         "attempt": made[0][0] if made else None,
-        "sample": len(jobs),
-        "others": len(others),
-        "traits": common,
-        "telling": next((trait for trait in common if trait.tells), None),
-        "sides": jobs[:_SIDES],
-        "rows": side_by_side(jobs[:_SIDES], _ROWS),
+        "compared": compared,
+        "traits": trait_rows(compared["traits"]),
+        "sides": jobs,
+        "rows": side_by_side(jobs, _ROWS),
         "trace": trace if len(trace) <= _LONGEST_TRACE else f"…{trace[-_LONGEST_TRACE:]}",
         "is_cut": len(trace) > _LONGEST_TRACE,
     }
 
 
-async def _sample(view: View, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+async def _newest(view: View, wanted: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the newest jobs of a filter with their data, or none where the search would cost too much."""
     fields = ["id", "data", "meta", "error.message", "endAt"]
-    body = {"filter": wanted, "fields": fields, "limit": _SAMPLE}
+    body = {"filter": wanted, "fields": fields, "limit": _SIDES}
     try:
         page = await view.search_kept(_KEPT_SECONDS, body)
     except InvalidInputError:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.bulk.comparison import compare
+from jobqueue.domain.bulk.failure_comparison import FailureComparison, Looked, beginning
 from jobqueue.domain.errors import NotFoundError, WrongStateError
 from jobqueue.domain.jobs.step import UNFORGOTTEN
 from jobqueue.domain.work.failure import FailureDetails, FailureGroup, FailureQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from jobqueue.domain.bulk.features import ComparedJob
     from jobqueue.domain.insight.audit import Actor
     from jobqueue.domain.jobs.job import Job
     from jobqueue.domain.jobs.step import FromStep
@@ -28,6 +32,8 @@ _ON_REQUEST: Final = 50
 _SHARE: Final = 20
 """Many failures without a fingerprint, as after an import, take a twentieth of the time."""
 _SHOWN: Final = 20
+_FAILED_HOW: Final = ("the newest ones", "all of them")
+_SUCCEEDED_HOW: Final = ("the newest ones", "each added shortly before one of the failed ones")
 _TRIES: Final = 10
 
 
@@ -72,6 +78,35 @@ class Failures:
             raise NotFoundError("failure", query.fingerprint or "")
         return job
 
+    async def compare(
+        self, fingerprint: str, queue: str | None = None, *, scope: Scope = EVERYTHING
+    ) -> FailureComparison:
+        """Compare a sample of a group with jobs of the same type that succeeded.
+
+        Args:
+            fingerprint: of the group.
+            queue: only jobs of this queue, failed or not.
+            scope: no job outside of it is looked at.
+
+        Raises:
+            NotFoundError: no job of the group is in the scope.
+        """
+        query = FailureQuery(fingerprint=fingerprint, queue=queue)
+        kind = (await self.latest(query, scope=scope)).type
+        samples = await self._store.samples.read(query, kind, scope)
+        # Many values take some tenths of a second, in which the event loop goes on.
+        found = await asyncio.to_thread(compare, samples.failed, samples.succeeded, samples.any_time)
+        return FailureComparison(
+            fingerprint=fingerprint,
+            type=kind,
+            queue=queue,
+            failed=_looked(samples.failed, _FAILED_HOW[samples.is_all]),
+            succeeded=_looked(samples.succeeded, _SUCCEEDED_HOW[samples.is_near]),
+            began=beginning(samples.before_first, samples.succeeded),
+            found=found,
+            is_complete=samples.is_complete,
+        )
+
     async def try_one(
         self,
         query: FailureQuery,
@@ -102,3 +137,8 @@ class Failures:
         began = time.monotonic()
         is_full = await self._store.mark(_AT_ONCE) == _AT_ONCE
         return _SHARE * (time.monotonic() - began) if is_full else None
+
+
+def _looked(jobs: Sequence[ComparedJob], how: str) -> Looked:
+    added = [job.insert_at for job in jobs]
+    return Looked(count=len(jobs), how=how, first_at=min(added, default=None), last_at=max(added, default=None))

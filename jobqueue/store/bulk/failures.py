@@ -10,6 +10,7 @@ from jobqueue.domain.jobs.fingerprint import fingerprint, summary
 from jobqueue.domain.work.failure import FailureGroup, Sample
 from jobqueue.store.bulk import failure_statements
 from jobqueue.store.bulk.failure_counts import FailureCountStore, grouped
+from jobqueue.store.bulk.failure_samples import FailureSampleStore
 from jobqueue.store.documents import attributes, documents, scope_filters
 from jobqueue.store.mongo.database import guarded, is_too_slow
 from jobqueue.store.mongo.driver import PyMongoError, UpdateOne, aggregate, timeout
@@ -41,6 +42,7 @@ class FailureStore:
     def __init__(self, database: Database) -> None:
         self._jobs = database.collection("jobs")
         self.counts = FailureCountStore(database)
+        self.samples = FailureSampleStore(database)
 
     @guarded
     async def page(self, query: FailureQuery, scope: Scope) -> tuple[list[FailureGroup], bool]:

@@ -32,6 +32,7 @@ WITHOUT_DATABASE = {
     "logs": [ID],
     "failures": [],
     "failures show": [PRINT],
+    "failures compare": [PRINT],
     "failures requeue": [PRINT, "--yes"],
     "requeue": [ID],
     "kill": [ID],

@@ -219,6 +219,7 @@ async def _failed(asker: Asker) -> None:
     await asker.ask("listJobLogs", id=job)
     groups = (await asker.ask("listFailures", query={"queue": "media"}))["items"]
     await asker.ask("getFailure", fingerprint=groups[0]["fingerprint"])
+    await asker.ask("compareFailure", fingerprint=groups[0]["fingerprint"])
     search = {"filter": {"meta.user_id": 42, "state": "failed"}, "fields": ["type", "error.message"]}
     await asker.ask("searchJobs", search)
     await asker.ask("aggregateJobs")

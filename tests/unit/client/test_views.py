@@ -12,6 +12,14 @@ import pytest
 
 from jobqueue import AsyncClient, Client
 from jobqueue.api.access.schemas import NewTokenResponse, TokenResponse
+from jobqueue.api.bulk.comparison import (
+    BeginningResponse,
+    FailureComparisonResponse,
+    LikenessResponse,
+    LookedResponse,
+    TallyResponse,
+    TraitResponse,
+)
 from jobqueue.api.bulk.schemas import (
     FailureGroupResponse,
     FailureResponse,
@@ -37,7 +45,7 @@ from jobqueue.api.schemas.responses import BriefResponse
 from jobqueue.api.work.schemas import TypeResponse, WorkerResponse
 from jobqueue.api.workflow.schemas import GraphResponse, NodeResponse
 from jobqueue.blocking import Blocking, Iterating
-from jobqueue.client import views
+from jobqueue.client import comparison, views
 from jobqueue.client.forms import query_form
 from jobqueue.domain.search.job_filter import JobFilter
 from jobqueue.domain.search.query import JobQuery
@@ -58,6 +66,12 @@ REPLIES: list[tuple[type[msgspec.Struct], type[Response]]] = [
     (views.SampleView, SampleResponse),
     (views.FailureView, FailureResponse),
     (views.FailureGroupView, FailureGroupResponse),
+    (comparison.FailureComparisonView, FailureComparisonResponse),
+    (comparison.TraitView, TraitResponse),
+    (comparison.LikenessView, LikenessResponse),
+    (comparison.LookedView, LookedResponse),
+    (comparison.BeginningView, BeginningResponse),
+    (comparison.TallyView, TallyResponse),
     (views.QueueView, QueueResponse),
     (views.RunView, RunResponse),
     (views.ScheduleView, ScheduleResponse),
