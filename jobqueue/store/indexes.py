@@ -26,6 +26,7 @@ from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import AUTHENTICATION, DUPLICATE_KEY, guarded
 from jobqueue.store.mongo.driver import OperationFailure, indexes_of
+from jobqueue.store.work import expiry_statements
 from jobqueue.store.workflow import batch_listings
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ DECLARED: Final = (
         "jobs", repeat_statements.INDEX, "queue", repeat_statements.FIELD, unique=True, where=repeat_statements.KEYED
     ),
     _index("jobs", "due", "delayTil", where={"state": "delayed"}),
+    _index("jobs", expiry_statements.INDEX, expiry_statements.FIELD, where=expiry_statements.LIMITED),
     _index("jobs", "lease", "resetAt", where={"state": "processing"}),
     _index("jobs", "outbox", "outbox", where={"outbox": _THERE}),
     # Null matches a missing field too: so this index holds external documents, and no others.

@@ -54,6 +54,7 @@ _SPARSE: Final = {
     "step",
     "forgot",
     "taken",
+    "start_before",
 }
 
 

@@ -13,7 +13,7 @@ from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.step import UNFORGOTTEN, as_json
 from jobqueue.domain.jobs.transitions import DEPENDENCY
-from jobqueue.services.jobs.job_changes import PATCHABLE, checked, requeue_changes
+from jobqueue.services.jobs.job_changes import PATCHABLE, check_limit_after, checked, requeue_changes
 from jobqueue.services.jobs.job_tags import tag
 from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.limits.group_key_statements import regrouped
@@ -248,6 +248,7 @@ class JobManager:
 
             async def patch() -> Job:
                 job, same = await self._seen(job_id, only)
+                check_limit_after(job, fields)
                 return await self._jobs.editions.patch(job, fields, await self._group(job, fields), same)
 
             changed = await _while_unchanged(patch, only)

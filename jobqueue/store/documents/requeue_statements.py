@@ -67,6 +67,7 @@ def restarted(now: Now, **noted: Any) -> Document:
         "startAt": None,
         "endAt": None,
         "delayTil": None,
+        "startBefore": "$$REMOVE",
         "unmet": "$$REMOVE",
         "fingerprint": "$$REMOVE",
         "run": {"$add": [number("$run", 0), 1]},

@@ -53,6 +53,7 @@ FULL = make_job(
     schedule="nightly",
     scheduled_at=LONG_AGO,
     crashes=1,
+    start_before=LONG_AGO,
     steps=STEPS,
     wait=Wait(names=("rest",), until=LONG_AGO),
     signals=(
