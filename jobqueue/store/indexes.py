@@ -13,7 +13,7 @@ import bson
 from bson import ObjectId
 
 from jobqueue.domain.errors import NoDatabaseError, UnsuitableDatabaseError
-from jobqueue.store.bulk import failure_statements
+from jobqueue.store.bulk import erasure_statements, failure_statements
 from jobqueue.store.documents import (
     call_statements,
     external_statements,
@@ -125,6 +125,7 @@ DECLARED: Final = (
     ),
     _index("jobs", activity_statements.ATTEMPTS_INDEX, "history.endAt", where={"history.endAt": _ANY_DATE}),
     _index("jobs", activity_statements.KILLED_INDEX, "killedAt", where={"killedAt": _ANY_DATE}),
+    _index("jobs", erasure_statements.INDEX, "erased.operation", where={"erased.operation": _ANY_ID}),
     _index("jobs", "tombstones", "expireAt", expireAfterSeconds=0, where={"expireAt": {"$type": "date"}}),
     _index("logs", "line", "jobId", "seq", unique=True),
     _index("logs", "lineOfAttempt", "jobId", "attempt", "seq"),

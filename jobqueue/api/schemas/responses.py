@@ -123,7 +123,7 @@ class JobResponse(Response):
 
     sparse = frozenset(
         {"dependency_policy", "ref", "callback_of", "parents", "schedule", "scheduled_at", "crashes", "steps", "wait"}
-        | {"signals", "start_before"}
+        | {"signals", "start_before", "erased"}
     )
     id = fields.Text(spec=json_types.ID)
     queue = fields.Text()
@@ -168,6 +168,7 @@ class JobResponse(Response):
     wait = fields.Inner(WaitResponse)
     signals = fields.Items(fields.Inner(SignalResponse))
     start_before = fields.Moment()
+    erased = fields.Object(spec={"description": "when and by which operation its contents were erased, with numbers"})
 
 
 class BriefResponse(Response):

@@ -170,6 +170,7 @@ class Job:
         signals: that the job has got, also those that a step has taken.
         awaited_by: the id of the call by which the parent of the job awaits it.
         start_before: a job that has not started by then is killed; ``None`` from the start on.
+        erased: ``{at, operation, …}`` of a job whose contents were erased, with the numbers of the erased parts.
     """
 
     id: str
@@ -225,6 +226,7 @@ class Job:
     signals: tuple[Signal, ...] | None = None
     awaited_by: str | None = None
     start_before: datetime | None = None
+    erased: Mapping[str, Any] | None = None
 
     @property
     def is_suspect(self) -> bool:

@@ -55,6 +55,7 @@ _SPARSE: Final = {
     "forgot",
     "taken",
     "start_before",
+    "erased",
 }
 
 

@@ -351,6 +351,12 @@ def _callback_of(stored: object) -> dict[str, Any] | None:
     return {name: str(inner) if isinstance(inner, ObjectId) else inner for name, inner in stored.items()}
 
 
+def _erased(stored: object) -> dict[str, Any] | None:
+    if not isinstance(stored, dict) or date_or_none(stored.get("at")) is None:
+        return None
+    return {name: str(inner) if isinstance(inner, ObjectId) else inner for name, inner in stored.items()}
+
+
 def _backoff(stored: object) -> Backoff:
     if stored == _USUAL_BACKOFF:
         return backoffs.DEFAULT
@@ -389,5 +395,6 @@ _SELDOM: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "signals": ("signals", _signals),
     "awaitedBy": ("awaited_by", id_or_none),
     "startBefore": ("start_before", date_or_none),
+    "erased": ("erased", _erased),
 }
 """Fields of a document that most jobs lack: the field of the job, and the function that reads it."""

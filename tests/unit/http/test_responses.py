@@ -54,6 +54,7 @@ FULL = make_job(
     scheduled_at=LONG_AGO,
     crashes=1,
     start_before=LONG_AGO,
+    erased={"at": LONG_AGO, "operation": JOB_ID, "logs": 3},
     steps=STEPS,
     wait=Wait(names=("rest",), until=LONG_AGO),
     signals=(
