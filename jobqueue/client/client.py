@@ -116,6 +116,8 @@ class Client(BlockingCalls[AsyncClient]):
     kill_many = Blocking(AsyncClient.kill_many)
     delete_many = Blocking(AsyncClient.delete_many)
     preview_many = Blocking(AsyncClient.preview_many)
+    erase = Blocking(AsyncClient.erase)
+    preview_erasure = Blocking(AsyncClient.preview_erasure)
     operations = Iterating(AsyncClient.operations)
     operation = Blocking(AsyncClient.operation)
     stop_operation = Blocking(AsyncClient.stop_operation)

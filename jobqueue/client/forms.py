@@ -17,7 +17,6 @@ from jobqueue.domain.search.query import MOST_LISTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from jobqueue.domain.jobs.job import NewJob
     from jobqueue.domain.search.query import JobQuery
@@ -118,11 +117,7 @@ def _changed(name: str, value: Any) -> Any:
         return None
     if name == "backoff":
         return backoffs.parse(value).wire()
-    return date(_aware(value)) if name == "delay_til" else json_value(value)
-
-
-def _aware(value: Any) -> datetime:
-    return aware(value, "delayTil")
+    return date(aware(value, camel(name))) if name in {"delay_til", "start_before"} else json_value(value)
 
 
 def search_form(

@@ -250,7 +250,7 @@ class JobCalls(Calls):
         raise ChangedMeanwhileError("job", job_id)
 
     async def patch(self, /, job_id: str, **changes: Any) -> Job:
-        """Change ``data``, ``meta``, ``priority``, ``delay_til`` and more of a job that is not processing."""
+        """Change ``data``, ``priority``, ``delay_til``, ``start_before`` and more of a job that is not processing."""
         return await self._read(json_reading.job, "PATCH", "jobs", check_id(job_id), body=job_form(changes))
 
     async def delete(self, job_id: str) -> None:

@@ -108,6 +108,7 @@ class OperationView(_View, frozen=True):
         failed: jobs that could not be changed; ``failures`` has the reasons of the first.
         error: the reason why the whole operation failed.
         is_counting: changed jobs are still to be counted, also after a stop.
+        receipt: the numbers of what an erasure has erased, and the names of what it has left.
     """
 
     id: str
@@ -128,6 +129,17 @@ class OperationView(_View, frozen=True):
     reason: str | None = None
     error: str | None = None
     is_counting: bool = False
+    receipt: Form | None = None
+
+
+class ErasurePreviewView(_View, frozen=True):
+    """The jobs that an erasure would erase, and the names of what it leaves."""
+
+    action: str
+    matched: int | None
+    is_exact: bool
+    samples: list[BriefJob]
+    left: Form
 
 
 class PreviewView(_View, frozen=True):
@@ -202,6 +214,7 @@ class QueueView(_View, frozen=True):
     breaker: Form | None
     max_retries: int
     check: bool = False
+    start_before: float | None = None
     counts: Counts = {}
     oldest_pending_age: float | None = None
     ended: dict[str, Counts] = {}

@@ -64,7 +64,7 @@ from jobqueue.services.work.attempts import Attempts
 from jobqueue.services.work.context import JobRelatives
 from jobqueue.services.work.crashes import CrashDetector
 from jobqueue.services.work.dispatcher import Dispatcher
-from jobqueue.services.work.loops import Loop, Promoter, Reaper
+from jobqueue.services.work.loops import Expiry, Loop, Promoter, Reaper
 from jobqueue.services.work.roster import Roster
 from jobqueue.services.work.worker_registry import SIGN_SECONDS, WorkerRegistry, about, worker_name
 from jobqueue.services.workflow.batches import Batches
@@ -165,7 +165,7 @@ class Runtime:
         self.roster = Roster(workers, neighbours, self.configs)
         self.configs.check = TypeChecks(self.roster).check
         self.producer = Producer(self.jobs, dependencies, self.outboxes, self.configs, self.notifier)
-        self.logs = Logs(LogStore(database))
+        self.logs, self.expiry = Logs(LogStore(database)), Expiry(self.claims.expiry, self.outboxes)
         self.adopter = Adopter(ExternalStore(database), dependencies, self.outboxes, self.configs, self.notifier)
         self.manager = JobManager(
             self.jobs, requeues, self.dependencies, self.listing, self.configs, self.outboxes, self.notifier, self.audit
@@ -288,11 +288,9 @@ class Runtime:
 
     def _begin(self) -> None:
         promoter = Loop("promoter", Promoter(self.jobs, self.notifier).run_once, every=REST_SECONDS)
-        keys = LimitKeys(self.configs, self.limit_keys, self.notifier)
         edits = EditFollower(self.edits, self.configs, self.limit_keys, self.notifier)
         reaper = Reaper(self.jobs, self.outboxes, self.breakers, self.notifier, self.crashes)
         reaper.metrics = self.metrics
-        roller = Roller(self.roller, Turn(self.database, "statistics"))
         failure_counts = FailureCountKeeper(FailureCountStore(self.database), self.database.clock)
         pulse = self._pulse = Pulse(PulseStore(self.database), self.configs, reaper.saw_database)
         configs = Loop("config", self.configs.refresh, every=REST_SECONDS)
@@ -310,9 +308,9 @@ class Runtime:
             Loop("awaited children", self.outboxes.awaiting.run_once, every=AWAIT_SECONDS),
             declaring,
             Loop("presence", self.registry.run_once, every=SIGN_SECONDS),
-            Loop("limit keys", keys.run_once, every=KEY_SECONDS),
+            Loop("limit keys", LimitKeys(self.configs, self.limit_keys, self.notifier).run_once, every=KEY_SECONDS),
             Loop("edits", edits.run_once, every=EDIT_SECONDS),
-            Loop("statistics", roller.run_once, every=ROLL_SECONDS),
+            Loop("statistics", Roller(self.roller, Turn(self.database, "statistics")).run_once, every=ROLL_SECONDS),
             Loop("counts", CountKeeper(self.figures.kept, self.figures).run_once, every=COUNT_SECONDS),
             Loop("failure counts", failure_counts.run_once, every=COUNT_SECONDS),
             Loop("batch attributes", self.batches.pages.run_once, every=self.batches.pages.seconds),
@@ -325,6 +323,7 @@ class Runtime:
             ("delayed", promoter, PULSE_SECONDS),
             ("operations", operations, PULSE_SECONDS),
             ("hanging", reaping, self.settings.reap_interval),
+            ("expired", Loop("expiry", self.expiry.run_once, every=REST_SECONDS), PULSE_SECONDS),
             ("schedules", Loop("scheduler", self.scheduler.run_once, every=REST_SECONDS), PULSE_SECONDS),
             ("outboxes", Loop("completer", self.outboxes.run_once, every=REST_SECONDS), OUTBOX_SECONDS),
             ("unread", Loop("unread jobs", unread.run_once, every=REST_SECONDS), UNREAD_SECONDS),

@@ -19,6 +19,7 @@ from jobqueue.domain.search.job_filter import job_query
 from jobqueue.domain.search.query import JobQuery, Page
 from jobqueue.processors.callbacks.callback import CallbackProcessor
 from jobqueue.services.application import Runtime
+from jobqueue.services.erasing import Erasing
 from jobqueue.services.lists import Lists
 from jobqueue.services.management import Management
 from jobqueue.services.work.lanes import Lane
@@ -47,7 +48,7 @@ NumberedLines = list[tuple[int, LogLine]]
 AddedMember = list["AddedJob"]
 
 
-class JobQueue(HandlerRegistry, Management, Lists):
+class JobQueue(HandlerRegistry, Management, Erasing, Lists):
     """Adds jobs, runs handlers, and manages jobs and batches.
 
     The first call connects to ``JOBQUEUE_MONGO_URL`` or to the embedded MongoDB, which is started if need be. One queue

@@ -149,6 +149,8 @@ class SyncJobQueue(BlockingCalls[JobQueue]):
     requeue_many = Blocking(JobQueue.requeue_many)
     kill_many = Blocking(JobQueue.kill_many)
     delete_many = Blocking(JobQueue.delete_many)
+    erase = Blocking(JobQueue.erase)
+    preview_erasure = Blocking(JobQueue.preview_erasure)
     operation = Blocking(JobQueue.operation)
     stop_operation = Blocking(JobQueue.stop_operation)
     wait_operation = Blocking(JobQueue.wait_operation)

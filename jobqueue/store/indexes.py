@@ -13,7 +13,7 @@ import bson
 from bson import ObjectId
 
 from jobqueue.domain.errors import NoDatabaseError, UnsuitableDatabaseError
-from jobqueue.store.bulk import failure_statements
+from jobqueue.store.bulk import erasure_statements, failure_statements
 from jobqueue.store.documents import (
     call_statements,
     external_statements,
@@ -26,6 +26,7 @@ from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.clock import EPOCH
 from jobqueue.store.mongo.database import AUTHENTICATION, DUPLICATE_KEY, guarded
 from jobqueue.store.mongo.driver import IndexModel, OperationFailure, indexes_of
+from jobqueue.store.work import expiry_statements
 from jobqueue.store.workflow import batch_listings
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ DECLARED: Final = (
         "jobs", repeat_statements.INDEX, "queue", repeat_statements.FIELD, unique=True, where=repeat_statements.KEYED
     ),
     _index("jobs", "due", "delayTil", where={"state": "delayed"}),
+    _index("jobs", expiry_statements.INDEX, expiry_statements.FIELD, where=expiry_statements.LIMITED),
     _index("jobs", "lease", "resetAt", where={"state": "processing"}),
     _index("jobs", "outbox", "outbox", where={"outbox": _THERE}),
     # Null matches a missing field too: so this index holds external documents, and no others.
@@ -123,6 +125,7 @@ DECLARED: Final = (
     ),
     _index("jobs", activity_statements.ATTEMPTS_INDEX, "history.endAt", where={"history.endAt": _ANY_DATE}),
     _index("jobs", activity_statements.KILLED_INDEX, "killedAt", where={"killedAt": _ANY_DATE}),
+    _index("jobs", erasure_statements.INDEX, "erased.operation", where={"erased.operation": _ANY_ID}),
     _index("jobs", "tombstones", "expireAt", expireAfterSeconds=0, where={"expireAt": {"$type": "date"}}),
     _index("logs", "line", "jobId", "seq", unique=True),
     _index("logs", "lineOfAttempt", "jobId", "attempt", "seq"),

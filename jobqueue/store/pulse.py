@@ -13,6 +13,7 @@ from jobqueue.store.mongo.clock import SERVER_NOW
 from jobqueue.store.mongo.database import guarded
 from jobqueue.store.mongo.driver import aggregate
 from jobqueue.store.queues.config import WITH_TIME, snapshot
+from jobqueue.store.work import expiry_statements
 from jobqueue.store.workflow import addition_statements
 
 if TYPE_CHECKING:
@@ -27,16 +28,18 @@ _AHEAD_MS: Final = 1_500
 """Milliseconds; work that is due within them counts as due, because the loop then knows the moment itself."""
 _OUTBOX: Final = {"outbox": {"$exists": True}}
 _FOR_EVER: Final = 1e12
+_DATE: Final = {"$type": "date"}
 
 
-def _soon(field: str) -> Document:
+def _soon(field: str, kind: Any = _DATE) -> Document:
     ahead = {"$add": [SERVER_NOW, _AHEAD_MS]}
-    return {field: {"$type": "date"}, "$expr": {"$lte": [f"${field}", ahead]}}
+    return {field: kind, "$expr": {"$lte": [f"${field}", ahead]}}
 
 
 PARTS: Final[Mapping[str, tuple[tuple[str, Document], ...]]] = {
     "ready": (("jobs", {"state": State.PENDING.value}),),
     "delayed": (("jobs", {"state": State.DELAYED.value} | _soon("delayTil")),),
+    "expired": (("jobs", expiry_statements.LIMITED | _soon("startBefore", expiry_statements.LIMITED["startBefore"])),),
     "hanging": (("jobs", statements.expired(SERVER_NOW, _FOR_EVER)),),
     "outboxes": (("jobs", _OUTBOX), ("batches", _OUTBOX)),
     "unread": (("jobs", {statements.UNREAD: True}),),

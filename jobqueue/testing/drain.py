@@ -122,7 +122,7 @@ class Drain:
             await LimitKeys(runtime.configs, runtime.limit_keys, runtime.notifier).run_once()
         waits = [await self._reap()]
         if self._until is not None:
-            waits.append(await runtime.scheduler.run_once())
+            waits += [await runtime.scheduler.run_once(), await runtime.expiry.run_once()]
         now = await self._clock.now()
         return min((now + timedelta(seconds=wait) for wait in waits if wait is not None), default=None)
 

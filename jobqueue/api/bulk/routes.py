@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from jobqueue.api.bulk import comparison, failures, handlers, schemas
+from jobqueue.api.bulk import comparison, erasures, failures, handlers, schemas
 from jobqueue.api.http.route_spec import Body, Reply, Route, ok
 
 _BEGUN: Final = {
@@ -25,6 +25,18 @@ ROUTES: Final = (
     _route("POST", "/v1/jobs/requeue", handlers.requeue_many, "admin", _BEGUN, body=_REQUEUE, operation="requeueJobs"),
     _route("POST", "/v1/jobs/kill", handlers.kill_many, "admin", _BEGUN, body=_KILL, operation="killJobs"),
     _route("POST", "/v1/jobs/delete", handlers.delete_many, "admin", _BEGUN, body=_DELETE, operation="deleteJobs"),
+    _route(
+        "POST",
+        "/v1/erase",
+        erasures.erase,
+        "admin",
+        {
+            202: Reply(schemas.OperationResponse, "the operation, which goes on", ("Location",)),
+            200: Reply(schemas.ErasurePreviewResponse, "with `dryRun`: what would be erased, and what would be left"),
+        },
+        body=Body(schemas.EraseSchema, {"meta": {"user_id": 42}, "dryRun": True}),
+        operation="erase",
+    ),
     _route(
         "GET",
         "/v1/operations",

@@ -145,13 +145,66 @@ class FirstStep(fields.Text):
         return as_json(value).get("fromStep", missing)
 
 
+class EraseSchema(Strict):
+    """The values in ``meta`` of the jobs to erase."""
+
+    meta = fields.Object(required=True, spec={**json_types.META, "minProperties": 1})
+    dry_run = fields.Flag()
+
+
+class LeftJobsResponse(Response):
+    """Unfinished jobs that an erasure leaves; the first ids."""
+
+    count = fields.Whole()
+    ids = fields.Items(fields.Text(spec=json_types.ID))
+
+
+class LeftResponse(Response):
+    """The names of what an erasure leaves as it is."""
+
+    sparse = frozenset({"parents"})
+    jobs = fields.Inner(LeftJobsResponse)
+    batches = fields.Items(fields.Text(spec=json_types.ID), spec={"description": "that are open"})
+    schedules = fields.Items(fields.Text(), spec={"description": "whose jobs have the values"})
+    tokens = fields.Items(fields.Text(), spec={"description": "that are limited to the values"})
+    parents = fields.Items(
+        fields.Text(spec=json_types.ID), spec={"description": "unfinished jobs with results of erased children"}
+    )
+
+
+class ErasurePreviewResponse(Response):
+    """The number of jobs that would be erased, the first few of them, and what would be left."""
+
+    action = fields.Text(spec={"const": Action.ERASE.value})
+    matched = fields.Whole(allow_none=True)
+    is_exact = fields.Flag()
+    samples = fields.Items(fields.Inner(BriefResponse))
+    left = fields.Inner(LeftResponse)
+
+
+class ReceiptResponse(Response):
+    """What an erasure has erased and left; numbers of jobs, of their parts, and of documents elsewhere."""
+
+    jobs = fields.Whole()
+    logs = fields.Whole()
+    attempts = fields.Whole()
+    steps = fields.Whole()
+    signals = fields.Whole()
+    audit = fields.Whole()
+    batches = fields.Whole()
+    operations = fields.Whole()
+    idempotency = fields.Whole()
+    set_aside = fields.Whole(attribute="setAside")
+    left = fields.Inner(LeftResponse)
+
+
 class OperationResponse(Response):
     """An operation and its progress."""
 
-    sparse = frozenset({"from_step"})
+    sparse = frozenset({"from_step", "receipt"})
     id = fields.Text(spec=json_types.ID)
     action = fields.Text(attribute="new.action", spec={"enum": [action.value for action in Action]})
-    filter = fields.Object(attribute="new.filter")
+    filter = fields.Object(attribute="shown_filter")
     fingerprint = fields.Text(attribute="new.fingerprint", allow_none=True)
     changes = fields.Object(attribute="new.changes")
     from_step = FirstStep(
@@ -172,6 +225,7 @@ class OperationResponse(Response):
     failed = fields.Whole()
     failures = fields.Items(fields.Inner(RefusedResponse))
     error = fields.Text(allow_none=True)
+    receipt = fields.Inner(ReceiptResponse)
 
 
 OperationPage: Final = page("OperationPage", OperationResponse)

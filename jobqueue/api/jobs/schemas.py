@@ -213,6 +213,7 @@ class PatchSchema(ContentSchema):
 
     meta = fields.Object(spec=json_types.META)
     delay_til = fields.Moment(allow_none=True)
+    start_before = fields.Moment(allow_none=True)
     lease = fields.Number(spec=json_types.bounds("lease"))
     timeout = fields.Number(allow_none=True, spec=json_types.bounds("timeout"))
 

@@ -102,6 +102,22 @@ class Moment(Described, fields.DateTime):
             raise ValidationError(str(error)) from None
 
 
+class MomentOrSeconds(Described, fields.Raw):
+    """A date as `Moment`, or a number of seconds."""
+
+    must = "must be a date or a number of seconds"
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> datetime | float:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise self.make_error("invalid")
+        if not isinstance(value, str):
+            return value
+        try:
+            return moment(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+
 class Object(Described, fields.Dict):
     """An object with anything in it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from jobqueue.domain.durations import LONGEST
-from jobqueue.domain.jobs.checks import BOUNDS, LONGEST_KEY, LONGEST_TYPE, QUEUE_NAME
+from jobqueue.domain.jobs.checks import BOUNDS, EXPIRY_BOUNDS, LONGEST_KEY, LONGEST_TYPE, QUEUE_NAME
 from jobqueue.domain.jobs.fingerprint import LENGTH
 from jobqueue.domain.jobs.job import MOST_CHILDREN, MOST_DEPENDENCIES, POLICIES
 from jobqueue.domain.jobs.states import Outcome, State
@@ -49,6 +49,11 @@ FAILURES: Final[Form] = {"minimum": 1, "maximum": limits.MOST_FAILURES}
 COOLDOWN: Final[Form] = {"exclusiveMinimum": 0, "maximum": limits.LONGEST_COOLDOWN}
 RETRIES: Final[Form] = {"minimum": 1, "maximum": limits.MOST_RETRIES}
 RETENTION: Final[Form] = {"exclusiveMinimum": 0, "maximum": limits.LONGEST_RETENTION}
+EXPIRY: Final[Form] = {"minimum": EXPIRY_BOUNDS[0], "maximum": EXPIRY_BOUNDS[1]}
+START_BEFORE: Final[Form] = {
+    "description": "a job that has not started by then is killed: a date, or seconds from the time it is due",
+    "oneOf": [DATE, {"type": "number", **EXPIRY}],
+}
 _WAIT: Final[Form] = {"type": "number", "minimum": 0, "maximum": LONGEST}
 BACKOFF: Final[Form] = {
     "description": "seconds; a list of them, the last of which repeats; or exponentially growing",

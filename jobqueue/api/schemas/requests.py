@@ -29,6 +29,7 @@ class NewJobSchema(ContentSchema):
     meta = fields.Object(spec=json_types.META)
     delay = fields.Number(spec=json_types.bounds("delay"))
     delay_til = fields.Moment(allow_none=True)
+    start_before = fields.MomentOrSeconds(allow_none=True, spec=json_types.START_BEFORE)
     lease = fields.Number(spec=json_types.bounds("lease"))
     timeout = fields.Number(allow_none=True, spec=json_types.bounds("timeout"))
     key = fields.Text(allow_none=True, spec=json_types.KEY)

@@ -123,7 +123,7 @@ class JobResponse(Response):
 
     sparse = frozenset(
         {"dependency_policy", "ref", "callback_of", "parents", "schedule", "scheduled_at", "crashes", "steps", "wait"}
-        | {"signals"}
+        | {"signals", "start_before", "erased"}
     )
     id = fields.Text(spec=json_types.ID)
     queue = fields.Text()
@@ -167,6 +167,8 @@ class JobResponse(Response):
     steps = fields.Items(fields.Inner(StepResponse))
     wait = fields.Inner(WaitResponse)
     signals = fields.Items(fields.Inner(SignalResponse))
+    start_before = fields.Moment()
+    erased = fields.Object(spec={"description": "when and by which operation its contents were erased, with numbers"})
 
 
 class BriefResponse(Response):

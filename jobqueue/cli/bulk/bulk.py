@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jobqueue.cli.process.api import Api
 
 _LOOK_SECONDS: Final = 0.5
-_DONE: Final = {"requeue": "requeued", "kill": "killed", "delete": "deleted"}
+_DONE: Final = {"requeue": "requeued", "kill": "killed", "delete": "deleted", "erase": "erased"}
 
 
 class How(NamedTuple):

@@ -44,6 +44,7 @@ _EPILOG: Final = errors.epilog(
 @click.option("--backoff", type=values.JsonText(source=False), help="Wait between attempts: 60, [10, 60], {…}.")
 @click.option("--delay", type=values.Number(), metavar="SECONDS", help="Wait before the first attempt.")
 @click.option("--delay-til", metavar="DATE", help="Not before this time, ISO 8601.")
+@click.option("--start-before", metavar="DATE", help="Kill it unless it has started by then: ISO 8601, or seconds.")
 @click.option("--lease", type=values.Number(), metavar="SECONDS", help="How long a claim lasts without a heartbeat.")
 @click.option("--timeout", type=values.Number(), metavar="SECONDS", help="Longest an attempt may run.")
 @click.option("--key", help="Unique among the unfinished jobs of the queue.")
@@ -130,6 +131,8 @@ def _read(kind: str, options: dict[str, Any]) -> NewJob:
         fields["meta"] = gather(problems, _meta, fields["meta"]) or {}
     if "delay_til" in fields:
         fields["delay_til"] = gather(problems, values.moment, fields["delay_til"], "delayTil")
+    if "start_before" in fields:
+        fields["start_before"] = gather(problems, values.limit, fields["start_before"], "startBefore")
     for name in _CHILDREN:
         if name in fields:
             fields[name] = gather(problems, values.family, fields[name], json_form.camel(name))

@@ -20,6 +20,7 @@ _MOMENTS: Final = (
     ("started", "startAt"),
     ("ended", "endAt"),
     ("due", "delayTil"),
+    ("expires", "startBefore"),
     ("lease until", "resetAt"),
 )
 

@@ -145,6 +145,18 @@ def moment(text: str, field: str) -> datetime:
         raise InvalidInputError({field: [f"{text!r} {error}"]}) from None
 
 
+def limit(text: str, field: str) -> datetime | float:
+    """Return the limit of a start: a date as `moment`, or a number of seconds.
+
+    Raises:
+        InvalidInputError: it is neither.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return moment(text, field)
+
+
 def duration(text: str, field: str) -> float:
     """Return the seconds of a time span such as ``90s``, ``12h`` or ``30d``.
 
@@ -199,9 +211,9 @@ def _snake(document: Any, path: str, problems: Problems) -> Any:
             problems[at] = ["is not a known field"]
         elif name in _FAMILY:
             read[_FIELDS[name]] = _children(value, at, problems)
-        elif name == "delayTil" and isinstance(value, str):
+        elif name in {"delayTil", "startBefore"} and isinstance(value, str):
             try:
-                read["delay_til"] = moment(value, at)
+                read[_FIELDS[name]] = moment(value, at)
             except InvalidInputError as error:
                 problems.update(error.problems)
         else:

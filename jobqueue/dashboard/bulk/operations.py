@@ -27,7 +27,20 @@ _SHAPES: Final[Mapping[str, str]] = {
     Stage.STOPPED: "killed",
     Stage.FAILED: "failed",
 }
-_VERBS: Final[Mapping[str, str]] = {"requeue": "Requeue", "kill": "Kill", "delete": "Delete"}
+_ERASED: Final[Mapping[str, str]] = {
+    "jobs": "Jobs",
+    "logs": "Log lines",
+    "attempts": "Attempts",
+    "steps": "Steps",
+    "signals": "Signals",
+    "audit": "Audit entries",
+    "batches": "Batches",
+    "operations": "Operations",
+    "idempotency": "Request keys",
+    "setAside": "Documents set aside",
+}
+_NAMED: Final = ("batches", "schedules", "tokens")
+_VERBS: Final[Mapping[str, str]] = {"requeue": "Requeue", "kill": "Kill", "delete": "Delete", "erase": "Erase"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +132,21 @@ async def _load_one(view: View) -> dict[str, Any]:
         "filter": _json(operation["filter"]) if operation["filter"] else "",
         "changes": _json(changes) if changes else "",
         "shown": operation["failures"][:_MOST_FAILURES],
+        "receipt": _receipt(operation.get("receipt")),
+    }
+
+
+def _receipt(receipt: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the receipt of an erasure for people: numbers of what is gone, and the names of what is left."""
+    if receipt is None:
+        return None
+    left = receipt["left"]
+    return {
+        "gone": [(noun, receipt[name]) for name, noun in _ERASED.items() if receipt[name]],
+        "jobs": left["jobs"]["ids"][:_MOST_FAILURES],
+        "count": left["jobs"]["count"],
+        "parents": left.get("parents", [])[:_MOST_FAILURES],
+        "named": [(noun, ", ".join(left[noun][:_MOST_FAILURES])) for noun in _NAMED if left[noun]],
     }
 
 

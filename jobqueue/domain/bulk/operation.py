@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.bulk.erasure import without_values
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs.checks import gather
 from jobqueue.domain.jobs.states import FAILURES, FINAL, UNFINISHED, WAITING, State
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobqueue.domain.insight.audit import Actor
+    from jobqueue.domain.jobs.job import Job
 
 MOST_FAILURES: Final = 100
 """Failed jobs that an operation names with a reason."""
@@ -31,17 +33,19 @@ class Action(StrEnum):
     REQUEUE = "requeue"
     KILL = "kill"
     DELETE = "delete"
+    ERASE = "erase"
 
     @classmethod
     def of(cls, word: object) -> Action:
-        """Return the action of a word.
+        """Return the action of a word, for jobs that any filter may choose.
 
         Raises:
             InvalidInputError: there is no such action.
         """
-        if isinstance(word, str) and word in set(cls):
+        words = [action.value for action in cls if action is not cls.ERASE]
+        if isinstance(word, str) and word in words:
             return cls(word)
-        raise InvalidInputError({"action": [f"must be one of {', '.join(cls)}"]})
+        raise InvalidInputError({"action": [f"must be one of {', '.join(words)}"]})
 
 
 class Stage(StrEnum):
@@ -58,6 +62,7 @@ _TAKES: Final[Mapping[Action, frozenset[State]]] = MappingProxyType(
         Action.REQUEUE: FINAL | {State.DELAYED},
         Action.KILL: UNFINISHED,
         Action.DELETE: FINAL | WAITING,
+        Action.ERASE: FINAL,
     }
 )
 
@@ -139,6 +144,7 @@ class Operation:
         chosen: jobs whose turn it is; they are still to be counted, also when the operation was stopped meanwhile.
         ahead: jobs dated ahead of the present have their turn; jobs of the past follow.
         soon: the end of the present at which the jobs were chosen; ``None`` before, and in an older version.
+        receipt: the numbers of what an erasure has erased, and the names of what it has left; ``None`` before its end.
     """
 
     id: str
@@ -158,6 +164,12 @@ class Operation:
     chosen: tuple[str, ...] = ()
     ahead: bool = False
     soon: datetime | None = None
+    receipt: Mapping[str, Any] | None = None
+
+    @property
+    def shown_filter(self) -> Any:
+        """The filter as people may see it: an erasure names no value that it erases."""
+        return without_values(self.new.filter) if self.new.action is Action.ERASE else self.new.filter
 
     @property
     def is_counting(self) -> bool:
@@ -168,6 +180,24 @@ class Operation:
     def reason(self) -> str:
         """The message in the error of a killed job."""
         return self.new.reason or "killed by a person"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasurePreview:
+    """The jobs that an erasure would erase.
+
+    Attributes:
+        matched: their number as `Operation` has it, with ``is_exact``.
+        samples: a few of them.
+        left: the names of what the erasure leaves: unfinished jobs, open batches, schedules and tokens.
+        action: ``erase``.
+    """
+
+    matched: int | None
+    is_exact: bool
+    samples: tuple[Job, ...]
+    left: Mapping[str, Any]
+    action: Action = Action.ERASE
 
 
 @dataclass(slots=True, kw_only=True)

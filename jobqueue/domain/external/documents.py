@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 REJECTED: Final = "setAside"
 """The field with the reason why the rest of a document is kept elsewhere."""
-_PLAIN: Final = ("type", "queue", "key", "delay", "delayTil", "dependsOn", "dependencyPolicy")
+_PLAIN: Final = ("type", "queue", "key", "delay", "delayTil", "startBefore", "dependsOn", "dependencyPolicy")
 _CHILDREN: Final = ("onComplete", "onSuccess", "onFailure")
 _MOST_COUNTED: Final = 10**9
 
@@ -59,11 +59,12 @@ def read(document: Mapping[str, Any], size: int) -> ParsedDocument:
         problems["type"] = ["is required"]
     if "delay_til" in fields:
         fields.pop("delay", None)
+    for name in ("delay_til", "start_before"):
         try:
-            fields["delay_til"] = moment(fields["delay_til"])
+            fields |= {name: moment(fields[name])} if name in fields else {}
         except ValueError as error:
-            problems["delayTil"] = [str(error)]
-            del fields["delay_til"]
+            problems[json_form.camel(name)] = [str(error)]
+            del fields[name]
     new = None
     try:
         new = NewJob(**({"type": "unknown"} | fields | defaulted))

@@ -25,6 +25,8 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "timeout": (0.05, 365 * 86_400),
 }
 """Lowest and highest value of the numeric fields; durations in seconds."""
+EXPIRY_BOUNDS: Final = (1.0, LONGEST)
+"""Lowest and highest number of seconds within which a job has to start."""
 _WHOLE: Final = frozenset({"priority", "attempts"})
 
 
@@ -90,6 +92,16 @@ def check_number(name: str, value: Any) -> float:
         raise InvalidInputError({name: [f"must be from {low:.15g} to {high:.15g}"]})
     number: float = value
     return number
+
+
+def check_expiry(value: Any, path: str = "startBefore") -> float:
+    """Return the seconds within which a job has to start, or raise `InvalidInputError`."""
+    if not is_number(value):
+        raise InvalidInputError({path: ["must be a date or a number of seconds"]})
+    low, high = EXPIRY_BOUNDS
+    if not low <= value <= high:
+        raise InvalidInputError({path: [f"must be from {low:.15g} to {high:.15g} seconds, or a date"]})
+    return value
 
 
 def gather(problems: Problems, check: Callable[..., Any], *arguments: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems, TooLargeError
@@ -11,6 +12,7 @@ from jobqueue.domain.jobs import attributes, payload
 from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs.checks import (
     BOUNDS,
+    check_expiry,
     check_flag,
     check_id,
     check_key,
@@ -24,8 +26,6 @@ from jobqueue.domain.jobs.iso8601 import aware
 from jobqueue.domain.unknown import unknown_names
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine, Retries
     from jobqueue.domain.jobs.backoff import Backoff
     from jobqueue.domain.jobs.signal import Signal
@@ -57,6 +57,7 @@ class NewJob:
     """A job to be added. ``None`` takes the default of the queue; durations are in seconds.
 
     Attributes:
+        start_before: a job that has not started by then is killed; a number is seconds from the time it is due.
         depends_on: ids of jobs that must succeed first.
         dependency_policy: one of `POLICIES`; ``None`` for the first.
 
@@ -74,6 +75,7 @@ class NewJob:
     backoff: Backoff | None = None
     delay: float | None = None
     delay_til: datetime | None = None
+    start_before: datetime | float | None = None
     lease: float | None = None
     timeout: float | None = None
     key: str | None = None
@@ -111,6 +113,8 @@ class NewJob:
             problems["dependencyPolicy"] = [f"must be one of {', '.join(POLICIES)}"]
         if self.delay_til is not None:
             self._set("delay_til", gather(problems, _due, self.delay, self.delay_til))
+        if self.start_before is not None:
+            self._set("start_before", gather(problems, check_limit, self.start_before, self.delay_til))
         for name in ("on_complete", "on_success", "on_failure"):
             if getattr(self, name) is not None:
                 self._set(name, gather(problems, children, getattr(self, name), _CAMEL[name]))
@@ -165,6 +169,8 @@ class Job:
         wait: the reason why a suspended job waits.
         signals: that the job has got, also those that a step has taken.
         awaited_by: the id of the call by which the parent of the job awaits it.
+        start_before: a job that has not started by then is killed; ``None`` from the start on.
+        erased: ``{at, operation, …}`` of a job whose contents were erased, with the numbers of the erased parts.
     """
 
     id: str
@@ -219,6 +225,8 @@ class Job:
     wait: Wait | None = None
     signals: tuple[Signal, ...] | None = None
     awaited_by: str | None = None
+    start_before: datetime | None = None
+    erased: Mapping[str, Any] | None = None
 
     @property
     def is_suspect(self) -> bool:
@@ -325,3 +333,17 @@ def _due(delay: Any, moment: Any) -> datetime | None:
     if delay is not None:
         raise InvalidInputError({"delayTil": ["cannot be given together with delay"]})
     return due
+
+
+def check_limit(value: Any, due: datetime | None = None) -> datetime | float:
+    """Return the limit of a job's start: a date, or seconds from the time at which the job is due.
+
+    Raises:
+        InvalidInputError: the value is neither, or a date before the date ``due``.
+    """
+    if not isinstance(value, datetime):
+        return check_expiry(value)
+    limit = aware(value, "startBefore")
+    if due is not None and limit < due:
+        raise InvalidInputError({"startBefore": ["is before delayTil: the job could never start"]})
+    return limit

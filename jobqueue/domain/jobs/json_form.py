@@ -54,6 +54,8 @@ _SPARSE: Final = {
     "step",
     "forgot",
     "taken",
+    "start_before",
+    "erased",
 }
 
 

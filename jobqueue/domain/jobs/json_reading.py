@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Form = Mapping[str, Any]
     Readers = Mapping[str, Callable[[Any], Any]]
 
+_DATES: Final = ("delayTil", "startBefore")
 _EVENTS: Final = ("onComplete", "onSuccess", "onFailure")
 
 
@@ -86,8 +87,9 @@ def _values(kind: Any, form: Form, readers: Readers) -> dict[str, Any]:
 
 def _with_dates(form: Form) -> dict[str, Any]:
     read = dict(form)
-    if isinstance(read.get("delayTil"), str):
-        read["delayTil"] = moment(read["delayTil"])
+    for name in _DATES:
+        if isinstance(read.get(name), str):
+            read[name] = moment(read[name])
     for name in _EVENTS:
         inner = read.get(name)
         if inner is not None:
@@ -128,7 +130,7 @@ _ATTEMPT: Final[Readers] = {
 }
 _STEP: Final[Readers] = {"kind": StepKind, "start_at": date, "end_at": date, "until": date, "error": error}
 _JOB: Final[Readers] = {
-    **dict.fromkeys(("insert_at", "start_at", "end_at", "delay_til", "reset_at", "scheduled_at"), date),
+    **dict.fromkeys(("insert_at", "start_at", "end_at", "delay_til", "reset_at", "scheduled_at", "start_before"), date),
     **dict.fromkeys(("on_complete", "on_success", "on_failure"), children),
     "backoff": backoffs.parse,
     "depends_on": tuple,

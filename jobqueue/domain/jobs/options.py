@@ -28,6 +28,7 @@ class JobOptions(TypedDict, total=False):
     backoff: Backoff | float | Sequence[float] | Mapping[str, Any] | None
     delay: float | None
     delay_til: datetime | None
+    start_before: datetime | float | None
     lease: float | None
     timeout: float | None
     key: str | None

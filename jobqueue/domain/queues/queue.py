@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobqueue.domain.errors import InvalidInputError, Problems
 from jobqueue.domain.jobs import backoff as backoffs
-from jobqueue.domain.jobs.checks import check_flag, check_number, gather
+from jobqueue.domain.jobs.checks import check_expiry, check_flag, check_number, gather
 from jobqueue.domain.jobs.job import unchecked
 from jobqueue.domain.jobs.json_form import camel
 from jobqueue.domain.limits import limits
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jobqueue.domain.jobs.job import NewJob
     from jobqueue.domain.limits.limits import Breaker, Rate
 
-DEFAULTED: Final = ("priority", "attempts", "backoff", "lease", "timeout", "on_success_delete")
+DEFAULTED: Final = ("priority", "attempts", "backoff", "lease", "timeout", "start_before", "on_success_delete")
 """Fields of a job with defaults of the queue."""
 
 
@@ -36,6 +36,7 @@ class QueueConfig:
         rate: the number of starts in a window, over all processes.
         limit_by: a path such as ``meta.user_id``; concurrency and rate hold for each of its values.
         processors: by job type, `ANY_TYPE` for the rest.
+        start_before: seconds from the time at which a job is due; a job that has not started by then is killed.
         retention: seconds after which ended jobs are deleted, by state.
         breaker: the circuit breaker.
         max_retries: the number of uncounted runs in a row, each begun within ten seconds of the run before.
@@ -50,6 +51,7 @@ class QueueConfig:
     backoff: Backoff = backoffs.DEFAULT
     lease: float = 60
     timeout: float | None = None
+    start_before: float | None = None
     priority: int = 0
     on_success_delete: bool = False
     processors: Mapping[str, ProcessorConfig] = field(default_factory=dict)
@@ -63,6 +65,8 @@ class QueueConfig:
         for name in ("attempts", "lease", "timeout", "priority"):
             if name != "timeout" or self.timeout is not None:
                 gather(problems, check_number, name, getattr(self, name))
+        if self.start_before is not None:
+            gather(problems, check_expiry, self.start_before)
         if self.concurrency is not None:
             gather(problems, limits.check_whole, self.concurrency, "concurrency", limits.MOST_CONCURRENCY)
         gather(problems, limits.check_whole, self.max_retries, "maxRetries", limits.MOST_RETRIES)

@@ -26,6 +26,7 @@ class QueueOptions(TypedDict, total=False):
     backoff: Backoff | float | Sequence[float] | Mapping[str, Any] | None
     lease: float | None
     timeout: float | None
+    start_before: float | None
     priority: int | None
     on_success_delete: bool | None
     processors: Mapping[str, Mapping[str, Any] | None] | None

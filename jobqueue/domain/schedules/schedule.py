@@ -23,6 +23,7 @@ MOST_AT_ONCE: Final = 1000
 """Missed jobs that one pass makes."""
 LATEST: Final = timedelta(seconds=60)
 """A tick counts as missed after this time, or after half the time to the next tick."""
+_SECONDS: Final = "would be the same date for every job; use seconds"
 _FIELDS: Final = frozenset({"cron", "timezone", "every", "job", "missed", "paused"})
 
 
@@ -35,7 +36,7 @@ class Schedule:
         paused: no jobs are made, neither now nor afterwards.
 
     Raises:
-        InvalidInputError: for ``job.delayTil``, which all jobs of the schedule would share.
+        InvalidInputError: for a date in ``job``, which all jobs of the schedule would share.
     """
 
     name: str
@@ -47,6 +48,8 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.job.delay_til is not None:
             raise InvalidInputError({"job.delayTil": ["would be the same for every job; use delay"]})
+        if isinstance(self.job.start_before, datetime):
+            raise InvalidInputError({"job.startBefore": [_SECONDS]})
 
     def next_after(self, moment: datetime, anchor: datetime) -> datetime | None:
         """Return the first tick after a moment; ``anchor`` is the date of the schedule's creation."""
@@ -196,6 +199,8 @@ def read(name: str, definition: Mapping[str, Any], read_job: Callable[[Any, str]
         problems["job"] = ["is required"]
     if isinstance(definition.get("job"), dict) and definition["job"].get("delayTil") is not None:
         problems["job.delayTil"] = ["would be the same for every job; use delay"]
+    if job is not None and isinstance(job.start_before, datetime):
+        problems["job.startBefore"] = [_SECONDS]
     if problems or job is None:
         raise InvalidInputError(problems)
     return Schedule(name=name, job=job, recurrence=recurrence, missed=missed, paused=paused)

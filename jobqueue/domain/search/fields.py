@@ -53,7 +53,7 @@ FIELDS: Final[Mapping[str, Kind]] = {
             "callbackOf.generation crashes steps.attempt steps.tries wait.jobs"
         ),
         Kind.DATE: (
-            "insertAt startAt endAt delayTil resetAt scheduledAt logs.t history.startAt history.endAt "
+            "insertAt startAt endAt delayTil startBefore resetAt scheduledAt logs.t history.startAt history.endAt "
             "steps.startAt steps.endAt steps.until wait.until signals.at"
         ),
         Kind.FLAG: "onSuccessDelete",

@@ -111,8 +111,9 @@ def _job(value: Any, path: str, snake: Snake) -> NewJob:
         raise InvalidInputError({path: ["must be a job"]})
     try:
         fields = snake(value)
-        if isinstance(fields.get("delay_til"), str):
-            fields["delay_til"] = moment(fields["delay_til"])
+        for name in ("delay_til", "start_before"):
+            if isinstance(fields.get(name), str):
+                fields[name] = moment(fields[name])
         job = children(fields, path)
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError({path: [f"is not a job: {error}"]}) from None

@@ -7,10 +7,11 @@ import contextlib
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from jobqueue.domain.bulk.operation import Action, Operation, Stage, Tally
+from jobqueue.domain.bulk.operation import Action, ErasurePreview, Operation, Stage, Tally
 from jobqueue.domain.errors import DatabaseError, JobQueueError, KeyConflictError, NotFoundError, WrongStateError
 from jobqueue.domain.jobs.states import State
 from jobqueue.journal import get_logger
+from jobqueue.services.bulk.erasures import Eraser
 from jobqueue.store.bulk.operation_statements import LEASE_SECONDS
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Operations:
         self.store = store
         self._jobs = jobs
         self.manager = manager
+        self.eraser = Eraser(store.erasures, manager)
         self.begun: Callable[[], None] = lambda: None
         """Called for each new operation."""
 
@@ -62,6 +64,16 @@ class Operations:
         """
         new.check()
         return await self.store.preview(new, MOST_SAMPLES)
+
+    async def preview_erasure(self, new: NewOperation) -> ErasurePreview:
+        """Return what an erasure would erase, and what it would leave.
+
+        Raises:
+            InvalidInputError: as `NewOperation.check`.
+        """
+        matched, is_exact, samples = await self.preview(new)
+        left = await self.eraser.store.left(new)
+        return ErasurePreview(matched=matched, is_exact=is_exact, samples=tuple(samples), left=left)
 
     async def run_once(self) -> float | None:
         """Carry out a part of one operation; return 0 seconds if there may be more."""
@@ -175,6 +187,8 @@ class Operations:
                     await self.manager.kill(job.id, operation.reason, operation=operation.id)
                 case Action.DELETE:
                     await self.manager.delete(job.id, operation=operation.id)
+                case Action.ERASE:
+                    return await self.eraser.erase(job.id, operation.id)
         except (NotFoundError, WrongStateError):
             return False
         return True

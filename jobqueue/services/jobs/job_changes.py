@@ -15,7 +15,11 @@ from jobqueue.domain.jobs.job import check_content
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PATCHABLE: Final = frozenset({"data", "meta", "priority", "delay_til", "attempts", "backoff", "lease", "timeout"})
+    from jobqueue.domain.jobs.job import Job
+
+PATCHABLE: Final = frozenset(
+    {"data", "meta", "priority", "delay_til", "start_before", "attempts", "backoff", "lease", "timeout"}
+)
 REQUEUE_CHANGES: Final = frozenset({"data", "attempts", "backoff", "priority"})
 
 
@@ -52,13 +56,24 @@ def checked(changes: Mapping[str, Any], allowed: frozenset[str]) -> dict[str, An
     return fields
 
 
+def check_limit_after(job: Job, fields: Mapping[str, Any]) -> None:
+    """Make sure that a changed job can start before its limit.
+
+    Raises:
+        InvalidInputError: the job would be due after its limit.
+    """
+    due, limit = fields.get("delayTil", job.delay_til), fields.get("startBefore", job.start_before)
+    if {"delayTil", "startBefore"} & fields.keys() and due is not None and limit is not None and limit < due:
+        raise InvalidInputError({"startBefore": ["is before delayTil: the job could never start"]})
+
+
 def _value(name: str, value: Any) -> Any:
     if name in {"data", "meta"}:
         return check_content(value, name)
     if name == "backoff":
         return backoffs.parse(value).wire()
-    if name == "delay_til":
-        return None if value is None else aware(value, "delayTil")
+    if name in {"delay_til", "start_before"}:
+        return None if value is None else aware(value, json_form.camel(name))
     if value is not None or name != "timeout":
         check_number(name, value)
     return value

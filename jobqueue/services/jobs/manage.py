@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jobqueue.domain.access.preconditions import NONE, Preconditions
+from jobqueue.domain.bulk.erasure import refuse_erased
 from jobqueue.domain.errors import EditionChangedError, WrongStateError
 from jobqueue.domain.jobs import json_form, states, transitions
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.jobs.step import UNFORGOTTEN, as_json
 from jobqueue.domain.jobs.transitions import DEPENDENCY
-from jobqueue.services.jobs.job_changes import PATCHABLE, checked, requeue_changes
+from jobqueue.services.jobs.job_changes import PATCHABLE, check_limit_after, checked, requeue_changes
 from jobqueue.services.jobs.job_tags import tag
 from jobqueue.services.signals.notifier import Wakeup
 from jobqueue.store.limits.group_key_statements import regrouped
@@ -172,7 +173,7 @@ class JobManager:
             fields = requeue_changes(changes or {})
 
             async def restart() -> Job:
-                job, same = await self._settled(job_id), None
+                job, same = await self.settled(job_id), None
                 if not only.is_empty:
                     job, same = await self._seen(job_id, only)
                 return await self.restart(job, fields, same=same, from_step=from_step)
@@ -209,6 +210,7 @@ class JobManager:
         if job.outbox:
             await self._outboxes.finish(job.id)
             job = replace(job, outbox=())
+        refuse_erased(job, "requeued")
         if job.state in {State.PENDING, State.PROCESSING}:
             raise WrongStateError(job.id, job.state, "requeued")
         waits_for: list[str] = []
@@ -248,6 +250,8 @@ class JobManager:
 
             async def patch() -> Job:
                 job, same = await self._seen(job_id, only)
+                refuse_erased(job, "changed")
+                check_limit_after(job, fields)
                 return await self._jobs.editions.patch(job, fields, await self._group(job, fields), same)
 
             changed = await _while_unchanged(patch, only)
@@ -279,7 +283,7 @@ class JobManager:
             await _while_unchanged(lambda: self._delete(job_id, note.begin, only, operation), only)
 
     async def _delete(self, job_id: str, begun: Callable[[], None], only: Preconditions, operation: str | None) -> None:
-        job, same = await self._settled(job_id), None
+        job, same = await self.settled(job_id), None
         if not only.is_empty:
             job, same = await self._seen(job_id, only)
         if job.state in states.WAITING and (
@@ -289,7 +293,7 @@ class JobManager:
                 begun()
             await self.kill(job_id, DELETED, operation=operation, only=only)
             begun()
-            job, same = await self._settled(job_id), None
+            job, same = await self.settled(job_id), None
         if job.state in states.FINAL:
             if job.has_dependents:
                 begun()
@@ -337,7 +341,7 @@ class JobManager:
         only.check("job", job_id, tag(job))
         return job, same
 
-    async def _settled(self, job_id: str) -> Job:
+    async def settled(self, job_id: str) -> Job:
         """Return a job after its outbox was processed."""
         job = await self._jobs.get(job_id)
         if job.outbox:

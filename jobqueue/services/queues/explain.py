@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from jobqueue.store.work.neighbours import NeighbourStore
     from jobqueue.store.work.workers import Worker, WorkerStore
 
+EXPIRY: Final = "expiry"
+"""Kind of what follows if the job does not start in time."""
 _MOST_HOLDERS: Final = 50
 _MOST_DEPENDENCIES: Final = 50
 _WHOLE_QUEUE: Final = {
@@ -49,7 +51,7 @@ class Reason:
 
     Attributes:
         kind: ``state``, ``due``, ``signal``, ``doubt``, ``children``, ``dependency``, ``paused``, ``no-worker``,
-            ``breaker``, ``concurrency``, ``rate``, ``alone``, ``turn``.
+            ``breaker``, ``concurrency``, ``rate``, ``alone``, ``turn``, and last `EXPIRY`.
         message: for people.
         details: for programs, in JSON form.
     """
@@ -139,6 +141,7 @@ class Explainer:
         reasons += await self._alone(job, alive)
         if not reasons:
             reasons += await self._turn(job)
+        reasons += _expiry(job)
         waits = [wait for _, wait in reasons if wait is not None]
         next_start_at = now + timedelta(seconds=max(waits)) if waits else None
         return Why(job=job, reasons=tuple(reason for reason, _ in reasons), next_start_at=next_start_at)
@@ -276,6 +279,14 @@ class Explainer:
         count = f"{ahead:,}" if is_exact else f"more than {ahead:,}"
         message = f"{count} jobs of the queue come first"
         return [(Reason(kind="turn", message=message, details={"ahead": ahead, "exact": is_exact}), None)]
+
+
+def _expiry(job: Job) -> list[tuple[Reason, float | None]]:
+    """Return the end of a job that does not start in time: no reason of its wait, and the last of them."""
+    if job.start_before is None:
+        return []
+    at = json_form.date(job.start_before)
+    return [(Reason(kind=EXPIRY, message=f"is killed unless it has started by {at}", details={"at": at}), None)]
 
 
 def _doubt(step: str) -> Reason:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs import json_form
-from jobqueue.services.queues.explain import Reason
+from jobqueue.services.queues.explain import EXPIRY, Reason
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -59,11 +59,12 @@ class QueueExplainer:
                 why = await self._explainer.why(job_id, scope)
             except NotFoundError:
                 continue
-            if not why.reasons:
+            reasons = [reason for reason in why.reasons if reason.kind != EXPIRY]
+            if not reasons:
                 # A job of this type may be claimed at any moment.
                 continue
             starts.append(why.next_start_at)
-            for reason in why.reasons:
+            for reason in reasons:
                 place = reason.kind, reason.message
                 first = known.get(place) or replace(reason, details={**reason.details, "types": [], "job": job_id})
                 known[place] = replace(first, details={**first.details, "types": [*first.details["types"], kind]})

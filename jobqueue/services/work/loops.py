@@ -1,4 +1,4 @@
-"""Background loops that any process may run at any time: promote due jobs and reap hanging jobs."""
+"""Background loops that any process may run at any time: promote due jobs, reap hanging jobs and kill expired ones."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jobqueue.services.signals.notifier import Notifier
     from jobqueue.services.work.crashes import CrashDetector, CrashFindings
     from jobqueue.store.jobs.jobs import JobStore
+    from jobqueue.store.work.expiry import ExpiryStore
 
 log = get_logger(__name__)
 _SHORTEST_WAIT: Final = 0.001
@@ -232,3 +233,19 @@ class Reaper:
         self._notifier.tell(Wakeup(kind="ready" if change.delay is None else "delayed", queue=job.queue))
         if job.slots:
             self._notifier.tell(Wakeup(kind="room", queue=None if job.is_suspect else job.queue))
+
+
+class Expiry:
+    """Kills jobs that have not started before their limits, and does the work that follows."""
+
+    def __init__(self, store: ExpiryStore, outboxes: Outboxes) -> None:
+        self._store = store
+        self._outboxes = outboxes
+
+    async def run_once(self) -> float | None:
+        """Kill some expired jobs; return the seconds until the next job expires."""
+        swept = await self._store.sweep()
+        if swept.killed:
+            log.warning("jobs expired", count=swept.killed)
+            await self._outboxes.run_once()
+        return 0.0 if swept.is_full else await self._store.seconds_to_next()

@@ -32,7 +32,15 @@ FREE: Final = EPOCH
 """The end of the lease of an operation that no process holds."""
 NOT_ENDING: Final[dict[str, Any]] = {"ending": {"$exists": False}}
 _IS_ENDING: Final[Any] = {"$eq": [{"$type": "$ending"}, "object"]}
-_ENDED: Final[dict[str, Any]] = {"state": "$ending.state", "endAt": "$ending.at", "error": "$ending.error"}
+SHOWN: Final = "shown"
+"""The filter of an erasure without the values: at the end it takes the place of the filter."""
+_FILTER: Final[Any] = {"filter": {"$ifNull": [f"${SHOWN}", "$filter"]}}
+_ENDED: Final[dict[str, Any]] = {
+    "state": "$ending.state",
+    "endAt": "$ending.at",
+    "error": "$ending.error",
+    **_FILTER,
+}
 
 
 def free() -> Document:
@@ -103,7 +111,8 @@ def release() -> Document:
 
 def end(stage: Stage, error: str | None = None) -> list[Document]:
     """End an operation."""
-    return [{"$set": {"state": stage.value, "endAt": SERVER_NOW, "error": {"$literal": error}, "lease": "$$REMOVE"}}]
+    ended = {"state": stage.value, "endAt": SERVER_NOW, "error": {"$literal": error}, "lease": "$$REMOVE"}
+    return [{"$set": {**ended, **_FILTER}}]
 
 
 def end_counted(stage: Stage, error: str | None = None) -> list[Document]:
@@ -112,6 +121,7 @@ def end_counted(stage: Stage, error: str | None = None) -> list[Document]:
     ending = {"state": stage.value, "at": SERVER_NOW, "error": {"$literal": error}}
     (at_once,) = end(stage, error)
     return [
+        {"$set": _FILTER},
         {"$set": {"ending": {"$cond": [to_count, ending, "$$REMOVE"]}}},
         {"$set": {name: {"$cond": [_IS_ENDING, f"${name}", inner]} for name, inner in at_once["$set"].items()}},
     ]

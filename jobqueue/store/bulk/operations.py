@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from bson import ObjectId
 
 from jobqueue.domain.access.access import EVERYTHING, Scope
+from jobqueue.domain.bulk.erasure import text_without_values
 from jobqueue.domain.bulk.operation import Action, NewOperation, Operation, Stage, Tally
 from jobqueue.domain.errors import ConflictError, NotFoundError
 from jobqueue.domain.insight.audit import Actor, AuditNote
 from jobqueue.domain.jobs.step import UNFORGOTTEN, as_json
 from jobqueue.store.bulk import operation_statements, selection
+from jobqueue.store.bulk.erasures import ErasureStore
+from jobqueue.store.bulk.operation_statements import SHOWN
 from jobqueue.store.documents import documents, queue_statements, statements
 from jobqueue.store.insight.audit_outbox import AuditOutbox, entry_of
 from jobqueue.store.insight.audit_statements import FIELD, with_entry
@@ -50,6 +53,7 @@ class OperationStore:
         self._jobs = database.collection("jobs")
         self._outbox = AuditOutbox(database)
         self._database = database
+        self.erasures = ErasureStore(database)
 
     @guarded
     async def create(self, new: NewOperation) -> Operation:
@@ -59,7 +63,9 @@ class OperationStore:
         matched, is_exact = await self.count(new, began)
         operation_id = await self._database.clock.new_id()
         document = {"_id": operation_id, **_document(new, began, matched, is_exact=is_exact)}
+        document |= {SHOWN: text_without_values(document["filter"])} if new.action is Action.ERASE else {}
         noted = {name: document[name] for name in _NOTED if name in document}
+        noted["filter"] = document.get(SHOWN, document["filter"])
         note = AuditNote(action=new.action.value, by=new.by, before=None, after=noted)
         entry = await entry_of(self._database.clock, ("operation", str(operation_id)), note)
         await self.collection.insert_one({**document, FIELD: [entry]})
@@ -158,6 +164,10 @@ class OperationStore:
             at = replace(at, ahead=False, position=None)
             ids, position = await self._next(at, most)
         held = operation_statements.going_on(operation.id, token)
+        if position is None and operation.new.action is Action.ERASE:
+            receipt = await self.erasures.finish(operation, lambda: self.renew(operation, token))
+            ending = [*operation_statements.end(Stage.FINISHED), {"$set": {"receipt": {"$literal": receipt}}}]
+            return await self._update(held, ending)
         if position is None:
             return await self._update(held, operation_statements.end(Stage.FINISHED))
         place: Document = {"insertAt": position[0], "id": ObjectId(position[1])}
@@ -343,4 +353,5 @@ def _operation(document: Document) -> Operation:
         chosen=tuple(map(str, document["chosen"])),
         ahead=document.get("ahead", False),
         soon=document.get("soon"),
+        receipt=document.get("receipt"),
     )

@@ -10,7 +10,7 @@ from bson import ObjectId
 from jobqueue.domain.bulk.operation import Action
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.search.filters import compile_filter, conjuncts
-from jobqueue.store.bulk import failure_statements
+from jobqueue.store.bulk import erasure_statements, failure_statements
 from jobqueue.store.documents import scope_filters, statements
 from jobqueue.store.search import filters
 
@@ -46,7 +46,7 @@ def selected(new: NewOperation, began: datetime, *, soon: datetime | None = None
     clauses = [filters.document(part) for part in conjuncts(compile_filter(dict(new.filter)))]
     if new.action is Action.REQUEUE:
         later = [] if soon is None else [{"endAt": {"$gt": soon}}]
-        clauses.append({"$or": [{"endAt": None}, {"endAt": {"$lte": began}}, *later]})
+        clauses += [{"$or": [{"endAt": None}, {"endAt": {"$lte": began}}, *later]}, erasure_statements.NOT_ERASED]
     if clauses:
         search["$and"] = clauses
     return scope_filters.within(search, new.scope)

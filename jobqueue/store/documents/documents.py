@@ -63,6 +63,8 @@ def new_document(
         more = {"waitsFor": [ObjectId(parent) for parent in new.depends_on], "heldTil": due} | more
         if new.dependency_policy is not None:
             more["dependencyPolicy"] = new.dependency_policy
+    if new.start_before is not None:
+        more["startBefore"] = _limit(new.start_before, due or now)
     return {
         "_id": ObjectId(job_id),
         "queue": new.queue,
@@ -102,6 +104,11 @@ def new_document(
         **({"limitKey": limit_key} if limit_key is not None else {}),
         **more,
     }
+
+
+def _limit(limit: datetime | float, due: datetime) -> datetime:
+    """Return the date before which a job has to start; seconds count from the time at which the job is due."""
+    return limit if isinstance(limit, datetime) else due + timedelta(seconds=limit)
 
 
 def child_id(parent: Job, slot: str) -> str:
@@ -277,6 +284,8 @@ def plain(new: NewJob) -> Document:
         shown["meta"] = dict(new.meta)
     if new.delay_til:
         shown["delayTil"] = new.delay_til
+    if new.start_before is not None:
+        shown["startBefore"] = new.start_before
     for name, jobs in (
         ("onComplete", new.on_complete),
         ("onSuccess", new.on_success),
@@ -342,6 +351,12 @@ def _callback_of(stored: object) -> dict[str, Any] | None:
     return {name: str(inner) if isinstance(inner, ObjectId) else inner for name, inner in stored.items()}
 
 
+def _erased(stored: object) -> dict[str, Any] | None:
+    if not isinstance(stored, dict) or date_or_none(stored.get("at")) is None:
+        return None
+    return {name: str(inner) if isinstance(inner, ObjectId) else inner for name, inner in stored.items()}
+
+
 def _backoff(stored: object) -> Backoff:
     if stored == _USUAL_BACKOFF:
         return backoffs.DEFAULT
@@ -379,5 +394,7 @@ _SELDOM: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "wait": ("wait", lambda stored: Wait.read(mapping(stored))),
     "signals": ("signals", _signals),
     "awaitedBy": ("awaited_by", id_or_none),
+    "startBefore": ("start_before", date_or_none),
+    "erased": ("erased", _erased),
 }
 """Fields of a document that most jobs lack: the field of the job, and the function that reads it."""

@@ -67,6 +67,7 @@ def restarted(now: Now, **noted: Any) -> Document:
         "startAt": None,
         "endAt": None,
         "delayTil": None,
+        "startBefore": "$$REMOVE",
         "unmet": "$$REMOVE",
         "fingerprint": "$$REMOVE",
         "run": {"$add": [number("$run", 0), 1]},
@@ -132,5 +133,7 @@ def requeueable(job: Job, most_bytes: int) -> Document:
     return same_run(job.id, job.queue, job.run) | {
         "state": job.state.value,
         "outbox": {"$exists": False},
+        # Nothing is left to run of an erased job.
+        "erased": None,
         "$expr": {"$lt": [{"$bsonSize": "$$ROOT"}, most_bytes]},
     }

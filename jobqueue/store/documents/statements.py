@@ -364,7 +364,7 @@ def patch(changes: Document, now: Now, group: Document | None = None) -> list[Do
 def patchable(job_id: str, queue: str, *, waiting_only: bool) -> Document:
     """Match a job that a person may change."""
     states = WAITING if waiting_only else set(State) - {State.PROCESSING}
-    return {"_id": ObjectId(job_id), "queue": queue, "state": state_in(states)}
+    return {"_id": ObjectId(job_id), "queue": queue, "state": state_in(states), "erased": None}
 
 
 def deletable(job_id: str, queue: str) -> Document:

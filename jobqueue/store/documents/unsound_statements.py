@@ -39,6 +39,7 @@ OF_WAITING: Final[dict[str, tuple[str, ...]]] = {
     "timeout": (*_NUMBERS, "null"),
     "insertAt": ("date",),
     "delayTil": ("date", "null"),
+    "startBefore": ("date", "null"),
     "key": ("string", "null"),
     "batchId": ("objectId", "null"),
     "parentId": ("objectId", "null"),

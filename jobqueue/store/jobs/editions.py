@@ -95,7 +95,7 @@ class EditionStore:
             WrongStateError: the job is processing, or has ended and cannot be delayed.
             TooLargeError: data and meta together exceed their limit.
         """
-        guard = statements.patchable(job.id, job.queue, waiting_only="delayTil" in changes)
+        guard = statements.patchable(job.id, job.queue, waiting_only=bool({"delayTil", "startBefore"} & changes.keys()))
         if ("data" in changes) != ("meta" in changes):
             other = "meta" if "data" in changes else "data"
             size = payload.check(changes.get("data", changes.get("meta")), "data")

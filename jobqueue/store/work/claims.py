@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 
 from jobqueue.domain.jobs.job import INLINE_LOGS
+from jobqueue.domain.jobs.states import State
 from jobqueue.lru_cache import LruCache
 from jobqueue.store.documents import documents, external_statements, repeat_statements, statements, suspect_statements
 from jobqueue.store.documents.claim_search import (
@@ -22,7 +23,9 @@ from jobqueue.store.jobs.jobs import FULL_BYTES
 from jobqueue.store.limits import limit_statements
 from jobqueue.store.mongo.database import DUPLICATE_KEY, guarded, is_too_large, translated
 from jobqueue.store.mongo.driver import BulkWriteError, DuplicateKeyError, PyMongoError, ReturnDocument
+from jobqueue.store.work import expiry_statements
 from jobqueue.store.work.claim_cursor import ClaimCursors
+from jobqueue.store.work.expiry import ExpiryStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 MOST_HISTORY: Final = 100
 """History entries in a job's document; older entries move to the `attempts` collection."""
+_MOST_SWEEPS: Final = 20
+"""Sweeps of expired jobs after which a claim finds nothing for now."""
 _TRUSTED_SECONDS: Final = 1.0
 _MOST_REMEMBERED: Final = 2_000
 _COUNTED: Final = {"resetAt": 1, "logCount": 1, "logAt": 1, "attemptsMade": 1}
@@ -88,6 +93,7 @@ class ClaimStore:
         self._logs = database.collection("logs")
         self._cursors = ClaimCursors()
         self.holders = SuspectHolders()
+        self.expiry = ExpiryStore(database)
 
     async def claim(self, search: ClaimSearch, permit: ClaimPermit | None = None) -> Job | None:
         """Claim the first job in order, or return ``None`` if there is none.
@@ -120,6 +126,7 @@ class ClaimStore:
             key=search.key,
             version=search.version,
         )
+        begin = expiry_statements.unless_expired(begin, self._clock.present)
         deadline = self._deadline(search, permit)
         if permit is not None and permit.key is not None:
             where = (*limit_statements.of_group(search, permit.key), statements.CLAIM_ORDER)
@@ -260,6 +267,24 @@ class ClaimStore:
         begin: list[Document],
         deadline: datetime | None,
     ) -> Document | None:
+        """Claim the first job; one that has expired is killed, with others, and the next one has its turn.
+
+        So no command examines many jobs, however many have expired at the head of the queue.
+        """
+        for _ in range(_MOST_SWEEPS):
+            document = await self._take(where, token, begin, deadline)
+            if document is None or document["state"] == State.PROCESSING:
+                return document
+            await self.expiry.sweep()
+        return None
+
+    async def _take(
+        self,
+        where: tuple[Document, str, list[tuple[str, int]]],
+        token: str,
+        begin: list[Document],
+        deadline: datetime | None,
+    ) -> Document | None:
         query, index, order = where
         if deadline is not None:
             query = query | limit_statements.before(deadline, query["queue"], self._clock.present)
@@ -278,7 +303,7 @@ class ClaimStore:
             raise SlotTakenError(str((error.details or {}).get("keyValue", {}).get("slots"))) from None
         except PyMongoError as error:
             if is_too_large(error) and await self._pass_over(where):
-                return await self._claim(where, token, begin, deadline)
+                return await self._take(where, token, begin, deadline)
             document = await self._look_up(token, error)
         return dict(document) if document is not None else None
 

@@ -33,6 +33,7 @@ WORDS: dict[str, list[list[str]]] = {
     "failures": [[]],
     "requeue": [[ID]],
     "kill": [[ID]],
+    "erase": [["--meta", "user_id=42"]],
     "batch": [["show", ID]],
     "why": [[ID]],
     "workers": [[]],

@@ -36,6 +36,7 @@ WITHOUT_DATABASE = {
     "failures requeue": [PRINT, "--yes"],
     "requeue": [ID],
     "kill": [ID],
+    "erase": ["--meta", "user_id=42", "--yes"],
     "batch list": [],
     "batch show": [ID],
     "batch requeue": [ID],

@@ -40,8 +40,8 @@ FOREIGN = {"parent": "0" * 24, "step": "fetch", "queue": "theirs", "name": "thei
 BY_ID = ("/v1/jobs/{id}", "/v1/batches/{id}", "/v1/operations/{id}")
 BY_KEY = "/v1/queues/{queue}/keys/{key}"
 BY_QUEUE = ("/v1/queues/{queue}", "/v1/schedules/{name}")
-SHARED = ("/v1/queues", "/v1/schedules", "/v1/audit", "/v1/stats", "/metrics")
-GLOBAL = ("/v1/audit", "/metrics")
+SHARED = ("/v1/queues", "/v1/schedules", "/v1/audit", "/v1/stats", "/v1/erase", "/metrics")
+GLOBAL = ("/v1/audit", "/v1/erase", "/metrics")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

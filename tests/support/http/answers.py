@@ -110,6 +110,7 @@ async def answers(settings: Settings) -> dict[str, dict[str, Any]]:
                 _seen,
                 _removed,
                 _limited,
+                _erased,
             ):
                 await part(asker)
     finally:
@@ -260,6 +261,11 @@ async def _limited(asker: Asker) -> None:
         await asker.ask("createJob", {"type": "charge", "queue": "billing", "meta": {"user_id": 42}})
     await asker.ask("claimJob", {"worker": "w1"}, queue="billing")
     await asker.ask("listQueueGroups", queue="billing")
+
+
+async def _erased(asker: Asker) -> None:
+    await asker.ask("erase")
+    await asker.ask("erase", {"meta": {"user_id": 42}})
 
 
 def shape(value: Any) -> Any:

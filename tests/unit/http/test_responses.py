@@ -53,6 +53,8 @@ FULL = make_job(
     schedule="nightly",
     scheduled_at=LONG_AGO,
     crashes=1,
+    start_before=LONG_AGO,
+    erased={"at": LONG_AGO, "operation": JOB_ID, "logs": 3},
     steps=STEPS,
     wait=Wait(names=("rest",), until=LONG_AGO),
     signals=(

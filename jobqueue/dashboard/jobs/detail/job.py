@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from jobqueue.dashboard.frame.view import View
 
-_SPARSE: Final = ("crashes", "ref", "schedule", "steps", "wait")
+_SPARSE: Final = ("crashes", "erased", "ref", "schedule", "startBefore", "steps", "wait")
 """Fields that not every job has."""
 _ALIKE: Final = 200
 _RECENT: Final = 50
