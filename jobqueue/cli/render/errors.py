@@ -32,6 +32,7 @@ DATABASE: Final = 3
 NOT_FOUND: Final = 4
 CONFLICT: Final = 5
 JOB_FAILED: Final = 6
+OTHER_END: Final = 7
 INTERRUPTED: Final = 130
 
 EPILOG: Final = (
