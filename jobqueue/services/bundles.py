@@ -11,7 +11,7 @@ import orjson
 
 from jobqueue.domain.access.access import EVERYTHING
 from jobqueue.domain.access.credentials import secrets_of_url
-from jobqueue.domain.access.redaction import MOST_NAMED, Redactor, check_paths
+from jobqueue.domain.access.redaction import MOST_NAMED, MOST_VALUES, Redactor, check_paths
 from jobqueue.domain.errors import NotFoundError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.fingerprint import fingerprint
@@ -100,6 +100,8 @@ class Bundles:
         redactor = Redactor(paths, known)
         # Texts of megabytes take their time, in which other requests go on.
         safe = await asyncio.to_thread(redactor.redact, parts, _HOLDING)
+        if redactor.is_full:
+            cut.append(f"masks: only {MOST_VALUES:,} of the redacted values are masked at other places too")
         if redactor.unnamed:
             cut.append(f"redacted places: {redactor.unnamed:,} more than the {MOST_NAMED:,} that are named")
         return {

@@ -65,7 +65,7 @@ class RedactedResponse(Response):
 
 
 class BundleResponse(Response):
-    """All that is known of a job, without secrets and in bounded size."""
+    """A job with all that is known of it, without secrets and in bounded size."""
 
     bundle = fields.Whole(spec={"description": "the version of this form"})
     version = fields.Text(spec={"description": "of the program that has made it"})
@@ -107,5 +107,5 @@ def _bundles(runtime: Runtime) -> Bundles:
         queues=runtime.queues,
         clock=runtime.database.clock,
         scopes=runtime.scope_checks,
-        secrets=(settings.admin_token or "", *secrets_of_url(settings.mongo_url or "")),
+        secrets=(settings.admin_token or "", *secrets_of_url(settings.mongo_url or "", named=True)),
     )

@@ -21,6 +21,7 @@ from jobqueue.domain.errors import (
     SettingsError,
     TooLargeError,
 )
+from jobqueue.domain.work.bundle import BadBundleError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,7 @@ EPILOG: Final = (
 
 _CODES: Final[Sequence[tuple[type[JobQueueError], int]]] = (
     (InvalidInputError, USAGE),
+    (BadBundleError, USAGE),
     (TooLargeError, USAGE),
     (SettingsError, USAGE),
     (NotFoundError, NOT_FOUND),

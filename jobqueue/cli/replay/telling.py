@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from jobqueue.testing.replays.replay import Past, Replayed
 
 _LONGEST: Final = 300
+_MOST_PLACES: Final = 20
+_READ: Final = ("job.data", "job.meta", "job.parents", "results", "parent", "children")
 _WORDS: Final = {
     happenings.TAKEN: "taken from the bundle",
     happenings.BEGUN: "runs here",
@@ -62,7 +64,7 @@ def tell_start(bundle: Bundle, start: Past) -> None:
     end = "" if start.error is None else f": {_said(start.error)}"
     _line("attempt", f"{start.job.attempts_made} of {job.attempts}{end}")
     if bundle.redacted:
-        _line("redacted", f"{', '.join(bundle.redacted[:20])} (--data-patch gives values of data back)")
+        _line("redacted", _redacted(bundle))
     for sentence in bundle.cut[:20]:
         _line("left out", sentence)
     if dict(start.job.data) != dict(bundle.job.data):
@@ -138,5 +140,16 @@ def _said(error: JobError) -> str:
     return cut(f"{error.kind}{step}: {error.message}", _LONGEST)
 
 
+def _redacted(bundle: Bundle) -> str:
+    """Return the places that a handler may read and that are redacted, and the number of others."""
+    read = [path for path in bundle.redacted if path.startswith(_READ)]
+    others = len(bundle.redacted) - min(len(read), _MOST_PLACES)
+    parts = [", ".join(read[:_MOST_PLACES])] if read else []
+    if others:
+        parts.append(f"{others:,} {'more places' if read else 'places that no handler reads'}")
+    hint = " (--data-patch gives values of data back)" if any(path.startswith("job.data") for path in read) else ""
+    return f"{', and '.join(parts)}{hint}"
+
+
 def _line(subject: str, text: str) -> None:
-    output.print_line(output.plain(f"{subject:<9} {text}"))
+    output.print_line(output.plain(f"{subject:<9} {text}".rstrip()))

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from jobqueue.domain.access.masking import MASK, masked_text
 
@@ -22,8 +22,10 @@ _PAIRS: Final = frozenset(
 )
 _PARTS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _LONGEST_NAME: Final = 200
-_NAME: Final = (
-    r"[\w.-]{0,40}(?:passw(?:or)?d|passphrase|pass|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
+_LONGEST_BEGINNING: Final = 40
+_BEGINNING: Final = re.compile(r"[^\w.-]")
+_NAMING: Final = (
+    r"(?:passw(?:or)?d|passphrase|pass|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
     r"|credential|authorization|cookie)[\w.-]{0,40}"
 )
 # A message that says what a value should be has no value in it.
@@ -35,9 +37,9 @@ _FORMS: Final = (
     re.compile(r"\bwhsec_[A-Za-z0-9+/=]{8,}"),
     re.compile(r"\bjq_[a-z0-9]{8}_[A-Za-z0-9_-]{20,}"),
     # Signed links of this program: what is signed, and 256 bits.
-    re.compile(r"\b[A-Za-z0-9_-]{40,4000}+\.[A-Za-z0-9_-]{43}\b"),
+    re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{40,4000}+\.[A-Za-z0-9_-]{43}\b"),
     re.compile(r"(?<=/answer/)[\w.%-]{8,}"),
-    re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"),
+    re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,8000}+\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"),
     re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     re.compile(
         r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sk-|[sr]k_(?:live|test)_|npm_|pypi-|hf_|SG\.)[\w.-]{16,}"
@@ -45,16 +47,16 @@ _FORMS: Final = (
     re.compile(r"\bAIza[0-9A-Za-z_-]{35}"),
 )
 _SCHEMES: Final = re.compile(
-    r"\b(?P<scheme>bearer|basic|digest|negotiate)(?P<gap>\s+)(?P<value>[\w.~+/=-]{6,})", re.IGNORECASE
+    r"\b(?P<scheme>bearer|basic|digest|negotiate)(?P<gap>\s{1,9})(?P<value>[\w.~+/=-]{6,})", re.IGNORECASE
 )
 _AFTER_NAME: Final = re.compile(
-    rf"(?P<name>{_NAME})(?P<sign>[\"']?\s{{0,3}}(?:[=:]|=>)\s{{0,3}})"
+    rf"(?P<name>{_NAMING})(?P<sign>[\"']?\s{{0,3}}(?:[=:]|=>)\s{{0,3}})"
     rf"(?!{_SAID})(?P<quote>[\"']?)(?P<value>[^\s\"',;&}}\])]{{3,}})",
     re.IGNORECASE,
 )
 _USER: Final = re.compile(r"(?P<before>\b[a-z][a-z0-9+.-]{1,20}://)(?P<user>[^\s/@\"'<>?#]{1,500}@)", re.IGNORECASE)
 _URL: Final = re.compile(r"\bhttps?://[^\s\"'<>\\]+", re.IGNORECASE)
-_PARAMETER: Final = re.compile(r"(?P<sign>[?&;#])(?P<name>[^=&#;\s]{1,200})=(?P<value>[^&#;\s]*)")
+_PARAMETER: Final = re.compile(r"(?P<sign>[?&;#])(?P<name>[^=&#;?\s]{1,200})=(?P<value>[^&#;\s]*)")
 _OF_LINKS: Final = frozenset(
     {"sig", "sign", "signature", "key", "code", "auth", "hmac", "hash", "access", "credential"}
 )
@@ -84,19 +86,28 @@ def hidden(text: str, *, queries: bool) -> str:
     return _AFTER_NAME.sub(_masked_value, text)
 
 
-def secrets_of_url(url: str) -> list[str]:
-    """Return the parts of a URL that may be secrets: its password, and the values of its query."""
+def secrets_of_url(url: str, *, named: bool = False) -> list[str]:
+    """Return the parts of a URL that may be secrets: its password, and the values of its query.
+
+    Args:
+        url: any.
+        named: only those values whose names say that they are secrets.
+    """
     try:
         parts = urlsplit(url)
         password = parts.password
     except ValueError:
         return []
-    values = [each.partition("=")[2] or each for each in parts.query.split("&")]
-    return [part for part in (password, *values) if part]
+    pairs = [each.partition("=") for each in parts.query.split("&")]
+    values = [value or name for name, _, value in pairs if names_secret(name) or not named]
+    found = [part for part in (password, *values) if part]
+    return list(dict.fromkeys([*found, *map(unquote, found)]))
 
 
 def _masked_value(found: re.Match[str]) -> str:
-    if MASK in found["value"] or not names_secret(found["name"]):
+    before = found.string[max(0, found.start() - _LONGEST_BEGINNING) : found.start()]
+    name = f"{_BEGINNING.split(before)[-1]}{found['name']}"
+    if MASK in found["value"] or not names_secret(name):
         return found[0]
     if found["value"].lower() in {"bearer", "basic"}:
         return found[0]

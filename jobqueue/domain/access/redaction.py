@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -31,7 +30,8 @@ ROOTS: Final = (
 """Fields of a job in which a chosen path begins."""
 SHORTEST: Final = 6
 """Characters of a redacted value that is looked for in all other texts."""
-_MOST_VALUES: Final = 5_000
+MOST_VALUES: Final = 200
+"""Redacted values that are looked for in all other texts: each costs a look at every text."""
 _LONGEST_VALUE: Final = 10_000
 _INPUT: Final = frozenset({"data", "meta", "result", "results", "value", "callbackOf", "was", "late"})
 """Members whose content is made by programs and people: all names in it are theirs."""
@@ -43,6 +43,7 @@ _FIXED: Final = frozenset(
     | {"insertAt", "startAt", "endAt", "delayTil", "resetAt", "scheduledAt", "until", "at", "t", "attempt", "tries"}
 )
 """Members of jobs and their parts that replay needs as they are."""
+_STEPS: Final = ("results",)
 CHOSEN: Final = "chosen"
 NAMED: Final = "named like a secret"
 KNOWN: Final = "a secret of the queue, or the same value as at another redacted place"
@@ -71,11 +72,16 @@ class Redactor:
         chosen: checked paths, from a job on; they hold for relatives of the job as well. A path goes through lists by
             itself, and ``*`` stands for any name.
         known: secrets that are to stand nowhere.
+
+    Attributes:
+        is_full: there are more redacted values than are looked for in other texts.
     """
 
     def __init__(self, chosen: Sequence[str] = (), known: Sequence[str] = ()) -> None:
         self._chosen = dict.fromkeys(chosen, 0)
         self._values = {value for value in known if len(value) >= SHORTEST}
+        self._sought: list[str] = []
+        self.is_full = False
         self._places: dict[str, str] = {}
         self._more = 0
 
@@ -111,10 +117,10 @@ class Redactor:
                 blanked[name] = self._blank(part, name, CHOSEN)
             else:
                 blanked[name] = self._blanked(part, name, wants, is_input=is_input)
-        values = sorted(self._values, key=len, reverse=True)
-        pattern = re.compile("|".join(map(re.escape, values))) if values else None
+        # A value may be a part of another one.
+        self._sought = sorted(self._values, key=len, reverse=True)
         return {
-            name: self._hidden(part, name, pattern, is_input=name in _INPUT, is_output=name in _OUTPUT)
+            name: self._hidden(part, name, is_input=name in _INPUT, is_output=name in _OUTPUT)
             for name, part in blanked.items()
         }
 
@@ -163,7 +169,7 @@ class Redactor:
 
     def _keep(self, value: Any) -> None:
         waiting = [value]
-        while waiting and len(self._values) < _MOST_VALUES:
+        while waiting:
             part = waiting.pop()
             if isinstance(part, Mapping):
                 waiting += [*part.keys(), *part.values()]
@@ -171,51 +177,54 @@ class Redactor:
                 waiting += part
             elif not isinstance(part, bool) and part is not None and part != MASK:
                 text = str(part)
-                if SHORTEST <= len(text) <= _LONGEST_VALUE:
+                if SHORTEST <= len(text) <= _LONGEST_VALUE and text not in self._values:
+                    if len(self._values) == MOST_VALUES:
+                        self.is_full = True
+                        return
                     self._values.add(text)
 
-    def _hidden(
-        self, value: Any, path: str, pattern: re.Pattern[str] | None, *, is_input: bool, is_output: bool
-    ) -> Any:
+    def _hidden(self, value: Any, path: str, *, is_input: bool, is_output: bool) -> Any:
         """Return a value whose texts have masks in the place of known values and of credentials."""
         if isinstance(value, str):
-            return self._text(value, path, pattern, is_output=is_output)
+            return self._text(value, path, is_output=is_output)
         if isinstance(value, int) and not isinstance(value, bool) and str(value) in self._values:
             self._note(path, KNOWN)
             return 0
         if isinstance(value, Mapping):
-            return self._members(value, path, pattern, is_input=is_input, is_output=is_output)
+            return self._members(value, path, is_input=is_input, is_output=is_output)
         if isinstance(value, list | tuple):
             return [
-                self._hidden(inner, f"{path}.{place}", pattern, is_input=is_input, is_output=is_output)
+                self._hidden(inner, f"{path}.{place}", is_input=is_input, is_output=is_output)
                 for place, inner in enumerate(value)
             ]
         return value
 
-    def _members(
-        self, value: Mapping[str, Any], path: str, pattern: re.Pattern[str] | None, *, is_input: bool, is_output: bool
-    ) -> dict[str, Any]:
+    def _members(self, value: Mapping[str, Any], path: str, *, is_input: bool, is_output: bool) -> dict[str, Any]:
         shown: dict[str, Any] = {}
         for key, inner in value.items():
             if not is_input and key in _FIXED and not isinstance(inner, Mapping):
                 shown[key] = inner
                 continue
-            name = self._text(str(key), f"{path}.*", pattern, is_output=False) if is_input else str(key)
+            # The names of steps find their results.
+            is_free = is_input and path not in _STEPS
+            name = self._text(str(key), f"{path}.*", is_output=False) if is_free else str(key)
             while name in shown:
                 name += "*"
             shown[name] = self._hidden(
                 inner,
                 f"{path}.{name}",
-                pattern,
                 is_input=is_input or key in _INPUT,
                 is_output=not is_input and (is_output or key in _OUTPUT),
             )
         return shown
 
-    def _text(self, text: str, path: str, pattern: re.Pattern[str] | None, *, is_output: bool) -> str:
+    def _text(self, text: str, path: str, *, is_output: bool) -> str:
         if len(text) < SHORTEST:
             return text
-        known = text if pattern is None else pattern.sub(MASK, text)
+        known = text
+        for value in self._sought:
+            if value in known:
+                known = known.replace(value, MASK)
         if known != text:
             self._note(path, KNOWN)
         safe = hidden(known, queries=is_output)

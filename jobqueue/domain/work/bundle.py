@@ -137,7 +137,8 @@ def _is_sound(job: Any) -> bool:
     numbers = (job.attempts, job.attempts_made)
     steps = job.steps or ()
     return (
-        is_id(job.id)
+        isinstance(job.id, str)
+        and is_id(job.id)
         and all(isinstance(text, str) for text in texts)
         and all(type(number) is int and 0 <= number < 2**31 for number in numbers)
         and isinstance(job.data, dict)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from jobqueue.domain.errors import ResultUnavailableError
 from jobqueue.domain.workflow.batch import new_member
 from jobqueue.processors.callbacks.trial_job import parts
 from jobqueue.services.queue import JobQueue
-from jobqueue.services.sync_queue import SyncJobQueue
 from jobqueue.testing.replays.happening import ADDED, Happening
 
 if TYPE_CHECKING:
@@ -127,26 +125,9 @@ class _Sealed(JobQueue):
 
 @contextlib.contextmanager
 def sealed(tell: Listener, obstacles: Obstacles) -> Iterator[None]:
-    """Keep all queue objects of loaded modules away from databases for the time of the block."""
-    queues = _queues()
-    stand_in = _Sealed(_Nothing(tell, obstacles))
-    for queue in queues:
-        queue.send_to(stand_in)
+    """Keep all queue objects of this process away from databases for the time of the block."""
+    JobQueue.send_all_to(_Sealed(_Nothing(tell, obstacles)))
     try:
         yield
     finally:
-        for queue in queues:
-            queue.send_to(None)
-
-
-def _queues() -> list[JobQueue]:
-    found: dict[int, JobQueue] = {}
-    for module in list(sys.modules.values()):
-        for value in list(getattr(module, "__dict__", {}).values()):
-            # The class alone is asked: an object of other people may do anything when its attributes are read.
-            kind = type(value)
-            if issubclass(kind, SyncJobQueue):
-                found[id(value.calls)] = value.calls
-            elif issubclass(kind, JobQueue):
-                found[id(value)] = value
-    return list(found.values())
+        JobQueue.send_all_to(None)

@@ -1,4 +1,4 @@
-"""What happens in a replay, as it happens."""
+"""Happenings of a replay, told as they come."""
 
 from __future__ import annotations
 

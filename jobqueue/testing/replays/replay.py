@@ -132,7 +132,7 @@ def past(
     if attempt is not None:
         entries = [entry for entry in job.history if entry.attempt == attempt and entry.start_at is not None]
         if not entries:
-            known = sorted({entry.attempt for entry in job.history if entry.start_at is not None})
+            known = sorted({entry.attempt for entry in job.history if entry.start_at and type(entry.attempt) is int})
             there = f"it has {', '.join(map(str, known))}" if known else "it has none"
             raise InvalidInputError({"attempt": [f"the bundle has no attempt {attempt}; {there}"]})
         number, end = attempt, entries[-1].end_at
