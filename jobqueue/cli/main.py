@@ -49,6 +49,8 @@ COMMANDS: Final = {
     "signal": Entry("jobqueue.cli.steps.signalling:signal", "Send a signal to a job."),
     "decide": Entry("jobqueue.cli.steps.deciding:decide", "Say whether a step in doubt has happened."),
     "why": Entry("jobqueue.cli.jobs.why:why", "Print why a job, or a queue, is not running."),
+    "bundle": Entry("jobqueue.cli.jobs.bundle:bundle", "Write one file with all that is known of a job."),
+    "replay": Entry("jobqueue.cli.replay.replay:replay", "Run the handler of a bundle here, without a database."),
     "workers": Entry("jobqueue.cli.work.workers:workers", "List workers, and the jobs that they run."),
     "types": Entry("jobqueue.cli.work.types:types", "List the types of jobs that are served, with their arguments."),
     "queues": Entry("jobqueue.cli.queues.queues:queues", "List queues with their jobs and limits."),

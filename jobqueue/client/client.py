@@ -90,6 +90,7 @@ class Client(BlockingCalls[AsyncClient]):
     logs = Iterating(AsyncClient.logs)
     family = Blocking(AsyncClient.family)
     why = Blocking(AsyncClient.why)
+    bundle = Blocking(AsyncClient.bundle)
     kill = Blocking(AsyncClient.kill)
     requeue = Blocking(AsyncClient.requeue)
     patch = Blocking(AsyncClient.patch)

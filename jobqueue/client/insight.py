@@ -14,6 +14,7 @@ from jobqueue.client.errors import ServerUnreachableError, UnexpectedReplyError
 from jobqueue.client.transport import Call
 from jobqueue.domain.errors import BusyError, DatabaseError, NotReadyError
 from jobqueue.domain.insight.event import Gap, JobEvent
+from jobqueue.domain.jobs.checks import check_id
 from jobqueue.domain.jobs.iso8601 import moment
 from jobqueue.domain.jobs.states import State
 
@@ -86,6 +87,16 @@ class InsightCalls(Calls):
         """
         query = pairs({"field": field, "prefix": prefix or None, "limit": limit})
         return await self._read(view(views.SuggestionsView), "GET", "jobs", "suggestions", query=query)
+
+    async def bundle(self, job_id: str, *, redact: Sequence[str] = ()) -> dict[str, Any]:
+        """Return a job with its steps, log, relatives and queue as JSON, without secrets, for ``jobqueue replay``.
+
+        Args:
+            job_id: of the job.
+            redact: paths of values to leave out, such as ``data.card``.
+        """
+        query = pairs({"redact": tuple(redact)})
+        return await self._read(dict, "GET", "jobs", check_id(job_id), "bundle", query=query)
 
     async def events(
         self,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import os
-from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack, overload
 
 from jobqueue.domain.insight.audit import PYTHON
 from jobqueue.domain.jobs.attempt import LogLine
@@ -63,6 +63,8 @@ class JobQueue(HandlerRegistry, Management, Erasing, Lists):
         DatabaseError: from any call.
     """
 
+    _stand_in: ClassVar[JobQueue | None] = None
+
     def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
         self._settings = settings
         self._overrides = overrides
@@ -111,8 +113,8 @@ class JobQueue(HandlerRegistry, Management, Erasing, Lists):
 
     async def open(self) -> Runtime:
         """Connect once, and return the services behind this queue; a forked process connects anew."""
-        if self._other is not None:
-            return await self._other.open()
+        if (other := self._other or self._stand_in) is not None:
+            return await other.open()
         self._leave_to_parent()
         self._enter_loop()
         if self._runtime is None:
@@ -132,6 +134,11 @@ class JobQueue(HandlerRegistry, Management, Erasing, Lists):
     def send_to(self, other: JobQueue | None) -> None:
         """Make all calls go to the database of another queue object; with ``None`` to its own again."""
         self._other = other
+
+    @classmethod
+    def send_all_to(cls, other: JobQueue | None) -> None:
+        """Make all calls of all queue objects of this process go to another one; with ``None`` to their own again."""
+        JobQueue._stand_in = other
 
     def _leave_to_parent(self) -> None:
         """In a forked process, leave alone the connection that belongs to the parent."""

@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from jobqueue.testing.errors import EndlessDrainError, UnexpectedEndError
     from jobqueue.testing.queue import QueueForTests
+    from jobqueue.testing.replays.call import replay
+    from jobqueue.testing.replays.replay import Replayed
 
-__all__ = ["EndlessDrainError", "QueueForTests", "UnexpectedEndError"]
+__all__ = ["EndlessDrainError", "QueueForTests", "Replayed", "UnexpectedEndError", "replay"]
 
 # Loaded at first use: pytest imports this package in every project of the environment.
-_HOMES: Final = {"EndlessDrainError": "errors", "QueueForTests": "queue", "UnexpectedEndError": "errors"}
+_HOMES: Final = {
+    "EndlessDrainError": "errors",
+    "QueueForTests": "queue",
+    "Replayed": "replays.replay",
+    "UnexpectedEndError": "errors",
+    "replay": "replays.call",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Final
 
 from jobqueue.api.http.route_spec import MADE_BEFORE, NO_CONTENT, Body, Reply, Route, ok
 from jobqueue.api.insight import events
-from jobqueue.api.jobs import handlers, listing, logs, schemas
+from jobqueue.api.jobs import bundle, handlers, listing, logs, schemas
 from jobqueue.api.schemas import requests, responses
 
 _NEW: Final = {"type": "thumbnail", "queue": "media", "data": {"src": "a.png"}, "meta": {"user_id": 42}, "attempts": 5}
@@ -141,6 +141,16 @@ ROUTES: Final = (
         ok(schemas.FamilyResponse),
         errors=(404,),
         operation="getJobFamily",
+    ),
+    _route(
+        "GET",
+        "/v1/jobs/{id}/bundle",
+        bundle.bundle,
+        "read",
+        ok(bundle.BundleResponse),
+        query=bundle.BundleQuery,
+        errors=(404,),
+        operation="bundleJob",
     ),
     _route(
         "GET", "/v1/jobs/{id}/why", handlers.why, "read", ok(schemas.WhyResponse), errors=(404,), operation="explainJob"

@@ -17,6 +17,7 @@ from jobqueue.journal import get_logger
 from jobqueue.services.queue import JobQueue
 from jobqueue.services.sync_queue import SyncJobQueue
 from jobqueue.settings import Settings
+from jobqueue.tasks.registry import HandlerRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +51,31 @@ def run(target: str, flags: Mapping[str, str | None]) -> int:
 
 
 def find(target: str) -> JobQueue:
-    """Return the object that MODULE:QUEUE names.
+    """Return the queue object that MODULE:QUEUE names.
+
+    Raises:
+        TargetError: there is none; the message is one line.
+    """
+    found, others = _named(target)
+    if not isinstance(found, JobQueue):
+        raise TargetError(f"{target} is a {type(found).__qualname__}, not a JobQueue{others}")
+    return found
+
+
+def find_handlers(target: str) -> HandlerRegistry:
+    """Return the queue object, or the worker over HTTP, that MODULE:QUEUE names.
+
+    Raises:
+        TargetError: there is none; the message is one line.
+    """
+    found, others = _named(target)
+    if not isinstance(found, HandlerRegistry):
+        raise TargetError(f"{target} is a {type(found).__qualname__}, not a JobQueue{others}")
+    return found
+
+
+def _named(target: str) -> tuple[Any, str]:
+    """Return the object that a target names, and a phrase about queue objects of its module.
 
     Raises:
         TargetError: there is none; the message is one line.
@@ -67,9 +92,7 @@ def find(target: str) -> JobQueue:
             raise TargetError(f"module {name} has no {path}{_others(module)}") from None
     if isinstance(target_object, SyncJobQueue):
         target_object = target_object.calls
-    if not isinstance(target_object, JobQueue):
-        raise TargetError(f"{target} is a {type(target_object).__qualname__}, not a JobQueue{_others(module)}")
-    return target_object
+    return target_object, _others(module)
 
 
 async def _work(queue: JobQueue, settings: Settings, stop: StopSignals) -> None:

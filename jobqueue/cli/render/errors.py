@@ -21,6 +21,7 @@ from jobqueue.domain.errors import (
     SettingsError,
     TooLargeError,
 )
+from jobqueue.domain.work.bundle import BadBundleError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,7 @@ DATABASE: Final = 3
 NOT_FOUND: Final = 4
 CONFLICT: Final = 5
 JOB_FAILED: Final = 6
+OTHER_END: Final = 7
 INTERRUPTED: Final = 130
 
 EPILOG: Final = (
@@ -41,6 +43,7 @@ EPILOG: Final = (
 
 _CODES: Final[Sequence[tuple[type[JobQueueError], int]]] = (
     (InvalidInputError, USAGE),
+    (BadBundleError, USAGE),
     (TooLargeError, USAGE),
     (SettingsError, USAGE),
     (NotFoundError, NOT_FOUND),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jobqueue.store.mongo.scratch import ScratchDatabases
 
 ID = "0" * 24
-NO_DATABASE = {"settings", "health", "step", "sleep", "wait", "call", "completion"}
+NO_DATABASE = {"replay", "settings", "health", "step", "sleep", "wait", "call", "completion"}
 WORDS: dict[str, list[list[str]]] = {
     "serve": [["--port", "0"]],
     "worker": [["app:queue"]],
@@ -28,6 +28,7 @@ WORDS: dict[str, list[list[str]]] = {
     "show": [[ID]],
     "steps": [[ID]],
     "signal": [[ID, "approved"]],
+    "bundle": [[ID]],
     "decide": [[ID, "charge", "--not-happened"]],
     "logs": [[ID]],
     "failures": [[]],

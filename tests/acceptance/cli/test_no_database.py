@@ -46,6 +46,7 @@ WITHOUT_DATABASE = {
     "steps": [ID],
     "signal": [ID, "approved"],
     "decide": [ID, "charge", "--not-happened"],
+    "bundle": [ID],
     "why": [ID],
     "workers": [],
     "types": [],
@@ -78,7 +79,7 @@ CREATING = {
     "schedule set",
     "token create",
 }
-OTHERS = {"settings", "health", "doctor", "schedule next", "step", "sleep", "wait", "call", "completion"}
+OTHERS = {"replay", "settings", "health", "doctor", "schedule next", "step", "sleep", "wait", "call", "completion"}
 """What needs no database, or looks for everything at once."""
 
 

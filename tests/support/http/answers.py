@@ -218,6 +218,7 @@ async def _failed(asker: Asker) -> None:
         await asker.ask("heartbeatJob", {"token": token, "logs": ["reading a.png"]}, id=claimed)
         await asker.ask("failJob", {"token": token, "reason": _REASON, "trace": _TRACE}, id=claimed)
     await asker.ask("listJobLogs", id=job)
+    await asker.ask("bundleJob", id=job)
     groups = (await asker.ask("listFailures", query={"queue": "media"}))["items"]
     await asker.ask("getFailure", fingerprint=groups[0]["fingerprint"])
     await asker.ask("compareFailure", fingerprint=groups[0]["fingerprint"])

@@ -9,12 +9,14 @@ from jobqueue import AsyncClient, Client, JobQueue, SyncJobQueue
 
 OF_THE_DATABASE: Final = {"cron", "handler", "task", "config", "list"}
 """Calls of queue objects only: they define handlers, or return objects of the database."""
-OF_PROCESSES: Final = {"declarations", "declare", "lanes", "lifespan", "open", "send_to", "settle_for", "working"}
+OF_PROCESSES: Final = {
+    *("declarations", "declare", "lanes", "lifespan", "open", "send_all_to", "send_to", "settle_for", "working")
+}
 """Calls of `JobQueue` only, for programs that run its handlers."""
 OF_HTTP: Final = {
-    *("audit", "changes", "create_token", "graph", "operations", "preview_many", "queue", "queue_groups", "queues"),
-    *("replace_queue", "requeue_failures", "result", "revoke_token", "rotate_secret", "rows", "status", "step_result"),
-    *("steps", "suggestions", "tokens", "try_failure", "url", "worker"),
+    *("audit", "bundle", "changes", "create_token", "graph", "operations", "preview_many", "queue", "queue_groups"),
+    *("queues", "replace_queue", "requeue_failures", "result", "revoke_token", "rotate_secret", "rows", "status"),
+    *("step_result", "steps", "suggestions", "tokens", "try_failure", "url", "worker"),
 }
 """Calls of clients only; `operations` and the `operation` of a queue object are about different processes."""
 OF_LOOPS: Final = {"calls", "iterate", "run"}
