@@ -8,6 +8,7 @@ has data, `meta`, a result or the message of an error.
 from __future__ import annotations
 
 import contextlib
+import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _SYSTEM: Final = "jobqueue"
 _FIRST_ERROR: Final = 400
+_LONGEST_SECONDS: Final = 1e9
 _OUTCOMES: Final = {
     Success: "success",
     Failure: "fail",
@@ -183,6 +185,17 @@ def step(name: str, tries: int) -> Iterator[None]:
     attributes: dict[str, str | int] = {"jobqueue.step": name, "jobqueue.step.try": tries}
     with _span(f"step {name}", trace.SpanKind.INTERNAL, attributes):
         yield
+
+
+def stepped(name: str, seconds: float) -> None:
+    """Record the span of a step that a program reports, as one that has just ended after so many seconds."""
+    if _is_on():
+        end = time.time_ns()
+        start = max(0, end - int(min(seconds, _LONGEST_SECONDS) * 1e9)) if seconds > 0 else end
+        span = trace.get_tracer(_SYSTEM).start_span(
+            f"step {name}", attributes={"jobqueue.step": name}, start_time=start
+        )
+        span.end(end)
 
 
 @contextlib.contextmanager
