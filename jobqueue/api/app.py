@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from jobqueue.api.description.openapi import DESCRIPTION, Description
 from jobqueue.api.http.json_body import MOST_BODY
 from jobqueue.api.http.keys import OPEN_PATHS, OPEN_TO_ALL, PERSON, ROUTE_TABLE, RUNTIME
-from jobqueue.api.http.middleware import answer_expect, answer_problems, log_request, set_headers
+from jobqueue.api.http.middleware import answer_expect, answer_problems, join_trace, log_request, set_headers
 from jobqueue.api.route_table import ROUTES
 from jobqueue.api.security.authentication import authenticate, refuse_foreign_pages
 from jobqueue.api.security.authorization import guarded
@@ -42,7 +42,8 @@ def make_app(
         most_body: bytes of a request body, where more than usual is allowed.
     """
     app = web.Application(
-        client_max_size=most_body, middlewares=[log_request, answer_problems, refuse_foreign_pages, authenticate]
+        client_max_size=most_body,
+        middlewares=[log_request, answer_problems, refuse_foreign_pages, authenticate, join_trace],
     )
     app[RUNTIME] = runtime
     if person is not None:

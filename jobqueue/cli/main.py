@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 
 _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+
+_TRACE: Final = "TRACEPARENT"
+_SERVICES: Final = frozenset({"serve", "worker"})
 
 
 class Entry(NamedTuple):
@@ -127,6 +131,7 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit code, one of `exits`.
     """
     errors.use_json(sys.argv[1:] if args is None else args)
+    _join_trace(sys.argv[1:] if args is None else args)
     try:
         code = _run(args)
         if sys.stdout is not None:
@@ -143,6 +148,14 @@ def main(args: Sequence[str] | None = None) -> int:
             click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
         return errors.ERROR
     return code
+
+
+def _join_trace(args: Sequence[str]) -> None:
+    """Go on with the trace of the program that calls this one, such as a command of a job; services have none."""
+    if _TRACE in os.environ and _SERVICES.isdisjoint(args):
+        from jobqueue import tracing  # noqa: PLC0415 - few calls need this
+
+        tracing.of_environment(os.environ)
 
 
 def _run(args: Sequence[str] | None) -> int:

@@ -19,6 +19,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from jobqueue import tracing
 from jobqueue.client.errors import ServerUnreachableError, UnexpectedReplyError, of_problem
 from jobqueue.domain.durations import is_number
 from jobqueue.domain.errors import InvalidInputError, JobQueueError
@@ -235,7 +236,7 @@ class Transport:
             query = f"?{urlencode(call.query)}" if call.query else ""
         except UnicodeEncodeError:
             raise InvalidInputError({"query": ["has a lone surrogate, which is not Unicode text"]}) from None
-        sent = {**headers, **self._authorization(call)}
+        sent = {**headers, **tracing.headers(), **self._authorization(call)}
         data = None
         if call.body is not None:
             sent.setdefault("Content-Type", "application/json")

@@ -30,7 +30,7 @@ _FOREIGN_CODE: Final = re.compile(
   | (?:^|/)python\d+\.zip/
   | \.(?:egg|whl)/
   | (?:^|/)jobqueue/(?:api|cli|client|dashboard|domain|processors|services|settings|store|testing)/
-  | (?:^|/)jobqueue/(?:__init__|__main__|blocking|journal|loop_errors|loop_thread|lru_cache)\.py$
+  | (?:^|/)jobqueue/(?:__init__|__main__|blocking|journal|loop_errors|loop_thread|lru_cache|tracing)\.py$
   | (?:^|/)jobqueue/tasks/(?:__init__|blocking_batch|cron|decorator|ref|registry|started|task)\.py$
   | \.(?:pyx|pxd|pxi|c|cc|cpp|rs)$
     """,

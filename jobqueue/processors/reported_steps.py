@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from jobqueue import tracing
 from jobqueue.domain.errors import InvalidInputError, KeyConflictError, OlderWorkersError, StepError, TooLargeError
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import JobError
@@ -41,9 +42,11 @@ async def keep(steps: StepReporter, name: str, result: Any, *, seconds: float) -
         JobCancelledError: the job was killed or its lease was lost.
     """
     try:
-        return await steps.record(name, result, tries=1, seconds=seconds)
+        kept = await steps.record(name, result, tries=1, seconds=seconds)
     except (InvalidInputError, OlderWorkersError, TooLargeError) as error:
         raise StepError(f"step {name!r:.120} cannot be kept: {error}") from error
+    tracing.stepped(name, seconds)
+    return kept
 
 
 async def may_run_once(steps: StepReporter, name: str) -> bool:

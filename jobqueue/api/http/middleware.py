@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import HttpVersion11, hdrs, web
 
+from jobqueue import tracing
 from jobqueue.api.http import problems
 from jobqueue.api.http.keys import CALLER, REMOTE, REQUEST_ID, RUNTIME
 from jobqueue.api.http.proxies import is_secure, remote
 from jobqueue.domain.errors import DatabaseError, JobQueueError, KeyConflictError
+from jobqueue.domain.insight import trace_context
 from jobqueue.journal import get_logger
 
 if TYPE_CHECKING:
@@ -82,6 +84,17 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
             "request crashed", method=request.method, path=_told_path(request.path), request_id=request[REQUEST_ID]
         )
         return problems.internal().response()
+
+
+@web.middleware
+async def join_trace(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Carry out a request in the trace that its headers name (W3C Trace Context)."""
+    parents = request.headers.getall(trace_context.PARENT, [])
+    context = trace_context.received(parents, request.headers.getall(trace_context.STATE, [])) if parents else None
+    if context is None:
+        return await handler(request)
+    with tracing.joined(context):
+        return await handler(request)
 
 
 async def _within_scope(request: web.Request, error: JobQueueError) -> JobQueueError:

@@ -123,7 +123,7 @@ class JobResponse(Response):
 
     sparse = frozenset(
         {"dependency_policy", "ref", "callback_of", "parents", "schedule", "scheduled_at", "crashes", "steps", "wait"}
-        | {"signals", "start_before", "erased"}
+        | {"signals", "start_before", "erased", "traceparent", "tracestate"}
     )
     id = fields.Text(spec=json_types.ID)
     queue = fields.Text()
@@ -163,6 +163,8 @@ class JobResponse(Response):
     parents = fields.Items(fields.Inner(ParentResponse))
     schedule = fields.Text()
     scheduled_at = fields.Moment()
+    traceparent = fields.Text()
+    tracestate = fields.Text()
     crashes = fields.Whole()
     steps = fields.Items(fields.Inner(StepResponse))
     wait = fields.Inner(WaitResponse)

@@ -7,6 +7,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
+from jobqueue import tracing
 from jobqueue.client.calls import path
 from jobqueue.client.transport import Call
 from jobqueue.client.work.claimed import ClaimReports
@@ -118,7 +119,7 @@ class HttpRun:
         if self._is_stopped():
             return None if self._lost else released
         reporter = HttpReporter(self._reports, self._steps)
-        self._task = asyncio.create_task(self._processor.run(job, reporter), name=f"job-{job.id}")
+        self._task = asyncio.create_task(self._process(reporter), name=f"job-{job.id}")
         done, _ = await asyncio.wait({self._task}, timeout=job.timeout)
         if not done:
             self._task.cancel()
@@ -138,6 +139,16 @@ class HttpRun:
         verdict = self._task.result()
         # The handler was told to stop and has raised an error of its own.
         return None if self._lost and isinstance(verdict, Failure) else verdict
+
+    async def _process(self, reporter: HttpReporter) -> Verdict:
+        with tracing.running(self._claimed.job) as span:
+            try:
+                verdict = await self._processor.run(self._claimed.job, reporter)
+            except asyncio.CancelledError:
+                span.ended(None)
+                raise
+            span.ended(verdict)
+            return verdict
 
     async def _report(self, verdict: Verdict) -> None:
         """Report a verdict; replace a verdict that cannot be stored, and say why in the log of the job."""

@@ -161,6 +161,7 @@ class Job:
         callback_of: ``{batchId, event, generation, counts}`` of the batch whose callback the job is.
         parents: dependencies of a claimed job: ``{id, type, state, ref?, result}``.
         traceparent: the span in which the job was added (W3C Trace Context), if it was traced.
+        tracestate: of that span, if it has one.
         schedule: the name of the schedule that made the job.
         scheduled_at: the tick of the schedule.
         crashes: the number of deaths of its workers while other jobs ran beside; ``None`` for none.
@@ -208,7 +209,6 @@ class Job:
     run: int = 0
     log_count: int = 0
     outbox: tuple[str, ...] = ()
-    traceparent: str | None = None
     slots: tuple[str, ...] = ()
     limit_key: str | None = None
     dependency_policy: str | None = None
@@ -219,6 +219,8 @@ class Job:
     parents: tuple[Mapping[str, Any], ...] | None = None
     schedule: str | None = None
     scheduled_at: datetime | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
     crashes: int | None = None
     retries: Retries | None = None
     steps: tuple[Step, ...] | None = None

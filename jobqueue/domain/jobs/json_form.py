@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 INTERNAL: Final = frozenset(
-    {"run", "log_count", "outbox", "traceparent", "own_lease", "margin", "slots", "limit_key"}
+    {"run", "log_count", "outbox", "own_lease", "margin", "slots", "limit_key"}
     | {"waits_for", "has_dependents", "ready_at", "beside", "retries", "stored_id", "has_result"}
     | {"signal", "once", "has_value"}
     | {"call", "awaited_by", "repeats"}
@@ -42,6 +42,8 @@ _SPARSE: Final = {
 } | {
     "schedule",
     "scheduled_at",
+    "traceparent",
+    "tracestate",
     "crashes",
     "steps",
     "wait",

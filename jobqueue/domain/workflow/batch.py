@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
+    from jobqueue.domain.insight.trace_context import TraceContext
     from jobqueue.domain.jobs.job import Children
 
     R_co = TypeVar("R_co", covariant=True, default=Any)
@@ -148,6 +149,7 @@ class Batch:
         again_in: the last generation for which ``on_success`` fires once more.
         restarts: the number of restarts of all failed jobs.
         stand_ins: jobs with the keys of callbacks.
+        trace: the span in which the batch was created, if it was traced.
     """
 
     id: str
@@ -168,6 +170,7 @@ class Batch:
     again_in: int | None = None
     restarts: int = 0
     stand_ins: tuple[StandIn, ...] = ()
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

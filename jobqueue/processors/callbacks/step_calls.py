@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, overload
 
+from jobqueue import tracing
 from jobqueue.domain.access.signal_link import DEFAULT_SECONDS
 from jobqueue.domain.errors import InvalidInputError, StepError
 from jobqueue.domain.jobs import backoff as backoffs
@@ -160,10 +161,11 @@ class AsyncSteps:
                 if once and not await self._stepper.begin_once(key, tries):
                     await self._stepper.park_in_doubt(key)
                 try:
-                    async with asyncio.timeout(timeout):
-                        value = await (
-                            self._once(key, tries, codec, function, args) if once else _called(function, args)
-                        )
+                    with tracing.step(key, tries):
+                        async with asyncio.timeout(timeout):
+                            value = await (
+                                self._once(key, tries, codec, function, args) if once else _called(function, args)
+                            )
                 except Exception as error:  # noqa: BLE001 - whatever the function raises decides on the step
                     until = await self._stepper.after_failure(key, error, tries, attempts, wait)
                     if until is not None:
@@ -318,9 +320,10 @@ class BlockingSteps:
                 if once and not self._call(self._stepper.begin_once(key, tries)):
                     raise self._stepper.suspend_in_doubt(key)
                 try:
-                    value = function(*args)
-                    if inspect.isawaitable(value):
-                        value = self._call(_awaited(value))
+                    with tracing.step(key, tries):
+                        value = function(*args)
+                        if inspect.isawaitable(value):
+                            value = self._call(_awaited(value))
                 except Exception as error:  # noqa: BLE001 - whatever the function raises decides on the step
                     until = self._call(self._stepper.after_failure(key, error, tries, attempts, wait))
                     if until is not None:

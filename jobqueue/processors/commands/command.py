@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from jobqueue import tracing
 from jobqueue.domain.errors import JobCancelledError, StepError
 from jobqueue.domain.jobs.attempt import JobError
 from jobqueue.domain.jobs.step import STEP
@@ -133,7 +134,7 @@ class CommandProcessor:
             own["JOBQUEUE_URL"] = self._url
         if socket is not None:
             own[VARIABLE] = socket
-        return {**inherited, "PATH": _path(inherited.get("PATH")), **self._command.env, **own}
+        return {**inherited, "PATH": _path(inherited.get("PATH")), **tracing.environment(), **self._command.env, **own}
 
     def _judge(self, end: ExitStatus, output: Output) -> Verdict:
         if end.fault is not None:

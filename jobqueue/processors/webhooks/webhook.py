@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import aiohttp
 import orjson
 
+from jobqueue import tracing
 from jobqueue.domain.access.masking import without_query
 from jobqueue.domain.errors import JobCancelledError, StepError
 from jobqueue.domain.jobs.attempt import JobError
@@ -178,8 +179,10 @@ class WebhookProcessor:
             shown = job_with_results(job, steps)
             body = orjson.dumps({"job": shown, "token": self._token, "attempt": job.attempts_made})
             signature = signing.headers(secrets, signing.message_id(job), datetime.now(UTC), body)
-            async with asyncio.timeout_at(until):
-                response = await self._send(target, body, self._headers(signature))
+            with tracing.request("POST", host, target.explicit_port) as span:
+                async with asyncio.timeout_at(until):
+                    response = await self._send(target, body, self._headers(signature))
+                span.answered(response.status)
         except _MISHAPS as error:
             return fault(error, host, self._config.timeout)
         reply = await self._receive(response, host, until)
@@ -243,7 +246,9 @@ class WebhookProcessor:
         taken = {name.lower() for name in own}
         configured = {name: value for name, value in self._config.headers.items() if name.lower() not in taken}
         agent = {} if any(name.lower() == "user-agent" for name in configured) else {"User-Agent": _USER_AGENT}
-        return {**configured, **agent, **own}
+        there = taken | {name.lower() for name in configured}
+        passed_on = {name: value for name, value in tracing.headers().items() if name not in there}
+        return {**configured, **agent, **passed_on, **own}
 
 
 def _without_query(verdict: Verdict, url: str) -> Verdict:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
+from jobqueue import tracing
 from jobqueue.domain.errors import InvalidInputError
-from jobqueue.services.signals.tracing import traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,14 +53,19 @@ class Producer:
         # A tick happens whatever its data: the definition of the schedule was checked.
         config = await (self._configs.admit(new) if tick is None else self._configs.fresh(new.queue))
         await self._dependencies.mark_for(new, session)
-        job = await self._jobs.insert(
-            config.fill(new),
-            job_id=job_id,
-            limit_key=config.limit_key(new.data, new.meta),
-            extra=_extra(new, tick),
-            traceparent=traceparent(),
-            session=session,
-        )
+        # A schedule begins a trace: which process makes its job, and in which of its traces, says nothing.
+        with (
+            contextlib.nullcontext() if tick is None else tracing.carried(None),
+            tracing.adding(new.type, new.queue) as span,
+        ):
+            job = await self._jobs.insert(
+                config.fill(new),
+                job_id=job_id,
+                limit_key=config.limit_key(new.data, new.meta),
+                extra=_extra(new, tick),
+                session=session,
+            )
+            span.set("messaging.message.id", job.id)
         if session is None:
             self._notifier.announce(job)
             return await self._checked(job)
@@ -95,10 +101,10 @@ class Producer:
             except InvalidInputError as error:
                 raise error.under(f"jobs.{place}") from None
         extras = [_extra(job) for job in new]
-        jobs = await self._jobs.insert_all(
-            filled, job_ids=job_ids, limit_keys=keys, extras=extras, traceparent=traceparent()
-        )
-        for queue in {job.queue for job in jobs}:
+        queues = {job.queue for job in new}
+        with tracing.adding(None, new[0].queue if len(queues) == 1 else None, len(new)):
+            jobs = await self._jobs.insert_all(filled, job_ids=job_ids, limit_keys=keys, extras=extras)
+        for queue in queues:
             self._notifier.announce_all(queue)
         return [await self._checked(job) if job.outbox else job for job in jobs]
 

@@ -137,9 +137,8 @@ class BatchEnds:
         ):
             return []
         try:
-            return await self._derived.create(
-                child, _callback_id(batch, event, index), extra=callback_of(batch.id, event, batch.generation, counts)
-            )
+            cause = callback_of(batch.id, event, batch.generation, counts)
+            return await self._derived.create(child, _callback_id(batch, event, index), trace=batch.trace, extra=cause)
         except KeyConflictError as conflict:
             if not conflict.job_id:
                 raise

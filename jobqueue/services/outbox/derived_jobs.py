@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue import tracing
 from jobqueue.domain.errors import KeyConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobqueue.domain.insight.trace_context import TraceContext
     from jobqueue.domain.jobs.job import NewJob
     from jobqueue.services.signals.config import QueueConfigs
     from jobqueue.services.signals.notifier import Notifier
@@ -30,9 +32,22 @@ class DerivedJobs:
         self._notifier = notifier
 
     async def create(
-        self, new: NewJob, job_id: str, *, parent_id: str | None = None, extra: Mapping[str, Any] | None = None
+        self,
+        new: NewJob,
+        job_id: str,
+        *,
+        trace: TraceContext | None,
+        parent_id: str | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> list[str]:
         """Create a job, unless the job exists; return its id if its dependencies have to be checked.
+
+        Args:
+            new: the job.
+            job_id: that follows from the cause.
+            trace: of the cause, whichever process creates the job.
+            parent_id: the parent of a child.
+            extra: fields of some jobs only, as they are stored.
 
         Raises:
             KeyConflictError: another unfinished job has its key.
@@ -45,13 +60,14 @@ class DerivedJobs:
         tries = _TRIES
         while True:
             try:
-                made = await self._jobs.insert(
-                    config.fill(new),
-                    job_id=job_id,
-                    parent_id=parent_id,
-                    limit_key=config.limit_key(new.data, new.meta),
-                    extra=fields or None,
-                )
+                with tracing.carried(trace):
+                    made = await self._jobs.insert(
+                        config.fill(new),
+                        job_id=job_id,
+                        parent_id=parent_id,
+                        limit_key=config.limit_key(new.data, new.meta),
+                        extra=fields or None,
+                    )
             except KeyConflictError as conflict:
                 if conflict.job_id == job_id:
                     return []

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue import tracing
 from jobqueue.domain.errors import DatabaseError, KeyConflictError, NotFoundError
 from jobqueue.domain.jobs.job import as_tuple
 from jobqueue.domain.jobs.states import State
@@ -223,7 +224,8 @@ class Outboxes:
     async def _create(self, parent: Job, slot: str, child: NewJob) -> list[str]:
         """Create a child; return its id if its dependencies have to be checked."""
         try:
-            return await self._derived.create(child, child_id(parent, slot), parent_id=parent.id)
+            trace = tracing.context_of(parent)
+            return await self._derived.create(child, child_id(parent, slot), trace=trace, parent_id=parent.id)
         except KeyConflictError as conflict:
             if not conflict.job_id:
                 raise

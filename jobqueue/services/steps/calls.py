@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue import tracing
 from jobqueue.domain.errors import (
     EditionChangedError,
     InvalidInputError,
@@ -144,9 +145,11 @@ class Calls:
             if missing := await self._dependencies.mark(child.depends_on):
                 raise InvalidInputError(missing_ones(child, missing)).under(f"jobs.{place}")
         to_check: list[str] = []
-        for start in range(0, len(new), _AT_ONCE):
-            to_check += await self._insert(job, call, new[start : start + _AT_ONCE], ids[start : start + _AT_ONCE])
-        for queue in {child.queue for child in new}:
+        kinds, queues = {child.type for child in new}, {child.queue for child in new}
+        with tracing.adding(_only(kinds), _only(queues), len(new)):
+            for start in range(0, len(new), _AT_ONCE):
+                to_check += await self._insert(job, call, new[start : start + _AT_ONCE], ids[start : start + _AT_ONCE])
+        for queue in queues:
             self._notifier.announce_all(queue)
         for job_id in to_check:
             await self._outboxes.cascade(job_id)
@@ -178,6 +181,10 @@ class Calls:
     async def _stale(self, job: Job) -> StaleTokenError:
         present = await self._jobs.lean(job.id)
         return StaleTokenError(job.id, present.state)
+
+
+def _only(names: set[str]) -> str | None:
+    return min(names) if len(names) == 1 else None
 
 
 def _is_new_run(job: Job, call: Call) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import stamina
 
+from jobqueue import tracing
 from jobqueue.domain.errors import (
     DatabaseError,
     InvalidInputError,
@@ -21,7 +22,6 @@ from jobqueue.domain.text import told, type_name
 from jobqueue.domain.work.unstorable import instead
 from jobqueue.domain.work.verdict import Failure, Processor, RunAgain, Success, Verdict, without_details
 from jobqueue.journal import get_logger
-from jobqueue.services.signals.tracing import run_span
 from jobqueue.services.work.reporter import JobReporter
 
 if TYPE_CHECKING:
@@ -213,8 +213,15 @@ class Execution:
         self._explained.add(message)
 
     async def _process(self, reporter: JobReporter) -> Verdict:
-        with run_span(self.job):
-            return await self._processor.run(self.job, reporter)
+        with tracing.running(self.job) as span:
+            try:
+                verdict = await self._processor.run(self.job, reporter)
+            except asyncio.CancelledError:
+                # The verdict on a run that was too long is there already.
+                span.ended(self._verdict)
+                raise
+            span.ended(verdict)
+            return verdict
 
     def _outcome(self, task: asyncio.Task[Verdict]) -> Verdict | None:
         error = task.exception()

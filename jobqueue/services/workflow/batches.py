@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue import tracing
 from jobqueue.domain.access.access import EVERYTHING, Scope
 from jobqueue.domain.bulk.operation import Action, NewOperation
 from jobqueue.domain.errors import ConflictError, InvalidInputError, NotFoundError, StaleTokenError, WrongStateError
@@ -86,8 +87,10 @@ class Batches:
         if batch_id is None:
             batch_id = new_id()
         ids = numbered_ids(batch_id, len(arranged_ones))
-        members = await self._documents(batch_id, arranged_ones, ids, {})
-        batch = await self._store.create(batch_id, new, members)
+        with tracing.adding(None, None, len(arranged_ones)) as span:
+            span.set("messaging.message.conversation_id", batch_id)
+            members = await self._documents(batch_id, arranged_ones, ids, {})
+            batch = await self._store.create(batch_id, new, members)
         await self._follow(batch_id, arranged_ones, to_check(members))
         return await self.get(batch.id), added_jobs(arranged_ones, ids)
 
@@ -139,7 +142,9 @@ class Batches:
             with placed(places):
                 arranged_ones = resolve_refs(fresh, known)
                 blocked = blocked_jobs(fresh, ids, known)
-                made = await self._documents(batch_id, arranged_ones, ids, known)
+                with tracing.adding(None, None, len(fresh)) as span:
+                    span.set("messaging.message.conversation_id", batch_id)
+                    made = await self._documents(batch_id, arranged_ones, ids, known)
                 for other in blocked:
                     # The outbox about its present dependencies comes first.
                     await self._outboxes.finish(other)

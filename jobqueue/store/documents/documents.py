@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from bson import ObjectId
 
 from jobqueue.domain.errors import InvalidInputError, TooLargeError
+from jobqueue.domain.insight import trace_context
 from jobqueue.domain.jobs import backoff as backoffs
 from jobqueue.domain.jobs import json_form
 from jobqueue.domain.jobs.attempt import Attempt, Claim, JobError, LogLine, Retries
@@ -378,7 +379,8 @@ def state(stored: object) -> State:
 _SELDOM: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "run": ("run", lambda stored: whole(stored, 0)),
     "outbox": ("outbox", texts),
-    "traceparent": ("traceparent", text),
+    "traceparent": ("traceparent", trace_context.parent),
+    "tracestate": ("tracestate", trace_context.state),
     "slots": ("slots", texts),
     "limitKey": ("limit_key", text),
     "dependencyPolicy": ("dependency_policy", text),

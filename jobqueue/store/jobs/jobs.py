@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import bson
 from bson import ObjectId
 
+from jobqueue import tracing
 from jobqueue.domain.errors import KeyConflictError, NotFoundError, TooLargeError, WriteRefusedError
 from jobqueue.domain.jobs import payload
 from jobqueue.domain.jobs.late import LEFT_OUT, PartialJob
@@ -80,7 +81,6 @@ class JobStore:
         batch_id: str | None = None,
         limit_key: str | None = None,
         extra: Document | None = None,
-        traceparent: str | None = None,
         session: AsyncClientSession | None = None,
     ) -> Job:
         """Add a job whose defaults are filled in.
@@ -92,7 +92,6 @@ class JobStore:
             batch_id: the batch of the job.
             limit_key: the key of its group.
             extra: fields of some jobs only, as they are stored.
-            traceparent: the span in which the job is added.
             session: a transaction of the caller.
 
         Raises:
@@ -101,8 +100,6 @@ class JobStore:
         """
         links = {"parent_id": parent_id, "batch_id": batch_id, "limit_key": limit_key}
         document = await self.document(new, job_id=job_id, extra=extra, **links)
-        if traceparent is not None:
-            document["traceparent"] = traceparent
         try:
             if session is not None:
                 theirs = same_collection(self.collection, session)
@@ -124,16 +121,12 @@ class JobStore:
         job_ids: Sequence[str] | None = None,
         limit_keys: Sequence[str | None] | None = None,
         extras: Sequence[Document | None] | None = None,
-        traceparent: str | None = None,
     ) -> list[Job]:
         """Add jobs, all or none; the arguments and errors are those of `insert`, for each job."""
         nothing = [None] * len(new)
         rows = zip(new, job_ids or nothing, limit_keys or nothing, extras or nothing, strict=True)
         now = await self.clock.now()
         added = [_document(job, now, job_id=job_id, limit_key=key, extra=extra) for job, job_id, key, extra in rows]
-        if traceparent is not None:
-            for document in added:
-                document["traceparent"] = traceparent
 
         async def insert(session: AsyncClientSession) -> None:
             await self.collection.insert_many(added, session=session)
@@ -365,6 +358,8 @@ def _document(
     new: NewJob, now: datetime, *, job_id: str | None, extra: Document | None, **links: str | None
 ) -> Document:
     document = documents.new_document(new, job_id=job_id or new_id(), now=now, extra=extra, **links)
+    if (present := tracing.present()) is not None:
+        document |= present.fields()
     children = {name: document[name] for name in documents.CHILD_FIELDS if document[name] is not None}
     if children and (size := len(bson.encode(children))) > MOST_CHILDREN:
         raise TooLargeError(", ".join(children), size, MOST_CHILDREN)

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
 
+from jobqueue import tracing
 from jobqueue.domain.errors import NotFoundError
+from jobqueue.domain.insight import trace_context
+from jobqueue.domain.insight.trace_context import TraceContext
 from jobqueue.domain.jobs import attributes
 from jobqueue.domain.jobs.states import State
 from jobqueue.domain.workflow.batch import FAILED, OPEN, SUCCESS, Batch, StandIn
@@ -65,6 +68,7 @@ class BatchStore:
             "generation": 0,
             "additions": 0,
             **({"queues": list(new.queues)} if new.queues else {}),
+            **tracing.headers(),
             **({"outbox": [SETTLE]} if new.sealed and not members else {}),
         }
 
@@ -221,4 +225,5 @@ def batch_of(document: Mapping[str, Any]) -> Batch:
         again_in=_whole_or_none(get("againIn")),
         restarts=_whole(get("restarts")),
         stand_ins=tuple(map(_stand_in, stand_ins)) if isinstance(stand_ins := get("standIns"), list) else (),
+        trace=TraceContext.read(get(trace_context.PARENT), get(trace_context.STATE)),
     )

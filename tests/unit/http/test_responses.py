@@ -52,6 +52,8 @@ FULL = make_job(
     parents=({"id": JOB_ID, "type": "work", "state": "success", "result": [1]},),
     schedule="nightly",
     scheduled_at=LONG_AGO,
+    traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    tracestate="vendor=1",
     crashes=1,
     start_before=LONG_AGO,
     erased={"at": LONG_AGO, "operation": JOB_ID, "logs": 3},
