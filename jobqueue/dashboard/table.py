@@ -9,6 +9,11 @@ from jobqueue.dashboard.bulk.failures import FAILURES
 from jobqueue.dashboard.bulk.operations import OPERATION, OPERATIONS
 from jobqueue.dashboard.insight.audit import AUDIT
 from jobqueue.dashboard.insight.overview import OVERVIEW
+from jobqueue.dashboard.jobs.acts.answer import ANSWER
+from jobqueue.dashboard.jobs.acts.change import CHANGE
+from jobqueue.dashboard.jobs.acts.delete import DELETE
+from jobqueue.dashboard.jobs.acts.kill import KILL
+from jobqueue.dashboard.jobs.acts.requeue import REQUEUE
 from jobqueue.dashboard.jobs.detail.job import JOB
 from jobqueue.dashboard.jobs.detail.lists import STARTS, STEPS
 from jobqueue.dashboard.jobs.detail.log import LOG
@@ -33,6 +38,11 @@ TABLE: Final[tuple[Page, ...]] = (
     STEPS,
     LOG,
     VALUE,
+    ANSWER,
+    REQUEUE,
+    CHANGE,
+    KILL,
+    DELETE,
     FAILURES,
     FAILURE,
     BATCHES,

@@ -39,6 +39,7 @@ ENVIRONMENT.filters.update(
     shorten=texts.shorten,
     part=quoted,
     coarse=texts.coarse,
+    combined=lambda fields, **more: {**fields, **more},
 )
 
 
