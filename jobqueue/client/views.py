@@ -202,6 +202,7 @@ class QueueView(_View, frozen=True):
     breaker: Form | None
     max_retries: int
     check: bool = False
+    pause_reason: str | None = None
     counts: Counts = {}
     oldest_pending_age: float | None = None
     ended: dict[str, Counts] = {}

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from jobqueue.dashboard.access.tokens import NEW_TOKEN, REVOKE, TOKENS
 from jobqueue.dashboard.bulk.failure import FAILURE
 from jobqueue.dashboard.bulk.failures import FAILURES
+from jobqueue.dashboard.bulk.many import MANY
 from jobqueue.dashboard.bulk.operations import OPERATION, OPERATIONS
+from jobqueue.dashboard.bulk.stop import STOP
+from jobqueue.dashboard.bulk.trial import TRIAL
 from jobqueue.dashboard.insight.audit import AUDIT
 from jobqueue.dashboard.insight.overview import OVERVIEW
 from jobqueue.dashboard.jobs.acts.answer import ANSWER
@@ -19,11 +23,14 @@ from jobqueue.dashboard.jobs.detail.lists import STARTS, STEPS
 from jobqueue.dashboard.jobs.detail.log import LOG
 from jobqueue.dashboard.jobs.detail.value import VALUE
 from jobqueue.dashboard.jobs.search.page import JOBS
+from jobqueue.dashboard.queues.acts import PAUSE, RESUME
 from jobqueue.dashboard.queues.queue import QUEUE
 from jobqueue.dashboard.queues.queues import QUEUES
+from jobqueue.dashboard.schedules.acts import SCHEDULE_ACTS
 from jobqueue.dashboard.schedules.schedules import SCHEDULES
 from jobqueue.dashboard.steps.inbox import INBOX
 from jobqueue.dashboard.work.workers import WORKERS
+from jobqueue.dashboard.workflow.acts import END, RESTART, SEAL
 from jobqueue.dashboard.workflow.batch import BATCH
 from jobqueue.dashboard.workflow.batches import BATCHES
 
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 TABLE: Final[tuple[Page, ...]] = (
     OVERVIEW,
     JOBS,
+    MANY,
     JOB,
     STARTS,
     STEPS,
@@ -45,14 +53,25 @@ TABLE: Final[tuple[Page, ...]] = (
     DELETE,
     FAILURES,
     FAILURE,
+    TRIAL,
     BATCHES,
     BATCH,
+    RESTART,
+    SEAL,
+    END,
     INBOX,
     QUEUES,
     QUEUE,
+    PAUSE,
+    RESUME,
     SCHEDULES,
+    *SCHEDULE_ACTS,
     WORKERS,
     OPERATIONS,
     OPERATION,
+    STOP,
     AUDIT,
+    TOKENS,
+    NEW_TOKEN,
+    REVOKE,
 )

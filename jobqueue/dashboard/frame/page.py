@@ -83,5 +83,6 @@ RAIL = (
         is_counted=True,
     ),
     Entry(name="Audit", path="/audit", key="a", icon="audit", is_minor=True),
+    Entry(name="Tokens", path="/tokens", key="k", icon="tokens", is_minor=True),
 )
 """The entries of the rail, in their order."""

@@ -31,6 +31,8 @@ def _names(path: str, night: Night) -> list[str]:
         "/operations/": list(night.operations.values()),
         "/failures/": night.failures,
         "/queues/": ["imports", "billing", "media"],
+        "/schedules/": ["prices"],
+        "/tokens/": list(night.tokens.values()),
     }
     return next((names for prefix, names in kinds.items() if path.startswith(prefix)), [])
 
@@ -40,4 +42,6 @@ def _subjects(path: str, night: Night) -> list[str]:
     if path.startswith("/jobs/"):
         name = {"kill": "running", "answer": "question"}.get(path.rpartition("/")[2])
         return [night.jobs["hostile"], *([night.jobs[name]] if name else [])]
+    if path.startswith("/queues/"):
+        return ["media" if path.endswith("resume") else "imports"]
     return _names(path, night)[:1]

@@ -6,14 +6,14 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.dashboard.frame.act_page import act_page, shown
 from jobqueue.dashboard.frame.acts import json_text
 from jobqueue.dashboard.frame.acts.call import Call
 from jobqueue.dashboard.frame.acts.form import BACK, Deed, Field, Form, Sent
 from jobqueue.dashboard.frame.acts.guard import KEY
-from jobqueue.dashboard.frame.page import Page
 from jobqueue.dashboard.frame.texts import shorten
 from jobqueue.dashboard.frame.view import quoted
-from jobqueue.dashboard.jobs.acts.subject import Subject, path, subject, values
+from jobqueue.dashboard.jobs.acts.subject import Subject, path, subject
 from jobqueue.domain.errors import ConflictError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ async def _load(view: View) -> dict[str, Any]:
         Field(name=KEY, kind="hidden", value=key),
         Field(name=BACK, kind="hidden", value=view.query(BACK)),
     ]
-    return values(view, replace(form, fields=[*form.fields, *hidden]))
+    return shown(view, replace(form, fields=[*form.fields, *hidden]))
 
 
 def _about_signal(view: View, it: Subject) -> Form:
@@ -127,6 +127,4 @@ def _why_not(view: View, roles: tuple[Any, ...]) -> str:
     return "" if any(view.may(role) for role in roles) else f"An answer {view.why_not(roles[0])}."
 
 
-ANSWER = Page(
-    path="/jobs/{id}/answer", template="frame/act.html", load=_load, nav="Waiting for you", events=None, act=_act
-)
+ANSWER = act_page("/jobs/{id}/answer", _load, _act, nav="Waiting for you", role="read")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.dashboard.frame.act_page import MATCH, act_page, shown
 from jobqueue.dashboard.frame.acts import json_text
 from jobqueue.dashboard.frame.acts.call import Call
 from jobqueue.dashboard.frame.acts.form import Deed, Field, Form, Sent
-from jobqueue.dashboard.frame.page import Page
 from jobqueue.dashboard.frame.texts import parsed
-from jobqueue.dashboard.jobs.acts.subject import MATCH, Subject, hidden, path, subject, values
+from jobqueue.dashboard.jobs.acts.subject import Subject, hidden, path, subject
 from jobqueue.dashboard.jobs.acts.when import local_time, moment
 from jobqueue.domain.errors import InvalidInputError, Problems
 
@@ -39,7 +39,7 @@ async def _load(view: View) -> dict[str, Any]:
         why_not="The job runs. Change it when it waits or has ended." if it.is_running else "",
         back=it.back,
     )
-    return values(view, form)
+    return shown(view, form)
 
 
 async def _act(view: View, sent: Sent) -> Deed:
@@ -100,6 +100,4 @@ def _large(it: Subject) -> list[Field]:
     return found
 
 
-CHANGE = Page(
-    path="/jobs/{id}/change", template="frame/act.html", load=_load, nav="Jobs", events=None, act=_act, role="admin"
-)
+CHANGE = act_page("/jobs/{id}/change", _load, _act, nav="Jobs")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jobqueue.dashboard.frame.act_page import MATCH, act_page, shown
 from jobqueue.dashboard.frame.acts.call import Call
 from jobqueue.dashboard.frame.acts.form import Deed, Form, Sent
-from jobqueue.dashboard.frame.page import Page
-from jobqueue.dashboard.jobs.acts.subject import MATCH, hidden, path, subject, values
+from jobqueue.dashboard.jobs.acts.subject import hidden, path, subject
 
 if TYPE_CHECKING:
     from jobqueue.dashboard.frame.view import View
@@ -27,7 +27,7 @@ async def _load(view: View) -> dict[str, Any]:
         back=it.back,
         is_dangerous=True,
     )
-    return values(view, form)
+    return shown(view, form)
 
 
 async def _act(view: View, sent: Sent) -> Deed:
@@ -35,6 +35,4 @@ async def _act(view: View, sent: Sent) -> Deed:
     return Deed(call=call, said=f"The job …{view.path('id')[-6:]} was deleted.", to="/jobs")
 
 
-DELETE = Page(
-    path="/jobs/{id}/delete", template="frame/act.html", load=_load, nav="Jobs", events=None, act=_act, role="admin"
-)
+DELETE = act_page("/jobs/{id}/delete", _load, _act, nav="Jobs")

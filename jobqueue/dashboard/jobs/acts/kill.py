@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.dashboard.frame.act_page import MATCH, act_page, shown
 from jobqueue.dashboard.frame.acts.call import Call
 from jobqueue.dashboard.frame.acts.form import Deed, Field, Form, Sent
-from jobqueue.dashboard.frame.page import Page
-from jobqueue.dashboard.jobs.acts.subject import MATCH, check_seen, hidden, path, subject, values
+from jobqueue.dashboard.jobs.acts.subject import check_seen, hidden, path, subject
 
 if TYPE_CHECKING:
     from jobqueue.dashboard.frame.view import View
@@ -31,7 +31,7 @@ async def _load(view: View) -> dict[str, Any]:
         back=it.back,
         is_dangerous=True,
     )
-    return values(view, form)
+    return shown(view, form)
 
 
 async def _act(view: View, sent: Sent) -> Deed:
@@ -43,6 +43,4 @@ async def _act(view: View, sent: Sent) -> Deed:
     return Deed(call=call, said="The job was killed.", to=f"/jobs/{view.path('id')}")
 
 
-KILL = Page(
-    path="/jobs/{id}/kill", template="frame/act.html", load=_load, nav="Jobs", events=None, act=_act, role="admin"
-)
+KILL = act_page("/jobs/{id}/kill", _load, _act, nav="Jobs")

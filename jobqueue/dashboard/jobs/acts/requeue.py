@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from jobqueue.dashboard.frame.act_page import MATCH, act_page, shown
 from jobqueue.dashboard.frame.acts import json_text
 from jobqueue.dashboard.frame.acts.call import Call
 from jobqueue.dashboard.frame.acts.form import Deed, Field, Form, Preview, Sent
-from jobqueue.dashboard.frame.page import Page
 from jobqueue.dashboard.frame.texts import shorten
 from jobqueue.dashboard.frame.view import Refused
 from jobqueue.dashboard.jobs.acts import schema_fields
-from jobqueue.dashboard.jobs.acts.subject import MATCH, Subject, hidden, path, subject, values
+from jobqueue.dashboard.jobs.acts.subject import Subject, hidden, path, subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ async def _load(view: View) -> dict[str, Any]:
         back=it.back,
         differences=_differences(view),
     )
-    return values(view, form) | {"confirm": _CONFIRM if form.differences else ""}
+    return shown(view, form) | {"confirm": _CONFIRM if form.differences else ""}
 
 
 async def _act(view: View, sent: Sent) -> Deed | Preview:
@@ -133,6 +133,4 @@ def _body(view: View) -> dict[str, Any] | None:
     return preview["body"] if preview else None
 
 
-REQUEUE = Page(
-    path="/jobs/{id}/requeue", template="frame/act.html", load=_load, nav="Jobs", events=None, act=_act, role="admin"
-)
+REQUEUE = act_page("/jobs/{id}/requeue", _load, _act, nav="Jobs")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from jobqueue.dashboard.frame.acts.form import BACK, Field, filled
-from jobqueue.dashboard.frame.acts.guard import KEY
-from jobqueue.dashboard.frame.preferences import local_path
+from jobqueue.dashboard.frame.act_page import tied
+from jobqueue.dashboard.frame.acts.form import Field
 from jobqueue.dashboard.frame.texts import shorten
 from jobqueue.dashboard.frame.view import quoted
 from jobqueue.domain.errors import ChangedMeanwhileError
@@ -15,10 +14,9 @@ from jobqueue.domain.errors import ChangedMeanwhileError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobqueue.dashboard.frame.acts.form import Form, Sent
+    from jobqueue.dashboard.frame.acts.form import Sent
     from jobqueue.dashboard.frame.view import View
 
-MATCH: Final = "match"
 SEEN: Final = "seen"
 """The field with the start of a running job, whose tag changes with every sign of life."""
 
@@ -63,15 +61,9 @@ def path(view: View, action: str = "") -> str:
 
 async def hidden(view: View, it: Subject, *parts: str) -> list[Field]:
     """Return the fields that tie a form to a job as it is now, and that lead back."""
-    back = local_path(view.query(BACK), view.request.url) if view.query(BACK) else ""
     seen = str(it.job["startAt"]) if it.is_running else ""
     match = "" if it.is_running else it.tag
-    return [
-        Field(name=MATCH, kind="hidden", value=match),
-        Field(name=SEEN, kind="hidden", value=seen),
-        Field(name=KEY, kind="hidden", value=await view.form_key(view.request.path, it.id, match or seen, *parts)),
-        Field(name=BACK, kind="hidden", value=back),
-    ]
+    return [Field(name=SEEN, kind="hidden", value=seen), *await tied(view, match, it.id, seen, *parts)]
 
 
 async def check_seen(view: View, sent: Sent) -> None:
@@ -85,8 +77,3 @@ async def check_seen(view: View, sent: Sent) -> None:
         it = await subject(view)
         if not it.is_running or str(it.job["startAt"]) != seen:
             raise ChangedMeanwhileError("job", it.id)
-
-
-def values(view: View, form: Form) -> dict[str, Any]:
-    """Return the variables of the page of a form."""
-    return {"form": filled(form, view.sent), "events": None}
